@@ -1,0 +1,88 @@
+"""Append trades exactly once: take the lock, bring coverage up to date, keep only ids that are not held.
+
+That holds for whatever arrives twice, from any process, after any crash, because the id decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from recorder.archive import files
+from recorder.archive.coverage import Coverage
+from recorder.archive.files import Layout
+from recorder.archive.schema import Footer, held_spans, trades_table
+from recorder.core.model import Span, Trade
+from recorder.core.spans import Spans
+from recorder.disk import Disk
+from recorder.errors import StorageError
+
+MAX_ROWS: Final = 5_000_000
+"""Rows of one file at most (DESIGN 6)."""
+
+
+class TradeArchive:
+    """The trades table, for writing. Calls block; different pairs may be written from different threads."""
+
+    def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
+        self.layout = layout
+        self.coverage = Coverage(layout)
+        self.staging = staging
+        self.disk = disk
+
+    def append(self, pair: str, trades: Sequence[Trade]) -> Spans:
+        """Add the trades of ``pair`` whose ids are not held; return the ids added, durable.
+
+        Of rows with the same id the first is taken. Raises StorageError where a value does not fit the schema.
+        """
+        if not trades:
+            return Spans()
+        with files.pair_lock(self.layout, pair):
+            fresh = _fresh(trades, self.coverage.spans(pair))
+            for year, rows in _by_year(fresh):
+                for start in range(0, len(rows), MAX_ROWS):
+                    self._write(pair, year, rows[start : start + MAX_ROWS])
+        return Spans.of_ids(trade.trade_id for trade in fresh)
+
+    def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> None:
+        try:
+            table = trades_table(rows)
+        except pa.ArrowInvalid as error:
+            raise StorageError(f"a trade of {pair} does not fit the archive's schema: {error}") from error
+        directory = self.layout.year_dir(pair, year)
+        self.disk.make_dir(directory)
+        name = files.new_name(rows[0].trade_id, rows[-1].trade_id)
+        files.write(table, Footer("trades", pair, held_spans(table)), directory / name, self.disk, staged_in=self.staging)
+
+
+def _fresh(trades: Sequence[Trade], held: Spans) -> list[Trade]:
+    """Return the trades not held, one per id, in ascending id."""
+    by_id: dict[int, Trade] = {}
+    for trade in trades:
+        by_id.setdefault(trade.trade_id, trade)
+    ids = sorted(by_id)
+    if not held.within(Span(ids[0], ids[-1])):
+        return [by_id[trade_id] for trade_id in ids]
+    return [by_id[trade_id] for trade_id in ids if trade_id not in held]
+
+
+def _by_year(trades: Sequence[Trade]) -> list[tuple[int, list[Trade]]]:
+    """Part trades by the UTC year of their time, keeping their order."""
+    if not trades:
+        return []
+    times_us = [trade.time_us for trade in trades]
+    first, last = _year(min(times_us)), _year(max(times_us))
+    if first == last:
+        return [(first, list(trades))]
+    years: dict[int, list[Trade]] = {}
+    for trade in trades:
+        years.setdefault(_year(trade.time_us), []).append(trade)
+    return sorted(years.items())
+
+
+def _year(time_us: int) -> int:
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).year

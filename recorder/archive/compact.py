@@ -1,0 +1,207 @@
+"""Merge neighbours: many small files become few large ones, and no reader ever sees a wrong row.
+
+Owns: which files are merged (pure arithmetic on row counts) and the exchange of a year's directory. A new
+directory is built aside, with hard links to what is left alone, checked, synced, and swapped in one step.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recorder.archive import files
+from recorder.archive.append import TradeArchive
+from recorder.archive.coverage import FileFacts
+from recorder.archive.schema import TRADES, Footer, HeldSpan, held_spans
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.disk import Disk
+from recorder.errors import CorruptFile
+
+TIERS: Final = (75, 600, 5_000, 40_000, 320_000, 2_500_000)
+"""Row counts at which a file enters the next tier. A merge lifts every row in it by a tier at least, so a row is
+rewritten six times at most on its way from one row a file to a full one; a full file (half of the 5 M rows
+that a file may have, so that two never fit) is never touched."""
+FULL_ROWS: Final = TIERS[-1]
+MANY: Final = 16
+"""So many neighbours are merged even if few rows come of it: a thin pair's files cost more than its rows."""
+_BATCH: Final = files.ROW_GROUP
+
+
+def plan(rows: Sequence[int], *, settled: bool = False) -> slice | None:
+    """Choose the next neighbours to merge, of files with these row counts in the order of their ids.
+
+    ``settled`` is for a year that is over: whatever is not full is merged, since nothing more comes.
+    Returns None where nothing is worth it. At least two files, fewer than 5 M rows together.
+    """
+    if settled:
+        return next((run for run in _runs(rows, FULL_ROWS) if run.stop - run.start > 1), None)
+    for ceiling in TIERS:
+        for run in _runs(rows, ceiling):
+            taken = 0
+            for stop in range(run.start, run.stop):
+                taken += rows[stop]
+                if taken >= ceiling and stop > run.start:
+                    return slice(run.start, stop + 1)
+            if ceiling == TIERS[0] and run.stop - run.start >= MANY:
+                return run
+    return None
+
+
+def _runs(rows: Sequence[int], ceiling: int) -> Iterator[slice]:
+    """Yield the longest runs of neighbours below ``ceiling`` rows each and below twice FULL_ROWS together."""
+    start = taken = 0
+    for index, count in enumerate(rows):
+        if count >= ceiling or taken + count >= 2 * FULL_ROWS:
+            if index > start:
+                yield slice(start, index)
+            start, taken = (index + 1, 0) if count >= ceiling else (index, count)
+        else:
+            taken += count
+    if len(rows) > start:
+        yield slice(start, len(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What one compaction did."""
+
+    pair: str
+    files: int
+    rows: int
+
+
+def compact(archive: TradeArchive, pair: str, *, this_year: int) -> Compacted | None:
+    """Do the next merge of ``pair``, if one is worth it; the rows stay the same, ids and all.
+
+    Raises CorruptFile, with the archive untouched, where the files do not hold what their footers say.
+    """
+    with files.pair_lock(archive.layout, pair):
+        held = archive.coverage.files(pair)
+        for year in archive.layout.years(pair):
+            inside = sorted((file for file in held if file.path.parent == year), key=lambda file: file.first_id)
+            settled = int(year.name.removeprefix("year=")) < this_year
+            chosen = plan([file.rows for file in inside], settled=settled)
+            if chosen is not None:
+                merged = inside[chosen]
+                _replace(archive, pair, year, merged=merged, kept=[file for file in inside if file not in merged])
+                return Compacted(pair, len(merged), sum(file.rows for file in merged))
+    return None
+
+
+def _replace(
+    archive: TradeArchive, pair: str, year: Path, *, merged: Sequence[FileFacts], kept: Sequence[FileFacts]
+) -> None:
+    disk = archive.disk
+    built = archive.staging / year.name
+    if built.exists():  # left by a merge that failed
+        disk.remove_tree(built)
+    disk.make_dir(built)
+    for file in kept:
+        disk.link(file.path, built / file.path.name)
+    ids = Spans(Span(span.first_id, span.last_id) for file in merged for span in file.footer.spans)
+    target = built / files.new_name(ids.first or 0, ids.last or 0)
+    _merge([file.path for file in merged], Footer("trades", pair, _joined(merged)), target, disk)
+    _check(target, ids)
+    disk.sync_dir(built)
+    disk.exchange(built, year)
+    disk.sync_dir(year.parent)
+    disk.sync_dir(archive.staging)
+    disk.remove_tree(built)
+
+
+def _joined(merged: Sequence[FileFacts]) -> tuple[HeldSpan, ...]:
+    joined: list[HeldSpan] = []
+    for span in sorted(span for file in merged for span in file.footer.spans):
+        if joined and joined[-1].last_id + 1 == span.first_id:
+            before = joined.pop()
+            span = HeldSpan(before.first_id, span.last_id, before.first_us, span.last_us)  # noqa: PLW2901
+        joined.append(span)
+    return tuple(joined)
+
+
+def _merge(sources: Sequence[Path], footer: Footer, target: Path, disk: Disk) -> None:
+    """Write the rows of ``sources``, each sorted by id, as one sorted file; memory is a few row groups."""
+    with disk.create(target) as file:
+        with files.writer(_Sink(disk, file), TRADES, footer) as parquet:
+            waiting: list[pa.RecordBatch] = []
+            for table in _in_order([_batches(path) for path in sources]):
+                waiting.extend(table.to_batches())
+                if sum(batch.num_rows for batch in waiting) >= files.ROW_GROUP:
+                    rows = pa.Table.from_batches(waiting)
+                    whole = rows.num_rows - rows.num_rows % files.ROW_GROUP
+                    parquet.write_table(rows.slice(0, whole), row_group_size=files.ROW_GROUP)
+                    waiting = rows.slice(whole).to_batches()
+            if waiting:
+                parquet.write_table(pa.Table.from_batches(waiting), row_group_size=files.ROW_GROUP)
+        disk.sync(file)
+
+
+def _batches(path: Path) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as parquet:
+        for batch in parquet.iter_batches(_BATCH):
+            yield pa.Table.from_batches([batch]).cast(TRADES)
+
+
+def _in_order(sources: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    """Merge sorted streams of disjoint ids. Takes from all what lies up to the lowest end of a head, and so on."""
+    heads: list[tuple[int, int, pa.Table]] = []
+
+    def pull(index: int) -> None:
+        for table in sources[index]:
+            if table.num_rows:
+                heapq.heappush(heads, (table["trade_id"][0].as_py(), index, table))
+                return
+
+    for index in range(len(sources)):
+        pull(index)
+    while heads:
+        _, index, table = heapq.heappop(heads)
+        if not heads or table["trade_id"][-1].as_py() < heads[0][0]:
+            yield table
+            pull(index)
+            continue
+        # Another stream begins before this head ends: give what lies before it, and look again.
+        cut = int(pc.sum(pc.less(table["trade_id"], heads[0][0])).as_py())
+        yield table.slice(0, cut)
+        rest = table.slice(cut)
+        heapq.heappush(heads, (rest["trade_id"][0].as_py(), index, rest))
+
+
+def _check(path: Path, expected: Spans) -> None:
+    """Read the ids back from the disk: they must be exactly the ones that the merged files claimed."""
+    found, rows = Spans(), 0
+    for table in _batches(path):
+        found.update(Span(span.first_id, span.last_id) for span in held_spans(table))
+        rows += table.num_rows
+    if found != expected or rows != expected.count():
+        raise CorruptFile(
+            f"merging files of {path.parent.name} would turn {expected.count()} ids into {found.count()} ids in "
+            f"{rows} rows; nothing was changed, run `recorder verify`"
+        )
+
+
+class _Sink:
+    """The little that pyarrow asks of a file to write to, through the disk."""
+
+    def __init__(self, disk: Disk, file: BinaryIO) -> None:
+        self._disk = disk
+        self._file = file
+        self.closed = False
+
+    def write(self, content: bytes) -> int:
+        self._disk.write(self._file, content)
+        return len(content)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True

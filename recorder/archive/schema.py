@@ -1,0 +1,178 @@
+"""The tables of the archive: columns, exact types, footers, and rows ↔ columns.
+
+Owns what stands inside a Parquet file. A footer says what the file really holds, so that coverage can be
+rebuilt from footers alone; ``docs/format.md`` describes it for strangers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder import __version__
+from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Instrument, Trade
+from recorder.errors import CorruptFile
+
+SCHEMA_VERSION: Final = 1
+FOOTER_KEY: Final = b"recorder"
+WRITER: Final = f"kraken-recorder {__version__}"
+
+TIME = pa.timestamp("us", "UTC")
+PRICE = pa.decimal128(PRECISION, PRICE_SCALE)
+QTY = pa.decimal128(PRECISION, QTY_SCALE)
+
+TRADES: Final[pa.Schema] = pa.schema(
+    [
+        pa.field("trade_id", pa.int64(), nullable=False),
+        pa.field("time", TIME, nullable=False),
+        pa.field("price", PRICE, nullable=False),
+        pa.field("qty", QTY, nullable=False),
+        pa.field("side", pa.string(), nullable=False),
+        pa.field("ord_type", pa.string(), nullable=False),
+        pa.field("misc", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("received", TIME),
+    ]
+)
+
+INSTRUMENTS: Final = pa.schema(
+    [
+        pa.field("pair", pa.string(), nullable=False),
+        pa.field("valid_from", TIME, nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("altname", pa.string(), nullable=False),
+        pa.field("wsname", pa.string(), nullable=False),
+        pa.field("base", pa.string(), nullable=False),
+        pa.field("quote", pa.string(), nullable=False),
+        pa.field("pair_decimals", pa.int32(), nullable=False),
+        pa.field("lot_decimals", pa.int32(), nullable=False),
+        pa.field("cost_decimals", pa.int32()),
+        pa.field("tick_size", PRICE),
+        pa.field("ordermin", PRICE),
+        pa.field("costmin", PRICE),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HeldSpan:
+    """An unbroken run of ids in one file, with the times of its first and last trade (µs since 1970 UTC)."""
+
+    first_id: int
+    last_id: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file says of itself. ``spans`` for tables with ids, ``segments`` for those without."""
+
+    table: str
+    pair: str | None = None
+    spans: tuple[HeldSpan, ...] = ()
+    segments: tuple[int, ...] = ()
+
+    def encode(self) -> dict[bytes, bytes]:
+        """Return the Parquet key-value metadata."""
+        content: dict[str, Any] = {"schema": SCHEMA_VERSION, "table": self.table, "writer": WRITER}
+        if self.pair is not None:
+            content["pair"] = self.pair
+        if self.spans:
+            content["spans"] = [[s.first_id, s.last_id, s.first_us, s.last_us] for s in self.spans]
+        if self.segments:
+            content["segments"] = list(self.segments)
+        return {FOOTER_KEY: json.dumps(content, separators=(",", ":")).encode()}
+
+    @classmethod
+    def decode(cls, metadata: dict[bytes, bytes] | None, path: str) -> Footer:
+        """Read the key-value metadata of ``path``. Raises CorruptFile where it is not ours or not of our age."""
+        try:
+            content = json.loads((metadata or {})[FOOTER_KEY])
+            version = content["schema"]
+            if version != SCHEMA_VERSION:
+                raise CorruptFile(
+                    f"{path} has schema version {version}; this program reads version {SCHEMA_VERSION}: "
+                    f"use the release that wrote it ({content.get('writer', 'unknown')}) or a newer one"
+                )
+            return cls(
+                table=content["table"],
+                pair=content.get("pair"),
+                spans=tuple(HeldSpan(*span) for span in content.get("spans", ())),
+                segments=tuple(content.get("segments", ())),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFile(f"{path} carries no footer of this archive: was it put there by hand?") from error
+
+
+def trades_table(rows: Sequence[Trade]) -> pa.Table:
+    """Return the rows as columns of :data:`TRADES`, in the order given.
+
+    Raises pyarrow.ArrowInvalid where a number is finer than the schema; nothing is ever rounded.
+    """
+    return pa.table(
+        [
+            pa.array([row.trade_id for row in rows], pa.int64()),
+            pa.array([row.time_us for row in rows], pa.int64()).cast(TIME),
+            # By text: pyarrow takes 17 times as long to convert Decimal objects, to the same result.
+            pa.array([str(row.price) for row in rows], pa.string()).cast(PRICE),
+            pa.array([str(row.qty) for row in rows], pa.string()).cast(QTY),
+            pa.array([row.side for row in rows], pa.string()),
+            pa.array([row.ord_type for row in rows], pa.string()),
+            pa.array([row.misc for row in rows], pa.string()),
+            pa.array([row.source for row in rows], pa.string()),
+            pa.array([row.received_us for row in rows], pa.int64()).cast(TIME),
+        ],
+        schema=TRADES,
+    )
+
+
+def instruments_table(rows: Sequence[tuple[int, Instrument]]) -> pa.Table:
+    """Return (valid_from in µs, instrument) rows as columns of :data:`INSTRUMENTS`."""
+
+    def column(value: Callable[[Instrument], Any], kind: pa.DataType) -> pa.Array:
+        return pa.array([value(instrument) for _, instrument in rows], kind)
+
+    def decimal(value: Callable[[Instrument], str | None]) -> pa.Array:
+        return column(value, pa.string()).cast(PRICE)
+
+    return pa.table(
+        [
+            column(lambda i: i.pair, pa.string()),
+            pa.array([valid_from for valid_from, _ in rows], pa.int64()).cast(TIME),
+            column(lambda i: i.key, pa.string()),
+            column(lambda i: i.altname, pa.string()),
+            column(lambda i: i.wsname, pa.string()),
+            column(lambda i: i.base, pa.string()),
+            column(lambda i: i.quote, pa.string()),
+            column(lambda i: i.pair_decimals, pa.int32()),
+            column(lambda i: i.lot_decimals, pa.int32()),
+            column(lambda i: i.cost_decimals, pa.int32()),
+            decimal(lambda i: i.tick_size),
+            decimal(lambda i: i.ordermin),
+            decimal(lambda i: i.costmin),
+            column(lambda i: i.status, pa.string()),
+        ],
+        schema=INSTRUMENTS,
+    )
+
+
+def held_spans(table: pa.Table) -> tuple[HeldSpan, ...]:
+    """Return the spans of the ids that a table of trades, sorted by id, really holds."""
+    if not table.num_rows:
+        return ()
+    ids = table["trade_id"].combine_chunks()
+    times_us = table["time"].cast(pa.int64()).combine_chunks()
+    # Where an id is not its predecessor plus one, a span begins; the first row's difference is null.
+    begins = [0, *pc.indices_nonzero(pc.not_equal(pc.pairwise_diff(ids), 1)).to_pylist()]
+    ends = [begin - 1 for begin in begins[1:]] + [table.num_rows - 1]
+    return tuple(
+        HeldSpan(ids[begin].as_py(), ids[end].as_py(), times_us[begin].as_py(), times_us[end].as_py())
+        for begin, end in zip(begins, ends, strict=True)
+    )

@@ -1,0 +1,109 @@
+"""What is held of each pair: the one account of ids that everything else asks.
+
+Owns: spans with the times of their ends, and the holes between them. Refuses: to know where the rows lie.
+A ledger is never saved. It is rebuilt from the archive's footers and the journal, so it cannot disagree with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from recorder.core.model import Span, Trade
+from recorder.core.spans import Spans
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Ids of ``pair`` that are missing between two held ones.
+
+    ``after_us`` and ``before_us`` are the times of the held neighbours, in µs since 1970 UTC.
+    """
+
+    pair: str
+    span: Span
+    after_us: int
+    before_us: int
+
+
+class PairLedger:
+    """The ids held of one pair, and when the first and last trade of each span were made."""
+
+    def __init__(self) -> None:
+        self.spans = Spans()
+        self._times_us: dict[int, int] = {}
+
+    def observe(self, span: Span, first_us: int, last_us: int) -> None:
+        """Take in a run of ids whose first and last trade were made at ``first_us`` and ``last_us``."""
+        times = self._times_us
+        times.setdefault(span.first, first_us)
+        times.setdefault(span.last, last_us)
+        before = len(self.spans)
+        old_last = self.spans.last
+        self.spans.add(span)
+        if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
+            self._forget_inner(old_last, span.first)  # the live case, in constant time
+        elif len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
+            edges = {edge for held in self.spans for edge in (held.first, held.last)}
+            self._times_us = {edge: time_us for edge, time_us in times.items() if edge in edges}
+
+    def _forget_inner(self, *inner: int) -> None:
+        for trade_id in inner:
+            if trade_id - 1 in self.spans and trade_id + 1 in self.spans:
+                self._times_us.pop(trade_id, None)
+
+    def time_us(self, edge: int) -> int:
+        """Return when the trade at the end ``edge`` of a span was made. Raises KeyError for any other id."""
+        return self._times_us[edge]
+
+    @property
+    def last_us(self) -> int | None:
+        """When the newest trade held was made."""
+        return None if self.spans.last is None else self._times_us[self.spans.last]
+
+
+class Ledger:
+    """One account per pair."""
+
+    def __init__(self) -> None:
+        self._pairs: dict[str, PairLedger] = {}
+
+    def observe(self, pair: str, span: Span, *, first_us: int, last_us: int) -> None:
+        """Count ``span`` of ``pair`` as held. Only for what is durable: sync, then claim."""
+        self.of(pair).observe(span, first_us, last_us)
+
+    def observe_trades(self, trades: Iterable[Trade]) -> None:
+        """Count trades, of any pairs and in any order, as held. Only for what is durable."""
+        for run in runs(trades):
+            first, last = run[0], run[-1]
+            self.of(first.pair).observe(Span(first.trade_id, last.trade_id), first.time_us, last.time_us)
+
+    def of(self, pair: str) -> PairLedger:
+        """Return the account of ``pair``, opening it where there was none."""
+        account = self._pairs.get(pair)
+        if account is None:
+            account = self._pairs[pair] = PairLedger()
+        return account
+
+    def holes(self, pair: str) -> list[Hole]:
+        """Return the holes of ``pair``, lowest ids first."""
+        account = self.of(pair)
+        return [
+            Hole(pair, span, account.time_us(span.first - 1), account.time_us(span.last + 1))
+            for span in account.spans.holes()
+        ]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
+
+
+def runs(trades: Iterable[Trade]) -> Iterator[Sequence[Trade]]:
+    """Cut trades into runs of one pair with ids going up by one; repeats and jumps begin a new run."""
+    run: list[Trade] = []
+    for trade in trades:
+        if run and (trade.trade_id != run[-1].trade_id + 1 or trade.pair != run[-1].pair):
+            yield run
+            run = []
+        run.append(trade)
+    if run:
+        yield run

@@ -1,0 +1,118 @@
+"""The words of the field as small types that cannot be wrong.
+
+Owns: spans of ids, trades, instruments, timeframes, exact decimal text. Refuses: anything that knows a wire
+format, a file or a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Final, Literal
+
+import msgspec
+
+Side = Literal["buy", "sell"]
+Source = Literal["ws", "rest", "bulk"]
+
+PRICE_SCALE: Final = 12
+"""Digits after the point that the archive keeps of a price; REST prints up to 12 (BONKUSD, API.md 7.1)."""
+QTY_SCALE: Final = 8
+"""Digits after the point that the archive keeps of a quantity; Kraken's lot_decimals is 5 or 8."""
+PRECISION: Final = 28
+"""Digits in all, of prices and quantities alike."""
+
+TIMEFRAMES: Final[dict[str, int]] = {
+    "1m": 1,
+    "5m": 5,
+    "15m": 15,
+    "30m": 30,
+    "1h": 60,
+    "4h": 240,
+    "1d": 1440,
+    "1w": 10080,
+    "15d": 21600,
+}
+"""Timeframe → minutes, the list Kraken serves (API.md 6.6)."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """An unbroken run of trade ids, both ends included."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError(f"a span runs upwards, not from {self.first} to {self.last}")
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __contains__(self, trade_id: int) -> bool:
+        return self.first <= trade_id <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One match, identified by (pair, trade_id).
+
+    ``time_us`` and ``received_us`` are microseconds since 1970-01-01 UTC; ``received_us`` is None unless the
+    trade arrived live. ``side`` and ``ord_type`` are the taker's; ``ord_type`` is ``limit`` or ``market``, and a
+    kind that Kraken may add is kept as it came. Prices and quantities are exact.
+    """
+
+    pair: str
+    trade_id: int
+    time_us: int
+    price: Decimal
+    qty: Decimal
+    side: Side
+    ord_type: str
+    misc: str
+    source: Source
+    received_us: int | None
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What the listing says of one pair (AssetPairs, API.md 6.4). Decimal texts stay as printed."""
+
+    pair: str
+    key: str
+    altname: str
+    wsname: str
+    base: str
+    quote: str
+    pair_decimals: int
+    lot_decimals: int
+    cost_decimals: int | None
+    tick_size: str | None
+    ordermin: str | None
+    costmin: str | None
+    status: str
+
+
+_EXACTLY = Context(prec=PRECISION, traps=[Inexact, InvalidOperation])
+_FINEST = {scale: Decimal(1).scaleb(-scale) for scale in (PRICE_SCALE, QTY_SCALE)}
+
+
+def fits_schema(value: Decimal, scale: int) -> bool:
+    """Tell whether ``decimal128(28, scale)`` holds ``value`` to the last digit; scale 12 (price) or 8 (quantity)."""
+    try:
+        value.quantize(_FINEST[scale], context=_EXACTLY)
+    except (Inexact, InvalidOperation):
+        return False
+    return value.is_finite()
+
+
+def plain(value: Decimal) -> str:
+    """Return the canonical text: no exponent, no trailing zeros.
+
+    >>> plain(Decimal("1E-10")), plain(Decimal("100")), plain(Decimal("0.10"))
+    ('0.0000000001', '100', '0.1')
+    """
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

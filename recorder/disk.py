@@ -1,0 +1,149 @@
+"""Durable file operations: the one place where the package changes what is on disk.
+
+Every change goes through a :class:`Disk`, so that a test can cut the power at each single call, and so that
+an error of the operating system becomes one sentence with an exit code. Reading needs no such care.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from recorder.errors import DiskError
+
+# macOS has no fdatasync; fsync does all that it does and a little more.
+_fdatasync = getattr(os, "fdatasync", os.fsync)
+
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_RENAME_SWAP = 2  # macOS sys/stdio.h
+_AT_FDCWD = -100
+
+
+class Disk:
+    """The real disk. All paths are made durable by :meth:`sync` (content) and :meth:`sync_dir` (names)."""
+
+    def create(self, path: Path) -> BinaryIO:
+        """Create a new file for writing; it must not exist yet. The name is durable after :meth:`sync_dir`."""
+        with _says(f"cannot create {path}"):
+            return Path(path).open("xb", buffering=0)
+
+    def open_append(self, path: Path) -> BinaryIO:
+        """Open an existing file to cut or extend it."""
+        with _says(f"cannot open {path}"):
+            return Path(path).open("r+b", buffering=0)
+
+    def write(self, file: BinaryIO, content: bytes | memoryview) -> None:
+        """Write all of ``content``, or raise with an unknown part of it written."""
+        with _says(f"cannot write to {file.name}"):
+            view = memoryview(content).cast("B")
+            while view:
+                view = view[os.write(file.fileno(), view) :]
+
+    def sync(self, file: BinaryIO) -> None:
+        """Return once the content of ``file`` is on the disk."""
+        with _says(f"cannot sync {file.name}"):
+            _fdatasync(file.fileno())
+
+    def truncate(self, file: BinaryIO, size: int) -> None:
+        """Cut ``file`` to ``size`` bytes."""
+        with _says(f"cannot truncate {file.name}"):
+            os.ftruncate(file.fileno(), size)
+
+    def sync_dir(self, path: Path) -> None:
+        """Return once the names in the directory ``path`` are on the disk."""
+        with _says(f"cannot sync the directory {path}"):
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def make_dir(self, path: Path) -> None:
+        """Create the directory ``path`` and its missing parents, each durable in its parent."""
+        missing = []
+        while not path.is_dir():
+            missing.append(path)
+            path = path.parent
+        for new in reversed(missing):
+            with _says(f"cannot create the directory {new}"):
+                new.mkdir(exist_ok=True)
+            self.sync_dir(new.parent)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give ``old`` the name ``new`` in one step. Durable after :meth:`sync_dir` of both directories."""
+        with _says(f"cannot rename {old} to {new}"):
+            old.rename(new)
+
+    def link(self, existing: Path, new: Path) -> None:
+        """Give the file ``existing`` a second name."""
+        with _says(f"cannot link {new} to {existing}"):
+            os.link(existing, new)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        with _says(f"cannot remove {path}"):
+            path.unlink()
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory and all in it."""
+        with _says(f"cannot remove {path}"):
+            shutil.rmtree(path)
+
+    def exchange(self, one: Path, other: Path) -> None:
+        """Swap two directories of one file system in a single step, so that a reader sees one or the other.
+
+        Where the system or the file system cannot (neither Linux nor macOS, or some network mounts), two
+        renames do it, with a moment in between in which ``other`` is not there.
+        """
+        with _says(f"cannot exchange {one} and {other}"):
+            code = _exchange(one, other)
+            if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+                aside = one.with_name(one.name + ".aside")
+                other.rename(aside)
+                one.rename(other)
+                aside.rename(one)
+            elif code:
+                raise OSError(code, os.strerror(code), str(one))
+
+
+def sync_for_reading(path: Path) -> None:
+    """Make what can be read in ``path`` durable, so that a reader never counts what a power cut could undo.
+
+    On a read-only mount nobody here can sync; what is there was mounted, not just written.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            _fdatasync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _says(sentence: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{sentence}: {error.strerror or error}") from error
+
+
+def _exchange(one: Path, other: Path) -> int:
+    """Return 0, or the error number."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    first, second = os.fsencode(one), os.fsencode(other)
+    if sys.platform == "darwin":
+        function = getattr(libc, "renamex_np", None)
+        done = function(first, second, _RENAME_SWAP) if function else None
+    else:
+        function = getattr(libc, "renameat2", None)
+        done = function(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE) if function else None
+    if done is None:
+        return errno.ENOSYS
+    return 0 if done == 0 else ctypes.get_errno()

@@ -1,0 +1,147 @@
+"""Every error this package raises, as one tree.
+
+::
+
+    RecorderError                      exit code
+    ├── ConfigError                    2   a key, its value, and what would be right
+    ├── UsageError                     2   a question that cannot be answered as asked
+    │   └── NoSuchArchive              2
+    ├── ArchiveInUse                   3   another recorder holds this archive
+    ├── DiskError                      4   the operating system refused a read or a write
+    ├── CheckFailed                    1   incomplete, or not what it should be
+    │   └── GapError                   1   rows were asked for across a hole
+    ├── StorageError                   1   what lies on disk is not what was written there
+    │   ├── TornTail                       carries how many bytes are whole
+    │   ├── CorruptLine
+    │   └── CorruptFile
+    └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next
+        ├── RateLimited                    retry AFTER_PAUSE; carries ``retry_after_s``
+        ├── Forbidden                      retry AFTER_LONG_PAUSE (the edge refused us)
+        ├── Unavailable                    retry WITH_BACKOFF (5xx, EService, no connection, not JSON)
+        ├── Malformed                      retry WITH_BACKOFF (JSON, but not the answer we know)
+        └── Refused                        retry NEVER (the request itself is wrong)
+            └── UnknownPair                retry NEVER; carries ``pair``
+
+Whether and how to retry is a property of the type, so that no caller has to read a sentence to decide.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+
+class Retry(enum.Enum):
+    """What to do after an error of the exchange (sources: docs.kraken.com errors guide; API.md 3.2)."""
+
+    NEVER = "never"
+    WITH_BACKOFF = "with back-off"
+    AFTER_PAUSE = "after a pause of all calls"
+    AFTER_LONG_PAUSE = "after minutes"
+
+
+class RecorderError(Exception):
+    """The root. Its text is one clear sentence for a person; ``exit_code`` is what the command line returns."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(RecorderError):
+    """A configuration that cannot be used; names the key, the value and the remedy."""
+
+    exit_code = 2
+
+
+class UsageError(RecorderError):
+    """A call that cannot be answered as asked: unknown pair, reversed range, naive time, bad timeframe."""
+
+    exit_code = 2
+
+
+class NoSuchArchive(UsageError):
+    """There is no archive at this path."""
+
+
+class ArchiveInUse(RecorderError):
+    """Another recorder holds this archive."""
+
+    exit_code = 3
+
+
+class DiskError(RecorderError):
+    """The operating system refused a read or a write: disk full, I/O error, read-only, no permission."""
+
+    exit_code = 4
+
+
+class CheckFailed(RecorderError):
+    """Something was checked and is not as it should be."""
+
+
+class GapError(CheckFailed):
+    """Rows were asked for across a hole; the sentence names the holes and the command that repairs them."""
+
+
+class StorageError(RecorderError):
+    """What lies on disk is not what was written there."""
+
+
+class TornTail(StorageError):
+    """A segment ends in the middle of a line; its first ``valid_bytes`` bytes are whole."""
+
+    def __init__(self, path: str, valid_bytes: int, torn_bytes: int) -> None:
+        super().__init__(f"{path}: the last {torn_bytes} bytes are a torn line; {valid_bytes} bytes are whole")
+        self.valid_bytes = valid_bytes
+        self.torn_bytes = torn_bytes
+
+
+class CorruptLine(StorageError):
+    """A journal line that is not what its checksum says."""
+
+
+class CorruptFile(StorageError):
+    """A Parquet file that cannot be read, or does not hold what its footer says."""
+
+
+class ExchangeError(RecorderError):
+    """An answer of the exchange, or the lack of one, that is not the data asked for."""
+
+    retry: ClassVar[Retry] = Retry.WITH_BACKOFF
+
+
+class RateLimited(ExchangeError):
+    """The exchange throttles us: every call stops for ``retry_after_s`` seconds (None: it did not say)."""
+
+    retry = Retry.AFTER_PAUSE
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Forbidden(ExchangeError):
+    """The edge answered 403: pause for minutes, look at the User-Agent and the address we call from."""
+
+    retry = Retry.AFTER_LONG_PAUSE
+
+
+class Unavailable(ExchangeError):
+    """No answer, a 5xx, a body that is not JSON, or ``EService:*``: back off and ask again."""
+
+
+class Malformed(ExchangeError):
+    """JSON, but not the answer we know how to read; it was kept as it came."""
+
+
+class Refused(ExchangeError):
+    """The request itself is wrong; asking again cannot help."""
+
+    retry = Retry.NEVER
+
+
+class UnknownPair(Refused):
+    """The exchange does not know this pair (never listed, delisted, or hidden from this region)."""
+
+    def __init__(self, message: str, pair: str | None = None) -> None:
+        super().__init__(message)
+        self.pair = pair

@@ -1,0 +1,153 @@
+"""The journal: the write-ahead log of what cannot be asked for again.
+
+Owns: segments under ``journal/``, their numbers, their retirement to ``raw/``. One process writes; a segment
+once closed is never written again. Refuses: to know what the payloads mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import zstandard
+
+from recorder import __version__
+from recorder.disk import Disk
+from recorder.errors import TornTail
+from recorder.journal import segment
+
+RAW_SUFFIX: Final = ".jsonl.zst"
+CORRUPT_SUFFIX: Final = ".corrupt"
+_ZSTD_LEVEL: Final = 6
+_CHUNK: Final = 1 << 20
+
+
+class Journal:
+    """The open segment and the closed ones behind it. Calls block; use from one thread at a time.
+
+    Any DiskError leaves the journal unusable: the process must end, and opening it anew recovers.
+    """
+
+    def __init__(self, data: Path, disk: Disk, *, staging: Path, now_ns: int) -> None:
+        """Open the journal under ``data``: cut a torn last line, then begin a segment of its own."""
+        self._directory = data / "journal"
+        self._raw = data / "raw"
+        self._disk = disk
+        self._staging = staging
+        disk.make_dir(self._directory)
+        disk.make_dir(self._raw)
+        self.recovered = self._cut_torn_tail()
+        self._file: BinaryIO
+        self._begin(self._next_number(), now_ns)
+
+    @property
+    def number(self) -> int:
+        """The number of the open segment."""
+        return self._number
+
+    @property
+    def size(self) -> int:
+        """Bytes in the open segment."""
+        return self._size
+
+    def append(self, lines: Iterable[bytes]) -> None:
+        """Write lines and return once they are on the disk: one group commit."""
+        content = b"".join(lines)
+        self._disk.write(self._file, content)
+        self._disk.sync(self._file)
+        self._size += len(content)
+
+    def rotate(self, now_ns: int) -> None:
+        """Close the open segment and begin the next; does nothing while the open one is empty."""
+        if self._size > self._header_size:
+            self._file.close()
+            self._begin(self._number + 1, now_ns)
+
+    def closed(self) -> list[Path]:
+        """Return the segments that wait to be drained, oldest first."""
+        return [path for path in segment.segments(self._directory) if segment.number_of(path) < self._number]
+
+    def set_aside(self, path: Path, lines: Iterable[bytes]) -> None:
+        """Keep lines of the segment ``path`` that cannot be read, for a person to look at; never deleted."""
+        self._replace(self._raw / f"{path.stem}{CORRUPT_SUFFIX}", b"\n".join(lines) + b"\n")
+
+    def retire(self, path: Path, *, keep: bool) -> None:
+        """Take a closed segment out of the journal, after all of it is in the archive.
+
+        With ``keep`` it is first compressed into ``raw/`` (zstd with checksum).
+        """
+        if keep:
+            self._compress(path)
+        self._disk.unlink(path)
+        self._disk.sync_dir(self._directory)
+
+    def close(self) -> None:
+        """Close the open segment. It stays, so that its number is never given again."""
+        self._file.close()
+
+    def _begin(self, number: int, now_ns: int) -> None:
+        self._number = number
+        path = segment.path_of(self._directory, number)
+        self._file = self._disk.create(path)
+        header = segment.encode_note(
+            now_ns, "segment", number=number, format=segment.FORMAT, writer=f"kraken-recorder {__version__}"
+        )
+        self._disk.write(self._file, header)
+        self._disk.sync(self._file)
+        self._disk.sync_dir(self._directory)
+        self._size = self._header_size = len(header)
+
+    def _next_number(self) -> int:
+        used = [*segment.segments(self._directory), *self._raw.glob(f"*{RAW_SUFFIX}")]
+        return max((segment.number_of(path) for path in used), default=0) + 1
+
+    def _cut_torn_tail(self) -> TornTail | None:
+        """Cut what a crash left half written at the end of the last segment; it was never claimed."""
+        last = next(reversed(segment.segments(self._directory)), None)
+        if last is None:
+            return None
+        size = last.stat().st_size
+        whole = _whole_bytes(last, size)
+        if whole == size:
+            return None
+        with self._disk.open_append(last) as file:
+            self._disk.truncate(file, whole)
+            self._disk.sync(file)
+        return TornTail(str(last), whole, size - whole)
+
+    def _compress(self, path: Path) -> None:
+        staged = self._staging / f"{path.stem}{RAW_SUFFIX}"
+        compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
+        staged.unlink(missing_ok=True)
+        with path.open("rb") as source, self._disk.create(staged) as target:
+            while chunk := source.read(_CHUNK):
+                if packed := compressor.compress(chunk):
+                    self._disk.write(target, packed)
+            self._disk.write(target, compressor.flush())
+            self._disk.sync(target)
+        self._disk.rename(staged, self._raw / staged.name)
+        self._disk.sync_dir(self._raw)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        staged = self._staging / path.name
+        staged.unlink(missing_ok=True)
+        with self._disk.create(staged) as target:
+            self._disk.write(target, content)
+            self._disk.sync(target)
+        self._disk.rename(staged, path)
+        self._disk.sync_dir(path.parent)
+
+
+def _whole_bytes(path: Path, size: int) -> int:
+    """Return how many bytes of ``path`` end with a whole line, reading from the end."""
+    with path.open("rb") as file:
+        end = size
+        while end > 0:
+            start = max(0, end - _CHUNK)
+            file.seek(start)
+            cut = file.read(end - start).rfind(b"\n")
+            if cut >= 0:
+                return start + cut + 1
+            end = start
+    return 0

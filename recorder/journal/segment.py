@@ -1,0 +1,162 @@
+r"""One journal segment: a JSON Lines file that only ever grows, and how a line is written and read.
+
+A line, in this order of keys::
+
+    {"recv_ns":1762820035982277754,"source":"ws:trade:1","crc32":3735928559,"payload":{…}}
+
+``payload`` is what came over the wire, byte for byte. What is not JSON on one line stands under ``text`` (a JSON
+string) or, if it is not UTF-8 either, under ``base64``. ``crc32`` is over the bytes that came.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from recorder.disk import sync_for_reading
+from recorder.errors import CorruptLine
+
+SUFFIX: Final = ".jsonl"
+NOTE: Final = "note"
+"""The source of lines that are the recorder's own: what it did and what happened to it."""
+FORMAT: Final = 1
+
+_HEAD: Final = b'{"recv_ns":'
+_PAYLOAD: Final = b',"payload":'
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: when it came (ns since 1970 by the host's clock), from where, and the bytes that came."""
+
+    recv_ns: int
+    source: str
+    payload: bytes
+
+
+class _Line(msgspec.Struct):
+    recv_ns: int
+    source: str
+    crc32: int
+    text: str | None = None
+    base64: str | None = None
+
+
+_read_line = msgspec.json.Decoder(_Line).decode
+
+
+def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -> bytes:
+    """Return the line, with its line feed.
+
+    ``source`` is ours: letters, digits and URL punctuation. ``parsed`` says that the payload was read as JSON
+    already, as every trade frame is; otherwise that is found out here.
+    """
+    # A parser passes over strings it does not need, so bytes that are no UTF-8 may hide in one.
+    if b"\n" not in payload and (parsed and payload.isascii() or _is_json(payload)):
+        return b'{"recv_ns":%d,"source":"%b","crc32":%d,"payload":%b}\n' % (
+            recv_ns,
+            source.encode(),
+            crc32(payload),
+            payload,
+        )
+    try:
+        field, value = "text", payload.decode()
+    except UnicodeDecodeError:
+        field, value = "base64", base64.b64encode(payload).decode()
+    content = {"recv_ns": recv_ns, "source": source, "crc32": crc32(payload), field: value}
+    return json.dumps(content, separators=(",", ":")).encode() + b"\n"
+
+
+def encode_note(recv_ns: int, kind: str, **detail: object) -> bytes:
+    """Return the line of an event of our own."""
+    payload = json.dumps({"note": kind, **detail}, separators=(",", ":")).encode()
+    return encode(recv_ns, NOTE, payload, parsed=True)
+
+
+def decode(line: bytes) -> Entry:
+    """Read one line, without its line feed. Raises CorruptLine where it is not what its checksum says."""
+    try:
+        if _PAYLOAD in line:
+            # Sliced, not parsed: the payload must come back byte for byte, and this is five times as fast.
+            head, _, rest = line.partition(_PAYLOAD)
+            recv_text, source_text, crc_text = head.removeprefix(_HEAD).split(b",")
+            recv_ns, source = int(recv_text), source_text[10:-1].decode()
+            expected, payload = int(crc_text.removeprefix(b'"crc32":')), rest[:-1]
+        else:
+            fields = _read_line(line)
+            recv_ns, source, expected = fields.recv_ns, fields.source, fields.crc32
+            payload = _payload_of(fields)
+    except ValueError as error:  # msgspec's errors are ValueErrors too
+        raise CorruptLine(f"not a journal line ({error}): {line[:80]!r}") from error
+    if crc32(payload) != expected:
+        raise CorruptLine(f"a journal line received at {recv_ns} ns does not match its checksum {expected}")
+    return Entry(recv_ns, source, payload)
+
+
+def path_of(directory: Path, number: int) -> Path:
+    """Return where the segment ``number`` lies."""
+    return directory / f"{number:012d}{SUFFIX}"
+
+
+def number_of(path: Path) -> int:
+    """Return the number of a segment, retired ones included."""
+    return int(path.name.split(".")[0])
+
+
+def segments(directory: Path) -> list[Path]:
+    """Return the segments in ``directory``, oldest first; the last one is open."""
+    return sorted(directory.glob(f"*{SUFFIX}"))
+
+
+def whole_lines(path: Path, offset: int = 0, *, limit: int | None = None) -> tuple[list[bytes], int]:
+    """Read whole lines from byte ``offset`` on; return them without line feeds, and the offset behind them.
+
+    What is returned is on the disk: a reader must not count what a power cut could take back. ``limit`` bounds
+    how many bytes are read at once; a single longer line is still read whole.
+    """
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read(-1 if limit is None else limit)
+        if limit is not None and len(content) == limit:
+            content += file.readline()
+    sync_for_reading(path)
+    end = content.rfind(b"\n") + 1
+    return content[:end].split(b"\n")[:-1], offset + end
+
+
+def entries(path: Path, *, chunk: int = 1 << 22) -> Iterator[Entry | CorruptLine]:
+    """Read a whole segment in bounded memory. A line that cannot be read is yielded as its error, not raised."""
+    offset = 0
+    while True:
+        lines, following = whole_lines(path, offset, limit=chunk)
+        if following == offset:
+            return
+        offset = following
+        for line in lines:
+            try:
+                yield decode(line)
+            except CorruptLine as error:
+                yield error
+
+
+def _payload_of(fields: _Line) -> bytes:
+    if fields.text is not None:
+        return fields.text.encode()
+    if fields.base64 is not None:
+        return base64.b64decode(fields.base64, validate=True)
+    raise ValueError("it has neither payload, text nor base64")
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        json.loads(payload.decode())
+    except ValueError:
+        return False
+    return True

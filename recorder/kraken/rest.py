@@ -1,0 +1,92 @@
+"""REST requests as values, and answers as results or typed errors (API.md 2, 3, 6).
+
+No bytes leave from here: ``net.http`` sends what these functions describe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from recorder.core.model import Instrument
+from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Refused, Unavailable, UnknownPair
+from recorder.kraken import wire
+
+PAGE_LIMIT: Final = 1000
+"""Rows that one Trades answer holds at most; larger counts are silently capped (API.md 6.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A GET of a public endpoint."""
+
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def target(self) -> str:
+        """Path and query as they go over the wire, also used to name the answer in the journal."""
+        return f"{self.path}?{urlencode(self.params)}" if self.params else self.path
+
+
+def asset_pairs() -> Request:
+    """Ask for the whole listing (0.8 MB)."""
+    return Request("/0/public/AssetPairs")
+
+
+def trades(instrument: Instrument, *, since_ns: str | None = None, count: int = PAGE_LIMIT) -> Request:
+    """Ask for up to ``count`` trades from ``since_ns`` (nanoseconds since 1970, as text) on; None: the newest.
+
+    Only nanoseconds are exact: the unit is guessed from the magnitude, and fractions of seconds are imprecise.
+    """
+    since = () if since_ns is None else (("since", since_ns),)
+    return Request("/0/public/Trades", (("pair", instrument.altname), *since, ("count", str(count))))
+
+
+def result(status: int, body: bytes, *, retry_after_s: float | None = None) -> bytes:
+    """Return the raw ``result`` of an answer, or raise the error that it is.
+
+    HTTP 200 says nothing by itself: failures come with 200 too, and the ``error`` list decides (API.md 2).
+    """
+    if status == 429:
+        raise RateLimited("Kraken's edge answered 429 Too Many Requests", retry_after_s)
+    if status == 403:
+        raise Forbidden("Kraken's edge answered 403 Forbidden: our address or User-Agent is not welcome there")
+    if status != 200:
+        raise Unavailable(f"Kraken's edge answered HTTP {status}")
+    try:
+        answer = wire.answer(body)
+    except msgspec.DecodeError as error:
+        raise Unavailable(f"the answer is not Kraken's JSON ({error}); it begins {body[:80]!r}") from error
+    failures = [text for text in answer.error if not text.startswith("W")]
+    if failures:
+        raise error_of(failures)
+    if not answer.result:
+        raise Malformed("the answer has neither an error nor a result")
+    return bytes(answer.result)
+
+
+def error_of(texts: Sequence[str]) -> ExchangeError:
+    """Turn Kraken's error strings into the error to raise; the one that asks for most patience wins.
+
+    Strings: docs.kraken.com errors guide and client sources, collected in API.md 3.1.
+    """
+    errors = [_error_of(text) for text in texts]
+    return max(errors, key=lambda error: isinstance(error, RateLimited) * 2 + isinstance(error, Unavailable))
+
+
+def _error_of(text: str) -> ExchangeError:
+    # Some texts carry a space after the colon and some do not: "EService: Throttled".
+    category, _, kind = (part.strip() for part in text.partition(":"))
+    said = f"Kraken answered {text!r}"
+    if kind.startswith(("Too many requests", "Rate limit exceeded", "Throttled")):
+        return RateLimited(said)
+    if category == "EService" or kind.startswith(("Internal error", "Temporary lockout")):
+        return Unavailable(said)
+    if text.startswith("EQuery:Unknown asset pair"):
+        return UnknownPair(said)
+    return Refused(said)

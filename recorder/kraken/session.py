@@ -1,0 +1,228 @@
+"""One WebSocket v2 connection as a state machine: frames and time in, effects out (API.md 8).
+
+Owns: which pairs are asked for, answered, refused; when the line counts as dead. Refuses: sockets, clocks,
+files. The rim calls :meth:`Session.opened` once, :meth:`Session.receive` for each frame and
+:meth:`Session.tick` about every second, and does what the effects say.
+
+States of a pair::
+
+    asked ──ack──► subscribed
+      │ ├─refusal─► rejected
+      │ └─silence─► asked again, alone ──silence──► hang up
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from recorder.core.model import Trade
+from recorder.errors import Malformed
+from recorder.kraken import parse, wire
+
+SUBSCRIBE_BATCH: Final = 100
+"""Symbols in one subscribe message: no cap is published; others split at 100 as a precaution (API.md 8.2)."""
+IDLE_S: Final = 10.0
+"""A line without any frame for so long is dead: heartbeats come every second (API.md 8.1, 8.3)."""
+PING_AFTER_S: Final = 4.0
+"""A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
+ACK_S: Final = 10.0
+"""Acknowledgements come within half a second; after this long they do not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """These trades arrived, in one frame, news or the snapshot after a subscription alike: the ids decide."""
+
+    trades: list[Trade]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The exchange acknowledged the subscription of ``pair``."""
+
+    pair: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The exchange refused ``pair`` (None where it did not say which) for ``reason``."""
+
+    pair: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The exchange reports its state: online, maintenance, cancel_only, post_only, or some other word."""
+
+    system: str
+    connection_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A frame that is not what we know; it is kept and counted."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The frame just received belongs in the journal, as of this channel."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """This connection is of no use any more: close it and open another."""
+
+    reason: str
+
+
+Effect = Send | Rows | Subscribed | Rejected | Status | Unreadable | Keep | Hangup
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A symbol whose answer is awaited."""
+
+    req_id: int
+    since_s: float
+    alone: bool
+
+
+class Session:
+    """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock."""
+
+    def __init__(self, pairs: Iterable[str], *, idle_s: float = IDLE_S, batch: int = SUBSCRIBE_BATCH) -> None:
+        self._pairs = list(pairs)
+        self._idle_s = idle_s
+        self._batch = batch
+        self._asked: dict[str, _Asked] = {}
+        self._next_req_id = 1
+        self._last_frame_s = 0.0
+        self._last_ping_s = 0.0
+        self.subscribed: set[str] = set()
+        self.rejected: dict[str, str] = {}
+        self.ignored = 0
+
+    def opened(self, now_s: float) -> list[Effect]:
+        """Begin: ask for every pair, in batches."""
+        self._last_frame_s = self._last_ping_s = now_s
+        return [
+            self._subscribe(self._pairs[start : start + self._batch], now_s)
+            for start in range(0, len(self._pairs), self._batch)
+        ]
+
+    def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
+        """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
+        self._last_frame_s = now_s
+        # Key order is Kraken's to change; then the frame takes the slower way below.
+        if frame.startswith(b'{"channel":"trade"'):
+            return self._trades(frame, received_ns)
+        try:
+            known = wire.any_frame(frame)
+        except msgspec.DecodeError as error:
+            return [Keep("unreadable"), Unreadable(f"a frame that is no JSON object: {error}")]
+        return self._trades(frame, received_ns) if known.channel == "trade" else self._other(known)
+
+    def _other(self, frame: wire.Frame) -> Sequence[Effect]:
+        if frame.channel == "status":
+            return self._status(frame)
+        if frame.method == "subscribe":
+            return [Keep("answer"), *self._answered(frame)]
+        if frame.error:
+            return [Keep("answer"), Unreadable(f"an error to something we did not ask: {frame.error}")]
+        if frame.channel != "heartbeat" and frame.method != "pong":
+            self.ignored += 1
+        return ()
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Let time pass: hang up on a dead line, ping a quiet one, ask again what was not answered."""
+        quiet_s = now_s - self._last_frame_s
+        if quiet_s >= self._idle_s:
+            return [Hangup(f"no frame for {quiet_s:.0f} s")]
+        effects: list[Effect] = []
+        late = [symbol for symbol, asked in self._asked.items() if now_s - asked.since_s >= ACK_S]
+        if any(self._asked[symbol].alone for symbol in late):
+            return [Hangup(f"no answer to the subscription of {', '.join(sorted(late)[:5])}")]
+        # Alone, so that even a refusal without a symbol can be told by its req_id.
+        effects.extend(self._subscribe([symbol], now_s, alone=True) for symbol in late)
+        if quiet_s >= PING_AFTER_S and now_s - self._last_ping_s >= PING_AFTER_S:
+            self._last_ping_s = now_s
+            effects.append(Send(f'{{"method":"ping","req_id":{self._take_req_id()}}}'))
+        return effects
+
+    @property
+    def settled(self) -> bool:
+        """Whether every pair was either acknowledged or refused."""
+        return not self._asked
+
+    def _subscribe(self, symbols: Sequence[str], now_s: float, *, alone: bool = False) -> Send:
+        req_id = self._take_req_id()
+        for symbol in symbols:
+            self._asked[symbol] = _Asked(req_id, now_s, alone)
+        # snapshot is explicit: its default was true in 2024 and is documented false in 2026 (API.md 8.5).
+        params = {"channel": "trade", "symbol": list(symbols), "snapshot": True}
+        return Send(msgspec.json.encode({"method": "subscribe", "params": params, "req_id": req_id}).decode())
+
+    def _take_req_id(self) -> int:
+        req_id, self._next_req_id = self._next_req_id, self._next_req_id + 1
+        return req_id
+
+    def _trades(self, frame: bytes, received_ns: int) -> Sequence[Effect]:
+        try:
+            return [Rows(parse.trade_frame(frame, received_ns=received_ns))]
+        except Malformed as error:
+            return [Keep("unreadable"), Unreadable(str(error))]
+
+    def _status(self, frame: wire.Frame) -> Sequence[Effect]:
+        try:
+            entries = wire.status_entries(frame.data)
+        except msgspec.DecodeError as error:
+            return [Keep("status"), Unreadable(f"a status frame that cannot be read: {error}")]
+        return [Keep("status"), *(Status(entry.system, entry.connection_id) for entry in entries)]
+
+    def _answered(self, frame: wire.Frame) -> Sequence[Effect]:
+        if frame.success:
+            try:
+                symbol = wire.ack_result(frame.result).symbol
+            except msgspec.DecodeError as error:
+                return [Unreadable(f"an acknowledgement that cannot be read: {error}")]
+            return self._acknowledged(symbol)
+        symbol = self._refused_symbol(frame) or ""
+        if frame.error.startswith("Already subscribed"):
+            return self._acknowledged(symbol)
+        if symbol:
+            self._asked.pop(symbol, None)
+            self.rejected[symbol] = frame.error
+            return [Rejected(symbol, frame.error)]
+        return [Rejected(None, frame.error)]
+
+    def _acknowledged(self, symbol: str) -> Sequence[Effect]:
+        if symbol not in self._asked:
+            return ()
+        del self._asked[symbol]
+        self.subscribed.add(symbol)
+        return [Subscribed(symbol)]
+
+    def _refused_symbol(self, frame: wire.Frame) -> str | None:
+        """Find out whom a refusal means: it may lack the symbol, and a message may have asked for many."""
+        if frame.symbol:
+            return frame.symbol
+        asked = [symbol for symbol, asked in self._asked.items() if asked.req_id == frame.req_id]
+        if len(asked) == 1:
+            return asked[0]
+        return next((symbol for symbol in asked if frame.error.endswith(f" {symbol}")), None)

@@ -1,0 +1,107 @@
+"""Kraken's JSON as types: what stands on the wire, nothing else.
+
+Numbers become exact ``Decimal`` straight from their text. Unknown fields are passed over, since Kraken adds
+some every year (API.md 1.9). A missing or mistyped field raises ``msgspec.DecodeError``.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+
+class TradeEntry(msgspec.Struct, gc=False):
+    """One row of a v2 trade frame (API.md 8.5)."""
+
+    symbol: str
+    side: Literal["buy", "sell"]
+    price: Decimal
+    qty: Decimal
+    ord_type: str
+    trade_id: int
+    timestamp: str
+
+
+class TradeFrame(msgspec.Struct, gc=False):
+    """A v2 trade frame."""
+
+    channel: str
+    type: str
+    data: list[TradeEntry]
+
+
+class Frame(msgspec.Struct):
+    """Any v2 frame: an update of a channel, or the answer to a method."""
+
+    channel: str = ""
+    type: str = ""
+    method: str = ""
+    success: bool | None = None
+    error: str = ""
+    symbol: str = ""
+    req_id: int | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class AckResult(msgspec.Struct):
+    """The ``result`` of an acknowledged subscription; ``warnings`` and the like are passed over."""
+
+    channel: str = ""
+    symbol: str = ""
+
+
+class StatusEntry(msgspec.Struct):
+    """The single entry of a ``status`` frame (API.md 8.4)."""
+
+    system: str
+    connection_id: int | None = None
+    version: str = ""
+
+
+class Answer(msgspec.Struct):
+    """The envelope of every REST answer (API.md 2)."""
+
+    error: list[str]
+    result: msgspec.Raw = msgspec.Raw()
+
+
+class RestTrade(msgspec.Struct, array_like=True, gc=False):
+    """One positional row of REST Trades (API.md 6.7); later positions that Kraken may add are passed over."""
+
+    price: str
+    volume: str
+    time: Decimal
+    side: str
+    ord_type: str
+    misc: str
+    trade_id: int
+
+
+class AssetPair(msgspec.Struct):
+    """One entry of AssetPairs (API.md 6.4); older answers lack several fields."""
+
+    altname: str
+    base: str
+    quote: str
+    pair_decimals: int
+    lot_decimals: int
+    wsname: str = ""
+    cost_decimals: int | None = None
+    tick_size: str | None = None
+    ordermin: str | None = None
+    costmin: str | None = None
+    status: str = "online"
+
+
+trade_frame = msgspec.json.Decoder(TradeFrame).decode
+any_frame = msgspec.json.Decoder(Frame).decode
+ack_result = msgspec.json.Decoder(AckResult).decode
+status_entries = msgspec.json.Decoder(list[StatusEntry]).decode
+answer = msgspec.json.Decoder(Answer).decode
+trades_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
+cursor = msgspec.json.Decoder(str | int).decode
+asset_pairs = msgspec.json.Decoder(dict[str, AssetPair]).decode
