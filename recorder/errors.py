@@ -96,7 +96,11 @@ class TornTail(StorageError):
 
 
 class CorruptLine(StorageError):
-    """A journal line that is not what its checksum says."""
+    """A journal line that is not what its checksum says; carries the ``line`` as it lies there."""
+
+    def __init__(self, message: str, line: bytes) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class CorruptFile(StorageError):

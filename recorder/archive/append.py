@@ -56,7 +56,8 @@ class TradeArchive:
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
         name = files.new_name(rows[0].trade_id, rows[-1].trade_id)
-        files.write(table, Footer("trades", pair, held_spans(table)), directory / name, self.disk, staged_in=self.staging)
+        footer = Footer("trades", pair, held_spans(table))
+        files.write(table, footer, directory / name, self.disk, staged_in=self.staging)
 
 
 def _fresh(trades: Sequence[Trade], held: Spans) -> list[Trade]:

@@ -6,7 +6,7 @@ directory is built aside, with hard links to what is left alone, checked, synced
 
 from __future__ import annotations
 
-import heapq
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,6 @@ that a file may have, so that two never fit) is never touched."""
 FULL_ROWS: Final = TIERS[-1]
 MANY: Final = 16
 """So many neighbours are merged even if few rows come of it: a thin pair's files cost more than its rows."""
-_BATCH: Final = files.ROW_GROUP
 
 
 def plan(rows: Sequence[int], *, settled: bool = False) -> slice | None:
@@ -108,7 +107,7 @@ def _replace(
         disk.link(file.path, built / file.path.name)
     ids = Spans(Span(span.first_id, span.last_id) for file in merged for span in file.footer.spans)
     target = built / files.new_name(ids.first or 0, ids.last or 0)
-    _merge([file.path for file in merged], Footer("trades", pair, _joined(merged)), target, disk)
+    _merge(merged, Footer("trades", pair, _joined(merged)), target, disk)
     _check(target, ids)
     disk.sync_dir(built)
     disk.exchange(built, year)
@@ -127,12 +126,12 @@ def _joined(merged: Sequence[FileFacts]) -> tuple[HeldSpan, ...]:
     return tuple(joined)
 
 
-def _merge(sources: Sequence[Path], footer: Footer, target: Path, disk: Disk) -> None:
-    """Write the rows of ``sources``, each sorted by id, as one sorted file; memory is a few row groups."""
+def _merge(merged: Sequence[FileFacts], footer: Footer, target: Path, disk: Disk) -> None:
+    """Write the rows of ``merged`` as one sorted file; memory is a few row groups."""
     with disk.create(target) as file:
         with files.writer(_Sink(disk, file), TRADES, footer) as parquet:
             waiting: list[pa.RecordBatch] = []
-            for table in _in_order([_batches(path) for path in sources]):
+            for table in _in_order(merged):
                 waiting.extend(table.to_batches())
                 if sum(batch.num_rows for batch in waiting) >= files.ROW_GROUP:
                     rows = pa.Table.from_batches(waiting)
@@ -146,33 +145,36 @@ def _merge(sources: Sequence[Path], footer: Footer, target: Path, disk: Disk) ->
 
 def _batches(path: Path) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as parquet:
-        for batch in parquet.iter_batches(_BATCH):
+        for batch in parquet.iter_batches(files.ROW_GROUP):
             yield pa.Table.from_batches([batch]).cast(TRADES)
 
 
-def _in_order(sources: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """Merge sorted streams of disjoint ids. Takes from all what lies up to the lowest end of a head, and so on."""
-    heads: list[tuple[int, int, pa.Table]] = []
+def _in_order(merged: Sequence[FileFacts]) -> Iterator[pa.Table]:
+    """Merge files that are each sorted by id, and disjoint, in ascending id; a file is opened when its turn comes.
 
-    def pull(index: int) -> None:
-        for table in sources[index]:
-            if table.num_rows:
-                heapq.heappush(heads, (table["trade_id"][0].as_py(), index, table))
-                return
-
-    for index in range(len(sources)):
-        pull(index)
-    while heads:
-        _, index, table = heapq.heappop(heads)
-        if not heads or table["trade_id"][-1].as_py() < heads[0][0]:
-            yield table
-            pull(index)
+    Each round takes from every open file the rows up to the lowest id at which one of the batches in hand ends.
+    """
+    waiting = deque(sorted(merged, key=lambda file: file.first_id))
+    heads: list[tuple[pa.Table, Iterator[pa.Table]]] = []
+    while waiting or heads:
+        end = min((_last_id(rows) for rows, _ in heads), default=None)
+        if waiting and (end is None or waiting[0].first_id <= end):
+            batches = _batches(waiting.popleft().path)
+            heads.append((next(batches), batches))
             continue
-        # Another stream begins before this head ends: give what lies before it, and look again.
-        cut = int(pc.sum(pc.less(table["trade_id"], heads[0][0])).as_py())
-        yield table.slice(0, cut)
-        rest = table.slice(cut)
-        heapq.heappush(heads, (rest["trade_id"][0].as_py(), index, rest))
+        parts, left = [], []
+        for rows, batches in heads:
+            cut = int(pc.sum(pc.less_equal(rows["trade_id"], end)).as_py() or 0)
+            parts.append(rows.slice(0, cut))
+            rest = rows.slice(cut) if cut < rows.num_rows else next(batches, None)
+            if rest is not None:
+                left.append((rest, batches))
+        heads = left
+        yield parts[0] if len(parts) == 1 else pa.concat_tables(parts).sort_by("trade_id")
+
+
+def _last_id(rows: pa.Table) -> int:
+    return int(rows["trade_id"][-1].as_py())
 
 
 def _check(path: Path, expected: Spans) -> None:

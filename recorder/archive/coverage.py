@@ -67,10 +67,9 @@ class Coverage:
         """Return the ids of ``pair`` that the archive holds now."""
         return Spans(Span(span.first_id, span.last_id) for file in self.files(pair) for span in file.footer.spans)
 
-    def observe_into(self, ledger: Ledger, pair: str) -> None:
-        """Count all that the archive holds of ``pair`` in ``ledger``."""
-        for file in sorted(self.files(pair), key=lambda file: file.first_id):
-            for span in file.footer.spans:
-                ledger.observe(
-                    pair, Span(span.first_id, span.last_id), first_us=span.first_us, last_us=span.last_us
-                )
+    def observe_into(self, ledger: Ledger, pair: str) -> int:
+        """Count all that the archive holds of ``pair`` now in ``ledger``; return its rows."""
+        held = self.files(pair)
+        for span in sorted(span for file in held for span in file.footer.spans):
+            ledger.observe(pair, Span(span.first_id, span.last_id), first_us=span.first_us, last_us=span.last_us)
+        return sum(file.rows for file in held)

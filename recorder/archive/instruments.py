@@ -41,6 +41,10 @@ class InstrumentArchive:
         self._latest = latest | {instrument.pair: instrument for instrument in changed}
         return len(changed)
 
+    def latest(self) -> list[Instrument]:
+        """Return what is archived of each pair, the newest row."""
+        return list(self._load().values())
+
     def _load(self) -> dict[str, Instrument]:
         rows = [
             row

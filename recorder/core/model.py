@@ -6,7 +6,6 @@ format, a file or a clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Final, Literal
 
@@ -36,8 +35,7 @@ TIMEFRAMES: Final[dict[str, int]] = {
 """Timeframe → minutes, the list Kraken serves (API.md 6.6)."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, order=True, gc=False):
     """An unbroken run of trade ids, both ends included."""
 
     first: int
@@ -78,7 +76,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """What the listing says of one pair (AssetPairs, API.md 6.4). Decimal texts stay as printed."""
+    """What the listing says of one pair (AssetPairs, API.md 6.4), decimals as canonical text."""
 
     pair: str
     key: str
@@ -95,17 +93,21 @@ class Instrument(msgspec.Struct, frozen=True):
     status: str
 
 
-_EXACTLY = Context(prec=PRECISION, traps=[Inexact, InvalidOperation])
-_FINEST = {scale: Decimal(1).scaleb(-scale) for scale in (PRICE_SCALE, QTY_SCALE)}
+_CONTEXT = Context(prec=PRECISION, traps=[Inexact, InvalidOperation])
+_PRICE_UNIT = Decimal(1).scaleb(-PRICE_SCALE)
+_QTY_UNIT = Decimal(1).scaleb(-QTY_SCALE)
 
 
-def fits_schema(value: Decimal, scale: int) -> bool:
-    """Tell whether ``decimal128(28, scale)`` holds ``value`` to the last digit; scale 12 (price) or 8 (quantity)."""
+def check_exact(price: Decimal, qty: Decimal) -> None:
+    """Return if the archive holds both to the last digit. Raises ValueError: nothing is ever rounded."""
     try:
-        value.quantize(_FINEST[scale], context=_EXACTLY)
+        _CONTEXT.quantize(price, _PRICE_UNIT)
+        _CONTEXT.quantize(qty, _QTY_UNIT)
     except (Inexact, InvalidOperation):
-        return False
-    return value.is_finite()
+        raise ValueError(
+            f"price {price} or quantity {qty} does not fit the archive's "
+            f"decimal128({PRECISION}, {PRICE_SCALE}) and decimal128({PRECISION}, {QTY_SCALE}) exactly"
+        ) from None
 
 
 def plain(value: Decimal) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -32,8 +31,7 @@ _HEAD: Final = b'{"recv_ns":'
 _PAYLOAD: Final = b',"payload":'
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One line: when it came (ns since 1970 by the host's clock), from where, and the bytes that came."""
 
     recv_ns: int
@@ -59,7 +57,7 @@ def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -
     already, as every trade frame is; otherwise that is found out here.
     """
     # A parser passes over strings it does not need, so bytes that are no UTF-8 may hide in one.
-    if b"\n" not in payload and (parsed and payload.isascii() or _is_json(payload)):
+    if b"\n" not in payload and ((parsed and payload.isascii()) or _is_json(payload)):
         return b'{"recv_ns":%d,"source":"%b","crc32":%d,"payload":%b}\n' % (
             recv_ns,
             source.encode(),
@@ -94,9 +92,9 @@ def decode(line: bytes) -> Entry:
             recv_ns, source, expected = fields.recv_ns, fields.source, fields.crc32
             payload = _payload_of(fields)
     except ValueError as error:  # msgspec's errors are ValueErrors too
-        raise CorruptLine(f"not a journal line ({error}): {line[:80]!r}") from error
+        raise CorruptLine(f"not a journal line ({error}): {line[:80]!r}", line) from error
     if crc32(payload) != expected:
-        raise CorruptLine(f"a journal line received at {recv_ns} ns does not match its checksum {expected}")
+        raise CorruptLine(f"a journal line received at {recv_ns} ns does not match its checksum {expected}", line)
     return Entry(recv_ns, source, payload)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument, Side, Trade, fits_schema
+from recorder.core.model import Instrument, Side, Trade, check_exact, plain
 from recorder.errors import Malformed
 from recorder.kraken import wire
 from recorder.kraken.names import v2_symbol
@@ -26,6 +26,7 @@ LISTING_SOURCE: Final = "rest:/0/public/AssetPairs"
 _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
 _US_PER_S: Final = 1_000_000
+_USUAL_LENGTH: Final = len("2026-07-07T23:00:05.562702Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +45,29 @@ def trade_frame(frame: bytes, *, received_ns: int) -> list[Trade]:
 
     The rows of a snapshot are history that a subscription repeats: they carry no receive time.
     """
+    trades = []
     try:
         content = wire.trade_frame(frame)
         received_us = None if content.type == "snapshot" else received_ns // 1000
-        return [
-            Trade(
-                entry.symbol,
-                _checked_id(entry.trade_id),
-                micros(entry.timestamp),
-                _checked(entry.price, PRICE_SCALE),
-                _checked(entry.qty, QTY_SCALE),
-                entry.side,
-                entry.ord_type,
-                "",
-                "ws",
-                received_us,
+        for entry in content.data:
+            check_exact(entry.price, entry.qty)
+            trades.append(
+                Trade(
+                    entry.symbol,
+                    _checked_id(entry.trade_id),
+                    micros(entry.timestamp),
+                    entry.price,
+                    entry.qty,
+                    entry.side,
+                    entry.ord_type,
+                    "",
+                    "ws",
+                    received_us,
+                )
             )
-            for entry in content.data
-        ]
-    except (msgspec.DecodeError, ValueError) as error:
+    except ValueError as error:  # msgspec's errors are ValueErrors too
         raise Malformed(f"a trade frame that cannot be read: {error}") from error
+    return trades
 
 
 def journalled_trades(source: str, payload: bytes, recv_ns: int) -> list[Trade]:
@@ -79,9 +83,7 @@ def trades_page(result: bytes, pair: str) -> TradesPage:
     try:
         content = wire.trades_result(result)
         last = content.pop("last", None)
-        if len(content) != 1:
-            raise ValueError(f"one pair was asked for and {len(content)} were answered: {', '.join(content)}")
-        (rows,) = content.values()
+        (rows,) = content.values()  # ValueError unless exactly one pair was answered
         trades = [_rest_trade(row, pair) for row in wire.trade_rows(rows)]
         cursor = None if last is None else str(wire.cursor(last))
     except (msgspec.DecodeError, ValueError) as error:
@@ -96,28 +98,9 @@ def instruments(result: bytes) -> list[Instrument]:
     Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out.
     """
     try:
-        pairs = wire.asset_pairs(result)
-    except msgspec.DecodeError as error:
+        return [_instrument(key, entry) for key, entry in wire.asset_pairs(result).items() if entry.wsname]
+    except (msgspec.DecodeError, InvalidOperation) as error:
         raise Malformed(f"an answer of AssetPairs that cannot be read: {error}") from error
-    return [
-        Instrument(
-            pair=v2_symbol(entry.wsname),
-            key=key,
-            altname=entry.altname,
-            wsname=entry.wsname,
-            base=entry.base,
-            quote=entry.quote,
-            pair_decimals=entry.pair_decimals,
-            lot_decimals=entry.lot_decimals,
-            cost_decimals=entry.cost_decimals,
-            tick_size=entry.tick_size,
-            ordermin=entry.ordermin,
-            costmin=entry.costmin,
-            status=entry.status,
-        )
-        for key, entry in pairs.items()
-        if entry.wsname
-    ]
 
 
 def micros(stamp: str) -> int:
@@ -126,14 +109,15 @@ def micros(stamp: str) -> int:
     >>> micros("2026-07-07T23:00:05.562702Z") - micros("2026-07-07T23:00:05Z")
     562702
     """
-    if stamp[-1:] != "Z" or (len(stamp) != 20 and stamp[19:20] != "."):
-        raise ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
     digits = stamp[20:-1]
-    if not digits:
-        return _second_us(stamp[:19])
-    if not digits.isdecimal():
-        raise ValueError(f"{stamp!r} has a fraction that is no number")
-    return _second_us(stamp[:19]) + int(digits[:6].ljust(6, "0"))
+    # Six digits and a Z are what trades carry; the rest of the grammar is for other channels and other years.
+    if len(stamp) != _USUAL_LENGTH:
+        if len(stamp) < _USUAL_LENGTH - 7 or len(stamp) > _USUAL_LENGTH + 3:
+            raise ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
+        digits = digits[:6].ljust(6, "0")
+    if stamp[-1] != "Z" or stamp[19] not in ".Z" or not digits.isdecimal():
+        raise ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
+    return _second_us(stamp[:19]) + int(digits)
 
 
 def rest_micros(seconds: Decimal) -> int:
@@ -148,6 +132,24 @@ def _second_us(stamp: str) -> int:
     return int(moment.timestamp()) * _US_PER_S
 
 
+def _instrument(key: str, entry: wire.AssetPair) -> Instrument:
+    return Instrument(
+        pair=v2_symbol(entry.wsname),
+        key=key,
+        altname=entry.altname,
+        wsname=entry.wsname,
+        base=entry.base,
+        quote=entry.quote,
+        pair_decimals=entry.pair_decimals,
+        lot_decimals=entry.lot_decimals,
+        cost_decimals=entry.cost_decimals,
+        tick_size=_plain(entry.tick_size),
+        ordermin=_plain(entry.ordermin),
+        costmin=_plain(entry.costmin),
+        status=entry.status,
+    )
+
+
 def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
     side = _SIDES.get(row.side)
     if side is None:
@@ -156,12 +158,13 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
         price, qty = Decimal(row.price), Decimal(row.volume)
     except InvalidOperation:
         raise ValueError(f"trade {row.trade_id}: {row.price!r} or {row.volume!r} is no number") from None
+    check_exact(price, qty)
     return Trade(
         pair,
         _checked_id(row.trade_id),
         rest_micros(row.time),
-        _checked(price, PRICE_SCALE),
-        _checked(qty, QTY_SCALE),
+        price,
+        qty,
         side,
         _ORDER_TYPES.get(row.ord_type, row.ord_type),
         row.misc,
@@ -170,10 +173,9 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
     )
 
 
-def _checked(value: Decimal, scale: int) -> Decimal:
-    if fits_schema(value, scale):
-        return value
-    raise ValueError(f"{value} does not fit the archive's decimal128(28, {scale}) exactly")
+def _plain(text: str | None) -> str | None:
+    """Spell equal numbers equally, so that a listing that only prints differently is no change."""
+    return None if text is None else plain(Decimal(text))
 
 
 def _checked_id(trade_id: int) -> int:

@@ -1,0 +1,48 @@
+-- Which unbroken runs of ids do these files hold?
+--
+-- held_spans(files)     one row per maximal run over all files of a glob, from their footers alone
+-- pair_coverage(pair)   the same of one pair, opening only its files; the columns of the view coverage
+--
+-- A footer lists the runs of ids in its own file (docs/format.md). A run may go on in another file, so runs that
+-- touch are joined: one begins where its first id lies beyond the successor of every id before it.
+
+CREATE OR REPLACE MACRO held_spans(files) AS TABLE
+WITH
+footer AS (
+    SELECT decode(value)::JSON AS content
+    FROM parquet_kv_metadata(files)
+    WHERE decode(key) = 'recorder'
+),
+held AS (
+    SELECT
+        content ->> 'pair' AS pair,
+        unnest(from_json(content -> 'spans', '["BIGINT[]"]')) AS span
+    FROM footer
+),
+marked AS (
+    SELECT
+        pair,
+        span,
+        span[1] > 1 + max(span[2]) OVER (
+            PARTITION BY pair ORDER BY span[1] ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS begins
+    FROM held
+),
+numbered AS (
+    SELECT pair, span, count(*) FILTER (begins) OVER (PARTITION BY pair ORDER BY span[1]) AS run
+    FROM marked
+)
+SELECT
+    pair,
+    min(span[1]) AS first_id,
+    max(span[2]) AS last_id,
+    make_timestamptz(arg_min(span[3], span[1])) AS first_time,
+    make_timestamptz(arg_max(span[4], span[2])) AS last_time,
+    max(span[2]) - min(span[1]) + 1 AS rows
+FROM numbered
+GROUP BY pair, run;
+
+CREATE OR REPLACE MACRO pair_coverage(pair) AS TABLE
+SELECT c.pair, c.first_id, c.last_id, c.first_time, c.last_time, c.rows
+FROM held_spans(pair_files(pair)) AS c
+WHERE c.pair = pair;

@@ -1,0 +1,45 @@
+-- Which trades belong to one moment of the archive? The view trades and the macro pair_trades() of a connection that
+-- recorder.connect() holds to a listing (live, frozen); the same columns and parameters as the plain ones.
+--
+-- recorder_files      files all of whose rows belong to the moment, and the table's empty schema file
+-- recorder_cut_files  files with rows that came later, which happens when a frozen moment outlives a compaction;
+--                     and the schema file
+-- recorder_archived   the ids that were in files at that moment
+-- recorder_tail       the rows that were still only in the journal
+
+CREATE OR REPLACE MACRO pinned_files(files, pair) AS [
+    file for file in getvariable(files)
+    if contains(file, '/pair=' || url_encode(pair) || '/') or contains(file, '/pair=__HIVE_DEFAULT_PARTITION__/')
+];
+
+CREATE OR REPLACE MACRO pinned_trades(files, cut_files) AS TABLE
+SELECT t.pair, t.trade_id, t.time, t.price, t.qty, t.side, t.ord_type, t.misc, t.source, t.received
+FROM read_parquet(
+    files,
+    hive_partitioning = true,
+    hive_types = {'pair': VARCHAR, 'year': BIGINT},
+    hive_types_autocast = false
+) AS t
+UNION ALL
+SELECT t.pair, t.trade_id, t.time, t.price, t.qty, t.side, t.ord_type, t.misc, t.source, t.received
+FROM read_parquet(
+    cut_files,
+    hive_partitioning = true,
+    hive_types = {'pair': VARCHAR, 'year': BIGINT},
+    hive_types_autocast = false
+) AS t
+ASOF JOIN recorder_archived AS a ON t.pair = a.pair AND t.trade_id >= a.first_id
+WHERE t.trade_id <= a.last_id
+UNION ALL
+SELECT t.pair, t.trade_id, t.time, t.price, t.qty, t.side, t.ord_type, t.misc, t.source, t.received
+FROM recorder_tail AS t;
+
+CREATE OR REPLACE VIEW trades AS
+FROM pinned_trades(getvariable('recorder_files'), getvariable('recorder_cut_files'));
+
+CREATE OR REPLACE MACRO pair_trades(pair, start := NULL, stop := NULL) AS TABLE
+SELECT t.pair, t.trade_id, t.time, t.price, t.qty, t.side, t.ord_type, t.misc, t.source, t.received
+FROM pinned_trades(pinned_files('recorder_files', pair), pinned_files('recorder_cut_files', pair)) AS t
+WHERE t.pair = pair
+    AND (start IS NULL OR t.time >= start::TIMESTAMPTZ)
+    AND (stop IS NULL OR t.time < stop::TIMESTAMPTZ);

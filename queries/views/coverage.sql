@@ -1,0 +1,9 @@
+-- Which ids are archived? One row per maximal unbroken run of ids of a pair.
+--
+-- coverage(pair, first_id, last_id, first_time, last_time, rows)
+--
+-- rows is the number of ids in the run. Only footers are read, never a row. For one pair, pair_coverage().
+
+CREATE OR REPLACE VIEW coverage AS
+SELECT pair, first_id, last_id, first_time, last_time, rows
+FROM held_spans(getvariable('recorder_data') || '/trades/*/*/*.parquet');

@@ -1,0 +1,79 @@
+"""The command line: one file per verb, each imported only when it is called.
+
+So the daemon (``recorder run``) never imports pandas or DuckDB, and every verb starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from recorder import __version__
+from recorder.errors import DiskError, RecorderError
+
+VERBS: Final = ("run", "status", "sql", "views", "config", "sandbox", "demo")
+
+
+class _Verbs(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 -- the library's signature
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"recorder.cli.{cmd_name}")
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(cls=_Verbs, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"kraken-recorder {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Record Kraken's public trades into plain Parquet: complete, exact and provable.
+
+    Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 another recorder holds the archive, 4 the disk,
+    130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line: errors of ours become one sentence and their exit code."""
+    try:
+        app()
+    except BaseExceptionGroup as group:  # from the daemon's tasks: the first one ended the others
+        _end(_first(group))
+    except Exception as error:  # noqa: BLE001 -- the last resort: say it, exit non-zero
+        _end(error)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _end(error: BaseException) -> None:
+    if isinstance(error, RecorderError):
+        typer.echo(f"recorder: {error}", err=True)
+        sys.exit(error.exit_code)
+    if isinstance(error, OSError) and error.filename is not None:
+        typer.echo(f"recorder: {error.filename}: {error.strerror}", err=True)
+        sys.exit(DiskError.exit_code)
+    traceback.print_exception(error)
+    typer.echo("recorder: an unexpected error, please report it; what was recorded is safe on the disk", err=True)
+    sys.exit(1)

@@ -1,0 +1,24 @@
+"""``recorder config``: what is in force, and from where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from recorder import config as configuration
+
+
+def config(
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of YAML.")] = False,
+) -> None:
+    """Check the configuration and print what is in force; durations are in seconds, null means auto."""
+    content = configuration.load(config_file).model_dump(mode="json")
+    text = json.dumps(content, indent=2) if as_json else yaml.safe_dump(content, sort_keys=False)
+    typer.echo(text.rstrip())

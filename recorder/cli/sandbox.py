@@ -1,0 +1,92 @@
+"""``recorder sandbox``: a local imitation of Kraken, to record from without a network.
+
+Owns options and what is printed. The exchange itself is ``recorder.sandbox``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recorder.clock import SystemClock
+from recorder.sandbox.faults import NAMES, parse_act
+from recorder.sandbox.market import Market
+from recorder.sandbox.replay import replay_files
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.venue import Venue
+
+_INTERRUPTED = 130
+
+
+def sandbox(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 1,
+    rate: Annotated[float, typer.Option(min=0.001, help="Trades a second, of all pairs together.")] = 50.0,
+    history: Annotated[int, typer.Option(min=0, help="Trades of each pair before the start.")] = 1000,
+    truth: Annotated[Path | None, typer.Option(help="Write every trade made to this file, as JSON Lines.")] = None,
+    page: Annotated[list[Path] | None, typer.Option(help="Serve this recorded REST Trades answer.")] = None,
+    session: Annotated[list[Path] | None, typer.Option(help="Play this recorded WebSocket v2 session.")] = None,
+    listing: Annotated[list[Path] | None, typer.Option(help="List the pairs of this AssetPairs answer.")] = None,
+    speed: Annotated[float, typer.Option(min=0, help="Speed of recorded sessions; 0 plays all at once.")] = 1.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help=f"SECOND:FAULT[:SECONDS], like 8:outage:4; faults are {', '.join(NAMES)}."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
+) -> None:
+    """Serve a local imitation of Kraken until interrupted.
+
+    The market is invented from a seed, or, where a page, session or listing is given, made of those recordings only.
+    """
+    clock = SystemClock()
+    market: Venue
+    if page or session or listing:
+        market = replay_files(listings=listing or (), pages=page or (), sessions=session or (), speed=speed)
+    else:
+        market = Market(start_ns=clock.wall_ns(), seed=seed, rate=rate, history=history)
+    exchange = Sandbox(market, clock=clock, truth=truth, script=[parse_act(text) for text in fault or ()], seed=seed)
+    stopped_by = asyncio.run(_serve(exchange, host=host, port=port, as_json=as_json))
+    if stopped_by == signal.SIGINT:
+        raise typer.Exit(_INTERRUPTED)
+
+
+async def _serve(exchange: Sandbox, *, host: str, port: int, as_json: bool) -> signal.Signals:
+    """Serve until SIGINT or SIGTERM comes; return which."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def stop(by: signal.Signals) -> None:
+        if not stopped.done():
+            stopped.set_result(by)
+
+    with contextlib.ExitStack() as stack:
+        for by in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(by, stop, by)
+            stack.callback(loop.remove_signal_handler, by)
+        async with exchange.serve(host=host, port=port):
+            _announce(exchange, as_json=as_json)
+            broken = asyncio.create_task(exchange.broken())
+            stack.callback(broken.cancel)
+            either: set[asyncio.Future[Any]] = {stopped, broken}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if broken.done():
+                await broken
+            return stopped.result()
+
+
+def _announce(exchange: Sandbox, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"rest_url": exchange.rest_url, "ws_url": exchange.ws_url}))
+        return
+    typer.echo(f"REST       {exchange.rest_url}")
+    typer.echo(f"WebSocket  {exchange.ws_url}")
+    typer.echo(f"Pairs      {', '.join(pair.symbol for pair in exchange.market.listing.pairs)}")
+    typer.echo("Serving until interrupted.")

@@ -1,0 +1,17 @@
+"""``recorder views``: the SQL that gives any DuckDB client the same views and macros."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from recorder.query import catalogue
+from recorder.query.listing import Listing
+
+
+def views(data: Path = typer.Option(Path("data"), help="The archive's folder.")) -> None:
+    """Print one SQL script that defines the views and macros over this archive in any DuckDB client."""
+    folder = data.absolute()
+    Listing(folder)  # the views of an archive that is not there could not even be created
+    typer.echo(catalogue.script(folder))

@@ -1,0 +1,113 @@
+"""What a caller asks for, checked before anything is read: moments, ranges, pairs, timeframes, formats.
+
+Pure. Each mistake is a UsageError whose sentence says what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final, Literal, get_args
+
+from recorder.core.model import TIMEFRAMES
+from recorder.errors import UsageError
+from recorder.kraken.names import v2_symbol
+
+Instant = datetime | date | str | None
+"""A moment as people write it: a datetime with a time zone (pandas' too), ISO 8601 text with a zone, or a day, which
+begins at midnight UTC. None: open end."""
+Format = Literal["pandas", "arrow", "polars"]
+OnGap = Literal["raise", "warn", "ignore"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_US: Final = timedelta(microseconds=1)
+_DAY_TEXT: Final = len("2025-11-10")
+_SHOWN: Final = 10
+"""So many names in a sentence at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range of time in µs since 1970 UTC: ``start`` inclusive, ``stop`` exclusive, None an open end."""
+
+    start_us: int | None
+    stop_us: int | None
+
+    def in_bars(self, timeframe: str) -> Range:
+        """Return the range of the whole bars that begin in this one."""
+        width_us = TIMEFRAMES[timeframe] * 60_000_000
+        return Range(
+            None if self.start_us is None else -(-self.start_us // width_us) * width_us,
+            None if self.stop_us is None else -(-self.stop_us // width_us) * width_us,
+        )
+
+
+def time_range(start: Instant, stop: Instant) -> Range:
+    """Read both ends of a range. Raises UsageError for a time without a zone, and where they are reversed."""
+    asked = Range(_micros("start", start), _micros("stop", stop))
+    if asked.start_us is not None and asked.stop_us is not None and asked.start_us > asked.stop_us:
+        raise UsageError(f"the range is reversed: start {start} is after stop {stop}; swap them")
+    return asked
+
+
+def timeframe(name: str) -> str:
+    """Return ``name`` if there is such a timeframe."""
+    return _one_of("timeframe", name, tuple(TIMEFRAMES))
+
+
+def output(to: str) -> str:
+    """Return ``to`` if there is such a format."""
+    return _one_of("to", to, get_args(Format))
+
+
+def on_gap(choice: str) -> str:
+    """Return ``choice`` if there is such a way to meet a hole."""
+    return _one_of("on_gap", choice, get_args(OnGap))
+
+
+def pair(name: str, held: Collection[str]) -> str:
+    """Return ``name`` if the archive has trades of it; ``held`` are the pairs it has."""
+    if name in held:
+        return name
+    wanted = v2_symbol(name.strip().upper())
+    near = difflib.get_close_matches(wanted, held, n=3, cutoff=0.6)
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif held:
+        more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
+        hint = f"it holds {', '.join(sorted(held)[:_SHOWN])}{more}"
+    else:
+        hint = "it holds none of any pair yet"
+    raise UsageError(f"the archive holds no trades of {name!r}; {hint}")
+
+
+def _micros(end: str, value: Instant) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = _parsed(end, value)
+    if not isinstance(value, datetime):
+        value = datetime.combine(value, time(), UTC)
+    if value.tzinfo is None:
+        raise UsageError(
+            f"{end} {value} has no time zone; the archive is in UTC, so write {value.isoformat()}Z "
+            f"or datetime(…, tzinfo=UTC)"
+        )
+    return (value - _EPOCH) // _US
+
+
+def _parsed(end: str, text: str) -> datetime | date:
+    try:
+        return date.fromisoformat(text) if len(text) == _DAY_TEXT else datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{end} {text!r} is no time; write 2025-11-10T17:30:00Z, or 2025-11-10 for the midnight that begins it"
+        ) from None
+
+
+def _one_of(parameter: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise UsageError(f"there is no {parameter} {value!r}: use one of {', '.join(allowed)}")
+    return value

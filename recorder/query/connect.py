@@ -1,0 +1,234 @@
+"""The archive as a Python object: SQL, trades, candles, coverage, gaps.
+
+Owns: when each call takes its moment, and that it tries again where a compaction took a file away meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from recorder.archive.schema import HeldSpan
+from recorder.errors import GapError, StorageError, UsageError
+from recorder.query import asked, catalogue, holes
+from recorder.query.asked import Format, Instant, OnGap, Range
+from recorder.query.engine import Engine
+from recorder.query.frames import Frame, frame
+from recorder.query.snapshot import Moments, Snapshot
+
+_ATTEMPTS: Final = 50
+"""A pair is compacted every few minutes; meeting that many compactions in a row is no coincidence."""
+_TRADES: Final = "FROM pair_trades($pair, make_timestamptz($start), make_timestamptz($stop)) ORDER BY trade_id"
+_CANDLES: Final = "FROM candles($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))"
+
+_TRADE_CATEGORIES: Final = ("pair", "side", "ord_type", "source")
+_CANDLE_CATEGORIES: Final = ("pair", "timeframe")
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked of one pair: the SQL, its range, its other parameters, and which columns are categories."""
+
+    text: str
+    pair: str
+    limits: Range
+    params: Mapping[str, object]
+    categories: tuple[str, ...]
+
+
+def connect(data: str | Path = "data", *, live: bool = False, frozen: bool = False) -> Archive:
+    """Open the archive in the folder ``data`` for reading. Takes no lock and never disturbs the recorder.
+
+    By default each call sees what is archived now. ``live`` adds what is only in the journal yet, so that a trade
+    is seen within a second of its arrival. ``frozen`` keeps one moment until :meth:`Archive.refresh`.
+    Raises NoSuchArchive.
+    """
+    return Archive(Path(data).absolute(), live=live, frozen=frozen)
+
+
+class Archive:
+    """An archive, open for reading; for the thread that made it (:meth:`cursor` gives another thread its own).
+
+    Frames come as pandas unless ``to`` is "arrow" or "polars". Prices and quantities are doubles, or, with
+    ``decimals=True``, exactly what was recorded. Times are UTC.
+    """
+
+    def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None = None) -> None:
+        """Open; called by :func:`connect`."""
+        self._data = data
+        self._places = (str(data), glob.escape(str(data)))
+        self._live = live
+        self._frozen = frozen
+        self._thread = threading.get_ident()
+        self._moments = Moments(data, live=live)
+        self._engines: dict[bool, Engine] = {}
+        self._closed = False
+        self._kept = kept
+        if frozen and kept is None:
+            self.refresh()
+
+    def sql(self, text: str, /, *, to: Format = "pandas", decimals: bool = False, **params: object) -> Frame:
+        """Return the rows of one SQL statement over the views and macros; ``$name`` stands for a parameter.
+
+        >>> archive.sql("SELECT max(price) FROM trades WHERE pair = $pair", pair="BTC/USD")  # doctest: +SKIP
+        """
+        self._check(to)
+
+        def once() -> pa.Table:
+            if self._live or self._frozen:
+                engine = self._engine(self._kept or self._moments.take())
+            else:
+                engine = self._engine(None)
+            return engine.fetch(text, params, exact=decimals)
+
+        return frame(self._until_whole(once, self._find_again), to)
+
+    def trades(  # noqa: PLR0913  # each an option of its own
+        self,
+        pair: str,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        decimals: bool = False,
+    ) -> Frame:
+        """Return the trades of ``pair`` in ascending id, ``start`` inclusive, ``stop`` exclusive.
+
+        Columns: pair, trade_id, time, price, qty, side, ord_type, misc, source, received.
+        Raises GapError if trades of this range are known to be missing, unless ``on_gap`` is "warn" or "ignore".
+        """
+        self._check(to)
+        question = _Question(_TRADES, pair, asked.time_range(start, stop), {}, _TRADE_CATEGORIES)
+        return frame(self._of_pair(question, on_gap=on_gap, exact=decimals), to, categories=question.categories)
+
+    def candles(  # noqa: PLR0913  # each an option of its own
+        self,
+        pair: str,
+        timeframe: str,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: OnGap = "raise",
+        to: Format = "pandas",
+        decimals: bool = False,
+    ) -> Frame:
+        """Return the candles of ``pair`` that begin in the range, built from trades, exactly.
+
+        Columns: pair, timeframe, time (of its start), open, high, low, close, vwap, volume, count, complete. A bar
+        without trades has no row; ``complete`` is false where a trade of the bar may be missing, as in the newest.
+        Raises GapError as :meth:`trades` does.
+        """
+        self._check(to)
+        limits = asked.time_range(start, stop).in_bars(asked.timeframe(timeframe))
+        question = _Question(_CANDLES, pair, limits, {"timeframe": timeframe}, _CANDLE_CATEGORIES)
+        return frame(self._of_pair(question, on_gap=on_gap, exact=decimals), to, categories=question.categories)
+
+    def coverage(self, *, to: Format = "pandas") -> Frame:
+        """Return the runs of ids held: pair, first_id, last_id, first_time, last_time, rows."""
+        return self.sql("FROM coverage ORDER BY pair, first_id", to=to)
+
+    def gaps(self, *, to: Format = "pandas") -> Frame:
+        """Return the holes between them: pair, first_id, last_id, missing, after_time, before_time, state."""
+        return self.sql("FROM gaps ORDER BY pair, first_id", to=to)
+
+    def refresh(self) -> None:
+        """Move a frozen connection to this moment. The others do so at each call anyway."""
+        self._check()
+        if self._frozen:
+            self._kept = self._until_whole(self._moments.take)
+
+    def cursor(self) -> Archive:
+        """Return the same view of the same archive for the calling thread; of a frozen one, the same moment."""
+        return Archive(self._data, live=self._live, frozen=self._frozen, kept=self._kept)
+
+    def close(self) -> None:
+        """Let go of all it holds. Closing twice is no mistake."""
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _of_pair(self, question: _Question, *, on_gap: OnGap, exact: bool) -> pa.Table:
+        """Answer from one moment of one pair, so that the holes told of and the rows given agree."""
+        asked.on_gap(on_gap)
+        pair, limits = question.pair, question.limits
+        params = {"pair": pair, "start": limits.start_us, "stop": limits.stop_us, **question.params}
+
+        def once() -> tuple[pa.Table, list[HeldSpan]]:
+            moment = self._kept or self._moments.take(pair)
+            runs = moment.runs.get(pair, ())
+            if not runs:
+                asked.pair(pair, list(moment.runs) if self._kept else self._moments.pairs())
+            missing = holes.missing_in(runs, limits)
+            if missing and on_gap == "raise":
+                raise GapError(holes.sentence(pair, missing))
+            return self._engine(moment).fetch(question.text, params, exact=exact), missing
+
+        table, missing = self._until_whole(once, self._find_again)
+        if missing and on_gap == "warn":
+            warnings.warn(holes.sentence(pair, missing), stacklevel=3)
+        return table
+
+    def _engine(self, moment: Snapshot | None) -> Engine:
+        """Return the DuckDB that is held to ``moment``, or the one that sees whatever lies there."""
+        pinned = moment is not None
+        engine = self._engines.get(pinned)
+        if engine is None:
+            engine = Engine(self._data)
+            if not pinned:
+                engine.load(catalogue.PLAIN)
+        if moment is not None:
+            engine.pin(moment)
+        self._engines[pinned] = engine
+        return engine
+
+    def _until_whole(self, once: Callable[[], _Answer], again: Callable[[], None] | None = None) -> _Answer:
+        """Return what ``once`` answers, after ``again`` as often as a compaction took a file away under it."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return once()
+            except FileNotFoundError as error:
+                cause: Exception = error
+            except duckdb.IOException as error:
+                if not any(place in str(error) for place in self._places):  # a file of the caller's own
+                    raise UsageError(f"DuckDB: {error}") from error
+                cause = error
+            if again is not None:
+                with contextlib.suppress(FileNotFoundError):  # and again: the next attempt will tell
+                    again()
+        raise StorageError(f"{self._data} could not be read in {_ATTEMPTS} attempts: {cause}") from cause
+
+    def _find_again(self) -> None:
+        if self._kept is not None:
+            self._kept = self._moments.find_again(self._kept)
+
+    def _check(self, to: Format = "arrow") -> None:
+        if self._closed:
+            raise UsageError("this archive is closed; connect() opens it again")
+        if threading.get_ident() != self._thread:
+            raise UsageError(
+                "this archive belongs to another thread, and DuckDB would mix up their rows; "
+                "call its cursor() in this thread and use that"
+            )
+        asked.output(to)

@@ -1,0 +1,111 @@
+"""DuckDB behind one connection: it loads our SQL, holds it to a snapshot, and hands out Arrow tables.
+
+Owns: what a relation's columns become. Refuses: to know when to try again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from recorder.errors import UsageError
+from recorder.query import catalogue
+from recorder.query.snapshot import Snapshot
+
+_INEXACT: Final = frozenset({"decimal", "hugeint", "uhugeint"})
+"""DuckDB types that become a double unless exact ones are asked for."""
+_TABLES: Final = """
+CREATE OR REPLACE TABLE recorder_spans AS
+SELECT pair, first_id, last_id, make_timestamptz(first_us) AS first_time, make_timestamptz(last_us) AS last_time
+FROM spans_now;
+CREATE OR REPLACE TABLE recorder_archived AS FROM archived_now;
+CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now;
+"""
+
+
+class Engine:
+    """A DuckDB of its own, in memory, that reads the archive at ``data``. For one thread."""
+
+    def __init__(self, data: Path) -> None:
+        """Connect; nothing is loaded yet."""
+        self._connection = duckdb.connect()
+        self._connection.execute(catalogue.preamble(data))
+        self._snapshot: Snapshot | None = None
+
+    def load(self, names: Sequence[str]) -> None:
+        """Run SQL files of ours. Raises duckdb.IOException where a file vanished meanwhile."""
+        for name in names:
+            self._connection.execute(catalogue.text(name))
+
+    def pin(self, snapshot: Snapshot) -> None:
+        """Hold the views and macros to ``snapshot``; loads them at the first."""
+        if snapshot is self._snapshot:
+            return
+        execute = self._connection.execute
+        execute("SET VARIABLE recorder_files = $files", {"files": list(snapshot.files)})
+        execute("SET VARIABLE recorder_cut_files = $files", {"files": list(snapshot.cut_files)})
+        now = {"spans_now": _spans(snapshot), "archived_now": _archived(snapshot), "tail_now": snapshot.tail}
+        for name, table in now.items():
+            self._connection.register(name, table)
+        execute(_TABLES)
+        for name in now:
+            self._connection.unregister(name)
+        if self._snapshot is None:
+            self.load(catalogue.PINNED)
+        self._snapshot = snapshot
+
+    def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
+        """Run one statement and return its rows.
+
+        Unless ``exact``, decimals become doubles: by DuckDB, whose conversion is right to the last bit, unlike
+        pyarrow's. Raises UsageError for what DuckDB cannot do; duckdb.IOException where a file could not be read.
+        """
+        try:
+            relation = self._connection.sql(text, params=dict(params or {}))
+            return relation.project(_projection(relation, exact=exact)).to_arrow_table()
+        except duckdb.IOException:
+            raise
+        except duckdb.Error as error:
+            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+
+    def close(self) -> None:
+        """Close the connection and forget what it held."""
+        self._connection.close()
+
+
+def _projection(relation: duckdb.DuckDBPyRelation, *, exact: bool) -> str:
+    """Return what to select from ``relation``. By position, since names may be repeated or strange."""
+    selected = []
+    for position, (name, kind) in enumerate(zip(relation.columns, relation.types, strict=True), start=1):
+        cast = "::DOUBLE" if kind.id in _INEXACT and not exact else ""
+        quoted = name.replace('"', '""')
+        selected.append(f'#{position}{cast} AS "{quoted}"')
+    return ", ".join(selected)
+
+
+def _first_paragraph(error: Exception) -> str:
+    return str(error).split("\n\n", maxsplit=1)[0].replace("\n", " ")
+
+
+def _spans(snapshot: Snapshot) -> pa.Table:
+    rows = [
+        (pair, span.first_id, span.last_id, span.first_us, span.last_us)
+        for pair, spans in snapshot.runs.items()
+        for span in spans
+    ]
+    return _table(rows, ("first_id", "last_id", "first_us", "last_us"))
+
+
+def _archived(snapshot: Snapshot) -> pa.Table:
+    rows = [(pair, span.first, span.last) for pair, spans in snapshot.archived.items() for span in spans]
+    return _table(rows, ("first_id", "last_id"))
+
+
+def _table(rows: Sequence[tuple[str, *tuple[int, ...]]], numbers: Sequence[str]) -> pa.Table:
+    columns = [pa.array([row[0] for row in rows], pa.string())]
+    columns += [pa.array([row[index] for row in rows], pa.int64()) for index in range(1, len(numbers) + 1)]
+    return pa.table(columns, names=["pair", *numbers])

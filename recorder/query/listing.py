@@ -1,0 +1,106 @@
+"""Which trade files the archive has at this moment, and the ids in them by their footers.
+
+Owns: a listing that no compaction can tear, and a cache of footers by path (a name is never used twice, so what was
+read once stays true). Takes no lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from recorder.archive.coverage import read_facts
+from recorder.archive.files import NO_PARTITION, SCHEMA_FILE, Layout
+from recorder.archive.schema import HeldSpan
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.errors import NoSuchArchive
+from recorder.query.holes import joined
+
+_PAIR: Final = "pair="
+_YEAR: Final = "year="
+_SUFFIX: Final = ".parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class PairFiles:
+    """The files of one pair, what each holds, and what they hold together."""
+
+    footers: Mapping[str, tuple[HeldSpan, ...]]
+    runs: tuple[HeldSpan, ...]
+    ids: Spans
+
+
+class Listing:
+    """The trade files of the archive at ``data``, listed anew at every call."""
+
+    def __init__(self, data: Path) -> None:
+        """Open the archive. Raises NoSuchArchive."""
+        self._layout = Layout(data)
+        self.schema_file = str(self._layout.trades / f"{_PAIR}{NO_PARTITION}" / "year=1970" / SCHEMA_FILE)
+        if not Path(self.schema_file).is_file():
+            raise NoSuchArchive(
+                f"there is no archive at {data}: name its folder (data=… or --data), or begin one there with "
+                f"`recorder run --data {data}`"
+            )
+        self._known: dict[str, PairFiles] = {}
+
+    def pairs(self) -> list[str]:
+        """Return the pairs that have files."""
+        names = os.listdir(self._layout.trades)  # noqa: PTH208  # names suffice, and there are thousands
+        encoded = (name.removeprefix(_PAIR) for name in names if name.startswith(_PAIR))
+        return [unquote(name) for name in encoded if name != NO_PARTITION]
+
+    def of(self, pairs: Iterable[str]) -> dict[str, PairFiles]:
+        """Return what lies there now of ``pairs``. Raises FileNotFoundError where a compaction came between.
+
+        Footers are read once; a listing that did not change costs a few µs a file.
+        """
+        return {pair: self._of(pair) for pair in pairs}
+
+    def _of(self, pair: str) -> PairFiles:
+        names = _files_in(str(self._layout.pair_dir(pair)))
+        known = self._known.get(pair)
+        if known is not None and known.footers.keys() == set(names):
+            return known
+        footers = {
+            name: known.footers[name] if known and name in known.footers else read_facts(Path(name)).footer.spans
+            for name in names
+        }
+        runs = joined(span for spans in footers.values() for span in spans)
+        ids = Spans(Span(run.first_id, run.last_id) for run in runs)
+        found = self._known[pair] = PairFiles(footers, runs, ids)
+        return found
+
+
+def _files_in(pair_dir: str) -> list[str]:
+    try:
+        years = sorted(os.listdir(pair_dir))  # noqa: PTH208  # as above
+    except FileNotFoundError:  # no trade of this pair yet
+        return []
+    return [
+        f"{pair_dir}/{year}/{name}"
+        for year in years
+        if year.startswith(_YEAR)
+        for name in _names_in(f"{pair_dir}/{year}")
+    ]
+
+
+def _names_in(year_dir: str) -> list[str]:
+    """List one directory, wholly or not at all.
+
+    A compaction swaps the directory for another and then empties the old one. Whoever still reads that sees fewer
+    files than there ever were. So the directory must still be the one of this name after it was read.
+    """
+    handle = os.open(year_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        names = sorted(name for name in os.listdir(handle) if name.endswith(_SUFFIX))  # noqa: PTH208  # a handle
+        if not os.path.samestat(Path(year_dir).stat(), os.fstat(handle)):
+            raise FileNotFoundError(f"{year_dir} was exchanged while it was listed")
+    finally:
+        os.close(handle)
+    return names

@@ -1,0 +1,102 @@
+"""One moment of the archive: which rows belong to it, in files and in the journal's tail, taken together.
+
+Owns: the order in which a moment is taken, and how a kept moment is found again after a compaction. Rows never
+change and ids decide, so a moment is its ids; files are only where they lie now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from recorder.archive.files import Layout
+from recorder.archive.schema import HeldSpan
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.errors import StorageError
+from recorder.query.holes import joined
+from recorder.query.listing import Listing, PairFiles
+from recorder.query.tail import TAIL, Journalled, pending, runs_in
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The rows of one moment.
+
+    ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
+    there. Both begin with the table's empty schema file, as a list without files is an error in DuckDB.
+    ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail.
+    """
+
+    files: tuple[str, ...]
+    cut_files: tuple[str, ...]
+    archived: Mapping[str, Spans]
+    tail: pa.Table
+    runs: Mapping[str, tuple[HeldSpan, ...]]
+
+
+class Moments:
+    """Takes snapshots of the archive at ``data``. Every method may raise FileNotFoundError: then take it anew."""
+
+    def __init__(self, data: Path, *, live: bool) -> None:
+        """Open the archive. Raises NoSuchArchive."""
+        self._listing = Listing(data)
+        self._journalled = Journalled(Layout(data).journal) if live else None
+
+    def pairs(self) -> list[str]:
+        """Return the pairs of which there are trades now, in no order."""
+        journalled = self._journalled.read()["pair"].unique().to_pylist() if self._journalled else []
+        return list(dict.fromkeys([*self._listing.pairs(), *journalled]))
+
+    def take(self, pair: str | None = None) -> Snapshot:
+        """Take this moment, of one pair or of all: the journal first, then the archive.
+
+        In this order a row may be seen twice, which the id settles, but can never be missed.
+        """
+        journalled = self._journalled.read() if self._journalled else TAIL.empty_table()
+        if pair is not None:
+            journalled = journalled.filter(pa.compute.equal(journalled["pair"], pair))
+        found = self._listing.of(self._listing.pairs() if pair is None else [pair])
+        archived = {name: files.ids for name, files in found.items()}
+        tail = pending(journalled, archived)
+        runs = {name: files.runs for name, files in found.items()}
+        for name, more in runs_in(tail).items():
+            runs[name] = joined((*runs.get(name, ()), *more))
+        return Snapshot(
+            files=(self._listing.schema_file, *(path for files in found.values() for path in files.footers)),
+            cut_files=(self._listing.schema_file,),
+            archived=archived,
+            tail=tail,
+            runs=runs,
+        )
+
+    def find_again(self, kept: Snapshot) -> Snapshot:
+        """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
+        found = self._listing.of(kept.archived)
+        for pair, ids in kept.archived.items():
+            lost = [span for wanted in ids for span in found[pair].ids.missing(wanted)]
+            if lost:
+                raise StorageError(
+                    f"ids {lost[0]} of {pair} were in the archive and are gone: were files deleted by hand? "
+                    f"refresh() takes what is there now"
+                )
+        whole, cut = _fit(kept.archived, found)
+        schema_file = self._listing.schema_file
+        return replace(kept, files=(schema_file, *whole), cut_files=(schema_file, *cut))
+
+
+def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[str], list[str]]:
+    """Part files into those of which every row was archived at that moment, and those of which only some were."""
+    whole: list[str] = []
+    cut: list[str] = []
+    for pair, ids in archived.items():
+        for path, spans in found[pair].footers.items():
+            held = [Span(span.first_id, span.last_id) for span in spans]
+            if all(ids.covers(span) for span in held):
+                whole.append(path)
+            elif any(ids.within(span) for span in held):
+                cut.append(path)
+    return whole, cut

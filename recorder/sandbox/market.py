@@ -1,0 +1,224 @@
+"""A seeded, invented market: six pairs that differ in everything that has ever broken a recorder.
+
+Owns the making of trades. Refuses clocks, wire text and I/O. The same seed makes the same trades, whatever the
+steps in which time passes: each pair draws from its own random source, event after event.
+
+What is imitated (API.md 6.7, 7): ids are dense; a taker sweeps several resting orders some 10 to 100 ns apart, so
+that many trades share one printed microsecond and one printed double; rows that are equal in all that is printed
+but the id are common. Values are integers from the first draw on. About 1 µs a trade: 20 M trades of history take
+half a minute and 500 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+from typing import Final
+
+from recorder.core.model import Span
+from recorder.sandbox.pairs import Listing, Pair, pair_of
+from recorder.sandbox.tape import MARKET, SELL, Made, Tape
+from recorder.sandbox.venue import Played
+
+_NS: Final = 1_000_000_000
+SWEEP_STEP_NS: Final = (10, 100)
+"""Time between two fills of one sweep, shortest and longest: 13 ns in the densest known run (API.md 6.7)."""
+SWEEP_SIZES: Final = ((0.55, 1, 1), (0.30, 2, 6), (0.14, 7, 20), (0.01, 21, 120))
+"""(share, smallest, largest) number of fills that one taker order brings."""
+_MEAN_SWEEP: Final = sum(share * (low + high) / 2 for share, low, high in SWEEP_SIZES)
+REPEATED: Final = 0.2
+"""Share of fills of the same quantity as the fill before, often at the same price: bots cut orders into equal parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """How one pair trades: its part of all trades, first price, and the range that quantities are drawn from.
+
+    ``price`` and ``lot`` are scaled integers; the largest quantity is below 2**``qty_bits`` of the smallest unit.
+    """
+
+    pair: Pair
+    weight: float
+    price: int
+    lot: int
+    qty_bits: int
+    spread_bits: int
+
+
+CHARACTERS: Final[tuple[Character, ...]] = (
+    # The famous one: four different names and one decimal.
+    Character(
+        pair_of(
+            "BTC/USD", key="XXBTZUSD", base="XXBT", quote="ZUSD", pair_decimals=1, lot_decimals=8, ordermin="0.00005"
+        ),
+        weight=0.4495, price=628_070, lot=5_100, qty_bits=29, spread_bits=22,
+    ),
+    Character(
+        pair_of(
+            "ETH/EUR", key="XETHZEUR", base="XETH", quote="ZEUR", pair_decimals=2, lot_decimals=8, ordermin="0.002"
+        ),
+        weight=0.2, price=176_914, lot=280_000, qty_bits=33, spread_bits=22,
+    ),
+    # Called XDG everywhere but on WebSocket v2.
+    Character(
+        pair_of(
+            "DOGE/USD", base="XXDG", quote="ZUSD", pair_decimals=7, lot_decimals=8, cost_decimals=9, ordermin="13"
+        ),
+        weight=0.2, price=1_734_512, lot=1_300_000_000, qty_bits=45, spread_bits=20,
+    ),
+    # Quantities of hundreds of millions, with five digits.
+    Character(
+        pair_of("SHIB/USD", quote="ZUSD", pair_decimals=8, lot_decimals=5, ordermin="160000"),
+        weight=0.1, price=1_234, lot=38_332_050_000_000, qty_bits=46, spread_bits=8,
+    ),
+    # Ten digits on WebSocket, twelve on REST.
+    Character(
+        pair_of("MOG/USD", quote="ZUSD", pair_decimals=10, lot_decimals=5, ordermin="1700000"),
+        weight=0.05, price=4_771, lot=170_000_000_000, qty_bits=45, spread_bits=12,
+    ),
+    # Silent for most of a test.
+    Character(
+        pair_of("MINA/GBP", quote="ZGBP", pair_decimals=4, lot_decimals=8, ordermin="30"),
+        weight=0.0005, price=1_352, lot=3_000_000_000, qty_bits=38, spread_bits=14,
+    ),
+)  # fmt: skip
+
+
+class Market:
+    """An exchange's worth of invented trades, ``rate`` a second in all; see the module for what they are like.
+
+    ``history`` trades of each pair (or as many as it says of each by v2 symbol) lie before ``start_ns``.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is one fact of the market
+        self,
+        *,
+        start_ns: int,
+        seed: int = 1,
+        rate: float = 50.0,
+        history: int | Mapping[str, int] = 1000,
+        first_id: int = 1,
+        characters: Sequence[Character] = CHARACTERS,
+    ) -> None:
+        self._listing = Listing(character.pair for character in characters)
+        self._flows: dict[str, _Flow] = {}
+        whole = sum(character.weight for character in characters)
+        for character in characters:
+            symbol = character.pair.symbol
+            trades_per_s = rate * character.weight / whole
+            flow = _Flow(character, seed=seed, first_id=first_id, gap_ns=_NS * _MEAN_SWEEP / trades_per_s)
+            flow.recall(history if isinstance(history, int) else history.get(symbol, 0), before_ns=start_ns)
+            self._flows[symbol] = flow
+        self._tapes = MappingProxyType({symbol: flow.tape for symbol, flow in self._flows.items()})
+
+    @property
+    def listing(self) -> Listing:
+        """The pairs."""
+        return self._listing
+
+    @property
+    def tapes(self) -> Mapping[str, Tape]:
+        """v2 symbol → everything traded so far."""
+        return self._tapes
+
+    def advance(self, now_ns: int) -> list[Made]:
+        """Make the trades due up to ``now_ns``: one run for each pair that traded."""
+        return [made for flow in self._flows.values() for made in flow.advance(now_ns)]
+
+    def burst(self, symbol: str, n: int, now_ns: int) -> list[Made]:
+        """Make one sweep of ``n`` trades, at ``now_ns`` or after what has been made already."""
+        return self._flows[symbol].burst(n, now_ns)
+
+    def skip(self, paused_ns: int) -> None:
+        """Put off everything that is due by the time during which the market stood still."""
+        for flow in self._flows.values():
+            flow.due_ns += paused_ns
+
+    def play(self, now_ns: int) -> list[Played]:  # noqa: ARG002  # the contract of a venue
+        """Return nothing: no frame of this market was recorded."""
+        return []
+
+    def wanted(self, symbol: str, now_ns: int) -> None:
+        """Ignore that somebody has subscribed: this market trades whether or not it is watched."""
+
+
+class _Flow:
+    """The trades of one pair: takers arrive at random (Poisson), each sweeps some orders, the price wanders."""
+
+    def __init__(self, character: Character, *, seed: int, first_id: int, gap_ns: float) -> None:
+        self.tape = Tape(character.pair, first_id=first_id)
+        self.due_ns = 0
+        self._character = character
+        self._random = Random(f"{seed} {character.pair.symbol}")
+        self._sweeps_per_ns = 1 / gap_ns
+        self._price = character.price
+        self._qty = character.lot
+
+    def recall(self, count: int, *, before_ns: int) -> None:
+        """Fill an empty tape with ``count`` trades that end just before ``before_ns``; then be due."""
+        tape, sizes = self.tape, self._sizes
+        due_ns = 0
+        while len(tape) < count:
+            due_ns = max(due_ns + self._gap_ns(), self._end_ns())
+            self._sweep(due_ns, min(sizes(), count - len(tape)))
+        shift_ns = before_ns - 1 - self._end_ns()
+        for index, time_ns in enumerate(tape.times_ns):
+            tape.times_ns[index] = time_ns + shift_ns
+        self.due_ns = before_ns + self._gap_ns()
+
+    def advance(self, now_ns: int) -> list[Made]:
+        first = self.tape.last_id + 1
+        while self.due_ns <= now_ns:
+            self._sweep(self.due_ns, self._sizes())
+            self.due_ns = max(self.due_ns + self._gap_ns(), self._end_ns())
+        return self._made(first)
+
+    def burst(self, n: int, now_ns: int) -> list[Made]:
+        first = self.tape.last_id + 1
+        self._sweep(max(now_ns, self._end_ns()), n)
+        self.due_ns = max(self.due_ns, self._end_ns())
+        return self._made(first)
+
+    def _made(self, first: int) -> list[Made]:
+        last = self.tape.last_id
+        return [Made(self.tape.pair.symbol, Span(first, last))] if first <= last else []
+
+    def _gap_ns(self) -> int:
+        return 1 + int(self._random.expovariate(self._sweeps_per_ns))
+
+    def _end_ns(self) -> int:
+        """Return the first moment after the newest trade."""
+        return self.tape.times_ns[-1] + 1 if self.tape.times_ns else 0
+
+    def _sizes(self) -> int:
+        draw = self._random.random()
+        for share, low, high in SWEEP_SIZES:
+            if draw < share:
+                return low + int(self._random.random() * (high - low + 1))
+            draw -= share
+        return 1
+
+    def _sweep(self, at_ns: int, size: int) -> None:
+        """Fill one taker order against ``size`` resting ones: one side, one kind, the price moving one way."""
+        random, bits = self._random.random, self._random.getrandbits
+        character, tape = self._character, self.tape
+        shortest, steps = SWEEP_STEP_NS[0], SWEEP_STEP_NS[1] - SWEEP_STEP_NS[0] + 1
+        price, qty = self._price, self._qty
+        mark = bits(1) * SELL + (MARKET if random() < 0.6 else 0)
+        step = -1 if mark & SELL else 1
+        # Back towards the first price once it has halved or doubled, so that no seed walks to zero.
+        if not character.price // 2 < price < character.price * 2:
+            step, price = 0, price + (1 if price < character.price else -1)
+        for _ in range(size):
+            draw = random()
+            if draw > REPEATED:
+                qty = (bits(character.qty_bits) >> int(random() * character.spread_bits)) + 1
+                if draw > 0.6:
+                    price += step
+            elif draw < REPEATED / 4:
+                qty = character.lot
+            tape.append(at_ns, price=price, qty=qty, mark=mark)
+            at_ns += shortest + int(random() * steps)
+        self._price, self._qty = price, qty

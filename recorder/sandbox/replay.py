@@ -1,0 +1,175 @@
+"""A market made of what Kraken really sent: pages served as history, sessions played frame by frame.
+
+Owns when a recorded trade comes to be. Pages are history from the start, but for the newest ``withheld`` rows of
+each, which :meth:`Replay.burst` lets out. A session starts when somebody first subscribes to one of its pairs, and
+runs once, on the exchange's own time line: who is away misses frames, and finds their trades in REST, as in life.
+Refuses to invent a trade or to change a stamp: recorded times stay, whatever the clock says.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from recorder.errors import UsageError
+from recorder.sandbox.pairs import Listing, Pair
+from recorder.sandbox.recorded import (
+    Frame,
+    Page,
+    Row,
+    Session,
+    put,
+    read_listing,
+    read_page,
+    read_session,
+    tape_for,
+)
+from recorder.sandbox.tape import Made, Tape
+from recorder.sandbox.venue import Played
+
+T = TypeVar("T")
+
+
+class Replay:
+    """Recorded pages and sessions as one market. ``speed`` is that of the sessions; 0 plays all at once."""
+
+    def __init__(
+        self,
+        *,
+        listed: Sequence[Pair] = (),
+        pages: Sequence[Page] = (),
+        sessions: Sequence[Session] = (),
+        speed: float = 1.0,
+        withheld: int = 0,
+    ) -> None:
+        pairs = {pair.symbol: pair for pair in listed}
+        pairs |= {pair.symbol: pair for session in sessions for pair in session.pairs}
+        pairs |= {page.pair.symbol: page.pair for page in pages}
+        self._listing = Listing(pairs.values())
+        self._tapes: dict[str, Tape] = {}
+        self._withheld: dict[str, deque[Row]] = {}
+        for page in pages:
+            tape = self._new_tape(page.pair, page.rows)
+            shown = max(0, len(page.rows) - withheld)
+            put(tape, page.rows[:shown])
+            self._withheld[page.pair.symbol] = deque(page.rows[shown:])
+        self._sessions = [_Playing(session, speed) for session in sessions]
+        for session in sessions:
+            for pair in session.pairs:
+                earlier = session.earlier.get(pair.symbol, ())
+                told = [row for frame in session.frames for row in frame.rows.get(pair.symbol, ())]
+                put(self._new_tape(pair, [*earlier, *told]), earlier)
+        for pair in pairs.values():
+            self._tapes.setdefault(pair.symbol, Tape(pair))
+
+    def _new_tape(self, pair: Pair, rows: Sequence[Row]) -> Tape:
+        if pair.symbol in self._tapes:
+            raise UsageError(f"{pair.symbol} is in two recordings; give one recording of each pair")
+        tape = self._tapes[pair.symbol] = tape_for(pair, rows)
+        return tape
+
+    @property
+    def listing(self) -> Listing:
+        """The pairs."""
+        return self._listing
+
+    @property
+    def tapes(self) -> Mapping[str, Tape]:
+        """v2 symbol → everything that has come to be so far."""
+        return MappingProxyType(self._tapes)
+
+    def advance(self, now_ns: int) -> list[Made]:  # noqa: ARG002  # the contract of a venue
+        """Return nothing: what is due here is played as it was recorded."""
+        return []
+
+    def play(self, now_ns: int) -> list[Played]:
+        """Return the recorded frames due up to ``now_ns``; their trades have then come to be."""
+        return [
+            Played(frame.text, frame.symbols or playing.session.symbols, tuple(self._make(frame)))
+            for playing in self._sessions
+            for frame in playing.due(now_ns)
+        ]
+
+    def burst(self, symbol: str, n: int, now_ns: int) -> list[Made]:  # noqa: ARG002  # recorded times stay
+        """Let out the next ``n`` withheld trades of a page, or as many as there are."""
+        waiting = self._withheld.get(symbol, deque())
+        span = put(self._tapes[symbol], [waiting.popleft() for _ in range(min(n, len(waiting)))])
+        return [Made(symbol, span)] if span is not None else []
+
+    def wanted(self, symbol: str, now_ns: int) -> None:
+        """Start the session that has this pair, if nobody has wanted it before."""
+        for playing in self._sessions:
+            if symbol in playing.session.symbols:
+                playing.start(now_ns)
+
+    def skip(self, paused_ns: int) -> None:
+        """Put off everything that is due by the time during which the market stood still."""
+        for playing in self._sessions:
+            playing.skip(paused_ns)
+
+    def _make(self, frame: Frame) -> list[Made]:
+        spans = [(symbol, put(self._tapes[symbol], rows)) for symbol, rows in frame.rows.items()]
+        return [Made(symbol, span) for symbol, span in spans if span is not None]
+
+
+class _Playing:
+    """One session, how far it has got, and when it started."""
+
+    def __init__(self, session: Session, speed: float) -> None:
+        self.session = session
+        self._speed = speed
+        self._started_ns: int | None = None
+        self._next = 0
+
+    def start(self, now_ns: int) -> None:
+        if self._started_ns is None:
+            self._started_ns = now_ns
+
+    def skip(self, paused_ns: int) -> None:
+        if self._started_ns is not None:
+            self._started_ns += paused_ns
+
+    def due(self, now_ns: int) -> Sequence[Frame]:
+        if self._started_ns is None:
+            return ()
+        frames, first = self.session.frames, self._next
+        reached_ns = (now_ns - self._started_ns) * self._speed
+        while self._next < len(frames) and (not self._speed or frames[self._next].offset_ns <= reached_ns):
+            self._next += 1
+        return frames[first : self._next]
+
+
+def replay_files(
+    *,
+    listings: Sequence[Path] = (),
+    pages: Sequence[Path] = (),
+    sessions: Sequence[Path] = (),
+    speed: float = 1.0,
+    withheld: int = 0,
+) -> Replay:
+    """Make the market of recorded files: AssetPairs answers, REST Trades answers, and sessions as JSON Lines."""
+    listed = [pair for path in listings for pair in _read(path, read_listing)]
+    listing = Listing(listed)
+    return Replay(
+        listed=listed,
+        pages=[_read(path, lambda text: read_page(text, listing)) for path in pages],
+        sessions=[_read(path, lambda text: read_session(text.splitlines(), listing)) for path in sessions],
+        speed=speed,
+        withheld=withheld,
+    )
+
+
+def _read(path: Path, reader: Callable[[str], T]) -> T:
+    try:
+        return reader(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; give a recorded file that can be read") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        raise UsageError(
+            f"{path} is not a recording of this kind ({error!r}): was it given to the right option?"
+        ) from error

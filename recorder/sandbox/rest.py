@@ -1,0 +1,139 @@
+"""The public REST answers: a path, a query and a moment in, the text of the body out (API.md 2, 3, 5, 6).
+
+Owns what Kraken would say. Refuses HTTP: status codes, headers and the edge's own refusals are the rim's. Whatever
+the answer, it is one that comes with HTTP 200: failures are told in ``error``, and have no ``result``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from recorder.sandbox import wire
+from recorder.sandbox.pairs import Pair
+from recorder.sandbox.venue import Venue
+
+PAGE_LIMIT: Final = 1000
+"""Rows of one Trades page; more are not given, and not refused either (API.md 6.7)."""
+FRACTION_SLACK_NS: Final = 10_000_000
+"""How much too early a ``since`` in fractions of seconds is taken, as was seen live (API.md 6.7)."""
+
+_NS: Final = 1_000_000_000
+_LEAST_NS: Final = 10**12
+"""``since`` from here on is nanoseconds, below it seconds: the unit is guessed from the magnitude."""
+
+
+class _Failure(Exception):
+    """An answer with one entry in ``error``."""
+
+
+UNKNOWN_METHOD: Final = "EGeneral:Unknown method"
+UNKNOWN_PAIR: Final = "EQuery:Unknown asset pair"
+INVALID: Final = "EGeneral:Invalid arguments"
+
+
+class Rest:
+    """The answering side of the public REST API over one market.
+
+    ``inclusive`` says whether ``since`` keeps a trade of that very nanosecond: the newest observations say yes,
+    the documents say no, so a client has to bear both.
+    """
+
+    def __init__(self, venue: Venue, *, inclusive: bool = True) -> None:
+        self._venue = venue
+        self._inclusive = inclusive
+        self._methods: dict[str, Callable[[Mapping[str, str], int], str]] = {
+            "Time": self._time,
+            "AssetPairs": self._asset_pairs,
+            "Trades": self._trades,
+        }
+
+    def answer(self, method: str, query: Mapping[str, str], *, now_ns: int) -> str:
+        """Return the body for ``/0/public/<method>``. Parameters that Kraken does not know are ignored."""
+        handler = self._methods.get(method)
+        if handler is None:
+            return failure(UNKNOWN_METHOD)
+        try:
+            return f'{{"error":[],"result":{handler(query, now_ns)}}}'
+        except _Failure as told:
+            return failure(str(told))
+
+    def _time(self, _query: Mapping[str, str], now_ns: int) -> str:
+        now = datetime.fromtimestamp(now_ns // _NS, UTC)
+        return _json({"unixtime": now_ns // _NS, "rfc1123": now.strftime("%a, %d %b %y %H:%M:%S +0000")})
+
+    def _asset_pairs(self, query: Mapping[str, str], _now_ns: int) -> str:
+        display = query.get("assetVersion") == "1"
+        wanted = query.get("pair")
+        if wanted is None:
+            asked = [(pair, pair.key) for pair in self._venue.listing.pairs]
+        else:
+            asked = [self._find(name) for name in wanted.split(",")]
+        return _json(
+            {
+                pair.symbol if display else key: {**pair.fields, **_display_codes(pair)} if display else pair.fields
+                for pair, key in asked
+            }
+        )
+
+    def _trades(self, query: Mapping[str, str], _now_ns: int) -> str:
+        if "pair" not in query:
+            raise _Failure(INVALID)
+        pair, key = self._find(query["pair"])
+        count = _count(query.get("count"))
+        tape = self._venue.tapes[pair.symbol]
+        since_ns = _since_ns(query["since"]) if "since" in query else None
+        span = tape.newest(count) if since_ns is None else tape.page(since_ns, count=count, inclusive=self._inclusive)
+        if span is None:
+            return f'{{"{key}":[],"last":"{since_ns or 0}"}}'
+        last_ns = tape.times_ns[span.last - tape.first_id]
+        return f'{{"{key}":[{",".join(wire.rest_rows(tape, span))}],"last":"{last_ns}"}}'
+
+    def _find(self, name: str) -> tuple[Pair, str]:
+        """Return the pair, and the key that its part of the answer gets: the v2 symbol if that was asked."""
+        pair = self._venue.listing.named(name)
+        if pair is None:
+            raise _Failure(UNKNOWN_PAIR)
+        return pair, pair.symbol if "/" in name else pair.key
+
+
+def failure(error: str) -> str:
+    """Return the body of a refusal.
+
+    >>> failure("EGeneral:Too many requests")
+    '{"error":["EGeneral:Too many requests"]}'
+    """
+    return _json({"error": [error]})
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _display_codes(pair: Pair) -> dict[str, str]:
+    base, quote = pair.symbol.split("/")
+    return {"base": base, "quote": quote}
+
+
+def _count(text: str | None) -> int:
+    if text is None:
+        return PAGE_LIMIT
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise _Failure(f"{INVALID}:count")
+    return min(int(text), PAGE_LIMIT)
+
+
+def _since_ns(text: str) -> int:
+    try:
+        since = Decimal(text)
+        whole = since == since.to_integral_value()
+    except InvalidOperation:
+        raise _Failure(f"{INVALID}:since") from None
+    if not since.is_finite() or not 0 <= since < 2**63:
+        raise _Failure(f"{INVALID}:since")
+    if since >= _LEAST_NS:
+        return int(since)
+    return int(since * _NS) - (0 if whole else FRACTION_SLACK_NS)

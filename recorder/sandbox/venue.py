@@ -1,0 +1,57 @@
+"""What the rest of the sandbox asks of a market, be it invented or replayed.
+
+Owns the contract alone. A market is pure: it learns the time by argument and does no I/O, so that the same calls
+always make the same trades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from recorder.sandbox.pairs import Listing
+from recorder.sandbox.tape import Made, Tape
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One recorded frame, to be sent as it stands to everyone who follows one of ``symbols``; and what it tells."""
+
+    text: str
+    symbols: frozenset[str]
+    made: tuple[Made, ...]
+
+
+class Venue(Protocol):
+    """A market: its listing, one tape for each pair by v2 symbol, and the passing of time."""
+
+    @property
+    def listing(self) -> Listing:
+        """The pairs."""
+        ...
+
+    @property
+    def tapes(self) -> Mapping[str, Tape]:
+        """v2 symbol → everything traded so far."""
+        ...
+
+    def advance(self, now_ns: int) -> list[Made]:
+        """Make the trades due up to now; they are to be printed and pushed."""
+        ...
+
+    def play(self, now_ns: int) -> list[Played]:
+        """Return the recorded frames due up to now; they are to be pushed verbatim."""
+        ...
+
+    def burst(self, symbol: str, n: int, now_ns: int) -> list[Made]:
+        """Make ``n`` trades of one pair at once."""
+        ...
+
+    def wanted(self, symbol: str, now_ns: int) -> None:
+        """Take note that somebody has subscribed."""
+        ...
+
+    def skip(self, paused_ns: int) -> None:
+        """Put off everything that is due by the time during which the market stood still."""
+        ...

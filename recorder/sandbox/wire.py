@@ -1,0 +1,105 @@
+"""How Kraken prints numbers, times and trades (API.md 6.7, 7, 8.5): integers in, text out.
+
+Owns every character of a trade on the wire. Refuses parsing, and floats for anything but the one place where
+Kraken itself uses a double: the ``time`` of a REST row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from recorder.core.model import Span
+from recorder.sandbox.pairs import REST_QTY_DIGITS
+from recorder.sandbox.tape import MARKET, ORD_TYPES, SELL, SIDES, Made, Tape
+
+_NS = 1_000_000_000
+
+
+def fixed(value: int, digits: int) -> str:
+    """Print an integer scaled by ``digits`` with exactly that many digits after the point.
+
+    >>> fixed(628070, 1), fixed(280, 4), fixed(5, 0)
+    ('62807.0', '0.0280', '5')
+    """
+    if digits == 0:
+        return str(value)
+    text = str(value).rjust(digits + 1, "0")
+    return f"{text[:-digits]}.{text[-digits:]}"
+
+
+def canonical(value: int, digits: int) -> str:
+    """Print an integer scaled by ``digits`` without trailing zeros.
+
+    >>> canonical(628070, 1), canonical(280, 4), canonical(50, 0)
+    ('62807', '0.028', '50')
+    """
+    return fixed(value, digits).rstrip("0").rstrip(".") if digits else str(value)
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def stamp_us(time_ns: int) -> str:
+    """Print a time as WebSocket v2 does: RFC 3339, six digits, cut off rather than rounded.
+
+    >>> stamp_us(1783465205562702999)
+    '2026-07-07T23:00:05.562702Z'
+    """
+    seconds, rest_ns = divmod(time_ns, _NS)
+    return f"{_second(seconds)}.{rest_ns // 1000:06d}Z"
+
+
+def printed_double(time_ns: int) -> str:
+    """Print a time as REST Trades does: seconds as a double, by the shortest text that reads back the same.
+
+    Python divides integers with one correct rounding, which gives the same double as sec + ns/1e9 for every
+    nanosecond of our age (a nanosecond never falls within 2**-54 s of the middle between two doubles).
+
+    >>> printed_double(1762820035982277754)
+    '1762820035.9822779'
+    """
+    return repr(time_ns / _NS).removesuffix(".0")
+
+
+def rest_rows(tape: Tape, span: Span) -> Iterator[str]:
+    """Yield the trades of ``span`` as rows of a REST Trades answer."""
+    digits = max(tape.pair.rest_digits, tape.price_digits)
+    price_pad = 10 ** (digits - tape.price_digits)
+    qty_pad = 10 ** (REST_QTY_DIGITS - tape.qty_digits)
+    for trade_id, time_ns, price, qty, mark in tape.rows(span):
+        yield (
+            f'["{fixed(price * price_pad, digits)}","{fixed(qty * qty_pad, REST_QTY_DIGITS)}",'
+            f'{printed_double(time_ns)},"{"s" if mark & SELL else "b"}","{"m" if mark & MARKET else "l"}",'
+            f'"",{trade_id}]'
+        )
+
+
+def _socket_rows(tape: Tape, span: Span) -> Iterator[str]:
+    symbol, price_digits, qty_digits = tape.pair.symbol, tape.price_digits, tape.qty_digits
+    for trade_id, time_ns, price, qty, mark in tape.rows(span):
+        yield (
+            f'{{"symbol":"{symbol}","side":"{SIDES[mark]}","price":{fixed(price, price_digits)},'
+            f'"qty":{fixed(qty, qty_digits)},"ord_type":"{ORD_TYPES[mark]}","trade_id":{trade_id},'
+            f'"timestamp":"{stamp_us(time_ns)}"}}'
+        )
+
+
+def snapshot_frame(tape: Tape, count: int) -> str:
+    """Return the trade snapshot of a subscription: the latest trades, oldest first; none on a new listing."""
+    span = tape.newest(count)
+    rows = "" if span is None else ",".join(_socket_rows(tape, span))
+    return f'{{"channel":"trade","type":"snapshot","data":[{rows}]}}'
+
+
+def update_frames(tape: Tape, made: Made, *, limit: int) -> Iterator[str]:
+    """Yield the frames that tell of the trades just made, at most ``limit`` trades in each.
+
+    Kraken merges several takers into one frame and splits long sweeps (API.md 8.5); so does this.
+    """
+    for first in range(made.span.first, made.span.last + 1, limit):
+        rows = _socket_rows(tape, Span(first, min(first + limit - 1, made.span.last)))
+        yield f'{{"channel":"trade","type":"update","data":[{",".join(rows)}]}}'

@@ -1,0 +1,76 @@
+"""Group commit: what waits in the inbox goes to the journal in one write and one sync, and only then counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from recorder.clock import Clock
+from recorder.core.ledger import Ledger
+from recorder.journal.journal import Journal
+from recorder.ops.metrics import Metrics
+from recorder.tasks.inbox import Inbox
+
+DRAIN_TRADES: Final = 200_000
+"""So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
+
+
+class Commit:
+    """Moves lines from the inbox to the journal; sync, then claim.
+
+    ``hole_seen`` is called when a pair has a hole after a claim. ``writing`` guards the journal's open segment.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        journal: Journal,
+        ledger: Ledger,
+        *,
+        sync_every_s: float,
+        clock: Clock,
+        metrics: Metrics,
+        hole_seen: Callable[[], None],
+    ) -> None:
+        self._inbox = inbox
+        self._journal = journal
+        self._ledger = ledger
+        self._sync_every_s = sync_every_s
+        self._clock = clock
+        self._metrics = metrics
+        self._hole_seen = hole_seen
+        self.writing = asyncio.Lock()
+        self.drain_due = asyncio.Event()
+        self._since_rotation = 0
+
+    async def run(self) -> None:
+        """Commit until cancelled, at most once in ``sync_every_s``."""
+        while True:
+            await self._inbox.wait()
+            await self.flush()
+            await self._clock.sleep(self._sync_every_s)
+
+    async def flush(self) -> None:
+        """Commit what waits now."""
+        async with self.writing:
+            batch = self._inbox.take()
+            if not batch:
+                return
+            started_s = self._clock.monotonic()
+            await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
+            trades = [trade for inbound in batch for trade in inbound.trades]
+            self._ledger.observe_trades(trades)
+        self._metrics.committed(trades, seconds=self._clock.monotonic() - started_s)
+        self._since_rotation += len(trades)
+        if self._since_rotation >= DRAIN_TRADES:
+            self.drain_due.set()
+        if any(len(self._ledger.of(pair).spans) > 1 for pair in {trade.pair for trade in trades}):
+            self._hole_seen()
+
+    async def rotate(self) -> None:
+        """Close the open segment, so that it can be drained."""
+        async with self.writing:
+            await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
+            self._since_rotation = 0
+            self.drain_due.clear()

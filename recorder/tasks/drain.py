@@ -1,0 +1,125 @@
+"""Journal → archive: close the open segment, move what the closed ones hold, retire them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from recorder.archive.append import TradeArchive
+from recorder.archive.instruments import InstrumentArchive
+from recorder.clock import Clock
+from recorder.core.model import Trade
+from recorder.errors import CorruptLine, ExchangeError, Malformed
+from recorder.journal import segment
+from recorder.journal.journal import Journal
+from recorder.journal.segment import Entry
+from recorder.kraken import parse, rest
+from recorder.ops.metrics import Metrics
+from recorder.tasks.commit import Commit
+from recorder.tasks.waiting import first_of
+
+BATCH_TRADES: Final = 100_000
+"""Trades parsed before they are appended: bounds memory at some 60 MB whatever the segment's size."""
+
+log = structlog.get_logger()
+
+
+class Drainer:
+    """Moves closed segments into the archive. Blocking; repeating any part of it after a crash adds nothing."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        trades: TradeArchive,
+        instruments: InstrumentArchive,
+        *,
+        keep_raw: bool,
+        metrics: Metrics,
+    ) -> None:
+        self._journal = journal
+        self._trades = trades
+        self._instruments = instruments
+        self._keep_raw = keep_raw
+        self._metrics = metrics
+
+    def drain(self, path: Path) -> int:
+        """Archive one closed segment and retire it; return how many trades were new."""
+        corrupt: list[CorruptLine] = []
+        added = 0
+        for batch in self._batches(path, corrupt):
+            added += sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
+        if corrupt:
+            self._journal.set_aside(path, [error.line for error in corrupt])
+            log.error("corrupt journal lines set aside", segment=path.name, lines=len(corrupt), first=str(corrupt[0]))
+        self._journal.retire(path, keep=self._keep_raw)
+        self._metrics.rows_archived.inc(added)
+        return added
+
+    def _batches(self, path: Path, corrupt: list[CorruptLine]) -> Iterator[dict[str, list[Trade]]]:
+        """Yield the segment's trades by pair, in batches, and archive listings on the way."""
+        by_pair: dict[str, list[Trade]] = {}
+        waiting = 0
+        for entry in segment.entries(path):
+            if isinstance(entry, CorruptLine):
+                corrupt.append(entry)
+                continue
+            rows = self._read(entry, segment.number_of(path))
+            for row in rows:
+                by_pair.setdefault(row.pair, []).append(row)
+            waiting += len(rows)
+            if waiting >= BATCH_TRADES:
+                yield by_pair
+                by_pair, waiting = {}, 0
+        yield by_pair
+
+    def _read(self, entry: Entry, number: int) -> list[Trade]:
+        try:
+            if entry.source.startswith(parse.LISTING_SOURCE):
+                listing = parse.instruments(rest.result(200, entry.payload))
+                self._instruments.append(entry.recv_ns // 1000, listing, segment=number)
+                return []
+            return parse.journalled_trades(entry.source, entry.payload, entry.recv_ns)
+        except (Malformed, ExchangeError) as error:
+            # It was read when it came, so this is a parser of another release; the line stays in raw/.
+            log.error("journal line not understood", segment=number, source=entry.source, reason=str(error))
+            return []
+
+
+class Drain:
+    """Drains every ``every_s`` seconds, sooner when many trades wait."""
+
+    def __init__(self, drainer: Drainer, journal: Journal, commit: Commit, *, every_s: float, clock: Clock) -> None:
+        self._drainer = drainer
+        self._journal = journal
+        self._commit = commit
+        self._every_s = every_s
+        self._clock = clock
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Drain what an earlier run left, then on time, until :meth:`stop`."""
+        await self.closed()
+        while not self._stopping.is_set():
+            await self._due()
+            await self.everything()
+
+    def stop(self) -> None:
+        """Make :meth:`run` drain once more and return."""
+        self._stopping.set()
+
+    async def everything(self) -> None:
+        """Drain all that is journalled now."""
+        await self._commit.rotate()
+        await self.closed()
+
+    async def closed(self) -> None:
+        """Drain all closed segments, oldest first."""
+        for path in self._journal.closed():
+            await asyncio.to_thread(self._drainer.drain, path)
+
+    async def _due(self) -> None:
+        await first_of(self._clock.sleep(self._every_s), self._commit.drain_due.wait(), self._stopping.wait())

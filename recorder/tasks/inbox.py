@@ -1,0 +1,58 @@
+"""Between the socket and the journal: bounded, so that a slow disk slows the socket and memory stays flat."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.core.model import Trade
+
+LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""Some 200,000 trades: minutes of a calm market, seconds of the wildest; then the socket waits."""
+
+
+@dataclass(slots=True)
+class Inbound:
+    """One journal line, and the trades in it that count as held once the line is durable."""
+
+    line: bytes
+    trades: list[Trade]
+
+
+class Inbox:
+    """Many put, one takes all there is."""
+
+    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._waiting: list[Inbound] = []
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put(self, inbound: Inbound) -> None:
+        """Add one line, waiting while the inbox is full: whoever reads the socket stops reading."""
+        while self._bytes >= self._limit_bytes:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting.append(inbound)
+        self._bytes += len(inbound.line)
+        self._filled.set()
+
+    async def wait(self) -> None:
+        """Return once there is something to take."""
+        await self._filled.wait()
+
+    def take(self) -> list[Inbound]:
+        """Take all there is, maybe nothing, and make room."""
+        taken, self._waiting = self._waiting, []
+        self._bytes = 0
+        self._filled.clear()
+        self._room.set()
+        return taken
+
+    @property
+    def size(self) -> int:
+        """Bytes waiting."""
+        return self._bytes
