@@ -81,8 +81,8 @@ def _text(value: object) -> str:
 
 def _json_value(value: Any) -> Any:  # noqa: ANN401, PLR0911  # one line for each thing SQL can return
     match value:
-        case Decimal():
-            return plain(value)
+        case Decimal():  # of scale 0 it is a sum of integers, which JSON can hold
+            return int(value) if value.as_tuple().exponent == 0 else plain(value)
         case datetime() if value.tzinfo is not None:
             return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
         case datetime() | date() | time():

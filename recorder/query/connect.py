@@ -95,7 +95,7 @@ class Archive:
 
         return frame(self._until_whole(once, self._find_again), to)
 
-    def trades(  # noqa: PLR0913  # each an option of its own
+    def trades(
         self,
         pair: str,
         start: Instant = None,
@@ -114,7 +114,7 @@ class Archive:
         question = _Question(_TRADES, pair, asked.time_range(start, stop), {}, _TRADE_CATEGORIES)
         return frame(self._of_pair(question, on_gap=on_gap, exact=decimals), to, categories=question.categories)
 
-    def candles(  # noqa: PLR0913  # each an option of its own
+    def candles(
         self,
         pair: str,
         timeframe: str,

@@ -66,6 +66,8 @@ class Engine:
         """
         try:
             relation = self._connection.sql(text, params=dict(params or {}))
+            if relation is None:
+                raise UsageError(f"there is no SQL statement in {text!r}")
             return relation.project(_projection(relation, exact=exact)).to_arrow_table()
         except duckdb.IOException:
             raise

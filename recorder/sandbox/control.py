@@ -6,6 +6,7 @@ requests are neither logged nor refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -88,6 +89,9 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
 
 def _number(request: web.Request, name: str) -> float:
     try:
-        return float(request.query[name])
-    except (KeyError, ValueError):
-        raise web.HTTPBadRequest(text=f"{name} must be a number, like {request.path}?{name}=5") from None
+        number = float(request.query.get(name, ""))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise web.HTTPBadRequest(text=f"{name} must be a number, like {request.path}?{name}=5")
+    return number

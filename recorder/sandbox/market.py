@@ -92,7 +92,7 @@ class Market:
     ``history`` trades of each pair (or as many as it says of each by v2 symbol) lie before ``start_ns``.
     """
 
-    def __init__(  # noqa: PLR0913  # each is one fact of the market
+    def __init__(
         self,
         *,
         start_ns: int,

@@ -79,7 +79,10 @@ def read_listing(text: str) -> list[Pair]:
 def read_page(text: str, listing: Listing) -> Page:
     """Read a REST Trades answer whose rows carry trade ids; ``listing`` must know its pair unless v2-named."""
     result = _result(text, exact=True)
-    key = next(name for name in result if name != "last")
+    keys = [name for name in result if name != "last"]
+    if len(keys) != 1:
+        raise UsageError(f"a recorded page holds the trades of one pair, not of {keys}")
+    (key,) = keys
     if not result[key] or any(len(row) != 7 for row in result[key]):
         raise UsageError(
             f"the recorded page of {key} is not of rows with trade ids; older ones, and empty ones, cannot be served"
@@ -154,7 +157,7 @@ def put(tape: Tape, rows: Iterable[Row]) -> Span | None:
 
 def _result(text: str, *, exact: bool = False) -> dict[str, Any]:
     content = json.loads(text, parse_float=str if exact else None)
-    if not isinstance(content, dict) or "result" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("result"), dict):
         raise UsageError(f"a recorded REST answer must be a whole answer with a result, not {text[:60]!r}")
     result: dict[str, Any] = content["result"]
     return result

@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-from typing import Protocol
 
 import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.faults import NAMES, Act, Faults, parse_act
-
-
-class Movable(Protocol):
-    def monotonic(self) -> float: ...
-    def wall_ns(self) -> int: ...
-    async def sleep(self, delay_s: float) -> None: ...
-    def move(self, seconds: float) -> None: ...
+from tests.sandbox.conftest import ManualClock
 
 
 class Line:
@@ -25,18 +18,18 @@ class Line:
         self.cuts += 1
 
 
-def faults_with(clock: Movable, *script: Act) -> tuple[Faults, Line]:
+def faults_with(clock: ManualClock, *script: Act) -> tuple[Faults, Line]:
     line = Line()
     return Faults(clock, hang_up=line.cut, script=script), line
 
 
-def test_a_disconnect_cuts_once_and_leaves_the_door_open(clock: Movable) -> None:
+def test_a_disconnect_cuts_once_and_leaves_the_door_open(clock: ManualClock) -> None:
     faults, line = faults_with(clock)
     faults.disconnect()
     assert (line.cuts, faults.refusing) == (1, False)
 
 
-def test_refusing_for_a_time_ends_by_itself_and_cuts_nobody(clock: Movable) -> None:
+def test_refusing_for_a_time_ends_by_itself_and_cuts_nobody(clock: ManualClock) -> None:
     faults, line = faults_with(clock)
     faults.refuse(2.0)
     assert faults.refusing
@@ -46,7 +39,7 @@ def test_refusing_for_a_time_ends_by_itself_and_cuts_nobody(clock: Movable) -> N
     assert (faults.refusing, line.cuts) == (False, 0)
 
 
-def test_refusing_without_a_time_lasts_until_released(clock: Movable) -> None:
+def test_refusing_without_a_time_lasts_until_released(clock: ManualClock) -> None:
     faults, _ = faults_with(clock)
     faults.refuse()
     clock.move(1e6)
@@ -55,14 +48,14 @@ def test_refusing_without_a_time_lasts_until_released(clock: Movable) -> None:
     assert not faults.refusing
 
 
-def test_an_outage_shuts_the_door_before_it_cuts(clock: Movable) -> None:
+def test_an_outage_shuts_the_door_before_it_cuts(clock: ManualClock) -> None:
     refusing_when_cut = list[bool]()
     faults = Faults(clock, hang_up=lambda: refusing_when_cut.append(faults.refusing))
     faults.outage(3)
     assert refusing_when_cut == [True]
 
 
-def test_a_script_is_followed_in_order_of_time_each_act_once(clock: Movable) -> None:
+def test_a_script_is_followed_in_order_of_time_each_act_once(clock: ManualClock) -> None:
     faults, line = faults_with(clock, Act(5, "outage", 2), Act(1, "disconnect"))
     faults.follow_script()
     assert line.cuts == 0
@@ -77,7 +70,7 @@ def test_a_script_is_followed_in_order_of_time_each_act_once(clock: Movable) -> 
     assert not faults.refusing
 
 
-def test_the_script_counts_from_the_start(clock: Movable) -> None:
+def test_the_script_counts_from_the_start(clock: ManualClock) -> None:
     faults, line = faults_with(clock, Act(1, "disconnect"))
     clock.move(50)
     faults.start()
@@ -86,7 +79,7 @@ def test_the_script_counts_from_the_start(clock: Movable) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_fault_can_be_thrown_by_its_name(clock: Movable, name: str) -> None:
+def test_every_fault_can_be_thrown_by_its_name(clock: ManualClock, name: str) -> None:
     faults, _ = faults_with(clock)
     faults.throw(name, 1.0)
     assert parse_act(f"3:{name}") == Act(3.0, name)
@@ -99,6 +92,6 @@ def test_an_act_that_cannot_be_read_is_refused_with_what_would_be_right(text: st
         parse_act(text)
 
 
-def test_an_unknown_fault_is_refused_by_name(clock: Movable) -> None:
+def test_an_unknown_fault_is_refused_by_name(clock: ManualClock) -> None:
     with pytest.raises(UsageError, match="no fault 'earthquake'; there are disconnect"):
         faults_with(clock)[0].throw("earthquake")

@@ -1,0 +1,36 @@
+"""Read archived rows back as the model's trades: for checks, not for analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recorder.archive.files import Layout
+from recorder.core.model import Trade
+
+_BATCH: Final = 50_000
+
+
+def trades(layout: Layout, pair: str) -> Iterator[Trade]:
+    """Yield every archived row of ``pair``, file after file, in bounded memory."""
+    for path in layout.trade_files(pair):
+        yield from file_trades(path, pair)
+
+
+def file_trades(path: Path, pair: str) -> Iterator[Trade]:
+    """Yield the rows of one file, which belongs to ``pair``."""
+    with pq.ParquetFile(path) as parquet:
+        for batch in parquet.iter_batches(_BATCH):
+            columns = [_values(batch.column(name)) for name in batch.schema.names]
+            for trade_id, time, price, qty, side, ord_type, misc, source, received in zip(*columns, strict=True):
+                yield Trade(pair, trade_id, time, price, qty, side, ord_type, misc, source, received)
+
+
+def _values(column: pa.Array) -> list[object]:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    return list(column.to_pylist())

@@ -1,0 +1,146 @@
+"""queries/views, as any DuckDB client sees them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recorder.archive.schema import Footer, HeldSpan
+from recorder.core.spans import Spans
+from tests.query.conftest import Ask
+from tests.query.writing import START, Written, trade, trades
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def test_trades_has_its_columns_in_order_with_exact_types(ask: Ask) -> None:
+    columns = [(name, kind) for name, kind, *_ in ask("DESCRIBE trades")]
+    assert columns == [
+        ("pair", "VARCHAR"),
+        ("trade_id", "BIGINT"),
+        ("time", "TIMESTAMP WITH TIME ZONE"),
+        ("price", "DECIMAL(28,12)"),
+        ("qty", "DECIMAL(28,8)"),
+        ("side", "VARCHAR"),
+        ("ord_type", "VARCHAR"),
+        ("misc", "VARCHAR"),
+        ("source", "VARCHAR"),
+        ("received", "TIMESTAMP WITH TIME ZONE"),
+    ]
+
+
+def test_coverage_gaps_and_instruments_have_their_columns_in_order(ask: Ask) -> None:
+    def names(view: str) -> str:
+        return " ".join(str(name) for name, *_ in ask(f"DESCRIBE {view}"))
+
+    assert names("coverage") == "pair first_id last_id first_time last_time rows"
+    assert names("gaps") == "pair first_id last_id missing after_time before_time state"
+    assert names("instruments") == (
+        "pair valid_from valid_to key altname wsname base quote pair_decimals lot_decimals cost_decimals tick_size "
+        "ordermin costmin status"
+    )
+
+
+def test_a_new_archive_answers_with_no_rows(ask: Ask) -> None:
+    for view in ("trades", "coverage", "gaps", "instruments"):
+        assert ask(f"FROM {view}") == []
+
+
+def test_trades_come_back_to_the_last_digit(archive: Written, ask: Ask) -> None:
+    archive.append([trade(7, price="0.000002926001", qty="383320500.12345678", pair="1INCH/USD")])
+    assert ask("FROM trades") == [
+        (
+            "1INCH/USD",
+            7,
+            at(7),
+            Decimal("0.000002926001"),
+            Decimal("383320500.12345678"),
+            "buy",
+            "limit",
+            "",
+            "rest",
+            None,
+        )
+    ]
+
+
+def test_a_year_that_looks_like_a_number_does_not_change_the_type_of_pair(archive: Written, ask: Ask) -> None:
+    archive.append([trade(1, pair="2024/2025")])
+    assert ask("SELECT pair, typeof(pair) FROM trades") == [("2024/2025", "VARCHAR")]
+
+
+def test_coverage_joins_runs_that_go_on_in_another_file_or_year(archive: Written, ask: Ask) -> None:
+    new_year_us = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+    archive.append(trades(1, 3))
+    archive.append([trade(4, new_year_us - 1), trade(5, new_year_us)])
+    archive.append([trade(9, new_year_us + 9)])
+    assert len(archive.files()) == 4
+    assert ask("FROM coverage ORDER BY first_id") == [
+        ("BTC/USD", 1, 5, at(1), datetime(2026, 1, 1, tzinfo=UTC), 5),
+        (
+            "BTC/USD",
+            9,
+            9,
+            datetime(2026, 1, 1, 0, 0, 0, 9, tzinfo=UTC),
+            datetime(2026, 1, 1, 0, 0, 0, 9, tzinfo=UTC),
+            1,
+        ),
+    ]
+
+
+def test_gaps_names_the_hole_between_two_runs_and_when_it_was(archive: Written, ask: Ask) -> None:
+    archive.append([*trades(3, 5), *trades(9, 9), *trades(1, 1, pair="ETH/USD"), *trades(8, 8, pair="ETH/USD")])
+    assert ask("FROM gaps ORDER BY pair") == [
+        ("BTC/USD", 6, 8, 3, at(5), at(9), "open"),
+        ("ETH/USD", 2, 7, 6, at(1), at(8), "open"),
+    ]
+
+
+def test_a_compaction_changes_no_view(archive: Written, ask: Ask) -> None:
+    for first in (1, 11, 31):
+        archive.append(trades(first, first + 9))
+    before = [sorted(ask(f"FROM {view}")) for view in ("trades", "coverage", "gaps")]
+    archive.compact()
+    assert len(archive.files()) == 1
+    assert [sorted(ask(f"FROM {view}")) for view in ("trades", "coverage", "gaps")] == before
+
+
+def test_instruments_ends_one_row_where_the_next_of_its_pair_begins(archive: Written, ask: Ask) -> None:
+    archive.listed("BTC/USD", 3, at(0))
+    archive.listed("ETH/USD", 2, at(5))
+    archive.listed("BTC/USD", 1, at(60))
+    assert ask("SELECT pair, pair_decimals, valid_from, valid_to FROM instruments ORDER BY pair, valid_from") == [
+        ("BTC/USD", 3, at(0), at(60)),
+        ("BTC/USD", 1, at(60), None),
+        ("ETH/USD", 2, at(5), None),
+    ]
+
+
+FILES = st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=12), min_size=1, max_size=5)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FILES)
+def test_coverage_and_gaps_are_the_arithmetic_of_the_ids_held(archive: Written, ask: Ask, held: list[set[int]]) -> None:
+    pair = f"P{hash(str(held)) % 10**12}/USD"
+    for ids in held:
+        archive.append([trade(trade_id, pair=pair) for trade_id in ids])
+    spans = Spans.of_ids(set().union(*held))
+    assert ask("SELECT first_id, last_id, rows FROM pair_coverage(?) ORDER BY 1", pair) == [
+        (span.first, span.last, len(span)) for span in spans
+    ]
+    assert ask("SELECT first_id, last_id, missing FROM gaps WHERE pair = ? ORDER BY 1", pair) == [
+        (hole.first, hole.last, len(hole)) for hole in spans.holes()
+    ]
+
+
+def test_coverage_reads_footers_as_the_format_says(archive: Written, ask: Ask) -> None:
+    archive.append(trades(1, 2))
+    key, content = next(iter(Footer("trades", "BTC/USD", (HeldSpan(1, 2, 3, 4),)).encode().items()))
+    assert (key, content.count(b'"spans":[[1,2,3,4]]')) == (b"recorder", 1)
+    assert ask("SELECT rows FROM coverage") == [(2,)]
