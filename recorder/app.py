@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from recorder import __version__
+from recorder.version import __version__
 from recorder.archive import files
 from recorder.archive.append import TradeArchive
 from recorder.archive.files import Layout

@@ -10,6 +10,6 @@ CREATE OR REPLACE MACRO pair_files(pair) AS
     getvariable('recorder_data') || '/trades/pair='
     || array_to_string([
         '[' || url_encode(pair)[i] || '__HIVE_DEFAULT_PARTITION__'[i] || ']'
-        for i in range(1, length(url_encode(pair)) + 1)
+        for i in range(1, least(length(url_encode(pair)), length('__HIVE_DEFAULT_PARTITION__')) + 1)
     ], '')
     || '*/*/*.parquet';

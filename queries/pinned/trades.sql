@@ -1,11 +1,13 @@
--- Which trades belong to one moment of the archive? The view trades and the macro pair_trades() of a connection that
--- recorder.connect() holds to a listing (live, frozen); the same columns and parameters as the plain ones.
+-- Which trades belong to one moment of the archive?
 --
 -- recorder_files      files all of whose rows belong to the moment, and the table's empty schema file
 -- recorder_cut_files  files with rows that came later, which happens when a frozen moment outlives a compaction;
 --                     and the schema file
 -- recorder_archived   the ids that were in files at that moment
--- recorder_tail       the rows that were still only in the journal
+-- recorder_tail       the rows that were only in the journal
+--
+-- The view trades and the macro pair_trades() of a connection that recorder.connect() holds to a listing, with the
+-- columns and parameters of the plain ones. It sets the variables and fills the tables named here.
 
 CREATE OR REPLACE MACRO pinned_files(files, pair) AS [
     file for file in getvariable(files)

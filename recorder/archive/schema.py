@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder import __version__
+from recorder.version import __version__
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Instrument, Trade
 from recorder.errors import CorruptFile
 

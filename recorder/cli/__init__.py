@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from recorder import __version__
+from recorder.version import __version__
 from recorder.errors import DiskError, RecorderError
 
 VERBS: Final = ("run", "status", "sql", "views", "config", "sandbox", "demo")

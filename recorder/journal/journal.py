@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 import zstandard
 
-from recorder import __version__
+from recorder.version import __version__
 from recorder.disk import Disk
 from recorder.errors import TornTail
 from recorder.journal import segment

@@ -8,7 +8,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from recorder import __version__
+from recorder.version import __version__
 from recorder.clock import Clock
 from recorder.core.pacing import Pace
 from recorder.errors import Forbidden, RateLimited, Unavailable

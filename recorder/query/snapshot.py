@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recorder.archive.files import Layout
 from recorder.archive.schema import HeldSpan
@@ -58,7 +59,7 @@ class Moments:
         """
         journalled = self._journalled.read() if self._journalled else TAIL.empty_table()
         if pair is not None:
-            journalled = journalled.filter(pa.compute.equal(journalled["pair"], pair))
+            journalled = journalled.filter(pc.equal(journalled["pair"], pair))
         found = self._listing.of(self._listing.pairs() if pair is None else [pair])
         archived = {name: files.ids for name, files in found.items()}
         tail = pending(journalled, archived)

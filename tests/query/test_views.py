@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -127,7 +128,7 @@ FILES = st.lists(st.sets(st.integers(1, 40), min_size=1, max_size=12), min_size=
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILES)
 def test_coverage_and_gaps_are_the_arithmetic_of_the_ids_held(archive: Written, ask: Ask, held: list[set[int]]) -> None:
-    pair = f"P{hash(str(held)) % 10**12}/USD"
+    pair = f"{uuid.uuid4()}/USD"
     for ids in held:
         archive.append([trade(trade_id, pair=pair) for trade_id in ids])
     spans = Spans.of_ids(set().union(*held))

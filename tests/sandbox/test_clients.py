@@ -20,7 +20,7 @@ SUBSCRIBE = {"method": "subscribe", "params": {"channel": "trade", "symbol": ["M
 
 @pytest.fixture
 async def sandbox(clock: ManualClock) -> AsyncIterator[Sandbox]:
-    async with Sandbox(Market(start_ns=clock.wall_ns(), rate=0.001, history=0), clock=clock).serve() as serving:
+    async with Sandbox(Market(start_ns=clock.wall_ns(), rate=0, history=0), clock=clock).serve() as serving:
         yield serving
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from recorder.core.model import PRICE_SCALE, Span
 from recorder.sandbox import wire
-from recorder.sandbox.market import Market
-from recorder.sandbox.tape import Tape
+from recorder.sandbox.market import LONGEST_HISTORY_NS, Market
+from recorder.sandbox.tape import Made, Tape
 
 START_NS = 1_783_465_200_000_000_000
 S = 1_000_000_000
@@ -117,6 +117,18 @@ def test_a_burst_is_one_sweep_of_exactly_that_many_trades() -> None:
     assert rows[0][1] == START_NS + S
     assert rows[-1][1] - rows[0][1] < 100_000
     assert len({mark for *_, mark in rows}) == 1
+
+
+def test_a_market_without_a_rate_has_history_and_trades_in_bursts_only() -> None:
+    market = Market(start_ns=START_NS, rate=0, history=100)
+    assert market.advance(START_NS + 10**6 * S) == []
+    assert market.burst("MINA/GBP", 3, START_NS) == [Made("MINA/GBP", Span(101, 103))]
+
+
+@pytest.mark.parametrize("rate", [0, 1e-9])
+def test_history_is_younger_than_kraken_however_thin_the_pair(rate: float) -> None:
+    tape = Market(start_ns=START_NS, rate=rate, history={"MINA/GBP": 1000}).tapes["MINA/GBP"]
+    assert tape.times_ns[0] > START_NS - 3 * LONGEST_HISTORY_NS
 
 
 def test_two_bursts_at_one_moment_do_not_overlap_in_time() -> None:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from recorder.clock import SystemClock
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from tests.end_to_end.harness import Process, caught_up, environ_for, until
+
+
+async def ends(tmp_path: Path, *arguments: str, **environ: str) -> tuple[int, str]:
+    process = Process(*arguments, cwd=tmp_path, **environ)
+    try:
+        return await process.ended(), process.said
+    finally:
+        process.close()
+
+
+async def test_a_second_recorder_of_one_archive_exits_3_and_sigterm_drains_and_exits_0(tmp_path: Path) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock)
+    async with sandbox.serve():
+        environ = environ_for(sandbox, drain_every="1h")
+        first = Process("run", "--data", str(data), cwd=tmp_path, **environ)
+        try:
+            await until(lambda: "recording" in first.said, what="the first records")
+            code, said = await ends(tmp_path, "run", "--data", str(data), **environ)
+            assert code == 3
+            assert "another recorder holds the archive" in said
+            sandbox.freeze()
+            await until(lambda: caught_up(data, sandbox.last_ids()), what="all is journalled")
+            first.signal(signal.SIGTERM)
+            assert await first.ended() == 0
+        finally:
+            first.close()
+    code, said = await ends(tmp_path, "status", "--data", str(data), "--json")
+    assert code == 0
+    assert all(pair["journalled"] == 0 and pair["holes"] == [] and pair["rows"] >= 50 for pair in json.loads(said))
+
+
+async def test_run_for_a_while_from_the_sandbox_ends_by_itself(tmp_path: Path) -> None:
+    code, said = await ends(tmp_path, "run", "--sandbox", "--for", "1s", RECORDER_OPS__PORT="0")
+    assert code == 0
+    assert "stopped" in said
+    code, said = await ends(tmp_path, "status")
+    assert code == 0
+    assert "BTC/USD" in said
+
+
+@pytest.mark.parametrize(
+    ("environ", "arguments", "names"),
+    [
+        ({"RECORDER_PAIRS": "BTC/USDD"}, ["--sandbox"], ["pairs", "BTC/USDD", "did you mean BTC/USD"]),
+        ({"RECORDER_EXCHANGE__REST_ULR": "x"}, [], ["RECORDER_EXCHANGE__REST_ULR", "RECORDER_EXCHANGE__REST_URL"]),
+        ({"RECORDER_JOURNAL__SYNC_EVERY": "soon"}, [], ["RECORDER_JOURNAL__SYNC_EVERY", "'soon'", "100ms"]),
+        ({}, ["--config", "no.yaml"], ["no.yaml", "No such file"]),
+        ({}, ["--for", "ages"], ["--for", "'ages'", "30s"]),
+    ],
+)
+async def test_a_mistake_exits_2_and_names_the_key_the_value_and_the_remedy(
+    tmp_path: Path, environ: dict[str, str], arguments: list[str], names: list[str]
+) -> None:
+    code, said = await ends(tmp_path, "run", *arguments, **{"RECORDER_OPS__PORT": "0"} | environ)
+    assert code == 2
+    assert all(name in said for name in names), said
+    assert "Traceback" not in said
+
+
+async def test_an_archive_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
+    for verb in (["status"], ["sql", "SELECT 1"], ["views"]):
+        code, said = await ends(tmp_path, *verb, "--data", "nowhere")
+        assert code == 2
+        assert "nowhere" in said
+        assert "Traceback" not in said
+
+
+async def test_the_daemon_imports_neither_pandas_nor_duckdb(tmp_path: Path) -> None:
+    code, said = await ends(
+        tmp_path, "run", "--sandbox", "--for", "100ms", RECORDER_OPS__PORT="0", PYTHONPROFILEIMPORTTIME="1"
+    )
+    assert code == 0
+    assert " aiohttp" in said
+    assert " pandas\n" not in said
+    assert " duckdb\n" not in said

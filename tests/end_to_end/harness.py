@@ -1,0 +1,116 @@
+"""What the end-to-end tests share: a recorder in this process or its own, and waiting for a condition."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from recorder import app
+from recorder.archive import read
+from recorder.archive.files import Layout
+from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig
+from recorder.core.model import Trade
+from recorder.ops import status
+from recorder.sandbox.server import Sandbox
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED = REPOSITORY.parent / "shared"
+PATIENCE_S = 60.0
+"""How long a condition may take before the test fails: far longer than it ever does."""
+
+
+async def until(true: Callable[[], bool], *, what: str) -> None:
+    """Return once ``true()`` is; looks again and again, and fails with ``what`` if it never is."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline_s, f"in vain: {what}"
+        await asyncio.sleep(0.02)
+
+
+def config_for(sandbox: Sandbox, data: Path, *pairs: str, drain_every_s: float = 300.0, pace: float = 200.0) -> Config:
+    return Config(
+        pairs=pairs or tuple(pair.symbol for pair in sandbox.market.listing.pairs),
+        archive=ArchiveConfig.model_validate({"path": data, "drain_every": f"{drain_every_s}s"}),
+        journal=JournalConfig.model_validate({"sync_every": "20ms", "keep": "1d"}),
+        exchange=ExchangeConfig(rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, requests_per_second=pace),
+        ops=OpsConfig(port=0),
+    )
+
+
+@contextlib.asynccontextmanager
+async def recording(config: Config, *, upkeep_every_s: float = 60.0) -> AsyncIterator[app.Stop]:
+    """Record while the context lasts, then stop as SIGTERM would and wait until all is drained."""
+    stop = app.Stop()
+    task = asyncio.create_task(app.record(config, stop, upkeep_every_s=upkeep_every_s))
+    try:
+        yield stop
+    finally:
+        stop.signal()
+        await task
+
+
+def caught_up(data: Path, last_ids: Mapping[str, int]) -> bool:
+    """Tell whether archive and journal reach every pair's last id without a hole."""
+    if not (data / "trades").is_dir():
+        return False
+    held = {pair.pair: pair for pair in status.read(data)}
+    return all(pair in held and held[pair].last_id == last and not held[pair].holes for pair, last in last_ids.items())
+
+
+def archived(data: Path) -> list[Trade]:
+    layout = Layout(data)
+    return [trade for pair in layout.pairs() for trade in read.trades(layout, pair)]
+
+
+class Process:
+    """``recorder`` as its own process."""
+
+    def __init__(self, *arguments: str, cwd: Path, **environ: str) -> None:
+        self.log = (cwd / f"log-{time.monotonic_ns()}.txt").open("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "recorder", *arguments],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", **environ},
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    async def ended(self) -> int:
+        return await asyncio.wait_for(asyncio.to_thread(self._process.wait), PATIENCE_S)
+
+    @property
+    def said(self) -> str:
+        return Path(self.log.name).read_text()
+
+    def close(self) -> None:
+        if self.running:
+            self._process.kill()
+            self._process.wait()
+        self.log.close()
+
+
+def environ_for(sandbox: Sandbox, *pairs: str, drain_every: str = "1s") -> dict[str, str]:
+    """Configure a process through the environment twins."""
+    return {
+        "RECORDER_PAIRS": ",".join(pairs or [pair.symbol for pair in sandbox.market.listing.pairs]),
+        "RECORDER_ARCHIVE__DRAIN_EVERY": drain_every,
+        "RECORDER_JOURNAL__SYNC_EVERY": "20ms",
+        "RECORDER_EXCHANGE__REST_URL": sandbox.rest_url,
+        "RECORDER_EXCHANGE__WS_URL": sandbox.ws_url,
+        "RECORDER_EXCHANGE__REQUESTS_PER_SECOND": "200",
+        "RECORDER_OPS__PORT": "0",
+    }

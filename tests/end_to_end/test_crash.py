@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+from random import Random
+
+import recorder
+from recorder.clock import SystemClock
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.ops import status
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.harness import Process, archived, caught_up, environ_for, until
+
+KILLS = 4
+TRADES_BETWEEN_KILLS = 3000
+
+
+def claimed_now(data: Path) -> dict[str, Spans]:
+    """Return what a live reader counts at this moment."""
+    with recorder.connect(data, live=True) as archive:
+        rows = archive.coverage(to="arrow").to_pylist()
+    claims: dict[str, Spans] = {}
+    for row in rows:
+        claims.setdefault(row["pair"], Spans()).add(Span(row["first_id"], row["last_id"]))
+    return claims
+
+
+def held_on_disk(data: Path) -> dict[str, Spans]:
+    """Return what archive and journal hold, read as a start-up reads them: no request has been made."""
+    held = {}
+    for pair in status.read(data):
+        spans = Spans([Span(pair.first_id, pair.last_id)])
+        held[pair.pair] = Spans(part for span in spans for part in _without(span, pair.holes))
+    return held
+
+
+def _without(span: Span, holes: tuple[Span, ...]) -> list[Span]:
+    return Spans(holes).missing(span)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def last_ids(url: str) -> dict[str, int]:
+    """Read recorder_last_trade_id from the daemon's metrics; nothing while it does not answer yet."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+    except urllib.error.URLError:
+        return {}
+    found = re.findall(r'^recorder_last_trade_id\{pair="([^"]+)"\} (\S+)', text, re.MULTILINE)
+    return {pair: int(float(value)) for pair, value in found}
+
+
+async def test_killed_at_any_moment_nothing_claimed_is_lost_and_the_archive_becomes_the_truth(tmp_path: Path) -> None:
+    """2,000 trades a second, a drain every second, kill -9 again and again."""
+    random = Random(20261120)
+    clock = SystemClock()
+    data = tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=2000), clock=clock, truth=tmp_path / "truth")
+    async with sandbox.serve():
+        for _ in range(KILLS):
+            started_with = sum(sandbox.last_ids().values())
+            wanted = random.randrange(TRADES_BETWEEN_KILLS // 3, TRADES_BETWEEN_KILLS)
+            process = Process("run", "--data", str(data), cwd=tmp_path, **environ_for(sandbox))
+            try:
+                await until(
+                    lambda: (data / "trades").is_dir()
+                    and sum(sandbox.last_ids().values()) >= started_with + wanted  # noqa: B023 -- awaited here
+                    and len(status.read(data)) >= 5,
+                    what="the recorder records",
+                )
+                claims = claimed_now(data)
+                process.signal(signal.SIGKILL)
+                assert await process.ended() == -signal.SIGKILL
+            finally:
+                process.close()
+            held = held_on_disk(data)
+            for pair, spans in claims.items():
+                assert all(held[pair].covers(span) for span in spans), f"{pair}: claimed {spans}, held {held[pair]}"
+        last = Process("run", "--data", str(data), cwd=tmp_path, **environ_for(sandbox))
+        try:
+            await until(lambda: "recording" in last.said, what="the last recorder records")
+            sandbox.freeze()
+            await until(lambda: caught_up(data, sandbox.last_ids()), what=f"every hole is closed\n{last.said}")
+            last.signal(signal.SIGTERM)
+            assert await last.ended() == 0
+        finally:
+            last.close()
+    verdict = compare(archived(data), read_truth(tmp_path / "truth"))
+    assert verdict.perfect, str(verdict)
+
+
+async def test_a_claim_in_the_metrics_is_on_the_disk_when_the_recorder_is_killed(tmp_path: Path) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=2000), clock=clock)
+    async with sandbox.serve():
+        environ = environ_for(sandbox, drain_every="300s") | {"RECORDER_OPS__PORT": str(free_port())}
+        process = Process("run", "--data", str(data), cwd=tmp_path, **environ)
+        try:
+            url = f"http://127.0.0.1:{environ['RECORDER_OPS__PORT']}/metrics"
+            seen: dict[str, int] = {}
+
+            def claims_enough() -> bool:
+                seen.update(last_ids(url))
+                return sum(seen.values()) > len(seen) * 1000 + 2000
+
+            await until(claims_enough, what="the metrics count trades")
+            process.signal(signal.SIGKILL)
+            await process.ended()
+        finally:
+            process.close()
+    held = held_on_disk(data)
+    assert all(last_id in held[pair] for pair, last_id in seen.items())

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from recorder.clock import SystemClock
+from recorder.ops import status
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
+
+
+async def test_what_was_traded_in_an_outage_is_fetched_and_nothing_is_lost_doubled_or_altered(tmp_path: Path) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    for inclusive in (True, False):
+        folder = data / str(inclusive)
+        sandbox = Sandbox(
+            Market(start_ns=clock.wall_ns(), rate=500),
+            clock=clock,
+            truth=tmp_path / f"truth-{inclusive}",
+            inclusive_since=inclusive,
+        )
+        async with sandbox.serve(), recording(config_for(sandbox, folder)):
+            await until(lambda: records(folder, 6), what="recording")
+            sandbox.faults.outage()
+            sandbox.burst("BTC/USD", 2500)
+            sandbox.burst("MINA/GBP", 60)
+            sandbox.faults.release()
+            sandbox.freeze()
+            await until(lambda: caught_up(folder, sandbox.last_ids()), what="the holes are closed")
+        rows = archived(folder)
+        verdict = compare(rows, read_truth(tmp_path / f"truth-{inclusive}"))
+        assert verdict.perfect, str(verdict)
+        assert sum(row.source == "rest" for row in rows) >= 2450
+        asked = [request for request in sandbox.requests if request.path.endswith("/Trades")]
+        assert len(asked) <= 40, "a few pages close the holes"
+
+
+def records(data: Path, pairs: int) -> bool:
+    return (data / "trades").is_dir() and len(status.read(data)) >= pairs
+
+
+async def test_an_exchange_that_cannot_be_reached_is_named_tried_again_and_then_recorded(tmp_path: Path) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock, truth=tmp_path / "truth")
+    async with sandbox.serve():
+        sandbox.faults.refuse()
+        async with recording(config_for(sandbox, data)):
+            await until(lambda: len(list(sandbox.requests)) >= 1, what="it asks")
+            sandbox.faults.release()
+            sandbox.freeze()
+            await until(lambda: caught_up(data, sandbox.last_ids()), what="it recovers by itself")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import recorder
+from recorder.clock import SystemClock
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
+
+COUNTS = "SELECT count(*) AS rows, count(DISTINCT trade_id) AS ids FROM trades WHERE pair = 'BTC/USD'"
+LIVE_COUNTS = """
+    SELECT count(*) AS rows, count(DISTINCT trade_id) AS ids, max(trade_id) - min(trade_id) + 1 AS span
+    FROM trades WHERE pair = 'BTC/USD'
+"""
+ROUNDS = 12
+"""Drains that the readers must live through, each with a compaction behind it."""
+
+
+class Reader(threading.Thread):
+    """Loops over one query on a connection of its own, and notes what no reader may ever see."""
+
+    def __init__(self, data: Path, query: str, *, live: bool) -> None:
+        super().__init__()
+        self._data, self._query, self._live = data, query, live
+        self.stop = threading.Event()
+        self.queries = 0
+        self.wrong: list[str] = []
+
+    def run(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:  # noqa: BLE001 -- a thread's error must reach the test
+            self.wrong.append(repr(error))
+
+    def _loop(self) -> None:
+        before = 0
+        with recorder.connect(self._data, live=self._live) as archive:
+            while not self.stop.is_set():
+                (row,) = archive.sql(self._query, to="arrow").to_pylist()
+                self.queries += 1
+                if row["rows"] != row["ids"]:
+                    self.wrong.append(f"{row['rows']} rows of {row['ids']} ids")
+                if row["rows"] < before:
+                    self.wrong.append(f"{row['rows']} rows after {before}")
+                if self._live and row["rows"] != (row["span"] or 0):
+                    self.wrong.append(f"{row['rows']} rows where the ids span {row['span']}")
+                before = row["rows"]
+
+
+def drains(data: Path) -> int:
+    return len(list((data / "raw").glob("*.zst")))
+
+
+def of_btc(data: Path) -> Callable[[], bool]:
+    return lambda: any((data / "trades" / "pair=BTC%2FUSD").glob("year=*/*.parquet"))
+
+
+async def test_readers_in_a_loop_never_see_a_wrong_count_while_the_recorder_drains_and_compacts(tmp_path: Path) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=1000), clock=clock, truth=tmp_path / "truth")
+    async with sandbox.serve(), recording(config_for(sandbox, data, drain_every_s=0.25), upkeep_every_s=0.25):
+        await until(of_btc(data), what="the first drain")
+        readers = [Reader(data, COUNTS, live=False), Reader(data, LIVE_COUNTS, live=True)]
+        for reader in readers:
+            reader.start()
+        try:
+            until_drain = drains(data) + ROUNDS
+            await until(
+                lambda: drains(data) >= until_drain or any(reader.wrong for reader in readers), what="many drains"
+            )
+        finally:
+            for reader in readers:
+                reader.stop.set()
+            for reader in readers:
+                reader.join()
+        assert [reader.wrong for reader in readers] == [[], []]
+        assert all(reader.queries >= 5 for reader in readers)
+        sandbox.freeze()
+        await until(lambda: caught_up(data, sandbox.last_ids()), what="all is recorded")
+    files = list((data / "trades" / "pair=BTC%2FUSD").glob("year=*/*.parquet"))
+    assert len(files) < ROUNDS, "no compaction took place"
+    assert compare(archived(data), read_truth(tmp_path / "truth")).perfect

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recorder.errors import UsageError
+from recorder.query import catalogue
+from recorder.query.engine import Engine
+from recorder.query.snapshot import Moments
+from tests.query.writing import Written, trades
+
+
+@pytest.fixture
+def engine(archive: Written) -> Iterator[Engine]:
+    opened = Engine(archive.data)
+    yield opened
+    opened.close()
+
+
+PRICES = st.decimals("0.000000000001", "9999999999999999", places=12, allow_nan=False)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PRICES)
+def test_decimals_become_the_nearest_doubles_or_stay_exact(engine: Engine, price: Decimal) -> None:
+    text = f"SELECT {price:f}::DECIMAL(28, 12) AS price"
+    assert engine.fetch(text)["price"].to_pylist() == [float(price)]
+    assert engine.fetch(text, exact=True)["price"].to_pylist() == [price]
+
+
+def test_times_are_in_utc(engine: Engine) -> None:
+    table = engine.fetch("SELECT TIMESTAMPTZ '2025-11-10 12:00:00Z' AS time")
+    assert table.schema.field("time").type == pa.timestamp("us", "UTC")
+
+
+def test_columns_may_have_any_name_even_the_same_twice(engine: Engine) -> None:
+    table = engine.fetch('SELECT 1 AS "a ""b"" c", 2.5 AS x, 3 AS x')
+    assert table.column_names[0] == 'a "b" c'
+    assert [column.to_pylist() for column in table.columns] == [[1], [2.5], [3]]
+
+
+def test_parameters_are_values_and_not_sql(engine: Engine) -> None:
+    nasty = "'; DROP TABLE x; --"
+    assert engine.fetch("SELECT $name AS name", {"name": nasty})["name"].to_pylist() == [nasty]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("SELEC 1", 'DuckDB: Parser Error: syntax error at or near "SELEC"'),
+        ("FROM nowhere", "DuckDB: Catalog Error: Table with name nowhere does not exist!"),
+        ("SELECT $a", "DuckDB: Invalid Input Error: Values were not provided"),
+        ("SELECT error('no')", "DuckDB: Invalid Input Error: no"),
+        ("  ", "there is no SQL statement"),
+    ],
+)
+def test_what_duckdb_cannot_do_is_one_sentence(engine: Engine, text: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        engine.fetch(text)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_stays_an_error_to_try_again_after(engine: Engine, archive: Written) -> None:
+    archive.append(trades(1, 1))
+    moment = Moments(archive.data, live=False).take()
+    archive.append(trades(2, 2))
+    archive.compact()
+    with pytest.raises(duckdb.IOException):
+        engine.pin(moment)
+
+
+def test_pinned_views_have_the_columns_and_types_of_the_plain_ones(archive: Written) -> None:
+    archive.append(trades(1, 2))
+    plain, pinned = Engine(archive.data), Engine(archive.data)
+    plain.load(catalogue.PLAIN)
+    pinned.pin(Moments(archive.data, live=True).take())
+    for relation in (
+        "trades",
+        "coverage",
+        "gaps",
+        "instruments",
+        "pair_trades('A/B')",
+        "pair_coverage('A/B')",
+        "candles('A/B', '1m')",
+    ):
+        described = [engine.fetch(f"DESCRIBE FROM {relation}") for engine in (plain, pinned)]
+        assert described[0].equals(described[1]), relation
+    plain.close()
+    pinned.close()

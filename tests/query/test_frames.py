@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from recorder.errors import UsageError
+from recorder.query.frames import frame
+
+TABLE = pa.table(
+    {
+        "pair": pa.chunked_array([["A/B", "A/B"], ["C/D"]]),
+        "time": pa.array([datetime(2025, 11, 10, tzinfo=UTC)] * 3, pa.timestamp("us", "UTC")),
+        "price": pa.array([Decimal("0.1"), Decimal("0.2"), Decimal("0.3")], pa.decimal128(28, 12)),
+    }
+)
+
+
+def test_pandas_has_categories_utc_times_and_exact_decimals() -> None:
+    made = frame(TABLE, "pandas", categories=["pair"])
+    assert [str(kind) for kind in made.dtypes] == ["category", "datetime64[us, UTC]", "object"]
+    assert list(made["pair"].cat.categories) == ["A/B", "C/D"]
+    assert made["price"].sum() == Decimal("0.6")
+    assert isinstance(made, pd.DataFrame)
+
+
+def test_arrow_is_given_as_it_is() -> None:
+    assert frame(TABLE, "arrow") is TABLE
+
+
+def test_polars_has_categories_utc_times_and_exact_decimals() -> None:
+    made = frame(TABLE, "polars", categories=["pair"])
+    assert made.schema == {
+        "pair": pl.Categorical(),
+        "time": pl.Datetime("us", "UTC"),
+        "price": pl.Decimal(28, 12),
+    }
+    assert made["pair"].to_list() == ["A/B", "A/B", "C/D"]
+
+
+def test_where_polars_is_not_installed_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(UsageError, match=r"pip install 'kraken-recorder\[polars\]'"):
+        frame(TABLE, "polars")
+
+
+def test_a_frame_without_rows_keeps_its_columns() -> None:
+    made = frame(TABLE.slice(0, 0), "pandas", categories=["pair"])
+    assert list(made.columns) == ["pair", "time", "price"]
+    assert str(made["pair"].dtype) == "category"

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from recorder.archive.schema import HeldSpan
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.errors import CorruptFile, NoSuchArchive
+from recorder.query import listing
+from recorder.query.listing import Listing
+from tests.query.writing import START_US, Written, trades
+
+
+def test_a_folder_without_an_archive_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(NoSuchArchive, match=f"no archive at {folder}: .*`recorder run --data {folder}`"):
+            Listing(folder)
+
+
+def test_it_lists_the_files_of_each_pair_with_the_ids_in_them(archive: Written) -> None:
+    archive.append([*trades(1, 3), *trades(7, 9), *trades(5, 5, pair="ETH/USD")])
+    archive.append(trades(4, 4))
+    found = Listing(archive.data).of(["BTC/USD", "NO/NE"])
+    bitcoin = found["BTC/USD"]
+    assert sorted(bitcoin.footers) == [str(path) for path in archive.files()]
+    assert bitcoin.ids == Spans([Span(1, 4), Span(7, 9)])
+    assert bitcoin.runs[0] == HeldSpan(1, 4, START_US + 1_000_000, START_US + 4_000_000)
+    assert found["NO/NE"].ids == Spans()
+    assert sorted(Listing(archive.data).pairs()) == ["BTC/USD", "ETH/USD"]
+
+
+def test_a_footer_is_read_once_however_often_files_are_listed(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    original = listing.read_facts
+    monkeypatch.setattr(listing, "read_facts", lambda path: read.append(path) or original(path))  # type: ignore[func-returns-value]
+    files = Listing(archive.data)
+    for number in range(1, 6):
+        archive.append(trades(2 * number, 2 * number))
+        for _ in range(3):
+            files.of(["BTC/USD"])
+    archive.compact()
+    merged = files.of(["BTC/USD"])["BTC/USD"]
+    assert len(read) == len(set(read)) == 6
+    assert merged.ids.count() == 5
+
+
+def test_a_directory_exchanged_while_it_is_listed_is_not_believed(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.append(trades(1, 3))
+    archive.append(trades(4, 6))
+    files, original = Listing(archive.data), os.listdir
+
+    def late(place: str | int) -> list[str]:
+        if isinstance(place, int):  # the directory is open; now it is exchanged, and emptied
+            archive.compact()
+        return original(place)
+
+    monkeypatch.setattr(os, "listdir", late)
+    with pytest.raises(FileNotFoundError, match="exchanged while it was listed"):
+        files.of(["BTC/USD"])
+    monkeypatch.undo()
+    assert files.of(["BTC/USD"])["BTC/USD"].ids.count() == 6
+
+
+def test_a_file_that_is_not_ours_is_an_error_that_names_it(archive: Written) -> None:
+    archive.append(trades(1, 1))
+    (archive.files()[0].parent / "mine.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CorruptFile, match=r"mine\.parquet"):
+        Listing(archive.data).of(["BTC/USD"])
