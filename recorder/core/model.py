@@ -104,17 +104,24 @@ def check_exact(price: Decimal, qty: Decimal) -> None:
         _CONTEXT.quantize(price, _PRICE_UNIT)
         _CONTEXT.quantize(qty, _QTY_UNIT)
     except (Inexact, InvalidOperation):
-        raise ValueError(
-            f"price {price} or quantity {qty} does not fit the archive's "
-            f"decimal128({PRECISION}, {PRICE_SCALE}) and decimal128({PRECISION}, {QTY_SCALE}) exactly"
-        ) from None
+        raise _unfit(price, qty) from None
+    # Not-a-number passes quantize without a signal, and wire text may say it: "NaN" is a decimal to every parser.
+    if not (price.is_finite() and qty.is_finite()):
+        raise _unfit(price, qty)
+
+
+def _unfit(price: Decimal, qty: Decimal) -> ValueError:
+    return ValueError(
+        f"price {price} or quantity {qty} does not fit the archive's "
+        f"decimal128({PRECISION}, {PRICE_SCALE}) and decimal128({PRECISION}, {QTY_SCALE}) exactly"
+    )
 
 
 def plain(value: Decimal) -> str:
-    """Return the canonical text: no exponent, no trailing zeros.
+    """Return the canonical text: no exponent, no trailing zeros, no sign before zero.
 
     >>> plain(Decimal("1E-10")), plain(Decimal("100")), plain(Decimal("0.10"))
     ('0.0000000001', '100', '0.1')
     """
-    text = f"{value:f}"
+    text = f"{value:f}" if value else "0"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -11,6 +11,9 @@ from typing import Final
 FIRST_PAUSE_S: Final = 5.0
 """Kraken wants at least 5 s of silence after a throttle answer; calling on keeps the throttle on (API.md 3.2)."""
 LAST_PAUSE_S: Final = 60.0
+"""Twice what is known to clear a throttle (30 s, API.md 3.1): pauses that we choose grow no longer."""
+LONGEST_PAUSE_S: Final = 900.0
+"""What the exchange asks for is believed up to the longest it is known to want, a lockout of 15 minutes."""
 SLOWEST_PER_S: Final = 1 / 30
 """The pace never falls lower: nobody has been refused at one request in nine seconds (API.md 4.1)."""
 RECOVERY_PER_S: Final = 1 / 300
@@ -31,38 +34,50 @@ class Pace:
         self._adapted_s = float("-inf")
 
     def claim(self, now_s: float) -> float:
-        """Reserve the next place and return how many seconds to wait for it. Claims are served in order."""
-        start_s = max(now_s, self._next_s, self._paused_until_s)
-        self._recover(start_s)
-        self._next_s = start_s + 1 / self._per_s
-        return start_s - now_s
+        """Return 0 and take the place where a request may go now, else how many seconds to wait before asking again.
 
-    def paused_s(self, now_s: float) -> float:
-        """Return how long all requests are still stopped; a claim made before the pause must wait it out too."""
-        return max(0.0, self._paused_until_s - now_s)
+        Nothing is reserved for those who wait: a pause that begins meanwhile holds for them too, and after it they
+        go one by one.
+        """
+        if now_s < self._next_s:
+            return self._next_s - now_s
+        self._recover(now_s)
+        interval_s = 1 / self._per_s
+        # A sleep that woke late is made good, by one place at most, so that the pace wished for is also reached.
+        self._next_s = max(self._next_s, now_s - interval_s) + interval_s
+        return 0.0
 
     def throttled(self, now_s: float, *, retry_after_s: float | None = None) -> float:
         """Take note of a refusal: stop everything, for longer each time in a row, and halve the pace.
 
-        Returns the pause in seconds.
+        ``retry_after_s`` is what the exchange asked for. Returns the pause in seconds from ``now_s`` on.
         """
-        if now_s < self._paused_until_s:  # an answer to a request that was under way already
-            return self._paused_until_s - now_s
-        pause_s = max(self._pause_s, retry_after_s or 0.0)
-        self._pause_s = min(LAST_PAUSE_S, self._pause_s * 2)
-        self._paused_until_s = now_s + pause_s
-        self._per_s = max(min(SLOWEST_PER_S, self._wished_per_s), self._per_s / 2)
-        self._adapted_s = self._paused_until_s
-        return pause_s
+        wanted_s = min(LONGEST_PAUSE_S, retry_after_s or 0.0)
+        if now_s < self._paused_until_s:
+            # Asked before the pause began: it refuses the pace that is halved already, but may want a longer pause.
+            self._pause_until(max(self._paused_until_s, now_s + wanted_s))
+        else:
+            self._pause_until(now_s + max(self._pause_s, wanted_s))
+            self._pause_s = min(LAST_PAUSE_S, self._pause_s * 2)
+            self._per_s = max(min(SLOWEST_PER_S, self._wished_per_s), self._per_s / 2)
+        return self._paused_until_s - now_s
 
-    def answered(self) -> None:
-        """Take note of an answer that was no refusal: the next pause starts short again."""
-        self._pause_s = FIRST_PAUSE_S
+    def answered(self, now_s: float) -> None:
+        """Take note of an answer that was no refusal: the next pause starts short again.
+
+        One that was under way when a pause began says nothing about the pace after it.
+        """
+        if now_s >= self._paused_until_s:
+            self._pause_s = FIRST_PAUSE_S
 
     @property
     def per_s(self) -> float:
         """The present pace in requests a second."""
         return self._per_s
+
+    def _pause_until(self, end_s: float) -> None:
+        self._paused_until_s = self._adapted_s = end_s
+        self._next_s = max(self._next_s, end_s)
 
     def _recover(self, now_s: float) -> None:
         if self._per_s < self._wished_per_s and now_s > self._adapted_s:

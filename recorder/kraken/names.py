@@ -25,14 +25,16 @@ def v2_symbol(wsname: str) -> str:
 
 
 class Listing:
-    """What the exchange lists, by any of its names; names are compared without regard to case."""
+    """What the exchange lists, by any of its names, as they are spelt or else without regard to case."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._by_pair = {instrument.pair: instrument for instrument in instruments}
         self._by_name: dict[str, Instrument] = {}
-        for instrument in self._by_pair.values():
-            for name in (instrument.altname, instrument.key, instrument.wsname, instrument.pair):
-                self._by_name[name.upper()] = instrument
+        # As spelt, then in capitals: an asset like AAPLx must not shadow another that is spelt AAPLX.
+        for spell in (str, str.upper):
+            for instrument in self._by_pair.values():
+                for name in (instrument.pair, instrument.wsname, instrument.altname, instrument.key):
+                    self._by_name.setdefault(spell(name), instrument)
 
     def __iter__(self) -> Iterator[Instrument]:
         return iter(self._by_pair.values())
@@ -42,10 +44,12 @@ class Listing:
 
     def resolve(self, name: str) -> Instrument:
         """Return the instrument of a v2 symbol, wsname, altname or canonical key. Raises UnknownPair."""
-        wanted = name.strip().upper()
-        found = self._by_name.get(wanted) or self._by_name.get(v2_symbol(wanted))
+        wanted = name.strip()
+        capitals = wanted.upper()
+        spellings = (wanted, capitals, v2_symbol(capitals))  # the last for a mixture, such as XDG/BTC
+        found = next((self._by_name[spelling] for spelling in spellings if spelling in self._by_name), None)
         if found is None:
-            near = difflib.get_close_matches(wanted, list(self._by_name), n=3, cutoff=0.6)
+            near = difflib.get_close_matches(capitals, list(self._by_name), n=3, cutoff=0.6)
             pairs = list(dict.fromkeys(self._by_name[match].pair for match in near))
             hint = f"did you mean {' or '.join(pairs)}?" if pairs else "write it as BASE/QUOTE, like BTC/USD"
             raise UnknownPair(f"Kraken lists no pair {name!r}; {hint}", name)

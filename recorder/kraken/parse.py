@@ -5,9 +5,10 @@ The live session, the drain and the live tail all parse trades here, so that wha
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
 
@@ -23,10 +24,16 @@ TRADE_SOURCE: Final = "ws:trade:"
 LISTING_SOURCE: Final = "rest:/0/public/AssetPairs"
 """The journal source of an AssetPairs answer begins so."""
 
+_NULL: Final = msgspec.Raw(b"null")
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
 _US_PER_S: Final = 1_000_000
-_USUAL_LENGTH: Final = len("2026-07-07T23:00:05.562702Z")
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
+_TO_THE_POINT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
+_US: Final = Decimal("0.000001")
+_LAST_SECOND: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z, the last second that calendars here and in every reader of the archive can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +52,7 @@ def trade_frame(frame: bytes, *, received_ns: int) -> list[Trade]:
 
     The rows of a snapshot are history that a subscription repeats: they carry no receive time.
     """
-    trades = []
+    trades: list[Trade] = []
     try:
         content = wire.trade_frame(frame)
         received_us = None if content.type == "snapshot" else received_ns // 1000
@@ -54,7 +61,7 @@ def trade_frame(frame: bytes, *, received_ns: int) -> list[Trade]:
             trades.append(
                 Trade(
                     entry.symbol,
-                    _checked_id(entry.trade_id),
+                    entry.trade_id,
                     micros(entry.timestamp),
                     entry.price,
                     entry.qty,
@@ -65,7 +72,7 @@ def trade_frame(frame: bytes, *, received_ns: int) -> list[Trade]:
                     received_us,
                 )
             )
-    except ValueError as error:  # msgspec's errors are ValueErrors too
+    except wire.UNREADABLE as error:
         raise Malformed(f"a trade frame that cannot be read: {error}") from error
     return trades
 
@@ -82,14 +89,16 @@ def trades_page(result: bytes, pair: str) -> TradesPage:
     """
     try:
         content = wire.trades_result(result)
-        last = content.pop("last", None)
-        (rows,) = content.values()  # ValueError unless exactly one pair was answered
+        last = content.pop("last", _NULL)
+        if len(content) != 1:
+            raise ValueError(f"it should hold one list of trades beside `last`, not {len(content)}")
+        (rows,) = content.values()
         trades = [_rest_trade(row, pair) for row in wire.trade_rows(rows)]
-        cursor = None if last is None else str(wire.cursor(last))
-    except (msgspec.DecodeError, ValueError) as error:
+        cursor = wire.cursor(last)
+    except wire.UNREADABLE as error:
         raise Malformed(f"an answer of Trades for {pair} that cannot be read: {error}") from error
     trades.sort(key=lambda trade: trade.trade_id)
-    return TradesPage(tuple(trades), cursor)
+    return TradesPage(tuple(trades), None if cursor is None else str(cursor))
 
 
 def instruments(result: bytes) -> list[Instrument]:
@@ -99,7 +108,7 @@ def instruments(result: bytes) -> list[Instrument]:
     """
     try:
         return [_instrument(key, entry) for key, entry in wire.asset_pairs(result).items() if entry.wsname]
-    except (msgspec.DecodeError, InvalidOperation) as error:
+    except wire.UNREADABLE as error:
         raise Malformed(f"an answer of AssetPairs that cannot be read: {error}") from error
 
 
@@ -111,25 +120,36 @@ def micros(stamp: str) -> int:
     """
     digits = stamp[20:-1]
     # Six digits and a Z are what trades carry; the rest of the grammar is for other channels and other years.
-    if len(stamp) != _USUAL_LENGTH:
-        if len(stamp) < _USUAL_LENGTH - 7 or len(stamp) > _USUAL_LENGTH + 3:
-            raise ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
-        digits = digits[:6].ljust(6, "0")
-    if stamp[-1] != "Z" or stamp[19] not in ".Z" or not digits.isdecimal():
-        raise ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
-    return _second_us(stamp[:19]) + int(digits)
+    if len(digits) == 6 and digits.isdecimal() and stamp[-1] == "Z" and stamp.isascii():
+        return _second_us(stamp[:20]) + int(digits)
+    found = _STAMP.fullmatch(stamp)
+    if found is None:
+        raise _no_stamp(stamp)
+    second, digits = found.groups("")
+    return _second_us(f"{second}.") + int(digits[:6].ljust(6, "0"))
 
 
 def rest_micros(seconds: Decimal) -> int:
-    """Return µs since 1970 of REST's printed seconds, cut. The print itself may be 119 ns off (API.md 7.3)."""
-    return int(seconds.scaleb(6))
+    """Return µs since 1970 of REST's printed seconds, cut. The print itself may be 119 ns off (API.md 7.3).
+
+    Raises ValueError for what is no moment from 1970 to 9999.
+    """
+    if not (seconds.is_finite() and 0 <= seconds <= _LAST_SECOND):
+        raise ValueError(f"{seconds} is not a time in seconds since 1970, like 1756443816.201052")
+    return int(seconds.quantize(_US, ROUND_DOWN).scaleb(6))
 
 
 @lru_cache(maxsize=1024)
 def _second_us(stamp: str) -> int:
-    """Trades come by the second, so the calendar is asked once per second and not once per trade."""
-    moment = datetime.fromisoformat(f"{stamp}+00:00")
+    """Return µs of a stamp up to its point: trades come by the second, so the calendar is asked once for each."""
+    if not _TO_THE_POINT.fullmatch(stamp):  # datetime would take week dates and commas too
+        raise _no_stamp(stamp)
+    moment = datetime.fromisoformat(f"{stamp[:19]}+00:00")
     return int(moment.timestamp()) * _US_PER_S
+
+
+def _no_stamp(stamp: str) -> ValueError:
+    return ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
 
 
 def _instrument(key: str, entry: wire.AssetPair) -> Instrument:
@@ -154,14 +174,11 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
     side = _SIDES.get(row.side)
     if side is None:
         raise ValueError(f"trade {row.trade_id} has side {row.side!r}, neither 'b' nor 's'")
-    try:
-        price, qty = Decimal(row.price), Decimal(row.volume)
-    except InvalidOperation:
-        raise ValueError(f"trade {row.trade_id}: {row.price!r} or {row.volume!r} is no number") from None
+    price, qty = _number(row.price), _number(row.volume)
     check_exact(price, qty)
     return Trade(
         pair,
-        _checked_id(row.trade_id),
+        row.trade_id,
         rest_micros(row.time),
         price,
         qty,
@@ -175,11 +192,14 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
 
 def _plain(text: str | None) -> str | None:
     """Spell equal numbers equally, so that a listing that only prints differently is no change."""
-    return None if text is None else plain(Decimal(text))
+    return None if text is None else plain(_number(text))
 
 
-def _checked_id(trade_id: int) -> int:
-    # Runs of trade_id 0 were served before 2024-06-13 (API.md 6.7): such rows cannot be told apart.
-    if trade_id < 1:
-        raise ValueError(f"trade_id {trade_id} identifies nothing; Kraken counts from 1")
-    return trade_id
+def _number(text: str) -> Decimal:
+    # Decimal itself would also take white space, underscores and words.
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text!r} is no number")
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond all reason
+        raise ValueError(f"{text!r} is no number that can be held") from None

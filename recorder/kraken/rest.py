@@ -5,6 +5,7 @@ No bytes leave from here: ``net.http`` sends what these functions describe.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,12 @@ from recorder.kraken import wire
 
 PAGE_LIMIT: Final = 1000
 """Rows that one Trades answer holds at most; larger counts are silently capped (API.md 6.7)."""
+LOCKOUT_S: Final = 900.0
+"""A temporary lockout ends after about 15 minutes of silence (API.md 3.1)."""
+QUOTE_LIMIT: Final = 300
+"""Characters of an error text that are repeated to people; an answer may be of any size."""
+
+_UNTIL = re.compile(r"(\d{1,12})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +54,11 @@ def trades(instrument: Instrument, *, since_ns: str | None = None, count: int = 
     return Request("/0/public/Trades", (("pair", instrument.altname), *since, ("count", str(count))))
 
 
-def result(status: int, body: bytes, *, retry_after_s: float | None = None) -> bytes:
+def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_s: float | None = None) -> bytes:
     """Return the raw ``result`` of an answer, or raise the error that it is.
 
     HTTP 200 says nothing by itself: failures come with 200 too, and the ``error`` list decides (API.md 2).
+    ``now_s`` is wall-clock seconds, for refusals that name the moment at which they end.
     """
     if status == 429:
         raise RateLimited("Kraken's edge answered 429 Too Many Requests", retry_after_s)
@@ -60,32 +68,44 @@ def result(status: int, body: bytes, *, retry_after_s: float | None = None) -> b
         raise Unavailable(f"Kraken's edge answered HTTP {status}")
     try:
         answer = wire.answer(body)
-    except msgspec.DecodeError as error:
-        raise Unavailable(f"the answer is not Kraken's JSON ({error}); it begins {body[:80]!r}") from error
+    except msgspec.ValidationError as error:
+        raise Malformed(f"the answer is no envelope of Kraken's ({error}); it begins {body[:80]!r}") from error
+    except wire.UNREADABLE as error:
+        raise Unavailable(f"the answer is not JSON ({error}); it begins {body[:80]!r}") from error
     failures = [text for text in answer.error if not text.startswith("W")]
     if failures:
-        raise error_of(failures)
+        raise error_of(failures, now_s=now_s)
     if not answer.result:
         raise Malformed("the answer has neither an error nor a result")
     return bytes(answer.result)
 
 
-def error_of(texts: Sequence[str]) -> ExchangeError:
+def error_of(texts: Sequence[str], *, now_s: float | None = None) -> ExchangeError:
     """Turn Kraken's error strings into the error to raise; the one that asks for most patience wins.
 
-    Strings: docs.kraken.com errors guide and client sources, collected in API.md 3.1.
+    Strings: docs.kraken.com errors guide and client sources, collected in API.md 3.1. ``now_s`` as in :func:`result`.
     """
-    errors = [_error_of(text) for text in texts]
-    return max(errors, key=lambda error: isinstance(error, RateLimited) * 2 + isinstance(error, Unavailable))
+    return max((_error_of(text, now_s) for text in texts), key=_patience)
 
 
-def _error_of(text: str) -> ExchangeError:
+def _patience(error: ExchangeError) -> tuple[int, float]:
+    if isinstance(error, RateLimited):
+        return 2, error.retry_after_s or 0.0
+    return int(isinstance(error, Unavailable)), 0.0
+
+
+def _error_of(text: str, now_s: float | None) -> ExchangeError:
     # Some texts carry a space after the colon and some do not: "EService: Throttled".
     category, _, kind = (part.strip() for part in text.partition(":"))
-    said = f"Kraken answered {text!r}"
-    if kind.startswith(("Too many requests", "Rate limit exceeded", "Throttled")):
+    said = f"Kraken answered {text[:QUOTE_LIMIT]!r}"
+    if kind.startswith("Throttled"):
+        until = _UNTIL.search(kind)
+        return RateLimited(said, None if until is None or now_s is None else max(0.0, int(until[1]) - now_s))
+    if kind.startswith("Temporary lockout"):
+        return RateLimited(said, LOCKOUT_S)
+    if kind.startswith(("Too many requests", "Rate limit exceeded")):
         return RateLimited(said)
-    if category == "EService" or kind.startswith(("Internal error", "Temporary lockout")):
+    if category == "EService" or kind.startswith("Internal error"):
         return Unavailable(said)
     if text.startswith("EQuery:Unknown asset pair"):
         return UnknownPair(said)

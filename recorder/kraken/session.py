@@ -25,12 +25,17 @@ from recorder.kraken import parse, wire
 
 SUBSCRIBE_BATCH: Final = 100
 """Symbols in one subscribe message: no cap is published; others split at 100 as a precaution (API.md 8.2)."""
-IDLE_S: Final = 10.0
-"""A line without any frame for so long is dead: heartbeats come every second (API.md 8.1, 8.3)."""
+IDLE_S: Final = 8.0
+"""A line without any frame for so long is dead: heartbeats come every second (API.md 8.1, 8.3). With ticks about
+every second a silent line is left within the ten seconds that DESIGN 10 allows."""
 PING_AFTER_S: Final = 4.0
 """A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
 ACK_S: Final = 10.0
 """Acknowledgements come within half a second; after this long they do not come."""
+REASON_LIMIT: Final = 300
+"""Characters of a reason, which may quote a frame of any size."""
+
+_TRADES_BEGIN: Final = b'{"channel":"trade",'
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,23 +134,32 @@ class Session:
     def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
         """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
         self._last_frame_s = now_s
-        # Key order is Kraken's to change; then the frame takes the slower way below.
-        if frame.startswith(b'{"channel":"trade"'):
-            return self._trades(frame, received_ns)
+        if frame.startswith(_TRADES_BEGIN):
+            try:
+                return [Rows(parse.trade_frame(frame, received_ns=received_ns))]
+            except Malformed:
+                pass  # what it is instead, or what is wrong with it, is found out below
         try:
             known = wire.any_frame(frame)
-        except msgspec.DecodeError as error:
-            return [Keep("unreadable"), Unreadable(f"a frame that is no JSON object: {error}")]
-        return self._trades(frame, received_ns) if known.channel == "trade" else self._other(known)
+        except wire.UNREADABLE as error:
+            return [Keep("unreadable"), _unreadable(f"a frame that cannot be read: {error}")]
+        if known.method:
+            return self._answer(known)
+        if known.channel == "trade":  # key order is Kraken's to change
+            return self._trades(frame, received_ns)
+        return self._other(known)
 
-    def _other(self, frame: wire.Frame) -> Sequence[Effect]:
-        if frame.channel == "status":
-            return self._status(frame)
+    def _answer(self, frame: wire.Frame) -> Sequence[Effect]:
         if frame.method == "subscribe":
             return [Keep("answer"), *self._answered(frame)]
+        return () if frame.method == "pong" and not frame.error else self._other(frame)
+
+    def _other(self, frame: wire.Frame) -> Sequence[Effect]:
         if frame.error:
-            return [Keep("answer"), Unreadable(f"an error to something we did not ask: {frame.error}")]
-        if frame.channel != "heartbeat" and frame.method != "pong":
+            return [Keep("answer"), _unreadable(f"an error to something we did not ask: {frame.error}")]
+        if frame.channel == "status":
+            return self._status(frame)
+        if frame.channel != "heartbeat":
             self.ignored += 1
         return ()
 
@@ -186,43 +200,53 @@ class Session:
         try:
             return [Rows(parse.trade_frame(frame, received_ns=received_ns))]
         except Malformed as error:
-            return [Keep("unreadable"), Unreadable(str(error))]
+            return [Keep("unreadable"), _unreadable(str(error))]
 
     def _status(self, frame: wire.Frame) -> Sequence[Effect]:
         try:
             entries = wire.status_entries(frame.data)
-        except msgspec.DecodeError as error:
-            return [Keep("status"), Unreadable(f"a status frame that cannot be read: {error}")]
+        except wire.UNREADABLE as error:
+            return [Keep("status"), _unreadable(f"a status frame that cannot be read: {error}")]
         return [Keep("status"), *(Status(entry.system, entry.connection_id) for entry in entries)]
 
     def _answered(self, frame: wire.Frame) -> Sequence[Effect]:
-        if frame.success:
-            try:
-                symbol = wire.ack_result(frame.result).symbol
-            except msgspec.DecodeError as error:
-                return [Unreadable(f"an acknowledgement that cannot be read: {error}")]
-            return self._acknowledged(symbol)
-        symbol = self._refused_symbol(frame) or ""
-        if frame.error.startswith("Already subscribed"):
-            return self._acknowledged(symbol)
-        if symbol:
-            self._asked.pop(symbol, None)
-            self.rejected[symbol] = frame.error
-            return [Rejected(symbol, frame.error)]
-        return [Rejected(None, frame.error)]
+        if frame.error:
+            return self._refused(frame, frame.error)
+        if not frame.success:
+            return [_unreadable("an answer to a subscription that names neither success nor error")]
+        try:
+            acknowledged = wire.ack_result(frame.result)
+        except wire.UNREADABLE as error:
+            return [_unreadable(f"an acknowledgement that cannot be read: {error}")]
+        return self._acknowledged(acknowledged.symbol) if acknowledged.channel == "trade" else ()
 
-    def _acknowledged(self, symbol: str) -> Sequence[Effect]:
-        if symbol not in self._asked:
+    def _refused(self, frame: wire.Frame, error: str) -> Sequence[Effect]:
+        symbol = self._refused_symbol(frame, error)
+        if error.startswith("Already subscribed"):
+            return self._acknowledged(symbol)
+        if symbol is not None:
+            self._asked.pop(symbol, None)
+            self.subscribed.discard(symbol)
+            self.rejected[symbol] = error[:REASON_LIMIT]
+        return [Rejected(symbol, error[:REASON_LIMIT])]
+
+    def _acknowledged(self, symbol: str | None) -> Sequence[Effect]:
+        if symbol is None or symbol not in self._asked:
             return ()
         del self._asked[symbol]
         self.subscribed.add(symbol)
         return [Subscribed(symbol)]
 
-    def _refused_symbol(self, frame: wire.Frame) -> str | None:
+    def _refused_symbol(self, frame: wire.Frame, error: str) -> str | None:
         """Find out whom a refusal means: it may lack the symbol, and a message may have asked for many."""
         if frame.symbol:
             return frame.symbol
+        named = next((symbol for symbol in self._asked if error.endswith(f" {symbol}")), None)
+        if named is not None or frame.req_id is None:
+            return named
         asked = [symbol for symbol, asked in self._asked.items() if asked.req_id == frame.req_id]
-        if len(asked) == 1:
-            return asked[0]
-        return next((symbol for symbol in asked if frame.error.endswith(f" {symbol}")), None)
+        return asked[0] if len(asked) == 1 else None
+
+
+def _unreadable(reason: str) -> Unreadable:
+    return Unreadable(reason[:REASON_LIMIT])

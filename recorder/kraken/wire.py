@@ -1,15 +1,19 @@
 """Kraken's JSON as types: what stands on the wire, nothing else.
 
 Numbers become exact ``Decimal`` straight from their text. Unknown fields are passed over, since Kraken adds
-some every year (API.md 1.9). A missing or mistyped field raises ``msgspec.DecodeError``.
+some every year (API.md 1.9). What cannot be read raises one of :data:`UNREADABLE`.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+
+TradeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""Ids count from 1 and are stored in 64 bits. Runs of trade_id 0 were served before 2024-06-13 (API.md 6.7): such
+rows cannot be told apart."""
 
 
 class TradeEntry(msgspec.Struct, gc=False):
@@ -20,7 +24,7 @@ class TradeEntry(msgspec.Struct, gc=False):
     price: Decimal
     qty: Decimal
     ord_type: str
-    trade_id: int
+    trade_id: TradeId
     timestamp: str
 
 
@@ -33,14 +37,13 @@ class TradeFrame(msgspec.Struct, gc=False):
 
 
 class Frame(msgspec.Struct):
-    """Any v2 frame: an update of a channel, or the answer to a method."""
+    """Any v2 frame: an update of a channel, or the answer to a method. An empty field may be left out or null."""
 
-    channel: str = ""
-    type: str = ""
-    method: str = ""
+    channel: str | None = None
+    method: str | None = None
     success: bool | None = None
-    error: str = ""
-    symbol: str = ""
+    error: str | None = None
+    symbol: str | None = None
     req_id: int | None = None
     result: msgspec.Raw = msgspec.Raw()
     data: msgspec.Raw = msgspec.Raw()
@@ -49,8 +52,8 @@ class Frame(msgspec.Struct):
 class AckResult(msgspec.Struct):
     """The ``result`` of an acknowledged subscription; ``warnings`` and the like are passed over."""
 
-    channel: str = ""
-    symbol: str = ""
+    channel: str
+    symbol: str | None = None
 
 
 class StatusEntry(msgspec.Struct):
@@ -58,7 +61,6 @@ class StatusEntry(msgspec.Struct):
 
     system: str
     connection_id: int | None = None
-    version: str = ""
 
 
 class Answer(msgspec.Struct):
@@ -77,7 +79,7 @@ class RestTrade(msgspec.Struct, array_like=True, gc=False):
     side: str
     ord_type: str
     misc: str
-    trade_id: int
+    trade_id: TradeId
 
 
 class AssetPair(msgspec.Struct):
@@ -96,6 +98,10 @@ class AssetPair(msgspec.Struct):
     status: str = "online"
 
 
+UNREADABLE = (ValueError, RecursionError)
+"""What decoding may raise: msgspec.DecodeError and UnicodeDecodeError are ValueErrors, and text nested a thousand
+deep ends in a RecursionError."""
+
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
 any_frame = msgspec.json.Decoder(Frame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
@@ -103,5 +109,5 @@ status_entries = msgspec.json.Decoder(list[StatusEntry]).decode
 answer = msgspec.json.Decoder(Answer).decode
 trades_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
-cursor = msgspec.json.Decoder(str | int).decode
+cursor = msgspec.json.Decoder(str | int | None).decode
 asset_pairs = msgspec.json.Decoder(dict[str, AssetPair]).decode

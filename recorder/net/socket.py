@@ -69,8 +69,12 @@ async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]
             connection = await client.ws_connect(
                 url, timeout=timeout, max_msg_size=MAX_FRAME, decode_text=False, compress=0
             )
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Unavailable(f"cannot reach {url}: {error or type(error).__name__}") from error
+    except aiohttp.WSServerHandshakeError as error:
+        raise Unavailable(f"{url} refused the handshake: HTTP {error.status}, {error.message}") from error
+    except TimeoutError as error:
+        raise Unavailable(f"{url} did not answer within {DIAL_S:.0f} s") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise Unavailable(f"cannot reach {url}: {str(error) or type(error).__name__}") from error
     try:
         yield WebSocket(connection)
     finally:

@@ -6,6 +6,7 @@ Owns: what a relation's columns become. Refuses: to know when to try again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +46,13 @@ class Engine:
         """Hold the views and macros to ``snapshot``; loads them at the first."""
         if snapshot is self._snapshot:
             return
+        if self._snapshot is None:
+            # Creating a view opens its files, and of all files only the schema's cannot vanish.
+            self._hold(replace(snapshot, files=snapshot.files[:1], cut_files=snapshot.cut_files[:1]))
+            self.load(catalogue.PINNED)
+        self._hold(snapshot)
+
+    def _hold(self, snapshot: Snapshot) -> None:
         execute = self._connection.execute
         execute("SET VARIABLE recorder_files = $files", {"files": list(snapshot.files)})
         execute("SET VARIABLE recorder_cut_files = $files", {"files": list(snapshot.cut_files)})
@@ -54,8 +62,6 @@ class Engine:
         execute(_TABLES)
         for name in now:
             self._connection.unregister(name)
-        if self._snapshot is None:
-            self.load(catalogue.PINNED)
         self._snapshot = snapshot
 
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:

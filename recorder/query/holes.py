@@ -50,14 +50,17 @@ def sentence(pair: str, holes: Sequence[HeldSpan]) -> str:
     """Say which trades are missing, and what can be done."""
     count = sum(hole.last_id - hole.first_id + 1 for hole in holes)
     shown = "; ".join(
-        f"ids {hole.first_id} to {hole.last_id}, between {_text(hole.first_us)} and {_text(hole.last_us)}"
-        for hole in holes[:_SHOWN]
+        f"{_ids(hole)} between {_text(hole.first_us)} and {_text(hole.last_us)}" for hole in holes[:_SHOWN]
     )
     more = f"; and {len(holes) - _SHOWN} more holes" if len(holes) > _SHOWN else ""
     return (
-        f"{count} trades of {pair} in this range are not archived ({shown}{more}): let `recorder run` fetch them, "
-        f"ask for a range without them, or pass on_gap='warn' or 'ignore'"
+        f"trades of {pair} in this range are not archived, {count} in all ({shown}{more}): let `recorder run` fetch "
+        f"them, ask for a range without them, or pass on_gap='warn' or 'ignore'"
     )
+
+
+def _ids(hole: HeldSpan) -> str:
+    return f"id {hole.first_id}" if hole.first_id == hole.last_id else f"ids {hole.first_id} to {hole.last_id}"
 
 
 def _text(time_us: int) -> str:

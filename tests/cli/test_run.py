@@ -28,7 +28,7 @@ async def test_a_second_recorder_of_one_archive_exits_3_and_sigterm_drains_and_e
         environ = environ_for(sandbox, drain_every="1h")
         first = Process("run", "--data", str(data), cwd=tmp_path, **environ)
         try:
-            await until(lambda: "recording" in first.said, what="the first records")
+            await first.says("recording")
             code, said = await ends(tmp_path, "run", "--data", str(data), **environ)
             assert code == 3
             assert "another recorder holds the archive" in said

@@ -92,6 +92,11 @@ class Process:
     async def ended(self) -> int:
         return await asyncio.wait_for(asyncio.to_thread(self._process.wait), PATIENCE_S)
 
+    async def says(self, text: str) -> None:
+        """Return once ``text`` is in its output; fails with all of it if it ends or never says so."""
+        await until(lambda: text in self.said or not self.running, what=f"{text!r}")
+        assert text in self.said, self.said
+
     @property
     def said(self) -> str:
         return Path(self.log.name).read_text()

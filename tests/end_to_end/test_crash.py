@@ -89,7 +89,7 @@ async def test_killed_at_any_moment_nothing_claimed_is_lost_and_the_archive_beco
                 assert all(held[pair].covers(span) for span in spans), f"{pair}: claimed {spans}, held {held[pair]}"
         last = Process("run", "--data", str(data), cwd=tmp_path, **environ_for(sandbox))
         try:
-            await until(lambda: "recording" in last.said, what="the last recorder records")
+            await last.says("recording")
             sandbox.freeze()
             await until(lambda: caught_up(data, sandbox.last_ids()), what=f"every hole is closed\n{last.said}")
             last.signal(signal.SIGTERM)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.resources
 from pathlib import Path
 
 import duckdb
@@ -56,5 +57,5 @@ def test_an_installed_wheel_brings_its_own_copy(tmp_path: Path, monkeypatch: pyt
     packaged = tmp_path / "recorder" / "_queries" / "views"
     packaged.mkdir(parents=True)
     (packaged / "trades.sql").write_text("-- from the wheel")
-    monkeypatch.setattr(catalogue.resources, "files", lambda _: tmp_path / "recorder")
+    monkeypatch.setattr(importlib.resources, "files", lambda _: tmp_path / "recorder")
     assert catalogue.text("views/trades") == "-- from the wheel"

@@ -59,11 +59,12 @@ def test_after_the_last_run_nothing_is_known_to_be_missing() -> None:
 
 def test_the_sentence_counts_what_is_missing_and_says_what_to_do() -> None:
     text = sentence("BTC/USD", [HeldSpan(10 * n, 10 * n + 4, 0, 1_000_000) for n in range(1, 6)])
-    assert text.startswith("25 trades of BTC/USD in this range are not archived (ids 10 to 14, between ")
+    assert text.startswith("trades of BTC/USD in this range are not archived, 25 in all (ids 10 to 14 between ")
     assert "1970-01-01T00:00:00.000000Z and 1970-01-01T00:00:01.000000Z" in text
     assert "and 2 more holes" in text
     assert text.count("ids ") == 3
     assert "on_gap='warn' or 'ignore'" in text
+    assert "1 in all (id 7 between" in sentence("BTC/USD", [HeldSpan(7, 7, 0, 1)])
 
 
 @pytest.mark.parametrize("runs", [[], [span(1, 9)]])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from recorder.archive.coverage import FileFacts, read_facts
 from recorder.archive.schema import HeldSpan
 from recorder.core.model import Span
 from recorder.core.spans import Spans
@@ -36,8 +37,12 @@ def test_a_footer_is_read_once_however_often_files_are_listed(
     archive: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    original = listing.read_facts
-    monkeypatch.setattr(listing, "read_facts", lambda path: read.append(path) or original(path))  # type: ignore[func-returns-value]
+
+    def counted(path: Path) -> FileFacts:
+        read.append(path)
+        return read_facts(path)
+
+    monkeypatch.setattr(listing, "read_facts", counted)
     files = Listing(archive.data)
     for number in range(1, 6):
         archive.append(trades(2 * number, 2 * number))

@@ -238,7 +238,7 @@ def test_candles_equal_integer_arithmetic_for_any_trades(
             (prices[0], max(prices), min(prices), prices[-1], Decimal(vwap).scaleb(-decimals), volume, len(bar))
         )
     assert expected == [
-        (*prices, int(volume.scaleb(8)), count)  # type: ignore[union-attr, attr-defined]
+        (*prices, int(volume.scaleb(8)), count)  # type: ignore[attr-defined]
         for *prices, volume, count in ask(
             "SELECT open, high, low, close, vwap, volume, count FROM candles(?, '1m')", pair
         )

@@ -42,11 +42,14 @@ def frame(rows: Sequence[Trade]) -> bytes:
     """Return the WebSocket frame that brings these trades."""
     entries = ",".join(
         f'{{"symbol":{json.dumps(row.pair)},"side":"{row.side}","price":{row.price},"qty":{row.qty},'
-        f'"ord_type":"{row.ord_type}","trade_id":{row.trade_id},'
-        f'"timestamp":"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row.time_us):%Y-%m-%dT%H:%M:%S.%fZ}"}}'
+        f'"ord_type":"{row.ord_type}","trade_id":{row.trade_id},"timestamp":"{_stamp(row.time_us)}"}}'
         for row in rows
     )
     return f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
+
+
+def _stamp(time_us: int) -> str:
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 class Written:
@@ -70,8 +73,21 @@ class Written:
             pass
 
     def listed(self, pair: str, decimals: int, valid_from: datetime = START) -> None:
+        base, quote = pair.split("/")
         instrument = Instrument(
-            pair, pair, pair, pair, *pair.split("/"), decimals, 8, 5, "0.1", "0.0001", "0.5", "online"
+            pair=pair,
+            key=pair,
+            altname=pair,
+            wsname=pair,
+            base=base,
+            quote=quote,
+            pair_decimals=decimals,
+            lot_decimals=8,
+            cost_decimals=5,
+            tick_size="0.1",
+            ordermin="0.0001",
+            costmin="0.5",
+            status="online",
         )
         self._instruments.append(int(valid_from.timestamp()) * 1_000_000, [instrument], segment=1)
 
