@@ -1,7 +1,7 @@
-"""How fast does the journal reach the archive, and how many bytes does a trade take there?
+"""Measure how fast the journal reaches the archive, and how many bytes a trade takes there.
 
 Targets (DESIGN 10): at least 500 k trades/s on two cores; at most 10 bytes a trade after compaction on real data,
-12 with receive times. Run by hand: python benchmarks/drain.py [trades]
+12 with receive times. Run by hand: python -m benchmarks.drain [trades]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from random import Random
 
 import pyarrow.parquet as pq
 
+from benchmarks.frames import frames
 from recorder.archive import compact, files
 from recorder.archive.append import TradeArchive
 from recorder.archive.files import Layout
@@ -31,8 +32,6 @@ from recorder.journal.journal import Journal
 from recorder.kraken.rest import PAGE_LIMIT
 from recorder.ops.metrics import Metrics
 from recorder.tasks.drain import Drainer
-
-from frames import frames
 
 TRADES_EACH = 10
 SEGMENT_TRADES = 200_000
@@ -86,31 +85,54 @@ def report(name: str, archive: TradeArchive, pair: str) -> None:
 
 def real() -> Iterator[tuple[str, list[Trade]]]:
     with gzip.open(REAL / "trades_bulk/BTC_USDT_2023-11_with_ids.csv.gz", "rt") as file:
-        yield "BTC/USDT", [
-            trade("BTC/USDT", int(row["id"]), int(row["timestamp_ms"]) * 1000, row["side"], row["price"], row["amount"])
-            for row in csv.DictReader(file)
-        ]
+        yield (
+            "BTC/USDT",
+            [
+                trade(
+                    "BTC/USDT",
+                    int(row["id"]),
+                    int(row["timestamp_ms"]) * 1000,
+                    row["side"],
+                    row["price"],
+                    row["amount"],
+                )
+                for row in csv.DictReader(file)
+            ],
+        )
     with gzip.open(REAL / "trades_bulk/ETH_BTC_2020-02_raw_info.json.gz", "rt") as file:
-        yield "ETH/BTC", [
-            trade(
-                "ETH/BTC",
-                index,
-                int(Decimal(str(row["info"][2])).scaleb(6)),
-                row["side"],
-                row["info"][0],
-                row["info"][1],
-            )
-            for index, row in enumerate(json.load(file), 1)
-        ]
+        yield (
+            "ETH/BTC",
+            [
+                trade(
+                    "ETH/BTC",
+                    index,
+                    int(Decimal(str(row["info"][2])).scaleb(6)),
+                    row["side"],
+                    row["info"][0],
+                    row["info"][1],
+                )
+                for index, row in enumerate(json.load(file), 1)
+            ],
+        )
     page = json.loads((REAL / "rest/trades_XBTUSDT_2025-11-10.json").read_text(), parse_float=str)["result"]["XBTUSDT"]
     assert len(page) == PAGE_LIMIT
-    yield "BTC/USDT page", [
-        trade("BTC/USDT page", row[6], int(Decimal(row[2]).scaleb(6)), {"b": "buy", "s": "sell"}[row[3]], row[0], row[1])
-        for row in page
-    ]
+    yield (
+        "BTC/USDT page",
+        [
+            trade(
+                "BTC/USDT page",
+                row[6],
+                int(Decimal(row[2]).scaleb(6)),
+                {"b": "buy", "s": "sell"}[row[3]],
+                row[0],
+                row[1],
+            )
+            for row in page
+        ],
+    )
 
 
-def trade(pair: str, trade_id: int, time_us: int, side: str, price: str, qty: str) -> Trade:
+def trade(pair: str, trade_id: int, time_us: int, *, side: str, price: str, qty: str) -> Trade:
     taker: Side = "buy" if side == "buy" else "sell"
     return Trade(pair, trade_id, time_us, Decimal(price), Decimal(qty), taker, "limit", "", "rest", None)
 

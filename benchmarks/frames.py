@@ -9,7 +9,9 @@ from random import Random
 START = datetime(2026, 7, 7, 23, 0, 0, tzinfo=UTC)
 
 
-def frames(count: int, *, trades_each: int = 10, pair: str = "BTC/USD", first_id: int = 1, seed: int = 1) -> Iterator[bytes]:
+def frames(
+    count: int, *, trades_each: int = 10, pair: str = "BTC/USD", first_id: int = 1, seed: int = 1
+) -> Iterator[bytes]:
     """Yield ``count`` v2 trade frames; 100 frames make a second of exchange time."""
     random = Random(seed)
     price = 628_070

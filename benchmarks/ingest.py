@@ -1,7 +1,7 @@
-"""How fast are trades received and made durable, beside bare aiohttp with msgspec parsing in the same run?
+"""Measure how fast trades are received and made durable, beside bare aiohttp with msgspec parsing in the same run.
 
 A blaster in a process of its own sends frames over loopback as fast as they are read. The target is a ratio of
-at least 0.4 (DESIGN 10). Run by hand: python benchmarks/ingest.py [frames]
+at least 0.4 (DESIGN 10). Run by hand: python -m benchmarks.ingest [frames]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
+from benchmarks.frames import frames
 from recorder.archive import files
 from recorder.archive.files import Layout
 from recorder.clock import SystemClock
@@ -35,23 +36,21 @@ from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.stream import Stream
 
-from frames import frames
-
 TRADES_EACH = 10
 ROUNDS = 5
 
 
 def blast(count: int, port: Connection) -> None:
     """Serve every client that asks for anything ``count`` frames, as fast as it reads."""
-    packed = []
-    for frame in frames(count, trades_each=TRADES_EACH):
-        packed.append(b"\x81\x7e" + len(frame).to_bytes(2) + frame)
+    packed = [b"\x81\x7e" + len(frame).to_bytes(2) + frame for frame in frames(count, trades_each=TRADES_EACH)]
     blocks = [b"".join(packed[start : start + 64]) for start in range(0, len(packed), 64)]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()
         key = next(line.split(": ")[1] for line in request.splitlines() if line.lower().startswith("sec-websocket-key"))
-        accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+        accept = base64.b64encode(
+            hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+        ).decode()
         writer.write(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
@@ -94,7 +93,12 @@ async def durable(url: str, count: int) -> float:
             )
             async with client_session() as client:
                 stream = Stream(
-                    ["BTC/USD"], lambda: dial(client, url), inbox, backoff=Backoff(Random(1)), clock=clock, metrics=metrics
+                    ["BTC/USD"],
+                    lambda: dial(client, url),
+                    inbox,
+                    backoff=Backoff(Random(1)),
+                    clock=clock,
+                    metrics=metrics,
                 )
                 started = time.perf_counter()
                 tasks = [asyncio.create_task(stream.run()), asyncio.create_task(commit.run())]

@@ -221,11 +221,11 @@ class _Run:
                 listing = Listing(parse.instruments(answer.result))
                 line = segment.encode(answer.recv_ns, parse.LISTING_SOURCE, answer.body)
                 await inbox.put(Inbound(line, []))
-                return _resolved(self.config.pairs, listing)
+                return resolved(self.config.pairs, listing)
             except ExchangeError as error:
                 known = Listing(await asyncio.to_thread(instruments.latest))
                 with contextlib.suppress(ConfigError):
-                    chosen = _resolved(self.config.pairs, known)
+                    chosen = resolved(self.config.pairs, known)
                     log.warning("listing out of reach; going on with the archived one", reason=str(error))
                     return chosen
                 log.warning("cannot start yet; trying again", reason=str(error), retry_in_s=wait_s)
@@ -247,7 +247,8 @@ class _Run:
         )
 
 
-def _resolved(names: tuple[str, ...], listing: Listing) -> dict[str, Instrument]:
+def resolved(names: tuple[str, ...], listing: Listing) -> dict[str, Instrument]:
+    """Return the instruments that ``names`` mean, by v2 symbol. Raises ConfigError for what cannot be recorded."""
     chosen: dict[str, Instrument] = {}
     for name in names:
         try:

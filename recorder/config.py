@@ -1,7 +1,7 @@
 """Configuration: config.yaml and RECORDER_* variables, as one frozen tree.
 
 A variable beats the file; the file beats the defaults here. Whatever cannot be used raises ConfigError, which
-names the key, what was wrong with it, and what would be right.
+names the key, what was wrong with it, and what would be right: the ``description`` of each field below.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -21,9 +22,16 @@ from recorder.errors import ConfigError
 
 PREFIX: Final = "RECORDER_"
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
 MANY_PAIRS: Final = 200
 """Above this many pairs a drain writes so many small files that it waits three times as long."""
+OFTENEST_DRAIN: Final = "100ms"
+"""A drain writes and syncs a file per pair; without a pause it would do nothing else."""
+SELDOMEST_DRAIN: Final = "1d"
+"""All that waits for a drain is read by each live query and by the next start."""
+LONGEST_SYNC: Final = "10s"
+"""What is not synced yet is lost by a power cut, and must be asked for again."""
+LONGEST_KEEP: Final = "3650d"
 
 
 def duration_s(text: object) -> float:
@@ -34,11 +42,25 @@ def duration_s(text: object) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
+def _duration(shortest: str, longest: str, *, auto: bool = False) -> BeforeValidator:
+    def read(text: object) -> float | None:
+        if auto and text == "auto":
+            return None
+        seconds = duration_s(text)
+        if not duration_s(shortest) <= seconds <= duration_s(longest):
+            raise ValueError
+        return seconds
+
+    return BeforeValidator(read)
+
+
 def _url(*schemes: str) -> AfterValidator:
-    def check(url: str) -> str:
-        if not re.fullmatch(rf"(?:{'|'.join(schemes)})://[^\s/]+\S*", url):
-            raise ValueError(f"write a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return url
+    def check(text: str) -> str:
+        url = urlsplit(text)
+        # Asking for the port raises a ValueError of its own where it is none.
+        if url.scheme not in schemes or not url.hostname or url.port == 0 or re.search(r"\s", text):
+            raise ValueError
+        return text
 
     return AfterValidator(check)
 
@@ -48,15 +70,22 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _duration_or_auto(text: object) -> float | None:
-    try:
-        return None if text == "auto" else duration_s(text)
-    except ValueError as error:
-        raise ValueError(f"{error}, or auto") from None
+def _no_truth(value: object) -> object:
+    """Refuse yes and no where a number is meant: Python would read them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError  # noqa: TRY004 -- only a ValueError becomes a ValidationError
+    return value
 
 
-Duration = Annotated[float, BeforeValidator(duration_s)]
-DurationOrAuto = Annotated[float | None, BeforeValidator(_duration_or_auto)]
+def _some(path: Path) -> Path:
+    """Refuse an empty path, which would mean the folder one happens to be in."""
+    if path == Path():
+        raise ValueError
+    return path
+
+
+Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
+Number = BeforeValidator(_no_truth)
 
 
 class _Section(BaseModel):
@@ -64,33 +93,48 @@ class _Section(BaseModel):
 
 
 class ArchiveConfig(_Section):
-    """Where the archive lies and how often the journal is drained into it."""
+    """Where the archive lies and how often the journal is drained into it (seconds; None: auto)."""
 
-    path: Path = Path("data")
-    drain_every: DurationOrAuto = "auto"  # type: ignore[assignment]  # validated like what a person writes
+    path: Annotated[Path, AfterValidator(_some)] = Field(Path("data"), description="the path of a folder, such as data")
+    drain_every: Annotated[float | None, _duration(OFTENEST_DRAIN, SELDOMEST_DRAIN, auto=True)] = Field(
+        "auto",  # type: ignore[assignment]  # validated like what a person writes
+        description=f"a number and a unit, from {OFTENEST_DRAIN} to {SELDOMEST_DRAIN}, such as 30s or 5m, or auto",
+    )
 
 
 class JournalConfig(_Section):
     """How often frames are synced, and how long raw frames are kept, in seconds."""
 
-    sync_every: Duration = "100ms"  # type: ignore[assignment]
-    keep: Duration = "7d"  # type: ignore[assignment]
+    sync_every: Annotated[float, _duration("0s", LONGEST_SYNC)] = Field(
+        "100ms",  # type: ignore[assignment]
+        description=f"a number and a unit, up to {LONGEST_SYNC}, such as 100ms or 1s",
+    )
+    keep: Annotated[float, _duration("0s", LONGEST_KEEP)] = Field(
+        "7d",  # type: ignore[assignment]
+        description=f"a number and a unit, up to {LONGEST_KEEP}, such as 12h or 7d, or 0s to keep none",
+    )
 
 
 class ExchangeConfig(_Section):
     """Where Kraken is, and how fast it may be asked."""
 
-    rest_url: Annotated[str, _url("http", "https")] = "https://api.kraken.com"
-    ws_url: Annotated[str, _url("ws", "wss")] = "wss://ws.kraken.com/v2"
-    requests_per_second: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    rest_url: Annotated[str, _url("http", "https")] = Field(
+        "https://api.kraken.com", description="a URL that begins with http:// or https://"
+    )
+    ws_url: Annotated[str, _url("ws", "wss")] = Field(
+        "wss://ws.kraken.com/v2", description="a URL that begins with ws:// or wss://"
+    )
+    requests_per_second: Annotated[float, Number] = Field(
+        1.0, gt=0, le=1000, description="a number above 0 and up to 1000, such as 1 or 0.5"
+    )
 
 
 class OpsConfig(_Section):
     """Health, metrics and logs."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 9184
-    log: Literal["console", "json"] = "console"
+    host: Name = Field("127.0.0.1", description="an address or name to listen at, such as 127.0.0.1")
+    port: Annotated[int, Number] = Field(9184, ge=0, le=65535, description="a number from 0 (serve nothing) to 65535")
+    log: Literal["console", "json"] = Field("console", description="console or json")
 
 
 class Config(BaseSettings):
@@ -100,10 +144,8 @@ class Config(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
     )
 
-    pairs: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = (
-        "BTC/USD",
-        "ETH/EUR",
-        "DOGE/USD",
+    pairs: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split)] = Field(
+        ("BTC/USD", "ETH/EUR", "DOGE/USD"), min_length=1, description="one pair or more, such as [BTC/USD, ETH/EUR]"
     )
     archive: ArchiveConfig = ArchiveConfig()
     journal: JournalConfig = JournalConfig()
@@ -130,13 +172,16 @@ class Config(BaseSettings):
         return duration_s("15m") if pairs > MANY_PAIRS else duration_s("5m")
 
 
-def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Config:
+def load(path: Path | None = None) -> Config:
     """Read the configuration at ``path`` (None: ``config.yaml`` where there is one). Raises ConfigError."""
     content: dict[str, Any] = {}
     chosen = path or Path("config.yaml")
     if path is not None or chosen.exists():
         content = _read(chosen)
-    _refuse_unknown_variables(os.environ if environ is None else environ)
+    for key in content:
+        if key not in Config.model_fields:  # pydantic-settings has options of its own in this place
+            raise ConfigError(_unknown_key(key, str(chosen)))
+    _refuse_unknown_variables()
     try:
         return Config(**content)
     except ValidationError as error:
@@ -145,51 +190,78 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None) 
 
 def keys() -> list[str]:
     """Return every key with its dots, such as ``archive.path``."""
-    return list(_keys(Config))
+    return list(_remedies(Config))
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _remedies(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Return every key with what would be right for it."""
+    remedies: dict[str, str] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _keys(kind, f"{prefix}{name}.")
+            remedies |= _remedies(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            remedies[f"{prefix}{name}"] = field.description or ""
+    return remedies
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError where a date is none, or the text is not UTF-8
+        raise ConfigError(f"{path} is no YAML: {error}; compare it with what `recorder config` prints") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys; it should look like `pairs: [BTC/USD]`")
-    return {str(key): value for key, value in content.items() if value is not None}
+    return _said(content)
 
 
-def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+def _said(content: dict[Any, Any]) -> dict[str, Any]:
+    """Drop the keys after which nothing is written: they say nothing, so the default holds."""
+    said = {str(key): _said(value) if isinstance(value, dict) else value for key, value in content.items()}
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def _refuse_unknown_variables() -> None:
     """Refuse variables that no key answers to: mistyped, they would silently leave the default in force."""
-    known = {PREFIX + key.upper().replace(".", "__"): key for key in keys()}
-    for name in environ:
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+    known = {_variable(key): key for key in keys()}
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
             raise ConfigError(f"environment: {name} is no configuration key; {hint}")
 
 
+def _variable(key: str) -> str:
+    return PREFIX + key.upper().replace(".", "__")
+
+
+def _unknown_key(key: str, source: str) -> str:
+    known = [*keys(), *Config.model_fields]
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys())}"
+    return f"{source}: {key} is no configuration key; {hint}"
+
+
 def _sentences(error: ValidationError, source: str) -> Iterator[str]:
+    remedies = _remedies(Config)
+    variables = {name.upper() for name in os.environ}
+    said: set[str] = set()
     for problem in error.errors():
-        path = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "literal["))]
-        key = ".".join(path)
-        variable = PREFIX + "__".join(path).upper()
-        place = f"environment variable {variable}" if variable in os.environ else f"{source}: {key}"
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, keys(), n=1)
-            yield f"{source}: {key} is no configuration key" + (f"; did you mean {near[0]}?" if near else "")
+        path = [str(part) for part in problem["loc"]]
+        written = ".".join(path)
+        key = next((key for key in remedies if f"{written}.".startswith(f"{key}.")), None)
+        if key in said:  # a list of bad entries is also a bad list
+            continue
+        if key is not None:
+            said.add(key)
+            place = f"environment variable {_variable(key)}" if _variable(key) in variables else f"{source}: {written}"
+            yield f"{place} is {problem['input']!r}: write {remedies[key]}"
+        elif problem["type"] == "extra_forbidden":
+            yield _unknown_key(written, source)
         else:
-            reason = problem["msg"].removeprefix("Value error, ")
-            yield f"{place} is {problem['input']!r}: {reason[:1].lower()}{reason[1:]}"
+            below = ", ".join(key for key in remedies if key.startswith(f"{written}."))
+            yield f"{source}: {written} is {problem['input']!r}: write its keys below it ({below})"

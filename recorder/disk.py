@@ -24,6 +24,13 @@ _fdatasync = getattr(os, "fdatasync", os.fsync)
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _RENAME_SWAP = 2  # macOS sys/stdio.h
 _AT_FDCWD = -100
+_UNABLE = frozenset((errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP))
+"""How systems and file systems say that they cannot swap two names."""
+_UNSYNCABLE = frozenset((errno.EROFS, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
+"""How they say that nothing here can be synced, as against an attempt that failed."""
+
+ASIDE = ".aside"
+"""Where two directories cannot be swapped in one step, the one that is replaced bears this suffix for a moment."""
 
 
 class Disk:
@@ -66,11 +73,21 @@ class Disk:
                 os.close(handle)
 
     def make_dir(self, path: Path) -> None:
-        """Create the directory ``path`` and its missing parents, each durable in its parent."""
+        """Create the directory ``path`` and its missing parents, each durable in its parent.
+
+        One that is there already is made durable too: whoever made it may have died before it was. No more than
+        the last name can be in that state, as each is synced before the next is made in it.
+        """
         missing = []
-        while not path.is_dir():
-            missing.append(path)
-            path = path.parent
+        with _says(f"cannot create the directory {path}"):
+            there = path
+            while not there.is_dir():
+                missing.append(there)
+                there = there.parent
+            # A directory that we may not write to is not one that we made a name in.
+            ours = os.access(there.parent, os.W_OK)
+        if ours:
+            self.sync_dir(there.parent)
         for new in reversed(missing):
             with _says(f"cannot create the directory {new}"):
                 new.mkdir(exist_ok=True)
@@ -97,33 +114,44 @@ class Disk:
             shutil.rmtree(path)
 
     def exchange(self, one: Path, other: Path) -> None:
-        """Swap two directories of one file system in a single step, so that a reader sees one or the other.
+        """Swap two directories of one file system, so that a reader sees the one or the other.
 
-        Where the system or the file system cannot (neither Linux nor macOS, or some network mounts), two
-        renames do it, with a moment in between in which ``other`` is not there.
+        Durable after :meth:`sync_dir` of both parents. Where the system or the file system cannot do it in a
+        single step (neither Linux nor macOS, or some network mounts), renames do it, with a moment in between in
+        which ``other`` is not there. Cut in that moment, it lies beside ``one`` under its name and ``ASIDE``.
         """
+        if self.swap(one, other):
+            return
+        aside = one.with_name(other.name + ASIDE)
+        self.rename(other, aside)
+        self.sync_dir(aside.parent)
+        self.sync_dir(other.parent)
+        self.rename(one, other)
+        self.sync_dir(other.parent)
+        self.rename(aside, one)
+
+    def swap(self, one: Path, other: Path) -> bool:
+        """Swap two directories in a single step; False, with nothing changed, where this system cannot."""
         with _says(f"cannot exchange {one} and {other}"):
             code = _exchange(one, other)
-            if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-                aside = one.with_name(one.name + ".aside")
-                other.rename(aside)
-                one.rename(other)
-                aside.rename(one)
-            elif code:
+            if code in _UNABLE:
+                return False
+            if code:
                 raise OSError(code, os.strerror(code), str(one))
+            return True
 
 
-def sync_for_reading(path: Path) -> None:
-    """Make what can be read in ``path`` durable, so that a reader never counts what a power cut could undo.
+def sync_for_reading(file: BinaryIO) -> None:
+    """Make what was read from ``file`` durable, so that a reader never counts what a power cut could undo.
 
-    On a read-only mount nobody here can sync; what is there was mounted, not just written.
+    On a read-only mount nobody can sync, but what is there was mounted, not just written. Raises DiskError where
+    syncing failed.
     """
-    with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            _fdatasync(handle)
-        finally:
-            os.close(handle)
+    try:
+        _fdatasync(file.fileno())
+    except OSError as error:
+        if error.errno not in _UNSYNCABLE:
+            raise DiskError(f"cannot sync {file.name}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 -- Which unbroken runs of ids do these files hold?
 --
--- held_spans(files)     one row per maximal run over all files of a glob, from their footers alone
--- pair_coverage(pair)   the same of one pair, opening only its files; the columns of the view coverage
+-- held_spans(files)  one row per maximal run over all files of a glob or list, from their footers alone; the columns
+--                    of the view coverage
 --
 -- A footer lists the runs of ids in its own file (docs/format.md). A run may go on in another file, so runs that
 -- touch are joined: one begins where its first id lies beyond the successor of every id before it.
@@ -41,8 +41,3 @@ SELECT
     max(span[2]) - min(span[1]) + 1 AS rows
 FROM numbered
 GROUP BY pair, run;
-
-CREATE OR REPLACE MACRO pair_coverage(pair) AS TABLE
-SELECT c.pair, c.first_id, c.last_id, c.first_time, c.last_time, c.rows
-FROM held_spans(pair_files(pair)) AS c
-WHERE c.pair = pair;

@@ -13,7 +13,7 @@ from typing import Final
 import pyarrow as pa
 
 from recorder.archive import files
-from recorder.archive.coverage import Coverage
+from recorder.archive.coverage import Coverage, FileFacts
 from recorder.archive.files import Layout
 from recorder.archive.schema import Footer, held_spans, trades_table
 from recorder.core.model import Span, Trade
@@ -30,7 +30,7 @@ class TradeArchive:
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
         self.layout = layout
-        self.coverage = Coverage(layout)
+        self.coverage = Coverage(layout, disk)
         self.staging = staging
         self.disk = disk
 
@@ -42,6 +42,7 @@ class TradeArchive:
         if not trades:
             return Spans()
         with files.pair_lock(self.layout, pair):
+            files.mend(self.layout, self.disk, pair)
             fresh = _fresh(trades, self.coverage.spans(pair))
             for year, rows in _by_year(fresh):
                 for start in range(0, len(rows), MAX_ROWS):
@@ -55,9 +56,10 @@ class TradeArchive:
             raise StorageError(f"a trade of {pair} does not fit the archive's schema: {error}") from error
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
-        name = files.new_name(rows[0].trade_id, rows[-1].trade_id)
+        path = directory / files.new_name(rows[0].trade_id, rows[-1].trade_id)
         footer = Footer("trades", pair, held_spans(table))
-        files.write(table, footer, directory / name, self.disk, staged_in=self.staging)
+        size = files.write(table, footer, path, self.disk, staged_in=self.staging)
+        self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
 
 
 def _fresh(trades: Sequence[Trade], held: Spans) -> list[Trade]:

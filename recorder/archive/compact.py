@@ -27,17 +27,22 @@ from recorder.errors import CorruptFile
 
 TIERS: Final = (75, 600, 5_000, 40_000, 320_000, 2_500_000)
 """Row counts at which a file enters the next tier. A merge lifts every row in it by a tier at least, so a row is
-rewritten six times at most on its way from one row a file to a full one; a full file (half of the 5 M rows
-that a file may have, so that two never fit) is never touched."""
+rewritten about six times on its way from one row a file to a full one; a full file (half of the 5 M rows that a
+file may have, so that two never fit) is never touched."""
 FULL_ROWS: Final = TIERS[-1]
 MANY: Final = 16
 """So many neighbours are merged even if few rows come of it: a thin pair's files cost more than its rows."""
+QUIET_S: Final = 3600.0
+"""A year that is over is merged for good once so long nothing came to it: while its history is being fetched, that
+would rewrite all of it for every new batch."""
+_BATCH: Final = 16_384
+"""Rows in hand of each file that is being merged: files that overlap are all open at once."""
 
 
 def plan(rows: Sequence[int], *, settled: bool = False) -> slice | None:
     """Choose the next neighbours to merge, of files with these row counts in the order of their ids.
 
-    ``settled`` is for a year that is over: whatever is not full is merged, since nothing more comes.
+    ``settled`` is for a year that is over and quiet: what is not full is merged, since nothing more comes.
     Returns None where nothing is worth it. At least two files, fewer than 5 M rows together.
     """
     if settled:
@@ -77,43 +82,50 @@ class Compacted:
     rows: int
 
 
-def compact(archive: TradeArchive, pair: str, *, this_year: int) -> Compacted | None:
+def compact(archive: TradeArchive, pair: str, *, this_year: int, now_s: float | None = None) -> Compacted | None:
     """Do the next merge of ``pair``, if one is worth it; the rows stay the same, ids and all.
 
+    ``now_s``, seconds since 1970, tells which past years have been quiet; without it all of them count so.
     Raises CorruptFile, with the archive untouched, where the files do not hold what their footers say.
     """
     with files.pair_lock(archive.layout, pair):
+        files.mend(archive.layout, archive.disk, pair)
         held = archive.coverage.files(pair)
         for year in archive.layout.years(pair):
             inside = sorted((file for file in held if file.path.parent == year), key=lambda file: file.first_id)
-            settled = int(year.name.removeprefix("year=")) < this_year
-            chosen = plan([file.rows for file in inside], settled=settled)
+            over = int(year.name.removeprefix("year=")) < this_year
+            chosen = plan([file.rows for file in inside], settled=over and _quiet(inside, now_s))
             if chosen is not None:
                 merged = inside[chosen]
-                _replace(archive, pair, year, merged=merged, kept=[file for file in inside if file not in merged])
+                _replace(archive, pair, year, merged=merged, kept=inside[: chosen.start] + inside[chosen.stop :])
                 return Compacted(pair, len(merged), sum(file.rows for file in merged))
     return None
+
+
+def _quiet(inside: Sequence[FileFacts], now_s: float | None) -> bool:
+    return now_s is None or all(file.path.stat().st_mtime < now_s - QUIET_S for file in inside)
 
 
 def _replace(
     archive: TradeArchive, pair: str, year: Path, *, merged: Sequence[FileFacts], kept: Sequence[FileFacts]
 ) -> None:
     disk = archive.disk
-    built = archive.staging / year.name
-    if built.exists():  # left by a merge that failed
-        disk.remove_tree(built)
+    # Not in the process's own folder, which goes when the process fails: see files.mend.
+    built = archive.layout.built_dir(pair) / year.name
     disk.make_dir(built)
     for file in kept:
         disk.link(file.path, built / file.path.name)
     ids = Spans(Span(span.first_id, span.last_id) for file in merged for span in file.footer.spans)
     target = built / files.new_name(ids.first or 0, ids.last or 0)
-    _merge(merged, Footer("trades", pair, _joined(merged)), target, disk)
-    _check(target, ids)
+    try:
+        _merge(merged, Footer("trades", pair, _joined(merged)), target, disk)
+        _check(target, ids)
+    except (pa.ArrowInvalid, OSError) as error:  # pyarrow's words for damage are both; the disk's is DiskError
+        raise CorruptFile(f"cannot merge files of {pair} in {year.name}: {error}; nothing was changed") from error
     disk.sync_dir(built)
     disk.exchange(built, year)
     disk.sync_dir(year.parent)
-    disk.sync_dir(archive.staging)
-    disk.remove_tree(built)
+    disk.remove_tree(built.parent)
 
 
 def _joined(merged: Sequence[FileFacts]) -> tuple[HeldSpan, ...]:
@@ -131,21 +143,24 @@ def _merge(merged: Sequence[FileFacts], footer: Footer, target: Path, disk: Disk
     with disk.create(target) as file:
         with files.writer(_Sink(disk, file), TRADES, footer) as parquet:
             waiting: list[pa.RecordBatch] = []
+            held = 0
             for table in _in_order(merged):
                 waiting.extend(table.to_batches())
-                if sum(batch.num_rows for batch in waiting) >= files.ROW_GROUP:
+                held += table.num_rows
+                if held >= files.ROW_GROUP:
                     rows = pa.Table.from_batches(waiting)
                     whole = rows.num_rows - rows.num_rows % files.ROW_GROUP
                     parquet.write_table(rows.slice(0, whole), row_group_size=files.ROW_GROUP)
                     waiting = rows.slice(whole).to_batches()
+                    held -= whole
             if waiting:
                 parquet.write_table(pa.Table.from_batches(waiting), row_group_size=files.ROW_GROUP)
         disk.sync(file)
 
 
 def _batches(path: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as parquet:
-        for batch in parquet.iter_batches(files.ROW_GROUP):
+    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+        for batch in parquet.iter_batches(_BATCH):
             yield pa.Table.from_batches([batch]).cast(TRADES)
 
 

@@ -16,7 +16,8 @@ from recorder.archive.schema import Footer
 from recorder.core.ledger import Ledger
 from recorder.core.model import Span
 from recorder.core.spans import Spans
-from recorder.errors import CorruptFile
+from recorder.disk import Disk
+from recorder.errors import CorruptFile, DiskError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +41,49 @@ def read_facts(path: Path) -> FileFacts:
         with path.open("rb") as file:
             metadata = pq.read_metadata(file)
             size = file.seek(0, 2)
+    except FileNotFoundError:
+        raise
     except pa.ArrowInvalid as error:
         raise CorruptFile(f"{path} is no whole Parquet file: {error}") from error
+    except OSError as error:
+        if error.errno is None:  # pyarrow's own, of a footer that it cannot parse
+            raise CorruptFile(f"{path} has a damaged Parquet footer: {error}") from error
+        raise DiskError(f"cannot read {path}: {error.strerror}") from error
     return FileFacts(path, Footer.decode(metadata.metadata, str(path)), metadata.num_rows, size)
 
 
 class Coverage:
-    """The footers of an archive, brought up to date on demand."""
+    """The footers of an archive, brought up to date on demand.
 
-    def __init__(self, layout: Layout) -> None:
+    With a ``disk``, what others have written is made durable before it counts: whoever gave a file its name may
+    have died before the name was on the disk. Who only looks needs no disk.
+    """
+
+    def __init__(self, layout: Layout, disk: Disk | None = None) -> None:
         self._layout = layout
+        self._disk = disk
         self._facts: dict[str, dict[Path, FileFacts]] = {}
 
     def files(self, pair: str) -> list[FileFacts]:
         """Return what the files of ``pair`` hold now. Raises FileNotFoundError if one vanishes meanwhile.
 
-        Under the pair's lock none can vanish; a reader without it starts again.
+        Under the pair's lock none can vanish; a reader without it starts again. Raises CorruptFile where a file
+        cannot be what its place says.
         """
         known = self._facts.get(pair, {})
         paths = self._layout.trade_files(pair)
         # Sought by path, since a compaction keeps the names of files that it leaves alone.
-        self._facts[pair] = {path: known.get(path) or read_facts(path) for path in paths}
-        return list(self._facts[pair].values())
+        facts = {path: known.get(path) or _checked(read_facts(path), pair) for path in paths}
+        if self._disk is not None and (others := {path.parent for path in facts if path not in known}):
+            for directory in sorted(others):
+                self._disk.sync_dir(directory)
+            self._disk.sync_dir(self._layout.pair_dir(pair))
+        self._facts[pair] = facts
+        return list(facts.values())
+
+    def wrote(self, pair: str, facts: FileFacts) -> None:
+        """Take in a file of ``pair`` that the caller has just written, durably and under the pair's lock."""
+        self._facts.setdefault(pair, {})[facts.path] = facts
 
     def spans(self, pair: str) -> Spans:
         """Return the ids of ``pair`` that the archive holds now."""
@@ -73,3 +95,17 @@ class Coverage:
         for span in sorted(span for file in held for span in file.footer.spans):
             ledger.observe(pair, Span(span.first_id, span.last_id), first_us=span.first_us, last_us=span.last_us)
         return sum(file.rows for file in held)
+
+
+def _checked(facts: FileFacts, pair: str) -> FileFacts:
+    """Return the facts if they can be those of a file of ``pair``: another's ids must never count as its own."""
+    footer = facts.footer
+    if footer.table != "trades" or footer.pair != pair:
+        raise CorruptFile(
+            f"{facts.path} says it holds {footer.table} of {footer.pair}, and lies among trades of {pair}: "
+            f"was it moved there by hand? Move it back"
+        )
+    claimed = sum(span.last_id - span.first_id + 1 for span in footer.spans)
+    if claimed != facts.rows or not claimed:
+        raise CorruptFile(f"{facts.path} holds {facts.rows} rows, but its footer claims {claimed} ids")
+    return facts

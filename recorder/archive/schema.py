@@ -14,9 +14,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.version import __version__
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Instrument, Trade
 from recorder.errors import CorruptFile
+from recorder.version import __version__
 
 SCHEMA_VERSION: Final = 1
 FOOTER_KEY: Final = b"recorder"
@@ -68,6 +68,10 @@ class HeldSpan:
     last_id: int
     first_us: int
     last_us: int
+
+    def __post_init__(self) -> None:
+        if self.first_id > self.last_id:
+            raise ValueError(f"a span runs upwards, not from {self.first_id} to {self.last_id}")
 
 
 @dataclass(frozen=True, slots=True)

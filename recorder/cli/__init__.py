@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from recorder.version import __version__
 from recorder.errors import DiskError, RecorderError
+from recorder.version import __version__
 
 VERBS: Final = ("run", "status", "sql", "views", "config", "sandbox", "demo")
 
@@ -43,7 +43,9 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the release and exit.")
+    ] = False,
 ) -> None:
     """Record Kraken's public trades into plain Parquet: complete, exact and provable.
 

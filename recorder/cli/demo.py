@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +42,9 @@ console = Console()
 
 
 def demo(
-    data: Annotated[Path | None, typer.Option(help="Where to keep the archive; a new temporary folder if left out.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where to keep the archive; a new temporary folder if left out.")
+    ] = None,
 ) -> None:
     """Record a local exchange through an outage, repair the hole, and prove that nothing is missing."""
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
@@ -52,10 +55,8 @@ def demo(
     _show_candles(archive)
     if not verdict.perfect:
         raise CheckFailed(f"the archive is not what the exchange sent: {verdict}")
-    console.print(
-        f"\n[bold green]Complete and exact:[/] {verdict.rows:,} trades, 0 lost, 0 duplicated, 0 altered.\n"
-        f"Ask it more:  recorder sql --data {archive} 'SELECT * FROM coverage'"
-    )
+    console.print(f"[bold green]Complete and exact:[/] {verdict.rows:,} trades, 0 lost, 0 duplicated, 0 altered.")
+    console.print(f"Ask it more:  .venv/bin/recorder status --data {archive}")
 
 
 async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
@@ -86,7 +87,7 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
     return {pair.pair: pair.first_id for pair in status.read(archive)}
 
 
-def _caught_up(archive: Path, last_ids: dict[str, int]) -> bool:
+def _caught_up(archive: Path, last_ids: Mapping[str, int]) -> bool:
     held = {pair.pair: pair for pair in status.read(archive)}
     return all(pair in held and held[pair].last_id == last and not held[pair].holes for pair, last in last_ids.items())
 
@@ -102,7 +103,7 @@ def _compare(archive: Path, truth_path: Path, first_ids: dict[str, int]) -> Verd
     truth = read_truth(truth_path)
     layout = Layout(archive)
     rows: list[Trade] = [trade for pair in layout.pairs() for trade in read.trades(layout, pair)]
-    table = Table(title="What the exchange made, and what the archive holds")
+    table = Table(title="What the exchange made, and what the archive holds", box=box.SIMPLE_HEAD)
     for heading in ("pair", "from id", "to id", "made", "archived", "live", "refilled"):
         table.add_column(heading, justify="left" if heading == "pair" else "right")
     for pair, first_id in first_ids.items():
@@ -112,18 +113,19 @@ def _compare(archive: Path, truth_path: Path, first_ids: dict[str, int]) -> Verd
         made = sum(trade_id >= first_id for trade_id in truth[pair])
         table.add_row(pair, *(f"{n:,}" for n in (first_id, last_id, made, len(of_pair), live, len(of_pair) - live)))
     console.print(table)
-    return compare(rows, truth, first_ids=first_ids)
+    return compare(rows, truth, first_ids=first_ids, pairs=truth)
 
 
 def _show_candles(archive: Path) -> None:
     with connect(archive) as opened:
         candles = opened.candles("BTC/USD", "1m", to="arrow", decimals=True, on_gap="ignore")
-    table = Table(title="BTC/USD, 1-minute candles, exact")
-    names: Sequence[str] = ("time", "open", "high", "low", "close", "vwap", "volume", "count", "complete")
+    table = Table(
+        title="BTC/USD in 1-minute candles, exact; ~ marks a minute that the recording cuts", box=box.SIMPLE_HEAD
+    )
+    names: Sequence[str] = ("time", "open", "high", "low", "close", "vwap", "volume", "count")
     for name in names:
-        table.add_column(name, justify="left" if name == "time" else "right")
-    for row in candles.select(list(names)).to_pylist():
-        shown = [f"{row['time']:%H:%M}", *(plain(row[name]) for name in names[1:7]), str(row["count"])]
-        table.add_row(*shown, "yes" if row["complete"] else "no")
-    table.caption = "The first and the last minute are cut by the recording, so they are not complete."
+        table.add_column(name, justify="left" if name == "time" else "right", no_wrap=True)
+    for row in candles.to_pylist():
+        moment = f"{row['time']:%H:%M}{'' if row['complete'] else ' ~'}"
+        table.add_row(moment, *(plain(row[name]) for name in names[1:7]), str(row["count"]))
     console.print(table)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -26,14 +27,14 @@ def status(
     if as_json:
         typer.echo(json.dumps([_as_json(pair, now_us) for pair in pairs], indent=2))
         return
-    table = Table(title=str(data), caption="age: since the last trade held; journalled: rows not yet in Parquet")
-    for heading in ("pair", "last trade (UTC)", "age", "rows", "journalled", "ids held", "holes", "missing"):
-        table.add_column(heading, justify="left" if heading in {"pair", "ids held"} else "right")
+    table = Table(title=str(data), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for heading in ("pair", "last trade", "age", "rows", "in journal", "ids held", "holes", "missing"):
+        table.add_column(heading, justify="left" if heading in {"pair", "ids held"} else "right", no_wrap=True)
     for pair in pairs:
         missing = sum(map(len, pair.holes))
         table.add_row(
             pair.pair,
-            _utc(pair.last_us).strftime("%Y-%m-%d %H:%M:%S"),
+            _when(pair.last_us, now_us),
             age(now_us - pair.last_us),
             f"{pair.rows:,}",
             f"{pair.journalled:,}",
@@ -57,6 +58,11 @@ def age(us: int) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit} {seconds % size // smaller_size}{smaller}"
     return f"{seconds}s"
+
+
+def _when(us: int, now_us: int) -> str:
+    """Return the UTC time of day, or the date of what is older than a day."""
+    return _utc(us).strftime("%H:%M:%S" if now_us - us < 86_400_000_000 else "%Y-%m-%d")
 
 
 def _utc(us: int) -> datetime:

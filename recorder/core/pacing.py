@@ -43,8 +43,8 @@ class Pace:
             return self._next_s - now_s
         self._recover(now_s)
         interval_s = 1 / self._per_s
-        # A sleep that woke late is made good, by one place at most, so that the pace wished for is also reached.
-        self._next_s = max(self._next_s, now_s - interval_s) + interval_s
+        # A sleep that woke late is made good, so that the pace wished for is also reached; a rest buys nothing.
+        self._next_s = (self._next_s if now_s < self._next_s + interval_s else now_s) + interval_s
         return 0.0
 
     def throttled(self, now_s: float, *, retry_after_s: float | None = None) -> float:

@@ -6,16 +6,17 @@ once closed is never written again. Refuses: to know what the payloads mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import zstandard
 
-from recorder.version import __version__
 from recorder.disk import Disk
-from recorder.errors import TornTail
+from recorder.errors import DiskError, TornTail
 from recorder.journal import segment
+from recorder.version import __version__
 
 RAW_SUFFIX: Final = ".jsonl.zst"
 CORRUPT_SUFFIX: Final = ".corrupt"
@@ -26,7 +27,8 @@ _CHUNK: Final = 1 << 20
 class Journal:
     """The open segment and the closed ones behind it. Calls block; use from one thread at a time.
 
-    Any DiskError leaves the journal unusable: the process must end, and opening it anew recovers.
+    Any DiskError leaves the journal unusable, since nobody knows what of a failed write or sync is on the disk:
+    the process must end, and opening the journal anew recovers. Until then every call is refused.
     """
 
     def __init__(self, data: Path, disk: Disk, *, staging: Path, now_ns: int) -> None:
@@ -35,6 +37,7 @@ class Journal:
         self._raw = data / "raw"
         self._disk = disk
         self._staging = staging
+        self._failed: DiskError | None = None
         disk.make_dir(self._directory)
         disk.make_dir(self._raw)
         self.recovered = self._cut_torn_tail()
@@ -54,15 +57,17 @@ class Journal:
     def append(self, lines: Iterable[bytes]) -> None:
         """Write lines and return once they are on the disk: one group commit."""
         content = b"".join(lines)
-        self._disk.write(self._file, content)
-        self._disk.sync(self._file)
+        with self._unless_failed():
+            self._disk.write(self._file, content)
+            self._disk.sync(self._file)
         self._size += len(content)
 
     def rotate(self, now_ns: int) -> None:
         """Close the open segment and begin the next; does nothing while the open one is empty."""
         if self._size > self._header_size:
-            self._file.close()
-            self._begin(self._number + 1, now_ns)
+            with self._unless_failed():
+                self._file.close()
+                self._begin(self._number + 1, now_ns)
 
     def closed(self) -> list[Path]:
         """Return the segments that wait to be drained, oldest first."""
@@ -70,7 +75,7 @@ class Journal:
 
     def set_aside(self, path: Path, lines: Iterable[bytes]) -> None:
         """Keep lines of the segment ``path`` that cannot be read, for a person to look at; never deleted."""
-        self._replace(self._raw / f"{path.stem}{CORRUPT_SUFFIX}", b"\n".join(lines) + b"\n")
+        self._place(self._raw / f"{path.stem}{CORRUPT_SUFFIX}", (line + b"\n" for line in lines))
 
     def retire(self, path: Path, *, keep: bool) -> None:
         """Take a closed segment out of the journal, after all of it is in the archive.
@@ -78,13 +83,23 @@ class Journal:
         With ``keep`` it is first compressed into ``raw/`` (zstd with checksum).
         """
         if keep:
-            self._compress(path)
+            self._place(self._raw / f"{path.stem}{RAW_SUFFIX}", _compressed(path))
         self._disk.unlink(path)
         self._disk.sync_dir(self._directory)
 
     def close(self) -> None:
         """Close the open segment. It stays, so that its number is never given again."""
         self._file.close()
+
+    @contextlib.contextmanager
+    def _unless_failed(self) -> Iterator[None]:
+        if self._failed is not None:
+            raise DiskError(f"the journal takes no more lines since an earlier failure: {self._failed}")
+        try:
+            yield
+        except DiskError as error:
+            self._failed = error
+            raise
 
     def _begin(self, number: int, now_ns: int) -> None:
         self._number = number
@@ -99,7 +114,8 @@ class Journal:
         self._size = self._header_size = len(header)
 
     def _next_number(self) -> int:
-        used = [*segment.segments(self._directory), *self._raw.glob(f"*{RAW_SUFFIX}")]
+        kept = (path for suffix in (RAW_SUFFIX, CORRUPT_SUFFIX) for path in self._raw.glob(f"[0-9]*{suffix}"))
+        used = [*segment.segments(self._directory), *kept]
         return max((segment.number_of(path) for path in used), default=0) + 1
 
     def _cut_torn_tail(self) -> TornTail | None:
@@ -116,27 +132,26 @@ class Journal:
             self._disk.sync(file)
         return TornTail(str(last), whole, size - whole)
 
-    def _compress(self, path: Path) -> None:
-        staged = self._staging / f"{path.stem}{RAW_SUFFIX}"
-        compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
-        staged.unlink(missing_ok=True)
-        with path.open("rb") as source, self._disk.create(staged) as target:
-            while chunk := source.read(_CHUNK):
-                if packed := compressor.compress(chunk):
-                    self._disk.write(target, packed)
-            self._disk.write(target, compressor.flush())
-            self._disk.sync(target)
-        self._disk.rename(staged, self._raw / staged.name)
-        self._disk.sync_dir(self._raw)
-
-    def _replace(self, path: Path, content: bytes) -> None:
+    def _place(self, path: Path, content: Iterable[bytes]) -> None:
+        """Write a file so that it is whole and durable under its name, or not there."""
         staged = self._staging / path.name
-        staged.unlink(missing_ok=True)
+        if staged.exists():  # left by an attempt that failed
+            self._disk.unlink(staged)
         with self._disk.create(staged) as target:
-            self._disk.write(target, content)
+            for piece in content:
+                self._disk.write(target, piece)
             self._disk.sync(target)
         self._disk.rename(staged, path)
         self._disk.sync_dir(path.parent)
+
+
+def _compressed(path: Path) -> Iterator[bytes]:
+    compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            if packed := compressor.compress(chunk):
+                yield packed
+    yield compressor.flush()
 
 
 def _whole_bytes(path: Path, size: int) -> int:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -27,8 +29,8 @@ NOTE: Final = "note"
 """The source of lines that are the recorder's own: what it did and what happened to it."""
 FORMAT: Final = 1
 
-_HEAD: Final = b'{"recv_ns":'
-_PAYLOAD: Final = b',"payload":'
+_HEAD: Final = re.compile(rb'\{"recv_ns":(\d+),"source":"([^"\\]+)","crc32":(\d+),"payload":')
+_PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]+')
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -53,14 +55,17 @@ _read_line = msgspec.json.Decoder(_Line).decode
 def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -> bytes:
     """Return the line, with its line feed.
 
-    ``source`` is ours: letters, digits and URL punctuation. ``parsed`` says that the payload was read as JSON
-    already, as every trade frame is; otherwise that is found out here.
+    ``source`` is ours: letters, digits and URL punctuation, so that it needs no escaping. ``parsed`` says that
+    the payload was read as JSON already, as every trade frame is; otherwise that is found out here.
     """
-    # A parser passes over strings it does not need, so bytes that are no UTF-8 may hide in one.
-    if b"\n" not in payload and ((parsed and payload.isascii()) or _is_json(payload)):
+    name = _source(source)
+    # Many tools end a line at a carriage return too. And a parser passes over strings that it does not need, so
+    # bytes that are no UTF-8 may hide in one.
+    one_line = b"\n" not in payload and b"\r" not in payload
+    if one_line and ((parsed and payload.isascii()) or _is_json(payload)):
         return b'{"recv_ns":%d,"source":"%b","crc32":%d,"payload":%b}\n' % (
             recv_ns,
-            source.encode(),
+            name,
             crc32(payload),
             payload,
         )
@@ -81,12 +86,12 @@ def encode_note(recv_ns: int, kind: str, **detail: object) -> bytes:
 def decode(line: bytes) -> Entry:
     """Read one line, without its line feed. Raises CorruptLine where it is not what its checksum says."""
     try:
-        if _PAYLOAD in line:
+        if head := _HEAD.match(line):
             # Sliced, not parsed: the payload must come back byte for byte, and this is five times as fast.
-            head, _, rest = line.partition(_PAYLOAD)
-            recv_text, source_text, crc_text = head.removeprefix(_HEAD).split(b",")
-            recv_ns, source = int(recv_text), source_text[10:-1].decode()
-            expected, payload = int(crc_text.removeprefix(b'"crc32":')), rest[:-1]
+            if line[-1:] != b"}":
+                raise ValueError("it does not end with a brace")
+            recv_ns, source = int(head[1]), head[2].decode()
+            expected, payload = int(head[3]), line[head.end() : -1]
         else:
             fields = _read_line(line)
             recv_ns, source, expected = fields.recv_ns, fields.source, fields.crc32
@@ -110,7 +115,7 @@ def number_of(path: Path) -> int:
 
 def segments(directory: Path) -> list[Path]:
     """Return the segments in ``directory``, oldest first; the last one is open."""
-    return sorted(directory.glob(f"*{SUFFIX}"))
+    return sorted(path for path in directory.glob(f"*{SUFFIX}") if path.stem.isdecimal())
 
 
 def whole_lines(path: Path, offset: int = 0, *, limit: int | None = None) -> tuple[list[bytes], int]:
@@ -124,24 +129,39 @@ def whole_lines(path: Path, offset: int = 0, *, limit: int | None = None) -> tup
         content = file.read(-1 if limit is None else limit)
         if limit is not None and len(content) == limit:
             content += file.readline()
-    sync_for_reading(path)
+        sync_for_reading(file)
     end = content.rfind(b"\n") + 1
     return content[:end].split(b"\n")[:-1], offset + end
 
 
 def entries(path: Path, *, chunk: int = 1 << 22) -> Iterator[Entry | CorruptLine]:
-    """Read a whole segment in bounded memory. A line that cannot be read is yielded as its error, not raised."""
+    """Read a whole segment in bounded memory. A line that cannot be read is yielded as its error, not raised.
+
+    So is a last line without its line feed, which in a closed segment is damage and in the open one is still
+    being written.
+    """
     offset = 0
     while True:
         lines, following = whole_lines(path, offset, limit=chunk)
         if following == offset:
-            return
+            break
         offset = following
         for line in lines:
             try:
                 yield decode(line)
             except CorruptLine as error:
                 yield error
+    with path.open("rb") as file:
+        file.seek(offset)
+        if torn := file.read():
+            yield CorruptLine(f"{path} ends in the middle of a line: {torn[:80]!r}", torn)
+
+
+@lru_cache
+def _source(source: str) -> bytes:
+    if not _PLAIN.fullmatch(source):
+        raise ValueError(f"{source!r} cannot be a source: it is empty, or JSON would have to escape it")
+    return source.encode()
 
 
 def _payload_of(fields: _Line) -> bytes:
@@ -153,8 +173,10 @@ def _payload_of(fields: _Line) -> bytes:
 
 
 def _is_json(payload: bytes) -> bool:
+    """Tell whether any strict reader of JSON will take it; Python's own also takes NaN."""
     try:
-        json.loads(payload.decode())
-    except ValueError:
+        payload.decode()
+        msgspec.json.decode(payload)
+    except (ValueError, RecursionError):
         return False
     return True

@@ -2,11 +2,11 @@
 
 Only ids that were given close a hole, so a wrong guess here costs a request and never a trade. The guesses must
 hold whether ``since`` is inclusive or exclusive, however short pages are cut, whatever ``last`` says, and where
-many trades share one nanosecond (API.md 6.7)::
+many trades share one nanosecond (API.md 6.7):
 
-    each page begins at or before the row that the previous one ended with, so that pages touch by id;
-    ids that a page steps over, though it carries rows on both sides of them, are given up for this attempt;
-    ids that lie before a page begins are looked for from further back, and given up after the furthest.
+- each page begins at or before the row that the previous one ended with, so that pages touch by id;
+- ids that a page steps over, carrying rows on both sides of them, are given up for this attempt;
+- ids that must lie before a page begins are looked for from further back, and given up after the furthest.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 
 OVERLAPS_NS: Final = (1_000_000, 1_000_000_000, 60_000_000_000)
-"""How far before the last known trade to begin: 1 ms covers REST's printed doubles (119 ns off) and stamps cut to
-µs. Where a page begins behind ids that must lie earlier, a second, and then a minute, are tried."""
+"""How far before the last known trade to begin: 1 ms covers REST's printed doubles and stamps cut to µs. Where a
+page begins behind ids that must lie earlier, a second, and then a minute, are tried."""
 PRINT_NS: Final = 1_300
-"""How far a time printed by REST and cut to µs may lie from the true one: 1 µs by the cut, 119 ns by the double, as
-much again by its printed text."""
+"""How far a time that REST printed and we cut to µs may lie from the true one: 1 µs by the cut, 119 ns by the double,
+and as much by its printed text (API.md 7.3)."""
+LAST_NS: Final = 1_000_000
+"""``last`` is the exact time of a page's last row; one that lies further from the printed time is something else.
+Prints of 2013 have four digits and lie up to 0.1 ms away."""
 STALLED_PAGES: Final = 4
-"""Answers in a row that bring no id higher than before end the attempt. Three are needed where trades that share one
-nanosecond fill a page: from before it, from it, and from after it."""
+"""So many answers in a row with no id above the highest seen end the attempt. A page full of trades of one
+nanosecond needs three: from before it, from it, and from after it."""
 FRUITLESS_PAGES: Final = 200
-"""So many answers in a row without a missing id end the attempt, whatever else they bring; the hole stays open and
-is tried again later. A whole overlap of a minute is far shorter, even in the busiest one."""
+"""So many answers in a row without a missing id end the attempt, whatever else they bring: more than a whole minute
+of overlap holds on the busiest day."""
 
 
 class Refill:
-    """One attempt at one hole of ``instrument``."""
+    """One attempt at one hole of ``instrument``; what it leaves open, a later attempt tries again."""
 
     def __init__(self, hole: Hole, instrument: Instrument) -> None:
         self.hole = hole
         self._instrument = instrument
         self._found = Spans()
-        self._passed = Spans()
-        """Ids found, and ids given up for this attempt: the next one wanted is the lowest in neither."""
-        self._anchor = (hole.span.first - 1, hole.after_us)
-        """The highest known trade below the next one wanted: id, time in µs."""
+        self._settled = Spans()  # ids found, and ids given up
+        self._anchor = (hole.span.first - 1, hole.after_us)  # the nearest known trade below the first unsettled id
         self._overlap = 0
         self._highest = 0
         self._stalled = 0
         self._fruitless = 0
-        self._since_ns = self._behind_anchor()
+        self._since_ns = self._before_anchor()
 
     @property
     def missing(self) -> list[Span]:
@@ -75,16 +76,51 @@ class Refill:
     def _advance(self, page: TradesPage) -> None:
         """Choose where the next page begins."""
         if not page.trades:
-            # Nothing is there from here on. Had this attempt begun too late, earlier rows would show it.
-            self._look_further_back()
+            # Behind rows seen already, nothing has happened yet. Otherwise the attempt may have begun too late.
+            if self._highest or not self._look_further_back():
+                self._stalled = STALLED_PAGES
             return
-        lowest, highest = page.trades[0].trade_id, page.trades[-1].trade_id
+        lowest, newest = page.trades[0].trade_id, page.trades[-1]
+        highest = newest.trade_id
         self._stalled = 0 if highest > self._highest else self._stalled + 1
         self._highest = max(self._highest, highest)
         wanted = self._wanted()
-        if wanted is not None and lowest > wanted and not self._look_further_back():
-            self._passed.add(Span(wanted, lowest - 1))
-        self._pass_over(page)
+        self._settle(Span(lowest, highest))
+        if wanted is not None and wanted < lowest:
+            if self._look_further_back():
+                return
+            self._settle(Span(wanted, lowest - 1))
+        if highest > self._anchor[0]:
+            self._anchor = (highest, newest.time_us)
+        self._follow(newest, page.last)
+
+    def _follow(self, newest: Trade, last: str | None) -> None:
+        """Begin the next page just before this one ends, or a little after where this one began if it led nowhere."""
+        printed_ns = newest.time_us * 1000
+        if last is not None and last.isdecimal() and abs(int(last) - printed_ns) <= LAST_NS:
+            self._since_ns = max(int(last) - 1, self._since_ns + 1)
+        else:  # the last resort (API.md 6.7)
+            self._since_ns = max(printed_ns - PRINT_NS, self._since_ns + PRINT_NS)
+
+    def _look_further_back(self) -> bool:
+        """Begin again from further before the anchor; False when this is the furthest already."""
+        if self._overlap + 1 >= len(OVERLAPS_NS):
+            return False
+        self._overlap += 1
+        self._highest = self._stalled = 0
+        self._since_ns = self._before_anchor()
+        return True
+
+    def _settle(self, span: Span) -> None:
         wanted = self._wanted()
-        if wanted is not None and highest < wanted:
-            self._follow(page)
+        self._settled.add(span)
+        if self._wanted() != wanted:
+            self._overlap = 0
+
+    def _wanted(self) -> int | None:
+        """Return the lowest id that is neither found nor given up."""
+        unsettled = self._settled.missing(self.hole.span)
+        return unsettled[0].first if unsettled else None
+
+    def _before_anchor(self) -> int:
+        return max(0, self._anchor[1] * 1000 - OVERLAPS_NS[self._overlap])

@@ -15,6 +15,7 @@ PLAIN: Final = (
     "macros/timeframe",
     "macros/pair_files",
     "macros/held_spans",
+    "macros/pair_coverage",
     "macros/pair_trades",
     "views/trades",
     "views/coverage",
@@ -25,6 +26,7 @@ PLAIN: Final = (
 """What any DuckDB client can run over an archive's folder, each after what it needs."""
 PINNED: Final = (
     "macros/timeframe",
+    "macros/held_spans",
     "pinned/trades",
     "pinned/coverage",
     "views/gaps",

@@ -6,7 +6,6 @@ Owns: when each call takes its moment, and that it tries again where a compactio
 from __future__ import annotations
 
 import contextlib
-import glob
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ import pyarrow as pa
 
 from recorder.archive.schema import HeldSpan
 from recorder.errors import GapError, StorageError, UsageError
-from recorder.query import asked, catalogue, holes
+from recorder.query import asked, holes
 from recorder.query.asked import Format, Instant, OnGap, Range
 from recorder.query.engine import Engine
 from recorder.query.frames import Frame, frame
@@ -68,12 +67,11 @@ class Archive:
     def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None = None) -> None:
         """Open; called by :func:`connect`."""
         self._data = data
-        self._places = (str(data), glob.escape(str(data)))
         self._live = live
         self._frozen = frozen
         self._thread = threading.get_ident()
         self._moments = Moments(data, live=live)
-        self._engines: dict[bool, Engine] = {}
+        self._engine = Engine(data)
         self._closed = False
         self._kept = kept
         if frozen and kept is None:
@@ -87,11 +85,9 @@ class Archive:
         self._check(to)
 
         def once() -> pa.Table:
-            if self._live or self._frozen:
-                engine = self._engine(self._kept or self._moments.take())
-            else:
-                engine = self._engine(None)
-            return engine.fetch(text, params, exact=decimals)
+            moment = self._kept or (self._moments.take() if self._live else self._moments.listed())
+            self._engine.pin(moment)
+            return self._engine.fetch(text, params, exact=decimals)
 
         return frame(self._until_whole(once, self._find_again), to)
 
@@ -156,9 +152,7 @@ class Archive:
 
     def close(self) -> None:
         """Let go of all it holds. Closing twice is no mistake."""
-        for engine in self._engines.values():
-            engine.close()
-        self._engines.clear()
+        self._engine.close()
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -183,25 +177,13 @@ class Archive:
             missing = holes.missing_in(runs, limits)
             if missing and on_gap == "raise":
                 raise GapError(holes.sentence(pair, missing))
-            return self._engine(moment).fetch(question.text, params, exact=exact), missing
+            self._engine.pin(moment)
+            return self._engine.fetch(question.text, params, exact=exact), missing
 
         table, missing = self._until_whole(once, self._find_again)
         if missing and on_gap == "warn":
             warnings.warn(holes.sentence(pair, missing), stacklevel=3)
         return table
-
-    def _engine(self, moment: Snapshot | None) -> Engine:
-        """Return the DuckDB that is held to ``moment``, or the one that sees whatever lies there."""
-        pinned = moment is not None
-        engine = self._engines.get(pinned)
-        if engine is None:
-            engine = Engine(self._data)
-            if not pinned:
-                engine.load(catalogue.PLAIN)
-        if moment is not None:
-            engine.pin(moment)
-        self._engines[pinned] = engine
-        return engine
 
     def _until_whole(self, once: Callable[[], _Answer], again: Callable[[], None] | None = None) -> _Answer:
         """Return what ``once`` answers, after ``again`` as often as a compaction took a file away under it."""
@@ -211,7 +193,7 @@ class Archive:
             except FileNotFoundError as error:
                 cause: Exception = error
             except duckdb.IOException as error:
-                if not any(place in str(error) for place in self._places):  # a file of the caller's own
+                if str(self._data) not in str(error):  # a file of the caller's own
                     raise UsageError(f"DuckDB: {error}") from error
                 cause = error
             if again is not None:

@@ -37,25 +37,22 @@ class Engine:
         self._connection.execute(catalogue.preamble(data))
         self._snapshot: Snapshot | None = None
 
-    def load(self, names: Sequence[str]) -> None:
-        """Run SQL files of ours. Raises duckdb.IOException where a file vanished meanwhile."""
-        for name in names:
-            self._connection.execute(catalogue.text(name))
-
     def pin(self, snapshot: Snapshot) -> None:
-        """Hold the views and macros to ``snapshot``; loads them at the first."""
+        """Hold the views and macros to ``snapshot``; creates them at the first."""
         if snapshot is self._snapshot:
             return
         if self._snapshot is None:
             # Creating a view opens its files, and of all files only the schema's cannot vanish.
-            self._hold(replace(snapshot, files=snapshot.files[:1], cut_files=snapshot.cut_files[:1]))
-            self.load(catalogue.PINNED)
+            empty = snapshot.files[:1]
+            self._hold(replace(snapshot, files=empty, cut_files=empty, unread=empty))
+            for name in catalogue.PINNED:
+                self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
 
     def _hold(self, snapshot: Snapshot) -> None:
         execute = self._connection.execute
-        execute("SET VARIABLE recorder_files = $files", {"files": list(snapshot.files)})
-        execute("SET VARIABLE recorder_cut_files = $files", {"files": list(snapshot.cut_files)})
+        for name in ("files", "cut_files", "unread"):
+            execute(f"SET VARIABLE recorder_{name} = $files", {"files": list(getattr(snapshot, name))})
         now = {"spans_now": _spans(snapshot), "archived_now": _archived(snapshot), "tail_now": snapshot.tail}
         for name, table in now.items():
             self._connection.register(name, table)

@@ -28,12 +28,14 @@ class Snapshot:
     """The rows of one moment.
 
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
-    there. Both begin with the table's empty schema file, as a list without files is an error in DuckDB.
-    ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail.
+    there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail,
+    but for the files ``unread``. All lists begin with the table's empty schema file: one without files is an error
+    in DuckDB.
     """
 
     files: tuple[str, ...]
     cut_files: tuple[str, ...]
+    unread: tuple[str, ...]
     archived: Mapping[str, Spans]
     tail: pa.Table
     runs: Mapping[str, tuple[HeldSpan, ...]]
@@ -52,6 +54,12 @@ class Moments:
         journalled = self._journalled.read()["pair"].unique().to_pylist() if self._journalled else []
         return list(dict.fromkeys([*self._listing.pairs(), *journalled]))
 
+    def listed(self) -> Snapshot:
+        """Take this moment of the archive without its journal, and leave footers to whoever needs them."""
+        paths = [path for files in self._listing.paths(self._listing.pairs()).values() for path in files]
+        empty = (self._listing.schema_file,)
+        return Snapshot((*empty, *paths), empty, (*empty, *paths), {}, TAIL.empty_table(), {})
+
     def take(self, pair: str | None = None) -> Snapshot:
         """Take this moment, of one pair or of all: the journal first, then the archive.
 
@@ -66,9 +74,11 @@ class Moments:
         runs = {name: files.runs for name, files in found.items()}
         for name, more in runs_in(tail).items():
             runs[name] = joined((*runs.get(name, ()), *more))
+        empty = (self._listing.schema_file,)
         return Snapshot(
-            files=(self._listing.schema_file, *(path for files in found.values() for path in files.footers)),
-            cut_files=(self._listing.schema_file,),
+            files=(*empty, *(path for files in found.values() for path in files.footers)),
+            cut_files=empty,
+            unread=empty,
             archived=archived,
             tail=tail,
             runs=runs,
@@ -85,8 +95,8 @@ class Moments:
                     f"refresh() takes what is there now"
                 )
         whole, cut = _fit(kept.archived, found)
-        schema_file = self._listing.schema_file
-        return replace(kept, files=(schema_file, *whole), cut_files=(schema_file, *cut))
+        empty = (self._listing.schema_file,)
+        return replace(kept, files=(*empty, *whole), cut_files=(*empty, *cut))
 
 
 def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[str], list[str]]:

@@ -74,9 +74,11 @@ async def test_killed_at_any_moment_nothing_claimed_is_lost_and_the_archive_beco
             process = Process("run", "--data", str(data), cwd=tmp_path, **environ_for(sandbox))
             try:
                 await until(
-                    lambda: (data / "trades").is_dir()
-                    and sum(sandbox.last_ids().values()) >= started_with + wanted  # noqa: B023 -- awaited here
-                    and len(status.read(data)) >= 5,
+                    lambda: (
+                        (data / "trades").is_dir()
+                        and sum(sandbox.last_ids().values()) >= started_with + wanted  # noqa: B023 -- awaited here
+                        and len(status.read(data)) >= 5
+                    ),
                     what="the recorder records",
                 )
                 claims = claimed_now(data)

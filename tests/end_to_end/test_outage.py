@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from recorder.clock import SystemClock
 from recorder.ops import status
 from recorder.sandbox.market import Market
@@ -10,31 +12,28 @@ from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
 
 
-async def test_what_was_traded_in_an_outage_is_fetched_and_nothing_is_lost_doubled_or_altered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inclusive", [True, False])
+async def test_what_was_traded_in_an_outage_is_fetched_and_nothing_is_lost_doubled_or_altered(
+    tmp_path: Path, *, inclusive: bool
+) -> None:
     clock = SystemClock()
     data = tmp_path / "data"
-    for inclusive in (True, False):
-        folder = data / str(inclusive)
-        sandbox = Sandbox(
-            Market(start_ns=clock.wall_ns(), rate=500),
-            clock=clock,
-            truth=tmp_path / f"truth-{inclusive}",
-            inclusive_since=inclusive,
-        )
-        async with sandbox.serve(), recording(config_for(sandbox, folder)):
-            await until(lambda: records(folder, 6), what="recording")
-            sandbox.faults.outage()
-            sandbox.burst("BTC/USD", 2500)
-            sandbox.burst("MINA/GBP", 60)
-            sandbox.faults.release()
-            sandbox.freeze()
-            await until(lambda: caught_up(folder, sandbox.last_ids()), what="the holes are closed")
-        rows = archived(folder)
-        verdict = compare(rows, read_truth(tmp_path / f"truth-{inclusive}"))
-        assert verdict.perfect, str(verdict)
-        assert sum(row.source == "rest" for row in rows) >= 2450
-        asked = [request for request in sandbox.requests if request.path.endswith("/Trades")]
-        assert len(asked) <= 40, "a few pages close the holes"
+    market = Market(start_ns=clock.wall_ns(), rate=500)
+    sandbox = Sandbox(market, clock=clock, truth=tmp_path / "truth", inclusive_since=inclusive)
+    async with sandbox.serve(), recording(config_for(sandbox, data)):
+        await until(lambda: records(data, 6), what="recording")
+        sandbox.faults.outage()
+        sandbox.burst("BTC/USD", 2500)
+        sandbox.burst("MINA/GBP", 60)
+        sandbox.faults.release()
+        sandbox.freeze()
+        await until(lambda: caught_up(data, sandbox.last_ids()), what="the holes are closed")
+    rows = archived(data)
+    verdict = compare(rows, read_truth(tmp_path / "truth"))
+    assert verdict.perfect, str(verdict)
+    assert sum(row.source == "rest" for row in rows) >= 2450
+    asked = [request for request in sandbox.requests if request.path.endswith("/Trades")]
+    assert len(asked) <= 40, "a few pages close the holes"
 
 
 def records(data: Path, pairs: int) -> bool:

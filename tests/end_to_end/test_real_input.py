@@ -78,5 +78,3 @@ async def test_a_real_page_of_1000_trades_arrives_by_snapshot_refill_and_stream_
 def test_same_text_knows_a_lost_zero_from_a_lost_digit() -> None:
     assert same_text(Decimal("63501.6"), "63501.60000")
     assert not same_text(Decimal("63501.61"), "63501.6")
-
-

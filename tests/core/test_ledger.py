@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.core.ledger import Hole, Ledger, PairLedger, runs
+from recorder.core.model import Span, Trade
+
+
+def time_of(trade_id: int) -> int:
+    """Return a time that goes up with the id, now and then standing still, as trades do."""
+    return 1_783_465_205_000_000 + trade_id // 3
+
+
+def trade(trade_id: int, pair: str = "BTC/USD") -> Trade:
+    return Trade(pair, trade_id, time_of(trade_id), Decimal(1), Decimal(1), "buy", "limit", "", "ws", None)
+
+
+@st.composite
+def a_span(draw: st.DrawFn) -> Span:
+    first = draw(st.integers(1, 400))
+    return Span(first, first + draw(st.integers(0, 15)))
+
+
+def assert_right(account: PairLedger, held: set[int]) -> None:
+    edges = {edge for span in account.spans for edge in (span.first, span.last)}
+    assert edges == {i for i in held if i - 1 not in held or i + 1 not in held}
+    assert all(account.time_us(edge) == time_of(edge) for edge in edges)
+    assert account.last_us == (time_of(max(held)) if held else None)
+
+
+@given(st.lists(a_span(), max_size=150))
+def test_the_times_at_the_edges_are_right_whatever_the_order_of_observation(observed: list[Span]) -> None:
+    account, held = PairLedger(), set[int]()
+    for span in observed:
+        account.observe(span, time_of(span.first), time_of(span.last))
+        held |= set(range(span.first, span.last + 1))
+        assert_right(account, held)
+
+
+@given(st.lists(a_span(), max_size=60))
+def test_every_hole_names_what_is_missing_and_when_its_neighbours_were_made(observed: list[Span]) -> None:
+    ledger, held = Ledger(), set[int]()
+    for span in observed:
+        ledger.observe("BTC/USD", span, first_us=time_of(span.first), last_us=time_of(span.last))
+        held |= set(range(span.first, span.last + 1))
+    holes = ledger.holes("BTC/USD")
+    for hole in holes:
+        assert hole.span.first - 1 in held
+        assert hole.span.last + 1 in held
+        assert hole == Hole("BTC/USD", hole.span, time_of(hole.span.first - 1), time_of(hole.span.last + 1))
+    missing = {i for hole in holes for i in range(hole.span.first, hole.span.last + 1)}
+    assert missing == set(range(min(held, default=0), max(held, default=0))) - held
+
+
+@given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD"]), st.integers(1, 40))))
+def test_trades_of_any_pair_in_any_order_are_counted_once_each(arrived: list[tuple[str, int]]) -> None:
+    ledger = Ledger()
+    ledger.observe_trades(trade(trade_id, pair) for pair, trade_id in arrived)
+    for pair in ("BTC/USD", "ETH/USD"):
+        held = {trade_id for of, trade_id in arrived if of == pair}
+        assert ledger.of(pair).spans.count() == len(held)
+        assert_right(ledger.of(pair), held)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD"]), st.integers(1, 12))))
+def test_runs_cut_trades_without_losing_or_moving_one(arrived: list[tuple[str, int]]) -> None:
+    trades = [trade(trade_id, pair) for pair, trade_id in arrived]
+    cut = list(runs(trades))
+    assert [row for run in cut for row in run] == trades
+    for run in cut:
+        assert {row.pair for row in run} == {run[0].pair}
+        assert [row.trade_id for row in run] == list(range(run[0].trade_id, run[0].trade_id + len(run)))
+
+
+def test_live_trades_do_not_pile_up_times() -> None:
+    account = PairLedger()
+    for trade_id in range(1, 5_000):
+        account.observe(Span(trade_id, trade_id), time_of(trade_id), time_of(trade_id))
+    assert len(account._times_us) == 2
+
+
+def test_snapshots_of_what_is_held_do_not_pile_up_times() -> None:
+    account = PairLedger()
+    account.observe(Span(1, 100_000), time_of(1), time_of(100_000))
+    for first in range(1, 90_000, 7):
+        account.observe(Span(first, first + 49), time_of(first), time_of(first + 49))
+    assert len(account._times_us) < 100
+    assert_right(account, set(range(1, 100_001)))
+
+
+def test_an_id_inside_a_span_has_no_time_here() -> None:
+    account = PairLedger()
+    account.observe(Span(1, 9), time_of(1), time_of(9))
+    with pytest.raises(KeyError):
+        account.time_us(5)
+
+
+def test_a_ledger_lists_its_pairs_and_an_unknown_pair_holds_nothing() -> None:
+    ledger = Ledger()
+    ledger.observe_trades([trade(5), trade(5, "ETH/USD")])
+    assert sorted(ledger) == ["BTC/USD", "ETH/USD"]
+    assert ledger.holes("XRP/USD") == []
+    assert ledger.of("XRP/USD").last_us is None

@@ -1,0 +1,138 @@
+"""Fakes for the rim: a socket with a script, a REST client with answers, and an archive's folders."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from recorder.archive import files
+from recorder.archive.append import TradeArchive
+from recorder.archive.files import Layout
+from recorder.archive.instruments import InstrumentArchive
+from recorder.core.model import Instrument, Source, Trade
+from recorder.disk import Disk
+from recorder.errors import Unavailable
+from recorder.journal.journal import Journal
+
+PAIR = "BTC/USD"
+T0_US = 1_783_465_205_000_000
+
+BTC = Instrument(
+    pair=PAIR,
+    key="XXBTZUSD",
+    altname="XBTUSD",
+    wsname="XBT/USD",
+    base="XXBT",
+    quote="ZUSD",
+    pair_decimals=1,
+    lot_decimals=8,
+    cost_decimals=5,
+    tick_size="0.1",
+    ordermin="0.00005",
+    costmin="0.5",
+    status="online",
+)
+
+
+def trade(trade_id: int, *, pair: str = PAIR, source: str = "ws") -> Trade:
+    """A trade made ``trade_id`` milliseconds after T0."""
+    time_us = T0_US + trade_id * 1000
+    received_us = time_us + 30_000 if source == "ws" else None
+    kind: Source = "ws" if source == "ws" else "rest"
+    return Trade(pair, trade_id, time_us, Decimal("63501.6"), Decimal("0.001"), "buy", "limit", "", kind, received_us)
+
+
+def trades(first: int, last: int, **rest: str) -> list[Trade]:
+    return [trade(trade_id, **rest) for trade_id in range(first, last + 1)]
+
+
+def frame(first: int, last: int, *, kind: str = "update") -> bytes:
+    """The v2 frame of ``trades(first, last)``."""
+    rows = ",".join(
+        f'{{"symbol":"BTC/USD","side":"buy","price":63501.6,"qty":0.00100000,"ord_type":"limit","trade_id":{n},'
+        f'"timestamp":"2026-07-07T23:00:{5 + n // 1000:02d}.{n % 1000:03d}000Z"}}'
+        for n in range(first, last + 1)
+    )
+    return f'{{"channel":"trade","type":"{kind}","data":[{rows}]}}'.encode()
+
+
+class Shop:
+    """An archive's folder, opened for writing."""
+
+    def __init__(self, data: Path, staging: Path) -> None:
+        self.layout = Layout(data)
+        self.disk = Disk()
+        self.journal = Journal(data, self.disk, staging=staging, now_ns=1)
+        self.archive = TradeArchive(self.layout, self.disk, staging=staging)
+        self.instruments = InstrumentArchive(self.layout, self.disk, staging=staging)
+
+    def ids(self, pair: str = PAIR) -> list[int]:
+        return [i for span in self.archive.coverage.spans(pair) for i in range(span.first, span.last + 1)]
+
+
+@contextlib.contextmanager
+def shop(data: Path) -> Iterator[Shop]:
+    layout, disk = Layout(data), Disk()
+    layout.create(disk)
+    with files.staging(layout, disk) as staging:
+        opened = Shop(data, staging)
+        try:
+            yield opened
+        finally:
+            opened.journal.close()
+
+
+class FakeSocket:
+    """Hands out what is put in; ``None`` ends the connection."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.sent: list[str] = []
+        self.closed = False
+
+    async def receive(self) -> bytes:
+        received = await self.frames.get()
+        if received is None:
+            raise Unavailable("the connection ended (test)")
+        return received
+
+    async def send(self, text: str) -> None:
+        self.sent.append(text)
+
+    async def close(self) -> None:
+        self.closed = True
+        self.frames.put_nowait(None)
+
+
+def dialler(
+    sockets: Sequence[FakeSocket | Exception],
+) -> Callable[[], contextlib.AbstractAsyncContextManager[FakeSocket]]:
+    """Return a dial function that gives ``sockets`` one after the other, and then waits for good."""
+    left = list(sockets)
+
+    @contextlib.asynccontextmanager
+    async def dial() -> AsyncIterator[FakeSocket]:
+        if not left:
+            await asyncio.Event().wait()
+        socket = left.pop(0)
+        if isinstance(socket, Exception):
+            raise socket
+        yield socket
+
+    return dial
+
+
+async def settle(*waits: Awaitable[object]) -> None:
+    """Let every task that can go on go on."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def settle_until(true: Callable[[], bool]) -> None:
+    """Let tasks and their threads go on until ``true()`` is."""
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.001)

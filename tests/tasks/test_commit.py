@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from typing import cast
+
+import pytest
+
+from recorder.core.ledger import Ledger
+from recorder.core.model import Span
+from recorder.errors import DiskError
+from recorder.journal.journal import Journal
+from recorder.ops.metrics import Metrics
+from recorder.tasks import commit as commit_module
+from recorder.tasks.commit import Commit
+from recorder.tasks.inbox import Inbound, Inbox
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import PAIR, settle_until, trades
+
+
+class SlowJournal:
+    """A journal whose sync takes as long as the test wants, and may fail."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.error: Exception | None = None
+        self.appended: list[list[bytes]] = []
+        self.rotations = 0
+
+    def append(self, lines: Iterable[bytes]) -> None:
+        assert self.release.wait(30)
+        if self.error:
+            raise self.error
+        self.appended.append(list(lines))
+
+    def rotate(self, now_ns: int) -> None:
+        self.rotations += 1
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.journal, self.ledger, self.inbox = SlowJournal(), Ledger(), Inbox()
+        self.clock, self.metrics, self.holes = ManualClock(), Metrics(), 0
+        self.commit = Commit(
+            self.inbox,
+            cast("Journal", self.journal),
+            self.ledger,
+            sync_every_s=0.1,
+            clock=self.clock,
+            metrics=self.metrics,
+            hole_seen=self.saw_hole,
+        )
+
+    def saw_hole(self) -> None:
+        self.holes += 1
+
+    def held(self) -> list[Span]:
+        return list(self.ledger.of(PAIR).spans)
+
+
+async def test_nothing_counts_as_held_before_its_sync_has_returned() -> None:
+    bench = Bench()
+    await bench.inbox.put(Inbound(b"a\n", trades(1, 3)))
+    flushing = asyncio.create_task(bench.commit.flush())
+    await settle_until(lambda: bench.inbox.size == 0)
+    assert bench.held() == []
+    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"pair": PAIR}) is None
+    bench.journal.release.set()
+    await flushing
+    assert bench.held() == [Span(1, 3)]
+    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"pair": PAIR}) == 3
+    assert bench.metrics.registry.get_sample_value("recorder_last_trade_id", {"pair": PAIR}) == 3
+
+
+async def test_what_waits_is_committed_in_one_sync() -> None:
+    bench = Bench()
+    bench.journal.release.set()
+    for number in range(100):
+        await bench.inbox.put(Inbound(b"%d\n" % number, trades(number + 1, number + 1)))
+    await bench.commit.flush()
+    assert [len(lines) for lines in bench.journal.appended] == [100]
+
+
+async def test_a_sync_that_fails_claims_nothing_and_is_not_swallowed() -> None:
+    bench = Bench()
+    bench.journal.error = DiskError("cannot sync journal: No space left on device")
+    bench.journal.release.set()
+    await bench.inbox.put(Inbound(b"a\n", trades(1, 3)))
+    with pytest.raises(DiskError):
+        await bench.commit.run()
+    assert bench.held() == []
+
+
+async def test_a_jump_of_ids_is_told_and_an_unbroken_run_is_not() -> None:
+    bench = Bench()
+    bench.journal.release.set()
+    await bench.inbox.put(Inbound(b"a\n", trades(1, 3)))
+    await bench.commit.flush()
+    assert bench.holes == 0
+    await bench.inbox.put(Inbound(b"b\n", trades(10, 10)))
+    await bench.commit.flush()
+    assert bench.holes == 1
+
+
+async def test_many_journalled_trades_ask_for_a_drain_and_rotating_answers_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_module, "DRAIN_TRADES", 5)
+    bench = Bench()
+    bench.journal.release.set()
+    await bench.inbox.put(Inbound(b"a\n", trades(1, 4)))
+    await bench.commit.flush()
+    assert not bench.commit.drain_due.is_set()
+    await bench.inbox.put(Inbound(b"b\n", trades(5, 5)))
+    await bench.commit.flush()
+    assert bench.commit.drain_due.is_set()
+    await bench.commit.rotate()
+    assert not bench.commit.drain_due.is_set()
+    assert bench.journal.rotations == 1
+
+
+async def test_syncs_are_at_least_sync_every_apart() -> None:
+    bench = Bench()
+    bench.journal.release.set()
+    running = asyncio.create_task(bench.commit.run())
+    await bench.inbox.put(Inbound(b"a\n", []))
+    await settle_until(lambda: len(bench.journal.appended) == 1)
+    await bench.inbox.put(Inbound(b"b\n", []))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(bench.journal.appended) == 1
+    bench.clock.move(0.1)
+    await settle_until(lambda: len(bench.journal.appended) == 2)
+    running.cancel()
+    await asyncio.wait([running])

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from recorder.core.ledger import Ledger
+from recorder.journal import segment
+from recorder.kraken.parse import LISTING_SOURCE
+from recorder.ops.metrics import Metrics
+from recorder.tasks import drain as drain_module
+from recorder.tasks.commit import Commit
+from recorder.tasks.drain import Drain, Drainer
+from recorder.tasks.inbox import Inbound, Inbox
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import Shop, frame, settle_until, shop, trades
+
+LISTING = (
+    b'{"error":[],"result":{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","base":"XXBT","quote":"ZUSD",'
+    b'"pair_decimals":1,"lot_decimals":8,"cost_decimals":5,"tick_size":"0.1","status":"online"}}}'
+)
+
+
+def drainer(opened: Shop, *, keep_raw: bool = True) -> Drainer:
+    return Drainer(opened.journal, opened.archive, opened.instruments, keep_raw=keep_raw, metrics=Metrics())
+
+
+def journal(opened: Shop, *lines: bytes) -> Path:
+    opened.journal.append(lines)
+    opened.journal.rotate(2)
+    return opened.journal.closed()[-1]
+
+
+def line(first: int, last: int) -> bytes:
+    return segment.encode(1_783_465_206_000_000_000, "ws:trade:1", frame(first, last), parsed=True)
+
+
+def test_a_segment_is_archived_and_retired(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        path = journal(opened, line(1, 3), line(4, 4))
+        assert drainer(opened).drain(path) == 4
+        assert opened.ids() == [1, 2, 3, 4]
+        assert not path.exists()
+        assert (tmp_path / "raw" / f"{path.stem}.jsonl.zst").exists()
+
+
+def test_a_segment_drained_twice_adds_nothing(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        path = journal(opened, line(1, 3), segment.encode(3_000, LISTING_SOURCE, LISTING))
+        content = path.read_bytes()
+        assert drainer(opened).drain(path) == 3
+        path.write_bytes(content)  # as after a crash between the archive's rename and the journal's unlink
+        assert drainer(opened).drain(path) == 0
+        assert opened.ids() == [1, 2, 3]
+        assert len(list((tmp_path / "instruments").glob("[0-9]*.parquet"))) == 1
+        assert [instrument.pair for instrument in opened.instruments.latest()] == ["BTC/USD"]
+
+
+def test_a_corrupt_line_is_set_aside_and_the_rest_is_kept(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        bad = line(2, 2).replace(b"63501.6", b"63501.7")
+        path = journal(opened, line(1, 1), bad, line(3, 3))
+        assert drainer(opened).drain(path) == 2
+        assert opened.ids() == [1, 3]
+        assert (tmp_path / "raw" / f"{path.stem}.corrupt").read_bytes() == bad
+
+
+def test_memory_is_bounded_by_batches_and_batches_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain_module, "BATCH_TRADES", 10)
+    with shop(tmp_path) as opened:
+        path = journal(opened, *(line(n * 3 + 1, n * 3 + 3) for n in range(20)))
+        assert drainer(opened).drain(path) == 60
+        assert opened.ids() == list(range(1, 61))
+
+
+def test_without_keep_no_raw_frames_stay(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        drainer(opened, keep_raw=False).drain(journal(opened, line(1, 1)))
+        assert list((tmp_path / "raw").iterdir()) == []
+
+
+async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_path: Path) -> None:
+    clock, inbox = ManualClock(), Inbox()
+    with shop(tmp_path) as opened:
+        commit = Commit(
+            inbox,
+            opened.journal,
+            Ledger(),
+            sync_every_s=0.1,
+            clock=clock,
+            metrics=Metrics(),
+            hole_seen=lambda: None,
+        )
+        drain = Drain(drainer(opened), opened.journal, commit, every_s=300, clock=clock)
+        running = asyncio.create_task(drain.run())
+
+        async def arrives(trade_id: int) -> None:
+            await inbox.put(Inbound(line(trade_id, trade_id), trades(trade_id, trade_id)))
+            await commit.flush()
+
+        await arrives(1)
+        await settle_until(lambda: len(clock._sleepers) == 1)
+        assert opened.ids() == []
+        clock.move(300)
+        await settle_until(lambda: opened.ids() == [1])
+        await arrives(2)
+        commit.drain_due.set()
+        await settle_until(lambda: opened.ids() == [1, 2])
+        await arrives(3)
+        drain.stop()
+        await running
+        assert opened.ids() == [1, 2, 3]

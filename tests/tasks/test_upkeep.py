@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from recorder.ops.metrics import Metrics
+from recorder.tasks.upkeep import Upkeep
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import PAIR, Shop, settle_until, shop, trades
+
+
+@contextlib.asynccontextmanager
+async def keeping(opened: Shop, clock: ManualClock) -> AsyncIterator[None]:
+    upkeep = Upkeep(opened.archive, opened.disk, keep_s=86_400, clock=clock, metrics=Metrics())
+    task = asyncio.create_task(upkeep.run())
+    try:
+        await settle_until(lambda: len(clock._sleepers) == 1)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with shop(tmp_path) as opened:
+        for n in range(20):
+            opened.archive.append(PAIR, trades(n * 10 + 1, n * 10 + 10))
+        async with keeping(opened, clock):
+
+            def tidy() -> bool:
+                clock.move(61)
+                return len(opened.layout.trade_files(PAIR)) <= 6
+
+            await settle_until(tidy)
+        assert opened.ids() == list(range(1, 201))
+
+
+async def test_raw_segments_go_when_they_are_older_than_the_policy_and_corrupt_lines_never(tmp_path: Path) -> None:
+    clock = ManualClock()
+    now_s = clock.wall_ns() / 1e9
+    with shop(tmp_path) as opened:
+        raw = opened.layout.raw
+        for name, age_s in (("000000000001.jsonl.zst", 90_000), ("000000000002.jsonl.zst", 80_000), ("1.corrupt", 1e9)):
+            (raw / name).write_bytes(b"")
+            os.utime(raw / name, (now_s - age_s, now_s - age_s))
+        async with keeping(opened, clock):
+            clock.move(61)
+            await settle_until(lambda: len(list(raw.iterdir())) == 2)
+        assert sorted(path.name for path in raw.iterdir()) == ["000000000002.jsonl.zst", "1.corrupt"]
