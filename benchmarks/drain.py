@@ -92,9 +92,9 @@ def real() -> Iterator[tuple[str, list[Trade]]]:
                     "BTC/USDT",
                     int(row["id"]),
                     int(row["timestamp_ms"]) * 1000,
-                    row["side"],
-                    row["price"],
-                    row["amount"],
+                    side=row["side"],
+                    price=row["price"],
+                    qty=row["amount"],
                 )
                 for row in csv.DictReader(file)
             ],
@@ -107,9 +107,9 @@ def real() -> Iterator[tuple[str, list[Trade]]]:
                     "ETH/BTC",
                     index,
                     int(Decimal(str(row["info"][2])).scaleb(6)),
-                    row["side"],
-                    row["info"][0],
-                    row["info"][1],
+                    side=row["side"],
+                    price=row["info"][0],
+                    qty=row["info"][1],
                 )
                 for index, row in enumerate(json.load(file), 1)
             ],
@@ -123,9 +123,9 @@ def real() -> Iterator[tuple[str, list[Trade]]]:
                 "BTC/USDT page",
                 row[6],
                 int(Decimal(row[2]).scaleb(6)),
-                {"b": "buy", "s": "sell"}[row[3]],
-                row[0],
-                row[1],
+                side={"b": "buy", "s": "sell"}[row[3]],
+                price=row[0],
+                qty=row[1],
             )
             for row in page
         ],

@@ -89,9 +89,13 @@ class Disk:
         if ours:
             self.sync_dir(there.parent)
         for new in reversed(missing):
-            with _says(f"cannot create the directory {new}"):
-                new.mkdir(exist_ok=True)
+            self.add_dir(new)
             self.sync_dir(new.parent)
+
+    def add_dir(self, path: Path) -> None:
+        """Create one directory, if it is not there. Durable after :meth:`sync_dir` of its parent."""
+        with _says(f"cannot create the directory {path}"):
+            path.mkdir(exist_ok=True)
 
     def rename(self, old: Path, new: Path) -> None:
         """Give ``old`` the name ``new`` in one step. Durable after :meth:`sync_dir` of both directories."""

@@ -25,8 +25,9 @@ _CHUNK: Final = 1 << 20
 
 
 class Journal:
-    """The open segment and the closed ones behind it. Calls block; use from one thread at a time.
+    """The open segment and the closed ones behind it. Calls block.
 
+    One thread at a time may append, rotate and close; another may set aside and retire what is closed meanwhile.
     Any DiskError leaves the journal unusable, since nobody knows what of a failed write or sync is on the disk:
     the process must end, and opening the journal anew recovers. Until then every call is refused.
     """

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from recorder.core.model import Instrument
+from recorder.kraken import parse, rest
+
+# The same examples at every run, and no deadline: a shared machine is sometimes slow, and no test may be flaky.
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def payloads() -> Path:
+    folder = Path(__file__).parents[3] / "shared" / "kraken" / "payloads"
+    if not folder.is_dir():
+        pytest.skip("the recorded payloads (../shared/kraken/payloads beside the repository) are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def listed(payloads: Path) -> list[Instrument]:
+    """The real listing of 2025-09-11, 1218 pairs."""
+    body = (payloads / "rest/AssetPairs/full_1218pairs_2025-09-11.json").read_bytes()
+    return parse.instruments(rest.result(200, body))
+
+
+@pytest.fixture(scope="session")
+def listing_json(payloads: Path) -> dict[str, dict[str, Any]]:
+    content = json.loads((payloads / "rest/AssetPairs/full_1218pairs_2025-09-11.json").read_bytes())
+    found: dict[str, dict[str, Any]] = content["result"]
+    return found

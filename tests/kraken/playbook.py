@@ -1,0 +1,162 @@
+"""A playbook: what a session is given, and the effects it must answer with, in one line each.
+
+::
+
+    assert play(Session(["BTC/USD"])) >> opened << asks("BTC/USD") >> ack("BTC/USD") << answer << Subscribed("BTC/USD")
+
+``>>`` gives the session a frame, :data:`opened` or :class:`tick` (so many seconds later); ``<<`` takes its next
+effect, which must equal what stands there, or satisfy it where it is a question. No effect may be left over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from recorder.kraken.session import Effect, Hangup, Keep, Rejected, Rows, Send, Session, Unreadable
+
+RECEIVED_NS: Final = 1_783_465_205_562_702_999
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The connection is open."""
+
+
+@dataclass(frozen=True)
+class tick:  # noqa: N801 -- reads as the word that it is
+    """So many seconds pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class like:  # noqa: N801
+    """An effect that satisfies ``test``."""
+
+    what: str
+    test: Callable[[Effect], bool]
+
+
+opened: Final = Opened()
+answer: Final = Keep("answer")
+unreadable: Final = Keep("unreadable")
+
+
+class play:  # noqa: N801
+    """See the module."""
+
+    def __init__(self, session: Session, *, now_s: float = 100.0) -> None:
+        self.session = session
+        self.now_s = now_s
+        self._effects: list[Effect] = []
+
+    def __rshift__(self, step: Opened | tick | bytes | str) -> play:
+        assert not self._effects, f"before {step!r} nobody expected {self._effects}"
+        match step:
+            case Opened():
+                self._effects = list(self.session.opened(self.now_s))
+            case tick(seconds):
+                self.now_s += seconds
+                self._effects = list(self.session.tick(self.now_s))
+            case _:
+                frame = step.encode() if isinstance(step, str) else step
+                self._effects = list(self.session.receive(frame, self.now_s, received_ns=RECEIVED_NS))
+        return self
+
+    def __lshift__(self, expected: Effect | like) -> play:
+        assert self._effects, f"{expected} was expected, and nothing came"
+        effect = self._effects.pop(0)
+        if isinstance(expected, like):
+            assert expected.test(effect), f"{expected.what} was expected, not {effect}"
+        else:
+            assert effect == expected
+        return self
+
+    def __bool__(self) -> bool:
+        assert not self._effects, f"in the end nobody expected {self._effects}"
+        return True
+
+
+def asks(*symbols: str) -> like:
+    """A subscription to exactly these symbols, with its snapshot asked for."""
+
+    def test(effect: Effect) -> bool:
+        if not isinstance(effect, Send):
+            return False
+        message = json.loads(effect.text)
+        params = {"channel": "trade", "symbol": list(symbols), "snapshot": True}
+        return bool(message == {"method": "subscribe", "params": params, "req_id": message.get("req_id")})
+
+    return like(f"a subscription to {symbols}", test)
+
+
+def pings() -> like:
+    """A ping."""
+    return like("a ping", lambda effect: isinstance(effect, Send) and json.loads(effect.text)["method"] == "ping")
+
+
+def hangs_up(because: str) -> like:
+    """A hang-up whose reason says ``because``."""
+    return like(f"a hang-up: {because}", lambda effect: isinstance(effect, Hangup) and because in effect.reason)
+
+
+def is_unreadable(because: str) -> like:
+    """A frame that could not be read, and why."""
+    return like(f"unreadable: {because}", lambda effect: isinstance(effect, Unreadable) and because in effect.reason)
+
+
+def is_rejected(pair: str | None, because: str) -> like:
+    """A refusal of ``pair``, and why."""
+    return like(
+        f"a refusal of {pair}: {because}",
+        lambda effect: isinstance(effect, Rejected) and effect.pair == pair and because in effect.reason,
+    )
+
+
+def has_trades(*trades: tuple[str, int]) -> like:
+    """Rows of exactly these (pair, trade_id), in this order."""
+    return like(
+        f"rows {trades}",
+        lambda effect: isinstance(effect, Rows) and [(row.pair, row.trade_id) for row in effect.trades] == list(trades),
+    )
+
+
+TIMES: Final = {"time_in": "2026-09-25T17:48:24.745996Z", "time_out": "2026-09-25T17:48:24.746032Z"}
+
+
+def frame(**content: Any) -> str:
+    """Return the text of a frame as Kraken spells it, without spaces."""
+    return json.dumps(content, separators=(",", ":"))
+
+
+def ack(symbol: str, /, *, channel: str = "trade", **more: Any) -> str:
+    """Return an acknowledgement."""
+    result = {"channel": channel, "snapshot": True, "symbol": symbol}
+    return frame(method="subscribe", **more, result=result, success=True, **TIMES)
+
+
+def refusal(error: str, **more: Any) -> str:
+    """Return a refusal."""
+    return frame(error=error, method="subscribe", success=False, **more, **TIMES)
+
+
+def trade_json(trade_id: int, symbol: str = "BTC/USD", /, **fields: str) -> str:
+    """Return one row of a trade frame; ``fields`` are JSON text."""
+    usual = {
+        "symbol": json.dumps(symbol),
+        "side": '"buy"',
+        "price": "63501.9",
+        "qty": "0.00004134",
+        "ord_type": '"limit"',
+        "trade_id": str(trade_id),
+        "timestamp": '"2026-07-07T23:00:04.590753Z"',
+    }
+    return "{" + ",".join(f'"{name}":{text}' for name, text in (usual | fields).items()) + "}"
+
+
+def trades(*rows: str, kind: str = "update") -> str:
+    """Return a trade frame."""
+    return f'{{"channel":"trade","type":"{kind}","data":[{",".join(rows)}]}}'

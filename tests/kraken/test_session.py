@@ -1,0 +1,538 @@
+from __future__ import annotations
+
+import itertools
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.core.model import Trade
+from recorder.kraken.session import (
+    ACK_S,
+    IDLE_S,
+    PING_AFTER_S,
+    REASON_LIMIT,
+    SUBSCRIBE_BATCH,
+    Keep,
+    Rejected,
+    Rows,
+    Send,
+    Session,
+    Status,
+    Subscribed,
+    Unreadable,
+)
+from tests.kraken.playbook import (
+    RECEIVED_NS,
+    ack,
+    answer,
+    asks,
+    frame,
+    hangs_up,
+    has_trades,
+    is_rejected,
+    is_unreadable,
+    opened,
+    pings,
+    play,
+    refusal,
+    tick,
+    trade_json,
+    trades,
+    unreadable,
+)
+
+HEARTBEAT = '{"channel":"heartbeat"}'
+BTC, ETH, XRP = "BTC/USD", "ETH/USD", "XRP/USD"
+
+
+def sent_ids(session: Session) -> list[int]:
+    return [asked.req_id for asked in session._asked.values()]
+
+
+# -- asking ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_asks_for_all_pairs_at_once_with_the_snapshot() -> None:
+    assert play(Session([BTC, ETH])) >> opened << asks(BTC, ETH)
+
+
+def test_it_asks_in_batches_of_a_hundred() -> None:
+    pairs = [f"A{number}/USD" for number in range(2 * SUBSCRIBE_BATCH + 1)]
+    script = play(Session(pairs)) >> opened
+    script << asks(*pairs[:100]) << asks(*pairs[100:200])
+    assert script << asks(pairs[200])
+
+
+def test_every_message_has_a_number_of_its_own() -> None:
+    effects = Session([BTC, ETH, XRP], batch=1).opened(0.0)
+    numbers = [json.loads(effect.text)["req_id"] for effect in effects if isinstance(effect, Send)]
+    assert len(set(numbers)) == 3
+
+
+def test_it_has_nothing_to_ask_without_pairs_and_counts_as_settled() -> None:
+    session = Session([])
+    assert play(session) >> opened
+    assert session.settled
+
+
+# -- answers --------------------------------------------------------------------------------------------------------
+
+
+def test_each_pair_is_acknowledged_by_itself() -> None:
+    session = Session([BTC, ETH])
+    script = play(session) >> opened << asks(BTC, ETH)
+    script >> ack(ETH, req_id=1) << answer << Subscribed(ETH)
+    assert not session.settled
+    assert script >> ack(BTC, req_id=1) << answer << Subscribed(BTC)
+    assert session.settled
+    assert session.subscribed == {BTC, ETH}
+
+
+def test_an_acknowledgement_needs_no_req_id_and_may_warn() -> None:
+    result = {"channel": "trade", "snapshot": True, "symbol": BTC, "warnings": ["snapshot is deprecated"]}
+    warned = frame(method="subscribe", result=result, success=True)
+    assert play(Session([BTC])) >> opened << asks(BTC) >> warned << answer << Subscribed(BTC)
+
+
+def test_empty_fields_may_be_null() -> None:
+    nulls = ack(BTC, req_id=None, error=None, symbol=None, channel_id=None)
+    assert play(Session([BTC])) >> opened << asks(BTC) >> nulls << answer << Subscribed(BTC)
+
+
+def test_a_second_acknowledgement_says_nothing_new() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    assert script >> ack(BTC) << answer
+
+
+def test_an_acknowledgement_of_another_channel_is_not_ours() -> None:
+    session = Session([BTC])
+    assert play(session) >> opened << asks(BTC) >> ack(BTC, channel="book") << answer
+    assert session.subscribed == set()
+    assert not session.settled
+
+
+def test_an_acknowledgement_of_a_pair_we_did_not_ask_for_is_passed_over() -> None:
+    assert play(Session([BTC])) >> opened << asks(BTC) >> ack(ETH) << answer
+
+
+@pytest.mark.parametrize("bad", ['"result":[],', '"result":{"channel":5},', '"result":{},', ""])
+def test_an_acknowledgement_that_cannot_be_read_is_kept_and_reported(bad: str) -> None:
+    text = f'{{"method":"subscribe",{bad}"success":true}}'
+    script = play(Session([BTC])) >> opened << asks(BTC) >> text << answer
+    assert script << is_unreadable("an acknowledgement that cannot be read")
+
+
+def test_an_answer_that_says_neither_yes_nor_why_not_is_reported() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC) >> '{"method":"subscribe"}' << answer
+    assert script << is_unreadable("neither success nor error")
+
+
+# -- refusals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_that_names_its_pair_refuses_that_pair_only() -> None:
+    session = Session([BTC, "XBT/USD"])
+    no = refusal("Currency pair not supported XBT/USD", symbol="XBT/USD", req_id=1)
+    script = play(session) >> opened << asks(BTC, "XBT/USD") >> no << answer
+    script << Rejected("XBT/USD", "Currency pair not supported XBT/USD")
+    assert script >> ack(BTC) << answer << Subscribed(BTC)
+    assert session.rejected == {"XBT/USD": "Currency pair not supported XBT/USD"}
+    assert session.settled
+
+
+def test_a_refusal_without_a_symbol_is_known_by_the_pair_its_text_ends_with() -> None:
+    for more in ({}, {"req_id": 1}, {"req_id": 77}):
+        no = refusal("Currency pair not in ISO 4217-A3 format XBTUSD", **more)
+        script = play(Session([BTC, "XBTUSD"])) >> opened << asks(BTC, "XBTUSD") >> no << answer
+        assert script << is_rejected("XBTUSD", "ISO 4217-A3")
+
+
+def test_a_refusal_without_a_symbol_is_known_by_the_number_of_a_message_that_asked_for_one() -> None:
+    session = Session([BTC, ETH], batch=1)
+    script = play(session) >> opened << asks(BTC) << asks(ETH)
+    _, number = sent_ids(session)
+    assert script >> refusal("Subscription not possible", req_id=number) << answer << is_rejected(ETH, "not possible")
+
+
+def test_a_refusal_that_could_mean_any_pair_refuses_none() -> None:
+    session = Session([BTC, ETH])
+    endpoint = "Public market data subscriptions are unavailable on this endpoint. Try ws.kraken.com"
+    script = play(session) >> opened << asks(BTC, ETH)
+    assert script >> refusal(endpoint, req_id=1) << answer << Rejected(None, endpoint)
+    assert session.rejected == {}
+    assert not session.settled
+
+
+def test_already_subscribed_is_as_good_as_an_acknowledgement() -> None:
+    session = Session([BTC])
+    script = play(session) >> opened << asks(BTC)
+    assert script >> refusal("Already subscribed", symbol=BTC) << answer << Subscribed(BTC)
+    assert session.subscribed == {BTC}
+
+
+def test_already_subscribed_without_a_symbol_is_known_by_its_number() -> None:
+    session = Session([BTC])
+    script = play(session) >> opened << asks(BTC)
+    assert script >> refusal("Already subscribed", req_id=1) << answer << Subscribed(BTC)
+
+
+def test_already_subscribed_that_could_mean_any_pair_means_none() -> None:
+    session = Session([BTC, ETH])
+    assert play(session) >> opened << asks(BTC, ETH) >> refusal("Already subscribed", req_id=1) << answer
+    assert session.subscribed == set()
+
+
+def test_a_refusal_of_the_trade_channel_that_begins_like_a_trade_frame_is_a_refusal() -> None:
+    no = frame(channel="trade", error="ESession:Invalid session", method="subscribe", status="error", success=False)
+    script = play(Session([BTC])) >> opened << asks(BTC) >> no << answer
+    assert script << Rejected(None, "ESession:Invalid session")
+
+
+def test_an_error_to_something_else_is_kept_and_reported() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC)
+    script >> '{"error":"Unsupported method","success":false}' << answer << is_unreadable("Unsupported method")
+    assert script >> frame(method="pong", error="no") << answer << is_unreadable("did not ask: no")
+
+
+def test_every_refusal_ever_seen_is_understood(payloads: Path) -> None:
+    for line in (payloads / "ws_v2/errors/subscribe_errors_live.jsonl").read_bytes().splitlines():
+        said = json.loads(line)
+        script = play(Session([BTC])) >> opened << asks(BTC) >> line << answer
+        assert script << Rejected(said.get("symbol"), said["error"])
+
+
+# -- silence after asking -------------------------------------------------------------------------------------------
+
+
+def test_a_pair_without_an_answer_is_asked_for_again_alone_and_then_hung_up_on() -> None:
+    script = play(Session([BTC, ETH, XRP])) >> opened << asks(BTC, ETH, XRP) >> ack(ETH) << answer << Subscribed(ETH)
+    for _ in range(int(ACK_S) - 1):
+        script >> tick(1) >> HEARTBEAT
+    script >> tick(1) << asks(BTC) << asks(XRP) >> ack(BTC) << answer << Subscribed(BTC)
+    for _ in range(int(ACK_S) - 1):
+        script >> tick(1) >> HEARTBEAT
+    assert script >> tick(1) << hangs_up("no answer to the subscription of XRP/USD")
+
+
+def test_a_pair_asked_for_alone_may_be_refused_without_its_symbol() -> None:
+    session = Session([BTC, ETH])
+    script = play(session) >> opened << asks(BTC, ETH)
+    script.now_s += ACK_S
+    script >> HEARTBEAT >> tick(0) << asks(BTC) << asks(ETH)
+    numbers = sent_ids(session)
+    script >> refusal("no", req_id=numbers[1]) << answer << Rejected(ETH, "no")
+    assert script >> refusal("Already subscribed", req_id=numbers[0]) << answer << Subscribed(BTC)
+    assert session.settled
+
+
+def test_a_late_acknowledgement_of_the_first_asking_counts() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC)
+    script.now_s += ACK_S
+    script >> HEARTBEAT >> tick(0) << asks(BTC) >> ack(BTC, req_id=1) << answer << Subscribed(BTC)
+    script.now_s += ACK_S
+    assert script >> HEARTBEAT >> tick(0)
+
+
+# -- a quiet line ---------------------------------------------------------------------------------------------------
+
+
+def test_a_quiet_line_is_pinged_and_a_pong_keeps_it() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    for _ in range(100):
+        script >> tick(PING_AFTER_S) << pings() >> frame(method="pong", req_id=101, **{"time_in": "x", "time_out": "y"})
+    assert script
+
+
+def test_heartbeats_keep_a_line_without_pings() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    for _ in range(100):
+        script >> tick(1) >> HEARTBEAT
+    assert script
+
+
+def test_a_silent_line_is_left_within_ten_seconds_of_its_last_frame_and_pinged_before() -> None:
+    for phase in (0.0, 0.3, 0.999):
+        script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+        script >> tick(phase)
+        pinged = 0
+        for seconds in itertools.count(1):
+            script >> tick(1)
+            effects, script._effects = script._effects, []
+            if effects and not isinstance(effects[0], Send):
+                break
+            pinged += len(effects)
+        assert pinged >= 1
+        assert seconds + phase <= 10
+
+
+def test_the_deadline_is_counted_from_the_last_frame_of_any_kind() -> None:
+    for text in (HEARTBEAT, trades(trade_json(5)), "not json", '{"channel":"book"}'):
+        session = Session([])
+        session.opened(0.0)
+        session.receive(text.encode(), 60.0, received_ns=1)
+        assert not [effect for effect in session.tick(60.0 + IDLE_S - 0.1) if not isinstance(effect, Send)]
+        assert play(session, now_s=60.0) >> tick(IDLE_S) << hangs_up("no frame for 8 s")
+
+
+# -- trades ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_frame_becomes_its_rows_text_for_text() -> None:
+    (effect,) = Session([BTC]).receive(trades(trade_json(7)).encode(), 1.0, received_ns=RECEIVED_NS)
+    assert isinstance(effect, Rows)
+    (row,) = effect.trades
+    time_us, received_us = 1_783_465_204_590_753, RECEIVED_NS // 1000
+    assert row == Trade(
+        BTC, 7, time_us, Decimal("63501.9"), Decimal("0.00004134"), "buy", "limit", "", "ws", received_us
+    )
+    assert (str(row.price), f"{row.qty:f}") == ("63501.9", "0.00004134")
+
+
+def test_the_rows_of_a_snapshot_were_not_received_live() -> None:
+    (effect,) = Session([BTC]).receive(trades(trade_json(7), kind="snapshot").encode(), 1.0, received_ns=RECEIVED_NS)
+    assert isinstance(effect, Rows)
+    assert [row.received_us for row in effect.trades] == [None]
+
+
+def test_an_empty_snapshot_is_no_rows() -> None:
+    assert play(Session([BTC])) >> trades(kind="snapshot") << Rows([])
+
+
+def test_one_frame_may_mix_pairs_and_arrive_before_any_acknowledgement() -> None:
+    script = play(Session([BTC, ETH])) >> opened << asks(BTC, ETH)
+    assert script >> trades(trade_json(7), trade_json(9, ETH), trade_json(8)) << has_trades((BTC, 7), (ETH, 9), (BTC, 8))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"update","channel":"trade","data":[%s]}',
+        '{"data":[%s],"type":"update","channel":"trade"}',
+        '{ "channel" : "trade", "type" : "update", "data" : [ %s ] }',
+        '{"channel":"trade","sequence":5,"type":"update","timestamp":"2026-07-07T23:00:04Z","data":[%s],"more":{"x":[]}}',
+        '{"channel":"trade","type":"correction","data":[%s]}',
+    ],
+)
+def test_key_order_space_and_new_fields_are_krakens_to_change(text: str) -> None:
+    row = trade_json(7, liquidity='{"new":["field"]}')
+    backwards = json.dumps(dict(reversed(json.loads(trade_json(8)).items())))
+    assert play(Session([BTC])) >> text % f"{row},{backwards}" << has_trades((BTC, 7), (BTC, 8))
+
+
+@pytest.mark.parametrize(
+    ("fields", "because"),
+    [
+        ({"trade_id": "0"}, "trade_id"),
+        ({"trade_id": "-1"}, "trade_id"),
+        ({"trade_id": "9223372036854775808"}, "trade_id"),
+        ({"trade_id": "1.5"}, "trade_id"),
+        ({"trade_id": '"7"'}, "trade_id"),
+        ({"price": "0.0000000000001"}, "does not fit the archive's decimal128(28, 12)"),
+        ({"qty": "0.000000001"}, "does not fit the archive's decimal128(28, 12) and decimal128(28, 8)"),
+        ({"price": "12345678901234567"}, "does not fit"),
+        ({"price": '"NaN"'}, "does not fit"),
+        ({"qty": '"Infinity"'}, "does not fit"),
+        ({"price": "1e999"}, "does not fit"),
+        ({"price": "true"}, "price"),
+        ({"price": "null"}, "price"),
+        ({"side": '"hold"'}, "side"),
+        ({"timestamp": '"yesterday"'}, "'yesterday' is not a UTC time like 2026-07-07T23:00:05.562702Z"),
+        ({"timestamp": '"2026-02-30T00:00:00.000000Z"'}, "trade frame"),
+        ({"symbol": "5"}, "symbol"),
+        ({"symbol": '"\\ud800"'}, "trade frame"),
+    ],
+)
+def test_one_bad_row_makes_the_frame_unreadable_and_nothing_of_it_is_claimed(
+    fields: dict[str, str], because: str
+) -> None:
+    script = play(Session([BTC])) >> trades(trade_json(7), trade_json(8, **fields)) << unreadable
+    assert script << is_unreadable(because)
+
+
+@pytest.mark.parametrize("missing", ["symbol", "side", "price", "qty", "ord_type", "trade_id", "timestamp"])
+def test_a_row_without_a_field_is_unreadable_and_says_which(missing: str) -> None:
+    row = json.loads(trade_json(7))
+    del row[missing]
+    assert play(Session([BTC])) >> trades(json.dumps(row)) << unreadable << is_unreadable(missing)
+
+
+def test_numbers_with_an_exponent_are_as_exact_as_any() -> None:
+    row = trade_json(7, price="2.926e-06", qty="3.8E+8")
+    (effect,) = Session([BTC]).receive(trades(row).encode(), 1.0, received_ns=1)
+    assert isinstance(effect, Rows)
+    assert (effect.trades[0].price, effect.trades[0].qty) == (Decimal("0.000002926"), Decimal(380000000))
+
+
+def test_a_new_kind_of_order_is_kept_as_it_came() -> None:
+    (effect,) = Session([BTC]).receive(trades(trade_json(7, ord_type='"iceberg"')).encode(), 1.0, received_ns=1)
+    assert isinstance(effect, Rows)
+    assert effect.trades[0].ord_type == "iceberg"
+
+
+def test_ten_real_trade_frames_among_three_thousand_become_rows_and_book_frames_do_not(payloads: Path) -> None:
+    lines = (payloads / "ws_v2/mixed/live_book10_trade_BTC-USD_ETH-USD_2026-07-07.jsonl").read_bytes().splitlines()
+    assert len(lines) == 3000
+    session, rows, effects = Session([BTC, ETH]), [], []
+    session.opened(0.0)
+    for number, line in enumerate(lines):
+        for effect in session.receive(line, float(number), received_ns=RECEIVED_NS):
+            if isinstance(effect, Rows):
+                rows.append((line, effect))
+            else:
+                effects.append(effect)
+    assert len(rows) == 10
+    for line, effect in rows:
+        expected = json.loads(line, parse_float=str, parse_int=str)["data"]
+        assert [as_wire(row) for row in effect.trades] == expected
+    ids = {pair: [row.trade_id for _, effect in rows for row in effect.trades if row.pair == pair] for pair in (BTC, ETH)}
+    assert ids == {BTC: list(range(103436768, 103436780)), ETH: list(range(64175815, 64175820))}
+    assert [effect for effect in effects if not isinstance(effect, Keep)] == [
+        Status("online", 4421894013101914413),
+        Subscribed(BTC),
+        Subscribed(ETH),
+    ]
+    assert session.ignored > 2900
+
+
+def as_wire(row: Trade) -> dict[str, str]:
+    """Spell a row as it stood on the wire."""
+    seconds, micros = divmod(row.time_us, 1_000_000)
+    day, second = divmod(seconds, 86400)
+    assert day == 20641  # 2026-07-07
+    clock = f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"
+    return {
+        "symbol": row.pair,
+        "side": row.side,
+        "price": f"{row.price:f}",
+        "qty": f"{row.qty:f}",
+        "ord_type": row.ord_type,
+        "trade_id": str(row.trade_id),
+        "timestamp": f"2026-07-07T{clock}.{micros:06}Z",
+    }
+
+
+# -- status, and what else there is ---------------------------------------------------------------------------------
+
+
+def test_every_banner_ever_seen_is_a_status(payloads: Path) -> None:
+    for line in (payloads / "ws_v2/status/connect_banners_live.jsonl").read_bytes().splitlines():
+        number = json.loads(line)["data"][0]["connection_id"]
+        assert play(Session([BTC])) >> line << Keep("status") << Status("online", number)
+
+
+@pytest.mark.parametrize("word", ["online", "maintenance", "cancel_only", "post_only", "limit_only", "half_asleep"])
+def test_a_status_is_passed_on_whatever_its_word(word: str) -> None:
+    banner = frame(channel="status", type="update", data=[{"system": word, "emergency": [{"new": 1}]}])
+    assert play(Session([BTC])) >> banner << Keep("status") << Status(word, None)
+
+
+@pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}', ',"data":[{}]', ',"data":[{"system":5}]'])
+def test_a_status_that_cannot_be_read_is_kept_and_reported(data: str) -> None:
+    banner = f'{{"channel":"status","type":"update"{data}}}'
+    assert play(Session([BTC])) >> banner << Keep("status") << is_unreadable("a status frame that cannot be read")
+
+
+def test_unknown_channels_and_answers_are_counted_and_passed_over() -> None:
+    session = Session([BTC])
+    script = play(session) >> '{"channel":"weather","data":{"symbol":"sun"}}' >> '{"method":"dance","success":true}'
+    assert script >> '{"surprise":1}' >> '{"channel":null}' >> "{}"
+    assert session.ignored == 5
+
+
+def test_heartbeats_and_pongs_are_nothing() -> None:
+    session = Session([BTC])
+    assert play(session) >> HEARTBEAT >> frame(method="pong", req_id=1, time_in="x", time_out="y")
+    assert session.ignored == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"not json",
+        b"[1,2]",
+        b"5",
+        b"null",
+        b'"text"',
+        b"{",
+        b"\xff\xfe",
+        b'{"channel":"\xff"}',
+        b'{"channel":5}',
+        b'{"channel":"status","req_id":"x"}',
+        b'{"channel":' + b"[" * 100_000,
+        b'{"data":' + b"[" * 100_000,
+        b'{"channel":"trade","type":"update","data":' + b"[" * 100_000,
+        b'{"channel":"trade","type":"update","data":[',
+        b'{"channel":"trade","type":"update"}',
+        b'{"channel":"trade","type":"update","data":[{"symbol":"\xff"}]}',
+        b'{"type":"update","channel":"trade","data":5}',
+    ],
+)
+def test_what_cannot_be_read_is_kept_and_reported(text: bytes) -> None:
+    assert play(Session([BTC])) >> text << unreadable << is_unreadable("cannot be read")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        trades(trade_json(7, price="1" * 5000)),
+        trades(trade_json(7, timestamp='"' + "x" * 5000 + '"')),
+        frame(error="x" * 5000),
+        refusal("x" * 5000, symbol=BTC),
+    ],
+)
+def test_a_reason_stays_short_whatever_the_frame_holds(text: str) -> None:
+    reasons = [
+        effect.reason
+        for effect in Session([BTC]).receive(text.encode(), 1.0, received_ns=1)
+        if isinstance(effect, Unreadable | Rejected)
+    ]
+    assert [len(reason) for reason in reasons] == [REASON_LIMIT]
+
+
+# -- no frame makes it raise ----------------------------------------------------------------------------------------
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+WORDS = st.sampled_from(
+    [
+        *("channel", "type", "method", "success", "error", "symbol", "req_id", "result", "data"),
+        *("subscribe", "pong", "status", "trade", "heartbeat", "Already subscribed", BTC, ETH, "update", "snapshot"),
+        *("side", "price", "qty", "ord_type", "trade_id", "timestamp", "system", "connection_id", "buy"),
+    ]
+)
+VALUES = st.recursive(
+    SCALARS | WORDS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=9), max_leaves=12
+)
+MESSAGES = st.dictionaries(WORDS, VALUES, max_size=9).map(lambda content: json.dumps(content).encode())
+REAL = [
+    trades(trade_json(7), trade_json(9, ETH)).encode(),
+    ack(BTC, req_id=1).encode(),
+    refusal("Currency pair not supported ETH/USD", symbol=ETH).encode(),
+    frame(channel="status", type="update", data=[{"system": "online", "connection_id": 2**64 - 1}]).encode(),
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    text = bytearray(draw(st.sampled_from(REAL)))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        text[start : start + draw(st.integers(0, 6))] = draw(st.binary(max_size=6) | st.sampled_from([b"9" * 40, b'"', b"["]))
+    return bytes(text)
+
+
+@given(st.lists(st.binary(max_size=200) | MESSAGES | damaged() | st.sampled_from(REAL), max_size=12))
+def test_no_bytes_make_it_raise_and_what_is_not_understood_is_kept(frames: list[bytes]) -> None:
+    session, now_s = Session([BTC, ETH]), 0.0
+    session.opened(now_s)
+    for text in frames:
+        now_s += 1.5
+        effects = session.receive(text, now_s, received_ns=RECEIVED_NS)
+        if any(isinstance(effect, Unreadable) for effect in effects):
+            assert isinstance(effects[0], Keep)
+        session.tick(now_s)
+        assert session.subscribed <= {BTC, ETH}
