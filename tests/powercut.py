@@ -30,6 +30,16 @@ class PowerLoss(BaseException):
     """The power went. Not an Exception: nothing in the program can handle it."""
 
 
+class Unsynced(Disk):
+    """The real disk, for tests that cut no power: syncing is what takes time, and would change nothing."""
+
+    def sync(self, file: BinaryIO) -> None:
+        pass
+
+    def sync_dir(self, path: Path) -> None:
+        assert path.is_dir()
+
+
 @dataclass(eq=False)
 class _File:
     durable: bytes
@@ -58,8 +68,8 @@ class _Edit:
     durable: bool = False
 
 
-class PowerCut(Disk):
-    """The real disk under ``root``, until the power fails at call ``cut_at`` (the first is 1), before it is done.
+class PowerCut(Unsynced):
+    """The disk under ``root``, until the power fails at call ``cut_at`` (the first is 1), before it is done.
 
     With ``fails`` that call raises this error number instead, once, a write when it is half done. ``can_swap``
     False makes it a disk that cannot exchange two directories in one step.
@@ -168,11 +178,15 @@ class PowerCut(Disk):
         self._edit(other.parent, (other, self._find(one)), (one, self._find(other)))
         return done
 
-    def aftermaths(self) -> Iterator[Tree]:
-        """Give the different trees that may lie on the disk once the power is back."""
+    def revive(self) -> None:
+        """Let it have been only the process that ended: what it did is there, though not durable yet."""
+        self.lost = False
+        self._cut_at = None
+
+    def aftermaths(self, contents: tuple[Content, ...] = ("lost", "half", "whole")) -> Iterator[Tree]:
+        """Give the different trees that may lie on the disk once the power is back, the emptiest first."""
         seen: list[Tree] = []
         pending = [edit for edit in self._edits if not edit.durable]
-        contents: tuple[Content, ...] = ("lost", "half", "whole")
         for kept, content in product(_subsets(pending), contents):
             for directory, names in self._before:
                 directory.names = dict(names)

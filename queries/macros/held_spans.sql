@@ -9,9 +9,9 @@
 CREATE OR REPLACE MACRO held_spans(files) AS TABLE
 WITH
 footer AS (
-    SELECT decode(value)::JSON AS content
+    -- CASE, because a filter may come after the cast, which the value of a foreign key would fail.
+    SELECT CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
     FROM parquet_kv_metadata(files)
-    WHERE decode(key) = 'recorder'
 ),
 held AS (
     SELECT

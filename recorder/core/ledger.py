@@ -75,8 +75,12 @@ class Ledger:
     def observe_trades(self, trades: Iterable[Trade]) -> None:
         """Count trades, of any pairs and in any order, as held. Only for what is durable."""
         for run in runs(trades):
-            first, last = run[0], run[-1]
-            self.of(first.pair).observe(Span(first.trade_id, last.trade_id), first.time_us, last.time_us)
+            self.observe_run(run)
+
+    def observe_run(self, run: Sequence[Trade]) -> None:
+        """Count one of :func:`runs` as held. Only for what is durable."""
+        first, last = run[0], run[-1]
+        self.of(first.pair).observe(Span(first.trade_id, last.trade_id), first.time_us, last.time_us)
 
     def of(self, pair: str) -> PairLedger:
         """Return the account of ``pair``, opening it where there was none."""

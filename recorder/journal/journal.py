@@ -104,14 +104,16 @@ class Journal:
 
     def _begin(self, number: int, now_ns: int) -> None:
         self._number = number
-        path = segment.path_of(self._directory, number)
-        self._file = self._disk.create(path)
         header = segment.encode_note(
             now_ns, "segment", number=number, format=segment.FORMAT, writer=f"kraken-recorder {__version__}"
         )
-        self._disk.write(self._file, header)
-        self._disk.sync(self._file)
-        self._disk.sync_dir(self._directory)
+        self._file = self._disk.create(segment.path_of(self._directory, number))
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self._file.close)
+            self._disk.write(self._file, header)
+            self._disk.sync(self._file)
+            self._disk.sync_dir(self._directory)
+            on_failure.pop_all()
         self._size = self._header_size = len(header)
 
     def _next_number(self) -> int:

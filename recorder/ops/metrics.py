@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -16,7 +16,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         registry = self.registry
-        self.frames = Counter("recorder_frames", "WebSocket frames received", registry=registry)
+        self.frames = Counter("recorder_frames", "Lines that are durable in the journal", registry=registry)
         self.trades = Counter(
             "recorder_trades", "Live trades that are durable in the journal", ["pair"], registry=registry
         )
@@ -48,17 +48,17 @@ class Metrics:
             "recorder_rest_failures", "REST requests without a good answer", ["kind"], registry=registry
         )
 
-    def committed(self, trades: Sequence[Trade], *, seconds: float) -> None:
-        """Count one group commit."""
+    def committed(self, claims: Iterable[Sequence[Trade]], *, frames: int, seconds: float) -> None:
+        """Count one group commit: its runs of trades, each of one pair in ascending id."""
+        self.frames.inc(frames)
         self.commit_seconds.observe(seconds)
         newest: dict[str, Trade] = {}
-        counts: dict[str, int] = {}
-        for trade in trades:
-            counts[trade.pair] = counts.get(trade.pair, 0) + 1
-            if trade.pair not in newest or trade.trade_id > newest[trade.pair].trade_id:
-                newest[trade.pair] = trade
+        for run in claims:
+            last = run[-1]
+            self.trades.labels(last.pair).inc(len(run))
+            if last.pair not in newest or last.trade_id > newest[last.pair].trade_id:
+                newest[last.pair] = last
         for pair, trade in newest.items():
-            self.trades.labels(pair).inc(counts[pair])
             self.last_id.labels(pair).set(trade.trade_id)
             self.last_time.labels(pair).set(trade.time_us / 1e6)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from recorder.clock import Clock
-from recorder.core.ledger import Ledger
+from recorder.core.ledger import Ledger, runs
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
@@ -59,14 +59,24 @@ class Commit:
                 return
             started_s = self._clock.monotonic()
             await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
-            trades = [trade for inbound in batch for trade in inbound.trades]
-            self._ledger.observe_trades(trades)
-        self._metrics.committed(trades, seconds=self._clock.monotonic() - started_s)
-        self._since_rotation += len(trades)
+            claims = list(runs(trade for inbound in batch for trade in inbound.trades))
+            hole_seen = self._claim(claims)
+        self._metrics.committed(claims, frames=len(batch), seconds=self._clock.monotonic() - started_s)
+        self._since_rotation += sum(map(len, claims))
         if self._since_rotation >= DRAIN_TRADES:
             self.drain_due.set()
-        if any(len(self._ledger.of(pair).spans) > 1 for pair in {trade.pair for trade in trades}):
+        if hole_seen:
             self._hole_seen()
+
+    def _claim(self, claims: Iterable[Sequence[Trade]]) -> bool:
+        """Count runs as held; tell whether one of them left a hole behind it."""
+        hole_seen = False
+        for run in claims:
+            spans = self._ledger.of(run[0].pair).spans
+            before = len(spans)
+            self._ledger.observe_run(run)
+            hole_seen |= len(spans) > max(before, 1)
+        return hole_seen
 
     async def rotate(self) -> None:
         """Close the open segment, so that it can be drained."""

@@ -102,10 +102,12 @@ class Drain:
 
     async def run(self) -> None:
         """Drain what an earlier run left, then on time, until :meth:`stop`."""
-        await self.closed()
-        while not self._stopping.is_set():
-            await self._due()
+        while True:
+            last = self._stopping.is_set()  # asked before this drain began, so that it takes all there is
             await self.everything()
+            if last:
+                return
+            await self._due()
 
     def stop(self) -> None:
         """Make :meth:`run` drain once more and return."""

@@ -92,7 +92,6 @@ class Stream:
                 frame = await socket.receive()
                 recv_ns = self._clock.wall_ns()
                 effects = session.receive(frame, self._clock.monotonic(), received_ns=recv_ns)
-                self._metrics.frames.inc()
                 for effect in effects:
                     if isinstance(effect, Rows):
                         line = segment.encode(recv_ns, source, frame, parsed=True)

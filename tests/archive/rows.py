@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recorder.archive import files
@@ -57,22 +59,26 @@ def held(data: Path) -> dict[str, Held]:
         assert path.suffix == ".parquet", f"{path} is staged inside a table"
         assert path.parent.name.startswith("year=")
         assert path.parent.parent.parent == data / "trades"
-        parquet = pq.ParquetFile(path)
-        table = parquet.read()
-        footer = json.loads(parquet.metadata.metadata[b"recorder"])
-        ids = table["trade_id"].to_pylist()
-        spans = footer.get("spans", [])
-        assert ids == [i for first, last, *_ in spans for i in range(first, last + 1)], f"{path}: footer and ids differ"
-        years = {moment.year for moment in table["time"].to_pylist()}
+        ids, years, pair = _inside(path.read_bytes())
         assert years <= {int(path.parent.name.removeprefix("year="))}
         if ids:
-            pair = unquote(path.parent.parent.name.removeprefix("pair="))
-            assert footer["pair"] == pair
+            assert pair == unquote(path.parent.parent.name.removeprefix("pair="))
             before = found.get(pair, Held([], 0))
-            found[pair] = Held(before.ids + ids, before.files + 1)
+            found[pair] = Held([*before.ids, *ids], before.files + 1)
     for pair, one in found.items():
         assert len(set(one.ids)) == len(one.ids), f"an id of {pair} lies in two files"
     return found
+
+
+@lru_cache(1000)
+def _inside(content: bytes) -> tuple[tuple[int, ...], frozenset[int], str]:
+    """Return the ids of one file, the years of its times and its pair, once checked against its footer."""
+    parquet = pq.ParquetFile(pa.BufferReader(content))
+    table = parquet.read(use_threads=False)
+    footer = json.loads(parquet.metadata.metadata[b"recorder"])
+    ids = table["trade_id"].to_pylist()
+    assert ids == [i for first, last, *_ in footer.get("spans", []) for i in range(first, last + 1)], footer
+    return tuple(ids), frozenset(moment.year for moment in table["time"].to_pylist()), footer.get("pair", "")
 
 
 def ids(data: Path, pair: str = PAIR) -> list[int]:

@@ -43,8 +43,8 @@ def test_json_is_one_array_of_objects_with_exact_texts(archive: Written) -> None
 
 def test_json_has_a_form_for_whatever_sql_returns(archive: Written) -> None:
     text = """SELECT sum(range) AS whole, 0.5::DOUBLE AS half, 'nan'::DOUBLE AS nan,
-        [1.50] AS list, {'a': 2.25} AS struct, DATE '2025-11-10' AS day, TIMESTAMP '2025-11-10 12:00' AS local, TIME '12:00' AS time,
-        'ab'::BLOB AS bytes, true AS yes, INTERVAL 90 SECOND AS wait FROM range(10)"""
+        [1.50] AS list, {'a': 2.25} AS struct, DATE '2025-11-10' AS day, TIMESTAMP '2025-11-10 12:00' AS local,
+        TIME '12:00' AS time, 'ab'::BLOB AS bytes, true AS yes, INTERVAL 90 SECOND AS wait FROM range(10)"""
     (row,) = json.loads(run(archive, text, "--json").output)
     assert row.pop("wait")
     assert row == {

@@ -7,14 +7,16 @@ from tests.tasks.support import PAIR, T0_US, trades
 
 def test_a_commit_counts_trades_and_keeps_the_highest_id_whatever_the_order() -> None:
     metrics = Metrics()
-    metrics.committed(trades(5, 9), seconds=0.01)
-    metrics.committed([*trades(12, 12), *trades(11, 11), *trades(1, 2, pair="ETH/USD")], seconds=0.01)
+    metrics.committed([trades(5, 9)], frames=1, seconds=0.01)
+    claims = [trades(12, 12), trades(11, 11), trades(1, 2, pair="ETH/USD")]
+    metrics.committed(claims, frames=3, seconds=0.01)
     value = metrics.registry.get_sample_value
     assert value("recorder_trades_total", {"pair": PAIR}) == 7
     assert value("recorder_last_trade_id", {"pair": PAIR}) == 12
     assert value("recorder_last_trade_time_seconds", {"pair": PAIR}) == (T0_US + 12_000) / 1e6
     assert value("recorder_trades_total", {"pair": "ETH/USD"}) == 2
     assert value("recorder_commit_seconds_count") == 2
+    assert value("recorder_frames_total") == 4
 
 
 def test_the_exposition_carries_connections_and_failures_by_kind() -> None:

@@ -201,13 +201,14 @@ def test_an_unknown_pair_is_an_error_that_names_those_held(archive: Written, mod
 
 def test_mistakes_are_refused_before_anything_is_read(archive: Written) -> None:
     with connect(archive.data) as opened:
-        for mistake in (
+        mistakes: list[Callable[[], object]] = [
             lambda: opened.trades("BTC/USD", "2025-11-10T12:00:00"),
             lambda: opened.trades("BTC/USD", second(2), second(1)),
             lambda: opened.candles("BTC/USD", "2m"),
             lambda: opened.trades("BTC/USD", on_gap="cry"),  # type: ignore[arg-type]
             lambda: opened.sql("FROM trades", to="excel"),  # type: ignore[arg-type]
-        ):
+        ]
+        for mistake in mistakes:
             with pytest.raises(UsageError):
                 mistake()
 

@@ -63,13 +63,13 @@ def test_a_directory_exchanged_while_it_is_listed_is_not_believed(
 
     def late(place: str | int) -> list[str]:
         if isinstance(place, int):  # the directory is open; now it is exchanged, and emptied
+            monkeypatch.undo()
             archive.compact()
         return original(place)
 
     monkeypatch.setattr(os, "listdir", late)
     with pytest.raises(FileNotFoundError, match="exchanged while it was listed"):
         files.of(["BTC/USD"])
-    monkeypatch.undo()
     assert files.of(["BTC/USD"])["BTC/USD"].ids.count() == 6
 
 

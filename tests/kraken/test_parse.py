@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from recorder.core.model import Trade
+from recorder.errors import Malformed
+from recorder.kraken import parse, rest
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECONDS = st.integers(0, 253_402_300_799)
+
+
+def result_of(path: Path) -> bytes:
+    return rest.result(200, path.read_bytes())
+
+
+# -- times of the WebSocket -----------------------------------------------------------------------------------------
+
+
+@given(SECONDS, st.text("0123456789", max_size=9))
+def test_a_stamp_of_any_digits_is_cut_to_microseconds_as_integers_say(second: int, digits: str) -> None:
+    moment = EPOCH + timedelta(seconds=second)
+    stamp = f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + (f".{digits}Z" if digits else "Z")
+    nanos = int(digits.ljust(9, "0"))
+    assert parse.micros(stamp) == second * 1_000_000 + nanos // 1000
+
+
+def test_the_stamps_of_the_payloads_read_as_they_should() -> None:
+    assert parse.micros("2026-07-07T23:00:05.562702Z") == 1_783_465_205_562_702
+    assert parse.micros("2026-09-25T17:48:26.844359566Z") == parse.micros("2026-09-25T17:48:26.844359Z")
+    assert parse.micros("2024-02-29T23:59:59Z") == 1_709_251_199_000_000
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "",
+        "Z",
+        "2026-07-07T23:00:05",
+        "2026-07-07T23:00:05.562702",
+        "2026-07-07T23:00:05.562702+00:00",
+        "2026-07-07T23:00:05.562702z",
+        "2026-07-07T23:00:05.Z",
+        "2026-07-07T23:00:05,562702Z",
+        "2026-07-07 23:00:05.562702Z",
+        "2026-07-07T23:00:05Z123456Z",
+        "2026-07-07T23:00:05.562702xyzZ",
+        "2026-07-07T23:00:05.5627021234Z",
+        "2026-07-07T23:00:05.+12345Z",
+        "2026-07-07T23:00:05.٣٣٣٣٣٣Z",
+        "٢026-07-07T23:00:05.562702Z",
+        "2026-W28-2T23:00:05.562702Z",
+        "20260707T230005.123.562702Z",
+        "2026-07-07T23:00:05.562702Z ",
+        "2026-02-30T23:00:05.562702Z",
+        "2026-07-07T24:00:05.562702Z",
+        "2026-07-07T23:00:60.562702Z",
+        "0000-07-07T23:00:00.562702Z",
+        "x" * 10_000,
+    ],
+)
+def test_what_is_no_such_stamp_is_refused(stamp: str) -> None:
+    with pytest.raises(ValueError, match=r"UTC time like 2026|must be in|out of range"):
+        parse.micros(stamp)
+
+
+@given(st.text(max_size=30) | st.text("0123456789-T:.Z", min_size=18, max_size=31))
+def test_no_text_is_misread_as_a_time(text: str) -> None:
+    try:
+        read = parse.micros(text)
+    except ValueError:
+        return
+    stamp = (EPOCH + timedelta(microseconds=read)).isoformat(timespec="microseconds").removesuffix("+00:00")
+    assert stamp.startswith(text[:-1][:26])
+
+
+# -- times of REST --------------------------------------------------------------------------------------------------
+
+
+@given(SECONDS, st.text("0123456789", min_size=1, max_size=40))
+def test_printed_seconds_are_cut_to_microseconds_as_integers_say(second: int, digits: str) -> None:
+    assert parse.rest_micros(Decimal(f"{second}.{digits}")) == second * 1_000_000 + int(digits.ljust(6, "0")[:6])
+
+
+@given(st.integers(1_300_000_000, 2_500_000_000), st.integers(0, 999_999_999))
+@example(1_762_820_035, 982_277_754)
+@example(1_790_359_841, 138_228_746)
+def test_a_printed_double_is_cut_within_the_distance_that_refills_allow_for(second: int, nanos: int) -> None:
+    printed = repr(second + nanos / 1e9)
+    assert abs(parse.rest_micros(Decimal(printed)) * 1000 - (second * 1_000_000_000 + nanos)) <= 1_300
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "sNaN", "Infinity", "-Infinity", "-1", "-0.5", "1e20", "1e999999", "253402300800"]
+)
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time in seconds since 1970"):
+        parse.rest_micros(Decimal(text))
+
+
+def test_whole_and_exponent_seconds_are_read() -> None:
+    assert parse.rest_micros(Decimal(1756443816)) == 1_756_443_816_000_000
+    assert parse.rest_micros(Decimal("1.756443816201052e9")) == 1_756_443_816_201_052
+    assert parse.rest_micros(Decimal("1e-7")) == 0
+
+
+# -- pages of REST Trades -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "ids", "last"),
+    [
+        ("XBTUSDT_1000_2025-11-11", "BTC/USDT", range(10218208, 10219208), "1762820035982277754"),
+        ("XXBTZUSD_trimmed_2023-11-26", "BTC/USD", range(64754585, 64754616), None),
+        ("BTC-USD_3rows_same_time_2026-09-25", "BTC/USD", range(109118758, 109118761), "1790359841138228746"),
+    ],
+)
+def test_every_real_page_is_read_text_for_text(
+    payloads: Path, name: str, pair: str, ids: range, last: str | None
+) -> None:
+    path = payloads / f"rest/Trades/{name}.json"
+    page = parse.trades_page(result_of(path), pair)
+    said = json.loads(path.read_bytes(), parse_float=str, parse_int=str)["result"]
+    assert page.last == said.pop("last")
+    assert last in (None, page.last)
+    (rows,) = said.values()
+    assert [row.trade_id for row in page.trades] == list(ids)
+    for row, (price, volume, time, side, ord_type, misc, trade_id) in zip(page.trades, rows, strict=True):
+        whole, _, fraction = time.partition(".")
+        assert row == Trade(
+            pair,
+            int(trade_id),
+            int(whole + fraction.ljust(6, "0")[:6]),
+            Decimal(price),
+            Decimal(volume),
+            "buy" if side == "b" else "sell",
+            {"m": "market", "l": "limit"}[ord_type],
+            misc,
+            "rest",
+            None,
+        )
+        assert (f"{row.price:f}", f"{row.qty:f}") == (price, volume)
+
+
+def test_the_six_column_rows_of_2013_are_refused_by_a_sentence(payloads: Path) -> None:
+    result = result_of(payloads / "rest/Trades/xchange_old.json")
+    with pytest.raises(Malformed, match=r"an answer of Trades for BTC/USD that cannot be read: .*length 7, got 6"):
+        parse.trades_page(result, "BTC/USD")
+
+
+ROW = b'["37247.00000","0.00026451",1701019771.0383663,"b","l","",%d]'
+
+
+@pytest.mark.parametrize(
+    ("rest_of_it", "last"),
+    [
+        (b"", None),
+        (b',"last":null', None),
+        (b',"last":"1701019771038366345"', "1701019771038366345"),
+        (b',"last":1701019771038366345', "1701019771038366345"),
+    ],
+)
+def test_the_cursor_stays_its_text_and_may_be_missing(rest_of_it: bytes, last: str | None) -> None:
+    page = parse.trades_page(b'{"XXBTZUSD":[' + ROW % 5 + b"]" + rest_of_it + b"}", "BTC/USD")
+    assert page.last == last
+    assert len(page.trades) == 1
+
+
+def test_a_page_may_be_empty_and_its_order_is_by_id() -> None:
+    assert parse.trades_page(b'{"X":[],"last":"5"}', "BTC/USD") == parse.TradesPage((), "5")
+    page = parse.trades_page(b'{"X":[%s,%s]}' % (ROW % 9, ROW % 8), "BTC/USD")
+    assert [row.trade_id for row in page.trades] == [8, 9]
+
+
+def test_new_columns_and_kinds_are_krakens_to_add() -> None:
+    row = ROW.replace(b'"l"', b'"x"') % 5
+    page = parse.trades_page(b'{"X":[%s]}' % row.replace(b"5]", b'5,"new",[1]]'), "BTC/USD")
+    assert (page.trades[0].trade_id, page.trades[0].ord_type) == (5, "x")
+
+
+@pytest.mark.parametrize(
+    ("result", "because"),
+    [
+        (b"[]", "cannot be read"),
+        (b"null", "cannot be read"),
+        (b"{", "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (b'{"X":' + b"[" * 100_000, "cannot be read"),
+        (b'{"last":"5"}', "it should hold one list of trades beside `last`, not 0"),
+        (b'{"X":[],"Y":[]}', "it should hold one list of trades beside `last`, not 2"),
+        (b'{"X":{}}', "cannot be read"),
+        (b'{"X":[],"last":[]}', "cannot be read"),
+        (b'{"X":[%s]}' % (ROW % 0), ">= 1"),
+        (b'{"X":[%s]}' % (ROW % 2**63), "<= 9223372036854775807"),
+        (b'{"X":[%s]}' % (ROW.replace(b'"b"', b'"x"') % 5), "trade 5 has side 'x', neither 'b' nor 's'"),
+        (b'{"X":[%s]}' % (ROW.replace(b"37247.00000", b"dear") % 5), "'dear' is no number"),
+        (b'{"X":[%s]}' % (ROW.replace(b"37247.00000", b"NaN") % 5), "'NaN' is no number"),
+        (b'{"X":[%s]}' % (ROW.replace(b"37247.00000", b" 1_0 ") % 5), "' 1_0 ' is no number"),
+        (b'{"X":[%s]}' % (ROW.replace(b"37247.00000", b"1e99999999999999999999") % 5), "is no number that can be held"),
+        (b'{"X":[%s]}' % (ROW.replace(b"0.00026451", b"0.000264511") % 5), "does not fit the archive's"),
+        (b'{"X":[%s]}' % (ROW.replace(b"1701019771.0383663", b"1e30") % 5), "is not a time in seconds"),
+        (b'{"X":[%s]}' % (ROW.replace(b"1701019771.0383663", b'"Infinity"') % 5), "is not a time in seconds"),
+    ],
+)
+def test_a_page_that_cannot_be_read_is_refused_whole_by_a_sentence(result: bytes, because: str) -> None:
+    with pytest.raises(Malformed, match=r"^an answer of Trades for BTC/USD that cannot be read") as caught:
+        parse.trades_page(result, "BTC/USD")
+    assert because in str(caught.value)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_make_a_page_fail_otherwise(result: bytes) -> None:
+    for read in (lambda: parse.trades_page(result, "BTC/USD"), lambda: parse.instruments(result)):
+        with contextlib.suppress(Malformed):
+            read()
+
+
+# -- journalled frames ----------------------------------------------------------------------------------------------
+
+
+def test_only_lines_of_trade_frames_carry_trades(payloads: Path) -> None:
+    frame = (payloads / "ws_v2/trade/live_BTC-USD_2026-09-25.jsonl").read_bytes().splitlines()[1]
+    assert [row.trade_id for row in parse.journalled_trades("ws:trade:3", frame, 5_000)] == [109116693]
+    assert parse.journalled_trades("ws:unreadable:3", frame, 5_000) == []
+    assert parse.journalled_trades("note", b"{}", 5_000) == []
+
+
+def test_the_receive_time_is_cut_to_microseconds(payloads: Path) -> None:
+    frame = (payloads / "ws_v2/trade/live_BTC-USD_2026-09-25.jsonl").read_bytes().splitlines()[1]
+    assert [row.received_us for row in parse.trade_frame(frame, received_ns=1_999)] == [1]
+
+
+# -- listings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "without_wsname"),
+    [
+        ("full_2015-03", 14, 14),
+        ("xchange_old", 86, 11),
+        ("full_2021-04-17", 304, 11),
+        ("three_pairs_2023-11", 3, 0),
+        ("full_1114pairs_2025-07-23", 1114, 0),
+        ("full_1218pairs_2025-09-11", 1218, 0),
+        ("XBTUSDT_2025-11", 1, 0),
+        ("tokenized_AAPLxUSD_fixture", 1, 0),
+        ("five_pairs_2026-07-07", 5, 0),
+        ("five_pairs_2026-09-25", 5, 0),
+    ],
+)
+def test_the_listing_of_every_year_is_read(payloads: Path, name: str, pairs: int, without_wsname: int) -> None:
+    path = payloads / f"rest/AssetPairs/{name}.json"
+    said = json.loads(path.read_bytes())["result"]
+    assert len(said) == pairs
+    read = parse.instruments(result_of(path))
+    assert len(read) == pairs - without_wsname
+    for instrument in read:
+        entry = said[instrument.key]
+        assert (instrument.altname, instrument.wsname) == (entry["altname"], entry["wsname"])
+        assert (instrument.base, instrument.quote) == (entry["base"], entry["quote"])
+        assert (instrument.pair_decimals, instrument.lot_decimals) == (entry["pair_decimals"], entry["lot_decimals"])
+        assert instrument.status == entry.get("status", "online")
+        for kept, printed in (("tick_size", "tick_size"), ("ordermin", "ordermin"), ("costmin", "costmin")):
+            text = getattr(instrument, kept)
+            assert (None if text is None else Decimal(text)) == (
+                None if printed not in entry else Decimal(entry[printed])
+            )
+
+
+def test_a_listing_that_only_prints_differently_is_no_change() -> None:
+    entry = '{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","base":"XXBT","quote":"ZUSD","pair_decimals":1,'
+    entry += '"lot_decimals":8,"tick_size":"%s","ordermin":"%s"}}'
+    one = parse.instruments((entry % ("0.1", "0.00005")).encode())
+    other = parse.instruments((entry % ("0.10", "5e-05")).encode())
+    assert one == other
+    assert (one[0].pair, one[0].ordermin, one[0].costmin, one[0].status) == ("BTC/USD", "0.00005", None, "online")
+
+
+@pytest.mark.parametrize("result", [b"[]", b'{"X":{}}', b'{"X":5}', b'{"X":' + b"[" * 100_000, b"\xff"])
+def test_a_listing_that_cannot_be_read_is_refused_by_a_sentence(result: bytes) -> None:
+    with pytest.raises(Malformed, match=r"^an answer of AssetPairs that cannot be read"):
+        parse.instruments(result)
+
+
+def test_a_listing_with_a_tick_that_is_no_number_is_refused_by_a_sentence() -> None:
+    entry = '{"X":{"altname":"X","wsname":"X/Y","base":"X","quote":"Y","pair_decimals":1,"lot_decimals":8,%s}}'
+    with pytest.raises(Malformed, match="'NaN' is no number"):
+        parse.instruments((entry % '"tick_size":"NaN"').encode())

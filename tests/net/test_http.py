@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from recorder.core.pacing import FIRST_PAUSE_S, Pace
+from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable, UnknownPair
+from recorder.kraken.rest import Request
+from recorder.net import http
+from recorder.net.http import FORBIDDEN_PAUSE_S, USER_AGENT, Http, client_session
+from recorder.version import __version__
+from tests.net.conftest import Handler, Listen, Serve
+
+GOOD = b'{"error":[],"result":{"a":"1.500"}}'
+ASK = Request("/0/public/Trades", (("pair", "XBTUSD"), ("since", "5")))
+WALL_S = 1_790_359_800
+
+
+class FakeClock:
+    """Time that passes by sleeping alone, and then at once, unless it was stopped."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._runs = asyncio.Event()
+        self._runs.set()
+
+    def stop(self) -> None:
+        self._runs.clear()
+
+    def go_on(self) -> None:
+        self._runs.set()
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wall_ns(self) -> int:
+        return round((WALL_S + self.now_s) * 1e9)
+
+    async def sleep(self, delay_s: float) -> None:
+        await self._runs.wait()
+        self.now_s += delay_s
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with client_session() as session:
+        yield session
+
+
+def starts(client: aiohttp.ClientSession, clock: FakeClock) -> list[float]:
+    """Return a list that will hold when each request of ``client`` started."""
+    moments: list[float] = []
+
+    async def started(*_: object) -> None:
+        moments.append(clock.now_s)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(started)
+    trace.freeze()
+    client.trace_configs.append(trace)
+    return moments
+
+
+def answering(*answers: tuple[int, bytes, dict[str, str]] | bytes) -> Handler:
+    """Answer one after the other, and the last for ever."""
+    waiting = list(answers)
+
+    async def handle(_request: web.Request) -> web.Response:
+        answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        status, body, headers = (200, answer, {}) if isinstance(answer, bytes) else answer
+        return web.Response(status=status, body=body, headers=headers)
+
+    return handle
+
+
+async def test_a_good_answer_carries_its_time_its_body_and_its_result(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    async with serve(answering(GOOD)) as address:
+        got = await Http(client, f"http://{address}/", pace=Pace(1.0), clock=clock).get(ASK)
+    assert (got.recv_ns, got.body, got.result) == (WALL_S * 10**9, GOOD, b'{"a":"1.500"}')
+
+
+async def test_it_says_who_calls_and_asks_exactly_what_the_request_says(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    seen = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append((request.method, request.raw_path, request.headers["User-Agent"]))
+        return web.Response(body=GOOD)
+
+    async with serve(handle) as address:
+        await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(
+            Request("/0/public/Trades", (("pair", "BTC/USD"), ("since", "1790359841138228746")))
+        )
+    assert seen == [("GET", "/0/public/Trades?pair=BTC%2FUSD&since=1790359841138228746", USER_AGENT)]
+    assert f"kraken-recorder/{__version__}" in USER_AGENT
+
+
+async def test_a_compressed_answer_is_read(serve: Serve, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+    async with serve(answering((200, gzip.compress(GOOD), {"Content-Encoding": "gzip"}))) as address:
+        assert (await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)).body == GOOD
+
+
+async def test_requests_start_at_the_pace_whether_one_asks_or_many(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    moments = starts(client, clock)
+    async with serve(answering(GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(2.0), clock=clock)
+        for _ in range(3):
+            await paced.get(ASK)
+        await asyncio.gather(*(paced.get(ASK) for _ in range(4)))
+    assert moments == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b'{"error":["EGeneral:Too many requests"]}', RateLimited),
+        ((429, b"<html>slow down</html>", {}), RateLimited),
+        ((403, b"<html>go away</html>", {}), Forbidden),
+        *(((status, b"<html>Cloudflare</html>", {}), Unavailable) for status in (500, 502, 503, 504, 520, 530)),
+        ((200, b"<html>maintenance</html>", {"Content-Type": "text/html"}), Unavailable),
+        (b"", Unavailable),
+        (b'{"error":[],"resu', Unavailable),
+        (b'["surprise"]', Malformed),
+        (b'{"error":["EService:Unavailable"]}', Unavailable),
+        (b'{"error":["EQuery:Unknown asset pair"]}', UnknownPair),
+        ((200, b"not gzip at all", {"Content-Encoding": "gzip"}), Unavailable),
+    ],
+)
+async def test_every_bad_answer_is_raised_as_the_error_that_it_is(
+    serve: Serve,
+    client: aiohttp.ClientSession,
+    clock: FakeClock,
+    answer: tuple[int, bytes, dict[str, str]] | bytes,
+    kind: type[ExchangeError],
+) -> None:
+    async with serve(answering(answer)) as address:
+        with pytest.raises(kind) as caught:
+            await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause_s"),
+    [
+        (b'{"error":["EGeneral:Too many requests"]}', FIRST_PAUSE_S),
+        (b'{"error":["EAPI:Rate limit exceeded"]}', FIRST_PAUSE_S),
+        (json.dumps({"error": [f"EService: Throttled: {WALL_S + 42}"]}).encode(), 42.0),
+        ((429, b"", {}), FIRST_PAUSE_S),
+        ((429, b"", {"Retry-After": "33"}), 33.0),
+        ((429, b"", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), FIRST_PAUSE_S),
+        ((403, b"", {}), FORBIDDEN_PAUSE_S),
+    ],
+)
+async def test_a_throttle_stops_every_later_request_for_as_long_as_it_asks(
+    serve: Serve,
+    client: aiohttp.ClientSession,
+    clock: FakeClock,
+    answer: tuple[int, bytes, dict[str, str]] | bytes,
+    pause_s: float,
+) -> None:
+    async with serve(answering(answer, GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(10.0), clock=clock)
+        with pytest.raises(ExchangeError):
+            await paced.get(ASK)
+        await paced.get(ASK)
+    assert clock.now_s == pytest.approx(pause_s)
+
+
+async def test_those_who_waited_when_the_throttle_came_go_one_by_one_after_it(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    moments = starts(client, clock)
+    clock.stop()
+    async with serve(answering(b'{"error":["EGeneral:Too many requests"]}', GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock)
+        first, *others = [asyncio.ensure_future(paced.get(ASK)) for _ in range(4)]
+        with pytest.raises(RateLimited):
+            await first
+        clock.go_on()
+        await asyncio.gather(*others)
+    assert moments[:2] == [0.0, FIRST_PAUSE_S]
+    gaps = [later - sooner for sooner, later in itertools.pairwise(moments[1:])]
+    assert all(1.9 < gap <= 2.0 for gap in gaps)  # half the pace, and a little won back
+
+
+async def test_an_exchange_that_nobody_answers_for_is_out_of_reach(
+    nobody: str, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    with pytest.raises(Unavailable, match=f"cannot reach http://{nobody}/0/public/Trades: .+"):
+        await Http(client, f"http://{nobody}", pace=Pace(1.0), clock=clock).get(ASK)
+
+
+async def test_an_answer_that_does_not_come_in_time_says_so(serve: Serve, clock: FakeClock) -> None:
+    async def handle(_request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with serve(handle) as address, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.05)) as client:
+        with pytest.raises(Unavailable, match=r"did not answer in time \(.+\)"):
+            await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + GOOD,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n" + GOOD,
+    ],
+)
+async def test_a_body_cut_short_is_an_exchange_out_of_reach(
+    listen: Listen, client: aiohttp.ClientSession, clock: FakeClock, said: bytes
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+
+    async with listen(talk) as address:
+        with pytest.raises(Unavailable, match=r"cannot reach .+: .+"):
+            await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)
+
+
+async def test_a_body_beyond_all_measure_is_not_taken_in(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MAX_BODY", 100_000)
+    packed = gzip.compress(b"[" * 10_000_000)
+    async with serve(answering((200, packed, {"Content-Encoding": "gzip"}))) as address:
+        with pytest.raises(Unavailable, match="answered more than 100000 bytes"):
+            await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)
+
+
+async def test_who_gives_up_waiting_does_not_hold_up_the_others(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    async with serve(answering(GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock)
+        waiting = [asyncio.ensure_future(paced.get(ASK)) for _ in range(4)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(each, asyncio.CancelledError) for each in done] == [False, True, False, False]
