@@ -178,10 +178,10 @@ class PowerCut(Unsynced):
         self._edit(other.parent, (other, self._find(one)), (one, self._find(other)))
         return done
 
-    def revive(self) -> None:
+    def revive(self, *, cut_at: int | None = None) -> None:
         """Let it have been only the process that ended: what it did is there, though not durable yet."""
         self.lost = False
-        self._cut_at = None
+        self._cut_at = cut_at
 
     def aftermaths(self, contents: tuple[Content, ...] = ("lost", "half", "whole")) -> Iterator[Tree]:
         """Give the different trees that may lie on the disk once the power is back, the emptiest first."""

@@ -74,10 +74,9 @@ class Coverage:
         paths = self._layout.trade_files(pair)
         # Sought by path, since a compaction keeps the names of files that it leaves alone.
         facts = {path: known.get(path) or _checked(read_facts(path), pair) for path in paths}
-        if self._disk is not None and (others := {path.parent for path in facts if path not in known}):
-            for directory in sorted(others):
+        if self._disk is not None:
+            for directory in sorted({path.parent for path in facts if path not in known}):
                 self._disk.sync_dir(directory)
-            self._disk.sync_dir(self._layout.pair_dir(pair))
         self._facts[pair] = facts
         return list(facts.values())
 

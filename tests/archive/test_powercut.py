@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
@@ -130,6 +131,15 @@ def everything(data: Path) -> Acked:
     return {i for entry in tail.entries(data / "journal") for i in ids_in(entry)} | set(ids(data))
 
 
+def kept_raw(data: Path) -> Acked:
+    """Return the ids in journalled lines, retired or not."""
+    assert not list((data / "raw").glob("*.corrupt")), "an undamaged line was set aside"
+    lines = [line for path in segment.segments(data / "journal") for line in path.read_bytes().splitlines()]
+    for path in (data / "raw").iterdir():
+        lines += zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()).splitlines()
+    return {i for line in lines for i in ids_in(segment.decode(line))}
+
+
 def check(data: Path, acked: Acked, operation: Operation, complete: list[int]) -> None:
     """Check what a cut left at ``data``, then repeat the operation and check that it completes."""
     at_once = everything(data)
@@ -139,6 +149,8 @@ def check(data: Path, acked: Acked, operation: Operation, complete: list[int]) -
         assert acked <= kept, f"lost {acked - kept}"
         assert at_once <= kept
         assert opened.coverage.spans(PAIR) == Spans.of_ids(ids(data))
+        if operation is record:
+            assert acked <= kept_raw(data), "a segment was retired before its copy was durable"
     operation(data, Unsynced(), set())
     assert ids(data) == complete, "the operation, repeated, did not complete"
     operation(data, Unsynced(), set())
@@ -216,6 +228,32 @@ def test_what_a_killed_process_left_is_made_durable_before_the_next_one_counts_i
                 assert acked <= everything(after), f"killed at call {killed_at}, which left {tree}"
             shutil.rmtree(after)
         shutil.rmtree(data)
+
+
+def test_the_files_that_a_merge_replaced_go_only_once_the_exchange_is_durable(tmp_path: Path) -> None:
+    three_files(tmp_path / "before")
+    tries = 0
+    for killed_at in itertools.count(1):
+        data = shutil.copytree(tmp_path / "before", tmp_path / "now")
+        disk = PowerCut(data, cut_at=killed_at)
+        run_until(disk, merge, data)
+        if not disk.lost:
+            break
+        exchanged = any(call.startswith("swap") for call in disk.calls)
+        shutil.rmtree(data)
+        for later in itertools.count(killed_at + 1) if exchanged else ():
+            data = shutil.copytree(tmp_path / "before", tmp_path / "now")
+            disk = PowerCut(data, cut_at=killed_at)
+            run_until(disk, merge, data)
+            disk.revive(cut_at=later)
+            run_until(disk, merge, data)
+            for number, tree in enumerate(disk.aftermaths(("lost",))):
+                assert ids(lay(tree, tmp_path / f"{killed_at}-{later}-{number}")) == [*range(1, 7), 20, 21]
+            shutil.rmtree(data)
+            tries += 1
+            if not disk.lost:
+                break
+    assert tries > 50
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

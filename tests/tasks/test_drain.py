@@ -99,8 +99,8 @@ async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_p
             await inbox.put(Inbound(line(trade_id, trade_id), trades(trade_id, trade_id)))
             await commit.flush()
 
-        await arrives(1)
         await settle_until(lambda: len(clock._sleepers) == 1)
+        await arrives(1)
         assert opened.ids() == []
         clock.move(300)
         await settle_until(lambda: opened.ids() == [1])
