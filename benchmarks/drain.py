@@ -30,6 +30,7 @@ from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken.rest import PAGE_LIMIT
+from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.drain import Drainer
 
@@ -174,6 +175,7 @@ def bytes_per_trade() -> None:
 
 
 def main() -> None:
+    process.prepare()  # as the daemon does
     speed(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
     bytes_per_trade()
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

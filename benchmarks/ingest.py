@@ -31,6 +31,7 @@ from recorder.journal.journal import Journal
 from recorder.kraken import wire
 from recorder.net.http import client_session
 from recorder.net.socket import dial
+from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import Inbox
@@ -114,6 +115,7 @@ async def durable(url: str, count: int) -> float:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
+    process.prepare()  # as the daemon does; it holds for the bare loop too
     here, there = multiprocessing.Pipe()
     blaster = multiprocessing.get_context("spawn").Process(target=blast, args=(count, there), daemon=True)
     blaster.start()

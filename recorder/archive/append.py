@@ -5,6 +5,7 @@ That holds for whatever arrives twice, from any process, after any crash, becaus
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,13 +44,14 @@ class TradeArchive:
             return Spans()
         with files.pair_lock(self.layout, pair):
             files.mend(self.layout, self.disk, pair)
-            fresh = _fresh(trades, self.coverage.spans(pair))
-            for year, rows in _by_year(fresh):
+            added = Spans()
+            for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
                 for start in range(0, len(rows), MAX_ROWS):
-                    self._write(pair, year, rows[start : start + MAX_ROWS])
-        return Spans.of_ids(trade.trade_id for trade in fresh)
+                    written = self._write(pair, year, rows[start : start + MAX_ROWS])
+                    added.update(Span(span.first_id, span.last_id) for span in written.spans)
+        return added
 
-    def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> None:
+    def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> Footer:
         try:
             table = trades_table(rows)
         except pa.ArrowInvalid as error:
@@ -60,31 +62,35 @@ class TradeArchive:
         footer = Footer("trades", pair, held_spans(table))
         size = files.write(table, footer, path, self.disk, staged_in=self.staging)
         self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
+        return footer
 
 
-def _fresh(trades: Sequence[Trade], held: Spans) -> list[Trade]:
+def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:
     """Return the trades not held, one per id, in ascending id."""
-    by_id: dict[int, Trade] = {}
-    for trade in trades:
-        by_id.setdefault(trade.trade_id, trade)
-    ids = sorted(by_id)
+    ids = [trade.trade_id for trade in trades]
+    if not all(map(operator.lt, ids, ids[1:])):  # what a connection delivers is in order already
+        by_id: dict[int, Trade] = {}
+        for trade in trades:
+            by_id.setdefault(trade.trade_id, trade)
+        ids = sorted(by_id)
+        trades = [by_id[trade_id] for trade_id in ids]
     if not held.within(Span(ids[0], ids[-1])):
-        return [by_id[trade_id] for trade_id in ids]
-    return [by_id[trade_id] for trade_id in ids if trade_id not in held]
+        return trades
+    return [trade for trade in trades if trade.trade_id not in held]
 
 
-def _by_year(trades: Sequence[Trade]) -> list[tuple[int, list[Trade]]]:
+def _by_year(trades: Sequence[Trade]) -> list[tuple[int, Sequence[Trade]]]:
     """Part trades by the UTC year of their time, keeping their order."""
     if not trades:
         return []
     times_us = [trade.time_us for trade in trades]
     first, last = _year(min(times_us)), _year(max(times_us))
     if first == last:
-        return [(first, list(trades))]
+        return [(first, trades)]
     years: dict[int, list[Trade]] = {}
     for trade in trades:
         years.setdefault(_year(trade.time_us), []).append(trade)
-    return sorted(years.items())
+    return [(year, years[year]) for year in sorted(years)]
 
 
 def _year(time_us: int) -> int:

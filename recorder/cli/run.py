@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
 from recorder import app, config
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.errors import ConfigError
-from recorder.ops import log
+from recorder.ops import log, process
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 
@@ -34,29 +32,8 @@ def run(
     if data is not None:
         settings = settings.model_copy(update={"archive": settings.archive.model_copy(update={"path": data})})
     log.configure(settings.ops.log)
-    _do_without_pandas()
+    process.prepare()
     asyncio.run(_run(settings, for_s=_duration_s(for_), sandbox=sandbox))
-
-
-class _NoPandas:
-    """An import hook to which pandas is not installed."""
-
-    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
-def _do_without_pandas() -> None:
-    """Make pyarrow look for pandas now and not find it: 60 MB of memory and half a second that no daemon needs.
-
-    pyarrow looks once, when it first meets a list, and remembers the answer.
-    """
-    hook = _NoPandas()
-    sys.meta_path.insert(0, hook)
-    try:
-        pa.array([])
-    finally:
-        sys.meta_path.remove(hook)
 
 
 async def _run(settings: Config, *, for_s: float | None, sandbox: bool) -> None:

@@ -6,8 +6,10 @@ A ledger is never saved. It is rebuilt from the archive's footers and the journa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+import msgspec
 
 from recorder.core.model import Span, Trade
 from recorder.core.spans import Spans
@@ -24,6 +26,15 @@ class Hole:
     span: Span
     after_us: int
     before_us: int
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """Trades of one pair with ids going up by one, and when the first and the last were made (µs since 1970)."""
+
+    pair: str
+    span: Span
+    first_us: int
+    last_us: int
 
 
 class PairLedger:
@@ -77,10 +88,9 @@ class Ledger:
         for run in runs(trades):
             self.observe_run(run)
 
-    def observe_run(self, run: Sequence[Trade]) -> None:
-        """Count one of :func:`runs` as held. Only for what is durable."""
-        first, last = run[0], run[-1]
-        self.of(first.pair).observe(Span(first.trade_id, last.trade_id), first.time_us, last.time_us)
+    def observe_run(self, run: Run) -> None:
+        """Count one run as held. Only for what is durable."""
+        self.of(run.pair).observe(run.span, run.first_us, run.last_us)
 
     def of(self, pair: str) -> PairLedger:
         """Return the account of ``pair``, opening it where there was none."""
@@ -101,13 +111,18 @@ class Ledger:
         return iter(self._pairs)
 
 
-def runs(trades: Iterable[Trade]) -> Iterator[Sequence[Trade]]:
+def runs(trades: Iterable[Trade]) -> list[Run]:
     """Cut trades into runs of one pair with ids going up by one; repeats and jumps begin a new run."""
-    run: list[Trade] = []
+    found: list[Run] = []
+    first = last = None
     for trade in trades:
-        if run and (trade.trade_id != run[-1].trade_id + 1 or trade.pair != run[-1].pair):
-            yield run
-            run = []
-        run.append(trade)
-    if run:
-        yield run
+        if last is None or first is None:
+            first = last = trade
+        elif trade.trade_id == last.trade_id + 1 and trade.pair == last.pair:
+            last = trade
+        else:
+            found.append(Run(first.pair, Span(first.trade_id, last.trade_id), first.time_us, last.time_us))
+            first = last = trade
+    if first is not None and last is not None:
+        found.append(Run(first.pair, Span(first.trade_id, last.trade_id), first.time_us, last.time_us))
+    return found

@@ -93,7 +93,7 @@ class Instrument(msgspec.Struct, frozen=True):
     status: str
 
 
-_CONTEXT = Context(prec=PRECISION, traps=[Inexact, InvalidOperation])
+_quantize = Context(prec=PRECISION, traps=[Inexact, InvalidOperation]).quantize  # bound once: asked for every number
 _PRICE_UNIT = Decimal(1).scaleb(-PRICE_SCALE)
 _QTY_UNIT = Decimal(1).scaleb(-QTY_SCALE)
 
@@ -101,8 +101,8 @@ _QTY_UNIT = Decimal(1).scaleb(-QTY_SCALE)
 def check_exact(price: Decimal, qty: Decimal) -> None:
     """Return if the archive holds both to the last digit. Raises ValueError: nothing is ever rounded."""
     try:
-        _CONTEXT.quantize(price, _PRICE_UNIT)
-        _CONTEXT.quantize(qty, _QTY_UNIT)
+        _quantize(price, _PRICE_UNIT)
+        _quantize(qty, _QTY_UNIT)
     except (Inexact, InvalidOperation):
         raise _unfit(price, qty) from None
     # Not-a-number passes quantize without a signal, and wire text may say it: "NaN" is a decimal to every parser.

@@ -20,7 +20,7 @@ from recorder.version import __version__
 
 RAW_SUFFIX: Final = ".jsonl.zst"
 CORRUPT_SUFFIX: Final = ".corrupt"
-_ZSTD_LEVEL: Final = 6
+_ZSTD_LEVEL: Final = 3
 _CHUNK: Final = 1 << 20
 
 
@@ -78,13 +78,17 @@ class Journal:
         """Keep lines of the segment ``path`` that cannot be read, for a person to look at; never deleted."""
         self._place(self._raw / f"{path.stem}{CORRUPT_SUFFIX}", (line + b"\n" for line in lines))
 
+    def preserve(self, path: Path) -> None:
+        """Put a compressed copy of a closed segment into ``raw/``; in place of an earlier one, if need be."""
+        self._place(self._raw / f"{path.stem}{RAW_SUFFIX}", _compressed(path))
+
     def retire(self, path: Path, *, keep: bool) -> None:
         """Take a closed segment out of the journal, after all of it is in the archive.
 
         With ``keep`` it is first compressed into ``raw/`` (zstd with checksum).
         """
         if keep:
-            self._place(self._raw / f"{path.stem}{RAW_SUFFIX}", _compressed(path))
+            self.preserve(path)
         self._disk.unlink(path)
         self._disk.sync_dir(self._directory)
 

@@ -32,8 +32,6 @@ _US_PER_S: Final = 1_000_000
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 _TO_THE_POINT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
 _US: Final = Decimal("0.000001")
-_SURELY_FITS: Final = Decimal(10) ** 15
-"""Sixteen digits before the point fit beside the twelve behind it that a price may have."""
 _END_S: Final = 253_402_300_800
 """10000-01-01: calendars, here and in every reader of the archive, name no moment from then on."""
 
@@ -55,17 +53,13 @@ def trade_frame(frame: bytes, *, received_ns: int) -> list[Trade]:
     The rows of a snapshot are history that a subscription repeats: they carry no receive time.
     """
     trades: list[Trade] = []
-    checked: wire.TradeEntry | None = None
-    stamp, time_us = "", 0
+    stamp, time_us = None, 0
     try:
         content = wire.trade_frame(frame)
         received_us = None if content.type == "snapshot" else received_ns // 1000
         for entry in content.data:
-            # A frame's trades mostly have the same digits and the same stamp; asked once, half the time is saved.
-            if checked is None or not _like(entry, checked):
-                check_exact(entry.price, entry.qty)
-                checked = entry
-            if entry.timestamp != stamp:
+            check_exact(entry.price, entry.qty)
+            if entry.timestamp != stamp:  # the trades of a sweep mostly share one
                 stamp, time_us = entry.timestamp, micros(entry.timestamp)
             trades.append(
                 Trade(
@@ -159,16 +153,6 @@ def _second_us(stamp: str) -> int:
 
 def _no_stamp(stamp: str) -> ValueError:
     return ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
-
-
-def _like(entry: wire.TradeEntry, checked: wire.TradeEntry) -> bool:
-    """Tell whether ``entry`` fits the archive because ``checked`` does: as many digits behind the point, few before."""
-    return (
-        entry.price.same_quantum(checked.price)
-        and entry.qty.same_quantum(checked.qty)
-        and 0 < entry.price < _SURELY_FITS
-        and 0 < entry.qty < _SURELY_FITS
-    )
 
 
 def _instrument(key: str, entry: wire.AssetPair) -> Instrument:

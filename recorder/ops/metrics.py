@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from recorder.core.model import Trade
+from recorder.core.ledger import Run
 from recorder.errors import ExchangeError
 
 
@@ -48,19 +48,20 @@ class Metrics:
             "recorder_rest_failures", "REST requests without a good answer", ["kind"], registry=registry
         )
 
-    def committed(self, claims: Iterable[Sequence[Trade]], *, frames: int, seconds: float) -> None:
-        """Count one group commit: its runs of trades, each of one pair in ascending id."""
+    def committed(self, claims: Iterable[Run], *, frames: int, seconds: float) -> None:
+        """Count one group commit: the runs of trades that it made durable."""
         self.frames.inc(frames)
         self.commit_seconds.observe(seconds)
-        newest: dict[str, Trade] = {}
+        counts: dict[str, int] = {}
+        newest: dict[str, Run] = {}
         for run in claims:
-            last = run[-1]
-            self.trades.labels(last.pair).inc(len(run))
-            if last.pair not in newest or last.trade_id > newest[last.pair].trade_id:
-                newest[last.pair] = last
-        for pair, trade in newest.items():
-            self.last_id.labels(pair).set(trade.trade_id)
-            self.last_time.labels(pair).set(trade.time_us / 1e6)
+            counts[run.pair] = counts.get(run.pair, 0) + len(run.span)
+            if run.pair not in newest or run.span.last > newest[run.pair].span.last:
+                newest[run.pair] = run
+        for pair, run in newest.items():
+            self.trades.labels(pair).inc(counts[pair])
+            self.last_id.labels(pair).set(run.span.last)
+            self.last_time.labels(pair).set(run.last_us / 1e6)
 
     def connected(self) -> None:
         """Count an open connection."""

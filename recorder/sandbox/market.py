@@ -12,13 +12,14 @@ but the id are common. Values are integers from the first draw on. About 2 µs a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-from types import MappingProxyType
 from typing import Final
 
 from recorder.core.model import Span
+from recorder.errors import UsageError
 from recorder.sandbox.pairs import Listing, Pair, pair_of
+from recorder.sandbox.register import Register
 from recorder.sandbox.tape import MARKET, SELL, Made, Tape
 from recorder.sandbox.venue import Played
 
@@ -89,11 +90,30 @@ CHARACTERS: Final[tuple[Character, ...]] = (
 )  # fmt: skip
 
 
+def character_of(pair: Pair, *, weight: float = 1.0) -> Character:
+    """Return how a pair may trade of which nothing is known: a price of five figures, quantities about one lot."""
+    lot_bits = 31 if pair.lot_decimals == 8 else 21
+    return Character(pair, weight=weight, price=12_345, lot=10**pair.lot_decimals, qty_bits=lot_bits, spread_bits=16)
+
+
+def _as_listed(character: Character, listed: Sequence[Pair]) -> Character:
+    """Return the character under the entry of a listing, if it is there. Raises UsageError where digits differ."""
+    pair = next((pair for pair in listed if pair.symbol == character.pair.symbol), character.pair)
+    invented = character.pair
+    if (pair.pair_decimals, pair.lot_decimals) != (invented.pair_decimals, invented.lot_decimals):
+        raise UsageError(
+            f"{pair.symbol} trades here with {invented.pair_decimals} and {invented.lot_decimals} digits, the listing "
+            f"says {pair.pair_decimals} and {pair.lot_decimals}; leave it out of the listing or of those that trade"
+        )
+    return replace(character, pair=pair)
+
+
 class Market:
     """An exchange's worth of invented trades, ``rate`` a second in all; see the module for what they are like.
 
     A rate of 0 trades in bursts only.
     ``history`` trades of each pair (or as many as it says of each by v2 symbol) lie before ``start_ns``.
+    ``listed`` are pairs of a real listing: those that have no character are listed, and never trade.
     """
 
     def __init__(
@@ -105,26 +125,31 @@ class Market:
         history: int | Mapping[str, int] = 1000,
         first_id: int = 1,
         characters: Sequence[Character] = CHARACTERS,
+        listed: Sequence[Pair] = (),
     ) -> None:
-        self._listing = Listing(character.pair for character in characters)
+        self._register = Register()
         self._flows: dict[str, _Flow] = {}
+        self._seed, self._first_id = seed, first_id
+        tapes = {pair.symbol: Tape(pair, first_id=first_id) for pair in listed}
+        characters = [_as_listed(character, listed) for character in characters]
         whole = sum(character.weight for character in characters)
         for character in characters:
             symbol = character.pair.symbol
             flow = _Flow(character, seed=seed, first_id=first_id, trades_per_s=rate * character.weight / whole)
             flow.recall(history if isinstance(history, int) else history.get(symbol, 0), before_ns=start_ns)
             self._flows[symbol] = flow
-        self._tapes = MappingProxyType({symbol: flow.tape for symbol, flow in self._flows.items()})
+            tapes[symbol] = flow.tape
+        self._register.fill(tapes)
 
     @property
     def listing(self) -> Listing:
         """The pairs."""
-        return self._listing
+        return self._register.listing
 
     @property
     def tapes(self) -> Mapping[str, Tape]:
         """v2 symbol → everything traded so far."""
-        return self._tapes
+        return self._register.tapes
 
     def advance(self, now_ns: int) -> list[Made]:
         """Make the trades due up to ``now_ns``: one run for each pair that traded."""
@@ -132,7 +157,34 @@ class Market:
 
     def burst(self, symbol: str, n: int, now_ns: int) -> list[Made]:
         """Make one sweep of ``n`` trades, at ``now_ns`` or after what has been made already."""
+        if symbol not in self._flows:
+            self._flow(self._register.tapes[symbol], now_ns=now_ns, trades_per_s=0.0)
         return self._flows[symbol].burst(n, now_ns)
+
+    def enlist(self, pair: Pair, *, now_ns: int, trades_per_s: float) -> None:
+        """List a pair, which trades at this rate from now on."""
+        self._flow(self._register.enlist(pair, now_ns=now_ns), now_ns=now_ns, trades_per_s=trades_per_s)
+
+    def delist(self, symbol: str) -> None:
+        """Take a pair from the listing; it trades no more."""
+        self._register.delist(symbol)
+        self._flows.pop(symbol, None)
+
+    def relist(self, symbol: str, pair: Pair, *, now_ns: int) -> None:
+        """Change the entry of a pair; it goes on trading, in steps of the new tick."""
+        tape = self._register.tapes.get(symbol)
+        scale = 0 if tape is None else tape.price_digits
+        tape = self._register.relist(symbol, pair, now_ns=now_ns)
+        if symbol in self._flows:
+            flow = self._flows[pair.symbol] = self._flows.pop(symbol)
+            flow.relisted(finer=10 ** (tape.price_digits - scale))
+
+    def _flow(self, tape: Tape, *, now_ns: int, trades_per_s: float) -> None:
+        flow = _Flow(
+            character_of(tape.pair), seed=self._seed, first_id=self._first_id, trades_per_s=trades_per_s, tape=tape
+        )
+        flow.recall(0, before_ns=now_ns)
+        self._flows[tape.pair.symbol] = flow
 
     def skip(self, paused_ns: int) -> None:
         """Put off everything that is due by the time during which the market stood still."""
@@ -150,17 +202,29 @@ class Market:
 class _Flow:
     """The trades of one pair: takers arrive at random (Poisson), each sweeps some orders, the price wanders."""
 
-    def __init__(self, character: Character, *, seed: int, first_id: int, trades_per_s: float) -> None:
-        self.tape = Tape(character.pair, first_id=first_id)
+    def __init__(
+        self, character: Character, *, seed: int, first_id: int, trades_per_s: float, tape: Tape | None = None
+    ) -> None:
+        self.tape = Tape(character.pair, first_id=first_id) if tape is None else tape
         self.due_ns = 0
         self._character = character
         self._random = Random(f"{seed} {character.pair.symbol}")
         self._sweeps_per_ns = trades_per_s / _MEAN_SWEEP / _NS
-        self._price = character.price
+        self._price = self._first_price = character.price
         self._qty = character.lot
+        self._tick = 1
+        self.relisted(finer=10 ** (self.tape.price_digits - character.pair.pair_decimals))
+
+    def relisted(self, *, finer: int) -> None:
+        """Go on in a scale ``finer`` times as fine, and in steps of the tick that is listed now."""
+        tape = self.tape
+        self._tick = max(1, int(tape.pair.tick_size.scaleb(tape.price_digits)))
+        self._first_price *= finer
+        # Down to a price that the new tick allows.
+        self._price = max(self._tick, self._price * finer // self._tick * self._tick)
 
     def recall(self, count: int, *, before_ns: int) -> None:
-        """Fill an empty tape with ``count`` trades that end just before ``before_ns``; then be due."""
+        """Put ``count`` trades that end just before ``before_ns`` on an empty tape; then be due."""
         tape = self.tape
         sweeps_per_ns = max(self._sweeps_per_ns, count / _MEAN_SWEEP / LONGEST_HISTORY_NS)
         due_ns = 0
@@ -168,8 +232,8 @@ class _Flow:
             due_ns = max(due_ns + self._gap_ns(sweeps_per_ns), self._end_ns())
             self._sweep(due_ns, min(self._sizes(), count - len(tape)))
         shift_ns = before_ns - 1 - self._end_ns()
-        for index, time_ns in enumerate(tape.times_ns):
-            tape.times_ns[index] = time_ns + shift_ns
+        for index in range(count):
+            tape.times_ns[index] += shift_ns
         self.due_ns = before_ns + self._gap_ns(self._sweeps_per_ns)
 
     def advance(self, now_ns: int) -> list[Made]:
@@ -212,16 +276,18 @@ class _Flow:
         shortest, steps = SWEEP_STEP_NS[0], SWEEP_STEP_NS[1] - SWEEP_STEP_NS[0] + 1
         price, qty = self._price, self._qty
         mark = bits(1) * SELL + (MARKET if random() < 0.6 else 0)
-        step = -1 if mark & SELL else 1
+        tick, first_price = self._tick, self._first_price
+        step = -tick if mark & SELL else tick
         # Back towards the first price once it has halved or doubled, so that no seed walks to zero.
-        if not character.price // 2 < price < character.price * 2:
-            step, price = 0, price + (1 if price < character.price else -1)
+        if not first_price // 2 < price < first_price * 2:
+            step, price = 0, price + (tick if price < first_price else -tick)
         for _ in range(size):
             draw = random()
             if draw > REPEATED:
                 qty = (bits(character.qty_bits) >> int(random() * character.spread_bits)) + 1
                 if draw > 0.6:
-                    price += step
+                    # A burst of thousands can walk further down than there are steps.
+                    price = price + step if price + step > 0 else tick
             elif draw < REPEATED / 4:
                 qty = character.lot
             tape.append(at_ns, price=price, qty=qty, mark=mark)

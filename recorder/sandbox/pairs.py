@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 REST_QTY_DIGITS: Final = 8
@@ -47,6 +48,17 @@ class Pair:
         """Digits after the point of a REST price: cost_decimals, or 12 where that would cut the price."""
         cost_decimals = int(self.fields["cost_decimals"])
         return cost_decimals if cost_decimals >= self.pair_decimals else FINEST_REST_DIGITS
+
+    @property
+    def tick_size(self) -> Decimal:
+        """The step of prices; not always one unit of the last digit (API.md 6.4)."""
+        return Decimal(str(self.fields["tick_size"]))
+
+    def changed(self, **fields: Any) -> Pair:  # noqa: ANN401  # AssetPairs fields are of every type
+        """Return this pair as listed with other ``fields``; new digits bring their tick along unless one is given."""
+        if "pair_decimals" in fields:
+            fields.setdefault("tick_size", _unit(int(fields["pair_decimals"])))
+        return listed(self.key, {**self.fields, **fields})
 
 
 class Listing:
@@ -110,8 +122,13 @@ def pair_of(symbol: str, *, pair_decimals: int, lot_decimals: int, cost_decimals
         "margin_stop": 40,
         "ordermin": "1",
         "costmin": "0.5",
-        "tick_size": f"0.{1:0{pair_decimals}d}" if pair_decimals else "1",
+        "tick_size": _unit(pair_decimals),
         "status": "online",
         "execution_venue": "international",
     }
     return Pair(symbol=symbol, key=key, fields=fields | others)
+
+
+def _unit(digits: int) -> str:
+    """Print one unit of the last digit, without an exponent."""
+    return f"0.{1:0{digits}d}" if digits else "1"

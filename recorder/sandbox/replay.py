@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 from recorder.errors import UsageError
@@ -27,6 +26,7 @@ from recorder.sandbox.recorded import (
     read_session,
     tape_for,
 )
+from recorder.sandbox.register import Register
 from recorder.sandbox.tape import Made, Tape
 from recorder.sandbox.venue import Played
 
@@ -48,7 +48,7 @@ class Replay:
         pairs = {pair.symbol: pair for pair in listed}
         pairs |= {pair.symbol: pair for session in sessions for pair in session.pairs}
         pairs |= {page.pair.symbol: page.pair for page in pages}
-        self._listing = Listing(pairs.values())
+        self._register = Register()
         self._tapes: dict[str, Tape] = {}
         self._withheld: dict[str, deque[Row]] = {}
         for page in pages:
@@ -64,6 +64,7 @@ class Replay:
                 put(self._new_tape(pair, [*earlier, *told]), earlier)
         for pair in pairs.values():
             self._tapes.setdefault(pair.symbol, Tape(pair))
+        self._register.fill({symbol: self._tapes[symbol] for symbol in pairs})
 
     def _new_tape(self, pair: Pair, rows: Sequence[Row]) -> Tape:
         if pair.symbol in self._tapes:
@@ -74,12 +75,12 @@ class Replay:
     @property
     def listing(self) -> Listing:
         """The pairs."""
-        return self._listing
+        return self._register.listing
 
     @property
     def tapes(self) -> Mapping[str, Tape]:
         """v2 symbol → everything that has come to be so far."""
-        return MappingProxyType(self._tapes)
+        return self._register.tapes
 
     def advance(self, now_ns: int) -> list[Made]:  # noqa: ARG002  # the contract of a venue
         """Return nothing: what is due here is played as it was recorded."""
@@ -96,7 +97,7 @@ class Replay:
     def burst(self, symbol: str, n: int, now_ns: int) -> list[Made]:  # noqa: ARG002  # recorded times stay
         """Let out the next ``n`` withheld trades of a page, or as many as there are."""
         waiting = self._withheld.get(symbol, deque())
-        span = put(self._tapes[symbol], [waiting.popleft() for _ in range(min(n, len(waiting)))])
+        span = put(self._register.tapes[symbol], [waiting.popleft() for _ in range(min(n, len(waiting)))])
         return [Made(symbol, span)] if span is not None else []
 
     def wanted(self, symbol: str, now_ns: int) -> None:
@@ -104,6 +105,20 @@ class Replay:
         for playing in self._sessions:
             if symbol in playing.session.symbols:
                 playing.start(now_ns)
+
+    def enlist(self, pair: Pair, *, now_ns: int, trades_per_s: float) -> None:  # noqa: ARG002  # nothing is invented
+        """List a pair of which no trade is known."""
+        self._register.enlist(pair, now_ns=now_ns)
+
+    def delist(self, symbol: str) -> None:
+        """Take a pair from the listing; frames of a session that tell of it are played all the same."""
+        self._register.delist(symbol)
+
+    def relist(self, symbol: str, pair: Pair, *, now_ns: int) -> None:
+        """Change the entry of a pair. Recorded frames name the pair as they did, so it keeps its v2 symbol here."""
+        if pair.symbol != symbol:
+            raise UsageError(f"{symbol} cannot become {pair.symbol}: recorded frames go on calling it {symbol}")
+        self._register.relist(symbol, pair, now_ns=now_ns)
 
     def skip(self, paused_ns: int) -> None:
         """Put off everything that is due by the time during which the market stood still."""
@@ -151,7 +166,7 @@ def replay_files(
     withheld: int = 0,
 ) -> Replay:
     """Make the market of recorded files: AssetPairs answers, REST Trades answers, and sessions as JSON Lines."""
-    listed = [pair for path in listings for pair in _read(path, read_listing)]
+    listed = [pair for path in listings for pair in listing_of(path)]
     listing = Listing(listed)
     return Replay(
         listed=listed,
@@ -160,6 +175,11 @@ def replay_files(
         speed=speed,
         withheld=withheld,
     )
+
+
+def listing_of(path: Path) -> list[Pair]:
+    """Return the pairs of a recorded AssetPairs answer, in its order."""
+    return _read(path, read_listing)
 
 
 def _read(path: Path, reader: Callable[[str], T]) -> T:

@@ -34,21 +34,34 @@ class Made:
 class Tape:
     """Trades with ids ``first_id``, ``first_id + 1``, … in order of time.
 
-    ``price_digits`` and ``qty_digits`` are the scales of the stored integers, and the digits WebSocket prints: the
-    pair's own, or more where a replayed history is finer than the listing says today (API.md 1.7).
+    ``price_digits`` and ``qty_digits`` are the scales of the stored integers: the pair's own digits, or more where a
+    replayed history is finer than the listing says today (API.md 1.7). ``socket_digits`` is what WebSocket prints of
+    a price, unless it needs more.
     """
 
-    __slots__ = ("first_id", "marks", "pair", "price_digits", "prices", "qty_digits", "qtys", "times_ns")
+    __slots__ = (
+        "_decimals",
+        "first_id",
+        "marks",
+        "pair",
+        "price_digits",
+        "prices",
+        "qty_digits",
+        "qtys",
+        "socket_digits",
+        "times_ns",
+    )
 
     def __init__(self, pair: Pair, *, first_id: int = 1, price_digits: int | None = None) -> None:
         self.pair = pair
         self.first_id = first_id
-        self.price_digits = pair.pair_decimals if price_digits is None else price_digits
+        self.price_digits = self.socket_digits = pair.pair_decimals if price_digits is None else price_digits
         self.qty_digits = pair.lot_decimals
         self.times_ns = array("q")
         self.prices = array("q")
         self.qtys = array("q")
         self.marks = bytearray()
+        self._decimals = [(0, pair.pair_decimals)]
 
     def __len__(self) -> int:
         return len(self.marks)
@@ -71,6 +84,21 @@ class Tape:
         self.qtys.append(qty)
         self.marks.append(mark)
         return self.last_id
+
+    def relist(self, pair: Pair, *, at_ns: int) -> None:
+        """Go on under another entry of the listing: other names, another tick. Trades stay the trades they were."""
+        assert pair.lot_decimals == self.qty_digits, "the scale of quantities stays"
+        if pair.pair_decimals > self.price_digits:
+            finer = 10 ** (pair.pair_decimals - self.price_digits)
+            self.prices = array("q", (price * finer for price in self.prices))
+            self.price_digits = pair.pair_decimals
+        self.pair = pair
+        self.socket_digits = pair.pair_decimals
+        self._decimals.append((at_ns, pair.pair_decimals))
+
+    def decimals_at(self, time_ns: int) -> int:
+        """Return the pair_decimals that were listed at a moment; before the first change, those of the beginning."""
+        return self._decimals[max(0, bisect_right(self._decimals, time_ns, key=lambda since: since[0]) - 1)][1]
 
     def rows(self, span: Span) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield (id, time in ns, price, qty, mark) of the ids in ``span``, all of which the tape must have."""

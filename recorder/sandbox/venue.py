@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from recorder.sandbox.pairs import Listing
+from recorder.sandbox.pairs import Listing, Pair
 from recorder.sandbox.tape import Made, Tape
 
 
@@ -24,7 +24,10 @@ class Played:
 
 
 class Venue(Protocol):
-    """A market: its listing, one tape for each pair by v2 symbol, and the passing of time."""
+    """A market: its listing, one tape for each pair by v2 symbol, and the passing of time.
+
+    Changes of the listing raise UsageError where they cannot be.
+    """
 
     @property
     def listing(self) -> Listing:
@@ -50,6 +53,18 @@ class Venue(Protocol):
 
     def wanted(self, symbol: str, now_ns: int) -> None:
         """Take note that somebody has subscribed."""
+        ...
+
+    def enlist(self, pair: Pair, *, now_ns: int, trades_per_s: float) -> None:
+        """List a pair; where the market invents, it trades at this rate."""
+        ...
+
+    def delist(self, symbol: str) -> None:
+        """Take a pair from the listing; it trades no more."""
+        ...
+
+    def relist(self, symbol: str, pair: Pair, *, now_ns: int) -> None:
+        """Put another entry, perhaps of another name, in the place of a listed pair."""
         ...
 
     def skip(self, paused_ns: int) -> None:

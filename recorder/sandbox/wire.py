@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from recorder.core.model import Span
+from recorder.sandbox.candles import Candle
 from recorder.sandbox.pairs import REST_QTY_DIGITS
 from recorder.sandbox.tape import MARKET, ORD_TYPES, SELL, SIDES, Made, Tape
 
@@ -65,6 +66,18 @@ def printed_double(time_ns: int) -> str:
     return repr(time_ns / _NS).removesuffix(".0")
 
 
+def price_text(price: int, scale: int, digits: int) -> str:
+    """Print a price scaled by ``scale`` with ``digits`` digits, or with all of them where those would cut it.
+
+    >>> price_text(62807000, 3, 1), price_text(62807001, 3, 1), price_text(62807, 0, 1)
+    ('62807.0', '62807.001', '62807.0')
+    """
+    if digits >= scale:
+        return fixed(price * 10 ** (digits - scale), digits)
+    whole, rest = divmod(price, 10 ** (scale - digits))
+    return fixed(price, scale) if rest else fixed(whole, digits)
+
+
 def rest_rows(tape: Tape, span: Span) -> Iterator[str]:
     """Yield the trades of ``span`` as rows of a REST Trades answer."""
     digits = max(tape.pair.rest_digits, tape.price_digits)
@@ -78,11 +91,28 @@ def rest_rows(tape: Tape, span: Span) -> Iterator[str]:
         )
 
 
+def candle_row(tape: Tape, candle: Candle) -> str:
+    """Return one row of a REST OHLC answer: prices in the digits listed when it began, the vwap cut off there."""
+    scale, digits = tape.price_digits, tape.decimals_at(candle.start_ns)
+    first, high, low, last = (
+        price_text(price, scale, digits) for price in (candle.open, candle.high, candle.low, candle.close)
+    )
+    # Whole numbers all the way: a quotient of doubles would round one in ten the wrong way.
+    vwap = candle.notional // (candle.qty * 10 ** (scale - digits)) if candle.qty else 0
+    volume = fixed(candle.qty * 10 ** (REST_QTY_DIGITS - tape.qty_digits), REST_QTY_DIGITS)
+    return (
+        f'[{candle.start_ns // _NS},"{first}","{high}","{low}","{last}",'
+        f'"{fixed(vwap, digits)}","{volume}",{candle.count}]'
+    )
+
+
 def _socket_rows(tape: Tape, span: Span) -> Iterator[str]:
     symbol, price_digits, qty_digits = tape.pair.symbol, tape.price_digits, tape.qty_digits
+    coarser = price_digits != tape.socket_digits
     for trade_id, time_ns, price, qty, mark in tape.rows(span):
+        text = price_text(price, price_digits, tape.socket_digits) if coarser else fixed(price, price_digits)
         yield (
-            f'{{"symbol":"{symbol}","side":"{SIDES[mark]}","price":{fixed(price, price_digits)},'
+            f'{{"symbol":"{symbol}","side":"{SIDES[mark]}","price":{text},'
             f'"qty":{fixed(qty, qty_digits)},"ord_type":"{ORD_TYPES[mark]}","trade_id":{trade_id},'
             f'"timestamp":"{stamp_us(time_ns)}"}}'
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from recorder.clock import Clock
-from recorder.core.ledger import Ledger, runs
+from recorder.core.ledger import Ledger, Run
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
@@ -59,20 +59,20 @@ class Commit:
                 return
             started_s = self._clock.monotonic()
             await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
-            claims = list(runs(trade for inbound in batch for trade in inbound.trades))
+            claims = [run for inbound in batch for run in inbound.claims]
             hole_seen = self._claim(claims)
         self._metrics.committed(claims, frames=len(batch), seconds=self._clock.monotonic() - started_s)
-        self._since_rotation += sum(map(len, claims))
+        self._since_rotation += sum(len(run.span) for run in claims)
         if self._since_rotation >= DRAIN_TRADES:
             self.drain_due.set()
         if hole_seen:
             self._hole_seen()
 
-    def _claim(self, claims: Iterable[Sequence[Trade]]) -> bool:
+    def _claim(self, claims: Iterable[Run]) -> bool:
         """Count runs as held; tell whether one of them left a hole behind it."""
         hole_seen = False
         for run in claims:
-            spans = self._ledger.of(run[0].pair).spans
+            spans = self._ledger.of(run.pair).spans
             before = len(spans)
             self._ledger.observe_run(run)
             hole_seen |= len(spans) > max(before, 1)

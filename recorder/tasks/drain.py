@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from recorder.tasks.commit import Commit
 from recorder.tasks.waiting import first_of
 
 BATCH_TRADES: Final = 100_000
-"""Trades parsed before they are appended: bounds memory at some 60 MB whatever the segment's size."""
+"""Trades parsed before they are appended: bounds memory at some 100 MB whatever the segment's size."""
 
 log = structlog.get_logger()
 
@@ -50,14 +51,25 @@ class Drainer:
         """Archive one closed segment and retire it; return how many trades were new."""
         corrupt: list[CorruptLine] = []
         added = 0
-        for batch in self._batches(path, corrupt):
-            added += sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
+        # Two cores: while one parses the next batch, the other compresses, encodes and syncs. Two batches in memory.
+        with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
+            preserving = compressor.submit(self._journal.preserve, path) if self._keep_raw else None
+            writing: Future[int] | None = None
+            for batch in self._batches(path, corrupt):
+                added += writing.result() if writing else 0
+                writing = writer.submit(self._append, batch)
+            added += writing.result() if writing else 0
+            if preserving:
+                preserving.result()
         if corrupt:
             self._journal.set_aside(path, [error.line for error in corrupt])
             log.error("corrupt journal lines set aside", segment=path.name, lines=len(corrupt), first=str(corrupt[0]))
-        self._journal.retire(path, keep=self._keep_raw)
+        self._journal.retire(path, keep=False)  # the raw copy, if wanted, is made
         self._metrics.rows_archived.inc(added)
         return added
+
+    def _append(self, batch: Mapping[str, Sequence[Trade]]) -> int:
+        return sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
 
     def _batches(self, path: Path, corrupt: list[CorruptLine]) -> Iterator[dict[str, list[Trade]]]:
         """Yield the segment's trades by pair, in batches, and archive listings on the way."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
-from recorder.core.model import Trade
+import msgspec
+
+from recorder.core.ledger import Run
 
 LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Some 200,000 trades: minutes of a calm market, seconds of the wildest; then the socket waits."""
 
 
-@dataclass(slots=True)
-class Inbound:
-    """One journal line, and the trades in it that count as held once the line is durable."""
+class Inbound(msgspec.Struct, frozen=True, gc=False):
+    """One journal line, and the runs of trades in it that count as held once the line is durable.
+
+    The trades themselves are parsed again by the drain: keeping them would cost three times the line.
+    """
 
     line: bytes
-    trades: list[Trade]
+    claims: list[Run]
 
 
 class Inbox:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -11,6 +12,7 @@ import structlog
 
 from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
+from recorder.core.ledger import runs
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken.parse import TRADE_SOURCE
@@ -95,7 +97,7 @@ class Stream:
                 for effect in effects:
                     if isinstance(effect, Rows):
                         line = segment.encode(recv_ns, source, frame, parsed=True)
-                        await self._inbox.put(Inbound(line, effect.trades))
+                        await self._inbox.put(Inbound(line, runs(effect.trades)))
                     elif isinstance(effect, Keep):
                         line = segment.encode(recv_ns, f"ws:{effect.channel}:{self._connection}", frame)
                         await self._inbox.put(Inbound(line, []))
@@ -105,9 +107,10 @@ class Stream:
             ticking.cancel()
 
     async def _tick(self, session: Session, socket: Socket) -> None:
-        while True:
-            await self._clock.sleep(TICK_S)
-            await self._obey(session.tick(self._clock.monotonic()), socket)
+        with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
+            while True:
+                await self._clock.sleep(TICK_S)
+                await self._obey(session.tick(self._clock.monotonic()), socket)
 
     async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:
         for effect in effects:

@@ -69,11 +69,10 @@ def test_trades_of_any_pair_in_any_order_are_counted_once_each(arrived: list[tup
 @given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD"]), st.integers(1, 12))))
 def test_runs_cut_trades_without_losing_or_moving_one(arrived: list[tuple[str, int]]) -> None:
     trades = [trade(trade_id, pair) for pair, trade_id in arrived]
-    cut = list(runs(trades))
-    assert [row for run in cut for row in run] == trades
-    for run in cut:
-        assert {row.pair for row in run} == {run[0].pair}
-        assert [row.trade_id for row in run] == list(range(run[0].trade_id, run[0].trade_id + len(run)))
+    cut = runs(trades)
+    ids = [(run.pair, trade_id) for run in cut for trade_id in range(run.span.first, run.span.last + 1)]
+    assert ids == arrived
+    assert all((run.first_us, run.last_us) == (time_of(run.span.first), time_of(run.span.last)) for run in cut)
 
 
 def test_live_trades_do_not_pile_up_times() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recorder.core.model import Trade
 from recorder.errors import Malformed
 from recorder.kraken import parse, rest
+from tests.kraken.playbook import trade_json, trades
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECONDS = st.integers(0, 253_402_300_799)
@@ -80,6 +81,33 @@ def test_no_text_is_misread_as_a_time(text: str) -> None:
         return
     stamp = (EPOCH + timedelta(microseconds=read)).isoformat(timespec="microseconds").removesuffix("+00:00")
     assert stamp.startswith(text[:-1][:26])
+
+
+# -- trade frames ---------------------------------------------------------------------------------------------------
+
+NUMBERS = st.sampled_from(
+    ["1", "63501.9", "0", "0.00000001", "1.000000000000", "0.000000000001", "1.0000000000000", "1.0000000000001"]
+) | st.tuples(st.integers(0, 10**30), st.integers(0, 14)).map(lambda pair: f"{pair[0]}e-{pair[1]}")
+STAMPS = st.sampled_from(["2026-07-07T23:00:04.590753Z", "2026-07-07T23:00:04Z", "", "2026-07-07T23:00:04.590753"])
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, STAMPS), min_size=1, max_size=5))
+@example([("1.0000000000000", "1", "2026-07-07T23:00:04Z"), ("1.0000000000001", "1", "2026-07-07T23:00:04Z")])
+@example([("1", "1", "")])
+def test_a_row_is_read_the_same_alone_and_in_company(rows: list[tuple[str, str, str]]) -> None:
+    texts = [
+        trade_json(number, price=price, qty=qty, timestamp=f'"{stamp}"')
+        for number, (price, qty, stamp) in enumerate(rows, start=1)
+    ]
+    alone: list[Trade] = []
+    try:
+        for text in texts:
+            alone += parse.trade_frame(trades(text).encode(), received_ns=1)
+    except Malformed:
+        with pytest.raises(Malformed):
+            parse.trade_frame(trades(*texts).encode(), received_ns=1)
+    else:
+        assert parse.trade_frame(trades(*texts).encode(), received_ns=1) == alone
 
 
 # -- times of REST --------------------------------------------------------------------------------------------------

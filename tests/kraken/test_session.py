@@ -341,6 +341,7 @@ def test_key_order_space_and_new_fields_are_krakens_to_change(text: str) -> None
         ({"price": "true"}, "price"),
         ({"price": "null"}, "price"),
         ({"side": '"hold"'}, "side"),
+        ({"timestamp": '""'}, "'' is not a UTC time"),
         ({"timestamp": '"yesterday"'}, "'yesterday' is not a UTC time like 2026-07-07T23:00:05.562702Z"),
         ({"timestamp": '"2026-02-30T00:00:00.000000Z"'}, "trade frame"),
         ({"symbol": "5"}, "symbol"),

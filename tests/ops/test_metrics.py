@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from recorder.core.ledger import runs
 from recorder.errors import RateLimited
 from recorder.ops.metrics import Metrics
 from tests.tasks.support import PAIR, T0_US, trades
@@ -7,8 +8,8 @@ from tests.tasks.support import PAIR, T0_US, trades
 
 def test_a_commit_counts_trades_and_keeps_the_highest_id_whatever_the_order() -> None:
     metrics = Metrics()
-    metrics.committed([trades(5, 9)], frames=1, seconds=0.01)
-    claims = [trades(12, 12), trades(11, 11), trades(1, 2, pair="ETH/USD")]
+    metrics.committed(runs(trades(5, 9)), frames=1, seconds=0.01)
+    claims = runs([*trades(12, 12), *trades(11, 11), *trades(1, 2, pair="ETH/USD")])
     metrics.committed(claims, frames=3, seconds=0.01)
     value = metrics.registry.get_sample_value
     assert value("recorder_trades_total", {"pair": PAIR}) == 7

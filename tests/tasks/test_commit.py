@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from recorder.core.ledger import Ledger
+from recorder.core.ledger import Ledger, runs
 from recorder.core.model import Span
 from recorder.errors import DiskError
 from recorder.journal.journal import Journal
@@ -61,7 +61,7 @@ class Bench:
 
 async def test_nothing_counts_as_held_before_its_sync_has_returned() -> None:
     bench = Bench()
-    await bench.inbox.put(Inbound(b"a\n", trades(1, 3)))
+    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 3))))
     flushing = asyncio.create_task(bench.commit.flush())
     await settle_until(lambda: bench.inbox.size == 0)
     assert bench.held() == []
@@ -77,7 +77,7 @@ async def test_what_waits_is_committed_in_one_sync() -> None:
     bench = Bench()
     bench.journal.release.set()
     for number in range(100):
-        await bench.inbox.put(Inbound(b"%d\n" % number, trades(number + 1, number + 1)))
+        await bench.inbox.put(Inbound(b"%d\n" % number, runs(trades(number + 1, number + 1))))
     await bench.commit.flush()
     assert [len(lines) for lines in bench.journal.appended] == [100]
 
@@ -86,7 +86,7 @@ async def test_a_sync_that_fails_claims_nothing_and_is_not_swallowed() -> None:
     bench = Bench()
     bench.journal.error = DiskError("cannot sync journal: No space left on device")
     bench.journal.release.set()
-    await bench.inbox.put(Inbound(b"a\n", trades(1, 3)))
+    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 3))))
     with pytest.raises(DiskError):
         await bench.commit.run()
     assert bench.held() == []
@@ -95,10 +95,10 @@ async def test_a_sync_that_fails_claims_nothing_and_is_not_swallowed() -> None:
 async def test_a_jump_of_ids_is_told_and_an_unbroken_run_is_not() -> None:
     bench = Bench()
     bench.journal.release.set()
-    await bench.inbox.put(Inbound(b"a\n", trades(1, 3)))
+    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 3))))
     await bench.commit.flush()
     assert bench.holes == 0
-    await bench.inbox.put(Inbound(b"b\n", trades(10, 10)))
+    await bench.inbox.put(Inbound(b"b\n", runs(trades(10, 10))))
     await bench.commit.flush()
     assert bench.holes == 1
 
@@ -107,10 +107,10 @@ async def test_many_journalled_trades_ask_for_a_drain_and_rotating_answers_it(mo
     monkeypatch.setattr(commit_module, "DRAIN_TRADES", 5)
     bench = Bench()
     bench.journal.release.set()
-    await bench.inbox.put(Inbound(b"a\n", trades(1, 4)))
+    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 4))))
     await bench.commit.flush()
     assert not bench.commit.drain_due.is_set()
-    await bench.inbox.put(Inbound(b"b\n", trades(5, 5)))
+    await bench.inbox.put(Inbound(b"b\n", runs(trades(5, 5))))
     await bench.commit.flush()
     assert bench.commit.drain_due.is_set()
     await bench.commit.rotate()

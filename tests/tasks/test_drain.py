@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.core.ledger import Ledger
+from recorder.core.ledger import Ledger, runs
 from recorder.journal import segment
 from recorder.kraken.parse import LISTING_SOURCE
 from recorder.ops.metrics import Metrics
@@ -96,7 +96,7 @@ async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_p
         running = asyncio.create_task(drain.run())
 
         async def arrives(trade_id: int) -> None:
-            await inbox.put(Inbound(line(trade_id, trade_id), trades(trade_id, trade_id)))
+            await inbox.put(Inbound(line(trade_id, trade_id), runs(trades(trade_id, trade_id))))
             await commit.flush()
 
         await settle_until(lambda: len(clock._sleepers) == 1)

@@ -1,0 +1,113 @@
+"""The REST Ticker of one tape: the day since 00:00 UTC and the last 24 hours (API.md 6.5), from its own trades.
+
+Owns the two windows, which slide trade by trade: each trade is taken in once and let go once, and the extremes are
+at hand. The book is imagined: one tick wide, with the last price on the side that the last taker hit. Refuses
+floats; vwaps are cut off at the digits that REST prints.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from typing import Any, Final
+
+from recorder.sandbox import wire
+from recorder.sandbox.pairs import REST_QTY_DIGITS
+from recorder.sandbox.tape import SELL, Tape
+
+_DAY_NS: Final = 86_400 * 1_000_000_000
+
+
+class Ticker:
+    """What is known of one tape."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self._today = _Window()
+        self._last_24h = _Window()
+        self._scale = tape.price_digits
+
+    def entry(self, now_ns: int) -> dict[str, Any]:
+        """Return the pair's part of a Ticker answer; of a pair that never traded, zeros."""
+        tape = self.tape
+        if tape.price_digits != self._scale:
+            self._today, self._last_24h, self._scale = _Window(), _Window(), tape.price_digits
+        windows = (self._today, self._last_24h)
+        self._today.slide(tape, now_ns // _DAY_NS * _DAY_NS)
+        self._last_24h.slide(tape, now_ns - _DAY_NS)
+        last, qty, mark = (tape.prices[-1], tape.qtys[-1], tape.marks[-1]) if len(tape) else (0, 0, 0)
+        tick = int(tape.pair.tick_size.scaleb(tape.price_digits)) if len(tape) else 0
+        ask, bid = (last + tick, last) if mark & SELL else (last, max(0, last - tick))
+        lots = max(1, qty // 10**tape.qty_digits)
+        opened = tape.prices[self._today.low] if self._today.count else last
+        return {
+            "a": [self._price(ask), str(lots), f"{lots}.000"],
+            "b": [self._price(bid), str(lots), f"{lots}.000"],
+            "c": [self._price(last), self._qty(qty)],
+            "v": [self._qty(window.qty) for window in windows],
+            "p": [self._vwap(window) for window in windows],
+            "t": [window.count for window in windows],
+            "l": [self._price(window.least(last)) for window in windows],
+            "h": [self._price(window.greatest(last)) for window in windows],
+            "o": self._price(opened),
+        }
+
+    def _price(self, price: int) -> str:
+        return wire.price_text(price, self.tape.price_digits, self.tape.pair.rest_digits)
+
+    def _qty(self, qty: int) -> str:
+        return wire.fixed(qty * 10 ** (REST_QTY_DIGITS - self.tape.qty_digits), REST_QTY_DIGITS)
+
+    def _vwap(self, window: _Window) -> str:
+        digits = max(self.tape.pair.rest_digits, self.tape.price_digits)
+        finer = 10 ** (digits - self.tape.price_digits)
+        return wire.fixed(window.notional * finer // window.qty if window.qty else 0, digits)
+
+
+class _Window:
+    """The trades from some moment on, as a run of indices of the tape, with their sums and extremes."""
+
+    def __init__(self) -> None:
+        self.low = self._high = 0
+        self.qty = self.notional = 0
+        # (index, price): those that no later trade of the window beats.
+        self._lows: deque[tuple[int, int]] = deque()
+        self._highs: deque[tuple[int, int]] = deque()
+
+    @property
+    def count(self) -> int:
+        """The number of trades."""
+        return self._high - self.low
+
+    def least(self, otherwise: int) -> int:
+        """Return the lowest price."""
+        return self._lows[0][1] if self._lows else otherwise
+
+    def greatest(self, otherwise: int) -> int:
+        """Return the highest price."""
+        return self._highs[0][1] if self._highs else otherwise
+
+    def slide(self, tape: Tape, from_ns: int) -> None:
+        """Take in what the tape has new, and let go of what is from before ``from_ns``."""
+        low = max(self.low, bisect_left(tape.times_ns, from_ns))
+        if low >= self._high:
+            self.__init__()  # type: ignore[misc]  # nothing of it is left
+            self.low = self._high = low
+        for index in range(self.low, low):
+            self.qty -= tape.qtys[index]
+            self.notional -= tape.prices[index] * tape.qtys[index]
+        self.low = low
+        for index in range(self._high, len(tape)):
+            price, qty = tape.prices[index], tape.qtys[index]
+            self.qty += qty
+            self.notional += price * qty
+            while self._lows and self._lows[-1][1] >= price:
+                self._lows.pop()
+            while self._highs and self._highs[-1][1] <= price:
+                self._highs.pop()
+            self._lows.append((index, price))
+            self._highs.append((index, price))
+        self._high = len(tape)
+        for extremes in (self._lows, self._highs):
+            while extremes and extremes[0][0] < low:
+                extremes.popleft()

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recorder.archive.instruments import InstrumentArchive
+from recorder.core.model import Instrument
+from tests.archive.rows import archive
+from tests.powercut import PowerCut, PowerLoss, Unsynced
+
+BTC = Instrument("BTC/USD", "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online")
+ETH = msgspec.structs.replace(BTC, pair="ETH/USD", key="XETHZUSD", tick_size="0.0000000001", costmin=None)
+
+
+def listing(number: int) -> list[Instrument]:
+    return [msgspec.structs.replace(BTC, status=f"status {number}"), ETH]
+
+
+def rows(data: Path) -> list[tuple[int, str, str]]:
+    """Return (valid from, pair, status) of what stands in the table, as pyarrow alone reads it."""
+    paths = (data / "instruments").glob("*.parquet")
+    found = [row for path in paths for row in pq.ParquetFile(path).read().to_pylist()]
+    return sorted((int(row["valid_from"].timestamp()), row["pair"], row["status"]) for row in found)
+
+
+def test_one_row_is_added_for_each_change_of_a_pair(tmp_path: Path) -> None:
+    with archive(tmp_path, Unsynced()) as opened:
+        table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
+        assert table.append(1_000_000, [BTC, ETH], segment=1) == 2
+        assert table.append(2_000_000, [BTC, ETH], segment=1) == 0
+        assert table.append(3_000_000, listing(3), segment=2) == 1
+        assert table.latest() == listing(3)
+    assert rows(tmp_path) == [(1, "BTC/USD", "online"), (1, "ETH/USD", "online"), (3, "BTC/USD", "status 3")]
+
+
+@given(changes=st.lists(st.integers(0, 2), min_size=1, max_size=5), drained=st.data())
+@settings(max_examples=25)
+def test_a_drain_repeated_after_a_crash_adds_nothing(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[int], drained: st.DataObject
+) -> None:
+    """Even where the listing changed to and fro in one segment, which was archived in part."""
+    data = tmp_path_factory.mktemp("data")
+    with archive(data, Unsynced()) as opened:
+        for count in (drained.draw(st.integers(0, len(changes))), len(changes), len(changes)):
+            table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
+            for moment_s, number in enumerate(changes[:count]):
+                table.append(moment_s * 1_000_000, listing(number), segment=1)
+    expected = [
+        (moment_s, "BTC/USD", f"status {number}")
+        for moment_s, number in enumerate(changes)
+        if moment_s == 0 or changes[moment_s - 1] != number
+    ]
+    assert [row for row in rows(data) if row[1] == "BTC/USD"] == expected
+
+
+def append(data: Path, disk: Unsynced) -> None:
+    with archive(data, disk) as opened:
+        table = InstrumentArchive(opened.layout, disk, staging=opened.staging)
+        for moment_s in (1, 2):
+            table.append(moment_s * 1_000_000, listing(moment_s), segment=1)
+
+
+def test_a_power_cut_at_any_call_neither_loses_nor_doubles_a_row(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = PowerCut(tmp_path / "whole")
+    append(tmp_path / "whole", whole)
+    for cut_at in range(1, len(whole.calls) + 1):
+        data = tmp_path / str(cut_at)
+        data.mkdir()
+        disk = PowerCut(data, cut_at=cut_at)
+        with pytest.raises(PowerLoss):
+            append(data, disk)
+        append(data, Unsynced())
+        assert rows(data) == rows(tmp_path / "whole")
+
+
+def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path: Path) -> None:
+    with archive(tmp_path / "status=wrong" / "data", Unsynced()) as opened:
+        InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [BTC], segment=1)
+        assert InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).latest() == [BTC]

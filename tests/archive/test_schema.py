@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.archive.schema import FOOTER_KEY, TRADES, Footer, HeldSpan, held_spans, trades_table
+from recorder.core.spans import Spans
+from recorder.errors import CorruptFile
+from tests.archive.rows import trade, trades
+
+spans = st.lists(
+    st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)).map(lambda s: HeldSpan(s[0], s[0] + s[1], 1, 2))
+)
+
+
+@given(
+    footer=st.builds(
+        Footer,
+        st.text(),
+        st.none() | st.text(),
+        spans.map(tuple),
+        st.lists(st.integers(0, 10**12)).map(tuple),
+    )
+)
+def test_a_footer_is_read_back_as_it_was_written(footer: Footer) -> None:
+    assert Footer.decode(footer.encode(), "a.parquet") == footer
+
+
+@given(ids=st.sets(st.integers(1, 100)))
+def test_spans_are_those_of_the_ids_that_a_table_holds(ids: set[int]) -> None:
+    found = held_spans(trades_table([trade(trade_id) for trade_id in sorted(ids)]))
+    assert Spans.of_ids(i for span in found for i in range(span.first_id, span.last_id + 1)) == Spans.of_ids(ids)
+    assert len(found) == len(Spans.of_ids(ids))
+    for span in found:
+        assert span.first_us == trade(span.first_id).time_us
+        assert span.last_us == trade(span.last_id).time_us
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        {},
+        {FOOTER_KEY: b"{"},
+        {FOOTER_KEY: b"[]"},
+        {FOOTER_KEY: b'{"schema":1,"table":"trades","spans":[[3,1,0,0]]}'},
+    ],
+)
+def test_a_footer_that_is_not_ours_is_told_so(content: dict[bytes, bytes] | None) -> None:
+    with pytest.raises(CorruptFile, match="carries no footer of this archive: was it put there by hand"):
+        Footer.decode(content, "a.parquet")
+
+
+def test_a_footer_of_a_later_release_names_the_release_that_reads_it() -> None:
+    content = {FOOTER_KEY: json.dumps({"schema": 2, "table": "trades", "writer": "kraken-recorder 9"}).encode()}
+    with pytest.raises(CorruptFile, match=r"schema version 2; this program reads version 1: .*kraken-recorder 9"):
+        Footer.decode(content, "a.parquet")
+
+
+def test_rows_become_columns_of_exact_types() -> None:
+    table = trades_table(trades(1, 3))
+    assert table.schema == TRADES
+    assert not {pa.float16(), pa.float32(), pa.float64()} & set(table.schema.types)
+    assert trades_table([]).num_rows == 0
