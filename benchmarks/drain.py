@@ -18,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pyarrow.parquet as pq
 
 from benchmarks.frames import frames
@@ -153,24 +154,19 @@ def bytes_per_trade() -> None:
                     name = f"{pair}{' live' if live else ''}"
                     # A live feed's lag: some 30 ms, with a tail; rows of one time arrive in one frame.
                     lags = {row.time_us: int(random.lognormvariate(10.3, 0.4)) for row in rows}
-                    archive.append(
-                        name,
-                        [
-                            Trade(
-                                name,
-                                row.trade_id,
-                                row.time_us,
-                                row.price,
-                                row.qty,
-                                row.side,
-                                row.ord_type,
-                                "",
-                                "ws" if live else "rest",
-                                row.time_us + lags[row.time_us] if live else None,
-                            )
-                            for row in rows
-                        ],
-                    )
+                    made = [
+                        msgspec.structs.replace(
+                            row,
+                            pair=name,
+                            source="ws" if live else "rest",
+                            received_us=row.time_us + lags[row.time_us] if live else None,
+                        )
+                        for row in rows
+                    ]
+                    for half in (made[: len(made) // 2], made[len(made) // 2 :]):
+                        archive.append(name, half)
+                    while compact.compact(archive, name, this_year=2027):
+                        pass
                     report(name, archive, name)
 
 

@@ -18,7 +18,6 @@ from typing import Final
 
 import structlog
 
-from recorder.version import __version__
 from recorder.archive import files
 from recorder.archive.append import TradeArchive
 from recorder.archive.files import Layout
@@ -47,6 +46,7 @@ from recorder.tasks.stream import Stream
 from recorder.tasks.upkeep import ROUND_S as UPKEEP_S
 from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
+from recorder.version import __version__
 
 THREADS: Final = 4
 """Journal, drain, repair and upkeep block on the disk one thread each."""

@@ -111,7 +111,8 @@ def test_the_examples_trades_are_in_the_archive_to_the_last_digit(data: Path) ->
         for trade in entry.get("payload", {}).get("data", ()):
             received = EPOCH + timedelta(microseconds=entry["recv_ns"] // 1000)
             fixed = {"pair": trade.pop("symbol"), "year": 2025, "misc": "", "source": "ws", "received": received}
-            expected.append(trade | fixed | {"time": datetime.fromisoformat(trade.pop("timestamp"))})
+            fixed["time"] = datetime.fromisoformat(trade.pop("timestamp"))
+            expected.append(trade | fixed)
     assert rows == expected
 
 

@@ -141,7 +141,7 @@ def _joined(merged: Sequence[FileFacts]) -> tuple[HeldSpan, ...]:
 def _merge(merged: Sequence[FileFacts], footer: Footer, target: Path, disk: Disk) -> None:
     """Write the rows of ``merged`` as one sorted file; memory is a few row groups."""
     with disk.create(target) as file:
-        with files.writer(_Sink(disk, file), TRADES, footer) as parquet:
+        with files.writer(_Sink(disk, file), TRADES, footer, level=files.MERGED_LEVEL) as parquet:
             waiting: list[pa.RecordBatch] = []
             held = 0
             for table in _in_order(merged):

@@ -18,7 +18,6 @@ from recorder.archive.schema import Footer, instruments_table
 from recorder.core.model import Instrument, plain
 from recorder.disk import Disk
 
-
 _History: TypeAlias = dict[str, list[tuple[int, Instrument]]]
 """Of each pair the rows archived: since when (µs since 1970 UTC), and what. Oldest first."""
 

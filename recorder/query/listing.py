@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from recorder.archive import files
 from recorder.archive.coverage import read_facts
 from recorder.archive.files import NO_PARTITION, SCHEMA_FILE, Layout
 from recorder.archive.schema import HeldSpan
@@ -23,7 +24,6 @@ from recorder.query.holes import joined
 
 _PAIR: Final = "pair="
 _YEAR: Final = "year="
-_SUFFIX: Final = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +90,5 @@ def _files_in(pair_dir: str) -> list[str]:
         f"{pair_dir}/{year}/{name}"
         for year in years
         if year.startswith(_YEAR)
-        for name in _names_in(f"{pair_dir}/{year}")
+        for name in files.listed(f"{pair_dir}/{year}")
     ]
-
-
-def _names_in(year_dir: str) -> list[str]:
-    """List one directory, wholly or not at all.
-
-    A compaction swaps the directory for another and then empties the old one. Whoever still reads that sees fewer
-    files than there ever were. So the directory must still be the one of this name after it was read. (Globs do not
-    ask: DuckDB's passes over a name that is gone when it looks again, and misses rows without a word.)
-    """
-    handle = os.open(year_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        names = sorted(name for name in os.listdir(handle) if name.endswith(_SUFFIX))  # noqa: PTH208  # a handle
-        if not os.path.samestat(os.stat(year_dir), os.fstat(handle)):  # noqa: PTH116  # thousands of times
-            raise FileNotFoundError(f"{year_dir} was exchanged while it was listed")
-    finally:
-        os.close(handle)
-    return names

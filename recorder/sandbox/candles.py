@@ -54,6 +54,11 @@ class Candles:
         """Change a candle from now on, as if one more trade of the least quantity, at its close, had been found."""
         self._late[start_s * _NS] = self._late.get(start_s * _NS, 0) + 1
 
+    @property
+    def committed_s(self) -> int:
+        """The start of the last committed candle when last asked for: what an answer calls ``last``."""
+        return (self._running_ns - self._step_ns) // _NS
+
     def window(self, now_ns: int, *, since_s: int | None = None, inclusive: bool = True) -> list[Candle]:
         """Return the candles at or after ``since_s`` (or after it, unless ``inclusive``), the running one always.
 

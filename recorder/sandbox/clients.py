@@ -100,6 +100,12 @@ class Clients:
             if not client.connection.symbols.isdisjoint(symbols):
                 client.push(payload)
 
+    def tell_status(self) -> None:
+        """Queue the status frame for everyone, subscribed or not."""
+        for client in self._clients:
+            client.moved_s = self._clock.monotonic()
+            client.push(client.connection.status().encode())
+
     def beat(self) -> None:
         """Send the heartbeats that are due, and cut off who has been silent without a subscription."""
         now_s = self._clock.monotonic()

@@ -7,21 +7,39 @@ requests are neither logged nor refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
+from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox import mishaps
 from recorder.sandbox.faults import NAMES, Faults
+from recorder.sandbox.pairs import Pair, pair_of
+from recorder.sandbox.status import StatusBoard
+from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
+
+_WHOLE_FIELDS: Final = ("pair_decimals", "lot_decimals", "cost_decimals", "lot_multiplier")
+"""AssetPairs fields that are numbers; other fields given by query are texts."""
 
 
 class Controlled(Protocol):
     """What can be done to a sandbox from outside."""
 
     @property
+    def clock(self) -> Clock:
+        """The clock that it lives by."""
+        ...
+
+    @property
     def faults(self) -> Faults:
         """The fault switches."""
+        ...
+
+    @property
+    def status(self) -> StatusBoard:
+        """What it says of itself."""
         ...
 
     def burst(self, symbol: str, n: int) -> None:
@@ -36,62 +54,145 @@ class Controlled(Protocol):
         """Make trades again."""
         ...
 
+    def throttle(self, throttle: Throttle | None) -> None:
+        """Limit the pace of REST, or lift the limit."""
+        ...
+
+    def enlist(self, pair: Pair, *, trades_per_s: float) -> None:
+        """List a new pair."""
+        ...
+
+    def delist(self, symbol: str) -> None:
+        """Take a pair from the listing."""
+        ...
+
+    def relist(self, symbol: str, **fields: Any) -> None:  # noqa: ANN401  # AssetPairs fields are of every type
+        """Change fields of a listed pair."""
+        ...
+
+    def revise(self, symbol: str, minutes: int, start_s: int | None = None) -> int:
+        """Change a committed candle once; return its start."""
+        ...
+
     def last_ids(self) -> Mapping[str, int]:
         """Return the last id made, by pair."""
         ...
 
 
 def routes(sandbox: Controlled) -> web.RouteTableDef:
-    """Return the control endpoints.
+    """Return the control endpoints. Every answer is the last id made, by pair.
 
-    POST /sandbox/<fault>?for_s=… for each name in ``faults.NAMES``, /sandbox/burst?pair=BTC/USD&n=1000,
-    /sandbox/freeze, /sandbox/thaw; GET /sandbox/truth. Every answer is the last id made, by pair.
+    POST /sandbox/<fault>?for_s=… for each name in ``faults.NAMES``; those of REST answers also take n=…, path=… and
+    (slow) delay_s=…. Beside them, all POST but the last:
+
+    - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/freeze, /sandbox/thaw
+    - /sandbox/throttle?size=30&per_s=1&sticky=0&form=too_many_requests, /sandbox/unthrottle
+    - /sandbox/status?system=maintenance, /sandbox/plan_maintenance?in_s=1800&for_s=600, /sandbox/emergency,
+      /sandbox/all_clear
+    - /sandbox/enlist?pair=NEW/USD&pair_decimals=4&lot_decimals=8&trades_per_s=1, /sandbox/delist?pair=NEW/USD,
+      /sandbox/relist?pair=BTC/USD&status=cancel_only&tick_size=0.5 (any AssetPairs field)
+    - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
+    - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD
+    - GET /sandbox/truth
     """
+    doors: dict[str, Callable[[_Asked], None]] = {
+        "burst": lambda asked: sandbox.burst(asked.text("pair"), int(asked.number("n"))),
+        "freeze": lambda _: sandbox.freeze(),
+        "thaw": lambda _: sandbox.thaw(),
+        "throttle": lambda asked: sandbox.throttle(_throttle(sandbox.clock, asked)),
+        "unthrottle": lambda _: sandbox.throttle(None),
+        "status": lambda asked: sandbox.status.show(asked.text("system"), asked.perhaps("for_s")),
+        "plan_maintenance": lambda asked: sandbox.status.plan_maintenance(
+            in_s=asked.number("in_s"), for_s=asked.number("for_s")
+        ),
+        "emergency": lambda _: sandbox.status.declare_emergency(),
+        "all_clear": lambda _: sandbox.status.all_clear(),
+        "enlist": lambda asked: sandbox.enlist(_new_pair(asked), trades_per_s=asked.number("trades_per_s", 1.0)),
+        "delist": lambda asked: sandbox.delist(asked.text("pair")),
+        "relist": lambda asked: sandbox.relist(asked.text("pair"), **_fields(asked, apart_from=("pair",))),
+        "revise": lambda asked: _revise(sandbox, asked),
+        "reject": lambda asked: sandbox.faults.reject(asked.text("pair")),
+        "accept": lambda asked: sandbox.faults.accept(asked.text("pair")),
+    }
+    doors |= {name: _fault(sandbox.faults, name) for name in NAMES}
+
+    def open_door(do: Callable[[_Asked], None]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                do(_Asked(request))
+            except UsageError as error:
+                raise web.HTTPBadRequest(text=str(error)) from error
+            return web.json_response(dict(sandbox.last_ids()))
+
+        return handle
+
     table = web.RouteTableDef()
-
-    def done() -> web.Response:
-        return web.json_response(dict(sandbox.last_ids()))
-
-    def fault(name: str) -> None:
-        @table.post(f"/sandbox/{name}")
-        async def throw(request: web.Request) -> web.Response:
-            for_s = _number(request, "for_s") if "for_s" in request.query else None
-            sandbox.faults.throw(name, for_s)
-            return done()
-
-    for name in NAMES:
-        fault(name)
-
-    @table.post("/sandbox/burst")
-    async def burst(request: web.Request) -> web.Response:
-        try:
-            sandbox.burst(request.query.get("pair", ""), int(_number(request, "n")))
-        except UsageError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        return done()
-
-    @table.post("/sandbox/freeze")
-    async def freeze(_request: web.Request) -> web.Response:
-        sandbox.freeze()
-        return done()
-
-    @table.post("/sandbox/thaw")
-    async def thaw(_request: web.Request) -> web.Response:
-        sandbox.thaw()
-        return done()
-
-    @table.get("/sandbox/truth")
-    async def truth(_request: web.Request) -> web.Response:
-        return done()
-
+    for name, do in doors.items():
+        table.post(f"/sandbox/{name}")(open_door(do))
+    table.get("/sandbox/truth")(open_door(lambda _: None))
     return table
 
 
-def _number(request: web.Request, name: str) -> float:
-    try:
-        number = float(request.query.get(name, ""))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise web.HTTPBadRequest(text=f"{name} must be a number, like {request.path}?{name}=5")
-    return number
+class _Asked:
+    """The parameters of one request. Raises UsageError where one is not what it must be."""
+
+    def __init__(self, request: web.Request) -> None:
+        self.query = request.query
+        self._path = request.path
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.query.get(name, default)
+
+    def number(self, name: str, default: float = math.nan) -> float:
+        try:
+            number = float(self.query[name]) if name in self.query else default
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise UsageError(f"{name} must be a number, like {self._path}?{name}=5")
+        return number
+
+    def perhaps(self, name: str) -> float | None:
+        return self.number(name) if name in self.query else None
+
+
+def _fault(faults: Faults, name: str) -> Callable[[_Asked], None]:
+    def throw(asked: _Asked) -> None:
+        n = asked.perhaps("n")
+        for_s, path = asked.perhaps("for_s"), asked.text("path", mishaps.EVERYWHERE)
+        if name in mishaps.NAMES:
+            delay_s = asked.number("delay_s", mishaps.SLOW_S)
+            faults.rest.throw(name, for_s, n=None if n is None else int(n), path=path, delay_s=delay_s)
+        else:
+            faults.throw(name, for_s)
+
+    return throw
+
+
+def _throttle(clock: Clock, asked: _Asked) -> Throttle:
+    return Throttle(
+        clock,
+        size=asked.number("size", SIZE),
+        per_s=asked.number("per_s", PER_S),
+        sticky=bool(asked.number("sticky", 0)),
+        form=asked.text("form", FORMS[0]),
+    )
+
+
+def _revise(sandbox: Controlled, asked: _Asked) -> None:
+    start_s = asked.perhaps("start")
+    sandbox.revise(asked.text("pair"), int(asked.number("interval")), None if start_s is None else int(start_s))
+
+
+def _new_pair(asked: _Asked) -> Pair:
+    symbol = asked.text("pair")
+    if not all(symbol.partition("/")):
+        raise UsageError(f"pair must be a v2 symbol, like NEW/USD, not {symbol!r}")
+    fields = {"pair_decimals": 4, "lot_decimals": 8, **_fields(asked, apart_from=("pair", "trades_per_s"))}
+    return pair_of(symbol, **fields)
+
+
+def _fields(asked: _Asked, *, apart_from: tuple[str, ...]) -> dict[str, Any]:
+    """Return AssetPairs fields as they are typed there."""
+    given = (name for name in asked.query if name not in apart_from)
+    return {name: int(asked.number(name)) if name in _WHOLE_FIELDS else asked.text(name) for name in given}

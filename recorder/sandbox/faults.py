@@ -3,7 +3,7 @@
 Owns which faults are on, and when. Refuses sockets: a fault that lasts is a question that the rim asks
 (``refusing``), a fault that strikes once is an effect that the rim does (``hang_up``). A new fault is one method,
 one line in ``_FAULTS`` and one question at its seam: the door (handshake or request), the answer (a REST body), or
-the push (frames to one client).
+the push (frames to one client). Those of REST answers are ``mishaps``; the trading state has its own board.
 """
 
 from __future__ import annotations
@@ -15,25 +15,45 @@ from typing import Final
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox import mishaps
+from recorder.sandbox.mishaps import EVERYWHERE, Mishaps
+from recorder.sandbox.status import SYSTEMS, StatusBoard
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Act:
-    """One line of a script: ``fault``, ``at_s`` seconds after the start, for ``for_s`` seconds (None: for good)."""
+    """One line of a script: ``fault``, ``at_s`` seconds after the start, for ``for_s`` seconds (None: for good).
+
+    What befalls REST answers can also be for the next ``n`` requests, and only for a ``path``.
+    """
 
     at_s: float
     fault: str
     for_s: float | None = None
+    n: int | None = None
+    path: str = EVERYWHERE
 
 
 class Faults:
     """The switches. Times are monotonic seconds of the clock given."""
 
-    def __init__(self, clock: Clock, *, hang_up: Callable[[], None], script: Iterable[Act] = ()) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        hang_up: Callable[[], None],
+        script: Iterable[Act] = (),
+        status: StatusBoard | None = None,
+    ) -> None:
+        self.rest = Mishaps(clock)
+        """What goes wrong with REST answers."""
+        self.rejected: set[str] = set()
+        """v2 symbols whose subscription is refused although they are listed."""
         self._clock = clock
         self._hang_up = hang_up
+        self._status = StatusBoard(clock) if status is None else status
         self._refuse_until_s = -math.inf
-        self._script = sorted(script)
+        self._script = sorted(script, key=lambda act: act.at_s)
         self._began_s = clock.monotonic()
 
     def disconnect(self) -> None:
@@ -49,18 +69,37 @@ class Faults:
         self.refuse(for_s)
         self.disconnect()
 
+    def reject(self, symbol: str) -> None:
+        """Refuse new subscriptions to this pair although it is listed; REST goes on, and so do those who have it."""
+        self.rejected.add(symbol)
+
+    def accept(self, symbol: str) -> None:
+        """Grant subscriptions to this pair again."""
+        self.rejected.discard(symbol)
+
     def release(self) -> None:
-        """Stop every fault that lasts."""
+        """Stop every fault that lasts, and be online. What was announced stays announced."""
         self._refuse_until_s = -math.inf
+        self.rest.release()
+        self.rejected.clear()
+        self._status.show("online")
 
     @property
     def refusing(self) -> bool:
         """Whether the door is shut."""
         return self._clock.monotonic() < self._refuse_until_s
 
-    def throw(self, fault: str, for_s: float | None = None) -> None:
-        """Throw a fault by its name. Raises UsageError where there is none of that name."""
-        _FAULTS[_known(fault)](self, for_s)
+    def throw(self, fault: str, for_s: float | None = None, *, n: int | None = None, path: str = EVERYWHERE) -> None:
+        """Throw a fault by its name. Raises UsageError where there is none of that name, or none for a path."""
+        _check_scope(fault, n=n, path=path)
+        if fault in mishaps.NAMES:
+            self.rest.throw(fault, for_s, n=n, path=path)
+        elif fault in SYSTEMS:
+            self._status.show(fault, for_s)
+        elif fault == "ladder":
+            self._status.climb(for_s)
+        else:
+            _FAULTS[fault](self, for_s)
 
     def start(self) -> None:
         """Count the script's time from now."""
@@ -71,7 +110,7 @@ class Faults:
         elapsed_s = self._clock.monotonic() - self._began_s
         while self._script and self._script[0].at_s <= elapsed_s:
             act = self._script.pop(0)
-            self.throw(act.fault, act.for_s)
+            self.throw(act.fault, act.for_s, n=act.n, path=act.path)
 
 
 _FAULTS: Final[dict[str, Callable[[Faults, float | None], None]]] = {
@@ -80,27 +119,43 @@ _FAULTS: Final[dict[str, Callable[[Faults, float | None], None]]] = {
     "outage": Faults.outage,
     "release": lambda faults, _: faults.release(),
 }
-NAMES: Final = tuple(_FAULTS)
+NAMES: Final = (*_FAULTS, *mishaps.NAMES, *SYSTEMS, "ladder")
+"""Every fault that can be thrown by its name alone. A ``ladder`` stands so many seconds on each of its rungs."""
 
 
 def _known(fault: str) -> str:
-    if fault not in _FAULTS:
+    if fault not in NAMES:
         raise UsageError(f"there is no fault {fault!r}; there are {', '.join(NAMES)}")
     return fault
 
 
+def _check_scope(fault: str, *, n: int | None, path: str) -> None:
+    if _known(fault) not in mishaps.NAMES and (n is not None or path != EVERYWHERE):
+        raise UsageError(
+            f"{fault} is for a time and for everything; only {', '.join(mishaps.NAMES)} can be for some requests"
+        )
+
+
 def parse_act(text: str) -> Act:
-    """Read one act of a script: when, what, and for how long if it is to end.
+    """Read one act of a script: when, what, and for how long or how many requests if it is to end, and on what path.
 
     >>> parse_act("8:outage:4")
-    Act(at_s=8.0, fault='outage', for_s=4.0)
+    Act(at_s=8.0, fault='outage', for_s=4.0, n=None, path='/0/')
+    >>> parse_act("8:busy:3x:/0/public/OHLC")
+    Act(at_s=8.0, fault='busy', for_s=None, n=3, path='/0/public/OHLC')
     """
-    at_text, _, rest = text.partition(":")
-    fault, _, for_text = rest.partition(":")
+    at_text, fault, ends, path = (*text.split(":", 3), "", "", "")[:4]
     try:
-        at_s, for_s = float(at_text), float(for_text) if for_text else None
+        at_s = float(at_text)
+        n = int(ends.removesuffix("x")) if ends.endswith("x") else None
+        for_s = float(ends) if ends and n is None else None
     except ValueError:
+        at_s = math.nan
+    if math.isnan(at_s) or (path and not path.startswith(EVERYWHERE)):
         raise UsageError(
-            f"{text!r} is no act of a script; write SECOND:FAULT or SECOND:FAULT:SECONDS, like 8:outage:4"
-        ) from None
-    return Act(at_s=at_s, fault=_known(fault), for_s=for_s)
+            f"{text!r} is no act of a script; write SECOND:FAULT or SECOND:FAULT:SECONDS, like 8:outage:4, or for the "
+            "next 3 requests to one path 8:busy:3x:/0/public/OHLC"
+        )
+    act = Act(at_s=at_s, fault=fault, for_s=for_s, n=n, path=path or EVERYWHERE)
+    _check_scope(act.fault, n=act.n, path=act.path)
+    return act

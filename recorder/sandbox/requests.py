@@ -16,7 +16,10 @@ KEPT: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; ``at_s`` is monotonic (for pace), ``time_ns`` wall clock. A handshake that succeeds is a 101."""
+    """One request as it came in; ``at_s`` is monotonic (for pace), ``time_ns`` wall clock.
+
+    A handshake that succeeds is a 101. ``fault`` names what went wrong with the answer on demand.
+    """
 
     at_s: float
     time_ns: int
@@ -24,6 +27,7 @@ class Request:
     path: str
     query: str
     status: int
+    fault: str = ""
 
 
 class Requests:

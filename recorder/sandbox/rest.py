@@ -13,7 +13,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from recorder.sandbox import wire
+from recorder.sandbox.candles import INTERVALS, Candles
 from recorder.sandbox.pairs import Pair
+from recorder.sandbox.status import Told
+from recorder.sandbox.ticker import Ticker
 from recorder.sandbox.venue import Venue
 
 PAGE_LIMIT: Final = 1000
@@ -22,6 +25,7 @@ FRACTION_SLACK_NS: Final = 10_000_000
 """How much too early a ``since`` in fractions of seconds is taken, as was seen live (API.md 6.7)."""
 
 _NS: Final = 1_000_000_000
+_INTERVALS: Final = {str(minutes): minutes for minutes in INTERVALS}
 _LEAST_NS: Final = 10**12
 """``since`` from here on is nanoseconds, below it seconds: the unit is guessed from the magnitude."""
 
@@ -39,15 +43,31 @@ class Rest:
     """The answering side of the public REST API over one market.
 
     ``inclusive`` says whether ``since`` keeps a trade of that very nanosecond: the newest observations say yes,
-    the documents say no, so a client has to bear both.
+    the documents say no, so a client has to bear both. ``inclusive_ohlc`` says the same of candles, of which the
+    observations contradict each other. ``now_ns`` must not lie behind the last trade's making by much: candles that
+    end before it are committed.
     """
 
-    def __init__(self, venue: Venue, *, inclusive: bool = True) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        *,
+        inclusive: bool = True,
+        inclusive_ohlc: bool = True,
+        status: Callable[[], Told] = Told,
+    ) -> None:
         self._venue = venue
         self._inclusive = inclusive
+        self._inclusive_ohlc = inclusive_ohlc
+        self._status = status
+        self._candles: dict[tuple[str, int], Candles] = {}
+        self._tickers: dict[str, Ticker] = {}
         self._methods: dict[str, Callable[[Mapping[str, str], int], str]] = {
             "Time": self._time,
+            "SystemStatus": lambda _query, now_ns: self._status().answer(now_ns),
             "AssetPairs": self._asset_pairs,
+            "Ticker": self._ticker,
+            "OHLC": self._ohlc,
             "Trades": self._trades,
         }
 
@@ -60,6 +80,13 @@ class Rest:
             return f'{{"error":[],"result":{handler(query, now_ns)}}}'
         except _Failure as told:
             return failure(str(told))
+
+    def candles(self, symbol: str, minutes: int) -> Candles:
+        """Return the candles of a pair that the market has, by v2 symbol and interval."""
+        tape, known = self._venue.tapes[symbol], self._candles.get((symbol, minutes))
+        if known is None or known.tape is not tape:
+            known = self._candles[symbol, minutes] = Candles(tape, minutes)
+        return known
 
     def _time(self, _query: Mapping[str, str], now_ns: int) -> str:
         now = datetime.fromtimestamp(now_ns // _NS, UTC)
@@ -78,6 +105,29 @@ class Rest:
                 for pair, key in asked
             }
         )
+
+    def _ticker(self, query: Mapping[str, str], now_ns: int) -> str:
+        if "pair" in query:
+            asked = [self._find(name) for name in query["pair"].split(",")]
+        else:
+            asked = [(pair, pair.key) for pair in self._venue.listing.pairs]
+        return _json({key: self._ticker_of(pair.symbol).entry(now_ns) for pair, key in asked})
+
+    def _ticker_of(self, symbol: str) -> Ticker:
+        tape, known = self._venue.tapes[symbol], self._tickers.get(symbol)
+        if known is None or known.tape is not tape:
+            known = self._tickers[symbol] = Ticker(tape)
+        return known
+
+    def _ohlc(self, query: Mapping[str, str], now_ns: int) -> str:
+        if "pair" not in query:
+            raise _Failure(INVALID)
+        pair, key = self._find(query["pair"])
+        candles = self.candles(pair.symbol, _interval(query.get("interval")))
+        since_s = _since_s(query["since"]) if "since" in query else None
+        rows = candles.window(now_ns, since_s=since_s, inclusive=self._inclusive_ohlc)
+        printed = ",".join(wire.candle_row(candles.tape, candle) for candle in rows)
+        return f'{{"{key}":[{printed}],"last":{candles.committed_s if rows else 0}}}'
 
     def _trades(self, query: Mapping[str, str], _now_ns: int) -> str:
         if "pair" not in query:
@@ -124,6 +174,20 @@ def _count(text: str | None) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise _Failure(f"{INVALID}:count")
     return min(int(text), PAGE_LIMIT)
+
+
+def _interval(text: str | None) -> int:
+    if text is None:
+        return 1
+    if text not in _INTERVALS:
+        raise _Failure(INVALID)
+    return _INTERVALS[text]
+
+
+def _since_s(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) >= _LEAST_NS:
+        raise _Failure(f"{INVALID}:since")
+    return int(text)
 
 
 def _since_ns(text: str) -> int:

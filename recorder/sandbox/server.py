@@ -11,19 +11,24 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import control, wire
+from recorder.sandbox.candles import INTERVALS
 from recorder.sandbox.clients import Clients
+from recorder.sandbox.edge import Edge
 from recorder.sandbox.faults import Act, Faults
-from recorder.sandbox.requests import Request, Requests
-from recorder.sandbox.rest import UNKNOWN_METHOD, Rest, failure
+from recorder.sandbox.pairs import Listing, Pair
+from recorder.sandbox.requests import Requests
+from recorder.sandbox.rest import Rest
 from recorder.sandbox.socket import Connection
+from recorder.sandbox.status import StatusBoard
 from recorder.sandbox.tape import Made
+from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.truth import TruthFile
 from recorder.sandbox.venue import Venue
 
@@ -33,8 +38,8 @@ TRADES_PER_FRAME: Final = 100
 """Trades in one frame at most; longer sweeps are split. No real bound is known (API.md 8.5)."""
 GREATEST_BURST: Final = 100_000
 """Trades of one burst at most: a third of a second of work, and it fits the queue of a client that keeps up."""
-
-_UNAVAILABLE: Final = "<html><head><title>503 Service Temporarily Unavailable</title></head></html>"
+NAMED: Final = 20
+"""Pairs named in a sentence at most."""
 
 
 class Sandbox:
@@ -48,18 +53,22 @@ class Sandbox:
         truth: Path | None = None,
         script: Iterable[Act] = (),
         inclusive_since: bool = True,
+        inclusive_ohlc: bool = True,
         trades_per_frame: int = TRADES_PER_FRAME,
         seed: int = 1,
     ) -> None:
         self.market = market
         self.requests = Requests()
         self.clients = Clients(clock)
-        self.faults = Faults(clock, hang_up=self.clients.hang_up, script=script)
+        self.status = StatusBoard(clock)
+        self.faults = Faults(clock, hang_up=self.clients.hang_up, script=script, status=self.status)
         self.rest_url = self.ws_url = ""
-        self._clock = clock
+        self.clock = clock
         self._truth_path = truth
         self._truth: TruthFile | None = None
-        self._rest = Rest(market, inclusive=inclusive_since)
+        self._rest = Rest(market, inclusive=inclusive_since, inclusive_ohlc=inclusive_ohlc, status=self.status.told)
+        self.edge = Edge(clock, faults=self.faults, requests=self.requests, answer=self._answer)
+        self._told_status = self.status.essence()
         self._trades_per_frame = trades_per_frame
         self._random = Random(seed)
         self._frozen_ns: int | None = None
@@ -105,32 +114,75 @@ class Sandbox:
     def step(self) -> None:
         """Let time pass up to now: throw scripted faults, make the trades due, write the truth, push, beat."""
         self.faults.follow_script()
-        if self._frozen_ns is None:
-            now_ns = self._clock.wall_ns()
-            self._publish(self.market.advance(now_ns))
-            for played in self.market.play(now_ns):
-                self._write(played.made)
-                self.clients.push(played.text, played.symbols)
+        self._trade()
+        if self._told_status != (told := self.status.essence()):
+            self._told_status = told
+            self.clients.tell_status()
         self.clients.beat()
 
     def burst(self, symbol: str, n: int) -> None:
         """Make ``n`` trades of one pair at once, frozen or not. Raises UsageError for an unknown pair or a wild n."""
-        if symbol not in self.market.tapes:
-            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {', '.join(self.market.tapes)}")
+        if symbol not in self.market.listing:
+            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {_some(self.market.listing)}")
         if not 1 <= n <= GREATEST_BURST:
             raise UsageError(f"a burst of {n} trades; it must be from 1 to {GREATEST_BURST}")
-        self._publish(self.market.burst(symbol, n, self._clock.wall_ns()))
+        self._publish(self.market.burst(symbol, n, self.clock.wall_ns()))
 
     def freeze(self) -> None:
         """Make no more trades; everything else goes on. Lets a recorder catch up with a market that stands still."""
         if self._frozen_ns is None:
-            self._frozen_ns = self._clock.wall_ns()
+            # Up to this very moment: what is due before it must not be made after the thaw, in a committed candle.
+            self._frozen_ns = self._trade()
 
     def thaw(self) -> None:
         """Make trades again, from where the market stopped; none are made for the time between."""
         if self._frozen_ns is not None:
-            self.market.skip(self._clock.wall_ns() - self._frozen_ns)
+            self.market.skip(self.clock.wall_ns() - self._frozen_ns)
             self._frozen_ns = None
+
+    def enlist(self, pair: Pair, *, trades_per_s: float = 1.0) -> None:
+        """List a new pair, which trades from now on. Raises UsageError where it is listed."""
+        self.market.enlist(pair, now_ns=self._trade(), trades_per_s=trades_per_s)
+
+    def delist(self, symbol: str) -> None:
+        """Take a pair from the listing: unknown from now on to REST and to new subscriptions; it trades no more."""
+        self._trade()
+        self.market.delist(symbol)
+
+    def relist(self, symbol: str, **fields: Any) -> None:  # noqa: ANN401  # AssetPairs fields are of every type
+        """Change fields of a listed pair: ``tick_size``, ``pair_decimals``, ``status``, ``altname``, ``wsname``, ….
+
+        A wsname that makes another v2 symbol takes the trades and their ids along; the truth tells them under both.
+        Raises UsageError where the pair is not listed or cannot be changed so.
+        """
+        now_ns = self._trade()
+        if symbol not in self.market.listing:
+            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {_some(self.market.listing)}")
+        pair = self.market.listing[symbol].changed(**fields)
+        self.market.relist(symbol, pair, now_ns=now_ns)
+        span = self.market.tapes[pair.symbol].span
+        if pair.symbol != symbol and span is not None:
+            self._write([Made(pair.symbol, span)])
+
+    def revise(self, symbol: str, minutes: int, start_s: int | None = None) -> int:
+        """Change a committed candle once, as Kraken may; return its start. Without ``start_s``, the newest one."""
+        step_s, now_s = minutes * 60, self._trade() // 1_000_000_000
+        if symbol not in self.market.listing or minutes not in INTERVALS:
+            raise UsageError(
+                f"there are no candles of {symbol!r} with {minutes} minutes; pairs are {_some(self.market.listing)}, "
+                f"intervals {', '.join(map(str, INTERVALS))}"
+            )
+        start_s = now_s // step_s * step_s - step_s if start_s is None else start_s
+        if start_s % step_s or start_s + step_s > now_s:
+            raise UsageError(
+                f"no committed candle of {minutes} minutes starts at {start_s}; try {now_s // step_s * step_s - step_s}"
+            )
+        self._rest.candles(symbol, minutes).revise(start_s)
+        return start_s
+
+    def throttle(self, throttle: Throttle | None) -> None:
+        """Limit the pace of REST from now on; None lifts the limit."""
+        self.edge.throttle = throttle
 
     def last_ids(self) -> Mapping[str, int]:
         """Return the last id made by each pair that has traded."""
@@ -140,11 +192,21 @@ class Sandbox:
         try:
             while True:
                 self.step()
-                await self._clock.sleep(STEP_S)
+                await self.clock.sleep(STEP_S)
         except Exception:
             # Perhaps nobody looks at this task yet, and no client must go on believing that all is well.
             self.faults.outage()
             raise
+
+    def _trade(self) -> int:
+        """Make the trades due up to now, unless frozen; return the time up to which none can be made any more."""
+        now_ns = self.clock.wall_ns()
+        if self._frozen_ns is None:
+            self._publish(self.market.advance(now_ns))
+            for played in self.market.play(now_ns):
+                self._write(played.made)
+                self.clients.push(played.text, played.symbols)
+        return now_ns
 
     def _publish(self, runs: list[Made]) -> None:
         self._write(runs)
@@ -160,44 +222,30 @@ class Sandbox:
         application = web.Application(middlewares=[self._door])
         application.add_routes(control.routes(self))
         application.router.add_get("/v2", self._socket)
-        application.router.add_get("/0/public/{method}", self._answer)
-        application.router.add_get("/0/{rest:.*}", self._unknown)
+        application.router.add_get("/0/public/{method}", self.edge.respond)
+        application.router.add_get("/0/{rest:.*}", self.edge.respond)
         return application
 
     @web.middleware
     async def _door(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Log what Kraken would see, and shut out who comes while the door is shut."""
-        if request.path.startswith("/sandbox/"):
-            return await handler(request)
-        if self.faults.refusing:
-            self._log(request, 503)
-            return web.Response(status=503, text=_UNAVAILABLE, content_type="text/html")
-        if request.path == "/v2":
-            self._log(request, 101)
-            return await handler(request)
-        response = await handler(request)
-        self._log(request, response.status)
-        return response
-
-    def _log(self, request: web.Request, status: int) -> None:
-        at_s, time_ns = self._clock.monotonic(), self._clock.wall_ns()
-        # As it came: a parsed query would hide what a client does and does not encode.
-        query = request.raw_path.partition("?")[2]
-        self.requests.add(Request(at_s, time_ns, request.method, request.path, query, status))
+        """Shut out who comes while the door is shut; the sandbox's own endpoints are always open."""
+        refusal = None if request.path.startswith("/sandbox/") else self.edge.shut(request)
+        return await handler(request) if refusal is None else refusal
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
+        self.edge.log(request, 101)
         # As a real one: above 2**53, where a double would corrupt it.
         connection_id = self._random.getrandbits(63) | 1 << 63
-        return await self.clients.serve(request, Connection(self.market, connection_id=connection_id))
+        connection = Connection(
+            self.market, connection_id=connection_id, status=self.status.told, rejected=self.faults.rejected
+        )
+        return await self.clients.serve(request, connection)
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        method = request.match_info["method"]
-        return _body(self._rest.answer(method, request.query, now_ns=self._clock.wall_ns()))
-
-    async def _unknown(self, _request: web.Request) -> web.Response:
-        return _body(failure(UNKNOWN_METHOD))
+    def _answer(self, method: str, query: Mapping[str, str]) -> str:
+        # Up to date first: else a candle could be called committed whose last trades are still to be made.
+        return self._rest.answer(method, query, now_ns=self._trade())
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
@@ -210,5 +258,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
 
 
-def _body(text: str) -> web.Response:
-    return web.Response(text=text, content_type="application/json")
+def _some(listing: Listing) -> str:
+    """Name the pairs listed, or the first of very many."""
+    symbols = [pair.symbol for pair in listing.pairs]
+    return ", ".join(symbols[:NAMED]) + (f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else "")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from recorder.sandbox import wire
+from recorder.sandbox.status import Told
 from recorder.sandbox.venue import Venue
 
 SNAPSHOT_TRADES: Final = 50
@@ -24,21 +26,33 @@ _WELL_FORMED: Final = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+")
 
 
 class Connection:
-    """What the server knows of one client. Each method returns the frames to send, in order."""
+    """What the server knows of one client. Each method returns the frames to send, in order.
 
-    def __init__(self, venue: Venue, *, connection_id: int) -> None:
+    ``rejected`` pairs are refused like unlisted ones.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        *,
+        connection_id: int,
+        status: Callable[[], Told] = Told,
+        rejected: Container[str] = (),
+    ) -> None:
         self._venue = venue
         self._connection_id = connection_id
+        self._status = status
+        self._rejected = rejected
         self.symbols: set[str] = set()
         """v2 symbols whose trades this client follows."""
 
     def opened(self) -> list[str]:
         """Greet: the status frame comes before anything is asked."""
-        status = (
-            f'{{"version":"2.0.10","system":"online","api_version":"v2","connection_id":{self._connection_id},'
-            '"upcoming_maintenance":[],"emergency":[]}'
-        )
-        return [f'{{"channel":"status","type":"update","data":[{status}]}}']
+        return [self.status()]
+
+    def status(self) -> str:
+        """Return the status frame of this moment."""
+        return self._status().frame(self._connection_id)
 
     def receive(self, text: str, *, now_ns: int) -> list[str]:
         """Answer one frame of the client. However wrong it is, the connection stays open."""
@@ -68,7 +82,7 @@ class Connection:
         for symbol in symbols or ():
             if not _WELL_FORMED.fullmatch(symbol):
                 acks.append(answer.failure(f"Currency pair not in ISO 4217-A3 format {symbol}", symbol))
-            elif symbol not in self._venue.listing:
+            elif symbol not in self._venue.listing or symbol in self._rejected:
                 acks.append(answer.failure(f"Currency pair not supported {symbol}", symbol))
             elif symbol in self.symbols:
                 acks.append(answer.failure("Already subscribed", symbol))

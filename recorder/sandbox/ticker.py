@@ -68,11 +68,16 @@ class _Window:
     """The trades from some moment on, as a run of indices of the tape, with their sums and extremes."""
 
     def __init__(self) -> None:
-        self.low = self._high = 0
-        self.qty = self.notional = 0
         # (index, price): those that no later trade of the window beats.
         self._lows: deque[tuple[int, int]] = deque()
         self._highs: deque[tuple[int, int]] = deque()
+        self._begin(0)
+
+    def _begin(self, low: int) -> None:
+        self.low = self._high = low
+        self.qty = self.notional = 0
+        self._lows.clear()
+        self._highs.clear()
 
     @property
     def count(self) -> int:
@@ -91,8 +96,7 @@ class _Window:
         """Take in what the tape has new, and let go of what is from before ``from_ns``."""
         low = max(self.low, bisect_left(tape.times_ns, from_ns))
         if low >= self._high:
-            self.__init__()  # type: ignore[misc]  # nothing of it is left
-            self.low = self._high = low
+            self._begin(low)
         for index in range(self.low, low):
             self.qty -= tape.qtys[index]
             self.notional -= tape.prices[index] * tape.qtys[index]

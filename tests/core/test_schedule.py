@@ -122,7 +122,7 @@ def test_no_minute_candle_is_lost_in_48_hours_of_1000_pairs_at_one_request_a_sec
             schedule.answered(series, now_s, held_until_s=held_until[series])
             answers[series.timeframe] += 1
         now_s += 2.0 if 20 <= hours < 22 else 1.0
-    print(f"worst slack {worst_slack_s / HOUR_S:.2f} h, answers {answers}")
+    print(f"worst slack {worst_slack_s / HOUR_S:.2f} h, answers {answers}")  # noqa: T201 -- pytest -s shows it
     assert worst_slack_s > 9 * HOUR_S, "a round takes an hour and a half; most of the window must be left"
     assert answers["1d"] >= 3000, "a day's candle is not starved by a thousand minutes'"
     assert answers["1h"] >= 40_000

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def test_after_a_failure_the_journal_takes_nothing_more(tmp_path: Path, failing:
         assert len(disk.calls) == calls - {"write": 1, "sync": 2}[failing]
         with pytest.raises(DiskError, match="No space left on device"):
             journal.append([line(3)])
-        for call in (lambda: journal.append([line(4)]), lambda: journal.rotate(2)):
+        for call in (partial(journal.append, [line(4)]), partial(journal.rotate, 2)):
             with pytest.raises(DiskError, match=r"takes no more lines since an earlier failure: cannot .*: No space"):
                 call()
         path = segment.path_of(tmp_path / "again" / "journal", journal.number)
