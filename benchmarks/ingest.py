@@ -26,15 +26,17 @@ from recorder.archive.files import Layout
 from recorder.clock import SystemClock
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
+from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.journal.journal import Journal
 from recorder.kraken import wire
-from recorder.net.http import client_session
+from recorder.net.http import Http, client_session
 from recorder.net.socket import dial
 from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import Inbox
+from recorder.tasks.poll import Poll
 from recorder.tasks.stream import Stream
 
 TRADES_EACH = 10
@@ -93,10 +95,13 @@ async def durable(url: str, count: int) -> float:
                 inbox, journal, ledger, sync_every_s=0.1, clock=clock, metrics=metrics, hole_seen=lambda: None
             )
             async with client_session() as client:
+                http = Http(client, url, pace=Pace(1), clock=clock)
+                poll = Poll(ledger, inbox, http, instruments={}, clock=clock, metrics=metrics)  # nothing to poll
                 stream = Stream(
                     ["BTC/USD"],
                     lambda: dial(client, url),
                     inbox,
+                    fallback=poll,
                     backoff=Backoff(Random(1)),
                     clock=clock,
                     metrics=metrics,

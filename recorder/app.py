@@ -41,6 +41,7 @@ from recorder.ops.server import serve
 from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.poll import Poll
 from recorder.tasks.repair import Repair
 from recorder.tasks.stream import Stream
 from recorder.tasks.upkeep import ROUND_S as UPKEEP_S
@@ -96,7 +97,7 @@ async def record(
     with _held(layout), ThreadPoolExecutor(THREADS, "recorder") as threads:
         asyncio.get_running_loop().set_default_executor(threads)
         layout.create(disk)
-        files.sweep_staging(layout)
+        files.sweep_staging(layout, disk)
         with files.staging(layout, disk) as staging, contextlib.ExitStack() as opened:
             journal = Journal(layout.data, disk, staging=staging, now_ns=clock.wall_ns())
             opened.callback(journal.close)
@@ -173,10 +174,12 @@ class _Run:
             )
             drain_every_s = config.drain_every_s(len(chosen))
             drain = Drain(drainer, self.journal, commit, every_s=drain_every_s, clock=clock)
+            poll = Poll(self.ledger, inbox, http, instruments=chosen, clock=clock, metrics=metrics)
             stream = Stream(
                 chosen,
                 lambda: dial(client, config.exchange.ws_url),
                 inbox,
+                fallback=poll,
                 backoff=Backoff(self.random),
                 clock=clock,
                 metrics=metrics,
@@ -191,7 +194,12 @@ class _Run:
             )
             self._banner(chosen, drain_every_s)
             async with asyncio.TaskGroup() as group:
-                interruptible = [group.create_task(task.run()) for task in (stream, repair, upkeep)]
+                interruptible = [group.create_task(task.run()) for task in (poll, repair, upkeep)]
+                if config.trades.stream:
+                    interruptible.append(group.create_task(stream.run()))
+                else:
+                    for pair in chosen:
+                        poll.take_over(pair)
                 committing = group.create_task(commit.run())
                 draining = group.create_task(drain.run())
                 await stop.asked.wait()

@@ -92,6 +92,12 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+class TradesConfig(_Section):
+    """How trades are recorded: by the stream, or by polling alone."""
+
+    stream: bool = Field(True, description="true or false")
+
+
 class ArchiveConfig(_Section):
     """Where the archive lies and how often the journal is drained into it (seconds; None: auto)."""
 
@@ -147,6 +153,7 @@ class Config(BaseSettings):
     pairs: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split)] = Field(
         ("BTC/USD", "ETH/EUR", "DOGE/USD"), min_length=1, description="one pair or more, such as [BTC/USD, ETH/EUR]"
     )
+    trades: TradesConfig = TradesConfig()
     archive: ArchiveConfig = ArchiveConfig()
     journal: JournalConfig = JournalConfig()
     exchange: ExchangeConfig = ExchangeConfig()

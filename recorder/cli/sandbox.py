@@ -16,9 +16,11 @@ import typer
 
 from recorder.clock import SystemClock
 from recorder.sandbox.faults import NAMES, parse_act
-from recorder.sandbox.market import Market
-from recorder.sandbox.replay import replay_files
+from recorder.sandbox.market import CHARACTERS, Market, others_trading
+from recorder.sandbox.pairs import some
+from recorder.sandbox.replay import listing_of, replay_files
 from recorder.sandbox.server import Sandbox
+from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.venue import Venue
 
 _INTERRUPTED = 130
@@ -37,24 +39,42 @@ def sandbox(
     page: Annotated[list[Path] | None, typer.Option(help="Serve this recorded REST Trades answer.")] = None,
     session: Annotated[list[Path] | None, typer.Option(help="Play this recorded WebSocket v2 session.")] = None,
     listing: Annotated[list[Path] | None, typer.Option(help="List the pairs of this AssetPairs answer.")] = None,
+    trade: Annotated[
+        list[str] | None, typer.Option(help="Let this pair of the listing trade too, beside the usual six; * for all.")
+    ] = None,
+    throttle: Annotated[
+        bool, typer.Option(help="Refuse who asks REST for more than 30 at once and one a second, as Kraken does.")
+    ] = False,
+    reject: Annotated[list[str] | None, typer.Option(help="Refuse subscriptions to this pair.")] = None,
     speed: Annotated[float, typer.Option(min=0, help="Speed of recorded sessions; 0 plays all at once.")] = 1.0,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help=f"SECOND:FAULT[:SECONDS], like 8:outage:4; faults are {', '.join(NAMES)}."),
+        typer.Option(
+            help="SECOND:FAULT[:SECONDS], like 8:outage:4, or for the next 3 requests to one path "
+            f"8:busy:3x:/0/public/OHLC; faults are {', '.join(NAMES)}."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
     """Serve a local imitation of Kraken until interrupted.
 
-    The market is invented from a seed, or, where a page, session or listing is given, made of those recordings only.
+    The market is invented from a seed, or, where a page or session is given, made of those recordings only.
     """
     clock = SystemClock()
     market: Venue
-    if page or session or listing:
+    if page or session:
         market = replay_files(listings=listing or (), pages=page or (), sessions=session or (), speed=speed)
     else:
-        market = Market(start_ns=clock.wall_ns(), seed=seed, rate=rate, history=history)
+        listed = [pair for path in listing or () for pair in listing_of(path)]
+        characters = [*CHARACTERS, *others_trading(listed, trade or ())]
+        market = Market(
+            start_ns=clock.wall_ns(), seed=seed, rate=rate, history=history, characters=characters, listed=listed
+        )
     exchange = Sandbox(market, clock=clock, truth=truth, script=[parse_act(text) for text in fault or ()], seed=seed)
+    if throttle:
+        exchange.throttle(Throttle(clock))
+    for pair in reject or ():
+        exchange.faults.reject(pair)
     stopped_by = asyncio.run(_serve(exchange, host=host, port=port, as_json=as_json))
     if stopped_by == signal.SIGINT:
         raise typer.Exit(_INTERRUPTED)
@@ -90,5 +110,5 @@ def _announce(exchange: Sandbox, *, as_json: bool) -> None:
         return
     typer.echo(f"REST       {exchange.rest_url}")
     typer.echo(f"WebSocket  {exchange.ws_url}")
-    typer.echo(f"Pairs      {', '.join(pair.symbol for pair in exchange.market.listing.pairs)}")
+    typer.echo(f"Pairs      {some(exchange.market.listing)}")
     typer.echo("Serving until interrupted.")

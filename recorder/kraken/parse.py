@@ -11,16 +11,19 @@ from datetime import datetime
 from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote, unquote
 
 import msgspec
 
 from recorder.core.model import Instrument, Side, Trade, check_exact, plain
 from recorder.errors import Malformed
-from recorder.kraken import wire
+from recorder.kraken import rest, wire
 from recorder.kraken.names import v2_symbol
 
 TRADE_SOURCE: Final = "ws:trade:"
 """Journal sources of live trade frames begin so; the connection's number follows."""
+POLL_SOURCE: Final = "rest:/0/public/Trades"
+"""Journal sources of polled trades begin so; the request's query and, behind a #, the v2 symbol follow."""
 LISTING_SOURCE: Final = "rest:/0/public/AssetPairs"
 """The journal source of an AssetPairs answer begins so."""
 
@@ -82,7 +85,16 @@ def trade_frame(frame: bytes, *, received_ns: int) -> list[Trade]:
 
 def journalled_trades(source: str, payload: bytes, recv_ns: int) -> list[Trade]:
     """Return the trades that a journal line carries; none where its source is something else. Raises Malformed."""
-    return trade_frame(payload, received_ns=recv_ns) if source.startswith(TRADE_SOURCE) else []
+    if source.startswith(TRADE_SOURCE):
+        return trade_frame(payload, received_ns=recv_ns)
+    if source.startswith(POLL_SOURCE):
+        return list(trades_page(rest.result(200, payload), unquote(source.partition("#")[2])).trades)
+    return []
+
+
+def poll_source(request: rest.Request, pair: str) -> str:
+    """Name a polled page in the journal: the request, and the pair it was made for."""
+    return f"rest:{request.target}#{quote(pair, safe='')}"
 
 
 def trades_page(result: bytes, pair: str) -> TradesPage:

@@ -34,7 +34,7 @@ class Candle(NamedTuple):
     close: int
     notional: int
     qty: int
-    count: int
+    trades: int
 
 
 class Candles:
@@ -122,7 +122,7 @@ class Candles:
     def _revised(self, candle: Candle) -> Candle:
         late = self._late[candle.start_ns]
         return candle._replace(
-            notional=candle.notional + late * candle.close, qty=candle.qty + late, count=candle.count + late
+            notional=candle.notional + late * candle.close, qty=candle.qty + late, trades=candle.trades + late
         )
 
 
@@ -136,5 +136,5 @@ def _joined(one: Candle, following: Candle) -> Candle:
         following.close,
         one.notional + following.notional,
         one.qty + following.qty,
-        one.count + following.count,
+        one.trades + following.trades,
     )

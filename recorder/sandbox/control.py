@@ -164,7 +164,7 @@ def _fault(faults: Faults, name: str) -> Callable[[_Asked], None]:
             delay_s = asked.number("delay_s", mishaps.SLOW_S)
             faults.rest.throw(name, for_s, n=None if n is None else int(n), path=path, delay_s=delay_s)
         else:
-            faults.throw(name, for_s)
+            faults.throw(name, for_s, n=None if n is None else int(n), path=path)
 
     return throw
 

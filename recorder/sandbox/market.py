@@ -11,7 +11,7 @@ but the id are common. Values are integers from the first draw on. About 2 µs a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -96,9 +96,23 @@ def character_of(pair: Pair, *, weight: float = 1.0) -> Character:
     return Character(pair, weight=weight, price=12_345, lot=10**pair.lot_decimals, qty_bits=lot_bits, spread_bits=16)
 
 
-def _as_listed(character: Character, listed: Sequence[Pair]) -> Character:
+def others_trading(listed: Sequence[Pair], wanted: Collection[str]) -> list[Character]:
+    """Return characters for the ``wanted`` v2 symbols of a listing (``*``: all) that have none of their own.
+
+    Together they trade as much as the usual six. Raises UsageError for a symbol that is not listed.
+    """
+    by_symbol = {pair.symbol: pair for pair in listed}
+    for symbol in wanted:
+        if symbol != "*" and symbol not in by_symbol:
+            raise UsageError(f"{symbol!r} cannot trade: the listing given has no such v2 symbol")
+    usual = {character.pair.symbol for character in CHARACTERS}
+    chosen = [pair for pair in listed if pair.symbol not in usual and ("*" in wanted or pair.symbol in wanted)]
+    return [character_of(pair, weight=1 / len(chosen)) for pair in chosen]
+
+
+def _as_listed(character: Character, listed: Mapping[str, Pair]) -> Character:
     """Return the character under the entry of a listing, if it is there. Raises UsageError where digits differ."""
-    pair = next((pair for pair in listed if pair.symbol == character.pair.symbol), character.pair)
+    pair = listed.get(character.pair.symbol, character.pair)
     invented = character.pair
     if (pair.pair_decimals, pair.lot_decimals) != (invented.pair_decimals, invented.lot_decimals):
         raise UsageError(
@@ -131,7 +145,8 @@ class Market:
         self._flows: dict[str, _Flow] = {}
         self._seed, self._first_id = seed, first_id
         tapes = {pair.symbol: Tape(pair, first_id=first_id) for pair in listed}
-        characters = [_as_listed(character, listed) for character in characters]
+        by_symbol = {pair.symbol: pair for pair in listed}
+        characters = [_as_listed(character, by_symbol) for character in characters]
         whole = sum(character.weight for character in characters)
         for character in characters:
             symbol = character.pair.symbol

@@ -15,6 +15,8 @@ REST_QTY_DIGITS: Final = 8
 """REST prints volumes with 8 digits, also where a lot has 5 (every sample; API.md 7.1)."""
 FINEST_REST_DIGITS: Final = 12
 """What REST prints where cost_decimals is less than pair_decimals, as seen on BONKUSD (API.md 7.1)."""
+NAMED: Final = 20
+"""Pairs named in a sentence at most."""
 
 _V2_LEGS: Final = {"XBT": "BTC", "XDG": "DOGE"}
 _V1_LEGS: Final = {v2: v1 for v1, v2 in _V2_LEGS.items()}
@@ -84,6 +86,12 @@ class Listing:
     def pairs(self) -> list[Pair]:
         """Every pair, in the order listed."""
         return list(self._by_symbol.values())
+
+
+def some(listing: Listing) -> str:
+    """Name the pairs listed, or the first of very many."""
+    symbols = [pair.symbol for pair in listing.pairs]
+    return ", ".join(symbols[:NAMED]) + (f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else "")
 
 
 def listed(key: str, fields: Mapping[str, Any]) -> Pair:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from recorder.errors import UsageError
-from recorder.sandbox.pairs import Listing, Pair
+from recorder.sandbox.pairs import Listing, Pair, some
 from recorder.sandbox.tape import Tape
 
 
@@ -64,7 +64,7 @@ class Register:
 
     def _listed(self, symbol: str) -> None:
         if symbol not in self.listing:
-            raise UsageError(f"the sandbox lists no pair {symbol!r}; write the v2 symbol of a listed one, like BTC/USD")
+            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {some(self.listing)}")
 
 
 def _check_scale(tape: Tape, pair: Pair) -> None:

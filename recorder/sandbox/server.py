@@ -22,7 +22,7 @@ from recorder.sandbox.candles import INTERVALS
 from recorder.sandbox.clients import Clients
 from recorder.sandbox.edge import Edge
 from recorder.sandbox.faults import Act, Faults
-from recorder.sandbox.pairs import Listing, Pair
+from recorder.sandbox.pairs import Pair, some
 from recorder.sandbox.requests import Requests
 from recorder.sandbox.rest import Rest
 from recorder.sandbox.socket import Connection
@@ -38,8 +38,6 @@ TRADES_PER_FRAME: Final = 100
 """Trades in one frame at most; longer sweeps are split. No real bound is known (API.md 8.5)."""
 GREATEST_BURST: Final = 100_000
 """Trades of one burst at most: a third of a second of work, and it fits the queue of a client that keeps up."""
-NAMED: Final = 20
-"""Pairs named in a sentence at most."""
 
 
 class Sandbox:
@@ -123,7 +121,7 @@ class Sandbox:
     def burst(self, symbol: str, n: int) -> None:
         """Make ``n`` trades of one pair at once, frozen or not. Raises UsageError for an unknown pair or a wild n."""
         if symbol not in self.market.listing:
-            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {_some(self.market.listing)}")
+            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {some(self.market.listing)}")
         if not 1 <= n <= GREATEST_BURST:
             raise UsageError(f"a burst of {n} trades; it must be from 1 to {GREATEST_BURST}")
         self._publish(self.market.burst(symbol, n, self.clock.wall_ns()))
@@ -157,7 +155,7 @@ class Sandbox:
         """
         now_ns = self._trade()
         if symbol not in self.market.listing:
-            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {_some(self.market.listing)}")
+            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {some(self.market.listing)}")
         pair = self.market.listing[symbol].changed(**fields)
         self.market.relist(symbol, pair, now_ns=now_ns)
         span = self.market.tapes[pair.symbol].span
@@ -169,7 +167,7 @@ class Sandbox:
         step_s, now_s = minutes * 60, self._trade() // 1_000_000_000
         if symbol not in self.market.listing or minutes not in INTERVALS:
             raise UsageError(
-                f"there are no candles of {symbol!r} with {minutes} minutes; pairs are {_some(self.market.listing)}, "
+                f"there are no candles of {symbol!r} with {minutes} minutes; pairs are {some(self.market.listing)}, "
                 f"intervals {', '.join(map(str, INTERVALS))}"
             )
         start_s = now_s // step_s * step_s - step_s if start_s is None else start_s
@@ -256,9 +254,3 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
         raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}; port 0 is free") from error
     bound_host, bound_port = runner.addresses[0][:2]
     return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
-
-
-def _some(listing: Listing) -> str:
-    """Name the pairs listed, or the first of very many."""
-    symbols = [pair.symbol for pair in listing.pairs]
-    return ", ".join(symbols[:NAMED]) + (f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else "")

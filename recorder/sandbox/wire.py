@@ -102,7 +102,7 @@ def candle_row(tape: Tape, candle: Candle) -> str:
     volume = fixed(candle.qty * 10 ** (REST_QTY_DIGITS - tape.qty_digits), REST_QTY_DIGITS)
     return (
         f'[{candle.start_ns // _NS},"{first}","{high}","{low}","{last}",'
-        f'"{fixed(vwap, digits)}","{volume}",{candle.count}]'
+        f'"{fixed(vwap, digits)}","{volume}",{candle.trades}]'
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -38,11 +38,23 @@ TICK_S: Final = 1.0
 log = structlog.get_logger()
 
 
+class Fallback(Protocol):
+    """Who records the pairs that are not streamed."""
+
+    def take_over(self, pair: str) -> None:
+        """Record ``pair`` from now on."""
+        ...
+
+    def hand_back(self, pair: str) -> None:
+        """Leave ``pair`` to the stream from now on."""
+        ...
+
+
 class Stream:
     """Records the live trades of ``pairs`` over one connection at a time.
 
     ``dial`` opens a connection or raises Unavailable. Each connection has a number, which names its frames in
-    the journal.
+    the journal. Pairs that Kraken refuses to stream are given to ``fallback``, and taken back when it does.
     """
 
     def __init__(
@@ -51,6 +63,7 @@ class Stream:
         dial: Callable[[], AbstractAsyncContextManager[Socket]],
         inbox: Inbox,
         *,
+        fallback: Fallback,
         backoff: Backoff,
         clock: Clock,
         metrics: Metrics,
@@ -58,6 +71,7 @@ class Stream:
         self._pairs = list(pairs)
         self._dial = dial
         self._inbox = inbox
+        self._fallback = fallback
         self._backoff = backoff
         self._clock = clock
         self._metrics = metrics
@@ -122,12 +136,15 @@ class Stream:
                     await self._note("stalled", reason=reason)
                     await socket.close()
                 case Subscribed(pair):
+                    self._fallback.hand_back(pair)
                     await self._note("subscribed", pair=pair)
                     log.info("recording", pair=pair)
                 case Rejected(pair, reason):
                     await self._note("rejected", pair=pair, reason=reason)
                     self._metrics.rejected.inc()
                     log.error("subscription refused", pair=pair, reason=reason)
+                    if pair is not None:
+                        self._fallback.take_over(pair)
                 case Status(system, connection_id):
                     log.info("exchange status", system=system, connection_id=connection_id)
                 case Unreadable(reason):

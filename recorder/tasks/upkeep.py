@@ -61,9 +61,9 @@ class Upkeep:
         return more
 
     def _compact(self, pair: str) -> bool:
-        this_year = datetime.fromtimestamp(self._clock.wall_ns() / 1e9, UTC).year
+        now_s = self._clock.wall_ns() / 1e9
         try:
-            done = compact(self._archive, pair, this_year=this_year)
+            done = compact(self._archive, pair, this_year=datetime.fromtimestamp(now_s, UTC).year, now_s=now_s)
         except CorruptFile as error:
             # The archive is untouched; recording goes on, and the files stay as they are for `verify`.
             log.error("compaction refused", pair=pair, reason=str(error))

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from recorder.archive import files
 from recorder.archive.append import TradeArchive
@@ -14,8 +15,10 @@ from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
 from recorder.core.model import Instrument, Source, Trade
 from recorder.disk import Disk
-from recorder.errors import Unavailable
+from recorder.errors import ExchangeError, Unavailable
 from recorder.journal.journal import Journal
+from recorder.kraken.rest import Request
+from recorder.net.http import Answer
 
 PAIR = "BTC/USD"
 T0_US = 1_783_465_205_000_000
@@ -136,3 +139,27 @@ async def settle_until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not true():
             await asyncio.sleep(0.001)
+
+
+class FakeHttp:
+    """Serves Trades of ids ``1..last``, each made id milliseconds after T0, 100 a page; without since the newest."""
+
+    def __init__(self, last: int = 10_000) -> None:
+        self.last = last
+        self.odd_last: str | None = None
+        self.problems: list[ExchangeError] = []
+        self.asked: list[Request] = []
+
+    async def get(self, request: Request) -> Answer:
+        self.asked.append(request)
+        if self.problems:
+            raise self.problems.pop(0)
+        query = parse_qs(request.target.partition("?")[2])
+        first = max(1, self.last - 99)
+        if "since" in query:
+            first = max(1, -(-(int(query["since"][0]) // 1000 - T0_US) // 1000))
+        ids = range(first, min(first + 100, self.last + 1))
+        rows = ",".join(f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids)
+        last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query["since"][0])
+        result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()
+        return Answer(1, b'{"error":[],"result":' + result + b"}", result)

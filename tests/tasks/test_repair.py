@@ -8,38 +8,17 @@ from typing import cast
 from urllib.parse import parse_qs
 
 from recorder.core.ledger import Ledger
-from recorder.errors import ExchangeError, Unavailable, UnknownPair
+from recorder.errors import Unavailable, UnknownPair
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks.repair import Repair
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, Shop, settle, settle_until, shop, trades
+from tests.tasks.support import BTC, PAIR, FakeHttp, Shop, settle, settle_until, shop, trades
 
 ETH = type(BTC)(
     **{field: getattr(BTC, field) for field in BTC.__struct_fields__} | {"pair": "ETH/USD", "altname": "ETHUSD"}
 )
-
-
-class FakeHttp:
-    """Serves Trades of ids ``1..last``, each made id milliseconds after T0, 100 a page."""
-
-    def __init__(self, last: int = 10_000) -> None:
-        self.last = last
-        self.problems: list[ExchangeError] = []
-        self.asked: list[Request] = []
-
-    async def get(self, request: Request) -> Answer:
-        self.asked.append(request)
-        if self.problems:
-            raise self.problems.pop(0)
-        query = parse_qs(request.target.partition("?")[2])
-        first = max(1, -(-(int(query["since"][0]) // 1000 - T0_US) // 1000))
-        ids = range(first, min(first + 100, self.last + 1))
-        rows = ",".join(f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids)
-        last = (T0_US + ids[-1] * 1000) * 1000 if ids else query["since"][0]
-        result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()
-        return Answer(1, b"", result)
 
 
 class Bench:

@@ -24,13 +24,28 @@ REFUSAL = b'{"error":"Currency pair not supported BTC/USD","method":"subscribe",
 HEARTBEAT = b'{"channel":"heartbeat"}'
 
 
+class Fallback:
+    """Notes which pairs it records."""
+
+    def __init__(self) -> None:
+        self.pairs: set[str] = set()
+
+    def take_over(self, pair: str) -> None:
+        self.pairs.add(pair)
+
+    def hand_back(self, pair: str) -> None:
+        self.pairs.discard(pair)
+
+
 class Bench:
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
+        self.fallback = Fallback()
         self.stream = Stream(
             [PAIR],
             dialler(sockets),
             self.inbox,
+            fallback=self.fallback,
             backoff=Backoff(Random(1)),
             clock=self.clock,
             metrics=self.metrics,
@@ -150,3 +165,33 @@ async def test_a_frame_that_cannot_be_read_is_kept_counted_and_reported() -> Non
         assert kept == [b"\xff\x00 no json", frame(1, 1).replace(b"63501.6", b'"abc"')]
         assert bench.notes().count("malformed") == 2
         assert bench.metrics.registry.get_sample_value("recorder_frames_unreadable_total") == 2
+
+
+async def test_a_pair_that_is_refused_is_recorded_by_the_fallback_until_it_is_accepted() -> None:
+    first, second = FakeSocket(), FakeSocket()
+    bench = Bench([first, second])
+    async with running(bench):
+        first.frames.put_nowait(REFUSAL)
+        await settle()
+        assert bench.fallback.pairs == {PAIR}
+        first.frames.put_nowait(None)
+        await bench.pass_time(2)
+        second.frames.put_nowait(ACK)
+        await settle()
+        assert bench.fallback.pairs == set()
+
+
+async def test_a_send_that_fails_in_a_tick_ends_in_a_new_connection() -> None:
+    class Deaf(FakeSocket):
+        async def send(self, text: str) -> None:
+            if self.sent:
+                self.frames.put_nowait(None)
+                raise Unavailable("the connection ended while sending")
+            await super().send(text)
+
+    first, second = Deaf(), FakeSocket()
+    bench = Bench([first, second])
+    async with running(bench):
+        first.frames.put_nowait(ACK)
+        await bench.pass_time(8)  # long enough for a ping
+        assert second.sent

@@ -1,0 +1,126 @@
+"""Record trades by polling REST alone: pairs that are not streamed, by wish or because Kraken refuses to.
+
+A page with news is journalled like a frame. It could be asked for again, but this way it is seen by live readers at
+once and reaches the archive with the next drain, instead of as a small file a poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from recorder.clock import Clock
+from recorder.core.ledger import Ledger, runs
+from recorder.core.model import Instrument
+from recorder.errors import ExchangeError
+from recorder.journal import segment
+from recorder.kraken import parse, rest
+from recorder.kraken.parse import TradesPage
+from recorder.kraken.refill import LAST_NS
+from recorder.net.http import Http
+from recorder.ops.metrics import Metrics
+from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.waiting import first_of
+
+POLL_S: Final = 5.0
+"""How often a pair is asked for at most; where the pace allows less, pairs take turns."""
+RETRY_S: Final = 15.0
+"""Wait after an answer that failed. Nothing is lost by it: the next page begins where the last one ended."""
+OVERLAP_NS: Final = 1_000_000
+"""How far before the last trade held to begin: REST's printed times lie up to 1.3 µs off, stamps are cut to µs."""
+
+log = structlog.get_logger()
+
+
+class Poll:
+    """Polls the pairs it was asked to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        inbox: Inbox,
+        http: Http,
+        *,
+        instruments: Mapping[str, Instrument],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._ledger = ledger
+        self._inbox = inbox
+        self._http = http
+        self._instruments = instruments
+        self._clock = clock
+        self._metrics = metrics
+        self._due_s: dict[str, float] = {}
+        self._since_ns: dict[str, int] = {}
+        self._wake = asyncio.Event()
+
+    def take_over(self, pair: str) -> None:
+        """Poll ``pair`` from now on."""
+        if pair in self._instruments and pair not in self._due_s:
+            log.info("recording by polling", pair=pair)
+            self._due_s[pair] = self._clock.monotonic()
+            self._wake.set()
+
+    def hand_back(self, pair: str) -> None:
+        """Poll ``pair`` no more: it is streamed."""
+        self._due_s.pop(pair, None)
+        self._since_ns.pop(pair, None)
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            self._wake.clear()
+            pair = min(self._due_s, key=lambda pair: self._due_s[pair], default=None)
+            if pair is None:
+                await self._wake.wait()
+            elif (wait_s := self._due_s[pair] - self._clock.monotonic()) > 0:
+                await first_of(self._clock.sleep(wait_s), self._wake.wait())
+            else:
+                wait_s = await self._ask(pair)
+                if pair in self._due_s:
+                    self._due_s[pair] = self._clock.monotonic() + wait_s
+
+    async def _ask(self, pair: str) -> float:
+        """Ask for what is new of ``pair``; return seconds until it is due again."""
+        request = rest.trades(self._instruments[pair], since_ns=self._since(pair))
+        try:
+            answer = await self._http.get(request)
+            page = parse.trades_page(answer.result, pair)
+        except ExchangeError as error:
+            self._metrics.rest_failed(error)
+            log.warning("poll failed", pair=pair, reason=str(error))
+            return RETRY_S
+        held = self._ledger.of(pair).spans
+        if any(trade.trade_id not in held for trade in page.trades):
+            line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
+            await self._inbox.put(Inbound(line, runs(page.trades)))
+        return 0.0 if self._advance(pair, page) and len(page.trades) >= rest.PAGE_LIMIT else POLL_S
+
+    def _since(self, pair: str) -> str | None:
+        """Return where to begin; None, the newest page, where nothing is held yet."""
+        if pair in self._since_ns:
+            return str(self._since_ns[pair])
+        last_us = self._ledger.of(pair).last_us
+        return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
+
+    def _advance(self, pair: str, page: TradesPage) -> bool:
+        """Begin the next page at the end of this one; tell whether that leads on.
+
+        A nanosecond before ``last``, so that an exclusive server repeats the last row as well. Whatever a page may
+        step over nevertheless is a hole between held ids, which the repair fetches.
+        """
+        before = self._since_ns.pop(pair, 0)
+        if not page.trades or page.last is None or not page.last.isdecimal():
+            return False  # the next page begins by the newest trade held
+        end_ns = int(page.last)
+        if abs(end_ns - page.trades[-1].time_us * 1000) > LAST_NS:
+            return False  # no time of that row: following it could skip trades unseen
+        after = max(before, end_ns - 1)
+        if after == before and len(page.trades) >= rest.PAGE_LIMIT:
+            after += 1  # a whole page inside one nanosecond: never seen, and the only way on is to step
+        self._since_ns[pair] = after
+        return after > before
