@@ -126,3 +126,24 @@ def runs(trades: Iterable[Trade]) -> list[Run]:
     if first is not None and last is not None:
         found.append(Run(first.pair, Span(first.trade_id, last.trade_id), first.time_us, last.time_us))
     return found
+
+
+def joined(runs: Iterable[Run]) -> list[Run]:
+    """Join runs that continue each other, pair by pair; a group commit brings thousands that do."""
+    found: list[Run] = []
+    open_runs: dict[str, list[Run]] = {}  # of each pair, the runs that continue each other so far
+    for run in runs:
+        chain = open_runs.get(run.pair)
+        if chain and chain[-1].span.last + 1 == run.span.first:
+            chain.append(run)
+            continue
+        if chain:
+            found.append(_chained(chain))
+        open_runs[run.pair] = [run]
+    found.extend(_chained(chain) for chain in open_runs.values())
+    return found
+
+
+def _chained(chain: list[Run]) -> Run:
+    first, last = chain[0], chain[-1]
+    return Run(first.pair, Span(first.span.first, last.span.last), first.first_us, last.last_us)

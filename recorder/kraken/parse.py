@@ -15,7 +15,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from recorder.core.model import Instrument, Side, Trade, check_exact, plain
+from recorder.core.ledger import Run
+from recorder.core.model import Instrument, Side, Span, Trade, check_exact, plain
 from recorder.errors import Malformed
 from recorder.kraken import rest, wire
 from recorder.kraken.names import v2_symbol
@@ -55,32 +56,59 @@ def trade_frame(frame: bytes, *, received_ns: int) -> list[Trade]:
 
     The rows of a snapshot are history that a subscription repeats: they carry no receive time.
     """
-    trades: list[Trade] = []
+    content, times_us = _read_frame(frame)
+    received_us = None if content.type == "snapshot" else received_ns // 1000
+    return [
+        Trade(
+            entry.symbol,
+            entry.trade_id,
+            time_us,
+            entry.price,
+            entry.qty,
+            entry.side,
+            entry.ord_type,
+            "",
+            "ws",
+            received_us,
+        )
+        for entry, time_us in zip(content.data, times_us, strict=True)
+    ]
+
+
+def trade_runs(frame: bytes) -> list[Run]:
+    """Return the runs of ids in one v2 trade frame. Raises Malformed exactly where :func:`trade_frame` does.
+
+    This is what a frame lets the recorder claim, at two thirds of the cost of its trades.
+    """
+    content, times_us = _read_frame(frame)
+    found: list[Run] = []
+    pair, first, last, first_us, last_us = "", 0, -1, 0, 0
+    for entry, time_us in zip(content.data, times_us, strict=True):
+        trade_id = entry.trade_id
+        if trade_id != last + 1 or entry.symbol != pair:
+            if last > 0:
+                found.append(Run(pair, Span(first, last), first_us, last_us))
+            pair, first, first_us = entry.symbol, trade_id, time_us
+        last, last_us = trade_id, time_us
+    if last > 0:
+        found.append(Run(pair, Span(first, last), first_us, last_us))
+    return found
+
+
+def _read_frame(frame: bytes) -> tuple[wire.TradeFrame, list[int]]:
+    """Decode and check one trade frame; return it with the times of its trades (µs). Raises Malformed."""
+    times_us: list[int] = []
     stamp, time_us = None, 0
     try:
         content = wire.trade_frame(frame)
-        received_us = None if content.type == "snapshot" else received_ns // 1000
         for entry in content.data:
             check_exact(entry.price, entry.qty)
             if entry.timestamp != stamp:  # the trades of a sweep mostly share one
                 stamp, time_us = entry.timestamp, micros(entry.timestamp)
-            trades.append(
-                Trade(
-                    entry.symbol,
-                    entry.trade_id,
-                    time_us,
-                    entry.price,
-                    entry.qty,
-                    entry.side,
-                    entry.ord_type,
-                    "",
-                    "ws",
-                    received_us,
-                )
-            )
+            times_us.append(time_us)
     except wire.UNREADABLE as error:
         raise Malformed(f"a trade frame that cannot be read: {error}") from error
-    return trades
+    return content, times_us
 
 
 def journalled_trades(source: str, payload: bytes, recv_ns: int) -> list[Trade]:

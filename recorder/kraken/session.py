@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from recorder.core.ledger import Run
 from recorder.core.model import Trade
 from recorder.errors import Malformed
 from recorder.kraken import parse, wire
@@ -45,11 +46,20 @@ class Send:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """These trades arrived, in one frame, news or the snapshot after a subscription alike: the ids decide."""
+class Rows(msgspec.Struct, frozen=True, gc=False):
+    """Trades arrived, in one frame, news or the snapshot after a subscription alike: the ids decide.
 
-    trades: list[Trade]
+    ``runs`` is what the frame lets us claim. The trades themselves are read when somebody asks for them.
+    """
+
+    runs: list[Run]
+    frame: bytes
+    received_ns: int
+
+    @property
+    def trades(self) -> list[Trade]:
+        """The trades of the frame, in its order."""
+        return parse.trade_frame(self.frame, received_ns=self.received_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +146,7 @@ class Session:
         self._last_frame_s = now_s
         if frame.startswith(_TRADES_BEGIN):
             try:
-                return [Rows(parse.trade_frame(frame, received_ns=received_ns))]
+                return [Rows(parse.trade_runs(frame), frame, received_ns)]
             except Malformed:
                 pass  # what it is instead, or what is wrong with it, is found out below
         try:
@@ -198,7 +208,7 @@ class Session:
 
     def _trades(self, frame: bytes, received_ns: int) -> Sequence[Effect]:
         try:
-            return [Rows(parse.trade_frame(frame, received_ns=received_ns))]
+            return [Rows(parse.trade_runs(frame), frame, received_ns)]
         except Malformed as error:
             return [Keep("unreadable"), _unreadable(str(error))]
 

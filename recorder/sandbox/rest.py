@@ -44,8 +44,8 @@ class Rest:
 
     ``inclusive`` says whether ``since`` keeps a trade of that very nanosecond: the newest observations say yes,
     the documents say no, so a client has to bear both. ``inclusive_ohlc`` says the same of candles, of which the
-    observations contradict each other. ``now_ns`` must not lie behind the last trade's making by much: candles that
-    end before it are committed.
+    observations contradict each other. The market must have made its trades up to the ``now_ns`` of a question:
+    candles that end before it are committed, and must not change.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from recorder.clock import Clock
-from recorder.core.ledger import Ledger, Run
+from recorder.core.ledger import Ledger, Run, joined
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
@@ -59,7 +59,7 @@ class Commit:
                 return
             started_s = self._clock.monotonic()
             await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
-            claims = [run for inbound in batch for run in inbound.claims]
+            claims = joined(run for inbound in batch for run in inbound.claims)
             hole_seen = self._claim(claims)
         self._metrics.committed(claims, frames=len(batch), seconds=self._clock.monotonic() - started_s)
         self._since_rotation += sum(len(run.span) for run in claims)

@@ -12,7 +12,6 @@ import structlog
 
 from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
-from recorder.core.ledger import runs
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken.parse import TRADE_SOURCE
@@ -111,7 +110,7 @@ class Stream:
                 for effect in effects:
                     if isinstance(effect, Rows):
                         line = segment.encode(recv_ns, source, frame, parsed=True)
-                        await self._inbox.put(Inbound(line, runs(effect.trades)))
+                        await self._inbox.put(Inbound(line, effect.runs))
                     elif isinstance(effect, Keep):
                         line = segment.encode(recv_ns, f"ws:{effect.channel}:{self._connection}", frame)
                         await self._inbox.put(Inbound(line, []))

@@ -73,6 +73,16 @@ def test_it_replays_recordings_in_place_of_the_invented_market(start: Start, pay
         assert answer.read().decode() == page.read_text().strip()
 
 
+def test_it_lists_a_real_listing_and_trades_what_it_is_told(start: Start, payloads: Path) -> None:
+    listing = payloads / "rest/AssetPairs/full_1218pairs_2025-09-11.json"
+    process = start("--json", "--listing", str(listing), "--trade", "ADA/USD", "--throttle", "--reject", "BTC/USD")
+    rest_url = json.loads(first_line(process))["rest_url"]
+    with urllib.request.urlopen(f"{rest_url}/sandbox/truth", timeout=30) as answer:
+        assert len(json.load(answer)) == 7
+    with urllib.request.urlopen(f"{rest_url}/0/public/AssetPairs", timeout=30) as answer:
+        assert len(json.load(answer)["result"]) == 1218
+
+
 def test_a_wrong_fault_is_refused_before_anything_is_served(start: Start) -> None:
     process = start("--fault", "8:earthquake")
     _, errors = process.communicate(timeout=30)

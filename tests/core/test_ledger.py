@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.ledger import Hole, Ledger, PairLedger, runs
+from recorder.core.ledger import Hole, Ledger, PairLedger, joined, runs
 from recorder.core.model import Span, Trade
 
 
@@ -73,6 +73,22 @@ def test_runs_cut_trades_without_losing_or_moving_one(arrived: list[tuple[str, i
     ids = [(run.pair, trade_id) for run in cut for trade_id in range(run.span.first, run.span.last + 1)]
     assert ids == arrived
     assert all((run.first_us, run.last_us) == (time_of(run.span.first), time_of(run.span.last)) for run in cut)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD"]), st.integers(1, 12))))
+def test_joined_runs_claim_the_same_ids_in_fewer_runs(arrived: list[tuple[str, int]]) -> None:
+    single = [run for pair, trade_id in arrived for run in runs([trade(trade_id, pair)])]
+    fewer = joined(single)
+    apart, together = Ledger(), Ledger()
+    for run in single:
+        apart.observe_run(run)
+    for run in fewer:
+        together.observe_run(run)
+        assert (run.first_us, run.last_us) == (time_of(run.span.first), time_of(run.span.last))
+    assert sum(len(run.span) for run in fewer) == len(arrived)
+    assert len(fewer) <= len(runs(trade(trade_id, pair) for pair, trade_id in arrived))
+    for pair in ("BTC/USD", "ETH/USD"):
+        assert apart.of(pair).spans == together.of(pair).spans
 
 
 def test_live_trades_do_not_pile_up_times() -> None:

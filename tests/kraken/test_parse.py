@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recorder.core.ledger import runs
 from recorder.core.model import Trade
 from recorder.errors import Malformed
 from recorder.kraken import parse, rest
@@ -322,3 +323,14 @@ def test_a_listing_with_a_tick_that_is_no_number_is_refused_by_a_sentence() -> N
     entry = '{"X":{"altname":"X","wsname":"X/Y","base":"X","quote":"Y","pair_decimals":1,"lot_decimals":8,%s}}'
     with pytest.raises(Malformed, match="'NaN' is no number"):
         parse.instruments((entry % '"tick_size":"NaN"').encode())
+
+
+@given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD", ""]), st.integers(1, 6)), max_size=12))
+def test_the_runs_of_a_frame_are_those_of_its_trades(rows: list[tuple[str, int]]) -> None:
+    entries = ",".join(
+        f'{{"symbol":"{pair}","side":"buy","price":1.5,"qty":2.00000000,"ord_type":"limit","trade_id":{trade_id},'
+        f'"timestamp":"2026-07-07T23:00:0{trade_id}.562702Z"}}'
+        for pair, trade_id in rows
+    )
+    frame = f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
+    assert parse.trade_runs(frame) == runs(parse.trade_frame(frame, received_ns=1))

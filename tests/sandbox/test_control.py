@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -89,3 +91,91 @@ async def test_a_wrong_request_is_told_what_would_be_right(
 async def test_control_is_not_part_of_the_log(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     await (await http.get("/sandbox/truth")).read()
     assert len(sandbox.requests) == 0
+
+
+async def told(http: aiohttp.ClientSession, path: str) -> Any:
+    async with http.get(path) as answer:
+        return json.loads(await answer.text())
+
+
+async def post(http: aiohttp.ClientSession, path: str) -> None:
+    async with http.post(path) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def test_the_state_can_be_set_and_events_announced(http: aiohttp.ClientSession) -> None:
+    await post(http, "/sandbox/status?system=post_only")
+    await post(http, "/sandbox/plan_maintenance?in_s=60&for_s=60")
+    await post(http, "/sandbox/emergency")
+    result = (await told(http, "/0/public/SystemStatus"))["result"]
+    assert (result["status"], len(result["upcoming_maintenance"]), len(result["emergency"])) == ("post_only", 1, 1)
+    await post(http, "/sandbox/all_clear")
+    await post(http, "/sandbox/online")
+    result = (await told(http, "/0/public/SystemStatus"))["result"]
+    assert (result["status"], result["upcoming_maintenance"], result["emergency"]) == ("online", [], [])
+
+
+async def test_a_mishap_can_be_for_some_requests_to_one_path(http: aiohttp.ClientSession) -> None:
+    await post(http, "/sandbox/internal_error?n=1&path=/0/public/Time")
+    assert (await told(http, "/0/public/SystemStatus"))["error"] == []
+    assert (await told(http, "/0/public/Time"))["error"] == ["EGeneral:Internal error"]
+    assert (await told(http, "/0/public/Time"))["error"] == []
+
+
+async def test_rest_can_be_throttled_and_released(http: aiohttp.ClientSession) -> None:
+    await post(http, "/sandbox/throttle?size=1&per_s=1&sticky=1&form=rate_limit")
+    await told(http, "/0/public/Time")
+    assert (await told(http, "/0/public/Time"))["error"] == ["EAPI:Rate limit exceeded"]
+    await post(http, "/sandbox/unthrottle")
+    assert (await told(http, "/0/public/Time"))["error"] == []
+
+
+async def test_the_listing_can_be_changed(http: aiohttp.ClientSession) -> None:
+    await post(http, "/sandbox/enlist?pair=NEW/USD&pair_decimals=3&trades_per_s=5&ordermin=9")
+    await post(http, "/sandbox/relist?pair=BTC/USD&pair_decimals=2&status=cancel_only")
+    await post(http, "/sandbox/delist?pair=DOGE/USD")
+    listed = (await told(http, "/0/public/AssetPairs"))["result"]
+    assert (listed["NEWUSD"]["pair_decimals"], listed["NEWUSD"]["ordermin"]) == (3, "9")
+    bitcoin = listed["XXBTZUSD"]
+    assert (bitcoin["pair_decimals"], bitcoin["tick_size"], bitcoin["status"]) == (2, "0.01", "cancel_only")
+    assert "XDGUSD" not in listed
+
+
+async def test_a_pair_can_be_rejected_and_accepted(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await post(http, "/sandbox/reject?pair=BTC/USD")
+    assert sandbox.faults.rejected == {"BTC/USD"}
+    await post(http, "/sandbox/accept?pair=BTC/USD")
+    assert sandbox.faults.rejected == set()
+
+
+async def test_the_newest_committed_candle_can_be_revised(http: aiohttp.ClientSession, clock: ManualClock) -> None:
+    await post(http, "/sandbox/freeze")
+    clock.move(300.0)
+    before = (await told(http, "/0/public/OHLC?pair=XBTUSD"))["result"]
+    await post(http, "/sandbox/revise?pair=BTC/USD&interval=1")
+    after = (await told(http, "/0/public/OHLC?pair=XBTUSD"))["result"]
+    changed = [row for row, old in zip(after["XXBTZUSD"], before["XXBTZUSD"], strict=True) if row != old]
+    assert [(row[0], row[6], row[7]) for row in changed] == [(before["last"], "0.00000001", 1)]
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("/sandbox/status", "there is no status ''; there are online"),
+        ("/sandbox/busy?n=0", "must be for 1 or more"),
+        ("/sandbox/outage?n=2", "outage is for a time and for everything"),
+        ("/sandbox/throttle?form=shout", "no form of refusal 'shout'"),
+        ("/sandbox/enlist?pair=NEWUSD", "pair must be a v2 symbol, like NEW/USD"),
+        ("/sandbox/enlist?pair=BTC/USD", "BTC/USD is listed already"),
+        ("/sandbox/relist?pair=NEW/USD&status=online", "lists no pair 'NEW/USD'; it lists BTC/USD"),
+        ("/sandbox/relist?pair=BTC/USD&pair_decimals=many", "pair_decimals must be a number"),
+        ("/sandbox/delist?pair=NEW/USD", "lists no pair 'NEW/USD'"),
+        ("/sandbox/revise?pair=BTC/USD&interval=7", "there are no candles of 'BTC/USD' with 7 minutes"),
+        ("/sandbox/revise?pair=BTC/USD&interval=1&start=30", "no committed candle of 1 minutes starts at 30"),
+    ],
+)
+async def test_what_cannot_be_done_is_told_what_would_be_right(
+    http: aiohttp.ClientSession, target: str, sentence: str
+) -> None:
+    async with http.post(target) as answer:
+        assert (answer.status, sentence in await answer.text()) == (400, True), await answer.text()

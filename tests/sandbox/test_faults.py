@@ -4,6 +4,7 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.faults import NAMES, Act, Faults, parse_act
+from recorder.sandbox.status import StatusBoard
 from tests.sandbox.conftest import ManualClock
 
 
@@ -94,3 +95,48 @@ def test_an_act_that_cannot_be_read_is_refused_with_what_would_be_right(text: st
 def test_an_unknown_fault_is_refused_by_name(clock: ManualClock) -> None:
     with pytest.raises(UsageError, match="no fault 'earthquake'; there are disconnect"):
         faults_with(clock)[0].throw("earthquake")
+
+
+def test_mishaps_of_rest_can_be_scripted_for_some_requests_to_one_path(clock: ManualClock) -> None:
+    faults, _ = faults_with(clock, parse_act("1:busy:3x:/0/public/OHLC"))
+    clock.move(1)
+    faults.follow_script()
+    struck = [[mishap.name for mishap in faults.rest.strike("/0/public/OHLC")] for _ in range(4)]
+    assert struck == [["busy"], ["busy"], ["busy"], []]
+
+
+def test_states_and_the_ladder_can_be_scripted(clock: ManualClock) -> None:
+    board = StatusBoard(clock)
+    script = [parse_act("1:cancel_only:2"), parse_act("10:ladder:3")]
+    faults = Faults(clock, hang_up=lambda: None, script=script, status=board)
+    seen = []
+    for _ in range(24):
+        faults.follow_script()
+        seen.append(board.system)
+        clock.move(1)
+    assert seen == (
+        ["online"] + ["cancel_only"] * 2 + ["online"] * 7
+        + ["maintenance"] * 3 + ["cancel_only"] * 3 + ["post_only"] * 3 + ["online"] * 5
+    )  # fmt: skip
+
+
+def test_a_pair_is_rejected_until_it_is_accepted_or_all_is_released(clock: ManualClock) -> None:
+    faults, _ = faults_with(clock)
+    faults.reject("BTC/USD")
+    faults.reject("ETH/EUR")
+    faults.accept("BTC/USD")
+    assert faults.rejected == {"ETH/EUR"}
+    faults.release()
+    assert faults.rejected == set()
+
+
+@pytest.mark.parametrize("text", ["1:outage:3x", "1:online::/0/public/OHLC", "1:ladder:2x"])
+def test_what_is_for_everything_cannot_be_for_some_requests(text: str) -> None:
+    with pytest.raises(UsageError, match="is for a time and for everything; only unavailable"):
+        parse_act(text)
+
+
+def test_acts_of_one_moment_are_thrown_in_the_order_given(clock: ManualClock) -> None:
+    faults, line = faults_with(clock, Act(0, "outage", 5), Act(0, "release"), Act(0, "outage", None), Act(0, "release"))
+    faults.follow_script()
+    assert (line.cuts, faults.refusing) == (2, False)

@@ -3,14 +3,17 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.core.model import PRICE_SCALE, Span
+from recorder.errors import UsageError
 from recorder.sandbox import wire
-from recorder.sandbox.market import LONGEST_HISTORY_NS, Market
+from recorder.sandbox.market import CHARACTERS, LONGEST_HISTORY_NS, Market, others_trading
+from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.tape import Made, Tape
 
 START_NS = 1_783_465_200_000_000_000
@@ -160,3 +163,94 @@ def test_a_clock_that_steps_back_makes_nothing() -> None:
 def test_no_seed_walks_the_price_to_zero(seed: int) -> None:
     tape = Market(start_ns=START_NS, seed=seed, history={"SHIB/USD": 100_000}).tapes["SHIB/USD"]
     assert 300 < min(tape.prices) <= max(tape.prices) < 5000
+
+
+REAL = [
+    pair_of("DOGE/USD", pair_decimals=7, lot_decimals=8, cost_decimals=9, costmin="7"),
+    pair_of("ADA/USD", pair_decimals=6, lot_decimals=8),
+    pair_of("SOL/EUR", pair_decimals=2, lot_decimals=5),
+]
+
+
+def test_a_listing_is_listed_whole_and_only_those_with_a_character_trade() -> None:
+    market = Market(start_ns=START_NS, history=5, listed=REAL)
+    assert [pair.symbol for pair in market.listing.pairs][:3] == ["DOGE/USD", "ADA/USD", "SOL/EUR"]
+    assert market.listing["DOGE/USD"].fields["costmin"] == "7"
+    assert {symbol: len(tape) for symbol, tape in market.tapes.items() if not len(tape)} == {
+        "ADA/USD": 0,
+        "SOL/EUR": 0,
+    }
+    assert market.burst("ADA/USD", 3, START_NS)[0].span == Span(1, 3)
+
+
+def test_others_of_a_listing_trade_when_wanted_and_together_as_much_as_the_six() -> None:
+    assert [one.pair.symbol for one in others_trading(REAL, ["SOL/EUR"])] == ["SOL/EUR"]
+    everyone = others_trading(REAL, ["*"])
+    assert [(one.pair.symbol, one.weight) for one in everyone] == [("ADA/USD", 0.5), ("SOL/EUR", 0.5)]
+    assert others_trading(REAL, []) == []
+    with pytest.raises(UsageError, match="'XDGUSD' cannot trade"):
+        others_trading(REAL, ["XDGUSD"])
+    market = Market(start_ns=START_NS, history=7, characters=[*CHARACTERS, *everyone], listed=REAL)
+    assert {len(tape) for tape in market.tapes.values()} == {7}
+
+
+def test_a_listing_with_other_digits_than_a_character_is_refused() -> None:
+    with pytest.raises(UsageError, match="DOGE/USD trades here with 7 and 8 digits, the listing says 5 and 8"):
+        Market(start_ns=START_NS, listed=[REAL[0].changed(pair_decimals=5)])
+
+
+def test_a_new_pair_trades_from_its_listing_on_and_stops_when_it_is_removed() -> None:
+    market = Market(start_ns=START_NS, rate=0, history=0)
+    market.enlist(REAL[1], now_ns=START_NS, trades_per_s=50)
+    made = market.advance(START_NS + 10 * S)
+    assert [one.pair for one in made] == ["ADA/USD"]
+    tape = market.tapes["ADA/USD"]
+    assert len(tape) > 100
+    assert tape.times_ns[0] >= START_NS
+    market.delist("ADA/USD")
+    assert market.advance(START_NS + 20 * S) == []
+    assert "ADA/USD" not in market.listing
+    last_id = tape.last_id
+    market.enlist(REAL[1], now_ns=START_NS + 30 * S, trades_per_s=50)
+    (again,) = market.advance(START_NS + 40 * S)
+    assert again.span.first == last_id + 1
+    assert tape.times_ns[last_id] >= START_NS + 30 * S
+
+
+@pytest.mark.parametrize(
+    ("fields", "digits", "unit"),
+    [
+        ({"pair_decimals": 3}, 3, 1),
+        ({"pair_decimals": 0}, 1, 10),
+        ({"tick_size": "0.5"}, 1, 5),
+        ({"pair_decimals": 4, "tick_size": "0.005"}, 4, 50),
+    ],
+)
+def test_after_a_change_of_tick_prices_move_in_the_new_steps_from_where_they_were(
+    fields: dict[str, Any], digits: int, unit: int
+) -> None:
+    market = Market(start_ns=START_NS, rate=500, history=50)
+    tape = market.tapes["BTC/USD"]
+    before = [price * 10 ** (digits - 1) for price in tape.prices]
+    market.relist("BTC/USD", market.listing["BTC/USD"].changed(**fields), now_ns=START_NS)
+    assert (tape.price_digits, list(tape.prices)) == (digits, before)
+    market.advance(START_NS + 10 * S)
+    new = tape.prices[50:]
+    assert len(new) > 500
+    assert {price % unit for price in new} == {0}
+    assert abs(new[0] - before[-1]) < 200 * max(unit, 10 ** (digits - 1))
+
+
+def test_a_renamed_pair_trades_on_under_its_new_name() -> None:
+    market = Market(start_ns=START_NS, rate=500, history=50)
+    market.relist("BTC/USD", market.listing["BTC/USD"].changed(wsname="BITCOIN/USD"), now_ns=START_NS)
+    made = {one.pair: one.span.first for one in market.advance(START_NS + 5 * S)}
+    assert made["BITCOIN/USD"] == 51
+    assert "BTC/USD" not in made
+
+
+def test_no_burst_walks_below_the_first_step_of_a_price() -> None:
+    market = Market(start_ns=START_NS, rate=0, history=0)
+    for _ in range(4):
+        market.burst("SHIB/USD", 20_000, START_NS)
+    assert min(market.tapes["SHIB/USD"].prices) >= 1

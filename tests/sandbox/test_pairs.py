@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recorder.sandbox.market import CHARACTERS
-from recorder.sandbox.pairs import Listing, listed, pair_of
+from recorder.sandbox.pairs import Listing, listed, pair_of, some
 
 
 def test_the_default_pairs_have_the_names_that_have_broken_clients() -> None:
@@ -57,3 +57,21 @@ def test_an_invented_listing_entry_has_every_field_of_a_real_one_with_the_same_k
     for name in ("key", "altname", "wsname", "base", "quote", "pair_decimals", "lot_decimals", "cost_decimals"):
         assert ours.get(name) == real.get(name)
     assert Decimal(str(ours["tick_size"])) == Decimal(real["tick_size"])
+
+
+def test_new_digits_bring_their_tick_along_unless_one_is_given() -> None:
+    pair = pair_of("A/B", pair_decimals=1, lot_decimals=8)
+    assert pair.changed(pair_decimals=3).fields["tick_size"] == "0.001"
+    assert pair.changed(pair_decimals=3, tick_size="0.005").tick_size == Decimal("0.005")
+    assert pair.changed(status="cancel_only").fields["tick_size"] == "0.1"
+
+
+def test_a_new_wsname_makes_another_symbol_and_leaves_the_key() -> None:
+    pair = pair_of("DOGE/USD", pair_decimals=1, lot_decimals=8).changed(altname="DOGEUSD", wsname="SHIBE/USD")
+    assert (pair.symbol, pair.key, pair.altname) == ("SHIBE/USD", "XDGUSD", "DOGEUSD")
+
+
+def test_of_very_many_pairs_the_first_are_named() -> None:
+    listing = Listing(pair_of(f"A{n}/B", pair_decimals=1, lot_decimals=8) for n in range(25))
+    assert some(listing).startswith("A0/B, A1/B, ")
+    assert some(listing).endswith(", A19/B and 5 more")

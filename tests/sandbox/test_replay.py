@@ -7,7 +7,7 @@ import pytest
 
 from recorder.core.model import Span
 from recorder.errors import UsageError
-from recorder.sandbox.pairs import Listing
+from recorder.sandbox.pairs import Listing, pair_of
 from recorder.sandbox.recorded import Page, Session, read_page, read_session
 from recorder.sandbox.replay import Replay, replay_files
 from recorder.sandbox.rest import Rest
@@ -141,3 +141,16 @@ def test_a_file_that_is_no_recording_is_refused_by_its_path(tmp_path: Path, cont
     with pytest.raises(UsageError, match=sentence) as refused:
         replay_files(pages=[path])
     assert str(path) in str(refused.value)
+
+
+def test_a_replayed_pair_can_be_relisted_but_keeps_its_symbol() -> None:
+    market = Replay(listed=[pair_of("A/USD", pair_decimals=2, lot_decimals=8)])
+    pair = market.listing["A/USD"]
+    market.relist("A/USD", pair.changed(status="post_only"), now_ns=5)
+    assert market.listing["A/USD"].fields["status"] == "post_only"
+    with pytest.raises(UsageError, match="recorded frames go on calling it A/USD"):
+        market.relist("A/USD", pair.changed(wsname="B/USD"), now_ns=5)
+    market.delist("A/USD")
+    assert "A/USD" not in market.listing
+    market.enlist(pair, now_ns=9, trades_per_s=1)
+    assert "A/USD" in market.listing

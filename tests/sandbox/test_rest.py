@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -141,3 +142,73 @@ def test_the_unit_of_since_is_guessed_and_fractions_of_seconds_begin_too_early()
     fraction = f"{TIMES[2000] // 10**9}.{TIMES[2000] % 10**9:09d}"
     early = TIMES[2000] - FRACTION_SLACK_NS
     assert trades(pair="XBTUSD", since=fraction) == trades(pair="XBTUSD", since=str(early))
+
+
+def ohlc(name: str = "XBTUSD", **query: str) -> tuple[list[list[Any]], Any]:
+    result = ask("OHLC", inclusive=True, pair=name, **query)["result"]
+    (key,) = (one for one in result if one != "last")
+    return result[key], result["last"]
+
+
+@pytest.mark.parametrize("interval", ["1", "5", "15", "30", "60", "240", "1440", "10080", "21600"])
+def test_candles_are_served_at_every_interval_contiguous_and_the_running_one_last(interval: str) -> None:
+    rows, last = ohlc(interval=interval)
+    step_s = int(interval) * 60
+    assert len(rows) <= 721
+    assert {following[0] - one[0] for one, following in pairwise(rows)} <= {step_s}
+    assert rows[-1][0] == START_NS // 10**9 // step_s * step_s
+    assert last == rows[-1][0] - step_s
+    assert type(last) is int
+    if len(rows) < 721:
+        assert sum(row[7] for row in rows) == 3500
+
+
+def test_a_row_has_the_kinds_and_digits_of_a_real_one() -> None:
+    rows, _ = ohlc("XDGUSD", interval="60")
+    (start, *texts, volume, trades_made) = rows[-1]
+    assert (type(start), type(trades_made)) == (int, int)
+    assert [len(text.partition(".")[2]) for text in texts] == [7] * 5
+    assert len(volume.partition(".")[2]) == 8
+
+
+@pytest.mark.parametrize("query", [{"interval": "10"}, {"interval": "360"}, {"interval": "1m"}, {"interval": "01"}])
+def test_any_other_interval_is_an_invalid_argument(query: dict[str, str]) -> None:
+    assert ask("OHLC", inclusive=True, pair="XBTUSD", **query) == {"error": ["EGeneral:Invalid arguments"]}
+
+
+def test_candles_want_a_pair_that_is_listed_and_a_since_that_is_a_number() -> None:
+    assert ask("OHLC") == {"error": ["EGeneral:Invalid arguments"]}
+    assert ask("OHLC", pair="NOPE") == {"error": ["EQuery:Unknown asset pair"]}
+    assert ask("OHLC", pair="XBTUSD", since="soon") == {"error": ["EGeneral:Invalid arguments:since"]}
+
+
+def test_the_default_interval_is_a_minute_and_a_pair_that_never_traded_has_no_row() -> None:
+    assert ohlc(interval="1") == ohlc()
+    assert ohlc("ETHEUR") == ([], 0)
+
+
+def test_last_as_since_brings_the_last_committed_row_again_unless_switched_to_exclusive() -> None:
+    _, last = ohlc()
+    assert [row[0] for row in ohlc(since=str(last))[0]] == [last, last + 60]
+    exclusive = Rest(MARKET, inclusive_ohlc=False).answer(
+        "OHLC", {"pair": "XBTUSD", "since": str(last)}, now_ns=START_NS
+    )
+    assert [row[0] for row in json.loads(exclusive)["result"]["XXBTZUSD"]] == [last + 60]
+
+
+def test_the_ticker_is_of_one_of_several_or_of_all_pairs() -> None:
+    assert list(ask("Ticker", pair="XBTUSD")["result"]) == ["XXBTZUSD"]
+    assert list(ask("Ticker", pair="DOGE/USD,xethzeur")["result"]) == ["DOGE/USD", "XETHZEUR"]
+    assert list(ask("Ticker")["result"]) == ["XXBTZUSD", "XETHZEUR", "XDGUSD", "SHIBUSD", "MOGUSD", "MINAGBP"]
+    assert ask("Ticker", pair="XBTUSD,NOPE") == {"error": ["EQuery:Unknown asset pair"]}
+    last_trade = trades(pair="XBTUSD", count="1")[0][0]
+    assert ask("Ticker", pair="XBTUSD")["result"]["XXBTZUSD"]["c"] == last_trade[:2]
+
+
+def test_the_status_is_online_with_the_two_newer_arrays() -> None:
+    assert ask("SystemStatus")["result"] == {
+        "status": "online",
+        "timestamp": "2026-07-07T23:00:05Z",
+        "upcoming_maintenance": [],
+        "emergency": [],
+    }

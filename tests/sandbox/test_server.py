@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from recorder.core.model import Span
 from recorder.errors import DiskError, UsageError
 from recorder.sandbox.faults import Act
 from recorder.sandbox.market import Market
+from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.recorded import read_session
-from recorder.sandbox.replay import replay_files
+from recorder.sandbox.replay import listing_of, replay_files
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.tape import Made
 from recorder.sandbox.truth import read_truth
@@ -286,3 +288,119 @@ async def test_the_real_session_reaches_its_subscriber_frame_by_frame(
     }
     assert truth["BTC/USD"][103436769].price == "63501.6"
     assert sandbox.market.tapes["ETH/USD"].span == Span(64175815, 64175819)
+
+
+async def rest(http: aiohttp.ClientSession, sandbox: Sandbox, path: str) -> Any:
+    async with http.get(sandbox.rest_url + path) as answer:
+        return json.loads(await answer.text())
+
+
+async def test_a_change_of_state_is_pushed_to_everyone_connected_once(
+    clock: ManualClock, http: aiohttp.ClientSession
+) -> None:
+    async with sandbox_at(clock).serve() as sandbox, http.ws_connect(sandbox.ws_url) as socket:
+        greeting = (await socket.receive_json())["data"][0]
+        sandbox.status.climb(5.0)
+        seen = []
+        for _ in range(4):
+            for _ in range(3):
+                sandbox.step()
+            frame = await socket.receive_json()
+            seen.append(frame["data"][0])
+            clock.move(5.0)
+        assert [one["system"] for one in seen] == ["maintenance", "cancel_only", "post_only", "online"]
+        assert {one["connection_id"] for one in seen} == {greeting["connection_id"]}
+        sandbox.status.declare_emergency()
+        sandbox.step()
+        assert len((await socket.receive_json())["data"][0]["emergency"]) == 1
+
+
+async def test_a_committed_candle_never_changes_by_itself(clock: ManualClock, http: aiohttp.ClientSession) -> None:
+    async with sandbox_at(clock, rate=50.0).serve() as sandbox:
+        committed: dict[int, Any] = {}
+        for _ in range(120):
+            clock.move(7.3)
+            result = (await rest(http, sandbox, "/0/public/OHLC?pair=XBTUSD"))["result"]
+            for row in result["XXBTZUSD"]:
+                if row[0] <= result["last"]:
+                    assert committed.setdefault(row[0], row) == row
+        assert len(committed) > 10
+        made = sum(row[7] for row in result["XXBTZUSD"])
+        assert made == sandbox.last_ids()["BTC/USD"]
+
+
+async def test_a_revised_candle_changes_once(clock: ManualClock, http: aiohttp.ClientSession) -> None:
+    async with sandbox_at(clock).serve() as sandbox:
+        clock.move(200.0)
+        path = "/0/public/OHLC?pair=XBTUSD&interval=1"
+        before = (await rest(http, sandbox, path))["result"]
+        start_s = sandbox.revise("BTC/USD", 1)
+        after = (await rest(http, sandbox, path))["result"]
+        changed = [(old, new) for old, new in zip(before["XXBTZUSD"], after["XXBTZUSD"], strict=True) if old != new]
+        assert [(old[0], new[0], new[7] - old[7]) for old, new in changed] == [(start_s, start_s, 1)]
+        assert start_s == before["last"]
+        assert await rest(http, sandbox, path) == {"error": [], "result": after}
+        with pytest.raises(
+            UsageError, match=f"no committed candle of 1 minutes starts at {start_s + 60}; try {start_s}"
+        ):
+            sandbox.revise("BTC/USD", 1, start_s + 60)
+
+
+async def test_changes_of_the_listing_are_seen_on_both_protocols(
+    clock: ManualClock, http: aiohttp.ClientSession
+) -> None:
+    async with sandbox_at(clock).serve() as sandbox, http.ws_connect(sandbox.ws_url) as socket:
+        await subscribe(socket, "MINA/GBP")
+        sandbox.enlist(pair_of("NEW/USD", pair_decimals=3, lot_decimals=5))
+        sandbox.delist("SHIB/USD")
+        request = {"method": "subscribe", "params": {"channel": "trade", "symbol": ["SHIB/USD", "NEW/USD"]}}
+        await socket.send_json(request)
+        assert (await socket.receive_json())["error"] == "Currency pair not supported SHIB/USD"
+        assert (await socket.receive_json())["success"] is True
+        sandbox.burst("NEW/USD", 2)
+        assert [trade["trade_id"] for trade in (await socket.receive_json())["data"]] == [1, 2]
+        for method in ("Trades", "OHLC", "Ticker", "AssetPairs"):
+            refused = await rest(http, sandbox, f"/0/public/{method}?pair=SHIBUSD")
+            assert refused == {"error": ["EQuery:Unknown asset pair"]}
+            assert "NEWUSD" in (await rest(http, sandbox, f"/0/public/{method}?pair=NEWUSD"))["result"]
+        with pytest.raises(UsageError, match="lists no pair 'SHIB/USD'"):
+            sandbox.burst("SHIB/USD", 1)
+
+
+async def test_a_renamed_pair_goes_on_under_its_new_name_and_the_truth_tells_all_of_it_under_both(
+    clock: ManualClock, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "truth.jsonl"
+    async with sandbox_at(clock, truth=path).serve() as sandbox:
+        sandbox.relist("DOGE/USD", wsname="SHIBE/USD", altname="SHIBEUSD")
+        sandbox.burst("SHIBE/USD", 3)
+        result = (await rest(http, sandbox, "/0/public/Trades?pair=SHIBEUSD&since=0"))["result"]
+        assert [row[6] for row in result["XDGUSD"]] == list(range(1, 64))
+        assert await rest(http, sandbox, "/0/public/Trades?pair=DOGE/USD") == {"error": ["EQuery:Unknown asset pair"]}
+    truth = read_truth(path)
+    assert (max(truth["DOGE/USD"]), list(truth["SHIBE/USD"])) == (60, list(range(1, 64)))
+
+
+async def test_a_finer_tick_leaves_the_truth_and_the_rows_the_numbers_they_were(
+    clock: ManualClock, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "truth.jsonl"
+    async with sandbox_at(clock, truth=path).serve() as sandbox:
+        sandbox.relist("BTC/USD", pair_decimals=3)
+        sandbox.burst("BTC/USD", 50)
+        rows = (await rest(http, sandbox, "/0/public/Trades?pair=XBTUSD&since=0"))["result"]["XXBTZUSD"]
+    truth = read_truth(path)["BTC/USD"]
+    assert [Decimal(row[0]) for row in rows] == [Decimal(trade.price) for trade in truth.values()]
+    assert len(rows) == 110
+
+
+async def test_the_real_listing_of_1218_pairs_is_served_and_some_of_it_trades(
+    clock: ManualClock, http: aiohttp.ClientSession, payloads: Path
+) -> None:
+    path = payloads / "rest/AssetPairs/full_1218pairs_2025-09-11.json"
+    market = Market(start_ns=clock.wall_ns(), listed=listing_of(path), history=3)
+    async with Sandbox(market, clock=clock).serve() as sandbox:
+        assert await rest(http, sandbox, "/0/public/AssetPairs") == json.loads(path.read_text())
+        assert len((await rest(http, sandbox, "/0/public/Ticker"))["result"]) == 1218
+        assert set(sandbox.last_ids().values()) == {3}
+        assert len(sandbox.last_ids()) == 6

@@ -9,6 +9,7 @@ import pytest
 
 from recorder.sandbox.market import Market
 from recorder.sandbox.socket import Connection
+from recorder.sandbox.status import Told
 
 NOW_NS = 1_783_465_205_562_702_999
 STAMPS = '"time_in":"2026-07-07T23:00:05.562702Z","time_out":"2026-07-07T23:00:05.562742Z"'
@@ -146,3 +147,25 @@ def test_nonsense_is_answered_with_one_refusal_and_subscribes_to_nothing(connect
     (refusal,) = connection.receive(text, now_ns=NOW_NS)
     assert json.loads(refusal)["success"] is False
     assert connection.symbols == set()
+
+
+def test_a_rejected_pair_is_refused_as_if_it_were_not_listed_and_its_neighbours_are_not() -> None:
+    market = Market(start_ns=NOW_NS, history=1)
+    connection = Connection(market, connection_id=1, rejected={"BTC/USD"})
+    refused, granted = ask(connection, "subscribe", "BTC/USD", "DOGE/USD")
+    assert json.loads(refused)["error"] == "Currency pair not supported BTC/USD"
+    assert json.loads(granted)["success"] is True
+
+
+def test_a_pair_is_refused_once_it_is_delisted(connection: Connection) -> None:
+    connection._venue.delist("BTC/USD")
+    (refused,) = ask(connection, "subscribe", "BTC/USD")
+    assert json.loads(refused)["error"] == "Currency pair not supported BTC/USD"
+
+
+def test_the_greeting_tells_the_state_of_the_moment() -> None:
+    told = [Told("maintenance"), Told("online")]
+    connection = Connection(Market(start_ns=NOW_NS), connection_id=7, status=lambda: told[-1])
+    assert '"system":"online"' in connection.opened()[0]
+    told.pop()
+    assert '"system":"maintenance"' in connection.status()

@@ -67,3 +67,18 @@ def test_time_never_runs_back_and_absent_ids_are_never_served() -> None:
         tape.append(9, price=1, qty=1, mark=0)
     with pytest.raises(AssertionError, match="has no ids"):
         list(tape.rows(Span(1, 2)))
+
+
+def test_a_finer_listing_scales_the_past_and_keeps_what_it_was_worth() -> None:
+    tape = Tape(pair_of("A/B", pair_decimals=2, lot_decimals=8))
+    tape.append(5, price=12345, qty=1, mark=0)
+    tape.relist(pair_of("A/B", pair_decimals=4, lot_decimals=8), at_ns=10)
+    assert (tape.price_digits, tape.prices[0], tape.socket_digits) == (4, 1234500, 4)
+
+
+def test_the_digits_of_a_moment_are_those_listed_then() -> None:
+    tape = Tape(pair_of("A/B", pair_decimals=2, lot_decimals=8))
+    tape.relist(pair_of("A/B", pair_decimals=4, lot_decimals=8), at_ns=10)
+    tape.relist(pair_of("A/B", pair_decimals=1, lot_decimals=8), at_ns=20)
+    assert [tape.decimals_at(time_ns) for time_ns in (-1, 0, 9, 10, 19, 20, 99)] == [2, 2, 2, 4, 4, 1, 1]
+    assert tape.price_digits == 4

@@ -113,3 +113,19 @@ def test_a_snapshot_is_oldest_first_and_empty_on_a_new_listing() -> None:
     snapshot = json.loads(wire.snapshot_frame(tape, 50))
     assert [trade["trade_id"] for trade in snapshot["data"]] == list(range(103436779, 103436829))
     assert wire.snapshot_frame(tape_with(), 50) == '{"channel":"trade","type":"snapshot","data":[]}'
+
+
+def test_after_a_coarser_listing_the_socket_prints_its_digits_and_more_only_where_needed() -> None:
+    tape = Tape(pair_of("A/B", pair_decimals=3, lot_decimals=8))
+    tape.append(5, price=12345, qty=1, mark=0)
+    tape.relist(pair_of("A/B", pair_decimals=1, lot_decimals=8), at_ns=10)
+    tape.append(15, price=12300, qty=1, mark=0)
+    prices = [trade["price"] for trade in json.loads(wire.snapshot_frame(tape, 50), parse_float=str)["data"]]
+    assert prices == ["12.345", "12.3"]
+
+
+@given(st.integers(0, 10**15), st.integers(0, 12), st.integers(0, 12))
+def test_a_price_is_the_same_number_in_whatever_digits_it_is_printed(price: int, scale: int, digits: int) -> None:
+    text = wire.price_text(price, scale, digits)
+    assert Decimal(text) == Decimal(price).scaleb(-scale)
+    assert len(text.partition(".")[2]) in {digits, scale}
