@@ -118,6 +118,8 @@ MISTAKES = [
     ("pairs", "5", "5", "one pair or more"),
     ("pairs", "' '", "[]", "one pair or more"),
     ("pairs", "{BTC: USD}", "{'BTC': 'USD'}", "one pair or more"),
+    ("trades.stream", "5", "5", "true or false"),
+    ("trades.stream", "maybe", "'maybe'", "true or false"),
     ("archive.path", "5", "5", "the path of a folder, such as data"),
     ("archive.path", "''", "''", "the path of a folder, such as data"),
     ("archive.drain_every", "5", "5", "a number and a unit, from 100ms to 1d, such as 30s or 5m, or auto"),
@@ -180,7 +182,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("pears: [BTC/USD]", "mine.yaml: pears is no configuration key; did you mean pairs?"),
         ("arkhive: {path: x}", "mine.yaml: arkhive is no configuration key; did you mean archive?"),
         ("archive: {pth: x}", "mine.yaml: archive.pth is no configuration key; did you mean archive.path?"),
-        ("colour: red", "mine.yaml: colour is no configuration key; known are pairs, archive.path, "),
+        ("colour: red", "mine.yaml: colour is no configuration key; known are pairs, trades.stream, "),
         ("5: 6", "mine.yaml: 5 is no configuration key; known are"),
         ("_env_file: x", "mine.yaml: _env_file is no configuration key; known are"),
         ("_cli_parse_args: true", "mine.yaml: _cli_parse_args is no configuration key; known are"),
@@ -227,6 +229,7 @@ def test_no_content_makes_it_fail_otherwise(content: object) -> None:
 
 TWINS = {
     "pairs": ("SOL/USD, XBTUSDT", ("SOL/USD", "XBTUSDT")),
+    "trades.stream": ("false", False),
     "archive.path": ("elsewhere", Path("elsewhere")),
     "archive.drain_every": ("30s", 30.0),
     "journal.sync_every": ("250ms", 0.25),
