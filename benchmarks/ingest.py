@@ -16,9 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from decimal import Decimal
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
+
+import msgspec
 
 from benchmarks.frames import frames
 from recorder.archive import files
@@ -29,7 +33,6 @@ from recorder.core.ledger import Ledger
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.journal.journal import Journal
-from recorder.kraken import wire
 from recorder.net.http import Http, client_session
 from recorder.net.socket import dial
 from recorder.ops import process
@@ -73,13 +76,34 @@ def blast(count: int, port: Connection) -> None:
     asyncio.run(run())
 
 
+class BareTrade(msgspec.Struct, gc=False):
+    """What a plain client would parse a trade to: exact numbers and a time."""
+
+    symbol: str
+    side: str
+    price: Decimal
+    qty: Decimal
+    ord_type: str
+    trade_id: int
+    timestamp: datetime
+
+
+class BareFrame(msgspec.Struct, gc=False):
+    """A frame of such trades."""
+
+    channel: str
+    type: str
+    data: list[BareTrade]
+
+
 async def bare(url: str, count: int) -> float:
     """Receive and parse, and do nothing with it."""
+    parse = msgspec.json.Decoder(BareFrame).decode
     async with client_session() as client, client.ws_connect(url, decode_text=False) as socket:
         await socket.send_str("go")
         started = time.perf_counter()
         for _ in range(count):
-            wire.trade_frame((await socket.receive()).data)
+            parse((await socket.receive()).data)
         return time.perf_counter() - started
 
 

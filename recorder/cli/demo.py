@@ -120,7 +120,10 @@ def _show_candles(archive: Path) -> None:
     with connect(archive) as opened:
         candles = opened.candles("BTC/USD", "1m", to="arrow", decimals=True, on_gap="ignore")
     table = Table(
-        title="BTC/USD in 1-minute candles, exact; ~ marks a minute that the recording cuts", box=box.SIMPLE_HEAD
+        title="BTC/USD in 1-minute candles, exact; ~ marks a minute that the recording cuts",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
     )
     names: Sequence[str] = ("time", "open", "high", "low", "close", "vwap", "volume", "count")
     for name in names:

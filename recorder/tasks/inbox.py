@@ -36,12 +36,19 @@ class Inbox:
 
     async def put(self, inbound: Inbound) -> None:
         """Add one line, waiting while the inbox is full: whoever reads the socket stops reading."""
-        while self._bytes >= self._limit_bytes:
+        while not self.add(inbound):
             self._room.clear()
             await self._room.wait()
+
+    def add(self, inbound: Inbound) -> bool:
+        """Add one line if there is room for it, and tell; the way of a frame when nothing is wrong."""
+        if self._bytes >= self._limit_bytes:
+            return False
+        if not self._waiting:
+            self._filled.set()
         self._waiting.append(inbound)
         self._bytes += len(inbound.line)
-        self._filled.set()
+        return True
 
     async def wait(self) -> None:
         """Return once there is something to take."""

@@ -109,8 +109,9 @@ class Stream:
                 effects = session.receive(frame, self._clock.monotonic(), received_ns=recv_ns)
                 for effect in effects:
                     if isinstance(effect, Rows):
-                        line = segment.encode(recv_ns, source, frame, parsed=True)
-                        await self._inbox.put(Inbound(line, effect.runs))
+                        inbound = Inbound(segment.encode(recv_ns, source, frame, parsed=True), effect.runs)
+                        if not self._inbox.add(inbound):
+                            await self._inbox.put(inbound)
                     elif isinstance(effect, Keep):
                         line = segment.encode(recv_ns, f"ws:{effect.channel}:{self._connection}", frame)
                         await self._inbox.put(Inbound(line, []))

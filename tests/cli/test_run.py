@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,18 @@ async def test_the_daemon_imports_neither_pandas_nor_duckdb(tmp_path: Path) -> N
     assert " aiohttp" in said
     assert "pandas.core" not in said
     assert "duckdb" not in said
+
+
+async def test_without_a_network_it_says_what_it_cannot_reach_keeps_trying_and_stops_when_asked(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]  # nobody listens there any more once this block is left
+    url = f"http://127.0.0.1:{port}"
+    process = Process("run", cwd=tmp_path, RECORDER_EXCHANGE__REST_URL=url, RECORDER_OPS__PORT="0")
+    try:
+        await process.says(f"cannot reach {url}")
+        await until(lambda: process.said.count("cannot reach") >= 2, what="it tries again")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+        assert "Traceback" not in process.said
+    finally:
+        process.close()
