@@ -224,8 +224,15 @@ class _Run:
         """
         wait_s = 1.0
         while not stop.asked.is_set():
+            asking = asyncio.ensure_future(http.get(rest.asset_pairs()))
+            # Raced, because a throttle may make this wait for minutes.
+            await first_of(asyncio.wait([asking]), stop.asked.wait())
+            if not asking.done():
+                asking.cancel()
+                await asyncio.wait([asking])
+                return None
             try:
-                answer = await http.get(rest.asset_pairs())
+                answer = asking.result()
                 listing = Listing(parse.instruments(answer.result))
                 line = segment.encode(answer.recv_ns, parse.LISTING_SOURCE, answer.body)
                 await inbox.put(Inbound(line, []))

@@ -78,8 +78,8 @@ def _no_truth(value: object) -> object:
 
 
 def _some(path: Path) -> Path:
-    """Refuse an empty path, which would mean the folder one happens to be in."""
-    if path == Path():
+    """Refuse an empty path, which would mean the folder one happens to be in, and one that no system takes."""
+    if path == Path() or "\0" in str(path):
         raise ValueError
     return path
 

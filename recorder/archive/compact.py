@@ -201,7 +201,7 @@ def _check(path: Path, expected: Spans) -> None:
     if found != expected or rows != expected.count():
         raise CorruptFile(
             f"merging files of {path.parent.name} would turn {expected.count()} ids into {found.count()} ids in "
-            f"{rows} rows; nothing was changed, run `recorder verify`"
+            f"{rows} rows; nothing was changed, check the disk"
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +36,9 @@ class FileFacts:
         return self.footer.spans[0].first_id
 
 
+_REMEDY: Final = "move it out of the archive; its ids are then a hole, and fetched again"
+
+
 def read_facts(path: Path) -> FileFacts:
     """Read the footer of ``path``. Raises CorruptFile; FileNotFoundError where a compaction took the file away."""
     try:
@@ -44,10 +48,10 @@ def read_facts(path: Path) -> FileFacts:
     except FileNotFoundError:
         raise
     except pa.ArrowInvalid as error:
-        raise CorruptFile(f"{path} is no whole Parquet file: {error}") from error
+        raise CorruptFile(f"{path} is no whole Parquet file ({error}): {_REMEDY}") from error
     except OSError as error:
         if error.errno is None:  # pyarrow's own, of a footer that it cannot parse
-            raise CorruptFile(f"{path} has a damaged Parquet footer: {error}") from error
+            raise CorruptFile(f"{path} has a damaged Parquet footer ({error}): {_REMEDY}") from error
         raise DiskError(f"cannot read {path}: {error.strerror}") from error
     return FileFacts(path, Footer.decode(metadata.metadata, str(path)), metadata.num_rows, size)
 
@@ -73,7 +77,7 @@ class Coverage:
         known = self._facts.get(pair, {})
         paths = self._layout.trade_files(pair)
         # Sought by path, since a compaction keeps the names of files that it leaves alone.
-        facts = {path: known.get(path) or _checked(read_facts(path), pair) for path in paths}
+        facts = {path: known.get(path) or checked(read_facts(path), pair) for path in paths}
         if self._disk is not None:
             for directory in sorted({path.parent for path in facts if path not in known}):
                 self._disk.sync_dir(directory)
@@ -96,7 +100,7 @@ class Coverage:
         return sum(file.rows for file in held)
 
 
-def _checked(facts: FileFacts, pair: str) -> FileFacts:
+def checked(facts: FileFacts, pair: str) -> FileFacts:
     """Return the facts if they can be those of a file of ``pair``: another's ids must never count as its own."""
     footer = facts.footer
     if footer.table != "trades" or footer.pair != pair:

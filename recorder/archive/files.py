@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from recorder.archive import schema
 from recorder.archive.schema import Footer
 from recorder.disk import ASIDE, Disk
-from recorder.errors import ArchiveInUse, DiskError
+from recorder.errors import ArchiveInUse, DiskError, UsageError
 
 NO_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 """The value that every Hive reader takes for null; the empty file that each table is born with lies there."""
@@ -32,9 +32,15 @@ _LOCK: Final = ".lock"
 
 
 class Layout:
-    """The paths of the archive at ``data``."""
+    """The paths of the archive at ``data``. Raises UsageError for a place where readers would misread them."""
 
     def __init__(self, data: Path) -> None:
+        for part in data.absolute().parts:
+            if part.startswith(("pair=", "timeframe=")) or "\\" in part:
+                raise UsageError(
+                    f"{data} lies in a folder named {part!r}, which readers of Parquet would take for a partition or "
+                    "a pattern: put the archive elsewhere"
+                )
         self.data = data
         self.journal = data / "journal"
         self.raw = data / "raw"
@@ -63,7 +69,9 @@ class Layout:
 
     def years(self, pair: str) -> list[Path]:
         """Return the year partitions of ``pair``, oldest first."""
-        return sorted(self.pair_dir(pair).glob("year=*"))
+        years = self.pair_dir(pair).glob("year=*")
+        # What people put beside a partition, like year=2025.tar, is none.
+        return sorted(year for year in years if year.name.removeprefix("year=").isdecimal() and year.is_dir())
 
     def trade_files(self, pair: str) -> list[Path]:
         """Return the files of ``pair``, sorted by path. Raises FileNotFoundError where a compaction came between."""
@@ -93,7 +101,7 @@ def new_name(first_id: int, last_id: int) -> str:
 
 
 def _pairs_in(directory: Path) -> list[str]:
-    names = [path.name.removeprefix("pair=") for path in directory.glob("pair=*")]
+    names = [path.name.removeprefix("pair=") for path in directory.glob("pair=*") if path.is_dir()]
     return [unquote(name) for name in names if name != NO_PARTITION]
 
 

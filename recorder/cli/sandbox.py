@@ -32,7 +32,7 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 1,
     rate: Annotated[
-        float, typer.Option(min=0, help="Trades a second, of all pairs together; 0 for bursts only.")
+        float, typer.Option(min=0, max=1_000_000, help="Trades a second, of all pairs together; 0 for bursts only.")
     ] = 50.0,
     history: Annotated[int, typer.Option(min=0, help="Trades of each pair before the start.")] = 1000,
     truth: Annotated[Path | None, typer.Option(help="Write every trade made to this file, as JSON Lines.")] = None,

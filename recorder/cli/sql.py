@@ -14,8 +14,10 @@ import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recorder.core.model import plain
+from recorder.errors import UsageError
 from recorder.query.connect import connect
 
 _SHOWN: Final = 200
@@ -55,9 +57,9 @@ def _print_table(table: pa.Table) -> None:
         console = Console(width=_WIDE)
     shown = Table()
     for field in table.schema:
-        shown.add_column(field.name, justify="right" if _is_number(field.type) else "left")
+        shown.add_column(Text(field.name), justify="right" if _is_number(field.type) else "left")
     for row in islice(_rows(table), _SHOWN):
-        shown.add_row(*(_text(value) for value in row))
+        shown.add_row(*(Text(_text(value)) for value in row))
     console.print(shown)
     if table.num_rows > _SHOWN:
         console.print(f"{_SHOWN} of {table.num_rows} rows; --json prints all")
@@ -65,7 +67,11 @@ def _print_table(table: pa.Table) -> None:
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     for batch in table.to_batches(max_chunksize=10_000):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        try:
+            columns = [column.to_pylist() for column in batch.columns]
+        except (OverflowError, ValueError) as error:
+            raise UsageError(f"a value cannot be printed ({error}); cast its column to VARCHAR") from error
+        yield from zip(*columns, strict=True)
 
 
 def _is_number(kind: pa.DataType) -> bool:

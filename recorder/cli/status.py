@@ -11,6 +11,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recorder.clock import SystemClock
 from recorder.ops import status as state
@@ -27,13 +28,13 @@ def status(
     if as_json:
         typer.echo(json.dumps([_as_json(pair, now_us) for pair in pairs], indent=2))
         return
-    table = Table(title=str(data), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table = Table(title=Text(str(data)), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("pair", "last trade", "age", "rows", "in journal", "ids held", "holes", "missing"):
         table.add_column(heading, justify="left" if heading in {"pair", "ids held"} else "right", no_wrap=True)
     for pair in pairs:
         missing = sum(map(len, pair.holes))
         table.add_row(
-            pair.pair,
+            Text(pair.pair),
             _when(pair.last_us, now_us),
             age(now_us - pair.last_us),
             f"{pair.rows:,}",

@@ -31,9 +31,10 @@ async def serve(host: str, port: int, *, metrics: Metrics) -> AsyncIterator[None
     try:
         try:
             await web.TCPSite(runner, host, port).start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"ops.port is {port}: cannot listen on {host}:{port} ({error.strerror}); choose another, or 0 for none"
+                f"ops.port is {port}: cannot listen on {host}:{port} ({reason}); choose another, or 0 for none"
             ) from error
         yield
     finally:

@@ -45,6 +45,7 @@ class Engine:
             # Creating a view opens its files, and of all files only the schema's cannot vanish.
             empty = snapshot.files[:1]
             self._hold(replace(snapshot, files=empty, cut_files=empty, unread=empty))
+            self._snapshot = None  # until all views are there: if one fails, all are created again
             for name in catalogue.PINNED:
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from recorder.archive import files
-from recorder.archive.coverage import read_facts
+from recorder.archive.coverage import checked, read_facts
 from recorder.archive.files import NO_PARTITION, SCHEMA_FILE, Layout
 from recorder.archive.schema import HeldSpan
 from recorder.core.model import Span
@@ -72,7 +72,9 @@ class Listing:
         if known is not None and known.footers.keys() == set(paths):
             return known
         footers = {
-            path: known.footers[path] if known and path in known.footers else read_facts(Path(path)).footer.spans
+            path: known.footers[path]
+            if known and path in known.footers
+            else checked(read_facts(Path(path)), pair).footer.spans
             for path in paths
         }
         runs = joined(span for spans in footers.values() for span in spans)
@@ -84,11 +86,11 @@ class Listing:
 def _files_in(pair_dir: str) -> list[str]:
     try:
         years = sorted(os.listdir(pair_dir))  # noqa: PTH208  # as above
-    except FileNotFoundError:  # no trade of this pair yet
+    except (FileNotFoundError, NotADirectoryError):  # no trade of this pair yet, or no partition
         return []
     return [
         f"{pair_dir}/{year}/{name}"
         for year in years
-        if year.startswith(_YEAR)
+        if year.startswith(_YEAR) and year.removeprefix(_YEAR).isdecimal()
         for name in files.listed(f"{pair_dir}/{year}")
     ]

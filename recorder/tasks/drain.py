@@ -14,7 +14,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.instruments import InstrumentArchive
 from recorder.clock import Clock
 from recorder.core.model import Trade
-from recorder.errors import CorruptLine, ExchangeError, Malformed
+from recorder.errors import CorruptLine, ExchangeError, Malformed, StorageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -98,6 +98,10 @@ class Drainer:
         except (Malformed, ExchangeError) as error:
             # It was read when it came, so this is a parser of another release; the line stays in raw/.
             log.error("journal line not understood", segment=number, source=entry.source, reason=str(error))
+            return []
+        except StorageError as error:
+            # A damaged file of listings must not keep trades from being archived; the line stays in raw/.
+            log.error("listing not archived", segment=number, reason=str(error))
             return []
 
 

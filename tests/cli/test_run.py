@@ -103,3 +103,18 @@ async def test_without_a_network_it_says_what_it_cannot_reach_keeps_trying_and_s
         assert "Traceback" not in process.said
     finally:
         process.close()
+
+
+async def test_a_signal_ends_a_recorder_that_waits_for_the_listing(tmp_path: Path) -> None:
+    """A 403 stops every request for two minutes, which no supervisor waits for."""
+    clock = SystemClock()
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock)
+    async with sandbox.serve():
+        sandbox.faults.rest.throw("http_403", n=1)
+        process = Process("run", cwd=tmp_path, **environ_for(sandbox))
+        try:
+            await process.says("403")
+            process.signal(signal.SIGTERM)
+            assert await process.ended() == 0
+        finally:
+            process.close()

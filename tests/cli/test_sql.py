@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from recorder.cli.sql import sql
 from recorder.errors import NoSuchArchive, UsageError
 from tests.query.writing import Written, trade, trades, writing
+from tests.tasks.support import shop
 
 app = typer.Typer()
 app.command()(sql)
@@ -92,3 +93,20 @@ def test_mistakes_are_sentences_with_exit_code_2(archive: Written, tmp_path: Pat
     assert caught.value.exit_code == 2
     with pytest.raises(NoSuchArchive, match="recorder run"):
         CliRunner().invoke(app, ["FROM trades", "--data", str(tmp_path)], catch_exceptions=False)
+
+
+def test_text_that_looks_like_markup_is_printed_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with shop(tmp_path):
+        pass
+    sql("SELECT '[red]gone' AS x, '[/red]' AS \"[/y]\"", data=tmp_path, live=False, as_json=False)
+    said = capsys.readouterr().out
+    assert "[red]gone" in said
+    assert "[/red]" in said
+    assert "[/y]" in said
+
+
+def test_a_value_that_python_cannot_name_is_one_sentence(tmp_path: Path) -> None:
+    with shop(tmp_path):
+        pass
+    with pytest.raises(UsageError, match="cast its column to VARCHAR"):
+        sql("SELECT DATE '20000-01-01' AS x", data=tmp_path, live=False, as_json=False)

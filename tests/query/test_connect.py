@@ -14,11 +14,13 @@ from typing import Any, Self
 import duckdb
 import pytest
 
+import recorder
 from recorder.core.model import Trade
-from recorder.errors import GapError, NoSuchArchive, StorageError, UsageError
+from recorder.errors import CorruptFile, GapError, NoSuchArchive, RecorderError, StorageError, UsageError
 from recorder.query.connect import Archive, connect
 from recorder.query.engine import Engine
 from tests.query.writing import START, Written, trade, trades
+from tests.tasks import support
 
 MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
 
@@ -330,3 +332,34 @@ def test_a_looping_frozen_reader_always_counts_the_same(archive: Written) -> Non
             archive.drain()
             archive.compact()
             assert opened.sql(COUNT).to_numpy().tolist() == [[20, 20]]
+
+
+def test_a_connection_whose_first_query_failed_is_good_again_when_the_archive_is(tmp_path: Path) -> None:
+    with support.shop(tmp_path) as opened:
+        opened.archive.append(support.PAIR, support.trades(1, 10))
+    listing = tmp_path / "instruments" / "schema.parquet"
+    listing.rename(tmp_path / "away")
+    with recorder.connect(tmp_path) as archive:
+        with pytest.raises(RecorderError):
+            archive.sql("SELECT count(*) AS n FROM candles('BTC/USD', '1m')")
+        (tmp_path / "away").rename(listing)
+        assert archive.sql("SELECT count(*) AS n FROM candles('BTC/USD', '1m')", to="arrow").to_pylist() == [{"n": 1}]
+
+
+def test_a_file_of_another_pair_is_refused_and_not_read_as_this_one(tmp_path: Path) -> None:
+    with support.shop(tmp_path) as opened:
+        opened.archive.append(support.PAIR, support.trades(1, 10))
+        opened.archive.append("ETH/EUR", support.trades(20, 30, pair="ETH/EUR"))
+        (foreign,) = opened.layout.trade_files("ETH/EUR")
+        foreign.rename(opened.layout.trade_files(support.PAIR)[0].with_name(foreign.name))
+    with (
+        recorder.connect(tmp_path, live=True) as archive,
+        pytest.raises(CorruptFile, match="lies among trades of BTC/USD"),
+    ):
+        archive.sql("SELECT count(*) FROM trades")
+
+
+@pytest.mark.parametrize("folder", ["pair=XX", "back\\slash"])
+def test_a_folder_that_readers_would_misread_is_refused(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(UsageError, match="put the archive elsewhere"):
+        recorder.connect(tmp_path / folder)

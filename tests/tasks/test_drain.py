@@ -111,3 +111,11 @@ async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_p
         drain.stop()
         await running
         assert opened.ids() == [1, 2, 3]
+
+
+def test_a_damaged_file_of_listings_does_not_keep_trades_from_the_archive(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        (tmp_path / "instruments" / "junk.parquet").write_bytes(b"junk")
+        path = journal(opened, segment.encode(3_000, LISTING_SOURCE, LISTING), line(1, 3))
+        assert drainer(opened).drain(path) == 3
+        assert opened.ids() == [1, 2, 3]

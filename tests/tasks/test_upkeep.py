@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import recorder
 from recorder.ops.metrics import Metrics
 from recorder.tasks.upkeep import Upkeep
 from tests.sandbox.conftest import ManualClock
@@ -53,3 +54,21 @@ async def test_raw_segments_go_when_they_are_older_than_the_policy_and_corrupt_l
             clock.move(61)
             await settle_until(lambda: len(list(raw.iterdir())) == 2)
         assert sorted(path.name for path in raw.iterdir()) == ["000000000002.jsonl.zst", "1.corrupt"]
+
+
+async def test_what_people_put_beside_a_partition_disturbs_nobody(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        folder = opened.layout.pair_dir(PAIR)
+        (folder / "year=2026.bak").mkdir()
+        (folder / "year=2025.tar").write_bytes(b"")
+        (opened.layout.trades / "pair=foo").write_bytes(b"")
+        async with keeping(opened, clock):
+            clock.move(61)
+            await settle_until(lambda: len(clock._sleepers) == 1)
+        assert opened.ids() == list(range(1, 11))
+        assert opened.layout.pairs() == [PAIR]
+    with recorder.connect(tmp_path) as archive:
+        assert len(archive.trades(PAIR, on_gap="ignore")) == 10
+        assert archive.sql("SELECT count(*) AS n FROM trades", to="arrow").to_pylist() == [{"n": 10}]
