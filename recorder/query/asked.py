@@ -69,6 +69,8 @@ def on_gap(choice: str) -> str:
 
 def pair(name: str, held: Collection[str]) -> str:
     """Return ``name`` if the archive has trades of it; ``held`` are the pairs it has."""
+    if not isinstance(name, str):
+        raise UsageError(f"a pair is a text such as 'BTC/USD', not {name!r}")
     if name in held:
         return name
     wanted = v2_symbol(name.strip().upper())
@@ -88,6 +90,8 @@ def _micros(end: str, value: Instant) -> int | None:
         return None
     if isinstance(value, str):
         value = _parsed(end, value)
+    if not isinstance(value, date) or value != value:  # noqa: PLR0124 -- NaT is a datetime that is none
+        raise UsageError(f"{end} {value!r} is no time; write 2025-11-10T17:30:00Z, a date, a datetime, or None")
     if not isinstance(value, datetime):
         value = datetime.combine(value, time(), UTC)
     if value.tzinfo is None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -95,3 +96,15 @@ def test_a_range_in_bars_holds_the_bars_that_begin_in_it_and_no_others(start: in
         begins_us = number * width
         assert (start <= begins_us < stop) == (whole.start_us <= begins_us < whole.stop_us)
     assert Range(None, None).in_bars(name) == Range(None, None)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"BTC/USD"])
+def test_a_pair_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(UsageError, match="a pair is a text"):
+        asked.pair(name, ["BTC/USD"])
+
+
+@pytest.mark.parametrize("moment", [5, 1.5, pd.NaT, ["2026"]])
+def test_a_moment_that_is_no_time_is_refused(moment: Any) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        asked.time_range(moment, None)
