@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
@@ -25,10 +26,18 @@ def run(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
     for_: Annotated[str | None, typer.Option("--for", help="Stop by itself after so long: 30s, 5m, 1h.")] = None,
-    sandbox: Annotated[bool, typer.Option("--sandbox", help="Record a local imitation of Kraken.")] = False,
+    sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--sandbox", help="Record a local imitation of Kraken, without --data into a new temporary folder."
+        ),
+    ] = False,
 ) -> None:
     """Record the configured pairs until SIGTERM or Ctrl-C, which drains and exits 0; a second one hurries it."""
     settings = config.load(config_file)
+    if sandbox and data is None:
+        # Invented trades carry ids like real ones: among those they would do harm that nobody could undo.
+        data = Path(tempfile.mkdtemp(prefix="recorder-sandbox-"))
     if data is not None:
         settings = settings.model_copy(update={"archive": settings.archive.model_copy(update={"path": data})})
     log.configure(settings.ops.log)

@@ -45,10 +45,10 @@ async def test_a_second_recorder_of_one_archive_exits_3_and_sigterm_drains_and_e
 
 
 async def test_run_for_a_while_from_the_sandbox_ends_by_itself(tmp_path: Path) -> None:
-    code, said = await ends(tmp_path, "run", "--sandbox", "--for", "1s", RECORDER_OPS__PORT="0")
+    code, said = await ends(tmp_path, "run", "--sandbox", "--data", "mine", "--for", "1s", RECORDER_OPS__PORT="0")
     assert code == 0
     assert "stopped" in said
-    code, said = await ends(tmp_path, "status")
+    code, said = await ends(tmp_path, "status", "--data", "mine")
     assert code == 0
     assert "BTC/USD" in said
 
@@ -118,3 +118,13 @@ async def test_a_signal_ends_a_recorder_that_waits_for_the_listing(tmp_path: Pat
             assert await process.ended() == 0
         finally:
             process.close()
+
+
+async def test_invented_trades_never_get_into_the_archive_of_real_ones_by_default(tmp_path: Path) -> None:
+    environ = {"RECORDER_OPS__PORT": "0", "RECORDER_ARCHIVE__PATH": "data", "TMPDIR": str(tmp_path)}
+    code, said = await ends(tmp_path, "run", "--sandbox", "--for", "1s", **environ)
+    assert code == 0
+    assert not (tmp_path / "data").exists()
+    (folder,) = tmp_path.glob("recorder-sandbox-*")
+    assert str(folder) in said
+    assert (folder / "trades").is_dir()
