@@ -40,6 +40,31 @@ TRADES: Final[pa.Schema] = pa.schema(
     ]
 )
 
+OHLC: Final[pa.Schema] = pa.schema(
+    [
+        pa.field("pair", pa.string(), nullable=False),
+        pa.field("time", TIME, nullable=False),
+        pa.field("open", PRICE, nullable=False),
+        pa.field("high", PRICE, nullable=False),
+        pa.field("low", PRICE, nullable=False),
+        pa.field("close", PRICE, nullable=False),
+        pa.field("vwap", PRICE, nullable=False),
+        pa.field("volume", QTY, nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("seen", TIME, nullable=False),
+    ]
+)
+
+EVENTS: Final[pa.Schema] = pa.schema(
+    [
+        pa.field("time", TIME, nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("pair", pa.string()),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+
 INSTRUMENTS: Final = pa.schema(
     [
         pa.field("pair", pa.string(), nullable=False),

@@ -75,6 +75,37 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     received_us: int | None
 
 
+class Candle(msgspec.Struct, frozen=True, gc=False):
+    """A committed candle as the exchange published it; (pair, timeframe, time) names it.
+
+    ``time_us`` is the start, in µs since 1970-01-01 UTC. In an interval without trades open, high, low and close are
+    the close before it, and vwap, volume and count are zero (API.md 6.6). ``volume`` is in the base currency.
+    """
+
+    pair: str
+    timeframe: str
+    time_us: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    vwap: Decimal
+    volume: Decimal
+    count: int
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """What happened to the recorder or at the exchange. ``detail`` is a JSON object as text; ``pair`` if it is of one.
+
+    ``time_us`` is when the recorder took note, in µs since 1970-01-01 UTC.
+    """
+
+    time_us: int
+    kind: str
+    pair: str | None
+    detail: str
+
+
 class Instrument(msgspec.Struct, frozen=True):
     """What the listing says of one pair (AssetPairs, API.md 6.4), decimals as canonical text."""
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import msgspec
 
 from recorder.core.ledger import Run
-from recorder.core.model import Instrument, Side, Span, Trade, check_exact, plain
+from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Side, Span, Trade, check_exact, plain
 from recorder.errors import Malformed
 from recorder.kraken import rest, wire
 from recorder.kraken.names import v2_symbol
@@ -25,6 +26,10 @@ TRADE_SOURCE: Final = "ws:trade:"
 """Journal sources of live trade frames begin so; the connection's number follows."""
 POLL_SOURCE: Final = "rest:/0/public/Trades"
 """Journal sources of polled trades begin so; the request's query and, behind a #, the v2 symbol follow."""
+OHLC_SOURCE: Final = "rest:/0/public/OHLC"
+"""Journal sources of candles begin so; the request's query and, behind a #, the v2 symbol follow."""
+NOTE_SOURCE: Final = "note"
+"""The journal source of what the recorder itself notes."""
 LISTING_SOURCE: Final = "rest:/0/public/AssetPairs"
 """The journal source of an AssetPairs answer begins so."""
 
@@ -32,6 +37,9 @@ _NULL: Final = msgspec.Raw(b"null")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
+_TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
+_HEADER: Final = "segment"
+"""The note that each segment begins with; it tells of the file, not of anything that happened."""
 _US_PER_S: Final = 1_000_000
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 _TO_THE_POINT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
@@ -122,8 +130,36 @@ def journalled_trades(source: str, payload: bytes, recv_ns: int) -> list[Trade]:
     return []
 
 
+def journalled_candles(source: str, payload: bytes) -> list[Candle]:
+    """Return the candles that a journal line carries; none where its source is something else. Raises Malformed."""
+    if not source.startswith(OHLC_SOURCE):
+        return []
+    query, _, pair = source.partition("#")
+    minutes = parse_qs(urlsplit(query).query).get("interval", [""])[0]
+    timeframe = _TIMEFRAMES.get(minutes)
+    if timeframe is None:
+        raise Malformed(f"candles of an interval that there is not: {source}")
+    return candles(rest.result(200, payload), unquote(pair), timeframe)
+
+
+def journalled_event(source: str, payload: bytes, recv_ns: int) -> Event | None:
+    """Return the event that a journal line carries; None where it carries none. Raises Malformed."""
+    if source != NOTE_SOURCE:
+        return None
+    try:
+        detail = wire.note(payload)
+    except wire.UNREADABLE as error:
+        raise Malformed(f"a note that cannot be read: {error}") from error
+    kind, pair = detail.pop("note", None), detail.pop("pair", None)
+    if not isinstance(kind, str) or not isinstance(pair, str | None):
+        raise Malformed(f"a note without a kind, or of a pair that is none: {payload[:80]!r}")
+    if kind == _HEADER:
+        return None
+    return Event(recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
+
+
 def poll_source(request: rest.Request, pair: str) -> str:
-    """Name a polled page in the journal: the request, and the pair it was made for."""
+    """Name an answer in the journal: the request, and the pair it was made for."""
     return f"rest:{request.target}#{quote(pair, safe='')}"
 
 
@@ -133,7 +169,7 @@ def trades_page(result: bytes, pair: str) -> TradesPage:
     The result holds one list under some name of the pair (API.md 5.2), and ``last``.
     """
     try:
-        content = wire.trades_result(result)
+        content = wire.table_result(result)
         last = content.pop("last", _NULL)
         if len(content) != 1:
             raise ValueError(f"it should hold one list of trades beside `last`, not {len(content)}")
@@ -144,6 +180,27 @@ def trades_page(result: bytes, pair: str) -> TradesPage:
         raise Malformed(f"an answer of Trades for {pair} that cannot be read: {error}") from error
     trades.sort(key=lambda trade: trade.trade_id)
     return TradesPage(tuple(trades), None if cursor is None else str(cursor))
+
+
+def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
+    """Return the committed candles in the ``result`` of REST OHLC asked for ``pair``, oldest first. Raises Malformed.
+
+    The last row is always the running interval, and ``last`` the start of the last committed one (API.md 6.6). A
+    row counts as committed only where both agree; one left out for that comes with the next answer.
+    """
+    try:
+        content = wire.table_result(result)
+        last = wire.cursor(content.pop("last", _NULL))
+        if len(content) != 1:
+            raise ValueError(f"it should hold one list of candles beside `last`, not {len(content)}")
+        (raw,) = content.values()
+        rows = wire.ohlc_rows(raw)
+        if any(before.time >= after.time for before, after in pairwise(rows)):
+            raise ValueError("its rows are not in the order of time")
+        end_s = _END_S if last is None else int(last)
+        return [_candle(row, pair, timeframe) for row in rows[:-1] if row.time <= end_s]
+    except wire.UNREADABLE as error:
+        raise Malformed(f"an answer of OHLC for {pair} in {timeframe} that cannot be read: {error}") from error
 
 
 def instruments(result: bytes) -> list[Instrument]:
@@ -232,6 +289,32 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
         row.misc,
         "rest",
         None,
+    )
+
+
+def _candle(row: wire.OhlcRow, pair: str, timeframe: str) -> Candle:
+    if not 0 <= row.time < _END_S:
+        raise ValueError(f"{row.time} is not a time in seconds since 1970")
+    if row.count < 0:
+        raise ValueError(f"the candle at {row.time} counts {row.count} trades")
+    volume = _number(row.volume)
+
+    def price(text: str) -> Decimal:
+        number = _number(text)
+        check_exact(number, volume)
+        return number
+
+    return Candle(
+        pair,
+        timeframe,
+        row.time * _US_PER_S,
+        open=price(row.open),
+        high=price(row.high),
+        low=price(row.low),
+        close=price(row.close),
+        vwap=price(row.vwap),
+        volume=volume,
+        count=row.count,
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from recorder.core.model import Instrument
+from recorder.core.model import TIMEFRAMES, Instrument
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Refused, Unavailable, UnknownPair
 from recorder.kraken import wire
 
@@ -52,6 +52,21 @@ def trades(instrument: Instrument, *, since_ns: str | None = None, count: int = 
     """
     since = () if since_ns is None else (("since", since_ns),)
     return Request("/0/public/Trades", (("pair", instrument.altname), *since, ("count", str(count))))
+
+
+def ohlc(instrument: Instrument, timeframe: str, *, since_s: int | None = None) -> Request:
+    """Ask for the candles of one timeframe that began from about ``since_s`` (seconds since 1970) on.
+
+    At most the last 720 committed ones and the running one come; None asks for all of these. Whether ``since`` is
+    included is contradictory (API.md 6.6), so ask from two intervals before.
+    """
+    since = () if since_s is None else (("since", str(since_s)),)
+    return Request("/0/public/OHLC", (("pair", instrument.altname), ("interval", str(TIMEFRAMES[timeframe])), *since))
+
+
+def system_status() -> Request:
+    """Ask how the exchange is: its trading state, planned maintenance, emergencies."""
+    return Request("/0/public/SystemStatus")
 
 
 def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_s: float | None = None) -> bytes:

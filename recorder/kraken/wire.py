@@ -7,7 +7,7 @@ some every year (API.md 1.9). What cannot be read raises one of :data:`UNREADABL
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -57,10 +57,20 @@ class AckResult(msgspec.Struct):
 
 
 class StatusEntry(msgspec.Struct):
-    """The single entry of a ``status`` frame (API.md 8.4)."""
+    """The single entry of a ``status`` frame (API.md 8.4); the arrays exist since 2026."""
 
     system: str
     connection_id: int | None = None
+    upcoming_maintenance: list[dict[str, Any]] = []
+    emergency: list[dict[str, Any]] = []
+
+
+class SystemStatus(msgspec.Struct):
+    """The result of REST SystemStatus (API.md 6.2)."""
+
+    status: str
+    upcoming_maintenance: list[dict[str, Any]] = []
+    emergency: list[dict[str, Any]] = []
 
 
 class Answer(msgspec.Struct):
@@ -80,6 +90,19 @@ class RestTrade(msgspec.Struct, array_like=True, gc=False):
     ord_type: str
     misc: str
     trade_id: TradeId
+
+
+class OhlcRow(msgspec.Struct, array_like=True, gc=False):
+    """One positional row of REST OHLC (API.md 6.6); ``time`` is the start in whole seconds."""
+
+    time: int
+    open: str
+    high: str
+    low: str
+    close: str
+    vwap: str
+    volume: str
+    count: int
 
 
 class AssetPair(msgspec.Struct):
@@ -107,7 +130,10 @@ any_frame = msgspec.json.Decoder(Frame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
 status_entries = msgspec.json.Decoder(list[StatusEntry]).decode
 answer = msgspec.json.Decoder(Answer).decode
-trades_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+table_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+ohlc_rows = msgspec.json.Decoder(list[OhlcRow]).decode
+system_status = msgspec.json.Decoder(SystemStatus).decode
+note = msgspec.json.Decoder(dict[str, Any]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
 cursor = msgspec.json.Decoder(str | int | None).decode
 asset_pairs = msgspec.json.Decoder(dict[str, AssetPair]).decode
