@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recorder.core.ledger import runs
-from recorder.core.model import Trade
+from recorder.core.model import Event, Instrument, Trade
 from recorder.errors import Malformed
+from recorder.journal import segment
 from recorder.kraken import parse, rest
 from tests.kraken.playbook import trade_json, trades
 
@@ -334,3 +335,125 @@ def test_the_runs_of_a_frame_are_those_of_its_trades(rows: list[tuple[str, int]]
     )
     frame = f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
     assert parse.trade_runs(frame) == runs(parse.trade_frame(frame, received_ns=1))
+
+
+# -- candles --------------------------------------------------------------------------------------------------------
+
+OHLC_PAGES = (
+    ("XBTUSDT_1m_721rows_2025-11-11.json", 720),
+    ("XXBTZUSD_1m_trimmed_2023-11-26.json", 17),
+    ("BTC-USD_1m_12rows_trimmed_2026-10-06.json", 11),
+    ("BTC-USD_60m_4rows_2026-09-25.json", 3),
+    ("xchange_old.json", 719),
+)
+
+
+@pytest.mark.parametrize(("name", "committed"), OHLC_PAGES)
+def test_every_real_page_of_candles_is_read_text_for_text_without_the_running_one(
+    payloads: Path, name: str, committed: int
+) -> None:
+    result = result_of(payloads / "rest/OHLC" / name)
+    candles = parse.candles(result, "BTC/USD", "1m")
+    content = json.loads(result, parse_int=str)
+    last = content.pop("last", None)
+    (rows,) = content.values()
+    assert len(candles) == committed == len(rows) - 1
+    if "trimmed" not in name:
+        assert candles[-1].time_us == int(last) * 1_000_000
+    for candle, row in zip(candles, rows, strict=False):
+        values = (candle.open, candle.high, candle.low, candle.close, candle.vwap, candle.volume)
+        assert [str(candle.time_us // 1_000_000), str(candle.count)] == [row[0], row[7]]
+        assert values == tuple(Decimal(text) for text in row[1:7])
+
+
+def ohlc_json(*rows: tuple[int, str], last: object = None) -> bytes:
+    listed = [[time, price, price, price, price, price, "0.50000000", 1] for time, price in rows]
+    return json.dumps({"XXBTZUSD": listed, "last": last}).encode()
+
+
+@pytest.mark.parametrize(
+    ("last", "committed"),
+    [
+        (60, [0, 60]),  # as it always was: the start of the last but one
+        (None, [0, 60]),
+        ("60", [0, 60]),
+        (0, [0]),  # less is committed than we thought: the next answer brings it
+        (120, [0, 60]),  # the last row is running, whatever `last` says
+        (10**12, [0, 60]),
+    ],
+)
+def test_a_candle_is_committed_where_its_place_and_last_agree(last: object, committed: list[int]) -> None:
+    result = ohlc_json((0, "1.5"), (60, "1.6"), (120, "1.7"), last=last)
+    assert [candle.time_us // 1_000_000 for candle in parse.candles(result, "BTC/USD", "1m")] == committed
+
+
+def test_an_answer_with_only_the_running_candle_has_none_committed() -> None:
+    assert parse.candles(ohlc_json((120, "1.7"), last=60), "BTC/USD", "1m") == []
+    assert parse.candles(ohlc_json(last=60), "BTC/USD", "1m") == []
+
+
+@pytest.mark.parametrize(
+    ("result", "because"),
+    [
+        (b'{"last":60}', "one list of candles"),
+        (b'{"XXBTZUSD":[],"XETHZUSD":[],"last":60}', "one list of candles"),
+        (b"[]", "cannot be read"),
+        (b'{"XXBTZUSD":{},"last":60}', "cannot be read"),
+        (ohlc_json((60, "1"), (0, "1"), (120, "1")), "order of time"),
+        (ohlc_json((0, "1"), (0, "1"), (120, "1")), "order of time"),
+        (ohlc_json((0, "NaN"), (60, "1")), "'NaN' is no number"),
+        (ohlc_json((0, "0.1234567890123"), (60, "1")), "does not fit"),
+        (ohlc_json((-60, "1"), (60, "1")), "not a time"),
+        (ohlc_json((253_402_300_800, "1"), (253_402_300_860, "1")), "not a time"),
+        (ohlc_json((0, "1"), (60, "1"), last="soon"), "cannot be read"),
+        (ohlc_json((0, "1"), (60, "1")).replace(b"1], [", b"-1], ["), "counts -1 trades"),
+    ],
+)
+def test_an_answer_of_candles_that_cannot_be_read_is_refused_whole_by_a_sentence(result: bytes, because: str) -> None:
+    with pytest.raises(Malformed, match=because):
+        parse.candles(result, "BTC/USD", "1m")
+
+
+@given(st.binary(max_size=80) | st.sampled_from([b"{}", b'{"a":[[]],"last":null}', b'{"a":[[1,2]],"last":1}']))
+def test_no_bytes_make_candles_fail_otherwise(result: bytes) -> None:
+    with contextlib.suppress(Malformed):
+        parse.candles(result, "BTC/USD", "1m")
+
+
+def test_a_journal_line_of_candles_says_of_which_pair_and_timeframe(listed: list[Instrument]) -> None:
+    tether = next(one for one in listed if one.pair == "USDT/USD")
+    body = b'{"error":[],"result":' + ohlc_json((0, "1.0001"), (3600, "1.0002"), last=0) + b"}"
+    source = parse.poll_source(rest.ohlc(tether, "1h", since_s=7200), "USDT/USD")
+    (candle,) = parse.journalled_candles(source, body)
+    assert (candle.pair, candle.timeframe, candle.open) == ("USDT/USD", "1h", Decimal("1.0001"))
+    assert parse.journalled_candles("ws:trade:1", b"{}") == []
+    assert parse.journalled_trades(source, body, 0) == []
+
+
+def test_a_journal_line_of_candles_in_no_timeframe_is_malformed() -> None:
+    with pytest.raises(Malformed, match="an interval that there is not"):
+        parse.journalled_candles("rest:/0/public/OHLC?pair=XBTUSD&interval=7#BTC%2FUSD", b"{}")
+
+
+# -- notes ----------------------------------------------------------------------------------------------------------
+
+
+def noted(kind: str, **detail: object) -> bytes:
+    return segment.decode(segment.encode_note(0, kind, **detail).rstrip(b"\n")).payload
+
+
+def test_a_note_is_an_event_and_what_it_says_beside_kind_and_pair_is_its_detail() -> None:
+    event = parse.journalled_event("note", noted("rejected", pair="BTC/USD", reason='no "BTC"'), 1_500_999)
+    assert event == Event(1_500, "rejected", "BTC/USD", '{"reason":"no \\"BTC\\""}')
+    assert parse.journalled_event("note", noted("connected"), 0) == Event(0, "connected", None, "{}")
+
+
+def test_neither_the_head_of_a_segment_nor_a_frame_is_an_event() -> None:
+    assert parse.journalled_event("note", noted("segment", number=7), 0) is None
+    assert parse.journalled_event("ws:trade:1", b"{}", 0) is None
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"[]", b'{"note":7}', b'{"note":"void","pair":7}', b"\xff"])
+def test_a_note_that_cannot_be_read_is_malformed(payload: bytes) -> None:
+    with pytest.raises(Malformed):
+        parse.journalled_event("note", payload, 0)

@@ -178,6 +178,9 @@ def test_requests_say_what_goes_over_the_wire(listed: list[Instrument]) -> None:
     assert rest.trades(bitcoin).target == "/0/public/Trades?pair=XBTUSD&count=1000"
     request = rest.trades(bitcoin, since_ns="1790359841138228746", count=5)
     assert request.target == "/0/public/Trades?pair=XBTUSD&since=1790359841138228746&count=5"
+    assert rest.ohlc(bitcoin, "1d").target == "/0/public/OHLC?pair=XBTUSD&interval=1440"
+    assert rest.ohlc(bitcoin, "1m", since_s=60).target == "/0/public/OHLC?pair=XBTUSD&interval=1&since=60"
+    assert rest.system_status().target == "/0/public/SystemStatus"
 
 
 def test_what_is_odd_in_a_parameter_is_encoded() -> None:
