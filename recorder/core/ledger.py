@@ -1,7 +1,8 @@
-"""What is held of each pair: the one account of ids that everything else asks.
+"""What is held of each pair, and what is known of the ids that are not: the one account that everything else asks.
 
-Owns: spans with the times of their ends, and the holes between them. Refuses: to know where the rows lie.
-A ledger is never saved. It is rebuilt from the archive's footers and the journal, so it cannot disagree with them.
+Owns: spans with the times of their ends, ids known to be void, and what is missing. Refuses: to know where the rows
+lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, so it cannot
+disagree with them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Span, Trade
 from recorder.core.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Ids of ``pair`` that are missing between two held ones.
+    """Ids of ``pair`` that are missing between two held ones, and not void.
 
     ``after_us`` and ``before_us`` are the times of the held neighbours, in µs since 1970 UTC.
     """
@@ -25,6 +27,20 @@ class Hole:
     pair: str
     span: Span
     after_us: int
+    before_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Trades of ``pair`` from ``from_us`` on that lie below its lowest id held, ``before_id``, made at ``before_us``.
+
+    Times are µs since 1970 UTC; a ``from_us`` of 0 means from the first trade of all. Which ids these are is not
+    known before the exchange is asked.
+    """
+
+    pair: str
+    from_us: int
+    before_id: int
     before_us: int
 
 
@@ -38,10 +54,15 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
 
 class PairLedger:
-    """The ids held of one pair, and when the first and last trade of each span were made."""
+    """The ids held of one pair, when the first and last trade of each span were made, and which ids are void.
+
+    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void.
+    """
 
     def __init__(self) -> None:
         self.spans = Spans()
+        self.void = Spans()
+        self.confirmed: Confirmed | None = None
         self._times_us: dict[int, int] = {}
 
     def observe(self, span: Span, first_us: int, last_us: int) -> None:
@@ -52,11 +73,35 @@ class PairLedger:
         before = len(self.spans)
         old_last = self.spans.last
         self.spans.add(span)
+        if self.void:
+            self.void.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
             self._forget_inner(old_last, span.first)  # the live case, in constant time
         elif len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
             edges = {edge for held in self.spans for edge in (held.first, held.last)}
             self._times_us = {edge: time_us for edge, time_us in times.items() if edge in edges}
+
+    def know(self, known: Knowledge) -> None:
+        """Take in what is known of ids beside the rows, in any order."""
+        match known:
+            case Void(_, span):
+                self.void.update(self.spans.missing(span))
+            case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
+                self.confirmed = known
+
+    def holes(self) -> list[Span]:
+        """Return the ids that are missing between held ones and not void, lowest first."""
+        return [part for hole in self.spans.holes() for part in self.void.missing(hole)]
+
+    def complete_until_us(self) -> int | None:
+        """Return until when it is known that nothing came after the last id held; None if nothing is held.
+
+        That is the time of the last trade, or later where an answer confirmed that none followed.
+        """
+        last_us = self.last_us
+        if last_us is None or self.confirmed is None or self.confirmed.last_id != self.spans.last:
+            return last_us
+        return max(last_us, self.confirmed.until_us)
 
     def _forget_inner(self, *inner: int) -> None:
         for trade_id in inner:
@@ -92,6 +137,10 @@ class Ledger:
         """Count one run as held. Only for what is durable."""
         self.of(run.pair).observe(run.span, run.first_us, run.last_us)
 
+    def know(self, known: Knowledge) -> None:
+        """Take in what is known of ids beside the rows. Only for what is durable."""
+        self.of(known.pair).know(known)
+
     def of(self, pair: str) -> PairLedger:
         """Return the account of ``pair``, opening it where there was none."""
         account = self._pairs.get(pair)
@@ -100,12 +149,26 @@ class Ledger:
         return account
 
     def holes(self, pair: str) -> list[Hole]:
-        """Return the holes of ``pair``, lowest ids first."""
+        """Return the holes of ``pair``, lowest ids first. Void ids are none; they may part a hole."""
         account = self.of(pair)
         return [
-            Hole(pair, span, account.time_us(span.first - 1), account.time_us(span.last + 1))
-            for span in account.spans.holes()
+            Hole(pair, part, account.time_us(hole.first - 1), account.time_us(hole.last + 1))
+            for hole in account.spans.holes()
+            for part in account.void.missing(hole)
         ]
+
+    def history(self, pair: str, from_us: int) -> History | None:
+        """Return what is wanted of ``pair`` from ``from_us`` on below the lowest id held; None where nothing is.
+
+        Nothing is once a trade from before ``from_us`` is held, or the first of all: between it and the others
+        there are only holes. Of a pair without any trade nothing is known to be missing.
+        """
+        account = self.of(pair)
+        first = account.spans.first
+        if first is None or first == 1 or account.void.covers(Span(1, first - 1)):
+            return None
+        first_us = account.time_us(first)
+        return None if first_us < from_us else History(pair, from_us, first, first_us)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pairs)

@@ -1,12 +1,30 @@
-"""Which hole is fetched next."""
+"""What is fetched next.
+
+Live trades and the tail do not wait for this plan: they come by the stream, and by tasks of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from recorder.core.ledger import Hole
+from recorder.core.ledger import History, Hole
+
+SHORT: Final = 50_000
+"""A hole of more ids is a stretch of history: it takes minutes to days, and must not keep others waiting."""
+
+Work = Hole | History
 
 
-def newest_first(holes: Iterable[Hole]) -> list[Hole]:
-    """Order holes for repair: the newest first, because recent rows are what users look at soonest."""
-    return sorted(holes, key=lambda hole: hole.before_us, reverse=True)
+def plan(holes: Iterable[Hole], histories: Iterable[History] = ()) -> list[Work]:
+    """Order what is to be fetched: short holes, then long ones, then what lies before the first id held.
+
+    The newest first in each, because recent rows are what users look at soonest.
+    """
+    return sorted([*holes, *histories], key=_turn)
+
+
+def _turn(work: Work) -> tuple[int, int]:
+    if isinstance(work, History):
+        return 2, -work.before_us
+    return int(len(work.span) > SHORT), -work.before_us

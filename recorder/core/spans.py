@@ -68,6 +68,18 @@ class Spans:
         for span in spans:
             self.add(span)
 
+    def remove(self, span: Span) -> None:
+        """Give up every id of ``span``."""
+        firsts, lasts = self._firsts, self._lasts
+        low, high = bisect_left(lasts, span.first), bisect_right(firsts, span.last)
+        if low >= high:
+            return
+        left = [(firsts[low], span.first - 1)] if firsts[low] < span.first else []
+        right = [(span.last + 1, lasts[high - 1])] if lasts[high - 1] > span.last else []
+        kept = left + right
+        firsts[low:high] = [first for first, _ in kept]
+        lasts[low:high] = [last for _, last in kept]
+
     def __contains__(self, trade_id: int) -> bool:
         index = bisect_right(self._firsts, trade_id) - 1
         return index >= 0 and trade_id <= self._lasts[index]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.ledger import Hole, Ledger, PairLedger, joined, runs
+from recorder.core.knowledge import Confirmed, Void
+from recorder.core.ledger import History, Hole, Ledger, PairLedger, joined, runs
 from recorder.core.model import Span, Trade
 
 
@@ -120,3 +121,71 @@ def test_a_ledger_lists_its_pairs_and_an_unknown_pair_holds_nothing() -> None:
     assert sorted(ledger) == ["BTC/USD", "ETH/USD"]
     assert ledger.holes("XRP/USD") == []
     assert ledger.of("XRP/USD").last_us is None
+
+
+# -- what is known beside the rows ----------------------------------------------------------------------------------
+
+PAIR = "BTC/USD"
+
+
+@given(st.lists(st.tuples(st.booleans(), a_span()), max_size=60))
+def test_void_ids_are_neither_held_nor_missing_and_held_beats_void_whatever_came_first(
+    told: list[tuple[bool, Span]],
+) -> None:
+    ledger, held, void = Ledger(), set[int](), set[int]()
+    for is_void, span in told:
+        ids = set(range(span.first, span.last + 1))
+        if is_void:
+            ledger.know(Void(PAIR, span))
+            void |= ids
+        else:
+            ledger.observe(PAIR, span, first_us=time_of(span.first), last_us=time_of(span.last))
+            held |= ids
+    holes = ledger.holes(PAIR)
+    missing = [i for hole in holes for i in range(hole.span.first, hole.span.last + 1)]
+    assert missing == sorted(set(range(min(held, default=0), max(held, default=0))) - held - void)
+    assert {i for span in ledger.of(PAIR).void for i in range(span.first, span.last + 1)} == void - held
+    for hole in holes:
+        after = max(i for i in held if i < hole.span.first)
+        before = min(i for i in held if i > hole.span.last)
+        assert (hole.after_us, hole.before_us) == (time_of(after), time_of(before))
+
+
+def ledger_of(*spans: Span) -> Ledger:
+    ledger = Ledger()
+    for span in spans:
+        ledger.observe(PAIR, span, first_us=span.first * 10, last_us=span.last * 10)
+    return ledger
+
+
+def test_history_is_wanted_until_a_trade_from_before_it_is_held() -> None:
+    ledger = ledger_of(Span(50, 60))
+    assert ledger.history(PAIR, 300) == History(PAIR, from_us=300, before_id=50, before_us=500)
+    assert ledger.history(PAIR, 500) == History(PAIR, from_us=500, before_id=50, before_us=500)  # 49 may be as young
+    assert ledger.history(PAIR, 501) is None
+    ledger.observe(PAIR, Span(20, 21), first_us=299, last_us=300)
+    assert ledger.history(PAIR, 300) is None
+    assert [hole.span for hole in ledger.holes(PAIR)] == [Span(22, 49)]
+
+
+def test_the_whole_history_is_there_with_the_first_id_or_once_all_below_is_void() -> None:
+    assert ledger_of().history(PAIR, 0) is None
+    assert ledger_of(Span(1, 5)).history(PAIR, 0) is None
+    ledger = ledger_of(Span(3, 5))
+    assert ledger.history(PAIR, 0) == History(PAIR, from_us=0, before_id=3, before_us=30)
+    ledger.know(Void(PAIR, Span(2, 2)))
+    assert ledger.history(PAIR, 0) is not None
+    ledger.know(Void(PAIR, Span(1, 1)))
+    assert ledger.history(PAIR, 0) is None
+
+
+def test_nothing_came_after_the_last_id_until_an_answer_said_so_and_only_about_that_id() -> None:
+    ledger = ledger_of(Span(1, 5))
+    account = ledger.of(PAIR)
+    assert account.complete_until_us() == 50
+    ledger.know(Confirmed(PAIR, 5, 900))
+    ledger.know(Confirmed(PAIR, 5, 700))
+    assert account.complete_until_us() == 900
+    ledger.observe(PAIR, Span(6, 6), first_us=950, last_us=950)
+    assert account.complete_until_us() == 950
+    assert PairLedger().complete_until_us() is None

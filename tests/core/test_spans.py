@@ -69,6 +69,15 @@ def test_holes_are_what_is_missing_between_the_first_and_the_last_id(added: list
     assert ids(held.holes()) == expected
 
 
+@given(SPANS, a_span())
+def test_removing_takes_out_the_ids_of_one_span_and_no_other(added: list[Span], taken: Span) -> None:
+    spans = Spans(added)
+    expected = ids(spans) - ids([taken])
+    spans.remove(taken)
+    assert ids(spans) == expected
+    assert_canonical(spans)
+
+
 @given(SPANS, SPANS)
 def test_a_copy_goes_its_own_way_and_update_is_union(one: list[Span], other: list[Span]) -> None:
     original = Spans(one)
