@@ -7,10 +7,13 @@ many trades share one nanosecond (API.md 6.7):
 - each page begins at or before the row that the previous one ended with, so that pages touch by id;
 - ids that a page steps over, carrying rows on both sides of them, are given up for this attempt;
 - ids that must lie before a page begins are looked for from further back, and given up after the furthest.
+
+Ids that an answer stepped over are told as :attr:`Refill.skipped`. Once is no proof: a copy of the exchange may lag.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from recorder.core.ledger import Hole
@@ -31,21 +34,29 @@ Prints of 2013 have four digits and lie up to 0.1 ms away."""
 STALLED_PAGES: Final = 4
 """So many answers in a row with no id above the highest seen end the attempt. A page full of trades of one
 nanosecond needs three: from before it, from it, and from after it."""
+STEP_BACK_NS: Final = OVERLAPS_NS[1]
+"""Times go up with ids but for small steps back. An answer that begins so long before a row can have left nothing out
+after it for its time."""
 FRUITLESS_PAGES: Final = 200
 """So many answers in a row without a missing id end the attempt, whatever else they bring: more than a whole minute
 of overlap holds on the busiest day."""
 
 
 class Refill:
-    """One attempt at one hole of ``instrument``; what it leaves open, a later attempt tries again."""
+    """One attempt at one hole of ``instrument``; what it leaves open, a later attempt tries again.
 
-    def __init__(self, hole: Hole, instrument: Instrument) -> None:
+    ``attempt`` counts from 0: later ones begin further back, since the first may have begun too late.
+    """
+
+    def __init__(self, hole: Hole, instrument: Instrument, *, attempt: int = 0) -> None:
         self.hole = hole
         self._instrument = instrument
         self._found = Spans()
+        self._skipped = Spans()
         self._settled = Spans()  # ids found, and ids given up
         self._anchor = (hole.span.first - 1, hole.after_us)  # the nearest known trade below the first unsettled id
-        self._overlap = 0
+        self._least_overlap = min(attempt, len(OVERLAPS_NS) - 1)
+        self._overlap = self._least_overlap
         self._highest = 0
         self._stalled = 0
         self._fruitless = 0
@@ -55,6 +66,11 @@ class Refill:
     def missing(self) -> list[Span]:
         """What of the hole has not been found yet."""
         return self._found.missing(self.hole.span)
+
+    @property
+    def skipped(self) -> list[Span]:
+        """What of the hole an answer stepped over, carrying the ids on both sides, and no other answer had."""
+        return [part for span in self._skipped for part in self._found.missing(span)]
 
     def request(self) -> rest.Request | None:
         """Return the next request; None when all is found, or when this attempt has no way on."""
@@ -70,8 +86,16 @@ class Refill:
                 self._found.add(Span(trade.trade_id, trade.trade_id))
                 fresh.append(trade)
         self._fruitless = 0 if fresh else self._fruitless + 1
+        self._note_skipped(page)
         self._advance(page)
         return fresh
+
+    def _note_skipped(self, page: TradesPage) -> None:
+        whole = Spans([self.hole.span])
+        for before, after in pairwise(page.trades):
+            stepped = after.trade_id > before.trade_id + 1
+            if stepped and before.time_us * 1000 - self._since_ns >= STEP_BACK_NS:
+                self._skipped.update(whole.within(Span(before.trade_id + 1, after.trade_id - 1)))
 
     def _advance(self, page: TradesPage) -> None:
         """Choose where the next page begins."""
@@ -115,7 +139,7 @@ class Refill:
         wanted = self._wanted()
         self._settled.add(span)
         if self._wanted() != wanted:
-            self._overlap = 0
+            self._overlap = self._least_overlap
 
     def _wanted(self) -> int | None:
         """Return the lowest id that is neither found nor given up."""

@@ -238,3 +238,45 @@ def test_it_begins_a_millisecond_before_the_neighbour() -> None:
     request = Refill(Hole("BTC/USD", Span(5, 6), 1_783_465_205_562_702, 1_783_465_205_662_702), INSTRUMENT).request()
     assert request is not None
     assert dict(request.params) == {"pair": "XBTUSD", "since": "1783465205561702000", "count": "1000"}
+
+
+# -- ids that an answer steps over ----------------------------------------------------------------------------------
+
+
+def ids_of(spans: list[Span]) -> set[int]:
+    return {i for span in spans for i in range(span.first, span.last + 1)}
+
+
+@settings(max_examples=300)
+@given(cases())
+def test_only_ids_that_the_exchange_lacks_are_ever_called_skipped(case: tuple[Exchange, Hole]) -> None:
+    exchange, hole = case
+    outcome = fill(exchange, hole, at_most=(len(hole.span) + 1) * FRUITLESS_PAGES)
+    skipped = ids_of(outcome.refill.skipped)
+    assert skipped <= exchange.lacking
+    assert skipped <= ids_of(outcome.refill.missing)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.integers(1, 3 * 10**9), min_size=8, max_size=60), st.data())
+def test_what_is_lacking_between_two_rows_is_called_skipped_by_a_later_attempt(
+    steps: list[int], data: st.DataObject
+) -> None:
+    times = [START_NS + 100 * 10**9 + sum(steps[: index + 1]) for index in range(len(steps))]
+    lacking = data.draw(st.sets(st.integers(4, len(times) - 1), min_size=1, max_size=4))
+    exchange = Exchange([START_NS, *times], inclusive=data.draw(st.booleans()), lacking=frozenset(lacking))
+    hole = hole_of(exchange, 4, len(times))
+    refill = Refill(hole, INSTRUMENT, attempt=2)
+    while (request := refill.request()) is not None:
+        refill.take(exchange.get(request))
+    assert ids_of(refill.skipped) == lacking == ids_of(refill.missing)
+
+
+def test_an_id_whose_time_steps_back_before_the_page_is_not_called_skipped() -> None:
+    page = TradesPage(tuple(row(trade_id, START_NS // 1000 + 500) for trade_id in (4, 6)), None)
+    refill = Refill(Hole("BTC/USD", Span(5, 5), START_NS // 1000, START_NS // 1000 + 500), INSTRUMENT)
+    assert refill.take(page) == []
+    assert refill.skipped == []
+    refill = Refill(Hole("BTC/USD", Span(5, 5), START_NS // 1000, START_NS // 1000 + 500), INSTRUMENT, attempt=1)
+    refill.take(page)
+    assert refill.skipped == [Span(5, 5)]

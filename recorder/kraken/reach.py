@@ -1,0 +1,48 @@
+"""Find where wanted history begins: the last trade before a moment, or the first trade of all.
+
+Once that trade is held, what lies between it and the others is an ordinary hole, which :mod:`recorder.kraken.refill`
+fills. So history needs no cursor: what is held says how far it has come.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from recorder.core.ledger import History
+from recorder.core.model import Instrument, Span, Trade
+from recorder.kraken import rest
+from recorder.kraken.parse import TradesPage
+
+_S: Final = 1_000_000_000
+LOOK_BACK_NS: Final = (_S, 60 * _S, 3600 * _S, 86_400 * _S, 30 * 86_400 * _S)
+"""How far before the moment to begin, one after the other, until an answer has a trade from before it. After the
+furthest the first trade of all is asked for."""
+
+
+class Reach:
+    """One attempt. It proves nothing by itself: only rows that were given count."""
+
+    def __init__(self, history: History, instrument: Instrument) -> None:
+        self._history = history
+        self._instrument = instrument
+        wanted_ns = history.from_us * 1000
+        self._begins_ns = [wanted_ns - back_ns for back_ns in LOOK_BACK_NS if back_ns < wanted_ns] + [0]
+        self.skipped: Span | None = None
+        """The ids below the first row of an answer that was to begin with the first trade of all."""
+
+    def request(self) -> rest.Request | None:
+        """Return the next request; None when this attempt is over."""
+        return rest.trades(self._instrument, since_ns=str(self._begins_ns[0])) if self._begins_ns else None
+
+    def take(self, page: TradesPage) -> list[Trade]:
+        """Take one answer; return its rows that are wanted, in ascending id."""
+        since_ns = self._begins_ns.pop(0)
+        below = [trade for trade in page.trades if trade.trade_id < self._history.before_id]
+        if since_ns == 0:
+            if page.trades and page.trades[0].trade_id > 1:
+                self.skipped = Span(1, min(page.trades[0].trade_id, self._history.before_id) - 1)
+            return below
+        if below and below[0].time_us < self._history.from_us:
+            self._begins_ns.clear()
+            return below
+        return []

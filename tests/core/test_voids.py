@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.core.model import Span
+from recorder.core.voids import APART_S, REMEMBERED, Evidence
+
+PAIR = "BTC/USD"
+
+
+def test_it_takes_two_answers_some_minutes_apart() -> None:
+    evidence = Evidence()
+    assert evidence.due_s(PAIR, Span(5, 6), 0.0) is None
+    assert evidence.skipped(PAIR, Span(5, 6), 0.0) == []
+    assert evidence.skipped(PAIR, Span(5, 6), APART_S - 1) == []
+    assert evidence.due_s(PAIR, Span(6, 9), APART_S - 1) == 1.0
+    assert evidence.skipped("ETH/USD", Span(5, 6), APART_S) == []
+    assert evidence.skipped(PAIR, Span(6, 9), APART_S) == [Span(6, 6)]
+    assert evidence.skipped(PAIR, Span(5, 6), APART_S) == [Span(5, 5)]
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[tuple[float, Span]]:
+    steps = draw(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 30), st.integers(0, 8)), max_size=30))
+    now_s, told = 0.0, []
+    for wait_s, first, more in steps:
+        now_s += wait_s
+        told.append((now_s, Span(first, first + more)))
+    return told
+
+
+@given(answers())
+def test_an_id_is_void_exactly_when_two_answers_so_far_apart_stepped_over_it(told: list[tuple[float, Span]]) -> None:
+    evidence, proven, first_seen = Evidence(), set[int](), dict[int, float]()
+    for now_s, span in told:
+        expected = set()
+        for trade_id in range(span.first, span.last + 1):
+            if trade_id not in first_seen:
+                first_seen[trade_id] = now_s
+            elif now_s - first_seen[trade_id] >= APART_S:
+                expected.add(trade_id)
+                del first_seen[trade_id]  # proven, so no longer in question; only a new pair of answers counts
+        found = {i for part in evidence.skipped(PAIR, span, now_s) for i in range(part.first, part.last + 1)}
+        assert found == expected
+        proven |= found
+
+
+def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None:
+    evidence = Evidence()
+    for index in range(REMEMBERED + 5):
+        assert evidence.skipped(PAIR, Span(3 * index + 1, 3 * index + 1), float(index) / REMEMBERED) == []
+    assert evidence.skipped(PAIR, Span(1, 1), 2 * APART_S) == []
+    assert evidence.skipped(PAIR, Span(3 * REMEMBERED + 1, 3 * REMEMBERED + 1), 2 * APART_S) != []
