@@ -27,7 +27,7 @@ class Reach:
         self._instrument = instrument
         wanted_ns = history.from_us * 1000
         self._begins_ns = [wanted_ns - back_ns for back_ns in LOOK_BACK_NS if back_ns < wanted_ns] + [0]
-        self.skipped: Span | None = None
+        self.skipped: list[Span] = []
         """The ids below the first row of an answer that was to begin with the first trade of all."""
 
     def request(self) -> rest.Request | None:
@@ -40,7 +40,7 @@ class Reach:
         below = [trade for trade in page.trades if trade.trade_id < self._history.before_id]
         if since_ns == 0:
             if page.trades and page.trades[0].trade_id > 1:
-                self.skipped = Span(1, min(page.trades[0].trade_id, self._history.before_id) - 1)
+                self.skipped = [Span(1, min(page.trades[0].trade_id, self._history.before_id) - 1)]
             return below
         if below and below[0].time_us < self._history.from_us:
             self._begins_ns.clear()

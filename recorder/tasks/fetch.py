@@ -1,0 +1,90 @@
+"""Fetch from REST Trades what is missing, a batch at a time, straight into the archive.
+
+What can be asked for again needs no journal: rows count as held once they are archived. The daemon's repair and
+``recorder backfill`` both fetch so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.archive.append import TradeArchive
+from recorder.clock import Clock
+from recorder.core.ledger import Hole, Ledger
+from recorder.core.model import Instrument, Span, Trade
+from recorder.core.plan import Work
+from recorder.errors import ExchangeError
+from recorder.kraken import parse
+from recorder.kraken.reach import Reach
+from recorder.kraken.refill import Refill
+from recorder.net.http import Http
+from recorder.ops.metrics import Metrics
+
+BATCH_ROWS: Final = 50_000
+"""Rows fetched before they are archived: few files, and little to fetch again after a crash."""
+BATCH_S: Final = 30.0
+"""Or so long; then whatever is more urgent has its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one batch brought: rows archived, ids that an answer stepped over, and what stopped it, if anything did."""
+
+    rows: int
+    skipped: tuple[Span, ...] = ()
+    problem: ExchangeError | None = None
+
+
+class Fetcher:
+    """Carries out work of the plan for ``instruments`` (by pair)."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        archive: TradeArchive,
+        http: Http,
+        *,
+        instruments: Mapping[str, Instrument],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._ledger = ledger
+        self._archive = archive
+        self._http = http
+        self._instruments = instruments
+        self._clock = clock
+        self._metrics = metrics
+
+    async def fetch(self, work: Work, *, attempt: int = 0) -> Fetched:
+        """Fetch one batch. ``attempt`` counts those before it that brought nothing, so that this one looks further.
+
+        Raises DiskError, StorageError. An answer that cannot be used is told in the result: what came before it
+        is archived.
+        """
+        instrument = self._instruments[work.pair]
+        asking = Refill(work, instrument, attempt=attempt) if isinstance(work, Hole) else Reach(work, instrument)
+        rows: list[Trade] = []
+        problem: ExchangeError | None = None
+        until_s = self._clock.monotonic() + BATCH_S
+        while len(rows) < BATCH_ROWS and self._clock.monotonic() < until_s:
+            request = asking.request()
+            if request is None:
+                break
+            try:
+                answer = await self._http.get(request)
+                rows += asking.take(parse.trades_page(answer.result, work.pair))
+            except ExchangeError as error:
+                self._metrics.rest_failed(error)
+                problem = error
+                break
+        await self._keep(work.pair, rows)
+        return Fetched(len(rows), tuple(asking.skipped), problem)
+
+    async def _keep(self, pair: str, rows: list[Trade]) -> None:
+        if rows:
+            await asyncio.to_thread(self._archive.append, pair, rows)
+            self._ledger.observe_trades(rows)
+            self._metrics.refilled.inc(len(rows))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from recorder.core.ledger import History, Hole, Ledger
+from recorder.core.model import Span
+from recorder.core.plan import Work
+from recorder.errors import Malformed, Unavailable
+from recorder.kraken.rest import Request
+from recorder.net.http import Answer, Http
+from recorder.ops.metrics import Metrics
+from recorder.tasks import fetch
+from recorder.tasks.fetch import Fetched, Fetcher
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, shop
+
+
+class Slow(FakeHttp):
+    """Takes ``takes_s`` seconds for each answer."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self.takes_s = 0.0
+        self._clock = clock
+
+    async def get(self, request: Request) -> Answer:
+        self._clock.move(self.takes_s)
+        return await super().get(request)
+
+
+class Bench:
+    def __init__(self, opened: Shop) -> None:
+        self.opened, self.clock, self.ledger = opened, ManualClock(), Ledger()
+        self.http = Slow(self.clock)
+        self.fetcher = Fetcher(
+            self.ledger,
+            opened.archive,
+            cast("Http", self.http),
+            instruments={PAIR: BTC},
+            clock=self.clock,
+            metrics=Metrics(),
+        )
+
+    async def fetch(self, work: Work) -> Fetched:
+        return await self.fetcher.fetch(work)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with contextlib.ExitStack() as stack:
+        yield Bench(stack.enter_context(shop(tmp_path)))
+
+
+def hole(first: int, last: int) -> Hole:
+    return Hole(PAIR, Span(first, last), T0_US + (first - 1) * 1000, T0_US + (last + 1) * 1000)
+
+
+async def test_a_hole_is_archived_and_then_held(bench: Bench) -> None:
+    assert await bench.fetch(hole(11, 499)) == Fetched(489)
+    assert bench.opened.ids() == list(range(11, 500))
+    assert list(bench.ledger.of(PAIR).spans) == [Span(11, 499)]
+
+
+async def test_a_batch_ends_with_its_rows_and_the_next_goes_on_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BATCH_ROWS", 150)
+    first = await bench.fetch(hole(11, 499))
+    assert 150 <= first.rows <= 250
+    asked = len(bench.http.asked)
+    second = await bench.fetch(hole(11 + first.rows, 499))
+    assert second.rows >= 150
+    assert len(bench.http.asked) - asked == 2  # no page is asked for twice
+    assert bench.opened.ids() == list(range(11, 11 + first.rows + second.rows))
+
+
+async def test_a_batch_ends_with_its_time(bench: Bench) -> None:
+    bench.http.takes_s = fetch.BATCH_S / 3
+    await bench.fetch(hole(11, 5_000))
+    assert len(bench.http.asked) == 3
+
+
+@pytest.mark.parametrize("problem", [Unavailable("HTTP 502"), Malformed("not what we know")])
+async def test_what_came_before_a_problem_is_kept(bench: Bench, problem: Exception) -> None:
+    assert isinstance(problem, Unavailable | Malformed)
+    first = await bench.fetch(hole(11, 60))
+    bench.http.problems = [problem]
+    assert await bench.fetch(hole(61, 90)) == Fetched(0, (), problem)
+    assert (first.rows, bench.opened.ids()) == (50, list(range(11, 61)))
+
+
+async def test_history_brings_where_it_begins_and_leaves_a_hole(bench: Bench) -> None:
+    bench.ledger.observe(PAIR, Span(5_000, 5_009), first_us=T0_US + 5_000_000, last_us=T0_US + 5_009_000)
+    history = bench.ledger.history(PAIR, T0_US + 2_000_000)
+    assert history is not None
+    assert (await bench.fetch(history)).rows == 100
+    assert bench.ledger.history(PAIR, T0_US + 2_000_000) is None
+    (left,) = bench.ledger.holes(PAIR)
+    assert bench.opened.ids()[0] < 2_000
+    assert left.span.last == 4_999
+
+
+async def test_the_whole_history_begins_with_its_first_trade(bench: Bench) -> None:
+    assert await bench.fetch(History(PAIR, 0, 5_000, T0_US + 5_000_000)) == Fetched(100)
+    assert bench.opened.ids()[0] == 1
