@@ -13,10 +13,9 @@ from recorder.core.model import Instrument, Span, Trade
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 
-_S: Final = 1_000_000_000
-LOOK_BACK_NS: Final = (_S, 60 * _S, 3600 * _S, 86_400 * _S, 30 * 86_400 * _S)
-"""How far before the moment to begin, one after the other, until an answer has a trade from before it. After the
-furthest the first trade of all is asked for."""
+LOOK_BACK_NS: Final = tuple(1_000_000 * 16**step for step in range(10))
+"""How far before the moment to begin, one after the other, until an answer has a trade from before it: from a
+millisecond to two years. After the furthest the first trade of all is asked for."""
 
 
 class Reach:
@@ -42,7 +41,8 @@ class Reach:
             if page.trades and page.trades[0].trade_id > 1:
                 self.skipped = [Span(1, min(page.trades[0].trade_id, self._history.before_id) - 1)]
             return below
-        if below and below[0].time_us < self._history.from_us:
+        before = [index for index, trade in enumerate(below) if trade.time_us < self._history.from_us]
+        if before or (below and below[0].trade_id == 1):
             self._begins_ns.clear()
-            return below
+            return below[before[-1] if before else 0 :]
         return []

@@ -46,17 +46,18 @@ def test_it_gives_a_trade_from_before_the_moment_or_the_first_of_all_and_nothing
     assert rows
     assert all(row.trade_id < before_id for row in rows)
     assert rows[0].trade_id == 1 or rows[0].time_us < history.from_us
+    assert [row.trade_id for row in rows] == list(range(rows[0].trade_id, rows[-1].trade_id + 1))
     ledger = Ledger()
     ledger.observe("BTC/USD", Span(before_id, before_id), first_us=history.before_us, last_us=history.before_us)
     ledger.observe_trades(rows)
     assert ledger.history("BTC/USD", history.from_us) is None
 
 
-def test_a_moment_just_before_a_trade_costs_one_request() -> None:
+def test_on_a_busy_pair_it_costs_a_few_requests_and_begins_with_the_trade_just_before() -> None:
     exchange = Exchange([START_NS + step * 10**8 for step in range(5_000)])
     rows, _ = reach(exchange, history_of(exchange, 4_000, exchange.times_ns[2_000] - 1))
-    assert exchange.asked == 1
-    assert [rows[0].trade_id, rows[-1].trade_id] == [1_991, 2_990]
+    assert exchange.asked <= 3
+    assert [rows[0].trade_id, rows[-1].trade_id] == [2_000, 2_998]
 
 
 def test_the_whole_history_begins_with_the_first_trade_of_all() -> None:

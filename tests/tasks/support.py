@@ -160,6 +160,6 @@ class FakeHttp:
             first = max(1, -(-(int(query["since"][0]) // 1000 - T0_US) // 1000))
         ids = range(first, min(first + 100, self.last + 1))
         rows = ",".join(f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids)
-        last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query["since"][0])
+        last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query.get("since", ["0"])[0])
         result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()
         return Answer(1, b'{"error":[],"result":' + result + b"}", result)

@@ -1,0 +1,158 @@
+"""Fetch the trades of a pair in a range of time, whatever of it is held already.
+
+What is held says how far it has come, so it can be stopped at any moment and goes on from there, in this process or
+another. Beside a daemon on the same archive both fetch what is missing, and the id decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from recorder.archive.coverage import Coverage
+from recorder.clock import Clock
+from recorder.core.ledger import History, Hole, Ledger
+from recorder.core.model import Instrument, Span
+from recorder.errors import ExchangeError, Retry
+from recorder.kraken import parse, rest
+from recorder.kraken.parse import TradesPage
+from recorder.kraken.reach import Reach
+from recorder.net.http import Http
+from recorder.tasks.fetch import Fetcher
+
+ATTEMPTS: Final = 3
+"""Attempts at a hole that bring nothing before it is left, each looking further back than the one before."""
+FIRST_RETRY_S: Final = 5.0
+LAST_RETRY_S: Final = 300.0
+"""While the exchange cannot be reached it is tried again after 5 s, 10 s, … 5 min, for as long as it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Ids of ``pair`` without a break: ``first_us`` is when the first was made, after ``to_us`` comes none of them."""
+
+    pair: str
+    span: Span
+    first_us: int
+    to_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a backfill has come: ids of the stretch that are held, and why it waits, if it does."""
+
+    held: int
+    waiting: str = ""
+
+
+class Backfill:
+    """Backfills ``instruments`` (by pair). ``coverage`` is what the archive holds; the fetcher adds to it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        coverage: Coverage,
+        fetcher: Fetcher,
+        http: Http,
+        *,
+        instruments: Mapping[str, Instrument],
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._coverage = coverage
+        self._fetcher = fetcher
+        self._http = http
+        self._instruments = instruments
+        self._clock = clock
+
+    async def find(self, pair: str, from_us: int, to_us: int) -> Stretch | None:
+        """Ask which ids were traded from ``from_us`` on before ``to_us`` (µs since 1970 UTC); None where none were.
+
+        The last trade before the range belongs to it, because without it nobody can tell where the range begins. A
+        ``from_us`` of 0 is the first trade of all. Takes a few requests. Raises ExchangeError.
+        """
+        instrument = self._instruments[pair]
+        last_id = await self._last_before(instrument, to_us)
+        if last_id is None:
+            return None
+        reach = Reach(History(pair, from_us, last_id + 1, to_us), instrument)
+        while (request := reach.request()) is not None:
+            rows = reach.take(await self._page(request, pair))
+            if rows:
+                return Stretch(pair, Span(rows[0].trade_id, last_id), rows[0].time_us, to_us)
+        return None
+
+    def missing(self, stretch: Stretch) -> list[Hole]:
+        """Return what of ``stretch`` is neither in the archive now nor known to be void, lowest ids first."""
+        for _ in range(_LISTINGS):
+            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                self._coverage.observe_into(self._ledger, stretch.pair)
+                break
+        account = self._ledger.of(stretch.pair)
+        return [
+            Hole(
+                stretch.pair,
+                part,
+                after_us=stretch.first_us if absent.first == stretch.span.first else account.time_us(absent.first - 1),
+                before_us=stretch.to_us if absent.last == stretch.span.last else account.time_us(absent.last + 1),
+            )
+            for absent in account.spans.missing(stretch.span)
+            for part in account.void.missing(absent)
+        ]
+
+    async def fill(self, stretch: Stretch, tell: Callable[[Progress], None]) -> list[Span]:
+        """Fetch what is missing of ``stretch``; return what the exchange did not serve.
+
+        ``tell`` hears of every step. Raises ExchangeError only for what asking again cannot mend.
+        """
+        unserved: list[Span] = []
+        attempt, wait_s = 0, FIRST_RETRY_S
+        while True:
+            work = next((hole for hole in self.missing(stretch) if hole.span not in unserved), None)
+            if work is None:
+                return unserved
+            fetched = await self._fetcher.fetch(work, attempt=attempt)
+            if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
+                raise fetched.problem
+            tell(self._progress(stretch))
+            if fetched.rows:
+                attempt, wait_s = 0, FIRST_RETRY_S
+            elif fetched.problem is not None:
+                tell(replace(self._progress(stretch), waiting=str(fetched.problem)))
+                await self._clock.sleep(wait_s)
+                wait_s = min(LAST_RETRY_S, wait_s * 2)
+            elif attempt + 1 < ATTEMPTS:
+                attempt += 1
+            else:
+                unserved.append(work.span)
+                attempt = 0
+
+    def _progress(self, stretch: Stretch) -> Progress:
+        return Progress(len(stretch.span) - sum(len(hole.span) for hole in self.missing(stretch)))
+
+    async def _last_before(self, instrument: Instrument, to_us: int) -> int | None:
+        """Return the id of the last trade before ``to_us``; None where there is none."""
+        page = await self._page(rest.trades(instrument, since_ns=str(to_us * 1000 - 1)), instrument.pair)
+        later = [trade.trade_id for trade in page.trades if trade.time_us >= to_us]
+        if later:
+            return min(later) - 1 or None
+        newest = await self._page(rest.trades(instrument), instrument.pair)
+        return newest.trades[-1].trade_id if newest.trades else None
+
+    async def _page(self, request: rest.Request, pair: str) -> TradesPage:
+        """Ask until there is an answer, unless asking again cannot mend what is wrong."""
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                return parse.trades_page((await self._http.get(request)).result, pair)
+            except ExchangeError as error:
+                if error.retry is Retry.NEVER:
+                    raise
+                await self._clock.sleep(wait_s)
+                wait_s = min(LAST_RETRY_S, wait_s * 2)
+
+
+_LISTINGS: Final = 50
+"""A pair is compacted every few minutes; meeting that many compactions in a row is no coincidence."""
