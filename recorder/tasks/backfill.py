@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from recorder.archive.coverage import Coverage
@@ -41,7 +41,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a backfill has come: ids of the stretch that are held, and why it waits, if it does."""
+    """How far a backfill has come: ids of the stretch that are held or have come, and why it waits, if it does."""
 
     held: int
     waiting: str = ""
@@ -110,17 +110,19 @@ class Backfill:
         unserved: list[Span] = []
         attempt, wait_s = 0, FIRST_RETRY_S
         while True:
-            work = next((hole for hole in self.missing(stretch) if hole.span not in unserved), None)
+            holes = self.missing(stretch)
+            held = len(stretch.span) - sum(len(hole.span) for hole in holes)
+            tell(Progress(held))
+            work = next((hole for hole in holes if hole.span not in unserved), None)
             if work is None:
                 return unserved
-            fetched = await self._fetcher.fetch(work, attempt=attempt)
+            fetched = await self._fetcher.fetch(work, attempt=attempt, came=_adding_to(held, tell))
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem
-            tell(self._progress(stretch))
             if fetched.rows:
                 attempt, wait_s = 0, FIRST_RETRY_S
             elif fetched.problem is not None:
-                tell(replace(self._progress(stretch), waiting=str(fetched.problem)))
+                tell(Progress(held, waiting=str(fetched.problem)))
                 await self._clock.sleep(wait_s)
                 wait_s = min(LAST_RETRY_S, wait_s * 2)
             elif attempt + 1 < ATTEMPTS:
@@ -128,9 +130,6 @@ class Backfill:
             else:
                 unserved.append(work.span)
                 attempt = 0
-
-    def _progress(self, stretch: Stretch) -> Progress:
-        return Progress(len(stretch.span) - sum(len(hole.span) for hole in self.missing(stretch)))
 
     async def _last_before(self, instrument: Instrument, to_us: int) -> int | None:
         """Return the id of the last trade before ``to_us``; None where there is none."""
@@ -152,6 +151,10 @@ class Backfill:
                     raise
                 await self._clock.sleep(wait_s)
                 wait_s = min(LAST_RETRY_S, wait_s * 2)
+
+
+def _adding_to(held: int, tell: Callable[[Progress], None]) -> Callable[[int], None]:
+    return lambda rows: tell(Progress(held + rows))
 
 
 _LISTINGS: Final = 50

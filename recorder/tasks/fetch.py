@@ -7,7 +7,7 @@ What can be asked for again needs no journal: rows count as held once they are a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,11 +58,11 @@ class Fetcher:
         self._clock = clock
         self._metrics = metrics
 
-    async def fetch(self, work: Work, *, attempt: int = 0) -> Fetched:
+    async def fetch(self, work: Work, *, attempt: int = 0, came: Callable[[int], None] | None = None) -> Fetched:
         """Fetch one batch. ``attempt`` counts those before it that brought nothing, so that this one looks further.
 
-        Raises DiskError, StorageError. An answer that cannot be used is told in the result: what came before it
-        is archived.
+        ``came`` hears after each answer how many rows of the batch have come; they are not archived yet. Raises
+        DiskError, StorageError. An answer that cannot be used is told in the result: what came before it is archived.
         """
         instrument = self._instruments[work.pair]
         asking = Refill(work, instrument, attempt=attempt) if isinstance(work, Hole) else Reach(work, instrument)
@@ -76,6 +76,8 @@ class Fetcher:
             try:
                 answer = await self._http.get(request)
                 rows += asking.take(parse.trades_page(answer.result, work.pair))
+                if came is not None:
+                    came(len(rows))
             except ExchangeError as error:
                 self._metrics.rest_failed(error)
                 problem = error
