@@ -11,12 +11,22 @@ import traceback
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from recorder.errors import DiskError, RecorderError
 from recorder.version import __version__
 
-VERBS: Final = ("run", "status", "sql", "views", "config", "sandbox", "demo")
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as shells have it. ``run`` alone takes it as a wish to stop well."""
+VERBS: Final = ("run", "backfill", "status", "sql", "views", "config", "sandbox", "demo")
+
+
+class _Verb(TyperCommand):
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- the library's signature
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
 
 
 class _Verbs(TyperGroup):
@@ -28,7 +38,7 @@ class _Verbs(TyperGroup):
             return None
         module = importlib.import_module(f"recorder.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(cmd_name)(getattr(module, cmd_name))
+        single.command(cmd_name, cls=_Verb)(getattr(module, cmd_name))
         return typer.main.get_command(single)
 
 

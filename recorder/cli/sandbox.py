@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from recorder.cli import INTERRUPTED
 from recorder.clock import SystemClock
 from recorder.sandbox.faults import NAMES, parse_act
 from recorder.sandbox.market import CHARACTERS, Market, others_trading
@@ -22,8 +23,6 @@ from recorder.sandbox.replay import listing_of, replay_files
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.venue import Venue
-
-_INTERRUPTED = 130
 
 
 def sandbox(
@@ -77,7 +76,7 @@ def sandbox(
         exchange.faults.reject(pair)
     stopped_by = asyncio.run(_serve(exchange, host=host, port=port, as_json=as_json))
     if stopped_by == signal.SIGINT:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 async def _serve(exchange: Sandbox, *, host: str, port: int, as_json: bool) -> signal.Signals:

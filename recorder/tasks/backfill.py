@@ -6,6 +6,7 @@ another. Beside a daemon on the same archive both fetch what is missing, and the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from recorder.tasks.fetch import Fetcher
 ATTEMPTS: Final = 3
 """Attempts at a hole that bring nothing before it is left, each looking further back than the one before."""
 FIRST_RETRY_S: Final = 5.0
+TIDY_BATCHES: Final = 20
+"""So many batches are archived before their files are merged: a long history would make thousands."""
 LAST_RETRY_S: Final = 300.0
 """While the exchange cannot be reached it is tried again after 5 s, 10 s, … 5 min, for as long as it takes."""
 
@@ -48,7 +51,10 @@ class Progress:
 
 
 class Backfill:
-    """Backfills ``instruments`` (by pair). ``coverage`` is what the archive holds; the fetcher adds to it."""
+    """Backfills ``instruments`` (by pair). ``coverage`` is what the archive holds; the fetcher adds to it.
+
+    ``tidy`` merges the small files of a pair; it blocks, and is called in a thread now and then.
+    """
 
     def __init__(
         self,
@@ -58,6 +64,7 @@ class Backfill:
         http: Http,
         *,
         instruments: Mapping[str, Instrument],
+        tidy: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._ledger = ledger
@@ -65,6 +72,7 @@ class Backfill:
         self._fetcher = fetcher
         self._http = http
         self._instruments = instruments
+        self._tidy = tidy
         self._clock = clock
 
     async def find(self, pair: str, from_us: int, to_us: int) -> Stretch | None:
@@ -108,19 +116,22 @@ class Backfill:
         ``tell`` hears of every step. Raises ExchangeError only for what asking again cannot mend.
         """
         unserved: list[Span] = []
-        attempt, wait_s = 0, FIRST_RETRY_S
+        attempt, batches, wait_s = 0, 0, FIRST_RETRY_S
         while True:
             holes = self.missing(stretch)
             held = len(stretch.span) - sum(len(hole.span) for hole in holes)
             tell(Progress(held))
             work = next((hole for hole in holes if hole.span not in unserved), None)
             if work is None:
+                await asyncio.to_thread(self._tidy, stretch.pair)
                 return unserved
             fetched = await self._fetcher.fetch(work, attempt=attempt, came=_adding_to(held, tell))
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem
             if fetched.rows:
-                attempt, wait_s = 0, FIRST_RETRY_S
+                attempt, batches, wait_s = 0, batches + 1, FIRST_RETRY_S
+                if batches % TIDY_BATCHES == 0:
+                    await asyncio.to_thread(self._tidy, stretch.pair)
             elif fetched.problem is not None:
                 tell(Progress(held, waiting=str(fetched.problem)))
                 await self._clock.sleep(wait_s)

@@ -14,6 +14,7 @@ from recorder.core.model import Span
 from recorder.errors import Unavailable, UnknownPair
 from recorder.net.http import Http
 from recorder.ops.metrics import Metrics
+from recorder.tasks import backfill, fetch
 from recorder.tasks.backfill import FIRST_RETRY_S, Backfill, Progress, Stretch
 from recorder.tasks.fetch import Fetcher
 from tests.sandbox.conftest import ManualClock
@@ -33,8 +34,15 @@ class Bench:
         fetcher = Fetcher(
             self.ledger, opened.archive, http, instruments=instruments, clock=self.clock, metrics=Metrics()
         )
+        self.tidied: list[str] = []
         self.backfill = Backfill(
-            self.ledger, opened.archive.coverage, fetcher, http, instruments=instruments, clock=self.clock
+            self.ledger,
+            opened.archive.coverage,
+            fetcher,
+            http,
+            instruments=instruments,
+            tidy=self.tidied.append,
+            clock=self.clock,
         )
         self.told: list[Progress] = []
 
@@ -127,3 +135,13 @@ async def test_ids_that_are_not_served_are_told_and_do_not_keep_the_others(bench
     bench.http.last = 2_500  # an exchange that has lost its newest trades
     assert await bench.fill(stretch) == [Span(2_501, 2_999)]
     assert bench.opened.ids() == list(range(1_999, 2_501))
+
+
+async def test_its_small_files_are_merged_now_and_then_and_at_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BATCH_ROWS", 50)
+    monkeypatch.setattr(backfill, "TIDY_BATCHES", 3)
+    await bench.fill(await bench.find(at(1), at(750)))
+    batches = sum(len(list(year.glob("*.parquet"))) for year in bench.opened.layout.years(PAIR))
+    assert len(bench.tidied) == batches // 3 + 1 >= 3

@@ -1,0 +1,200 @@
+"""``recorder backfill``: fetch what was traded in a range of time, alone or beside a running daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from recorder import config
+from recorder.archive import files
+from recorder.archive.append import TradeArchive
+from recorder.archive.compact import compact
+from recorder.archive.files import Layout
+from recorder.clock import Clock, SystemClock
+from recorder.config import Config
+from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument
+from recorder.core.pacing import Pace
+from recorder.disk import Disk
+from recorder.errors import CheckFailed, Malformed
+from recorder.journal import tail
+from recorder.kraken import parse, rest
+from recorder.kraken.names import Listing
+from recorder.net.http import Http, client_session
+from recorder.ops import log
+from recorder.ops.metrics import Metrics
+from recorder.query import asked
+from recorder.tasks import backfill as job
+from recorder.tasks.backfill import Backfill, Stretch
+from recorder.tasks.fetch import Fetcher
+
+LISTING: Final = "listing"
+"""What --from says for the first trade of all."""
+BYTES_PER_TRADE: Final = 10
+"""On disk after compaction, measured on real trades (benchmarks/drain.py)."""
+
+console = Console(stderr=True)
+
+
+def backfill(
+    pairs: Annotated[list[str], typer.Argument(help="Pairs, by any name Kraken knows them by: BTC/USD, XBTUSD.")],
+    *,
+    from_: Annotated[str, typer.Option("--from", help="A date or time (2025-11-10), or 'listing' for all there is.")],
+    to: Annotated[str | None, typer.Option(help="A date or time, which is not included; now if left out.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
+    ] = None,
+) -> None:
+    """Fetch the history of pairs into the archive. Stop it at any moment: called again it goes on from there."""
+    settings = config.load(config_file)
+    limits = asked.time_range(None if from_ == LISTING else from_, to)
+    clock = SystemClock()
+    layout = Layout((data or settings.archive.path).resolve())
+    log.configure(settings.ops.log)
+    wanted = _Wanted(tuple(pairs), limits.start_us or 0, limits.stop_us or clock.wall_ns() // 1000)
+    asyncio.run(_run(settings, layout, wanted, clock, dry_run=dry_run))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    names: tuple[str, ...]
+    from_us: int
+    to_us: int
+
+
+async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, *, dry_run: bool) -> None:
+    pace = Pace(settings.exchange.requests_per_second)
+    async with _opened(layout) as archive, client_session() as client:
+        http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock)
+        instruments = await _listed(http, wanted.names)
+        ledger = Ledger()
+        fetcher = Fetcher(ledger, archive, http, instruments=instruments, clock=clock, metrics=Metrics())
+        tidy = functools.partial(_compact, archive, clock)
+        work = Backfill(ledger, archive.coverage, fetcher, http, instruments=instruments, tidy=tidy, clock=clock)
+        stretches = [await work.find(pair, wanted.from_us, wanted.to_us) for pair in instruments]
+        for pair, stretch in zip(instruments, stretches, strict=True):
+            if stretch is None:
+                console.print(f"{pair}: nothing was traded in this range")
+        found = [stretch for stretch in stretches if stretch is not None]
+        await asyncio.to_thread(_count_journalled, layout, ledger)
+        if dry_run:
+            for stretch in found:
+                _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
+        else:
+            await _fill(work, found, pace)
+
+
+async def _listed(http: Http, names: Sequence[str]) -> dict[str, Instrument]:
+    listing = Listing(parse.instruments((await http.get(rest.asset_pairs())).result))
+    chosen = [listing.resolve(name) for name in names]
+    return {instrument.pair: instrument for instrument in chosen}
+
+
+def _count_journalled(layout: Layout, ledger: Ledger) -> None:
+    """Count what a daemon has journalled and not archived yet: its rows carry the time at which they came."""
+    for entry in tail.entries(layout.journal):
+        with contextlib.suppress(Malformed):  # the drain reports it
+            ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
+
+
+@contextlib.asynccontextmanager
+async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
+    disk = Disk()
+    disk.make_dir(layout.data)
+    layout.create(disk)
+    with files.staging(layout, disk) as staging:
+        yield TradeArchive(layout, disk, staging=staging)
+
+
+def _estimate(stretch: Stretch, missing: int, per_s: float) -> None:
+    requests = -(-missing // rest.PAGE_LIMIT)
+    time, megabytes = _duration(requests / per_s), missing * BYTES_PER_TRADE / 1e6
+    typer.echo(
+        f"{stretch.pair}: ids {stretch.span}, {len(stretch.span):,} trades, {missing:,} missing: "
+        f"{requests:,} requests, {time} at {per_s:g} a second, some {megabytes:,.1f} MB"
+    )
+
+
+async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> None:
+    unserved = 0
+    with _bars(pace) as bars:
+        for stretch in stretches:
+            bar = bars.add_task(stretch.pair, total=len(stretch.span), waiting="")
+
+            def tell(progress: job.Progress, bar: TaskID = bar) -> None:
+                bars.update(bar, completed=progress.held, waiting=progress.waiting)
+
+            left = await work.fill(stretch, tell)
+            unserved += sum(map(len, left))
+            for span in left:
+                console.print(f"{stretch.pair}: the exchange does not serve ids {span}")
+    if unserved:
+        raise CheckFailed(
+            f"{unserved:,} trades were not served: call it again later; `recorder run` goes on asking and finds out "
+            "whether they exist"
+        )
+
+
+def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
+    """Merge the small files of the batches, as far as that is worth it."""
+    this_year = datetime.fromtimestamp(clock.wall_ns() / 1e9, UTC).year
+    while compact(archive, pair, this_year=this_year) is not None:
+        pass
+
+
+@contextlib.contextmanager
+def _bars(pace: Pace) -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>5.1f} %"),
+        _Rate(),
+        _Left(pace),
+        TextColumn("[yellow]{task.fields[waiting]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield bars
+
+
+class _Rate(ProgressColumn):
+    """Trades a second of late."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} trades/s" if task.speed else "")
+
+
+class _Left(ProgressColumn):
+    """Pages that are left, and how long they take at the present pace."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def render(self, task: Task) -> Text:
+        pages = -(-int(task.remaining or 0) // rest.PAGE_LIMIT)
+        return Text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
+
+
+def _duration(seconds: float) -> str:
+    """Return a length of time for people.
+
+    >>> _duration(42), _duration(300), _duration(7_300), _duration(200_000)
+    ('42 s', '5 min', '2 h 1 min', '2 d 7 h')
+    """
+    for size, unit, smaller_size, smaller in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} {seconds % size // smaller_size:.0f} {smaller}"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
