@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from types import SimpleNamespace
+from typing import Final, Protocol
 
 import aiohttp
 from yarl import URL
 
 from recorder.clock import Clock
 from recorder.core.pacing import Pace
-from recorder.errors import Forbidden, RateLimited, Unavailable
+from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable
 from recorder.kraken import rest
+from recorder.net.turns import Turns
 from recorder.version import __version__
 
 USER_AGENT: Final = f"kraken-recorder/{__version__} (market data archive; aiohttp)"
@@ -33,19 +35,55 @@ class Answer:
     result: bytes
 
 
+class OnRefusal(Protocol):
+    """Who is told of each refusal: why, of which path, how long nothing is sent, and the pace after that."""
+
+    async def __call__(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
+        """Take note; whoever asked waits for it."""
+        ...
+
+
+async def _nobody(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
+    """Take no note."""
+
+
 def client_session() -> aiohttp.ClientSession:
     """Return a session for REST and WebSocket alike. TLS certificates are verified, as aiohttp does by default."""
-    return aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}, timeout=TIMEOUT)
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(_connected)
+    return aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}, timeout=TIMEOUT, trace_configs=[trace])
+
+
+async def _connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    """Let a request wait that has its connection now: connecting takes a while, in which a pause may begin."""
+    if context.trace_request_ctx is not None:
+        await context.trace_request_ctx()
 
 
 class Http:
-    """GETs public endpoints below ``base_url``, starting one after the other at the pace given."""
+    """GETs public endpoints below ``base_url``, starting one after the other at the pace given.
 
-    def __init__(self, client: aiohttp.ClientSession, base_url: str, *, pace: Pace, clock: Clock) -> None:
+    ``client`` comes from :func:`client_session`; ``refused`` is told once of each throttle and each 403; ``turns``
+    are shared with other processes that keep to the same pace.
+    """
+
+    def __init__(
+        self,
+        client: aiohttp.ClientSession,
+        base_url: str,
+        *,
+        pace: Pace,
+        clock: Clock,
+        refused: OnRefusal = _nobody,
+        turns: Turns | None = None,
+    ) -> None:
         self._client = client
         self._base = base_url.rstrip("/")
         self._pace = pace
         self._clock = clock
+        self._refused = refused
+        self._shared = turns
+        self._refusals = 0
         self._turns = asyncio.Lock()
 
     async def get(self, request: rest.Request) -> Answer:
@@ -54,8 +92,15 @@ class Http:
         Raises ExchangeError of the kind that says what to do next. Throttling stops all requests of this client.
         """
         await self._turn()
+        refusals = self._refusals
+
+        async def connected() -> None:
+            if self._refusals != refusals:
+                await self._turn()
+
+        url = URL(self._base + request.target, encoded=True)
         try:
-            async with self._client.get(URL(self._base + request.target, encoded=True)) as response:
+            async with self._client.get(url, trace_request_ctx=connected) as response:
                 body = await self._body(response)
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
         except TimeoutError as error:
@@ -67,10 +112,13 @@ class Http:
         try:
             result = rest.result(status, body, retry_after_s=retry_after_s, now_s=recv_ns / 1e9)
         except RateLimited as error:
-            self._pace.throttled(self._clock.monotonic(), retry_after_s=error.retry_after_s)
+            await self._pause(request, error, error.retry_after_s)
             raise
-        except Forbidden:
-            self._pace.throttled(self._clock.monotonic(), retry_after_s=FORBIDDEN_PAUSE_S)
+        except Forbidden as error:
+            await self._pause(request, error, FORBIDDEN_PAUSE_S)
+            raise
+        except Malformed as error:
+            error.body = body
             raise
         self._pace.answered(self._clock.monotonic())
         return Answer(recv_ns, body, result)
@@ -80,6 +128,21 @@ class Http:
         async with self._turns:
             while (delay_s := self._pace.claim(self._clock.monotonic())) > 0:
                 await self._clock.sleep(delay_s)
+            while (delay_s := self._claim_shared()) > 0:
+                await self._clock.sleep(delay_s)
+
+    def _claim_shared(self) -> float:
+        return self._shared.claim(self._clock.wall_ns(), 1 / self._pace.per_s) if self._shared else 0.0
+
+    async def _pause(self, request: rest.Request, error: ExchangeError, wanted_s: float | None) -> None:
+        """Stop all requests at once, and then tell."""
+        self._refusals += 1
+        pause_s = self._pace.throttled(self._clock.monotonic(), retry_after_s=wanted_s)
+        if self._shared is not None:
+            self._shared.pause(self._clock.wall_ns() + int(pause_s * 1e9))
+        await self._refused(
+            reason=str(error), path=request.path, pause_s=round(pause_s, 3), per_s=round(self._pace.per_s, 6)
+        )
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()

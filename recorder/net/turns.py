@@ -34,7 +34,10 @@ class Turns:
             next_ns = _read(file)
             if now_ns < next_ns <= now_ns + _LONGEST_NS:
                 return (next_ns - now_ns) / 1e9
-            _write(file, now_ns + int(interval_s * 1e9))
+            interval_ns = int(interval_s * 1e9)
+            # Who woke late does not delay those after him, so that the pace is also reached.
+            begun_ns = next_ns if next_ns <= now_ns < next_ns + interval_ns else now_ns
+            _write(file, begun_ns + interval_ns)
             return 0.0
 
     def pause(self, until_ns: int) -> None:

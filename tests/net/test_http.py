@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import itertools
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,6 +17,7 @@ from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Un
 from recorder.kraken.rest import Request
 from recorder.net import http
 from recorder.net.http import FORBIDDEN_PAUSE_S, USER_AGENT, Http, client_session
+from recorder.net.turns import Turns
 from recorder.version import __version__
 from tests.net.conftest import Handler, Listen, Serve
 
@@ -260,3 +263,156 @@ async def test_who_gives_up_waiting_does_not_hold_up_the_others(
         waiting[1].cancel()
         done = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(each, asyncio.CancelledError) for each in done] == [False, True, False, False]
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+THROTTLED = b'{"error":["EGeneral:Too many requests"]}'
+
+
+class Told:
+    """Who is told of refusals; with ``when`` it was told and what."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.heard: list[tuple[float, str, str, float, float]] = []
+
+    async def __call__(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
+        self.heard.append((self._clock.now_s, reason, path, pause_s, per_s))
+
+
+async def test_each_refusal_is_told_once_with_its_pause_and_the_pace_after_it(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    told = Told(clock)
+    throttle = (429, b"", {"Retry-After": "33"})
+    async with serve(answering(THROTTLED, throttle, (403, b"<html>no</html>", {}), (502, b"", {}), GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(4.0), clock=clock, refused=told)
+        for _ in range(4):
+            with pytest.raises(ExchangeError):
+                await paced.get(ASK)
+        await paced.get(ASK)
+    assert [(path, pause_s) for _, _, path, pause_s, _ in told.heard] == [
+        (ASK.path, FIRST_PAUSE_S),
+        (ASK.path, 33.0),
+        (ASK.path, FORBIDDEN_PAUSE_S),
+    ]
+    assert [reason[:40] for _, reason, *_ in told.heard] == [
+        "Kraken answered 'EGeneral:Too many reque",
+        "Kraken's edge answered 429 Too Many Requ",
+        "Kraken's edge answered 403 Forbidden: ou",
+    ]
+    assert [per_s for *_, per_s in told.heard] == pytest.approx([2.0, 1.0, 0.5], rel=0.05)
+
+
+async def test_whoever_is_told_of_a_refusal_cannot_delay_the_pause(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    moments, may_end = starts(client, clock), asyncio.Event()
+
+    async def slowly(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
+        await may_end.wait()
+
+    async with serve(answering(THROTTLED, GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(10.0), clock=clock, refused=slowly)
+        first = asyncio.ensure_future(paced.get(ASK))
+        while paced._refusals == 0:
+            await asyncio.sleep(0)
+        await paced.get(ASK)
+        may_end.set()
+        with pytest.raises(RateLimited):
+            await first
+    assert moments == [0.0, FIRST_PAUSE_S]
+
+
+@pytest.mark.parametrize("refusal", [THROTTLED, (429, b"", {}), (403, b"", {})], ids=["throttle", "429", "403"])
+async def test_nothing_is_sent_in_a_pause_by_any_of_several_tasks(
+    serve: Serve,
+    client: aiohttp.ClientSession,
+    clock: FakeClock,
+    refusal: tuple[int, bytes, dict[str, str]] | bytes,
+) -> None:
+    told, sent = Told(clock), list[tuple[float, int]]()
+
+    async def went_out(*_: object) -> None:
+        sent.append((clock.now_s, len(told.heard)))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(went_out)
+    trace.freeze()
+    client.trace_configs.append(trace)
+    async with serve(answering(*([GOOD] * 4 + [refusal]) * 6, GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(5.0), clock=clock, refused=told)
+
+        async def task() -> None:
+            for _ in range(12):
+                with contextlib.suppress(ExchangeError):
+                    await paced.get(ASK)
+
+        await asyncio.gather(*(task() for _ in range(4)))
+    assert len(told.heard) == 6
+    assert len(sent) == 48
+    for number, (at_s, _, _, pause_s, _) in enumerate(told.heard, start=1):
+        assert all(sent_s >= at_s + pause_s - 1e-9 for sent_s, heard in sent if heard >= number)
+
+
+async def test_a_request_that_was_connecting_when_a_pause_began_waits_it_out(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    arrived: list[float] = []
+    first_came, may_refuse, may_connect = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handle(_request: web.Request) -> web.Response:
+        arrived.append(clock.now_s)
+        if len(arrived) == 1:
+            first_came.set()
+            await may_refuse.wait()
+            return web.Response(body=THROTTLED)
+        return web.Response(body=GOOD)
+
+    async def connecting(*_: object) -> None:
+        if first_came.is_set():
+            await may_connect.wait()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(connecting)
+    trace.freeze()
+    client.trace_configs.append(trace)
+    async with serve(handle) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(10.0), clock=clock)
+        first = asyncio.ensure_future(paced.get(ASK))
+        await first_came.wait()
+        second = asyncio.ensure_future(paced.get(ASK))
+        while clock.now_s == 0.0:  # until its turn has come, and it connects
+            await asyncio.sleep(0)
+        may_refuse.set()
+        with pytest.raises(RateLimited):
+            await first
+        may_connect.set()
+        await second
+    assert arrived == [0.0, pytest.approx(0.1 + FIRST_PAUSE_S)]
+
+
+async def test_an_envelope_that_cannot_be_read_is_raised_with_its_body(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    async with serve(answering(b'["surprise"]')) as address:
+        with pytest.raises(Malformed) as caught:
+            await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)
+    assert caught.value.body == b'["surprise"]'
+
+
+async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, tmp_path: Path
+) -> None:
+    moments = starts(client, clock)
+    turns = Turns(tmp_path / "turns")
+    async with serve(answering(GOOD, GOOD, GOOD, GOOD, (429, b"", {"Retry-After": "40"}), GOOD)) as host:
+        one, other = (Http(client, f"http://{host}", pace=Pace(2.0), clock=clock, turns=turns) for _ in range(2))
+        for caller in (one, other, one, other):
+            await caller.get(ASK)
+        assert moments == pytest.approx([0.0, 0.5, 1.0, 1.5])
+        with pytest.raises(RateLimited):
+            await one.get(ASK)
+        await other.get(ASK)
+    assert moments[-1] == pytest.approx(moments[-2] + 40.0)

@@ -23,6 +23,15 @@ def test_those_who_take_turns_through_one_file_go_one_after_the_other(tmp_path: 
     assert one.claim(NOW_NS + 1_000_000_001, 1.0) == pytest.approx(2.0)
 
 
+def test_who_comes_a_little_late_does_not_delay_those_after_him_but_a_rest_buys_nothing(tmp_path: Path) -> None:
+    turns = Turns(tmp_path / "turns")
+    assert turns.claim(NOW_NS, 1.0) == 0.0
+    assert turns.claim(NOW_NS + 1_300_000_000, 1.0) == 0.0
+    assert turns.claim(NOW_NS + 1_300_000_000, 1.0) == pytest.approx(0.7)
+    assert turns.claim(NOW_NS + 9_000_000_000, 1.0) == 0.0
+    assert turns.claim(NOW_NS + 9_000_000_000, 1.0) == pytest.approx(1.0)
+
+
 def test_a_pause_holds_for_all_and_is_never_shortened(tmp_path: Path) -> None:
     one, other = Turns(tmp_path / "turns"), Turns(tmp_path / "turns")
     one.pause(NOW_NS + 30_000_000_000)
