@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 from benchmarks.frames import frames
 from recorder.archive import compact, files
 from recorder.archive.append import TradeArchive
+from recorder.archive.events import EventArchive
 from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.ohlc import OhlcArchive
 from recorder.core.model import Side, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -57,7 +59,15 @@ def speed(trades: int) -> None:
                 journal.rotate(2)
             archive = TradeArchive(layout, disk, staging=staging)
             instruments = InstrumentArchive(layout, disk, staging=staging)
-            drainer = Drainer(journal, archive, instruments, keep_raw=True, metrics=Metrics())
+            drainer = Drainer(
+                journal,
+                archive,
+                instruments,
+                candles=OhlcArchive(layout, disk, staging=staging),
+                events=EventArchive(layout, disk, staging=staging),
+                keep_raw=True,
+                metrics=Metrics(),
+            )
             started = time.perf_counter()
             added = sum(drainer.drain(path) for path in journal.closed())
             took = time.perf_counter() - started

@@ -18,10 +18,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from recorder.archive.events import EventArchive
 from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.tables import TABLES
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken.parse import journalled_trades
+from recorder.kraken.parse import journalled_candles, journalled_event, journalled_trades
 from recorder.version import __version__
 from tests.archive.rows import archive
 from tests.archive.test_instruments import BTC
@@ -29,7 +32,7 @@ from tests.powercut import Unsynced
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 LINES = re.findall(r"```jsonl\n(.*?)```", DOCUMENT, re.DOTALL)[0].encode().splitlines()
-FOOTER = json.loads(re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)[0])
+FOOTER, CANDLES_FOOTER = (json.loads(found) for found in re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL))
 PROGRAM = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)[0]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,13 +55,21 @@ def came(line: bytes) -> bytes:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """An archive made from the document's journal, one table each."""
+    """An archive made from the document's journal."""
     data = tmp_path / "data"
     with archive(data, Unsynced()) as opened:
         entries = [segment.decode(line) for line in LINES]
         rows = [row for entry in entries for row in journalled_trades(entry.source, entry.payload, entry.recv_ns)]
         opened.append("BTC/USD", rows)
         InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [BTC], segment=7)
+        candles = OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
+        events = EventArchive(opened.layout, Unsynced(), staging=opened.staging)
+        for entry in entries:
+            candles.take(journalled_candles(entry.source, entry.payload), entry.recv_ns // 1000)
+            noted = journalled_event(entry.source, entry.payload, entry.recv_ns)
+            events.take(*([] if noted is None else [noted]))
+        events.write(7)
+        candles.write(7)
         Journal(data, Unsynced(), staging=opened.staging, now_ns=1762776000000000000).close()
     return data
 
@@ -116,7 +127,56 @@ def test_the_examples_trades_are_in_the_archive_to_the_last_digit(data: Path) ->
     assert rows == expected
 
 
-@pytest.mark.parametrize("table", ["trades", "instruments"])
+def test_the_footer_of_the_examples_candles_names_their_segment(data: Path) -> None:
+    (path,) = data.glob("ohlc/timeframe=1m/year=2025/*.parquet")
+    footer = json.loads(pq.read_metadata(path).metadata[b"recorder"])
+    assert footer == CANDLES_FOOTER | {"writer": f"kraken-recorder {__version__}"}
+
+
+def test_the_examples_candles_are_in_the_archive_to_the_last_digit(data: Path) -> None:
+    """All but the last, which is still running."""
+    hive = ds.partitioning(pa.schema([("timeframe", pa.string()), ("year", pa.int32())]), flavor="hive")
+    rows = ds.dataset(data / "ohlc", partitioning=hive).to_table().sort_by("time").to_pylist()
+    (entry,) = (fields for fields in map(json.loads, LINES) if "OHLC" in fields["source"])
+    ((name, (*committed, _running)), _last) = entry["payload"]["result"].items()
+    assert name == "XXBTZUSD"
+    seen = EPOCH + timedelta(microseconds=entry["recv_ns"] // 1000)
+    words = ("open", "high", "low", "close", "vwap", "volume")
+    assert rows == [
+        {
+            "pair": "BTC/USD",
+            "time": EPOCH + timedelta(seconds=start),
+            **dict(zip(words, map(Decimal, texts), strict=True)),
+            "count": count,
+            "source": "rest",
+            "seen": seen,
+            "timeframe": "1m",
+            "year": 2025,
+        }
+        for start, *texts, count in committed
+    ]
+
+
+def test_the_examples_note_is_an_event(data: Path) -> None:
+    (path,) = (path for path in data.glob("events/year=2025/*.parquet") if path.name != "schema.parquet")
+    (entry,) = (fields for fields in map(json.loads, LINES[1:]) if fields["source"] == "note")
+    kind = entry["payload"].pop("note")
+    (row,) = pq.ParquetFile(path).read().to_pylist()
+    assert (row["kind"], row["pair"], json.loads(row["detail"])) == (kind, None, entry["payload"])
+    assert row["time"] == EPOCH + timedelta(microseconds=entry["recv_ns"] // 1000)
+
+
+def test_the_kinds_of_events_that_the_document_lists_are_those_there_are() -> None:
+    table = DOCUMENT[DOCUMENT.index("| kind | it says |") :].split("\n\n")[0]
+    listed = {word for line in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", line.split("|")[1])}
+    known = (
+        "connected disconnected subscribed rejected stalled hole_opened hole_closed void confirmed throttled "
+        "maintenance malformed ohlc_revised ohlc_lost disk_low listed delisted renamed listing_changed"
+    )
+    assert listed == set(known.split())
+
+
+@pytest.mark.parametrize("table", [table.name for table in TABLES])
 def test_the_columns_are_those_that_the_document_lists(data: Path, table: str) -> None:
     for path in (data / table).rglob("*.parquet"):
         schema = pq.ParquetFile(path).schema
@@ -143,9 +203,15 @@ def described(column: Any) -> str:
 
 
 def test_every_table_has_the_empty_file_that_the_document_names(data: Path) -> None:
-    assert "pair=__HIVE_DEFAULT_PARTITION__/year=1970/" in DOCUMENT
-    for path in ("trades/pair=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet", "instruments/schema.parquet"):
+    for path in (
+        "trades/pair=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
+        "ohlc/timeframe=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
+        "events/year=1970/schema.parquet",
+        "instruments/schema.parquet",
+    ):
         assert pq.read_metadata(data / path).num_rows == 0
+        folder = f"{path.split('/', 1)[1].removesuffix('schema.parquet')}"
+        assert f"`{folder}`" in DOCUMENT or not folder
 
 
 def test_the_program_finds_the_hole_that_the_text_names(data: Path) -> None:
@@ -155,7 +221,7 @@ def test_the_program_finds_the_hole_that_the_text_names(data: Path) -> None:
 
 
 def test_the_folders_that_the_document_draws_are_there(data: Path) -> None:
-    for name in ("journal", "raw", "trades", "instruments", ".staging", ".locks"):
+    for name in ("journal", "raw", "trades", "ohlc", "events", "instruments", ".staging", ".locks"):
         assert f"data/{name}/" in DOCUMENT
         assert (data / name).is_dir()
     assert (data / ".locks" / "pair=BTC%2FUSD.lock").exists()

@@ -17,6 +17,7 @@ from recorder.archive import files
 from recorder.archive.coverage import Coverage, FileFacts
 from recorder.archive.files import Layout
 from recorder.archive.schema import Footer, held_spans, trades_table
+from recorder.archive.tables import TRADES, Branch
 from recorder.core.model import Span, Trade
 from recorder.core.spans import Spans
 from recorder.disk import Disk
@@ -42,8 +43,9 @@ class TradeArchive:
         """
         if not trades:
             return Spans()
-        with files.pair_lock(self.layout, pair):
-            files.mend(self.layout, self.disk, pair)
+        branch = Branch(TRADES, pair)
+        with files.branch_lock(self.layout, branch):
+            files.mend(self.layout, self.disk, branch)
             added = Spans()
             for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
                 for start in range(0, len(rows), MAX_ROWS):

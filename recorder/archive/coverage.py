@@ -36,7 +36,7 @@ class FileFacts:
         return self.footer.spans[0].first_id
 
 
-_REMEDY: Final = "move it out of the archive; its ids are then a hole, and fetched again"
+_REMEDY: Final = "move it out of the archive; ids that it holds are then holes, and fetched again"
 
 
 def read_facts(path: Path) -> FileFacts:

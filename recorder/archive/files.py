@@ -11,16 +11,17 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive import schema
+from recorder.archive import tables
 from recorder.archive.schema import Footer
+from recorder.archive.tables import TABLES, TRADES, Branch, Table, branch_named
 from recorder.disk import ASIDE, Disk
 from recorder.errors import ArchiveInUse, DiskError, UsageError
 
@@ -29,6 +30,8 @@ NO_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
 SCHEMA_FILE: Final = "schema.parquet"
 SUFFIX: Final = ".parquet"
 _LOCK: Final = ".lock"
+_YEAR: Final = "year="
+_NO_YEAR: Final = 1970
 
 
 class Layout:
@@ -44,65 +47,104 @@ class Layout:
         self.data = data
         self.journal = data / "journal"
         self.raw = data / "raw"
-        self.trades = data / "trades"
-        self.instruments = data / "instruments"
+        self.trades = self.folder(TRADES)
+        self.instruments = self.folder(tables.INSTRUMENTS)
         self.staging = data / ".staging"
         self.exchange = data / ".staging" / "exchange"
         self.locks = data / ".locks"
         self.lock = data / ".lock"
+        self.turns = data / ".locks" / "requests.turns"
 
     def pair_dir(self, pair: str) -> Path:
         """Return the partition of ``pair``. The name is percent-encoded, so no pair can leave the archive."""
-        return self.trades / f"pair={quote(pair, safe='')}"
+        return self.home(Branch(TRADES, pair))
 
     def year_dir(self, pair: str, year: int) -> Path:
         """Return the partition of one UTC year of ``pair``."""
-        return self.pair_dir(pair) / f"year={year}"
+        return self.leaf(Branch(TRADES, pair), year)
 
     def pairs(self) -> list[str]:
         """Return the pairs that have a partition, sorted."""
-        return sorted(_pairs_in(self.trades))
-
-    def built_dir(self, pair: str) -> Path:
-        """Return where a compaction builds years of ``pair`` anew, under the pair's lock."""
-        return self.exchange / self.pair_dir(pair).name
+        return [str(branch.value) for branch in self.branches(TRADES)]
 
     def years(self, pair: str) -> list[Path]:
         """Return the year partitions of ``pair``, oldest first."""
-        years = self.pair_dir(pair).glob("year=*")
-        # What people put beside a partition, like year=2025.tar, is none.
-        return sorted(year for year in years if year.name.removeprefix("year=").isdecimal() and year.is_dir())
+        return self.leaves(Branch(TRADES, pair))
 
     def trade_files(self, pair: str) -> list[Path]:
         """Return the files of ``pair``, sorted by path. Raises FileNotFoundError where a compaction came between."""
         return [year / name for year in self.years(pair) for name in listed(year)]
+
+    def folder(self, table: Table) -> Path:
+        """Return the folder of a table."""
+        return self.data / table.name
+
+    def branches(self, table: Table) -> list[Branch]:
+        """Return the branches that a table has, sorted."""
+        if table.partition is None:
+            return [Branch(table)]
+        prefix = f"{table.partition}="
+        names = [path.name for path in self.folder(table).glob(f"{prefix}*") if path.is_dir()]
+        values = (name.removeprefix(prefix) for name in names)
+        return [Branch(table, value) for value in sorted(unquote(value) for value in values if value != NO_PARTITION)]
+
+    def home(self, branch: Branch) -> Path:
+        """Return the folder in which the leaves of a branch lie: the folders that hold its files."""
+        if branch.value is not None:
+            return self.folder(branch.table) / branch.name
+        return self.data if branch.table.year_of is None else self.folder(branch.table)
+
+    def leaf(self, branch: Branch, year: int | None) -> Path:
+        """Return the leaf of one UTC year; without a year that of a table which is not parted by years."""
+        return self.folder(branch.table) if year is None else self.home(branch) / f"{_YEAR}{year}"
+
+    def leaves(self, branch: Branch) -> list[Path]:
+        """Return the leaves that a branch has, oldest first."""
+        if branch.table.year_of is None:
+            return [self.folder(branch.table)]
+        years = self.home(branch).glob(f"{_YEAR}*")
+        # What people put beside a partition, like year=2025.tar, is none.
+        return sorted(year for year in years if year_of(year) is not None and year.is_dir())
+
+    def built(self, branch: Branch) -> Path:
+        """Return where a compaction builds leaves of ``branch`` anew, under its lock."""
+        return self.exchange / branch.name
 
     def create(self, disk: Disk) -> None:
         """Create what is missing: folders, and in each table one empty file that carries the schema.
 
         A glob without files is an error in DuckDB; this way a view is right from the first moment.
         """
-        for directory in (self.data, self.trades, self.instruments, self.staging, self.exchange, self.locks):
+        for directory in (self.data, self.staging, self.exchange, self.locks):
             disk.make_dir(directory)
-        nowhere = self.trades / f"pair={NO_PARTITION}" / "year=1970"
-        disk.make_dir(nowhere)
+        # A table's own folder may lie aside after a cut compaction: one made anew would take its name.
+        _mend_all(self, disk, (Branch(table) for table in TABLES if table.partition is None))
         with staging(self, disk) as private:
-            for directory, columns, table in (
-                (nowhere, schema.TRADES, "trades"),
-                (self.instruments, schema.INSTRUMENTS, "instruments"),
-            ):
-                if not (directory / SCHEMA_FILE).exists():
-                    write(columns.empty_table(), Footer(table), directory / SCHEMA_FILE, disk, staged_in=private)
+            for table in TABLES:
+                born = self.born(table)
+                disk.make_dir(born.parent)
+                if not born.exists():
+                    write(table.columns.empty_table(), Footer(table.name), born, disk, staged_in=private)
+
+    def born(self, table: Table) -> Path:
+        """Return the file without rows that a table is born with."""
+        folder = self.folder(table)
+        if table.partition is not None:
+            folder /= f"{table.partition}={NO_PARTITION}"
+        if table.year_of is not None:
+            folder /= f"{_YEAR}{_NO_YEAR}"
+        return folder / SCHEMA_FILE
 
 
-def new_name(first_id: int, last_id: int) -> str:
-    """Return a file name for people: the lowest and highest id, and something that never comes again."""
-    return f"{first_id:012d}-{last_id:012d}-{uuid.uuid4().hex[:16]}{SUFFIX}"
+def year_of(leaf: Path) -> int | None:
+    """Return the UTC year of a leaf; None where it is not parted by years."""
+    digits = leaf.name.removeprefix(_YEAR)
+    return int(digits) if leaf.name.startswith(_YEAR) and digits.isdecimal() else None
 
 
-def _pairs_in(directory: Path) -> list[str]:
-    names = [path.name.removeprefix("pair=") for path in directory.glob("pair=*") if path.is_dir()]
-    return [unquote(name) for name in names if name != NO_PARTITION]
+def new_name(first: int, last: int) -> str:
+    """Return a file name for people: the lowest and highest id (or segment), and something that never comes again."""
+    return f"{first:012d}-{last:012d}-{uuid.uuid4().hex[:16]}{SUFFIX}"
 
 
 def listed(directory: str | Path) -> list[str]:
@@ -151,10 +193,14 @@ MERGED_LEVEL: Final = 9
 """zstd level of what is merged: 5 % smaller on real trades than level 3, and nobody waits for it."""
 
 
+_DELTA: Final = frozenset(("trade_id", "time", "received", "seen", "valid_from", "count"))
+_WORDS: Final = frozenset(("price", "side", "ord_type", "misc", "source", "pair", "kind", "open", "close"))
+
+
 def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRESH_LEVEL) -> pq.ParquetWriter:
     """Open a Parquet writer with the encodings that won (measured on real trades, DESIGN 9)."""
-    delta = {"trade_id", "time", "received"} & set(columns.names)
-    words = [name for name in columns.names if name in {"price", "side", "ord_type", "misc", "source"}]
+    delta = _DELTA & set(columns.names)
+    words = [name for name in columns.names if name in _WORDS]
     parquet = pq.ParquetWriter(
         sink,
         columns,
@@ -198,28 +244,33 @@ def sweep_staging(layout: Layout, disk: Disk | None = None) -> None:
         for folder in layout.staging.iterdir():
             if folder != layout.exchange and folder.is_dir() and not folder.with_suffix(_LOCK).exists():
                 shutil.rmtree(folder, ignore_errors=True)
-
-    for pair in _pairs_in(layout.exchange):
-        with contextlib.suppress(ArchiveInUse), pair_lock(layout, pair, wait=False):
-            mend(layout, disk or Disk(), pair)
+    named = (branch_named(folder.name) for folder in layout.exchange.iterdir())
+    _mend_all(layout, disk or Disk(), (branch for branch in named if branch is not None))
 
 
-def mend(layout: Layout, disk: Disk, pair: str) -> None:
-    """Finish or undo what a compaction of ``pair`` that was cut left behind. Call it under the pair's lock.
+def _mend_all(layout: Layout, disk: Disk, branches: Iterable[Branch]) -> None:
+    """Mend branches that nobody is at."""
+    for branch in branches:
+        with contextlib.suppress(ArchiveInUse), branch_lock(layout, branch, wait=False):
+            mend(layout, disk, branch)
 
-    After a cut between the renames that stand in for an exchange, a year lies aside: it gets its name back. All
+
+def mend(layout: Layout, disk: Disk, branch: Branch) -> None:
+    """Finish or undo what a compaction of ``branch`` that was cut left behind. Call it under the branch's lock.
+
+    After a cut between the renames that stand in for an exchange, a leaf lies aside: it gets its name back. All
     else is rubbish, but only when the names in the table are durable: until then the files that were exchanged
     away may be the only ones that a power cut leaves.
     """
-    left = layout.built_dir(pair)
+    left = layout.built(branch)
     if not left.is_dir():
         return
-    table = layout.pair_dir(pair)
-    for aside in left.glob(f"year=*{ASIDE}"):
-        if not (table / aside.stem).exists():
-            disk.rename(aside, table / aside.stem)
-    if table.is_dir():
-        disk.sync_dir(table)
+    home = layout.home(branch)
+    for aside in left.glob(f"*{ASIDE}"):
+        if not (home / aside.stem).exists():
+            disk.rename(aside, home / aside.stem)
+    if home.is_dir():
+        disk.sync_dir(home)
     disk.remove_tree(left)
 
 
@@ -228,10 +279,9 @@ def _sweep_lock(layout: Layout) -> Path:
 
 
 @contextlib.contextmanager
-def pair_lock(layout: Layout, pair: str, *, wait: bool = True) -> Iterator[None]:
-    """Hold the write lock of ``pair``, waiting for whoever has it. Readers take no lock."""
-    # The prefix keeps a pair of whatever name apart from the other locks here.
-    with hold(layout.locks / f"pair={quote(pair, safe='')}{_LOCK}", wait=wait):
+def branch_lock(layout: Layout, branch: Branch, *, wait: bool = True) -> Iterator[None]:
+    """Hold the write lock of ``branch``, waiting for whoever has it. Readers take no lock."""
+    with hold(layout.locks / f"{branch.name}{_LOCK}", wait=wait):
         yield
 
 

@@ -2,79 +2,115 @@
 
 from __future__ import annotations
 
-import uuid
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive import files
-from recorder.archive.coverage import read_facts
+from recorder.archive import listing as rules
 from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, instruments_table
+from recorder.archive.listing import DELISTED, Changes
+from recorder.archive.schema import instruments_table
+from recorder.archive.segments import Segments, Waiting
+from recorder.archive.tables import INSTRUMENTS, Branch
 from recorder.core.model import Instrument, plain
 from recorder.disk import Disk
+from recorder.errors import CorruptFile
 
 _History: TypeAlias = dict[str, list[tuple[int, Instrument]]]
 """Of each pair the rows archived: since when (µs since 1970 UTC), and what. Oldest first."""
 
 
 class InstrumentArchive:
-    """The instruments table, for writing. One process writes it: the daemon."""
+    """The instruments table, for writing: :meth:`take` the listings of a segment, then :meth:`write` what changed.
+
+    One process writes it: the daemon. Drained again, a segment adds nothing even when later listings have been
+    archived since: (pair, valid_from) is the key.
+    """
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
-        self._layout = layout
-        self._disk = disk
-        self._staging = staging
+        self._segments = Segments(layout, disk, staging=staging)
         self._history: _History | None = None
+        self._waiting: Waiting[tuple[int, Instrument]] | None = None
 
-    def append(self, valid_from_us: int, listing: Iterable[Instrument], *, segment: int) -> int:
-        """Add the instruments that differ from what was archived of them for that moment; return how many.
+    def begin(self) -> None:
+        """Begin a segment. What was taken and never written is forgotten."""
+        if self._waiting is not None:
+            self._waiting = self._history = None
 
-        ``segment`` is the journal segment the listing was drained from. Drained again it adds nothing, even when
-        later listings have been archived since: (pair, valid_from) is the key.
-        """
+    def take(self, valid_from_us: int, listing: Sequence[Instrument]) -> Changes:
+        """Take a whole listing, and tell what it changes of what was archived for that moment. Raises CorruptFile."""
         history = self._load() if self._history is None else self._history
-        changed = [instrument for instrument in listing if _before(history, instrument, valid_from_us) != instrument]
-        if changed:
-            table = instruments_table([(valid_from_us, instrument) for instrument in changed])
-            path = self._layout.instruments / f"{valid_from_us}-{uuid.uuid4().hex[:16]}{files.SUFFIX}"
-            footer = Footer("instruments", segments=(segment,))
-            files.write(table, footer, path, self._disk, staged_in=self._staging)
-        for instrument in changed:
-            insort(history.setdefault(instrument.pair, []), (valid_from_us, instrument), key=_moment)
-        self._history = history
+        before = ((pair, _before(rows, valid_from_us)) for pair, rows in history.items())
+        found = rules.changes({pair: row for pair, row in before if row is not None}, listing, valid_from_us)
+        self._wait(history, valid_from_us, found.rows)
+        return found
+
+    def append(self, valid_from_us: int, listing: Sequence[Instrument], *, segment: int) -> int:
+        """Add at once those of some instruments that changed, and conclude nothing about others; return how many."""
+        history = self._load() if self._history is None else self._history
+        changed = [row for row in listing if _before(history.get(row.pair, []), valid_from_us) != row]
+        self._wait(history, valid_from_us, changed)
+        self.write(segment)
         return len(changed)
 
+    def holds(self, segment: int) -> bool:
+        """Tell whether rows of that segment are archived."""
+        return self._segments.holds(INSTRUMENTS, segment)
+
+    def write(self, segment: int) -> None:
+        """Add what was taken, durably."""
+        if self._waiting is not None:
+            self._segments.add(Branch(INSTRUMENTS), self._waiting.table(), segment=segment)
+            self._waiting = None
+
     def latest(self) -> list[Instrument]:
-        """Return what is archived of each pair, the newest row."""
+        """Return what is archived of each pair that is still listed, the newest row."""
+        return [instrument for instrument in self.remembered() if instrument.status != DELISTED]
+
+    def remembered(self) -> list[Instrument]:
+        """Return the newest row of each pair that ever was listed; ``delisted`` are those that are not any more."""
         return [rows[-1][1] for rows in self._load().values()]
 
+    def _wait(self, history: _History, valid_from_us: int, rows: Sequence[Instrument]) -> None:
+        if rows:
+            self._waiting = self._waiting or Waiting(instruments_table)
+            self._waiting.add((valid_from_us, row) for row in rows)
+        for row in rows:
+            insort(history.setdefault(row.pair, []), (valid_from_us, row), key=_moment)
+        self._history = history
+
     def _load(self) -> _History:
-        # What a process wrote that died before the name was durable must not be taken for archived.
-        self._disk.sync_dir(self._layout.instruments)
         history: _History = {}
-        for path in self._layout.instruments.glob(f"*{files.SUFFIX}"):
-            if not read_facts(path).rows:
-                continue
-            with pq.ParquetFile(path) as parquet:
-                table = parquet.read()
-            moments_us = table["valid_from"].cast(pa.int64()).to_pylist()
-            for valid_from_us, row in zip(moments_us, table.drop_columns("valid_from").to_pylist(), strict=True):
-                for field in ("tick_size", "ordermin", "costmin"):
-                    row[field] = None if row[field] is None else plain(row[field])
-                history.setdefault(row["pair"], []).append((valid_from_us, Instrument(**row)))
+        branch = Branch(INSTRUMENTS)
+        with self._segments.locked(branch):
+            for facts in self._segments.files(branch):
+                for valid_from_us, row in _rows(facts.path):
+                    history.setdefault(row.pair, []).append((valid_from_us, row))
         for rows in history.values():
             rows.sort(key=_moment)
         return history
 
 
-def _before(history: _History, instrument: Instrument, valid_from_us: int) -> Instrument | None:
-    """Return what was archived of the instrument's pair for that moment."""
-    rows = history.get(instrument.pair, [])
+def _rows(path: Path) -> list[tuple[int, Instrument]]:
+    try:
+        with pq.ParquetFile(path) as parquet:
+            table = parquet.read()
+    except (pa.ArrowInvalid, OSError) as error:  # pyarrow's words for damage are both
+        raise CorruptFile(f"cannot read listings from {path}: {error}") from error
+    moments_us = table["valid_from"].cast(pa.int64()).to_pylist()
+    rows = table.drop_columns("valid_from").to_pylist()
+    for row in rows:
+        for field in ("tick_size", "ordermin", "costmin"):
+            row[field] = None if row[field] is None else plain(row[field])
+    return [(valid_from_us, Instrument(**row)) for valid_from_us, row in zip(moments_us, rows, strict=True)]
+
+
+def _before(rows: Sequence[tuple[int, Instrument]], valid_from_us: int) -> Instrument | None:
+    """Return what was archived of a pair for that moment."""
     index = bisect_right(rows, valid_from_us, key=_moment)
     return rows[index - 1][1] if index else None
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Instrument, Trade
+from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Candle, Event, Instrument, Trade
 from recorder.errors import CorruptFile
 from recorder.version import __version__
 
@@ -159,6 +160,46 @@ def trades_table(rows: Sequence[Trade]) -> pa.Table:
             pa.array([row.received_us for row in rows], pa.int64()).cast(TIME),
         ],
         schema=TRADES,
+    )
+
+
+def ohlc_table(rows: Sequence[tuple[int, Candle]]) -> pa.Table:
+    """Return (seen in µs, candle) rows as columns of :data:`OHLC`, in the order given. What REST answered.
+
+    Raises pyarrow.ArrowInvalid where a number is finer than the schema; nothing is ever rounded.
+    """
+
+    def decimal(value: Callable[[Candle], Decimal], kind: pa.DataType) -> pa.Array:
+        return pa.array([str(value(candle)) for _, candle in rows], pa.string()).cast(kind)
+
+    return pa.table(
+        [
+            pa.array([candle.pair for _, candle in rows], pa.string()),
+            pa.array([candle.time_us for _, candle in rows], pa.int64()).cast(TIME),
+            decimal(lambda candle: candle.open, PRICE),
+            decimal(lambda candle: candle.high, PRICE),
+            decimal(lambda candle: candle.low, PRICE),
+            decimal(lambda candle: candle.close, PRICE),
+            decimal(lambda candle: candle.vwap, PRICE),
+            decimal(lambda candle: candle.volume, QTY),
+            pa.array([candle.count for _, candle in rows], pa.int64()),
+            pa.array(["rest"] * len(rows), pa.string()),
+            pa.array([seen_us for seen_us, _ in rows], pa.int64()).cast(TIME),
+        ],
+        schema=OHLC,
+    )
+
+
+def events_table(rows: Sequence[Event]) -> pa.Table:
+    """Return the rows as columns of :data:`EVENTS`, in the order given."""
+    return pa.table(
+        [
+            pa.array([row.time_us for row in rows], pa.int64()).cast(TIME),
+            pa.array([row.kind for row in rows], pa.string()),
+            pa.array([row.pair for row in rows], pa.string()),
+            pa.array([row.detail for row in rows], pa.string()),
+        ],
+        schema=EVENTS,
     )
 
 

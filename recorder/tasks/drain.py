@@ -1,4 +1,9 @@
-"""Journal → archive: close the open segment, move what the closed ones hold, retire them."""
+"""Journal → archive: close the open segment, move what the closed ones hold, retire them.
+
+Trades go as they are read: ids make them exact. The rows of tables without ids wait for the segment's end, because some
+events are found by comparing with what is archived. They are written first. So where rows of the segment lie in another
+of these tables its events are complete, and where none do the same events are found again.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,9 @@ from typing import Final
 import structlog
 
 from recorder.archive.append import TradeArchive
+from recorder.archive.events import EventArchive, event
 from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock
 from recorder.core.model import Trade
 from recorder.errors import CorruptLine, ExchangeError, Malformed, StorageError
@@ -38,12 +45,16 @@ class Drainer:
         trades: TradeArchive,
         instruments: InstrumentArchive,
         *,
+        candles: OhlcArchive,
+        events: EventArchive,
         keep_raw: bool,
         metrics: Metrics,
     ) -> None:
         self._journal = journal
         self._trades = trades
         self._instruments = instruments
+        self._candles = candles
+        self._events = events
         self._keep_raw = keep_raw
         self._metrics = metrics
 
@@ -51,6 +62,8 @@ class Drainer:
         """Archive one closed segment and retire it; return how many trades were new."""
         corrupt: list[CorruptLine] = []
         added = 0
+        for table in (self._events, self._instruments, self._candles):
+            table.begin()
         # Two cores: while one parses the next batch, the other compresses, encodes and syncs. Two batches in memory.
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
             preserving = compressor.submit(self._journal.preserve, path) if self._keep_raw else None
@@ -59,6 +72,7 @@ class Drainer:
                 added += writing.result() if writing else 0
                 writing = writer.submit(self._append, batch)
             added += writing.result() if writing else 0
+            self._write(segment.number_of(path))
             if preserving:
                 preserving.result()
         if corrupt:
@@ -68,17 +82,26 @@ class Drainer:
         self._metrics.rows_archived.inc(added)
         return added
 
+    def _write(self, number: int) -> None:
+        """Add the segment's rows of the tables without ids, events first: see above."""
+        if not (self._candles.holds(number) or self._instruments.holds(number)):
+            self._events.write(number)
+        self._instruments.write(number)
+        self._candles.write(number)
+
     def _append(self, batch: Mapping[str, Sequence[Trade]]) -> int:
         return sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
 
     def _batches(self, path: Path, corrupt: list[CorruptLine]) -> Iterator[dict[str, list[Trade]]]:
-        """Yield the segment's trades by pair, in batches, and archive listings on the way."""
+        """Yield the segment's trades by pair, in batches; take what belongs in other tables on the way."""
         by_pair: dict[str, list[Trade]] = {}
-        waiting = 0
+        waiting = received_ns = 0
         for entry in segment.entries(path):
             if isinstance(entry, CorruptLine):
                 corrupt.append(entry)
+                self._malformed(received_ns, "journal", str(entry))  # after the last line that tells its time
                 continue
+            received_ns = entry.recv_ns
             rows = self._read(entry, segment.number_of(path))
             for row in rows:
                 by_pair.setdefault(row.pair, []).append(row)
@@ -89,20 +112,39 @@ class Drainer:
         yield by_pair
 
     def _read(self, entry: Entry, number: int) -> list[Trade]:
+        """Return the trades in a line, having taken what else it brings."""
         try:
-            if entry.source.startswith(parse.LISTING_SOURCE):
-                listing = parse.instruments(rest.result(200, entry.payload))
-                self._instruments.append(entry.recv_ns // 1000, listing, segment=number)
-                return []
-            return parse.journalled_trades(entry.source, entry.payload, entry.recv_ns)
+            if trades := parse.journalled_trades(entry.source, entry.payload, entry.recv_ns):
+                return trades
+            self._take(entry, number)
         except (Malformed, ExchangeError) as error:
             # It was read when it came, so this is a parser of another release; the line stays in raw/.
             log.error("journal line not understood", segment=number, source=entry.source, reason=str(error))
-            return []
+            self._malformed(entry.recv_ns, entry.source, str(error))
         except StorageError as error:
             # A damaged file of listings must not keep trades from being archived; the line stays in raw/.
             log.error("listing not archived", segment=number, reason=str(error))
-            return []
+        return []
+
+    def _take(self, entry: Entry, number: int) -> None:
+        received_us = entry.recv_ns // 1000
+        if entry.source.startswith(parse.LISTING_SOURCE):
+            listing = parse.instruments(rest.result(200, entry.payload))
+            changed = self._instruments.take(received_us, listing)
+            self._events.take(*changed.events)
+            if changed.disbelief is not None:
+                log.error("absent pairs are kept as listed", segment=number, reason=changed.disbelief)
+                self._malformed(entry.recv_ns, entry.source, changed.disbelief)
+        elif entry.source.startswith(parse.OHLC_SOURCE):
+            taken = self._candles.take(parse.journalled_candles(entry.source, entry.payload), received_us)
+            self._events.take(*taken.events)
+            if taken.unreadable is not None:
+                log.error("candles archived without comparison", segment=number, reason=str(taken.unreadable))
+        elif (noted := parse.journalled_event(entry.source, entry.payload, entry.recv_ns)) is not None:
+            self._events.take(noted)
+
+    def _malformed(self, received_ns: int, source: str, reason: str) -> None:
+        self._events.take(event(received_ns // 1000, "malformed", source=source, reason=reason))
 
 
 class Drain:

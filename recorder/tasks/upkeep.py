@@ -11,10 +11,13 @@ from typing import Final
 import structlog
 
 from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact
+from recorder.archive.compact import Compacted, compact, compact_segments
+from recorder.archive.segments import Segments
+from recorder.archive.tables import TABLES, TRADES, Branch
 from recorder.clock import Clock
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
+from recorder.journal import segment
 from recorder.ops.metrics import Metrics
 
 ROUND_S: Final = 60.0
@@ -26,7 +29,7 @@ log = structlog.get_logger()
 
 
 class Upkeep:
-    """Compacts pair after pair, and removes raw segments older than ``keep_s`` seconds."""
+    """Compacts table after table, and removes raw segments older than ``keep_s`` seconds."""
 
     def __init__(
         self,
@@ -44,15 +47,17 @@ class Upkeep:
         self._clock = clock
         self._metrics = metrics
         self._round_s = round_s
+        self._segments = Segments(archive.layout, disk, staging=archive.staging)
 
     async def run(self) -> None:
         """Look after the archive until cancelled."""
         while True:
             await self._clock.sleep(self._round_s)
             await self._timed(self._expire_raw)
-            for pair in await asyncio.to_thread(self._archive.layout.pairs):
-                while await self._timed(functools.partial(self._compact, pair)):
-                    pass
+            for table in TABLES:
+                for branch in await asyncio.to_thread(self._archive.layout.branches, table):
+                    while await self._timed(functools.partial(self._compact, branch)):
+                        pass
 
     async def _timed(self, work: Callable[[], bool]) -> bool:
         started_s = self._clock.monotonic()
@@ -60,19 +65,32 @@ class Upkeep:
         await self._clock.sleep((self._clock.monotonic() - started_s) * (1 / BUSY_SHARE - 1))
         return more
 
-    def _compact(self, pair: str) -> bool:
-        now_s = self._clock.wall_ns() / 1e9
+    def _compact(self, branch: Branch) -> bool:
         try:
-            done = compact(self._archive, pair, this_year=datetime.fromtimestamp(now_s, UTC).year, now_s=now_s)
+            done = self._merged(branch)
         except CorruptFile as error:
             # The archive is untouched; recording goes on, and the files stay as they are for `verify`.
-            log.error("compaction refused", pair=pair, reason=str(error))
+            log.error("compaction refused", of=branch.name, reason=str(error))
             return False
         if done is None:
             return False
         self._metrics.compacted.inc(done.files)
-        log.debug("compacted", pair=pair, files=done.files, rows=done.rows)
+        log.debug("compacted", of=branch.name, files=done.files, rows=done.rows)
         return True
+
+    def _merged(self, branch: Branch) -> Compacted | None:
+        now_s = self._clock.wall_ns() / 1e9
+        this_year = datetime.fromtimestamp(now_s, UTC).year
+        if branch.table is TRADES:
+            return compact(self._archive, str(branch.value), this_year=this_year, now_s=now_s)
+        return compact_segments(self._segments, branch, this_year=this_year, now_s=now_s, drained_to=self._drained_to())
+
+    def _drained_to(self) -> int:
+        """Return the highest number such that no segment up to it can ever be drained again."""
+        journal = self._archive.layout.journal
+        left = segment.segments(journal)
+        self._disk.sync_dir(journal)  # or a power cut could bring back a segment that was just retired
+        return segment.number_of(left[0]) - 1 if left else 0
 
     def _expire_raw(self) -> bool:
         oldest_s = self._clock.wall_ns() / 1e9 - self._keep_s

@@ -18,7 +18,8 @@ from recorder.archive import files, read
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import FULL_ROWS, QUIET_S, TIERS, compact, plan
 from recorder.archive.coverage import FileFacts, read_facts
-from recorder.archive.schema import TRADES, Footer, held_spans, trades_table
+from recorder.archive.schema import Footer, held_spans, trades_table
+from recorder.archive.tables import TRADES
 from recorder.core.spans import Spans
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.rows import PAIR, archive, held, ids, over_new_year, trade, trades
@@ -102,10 +103,11 @@ def test_files_interleaved_in_any_way_are_merged_in_ascending_id(
         path = folder / f"{one}.parquet"
         files.write(table, Footer("trades", PAIR, held_spans(table)), path, Unsynced(), staged_in=folder.parent)
         merged.append(read_facts(path))
+    merged.sort(key=module._first_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH", batch)
-        found = [trade_id for table in module._in_order(merged) for trade_id in table["trade_id"].to_pylist()]
-    assert found == [index * gap + 1 for index in range(len(owner))]
+        found = pa.concat_tables(module._in_order(TRADES, merged, first=module._first_id))
+    assert found["trade_id"].to_pylist() == [index * gap + 1 for index in range(len(owner))]
 
 
 def test_a_merge_keeps_every_row_and_the_newest_footer_tells_it(tmp_path: Path) -> None:
@@ -230,10 +232,10 @@ def _large(year: Path, first: int, rows: int) -> FileFacts:
     table = pa.table(
         [
             pa.array(range(first, first + 2 * rows, 2), pa.int64()),
-            *(pa.nulls(rows, field.type).fill_null(_filler(field.type)) for field in list(TRADES)[1:-1]),
-            pa.nulls(rows, TRADES.field("received").type),
+            *(pa.nulls(rows, field.type).fill_null(_filler(field.type)) for field in list(TRADES.columns)[1:-1]),
+            pa.nulls(rows, TRADES.columns.field("received").type),
         ],
-        schema=TRADES,
+        schema=TRADES.columns,
     )
     path = year / files.new_name(first, first)
     files.write(table, Footer("trades", PAIR, ()), path, Unsynced(), staged_in=year.parents[2])
@@ -251,7 +253,7 @@ def _filler(kind: pa.DataType) -> pa.Scalar:
 def _watched(pool: pa.MemoryPool, merged: list[FileFacts]) -> list[int]:
     held = []
     last = 0
-    for table in module._in_order(merged):
+    for table in module._in_order(TRADES, merged, first=module._first_id):
         held.append(pool.bytes_allocated())
         assert table["trade_id"][0].as_py() == last + 1
         last = table["trade_id"][-1].as_py()

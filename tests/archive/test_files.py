@@ -11,7 +11,7 @@ import pytest
 from recorder.archive import files
 from recorder.archive.compact import compact
 from recorder.archive.files import Layout
-from recorder.archive.schema import INSTRUMENTS, TRADES
+from recorder.archive.tables import TABLES, TRADES, Branch, Table
 from recorder.disk import ASIDE
 from recorder.errors import ArchiveInUse, DiskError
 from tests.archive.rows import PAIR, archive, ids, trades
@@ -23,10 +23,12 @@ import sys
 from pathlib import Path
 from recorder.archive import files
 from recorder.archive.files import Layout
+from recorder.archive.tables import TRADES, Branch
 from recorder.disk import Disk
 layout = Layout(Path(sys.argv[1]))
 layout.create(Disk())
-with files.hold(layout.lock), files.pair_lock(layout, "BTC/USD"), files.staging(layout, Disk()) as private:
+branch = Branch(TRADES, "BTC/USD")
+with files.hold(layout.lock), files.branch_lock(layout, branch), files.staging(layout, Disk()) as private:
     (private / "half written").touch()
     print(private, flush=True)
     sys.stdin.read()
@@ -40,15 +42,31 @@ def layout(tmp_path: Path) -> Layout:
     return made
 
 
-def test_every_table_is_born_with_one_empty_file_that_carries_its_schema(layout: Layout) -> None:
-    (trades_file,) = layout.trades.rglob("*.parquet")
-    (instruments_file,) = layout.instruments.rglob("*.parquet")
-    assert trades_file.parent.parent.name == "pair=__HIVE_DEFAULT_PARTITION__"
-    for path, columns in ((trades_file, TRADES), (instruments_file, INSTRUMENTS)):
-        parquet = pq.ParquetFile(path)
-        assert parquet.metadata.num_rows == 0
-        assert parquet.schema_arrow.remove_metadata().equals(columns)
-    assert layout.pairs() == []
+@pytest.mark.parametrize(
+    ("table", "born"),
+    list(
+        zip(
+            TABLES,
+            [
+                "trades/pair=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
+                "ohlc/timeframe=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
+                "events/year=1970/schema.parquet",
+                "instruments/schema.parquet",
+            ],
+            strict=True,
+        )
+    ),
+    ids=[table.name for table in TABLES],
+)
+def test_every_table_is_born_with_one_empty_file_that_carries_its_schema(
+    layout: Layout, table: Table, born: str
+) -> None:
+    assert list(layout.folder(table).rglob("*.parquet")) == [layout.data / born]
+    parquet = pq.ParquetFile(layout.data / born)
+    assert parquet.metadata.num_rows == 0
+    assert parquet.schema_arrow.remove_metadata().equals(table.columns)
+    if table.partition is not None:
+        assert layout.branches(table) == []
 
 
 def test_creating_an_archive_that_is_there_changes_nothing(layout: Layout) -> None:
@@ -89,12 +107,12 @@ def test_what_a_living_process_holds_and_stages_stays_until_it_is_killed(layout:
             assert (private / "half written").exists()
             with pytest.raises(ArchiveInUse), files.hold(layout.lock):
                 pass
-            with pytest.raises(ArchiveInUse), files.pair_lock(layout, PAIR, wait=False):
+            with pytest.raises(ArchiveInUse), files.branch_lock(layout, Branch(TRADES, PAIR), wait=False):
                 pass
         finally:
             holder.send_signal(signal.SIGKILL)
             holder.wait()
-        with files.hold(layout.lock), files.pair_lock(layout, PAIR, wait=False):
+        with files.hold(layout.lock), files.branch_lock(layout, Branch(TRADES, PAIR), wait=False):
             pass
         assert private.exists()
         files.sweep_staging(layout, Unsynced())
@@ -154,9 +172,9 @@ def test_a_process_that_runs_already_finds_a_year_left_aside_before_it_appends(l
 
 
 def test_a_merge_that_another_process_is_at_is_left_alone(layout: Layout) -> None:
-    built = layout.built_dir(PAIR) / "year=2025"
+    built = layout.built(Branch(TRADES, PAIR)) / "year=2025"
     built.mkdir(parents=True)
-    with files.pair_lock(layout, PAIR):
+    with files.branch_lock(layout, Branch(TRADES, PAIR)):
         files.sweep_staging(layout, Unsynced())
         assert built.exists()
     files.sweep_staging(layout, Unsynced())

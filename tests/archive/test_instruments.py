@@ -79,6 +79,45 @@ def test_a_power_cut_at_any_call_neither_loses_nor_doubles_a_row(tmp_path: Path)
         assert rows(data) == rows(tmp_path / "whole")
 
 
+def take(data: Path, disk: Unsynced) -> None:
+    """Drain a segment of three whole listings: listed, delisted, listed again."""
+    with archive(data, disk) as opened:
+        table = InstrumentArchive(opened.layout, disk, staging=opened.staging)
+        table.begin()
+        for moment_s, listed in enumerate(([BTC, ETH], [ETH], [BTC, ETH]), 1):
+            table.take(moment_s * 1_000_000, listed)
+        table.write(1)
+
+
+def test_a_segment_of_listings_is_one_file_and_drained_again_adds_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        take(tmp_path, Unsynced())
+        assert rows(tmp_path) == [
+            (1, "BTC/USD", "online"),
+            (1, "ETH/USD", "online"),
+            (2, "BTC/USD", "delisted"),
+            (3, "BTC/USD", "online"),
+        ]
+    assert len(list((tmp_path / "instruments").glob("0*.parquet"))) == 1
+
+
+def test_what_is_not_listed_any_more_is_not_among_the_latest(tmp_path: Path) -> None:
+    with archive(tmp_path, Unsynced()) as opened:
+        table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
+        table.take(1_000_000, [BTC, ETH])
+        assert [event.kind for event in table.take(2_000_000, [ETH]).events] == ["delisted"]
+        table.write(1)
+        assert table.latest() == [ETH]
+
+
+def test_what_was_taken_and_never_written_is_forgotten(tmp_path: Path) -> None:
+    with archive(tmp_path, Unsynced()) as opened:
+        table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
+        table.take(1_000_000, [BTC])
+        table.begin()
+        assert table.take(1_000_000, [BTC]).rows == (BTC,)
+
+
 def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path: Path) -> None:
     with archive(tmp_path / "status=wrong" / "data", Unsynced()) as opened:
         InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [BTC], segment=1)

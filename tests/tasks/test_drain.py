@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from recorder.archive.events import EventArchive
+from recorder.archive.ohlc import OhlcArchive
 from recorder.core.ledger import Ledger, runs
 from recorder.journal import segment
 from recorder.kraken.parse import LISTING_SOURCE
@@ -23,7 +25,16 @@ LISTING = (
 
 
 def drainer(opened: Shop, *, keep_raw: bool = True) -> Drainer:
-    return Drainer(opened.journal, opened.archive, opened.instruments, keep_raw=keep_raw, metrics=Metrics())
+    staging = opened.archive.staging
+    return Drainer(
+        opened.journal,
+        opened.archive,
+        opened.instruments,
+        candles=OhlcArchive(opened.layout, opened.disk, staging=staging),
+        events=EventArchive(opened.layout, opened.disk, staging=staging),
+        keep_raw=keep_raw,
+        metrics=Metrics(),
+    )
 
 
 def journal(opened: Shop, *lines: bytes) -> Path:

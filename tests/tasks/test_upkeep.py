@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 import recorder
+from recorder.archive.ohlc import OhlcArchive
+from recorder.journal import segment
 from recorder.ops.metrics import Metrics
 from recorder.tasks.upkeep import Upkeep
+from tests.archive.candles import candle, rows
 from tests.sandbox.conftest import ManualClock
 from tests.tasks.support import PAIR, Shop, settle_until, shop, trades
 
@@ -40,6 +46,33 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
 
             await settle_until(tidy)
         assert opened.ids() == list(range(1, 201))
+
+
+async def test_tables_without_ids_are_merged_and_forget_segments_that_have_left_the_journal(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with shop(tmp_path) as opened:
+        opened.journal.append([segment.encode_note(1, "connected")])
+        opened.journal.rotate(2)  # segment 1 still waits to be drained, 2 is open
+        candles = OhlcArchive(opened.layout, opened.disk, staging=opened.archive.staging)
+        for number in range(20):
+            candles.take([candle(number)], number)
+            candles.write(number)
+
+        def footers() -> list[list[int]]:
+            with contextlib.suppress(OSError):  # exchanged while it was listed: look again
+                paths = (tmp_path / "ohlc" / "timeframe=1m" / "year=2025").iterdir()
+                return [json.loads(pq.read_metadata(path).metadata[b"recorder"])["segments"] for path in paths]
+            return []
+
+        async with keeping(opened, clock):
+
+            def tidy() -> bool:
+                clock.move(61)
+                return len(footers()) == 1
+
+            await settle_until(tidy)
+        assert footers() == [list(range(1, 20))]
+    assert len(rows(tmp_path, "ohlc")) == 20
 
 
 async def test_raw_segments_go_when_they_are_older_than_the_policy_and_corrupt_lines_never(tmp_path: Path) -> None:

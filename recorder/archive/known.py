@@ -1,0 +1,89 @@
+"""What the events table knows of ids beside the rows: void and confirmed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recorder.archive import files
+from recorder.archive.files import Layout
+from recorder.archive.tables import EVENTS, Branch
+from recorder.archive.verify import Finding
+from recorder.core import knowledge
+from recorder.core.knowledge import Confirmed, Knowledge, Void
+from recorder.core.model import Event
+from recorder.core.spans import Spans
+from recorder.errors import StorageError
+
+_KINDS: Final = ["void", "confirmed"]
+_COLUMNS: Final = ["kind", "pair", "detail"]
+_BATCH: Final = 32_768
+_ATTEMPTS: Final = 20
+"""A compaction exchanges a folder now and then; meeting so many in a row is no coincidence."""
+_MOVE_OUT: Final = "move it out of the archive; what it said of ids is asked for again"
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of each pair; ``findings`` are files that could not be read."""
+
+    void: dict[str, Spans] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    _until_us: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def confirmed(self, pair: str) -> list[Confirmed]:
+        """Return, of each id after which none came, until when at least."""
+        return [Confirmed(pair, last_id, until_us) for last_id, until_us in self._until_us.get(pair, {}).items()]
+
+    def told(self) -> Iterator[Knowledge]:
+        """Return all of it."""
+        for pair, spans in self.void.items():
+            yield from (Void(pair, span) for span in spans)
+        for pair in self._until_us:
+            yield from self.confirmed(pair)
+
+    def take(self, event: Event) -> None:
+        """Take in what an event tells, if it tells anything of the kind."""
+        match knowledge.told(event):
+            case Void(pair, span):
+                self.void.setdefault(pair, Spans()).add(span)
+            case Confirmed(pair, last_id, until_us):
+                known = self._until_us.setdefault(pair, {})
+                known[last_id] = max(until_us, known.get(last_id, until_us))
+
+
+def read(layout: Layout, pairs: Sequence[str]) -> Known:
+    """Read what is known of ``pairs``. Raises StorageError only if files keep changing as they are read."""
+    wanted = pa.array(pairs, pa.string())
+    for _ in range(_ATTEMPTS):
+        known = Known()
+        with contextlib.suppress(FileNotFoundError):  # a compaction came between
+            for path in _paths(layout):
+                try:
+                    for event in _events(path, wanted):
+                        known.take(event)
+                except FileNotFoundError:
+                    raise
+                except (pa.ArrowException, OSError) as error:
+                    known.findings.append(Finding(path, f"is damaged: {error}", _MOVE_OUT))
+            return known
+    raise StorageError(f"the files in {layout.folder(EVENTS)} keep changing faster than they can be read")
+
+
+def _paths(layout: Layout) -> list[Path]:
+    return [leaf / name for leaf in layout.leaves(Branch(EVENTS)) for name in files.listed(leaf)]
+
+
+def _events(path: Path, pairs: pa.Array) -> Iterator[Event]:
+    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+        for batch in parquet.iter_batches(_BATCH, columns=_COLUMNS):
+            mask = pc.and_(pc.is_in(batch["kind"], value_set=pa.array(_KINDS)), pc.is_in(batch["pair"], value_set=pairs))
+            for row in batch.filter(mask).to_pylist():
+                yield Event(0, row["kind"], row["pair"], row["detail"])

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from recorder.archive import files, known
+from recorder.archive.files import Layout
+from recorder.archive.schema import EVENTS, TIME, Footer
+from recorder.core.knowledge import Confirmed
+from recorder.core.model import Event, Span
+from recorder.core.spans import Spans
+from recorder.errors import StorageError
+from tests.powercut import Unsynced
+
+T0_US = int(datetime(2025, 11, 10, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+def void(pair: str, first_id: int, last_id: int) -> Event:
+    return Event(T0_US, "void", pair, json.dumps({"first_id": first_id, "last_id": last_id, "answers": ["a", "b"]}))
+
+
+def confirmed(pair: str, last_id: int, until_us: int) -> Event:
+    return Event(T0_US, "confirmed", pair, json.dumps({"last_id": last_id, "until_us": until_us}))
+
+
+def noted(data: Path, events: Sequence[Event], *, segment: int = 1) -> Path:
+    """Write one file of the table events, as docs/format.md describes it."""
+    layout = Layout(data)
+    layout.create(Unsynced())
+    columns = [
+        pa.array([event.time_us for event in events], pa.int64()).cast(TIME),
+        pa.array([event.kind for event in events], pa.string()),
+        pa.array([event.pair for event in events], pa.string()),
+        pa.array([event.detail for event in events], pa.string()),
+    ]
+    path = data / "events" / "year=2025" / f"{segment:012d}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    footer = Footer("events", segments=(segment,))
+    files.write(pa.table(columns, schema=EVENTS), footer, path, Unsynced(), staged_in=layout.staging)
+    return path
+
+
+def test_what_is_known_of_a_pair_is_gathered_from_all_its_events(tmp_path: Path) -> None:
+    noted(
+        tmp_path,
+        [
+            void("A/B", 1, 2),
+            Event(T0_US, "connected", None, "{}"),
+            confirmed("A/B", 7, 20),
+            confirmed("A/B", 7, 10),
+            void("C/D", 5, 5),
+            Event(T0_US, "void", "A/B", "not JSON"),
+        ],
+    )
+    noted(tmp_path, [void("A/B", 3, 4), void("A/B", 8, 8), confirmed("A/B", 9, 30)], segment=2)
+    found = known.read(Layout(tmp_path), ["A/B"])
+    assert found.void == {"A/B": Spans([Span(1, 4), Span(8, 8)])}
+    assert sorted(found.confirmed("A/B"), key=lambda one: one.last_id) == [
+        Confirmed("A/B", 7, 20),
+        Confirmed("A/B", 9, 30),
+    ]
+    assert found.confirmed("C/D") == []
+    assert not found.findings
+    assert known.read(Layout(tmp_path), ["C/D"]).void == {"C/D": Spans([Span(5, 5)])}
+
+
+def test_an_archive_without_events_knows_nothing(tmp_path: Path) -> None:
+    assert known.read(Layout(tmp_path), ["A/B"]) == known.Known()
+
+
+def test_a_damaged_file_is_a_finding_and_the_others_are_read(tmp_path: Path) -> None:
+    broken = noted(tmp_path, [void("A/B", 1, 2)])
+    broken.write_bytes(broken.read_bytes()[:-5])
+    noted(tmp_path, [void("A/B", 3, 4)], segment=2)
+    found = known.read(Layout(tmp_path), ["A/B"])
+    assert found.void == {"A/B": Spans([Span(3, 4)])}
+    (finding,) = found.findings
+    assert finding.file == broken
+    assert "damaged" in finding.problem
+
+
+def test_a_folder_that_is_exchanged_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted(tmp_path, [void("A/B", 1, 2)])
+    listed, looks = files.listed, 0
+
+    def exchanged(directory: Path) -> list[str]:
+        nonlocal looks
+        looks += 1
+        return ["gone.parquet", *listed(directory)] if looks < 3 else listed(directory)
+
+    monkeypatch.setattr(files, "listed", exchanged)
+    assert known.read(Layout(tmp_path), ["A/B"]).void == {"A/B": Spans([Span(1, 2)])}
+    monkeypatch.setattr(files, "listed", lambda _: ["gone.parquet"])
+    with pytest.raises(StorageError, match="keep changing"):
+        known.read(Layout(tmp_path), ["A/B"])

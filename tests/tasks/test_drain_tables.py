@@ -1,0 +1,247 @@
+"""A drain of trades, candles, notes and a listing: cut at every call, each row comes once."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from recorder.archive import files
+from recorder.archive.append import TradeArchive
+from recorder.archive.compact import compact_segments
+from recorder.archive.events import EventArchive
+from recorder.archive.files import Layout
+from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.segments import Segments
+from recorder.archive.tables import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.disk import Disk
+from recorder.journal import segment
+from recorder.journal.journal import Journal
+from recorder.kraken import parse, rest
+from recorder.ops.metrics import Metrics
+from recorder.tasks.drain import Drainer
+from tests.archive.candles import NEW_YEAR_US, repeated, rows
+from tests.archive.rows import ids
+from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
+from tests.tasks.support import BTC, frame
+
+TABLES = ("ohlc", "events", "instruments")
+MINUTE_S = 60
+NEW_YEAR_S = NEW_YEAR_US // 1_000_000
+
+
+def candles(received_s: float, first: int, last: int, price: str = "100", minutes: int = 1) -> bytes:
+    """An answer with committed candles of these numbers, counted from New Year, and the running one."""
+    starts = [NEW_YEAR_S + number * minutes * MINUTE_S for number in range(first, last + 2)]
+    listed = [[start, price, price, price, price, price, "0.5", 3] for start in starts]
+    body = json.dumps({"error": [], "result": {"XXBTZUSD": listed, "last": starts[-2]}}).encode()
+    request = rest.ohlc(BTC, "1m" if minutes == 1 else "1h")
+    return segment.encode(at(received_s), parse.poll_source(request, BTC.pair), body)
+
+
+def listing(received_s: float, *names: str) -> bytes:
+    entries = {
+        f"{name}ZUSD": {
+            "altname": f"{name}USD",
+            "wsname": f"{name}/USD",
+            "base": name,
+            "quote": "ZUSD",
+            "pair_decimals": 1,
+            "lot_decimals": 8,
+        }
+        for name in names
+    }
+    body = json.dumps({"error": [], "result": entries}).encode()
+    return segment.encode(at(received_s), parse.LISTING_SOURCE, body)
+
+
+def trades(first: int, last: int) -> bytes:
+    return segment.encode(at(0), "ws:trade:1", frame(first, last), parsed=True)
+
+
+def note(received_s: float, kind: str, **detail: object) -> bytes:
+    return segment.encode_note(at(received_s), kind, **detail)
+
+
+def at(seconds: float) -> int:
+    return int((NEW_YEAR_S + seconds) * 1_000_000_000)
+
+
+EARLIER = [trades(1, 2), candles(-600, -30, -12), listing(-600, "ETH", "OLD", "XBT"), note(-600, "connected")]
+SEGMENT = [
+    trades(2, 5),
+    note(-30, "disconnected", connection=1),
+    candles(-20, -8, -2),  # what was held ends at -12: three are lost
+    listing(-10, "ETH", "XBT", "NEW"),
+    candles(-5, -8, -2, "101"),  # revised, in the old year
+    candles(40, -8, 0, "101"),
+    candles(50, -3, 0, "101.0"),  # and to and fro, so that the state after is not the state before
+    candles(55, -3, 0, "100"),
+    candles(56, -1, 0, "100", minutes=60),
+    segment.encode(at(57), "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", b'{"error":[],"result":[]}'),
+    note(58, "connected", connection=2),
+]
+
+# No event in the old year; but seen from the end of the segment, its first answer would look like a revision then.
+TO_AND_FRO = [candles(-20, -12, -2), candles(50, -3, 0, "101")]
+
+
+def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: bool = False) -> None:
+    """Start as the daemon does and drain what is journalled; ``merging`` compacts before, as upkeep may."""
+    layout = Layout(data)
+    layout.create(disk)
+    files.sweep_staging(layout, disk)
+    with (
+        files.staging(layout, disk) as staging,
+        contextlib.closing(Journal(data, disk, staging=staging, now_ns=at(0))) as journal,
+    ):
+        if journalled:
+            journal.append(journalled)
+            journal.rotate(at(60))
+        if merging:
+            merge(Segments(layout, disk, staging=staging), segment.number_of(journal.closed()[0]) - 1)
+        drainer = Drainer(
+            journal,
+            TradeArchive(layout, disk, staging=staging),
+            InstrumentArchive(layout, disk, staging=staging),
+            candles=OhlcArchive(layout, disk, staging=staging),
+            events=EventArchive(layout, disk, staging=staging),
+            keep_raw=False,
+            metrics=Metrics(),
+        )
+        for path in journal.closed():
+            drainer.drain(path)
+
+
+def merge(segments: Segments, drained_to: int) -> None:
+    for branch in (Branch(EVENTS), Branch(INSTRUMENTS), Branch(OHLC, "1m"), Branch(OHLC, "1h")):
+        while compact_segments(segments, branch, this_year=9999, drained_to=drained_to):
+            pass
+
+
+def state(data: Path) -> dict[str, object]:
+    return {"trades": ids(data), **{table: rows(data, table) for table in TABLES}}
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    return prepared(tmp_path, SEGMENT)
+
+
+def prepared(tmp_path: Path, lines: Sequence[bytes]) -> Path:
+    """Return an archive with an earlier segment drained, and the next one in the journal."""
+    data = tmp_path / "before"
+    data.mkdir()
+    drain(data, Unsynced(), journalled=EARLIER)
+    with files.staging(Layout(data), Unsynced()) as staging:
+        journal = Journal(data, Unsynced(), staging=staging, now_ns=at(0))
+        journal.append(lines)
+        journal.close()
+    return data
+
+
+def test_a_segment_ends_up_in_its_tables(before: Path) -> None:
+    drain(before, Unsynced())
+    assert ids(before) == [1, 2, 3, 4, 5]
+    found = sorted(rows(before, "events"), key=lambda row: (row["time"], row["kind"]))
+    assert [(row["kind"], row["pair"]) for row in found] == [
+        ("connected", None),
+        ("disconnected", None),
+        ("ohlc_lost", "BTC/USD"),
+        ("delisted", "OLD/USD"),
+        ("listed", "NEW/USD"),
+        *[("ohlc_revised", "BTC/USD")] * 7,
+        *[("ohlc_revised", "BTC/USD")] * 4,
+        ("malformed", None),
+        ("connected", None),
+    ]
+    assert repeated(before) == []
+    (lost,) = (row["detail"] for row in rows(before, "events") if row["kind"] == "ohlc_lost")
+    assert json.loads(lost) == {
+        "timeframe": "1m",
+        "first": "2025-12-31T23:49:00Z",
+        "last": "2025-12-31T23:51:00Z",
+        "count": 3,
+    }
+    statuses = {row["pair"]: row["status"] for row in rows(before, "instruments")}
+    assert statuses["OLD/USD"] == "delisted"
+
+
+@pytest.mark.parametrize(
+    ("lines", "merging"),
+    [(SEGMENT, False), (SEGMENT, True), (TO_AND_FRO, False), (TO_AND_FRO, True)],
+    ids=["all kinds", "all kinds, then merged", "to and fro", "to and fro, then merged"],
+)
+def test_a_power_cut_at_any_call_of_a_drain_neither_loses_nor_doubles_nor_invents_a_row(
+    tmp_path: Path, lines: Sequence[bytes], *, merging: bool
+) -> None:
+    before = prepared(tmp_path, lines)
+    whole = shutil.copytree(before, tmp_path / "whole")
+    counting = PowerCut(whole)
+    drain(whole, counting)
+    expected = state(whole)
+    checked = []
+    for cut_at in range(1, len(counting.calls) + 1):
+        data = shutil.copytree(before, tmp_path / "now")
+        disk = PowerCut(data, cut_at=cut_at)
+        with pytest.MonkeyPatch.context() as patch:
+            names = itertools.count(1)  # the same names each time, so that states can be compared
+            patch.setattr(uuid, "uuid4", lambda names=names: uuid.UUID(int=next(names) << 64))
+            with pytest.raises(PowerLoss):
+                drain(data, disk)
+        for tree in disk.aftermaths(("lost",)):
+            if tree in checked:
+                continue
+            checked.append(tree)
+            after = lay(tree, tmp_path / "after")
+            drain(after, Unsynced(), journalled=[note(100, "connected")], merging=merging)
+            drain(after, Unsynced(), journalled=[note(101, "connected")])
+            found = state(after)
+            found["events"] = [row for row in rows(after, "events") if row["time"].timestamp() < NEW_YEAR_S + 100]
+            assert found == expected, f"cut at call {cut_at}, before {disk.calls[-1]}"
+            shutil.rmtree(after)
+        shutil.rmtree(data)
+    assert len(checked) > 10
+
+
+def test_a_listing_that_lacks_most_pairs_delists_none_and_is_told(tmp_path: Path) -> None:
+    names = [f"P{number}" for number in range(30)]
+    drain(tmp_path, Unsynced(), journalled=[listing(1, *names), listing(2, "P1", "Q")])
+    assert {row["status"] for row in rows(tmp_path, "instruments")} == {"online"}
+    found = sorted(rows(tmp_path, "events"), key=lambda row: str(row["kind"]))
+    assert [(row["kind"], row["pair"], json.loads(row["detail"])) for row in found] == [
+        ("listed", "Q/USD", {"status": "online"}),
+        (
+            "malformed",
+            None,
+            {
+                "source": "rest:/0/public/AssetPairs",
+                "reason": "the listing lacks 29 of 30 pairs that were listed: not believed",
+            },
+        ),
+    ]
+
+
+def test_a_corrupt_line_is_told_at_the_time_of_the_line_before(tmp_path: Path) -> None:
+    spoilt = note(5, "connected").replace(b"connected", b"connectex")
+    drain(tmp_path, Unsynced(), journalled=[note(4, "connected"), spoilt])
+    first, second = sorted(rows(tmp_path, "events"), key=lambda row: row["kind"])
+    assert (first["kind"], second["kind"]) == ("connected", "malformed")
+    assert second["time"] == first["time"]
+    assert json.loads(second["detail"])["source"] == "journal"
+
+
+def test_damaged_candles_keep_neither_trades_nor_candles_from_the_archive(before: Path) -> None:
+    (path,) = (before / "ohlc").rglob("0*.parquet")
+    path.write_bytes(b"junk")
+    drain(before, Unsynced())
+    path.unlink()
+    assert ids(before) == [1, 2, 3, 4, 5]
+    assert len({row["time"] for row in rows(before, "ohlc") if row["timeframe"] == "1m"}) == 9
