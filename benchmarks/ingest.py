@@ -39,8 +39,10 @@ from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
 from recorder.tasks.poll import Poll
-from recorder.tasks.stream import Stream
+from recorder.tasks.stream import Listeners, Stream
+from recorder.tasks.system import Standing
 
 TRADES_EACH = 10
 ROUNDS = 5
@@ -120,12 +122,16 @@ async def durable(url: str, count: int) -> float:
             )
             async with client_session() as client:
                 http = Http(client, url, pace=Pace(1), clock=clock)
-                poll = Poll(ledger, inbox, http, instruments={}, clock=clock, metrics=metrics)  # nothing to poll
+                notes = Notes(inbox, clock)
+                poll = Poll(  # nothing to poll
+                    ledger, inbox, http, instruments={}, refresh_soon=lambda: None, clock=clock, metrics=metrics
+                )
                 stream = Stream(
                     ["BTC/USD"],
                     lambda: dial(client, url),
                     inbox,
-                    fallback=poll,
+                    listeners=Listeners(poll, Standing(notes), refresh_soon=lambda: None),
+                    notes=notes,
                     backoff=Backoff(Random(1)),
                     clock=clock,
                     metrics=metrics,

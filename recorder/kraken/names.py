@@ -30,11 +30,13 @@ class Listing:
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._by_pair = {instrument.pair: instrument for instrument in instruments}
         self._by_name: dict[str, Instrument] = {}
-        # As spelt, then in capitals: an asset like AAPLx must not shadow another that is spelt AAPLX.
-        for spell in (str, str.upper):
+        # As spelt, then in capitals: an asset like AAPLx must not shadow another that is spelt AAPLX. And by one kind
+        # of name after the other: a market that was renamed keeps its key, which may be the new name of another.
+        for kind in ("pair", "wsname", "altname", "key"):
             for instrument in self._by_pair.values():
-                for name in (instrument.pair, instrument.wsname, instrument.altname, instrument.key):
-                    self._by_name.setdefault(spell(name), instrument)
+                self._by_name.setdefault(getattr(instrument, kind), instrument)
+        for name, instrument in list(self._by_name.items()):
+            self._by_name.setdefault(name.upper(), instrument)
 
     def __iter__(self) -> Iterator[Instrument]:
         return iter(self._by_pair.values())

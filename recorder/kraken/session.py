@@ -9,13 +9,17 @@ States of a pair::
     asked ──ack──► subscribed
       │ ├─refusal─► rejected
       │ └─silence─► asked again, alone ──silence──► hang up
+
+Pairs come and go while the line is open: :meth:`Session.add` asks for them, and :meth:`Session.drop` forgets them at
+once, whatever state they are in and whatever is answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, KeysView, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final
 
 import msgspec
 
@@ -76,13 +80,23 @@ class Rejected:
     pair: str | None
     reason: str
 
+    @property
+    def unsupported(self) -> bool:
+        """Whether the exchange does not stream such a pair, at least not under this symbol (API.md 8.2)."""
+        return self.reason.startswith("Currency pair not")
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The exchange reports its state: online, maintenance, cancel_only, post_only, or some other word."""
+    """The exchange reports its state: online, maintenance, cancel_only, post_only, or some other word.
+
+    The entries of the two lists are as they came (API.md 6.2); before 2026 there were none.
+    """
 
     system: str
     connection_id: int | None
+    upcoming_maintenance: list[dict[str, Any]] = field(default_factory=list)
+    emergency: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +136,13 @@ class Session:
     """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock."""
 
     def __init__(self, pairs: Iterable[str], *, idle_s: float = IDLE_S, batch: int = SUBSCRIBE_BATCH) -> None:
-        self._pairs = list(pairs)
+        self._pairs = dict.fromkeys(pairs)
         self._idle_s = idle_s
         self._batch = batch
+        self._open = False
         self._asked: dict[str, _Asked] = {}
+        self._dropped: set[str] = set()
+        self._goodbyes: set[int] = set()
         self._next_req_id = 1
         self._last_frame_s = 0.0
         self._last_ping_s = 0.0
@@ -136,10 +153,32 @@ class Session:
     def opened(self, now_s: float) -> list[Effect]:
         """Begin: ask for every pair, in batches."""
         self._last_frame_s = self._last_ping_s = now_s
-        return [
-            self._subscribe(self._pairs[start : start + self._batch], now_s)
-            for start in range(0, len(self._pairs), self._batch)
-        ]
+        self._open = True
+        return [self._subscribe(batch, now_s) for batch in self._batches(list(self._pairs))]
+
+    @property
+    def pairs(self) -> KeysView[str]:
+        """The pairs that this connection is for."""
+        return self._pairs.keys()
+
+    def add(self, symbols: Iterable[str], now_s: float) -> list[Effect]:
+        """Take up pairs: ask for those that are new here, in batches; before the line is open :meth:`opened` does."""
+        new = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._pairs]
+        self._pairs.update(dict.fromkeys(new))
+        self._dropped.difference_update(new)
+        return [self._subscribe(batch, now_s) for batch in self._batches(new)] if self._open else []
+
+    def drop(self, symbols: Iterable[str]) -> list[Effect]:
+        """Leave pairs, in batches. Nothing is awaited: trades that still come are rows, answers say nothing new."""
+        gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in self._pairs]
+        running = [symbol for symbol in gone if symbol in self._asked or symbol in self.subscribed]
+        for symbol in gone:
+            del self._pairs[symbol]
+            self._asked.pop(symbol, None)
+            self.subscribed.discard(symbol)
+            self.rejected.pop(symbol, None)
+        self._dropped.update(running)
+        return [self._unsubscribe(batch) for batch in self._batches(running)]
 
     def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
         """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
@@ -160,6 +199,8 @@ class Session:
         return self._other(known)
 
     def _answer(self, frame: wire.Frame) -> Sequence[Effect]:
+        if frame.req_id in self._goodbyes or frame.method == "unsubscribe":
+            return [Keep("answer")]  # also where it says that there was nothing to end
         if frame.method == "subscribe":
             return [Keep("answer"), *self._answered(frame)]
         return () if frame.method == "pong" and not frame.error else self._other(frame)
@@ -194,13 +235,20 @@ class Session:
         """Whether every pair was either acknowledged or refused."""
         return not self._asked
 
+    def _batches(self, symbols: Sequence[str]) -> list[Sequence[str]]:
+        return [symbols[start : start + self._batch] for start in range(0, len(symbols), self._batch)]
+
     def _subscribe(self, symbols: Sequence[str], now_s: float, *, alone: bool = False) -> Send:
         req_id = self._take_req_id()
         for symbol in symbols:
             self._asked[symbol] = _Asked(req_id, now_s, alone)
         # snapshot is explicit: its default was true in 2024 and is documented false in 2026 (API.md 8.5).
-        params = {"channel": "trade", "symbol": list(symbols), "snapshot": True}
-        return Send(msgspec.json.encode({"method": "subscribe", "params": params, "req_id": req_id}).decode())
+        return _send("subscribe", req_id, {"channel": "trade", "symbol": list(symbols), "snapshot": True})
+
+    def _unsubscribe(self, symbols: Sequence[str]) -> Send:
+        req_id = self._take_req_id()
+        self._goodbyes.add(req_id)
+        return _send("unsubscribe", req_id, {"channel": "trade", "symbol": list(symbols)})
 
     def _take_req_id(self) -> int:
         req_id, self._next_req_id = self._next_req_id, self._next_req_id + 1
@@ -217,7 +265,10 @@ class Session:
             entries = wire.status_entries(frame.data)
         except wire.UNREADABLE as error:
             return [Keep("status"), _unreadable(f"a status frame that cannot be read: {error}")]
-        return [Keep("status"), *(Status(entry.system, entry.connection_id) for entry in entries)]
+        told = (
+            Status(entry.system, entry.connection_id, entry.upcoming_maintenance, entry.emergency) for entry in entries
+        )
+        return [Keep("status"), *told]
 
     def _answered(self, frame: wire.Frame) -> Sequence[Effect]:
         if frame.error:
@@ -232,6 +283,9 @@ class Session:
 
     def _refused(self, frame: wire.Frame, error: str) -> Sequence[Effect]:
         symbol = self._refused_symbol(frame, error)
+        # The first is how the end of nothing is answered (API.md 8.2); the second is late, and of no use any more.
+        if error.startswith("Subscription Not Found") or symbol in self._dropped:
+            return ()
         if error.startswith("Already subscribed"):
             return self._acknowledged(symbol)
         if symbol is not None:
@@ -251,11 +305,15 @@ class Session:
         """Find out whom a refusal means: it may lack the symbol, and a message may have asked for many."""
         if frame.symbol:
             return frame.symbol
-        named = next((symbol for symbol in self._asked if error.endswith(f" {symbol}")), None)
+        named = next((symbol for symbol in chain(self._asked, self._dropped) if error.endswith(f" {symbol}")), None)
         if named is not None or frame.req_id is None:
             return named
         asked = [symbol for symbol, asked in self._asked.items() if asked.req_id == frame.req_id]
         return asked[0] if len(asked) == 1 else None
+
+
+def _send(method: str, req_id: int, params: dict[str, object]) -> Send:
+    return Send(msgspec.json.encode({"method": method, "params": params, "req_id": req_id}).decode())
 
 
 def _unreadable(reason: str) -> Unreadable:

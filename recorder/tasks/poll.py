@@ -7,7 +7,7 @@ once and reaches the archive with the next drain, instead of as a small file a p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -15,7 +15,7 @@ import structlog
 from recorder.clock import Clock
 from recorder.core.ledger import Ledger, runs
 from recorder.core.model import Instrument
-from recorder.errors import ExchangeError
+from recorder.errors import ExchangeError, UnknownPair
 from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
@@ -29,6 +29,9 @@ POLL_S: Final = 5.0
 """How often a pair is asked for at most; where the pace allows less, pairs take turns."""
 RETRY_S: Final = 15.0
 """Wait after an answer that failed. Nothing is lost by it: the next page begins where the last one ended."""
+LAST_RETRY_S: Final = 900.0
+"""Wait at most, after 15 s, 30 s, …, for a pair that the exchange does not know: it may be delisted for good, or
+back under another name, of which the roster hears first."""
 OVERLAP_NS: Final = 1_000_000
 """How far before the last trade held to begin: REST's printed times lie up to 1.3 µs off, stamps are cut to µs."""
 
@@ -36,7 +39,11 @@ log = structlog.get_logger()
 
 
 class Poll:
-    """Polls the pairs it was asked to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on."""
+    """Polls the pairs it was asked to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on.
+
+    ``instruments`` are live. ``everything`` takes over all there are and all that come. ``refresh_soon`` is called
+    when the exchange does not know a pair.
+    """
 
     def __init__(
         self,
@@ -45,18 +52,24 @@ class Poll:
         http: Http,
         *,
         instruments: Mapping[str, Instrument],
+        refresh_soon: Callable[[], None],
         clock: Clock,
         metrics: Metrics,
+        everything: bool = False,
     ) -> None:
         self._ledger = ledger
         self._inbox = inbox
         self._http = http
         self._instruments = instruments
+        self._refresh_soon = refresh_soon
         self._clock = clock
         self._metrics = metrics
+        self._everything = everything
         self._due_s: dict[str, float] = {}
         self._since_ns: dict[str, int] = {}
+        self._retry_s: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self.follow(list(instruments.values()), ())
 
     def take_over(self, pair: str) -> None:
         """Poll ``pair`` from now on."""
@@ -67,8 +80,16 @@ class Poll:
 
     def hand_back(self, pair: str) -> None:
         """Poll ``pair`` no more: it is streamed."""
-        self._due_s.pop(pair, None)
-        self._since_ns.pop(pair, None)
+        for of_pair in (self._due_s, self._since_ns, self._retry_s):
+            of_pair.pop(pair, None)
+
+    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
+        """Leave the pairs ``removed``; take over those ``added`` if everything is polled."""
+        for pair in removed:
+            self.hand_back(pair)
+        if self._everything:
+            for instrument in added:
+                self.take_over(instrument.pair)
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -83,6 +104,8 @@ class Poll:
                 wait_s = await self._ask(pair)
                 if pair in self._due_s:
                     self._due_s[pair] = self._clock.monotonic() + wait_s
+                else:
+                    self.hand_back(pair)  # while it was asked for: nothing of that answer may outlast it
 
     async def _ask(self, pair: str) -> float:
         """Ask for what is new of ``pair``; return seconds until it is due again."""
@@ -92,13 +115,23 @@ class Poll:
             page = parse.trades_page(answer.result, pair)
         except ExchangeError as error:
             self._metrics.rest_failed(error)
-            log.warning("poll failed", pair=pair, reason=str(error))
-            return RETRY_S
+            wait_s = self._retry_after_s(pair, error)
+            log.warning("poll failed", pair=pair, reason=str(error), retry_in_s=wait_s)
+            return wait_s
+        self._retry_s.pop(pair, None)
         held = self._ledger.of(pair).spans
         if any(trade.trade_id not in held for trade in page.trades):
             line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
             await self._inbox.put(Inbound(line, runs(page.trades)))
         return 0.0 if self._advance(pair, page) and len(page.trades) >= rest.PAGE_LIMIT else POLL_S
+
+    def _retry_after_s(self, pair: str, error: ExchangeError) -> float:
+        if not isinstance(error, UnknownPair):
+            return RETRY_S
+        self._refresh_soon()
+        wait_s = self._retry_s.get(pair, RETRY_S)
+        self._retry_s[pair] = min(LAST_RETRY_S, 2 * wait_s)
+        return wait_s
 
     def _since(self, pair: str) -> str | None:
         """Return where to begin; None, the newest page, where nothing is held yet."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import structlog
 
 from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
+from recorder.core.model import Instrument
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken.parse import TRADE_SOURCE
@@ -30,6 +32,7 @@ from recorder.kraken.session import (
 from recorder.net.socket import Socket
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.notes import Notes
 
 TICK_S: Final = 1.0
 """How often a session is told that time passes; its deadlines are whole seconds."""
@@ -49,32 +52,77 @@ class Fallback(Protocol):
         ...
 
 
+class Standing(Protocol):
+    """Who keeps account of how the exchange is."""
+
+    async def told(
+        self, source: str, system: str, upcoming_maintenance: list[dict[str, Any]], emergency: list[dict[str, Any]], /
+    ) -> None:
+        """Take what ``source`` says: the system's state, and the maintenance and emergencies it announces."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Whom the stream tells what it hears.
+
+    ``fallback`` is given the pairs that Kraken refuses to stream, which are taken back when it does. ``refresh_soon``
+    is called when it does not know one. ``standing`` learns of every status.
+    """
+
+    fallback: Fallback
+    standing: Standing
+    refresh_soon: Callable[[], None]
+
+
 class Stream:
     """Records the live trades of ``pairs`` over one connection at a time.
 
-    ``dial`` opens a connection or raises Unavailable. Each connection has a number, which names its frames in
-    the journal. Pairs that Kraken refuses to stream are given to ``fallback``, and taken back when it does.
+    ``pairs`` are live: :meth:`follow` tells that they have changed. ``dial`` opens a connection or raises
+    Unavailable. Each connection has a number, which names its frames in the journal.
     """
 
     def __init__(
         self,
-        pairs: Iterable[str],
+        pairs: Collection[str],
         dial: Callable[[], AbstractAsyncContextManager[Socket]],
         inbox: Inbox,
         *,
-        fallback: Fallback,
+        listeners: Listeners,
+        notes: Notes,
         backoff: Backoff,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._pairs = list(pairs)
+        self._pairs = pairs
         self._dial = dial
         self._inbox = inbox
-        self._fallback = fallback
+        self._listeners = listeners
+        self._notes = notes
         self._backoff = backoff
         self._clock = clock
         self._metrics = metrics
         self._connection = 0
+        self._changed = asyncio.Event()
+        self._open: tuple[Session, Socket] | None = None
+
+    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
+        """Bring the open connection, if there is one, into line with the pairs; the next one begins so."""
+        self._changed.set()
+
+    def streaming(self, pair: str) -> bool:
+        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        return self._open is not None and pair in self._open[0].subscribed
+
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        """End the subscriptions of ``pairs`` and ask for new ones; those that are not subscribed are left alone."""
+        if self._open is None:
+            return
+        session, socket = self._open
+        subscribed = [pair for pair in pairs if pair in session.subscribed]
+        effects = [*session.drop(subscribed), *session.add(subscribed, self._clock.monotonic())]
+        with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
+            await self._obey(effects, socket)
 
     async def run(self) -> None:
         """Connect, record, and connect again, until cancelled."""
@@ -100,9 +148,12 @@ class Stream:
 
     async def _converse(self, session: Session, socket: Socket) -> None:
         source = f"{TRADE_SOURCE}{self._connection}"
-        ticking = asyncio.create_task(self._tick(session, socket))
+        beside = [asyncio.create_task(self._tick(session, socket))]
         try:
             await self._obey(session.opened(self._clock.monotonic()), socket)
+            self._open = session, socket
+            # Only now, so that no pair is left before it was asked for.
+            beside.append(asyncio.create_task(self._keep_up(session, socket)))
             while True:
                 frame = await socket.receive()
                 recv_ns = self._clock.wall_ns()
@@ -118,13 +169,24 @@ class Stream:
                     else:
                         await self._obey([effect], socket)
         finally:
-            ticking.cancel()
+            self._open = None
+            for task in beside:
+                task.cancel()
 
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
             while True:
                 await self._clock.sleep(TICK_S)
                 await self._obey(session.tick(self._clock.monotonic()), socket)
+
+    async def _keep_up(self, session: Session, socket: Socket) -> None:
+        with contextlib.suppress(Unavailable):
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                gone = [pair for pair in session.pairs if pair not in self._pairs]
+                effects = [*session.drop(gone), *session.add(self._pairs, self._clock.monotonic())]
+                await self._obey(effects, socket)
 
     async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:
         for effect in effects:
@@ -136,17 +198,15 @@ class Stream:
                     await self._note("stalled", reason=reason)
                     await socket.close()
                 case Subscribed(pair):
-                    self._fallback.hand_back(pair)
+                    self._listeners.fallback.hand_back(pair)
                     await self._note("subscribed", pair=pair)
                     log.info("recording", pair=pair)
-                case Rejected(pair, reason):
-                    await self._note("rejected", pair=pair, reason=reason)
-                    self._metrics.rejected.inc()
-                    log.error("subscription refused", pair=pair, reason=reason)
-                    if pair is not None:
-                        self._fallback.take_over(pair)
-                case Status(system, connection_id):
-                    log.info("exchange status", system=system, connection_id=connection_id)
+                case Rejected():
+                    await self._refused(effect)
+                case Status():
+                    await self._listeners.standing.told(
+                        "ws", effect.system, effect.upcoming_maintenance, effect.emergency
+                    )
                 case Unreadable(reason):
                     await self._note("malformed", reason=reason)
                     self._metrics.unreadable.inc()
@@ -154,6 +214,15 @@ class Stream:
                 case Rows() | Keep():  # carried out where the frame is at hand
                     pass
 
-    async def _note(self, kind: str, **detail: object) -> None:
-        line = segment.encode_note(self._clock.wall_ns(), kind, connection=self._connection, **detail)
-        await self._inbox.put(Inbound(line, []))
+    async def _refused(self, refusal: Rejected) -> None:
+        await self._note("rejected", pair=refusal.pair, reason=refusal.reason)
+        self._metrics.rejected.inc()
+        log.error("subscription refused", pair=refusal.pair, reason=refusal.reason)
+        if refusal.pair is not None:
+            self._listeners.fallback.take_over(refusal.pair)
+        if refusal.unsupported:
+            self._listeners.refresh_soon()
+
+    async def _note(self, kind: str, *, pair: str | None = None, reason: str | None = None) -> None:
+        detail = {} if reason is None else {"reason": reason}
+        await self._notes.take(kind, pair=pair, connection=self._connection, **detail)

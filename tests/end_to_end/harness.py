@@ -45,10 +45,10 @@ def config_for(sandbox: Sandbox, data: Path, *pairs: str, drain_every_s: float =
 
 
 @contextlib.asynccontextmanager
-async def recording(config: Config, *, upkeep_every_s: float = 60.0) -> AsyncIterator[app.Stop]:
+async def recording(config: Config, rhythm: app.Rhythm | None = None) -> AsyncIterator[app.Stop]:
     """Record while the context lasts, then stop as SIGTERM would and wait until all is drained."""
     stop = app.Stop()
-    task = asyncio.create_task(app.record(config, stop, upkeep_every_s=upkeep_every_s))
+    task = asyncio.create_task(app.record(config, stop, rhythm=rhythm))
     try:
         yield stop
     finally:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import recorder
+from recorder import app
 from recorder.clock import SystemClock
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -63,7 +64,8 @@ async def test_readers_in_a_loop_never_see_a_wrong_count_while_the_recorder_drai
     clock = SystemClock()
     data = tmp_path / "data"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=1000), clock=clock, truth=tmp_path / "truth")
-    async with sandbox.serve(), recording(config_for(sandbox, data, drain_every_s=0.25), upkeep_every_s=0.25):
+    rhythm = app.Rhythm(upkeep_s=0.25)
+    async with sandbox.serve(), recording(config_for(sandbox, data, drain_every_s=0.25), rhythm):
         await until(of_btc(data), what="the first drain")
         readers = [Reader(data, COUNTS, live=False), Reader(data, LIVE_COUNTS, live=True)]
         for reader in readers:

@@ -4,7 +4,8 @@
 
     assert play(Session(["BTC/USD"])) >> opened << asks("BTC/USD") >> ack("BTC/USD") << answer << Subscribed("BTC/USD")
 
-``>>`` gives the session a frame, :data:`opened` or :class:`tick` (so many seconds later); ``<<`` takes its next
+``>>`` gives the session a frame, :data:`opened`, pairs to :class:`add` or :class:`drop`, or a :class:`tick` (so many
+seconds later); ``<<`` takes its next
 effect, which must equal what stands there, or satisfy it where it is a question. No effect may be left over.
 """
 
@@ -32,6 +33,17 @@ class tick:  # noqa: N801 -- reads as the word that it is
     seconds: float
 
 
+class add:  # noqa: N801
+    """Pairs come."""
+
+    def __init__(self, *symbols: str) -> None:
+        self.symbols = symbols
+
+
+class drop(add):  # noqa: N801
+    """Pairs go."""
+
+
 @dataclass(frozen=True)
 class like:  # noqa: N801
     """An effect that satisfies ``test``."""
@@ -53,7 +65,7 @@ class play:  # noqa: N801
         self.now_s = now_s
         self._effects: list[Effect] = []
 
-    def __rshift__(self, step: Opened | tick | bytes | str) -> play:
+    def __rshift__(self, step: Opened | tick | add | bytes | str) -> play:
         assert not self._effects, f"before {step!r} nobody expected {self._effects}"
         match step:
             case Opened():
@@ -61,6 +73,10 @@ class play:  # noqa: N801
             case tick(seconds):
                 self.now_s += seconds
                 self._effects = list(self.session.tick(self.now_s))
+            case drop():
+                self._effects = list(self.session.drop(step.symbols))
+            case add():
+                self._effects = list(self.session.add(step.symbols, self.now_s))
             case _:
                 frame = step.encode() if isinstance(step, str) else step
                 self._effects = list(self.session.receive(frame, self.now_s, received_ns=RECEIVED_NS))
@@ -91,6 +107,19 @@ def asks(*symbols: str) -> like:
         return bool(message == {"method": "subscribe", "params": params, "req_id": message.get("req_id")})
 
     return like(f"a subscription to {symbols}", test)
+
+
+def leaves(*symbols: str) -> like:
+    """The end of the subscription to exactly these symbols."""
+
+    def test(effect: Effect) -> bool:
+        if not isinstance(effect, Send):
+            return False
+        message = json.loads(effect.text)
+        params = {"channel": "trade", "symbol": list(symbols)}
+        return bool(message == {"method": "unsubscribe", "params": params, "req_id": message.get("req_id")})
+
+    return like(f"the end of a subscription to {symbols}", test)
 
 
 def pings() -> like:
@@ -136,6 +165,12 @@ def ack(symbol: str, /, *, channel: str = "trade", **more: Any) -> str:
     """Return an acknowledgement."""
     result = {"channel": channel, "snapshot": True, "symbol": symbol}
     return frame(method="subscribe", **more, result=result, success=True, **TIMES)
+
+
+def goodbye(symbol: str, /, **more: Any) -> str:
+    """Return the answer to the end of a subscription."""
+    result = {"channel": "trade", "symbol": symbol}
+    return frame(method="unsubscribe", **more, result=result, success=True, **TIMES)
 
 
 def refusal(error: str, **more: Any) -> str:

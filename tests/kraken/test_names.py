@@ -86,6 +86,15 @@ def test_two_names_that_differ_by_case_alone_are_two_pairs() -> None:
         assert listing.resolve("AAPLxUSD") is stock
 
 
+def test_a_name_in_use_means_its_bearer_and_not_the_key_that_a_renamed_market_kept() -> None:
+    renamed, heir = instrument("LUNC/USD", key="LUNAUSD"), instrument("LUNA/USD", key="LUNA2USD")
+    for listed in ([renamed, heir], [heir, renamed]):
+        listing = Listing(listed)
+        for name in ("LUNA/USD", "LUNAUSD", "lunausd", "LUNA2USD"):
+            assert listing.resolve(name) is heir
+        assert listing.resolve("LUNCUSD") is renamed
+
+
 def test_an_empty_listing_knows_nothing() -> None:
     with pytest.raises(UnknownPair, match="write it as BASE/QUOTE"):
         Listing([]).resolve("BTC/USD")

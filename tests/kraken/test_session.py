@@ -29,13 +29,17 @@ from recorder.kraken.session import (
 from tests.kraken.playbook import (
     RECEIVED_NS,
     ack,
+    add,
     answer,
     asks,
+    drop,
     frame,
+    goodbye,
     hangs_up,
     has_trades,
     is_rejected,
     is_unreadable,
+    leaves,
     opened,
     pings,
     play,
@@ -204,6 +208,175 @@ def test_every_refusal_ever_seen_is_understood(payloads: Path) -> None:
         said = json.loads(line)
         script = play(Session([BTC])) >> opened << asks(BTC) >> line << answer
         assert script << Rejected(said.get("symbol"), said["error"])
+
+
+@pytest.mark.parametrize(
+    ("reason", "unsupported"),
+    [
+        ("Currency pair not supported XBT/USD", True),
+        ("Currency pair not in ISO 4217-A3 format XBTUSD", True),
+        ("Subscription not possible", False),
+        ("ESession:Invalid session", False),
+    ],
+)
+def test_a_refusal_tells_whether_the_exchange_knows_the_pair(reason: str, unsupported: bool) -> None:  # noqa: FBT001
+    assert Rejected(BTC, reason).unsupported is unsupported
+
+
+# -- pairs that come and go -----------------------------------------------------------------------------------------
+
+
+def test_a_pair_that_comes_is_asked_for_at_once_and_acknowledged_like_any() -> None:
+    session = Session([BTC])
+    script = play(session) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script >> add(ETH, XRP, BTC) << asks(ETH, XRP)
+    assert not session.settled
+    script >> ack(XRP, req_id=2) << answer << Subscribed(XRP)
+    assert script >> ack(ETH, req_id=2) << answer << Subscribed(ETH)
+    assert session.subscribed == set(session.pairs) == {BTC, ETH, XRP}
+
+
+def test_pairs_come_and_go_in_batches() -> None:
+    many = [f"A{number}/USD" for number in range(SUBSCRIBE_BATCH + 1)]
+    script = play(Session([BTC])) >> opened << asks(BTC) >> add(*many) << asks(*many[:-1]) << asks(many[-1])
+    assert script >> drop(*many) << leaves(*many[:-1]) << leaves(many[-1])
+
+
+def test_a_pair_that_comes_before_the_line_is_open_is_asked_for_with_the_others_and_one_that_goes_is_not() -> None:
+    script = play(Session([BTC, ETH])) >> add(XRP) >> drop(BTC)
+    assert script >> opened << asks(ETH, XRP)
+
+
+def test_a_pair_that_comes_and_is_not_answered_is_asked_for_again_alone() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script >> tick(1) >> add(ETH, XRP) << asks(ETH, XRP)
+    script.now_s += ACK_S - 1
+    script >> HEARTBEAT >> tick(0) >> HEARTBEAT
+    assert script >> tick(1) << asks(ETH) << asks(XRP)
+
+
+def test_a_pair_that_comes_may_be_refused() -> None:
+    script = play(Session([])) >> opened >> add(ETH) << asks(ETH)
+    assert script >> refusal("Currency pair not supported ETH/USD", symbol=ETH) << answer << is_rejected(ETH, "not")
+
+
+def test_a_pair_that_goes_is_left_and_its_last_trades_are_rows_all_the_same() -> None:
+    session = Session([BTC, ETH])
+    script = play(session) >> opened << asks(BTC, ETH) >> ack(ETH) << answer << Subscribed(ETH)
+    script >> drop(ETH, "NO/NE") << leaves(ETH)
+    script >> trades(trade_json(9, ETH)) << has_trades((ETH, 9))
+    assert script >> goodbye(ETH, req_id=2) << answer >> goodbye(ETH) << answer
+    assert session.subscribed == set()
+    assert set(session.pairs) == {BTC}
+    assert session.ignored == 0
+
+
+def test_a_pair_that_goes_before_it_was_answered_is_not_waited_for_and_its_answer_says_nothing() -> None:
+    session = Session([BTC])
+    script = play(session) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC)
+    assert session.settled
+    script >> ack(BTC, req_id=1) << answer
+    script.now_s += 3 * ACK_S
+    assert script >> HEARTBEAT >> tick(0)
+    assert session.subscribed == set()
+
+
+def test_a_pair_that_was_refused_is_forgotten_without_a_word() -> None:
+    session = Session([BTC])
+    script = play(session) >> opened << asks(BTC) >> refusal("no", symbol=BTC) << answer << Rejected(BTC, "no")
+    assert script >> drop(BTC) >> drop(BTC)
+    assert session.rejected == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        refusal("Subscription Not Found", symbol=BTC, req_id=2),
+        refusal("Subscription Not Found", symbol=BTC),
+        refusal("Subscription Not Found"),
+        refusal("Currency pair not supported BTC/USD", symbol=BTC, req_id=2),
+        refusal("Currency pair not supported BTC/USD", req_id=2),
+        refusal("Currency pair not supported BTC/USD", symbol=BTC, req_id=1),
+        refusal("Currency pair not supported BTC/USD"),
+        frame(error="Currency pair not supported BTC/USD", method="unsubscribe", success=False, symbol=BTC),
+    ],
+)
+def test_that_there_was_nothing_to_end_is_no_refusal(text: str) -> None:
+    session = Session([BTC])
+    script = play(session) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC)
+    assert script >> text << answer
+    assert session.rejected == {}
+
+
+def test_a_pair_that_comes_back_is_asked_for_again_whatever_is_still_on_its_way() -> None:
+    session = Session([BTC, ETH])
+    script = play(session) >> opened << asks(BTC, ETH)
+    script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
+    script >> drop(BTC, ETH) << leaves(BTC) >> add(ETH, BTC) << asks(ETH, BTC)
+    script >> refusal("Currency pair not supported BTC/USD", symbol=BTC, req_id=2) << answer
+    script >> goodbye(BTC, req_id=2) << answer
+    assert not session.settled
+    script >> ack(BTC, req_id=3) << answer << Subscribed(BTC)
+    assert script >> refusal("Currency pair not supported ETH/USD", symbol=ETH) << answer << is_rejected(ETH, "not")
+    assert session.subscribed == {BTC}
+
+
+def test_a_pair_that_comes_back_may_be_refused() -> None:
+    script = play(Session([BTC])) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC) >> add(BTC) << asks(BTC)
+    no = refusal("Currency pair not supported BTC/USD", symbol=BTC, req_id=3)
+    assert script >> no << answer << is_rejected(BTC, "not supported")
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sets(st.sampled_from([BTC, ETH, XRP])), st.booleans()), max_size=12))
+def test_whatever_comes_and_goes_it_ends_up_subscribed_to_exactly_its_pairs(
+    steps: list[tuple[bool, set[str], bool]],
+) -> None:
+    session, exchange, now_s = Session([BTC], batch=2), Exchange(), 0.0
+    exchange.take(session.opened(now_s))
+    wanted = {BTC}
+    for comes, symbols, answered in steps:
+        now_s += 0.5
+        effects = session.add(sorted(symbols), now_s) if comes else session.drop(sorted(symbols))
+        wanted = wanted | symbols if comes else wanted - symbols
+        exchange.take(effects)
+        if answered:
+            exchange.answer(session, now_s)
+    exchange.answer(session, now_s)
+    assert session.settled
+    assert set(session.pairs) == session.subscribed == exchange.subscribed == wanted
+    assert session.rejected == {}
+
+
+class Exchange:
+    """Answers in the order asked, as Kraken does, and later than it was asked."""
+
+    def __init__(self) -> None:
+        self.subscribed: set[str] = set()
+        self.answers: list[str] = []
+
+    def take(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            assert isinstance(effect, Send)
+            message = json.loads(effect.text)
+            assert len(message["params"]["symbol"]) <= 2
+            for symbol in message["params"]["symbol"]:
+                self.answers.append(self.said(message["method"], symbol, message["req_id"]))
+
+    def said(self, method: str, symbol: str, req_id: int) -> str:
+        if method == "subscribe":
+            again = symbol in self.subscribed
+            self.subscribed.add(symbol)
+            return refusal("Already subscribed", req_id=req_id) if again else ack(symbol, req_id=req_id)
+        if symbol not in self.subscribed:
+            return refusal("Subscription Not Found", symbol=symbol, req_id=req_id)
+        self.subscribed.remove(symbol)
+        return goodbye(symbol, req_id=req_id)
+
+    def answer(self, session: Session, now_s: float) -> None:
+        for text in self.answers:
+            effects = session.receive(text.encode(), now_s, received_ns=1)
+            assert not [effect for effect in effects if isinstance(effect, Rejected | Unreadable)]
+        self.answers.clear()
 
 
 # -- silence after asking -------------------------------------------------------------------------------------------
@@ -430,7 +603,14 @@ def test_every_banner_ever_seen_is_a_status(payloads: Path) -> None:
 @pytest.mark.parametrize("word", ["online", "maintenance", "cancel_only", "post_only", "limit_only", "half_asleep"])
 def test_a_status_is_passed_on_whatever_its_word(word: str) -> None:
     banner = frame(channel="status", type="update", data=[{"system": word, "emergency": [{"new": 1}]}])
-    assert play(Session([BTC])) >> banner << Keep("status") << Status(word, None)
+    assert play(Session([BTC])) >> banner << Keep("status") << Status(word, None, [], [{"new": 1}])
+
+
+def test_a_status_carries_what_is_announced_as_it_came() -> None:
+    planned = {"event_id": 7, "title": "upgrade", "affected_services": ["spot_trading"], "time_to_start_s": 1800}
+    data = [{"system": "online", "connection_id": 5, "upcoming_maintenance": [planned], "emergency": []}]
+    banner = frame(channel="status", type="update", data=data)
+    assert play(Session([BTC])) >> banner << Keep("status") << Status("online", 5, [planned], [])
 
 
 @pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}', ',"data":[{}]', ',"data":[{"system":5}]'])

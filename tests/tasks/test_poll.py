@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from typing import cast
 
+import msgspec
+
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
-from recorder.errors import Unavailable
+from recorder.core.model import Instrument, Span
+from recorder.errors import Unavailable, UnknownPair
 from recorder.journal import segment
 from recorder.kraken.parse import journalled_trades
-from recorder.net.http import Http
+from recorder.kraken.rest import Request
+from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
-from recorder.tasks.poll import Poll
+from recorder.tasks.poll import LAST_RETRY_S, Poll
 from tests.sandbox.conftest import ManualClock
 from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, settle, trades
 
@@ -21,17 +25,30 @@ from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, settle, trades
 class Bench:
     """Polls a fake exchange; what is polled is claimed at once, as the commit would."""
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, *, everything: bool = False) -> None:
         self.http, self.clock, self.ledger, self.inbox = FakeHttp(last), ManualClock(), Ledger(), Inbox()
         self.lines: list[bytes] = []
+        self.instruments, self.refreshes = {PAIR: BTC}, 0
         self.poll = Poll(
             self.ledger,
             self.inbox,
             cast("Http", self.http),
-            instruments={PAIR: BTC},
+            instruments=self.instruments,
+            refresh_soon=self.refresh_soon,
             clock=self.clock,
             metrics=Metrics(),
+            everything=everything,
         )
+
+    def refresh_soon(self) -> None:
+        self.refreshes += 1
+
+    def change(self, *, come: Sequence[Instrument] = (), go: Sequence[str] = ()) -> None:
+        """Let pairs come and go, as the roster does: the mapping first."""
+        self.instruments.update((instrument.pair, instrument) for instrument in come)
+        for pair in go:
+            del self.instruments[pair]
+        self.poll.follow(come, go)
 
     async def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -52,8 +69,8 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def polling(last: int) -> AsyncIterator[Bench]:
-    bench = Bench(last)
+async def polling(last: int, *, everything: bool = False) -> AsyncIterator[Bench]:
+    bench = Bench(last, everything=everything)
     task = asyncio.create_task(bench.poll.run())
     await settle()
     try:
@@ -121,3 +138,89 @@ async def test_a_last_that_is_no_time_of_the_page_is_not_followed() -> None:
         bench.http.last = 30
         await bench.pass_time(10)
         assert bench.held == [Span(1, 30)]
+
+
+ETH = msgspec.structs.replace(BTC, pair="ETH/USD", altname="ETHUSD")
+
+
+def names(bench: Bench) -> list[str]:
+    return [dict(request.params)["pair"] for request in bench.http.asked]
+
+
+async def test_where_everything_is_polled_pairs_are_taken_over_as_they_come_and_left_as_they_go() -> None:
+    async with polling(10, everything=True) as bench:
+        await bench.pass_time(1)
+        assert names(bench) == ["XBTUSD"]
+        bench.change(come=[ETH])
+        await bench.pass_time(1)
+        assert names(bench) == ["XBTUSD", "ETHUSD"]
+        bench.change(go=[PAIR])
+        await bench.pass_time(12)
+        assert set(names(bench)[2:]) == {"ETHUSD"}
+        bench.change(go=["ETH/USD"])
+        asked = len(bench.http.asked)
+        await bench.pass_time(60)
+        assert len(bench.http.asked) == asked
+
+
+async def test_where_pairs_are_streamed_one_that_comes_is_not_polled_and_one_that_goes_is_polled_no_more() -> None:
+    async with polling(10) as bench:
+        bench.change(come=[ETH])
+        bench.poll.take_over(PAIR)
+        await bench.pass_time(6)
+        assert set(names(bench)) == {"XBTUSD"}
+        bench.change(go=[PAIR])
+        asked = len(bench.http.asked)
+        await bench.pass_time(60)
+        assert len(bench.http.asked) == asked
+
+
+async def test_a_pair_that_goes_while_it_is_asked_for_is_forgotten_and_its_answer_is_kept() -> None:
+    async with polling(10) as bench:
+        answered, get = asyncio.Event(), bench.http.get
+
+        async def slow(request: Request) -> Answer:
+            answer = await get(request)
+            await answered.wait()
+            return answer
+
+        bench.http.get = slow  # type: ignore[method-assign]
+        bench.poll.take_over(PAIR)
+        await bench.pass_time(1)
+        bench.change(go=[PAIR])
+        answered.set()
+        await bench.pass_time(20)
+        assert len(bench.http.asked) == 1
+        assert bench.held == [Span(1, 10)]
+        assert bench.poll._since_ns == bench.poll._due_s == {}
+
+
+async def test_an_instrument_that_changes_its_name_is_asked_for_by_the_new_one() -> None:
+    async with polling(10) as bench:
+        bench.poll.take_over(PAIR)
+        await bench.pass_time(1)
+        bench.instruments[PAIR] = msgspec.structs.replace(BTC, altname="BTCUSD")
+        await bench.pass_time(5)
+        assert names(bench) == ["XBTUSD", "BTCUSD"]
+
+
+async def test_a_pair_that_is_not_known_has_the_listing_read_and_is_tried_less_and_less_often() -> None:
+    async with polling(10) as bench:
+        bench.http.problems = [UnknownPair("EQuery:Unknown asset pair") for _ in range(9)]
+        bench.poll.take_over(PAIR)
+        moments: list[int] = []
+        for second in range(6000):
+            asked = len(bench.http.asked)
+            await bench.pass_time(1)
+            moments += [second] * (len(bench.http.asked) - asked)
+            if bench.held:
+                break
+        waits = [after - before for before, after in pairwise(moments)]
+        assert waits == [15, 30, 60, 120, 240, 480, 900, 900, 900]
+        assert max(waits) == LAST_RETRY_S
+        assert bench.refreshes == 9
+        await bench.pass_time(5)
+        bench.http.problems = [UnknownPair("EQuery:Unknown asset pair")]
+        asked = len(bench.http.asked)
+        await bench.pass_time(25)
+        assert len(bench.http.asked) - asked >= 2, "once it was answered, the wait begins anew"

@@ -5,6 +5,9 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from random import Random
+from typing import Any
+
+import msgspec
 
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import runs
@@ -13,9 +16,10 @@ from recorder.journal import segment
 from recorder.kraken.parse import journalled_trades
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
-from recorder.tasks.stream import Stream
+from recorder.tasks.notes import Notes
+from recorder.tasks.stream import Listeners, Stream
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, FakeSocket, dialler, frame, settle
+from tests.tasks.support import BTC, PAIR, FakeSocket, dialler, frame, settle
 
 ACK = (
     b'{"method":"subscribe","req_id":1,"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true}'
@@ -37,20 +41,45 @@ class Fallback:
         self.pairs.discard(pair)
 
 
+class Standing:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = []
+
+    async def told(
+        self, source: str, system: str, upcoming_maintenance: list[dict[str, Any]], emergency: list[dict[str, Any]]
+    ) -> None:
+        self.said.append((source, system, upcoming_maintenance, emergency))
+
+
 class Bench:
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
-        self.fallback = Fallback()
+        self.fallback, self.standing, self.refreshes = Fallback(), Standing(), 0
+        self.pairs = {PAIR: BTC}
         self.stream = Stream(
-            [PAIR],
+            self.pairs,
             dialler(sockets),
             self.inbox,
-            fallback=self.fallback,
+            listeners=Listeners(self.fallback, self.standing, self.refresh_soon),
+            notes=Notes(self.inbox, self.clock),
             backoff=Backoff(Random(1)),
             clock=self.clock,
             metrics=self.metrics,
         )
         self.entries: list[segment.Entry] = []
+
+    def refresh_soon(self) -> None:
+        self.refreshes += 1
+
+    def change(self, *, come: Sequence[str] = (), go: Sequence[str] = ()) -> None:
+        """Let pairs come and go, as the roster does: the mapping first."""
+        added = [msgspec.structs.replace(BTC, pair=pair) for pair in come]
+        self.pairs.update((instrument.pair, instrument) for instrument in added)
+        for pair in go:
+            del self.pairs[pair]
+        self.stream.follow(added, go)
 
     def journalled(self) -> list[segment.Entry]:
         self.entries += [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
@@ -63,6 +92,12 @@ class Bench:
         for _ in range(seconds):
             self.clock.move(1.0)
             await settle()
+
+
+def asked(socket: FakeSocket) -> list[tuple[str, list[str]]]:
+    """What was asked over a connection: method and symbols."""
+    messages = [json.loads(text) for text in socket.sent]
+    return [(message["method"], message["params"]["symbol"]) for message in messages if "params" in message]
 
 
 @contextlib.asynccontextmanager
@@ -195,3 +230,125 @@ async def test_a_send_that_fails_in_a_tick_ends_in_a_new_connection() -> None:
         first.frames.put_nowait(ACK)
         await bench.pass_time(8)  # long enough for a ping
         assert second.sent
+
+
+async def test_a_refusal_has_the_listing_read_soon_only_if_the_pair_is_not_known() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    async with running(bench):
+        socket.frames.put_nowait(REFUSAL.replace(b"Currency pair not supported BTC/USD", b"Try again later"))
+        await settle()
+        assert (bench.fallback.pairs, bench.refreshes) == ({PAIR}, 0)
+        socket.frames.put_nowait(REFUSAL)
+        await settle()
+        assert (bench.fallback.pairs, bench.refreshes) == ({PAIR}, 1)
+
+
+async def test_a_status_is_journalled_and_told_with_all_it_announces() -> None:
+    status = b'{"channel":"status","type":"update","data":[{"system":"maintenance","connection_id":7%s}]}'
+    planned = b',"upcoming_maintenance":[{"event_id":1}],"emergency":[{"event_id":2}]'
+    socket = FakeSocket()
+    bench = Bench([socket])
+    async with running(bench):
+        socket.frames.put_nowait(status % b"")
+        socket.frames.put_nowait(status % planned)
+        await settle()
+        assert bench.standing.said == [
+            ("ws", "maintenance", [], []),
+            ("ws", "maintenance", [{"event_id": 1}], [{"event_id": 2}]),
+        ]
+        kept = [entry.payload for entry in bench.journalled() if entry.source == "ws:status:1"]
+        assert kept == [status % b"", status % planned]
+
+
+async def test_pairs_that_come_and_go_are_followed_on_the_open_connection_at_once() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    async with running(bench):
+        socket.frames.put_nowait(ACK)
+        await settle()
+        bench.change(come=["ETH/USD", "XRP/USD"])
+        await settle()
+        bench.change(come=["SOL/USD"], go=[PAIR, "XRP/USD"])
+        await settle()
+        assert asked(socket) == [
+            ("subscribe", [PAIR]),
+            ("subscribe", ["ETH/USD", "XRP/USD"]),
+            ("unsubscribe", [PAIR, "XRP/USD"]),
+            ("subscribe", ["SOL/USD"]),
+        ]
+        assert not socket.closed
+
+
+async def test_a_later_connection_begins_with_the_pairs_of_its_time() -> None:
+    first, second = FakeSocket(), FakeSocket()
+    bench = Bench([first, second])
+    async with running(bench):
+        first.frames.put_nowait(None)
+        await settle()
+        bench.change(come=["ETH/USD"], go=[PAIR])
+        await bench.pass_time(2)
+        assert asked(first) == [("subscribe", [PAIR])]
+        assert asked(second) == [("subscribe", ["ETH/USD"])]
+
+
+async def test_pairs_that_change_while_a_connection_is_dialled_are_made_good_once_it_is_open() -> None:
+    socket, ringing = FakeSocket(), asyncio.Event()
+    bench = Bench([])
+
+    @contextlib.asynccontextmanager
+    async def dial() -> AsyncIterator[FakeSocket]:
+        await ringing.wait()
+        yield socket
+
+    bench.stream._dial = dial
+    async with running(bench):
+        bench.change(come=["ETH/USD"], go=[PAIR])
+        ringing.set()
+        await settle()
+        subscribed: set[str] = set()
+        for method, symbols in asked(socket):
+            subscribed = subscribed | set(symbols) if method == "subscribe" else subscribed - set(symbols)
+        assert subscribed == {"ETH/USD"}
+
+
+async def test_pairs_that_change_while_it_subscribes_are_left_only_after_they_were_asked_for() -> None:
+    class Slow(FakeSocket):
+        def __init__(self) -> None:
+            super().__init__()
+            self.go_on = asyncio.Event()
+
+        async def send(self, text: str) -> None:
+            if self.sent and '"method":"subscribe"' in text:
+                await self.go_on.wait()
+            await super().send(text)
+
+    socket = Slow()
+    bench = Bench([socket])
+    many = [f"A{number}/USD" for number in range(150)]
+    bench.change(come=many)
+    async with running(bench):
+        bench.change(come=["ETH/USD"], go=[many[149]])
+        await settle()
+        socket.go_on.set()
+        await settle()
+        assert asked(socket) == [
+            ("subscribe", [PAIR, *many[:99]]),
+            ("subscribe", many[99:]),
+            ("unsubscribe", [many[149]]),
+            ("subscribe", ["ETH/USD"]),
+        ]
+
+
+async def test_a_pair_that_was_left_and_refused_for_it_is_not_given_to_the_fallback() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    async with running(bench):
+        bench.change(go=[PAIR])
+        await settle()
+        socket.frames.put_nowait(REFUSAL)
+        socket.frames.put_nowait(REFUSAL.replace(b"Currency pair not supported BTC/USD", b"Subscription Not Found"))
+        await settle()
+        assert bench.fallback.pairs == set()
+        assert bench.refreshes == 0
+        assert "rejected" not in bench.notes()

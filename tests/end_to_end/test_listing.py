@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recorder import app
+from recorder.clock import SystemClock
+from recorder.config import Config, TradesConfig
+from recorder.errors import ConfigError
+from recorder.ops import status
+from recorder.sandbox.market import Market
+from recorder.sandbox.pairs import pair_of
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
+
+DAILY = app.Rhythm(listing_soon_s=0.1)
+OFTEN = app.Rhythm(listing_s=0.2, listing_soon_s=0.1)
+
+NEW = pair_of("NEW/USD", pair_decimals=4, lot_decimals=8)
+OTHER = pair_of("NEW/EUR", pair_decimals=4, lot_decimals=8)
+
+
+def exchange(tmp_path: Path) -> Sandbox:
+    clock = SystemClock()
+    return Sandbox(Market(start_ns=clock.wall_ns(), rate=50), clock=clock, truth=tmp_path / "truth")
+
+
+def held(data: Path, pair: str) -> int:
+    """The last id recorded of a pair, 0 while there is none."""
+    found = status.read(data) if (data / "trades").is_dir() else []
+    return next((one.last_id for one in found if one.pair == pair and one.last_id is not None), 0)
+
+
+def whole(data: Path, sandbox: Sandbox, *pairs: str) -> Callable[[], bool]:
+    """Tell whether all that was made of these pairs until now is recorded."""
+    last_ids = {pair: sandbox.last_ids()[pair] for pair in pairs}
+    return lambda: (
+        all(held(data, pair) >= last for pair, last in last_ids.items())
+        and caught_up(data, {pair: held(data, pair) for pair in pairs})
+    )
+
+
+def streamed(sandbox: Sandbox) -> set[str]:
+    return {symbol for client in sandbox.clients._clients for symbol in client.connection.symbols}
+
+
+def nothing_lost_between_the_names(data: Path, was: str, now: str) -> bool:
+    rows = archived(data)
+    before, after = ({row.trade_id for row in rows if row.pair == pair} for pair in (was, now))
+    return bool(before) and bool(after) and before | after == set(range(1, max(after) + 1))
+
+
+async def test_a_pair_is_listed_delisted_listed_again_and_renamed_while_a_pattern_is_recorded(tmp_path: Path) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    async with sandbox.serve(), recording(config_for(sandbox, data, "*/USD"), OFTEN):
+        await until(lambda: held(data, "BTC/USD") > 0, what="the pattern is recorded")
+        sandbox.enlist(NEW, trades_per_s=2)
+        sandbox.enlist(OTHER, trades_per_s=2)
+        await until(lambda: held(data, "NEW/USD") > 0, what="the new pair is recorded")
+        sandbox.burst("NEW/USD", 300)
+        await until(whole(data, sandbox, "NEW/USD"), what="all of the new pair is recorded")
+
+        sandbox.delist("NEW/USD")
+        read = len(sandbox.requests.to("/0/public/AssetPairs"))
+        await until(lambda: len(sandbox.requests.to("/0/public/AssetPairs")) > read + 1, what="that is read")
+        await until(lambda: "NEW/USD" not in streamed(sandbox), what="the pair is left")
+        sandbox.enlist(NEW, trades_per_s=2)
+        sandbox.burst("NEW/USD", 300)  # more than a snapshot holds
+        await until(whole(data, sandbox, "NEW/USD"), what="the pair is recorded again, its hole repaired")
+
+        sandbox.relist("NEW/USD", wsname="BRAND/USD", altname="BRANDUSD")
+        await until(lambda: held(data, "BRAND/USD") > 0, what="the pair is recorded under its new name")
+        sandbox.burst("BRAND/USD", 300)
+        sandbox.freeze()
+        usd = [pair for pair in sandbox.last_ids() if pair.endswith("/USD")]
+        await until(whole(data, sandbox, *usd), what="all is recorded")
+    assert nothing_lost_between_the_names(data, "NEW/USD", "BRAND/USD")
+    rows = archived(data)
+    assert {row.pair for row in rows} == {*usd, "NEW/USD"}
+    verdict = compare(rows, read_truth(tmp_path / "truth"), last_ids={"NEW/USD": held(data, "NEW/USD")})
+    assert verdict.perfect, str(verdict)
+
+
+async def test_a_pair_that_is_listed_while_everything_is_polled_is_polled_too(tmp_path: Path) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    async with sandbox.serve():
+        config = config_for(sandbox, data, "*/USD").model_copy(update={"trades": TradesConfig(stream=False)})
+        async with recording(config, OFTEN):
+            await until(lambda: held(data, "BTC/USD") > 0, what="the pattern is recorded")
+            sandbox.enlist(NEW, trades_per_s=2)
+            await until(lambda: held(data, "NEW/USD") > 0, what="the new pair is recorded")
+        assert sandbox.requests.to("/v2") == []
+
+
+async def test_a_pair_that_is_renamed_during_an_outage_is_found_at_once_though_the_listing_is_read_daily(
+    tmp_path: Path,
+) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    async with sandbox.serve():
+        sandbox.enlist(NEW, trades_per_s=2)
+        async with recording(config_for(sandbox, data, "newusd", "BTC/USD"), DAILY):
+            await until(lambda: held(data, "NEW/USD") > 0, what="the first trades are recorded")
+            sandbox.burst("NEW/USD", 100)
+            await until(whole(data, sandbox, "NEW/USD", "BTC/USD"), what="both are recorded")
+            sandbox.relist("NEW/USD", wsname="BRAND/USD", altname="BRANDUSD")
+            sandbox.clients.hang_up()
+            await until(lambda: held(data, "BRAND/USD") > 0, what="the refusal of the old name led to the new one")
+            sandbox.freeze()
+            await until(whole(data, sandbox, "BRAND/USD", "BTC/USD"), what="all is recorded")
+            assert streamed(sandbox) == {"BRAND/USD", "BTC/USD"}
+    assert len(sandbox.requests.to("/0/public/AssetPairs")) == 2
+    assert nothing_lost_between_the_names(data, "NEW/USD", "BRAND/USD")
+
+
+async def test_a_start_with_the_archived_listing_catches_up_with_the_exchange_when_it_is_back(tmp_path: Path) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    async with sandbox.serve():
+        config = config_for(sandbox, data, "*/USD")
+        async with recording(config, DAILY):
+            await until(lambda: held(data, "BTC/USD") > 0, what="a listing is recorded")
+        sandbox.enlist(NEW, trades_per_s=2)
+        sandbox.faults.rest.throw("http_502", n=3, path="/0/public/AssetPairs")
+        async with recording(config, DAILY):
+            await until(lambda: held(data, "NEW/USD") > 0, what="the new pair is found")
+    assert [request.status for request in sandbox.requests.to("/0/public/AssetPairs")] == [200, 502, 502, 502, 200]
+
+
+async def test_a_named_pair_that_was_delisted_or_renamed_meanwhile_stops_no_start_but_a_wrong_name_does(
+    tmp_path: Path,
+) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    async with sandbox.serve():
+        sandbox.enlist(NEW, trades_per_s=2)
+        config = config_for(sandbox, data, "NEW/USD", "DOGE/USD", "BTC/USD")
+        async with recording(config, DAILY):
+            sandbox.burst("NEW/USD", 10)
+            await until(whole(data, sandbox, "NEW/USD", "BTC/USD"), what="all are recorded")
+        sandbox.relist("NEW/USD", wsname="BRAND/USD", altname="BRANDUSD")
+        sandbox.delist("DOGE/USD")
+        for _ in range(2):  # the second time the archive knows of it, too
+            async with recording(config, DAILY):
+                await until(lambda: streamed(sandbox) == {"BRAND/USD", "BTC/USD"}, what="what is listed is recorded")
+                await until(whole(data, sandbox, "BRAND/USD", "BTC/USD"), what="all is recorded")
+        with pytest.raises(ConfigError, match=r"pairs: Kraken lists no pair 'DOGE/UDS'"):
+            await app.record(wrong(config, "DOGE/UDS"), app.Stop())
+        with pytest.raises(ConfigError, match=r"pairs: the pattern '\*/UDS' matches none of the 6 pairs"):
+            await app.record(wrong(config, "*/UDS"), app.Stop())
+
+
+def wrong(config: Config, name: str) -> Config:
+    return config.model_copy(update={"pairs": (*config.pairs, name)})

@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import cast
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recorder.core.model import Instrument
+from recorder.errors import ConfigError, ExchangeError, RateLimited, Unavailable
+from recorder.journal import segment
+from recorder.kraken import parse, rest
+from recorder.kraken.rest import Request
+from recorder.net.http import Answer, Http
+from recorder.ops.metrics import Metrics
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S, Roster
+from tests.kraken.test_names import instrument
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import settle
+
+BTC, DOGE, ETH = instrument("XBT/USD", key="XXBTZUSD"), instrument("XDG/USD"), instrument("ETH/EUR")
+
+
+def changed(one: Instrument, **fields: object) -> Instrument:
+    return msgspec.structs.replace(one, **fields)
+
+
+def body_of(listing: Iterable[Instrument]) -> bytes:
+    """Spell a listing as AssetPairs does."""
+    fields = ("altname", "wsname", "base", "quote", "pair_decimals", "lot_decimals", "cost_decimals", "status")
+    result = {one.key: {field: getattr(one, field) for field in fields} for one in listing}
+    return json.dumps({"error": [], "result": result}).encode()
+
+
+class ScriptedHttp:
+    """Answers with one listing or problem after the other, the last one for good."""
+
+    def __init__(self, clock: ManualClock, answers: Sequence[list[Instrument] | ExchangeError | bytes]) -> None:
+        self.clock, self.answers = clock, list(answers)
+        self.asked_s: list[float] = []
+
+    async def get(self, request: Request) -> Answer:
+        assert request == rest.asset_pairs()
+        self.asked_s.append(self.clock.monotonic())
+        said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(said, ExchangeError):
+            raise said
+        body = said if isinstance(said, bytes) else body_of(said)
+        return Answer(self.clock.wall_ns(), body, rest.result(200, body))
+
+
+class Sums:
+    """Adds up what it is told."""
+
+    def __init__(self, first: Iterable[str]) -> None:
+        self.pairs = set(first)
+        self.told = 0
+
+    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
+        self.told += 1
+        assert self.pairs.issuperset(removed)
+        assert self.pairs.isdisjoint(one.pair for one in added)
+        self.pairs = self.pairs - set(removed) | {one.pair for one in added}
+
+
+class Bench:
+    def __init__(
+        self,
+        names: Sequence[str],
+        first: list[Instrument],
+        *answers: list[Instrument] | ExchangeError | bytes,
+        fresh: bool = True,
+        known: Sequence[Instrument] = (),
+    ) -> None:
+        self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
+        self.http = ScriptedHttp(self.clock, answers or [first])
+        self.roster = Roster(
+            names,
+            cast("Http", self.http),
+            self.inbox,
+            notes=Notes(self.inbox, self.clock),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+        self.roster.begin(first, known=known, fresh=fresh)
+        self.sums = Sums(self.roster.instruments)
+        self.roster.tell(self.sums)
+
+    @property
+    def pairs(self) -> set[str]:
+        return set(self.roster.instruments)
+
+    def journalled(self) -> list[segment.Entry]:
+        return [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+
+    async def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
+        for _ in range(int(seconds / step_s)):
+            self.clock.move(step_s)
+            await settle()
+
+
+@contextlib.asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[None]:
+    task = asyncio.create_task(bench.roster.run())
+    await settle()
+    try:
+        yield
+    finally:
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+
+
+# -- the start ------------------------------------------------------------------------------------------------------
+
+
+async def test_it_begins_with_what_the_names_mean() -> None:
+    bench = Bench(["xbtusd", "*/EUR"], [BTC, DOGE, ETH])
+    assert dict(bench.roster.instruments) == {"BTC/USD": BTC, "ETH/EUR": ETH}
+
+
+async def test_every_mistaken_name_is_a_configuration_error_with_a_hint() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Bench(["BTC/USX", "DOGE/USD", "*/EURO"], [BTC, DOGE, ETH])
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("pairs: ")
+    assert "'BTC/USX'" in first
+    assert "did you mean BTC/USD" in first
+    assert second.startswith("pairs: the pattern '*/EURO' matches none of the 3 pairs")
+    assert 'did you mean "*/EUR" (1)' in second
+
+
+async def test_a_pair_finer_than_the_schema_is_refused_never_rounded() -> None:
+    fine = changed(BTC, pair_decimals=13)
+    with pytest.raises(ConfigError, match=r"pairs: BTC/USD .*13 price .* digits"):
+        Bench(["BTC/USD"], [fine, DOGE])
+    assert Bench(["*"], [fine, DOGE]).pairs == {"DOGE/USD"}
+
+
+async def test_a_name_that_was_listed_once_is_waited_for_and_stops_no_start() -> None:
+    gone = changed(BTC, status="delisted")
+    bench = Bench(["BTC/USD", "DOGE/USD", "XBT/*"], [DOGE], [DOGE, BTC], known=[gone, DOGE])
+    assert bench.pairs == {"DOGE/USD"}
+    await bench.roster.refresh()
+    assert bench.pairs == bench.sums.pairs == {"DOGE/USD", "BTC/USD"}
+
+
+async def test_a_pair_renamed_while_the_recorder_was_away_is_found_by_what_the_archive_remembers() -> None:
+    was, now = instrument("MATIC/USD", key="MATICUSD"), instrument("POL/USD", key="MATICUSD")
+    for remembered in ([was], [changed(was, status="delisted"), now]):
+        for name in ("MATIC/USD", "MATIC/*"):
+            assert Bench([name], [now], known=remembered).pairs == {"POL/USD"}
+
+
+async def test_the_archive_stands_in_as_the_first_listing_without_what_was_delisted() -> None:
+    archived = [BTC, changed(DOGE, status="delisted")]
+    bench = Bench(["*"], archived, known=archived, fresh=False)
+    assert bench.pairs == {"BTC/USD"}
+
+
+# -- following ------------------------------------------------------------------------------------------------------
+
+
+async def test_pairs_join_leave_and_come_back_in_the_same_mapping() -> None:
+    bench = Bench(["*/USD", "ETH/EUR"], [BTC, ETH], [BTC, DOGE, ETH], [DOGE], [DOGE], [DOGE, ETH])
+    mapping = bench.roster.instruments
+    for pairs in ({"BTC/USD", "DOGE/USD", "ETH/EUR"}, {"DOGE/USD"}, {"DOGE/USD"}, {"DOGE/USD", "ETH/EUR"}):
+        await bench.roster.refresh()
+        assert bench.pairs == bench.sums.pairs == pairs
+    assert bench.roster.instruments is mapping
+    assert bench.sums.told == 3, "nobody is told when nothing came or went"
+
+
+async def test_changed_decimals_and_names_are_taken_over_without_telling_anybody() -> None:
+    finer = changed(BTC, pair_decimals=2, altname="BTCUSD")
+    bench = Bench(["XBTUSD"], [BTC, DOGE], [finer, DOGE])
+    await bench.roster.refresh()
+    assert bench.roster.instruments["BTC/USD"] == finer
+    assert bench.sums.told == 0
+
+
+async def test_a_renamed_pair_is_recorded_under_its_new_symbol() -> None:
+    was, now = instrument("MATIC/USD", key="MATICUSD"), instrument("POL/USD", key="MATICUSD")
+    for name in ("MATIC/USD", "MATICUSD", "MATIC/*", "*"):
+        bench = Bench([name], [was], [now])
+        await bench.roster.refresh()
+        assert bench.pairs == bench.sums.pairs == {"POL/USD"}
+
+
+async def test_a_named_pair_that_becomes_too_fine_leaves_and_comes_back() -> None:
+    bench = Bench(["BTC/USD"], [BTC], [changed(BTC, pair_decimals=13)], [BTC])
+    await bench.roster.refresh()
+    assert bench.pairs == bench.sums.pairs == set()
+    await bench.roster.refresh()
+    assert bench.pairs == bench.sums.pairs == {"BTC/USD"}
+
+
+async def test_a_listing_that_lacks_most_pairs_is_journalled_but_not_followed() -> None:
+    many = [instrument(f"A{number}/USD") for number in range(20)]
+    bench = Bench(["*"], many, many[:9], many[:10])
+    await bench.roster.refresh()
+    assert len(bench.pairs) == 20
+    await bench.roster.refresh()
+    assert len(bench.pairs) == len(bench.sums.pairs) == 10
+    lines = bench.journalled()
+    assert [entry.source for entry in lines] == [parse.LISTING_SOURCE] * 2
+    assert [len(parse.instruments(rest.result(200, entry.payload))) for entry in lines] == [9, 10]
+
+
+async def test_the_guard_counts_what_is_listed_not_what_is_recorded() -> None:
+    many = [instrument(f"A{number}/USD") for number in range(20)]
+    bench = Bench(["A1/USD", "A2/USD"], many, many[2:], many[3:9], many[3:])
+    for pairs in ({"A2/USD"}, {"A2/USD"}, set()):
+        await bench.roster.refresh()
+        assert bench.pairs == pairs
+
+
+async def test_a_listing_that_cannot_be_read_is_kept_and_noted_and_changes_nothing() -> None:
+    odd = b'{"error":[],"result":{"XXBTZUSD":{"altname":5}}}'
+    bench = Bench(["*"], [BTC], odd, [BTC, DOGE])
+    await bench.roster.refresh()
+    kept, note = bench.journalled()
+    assert (kept.source, kept.payload) == ("rest-unreadable:/0/public/AssetPairs", odd)
+    assert not kept.source.startswith(parse.LISTING_SOURCE)
+    assert json.loads(note.payload)["note"] == "malformed"
+    assert bench.pairs == {"BTC/USD"}
+    assert bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": "Malformed"}) == 1
+    await bench.roster.refresh()
+    assert bench.pairs == {"BTC/USD", "DOGE/USD"}
+
+
+# -- when -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_listing_is_read_once_a_day() -> None:
+    bench = Bench(["*"], [BTC])
+    async with running(bench):
+        await bench.pass_time(3 * LISTING_S, step_s=600)
+        assert bench.http.asked_s == [LISTING_S, 2 * LISTING_S, 3 * LISTING_S]
+
+
+async def test_whoever_asks_gets_a_reading_soon_but_never_oftener_than_that() -> None:
+    bench = Bench(["*"], [BTC])
+    async with running(bench):
+        await bench.pass_time(SOON_S - 10)
+        bench.roster.refresh_soon()
+        await bench.pass_time(5)
+        assert bench.http.asked_s == []
+        await bench.pass_time(5)
+        assert bench.http.asked_s == [SOON_S]
+        for _ in range(30):
+            await bench.pass_time(100, step_s=10)
+            bench.roster.refresh_soon()
+        assert bench.http.asked_s == [SOON_S * n for n in range(1, 7)]
+        await bench.pass_time(5 * SOON_S, step_s=10)
+        bench.roster.refresh_soon()
+        await settle()
+        assert len(bench.http.asked_s) == 8, "after a pause it is read at once, and the last one asked for was read"
+
+
+async def test_the_archived_listing_is_replaced_within_a_minute_of_the_exchange_coming_back() -> None:
+    bench = Bench(["*"], [BTC], [BTC, DOGE], fresh=False)
+    async with running(bench):
+        await bench.pass_time(RETRY_S)
+        assert bench.pairs == {"BTC/USD", "DOGE/USD"}
+        await bench.pass_time(2 * SOON_S, step_s=10)
+        assert len(bench.http.asked_s) == 1
+
+
+async def test_a_reading_that_fails_is_repeated_with_back_off_and_changes_nothing() -> None:
+    problems: list[ExchangeError | bytes] = [
+        Unavailable("HTTP 502"),
+        RateLimited("too many"),
+        b'{"error":[],"result":[]}',
+    ]
+    bench = Bench(["*"], [BTC], *problems, *problems, [BTC, DOGE], fresh=False)
+    async with running(bench):
+        await bench.pass_time(5 * SOON_S, step_s=10)
+        assert bench.pairs == {"BTC/USD", "DOGE/USD"}
+    waits = [after - before for before, after in zip([0.0, *bench.http.asked_s], bench.http.asked_s, strict=False)]
+    assert waits == [30, 60, 120, 240, 480, 600, 600]
+
+
+async def test_a_listing_that_is_not_believed_is_looked_at_again_soon() -> None:
+    many = [instrument(f"A{number}/USD") for number in range(20)]
+    bench = Bench(["*"], many, many[:1], many[:19])
+    async with running(bench):
+        await bench.pass_time(LISTING_S + RETRY_S, step_s=30)
+        assert len(bench.pairs) == 19
+
+
+# -- whatever comes -------------------------------------------------------------------------------------------------
+
+KEYS = [f"K{number}" for number in range(14)]
+SYMBOLS = [f"{base}/{quote}" for base in ("A", "B", "C", "D") for quote in ("USD", "EUR", "JPY", "CHF")]
+NAMES = ["*", "*/USD", "A/*", "*/C*", *SYMBOLS]
+WORDS = ["online", "online", "online", "cancel_only", "work_in_progress"]
+
+
+@st.composite
+def listings(draw: st.DrawFn) -> list[Instrument]:
+    keys = draw(st.lists(st.sampled_from(KEYS), unique=True, min_size=draw(st.sampled_from([0, 8])), max_size=14))
+    symbols = draw(st.permutations(SYMBOLS))
+    return [
+        changed(
+            instrument(symbol, key=key, altname=f"{key}ALT"),
+            status=draw(st.sampled_from(WORDS)),
+            pair_decimals=draw(st.sampled_from([1, 2, 12, 13])),
+        )
+        for key, symbol in zip(keys, symbols, strict=False)
+    ]
+
+
+def means(name: str, symbol: str) -> bool:
+    base, quote = symbol.split("/")
+    patterns = {"*": True, "*/USD": quote == "USD", "A/*": base == "A", "*/C*": quote.startswith("C")}
+    return patterns.get(name, name == symbol)
+
+
+def lacks_most(before: list[Instrument], after: list[Instrument]) -> bool:
+    old, new = {one.pair for one in before}, {one.pair for one in after}
+    renamed = {one.key for one in after if one.pair not in old}
+    lacking = [one for one in before if one.pair not in new and one.key not in renamed]
+    return len(lacking) >= 10 and 2 * len(lacking) > len(before)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True), st.lists(listings(), max_size=6))
+def test_whatever_is_listed_the_roster_is_what_the_last_believed_listing_says(
+    names: list[str], script: list[list[Instrument]]
+) -> None:
+    async def play() -> None:
+        first = [instrument(symbol, key=key) for key, symbol in zip(KEYS, SYMBOLS, strict=False)]
+        everything = [instrument(symbol) for symbol in SYMBOLS]  # so that every name is known to the archive
+        bench = Bench(names, first, known=everything)
+        believed, borne = first, {(one.key, one.pair) for one in first}
+        for listing in script:
+            followed = bench.roster.believe(listing)
+            assert followed == (not lacks_most(believed, listing))
+            if followed:
+                believed = listing
+                borne |= {(one.key, one.pair) for one in listing}
+            expected = {
+                one.pair: one
+                for one in believed
+                if one.pair_decimals <= 12
+                and any(
+                    means(name, symbol) and (one.status != "work_in_progress" or "*" not in name)
+                    for name in names
+                    for key, symbol in borne
+                    if key == one.key
+                )
+            }
+            assert dict(bench.roster.instruments) == expected
+            assert bench.sums.pairs == set(expected)
+
+    asyncio.run(play())
