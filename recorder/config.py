@@ -10,8 +10,9 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -32,6 +33,10 @@ SELDOMEST_DRAIN: Final = "1d"
 LONGEST_SYNC: Final = "10s"
 """What is not synced yet is lost by a power cut, and must be asked for again."""
 LONGEST_KEEP: Final = "3650d"
+OFTENEST_REFRESH: Final = "2s"
+"""The exchange's edge repeats an answer for two seconds (API.md 2); asking more often brings nothing."""
+SELDOMEST_REFRESH: Final = "1h"
+"""A minute's candle is served for twelve hours: this leaves time for an outage, and for trying again after it."""
 
 
 def duration_s(text: object) -> float:
@@ -66,8 +71,14 @@ def _url(*schemes: str) -> AfterValidator:
 
 
 def _split(value: object) -> object:
-    """Let an environment variable list pairs with commas."""
+    """Let an environment variable list values with commas."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError
+    return values
 
 
 def _no_truth(value: object) -> object:
@@ -86,16 +97,53 @@ def _some(path: Path) -> Path:
 
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Number = BeforeValidator(_no_truth)
+Timeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "15d"]
+"""Those of ``core.model.TIMEFRAMES``."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+def _since(value: object) -> int | None:
+    """Read ``nothing`` (None), ``listing`` (0) or a UTC day (µs since 1970)."""
+    if value == "nothing":
+        return None
+    if value == "listing":
+        return 0
+    # YAML makes a date of an unquoted one.
+    day = date.fromisoformat(value) if isinstance(value, str) and len(value) == _DAY else value
+    if type(day) is not date or day.year < _FIRST_YEAR:
+        raise ValueError
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
+
+
+_DAY: Final = len("2025-11-10")
+_FIRST_YEAR: Final = 2011
+"""Kraken was founded then: an earlier day is a slip, and means listing."""
+
+
 class TradesConfig(_Section):
-    """How trades are recorded: by the stream, or by polling alone."""
+    """How trades are recorded, by the stream or by polling alone, and since when (µs since 1970 UTC, 0 for all)."""
 
     stream: bool = Field(True, description="true or false")
+    backfill_from: Annotated[int | None, BeforeValidator(_since)] = Field(
+        "nothing",  # type: ignore[assignment]  # validated like what a person writes
+        description="nothing, listing for all that was ever traded, or a day from 2011 on, such as 2024-01-01",
+    )
+
+
+class OhlcConfig(_Section):
+    """Which candles are recorded, and how often a series of them is asked for at most (seconds)."""
+
+    timeframes: Annotated[tuple[Timeframe, ...], NoDecode, BeforeValidator(_split), AfterValidator(_each_once)] = Field(
+        ("1m", "1h", "1d"),
+        description=f"some of {', '.join(get_args(Timeframe))}, each once, such as [1m, 1h, 1d], or [] for no candles",
+    )
+    refresh: Annotated[float, _duration(OFTENEST_REFRESH, SELDOMEST_REFRESH)] = Field(
+        "1m",  # type: ignore[assignment]
+        description=f"a number and a unit, from {OFTENEST_REFRESH} to {SELDOMEST_REFRESH}, such as 30s or 1m",
+    )
 
 
 class ArchiveConfig(_Section):
@@ -154,6 +202,7 @@ class Config(BaseSettings):
         ("BTC/USD", "ETH/EUR", "DOGE/USD"), min_length=1, description="one pair or more, such as [BTC/USD, ETH/EUR]"
     )
     trades: TradesConfig = TradesConfig()
+    ohlc: OhlcConfig = OhlcConfig()
     archive: ArchiveConfig = ArchiveConfig()
     journal: JournalConfig = JournalConfig()
     exchange: ExchangeConfig = ExchangeConfig()

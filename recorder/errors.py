@@ -134,7 +134,9 @@ class Unavailable(ExchangeError):
 
 
 class Malformed(ExchangeError):
-    """JSON, but not the answer we know how to read; it was kept as it came."""
+    """JSON, but not the answer we know how to read; ``body`` is what came, where it is at hand."""
+
+    body: bytes | None = None
 
 
 class Refused(ExchangeError):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recorder import config
 from recorder.config import Config, duration_s, keys, load
+from recorder.core.model import TIMEFRAMES
 from recorder.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     defaults = load()
     assert defaults.pairs == ("BTC/USD", "ETH/EUR", "DOGE/USD")
     assert defaults.archive.path == Path("data")
+    assert (defaults.ohlc.timeframes, defaults.ohlc.refresh) == (("1m", "1h", "1d"), 60)
     assert (defaults.journal.sync_every, defaults.journal.keep) == (0.1, 7 * 86400)
     assert (defaults.exchange.rest_url, defaults.exchange.ws_url) == (
         "https://api.kraken.com",
@@ -120,6 +122,17 @@ MISTAKES = [
     ("pairs", "{BTC: USD}", "{'BTC': 'USD'}", "one pair or more"),
     ("trades.stream", "5", "5", "true or false"),
     ("trades.stream", "maybe", "'maybe'", "true or false"),
+    ("trades.backfill_from", "everything", "'everything'", "nothing, listing for all"),
+    ("trades.backfill_from", "'2024-13-01'", "'2024-13-01'", "nothing, listing for all"),
+    ("trades.backfill_from", "1970-01-01", "datetime.date(1970, 1, 1)", "a day from 2011 on"),
+    ("trades.backfill_from", "2024-01-01T00:00:00", "datetime.datetime(2024, 1, 1, 0, 0)", "such as 2024-01-01"),
+    ("trades.backfill_from", "20240101", "20240101", "such as 2024-01-01"),
+    ("ohlc.timeframes", "5", "5", "some of 1m, 5m, 15m, 30m, 1h, 4h, 1d, 1w, 15d, each once"),
+    ("ohlc.timeframes", "[1m, 1m]", "['1m', '1m']", "each once, such as [1m, 1h, 1d], or [] for no candles"),
+    ("ohlc.timeframes", "{1m: 1h}", "{'1m': '1h'}", "some of 1m,"),
+    ("ohlc.refresh", "1", "1", "a number and a unit, from 2s to 1h"),
+    ("ohlc.refresh", "1s", "'1s'", "from 2s to 1h"),
+    ("ohlc.refresh", "2h", "'2h'", "from 2s to 1h"),
     ("archive.path", "5", "5", "the path of a folder, such as data"),
     ("archive.path", "''", "''", "the path of a folder, such as data"),
     ("archive.drain_every", "5", "5", "a number and a unit, from 100ms to 1d, such as 30s or 5m, or auto"),
@@ -165,6 +178,27 @@ def test_every_key_has_a_remedy_and_a_mistake_here() -> None:
 def test_a_bad_pair_in_a_list_is_told_by_its_place() -> None:
     said = refused("pairs: [BTC/USD, 5]")
     assert said == "mine.yaml: pairs.1 is 5: write one pair or more, such as [BTC/USD, ETH/EUR]"
+
+
+@pytest.mark.parametrize("timeframe", ["2m", "1M", "60", "1 h"])
+def test_an_unknown_timeframe_is_told_by_its_place_with_those_there_are(timeframe: str) -> None:
+    said = refused(f"ohlc: {{timeframes: [1m, '{timeframe}']}}")
+    assert said.startswith(f"mine.yaml: ohlc.timeframes.1 is {timeframe!r}: write some of 1m, 5m, 15m, 30m, 1h, 4h,")
+
+
+def test_every_timeframe_of_the_exchange_can_be_chosen_and_none_besides() -> None:
+    assert get_args(config.Timeframe) == tuple(TIMEFRAMES)
+
+
+@pytest.mark.parametrize(("written", "chosen"), [("[]", ()), ("[15d, 1m]", ("15d", "1m")), ("1h", ("1h",))])
+def test_timeframes_are_chosen_by_a_list_and_an_empty_one_chooses_none(written: str, chosen: tuple[str, ...]) -> None:
+    Path("mine.yaml").write_text(f"ohlc: {{timeframes: {written}}}", encoding="utf-8")
+    assert load(Path("mine.yaml")).ohlc.timeframes == chosen
+
+
+def test_an_empty_variable_chooses_no_timeframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDER_OHLC__TIMEFRAMES", "")
+    assert load().ohlc.timeframes == ()
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -230,6 +264,9 @@ def test_no_content_makes_it_fail_otherwise(content: object) -> None:
 TWINS = {
     "pairs": ("SOL/USD, XBTUSDT", ("SOL/USD", "XBTUSDT")),
     "trades.stream": ("false", False),
+    "trades.backfill_from": ("2024-01-01", 1_704_067_200_000_000),
+    "ohlc.timeframes": ("5m, 1w", ("5m", "1w")),
+    "ohlc.refresh": ("90s", 90.0),
     "archive.path": ("elsewhere", Path("elsewhere")),
     "archive.drain_every": ("30s", 30.0),
     "journal.sync_every": ("250ms", 0.25),

@@ -29,6 +29,9 @@ class Hole:
     after_us: int
     before_us: int
 
+    def __str__(self) -> str:
+        return f"ids {self.span}"
+
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -42,6 +45,9 @@ class History:
     from_us: int
     before_id: int
     before_us: int
+
+    def __str__(self) -> str:
+        return f"history before id {self.before_id}"
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):

@@ -22,8 +22,11 @@ class Evidence:
     def __init__(self) -> None:
         self._seen: dict[str, list[tuple[float, Span]]] = {}
 
-    def skipped(self, pair: str, span: Span, now_s: float) -> list[Span]:
-        """Take note that an answer stepped over ``span``; return what of it is proven not to exist by now."""
+    def skipped(self, pair: str, span: Span, now_s: float) -> list[tuple[Span, float]]:
+        """Take note that an answer stepped over ``span``; return what of it is proven not to exist by now.
+
+        With each part comes how many seconds lie between the two answers at least.
+        """
         seen = self._seen.setdefault(pair, [])
         before = Spans(earlier for seen_s, earlier in seen if now_s - seen_s >= APART_S)
         proven = Spans(before.within(span))
@@ -31,7 +34,13 @@ class Evidence:
         known = Spans(part for _, part in left)
         left += [(now_s, part) for unproven in proven.missing(span) for part in known.missing(unproven)]
         self._seen[pair] = left[-REMEMBERED:]
-        return list(proven)
+        return [
+            (
+                part,
+                min(now_s - seen_s for seen_s, earlier in seen if now_s - seen_s >= APART_S and _touch(earlier, part)),
+            )
+            for part in proven
+        ]
 
     def due_s(self, pair: str, span: Span, now_s: float) -> float | None:
         """Return in how many seconds a second answer about ``span`` would prove something; None if it never would."""

@@ -35,8 +35,8 @@ STALLED_PAGES: Final = 4
 """So many answers in a row with no id above the highest seen end the attempt. A page full of trades of one
 nanosecond needs three: from before it, from it, and from after it."""
 STEP_BACK_NS: Final = OVERLAPS_NS[1]
-"""Times go up with ids but for small steps back. An answer that begins so long before a row can have left nothing out
-after it for its time."""
+"""Times go up with ids but for small steps back. Answers that touch, the first of which begins so long before a row,
+can have left nothing out after it for its time."""
 FRUITLESS_PAGES: Final = 200
 """So many answers in a row without a missing id end the attempt, whatever else they bring: more than a whole minute
 of overlap holds on the busiest day."""
@@ -61,6 +61,7 @@ class Refill:
         self._stalled = 0
         self._fruitless = 0
         self._since_ns = self._before_anchor()
+        self._unbroken_ns = self._since_ns  # where the answers began that touch each other up to the last one
 
     @property
     def missing(self) -> list[Span]:
@@ -94,7 +95,7 @@ class Refill:
         whole = Spans([self.hole.span])
         for before, after in pairwise(page.trades):
             stepped = after.trade_id > before.trade_id + 1
-            if stepped and before.time_us * 1000 - self._since_ns >= STEP_BACK_NS:
+            if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
                 self._skipped.update(whole.within(Span(before.trade_id + 1, after.trade_id - 1)))
 
     def _advance(self, page: TradesPage) -> None:
@@ -122,9 +123,13 @@ class Refill:
         """Begin the next page just before this one ends, or a little after where this one began if it led nowhere."""
         printed_ns = newest.time_us * 1000
         if last is not None and last.isdecimal() and abs(int(last) - printed_ns) <= LAST_NS:
-            self._since_ns = max(int(last) - 1, self._since_ns + 1)
+            touching_ns, step_ns = int(last) - 1, 1
         else:  # the last resort (API.md 6.7)
-            self._since_ns = max(printed_ns - PRINT_NS, self._since_ns + PRINT_NS)
+            touching_ns, step_ns = printed_ns - PRINT_NS, PRINT_NS
+        stepped_ns = self._since_ns + step_ns
+        self._since_ns = max(touching_ns, stepped_ns)
+        if stepped_ns > touching_ns:
+            self._unbroken_ns = self._since_ns
 
     def _look_further_back(self) -> bool:
         """Begin again from further before the anchor; False when this is the furthest already."""
@@ -132,7 +137,7 @@ class Refill:
             return False
         self._overlap += 1
         self._highest = self._stalled = 0
-        self._since_ns = self._before_anchor()
+        self._since_ns = self._unbroken_ns = self._before_anchor()
         return True
 
     def _settle(self, span: Span) -> None:

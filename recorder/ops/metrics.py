@@ -47,6 +47,15 @@ class Metrics:
         self.rest_failures = Counter(
             "recorder_rest_failures", "REST requests without a good answer", ["kind"], registry=registry
         )
+        self.candle_answers = Counter(
+            "recorder_candle_answers", "Answers with candles that were read", ["timeframe"], registry=registry
+        )
+        self.candle_slack = Gauge(
+            "recorder_candle_slack_seconds",
+            "Seconds until the exchange no longer serves a candle that is not held; below zero, candles are lost",
+            registry=registry,
+        )
+        self.candle_slack.set(float("inf"))  # until candles are recorded
 
     def committed(self, claims: Iterable[Run], *, frames: int, seconds: float) -> None:
         """Count one group commit: the runs of trades that it made durable."""

@@ -15,6 +15,9 @@ from recorder.tasks.inbox import Inbox
 DRAIN_TRADES: Final = 200_000
 """So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
 
+DRAIN_BYTES: Final = 16 * 1024 * 1024
+"""So much in the open segment is drained likewise, whatever it is: a drain holds candles until the segment's end."""
+
 
 class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
@@ -43,6 +46,7 @@ class Commit:
         self.writing = asyncio.Lock()
         self.drain_due = asyncio.Event()
         self._since_rotation = 0
+        self._bytes_since_rotation = 0
 
     async def run(self) -> None:
         """Commit until cancelled, at most once in ``sync_every_s``."""
@@ -61,9 +65,14 @@ class Commit:
             await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
             claims = joined(run for inbound in batch for run in inbound.claims)
             hole_seen = self._claim(claims)
+            for inbound in batch:
+                if inbound.known is not None:
+                    self._ledger.know(inbound.known)
+                    hole_seen = True  # it may be one no longer
         self._metrics.committed(claims, frames=len(batch), seconds=self._clock.monotonic() - started_s)
         self._since_rotation += sum(len(run.span) for run in claims)
-        if self._since_rotation >= DRAIN_TRADES:
+        self._bytes_since_rotation += sum(len(inbound.line) for inbound in batch)
+        if self._since_rotation >= DRAIN_TRADES or self._bytes_since_rotation >= DRAIN_BYTES:
             self.drain_due.set()
         if hole_seen:
             self._hole_seen()
@@ -82,5 +91,5 @@ class Commit:
         """Close the open segment, so that it can be drained."""
         async with self.writing:
             await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
-            self._since_rotation = 0
+            self._since_rotation = self._bytes_since_rotation = 0
             self.drain_due.clear()

@@ -71,7 +71,7 @@ class Fetcher:
         until_s = self._clock.monotonic() + BATCH_S
         while len(rows) < BATCH_ROWS and self._clock.monotonic() < until_s:
             request = asking.request()
-            if request is None:
+            if request is None or work.pair not in self._instruments:  # the mapping is live
                 break
             try:
                 answer = await self._http.get(request)

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from recorder.core.knowledge import Knowledge
 from recorder.core.ledger import Run
 
 LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -14,13 +15,14 @@ LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Inbound(msgspec.Struct, frozen=True, gc=False):
-    """One journal line, and the runs of trades in it that count as held once the line is durable.
+    """One journal line, and what counts once it is durable: runs of trades as held, and what it tells of other ids.
 
     The trades themselves are parsed again by the drain: keeping them would cost three times the line.
     """
 
     line: bytes
     claims: list[Run]
+    known: Knowledge | None = None
 
 
 class Inbox:

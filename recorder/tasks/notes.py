@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from recorder.clock import Clock
+from recorder.core import knowledge
+from recorder.core.knowledge import Knowledge
+from recorder.errors import Malformed
 from recorder.journal import segment
+from recorder.kraken import parse, rest
 from recorder.tasks.inbox import Inbound, Inbox
+
+UNREADABLE: Final = "rest-unreadable"
+"""Journal sources of REST answers that could not be read begin so: nobody takes them for what was asked for."""
+KEPT_BYTES: Final = 1024 * 1024
+"""Of an unreadable answer at most so much is journalled. The largest real one, the whole listing, is 0.8 MB; what is
+longer is something else, and would be kept again at every retry."""
 
 
 class Notes:
@@ -19,3 +31,19 @@ class Notes:
         named = {} if pair is None else {"pair": pair}
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
         await self._inbox.put(Inbound(line, []))
+
+    async def know(self, known: Knowledge, **evidence: object) -> None:
+        """Note what is known of ids beside the rows; it counts once the note is durable."""
+        detail = {"pair": known.pair, **knowledge.detail(known), **evidence}
+        line = segment.encode_note(self._clock.wall_ns(), knowledge.kind(known), **detail)
+        await self._inbox.put(Inbound(line, [], known))
+
+    async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
+        """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
+        # Of an answer that is of no pair, nothing stands behind the request.
+        named = f"rest:{request.target}" if pair is None else parse.poll_source(request, pair)
+        source = UNREADABLE + named.removeprefix("rest")
+        if error.body is not None:
+            line = segment.encode(self._clock.wall_ns(), source, error.body[:KEPT_BYTES])
+            await self._inbox.put(Inbound(line, []))
+        await self.take("malformed", pair=pair, source=source, reason=str(error)[: rest.QUOTE_LIMIT])

@@ -1,112 +1,165 @@
-"""Fill the holes between held ids from REST Trades, the newest first, one request at a time."""
+"""Fetch what is missing, by the plan: a batch of one piece of work, then whatever is most urgent by then."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
-from recorder.archive.append import TradeArchive
 from recorder.clock import Clock
-from recorder.core.ledger import Hole, Ledger
-from recorder.core.model import Instrument, Trade
-from recorder.core.plan import newest_first
-from recorder.errors import ExchangeError, Retry
-from recorder.kraken import parse
-from recorder.kraken.refill import Refill
-from recorder.net.http import Http
+from recorder.core.knowledge import Void
+from recorder.core.ledger import History, Hole, Ledger
+from recorder.core.model import Instrument
+from recorder.core.plan import Work, plan
+from recorder.core.spans import Spans
+from recorder.core.voids import Evidence
+from recorder.errors import Retry
 from recorder.ops.metrics import Metrics
+from recorder.tasks.fetch import Fetcher
+from recorder.tasks.notes import Notes
 from recorder.tasks.waiting import first_of
 
-BATCH_ROWS: Final = 50_000
-"""Rows fetched before they are archived: few files, and little to fetch again after a crash."""
 FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
-"""A hole that could not be filled is tried again after 5 s, 10 s, … 5 min. It is never given up."""
+"""What could not be fetched is tried again after 5 s, 10 s, … 5 min. It is never given up."""
 
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class _Failed:
+    """Attempts in a row that brought nothing, and when the next is due (monotonic)."""
+
+    attempts: int
+    due_s: float
+
+
 class Repair:
-    """Watches the ledger for holes of ``instruments`` (by pair) and closes them."""
+    """Watches the ledger for holes of ``instruments`` (by pair) and closes them, then fetches wanted history.
+
+    ``history_from_us`` is since when trades are wanted (µs since 1970 UTC; 0: all), None where only what lies between
+    held ones is. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it is first seen,
+    and again when nothing of it is missing any more, whoever filled it; that it has shrunk is not noted.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
-        archive: TradeArchive,
-        http: Http,
+        fetcher: Fetcher,
+        notes: Notes,
         *,
         instruments: Mapping[str, Instrument],
+        history_from_us: int | None,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._ledger = ledger
-        self._archive = archive
-        self._http = http
+        self._fetcher = fetcher
+        self._notes = notes
         self._instruments = instruments
+        self._history_from_us = history_from_us
         self._clock = clock
         self._metrics = metrics
         self._wake = asyncio.Event()
-        self._retry: dict[tuple[str, int], tuple[float, float]] = {}
+        self._evidence = Evidence()
+        self._failed: dict[tuple[str, int], _Failed] = {}
+        # As they were when they opened. Two never touch, since ids between them were held, so they stay apart here.
+        self._noted: dict[str, Spans] = {}
 
     def hole_seen(self) -> None:
         """Look at the ledger soon."""
         self._wake.set()
 
+    def follow(self, added: Iterable[Instrument], removed: Iterable[str]) -> None:  # noqa: ARG002 -- see the class
+        """Look at the holes of pairs that were ``added``; those of pairs that were ``removed`` are left alone."""
+        if any(True for _ in added):
+            self._wake.set()
+
     async def run(self) -> None:
         """Fill holes until cancelled."""
         while True:
             self._wake.clear()
-            due_s = await self._round()
-            await first_of(self._clock.sleep(due_s), self._wake.wait())
+            due_s = await self._turn()
+            if due_s > 0:
+                await first_of(self._clock.sleep(due_s), self._wake.wait())
 
-    async def _round(self) -> float:
-        """Try every hole that is due; return seconds until the next one is."""
-        holes = newest_first(hole for pair in self._instruments for hole in self._ledger.holes(pair))
-        open_keys = {(hole.pair, hole.span.first) for hole in holes}
-        self._retry = {key: value for key, value in self._retry.items() if key in open_keys}
-        for hole in holes:
-            not_before_s, wait_s = self._retry.get((hole.pair, hole.span.first), (0.0, FIRST_RETRY_S))
-            if self._clock.monotonic() < not_before_s:
-                continue
-            if not await self._fill(hole):
-                retry_s = self._clock.monotonic() + wait_s
-                self._retry[hole.pair, hole.span.first] = (retry_s, min(LAST_RETRY_S, wait_s * 2))
-        waits = [not_before_s - self._clock.monotonic() for not_before_s, _ in self._retry.values()]
+    async def _turn(self) -> float:
+        """Fetch a batch of the first work that is due; return seconds until the next is."""
+        await self._take_note()
+        works = plan(self._holes(), self._histories())
+        keys = {_key(work) for work in works}
+        self._failed = {key: failed for key, failed in self._failed.items() if key in keys}
+        for work in works:
+            failed = self._failed.get(_key(work))
+            if failed is None or failed.due_s <= self._clock.monotonic():
+                await self._fetch(work, attempt=failed.attempts if failed else 0)
+                return 0.0
+        waits = [failed.due_s - self._clock.monotonic() for failed in self._failed.values()]
         return max(0.0, min(waits, default=LAST_RETRY_S))
 
-    async def _fill(self, hole: Hole) -> bool:
-        """Fetch one hole as far as it goes; tell whether it is closed."""
-        log.info("hole", pair=hole.pair, first_id=hole.span.first, last_id=hole.span.last, missing=len(hole.span))
-        refill = Refill(hole, self._instruments[hole.pair])
-        rows: list[Trade] = []
-        problem: ExchangeError | None = None
-        while (request := refill.request()) is not None:
-            try:
-                answer = await self._http.get(request)
-                rows += refill.take(parse.trades_page(answer.result, hole.pair))
-            except ExchangeError as error:
-                self._metrics.rest_failed(error)
-                problem = error
-                break
-            if len(rows) >= BATCH_ROWS:
-                await self._keep(hole.pair, rows)
-                rows = []
-        await self._keep(hole.pair, rows)
-        if not refill.missing:
-            self._metrics.holes_closed.inc()
-            log.info("hole closed", pair=hole.pair, first_id=hole.span.first, last_id=hole.span.last)
-            return True
-        reason = str(problem) if problem else "the exchange did not serve these ids"
-        level = log.error if problem and problem.retry is Retry.NEVER else log.warning
-        level("hole stays open", pair=hole.pair, missing=sum(map(len, refill.missing)), reason=reason)
-        return False
+    def _holes(self) -> list[Hole]:
+        return [hole for pair in self._instruments for hole in self._ledger.holes(pair)]
 
-    async def _keep(self, pair: str, rows: list[Trade]) -> None:
-        """Archive rows, then count them as held: what can be asked for again needs no journal."""
-        if rows:
-            await asyncio.to_thread(self._archive.append, pair, rows)
-            self._ledger.observe_trades(rows)
-            self._metrics.refilled.inc(len(rows))
+    def _histories(self) -> list[History]:
+        if self._history_from_us is None:
+            return []
+        histories = [self._ledger.history(pair, self._history_from_us) for pair in self._instruments]
+        return [history for history in histories if history is not None]
+
+    async def _fetch(self, work: Work, *, attempt: int) -> None:
+        fetched = await self._fetcher.fetch(work, attempt=attempt)
+        if fetched.rows and fetched.problem is None:
+            self._failed.pop(_key(work), None)
+            log.debug("fetched", pair=work.pair, rows=fetched.rows)
+            return
+        now_s = self._clock.monotonic()
+        due_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempt, 30))
+        for span in fetched.skipped:
+            for proven, apart_s in self._evidence.skipped(work.pair, span, now_s):
+                log.warning("ids do not exist", pair=work.pair, first_id=proven.first, last_id=proven.last)
+                await self._notes.know(Void(work.pair, proven), answers=2, apart_s=round(apart_s, 1))
+            # Asking before a second answer could prove anything would only cost requests.
+            due_s = now_s + max(FIRST_RETRY_S, self._evidence.due_s(work.pair, span, now_s) or 0.0)
+        self._failed[_key(work)] = _Failed(attempt + 1, due_s)
+        reason = str(fetched.problem) if fetched.problem else "the exchange did not serve these ids"
+        level = log.error if fetched.problem and fetched.problem.retry is Retry.NEVER else log.warning
+        level("not fetched", pair=work.pair, what=str(work), reason=reason, retry_in_s=round(due_s - now_s))
+
+    async def _take_note(self) -> None:
+        """Note the holes that have opened and closed since the last look."""
+        for hole in self._holes():
+            noted = self._noted.setdefault(hole.pair, Spans())
+            if not noted.covers(hole.span):
+                noted.add(hole.span)
+                log.info("hole", pair=hole.pair, first_id=hole.span.first, last_id=hole.span.last)
+                await self._notes.take(
+                    "hole_opened",
+                    pair=hole.pair,
+                    first_id=hole.span.first,
+                    last_id=hole.span.last,
+                    missing=len(hole.span),
+                    after=_iso(hole.after_us),
+                    before=_iso(hole.before_us),
+                )
+        for pair, noted in self._noted.items():
+            missing = Spans(hole.span for hole in self._ledger.holes(pair))
+            for span in [span for span in noted if not missing.within(span)]:
+                noted.remove(span)
+                self._metrics.holes_closed.inc()
+                log.info("hole closed", pair=pair, first_id=span.first, last_id=span.last)
+                await self._notes.take(
+                    "hole_closed", pair=pair, first_id=span.first, last_id=span.last, missing=len(span)
+                )
+
+
+def _key(work: Work) -> tuple[str, int]:
+    """Name work for its attempts: a hole by its first id; below the lowest id held there is only one."""
+    return work.pair, work.span.first if isinstance(work, Hole) else 0
+
+
+def _iso(time_us: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")

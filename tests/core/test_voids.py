@@ -16,8 +16,8 @@ def test_it_takes_two_answers_some_minutes_apart() -> None:
     assert evidence.skipped(PAIR, Span(5, 6), APART_S - 1) == []
     assert evidence.due_s(PAIR, Span(6, 9), APART_S - 1) == 1.0
     assert evidence.skipped("ETH/USD", Span(5, 6), APART_S) == []
-    assert evidence.skipped(PAIR, Span(6, 9), APART_S) == [Span(6, 6)]
-    assert evidence.skipped(PAIR, Span(5, 6), APART_S) == [Span(5, 5)]
+    assert evidence.skipped(PAIR, Span(6, 9), APART_S + 2) == [(Span(6, 6), APART_S + 2)]
+    assert evidence.skipped(PAIR, Span(5, 6), APART_S + 3) == [(Span(5, 5), APART_S + 3)]
 
 
 @st.composite
@@ -41,7 +41,9 @@ def test_an_id_is_void_exactly_when_two_answers_so_far_apart_stepped_over_it(tol
             elif now_s - first_seen[trade_id] >= APART_S:
                 expected.add(trade_id)
                 del first_seen[trade_id]  # proven, so no longer in question; only a new pair of answers counts
-        found = {i for part in evidence.skipped(PAIR, span, now_s) for i in range(part.first, part.last + 1)}
+        answers = evidence.skipped(PAIR, span, now_s)
+        assert all(apart_s >= APART_S for _, apart_s in answers)
+        found = {i for part, _ in answers for i in range(part.first, part.last + 1)}
         assert found == expected
         proven |= found
 

@@ -146,6 +146,7 @@ class FakeHttp:
 
     def __init__(self, last: int = 10_000) -> None:
         self.last = last
+        self.lacking: frozenset[int] = frozenset()
         self.odd_last: str | None = None
         self.problems: list[ExchangeError] = []
         self.asked: list[Request] = []
@@ -158,7 +159,7 @@ class FakeHttp:
         first = max(1, self.last - 99)
         if "since" in query:
             first = max(1, -(-(int(query["since"][0]) // 1000 - T0_US) // 1000))
-        ids = range(first, min(first + 100, self.last + 1))
+        ids = [n for n in range(first, min(first + 100, self.last + 1)) if n not in self.lacking]
         rows = ",".join(f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids)
         last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query.get("since", ["0"])[0])
         result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()

@@ -118,6 +118,20 @@ async def test_many_journalled_trades_ask_for_a_drain_and_rotating_answers_it(mo
     assert bench.journal.rotations == 1
 
 
+async def test_so_many_bytes_ask_for_a_drain_whatever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_module, "DRAIN_BYTES", 10)
+    bench = Bench()
+    bench.journal.release.set()
+    for due in (False, True):
+        await bench.inbox.put(Inbound(b"1234\n", []))
+        await bench.commit.flush()
+        assert bench.commit.drain_due.is_set() is due
+    await bench.commit.rotate()
+    await bench.inbox.put(Inbound(b"1234\n", []))
+    await bench.commit.flush()
+    assert not bench.commit.drain_due.is_set(), "counted anew since the rotation"
+
+
 async def test_syncs_are_at_least_sync_every_apart() -> None:
     bench = Bench()
     bench.journal.release.set()

@@ -2,19 +2,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qs
 
+import pytest
+
+from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger
+from recorder.core.model import Span
+from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
+from recorder.journal import segment
+from recorder.kraken import parse
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
-from recorder.tasks.repair import Repair
+from recorder.tasks import fetch
+from recorder.tasks.fetch import Fetcher
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.repair import LAST_RETRY_S, Repair
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, FakeHttp, Shop, settle, settle_until, shop, trades
+from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, settle, settle_until, shop, trades
 
 ETH = type(BTC)(
     **{field: getattr(BTC, field) for field in BTC.__struct_fields__} | {"pair": "ETH/USD", "altname": "ETHUSD"}
@@ -24,11 +36,21 @@ ETH = type(BTC)(
 class Bench:
     def __init__(self, opened: Shop) -> None:
         self.opened, self.http, self.clock, self.ledger = opened, FakeHttp(), ManualClock(), Ledger()
-        self.repair = Repair(
+        self.inbox = Inbox()
+        self.instruments = {PAIR: BTC, "ETH/USD": ETH}
+        http = cast("Http", self.http)
+        self.fetcher = Fetcher(
+            self.ledger, opened.archive, http, instruments=self.instruments, clock=self.clock, metrics=Metrics()
+        )
+        self.repair = self.repair_from(None)
+
+    def repair_from(self, history_from_us: int | None) -> Repair:
+        return Repair(
             self.ledger,
-            opened.archive,
-            cast("Http", self.http),
-            instruments={PAIR: BTC, "ETH/USD": ETH},
+            self.fetcher,
+            Notes(self.inbox, self.clock),
+            instruments=self.instruments,
+            history_from_us=history_from_us,
             clock=self.clock,
             metrics=Metrics(),
         )
@@ -36,6 +58,14 @@ class Bench:
     def hold(self, *spans: tuple[int, int], pair: str = PAIR) -> None:
         for first, last in spans:
             self.ledger.observe_trades(trades(first, last, pair=pair))
+
+    def noted(self) -> list[tuple[str, int, int]]:
+        """Return the kind and the ids of each note since the last look."""
+        entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
+        self.details = [json.loads(event.detail) for event in events if event is not None]
+        kinds = [event.kind for event in events if event is not None]
+        return [(kind, detail["first_id"], detail["last_id"]) for kind, detail in zip(kinds, self.details, strict=True)]
 
 
 @contextlib.asynccontextmanager
@@ -124,3 +154,197 @@ async def test_newest_holes_come_first(tmp_path: Path) -> None:
         pairs = [parse_qs(request.target.partition("?")[2])["pair"][0] for request in bench.http.asked]
         assert pairs[0] == "ETHUSD"
         assert pairs[-1] == "XBTUSD"
+
+
+async def test_a_hole_is_noted_once_when_it_opens_and_once_when_it_is_held_again(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold((1, 10), (500, 600))
+        bench.http.problems = [Unavailable("HTTP 502")]
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert bench.noted() == [("hole_opened", 11, 499)]
+        (detail,) = bench.details
+        assert detail == {
+            "first_id": 11,
+            "last_id": 499,
+            "missing": 489,
+            "after": "2026-07-07T23:00:05.010000Z",
+            "before": "2026-07-07T23:00:05.500000Z",
+        }
+        bench.clock.move(5.1)
+        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: len(bench.clock._sleepers) >= 1)
+        assert bench.noted() == [("hole_closed", 11, 499)]
+        assert bench.details[0]["missing"] == 489
+
+
+async def test_a_hole_that_is_filled_in_part_is_neither_closed_nor_opened_anew(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold((1, 10), (500, 600))
+        bench.http.last = 10
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert bench.noted() == [("hole_opened", 11, 499)]
+        bench.hold((100, 200))
+        bench.repair.hole_seen()
+        await settle_until(lambda: len(bench.clock._sleepers) == 2)
+        assert len(bench.ledger.holes(PAIR)) == 2
+        assert bench.noted() == []
+        bench.hold((11, 99))
+        bench.clock.move(2 * LAST_RETRY_S)
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert bench.noted() == []
+        bench.hold((201, 499))
+        bench.clock.move(2 * LAST_RETRY_S)
+        await settle()
+        assert bench.noted() == [("hole_closed", 11, 499)]
+
+
+async def test_a_hole_that_others_fill_is_noted_as_closed_and_no_longer_asked_for(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold((1, 10), (20, 30))
+        bench.http.problems = [Unavailable("HTTP 502")]
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        bench.hold((5, 25))
+        asked = len(bench.http.asked)
+        bench.clock.move(LAST_RETRY_S)
+        await settle()
+        assert bench.noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
+        assert len(bench.http.asked) == asked
+
+
+async def test_ids_that_are_found_void_close_their_hole(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold((1, 10), (20, 30))
+        bench.http.last = 10
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        bench.ledger.know(Void(PAIR, Span(15, 15)))
+        bench.repair.hole_seen()
+        await settle_until(lambda: len(bench.clock._sleepers) == 2)
+        assert bench.noted() == [("hole_opened", 11, 19)], "parted by void ids, it is still the same hole"
+        bench.ledger.know(Void(PAIR, Span(11, 19)))
+        bench.repair.hole_seen()
+        await settle_until(lambda: len(bench.clock._sleepers) == 3)
+        assert bench.noted() == [("hole_closed", 11, 19)]
+
+
+async def test_a_hole_that_opens_while_a_long_one_is_filled_is_noted_after_its_batch_and_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BATCH_ROWS", 300)
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold((1, 10), (900, 1000))
+        real_get = bench.http.get
+
+        async def get(request: Request) -> Answer:
+            if len(bench.http.asked) == 1:
+                bench.hold((2000, 2010))
+            return await real_get(request)
+
+        bench.http.get = get  # type: ignore[method-assign]
+        start()
+        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert bench.noted() == [
+            ("hole_opened", 11, 899),
+            ("hole_opened", 1001, 1999),
+            ("hole_closed", 1001, 1999),
+            ("hole_closed", 11, 899),
+        ]
+
+
+async def test_holes_of_pairs_that_come_are_looked_at_and_those_of_pairs_that_go_are_left_open(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        del bench.instruments["ETH/USD"]
+        bench.hold((1, 10), (20, 30), pair="ETH/USD")
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert (bench.noted(), bench.http.asked) == ([], [])
+        bench.instruments["ETH/USD"] = ETH
+        bench.repair.follow([ETH], [])
+        await settle_until(lambda: not bench.ledger.holes("ETH/USD"))
+        await settle_until(lambda: len(bench.clock._sleepers) == 2)
+        assert bench.noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
+        asked = len(bench.http.asked)
+        del bench.instruments[PAIR]
+        bench.repair.follow([], [PAIR])
+        bench.hold((1, 10), (20, 30))
+        bench.repair.hole_seen()
+        await settle_until(lambda: len(bench.clock._sleepers) == 3)
+        assert (bench.noted(), len(bench.http.asked)) == ([], asked)
+
+
+async def test_a_pair_that_goes_while_its_hole_is_filled_is_asked_for_no_more(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold((1, 10), (2000, 2010))
+        real_get = bench.http.get
+
+        async def get(request: Request) -> Answer:
+            if len(bench.http.asked) == 2:
+                del bench.instruments[PAIR]
+            return await real_get(request)
+
+        bench.http.get = get  # type: ignore[method-assign]
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert len(bench.http.asked) == 3
+        assert bench.opened.ids(), "what was fetched is kept"
+        assert bench.ledger.holes(PAIR)
+
+
+async def test_ids_that_two_answers_some_minutes_apart_step_over_are_noted_as_void(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.lacking = frozenset({2_015, 2_016})
+        bench.hold((1, 2_010), (2_020, 2_030))
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        bench.noted()
+        attempts = 0
+        while not (noted := bench.noted()):
+            attempts += 1
+            assert attempts <= 3, "asking before an answer can prove something is no manner"
+            bench.clock.move(APART_S)
+            await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert noted == [("void", 2_015, 2_016)]
+        assert bench.details[0]["answers"] == 2
+        assert bench.details[0]["apart_s"] >= APART_S
+
+
+async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.repair = bench.repair_from(T0_US + 7_000_000)
+        bench.hold((9_000, 9_010), (9_020, 9_030))
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert list(bench.ledger.of(PAIR).spans) == [Span(6_999, 9_030)]
+        assert [kind for kind, *_ in bench.noted()] == ["hole_opened", "hole_closed"] * 2
+        since = [
+            int(parse_qs(request.target.partition("?")[2])["since"][0]) // 1_000_000 for request in bench.http.asked
+        ]
+        assert since[0] > T0_US // 1000 + 8_000
+        assert min(since[1:]) < T0_US // 1000 + 7_000
+
+
+async def test_history_is_wanted_of_every_pair_and_stops_with_its_first_trade(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.repair = bench.repair_from(0)
+        bench.hold((150, 160))
+        bench.hold((150, 160), pair="ETH/USD")
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert bench.opened.ids() == bench.opened.ids("ETH/USD") == list(range(1, 150))
+
+
+async def test_ids_below_the_first_trade_of_all_become_void(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.repair = bench.repair_from(0)
+        bench.http.lacking = frozenset({1, 2})
+        bench.hold((3, 10))
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        bench.clock.move(APART_S)
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        assert bench.noted() == [("void", 1, 2)]
+        assert len(bench.http.asked) == 2

@@ -1,0 +1,166 @@
+"""Record candles: every pair in every timeframe, from REST OHLC, before they slip out of the exchange's window.
+
+Answers are journalled like frames, since a candle cannot be asked for again once 720 later ones are committed. An
+answer counts as read only when it was: what cannot be read is kept beside, noted, and asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from recorder.clock import Clock
+from recorder.core.model import Candle, Instrument
+from recorder.core.schedule import Reach, Schedule, Series
+from recorder.errors import ExchangeError, Malformed, Retry, UnknownPair
+from recorder.journal import segment
+from recorder.kraken import parse, rest
+from recorder.net.http import Answer, Http
+from recorder.ops.metrics import Metrics
+from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.waiting import first_of
+
+_US_PER_S: Final = 1_000_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which candles are wanted of each pair, how often a series is asked for at most, and the pace wished for."""
+
+    timeframes: Sequence[str]
+    refresh_s: float
+    per_s: float
+
+
+class Ohlc:
+    """Asks for the candles ``wanted`` of ``instruments`` (by pair, a live mapping).
+
+    ``unknown`` is called with a pair that the exchange does not know; the pair is tried again, ever later, until
+    :meth:`follow` removes it.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        http: Http,
+        notes: Notes,
+        *,
+        instruments: Mapping[str, Instrument],
+        wanted: Wanted,
+        unknown: Callable[[str], None],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._inbox = inbox
+        self._http = http
+        self._notes = notes
+        self._instruments = instruments
+        self._timeframes = wanted.timeframes
+        self._unknown = unknown
+        self._clock = clock
+        self._metrics = metrics
+        self._schedule = Schedule(refresh_s=wanted.refresh_s, per_s=wanted.per_s)
+        self._reaches: dict[Series, Reach] = {}
+        self._wake = asyncio.Event()
+        self.follow(instruments.values(), ())
+        metrics.candle_slack.set_function(lambda: self._schedule.slack_s(self._now_s()))
+
+    def follow(self, added: Iterable[Instrument], removed: Iterable[str]) -> None:
+        """Record the candles of pairs that were ``added`` from now on, and no more of those that were ``removed``."""
+        for pair in removed:
+            for timeframe in self._timeframes:
+                self._forget(Series(pair, timeframe))
+        for instrument in added:
+            for timeframe in self._timeframes:
+                series = Series(instrument.pair, timeframe)
+                if series not in self._schedule:
+                    self._reaches[series] = Reach(series.interval_s)
+                    self._schedule.add(series, self._now_s(), held_until_s=None)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Ask for candles until cancelled."""
+        while True:
+            self._wake.clear()
+            series = self._schedule.next(self._now_s())
+            if series is not None:
+                await self._turn(series)
+            elif (wait_s := self._schedule.wait_s(self._now_s())) is None:
+                await self._wake.wait()
+            else:
+                await first_of(self._clock.sleep(wait_s), self._wake.wait())
+
+    async def _turn(self, series: Series) -> None:
+        """Ask for one series, and put it back into the schedule."""
+        instrument = self._instruments.get(series.pair)
+        if instrument is None:
+            self._forget(series)
+            return
+        reach = self._reaches[series]
+        since_s = reach.since_s()
+        request = rest.ohlc(instrument, series.timeframe, since_s=since_s)
+        try:
+            answer, candles = await self._ask(request, series)
+        except ExchangeError as error:
+            await self._failed(series, request, error)
+            return
+        line = segment.encode(answer.recv_ns, parse.poll_source(request, series.pair), answer.body)
+        await self._inbox.put(Inbound(line, []))
+        self._metrics.candle_answers.labels(series.timeframe).inc()
+        if _took(reach, candles, series, whole=since_s is None):
+            # Of a pair that has never traded, there is no candle from before now.
+            until_s = self._now_s() // reach.interval_s * reach.interval_s if reach.until_s is None else reach.until_s
+            self._schedule.answered(series, self._now_s(), held_until_s=until_s)
+        else:
+            log.warning(
+                "candles do not continue those held; asking for all", pair=series.pair, timeframe=series.timeframe
+            )
+            self._schedule.failed(series, self._now_s())
+
+    async def _ask(self, request: rest.Request, series: Series) -> tuple[Answer, list[Candle]]:
+        answer = await self._http.get(request)
+        try:
+            return answer, parse.candles(answer.result, series.pair, series.timeframe)
+        except Malformed as error:
+            error.body = answer.body
+            raise
+
+    async def _failed(self, series: Series, request: rest.Request, error: ExchangeError) -> None:
+        self._metrics.rest_failed(error)
+        self._schedule.failed(series, self._now_s())
+        level = log.error if error.retry is Retry.NEVER else log.warning
+        level("candles not fetched", pair=series.pair, timeframe=series.timeframe, reason=str(error))
+        if isinstance(error, UnknownPair):
+            self._unknown(series.pair)
+        if isinstance(error, Malformed):
+            await self._notes.unreadable(request, error, pair=series.pair)
+
+    def _forget(self, series: Series) -> None:
+        self._schedule.remove(series)
+        self._reaches.pop(series, None)
+
+    def _now_s(self) -> float:
+        return self._clock.wall_ns() / 1e9
+
+
+def _took(reach: Reach, candles: Sequence[Candle], series: Series, *, whole: bool) -> bool:
+    """Take an answer into the reach of its series; tell whether it continues what is held."""
+    if not candles:
+        return reach.take_none(whole=whole)
+    first_s = candles[0].time_us // _US_PER_S
+    until_s = candles[-1].time_us // _US_PER_S + reach.interval_s
+    if whole and reach.until_s is not None and first_s > reach.until_s:
+        log.error(
+            "candles lost: the exchange no longer serves them",
+            pair=series.pair,
+            timeframe=series.timeframe,
+            missing=(first_s - reach.until_s) // reach.interval_s,
+        )
+    return reach.take(first_s, until_s, whole=whole)
