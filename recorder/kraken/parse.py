@@ -6,6 +6,7 @@ The live session, the drain and the live tail all parse trades here, so that wha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal, InvalidOperation
@@ -57,6 +58,25 @@ class TradesPage:
 
     trades: tuple[Trade, ...]
     last: str | None
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False):
+    """What REST Ticker says of a pair's trades: price and quantity of the last one, and how many there were today.
+
+    ``today`` counts from 00:00 UTC; 35 in the real answer that has 35 ids beside it (API.md 6.5, 6.7).
+    """
+
+    price: Decimal
+    qty: Decimal
+    today: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """One answer of REST Ticker by pair, and of the pairs whose part could not be read, why."""
+
+    by_pair: dict[str, Quote]
+    unreadable: dict[str, str]
 
 
 def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> list[Trade]:
@@ -203,6 +223,29 @@ def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
         raise Malformed(f"an answer of OHLC for {pair} in {timeframe} that cannot be read: {error}") from error
 
 
+def quotes(result: bytes, instruments: Iterable[Instrument]) -> Quotes:
+    """Read the parts of ``instruments`` in the ``result`` of REST Ticker. Raises Malformed where it is no table.
+
+    Pairs are found under any of their names (API.md 5.2); others, and those that are missing, are passed over. One
+    part that cannot be read does not spoil the others.
+    """
+    try:
+        table = wire.table_result(result)
+    except wire.UNREADABLE as error:
+        raise Malformed(f"an answer of Ticker that cannot be read: {error}") from error
+    found, unreadable = dict[str, Quote](), dict[str, str]()
+    for instrument in instruments:
+        names = (instrument.key, instrument.altname, instrument.pair, instrument.wsname)
+        part = next((table[name] for name in names if name in table), None)
+        if part is None:
+            continue
+        try:
+            found[instrument.pair] = _quote(part)
+        except wire.UNREADABLE as error:
+            unreadable[instrument.pair] = f"a part of Ticker for {instrument.pair} that cannot be read: {error}"
+    return Quotes(found, unreadable)
+
+
 def instruments(result: bytes) -> list[Instrument]:
     """Read the ``result`` of AssetPairs. Raises Malformed.
 
@@ -290,6 +333,11 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
         "rest",
         None,
     )
+
+
+def _quote(part: msgspec.Raw) -> Quote:
+    entry = wire.ticker_entry(part)
+    return Quote(_number(entry.c[0]), _number(entry.c[1]), entry.t[0])
 
 
 def _candle(row: wire.OhlcRow, pair: str, timeframe: str) -> Candle:

@@ -6,7 +6,7 @@ No bytes leave from here: ``net.http`` sends what these functions describe.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
@@ -23,6 +23,8 @@ LOCKOUT_S: Final = 900.0
 """A temporary lockout ends after about 15 minutes of silence (API.md 3.1)."""
 QUOTE_LIMIT: Final = 300
 """Characters of an error text that are repeated to people; an answer may be of any size."""
+LIST_LIMIT: Final = 2000
+"""Characters of a list of pairs in a URL, some 180 pairs: a list of all of them drew HTTP 520 (API.md 6.5)."""
 
 _UNTIL = re.compile(r"(\d{1,12})", re.ASCII)
 
@@ -62,6 +64,16 @@ def ohlc(instrument: Instrument, timeframe: str, *, since_s: int | None = None) 
     """
     since = () if since_s is None else (("since", str(since_s)),)
     return Request("/0/public/OHLC", (("pair", instrument.altname), ("interval", str(TIMEFRAMES[timeframe])), *since))
+
+
+def ticker(instruments: Iterable[Instrument] = ()) -> Request:
+    """Ask for the state of these pairs in one call; for none, or for more than a URL should list, of all there are.
+
+    A single pair that is not listed any more spoils the whole list (``EQuery:Unknown asset pair``).
+    """
+    names = ",".join(instrument.altname for instrument in instruments)
+    listed = Request("/0/public/Ticker", (("pair", names),))
+    return listed if names and len(listed.target) <= LIST_LIMIT else Request("/0/public/Ticker")
 
 
 def system_status() -> Request:

@@ -92,6 +92,16 @@ class RestTrade(msgspec.Struct, array_like=True, gc=False):
     trade_id: TradeId
 
 
+class TickerEntry(msgspec.Struct, gc=False):
+    """What is read of one pair's part of REST Ticker (API.md 6.5); later positions that Kraken may add are passed over.
+
+    ``c`` begins with price and volume of the last trade, ``t`` with the number of trades since 00:00 UTC.
+    """
+
+    c: Annotated[list[str], msgspec.Meta(min_length=2)]
+    t: Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(min_length=1)]
+
+
 class OhlcRow(msgspec.Struct, array_like=True, gc=False):
     """One positional row of REST OHLC (API.md 6.6); ``time`` is the start in whole seconds."""
 
@@ -132,6 +142,7 @@ status_entries = msgspec.json.Decoder(list[StatusEntry]).decode
 answer = msgspec.json.Decoder(Answer).decode
 table_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 ohlc_rows = msgspec.json.Decoder(list[OhlcRow]).decode
+ticker_entry = msgspec.json.Decoder(TickerEntry).decode
 system_status = msgspec.json.Decoder(SystemStatus).decode
 note = msgspec.json.Decoder(dict[str, Any]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode

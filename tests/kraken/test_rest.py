@@ -183,5 +183,16 @@ def test_requests_say_what_goes_over_the_wire(listed: list[Instrument]) -> None:
     assert rest.system_status().target == "/0/public/SystemStatus"
 
 
+def test_pairs_of_the_ticker_are_listed_by_altname_while_the_url_stays_short(listed: list[Instrument]) -> None:
+    few = [instrument for instrument in listed if instrument.pair in {"BTC/USD", "DOGE/USD"}]
+    assert sorted(rest.ticker(few).params[0][1].split(",")) == ["XBTUSD", "XDGUSD"]
+    assert rest.ticker(few[:1]).target in {"/0/public/Ticker?pair=XBTUSD", "/0/public/Ticker?pair=XDGUSD"}
+    assert rest.ticker().target == rest.ticker(listed).target == "/0/public/Ticker"
+    counts = [n for n in range(1, len(listed)) if rest.ticker(listed[:n]).params]
+    assert counts == list(range(1, len(counts) + 1))
+    assert 100 < len(counts) < 300
+    assert all(len(rest.ticker(listed[:n]).target) <= rest.LIST_LIMIT for n in counts)
+
+
 def test_what_is_odd_in_a_parameter_is_encoded() -> None:
     assert rest.Request("/0/public/Trades", (("pair", "BTC/USD &x=1"),)).target.endswith("?pair=BTC%2FUSD+%26x%3D1")

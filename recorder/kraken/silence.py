@@ -1,0 +1,135 @@
+"""Which pairs the exchange says have traded while we heard nothing: acknowledged subscriptions that are silent.
+
+A subscription can be acknowledged and stay silent while heartbeats flow (API.md 8.1, 12), which looks just like a
+quiet market. REST Ticker tells them apart: it shows price and quantity of the last trade, and counts today's trades
+as ids do. Owns what was told and held at each look, and the judgement. Refuses clocks, requests, and who fetches.
+
+What was held is known as the highest id held of a pair, whichever way it came. Each look takes it twice: ``before``
+is from some seconds before the question, so that every trade which a lagging answer leaves out has a higher id, and
+``after`` from some seconds after the answer, when the frames of all the trades that it counts are in. Then, for a pair
+whose frames all arrive, and whatever is late within these seconds:
+
+- today's count less the highest id is the same all day. So an answer's count less ``after`` is at most the least that
+  any earlier count less ``before`` was. More than that counts trades that we have not got. Midnight lowers the count
+  and with it that least; a count never rises by it.
+- price, quantity or count move only if something was held since ``before`` of the answer that first showed them.
+
+Only an answer that differs from the last one of its pair teaches, since an equal one may be that very answer from a
+cache. A count that falls is the day's turn or an old answer: it is believed when it is told twice.
+
+Of a pair that trades just when it falls silent, or when an account of it begins, one trade can hide in these seconds;
+it is found with the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.kraken.parse import Quote
+
+LAG_S: Final = 5.0
+"""``before`` is so many seconds from before the question: caches keep an answer for two (API.md 2)."""
+GRACE_S: Final = 5.0
+"""``after`` is so many seconds from after the answer: a frame's way to the journal takes a fraction of one."""
+STRIKES: Final = 2
+"""So many times behind without a frame between, and the subscription is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A pair that traded unheard: what ``moved`` (price, volume, count), and the highest id ``held`` nevertheless.
+
+    ``again``: for the second time without a frame between, so that a new subscription is due as well.
+    """
+
+    pair: str
+    moved: tuple[str, ...]
+    held: int
+    again: bool
+
+
+@dataclass(slots=True)
+class _Account:
+    """Of one pair: what was last told, the highest id ``before`` that, and the highest ``heard`` or fetched since.
+
+    ``lead`` is the least of count less ``before``, ``strikes`` how often it was behind since it was last heard.
+    """
+
+    quote: Quote
+    before: int
+    heard: int
+    lead: int
+    strikes: int = 0
+    fallen: bool = False
+
+    def judge(self, pair: str, quote: Quote, before: int, after: int) -> Behind | None:
+        if quote.today < self.quote.today and not self.fallen:
+            self.fallen = True
+            return None
+        self.fallen = False
+        found = self._compare(pair, quote, after)
+        self.heard = max(self.heard, after)
+        if quote != self.quote:
+            self.quote, self.before = quote, before
+            self.lead = min(self.lead, quote.today - before)
+        return found
+
+    def _compare(self, pair: str, quote: Quote, after: int) -> Behind | None:
+        if after > self.heard:
+            self.strikes = 0
+            return None
+        ahead = quote.today - after > self.lead
+        moved = {
+            "price": quote.price != self.quote.price,
+            "volume": quote.qty != self.quote.qty,
+            "count": quote.today > self.quote.today or ahead,
+        }
+        if not ahead and not (any(moved.values()) and after == self.before):
+            return None
+        self.strikes += 1
+        again = self.strikes >= STRIKES
+        if again:
+            self.strikes = 0
+        return Behind(pair, tuple(name for name, is_so in moved.items() if is_so), after, again)
+
+
+class Silence:
+    """Judges look after look. Ids are 0 where nothing is held."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, _Account] = {}
+
+    def judge(self, quotes: Mapping[str, Quote], before: Mapping[str, int], after: Mapping[str, int]) -> list[Behind]:
+        """Return the pairs that are behind by this answer, given the highest ids held before and after it.
+
+        A pair without a quote is not judged this time; one that is missing in ``after`` is forgotten.
+        """
+        for pair in self._accounts.keys() - after.keys():
+            del self._accounts[pair]
+        found: list[Behind] = []
+        for pair, quote in quotes.items():
+            if pair not in before or pair not in after:
+                continue
+            account = self._accounts.get(pair)
+            if account is None:
+                self._accounts[pair] = _Account(quote, before[pair], after[pair], quote.today - before[pair])
+            elif (behind := account.judge(pair, quote, before[pair], after[pair])) is not None:
+                found.append(behind)
+        return found
+
+    def fetched(self, behind: Behind, last_id: int) -> None:
+        """Take note that REST was asked for what is newer, and that its newest id is ``last_id``.
+
+        What was fetched was not heard. If nothing is newer than what is held, the pair was not behind, and its count
+        is not what it seemed.
+        """
+        account = self._accounts.get(behind.pair)
+        if account is None:
+            return
+        if last_id > behind.held:
+            account.heard = max(account.heard, last_id)
+        else:
+            account.strikes = 0
+            account.lead = max(account.lead, account.quote.today - behind.held)

@@ -1,0 +1,138 @@
+"""Look once a minute, in one call for all pairs, whether a pair trades that we do not hear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from recorder.clock import Clock
+from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument
+from recorder.errors import ExchangeError, Malformed, UnknownPair
+from recorder.kraken import parse, rest
+from recorder.kraken.parse import Quote
+from recorder.kraken.silence import GRACE_S, LAG_S, Behind, Silence
+from recorder.net.http import Http
+from recorder.ops.metrics import Metrics
+from recorder.tasks.notes import Notes
+
+EVERY_S: Final = 60.0
+"""From one look to the next. The first comes after as long, when snapshots are in."""
+FETCHES: Final = 20
+"""Tails fetched after one look at most, a third of a minute at one request a second. Where more pairs are behind, the
+others get a new subscription a minute later, and with it a snapshot."""
+
+log = structlog.get_logger()
+
+
+class TailFetcher(Protocol):
+    """Who fetches what is newer than the last trade held."""
+
+    async def behind(self, pair: str) -> int | None:
+        """Fetch up to the newest trade; return the highest id held or fetched, None where that failed."""
+        ...
+
+
+class Resubscriber(Protocol):
+    """Who streams."""
+
+    def streaming(self, pair: str) -> bool:
+        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        ...
+
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        """End the subscriptions of ``pairs`` and ask for new ones, on the open connection; if there is none, nothing.
+
+        Raises nothing for a connection that ends meanwhile.
+        """
+        ...
+
+
+class Watch:
+    """Looks after the pairs of ``instruments`` (by pair, live) that are streamed."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        http: Http,
+        *,
+        instruments: Mapping[str, Instrument],
+        tail: TailFetcher,
+        stream: Resubscriber,
+        notes: Notes,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._ledger = ledger
+        self._http = http
+        self._instruments = instruments
+        self._tail = tail
+        self._stream = stream
+        self._notes = notes
+        self._clock = clock
+        self._metrics = metrics
+        self._silence = Silence()
+        self._unreadable: set[str] = set()
+
+    async def run(self) -> None:
+        """Look every :data:`EVERY_S` seconds until cancelled."""
+        due_s = self._clock.monotonic() + EVERY_S
+        while True:
+            await self._clock.sleep(max(0.0, due_s - self._clock.monotonic()))
+            due_s = self._clock.monotonic() + EVERY_S
+            if self._instruments:
+                await self._look()
+
+    async def _look(self) -> None:
+        before = self._held()
+        await self._clock.sleep(LAG_S)
+        try:
+            quotes = await self._ask()
+        except ExchangeError as error:
+            self._metrics.rest_failed(error)
+            log.warning("silent pairs not looked for", reason=str(error))
+            return
+        # One that is subscribed by now has its snapshot, if any is to come, before the grace ends.
+        streamed = {pair: quote for pair, quote in quotes.items() if self._stream.streaming(pair)}
+        await self._clock.sleep(GRACE_S)
+        judged = {pair: quote for pair, quote in streamed.items() if self._stream.streaming(pair)}
+        await self._catch_up(self._silence.judge(judged, before, self._held()))
+
+    def _held(self) -> dict[str, int]:
+        return {pair: self._ledger.of(pair).spans.last or 0 for pair in self._instruments}
+
+    async def _ask(self) -> dict[str, Quote]:
+        request = rest.ticker(self._instruments.values())
+        try:
+            answer = await self._http.get(request)
+        except UnknownPair:  # one of the list; the roster will find out which
+            request = rest.ticker()
+            answer = await self._http.get(request)
+        try:
+            quotes = parse.quotes(answer.result, self._instruments.values())
+        except Malformed as error:
+            error.body = answer.body
+            await self._notes.unreadable(request, error)
+            raise
+        for pair, reason in quotes.unreadable.items():
+            if pair not in self._unreadable:
+                log.error("silence of a pair cannot be told", pair=pair, reason=reason)
+                await self._notes.take("malformed", pair=pair, reason=reason[: rest.QUOTE_LIMIT])
+        self._unreadable = set(quotes.unreadable)
+        return quotes.by_pair
+
+    async def _catch_up(self, found: Sequence[Behind]) -> None:
+        for behind in found:
+            log.warning("a pair traded unheard", pair=behind.pair, moved=behind.moved, resubscribing=behind.again)
+            await self._notes.take(
+                "behind", pair=behind.pair, moved=behind.moved, held=behind.held, resubscribing=behind.again
+            )
+        again = [behind.pair for behind in found if behind.again]
+        if again:
+            await self._stream.resubscribe(again)
+        for behind in found[:FETCHES]:
+            last_id = await self._tail.behind(behind.pair)
+            if last_id is not None:
+                self._silence.fetched(behind, last_id)

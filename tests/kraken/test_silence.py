@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recorder.core.backoff import HEALTHY_S, WINDOW_ATTEMPTS, WINDOW_S, Backoff, session_healthy
+from recorder.kraken.parse import Quote
+from recorder.kraken.session import Hangup, Session
+from recorder.kraken.silence import GRACE_S, LAG_S, Behind, Silence
+from tests.kraken.playbook import ack
+
+PAIR = "BTC/USD"
+EVERY = 60
+LAG, GRACE = int(LAG_S), int(GRACE_S)
+
+
+def quote(last: int, today: int) -> Quote:
+    """What the ticker says after the trade with id ``last``; prices and quantities repeat, but not both at once."""
+    return Quote(Decimal(last % 2), Decimal(last % 3), today)
+
+
+Look = tuple[int, int, int, int]
+"""Last id and count that the ticker shows, and the highest ids held before and after."""
+
+
+def verdicts(*looks: Look) -> list[Behind | None]:
+    """Return what each look ends with."""
+    silence = Silence()
+    found: list[Behind | None] = []
+    for last, today, before, after in looks:
+        judged = silence.judge({PAIR: quote(last, today)}, {PAIR: before}, {PAIR: after})
+        found.append(judged[0] if judged else None)
+    return found
+
+
+def spelt(verdict: Behind | None) -> str:
+    return "" if verdict is None else " ".join(verdict.moved) + (" again" if verdict.again else "")
+
+
+# -- tables ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        pytest.param([(10, 5, 10, 10)] * 4, ["", "", "", ""], id="a quiet market"),
+        pytest.param([(10, 5, 10, 10), (11, 6, 11, 11), (13, 8, 13, 13)], ["", "", ""], id="all is heard"),
+        pytest.param([(10, 5, 10, 10), (11, 6, 10, 10)], ["", "price volume count"], id="one trade unheard"),
+        pytest.param([(10, 5, 10, 10), (16, 11, 10, 10)], ["", "count"], id="equal price and volume, but a count"),
+        pytest.param([(10, 5, 10, 10), (11, 6, 10, 11)], ["", ""], id="the ticker ahead, the frame on its way"),
+        pytest.param(
+            [(10, 5, 10, 11), (11, 6, 11, 11), (11, 6, 11, 11)], ["", "", ""], id="the frame before the ticker shows it"
+        ),
+        pytest.param(
+            [(9, 4, 9, 9), (10, 5, 10, 11), (11, 6, 11, 11)],
+            ["", "", ""],
+            id="the frame before a later ticker shows it",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (10, 5, 10, 12), (12, 7, 12, 12)], ["", "", ""], id="a cached answer, then the next"
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (10, 5, 12, 12), (10, 5, 12, 12), (12, 7, 12, 12)],
+            ["", "", "", ""],
+            id="an answer cached for minutes",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (12, 7, 11, 11), (12, 7, 11, 11)],
+            ["", "", "count"],
+            id="one heard and one unheard between two looks is found at the next",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (12, 7, 11, 11), (13, 8, 13, 13)],
+            ["", "", ""],
+            id="one that is late without end, but comes",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 6, 10, 10), (11, 6, 10, 10), (12, 7, 10, 10)],
+            ["", "price volume count", "count again", "price volume count"],
+            id="behind again while nothing is fetched; a new subscription has two chances of its own",
+        ),
+        pytest.param([(10, 5, 10, 10), (10, 0, 10, 10), (10, 0, 10, 10)], ["", "", ""], id="a quiet midnight"),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 1, 11, 11), (12, 2, 12, 12), (13, 3, 13, 13)],
+            ["", "", "", ""],
+            id="a busy midnight",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (10, 0, 10, 10), (10, 0, 10, 10), (11, 1, 10, 10)],
+            ["", "", "", "price volume count"],
+            id="unheard on the next day",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (10, 0, 10, 10), (10, 0, 10, 10), (12, 2, 11, 11), (12, 2, 11, 11)],
+            ["", "", "", "", "count"],
+            id="one heard and one unheard on the next day",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 1, 10, 10), (11, 1, 10, 10)],
+            ["", "", "price volume"],
+            id="unheard around midnight: the count fell, the price moved",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 6, 11, 11), (10, 5, 11, 11), (11, 6, 11, 11), (12, 7, 12, 12)],
+            ["", "", "", "", ""],
+            id="an older answer from another cache",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 6, 11, 11), (10, 5, 11, 11), (12, 7, 12, 12), (11, 6, 12, 12), (12, 7, 12, 12)],
+            ["", "", "", "", "", ""],
+            id="older answers now and then",
+        ),
+        pytest.param(
+            [(0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 0, 0)],
+            ["", "", "price volume count"],
+            id="the first trade of a new listing",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (12, 6, 12, 12), (15, 8, 15, 15), (16, 9, 15, 15)],
+            ["", "", "", "price volume count"],
+            id="ids that never existed",
+        ),
+        pytest.param(
+            [(90, 50, 10, 90), (91, 51, 91, 91), (92, 52, 91, 91)],
+            ["", "", "price volume count"],
+            id="a start with little held",
+        ),
+    ],
+)
+def test_each_sequence_of_looks_ends_so(looks: list[Look], expected: list[str]) -> None:
+    assert [spelt(verdict) for verdict in verdicts(*looks)] == expected
+
+
+def look(silence: Silence, last: int, today: int, held: int) -> Behind | None:
+    found = silence.judge({PAIR: quote(last, today)}, {PAIR: held}, {PAIR: held})
+    return found[0] if found else None
+
+
+def behind_at(silence: Silence, last: int, today: int, held: int) -> Behind:
+    found = look(silence, last, today, held)
+    assert found is not None
+    return found
+
+
+def test_what_was_fetched_was_not_heard_so_the_next_unheard_trade_asks_for_a_new_subscription() -> None:
+    silence = Silence()
+    assert look(silence, 10, 5, 10) is None
+    first = behind_at(silence, 11, 6, 10)
+    silence.fetched(first, 11)
+    for _ in range(5):
+        assert look(silence, 11, 6, 11) is None
+    second = behind_at(silence, 12, 7, 11)
+    assert (first.again, second.again) == (False, True)
+
+
+def test_a_frame_between_makes_the_next_time_the_first() -> None:
+    silence = Silence()
+    assert look(silence, 10, 5, 10) is None
+    silence.fetched(behind_at(silence, 11, 6, 10), 11)
+    assert look(silence, 12, 7, 12) is None
+    assert not behind_at(silence, 13, 8, 12).again
+
+
+def test_a_new_subscription_that_works_is_left_in_peace() -> None:
+    silence = Silence()
+    assert look(silence, 10, 5, 10) is None
+    silence.fetched(behind_at(silence, 11, 6, 10), 11)
+    second = behind_at(silence, 12, 7, 11)
+    assert second.again
+    silence.fetched(second, 12)
+    for last in range(12, 20):
+        assert look(silence, last, last - 5, last) is None
+
+
+def test_where_nothing_newer_is_to_be_had_the_count_was_wrong_and_is_not_held_against_the_pair() -> None:
+    silence = Silence()
+    assert look(silence, 10, 5, 10) is None
+    silence.fetched(behind_at(silence, 10, 6, 10), 10)
+    assert look(silence, 10, 6, 10) is None
+    wrong_again = behind_at(silence, 10, 7, 10)
+    assert not wrong_again.again
+    silence.fetched(wrong_again, 10)
+    assert look(silence, 11, 8, 11) is None
+    assert not behind_at(silence, 12, 9, 11).again
+
+
+def test_a_pair_without_a_quote_is_judged_when_it_has_one_again() -> None:
+    silence = Silence()
+    assert look(silence, 10, 5, 10) is None
+    assert silence.judge({}, {PAIR: 10}, {PAIR: 10}) == []
+    assert look(silence, 11, 6, 10) is not None
+
+
+def test_a_pair_that_left_is_forgotten_and_one_that_has_just_come_is_not_judged() -> None:
+    silence = Silence()
+    assert look(silence, 10, 5, 10) is None
+    assert silence.judge({PAIR: quote(11, 6)}, {PAIR: 10}, {}) == []
+    assert silence.judge({PAIR: quote(11, 6)}, {}, {PAIR: 10}) == []
+    assert look(silence, 12, 7, 10) is None
+    silence.fetched(Behind("ETH/EUR", (), 1, again=False), 5)
+
+
+def test_pairs_are_judged_each_by_its_own_account() -> None:
+    silence = Silence()
+    before = {"A/USD": 10, "B/USD": 20, "C/USD": 30}
+    assert silence.judge({pair: quote(last, 5) for pair, last in before.items()}, before, before) == []
+    after = {"A/USD": 11, "B/USD": 20, "C/USD": 30}
+    found = silence.judge({"A/USD": quote(11, 6), "B/USD": quote(21, 6), "C/USD": quote(30, 5)}, before, after)
+    assert [(behind.pair, behind.held) for behind in found] == [("B/USD", 20)]
+
+
+# -- any interleaving -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """One pair, second by second: when trades are made, when their frames arrive, and what each look is answered.
+
+    ``steps`` are how much later, with how slow a frame, and with how many skipped ids each trade comes; ``answers``
+    are a lag in seconds, or ``"cached"`` or ``"missing"``.
+    """
+
+    steps: list[tuple[int, int, int]]
+    answers: list[int | str]
+    silent_from: int | None = None
+    midnight: int | None = None
+    first_after: int = 0
+    made: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    arrived: list[int | None] = field(default_factory=list)
+    fetched: int = 0
+
+    def __post_init__(self) -> None:
+        now, trade_id = self.first_after, 1000
+        for later, slow, skipped in self.steps:
+            now, trade_id = now + later, trade_id + 1 + skipped
+            self.made.append(now)
+            self.ids.append(trade_id)
+            heard = self.silent_from is None or now < self.silent_from
+            self.arrived.append(now + slow if heard else None)
+
+    def held(self, now: int) -> int:
+        heard = [i for i, at in zip(self.ids, self.arrived, strict=True) if at is not None and at <= now]
+        return max(1000, self.fetched, *heard)
+
+    def told(self, until: int) -> Quote:
+        shown = [(at, i) for at, i in zip(self.made, self.ids, strict=True) if at <= until]
+        begin = self.midnight if self.midnight is not None and self.midnight <= until else -1
+        return quote(shown[-1][1] if shown else 1000, 100 * (begin < 0) + sum(at >= begin for at, _ in shown))
+
+    def looks(self, *, fetching: bool = True) -> list[tuple[int, bool, list[Behind]]]:
+        """Return when each look was, whether it told anything new, and whom it found behind."""
+        silence, last, found = Silence(), None, []
+        for number, answer in enumerate(self.answers):
+            now = number * EVERY + LAG
+            fresh = answer not in ("cached", "missing")
+            if isinstance(answer, int):
+                last = self.told(now - answer)
+            quotes = {} if last is None or answer == "missing" else {PAIR: last}
+            judged = silence.judge(quotes, {PAIR: self.held(now - LAG)}, {PAIR: self.held(now + GRACE)})
+            found.append((now, fresh, judged))
+            if fetching:
+                for behind in judged:
+                    self.fetched = max(i for at, i in zip(self.made, self.ids, strict=True) if at <= now + GRACE)
+                    silence.fetched(behind, self.fetched)
+        return found
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 100) | st.integers(0, 6), st.integers(0, GRACE), st.sampled_from([0, 0, 0, 1])),
+    max_size=40,
+)
+ANSWERS = st.lists(st.integers(0, LAG - 1) | st.sampled_from(["cached", "missing"]), min_size=2, max_size=25)
+
+
+@settings(max_examples=400)
+@given(STEPS, ANSWERS, st.none() | st.integers(0, 1500))
+def test_a_pair_whose_frames_all_arrive_is_never_called_behind(
+    steps: list[tuple[int, int, int]], answers: list[int | str], midnight: int | None
+) -> None:
+    world = World(steps, answers, midnight=midnight)
+    assert [judged for _, _, judged in world.looks() if judged] == []
+
+
+@given(STEPS, ANSWERS, st.integers(0, 1500))
+def test_a_silent_pair_is_found_within_two_looks_after_its_first_unheard_trade(
+    steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
+) -> None:
+    """A look that was answered from a cache, or without the pair, is none. The first look is at a quiet moment."""
+    world = World([(later, slow, 0) for later, slow, _ in steps], [0, *answers], silent_from, first_after=LAG + 1)
+    unheard = [at for at in world.made if at >= silent_from]
+    looks = world.looks()
+    after = [now for now, fresh, _ in looks if fresh and unheard and now >= unheard[0]]
+    if len(after) >= 2:
+        assert any(judged for now, _, judged in looks if now <= after[1])
+    assert not any(judged for now, _, judged in looks if not unheard or now < unheard[0])
+
+
+@given(STEPS, ANSWERS, st.integers(0, 1500))
+def test_each_unheard_trade_after_the_first_is_found_within_two_looks_whatever_came_before(
+    steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
+) -> None:
+    world = World([(later, slow, 0) for later, slow, _ in steps], answers, silent_from)
+    looks = world.looks(fetching=False)
+    fresh = [now for now, is_fresh, _ in looks if is_fresh]
+    # The look that shows the first one, or begins the account: from there on nothing is heard and nothing can hide.
+    began = next((now for now in fresh if world.made and silent_from <= now - LAG and now - LAG >= 0), None)
+    second = next((at for at in world.made if began is not None and at > began and at >= silent_from), None)
+    after = [now for now in fresh if second is not None and now >= second]
+    if len(after) >= 2:
+        assert any(judged for now, _, judged in looks if now <= after[1])
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32), st.floats(0.0, 60.0))
+def test_subscriptions_that_stay_silent_for_good_never_cause_a_storm_of_connections(seed: int, phase_s: float) -> None:
+    """The unluckiest exchange: it acknowledges once a connection, sends no trade, and ignores every renewal."""
+    silence, backoff = Silence(), Backoff(Random(seed))
+    attempts: list[float] = []
+    renewals, now_s, trades = 0, 0.0, 0
+    session: Session | None = None
+    opened_s = again_s = 0.0
+    while now_s < 4 * 3600:
+        if session is None and now_s >= again_s:
+            session, opened_s = Session([PAIR]), now_s
+            attempts.append(now_s)
+            backoff.attempted(now_s)
+            session.opened(now_s)
+            session.receive(ack(PAIR).encode(), now_s, received_ns=1)
+        if session is not None and (now_s + phase_s) % EVERY < 1:
+            trades += 1
+            found = silence.judge({PAIR: quote(trades, trades)}, {PAIR: 0}, {PAIR: 0})
+            if found and found[0].again:
+                renewals += 1
+                session.drop([PAIR])
+                session.add([PAIR], now_s)
+        if session is not None:
+            session.receive(b'{"channel":"heartbeat"}', now_s, received_ns=1)
+            if any(isinstance(effect, Hangup) for effect in session.tick(now_s)):
+                backoff.ended(healthy=session_healthy(now_s - opened_s, subscribed=True))
+                again_s, session = now_s + backoff.delay_s(now_s), None
+        now_s += 1.0
+    assert renewals > 50
+    assert len(attempts) > 50
+    most = max(sum(start <= at < start + WINDOW_S for at in attempts) for start in attempts)
+    assert most <= WINDOW_ATTEMPTS / 10
+    assert HEALTHY_S < 2 * EVERY

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from recorder.core.ledger import Ledger
+from recorder.core.model import Span
+from recorder.errors import Malformed, RateLimited, Unavailable
+from recorder.journal import segment
+from recorder.kraken import parse, rest
+from recorder.kraken.parse import journalled_trades
+from recorder.kraken.rest import Request
+from recorder.net.http import Answer, Http
+from recorder.ops.metrics import Metrics
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.tail import Tail
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, trades
+
+
+class Bench:
+    def __init__(self, last: int, held: int | None = None) -> None:
+        self.http, self.ledger, self.inbox, self.metrics = FakeHttp(last), Ledger(), Inbox(), Metrics()
+        self.instruments = {PAIR: BTC}
+        if held is not None:
+            self.ledger.observe_trades(trades(1, held))
+        self.entries: list[segment.Entry] = []
+        self.tail = Tail(
+            self.ledger,
+            self.inbox,
+            cast("Http", self.http),
+            instruments=self.instruments,
+            notes=Notes(self.inbox, ManualClock()),
+            metrics=self.metrics,
+        )
+
+    async def behind(self) -> int | None:
+        """Fetch, and claim what was journalled, as the commit would."""
+        last_id = await self.tail.behind(PAIR)
+        for inbound in self.inbox.take():
+            self.entries.append(segment.decode(inbound.line.rstrip(b"\n")))
+            for run in inbound.claims:
+                self.ledger.observe_run(run)
+        return last_id
+
+    def journalled(self) -> list[int]:
+        return [t.trade_id for e in self.entries for t in journalled_trades(e.source, e.payload, e.recv_ns)]
+
+    @property
+    def held(self) -> list[Span]:
+        return list(self.ledger.of(PAIR).spans)
+
+
+async def test_what_is_newer_than_the_last_trade_held_is_fetched_in_one_request_and_journalled() -> None:
+    bench = Bench(130, held=100)
+    assert await bench.behind() == 130
+    assert bench.held == [Span(1, 130)]
+    assert bench.journalled() == list(range(99, 131))
+    (request,) = bench.http.asked
+    assert f"since={(T0_US + 100_000) * 1000 - 1_000_000}" in request.target
+
+
+async def test_where_nothing_is_newer_nothing_is_journalled_and_the_last_id_held_is_told() -> None:
+    bench = Bench(100, held=100)
+    assert await bench.behind() == 100
+    assert bench.entries == []
+
+
+async def test_an_empty_page_says_that_nothing_is_newer() -> None:
+    bench = Bench(50, held=100)
+    assert await bench.behind() == 100
+    assert bench.entries == []
+
+
+async def test_of_a_pair_of_which_nothing_is_held_the_newest_page_is_fetched() -> None:
+    bench = Bench(500)
+    assert await bench.behind() == 500
+    assert bench.held == [Span(401, 500)]
+
+
+async def test_a_pair_that_never_traded_has_the_last_id_0() -> None:
+    assert await Bench(0).behind() == 0
+
+
+async def test_after_a_full_page_the_newest_one_follows_and_what_lies_between_is_a_hole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rest, "PAGE_LIMIT", 100)
+    bench = Bench(1000, held=100)
+    assert await bench.behind() == 1000
+    assert bench.held == [Span(1, 198), Span(901, 1000)]
+    assert len(bench.http.asked) == 2
+    assert "since" not in bench.http.asked[1].target
+
+
+@pytest.mark.parametrize("problem", [Unavailable("HTTP 502"), RateLimited("slow down"), Malformed("odd")])
+async def test_a_refusal_is_counted_and_told_and_holds_nothing_up(problem: Exception) -> None:
+    bench = Bench(130, held=100)
+    bench.http.problems = [cast("Unavailable", problem)]
+    assert await bench.behind() is None
+    assert (
+        bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": type(problem).__name__}) == 1
+    )
+    assert bench.held == [Span(1, 100)]
+
+
+async def test_an_answer_that_cannot_be_read_is_kept_under_a_source_that_is_no_page_of_trades() -> None:
+    bench = Bench(130, held=100)
+
+    async def odd(request: Request) -> Answer:
+        return Answer(1, b'{"error":[],"result":[]}', b"[]")
+
+    bench.http.get = odd  # type: ignore[method-assign]
+    assert await bench.behind() is None
+    kept, note = bench.entries
+    assert kept.payload == b'{"error":[],"result":[]}'
+    assert not kept.source.startswith(parse.POLL_SOURCE)
+    event = parse.journalled_event(note.source, note.payload, 1)
+    assert event is not None
+    assert (event.kind, event.pair) == ("malformed", PAIR)
+
+
+async def test_a_pair_that_has_left_is_not_asked_for() -> None:
+    bench = Bench(130, held=100)
+    bench.instruments.clear()
+    assert await bench.behind() is None
+    assert bench.http.asked == []

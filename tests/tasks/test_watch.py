@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+import msgspec
+
+from recorder.core.ledger import Ledger, Run
+from recorder.core.model import Instrument, Span
+from recorder.core.pacing import Pace
+from recorder.errors import ExchangeError, Unavailable, UnknownPair
+from recorder.journal import segment
+from recorder.kraken import parse
+from recorder.kraken.rest import Request
+from recorder.net.http import Answer, Http, client_session
+from recorder.ops.metrics import Metrics
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.tail import Tail
+from recorder.tasks.watch import FETCHES, Watch
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import BTC, PAIR, settle
+
+ETH = msgspec.structs.replace(BTC, pair="ETH/USD", key="XETHZUSD", altname="ETHUSD", wsname="ETH/USD")
+
+
+class Exchange:
+    """Answers Ticker: each pair has made so many trades, all of them today."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, int] = {}
+        self.unlisted: set[str] = set()
+        self.problems: list[ExchangeError] = []
+        self.bodies: list[bytes] = []
+        self.asked: list[str] = []
+
+    async def get(self, request: Request) -> Answer:
+        self.asked.append(request.target)
+        if self.problems:
+            raise self.problems.pop(0)
+        names = parse_qs(request.target.partition("?")[2]).get("pair", [""])[0].split(",")
+        if self.unlisted & set(names):
+            raise UnknownPair("Kraken answered 'EQuery:Unknown asset pair'")
+        table: dict[str, Any] = {
+            key: {"c": [str(made), "1"], "t": [made, made]}
+            for key, made in self.made.items()
+            if key not in self.unlisted
+        }
+        result = self.bodies.pop(0) if self.bodies else json.dumps(table).encode()
+        return Answer(1, b'{"error":[],"result":' + result + b"}", result)
+
+
+class FakeTail:
+    """Fetches, at once, whatever the exchange has."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.asked, self.works = bench, list[str](), True
+
+    async def behind(self, pair: str) -> int | None:
+        self.asked.append(pair)
+        if not self.works:
+            return None
+        made = self.bench.exchange.made[self.bench.instruments[pair].key]
+        self.bench.hold(pair, made)
+        return made
+
+
+class FakeStream:
+    """Streams everything but what is ``down``."""
+
+    def __init__(self) -> None:
+        self.down: set[str] = set()
+        self.renewed: list[list[str]] = []
+
+    def streaming(self, pair: str) -> bool:
+        return pair not in self.down
+
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        self.renewed.append(list(pairs))
+
+
+class Bench:
+    def __init__(self, *instruments: Instrument) -> None:
+        self.exchange, self.clock, self.ledger = Exchange(), ManualClock(), Ledger()
+        self.inbox, self.metrics, self.stream = Inbox(), Metrics(), FakeStream()
+        self.instruments = {instrument.pair: instrument for instrument in instruments or (BTC, ETH)}
+        self.tail = FakeTail(self)
+        for instrument in self.instruments.values():
+            self.trade(instrument, 10)
+        self.watch = Watch(
+            self.ledger,
+            cast("Http", self.exchange),
+            instruments=self.instruments,
+            tail=self.tail,
+            stream=self.stream,
+            notes=Notes(self.inbox, self.clock),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    def hold(self, pair: str, last: int) -> None:
+        self.ledger.observe(pair, Span(1, last), first_us=1, last_us=last)
+
+    def trade(self, instrument: Instrument, last: int, *, heard: bool = True) -> None:
+        """Let ``instrument`` have made ``last`` trades."""
+        self.exchange.made[instrument.key] = last
+        if heard:
+            self.hold(instrument.pair, last)
+
+    async def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.move(1.0)
+            await settle()
+
+    def notes(self) -> list[dict[str, Any]]:
+        entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        return [json.loads(entry.payload) for entry in entries if entry.source == segment.NOTE]
+
+
+@contextlib.asynccontextmanager
+async def watching(*instruments: Instrument) -> AsyncIterator[Bench]:
+    bench = Bench(*instruments)
+    task = asyncio.create_task(bench.watch.run())
+    await settle()
+    try:
+        yield bench
+        assert not task.done(), "it watches on"
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_one_call_a_minute_for_all_pairs_and_a_quiet_market_changes_nothing() -> None:
+    async with watching() as bench:
+        await bench.pass_time(60 * 30)
+        assert len(bench.exchange.asked) == 29
+        assert set(bench.exchange.asked) == {"/0/public/Ticker?pair=XBTUSD%2CETHUSD"}
+        assert (bench.tail.asked, bench.stream.renewed, bench.notes()) == ([], [], [])
+
+
+async def test_a_market_that_is_heard_changes_nothing() -> None:
+    async with watching() as bench:
+        for last in range(11, 500):
+            bench.trade(BTC, last)
+            bench.trade(ETH, last)
+            await bench.pass_time(3)
+        assert len(bench.exchange.asked) == 24
+        assert (bench.tail.asked, bench.stream.renewed, bench.notes()) == ([], [], [])
+
+
+async def test_a_pair_that_trades_unheard_is_fetched_at_once_and_the_second_time_subscribed_anew() -> None:
+    async with watching() as bench:
+        await bench.pass_time(90)
+        bench.trade(ETH, 11, heard=False)
+        await bench.pass_time(60)
+        assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"], [])
+        detail = {"moved": ["price", "count"], "held": 10, "resubscribing": False}
+        assert bench.notes() == [{"note": "behind", "pair": "ETH/USD", **detail}]
+        await bench.pass_time(300)
+        assert bench.tail.asked == ["ETH/USD"], "what was fetched is no news"
+        bench.trade(ETH, 12, heard=False)
+        await bench.pass_time(60)
+        assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"] * 2, [["ETH/USD"]])
+        assert [note["resubscribing"] for note in bench.notes()] == [True]
+
+
+async def test_while_the_tail_cannot_be_fetched_the_next_look_subscribes_anew() -> None:
+    async with watching() as bench:
+        await bench.pass_time(90)
+        bench.tail.works = False
+        bench.trade(ETH, 11, heard=False)
+        await bench.pass_time(120)
+        assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"] * 2, [["ETH/USD"]])
+
+
+async def test_a_frame_that_comes_within_the_grace_is_waited_for() -> None:
+    async with watching() as bench:
+        await bench.pass_time(120)
+        bench.trade(BTC, 11, heard=False)
+        await bench.pass_time(9)
+        assert len(bench.exchange.asked) == 2
+        bench.hold(PAIR, 11)
+        await bench.pass_time(60)
+        assert bench.tail.asked == []
+
+
+async def test_an_answer_may_lag_behind_the_frames_by_seconds() -> None:
+    async with watching() as bench:
+        await bench.pass_time(62)
+        bench.hold(PAIR, 11)
+        await bench.pass_time(5)
+        assert len(bench.exchange.asked) == 1
+        bench.trade(BTC, 11)
+        await bench.pass_time(120)
+        assert bench.tail.asked == []
+
+
+async def test_a_pair_that_was_subscribed_after_the_answer_may_still_wait_for_its_snapshot() -> None:
+    async with watching() as bench:
+        await bench.pass_time(90)
+        bench.stream.down = {PAIR}
+        bench.trade(BTC, 11, heard=False)
+        await bench.pass_time(39)
+        assert len(bench.exchange.asked) == 2
+        bench.stream.down = set()
+        await bench.pass_time(2)
+        bench.hold(PAIR, 11)
+        await bench.pass_time(120)
+        assert bench.tail.asked == []
+
+
+async def test_a_pair_that_is_not_streamed_is_not_judged_until_it_is_again() -> None:
+    async with watching() as bench:
+        await bench.pass_time(90)
+        bench.stream.down = {PAIR, "ETH/USD"}
+        bench.trade(BTC, 11, heard=False)
+        bench.trade(ETH, 11, heard=False)
+        await bench.pass_time(180)
+        assert bench.tail.asked == []
+        bench.stream.down = set()
+        bench.hold(PAIR, 11)  # by the snapshot; the other one has none
+        await bench.pass_time(60)
+        assert bench.tail.asked == ["ETH/USD"]
+
+
+async def test_a_pair_whose_connection_ends_within_the_grace_is_not_judged() -> None:
+    async with watching() as bench:
+        await bench.pass_time(120)
+        bench.trade(BTC, 11, heard=False)
+        await bench.pass_time(7)
+        bench.stream.down = {PAIR}
+        await bench.pass_time(50)
+        assert bench.tail.asked == []
+
+
+async def test_one_pair_that_is_not_listed_any_more_does_not_blind_it_for_the_others() -> None:
+    async with watching() as bench:
+        bench.exchange.unlisted = {"XBTUSD", "XXBTZUSD"}
+        await bench.pass_time(90)
+        bench.trade(ETH, 11, heard=False)
+        await bench.pass_time(60)
+        assert bench.exchange.asked == ["/0/public/Ticker?pair=XBTUSD%2CETHUSD", "/0/public/Ticker"] * 2
+        assert bench.tail.asked == ["ETH/USD"]
+
+
+async def test_pairs_may_come_and_go() -> None:
+    async with watching(BTC) as bench:
+        await bench.pass_time(90)
+        bench.instruments["ETH/USD"] = ETH
+        bench.trade(ETH, 10)
+        await bench.pass_time(60)
+        bench.trade(ETH, 11, heard=False)
+        bench.trade(BTC, 11, heard=False)
+        del bench.instruments[PAIR]
+        await bench.pass_time(60)
+        assert bench.tail.asked == ["ETH/USD"]
+        bench.instruments.clear()
+        asked = len(bench.exchange.asked)
+        await bench.pass_time(180)
+        assert len(bench.exchange.asked) == asked, "without pairs nothing is asked"
+
+
+async def test_a_failure_is_counted_and_the_next_look_judges_all_of_the_time() -> None:
+    async with watching() as bench:
+        await bench.pass_time(90)
+        bench.exchange.problems = [Unavailable("HTTP 520"), Unavailable("HTTP 520")]
+        bench.trade(ETH, 11, heard=False)
+        await bench.pass_time(120)
+        assert bench.tail.asked == []
+        failures = bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": "Unavailable"})
+        assert failures == 2
+        await bench.pass_time(60)
+        assert bench.tail.asked == ["ETH/USD"]
+
+
+async def test_what_cannot_be_read_is_noted_and_the_rest_is_judged() -> None:
+    async with watching() as bench:
+        await bench.pass_time(90)
+        bench.trade(ETH, 11, heard=False)
+        part = b'{"XXBTZUSD":{"c":null},"XETHZUSD":{"c":["11","1"],"t":[11,11]}}'
+        bench.exchange.bodies = [part, b"[]", part, part]
+        await bench.pass_time(60)
+        assert bench.tail.asked == ["ETH/USD"]
+        malformed = [note for note in bench.notes() if note["note"] == "malformed"]
+        assert [note["pair"] for note in malformed] == [PAIR]
+        await bench.pass_time(180)
+        malformed = [note for note in bench.notes() if note["note"] == "malformed"]
+        assert ["an answer of Ticker" in note["reason"] for note in malformed] == [True], "each thing is noted once"
+
+
+async def test_where_very_many_are_silent_some_are_fetched_and_all_are_subscribed_anew_a_minute_later() -> None:
+    many = [
+        msgspec.structs.replace(BTC, pair=f"C{n}/USD", key=f"C{n}USD", altname=f"C{n}USD", wsname=f"C{n}/USD")
+        for n in range(300)
+    ]
+    async with watching(*many) as bench:
+        bench.tail.works = False
+        await bench.pass_time(90)
+        for instrument in many:
+            bench.trade(instrument, 11, heard=False)
+        await bench.pass_time(60)
+        assert set(bench.exchange.asked) == {"/0/public/Ticker"}, "a list of so many would be too long"
+        assert len(bench.tail.asked) == FETCHES
+        assert len(bench.notes()) == len(many)
+        await bench.pass_time(60)
+        assert bench.stream.renewed == [[instrument.pair for instrument in many]]
+
+
+async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail() -> None:
+    clock = ManualClock()
+    market = Market(start_ns=clock.wall_ns(), rate=0.0001, history=60)
+    async with Sandbox(market, clock=clock).serve() as sandbox, client_session() as client:
+        sandbox.freeze()
+        ledger, inbox, metrics, stream = Ledger(), Inbox(), Metrics(), FakeStream()
+        http = Http(client, sandbox.rest_url, pace=Pace(1000.0), clock=clock)
+        listing = parse.instruments((await http.get(Request("/0/public/AssetPairs"))).result)
+        instruments = {instrument.pair: instrument for instrument in listing}
+        notes = Notes(inbox, clock)
+        tail = Tail(ledger, inbox, http, instruments=instruments, notes=notes, metrics=metrics)
+        watch = Watch(
+            ledger, http, instruments=instruments, tail=tail, stream=stream, notes=notes, clock=clock, metrics=metrics
+        )
+        for pair, last in sandbox.last_ids().items():
+            ledger.observe(pair, Span(1, last), first_us=1, last_us=clock.wall_ns() // 1000)
+        task = asyncio.create_task(watch.run())
+        await settle()
+
+        found: list[Run] = []
+
+        def claimed() -> bool:
+            found.extend(run for inbound in inbox.take() for run in inbound.claims)
+            return bool(found)
+
+        async def pass_time_until(true: Callable[[], bool]) -> None:
+            async with asyncio.timeout(30):
+                while not true():
+                    clock.move(0.5)
+                    await asyncio.sleep(0.001)
+
+        try:
+            await pass_time_until(lambda: len(sandbox.requests.to("/0/public/Ticker")) == 2)
+            assert inbox.size == 0
+            sandbox.burst("DOGE/USD", 7)
+            await pass_time_until(claimed)
+            assert {run.pair for run in found} == {"DOGE/USD"}
+            assert max(run.span.last for run in found) == sandbox.last_ids()["DOGE/USD"]
+            assert {request.path for request in sandbox.requests} == {
+                f"/0/public/{name}" for name in ("AssetPairs", "Ticker", "Trades")
+            }
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
