@@ -30,16 +30,22 @@ CREATE OR REPLACE MACRO cut_price(price12, digits) AS (
     * 0.000000000001::DECIMAL(12, 12)
 )::DECIMAL(28, 12);
 
--- listed_decimals(symbol): since when is the pair listed with how many price decimals? What was listed first also
--- holds for the time before. (DuckDB 2.0 takes no parameter that has the name of a view's column.)
-CREATE OR REPLACE MACRO listed_decimals(symbol) AS TABLE
+-- price_decimals(): since when is each pair listed with how many price decimals? What was listed first also holds for
+-- the time before. A delisting says nothing of decimals: its row repeats them.
+CREATE OR REPLACE MACRO price_decimals() AS TABLE
 SELECT
-    CASE WHEN row_number() OVER (ORDER BY i.valid_from) = 1
+    i.pair,
+    CASE WHEN row_number() OVER (PARTITION BY i.pair ORDER BY i.valid_from) = 1
         THEN '-infinity'::TIMESTAMPTZ ELSE i.valid_from
     END AS since,
     i.pair_decimals AS digits
-FROM instruments AS i
-WHERE i.pair = symbol;
+FROM stored_instruments() AS i;
+
+-- listed_decimals(symbol): the same of one pair. (DuckDB 2.0 takes no parameter that has the name of a view's column.)
+CREATE OR REPLACE MACRO listed_decimals(symbol) AS TABLE
+SELECT d.since, d.digits
+FROM price_decimals() AS d
+WHERE d.pair = symbol;
 
 -- printed_decimals(pair, start, stop): the most digits that any price in the range has, for pairs never listed;
 -- of a listed pair nothing is read.

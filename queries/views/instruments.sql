@@ -3,7 +3,8 @@
 -- instruments(pair, valid_from, valid_to, key, altname, wsname, base, quote, pair_decimals, lot_decimals,
 --             cost_decimals, tick_size, ordermin, costmin, status)
 --
--- valid_from is inclusive, valid_to exclusive and NULL for what is listed now.
+-- valid_from is inclusive, valid_to exclusive and NULL for what holds now. status is the exchange's word (online,
+-- cancel_only, …), or delisted since the pair is missing from the listing; the other columns then keep what they were.
 
 CREATE OR REPLACE VIEW instruments AS
 SELECT
@@ -22,4 +23,4 @@ SELECT
     ordermin,
     costmin,
     status
-FROM read_parquet(getvariable('recorder_data') || '/instruments/*.parquet');
+FROM stored_instruments();

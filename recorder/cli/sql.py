@@ -34,7 +34,7 @@ def sql(
         False, "--json", help="One JSON array of objects; decimals as exact text, times in ISO 8601 UTC."
     ),
 ) -> None:
-    """Ask the archive in SQL: trades, coverage, gaps, instruments, candles('BTC/USD', '1m') and more."""
+    """Ask the archive in SQL: trades, ohlc, gaps, events, instruments, candles('BTC/USD', '1m') and more."""
     with connect(data, live=live) as archive:
         table = archive.sql(text, to="arrow", decimals=True)
     if as_json:

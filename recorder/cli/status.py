@@ -1,11 +1,12 @@
-"""``recorder status``: per pair, what is held, how fresh it is, and what is missing."""
+"""``recorder status``: what is held, how fresh it is, what is missing, and what happened lately."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
@@ -14,25 +15,73 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder.clock import SystemClock
+from recorder.core.model import TIMEFRAMES, Event
 from recorder.ops import status as state
-from recorder.ops.status import PairStatus
+from recorder.ops.status import CandleStatus, PairStatus, Status
+
+_SHOWN: Final = 40
+"""So many pairs fit a screen or two; of more, only those are shown of which there is something to tell."""
+_ONLINE: Final = "online"
 
 
 def status(
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array of objects; times in ISO 8601 UTC.")] = False,
+    all_pairs: Annotated[bool, typer.Option("--all", help=f"Show every pair, also of more than {_SHOWN}.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="One JSON object of pairs, candles, exchange and events, all of them; times in ISO 8601 UTC."
+        ),
+    ] = False,
 ) -> None:
-    """Show every pair's last trade and its age, rows, coverage and holes; from disk, with or without a daemon."""
-    pairs = state.read(data)
+    """Show pairs, candles, holes, the exchange's state and the last events; from disk, with or without a daemon."""
+    found = state.everything(data)
     now_us = SystemClock().wall_ns() // 1000
     if as_json:
-        typer.echo(json.dumps([_as_json(pair, now_us) for pair in pairs], indent=2))
+        typer.echo(json.dumps(_as_json(found, now_us), indent=2))
         return
-    table = Table(title=Text(str(data)), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    console = Console()
+    if found.pairs:
+        _print_pairs(console, str(data), found, now_us, all_pairs=all_pairs)
+    else:
+        typer.echo("No trades are recorded yet.")
+    if found.candles:
+        console.print(_candles(found.candles, now_us))
+    for line in _lately(found, now_us) if found.events else ():
+        console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def _print_pairs(console: Console, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:
+    pairs = found.pairs
+    offline = {
+        pair.pair: found.listing[pair.pair] for pair in pairs if found.listing.get(pair.pair, _ONLINE) != _ONLINE
+    }
+    shown = pairs
+    if len(pairs) > _SHOWN and not all_pairs:
+        telling = [pair for pair in pairs if pair.holes or pair.pair in offline]
+        shown = sorted(telling, key=lambda pair: (-_missing(pair), pair.pair))[:_SHOWN]
+    if shown:
+        console.print(_pairs(title, shown, now_us))
+    holes, missing = sum(len(pair.holes) for pair in pairs), sum(map(_missing, pairs))
+    newest = max(pair.last_us for pair in pairs)
+    total = Text(f" {_count(len(pairs), 'pair')}, {_count(sum(pair.rows for pair in pairs), 'trade')}, the last ")
+    total.append(f"{age(now_us - newest)} ago; ")
+    total.append(f"{_count(holes, 'hole')}, {missing:,} missing" if holes else "no holes", "red" if holes else "")
+    console.print(total)
+    if len(shown) < len(pairs):
+        console.print(f" --all shows the other {len(pairs) - len(shown):,} too; those with most holes come first")
+    if offline:
+        named = [f"{pair} {word}" for pair, word in list(offline.items())[:_SHOWN]]
+        more = f" and {len(offline) - _SHOWN} more" if len(offline) > _SHOWN else ""
+        console.print(Text(f" not online: {', '.join(named)}{more}", "yellow"))
+
+
+def _pairs(title: str, pairs: Sequence[PairStatus], now_us: int) -> Table:
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("pair", "last trade", "age", "rows", "in journal", "ids held", "holes", "missing"):
         table.add_column(heading, justify="left" if heading in {"pair", "ids held"} else "right", no_wrap=True)
     for pair in pairs:
-        missing = sum(map(len, pair.holes))
+        missing = _missing(pair)
         table.add_row(
             Text(pair.pair),
             _when(pair.last_us, now_us),
@@ -43,9 +92,87 @@ def status(
             f"[red]{len(pair.holes)}[/]" if pair.holes else "0",
             f"[red]{missing:,}[/]" if missing else "0",
         )
-    Console().print(table)
-    if not pairs:
-        typer.echo("Nothing is recorded yet.")
+    return table
+
+
+def _candles(candles: Sequence[CandleStatus], now_us: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for heading in ("candles", "pairs", "newest", "ended", "lost"):
+        table.add_column(heading, justify="left" if heading == "candles" else "right", no_wrap=True)
+    for one in candles:
+        table.add_row(
+            one.timeframe,
+            f"{one.series:,}",
+            _when(one.last_us, now_us),
+            f"{age(now_us - _end_us(one))} ago",
+            f"[red]{one.lost:,}[/]" if one.lost else "0",
+        )
+    return table
+
+
+def _lately(found: Status, now_us: int) -> list[Text]:
+    """Return the exchange's state and the last events, a line each."""
+    rows = []
+    for event in found.exchange:
+        detail = _detail(event)
+        calm = detail.get("system") == _ONLINE and not _announced(detail)
+        said = f"{_exchange(detail)} ({detail.get('source')})"
+        rows.append((event.time_us, "exchange", said, "" if calm else "yellow"))
+    for event in found.events:
+        if event not in found.exchange:
+            said = " ".join([*([event.pair] if event.pair else []), _short(_detail(event))])
+            rows.append((event.time_us, event.kind, said, ""))
+    width = max(len(kind) for _, kind, _, _ in rows)
+    return [Text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
+
+
+def _exchange(detail: dict[str, Any]) -> str:
+    """Return what the exchange says of itself in a line.
+
+    >>> _exchange({"system": "online", "upcoming_maintenance": [{"title": "Upgrade", "phase": "approaching_30m"}]})
+    'online; Upgrade, approaching_30m'
+    """
+    said = (_announcement(one) for one in _announced(detail))
+    return "; ".join([str(detail.get("system", "unknown")), *said])
+
+
+def _announced(detail: dict[str, Any]) -> list[Any]:
+    arrays = (detail.get(name) for name in ("emergency", "upcoming_maintenance"))
+    return [one for array in arrays if isinstance(array, list) for one in array]
+
+
+def _announcement(one: object) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    names = ("title", "phase", "expected_start_utc", "expected_end_utc")
+    return ", ".join(str(one[name]) for name in names if one.get(name)) or _short(one)
+
+
+def _short(detail: dict[str, Any]) -> str:
+    """Return a detail for people.
+
+    >>> _short({"first_id": 5, "was": {"close": "1.5"}, "reason": None})
+    'first_id 5, was {"close": "1.5"}'
+    """
+    said = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in detail.items())
+    return ", ".join(f"{name} {value}" for name, value in said if value != "null")
+
+
+def _detail(event: Event) -> dict[str, Any]:
+    detail = json.loads(event.detail)
+    return detail if isinstance(detail, dict) else {}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _missing(pair: PairStatus) -> int:
+    return sum(map(len, pair.holes))
+
+
+def _end_us(one: CandleStatus) -> int:
+    return one.last_us + TIMEFRAMES[one.timeframe] * 60_000_000
 
 
 def age(us: int) -> str:
@@ -70,10 +197,38 @@ def _utc(us: int) -> datetime:
     return datetime.fromtimestamp(us // 1_000_000, UTC)
 
 
-def _as_json(pair: PairStatus, now_us: int) -> dict[str, object]:
+def _iso(us: int) -> str:
+    return _utc(us).isoformat().replace("+00:00", "Z")
+
+
+def _as_json(found: Status, now_us: int) -> dict[str, object]:
+    since_us = found.events_since_us
+    return {
+        "pairs": [_pair_as_json(pair, found.listing.get(pair.pair), now_us) for pair in found.pairs],
+        "candles": [
+            {
+                "timeframe": one.timeframe,
+                "series": one.series,
+                "newest": _iso(one.last_us),
+                "age_s": max(0, now_us - _end_us(one)) // 1_000_000,
+                "lost": one.lost,
+            }
+            for one in found.candles
+        ],
+        "exchange": [{"time": _iso(event.time_us), **_detail(event)} for event in found.exchange],
+        "events": [
+            {"time": _iso(event.time_us), "kind": event.kind, "pair": event.pair, "detail": _detail(event)}
+            for event in found.events
+        ],
+        "events_since": None if since_us is None else _iso(since_us),
+    }
+
+
+def _pair_as_json(pair: PairStatus, listing: str | None, now_us: int) -> dict[str, object]:
     return {
         "pair": pair.pair,
-        "last_time": _utc(pair.last_us).isoformat().replace("+00:00", "Z"),
+        "listing": listing,
+        "last_time": _iso(pair.last_us),
         "age_s": max(0, now_us - pair.last_us) // 1_000_000,
         "rows": pair.rows,
         "journalled": pair.journalled,

@@ -1,21 +1,45 @@
-"""How an archive stands, read from disk alone: right whether a daemon runs or not."""
+"""How an archive stands, read from disk alone: right whether a daemon runs or not.
+
+Quick at any age of the archive: of the tables that grow for ever only the newest files are read.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recorder.archive import files, tables
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout
+from recorder.archive.schema import EVENTS
+from recorder.archive.tables import Branch
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
-from recorder.errors import Malformed, NoSuchArchive, StorageError
+from recorder.core.model import TIMEFRAMES, Candle, Event, Span
+from recorder.errors import CorruptFile, Malformed, NoSuchArchive, StorageError
 from recorder.journal import tail
+from recorder.journal.segment import Entry
 from recorder.kraken import parse
 
-_ATTEMPTS = 20
-"""A compaction replaces a pair's directory now and then; meeting so many in a row is no coincidence."""
+EVENT_ROWS: Final = 1_000_000
+"""The newest events that are looked through, which takes a fraction of a second; years of a quiet archive."""
+CANDLE_ROWS: Final = 2_000_000
+"""Of each timeframe the newest candles that are looked through for its series: a day of 1m of 1,000 pairs."""
+LAST_EVENTS: Final = 5
+"""So many of the newest events are shown."""
+_TELLING: Final = pa.array(["maintenance", "ohlc_lost"])
+_TIME: Final = EVENTS.get_field_index("time")
+_ATTEMPTS: Final = 20
+"""A compaction replaces a directory now and then; meeting so many in a row is no coincidence."""
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +56,76 @@ class PairStatus:
     holes: tuple[Span, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CandleStatus:
+    """The exchange's candles of one timeframe: of how many pairs, and when the newest began (µs since 1970 UTC).
+
+    ``lost`` candles are counted by their events; the view ``ohlc_gaps`` counts them in the table itself.
+    """
+
+    timeframe: str
+    series: int
+    last_us: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All there is to say. ``listing`` is the exchange's word for each pair ever listed, or ``delisted``.
+
+    ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
+    all, oldest first. ``events_since_us`` is how far back events were looked through; None: all of them were.
+    """
+
+    pairs: list[PairStatus]
+    candles: list[CandleStatus]
+    listing: Mapping[str, str]
+    exchange: list[Event]
+    events: list[Event]
+    events_since_us: int | None
+
+
 def read(data: Path) -> list[PairStatus]:
     """Return the state of every pair in the archive and its journal, sorted by pair. Raises NoSuchArchive."""
+    return _pairs(_layout(data), list(tail.entries(Layout(data).journal)))
+
+
+def everything(data: Path) -> Status:
+    """Return the state of the whole archive. Raises NoSuchArchive."""
+    layout = _layout(data)
+    # The journal first, then the archive: a row may move between the two, but is never missed.
+    journal = list(tail.entries(layout.journal))
+    happened = _again(lambda: _events(layout, journal))
+    return Status(
+        pairs=_pairs(layout, journal),
+        candles=_again(lambda: _candles(layout, journal, happened.lost)),
+        listing=_again(lambda: _listing(layout)),
+        exchange=[happened.told[source] for source in sorted(happened.told)],
+        events=happened.newest,
+        events_since_us=happened.since_us,
+    )
+
+
+def _layout(data: Path) -> Layout:
     layout = Layout(data)
     if not layout.trades.is_dir():
         raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
+    return layout
+
+
+def _again(look: Callable[[], _Answer]) -> _Answer:
+    """Return what ``look`` sees once no compaction comes between."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return look()
+        except FileNotFoundError:
+            continue
+    raise StorageError("the archive's files keep changing faster than they can be read")
+
+
+def _pairs(layout: Layout, journal: Iterable[Entry]) -> list[PairStatus]:
     ledger = Ledger()
-    # The journal first, then the archive: a row may move between the two, but is never missed.
-    for entry in tail.entries(layout.journal):
+    for entry in journal:
         with contextlib.suppress(Malformed):  # the drain reports it
             ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
     coverage = Coverage(layout)
@@ -49,12 +135,7 @@ def read(data: Path) -> list[PairStatus]:
 
 def _archived(coverage: Coverage, pair: str, ledger: Ledger) -> int:
     """Count what the archive holds of ``pair`` in ``ledger``; return its rows."""
-    for _ in range(_ATTEMPTS):
-        try:
-            return coverage.observe_into(ledger, pair)
-        except FileNotFoundError:  # compacted meanwhile
-            continue
-    raise StorageError(f"the files of {pair} keep changing faster than they can be read")
+    return _again(lambda: coverage.observe_into(ledger, pair))
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
@@ -73,3 +154,146 @@ def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
         journalled=rows - archived,
         holes=tuple(account.spans.holes()),
     )
+
+
+@dataclass(slots=True)
+class _Happened:
+    """What the events tell, gathered newest first."""
+
+    newest: list[Event] = field(default_factory=list)
+    told: dict[str, Event] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    since_us: int | None = None
+
+
+def _events(layout: Layout, journal: Iterable[Entry]) -> _Happened:
+    happened = _Happened()
+    journalled = [event for entry in journal if (event := _event(entry)) is not None]
+    _take(happened, journalled)
+    seen = {(event.time_us, event.kind, event.pair) for event in journalled}
+    rows = 0
+    for path, _ in _newest_first(layout, Branch(tables.EVENTS), "time"):
+        with pq.ParquetFile(path, read_dictionary=["kind"]) as parquet:
+            for group in reversed(range(parquet.num_row_groups)):  # a file is sorted by time
+                held = parquet.metadata.row_group(group)
+                if rows and rows + held.num_rows > EVENT_ROWS:
+                    return happened
+                rows += held.num_rows
+                archived = _telling(parquet, group, want_newest=len(happened.newest) < LAST_EVENTS)
+                # What moved from the journal to the archive since is there twice.
+                _take(happened, [one for one in archived if (one.time_us, one.kind, one.pair) not in seen])
+                happened.since_us = held.column(_TIME).statistics.min_raw
+    happened.since_us = None
+    return happened
+
+
+def _event(entry: Entry) -> Event | None:
+    with contextlib.suppress(Malformed):  # the drain reports it
+        return parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+    return None
+
+
+def _take(happened: _Happened, events: Sequence[Event]) -> None:
+    happened.newest = sorted([*happened.newest, *events], key=lambda event: event.time_us)[-LAST_EVENTS:]
+    for event in events:
+        if event.kind == "maintenance":
+            source = str(_detail(event).get("source"))
+            if source not in happened.told or happened.told[source].time_us < event.time_us:
+                happened.told[source] = event
+        elif event.kind == "ohlc_lost":
+            detail = _detail(event)
+            timeframe = str(detail.get("timeframe"))
+            happened.lost[timeframe] = happened.lost.get(timeframe, 0) + int(detail.get("count", 0))
+
+
+def _detail(event: Event) -> dict[str, Any]:
+    detail = json.loads(event.detail)
+    return detail if isinstance(detail, dict) else {}
+
+
+def _telling(parquet: Any, group: int, *, want_newest: bool) -> list[Event]:  # noqa: ANN401 -- pyarrow has no types
+    """Return the events of one row group that tell of the exchange and of lost candles, and its newest if wanted."""
+    kinds = parquet.read_row_group(group, columns=["kind"])["kind"]
+    kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=_TELLING)).to_pylist())
+    if want_newest:
+        kept |= set(range(max(0, len(kinds) - LAST_EVENTS), len(kinds)))
+    if not kept:
+        return []
+    rows = parquet.read_row_group(group).take(pa.array(sorted(kept)))
+    times_us = rows["time"].cast(pa.int64()).to_pylist()
+    others = (rows[name].to_pylist() for name in ("kind", "pair", "detail"))
+    return [Event(*values) for values in zip(times_us, *others, strict=True)]
+
+
+def _candles(layout: Layout, journal: Iterable[Entry], lost: Mapping[str, int]) -> list[CandleStatus]:
+    pairs: dict[str, set[str]] = {}
+    last_us: dict[str, int] = {}
+    for entry in journal:
+        for candle in _journalled(entry):
+            pairs.setdefault(candle.timeframe, set()).add(candle.pair)
+            last_us[candle.timeframe] = max(last_us.get(candle.timeframe, 0), candle.time_us)
+    for branch in layout.branches(tables.OHLC):
+        timeframe, rows = str(branch.value), 0
+        for path, count in _newest_first(layout, branch, "time"):
+            if rows and rows + count > CANDLE_ROWS:
+                break
+            rows += count
+            with pq.ParquetFile(path, read_dictionary=["pair"]) as parquet:
+                table = parquet.read(columns=["pair"])
+                newest_us = _span(parquet.metadata, "time")[1]
+            pairs.setdefault(timeframe, set()).update(table["pair"].unique().to_pylist())
+            last_us[timeframe] = max(last_us.get(timeframe, 0), newest_us)
+    return [
+        CandleStatus(timeframe, len(pairs[timeframe]), last_us[timeframe], lost.get(timeframe, 0))
+        for timeframe in TIMEFRAMES
+        if timeframe in pairs
+    ]
+
+
+def _journalled(entry: Entry) -> list[Candle]:
+    with contextlib.suppress(Malformed):  # the drain reports it
+        return parse.journalled_candles(entry.source, entry.payload)
+    return []
+
+
+def _listing(layout: Layout) -> dict[str, str]:
+    """Return the newest status of each pair ever listed."""
+    newest: dict[str, tuple[int, str]] = {}
+    for path in _paths(layout, Branch(tables.INSTRUMENTS)):
+        with pq.ParquetFile(path) as parquet:
+            table = parquet.read(columns=["pair", "valid_from", "status"])
+        since_us = table["valid_from"].cast(pa.int64()).to_pylist()
+        for pair, *row in zip(table["pair"].to_pylist(), since_us, table["status"].to_pylist(), strict=True):
+            newest[pair] = max(newest.get(pair, (0, "")), (row[0], row[1]))
+    return {pair: status for pair, (_, status) in newest.items()}
+
+
+def _newest_first(layout: Layout, branch: Branch, stamp: str) -> Iterator[tuple[Path, int]]:
+    """Yield the files of a branch that have rows, and how many, the one with the newest first; year by year."""
+    for leaf in reversed(layout.leaves(branch)):
+        found = []
+        for name in files.listed(leaf):
+            metadata = _metadata(leaf / name)
+            if metadata.num_rows:
+                found.append((_span(metadata, stamp)[1], leaf / name, metadata.num_rows))
+        yield from ((path, rows) for _, path, rows in sorted(found, reverse=True))
+
+
+def _paths(layout: Layout, branch: Branch) -> list[Path]:
+    return [leaf / name for leaf in layout.leaves(branch) for name in files.listed(leaf)]
+
+
+def _metadata(path: Path) -> Any:  # noqa: ANN401 -- pyarrow has no types
+    try:
+        return pq.read_metadata(path)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorruptFile(f"{path} is no whole Parquet file ({error}): move it out of the archive") from error
+
+
+def _span(metadata: Any, column: str) -> tuple[int, int]:  # noqa: ANN401 -- pyarrow has no types
+    """Return the least and the greatest value of a column of whole numbers or times, by the file's statistics."""
+    index = metadata.schema.names.index(column)
+    groups = [metadata.row_group(group).column(index).statistics for group in range(metadata.num_row_groups)]
+    return min(group.min_raw for group in groups), max(group.max_raw for group in groups)

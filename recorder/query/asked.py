@@ -24,6 +24,29 @@ OnGap = Literal["raise", "warn", "ignore"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 _DAY_TEXT: Final = len("2025-11-10")
+KINDS: Final = (
+    "connected",
+    "disconnected",
+    "subscribed",
+    "rejected",
+    "stalled",
+    "hole_opened",
+    "hole_closed",
+    "void",
+    "confirmed",
+    "throttled",
+    "maintenance",
+    "malformed",
+    "ohlc_revised",
+    "ohlc_lost",
+    "disk_low",
+    "listed",
+    "delisted",
+    "renamed",
+    "listing_changed",
+)
+"""The kinds of events there can be, so that one which never happened is told from a slip of the pen."""
+_EXAMPLES: Final = {"pair": "BTC/USD", "kind": "connected"}
 _SHOWN: Final = 10
 """So many names in a sentence at most."""
 
@@ -67,10 +90,16 @@ def on_gap(choice: str) -> str:
     return _one_of("on_gap", choice, get_args(OnGap))
 
 
-def pair(name: str, held: Collection[str]) -> str:
-    """Return ``name`` if the archive has trades of it; ``held`` are the pairs it has."""
-    if not isinstance(name, str):
-        raise UsageError(f"a pair is a text such as 'BTC/USD', not {name!r}")
+def text(parameter: str, value: str) -> str:
+    """Return ``value`` if it is a text."""
+    if not isinstance(value, str):
+        raise UsageError(f"a {parameter} is a text such as {_EXAMPLES[parameter]!r}, not {value!r}")
+    return value
+
+
+def pair(name: str, held: Collection[str], *, of: str = "trades") -> str:
+    """Return ``name`` if the archive has trades (or what ``of`` says) of it; ``held`` are the pairs it has."""
+    text("pair", name)
     if name in held:
         return name
     wanted = v2_symbol(name.strip().upper())
@@ -82,7 +111,23 @@ def pair(name: str, held: Collection[str]) -> str:
         hint = f"it holds {', '.join(sorted(held)[:_SHOWN])}{more}"
     else:
         hint = "it holds none of any pair yet"
-    raise UsageError(f"the archive holds no trades of {name!r}; {hint}")
+    raise UsageError(f"the archive holds no {of} of {name!r}; {hint}")
+
+
+def recorded(pair: str, timeframe: str, held: Collection[str]) -> None:
+    """Return if the archive has candles of this timeframe; ``held`` are the timeframes that it has of the pair."""
+    if timeframe not in held:
+        there = ", ".join(name for name in TIMEFRAMES if name in held)
+        raise UsageError(
+            f"the archive holds no {timeframe} candles of {pair}, but {there}: add {timeframe} to ohlc.timeframes to "
+            f"record them, or build them with candles()"
+        )
+
+
+def kind(name: str, seen: Collection[str]) -> None:
+    """Return if there can be events of this kind; ``seen`` are the kinds of which there are some."""
+    if name not in KINDS and name not in seen:
+        raise UsageError(f"there are no events of the kind {name!r}: use one of {', '.join(sorted({*KINDS, *seen}))}")
 
 
 def _micros(end: str, value: Instant) -> int | None:
@@ -102,12 +147,12 @@ def _micros(end: str, value: Instant) -> int | None:
     return (value - _EPOCH) // _US
 
 
-def _parsed(end: str, text: str) -> datetime | date:
+def _parsed(end: str, written: str) -> datetime | date:
     try:
-        return date.fromisoformat(text) if len(text) == _DAY_TEXT else datetime.fromisoformat(text)
+        return date.fromisoformat(written) if len(written) == _DAY_TEXT else datetime.fromisoformat(written)
     except ValueError:
         raise UsageError(
-            f"{end} {text!r} is no time; write 2025-11-10T17:30:00Z, or 2025-11-10 for the midnight that begins it"
+            f"{end} {written!r} is no time; write 2025-11-10T17:30:00Z, or 2025-11-10 for the midnight that begins it"
         ) from None
 
 

@@ -17,11 +17,17 @@ PLAIN: Final = (
     "macros/held_spans",
     "macros/pair_coverage",
     "macros/pair_trades",
+    "macros/stored",
     "views/trades",
     "views/coverage",
     "views/gaps",
     "views/instruments",
+    "views/events",
     "macros/candles",
+    "views/ohlc",
+    "views/ohlc_gaps",
+    "views/ohlc_filled",
+    "macros/candle_audit",
 )
 """What any DuckDB client can run over an archive's folder, each after what it needs."""
 PINNED: Final = (
@@ -29,9 +35,15 @@ PINNED: Final = (
     "macros/held_spans",
     "pinned/trades",
     "pinned/coverage",
+    "pinned/stored",
     "views/gaps",
     "views/instruments",
+    "views/events",
     "macros/candles",
+    "views/ohlc",
+    "views/ohlc_gaps",
+    "views/ohlc_filled",
+    "macros/candle_audit",
 )
 """The same views and macros over one moment of an archive, which recorder.connect() provides."""
 DATA: Final = "recorder_data"

@@ -1,4 +1,4 @@
-"""The archive as a Python object: SQL, trades, candles, coverage, gaps.
+"""The archive as a Python object: SQL, trades, candles, the exchange's candles, coverage, gaps, events.
 
 Owns: when each call takes its moment, and that it tries again where a compaction took a file away meanwhile.
 """
@@ -32,6 +32,8 @@ _CANDLES: Final = "FROM candles($pair, $timeframe, make_timestamptz($start), mak
 
 _TRADE_CATEGORIES: Final = ("pair", "side", "ord_type", "source")
 _CANDLE_CATEGORIES: Final = ("pair", "timeframe")
+_OHLC_CATEGORIES: Final = ("pair", "timeframe", "source")
+_EVENT_CATEGORIES: Final = ("kind", "pair")
 
 _Answer = TypeVar("_Answer")
 
@@ -50,9 +52,9 @@ class _Question:
 def connect(data: str | Path = "data", *, live: bool = False, frozen: bool = False) -> Archive:
     """Open the archive in the folder ``data`` for reading. Takes no lock and never disturbs the recorder.
 
-    By default each call sees what is archived now. ``live`` adds what is only in the journal yet, so that a trade
-    is seen within a second of its arrival. ``frozen`` keeps one moment until :meth:`Archive.refresh`.
-    Raises NoSuchArchive.
+    By default each call sees what is archived now. ``live`` adds the trades that are only in the journal yet, so that
+    one is seen within a second of its arrival; the exchange's candles, events and instruments come with the next
+    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. Raises NoSuchArchive.
     """
     return Archive(Path(data).absolute(), live=live, frozen=frozen)
 
@@ -132,6 +134,68 @@ class Archive:
         question = _Question(_CANDLES, pair, limits, {"timeframe": timeframe}, _CANDLE_CATEGORIES)
         return frame(self._of_pair(question, on_gap=on_gap, exact=decimals), to, categories=question.categories)
 
+    def ohlc(
+        self,
+        pair: str,
+        timeframe: str,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        filled: bool = False,
+        to: Format = "pandas",
+        decimals: bool = False,
+    ) -> Frame:
+        """Return the candles of ``pair`` that the exchange published and that begin in the range, oldest first.
+
+        Columns: pair, timeframe, time (of its start), open, high, low, close, vwap, volume, count, source, seen; of
+        each the version seen last. Every interval has one, with or without trades. Candles that were lost because
+        nobody asked in time are not there, which is no error: ``filled`` puts in those that can be proven from trades,
+        with the source "trades" (the view ``ohlc_filled``). The view ``ohlc_gaps`` tells which are lost.
+        """
+        self._check(to)
+        limits = asked.time_range(start, stop)
+        params = {"pair": asked.text("pair", pair), "timeframe": asked.timeframe(timeframe)}
+
+        def once() -> pa.Table:
+            moment = self._kept or (self._moments.take(pair) if filled else self._moments.without_trades())
+            self._engine.pin(moment)
+            found = self._select("ohlc_filled" if filled else "ohlc", params, limits, exact=decimals)
+            if not found.num_rows:
+                self._check_series(pair, timeframe)
+            return found
+
+        return frame(self._until_whole(once, self._find_again), to, categories=_OHLC_CATEGORIES)
+
+    def events(
+        self,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        kind: str | None = None,
+        pair: str | None = None,
+        to: Format = "pandas",
+    ) -> Frame:
+        """Return what happened to the recorder and at the exchange in the range, oldest first.
+
+        Columns: time, kind, pair (None for what concerns no single one), detail (a JSON object as text).
+        """
+        self._check(to)
+        limits = asked.time_range(start, stop)
+        given = {"kind": kind, "pair": pair}
+        params = {column: asked.text(column, value) for column, value in given.items() if value is not None}
+
+        def once() -> pa.Table:
+            self._engine.pin(self._kept or self._moments.without_trades())
+            found = self._select("events", params, limits, exact=True)
+            if kind is not None and not found.num_rows:
+                asked.kind(kind, self._words("SELECT DISTINCT kind FROM stored_events()"))
+            if pair is not None and not found.num_rows:
+                known = "SELECT pair FROM stored_events() WHERE pair IS NOT NULL UNION SELECT pair FROM instruments"
+                asked.pair(pair, self._words(known), of="events")
+            return found
+
+        return frame(self._until_whole(once, self._find_again), to, categories=_EVENT_CATEGORIES)
+
     def coverage(self, *, to: Format = "pandas") -> Frame:
         """Return the runs of ids held: pair, first_id, last_id, first_time, last_time, rows."""
         return self.sql("FROM coverage ORDER BY pair, first_id", to=to)
@@ -144,7 +208,7 @@ class Archive:
         """Move a frozen connection to this moment. The others do so at each call anyway."""
         self._check()
         if self._frozen:
-            self._kept = self._until_whole(self._moments.take)
+            self._kept = self._until_whole(self._moments.keep)
 
     def cursor(self) -> Archive:
         """Return the same view of the same archive for the calling thread; of a frozen one, the same moment."""
@@ -184,6 +248,29 @@ class Archive:
         if missing and on_gap == "warn":
             warnings.warn(holes.sentence(pair, missing), stacklevel=3)
         return table
+
+    def _select(self, view: str, params: Mapping[str, str], limits: Range, *, exact: bool) -> pa.Table:
+        """Return the rows of ``view`` whose columns equal ``params`` and whose time lies in the range."""
+        ends = {"start": limits.start_us, "stop": limits.stop_us}
+        clauses = [f"{column} = ${column}" for column in params]
+        clauses += [
+            f"time {'>=' if end == 'start' else '<'} make_timestamptz(${end})" for end in ends if ends[end] is not None
+        ]
+        where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+        given = {end: moment for end, moment in ends.items() if moment is not None}
+        return self._engine.fetch(f"FROM {view}{where} ORDER BY time", {**params, **given}, exact=exact)
+
+    def _check_series(self, pair: str, timeframe: str) -> None:
+        """Return if there are candles of this series at all. Raises UsageError, which names those there are."""
+        of_pair = "SELECT DISTINCT timeframe FROM stored_ohlc() WHERE pair = $pair"
+        timeframes = self._words(of_pair, pair=pair)
+        if not timeframes:
+            asked.pair(pair, self._words("SELECT DISTINCT pair FROM stored_ohlc()"), of="candles")
+        asked.recorded(pair, timeframe, timeframes)
+
+    def _words(self, text: str, **params: str) -> list[str]:
+        found: list[str] = self._engine.fetch(text, params).column(0).to_pylist()
+        return found
 
     def _until_whole(self, once: Callable[[], _Answer], again: Callable[[], None] | None = None) -> _Answer:
         """Return what ``once`` answers, after ``again`` as often as a compaction took a file away under it."""

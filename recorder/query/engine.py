@@ -16,6 +16,7 @@ import pyarrow as pa
 from recorder.errors import UsageError
 from recorder.query import catalogue
 from recorder.query.snapshot import Snapshot
+from recorder.query.stamped import TableFiles
 
 _INEXACT: Final = frozenset({"decimal", "hugeint", "uhugeint"})
 """DuckDB types that become a double unless exact ones are asked for."""
@@ -25,6 +26,11 @@ SELECT pair, first_id, last_id, make_timestamptz(first_us) AS first_time, make_t
 FROM spans_now;
 CREATE OR REPLACE TABLE recorder_archived AS FROM archived_now;
 CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now;
+"""
+_UNTIL: Final = """
+SET VARIABLE recorder_until = map(
+    $folders::VARCHAR[], list_transform($stamps::BIGINT[], lambda stamp: make_timestamptz(stamp))
+)
 """
 
 
@@ -36,6 +42,7 @@ class Engine:
         self._connection = duckdb.connect()
         self._connection.execute(catalogue.preamble(data))
         self._snapshot: Snapshot | None = None
+        self._lists: dict[str, tuple[str, ...]] = {}
 
     def pin(self, snapshot: Snapshot) -> None:
         """Hold the views and macros to ``snapshot``; creates them at the first."""
@@ -44,16 +51,26 @@ class Engine:
         if self._snapshot is None:
             # Creating a view opens its files, and of all files only the schema's cannot vanish.
             empty = snapshot.files[:1]
-            self._hold(replace(snapshot, files=empty, cut_files=empty, unread=empty))
+            born = {name: TableFiles(held.files[:1], held.files[:1]) for name, held in snapshot.stamped.tables.items()}
+            self._hold(
+                replace(
+                    snapshot, files=empty, cut_files=empty, unread=empty, stamped=replace(snapshot.stamped, tables=born)
+                )
+            )
             self._snapshot = None  # until all views are there: if one fails, all are created again
             for name in catalogue.PINNED:
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
 
     def _hold(self, snapshot: Snapshot) -> None:
-        execute = self._connection.execute
         for name in ("files", "cut_files", "unread"):
-            execute(f"SET VARIABLE recorder_{name} = $files", {"files": list(getattr(snapshot, name))})
+            self._set(name, getattr(snapshot, name))
+        for name, held in snapshot.stamped.tables.items():
+            self._set(f"{name}_files", held.files)
+            self._set(f"{name}_cut_files", held.cut_files)
+        folders = snapshot.stamped.folders
+        execute = self._connection.execute
+        execute(_UNTIL, {"folders": list(folders), "stamps": [extent.last_us for extent in folders.values()]})
         now = {"spans_now": _spans(snapshot), "archived_now": _archived(snapshot), "tail_now": snapshot.tail}
         for name, table in now.items():
             self._connection.register(name, table)
@@ -61,6 +78,12 @@ class Engine:
         for name in now:
             self._connection.unregister(name)
         self._snapshot = snapshot
+
+    def _set(self, name: str, paths: tuple[str, ...]) -> None:
+        """Give the variable its files, unless it has them: handing over thousands of names takes milliseconds."""
+        if self._lists.get(name) != paths:
+            self._connection.execute(f"SET VARIABLE recorder_{name} = $paths", {"paths": list(paths)})
+            self._lists[name] = paths
 
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
         """Run one statement and return its rows.

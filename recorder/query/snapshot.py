@@ -20,6 +20,7 @@ from recorder.core.spans import Spans
 from recorder.errors import StorageError
 from recorder.query.holes import joined
 from recorder.query.listing import Listing, PairFiles
+from recorder.query.stamped import Stamped, StampedListing
 from recorder.query.tail import TAIL, Journalled, pending, runs_in
 
 
@@ -30,7 +31,7 @@ class Snapshot:
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
     there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail,
     but for the files ``unread``. All lists begin with the table's empty schema file: one without files is an error
-    in DuckDB.
+    in DuckDB. ``stamped`` are the files of the tables without ids.
     """
 
     files: tuple[str, ...]
@@ -39,6 +40,7 @@ class Snapshot:
     archived: Mapping[str, Spans]
     tail: pa.Table
     runs: Mapping[str, tuple[HeldSpan, ...]]
+    stamped: Stamped
 
 
 class Moments:
@@ -47,6 +49,7 @@ class Moments:
     def __init__(self, data: Path, *, live: bool) -> None:
         """Open the archive. Raises NoSuchArchive."""
         self._listing = Listing(data)
+        self._stamped = StampedListing(Layout(data))
         self._journalled = Journalled(Layout(data).journal) if live else None
 
     def pairs(self) -> list[str]:
@@ -58,7 +61,14 @@ class Moments:
         """Take this moment of the archive without its journal, and leave footers to whoever needs them."""
         paths = [path for files in self._listing.paths(self._listing.pairs()).values() for path in files]
         empty = (self._listing.schema_file,)
-        return Snapshot((*empty, *paths), empty, (*empty, *paths), {}, TAIL.empty_table(), {})
+        return Snapshot(
+            (*empty, *paths), empty, (*empty, *paths), {}, TAIL.empty_table(), {}, stamped=self._stamped.now()
+        )
+
+    def without_trades(self) -> Snapshot:
+        """Take this moment of the tables without ids alone."""
+        empty = (self._listing.schema_file,)
+        return Snapshot(empty, empty, empty, {}, TAIL.empty_table(), {}, stamped=self._stamped.now())
 
     def take(self, pair: str | None = None) -> Snapshot:
         """Take this moment, of one pair or of all: the journal first, then the archive.
@@ -82,7 +92,13 @@ class Moments:
             archived=archived,
             tail=tail,
             runs=runs,
+            stamped=self._stamped.now(),
         )
+
+    def keep(self) -> Snapshot:
+        """Take this moment of all pairs such that :meth:`find_again` can find it in other files."""
+        moment = self.take()
+        return replace(moment, stamped=self._stamped.keep(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:
         """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
@@ -96,7 +112,8 @@ class Moments:
                 )
         whole, cut = _fit(kept.archived, found)
         empty = (self._listing.schema_file,)
-        return replace(kept, files=(*empty, *whole), cut_files=(*empty, *cut))
+        stamped = self._stamped.find_again(kept.stamped)
+        return replace(kept, files=(*empty, *whole), cut_files=(*empty, *cut), stamped=stamped)
 
 
 def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[str], list[str]]:

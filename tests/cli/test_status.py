@@ -6,25 +6,83 @@ from pathlib import Path
 import pytest
 
 from recorder.cli.status import age, status
+from recorder.core.model import Event
+from tests.query.writing import START_US, candle, writing
+from tests.query.writing import trades as made
 from tests.tasks.support import PAIR, shop, trades
+
+STATUS = '{"source":"ws","system":"post_only","upcoming_maintenance":[{"title":"Upgrade"}],"emergency":[]}'
 
 
 def test_status_names_each_pair_its_rows_and_its_holes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 1000))
         opened.archive.append(PAIR, trades(1201, 1300))
-    status(tmp_path, as_json=False)
+    status(tmp_path, all_pairs=False, as_json=False)
     said = capsys.readouterr().out
     assert PAIR in said
     assert "1,100" in said
     assert "200" in said
     assert "1..1300" in said
     assert max(map(len, said.splitlines())) <= 80
-    status(tmp_path, as_json=True)
-    (pair,) = json.loads(capsys.readouterr().out)
+    status(tmp_path, all_pairs=False, as_json=True)
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     assert pair["holes"] == [{"first_id": 1001, "last_id": 1200, "missing": 200}]
     assert (pair["rows"], pair["first_id"], pair["last_id"]) == (1100, 1, 1300)
     assert pair["last_time"].endswith("Z")
+
+
+def test_candles_the_exchange_and_the_last_events_have_their_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path) as archive:
+        archive.append(made(1, 3))
+        archive.listed("BTC/USD", 1, status="cancel_only")
+        archive.published([candle(0), candle(1), candle(0, pair="ETH/USD")])
+        archive.noted(
+            Event(START_US, "maintenance", None, STATUS),
+            Event(START_US + 1, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":61,"why":"' + "x" * 99 + '"}'),
+        )
+    status(tmp_path, all_pairs=False, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    said = [" ".join(line.split()) for line in lines]
+    assert "not online: BTC/USD cancel_only" in said
+    assert any(line.startswith("1m 2 2025-11-10 ") and line.endswith(" ago 61") for line in said)
+    assert "2025-11-10 exchange post_only; Upgrade (ws)" in said
+    assert any(line.startswith("2025-11-10 ohlc_lost BTC/USD timeframe 1m, count 61, why xxx") for line in said)
+    status(tmp_path, all_pairs=False, as_json=True)
+    content = json.loads(capsys.readouterr().out)
+    assert content["pairs"][0]["listing"] == "cancel_only"
+    (one,) = content["candles"]
+    assert (one["timeframe"], one["series"], one["newest"], one["lost"]) == ("1m", 2, "2025-11-10T12:01:00Z", 61)
+    assert content["exchange"] == [{"time": "2025-11-10T12:00:00Z", **json.loads(STATUS)}]
+    assert [event["kind"] for event in content["events"]] == ["maintenance", "ohlc_lost"]
+    assert content["events_since"] is None
+
+
+def test_of_many_pairs_only_those_with_something_to_tell_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path) as archive:
+        for number in range(50):
+            archive.append(made(1, 3, pair=f"P{number:02d}/USD"))
+        archive.append(made(9, 9, pair="P07/USD"))
+    status(tmp_path, all_pairs=False, as_json=False)
+    said = capsys.readouterr().out
+    assert said.count("/USD") == 1
+    assert "50 pairs, 151 trades" in said
+    assert "1 hole, 5 missing" in said
+    assert "the other 49" in said
+    status(tmp_path, all_pairs=True, as_json=False)
+    assert capsys.readouterr().out.count("/USD") == 50
+
+
+def test_an_empty_archive_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with writing(tmp_path):
+        pass
+    status(tmp_path, all_pairs=False, as_json=False)
+    assert capsys.readouterr().out == "No trades are recorded yet.\n"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from recorder.core.model import Span
+from recorder.archive import files
+from recorder.core.model import Event, Span
 from recorder.errors import NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import status
+from recorder.ops.status import CandleStatus
+from tests.query.writing import MINUTE_US, START_US, Written, candle, writing
 from tests.tasks.support import PAIR, T0_US, frame, shop, trades
 
 
@@ -37,3 +41,101 @@ def test_an_empty_archive_has_no_pairs_and_no_archive_is_an_error_with_the_remed
         assert status.read(tmp_path / "data") == []
     with pytest.raises(NoSuchArchive, match="recorder run"):
         status.read(tmp_path / "nowhere")
+
+
+def event(number: int, kind: str = "connected", pair: str | None = None, detail: str = "{}") -> Event:
+    return Event(START_US + number, kind, pair, detail)
+
+
+def told(number: int, source: str, system: str) -> Event:
+    return event(number, "maintenance", detail=f'{{"source":"{source}","system":"{system}"}}')
+
+
+def page(archive: Written, pair: str, *starts_us: int) -> None:
+    """Journal an answer of 1m candles; its last row is the running one."""
+    rows = ",".join(f'[{start // 1_000_000},"1","1","1","1","1","1",1]' for start in starts_us)
+    body = f'{{"error":[],"result":{{"X":[{rows}],"last":{starts_us[-2] // 1_000_000}}}}}'.encode()
+    source = f"rest:/0/public/OHLC?pair=X&interval=1#{pair.replace('/', '%2F')}"
+    archive.journal.append([segment.encode(1, source, body, parsed=True)])
+
+
+def test_candles_are_counted_by_timeframe_in_the_archive_and_in_the_journal(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.published([candle(0), candle(1), candle(0, pair="ETH/USD"), candle(0, timeframe="1h")])
+        archive.noted(
+            event(1, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":5}'),
+            event(2, "ohlc_lost", "ETH/USD", '{"timeframe":"1m","count":2}'),
+        )
+        page(archive, "XRP/USD", START_US + 7 * MINUTE_US, START_US + 8 * MINUTE_US)
+        found = status.everything(tmp_path)
+    assert found.candles == [
+        CandleStatus("1m", 3, START_US + 7 * MINUTE_US, 7),
+        CandleStatus("1h", 1, START_US, 0),
+    ]
+
+
+def test_the_last_events_and_what_each_source_said_last_are_found_in_files_and_journal(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.noted(told(1, "rest", "maintenance"), told(2, "ws", "post_only"), told(3, "rest", "cancel_only"))
+        archive.noted(*(event(number) for number in range(10, 14)))
+        archive.journal.append([segment.encode_note((START_US + number) * 1000, "connected") for number in (13, 14)])
+        archive.journal.append(
+            [segment.encode_note((START_US + 9) * 1000, "maintenance", source="ws", system="online")]
+        )
+        found = status.everything(tmp_path)
+    assert [one.time_us - START_US for one in found.events] == [10, 11, 12, 13, 14]
+    assert [(one.time_us - START_US, "cancel_only" in one.detail) for one in found.exchange] == [(3, True), (9, False)]
+    assert found.events_since_us is None
+
+
+def test_of_very_many_events_only_the_newest_are_looked_through_and_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "EVENT_ROWS", 6)
+    with writing(tmp_path) as archive:
+        archive.noted(told(1, "rest", "online"))
+        for first in (10, 20, 30):
+            archive.noted(*(event(number) for number in range(first, first + 3)))
+        found = status.everything(tmp_path)
+    assert [one.time_us - START_US for one in found.events] == [21, 22, 30, 31, 32]
+    assert found.exchange == []
+    assert found.events_since_us == START_US + 20
+
+
+def test_of_a_large_file_the_end_is_looked_through_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "EVENT_ROWS", 6)
+    monkeypatch.setattr(files, "ROW_GROUP", 2)
+    with writing(tmp_path) as archive:
+        lost = event(13, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":5}')
+        archive.noted(told(9, "rest", "online"), *(event(number) for number in (10, 11, 12)), lost, told(14, "ws", "?"))
+        archive.noted(*(event(number) for number in (20, 21)))
+        found = status.everything(tmp_path)
+    assert [one.time_us - START_US for one in found.events] == [12, 13, 14, 20, 21]
+    assert [one.time_us - START_US for one in found.exchange] == [14]
+    assert found.events_since_us == START_US + 11
+
+
+def test_of_each_pair_the_newest_listing_counts(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.listed("BTC/USD", 1)
+        archive.listed("ETH/USD", 1)
+        archive.listed("BTC/USD", 1, datetime(2026, 1, 1, tzinfo=UTC), status="delisted")
+        assert status.everything(tmp_path).listing == {"BTC/USD": "delisted", "ETH/USD": "online"}
+
+
+def test_a_folder_exchanged_meanwhile_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with writing(tmp_path) as archive:
+        for number in range(3):
+            archive.noted(event(number))
+        original, merged = files.listed, list[bool]()
+
+        def late(directory: Path) -> list[str]:
+            names = original(directory)
+            if directory.parent.name == "events" and not merged:
+                merged.append(True)
+                archive.merge("events")
+            return names
+
+        monkeypatch.setattr(files, "listed", late)
+        assert [one.time_us - START_US for one in status.everything(tmp_path).events] == [0, 1, 2]
+    assert merged

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from pathlib import Path
 
 import duckdb
@@ -30,6 +31,18 @@ def test_every_file_begins_with_its_question_and_its_parameters(name: str) -> No
     assert rest[0] == "--"
     assert rest[1].startswith("-- ")
     assert "(" in rest[1] or "recorder_" in rest[1]
+
+
+@pytest.mark.parametrize("path", sorted((QUERIES / "analysis").glob("*.sql")), ids=lambda path: path.stem)
+def test_every_analysis_begins_with_its_question_and_names_each_parameter_with_its_type(path: Path) -> None:
+    first, blank, *rest = path.read_text().splitlines()
+    assert first.startswith("-- ")
+    assert first.endswith("?")
+    assert blank == "--"
+    header = [line for line in rest if line.startswith("-- $")]
+    body = "\n".join(line for line in rest if not line.startswith("--"))
+    assert {line.split()[1] for line in header} == set(re.findall(r"\$\w+", body))
+    assert all(re.match(r"-- \$\w+ +[A-Z]+ +\w", line) for line in header)
 
 
 def test_the_script_begins_in_utc_and_needs_nothing_but_itself(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import duckdb
 import pytest
 
 import recorder
-from recorder.core.model import Trade
+from recorder.core.model import Event, Trade
 from recorder.errors import CorruptFile, GapError, NoSuchArchive, RecorderError, StorageError, UsageError
 from recorder.query.connect import Archive, connect
 from recorder.query.engine import Engine
-from tests.query.writing import START, Written, trade, trades
+from tests.query.writing import MINUTE_US, START, START_US, Written, candle, trade, trades
 from tests.tasks import support
 
 MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
@@ -257,6 +257,133 @@ def test_another_thread_is_sent_to_a_cursor_of_its_own(archive: Written) -> None
 def test_the_package_exposes_connect_without_loading_pandas_or_duckdb_for_the_daemon() -> None:
     code = "import sys, recorder; assert not {'duckdb', 'pandas'} & set(sys.modules), 'loaded too early'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+CANDLE_COLUMNS = {
+    "pair": "category",
+    "timeframe": "category",
+    "time": "datetime64[us, UTC]",
+    **dict.fromkeys(("open", "high", "low", "close", "vwap", "volume"), "float64"),
+    "count": "int64",
+    "source": "category",
+    "seen": "datetime64[us, UTC]",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_gives_the_exchanges_candles_and_events(archive: Written, mode: dict[str, bool]) -> None:
+    archive.append([trade(n + 1, START_US + n * MINUTE_US) for n in range(6)])
+    archive.listed("BTC/USD", 1)
+    archive.published([candle(n) for n in (0, 1, 3)], seen=second(999))
+    archive.published([candle(3, "1", "1", "1", "1", "1", "2.5", 7)], seen=second(1000))
+    archive.published([candle(0, timeframe="1h")])
+    archive.noted(event(1), event(2, "throttled"), event(3, pair="BTC/USD"))
+    with connect(archive.data, **mode) as opened:
+        found = opened.ohlc("BTC/USD", "1m")
+        assert {name: str(kind) for name, kind in found.dtypes.items()} == CANDLE_COLUMNS
+        assert found["time"].tolist() == [second(0), second(60), second(180)]
+        assert found["count"].tolist() == [1, 1, 7]
+        assert opened.ohlc("BTC/USD", "1m", second(1), second(180))["time"].tolist() == [second(60)]
+        assert opened.ohlc("BTC/USD", "1m", decimals=True, to="arrow")["volume"].to_pylist()[2] == Decimal("2.5")
+        filled = opened.ohlc("BTC/USD", "1m", second(60), filled=True)
+        assert {name: str(kind) for name, kind in filled.dtypes.items()} == CANDLE_COLUMNS
+        assert filled["source"].tolist() == ["rest", "trades", "rest"]
+        assert filled["time"].tolist() == [second(60), second(120), second(180)]
+        assert opened.events()["time"].tolist() == [second(1), second(2), second(3)]
+        assert opened.events(second(2))["kind"].tolist() == ["throttled", "connected"]
+        assert opened.events(stop=second(2), to="arrow").to_pylist() == [
+            {"time": second(1), "kind": "connected", "pair": None, "detail": '{"n":1}'}
+        ]
+        assert opened.events(kind="throttled")["detail"].tolist() == ['{"n":2}']
+        assert opened.events(pair="BTC/USD")["time"].tolist() == [second(3)]
+        assert opened.sql("FROM ohlc_gaps")["missing"].tolist() == [1]
+        assert opened.sql("SELECT verdict FROM candle_audit('BTC/USD', '1m')")["verdict"].tolist() == [
+            "equal", "equal", "missing ohlc", "differs", "missing ohlc", "missing ohlc"
+        ]  # fmt: skip
+
+
+def event(number: int, kind: str = "connected", pair: str | None = None) -> Event:
+    return Event(START_US + number * 1_000_000, kind, pair, f'{{"n":{number}}}')
+
+
+def test_candles_that_nobody_records_are_refused_with_those_there_are(archive: Written) -> None:
+    archive.published([candle(0), candle(0, timeframe="1d"), candle(0, pair="ETH/USD")])
+    with connect(archive.data) as opened:
+        with pytest.raises(UsageError, match=r"no candles of 'XBT/USD'; did you mean BTC/USD"):
+            opened.ohlc("XBT/USD", "1m")
+        with pytest.raises(UsageError, match=r"no 5m candles of BTC/USD, but 1m, 1d: add 5m to ohlc.timeframes"):
+            opened.ohlc("BTC/USD", "5m")
+        with pytest.raises(UsageError, match=r"no timeframe '60m': use one of 1m, 5m"):
+            opened.ohlc("BTC/USD", "60m")
+        with pytest.raises(UsageError, match=r"a pair is a text"):
+            opened.ohlc(None, "1m")  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="has no time zone"):
+            opened.ohlc("BTC/USD", "1m", "2025-11-10T12:00:00")
+        assert len(opened.ohlc("BTC/USD", "1m", stop=second(0))) == 0
+        assert len(opened.ohlc("ETH/USD", "1m", second(60), filled=True)) == 0
+
+
+def test_events_that_cannot_be_are_refused_and_those_that_were_not_are_none(archive: Written) -> None:
+    archive.noted(event(1, pair="BTC/USD"), event(2, "of_a_later_release"))
+    archive.listed("ETH/USD", 1)
+    with connect(archive.data) as opened:
+        with pytest.raises(UsageError, match=r"no events of the kind 'conected': use one of .*connected"):
+            opened.events(kind="conected")
+        with pytest.raises(UsageError, match=r"no events of 'XBT/USD'; did you mean BTC/USD"):
+            opened.events(pair="XBT/USD")
+        with pytest.raises(UsageError, match=r"a kind is a text such as 'connected', not 5"):
+            opened.events(kind=5)  # type: ignore[arg-type]
+        assert len(opened.events(kind="disk_low")) == len(opened.events(pair="ETH/USD")) == 0
+        assert len(opened.events(kind="of_a_later_release")) == 1
+
+
+def test_by_default_each_call_sees_the_candles_that_are_archived_now(archive: Written) -> None:
+    with connect(archive.data) as opened:
+        for number in range(1, 5):
+            archive.published([candle(number)])
+            if number == 3:
+                archive.merge("ohlc")
+            assert len(opened.ohlc("BTC/USD", "1m")) == number
+            assert opened.sql("SELECT count(*) AS n FROM ohlc")["n"].tolist() == [number]
+
+
+def test_frozen_keeps_candles_events_and_instruments_whatever_is_merged(archive: Written) -> None:
+    archive.published([candle(0), candle(1)], seen=second(60))
+    archive.published([candle(3)], seen=second(70))
+    archive.noted(event(1))
+    archive.noted(event(2))
+    archive.listed("BTC/USD", 1, second(0))
+    archive.listed("BTC/USD", 2, second(10))
+    with connect(archive.data, frozen=True) as opened:
+        queries = ("FROM ohlc", "FROM ohlc_gaps", "FROM ohlc_filled", "FROM events", "FROM instruments")
+        before = [opened.sql(f"{text} ORDER BY ALL", to="arrow").to_pylist() for text in queries]
+        archive.published([candle(0, "9", "9", "9", "9", "9", "9", 9), candle(2)], seen=second(80))
+        archive.noted(event(3))
+        archive.listed("BTC/USD", 3, second(20))
+        for _ in range(2):
+            assert [opened.sql(f"{text} ORDER BY ALL", to="arrow").to_pylist() for text in queries] == before
+            for table in ("ohlc", "events", "instruments"):
+                archive.merge(table)
+            archive.noted(event(4))
+        assert len(opened.ohlc("BTC/USD", "1m")) == 3
+        with opened.cursor() as cursor:
+            assert len(cursor.events()) == 2
+        opened.refresh()
+        assert len(opened.ohlc("BTC/USD", "1m")) == len(opened.events()) - 1 == 4
+        assert opened.sql("FROM instruments")["pair_decimals"].tolist() == [1, 2, 3]
+
+
+def test_files_that_no_question_is_about_are_not_opened(archive: Written) -> None:
+    archive.append(trades(1, 3))
+    archive.published([candle(0)])
+    archive.noted(event(1))
+    for folder in ("ohlc/timeframe=1m/year=2025", "events/year=2025"):
+        (archive.data / folder / "broken.parquet").write_bytes(b"not Parquet")
+    with connect(archive.data, live=True) as opened:
+        assert rows(opened) == 3
+        assert len(opened.candles("BTC/USD", "1m")) == 1
+        with pytest.raises(UsageError, match="broken"):
+            opened.events()
 
 
 COUNT = "SELECT count(*)::BIGINT AS n, count(DISTINCT trade_id)::BIGINT AS ids FROM trades"

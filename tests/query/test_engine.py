@@ -82,9 +82,17 @@ RELATIONS = [
     "coverage",
     "gaps",
     "instruments",
+    "events",
+    "ohlc",
+    "ohlc_gaps",
+    "ohlc_filled",
+    "stored_ohlc()",
+    "stored_events()",
+    "stored_instruments()",
     "pair_trades('A/B')",
     "pair_coverage('A/B')",
     "candles('A/B', '1m')",
+    "candle_audit('A/B', '1m')",
 ]
 
 

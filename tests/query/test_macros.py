@@ -14,10 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.core.model import TIMEFRAMES, Trade
-from recorder.kraken.parse import trades_page
+from recorder.core.model import TIMEFRAMES, Candle, Trade
+from recorder.kraken.parse import candles, trades_page
+from recorder.query import catalogue
+from recorder.query.connect import connect
 from tests.query.conftest import Ask
-from tests.query.writing import MINUTE_US, START, START_US, Written, trade, trades
+from tests.query.writing import MINUTE_US, START, START_US, Written, candle, silent, trade, trades
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "rest"
 
@@ -64,26 +66,34 @@ def test_a_candle_has_its_columns_in_order_with_exact_types(ask: Ask) -> None:
     ]
 
 
-def test_real_trades_make_the_candles_that_kraken_published(archive: Written, ask: Ask) -> None:
+def real_trades() -> list[Trade]:
+    """Return the real page's trades; its numbers as they were printed: only `time` is bare, and our parser reads it."""
     if not REAL.exists():
         pytest.skip("../shared/data/real is not here")
-    # The page's numbers as they were printed: only `time` is a bare number, and our parser reads its text.
     page = (REAL / "trades_XBTUSDT_2025-11-10.json").read_text()
     result = page[page.index('"result":') + len('"result":') : page.rindex("}")]
-    archive.append(trades_page(result.encode(), "BTC/USDT").trades)
+    return list(trades_page(result.encode(), "BTC/USDT").trades)
+
+
+def real_candles() -> bytes:
+    return (REAL / "ohlc1_XBTUSDT_2025-11-10.json").read_bytes()
+
+
+def test_real_trades_make_the_candles_that_kraken_published(archive: Written, ask: Ask) -> None:
+    archive.append(real_trades())
     archive.listed("BTC/USDT", 1)
-    candles = ask("SELECT time, open, high, low, close, vwap, volume, count, complete FROM candles('BTC/USDT', '1m')")
-    published = json.loads((REAL / "ohlc1_XBTUSDT_2025-11-10.json").read_text())["result"]["XBTUSDT"]
+    built = ask("SELECT time, open, high, low, close, vwap, volume, count, complete FROM candles('BTC/USDT', '1m')")
+    published = json.loads(real_candles())["result"]["XBTUSDT"]
     expected = [
         (datetime.fromtimestamp(time, UTC), *(Decimal(number) for number in numbers), count)
         for time, *numbers, count in published
         if count
     ]
-    first, *whole = candles  # the page begins in the middle of its first minute
+    first, *whole = built  # the page begins in the middle of its first minute
     assert [candle[:-1] for candle in whole] == [candle for candle in expected if candle[0] > first[0]]
     assert len(whole) == 273
     # What comes after the page cannot be known, so its last bar is not proven complete.
-    assert [complete for *_, complete in candles] == [False, *[True] * 272, False]
+    assert [complete for *_, complete in built] == [False, *[True] * 272, False]
 
 
 def test_vwap_is_cut_and_not_rounded(archive: Written, ask: Ask) -> None:
@@ -93,11 +103,23 @@ def test_vwap_is_cut_and_not_rounded(archive: Written, ask: Ask) -> None:
 
 
 def test_vwap_has_the_decimals_that_were_listed_at_the_time_of_the_bar(archive: Written, ask: Ask) -> None:
+    archive.listed("ETH/USD", 7, minute(-9))
     archive.listed("BTC/USD", 3, minute(0))
     archive.listed("BTC/USD", 0, minute(2))
     archive.append([trade(1 + n, at_us(n), "1.23456") for n in (-1, 0, 1, 2, 3)])
     assert ask("SELECT vwap FROM candles('BTC/USD', '1m')") == [
         (Decimal(vwap),) for vwap in ("1.234", "1.234", "1.234", "1", "1")
+    ]
+
+
+def test_a_delisting_and_a_listing_anew_do_no_harm_to_vwap(archive: Written, ask: Ask) -> None:
+    archive.listed("BTC/USD", 3, minute(0))
+    archive.listed("BTC/USD", 3, minute(1), status="delisted")
+    archive.listed("BTC/USD", 1, minute(3))
+    archive.listed("BTC/USD", 1, minute(5), status="delisted")
+    archive.append([trade(1 + n, at_us(n), "1.23456") for n in range(7)])
+    assert ask("SELECT vwap FROM candles('BTC/USD', '1m')") == [
+        (Decimal(vwap),) for vwap in ("1.234", "1.234", "1.234", "1.2", "1.2", "1.2", "1.2")
     ]
 
 
@@ -142,6 +164,98 @@ def test_a_range_chooses_whole_bars_by_their_start(archive: Written, ask: Ask) -
     assert times(minute(1) + timedelta(microseconds=1), None) == [(minute(2), 4), (minute(3), 4), (minute(4), 4)]
     assert times(None, minute(1)) == [(minute(0), 3)]
     assert times(minute(2), minute(2)) == []
+
+
+AUDIT = "SELECT time, verdict, differing, complete, close, ohlc_close, count, ohlc_count FROM candle_audit"
+
+
+def test_an_audit_puts_both_sides_beside_each_other_and_says_how_they_compare(archive: Written, ask: Ask) -> None:
+    archive.listed("BTC/USD", 1)
+    archive.append(
+        [
+            trade(1, at_us(0), "10"),
+            trade(2, at_us(2), "12"),
+            trade(3, at_us(3), "13"),
+            trade(4, at_us(6), "16"),  # 5 is missing: it was in minute 6 or 7
+            trade(6, at_us(7.5), "17"),
+            trade(7, at_us(9), "19"),
+        ]
+    )
+
+    def one(number: int, price: str) -> Candle:
+        return candle(number, price, price, price, price, price, "1", 1)
+
+    archive.published(
+        [
+            one(0, "10"),
+            silent(1, "10"),
+            candle(2, "12", "12", "12", "12", "12.1", "1.5", 1),
+            # nothing of minute 3
+            silent(4, "13.1"),  # in truth 13
+            one(5, "14"),  # there is no such trade
+            candle(6, "16", "16", "16", "16", "16", "2", 2),
+            one(7, "17"),  # touched by the hole, and yet the same
+            silent(8, "17"),
+            one(9, "19"),
+            one(10, "20"),
+            silent(11, "20"),
+        ]
+    )
+
+    def price(text: str | None) -> Decimal | None:
+        return None if text is None else Decimal(text)
+
+    expected = [
+        (0, "equal", [], True, "10", "10", 1, 1),
+        (1, "silent", [], True, "10", "10", 0, 0),
+        (2, "differs", ["vwap", "volume"], True, "12", "12", 1, 1),
+        (3, "missing ohlc", [], True, "13", None, 1, None),
+        (4, "differs", ["open", "high", "low", "close"], True, "13", "13.1", 0, 0),
+        (5, "missing trades", ["open", "high", "low", "close", "vwap", "volume", "count"], True, "13", "14", 0, 1),
+        (6, "incomplete", ["volume", "count"], False, "16", "16", 1, 2),
+        (7, "equal", [], False, "17", "17", 1, 1),
+        (8, "silent", [], True, "17", "17", 0, 0),
+        (9, "equal", [], False, "19", "19", 1, 1),
+        (10, "missing trades", [], False, None, "20", None, 1),
+        (11, "silent", [], False, None, "20", None, 0),
+    ]
+    rows = [
+        (minute(number), verdict, differing, complete, price(close), price(ohlc_close), count, ohlc_count)
+        for number, verdict, differing, complete, close, ohlc_close, count, ohlc_count in expected
+    ]
+    assert ask(f"{AUDIT}('BTC/USD', '1m')") == rows
+    assert ask(f"{AUDIT}('BTC/USD', '1m', ?, ?)", minute(2), minute(4)) == rows[2:4]
+    assert ask(f"{AUDIT}('BTC/USD', '5m')") == [
+        (minute(0), "missing ohlc", [], True, Decimal(13), None, 3, None),
+        (minute(5), "missing ohlc", [], False, Decimal(19), None, 3, None),
+    ]
+    assert ask(f"{AUDIT}('ETH/USD', '1m')") == []
+
+
+def test_the_audit_of_real_trades_finds_all_that_kraken_published_right(archive: Written, ask: Ask) -> None:
+    archive.append(real_trades())
+    archive.listed("BTC/USDT", 1)
+    body = real_candles().decode()
+    result = body[body.index('"result":') + len('"result":') : body.rindex("}")]
+    archive.published(candles(result.encode(), "BTC/USDT", "1m"))
+    ((first, last),) = ask("SELECT min(time), max(time) FROM trades")
+    inside = f"FROM candle_audit('BTC/USDT', '1m', bar_ceiling('{first}', '1m'), '{last}') GROUP BY verdict ORDER BY 1"
+    assert ask(f"SELECT verdict, count(*) {inside}") == [("equal", 273), ("silent", 137)]
+    # Before the page only the exchange knows, and the page begins in the middle of a minute.
+    outside = f"FROM candle_audit('BTC/USDT', '1m', NULL, bar_ceiling('{first}', '1m')) GROUP BY verdict ORDER BY 1"
+    assert ask(f"SELECT verdict {outside}") == [("incomplete",), ("missing trades",), ("silent",)]
+
+
+def test_the_audit_is_also_a_query_with_named_parameters(archive: Written, ask: Ask) -> None:
+    archive.append([trade(n, at_us(n)) for n in range(1, 4)])
+    archive.published([candle(n) for n in (1, 2, 3)])
+    ask("SELECT 1")
+    with connect(archive.data) as opened:
+        found = opened.sql(
+            catalogue.text("analysis/candle_audit"), pair="BTC/USD", timeframe="1m", start=minute(2), stop=None
+        )
+    assert found["verdict"].tolist() == ["equal", "equal"]
+    assert found["time"].tolist() == [minute(2), minute(3)]
 
 
 def test_pair_trades_takes_start_inclusive_and_stop_exclusive(archive: Written, ask: Ask) -> None:

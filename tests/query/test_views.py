@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.archive.schema import Footer, held_spans
+from recorder.core.model import Event
 from recorder.core.spans import Spans
 from tests.query.conftest import Ask
-from tests.query.writing import START, Written, trade, trades
+from tests.query.writing import START, START_US, Written, trade, trades
 
 
 def at(seconds: float) -> datetime:
@@ -41,6 +42,8 @@ def test_coverage_gaps_and_instruments_have_their_columns_in_order(ask: Ask) -> 
         return " ".join(str(name) for name, *_ in ask(f"DESCRIBE {view}"))
 
     assert names("coverage") == "pair first_id last_id first_time last_time rows"
+    assert names("events") == "time kind pair detail"
+    assert names("ohlc_gaps") == "pair timeframe first_time last_time missing"
     assert names("gaps") == "pair first_id last_id missing after_time before_time state"
     assert names("instruments") == (
         "pair valid_from valid_to key altname wsname base quote pair_decimals lot_decimals cost_decimals tick_size "
@@ -49,7 +52,7 @@ def test_coverage_gaps_and_instruments_have_their_columns_in_order(ask: Ask) -> 
 
 
 def test_a_new_archive_answers_with_no_rows(ask: Ask) -> None:
-    for view in ("trades", "coverage", "gaps", "instruments"):
+    for view in ("trades", "coverage", "gaps", "instruments", "events", "ohlc", "ohlc_gaps", "ohlc_filled"):
         assert ask(f"FROM {view}") == []
 
 
@@ -120,6 +123,28 @@ def test_instruments_ends_one_row_where_the_next_of_its_pair_begins(archive: Wri
         ("BTC/USD", 3, at(0), at(60)),
         ("BTC/USD", 1, at(60), None),
         ("ETH/USD", 2, at(5), None),
+    ]
+
+
+def test_a_delisting_ends_a_listing_and_a_new_one_ends_the_delisting(archive: Written, ask: Ask) -> None:
+    archive.listed("BTC/USD", 1, at(0))
+    archive.listed("BTC/USD", 1, at(60), status="delisted")
+    archive.listed("BTC/USD", 2, at(120))
+    assert ask("SELECT status, pair_decimals, valid_from, valid_to FROM instruments ORDER BY valid_from") == [
+        ("online", 1, at(0), at(60)),
+        ("delisted", 1, at(60), at(120)),
+        ("online", 2, at(120), None),
+    ]
+
+
+def test_events_give_their_detail_as_json(archive: Written, ask: Ask) -> None:
+    archive.noted(
+        Event(START_US, "connected", None, '{"connection":1}'),
+        Event(START_US + 1, "ohlc_revised", "BTC/USD", '{"was":{"close":"1.50"},"now":{"close":"1.6"}}'),
+    )
+    assert ask("SELECT time, kind, pair, typeof(detail), detail ->> '$.was.close' FROM events ORDER BY time") == [
+        (at(0), "connected", None, "JSON", None),
+        (at(0.000001), "ohlc_revised", "BTC/USD", "JSON", "1.50"),
     ]
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from recorder.archive import files
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recorder.archive import files, schema
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
-from recorder.core.model import Instrument, Trade
+from recorder.archive.schema import PRICE, QTY, TIME, Footer
+from recorder.core.model import Candle, Event, Instrument, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -36,6 +43,31 @@ def trade(
 
 def trades(first: int, last: int, *, pair: str = "BTC/USD") -> list[Trade]:
     return [trade(trade_id, pair=pair) for trade_id in range(first, last + 1)]
+
+
+def candle(minute: int, *numbers: str | int, pair: str = "BTC/USD", timeframe: str = "1m") -> Candle:
+    """Return the candle that begins so many minutes after START, of open, high, low, close, vwap, volume and count.
+
+    Left to itself it is the same all over, with one trade of 1.
+    """
+    first, high, low, last, vwap, volume, count = numbers or ("100", "100", "100", "100", "100", "1", 1)
+    return Candle(
+        pair=pair,
+        timeframe=timeframe,
+        time_us=START_US + minute * MINUTE_US,
+        open=Decimal(first),
+        high=Decimal(high),
+        low=Decimal(low),
+        close=Decimal(last),
+        vwap=Decimal(vwap),
+        volume=Decimal(volume),
+        count=int(count),
+    )
+
+
+def silent(minute: int, close: str, *, pair: str = "BTC/USD", timeframe: str = "1m") -> Candle:
+    """Return the candle of an interval without trades, as the exchange publishes it."""
+    return candle(minute, close, close, close, close, "0", "0", 0, pair=pair, timeframe=timeframe)
 
 
 def frame(rows: Sequence[Trade]) -> bytes:
@@ -60,6 +92,7 @@ class Written:
         self.layout = Layout(data)
         self._archive = TradeArchive(self.layout, Disk(), staging=staging)
         self._instruments = InstrumentArchive(self.layout, Disk(), staging=staging)
+        self._segment = itertools.count(1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
     def append(self, rows: Sequence[Trade]) -> None:
@@ -72,7 +105,63 @@ class Written:
         while compact(self._archive, pair, this_year=9999) is not None:
             pass
 
-    def listed(self, pair: str, decimals: int, valid_from: datetime = START) -> None:
+    def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
+        """Archive candles of the exchange as one answer of that moment brought them, a file for each folder."""
+        by_folder: dict[tuple[str, int], list[Candle]] = {}
+        for one in sorted(candles, key=lambda one: (one.pair, one.time_us)):
+            year = datetime.fromtimestamp(one.time_us // 1_000_000, UTC).year
+            by_folder.setdefault((one.timeframe, year), []).append(one)
+        for (timeframe, year), rows in by_folder.items():
+            prices = {
+                name: pa.array([str(getattr(row, name)) for row in rows]).cast(QTY if name == "volume" else PRICE)
+                for name in ("open", "high", "low", "close", "vwap", "volume")
+            }
+            columns = {
+                "pair": [row.pair for row in rows],
+                "time": pa.array([row.time_us for row in rows]).cast(TIME),
+                **prices,
+                "count": [row.count for row in rows],
+                "source": ["rest"] * len(rows),
+                "seen": [seen] * len(rows),
+            }
+            folder = self.data / "ohlc" / f"timeframe={timeframe}" / f"year={year}"
+            self._store(pa.table(columns, schema=schema.OHLC), "ohlc", folder)
+
+    def noted(self, *events: Event) -> None:
+        """Archive events, a file for each year."""
+        for year in sorted({datetime.fromtimestamp(event.time_us // 1_000_000, UTC).year for event in events}):
+            rows = [one for one in events if datetime.fromtimestamp(one.time_us // 1_000_000, UTC).year == year]
+            columns = {
+                "time": pa.array([row.time_us for row in rows]).cast(TIME),
+                "kind": [row.kind for row in rows],
+                "pair": pa.array([row.pair for row in rows], pa.string()),
+                "detail": [row.detail for row in rows],
+            }
+            self._store(pa.table(columns, schema=schema.EVENTS), "events", self.data / "events" / f"year={year}")
+
+    def _store(self, table: pa.Table, name: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{uuid.uuid4().hex}.parquet"
+        with files.writer(str(path), table.schema, Footer(name, segments=(next(self._segment),))) as parquet:
+            parquet.write_table(table, row_group_size=files.ROW_GROUP)
+
+    def merge(self, name: str) -> None:
+        """Merge the files of each folder of a table without ids, and exchange the folder for one with the result."""
+        for folder in sorted({path.parent for path in (self.data / name).rglob("*.parquet")}):
+            paths = [path for path in sorted(folder.glob("*.parquet")) if path.name != files.SCHEMA_FILE]
+            if len(paths) > 1:
+                aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
+                aside.mkdir()
+                merged = pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths])
+                footer = Footer(name, segments=(next(self._segment),))
+                with files.writer(str(aside / f"{uuid.uuid4().hex}.parquet"), merged.schema, footer) as parquet:
+                    parquet.write_table(merged)
+                for born in folder.glob(files.SCHEMA_FILE):
+                    os.link(born, aside / born.name)
+                Disk().exchange(aside, folder)
+                Disk().remove_tree(aside)
+
+    def listed(self, pair: str, decimals: int, valid_from: datetime = START, *, status: str = "online") -> None:
         base, quote = pair.split("/")
         instrument = Instrument(
             pair=pair,
@@ -87,9 +176,9 @@ class Written:
             tick_size="0.1",
             ordermin="0.0001",
             costmin="0.5",
-            status="online",
+            status=status,
         )
-        self._instruments.append(int(valid_from.timestamp()) * 1_000_000, [instrument], segment=1)
+        self._instruments.append(int(valid_from.timestamp()) * 1_000_000, [instrument], segment=next(self._segment))
 
     def journalled(self, rows: Sequence[Trade]) -> None:
         """Receive trades: they are durable in the journal, and nowhere else."""

@@ -1,0 +1,10 @@
+-- What happened to the recorder and at the exchange? One row per event.
+--
+-- events(time, kind, pair, detail)
+--
+-- time is when the recorder took note, pair is NULL for what concerns no single one, and detail is JSON:
+-- detail ->> 'reason' is one of its fields as text. docs/format.md lists the kinds and their details.
+
+CREATE OR REPLACE VIEW events AS
+SELECT e.time, e.kind, e.pair, e.detail::JSON AS detail
+FROM stored_events() AS e;

@@ -1,0 +1,163 @@
+"""The tables without ids (ohlc, events, instruments) at one moment: which files, and how far the rows in them count.
+
+Owns: a listing that no compaction can tear, and how a kept moment is found again after one. These rows are drained in
+the order in which they came, a whole journal segment at a time into each folder, so the newest stamp in a folder says
+which rows were there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recorder.archive import files, tables
+from recorder.archive.files import Layout
+from recorder.archive.tables import Table
+from recorder.errors import CorruptFile, StorageError
+
+STAMPS: Final[Mapping[Table, str]] = {
+    tables.OHLC: "seen",
+    tables.EVENTS: "time",
+    tables.INSTRUMENTS: "valid_from",
+}
+"""The tables without ids, and in which column each says when its rows came."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiles:
+    """Files of one table: all rows of ``files`` belong to the moment, of ``cut_files`` those up to the folder's stamp.
+
+    Both begin with the table's empty schema file: a list without files is an error in DuckDB.
+    """
+
+    files: tuple[str, ...]
+    cut_files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many rows there are, and the newest stamp among them (µs since 1970 UTC)."""
+
+    rows: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the footer of one file says: its rows, and its oldest and newest stamp."""
+
+    rows: int
+    first_us: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """The files of each table, by its name; of a moment that is kept also what each folder held."""
+
+    tables: Mapping[str, TableFiles]
+    folders: Mapping[str, Extent]
+
+
+class StampedListing:
+    """The files of these tables, listed anew at every call. Every method may raise FileNotFoundError: try again."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._known: dict[str, _Held] = {}
+
+    def now(self) -> Stamped:
+        """Return the files there are now. Raises StorageError where a table is not there."""
+        found = {}
+        for table in STAMPS:
+            born = self._born(table)
+            paths = (path for inside in self._folders(table).values() for path in inside)
+            found[table.name] = TableFiles((born, *paths), (born,))
+        return Stamped(found, {})
+
+    def keep(self, moment: Stamped) -> Stamped:
+        """Return the moment such that :meth:`find_again` can: reads each footer, once."""
+        folders: dict[str, Extent] = {}
+        for table, stamp in STAMPS.items():
+            for path in moment.tables[table.name].files[1:]:
+                held, folder = self._held(path, stamp), str(Path(path).parent)
+                before = folders.get(folder, Extent(0, held.last_us))
+                folders[folder] = Extent(before.rows + held.rows, max(before.last_us, held.last_us))
+        return replace(moment, folders=folders)
+
+    def find_again(self, kept: Stamped) -> Stamped:
+        """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
+        found = {}
+        for table, stamp in STAMPS.items():
+            born, before = self._born(table), set(kept.tables[table.name].files)
+            whole, cut = [born], [born]
+            now = self._folders(table)
+            for folder, extent in kept.folders.items():
+                if Path(folder).is_relative_to(self._layout.folder(table)):
+                    rows = 0
+                    for path in now.get(folder, ()):
+                        held = self._held(path, stamp)
+                        if path in before or held.last_us <= extent.last_us:
+                            whole.append(path)
+                            rows += held.rows
+                        elif held.first_us <= extent.last_us:
+                            cut.append(path)
+                            rows += _rows_until(path, stamp, extent.last_us)
+                    if rows < extent.rows:
+                        raise StorageError(
+                            f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files "
+                            f"deleted by hand? refresh() takes what is there now"
+                        )
+            found[table.name] = TableFiles(tuple(whole), tuple(cut))
+        return replace(kept, tables=found)
+
+    def _born(self, table: Table) -> str:
+        born = self._layout.born(table)
+        if not born.is_file():
+            raise StorageError(
+                f"the archive's table {table.name} is not there ({born}): `recorder run --data {self._layout.data}` "
+                f"puts it there when it starts"
+            )
+        return str(born)
+
+    def _folders(self, table: Table) -> dict[str, list[str]]:
+        """Return the files of each folder of the table, but for the one it was born with."""
+        born = self._layout.born(table)
+        leaves = (leaf for branch in self._layout.branches(table) for leaf in self._layout.leaves(branch))
+        return {
+            str(leaf): [f"{leaf}/{name}" for name in files.listed(leaf) if (leaf, name) != (born.parent, born.name)]
+            for leaf in leaves
+        }
+
+    def _held(self, path: str, stamp: str) -> _Held:
+        if path not in self._known:  # a name is never used twice
+            self._known[path] = _read_footer(path, stamp)
+        return self._known[path]
+
+
+def _read_footer(path: str, stamp: str) -> _Held:
+    try:
+        metadata = pq.read_metadata(path)
+        column = metadata.schema.names.index(stamp)
+        statistics = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
+        return _Held(
+            metadata.num_rows,
+            min(group.min_raw for group in statistics),
+            max(group.max_raw for group in statistics),
+        )
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError, ValueError, AttributeError) as error:  # damaged, foreign, or without statistics
+        raise CorruptFile(f"{path} is no file of this archive ({error}): move it out of the archive") from error
+
+
+def _rows_until(path: str, stamp: str, last_us: int) -> int:
+    with pq.ParquetFile(path) as parquet:
+        stamps = (batch.column(0).cast(pa.int64()) for batch in parquet.iter_batches(columns=[stamp]))
+        return sum(int(pc.sum(pc.less_equal(batch, last_us)).as_py() or 0) for batch in stamps)
