@@ -8,45 +8,56 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final, Protocol
 
 import structlog
 
-from recorder.archive import files
+from recorder.archive import files, known, segments
 from recorder.archive.append import TradeArchive
+from recorder.archive.events import EventArchive
 from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
+from recorder.core import knowledge
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
-from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
+from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, ConfigError, CorruptLine, ExchangeError, Malformed, UnknownPair
+from recorder.errors import ArchiveInUse, ConfigError, CorruptLine, ExchangeError, Malformed, StorageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import parse, rest
-from recorder.kraken.names import Listing
-from recorder.net.http import Http, client_session
+from recorder.net.http import Answer, Http, client_session
 from recorder.net.socket import dial
+from recorder.net.turns import Turns
 from recorder.ops.metrics import Metrics
 from recorder.ops.server import serve
 from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain, Drainer
-from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.fetch import Fetcher
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.ohlc import Ohlc, Wanted
 from recorder.tasks.poll import Poll
 from recorder.tasks.repair import Repair
-from recorder.tasks.stream import Stream
+from recorder.tasks.roster import LISTING_S, SOON_S, Roster, disbelief, journalled, some
+from recorder.tasks.stream import Listeners, Stream
+from recorder.tasks.system import Standing, System
+from recorder.tasks.tail import Tail
 from recorder.tasks.upkeep import ROUND_S as UPKEEP_S
 from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
+from recorder.tasks.watch import Watch
 from recorder.version import __version__
 
 THREADS: Final = 4
@@ -55,6 +66,15 @@ LISTING_RETRY_S: Final = 30.0
 """Longest wait between attempts to read the listing at start."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often what nobody configures is done, in seconds; tests let it go faster."""
+
+    upkeep_s: float = UPKEEP_S
+    listing_s: float = LISTING_S
+    listing_soon_s: float = SOON_S
 
 
 @dataclass(slots=True)
@@ -84,7 +104,7 @@ async def record(
     clock: Clock | None = None,
     disk: Disk | None = None,
     random: Random | None = None,
-    upkeep_every_s: float = UPKEEP_S,
+    rhythm: Rhythm | None = None,
 ) -> None:
     """Record until ``stop`` is asked.
 
@@ -99,7 +119,8 @@ async def record(
         layout.create(disk)
         files.sweep_staging(layout, disk)
         with files.staging(layout, disk) as staging, contextlib.ExitStack() as opened:
-            journal = Journal(layout.data, disk, staging=staging, now_ns=clock.wall_ns())
+            above = await asyncio.to_thread(segments.highest, layout)
+            journal = Journal(layout.data, disk, staging=staging, now_ns=clock.wall_ns(), above=above)
             opened.callback(journal.close)
             # Before the journal is closed and the staging folder goes, every thread must be done with them.
             opened.callback(threads.shutdown)
@@ -110,19 +131,25 @@ async def record(
             await asyncio.to_thread(rebuild, ledger, archive, journal)
             jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
             run = _Run(config, clock, disk, jitter, archive, journal, ledger, staging)
-            await run.until(stop, upkeep_every_s=upkeep_every_s)
+            await run.until(stop, rhythm or Rhythm())
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
-    """Count in ``ledger`` what footers and closed journal segments say is held; there is no other record of it."""
-    for pair in archive.layout.pairs():
+    """Count in ``ledger`` what footers, events and closed journal segments say; there is no other record of it."""
+    pairs = archive.layout.pairs()
+    for pair in pairs:
         archive.coverage.observe_into(ledger, pair)
+    for told in known.read(archive.layout, pairs).told():
+        ledger.know(told)
     for path in journal.closed():
         for entry in segment.entries(path):
             # The drain comes upon the same line and reports it.
             with contextlib.suppress(Malformed):
                 if not isinstance(entry, CorruptLine):
                     ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
+                    event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+                    if event is not None and (journalled := knowledge.told(event)) is not None:
+                        ledger.know(journalled)
 
 
 @contextlib.contextmanager
@@ -135,6 +162,14 @@ def _held(layout: Layout) -> Iterator[None]:
                 f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
             ) from None
         yield
+
+
+class Task(Protocol):
+    """What runs until it is cancelled, and may be at any moment."""
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Do so."""
+        ...
 
 
 @dataclass(slots=True)
@@ -150,16 +185,43 @@ class _Run:
     ledger: Ledger
     staging: Path
 
-    async def until(self, stop: Stop, *, upkeep_every_s: float) -> None:
+    async def until(self, stop: Stop, rhythm: Rhythm) -> None:
         config, clock, metrics = self.config, self.clock, Metrics()
         instruments = InstrumentArchive(self.archive.layout, self.disk, staging=self.staging)
         inbox = Inbox()
+        notes = Notes(inbox, clock)
         async with client_session() as client, serve(config.ops.host, config.ops.port, metrics=metrics):
-            http = Http(client, config.exchange.rest_url, pace=Pace(config.exchange.requests_per_second), clock=clock)
-            chosen = await self._listed(http, inbox, instruments, stop)
-            if chosen is None:
+            http = Http(
+                client,
+                config.exchange.rest_url,
+                pace=Pace(config.exchange.requests_per_second),
+                clock=clock,
+                refused=functools.partial(notes.take, "throttled"),
+                turns=Turns(self.archive.layout.turns),
+            )
+            roster = Roster(
+                config.pairs,
+                http,
+                inbox,
+                notes=notes,
+                clock=clock,
+                metrics=metrics,
+                listing_s=rhythm.listing_s,
+                soon_s=rhythm.listing_soon_s,
+            )
+            if not await self._listed(roster, http, inbox, instruments, stop):
                 return
-            repair = Repair(self.ledger, self.archive, http, instruments=chosen, clock=clock, metrics=metrics)
+            chosen = roster.instruments
+            fetcher = Fetcher(self.ledger, self.archive, http, instruments=chosen, clock=clock, metrics=metrics)
+            repair = Repair(
+                self.ledger,
+                fetcher,
+                notes,
+                instruments=chosen,
+                history_from_us=config.trades.backfill_from,
+                clock=clock,
+                metrics=metrics,
+            )
             commit = Commit(
                 inbox,
                 self.journal,
@@ -170,16 +232,44 @@ class _Run:
                 hole_seen=repair.hole_seen,
             )
             drainer = Drainer(
-                self.journal, self.archive, instruments, keep_raw=config.journal.keep > 0, metrics=metrics
+                self.journal,
+                self.archive,
+                instruments,
+                candles=OhlcArchive(self.archive.layout, self.disk, staging=self.staging),
+                events=EventArchive(self.archive.layout, self.disk, staging=self.staging),
+                keep_raw=config.journal.keep > 0,
+                metrics=metrics,
             )
             drain_every_s = config.drain_every_s(len(chosen))
             drain = Drain(drainer, self.journal, commit, every_s=drain_every_s, clock=clock)
-            poll = Poll(self.ledger, inbox, http, instruments=chosen, clock=clock, metrics=metrics)
+            poll = Poll(
+                self.ledger,
+                inbox,
+                http,
+                instruments=chosen,
+                refresh_soon=roster.refresh_soon,
+                clock=clock,
+                metrics=metrics,
+                everything=not config.trades.stream,
+            )
+            ohlc = Ohlc(
+                inbox,
+                http,
+                notes,
+                instruments=chosen,
+                wanted=Wanted(config.ohlc.timeframes, config.ohlc.refresh, config.exchange.requests_per_second),
+                unknown=lambda _: roster.refresh_soon(),
+                clock=clock,
+                metrics=metrics,
+            )
+            standing = Standing(notes)
+            system = System(http, standing, notes, clock=clock, metrics=metrics)
             stream = Stream(
                 chosen,
                 lambda: dial(client, config.exchange.ws_url),
                 inbox,
-                fallback=poll,
+                listeners=Listeners(poll, standing, roster.refresh_soon),
+                notes=notes,
                 backoff=Backoff(self.random),
                 clock=clock,
                 metrics=metrics,
@@ -190,16 +280,26 @@ class _Run:
                 keep_s=config.journal.keep,
                 clock=clock,
                 metrics=metrics,
-                round_s=upkeep_every_s,
+                round_s=rhythm.upkeep_s,
             )
+            tail = Tail(self.ledger, inbox, http, instruments=chosen, notes=notes, metrics=metrics)
+            watch = Watch(
+                self.ledger,
+                http,
+                instruments=chosen,
+                tail=tail,
+                stream=stream,
+                notes=notes,
+                clock=clock,
+                metrics=metrics,
+            )
+            roster.tell(poll, stream, repair, ohlc)
             self._banner(chosen, drain_every_s)
             async with asyncio.TaskGroup() as group:
-                interruptible = [group.create_task(task.run()) for task in (poll, repair, upkeep)]
+                tasks: list[Task] = [roster, poll, repair, upkeep, ohlc, system]
                 if config.trades.stream:
-                    interruptible.append(group.create_task(stream.run()))
-                else:
-                    for pair in chosen:
-                        poll.take_over(pair)
+                    tasks += [stream, watch]
+                interruptible = [group.create_task(task.run()) for task in tasks]
                 committing = group.create_task(commit.run())
                 draining = group.create_task(drain.run())
                 await stop.asked.wait()
@@ -216,12 +316,13 @@ class _Run:
         log.info("stopped", pairs=len(chosen))
 
     async def _listed(
-        self, http: Http, inbox: Inbox, instruments: InstrumentArchive, stop: Stop
-    ) -> Mapping[str, Instrument] | None:
-        """Resolve the configured pairs, by the exchange's listing or, where it is out of reach, by the archive's.
+        self, roster: Roster, http: Http, inbox: Inbox, instruments: InstrumentArchive, stop: Stop
+    ) -> bool:
+        """Give the roster the exchange's listing or, where that is out of reach, the archive's.
 
-        Keeps asking where neither can tell; None if it was stopped meanwhile.
+        Keeps asking where neither says what the configured pairs are; tells whether that was found before a stop.
         """
+        remembered = await asyncio.to_thread(_archived, instruments)
         wait_s = 1.0
         while not stop.asked.is_set():
             asking = asyncio.ensure_future(http.get(rest.asset_pairs()))
@@ -230,30 +331,30 @@ class _Run:
             if not asking.done():
                 asking.cancel()
                 await asyncio.wait([asking])
-                return None
+                return False
             try:
                 answer = asking.result()
-                listing = Listing(parse.instruments(answer.result))
-                line = segment.encode(answer.recv_ns, parse.LISTING_SOURCE, answer.body)
-                await inbox.put(Inbound(line, []))
-                return resolved(self.config.pairs, listing)
+                listing = _first_listing(answer, remembered)
+                await inbox.put(journalled(answer))
+                roster.begin(listing, known=remembered, fresh=True)
             except ExchangeError as error:
-                known = Listing(await asyncio.to_thread(instruments.latest))
                 with contextlib.suppress(ConfigError):
-                    chosen = resolved(self.config.pairs, known)
+                    roster.begin(remembered, known=remembered, fresh=False)
                     log.warning("listing out of reach; going on with the archived one", reason=str(error))
-                    return chosen
+                    return True
                 log.warning("cannot start yet; trying again", reason=str(error), retry_in_s=wait_s)
                 await first_of(self.clock.sleep(wait_s), stop.asked.wait())
                 wait_s = min(LISTING_RETRY_S, wait_s * 2)
-        return None
+            else:
+                return True
+        return False
 
     def _banner(self, chosen: Mapping[str, Instrument], drain_every_s: float) -> None:
         held = sum(self.ledger.of(pair).spans.count() for pair in chosen)
         log.info(
             "kraken-recorder",
             version=__version__,
-            pairs=" ".join(chosen),
+            pairs=some(list(chosen)),
             archive=str(self.archive.layout.data),
             trades_held=held,
             exchange=self.config.exchange.ws_url,
@@ -262,21 +363,18 @@ class _Run:
         )
 
 
-def resolved(names: tuple[str, ...], listing: Listing) -> dict[str, Instrument]:
-    """Return the instruments that ``names`` mean, by v2 symbol. Raises ConfigError for what cannot be recorded."""
-    chosen: dict[str, Instrument] = {}
-    for name in names:
-        try:
-            instrument = listing.resolve(name)
-        except UnknownPair as error:
-            raise ConfigError(f"pairs: {error}") from None
-        if instrument.pair_decimals > PRICE_SCALE or instrument.lot_decimals > QTY_SCALE:
-            raise ConfigError(
-                f"pairs: {instrument.pair} is traded with {instrument.pair_decimals} price and "
-                f"{instrument.lot_decimals} quantity digits, the archive holds {PRICE_SCALE} and {QTY_SCALE}; "
-                "leave it out until the archive's schema is finer"
-            )
-        if instrument.pair != name:
-            log.info("pair resolved", name=name, pair=instrument.pair)
-        chosen[instrument.pair] = instrument
-    return chosen
+def _archived(instruments: InstrumentArchive) -> list[Instrument]:
+    """Return what the archive knows of every pair: nothing where its listings are damaged, which stops no recording."""
+    try:
+        return instruments.remembered()
+    except StorageError as error:
+        log.error("archived listings not read", reason=str(error))
+        return []
+
+
+def _first_listing(answer: Answer, remembered: Iterable[Instrument]) -> list[Instrument]:
+    """Read the first listing of this run, which the archived one must allow to be believed. Raises Malformed."""
+    listing = parse.instruments(answer.result)
+    if reason := disbelief(remembered, listing):
+        raise Malformed(reason)
+    return listing

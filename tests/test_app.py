@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recorder import app
@@ -10,10 +11,13 @@ from recorder.archive.files import Layout, hold
 from recorder.config import ArchiveConfig, Config, OpsConfig
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Span
-from recorder.errors import ArchiveInUse, ConfigError
+from recorder.errors import ArchiveInUse, Malformed
 from recorder.journal import segment
-from recorder.kraken.names import Listing
+from recorder.kraken import rest
+from recorder.net.http import Answer
+from tests.kraken.test_names import instrument
 from tests.tasks.support import BTC, PAIR, T0_US, frame, shop, trades
+from tests.tasks.test_roster import body_of
 
 
 def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: Path) -> None:
@@ -44,19 +48,29 @@ async def test_an_archive_that_is_held_is_refused_before_anything_is_touched(tmp
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_pairs_are_resolved_by_any_name_and_an_unknown_one_names_the_key() -> None:
-    listing = Listing([BTC])
-    assert list(app.resolved(("xbtusd",), listing)) == ["BTC/USD"]
-    assert list(app.resolved(("XXBTZUSD", "BTC/USD"), listing)) == ["BTC/USD"]
-    with pytest.raises(ConfigError, match=r"pairs: .*BTC/USX.*did you mean BTC/USD"):
-        app.resolved(("BTC/USX",), listing)
+def answered(*listing: Instrument) -> Answer:
+    body = body_of(listing)
+    return Answer(1, body, rest.result(200, body))
 
 
-def test_a_pair_finer_than_the_schema_is_refused_never_rounded() -> None:
-    fields = {field: getattr(BTC, field) for field in BTC.__struct_fields__}
-    fine = Instrument(**fields | {"pair_decimals": 13})
-    with pytest.raises(ConfigError, match=r"13 price .* digits"):
-        app.resolved(("BTC/USD",), Listing([fine]))
+def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_knows_as_listed() -> None:
+    known = [instrument(f"A{number}/USD") for number in range(20)]
+    assert len(app._first_listing(answered(*known[:10]), known)) == 10
+    with pytest.raises(Malformed, match="lacks 11 of 20"):
+        app._first_listing(answered(*known[:9]), known)
+    delisted = [msgspec.structs.replace(one, status="delisted") for one in known[:12]]
+    assert len(app._first_listing(answered(*known[12:17]), [*delisted, *known[12:]])) == 5
+    assert len(app._first_listing(answered(BTC), [])) == 1
+
+
+def test_damaged_listings_in_the_archive_stop_no_start(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        opened.instruments.append(1, [BTC], segment=1)
+        (path,) = [path for path in opened.layout.instruments.iterdir() if path.name != "schema.parquet"]
+        assert app._archived(opened.instruments) == [BTC]
+        path.write_bytes(path.read_bytes()[:50])
+    with shop(tmp_path) as opened:
+        assert app._archived(opened.instruments) == []
 
 
 async def test_the_first_signal_asks_and_the_second_hurries() -> None:

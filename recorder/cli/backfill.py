@@ -32,6 +32,7 @@ from recorder.journal import tail
 from recorder.kraken import parse, rest
 from recorder.kraken.names import Listing
 from recorder.net.http import Http, client_session
+from recorder.net.turns import Turns
 from recorder.ops import log
 from recorder.ops.metrics import Metrics
 from recorder.query import asked
@@ -78,7 +79,7 @@ class _Wanted:
 async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, *, dry_run: bool) -> None:
     pace = Pace(settings.exchange.requests_per_second)
     async with _opened(layout) as archive, client_session() as client:
-        http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock)
+        http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns))
         instruments = await _listed(http, wanted.names)
         ledger = Ledger()
         fetcher = Fetcher(ledger, archive, http, instruments=instruments, clock=clock, metrics=Metrics())

@@ -32,8 +32,11 @@ class Journal:
     the process must end, and opening the journal anew recovers. Until then every call is refused.
     """
 
-    def __init__(self, data: Path, disk: Disk, *, staging: Path, now_ns: int) -> None:
-        """Open the journal under ``data``: cut a torn last line, then begin a segment of its own."""
+    def __init__(self, data: Path, disk: Disk, *, staging: Path, now_ns: int, above: int = 0) -> None:
+        """Open the journal under ``data``: cut a torn last line, then begin a segment of its own.
+
+        ``above`` is the highest number known to have been given, beside those in use here: the archive names some.
+        """
         self._directory = data / "journal"
         self._raw = data / "raw"
         self._disk = disk
@@ -43,7 +46,7 @@ class Journal:
         disk.make_dir(self._raw)
         self.recovered = self._cut_torn_tail()
         self._file: BinaryIO
-        self._begin(self._next_number(), now_ns)
+        self._begin(max(self._next_number(), above + 1), now_ns)
 
     @property
     def number(self) -> int:
