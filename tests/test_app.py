@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from recorder import app
+from recorder.archive.events import EventArchive, event
 from recorder.archive.files import Layout, hold
 from recorder.config import ArchiveConfig, Config, OpsConfig
+from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Span
 from recorder.errors import ArchiveInUse, Malformed
@@ -38,6 +41,34 @@ def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: 
     assert [(hole.span, hole.after_us, hole.before_us) for hole in ledger.holes(PAIR)] == [
         (Span(13, 19), T0_US + 12_000, T0_US + 20_000)
     ]
+
+
+def test_what_is_known_of_ids_is_rebuilt_from_events_and_closed_segments(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, [*trades(1, 3), *trades(9, 10)])
+        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
+        events.take(event(1, "void", PAIR, first_id=4, last_id=5))
+        events.write(1)
+        opened.journal.append([segment.encode_note(2, "confirmed", pair=PAIR, last_id=10, until_us=77)])
+        opened.journal.append([segment.encode_note(3, "void", pair=PAIR, first_id=7, last_id=7)])
+    with shop(tmp_path) as opened:
+        ledger = Ledger()
+        app.rebuild(ledger, opened.archive, opened.journal)
+    assert [hole.span for hole in ledger.holes(PAIR)] == [Span(6, 6), Span(8, 8)]
+    assert ledger.of(PAIR).confirmed == Confirmed(PAIR, 10, 77)
+
+
+async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_names(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
+        events.take(event(1, "connected"))
+        events.write(41)
+    shutil.rmtree(tmp_path / "journal")
+    stop = app.Stop()
+    stop.signal()
+    config = Config(archive=ArchiveConfig(path=tmp_path), ops=OpsConfig(port=0))
+    await app.record(config, stop)
+    assert [segment.number_of(path) for path in segment.segments(tmp_path / "journal")] == [42]
 
 
 async def test_an_archive_that_is_held_is_refused_before_anything_is_touched(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recorder.archive.events import EventArchive, event
 from recorder.archive.files import Layout
 from recorder.archive.schema import events_table
-from recorder.archive.segments import Segments, Waiting
+from recorder.archive.segments import Segments, Waiting, highest
 from recorder.archive.tables import EVENTS, OHLC, Branch
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
@@ -106,3 +106,14 @@ def test_what_waits_is_kept_in_the_order_it_came(sizes: list[int]) -> None:
         expected += more
         assert waiting.table().num_rows == len(expected)
     assert waiting.table().equals(events_table(expected).combine_chunks())
+
+
+def test_the_highest_segment_is_that_of_any_table_and_a_damaged_file_does_not_hide_it(tmp_path: Path) -> None:
+    with archive(tmp_path):
+        pass
+    assert highest(Layout(tmp_path)) == 0
+    write(tmp_path, 12, 1, 2)
+    write(tmp_path, 7, 3, 4)
+    (tmp_path / "ohlc" / "timeframe=1m" / "year=2026").mkdir(parents=True)
+    (tmp_path / "ohlc" / "timeframe=1m" / "year=2026" / "damaged.parquet").write_bytes(b"PAR1")
+    assert highest(Layout(tmp_path)) == 12

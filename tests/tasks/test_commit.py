@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger, runs
 from recorder.core.model import Span
 from recorder.errors import DiskError
@@ -146,3 +147,15 @@ async def test_syncs_are_at_least_sync_every_apart() -> None:
     await settle_until(lambda: len(bench.journal.appended) == 2)
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_what_a_note_tells_of_ids_counts_once_it_is_durable_and_wakes_the_repair() -> None:
+    bench = Bench()
+    await bench.inbox.put(Inbound(b"a\n", [], Void(PAIR, Span(5, 6))))
+    flushing = asyncio.create_task(bench.commit.flush())
+    await settle_until(lambda: bench.inbox.size == 0)
+    assert not bench.ledger.of(PAIR).void
+    bench.journal.release.set()
+    await flushing
+    assert list(bench.ledger.of(PAIR).void) == [Span(5, 6)]
+    assert bench.holes == 1

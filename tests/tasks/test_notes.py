@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from recorder.core import knowledge
+from recorder.core.knowledge import Confirmed, Void
+from recorder.core.model import Span
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import parse, rest
@@ -76,3 +79,18 @@ async def test_neither_body_nor_reason_is_kept_beyond_all_measure(monkeypatch: p
     kept, note = bench.entries()
     assert kept.payload == b"[" * 100
     assert len(note.payload) < 600
+
+
+@pytest.mark.parametrize("known", [Void(PAIR, Span(5, 6)), Confirmed(PAIR, 7, 1_783_465_205_000_000)])
+async def test_what_is_known_of_ids_is_noted_with_its_evidence(
+    known: Void | Confirmed,
+) -> None:
+    bench = Bench()
+    await bench.notes.know(known, answers=2)
+    (inbound,) = bench.inbox.take()
+    assert inbound.known == known
+    entry = segment.decode(inbound.line.rstrip(b"\n"))
+    event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+    assert event is not None
+    assert knowledge.told(event) == known
+    assert json.loads(event.detail)["answers"] == 2

@@ -352,3 +352,25 @@ async def test_a_pair_that_was_left_and_refused_for_it_is_not_given_to_the_fallb
         assert bench.fallback.pairs == set()
         assert bench.refreshes == 0
         assert "rejected" not in bench.notes()
+
+
+async def test_a_pair_is_subscribed_anew_on_the_open_connection_if_it_is_subscribed_there() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    assert not bench.stream.streaming(PAIR)
+    await bench.stream.resubscribe([PAIR])  # before there is a connection: nothing
+    async with running(bench):
+        assert not bench.stream.streaming(PAIR)
+        await bench.stream.resubscribe([PAIR])  # nor before it was acknowledged
+        assert [method for method, _ in asked(socket)] == ["subscribe"]
+        socket.frames.put_nowait(ACK)
+        await settle()
+        assert bench.stream.streaming(PAIR)
+        await bench.stream.resubscribe([PAIR, "ETH/USD"])
+        assert asked(socket)[1:] == [("unsubscribe", [PAIR]), ("subscribe", [PAIR])]
+        assert not bench.stream.streaming(PAIR)
+        socket.frames.put_nowait(None)
+        await settle()
+        assert not bench.stream.streaming(PAIR)
+        await bench.stream.resubscribe([PAIR])
+    assert len(asked(socket)) == 3
