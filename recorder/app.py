@@ -43,6 +43,7 @@ from recorder.net.turns import Turns
 from recorder.ops.metrics import Metrics
 from recorder.ops.server import serve
 from recorder.tasks.commit import Commit
+from recorder.tasks.confirm import Confirm
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.fetch import Fetcher
 from recorder.tasks.inbox import Inbox
@@ -293,10 +294,11 @@ class _Run:
                 clock=clock,
                 metrics=metrics,
             )
+            confirm = Confirm(self.ledger, tail, instruments=chosen, clock=clock)
             roster.tell(poll, stream, repair, ohlc)
             self._banner(chosen, drain_every_s)
             async with asyncio.TaskGroup() as group:
-                tasks: list[Task] = [roster, poll, repair, upkeep, ohlc, system]
+                tasks: list[Task] = [roster, poll, repair, upkeep, ohlc, system, confirm]
                 if config.trades.stream:
                     tasks += [stream, watch]
                 interruptible = [group.create_task(task.run()) for task in tasks]

@@ -84,6 +84,8 @@ def _paths(layout: Layout) -> list[Path]:
 def _events(path: Path, pairs: pa.Array) -> Iterator[Event]:
     with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
         for batch in parquet.iter_batches(_BATCH, columns=_COLUMNS):
-            mask = pc.and_(pc.is_in(batch["kind"], value_set=pa.array(_KINDS)), pc.is_in(batch["pair"], value_set=pairs))
+            mask = pc.and_(
+                pc.is_in(batch["kind"], value_set=pa.array(_KINDS)), pc.is_in(batch["pair"], value_set=pairs)
+            )
             for row in batch.filter(mask).to_pylist():
                 yield Event(0, row["kind"], row["pair"], row["detail"])

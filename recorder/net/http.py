@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Final, Protocol
 
@@ -28,11 +29,15 @@ FORBIDDEN_PAUSE_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A good answer: when it came (ns by the wall clock), its whole body, and the ``result`` within."""
+    """A good answer: when it came (ns by the wall clock), its whole body, and the ``result`` within.
+
+    ``date_s`` is what time the server says it is, in whole seconds since 1970; None where it does not say.
+    """
 
     recv_ns: int
     body: bytes
     result: bytes
+    date_s: int | None = None
 
 
 class OnRefusal(Protocol):
@@ -103,6 +108,7 @@ class Http:
             async with self._client.get(url, trace_request_ctx=connected) as response:
                 body = await self._body(response)
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
+                date_s = _seconds(response.headers.get("Date"))
         except TimeoutError as error:
             raise Unavailable(f"{self._base}{request.path} did not answer in time ({_reason(error)})") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -121,7 +127,7 @@ class Http:
             error.body = body
             raise
         self._pace.answered(self._clock.monotonic())
-        return Answer(recv_ns, body, result)
+        return Answer(recv_ns, body, result, date_s)
 
     async def _turn(self) -> None:
         """Wait for a place, first come, first served; a pause that begins meanwhile is waited out too."""
@@ -151,6 +157,13 @@ class Http:
             if len(body) > MAX_BODY:
                 raise Unavailable(f"{response.url.path} answered more than {MAX_BODY} bytes; no answer is so long")
         return bytes(body)
+
+
+def _seconds(date: str | None) -> int | None:
+    try:
+        return None if date is None else int(parsedate_to_datetime(date).timestamp())
+    except ValueError:
+        return None
 
 
 def _reason(error: BaseException) -> str:

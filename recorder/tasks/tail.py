@@ -1,4 +1,4 @@
-"""Fetch what is newer than the last trade held of a pair: for one that traded unheard.
+"""Ask what is newer than the last trade held of a pair: of one that traded unheard, or to know that nothing came.
 
 The answers are journalled, as polled ones are (:mod:`recorder.tasks.poll`), so that live readers see them at once.
 """
@@ -6,20 +6,26 @@ The answers are journalled, as polled ones are (:mod:`recorder.tasks.poll`), so 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import structlog
 
+from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger, runs
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError, Malformed
 from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
-from recorder.net.http import Http
+from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbound, Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.poll import OVERLAP_NS
+
+CLOCK_S: Final = 60
+"""An answer speaks of a moment so long before it came at least: it may take half a minute, or come from a cache."""
+_US_PER_S: Final = 1_000_000
 
 log = structlog.get_logger()
 
@@ -53,21 +59,48 @@ class Tail:
         instrument = self._instruments.get(pair)
         if instrument is None:  # delisted meanwhile
             return None
-        account = self._ledger.of(pair)
-        since_ns = None if account.last_us is None else str(max(0, account.last_us * 1000 - OVERLAP_NS))
-        newest = account.spans.last or 0
+        since_ns = self._since_ns(pair)
+        newest = self._ledger.of(pair).spans.last or 0
         try:
-            page = await self._page(rest.trades(instrument, since_ns=since_ns), pair)
+            _, page = await self._page(rest.trades(instrument, since_ns=since_ns), pair)
             newest = max(newest, _highest(page))
             if since_ns is not None and len(page.trades) >= rest.PAGE_LIMIT:
-                newest = max(newest, _highest(await self._page(rest.trades(instrument), pair)))
+                _, page = await self._page(rest.trades(instrument), pair)
+                newest = max(newest, _highest(page))
         except ExchangeError as error:
             self._metrics.rest_failed(error)
             log.warning("tail not fetched", pair=pair, reason=str(error))
             return None
         return newest
 
-    async def _page(self, request: rest.Request, pair: str) -> TradesPage:
+    async def confirm(self, pair: str) -> bool:
+        """Ask whether anything came after the last trade held, and note it if nothing did; tell whether it was so.
+
+        That is known only of an answer that carries the last trade itself, and until the earlier of what time it is
+        by the server and by the host: a clock that is ahead must not vouch for a time that has not come.
+        """
+        instrument = self._instruments.get(pair)
+        last_id = self._ledger.of(pair).spans.last
+        if instrument is None or last_id is None:
+            return False
+        try:
+            answer, page = await self._page(rest.trades(instrument, since_ns=self._since_ns(pair)), pair)
+        except ExchangeError as error:
+            self._metrics.rest_failed(error)
+            log.warning("not confirmed", pair=pair, reason=str(error))
+            return False
+        if answer.date_s is None or _highest(page) != last_id or self._ledger.of(pair).spans.last != last_id:
+            return False
+        until_us = min(answer.date_s * _US_PER_S, answer.recv_ns // 1000) - CLOCK_S * _US_PER_S
+        await self._notes.know(Confirmed(pair, last_id, until_us))
+        return True
+
+    def _since_ns(self, pair: str) -> str | None:
+        """Return where to ask from; None, the newest page, where nothing is held."""
+        last_us = self._ledger.of(pair).last_us
+        return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
+
+    async def _page(self, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
         """Ask for one page, and journal it if it has news."""
         answer = await self._http.get(request)
         try:
@@ -80,7 +113,7 @@ class Tail:
         if any(trade.trade_id not in held for trade in page.trades):
             line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
             await self._inbox.put(Inbound(line, runs(page.trades)))
-        return page
+        return answer, page
 
 
 def _highest(page: TradesPage) -> int:

@@ -416,3 +416,14 @@ async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
             await one.get(ASK)
         await other.get(ASK)
     assert moments[-1] == pytest.approx(moments[-2] + 40.0)
+
+
+@pytest.mark.parametrize(
+    ("date", "date_s"), [("Fri, 25 Sep 2026 18:10:41 GMT", 1_790_359_841), ("soon", None), ("", None)]
+)
+async def test_an_answer_carries_the_servers_time_if_it_is_one(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, date: str, date_s: int | None
+) -> None:
+    async with serve(answering((200, GOOD, {"Date": date}))) as host:
+        answer = await Http(client, f"http://{host}", pace=Pace(2.0), clock=clock).get(ASK)
+    assert answer.date_s == date_s

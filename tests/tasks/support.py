@@ -148,6 +148,8 @@ class FakeHttp:
         self.last = last
         self.lacking: frozenset[int] = frozenset()
         self.odd_last: str | None = None
+        self.recv_ns = 1
+        self.date_s: int | None = None
         self.problems: list[ExchangeError] = []
         self.asked: list[Request] = []
 
@@ -163,4 +165,4 @@ class FakeHttp:
         rows = ",".join(f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids)
         last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query.get("since", ["0"])[0])
         result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()
-        return Answer(1, b'{"error":[],"result":' + result + b"}", result)
+        return Answer(self.recv_ns, b'{"error":[],"result":' + result + b"}", result, self.date_s)

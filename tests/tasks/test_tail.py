@@ -4,6 +4,7 @@ from typing import cast
 
 import pytest
 
+from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.core.model import Span
 from recorder.errors import Malformed, RateLimited, Unavailable
@@ -15,7 +16,7 @@ from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
-from recorder.tasks.tail import Tail
+from recorder.tasks.tail import CLOCK_S, Tail
 from tests.sandbox.conftest import ManualClock
 from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, trades
 
@@ -127,3 +128,49 @@ async def test_a_pair_that_has_left_is_not_asked_for() -> None:
     bench.instruments.clear()
     assert await bench.behind() is None
     assert bench.http.asked == []
+
+
+# -- that nothing came ----------------------------------------------------------------------------------------------
+
+
+async def confirmed(bench: Bench) -> Confirmed | None:
+    """Ask, and return what was noted."""
+    said = await bench.tail.confirm(PAIR)
+    known = [inbound.known for inbound in bench.inbox.take() if inbound.known is not None]
+    assert bool(known) == said
+    return cast("Confirmed", known[0]) if known else None
+
+
+async def test_an_answer_that_ends_with_the_last_trade_held_confirms_that_nothing_came() -> None:
+    bench = Bench(100, held=100)
+    bench.http.recv_ns, bench.http.date_s = 2_000_000_000_000_000_000, 1_999_999_990
+    assert await confirmed(bench) == Confirmed(PAIR, 100, (1_999_999_990 - CLOCK_S) * 1_000_000)
+    bench.http.date_s = 2_000_000_500  # whichever clock is ahead does not vouch
+    assert await confirmed(bench) == Confirmed(PAIR, 100, (2_000_000_000 - CLOCK_S) * 1_000_000)
+
+
+async def test_news_is_journalled_and_confirms_nothing() -> None:
+    bench = Bench(130, held=100)
+    bench.http.date_s = 2_000_000_000
+    assert not await bench.tail.confirm(PAIR)
+    (inbound,) = bench.inbox.take()
+    assert inbound.known is None
+    assert [run.span for run in inbound.claims] == [Span(99, 130)]
+
+
+@pytest.mark.parametrize("last", [50, 99])
+async def test_an_answer_without_the_last_trade_held_confirms_nothing(last: int) -> None:
+    bench = Bench(last, held=100)
+    bench.http.date_s = 2_000_000_000
+    assert await confirmed(bench) is None
+
+
+async def test_without_the_servers_time_or_an_answer_or_a_trade_nothing_is_confirmed() -> None:
+    bench = Bench(100, held=100)
+    assert await confirmed(bench) is None
+    bench.http.date_s = 2_000_000_000
+    bench.http.problems = [Unavailable("HTTP 502")]
+    assert await confirmed(bench) is None
+    assert await confirmed(Bench(100)) is None
+    bench.instruments.clear()
+    assert await confirmed(bench) is None

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from recorder.core.knowledge import Confirmed
+from recorder.core.ledger import Ledger
+from recorder.core.model import Span
+from recorder.tasks.confirm import AFTER_S, RETRY_S, ROUND_S, Confirm
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import BTC, PAIR, settle
+
+MIDNIGHT_S = 1_783_468_800
+"""2026-07-08 00:00 UTC."""
+
+
+class Bench:
+    """``confirmer`` that only counts, unless it is to confirm."""
+
+    def __init__(self, now_s: float) -> None:
+        self.clock, self.ledger, self.asked = ManualClock(round(now_s * 1e9)), Ledger(), 0
+        self.until_us: int | None = None
+        self.instruments = {PAIR: BTC}
+        self.task = Confirm(self.ledger, self, instruments=self.instruments, clock=self.clock)
+
+    async def confirm(self, pair: str) -> bool:
+        assert pair == PAIR
+        self.asked += 1
+        if self.until_us is not None:
+            self.ledger.know(Confirmed(PAIR, 9, self.until_us))
+        return self.until_us is not None
+
+    def trade(self, trade_id: int, time_s: float) -> None:
+        time_us = round(time_s * 1e6)
+        self.ledger.observe(PAIR, Span(trade_id, trade_id), first_us=time_us, last_us=time_us)
+
+    async def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds / ROUND_S)):
+            self.clock.move(ROUND_S)
+            await settle()
+
+
+@contextlib.asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[None]:
+    task = asyncio.create_task(bench.task.run())
+    await settle()
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_pair_that_was_silent_over_midnight_is_asked_for_once_some_minutes_after_it() -> None:
+    bench = Bench(MIDNIGHT_S - 600)
+    bench.trade(9, MIDNIGHT_S - 7200)
+    bench.until_us = (MIDNIGHT_S + 100) * 1_000_000
+    async with running(bench):
+        await bench.pass_time(600 + AFTER_S - ROUND_S)
+        assert bench.asked == 0
+        await bench.pass_time(ROUND_S)
+        assert bench.asked == 1
+        await bench.pass_time(10 * RETRY_S)
+        assert bench.asked == 1
+
+
+async def test_a_pair_that_has_traded_since_needs_no_answer_nor_does_one_without_any_trade() -> None:
+    bench = Bench(MIDNIGHT_S + 4000)
+    async with running(bench):
+        await bench.pass_time(600)
+        bench.trade(9, MIDNIGHT_S + 1)
+        await bench.pass_time(600)
+    assert bench.asked == 0
+
+
+async def test_a_pair_that_could_not_be_confirmed_is_asked_again_a_quarter_of_an_hour_later() -> None:
+    bench = Bench(MIDNIGHT_S + 4000)
+    bench.trade(9, MIDNIGHT_S - 7200)
+    async with running(bench):
+        assert bench.asked == 1
+        await bench.pass_time(RETRY_S - ROUND_S)
+        assert bench.asked == 1
+        await bench.pass_time(ROUND_S)
+        assert bench.asked == 2
+        del bench.instruments[PAIR]
+        await bench.pass_time(2 * RETRY_S)
+        assert bench.asked == 2
