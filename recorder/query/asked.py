@@ -30,6 +30,7 @@ KINDS: Final = (
     "subscribed",
     "rejected",
     "stalled",
+    "behind",
     "hole_opened",
     "hole_closed",
     "void",
