@@ -204,6 +204,15 @@ class Archive:
         """Return the holes between them: pair, first_id, last_id, missing, after_time, before_time, state."""
         return self.sql("FROM gaps ORDER BY pair, first_id", to=to)
 
+    def certificates(self, *, hashed: bool = False, to: Format = "pandas") -> Frame:
+        """Return what is proven of each UTC day of each pair, as files say of themselves; the columns of the view.
+
+        ``hashed`` adds the column sha256, for which every row is read and set as text: for a few days ask in SQL.
+        ``recorder verify`` does the same and trusts no file.
+        """
+        left_out = "" if hashed else "EXCLUDE (sha256) "
+        return self.sql(f"SELECT * {left_out}FROM certificates ORDER BY pair, day", to=to)
+
     def refresh(self) -> None:
         """Move a frozen connection to this moment. The others do so at each call anyway."""
         self._check()

@@ -1,0 +1,101 @@
+-- What is proven of each UTC day of each pair?
+--
+-- certificates(pair, day, status, first_id, last_id, rows, missing, void, first_time, last_time, sha256)
+--
+--   status   complete  every id from the last trade before the day to the first trade after it is held or void, or the
+--                      exchange has confirmed that none came until the day's end; and there are trades
+--            empty     the same, and there are none
+--            pending   today, which is not over
+--            open      none of these: ids are missing, or what came first or last is not known
+--   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
+--            there. Those about midnight count on both days.
+--   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
+--            few days, since it needs their text in memory at once.
+--
+-- One row for each day from the first trade held to today. `recorder verify` gives the same, and holds files against
+-- their footers and checksums first; this view believes them.
+
+CREATE OR REPLACE VIEW certificates AS
+WITH
+rows_of AS (
+    SELECT
+        t.pair,
+        t.time::DATE AS day,
+        min(t.trade_id) AS first_id,
+        max(t.trade_id) AS last_id,
+        count(*) AS rows,
+        min(t.time) AS first_time,
+        max(t.time) AS last_time,
+        sha256(string_agg(
+            concat_ws(
+                ',',
+                t.trade_id,
+                rtrim(rtrim(t.price::VARCHAR, '0'), '.'),
+                rtrim(rtrim(t.qty::VARCHAR, '0'), '.'),
+                t.side
+            ) || chr(10),
+            '' ORDER BY t.trade_id
+        )) AS sha256
+    FROM trades AS t
+    GROUP BY t.pair, day
+),
+ends AS (
+    SELECT c.pair, min(c.first_time)::DATE AS first_day, max(c.last_time)::DATE AS last_day
+    FROM coverage AS c
+    GROUP BY c.pair
+),
+calendar AS (
+    SELECT
+        e.pair,
+        unnest(generate_series(e.first_day, greatest(e.last_day, now()::DATE), INTERVAL 1 DAY))::DATE AS day
+    FROM ends AS e
+),
+timed AS (
+    SELECT
+        u.*,
+        coalesce(u.from_time, '-infinity'::TIMESTAMPTZ) AS early,
+        coalesce(u.until_time, 'infinity'::TIMESTAMPTZ) AS late
+    FROM unheld_spans() AS u
+),
+-- On which days trades with these ids can have been made. Times can step back a little, and midnight may lie between.
+absent AS (
+    SELECT
+        t.pair,
+        t.kind,
+        t.last_id - t.first_id + 1 AS ids,
+        least(t.early, t.late)::DATE AS from_day,
+        greatest(t.early, t.late)::DATE AS until_day
+    FROM timed AS t
+),
+counted AS (
+    SELECT
+        c.pair,
+        c.day,
+        coalesce(sum(a.ids) FILTER (a.kind = 'missing'), 0)::BIGINT AS missing,
+        coalesce(sum(a.ids) FILTER (a.kind = 'void'), 0)::BIGINT AS void,
+        count(*) FILTER (a.kind <> 'void') AS unproven
+    FROM calendar AS c
+    LEFT JOIN absent AS a
+        ON c.pair = a.pair AND c.day >= a.from_day AND c.day <= a.until_day
+    GROUP BY c.pair, c.day
+)
+SELECT
+    c.pair,
+    c.day,
+    CASE
+        WHEN c.day >= now()::DATE THEN 'pending'
+        WHEN c.unproven > 0 THEN 'open'
+        WHEN r.rows > 0 THEN 'complete'
+        ELSE 'empty'
+    END AS status,
+    r.first_id,
+    r.last_id,
+    coalesce(r.rows, 0) AS rows,
+    c.missing,
+    c.void,
+    r.first_time,
+    r.last_time,
+    r.sha256
+FROM counted AS c
+LEFT JOIN rows_of AS r
+    ON c.pair = r.pair AND c.day = r.day;

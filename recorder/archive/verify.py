@@ -1,0 +1,419 @@
+"""Read every stored trade of a pair and say what is really there: its ids, its days, and whatever is wrong.
+
+Owns: what makes a file sound. Trusts nothing that a file says of itself: its footer, its place and its checksums are
+held against its rows. A file that is not sound proves nothing, so its rows do not count, and what is wrong with it is
+a finding; the others are read all the same. Takes no lock: files never change, and those of a year are opened
+together, before the first row is read, so that a compaction meanwhile takes nothing away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from itertools import accumulate, zip_longest
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recorder.archive import files
+from recorder.archive.canonical import canonical
+from recorder.archive.files import Layout
+from recorder.archive.merge import in_order
+from recorder.archive.schema import TRADES, Footer, HeldSpan, held_spans
+from recorder.core.certificate import DAY_US, DayRows
+from recorder.core.gaps import held_runs
+from recorder.core.ledger import PairLedger, Run
+from recorder.core.model import Span
+from recorder.errors import CorruptFile, StorageError
+
+MOVE_OUT: Final = "move it out of the archive; its ids are then a hole, and fetched again"
+MOVE_ONE_OUT: Final = "move one of the two out of the archive"
+_BATCH: Final = 32_768
+"""Rows in hand of each file at most: files of one year that overlap are read side by side."""
+_ROWS_IN_HAND: Final = 1_048_576
+"""Rows in hand of all of them together, some 70 MB."""
+_WORDS: Final = ("side", "ord_type", "misc", "source")
+"""Columns of few words, which cost a third of all reading if each row gets its own."""
+_NEEDED: Final = ["trade_id", "time", "price", "qty", "side"]
+"""Columns that are looked at; the others are read for their checksums."""
+_AHEAD: Final = 4
+"""Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
+_ATTEMPTS: Final = 20
+"""A compaction exchanges a year's folder now and then; meeting so many while it is listed is no coincidence."""
+_EPOCH: Final = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a file, and what to do."""
+
+    file: Path
+    problem: str
+    remedy: str = MOVE_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong."""
+
+    pair: str
+    runs: tuple[Run, ...]
+    days: Mapping[date, DayRows]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """A range of UTC days, both included; None: open end."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def __contains__(self, day: date) -> bool:
+        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+    def touch(self, spans: Iterable[HeldSpan]) -> bool:
+        """Tell whether a trade of these spans may have been made in the range, or on the days beside it."""
+        times_us = [time_us for span in spans for time_us in (span.first_us, span.last_us)]
+        low, high = _midnight_us(self.first, -1), _midnight_us(self.last, 2)
+        return (high is None or min(times_us) < high) and (low is None or max(times_us) >= low)
+
+
+def _midnight_us(day: date | None, later: int) -> int | None:
+    return None if day is None else ((day - _EPOCH).days + later) * DAY_US
+
+
+ALL_DAYS: Final = Days()
+
+
+def read(
+    layout: Layout, pair: str, pool: Executor, *, days: Days = ALL_DAYS, done: Callable[[int], None] = lambda _: None
+) -> Content:
+    """Read the trades of ``pair``; of files without a trade near ``days`` only the footers, which are believed.
+
+    ``pool`` sets text while this thread reads and hashes. ``done`` is told the bytes of files as they are dealt with.
+    Raises StorageError only if the files keep changing faster than they can be listed.
+    """
+    found = _Found(pair, pool, days, done)
+    found.findings += [Finding(path, "lies in no year of its pair") for path in _strays(layout, pair)]
+    for year in layout.years(pair):
+        with contextlib.ExitStack() as stack:
+            found.read_year(year, _open_all(year, stack))
+    return found.content()
+
+
+def size(layout: Layout, pair: str) -> int:
+    """Return the bytes of the files of ``pair``, about: what ``done`` is told in all."""
+    total = 0
+    for year in layout.years(pair):
+        with contextlib.suppress(FileNotFoundError):
+            total += sum((year / name).stat().st_size for name in files.listed(year))
+    return total
+
+
+def _strays(layout: Layout, pair: str) -> list[Path]:
+    """Return Parquet files that readers may meet, and that lie where none belongs."""
+    folder, years = layout.pair_dir(pair), set(layout.years(pair))
+    return sorted(path for entry in folder.iterdir() if entry not in years for path in _parquet_in(entry))
+
+
+def _parquet_in(entry: Path) -> list[Path]:
+    return [path for path in (entry, *entry.rglob("*")) if path.suffix == files.SUFFIX and path.is_file()]
+
+
+class _Unsound(Exception):
+    """A file does not hold what it should."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.problem)
+        self.finding = finding
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file that is open, whatever becomes of its name."""
+
+    path: Path
+    size: int
+    parquet: pq.ParquetFile
+
+
+@dataclass(frozen=True, slots=True)
+class _File(_Opened):
+    """One that says of itself what fits its place."""
+
+    spans: tuple[HeldSpan, ...]
+
+
+def _open_all(year: Path, stack: contextlib.ExitStack) -> list[_Opened | Finding]:
+    """Open all files of a year before one is read, so that a compaction takes nothing away."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.ExitStack() as attempt, contextlib.suppress(FileNotFoundError):
+            opened = [_open(year / name, attempt) for name in files.listed(year)]
+            stack.push(attempt.pop_all())
+            return opened
+    raise StorageError(f"the files in {year} keep changing faster than they can be listed")
+
+
+def _open(path: Path, stack: contextlib.ExitStack) -> _Opened | Finding:
+    try:
+        parquet = stack.enter_context(
+            pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=_WORDS, pre_buffer=False)
+        )
+        return _Opened(path, path.stat().st_size, parquet)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        return Finding(path, _damage(error))
+
+
+def _damage(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read: {error.strerror}"
+    return f"is damaged: {error}"
+
+
+def _fits(opened: _Opened, pair: str) -> _File:
+    """Return the file if what it says of itself fits its place. Raises _Unsound."""
+    path, metadata = opened.path, opened.parquet.metadata
+    try:
+        footer = Footer.decode(metadata.metadata, "it")
+    except CorruptFile as error:
+        raise _Unsound(Finding(path, f"is none of ours: {error}")) from error
+    if footer.table != "trades" or footer.pair != pair:
+        problem = f"says it holds {footer.table} of {footer.pair}, and lies among trades of {pair}"
+        raise _Unsound(Finding(path, problem, "move it back to where it belongs, or out of the archive"))
+    if not opened.parquet.schema.to_arrow_schema().equals(TRADES):
+        raise _Unsound(Finding(path, "has other columns than the table of trades"))
+    claimed = sum(span.last_id - span.first_id + 1 for span in footer.spans)
+    if claimed != metadata.num_rows or not claimed:
+        raise _Unsound(Finding(path, f"holds {metadata.num_rows} rows, but its footer claims {claimed} ids"))
+    return _File(path, opened.size, opened.parquet, footer.spans)
+
+
+def _side_by_side(chosen: Iterable[_File]) -> int:
+    """Return of how many files at most the ids overlap: so many are read at the same time."""
+    edges = [edge for file in chosen for edge in ((file.spans[0].first_id, 1), (file.spans[-1].last_id + 1, -1))]
+    return max(accumulate(step for _, step in sorted(edges)), default=0)
+
+
+def _rows(file: _File, year: int, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
+    """Yield the rows of a file, held against its footer and its place. Raises _Unsound."""
+    spans: list[HeldSpan] = []
+    told = 0
+    try:
+        for batch in file.parquet.iter_batches(size, use_threads=False):  # the other core sets text
+            rows = pa.Table.from_batches([batch]).select(_NEEDED)
+            for span in held_spans(rows):
+                _continue(spans, span, file)
+            _check_year(rows, year, file)
+            share = file.size * rows.num_rows // file.parquet.metadata.num_rows
+            told += share
+            done(share)
+            yield rows
+    except (pa.ArrowException, OSError) as error:
+        raise _Unsound(Finding(file.path, _damage(error))) from error
+    if tuple(spans) != file.spans:
+        raise _Unsound(Finding(file.path, _differs(spans, file.spans)))
+    done(file.size - told)
+
+
+def _continue(spans: list[HeldSpan], span: HeldSpan, file: _File) -> None:
+    """Add the next span of a file; the ids of a file go up."""
+    before = spans[-1] if spans else None
+    if before is not None and span.first_id <= before.last_id:
+        problem = f"has id {span.first_id} after {before.last_id}: its ids do not go up, each once"
+        raise _Unsound(Finding(file.path, problem))
+    if before is not None and span.first_id == before.last_id + 1:
+        spans[-1] = HeldSpan(before.first_id, span.last_id, before.first_us, span.last_us)
+    else:
+        spans.append(span)
+
+
+def _differs(found: Sequence[HeldSpan], claimed: Sequence[HeldSpan]) -> str:
+    """Say where content and footer part."""
+    pairs = zip_longest(found, claimed)
+    rows, footer = next((one, other) for one, other in pairs if one != other)
+    return f"holds {_named(rows)} where its footer claims {_named(footer)}"
+
+
+def _named(span: HeldSpan | None) -> str:
+    if span is None:
+        return "nothing"
+    return f"ids {span.first_id} to {span.last_id} of {_text(span.first_us)} to {_text(span.last_us)}"
+
+
+def _text(time_us: int) -> str:
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _check_year(rows: pa.Table, year: int, file: _File) -> None:
+    limits = pc.min_max(rows["time"]).as_py()
+    for time in limits.values():
+        if time.year != year:
+            raise _Unsound(Finding(file.path, f"holds a trade of {time.year}, and lies in year={year}"))
+
+
+class _Found:
+    """What was found of a pair so far."""
+
+    def __init__(self, pair: str, pool: Executor, days: Days, done: Callable[[int], None]) -> None:
+        self.findings: list[Finding] = []
+        self._pair = pair
+        self._pool = pool
+        self._days = days
+        self._done = done
+        self._held: list[tuple[HeldSpan, Path]] = []
+        self._rows: dict[date, DayRows] = {}
+
+    def read_year(self, year: Path, opened: Iterable[_Opened | Finding]) -> None:
+        """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
+        claimed = []
+        for file in opened:
+            if isinstance(file, Finding):
+                self.findings.append(file)
+                continue
+            try:
+                claimed.append(_fits(file, self._pair))
+            except _Unsound as unsound:
+                self.findings.append(unsound.finding)
+                self._done(file.size)
+        number = int(year.name.removeprefix("year="))
+        chosen = []
+        for fitting in claimed:
+            if self._days.touch(fitting.spans):
+                chosen.append(fitting)
+            else:
+                self._hold(fitting)
+                self._done(fitting.size)
+        try:
+            self._merge(chosen, number, self._done)
+        except _Unsound:
+            sound = [file for file in chosen if self._sound(file, number)]
+            self._merge(sound, number, lambda _: None)
+
+    def _sound(self, file: _File, year: int) -> bool:
+        try:
+            for _ in _rows(file, year, _BATCH, self._done):
+                pass
+        except _Unsound as unsound:
+            self.findings.append(unsound.finding)
+            return False
+        return True
+
+    def _hold(self, file: _File) -> None:
+        self._held += ((span, file.path) for span in file.spans)
+
+    def _merge(self, chosen: Sequence[_File], year: int, done: Callable[[int], None]) -> None:
+        book = _DayBook(self._pool)
+        size = max(1, min(_BATCH, _ROWS_IN_HAND // max(1, _side_by_side(chosen))))
+        for rows in in_order((file.spans[0].first_id, partial(_rows, file, year, size, done)) for file in chosen):
+            book.enter(rows)
+        self._rows |= {day: rows for day, rows in book.days().items() if day in self._days}
+        for file in chosen:
+            self._hold(file)
+
+    def content(self) -> Content:
+        """Return what was found."""
+        account = PairLedger()
+        self._held.sort(key=_by_ids)
+        reach: tuple[HeldSpan, Path] | None = None
+        shared: dict[tuple[Path, Path], HeldSpan] = {}
+        for span, path in self._held:
+            account.observe(Span(span.first_id, span.last_id), span.first_us, span.last_us)
+            if reach is not None and span.first_id <= reach[0].last_id:
+                shared.setdefault((reach[1], path), span)
+            if reach is None or span.last_id > reach[0].last_id:
+                reach = span, path
+        self.findings += [
+            Finding(path, f"holds id {span.first_id} as {other} does", MOVE_ONE_OUT)
+            for (other, path), span in shared.items()
+        ]
+        return Content(self._pair, tuple(held_runs(self._pair, account)), self._rows, tuple(self.findings))
+
+
+def _by_ids(held: tuple[HeldSpan, Path]) -> HeldSpan:
+    return held[0]
+
+
+@dataclass(slots=True)
+class _Day:
+    """A day of which rows are still to come."""
+
+    rows: int
+    first_id: int
+    last_id: int
+    first_us: int
+    last_us: int
+    sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+
+class _DayBook:
+    """Counts and hashes rows, which come in ascending id, day by day."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self._last_id = -1
+        self._days: dict[int, _Day] = {}
+        self._ahead: deque[tuple[list[int], Future[list[bytes]]]] = deque()
+
+    def enter(self, rows: pa.Table) -> None:
+        """Take in rows; of those with the same id, the first."""
+        ids = rows["trade_id"].to_numpy()
+        fresh = np.diff(ids, prepend=self._last_id) > 0
+        if not fresh.all():
+            rows, ids = rows.filter(pa.array(fresh)), ids[fresh]
+        if not rows.num_rows:
+            return
+        self._last_id = int(ids[-1])
+        times_us = rows["time"].cast(pa.int64()).to_numpy()
+        numbers = times_us // DAY_US
+        starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
+        ends = np.append(starts[1:], len(ids))
+        columns = (
+            numbers[starts],
+            ends - starts,
+            ids[starts],
+            ids[ends - 1],
+            np.minimum.reduceat(times_us, starts),
+            np.maximum.reduceat(times_us, starts),
+        )
+        for number, *part in zip(*(column.tolist() for column in columns), strict=True):
+            self._count(number, _Day(*part))
+        self._ahead.append((columns[0].tolist(), self._pool.submit(canonical, rows, starts[1:].tolist())))
+        while len(self._ahead) > _AHEAD:
+            self._hash()
+
+    def _count(self, number: int, part: _Day) -> None:
+        day = self._days.setdefault(number, part)
+        if day is not part:
+            day.rows += part.rows
+            day.last_id = part.last_id
+            day.first_us = min(day.first_us, part.first_us)
+            day.last_us = max(day.last_us, part.last_us)
+
+    def _hash(self) -> None:
+        numbers, texts = self._ahead.popleft()
+        for number, text in zip(numbers, texts.result(), strict=True):
+            self._days[number].sha256.update(text)
+
+    def days(self) -> dict[date, DayRows]:
+        """Return the days, once all rows are in."""
+        while self._ahead:
+            self._hash()
+        return {
+            _EPOCH + timedelta(days=number): DayRows(
+                day.rows, day.first_id, day.last_id, day.first_us, day.last_us, day.sha256.hexdigest()
+            )
+            for number, day in self._days.items()
+        }

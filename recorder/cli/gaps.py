@@ -1,0 +1,82 @@
+"""``recorder gaps``: which ids are missing between those held, and which are known not to exist."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from recorder.cli.status import age
+from recorder.ops import gaps as state
+from recorder.ops.gaps import Missing
+from recorder.query import asked
+
+
+def gaps(
+    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    pair: Annotated[list[str] | None, typer.Option(help="Only this pair; may be given again.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array of objects; times in ISO 8601 UTC.")] = False,
+) -> None:
+    """List every hole between the trades held, from disk, with or without a daemon. Exit code 1 if one is open."""
+    found = state.read(data)
+    chosen = list(dict.fromkeys(asked.pair(name, found) for name in pair)) if pair else list(found)
+    listed = [gap for name in chosen for gap in found[name]]
+    missing = [gap for gap in listed if gap.state == "open"]
+    if as_json:
+        typer.echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
+    else:
+        if listed:
+            Console().print(_table(listed))
+        ids = sum(len(gap.ids) for gap in missing)
+        held = f"{len(chosen):,} pair{'s' * (len(chosen) != 1)}"
+        holes = f"{len(missing):,} hole{'s' * (len(missing) != 1)}"
+        typer.echo(f"{held}: {f'{holes}, {ids:,} missing' if missing else 'no holes'}")
+    if missing:
+        raise typer.Exit(1)
+
+
+def _table(listed: list[Missing]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for heading in ("pair", "ids", "count", "after", "within", "state"):
+        table.add_column(heading, justify="right" if heading in {"count", "within"} else "left", no_wrap=True)
+    for gap in listed:
+        table.add_row(
+            Text(gap.pair),
+            str(gap.ids) if len(gap.ids) > 1 else str(gap.ids.first),
+            f"{len(gap.ids):,}",
+            _when(gap.after_us),
+            "" if gap.after_us is None or gap.before_us is None else age(gap.before_us - gap.after_us),
+            Text(gap.state, "red" if gap.state == "open" else ""),
+        )
+    return table
+
+
+def _when(us: int | None) -> str:
+    return "" if us is None else f"{datetime.fromtimestamp(us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _as_json(gap: Missing) -> dict[str, object]:
+    return {
+        "pair": gap.pair,
+        "first_id": gap.ids.first,
+        "last_id": gap.ids.last,
+        "missing": len(gap.ids),
+        "after_time": iso(gap.after_us),
+        "before_time": iso(gap.before_us),
+        "state": gap.state,
+    }
+
+
+def iso(us: int | None) -> str | None:
+    """Return a moment in µs since 1970 UTC as ISO 8601 to the last digit."""
+    if us is None:
+        return None
+    seconds, rest = divmod(us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"

@@ -1,0 +1,259 @@
+"""``recorder verify``: read every stored trade, and print what is proven of each UTC day of each pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from recorder.archive.files import Layout
+from recorder.archive.verify import Days, Finding
+from recorder.cli.gaps import iso
+from recorder.clock import SystemClock
+from recorder.core.certificate import Certificate
+from recorder.errors import NoSuchArchive, UsageError
+from recorder.ops.certify import Certified, certify, total_bytes
+from recorder.query import asked
+
+_DAY: Final = ["%Y-%m-%d"]
+_PROVEN: Final = frozenset({"complete", "empty"})
+_STYLES: Final = {"complete": "green", "empty": "green", "open": "red", "pending": "yellow"}
+
+
+def verify(  # noqa: PLR0917 -- one parameter per command line option
+    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    pair: Annotated[list[str] | None, typer.Option(help="Only this pair; may be given again.")] = None,
+    first: Annotated[datetime | None, typer.Option("--from", formats=_DAY, help="The first UTC day.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=_DAY, help="The last UTC day, included.")] = None,
+    ohlc: Annotated[bool, typer.Option("--ohlc", help="Compare candles with the exchange's instead.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object with all of it; times in ISO 8601 UTC.")
+    ] = False,
+) -> None:
+    """Read every stored trade, and certify each UTC day of each pair: complete, empty, open, or pending today.
+
+    Exit code 1 if a file is not sound, or ids are missing between those held. What is only in the journal yet does
+    not count.
+    """
+    layout = Layout(data)
+    if not layout.trades.is_dir():
+        raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
+    days = Days(first.date() if first else None, last.date() if last else None)
+    if days.first and days.last and days.first > days.last:
+        raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
+    held = layout.pairs()
+    pairs = list(dict.fromkeys(asked.pair(name, held) for name in pair)) if pair else held
+    if not (_reconcile(data, pairs, days, as_json=as_json) if ohlc else _certify(layout, pairs, days, as_json=as_json)):
+        raise typer.Exit(1)
+
+
+def _certify(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:
+    """Certify, print, and tell whether all that is wanted is there."""
+    now_us = SystemClock().wall_ns() // 1000
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    seen = _Seen()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("verifying", total=total_bytes(layout, pairs))
+
+        def done(size: int) -> None:
+            progress.advance(task, size)
+
+        certified = certify(layout, pairs, now_us=now_us, days=days, done=done)
+        certified = map(seen.take, certified)
+        if as_json:
+            _print_json(certified)
+        else:
+            table = _table(certified)
+    if not as_json:
+        _print(table, seen)
+    return not (seen.findings or seen.lacking)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Sums over all pairs; their certificates are not kept, of which there may be millions."""
+
+    findings: list[Finding] = field(default_factory=list)
+    pairs: int = 0
+    trades: int = 0
+    proven: int = 0
+    open: int = 0
+    lacking: int = 0
+
+    def take(self, one: Certified) -> Certified:
+        """Count one pair in."""
+        self.findings += one.findings
+        self.pairs += 1
+        for day in one.certificates:
+            self.trades += day.held.rows if day.held else 0
+            self.proven += day.status in _PROVEN
+            self.open += day.status == "open"
+            self.lacking += day.lacks()
+        return one
+
+
+def _print_json(certified: Iterable[Certified]) -> None:
+    typer.echo('{"certificates": [', nl=False)
+    separator = "\n"
+    findings: list[Finding] = []
+    for one in certified:
+        findings += one.findings
+        for certificate in one.certificates:
+            typer.echo(separator + json.dumps(_certificate(certificate)), nl=False)
+            separator = ",\n"
+    listed = [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in findings]
+    typer.echo(f'\n],\n"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
+
+
+def _certificate(one: Certificate) -> dict[str, object]:
+    rows = one.held
+    return {
+        "pair": one.pair,
+        "day": one.day.isoformat(),
+        "status": one.status,
+        "first_id": rows.first_id if rows else None,
+        "last_id": rows.last_id if rows else None,
+        "rows": rows.rows if rows else 0,
+        "missing": one.missing,
+        "void": one.void,
+        "first_time": iso(rows.first_us) if rows else None,
+        "last_time": iso(rows.last_us) if rows else None,
+        "sha256": rows.sha256 if rows else None,
+        "why": _why(one),
+    }
+
+
+def _why(one: Certificate) -> list[str]:
+    """Say what stands in the way of a proof."""
+    reasons = [f"{one.missing:,} missing"] if one.missing else []
+    if one.before:
+        reasons.append("begins inside")
+    if one.after:
+        reasons.append("not confirmed")
+    return reasons
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Days of which the same is to be said."""
+
+    first: date
+    last: date
+    status: str
+    rows: int
+    notes: list[str]
+
+
+def _table(certified: Iterable[Certified]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for heading in ("pair", "days", "status", "trades", ""):
+        table.add_column(heading, justify="right" if heading == "trades" else "left", no_wrap=bool(heading))
+    for one in certified:
+        name = one.pair
+        for line in lines(one.certificates):
+            days = f"{line.first}" if line.first == line.last else f"{line.first} to {line.last}"
+            status = Text(line.status, _STYLES[line.status])
+            table.add_row(Text(name), days, status, f"{line.rows:,}", ", ".join(line.notes))
+            name = ""
+    return table
+
+
+def _print(table: Table, seen: _Seen) -> None:
+    console = Console()
+    if table.row_count:
+        console.print(table)
+    for finding in seen.findings:
+        said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
+        console.print(said, soft_wrap=True)
+    said = Text(f"{_count(seen.pairs, 'pair')}, {_count(seen.trades, 'trade')}: ")
+    said.append(f"{_count(seen.proven, 'day')} proven, {seen.open:,} open")
+    if seen.lacking:
+        said.append(f", {seen.lacking:,} of them with trades missing", "red")
+    if seen.findings:
+        said.append(f"; {_count(len(seen.findings), 'file')} not sound", "red")
+    console.print(said)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
+    """Gather days in a row of which the same is to be said; open days with trades are told one by one."""
+    for _, group in groupby(certificates, key=_kind):
+        days = list(group)
+        notes = _why(days[0])
+        empty = sum(day.status == "empty" for day in days)
+        status = days[0].status
+        if status in _PROVEN:
+            status = "complete" if empty < len(days) else "empty"
+            notes += [f"{empty:,} empty"] if 0 < empty < len(days) else []
+        if days[0].void:
+            notes.append(f"{days[0].void:,} void")
+        rows = sum(day.held.rows for day in days if day.held)
+        yield _Line(days[0].day, days[-1].day, status, rows, notes)
+
+
+def _kind(one: Certificate) -> tuple[object, ...]:
+    if one.status in _PROVEN and not one.void:
+        return ("proven",)
+    alone = one.day if one.held else None
+    return one.status, alone, one.missing, one.void, one.before, one.after
+
+
+def _reconcile(data: Path, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:
+    """Compare candles, print, and tell whether every difference is explained."""
+    # DuckDB is loaded for this only.
+    from recorder.query.connect import connect  # noqa: PLC0415
+    from recorder.query.reconcile import WHYS, reconcile  # noqa: PLC0415
+
+    with connect(data) as archive:
+        found = list(reconcile(archive, pairs, first=days.first, last=days.last))
+    unexplained = [series for series in found if series.different.get("unexplained")]
+    if as_json:
+        listed = [
+            {
+                "pair": series.pair,
+                "timeframe": series.timeframe,
+                "compared": series.compared,
+                "equal": series.equal,
+                **{why: series.different.get(why, 0) for why in WHYS},
+            }
+            for series in found
+        ]
+        typer.echo(json.dumps(listed, indent=2))
+        return not unexplained
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for heading in ("pair", "candles", "compared", "equal", *WHYS):
+        table.add_column(heading, justify="left" if heading in {"pair", "candles"} else "right", no_wrap=True)
+    for series in found:
+        table.add_row(
+            Text(series.pair),
+            series.timeframe,
+            f"{series.compared:,}",
+            f"{series.equal:,}",
+            *(f"{series.different.get(why, 0):,}" for why in WHYS),
+        )
+    console.print(table if found else "No candles of the exchange are archived.")
+    for series in unexplained:
+        console.print(
+            f"{series.pair} {series.timeframe}: the first unexplained candle begins at {series.unexplained_at}, and "
+            f"differs in {', '.join(series.differing) or 'that no trade is held'}; "
+            f"recorder sql \"FROM candle_audit('{series.pair}', '{series.timeframe}') WHERE verdict = 'differs'\"",
+            soft_wrap=True,
+            markup=False,
+        )
+    return not unexplained

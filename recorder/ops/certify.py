@@ -1,0 +1,62 @@
+"""Certificates of an archive: what its files really hold, and what the exchange has said, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.archive import known, verify
+from recorder.archive.files import Layout
+from recorder.archive.verify import ALL_DAYS, Days, Finding
+from recorder.core.certificate import Certificate, certificates
+from recorder.core.spans import Spans
+
+_THREADS: Final = 2
+"""One core reads and hashes, the other sets text, and helps out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """One pair: a certificate of each day, oldest first, and what is wrong with its files."""
+
+    pair: str
+    certificates: Sequence[Certificate]
+    findings: Sequence[Finding]
+
+
+def certify(
+    layout: Layout,
+    pairs: Sequence[str],
+    *,
+    now_us: int,
+    days: Days = ALL_DAYS,
+    done: Callable[[int], None] = lambda _: None,
+) -> Iterator[Certified]:
+    """Read every trade of ``pairs`` and yield what is proven, pair by pair.
+
+    Rows that are only in the journal do not count. ``now_us`` is µs since 1970 UTC. What is known of void and
+    confirmed ids is read first: rows move in while it goes on, and a confirmation of before they came stays true.
+    A damaged file of events is a finding of the first pair.
+    """
+    told = known.read(layout, pairs)
+    others = told.findings
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
+        for pair in pairs:
+            content = verify.read(layout, pair, pool, days=days, done=done)
+            proven = certificates(
+                pair,
+                content.runs,
+                content.days,
+                now_us=now_us,
+                void=told.void.get(pair, Spans()),
+                confirmed=told.confirmed(pair),
+            )
+            yield Certified(pair, [one for one in proven if one.day in days], [*others, *content.findings])
+            others = []
+
+
+def total_bytes(layout: Layout, pairs: Sequence[str]) -> int:
+    """Return the bytes of the files of ``pairs``: what ``done`` is told in all, about."""
+    return sum(verify.size(layout, pair) for pair in pairs)

@@ -1,0 +1,97 @@
+"""Which ids are missing between those held, or are known not to exist; from footers, journal and events alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from recorder.archive import known
+from recorder.archive.coverage import Coverage
+from recorder.archive.files import Layout
+from recorder.core.gaps import Gap, Gaps, held_runs
+from recorder.core.ledger import Ledger, Run
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.errors import CorruptFile, Malformed, NoSuchArchive, StorageError
+from recorder.journal import tail
+from recorder.kraken import parse
+
+_ATTEMPTS: Final = 20
+"""A compaction replaces a directory now and then; meeting so many in a row is no coincidence."""
+
+State = Literal["open", "void"]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Ids that are not held: still to be fetched (``open``), or known not to exist (``void``).
+
+    ``after_us`` and ``before_us`` are the times of the trades held next to them, in µs since 1970 UTC; None where none
+    is held on that side, which only happens to void ones.
+    """
+
+    pair: str
+    ids: Span
+    after_us: int | None
+    before_us: int | None
+    state: State
+
+
+def read(data: Path) -> dict[str, list[Missing]]:
+    """Return what is missing of every pair of which anything is held, pairs sorted, ids ascending.
+
+    Raises NoSuchArchive; CorruptFile where a file cannot be what it should.
+    """
+    layout = Layout(data)
+    if not layout.trades.is_dir():
+        raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
+    # The journal first, then the archive: a row may move between the two, but is never missed.
+    journal = tail.entries(layout.journal)
+    ledger = Ledger()
+    for entry in journal:
+        with contextlib.suppress(Malformed):  # the drain reports it
+            ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
+    coverage = Coverage(layout)
+    for pair in layout.pairs():
+        _observe(coverage, pair, ledger)
+    pairs = sorted(ledger)
+    told = known.read(layout, pairs)
+    for finding in told.findings:
+        raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
+    for entry in journal:
+        with contextlib.suppress(Malformed):
+            event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+            if event is not None:
+                told.take(event)
+    return {pair: missing(held_runs(pair, ledger.of(pair)), told.void.get(pair, Spans())) for pair in pairs}
+
+
+def _observe(coverage: Coverage, pair: str, ledger: Ledger) -> None:
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+            coverage.observe_into(ledger, pair)
+            return
+    raise StorageError(f"the files of {pair} keep changing faster than they can be read")
+
+
+def missing(held: Sequence[Run], void: Iterable[Span]) -> list[Missing]:
+    """Return what is missing between the runs held of a pair, and what is void anywhere, ascending."""
+    gaps = Gaps(held, void)
+    found = [_missing(gap, "open") for gap in gaps.unknown() if gap.below and gap.above]
+    found += [_missing(gap, "void") for gap in gaps.void() if gap.below or gap.above]
+    return sorted(found, key=lambda one: one.ids)
+
+
+def _missing(gap: Gap, state: State) -> Missing:
+    beside = gap.below or gap.above
+    assert beside is not None
+    return Missing(
+        beside.pair,
+        gap.ids,
+        None if gap.below is None else gap.below.last_us,
+        None if gap.above is None else gap.above.first_us,
+        state,
+    )

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
+from recorder.core.knowledge import Confirmed
+from recorder.core.ledger import Run
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+
+PAIR = "BTC/USD"
+NOON_US = DAY_US // 2
+HOUR_US = DAY_US // 24
+
+
+def day(number: int) -> date:
+    """Return day ``number`` of these stories."""
+    return date(1970, 1, 1) + timedelta(days=number)
+
+
+def certified(
+    times: dict[int, int],
+    *,
+    now_us: int,
+    void: Sequence[tuple[int, int]] = (),
+    confirmed: Sequence[tuple[int, int]] = (),
+) -> list[Certificate]:
+    """Certify a pair of which these trades are held: id → time."""
+    runs = [Run(PAIR, span, times[span.first], times[span.last]) for span in Spans.of_ids(times)]
+    rows: dict[date, DayRows] = {}
+    for trade_id in sorted(times):
+        time_us = times[trade_id]
+        before = rows.get(utc_day(time_us), DayRows(0, trade_id, trade_id, time_us, time_us))
+        rows[utc_day(time_us)] = replace(before, rows=before.rows + 1, last_id=trade_id, last_us=time_us)
+    return certificates(
+        PAIR,
+        runs,
+        rows,
+        now_us=now_us,
+        void=[Span(*ends) for ends in void],
+        confirmed=[Confirmed(PAIR, *known) for known in confirmed],
+    )
+
+
+def statuses(*args: object, **kwargs: object) -> list[str]:
+    return [one.status for one in certified(*args, **kwargs)]  # type: ignore[arg-type]
+
+
+def noons(first_id: int, last_id: int) -> dict[int, int]:
+    """Return one trade a day at noon, id ``n`` on day ``n``."""
+    return {trade_id: trade_id * DAY_US + NOON_US for trade_id in range(first_id, last_id + 1)}
+
+
+def test_days_between_held_neighbours_are_complete_and_today_is_pending() -> None:
+    assert statuses(noons(1, 4), now_us=4 * DAY_US + 1) == ["complete", "complete", "complete", "pending"]
+
+
+def test_a_day_after_the_last_trade_is_open_until_confirmed_beyond_its_end() -> None:
+    trades = {1: NOON_US, 2: DAY_US + NOON_US}
+    now_us = 3 * DAY_US + NOON_US
+    assert statuses(trades, now_us=now_us) == ["complete", "open", "open", "pending"]
+    early, end = (2, 2 * DAY_US - 1), (2, 2 * DAY_US)
+    assert statuses(trades, now_us=now_us, confirmed=[early]) == ["complete", "open", "open", "pending"]
+    assert statuses(trades, now_us=now_us, confirmed=[early, end]) == ["complete", "complete", "open", "pending"]
+    assert statuses(trades, now_us=now_us, confirmed=[(2, now_us), early]) == [
+        "complete",
+        "complete",
+        "empty",
+        "pending",
+    ]
+
+
+def test_a_confirmation_after_an_older_trade_says_nothing_of_what_came_later() -> None:
+    trades = {1: NOON_US, 2: DAY_US + NOON_US}
+    assert statuses(trades, now_us=2 * DAY_US, confirmed=[(1, DAY_US)]) == ["complete", "open", "pending"]
+
+
+def test_a_confirmation_that_a_held_trade_refutes_is_not_believed() -> None:
+    trades = {1: NOON_US, 5: DAY_US + NOON_US}
+    assert statuses(trades, now_us=2 * DAY_US, confirmed=[(1, DAY_US)]) == ["complete", "open", "pending"]
+    assert statuses(trades, now_us=2 * DAY_US, confirmed=[(1, DAY_US + NOON_US + 1)])[0] == "open"
+
+
+def test_a_hole_is_missing_on_every_day_on_which_it_can_lie() -> None:
+    trades = {1: 1, 2: NOON_US, 6: 2 * DAY_US + NOON_US, 7: 3 * DAY_US}
+    found = certified(trades, now_us=4 * DAY_US, confirmed=[(7, 4 * DAY_US)])
+    assert [(one.status, one.missing) for one in found] == [
+        ("open", 3),
+        ("open", 3),
+        ("open", 3),
+        ("complete", 0),
+        ("pending", 0),
+    ]
+    assert found[1].held is None
+
+
+def test_void_ids_close_a_hole_and_are_counted_where_they_would_lie() -> None:
+    trades = {1: 1, 2: NOON_US, 6: NOON_US + 1, 7: DAY_US}
+    found = certified(trades, now_us=DAY_US, void=[(3, 5)])
+    assert [(one.status, one.missing, one.void) for one in found] == [("complete", 0, 3), ("pending", 0, 0)]
+    found = certified(trades, now_us=DAY_US, void=[(3, 4)])
+    assert [(one.status, one.missing, one.void) for one in found] == [("open", 1, 2), ("pending", 0, 0)]
+
+
+def test_held_beats_void() -> None:
+    trades = {1: 1, 2: 2, 3: DAY_US}
+    assert certified(trades, now_us=DAY_US, void=[(2, 2)]) == certified(trades, now_us=DAY_US)
+
+
+def test_the_first_day_of_an_archive_that_begins_in_the_middle_is_open_unless_the_trade_before_it_is_held() -> None:
+    now_us = 5 * DAY_US
+    assert statuses({10: 2 * DAY_US + 1, 11: 3 * DAY_US, 12: now_us}, now_us=now_us)[:2] == ["open", "complete"]
+    # Even a first trade at the first instant of the day may follow others of that very instant.
+    assert statuses({10: 2 * DAY_US, 11: 3 * DAY_US, 12: now_us}, now_us=now_us)[0] == "open"
+    held = {9: 2 * DAY_US - 1, 10: 2 * DAY_US + 1, 11: 3 * DAY_US, 12: now_us}
+    assert statuses(held, now_us=now_us)[:2] == ["open", "complete"]
+
+
+def test_a_pair_whose_lower_ids_are_all_void_has_nothing_before_them() -> None:
+    trades = {3: NOON_US, 4: DAY_US}
+    assert statuses(trades, now_us=DAY_US) == ["open", "pending"]
+    assert statuses(trades, now_us=DAY_US, void=[(2, 2)]) == ["open", "pending"]
+    found = certified(trades, now_us=DAY_US, void=[(1, 2)])
+    assert [(one.status, one.void) for one in found] == [("complete", 2), ("pending", 0)]
+
+
+def test_that_nothing_was_there_before_a_pair_began_can_be_confirmed() -> None:
+    # Asked for everything at noon of day 1, the exchange had nothing yet: ids below 3 were made after that.
+    trades = {3: 2 * DAY_US + NOON_US, 4: 3 * DAY_US}
+    found = certified(trades, now_us=3 * DAY_US, confirmed=[(0, DAY_US + NOON_US)])
+    assert [(one.day, one.status) for one in found] == [(day(2), "open"), (day(3), "pending")]
+
+
+def test_times_that_step_back_over_midnight_leave_both_days_open() -> None:
+    trades = {1: 1, 2: DAY_US, 4: DAY_US - 1, 5: DAY_US + 1}
+    assert [(one.status, one.missing) for one in certified(trades, now_us=2 * DAY_US)] == [
+        ("open", 1),
+        ("open", 1),
+        ("pending", 0),
+    ]
+
+
+def test_a_clock_behind_the_exchange_leaves_the_days_to_come_pending() -> None:
+    assert statuses({1: 0, 2: 3 * DAY_US}, now_us=DAY_US) == ["complete", "pending", "pending", "pending"]
+
+
+def test_nothing_held_is_nothing_certified() -> None:
+    assert certified({}, now_us=DAY_US, void=[(1, 2)], confirmed=[(2, 5)]) == []
+
+
+@pytest.mark.parametrize(
+    ("trades", "history_from", "lacking"),
+    [
+        (noons(1, 3), date.min, [False, False, False]),
+        (noons(2, 4), None, [False, False, False]),
+        (noons(2, 4), date.min, [True, False, False]),
+        (noons(2, 4), day(2), [True, False, False]),
+        (noons(2, 4), day(3), [False, False, False]),
+        ({1: NOON_US, 4: DAY_US + NOON_US, 5: 2 * DAY_US}, None, [True, True, False]),
+        ({4: 3 * DAY_US}, None, [False]),
+        ({4: 3 * DAY_US}, day(3), [False]),
+        ({4: 3 * DAY_US}, day(2), [True]),
+    ],
+)
+def test_only_what_is_wanted_can_lack(trades: dict[int, int], history_from: date | None, lacking: list[bool]) -> None:
+    now_us = max(trades.values())
+    assert [one.lacks(history_from) for one in certified(trades, now_us=now_us)] == lacking
+
+
+@dataclass(frozen=True)
+class World:
+    """All that happened, and what an archive has of it."""
+
+    truth: dict[int, int]
+    held: dict[int, int]
+    void: list[tuple[int, int]]
+    confirmed: list[tuple[int, int]]
+    now_us: int
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """A pair whose trades, of ids with gaps that never existed, come in the order of their ids; some are held."""
+    steps = draw(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 30)), min_size=1, max_size=14))
+    truth: dict[int, int] = {}
+    trade_id = time = 0
+    for skipped, hours in steps:
+        trade_id, time = trade_id + skipped, time + hours * HOUR_US
+        truth[trade_id] = time
+    never = [one for one in range(1, trade_id) if one not in truth]
+    kept = draw(st.sets(st.sampled_from(sorted(truth))))
+    void = draw(st.sets(st.sampled_from(never))) if never else set()
+    now_us = time + draw(st.integers(0, 3 * 24)) * HOUR_US
+    confirmed = []
+    for hours in draw(st.lists(st.integers(0, now_us // HOUR_US), max_size=3)):
+        until_us = hours * HOUR_US
+        made = [one for one, made_us in truth.items() if made_us < until_us]
+        confirmed.append((max(made, default=0), until_us))
+    held = {one: truth[one] for one in kept}
+    return World(truth, held, [(one, one) for one in sorted(void)], confirmed, now_us)
+
+
+@given(worlds())
+def test_what_is_certified_is_true(world: World) -> None:
+    for one in certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed):
+        made = {trade_id for trade_id, time_us in world.truth.items() if utc_day(time_us) == one.day}
+        kept = made & world.held.keys()
+        assert (one.held.rows if one.held else 0) == len(kept)
+        if one.status == "complete":
+            assert made
+            assert made == kept
+        if one.status == "empty":
+            assert not made
+        if one.status == "pending":
+            assert one.day >= utc_day(world.now_us)
+
+
+@given(worlds())
+def test_a_day_is_open_just_if_some_id_could_have_been_made_on_it(world: World) -> None:
+    """By force: each id of which nothing is known, and one beyond all, against all that bounds its time."""
+    known = {*world.held, *(first for first, _ in world.void)}
+    unknown = [one for one in range(1, max(known, default=0) + 2) if one not in known]
+    for one in certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed):
+        start_us = (one.day - date(1970, 1, 1)).days * DAY_US
+        possible = 0
+        for trade_id in unknown:
+            not_before = [time_us for held, time_us in world.held.items() if held < trade_id]
+            not_before += [until_us for last_id, until_us in world.confirmed if last_id < trade_id]
+            not_after = [time_us for held, time_us in world.held.items() if held > trade_id]
+            possible += max(not_before, default=0) < start_us + DAY_US and min(not_after, default=start_us) >= start_us
+        if one.status != "pending":
+            assert (one.status == "open") == (possible > 0)
+            assert (one.missing > 0 or one.before or one.after) == (possible > 0)
+
+
+@given(worlds())
+def test_what_is_found_later_never_undoes_a_proof(world: World) -> None:
+    before = certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed)
+    after = certified(world.truth, now_us=world.now_us, void=world.void, confirmed=world.confirmed)
+    proven = {one.day for one in after if one.status in {"complete", "empty"}}
+    assert {one.day for one in before if one.status in {"complete", "empty"}} <= proven

@@ -1,0 +1,159 @@
+"""The views gaps and certificates against the arithmetic in core/, which they say again in SQL."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recorder.archive import verify
+from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
+from recorder.core.knowledge import Confirmed
+from recorder.core.ledger import Run
+from recorder.core.model import Event, Span, Trade
+from recorder.core.spans import Spans
+from recorder.ops import gaps
+from recorder.query.connect import connect
+from tests.query.conftest import Ask
+from tests.query.writing import START_US, Written, trade
+
+HOUR_US = DAY_US // 24
+
+
+def told(pair: str, *, void: Sequence[tuple[int, int]], confirmed: Sequence[tuple[int, int]]) -> list[Event]:
+    return [
+        *(Event(START_US, "void", pair, json.dumps({"first_id": one, "last_id": last})) for one, last in void),
+        *(Event(START_US, "confirmed", pair, json.dumps({"last_id": one, "until_us": us})) for one, us in confirmed),
+    ]
+
+
+def made(first_id: int, hours: Sequence[int], *, pair: str) -> list[Trade]:
+    """Return trades whose ids begin with ``first_id``, each so many hours after the one before it, or before it."""
+    rows, time_us = [], START_US
+    for trade_id, later in enumerate(hours, first_id):
+        time_us += later * HOUR_US
+        rows.append(trade(trade_id, time_us, pair=pair))
+    return rows
+
+
+def runs(rows: Sequence[Trade]) -> list[Run]:
+    times_us = {row.trade_id: row.time_us for row in rows}
+    return [Run(rows[0].pair, span, times_us[span.first], times_us[span.last]) for span in Spans.of_ids(times_us)]
+
+
+def by_day(rows: Sequence[Trade]) -> dict[object, DayRows]:
+    found: dict[object, DayRows] = {}
+    for day in {utc_day(row.time_us) for row in rows}:
+        inside = [row for row in rows if utc_day(row.time_us) == day]
+        times_us = [row.time_us for row in inside]
+        found[day] = DayRows(len(inside), inside[0].trade_id, inside[-1].trade_id, min(times_us), max(times_us))
+    return found
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    hours=st.lists(st.integers(0, 40) | st.just(-1), min_size=1, max_size=8),
+    first_id=st.integers(1, 3),
+    data=st.data(),
+)
+def test_gaps_and_certificates_are_those_of_the_arithmetic(
+    archive: Written, ask: Ask, hours: list[int], first_id: int, data: st.DataObject
+) -> None:
+    pair = f"{uuid.uuid4()}/USD"
+    rows = made(first_id, hours, pair=pair)
+    kept = data.draw(st.lists(st.sampled_from(rows), min_size=1, unique=True))
+    kept.sort(key=lambda row: row.trade_id)
+    starts = data.draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), max_size=3))
+    void = [(first, first + more) for first, more in starts]
+    asked = data.draw(st.lists(st.tuples(st.integers(0, 12), st.integers(-20, 200)), max_size=4))
+    confirmed = [(last_id, START_US + later * HOUR_US) for last_id, later in asked]
+    archive.append(kept)
+    archive.noted(*told(pair, void=void, confirmed=confirmed))
+    now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
+    found = ask(
+        "SELECT day, status, first_id, last_id, rows, missing, void, epoch_us(first_time), epoch_us(last_time) "
+        "FROM certificates WHERE pair = ? AND day < ? ORDER BY day",
+        pair,
+        utc_day(START_US) + timedelta(days=20),
+    )
+    expected = certificates(
+        pair,
+        runs(kept),
+        by_day(kept),  # type: ignore[arg-type]
+        now_us=now_us,
+        void=[Span(*ends) for ends in void],
+        confirmed=[Confirmed(pair, *known) for known in confirmed],
+    )
+    assert found == [row(one) for one in expected[: len(found)]]
+    assert len(found) == (utc_day(START_US) + timedelta(days=20) - expected[0].day).days
+    assert ask(
+        "SELECT first_id, last_id, missing, epoch_us(after_time), epoch_us(before_time), state "
+        "FROM gaps WHERE pair = ? ORDER BY first_id",
+        pair,
+    ) == [
+        (one.ids.first, one.ids.last, len(one.ids), one.after_us, one.before_us, one.state)
+        for one in gaps.missing(runs(kept), [Span(*ends) for ends in void])
+    ]
+
+
+def row(one: Certificate) -> tuple[object, ...]:
+    held = one.held
+    ids = (held.first_id, held.last_id, held.rows) if held else (None, None, 0)
+    times = (held.first_us, held.last_us) if held else (None, None)
+    return (one.day, one.status, *ids, one.missing, one.void, *times)
+
+
+def test_times_that_step_back_over_midnight_leave_both_days_open(archive: Written, ask: Ask) -> None:
+    midnight_us = START_US - START_US % DAY_US + DAY_US
+    archive.append([trade(one, midnight_us + us) for one, us in ((1, -5), (2, 0), (4, -1), (5, 1), (6, DAY_US))])
+    found = ask("SELECT status, missing, rows FROM certificates ORDER BY day LIMIT 2")
+    assert found == [("open", 1, 2), ("open", 1, 2)]
+
+
+def test_the_hash_is_the_one_that_verify_finds(archive: Written, ask: Ask) -> None:
+    numbers = [("1e-10", "100"), ("0.1", "0.00000001"), ("105000.50", "12.5"), ("9999999999999999", "3")]
+    archive.append([trade(one, price=price, qty=qty) for one, (price, qty) in enumerate(numbers, 9)])
+    with ThreadPoolExecutor(1) as pool:
+        (held,) = verify.read(archive.layout, "BTC/USD", pool).days.values()
+    assert ask("SELECT sha256, rows FROM certificates WHERE rows > 0") == [(held.sha256, 4)]
+
+
+def test_no_row_is_hashed_unless_the_hash_is_asked_for(archive: Written, ask: Ask) -> None:
+    archive.append([trade(1)])
+    assert "string_agg" in str(ask("EXPLAIN SELECT sha256 FROM certificates"))
+    assert "string_agg" not in str(ask("EXPLAIN SELECT day, status, missing FROM certificates"))
+
+
+def test_what_makes_no_sense_of_an_event_is_passed_over(archive: Written, ask: Ask) -> None:
+    archive.append([trade(1), trade(4)])
+    archive.noted(
+        Event(START_US, "void", "BTC/USD", '{"first_id":"two"}'),
+        Event(START_US, "void", "BTC/USD", '{"first_id":3,"last_id":2}'),
+        Event(START_US, "void", None, '{"first_id":2,"last_id":2}'),
+        Event(START_US, "void", "ETH/USD", '{"first_id":2,"last_id":3}'),
+        Event(START_US, "confirmed", "BTC/USD", "{}"),
+        *told("BTC/USD", void=[(2, 2), (2, 2)], confirmed=[]),
+    )
+    assert ask("SELECT first_id, last_id, state FROM gaps ORDER BY first_id") == [(2, 2, "void"), (3, 3, "open")]
+
+
+def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
+    archive.append([trade(1), trade(2, START_US + DAY_US)])
+    with connect(archive.data) as opened:
+        found = opened.certificates()
+        assert list(found.columns) == (
+            "pair day status first_id last_id rows missing void first_time last_time".split()  # noqa: SIM905
+        )
+        assert list(found["status"][:2]) == ["complete", "open"]
+        assert list(opened.certificates(hashed=True).columns) == [*found.columns, "sha256"]
