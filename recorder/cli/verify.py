@@ -17,11 +17,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
+from recorder import config
 from recorder.archive.files import Layout
 from recorder.archive.verify import Days, Finding
 from recorder.cli.gaps import iso
 from recorder.clock import SystemClock
-from recorder.core.certificate import Certificate
+from recorder.config import Config
+from recorder.core.certificate import Certificate, utc_day
 from recorder.errors import NoSuchArchive, UsageError
 from recorder.ops.certify import Certified, certify, total_bytes
 from recorder.query import asked
@@ -40,12 +42,17 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object with all of it; times in ISO 8601 UTC.")
     ] = False,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", help="The configuration, for trades.backfill_from; config.yaml where there is one."),
+    ] = None,
 ) -> None:
     """Read every stored trade, and certify each UTC day of each pair: complete, empty, open, or pending today.
 
-    Exit code 1 if a file is not sound, or ids are missing between those held. What is only in the journal yet does
-    not count.
+    Exit code 1 if a file is not sound, ids are missing between those held, or history that is wanted is not there.
+    What is only in the journal yet does not count.
     """
+    history_from = _history_from(config.load(config_file))
     layout = Layout(data)
     if not layout.trades.is_dir():
         raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
@@ -54,16 +61,26 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
     held = layout.pairs()
     pairs = list(dict.fromkeys(asked.pair(name, held) for name in pair)) if pair else held
-    if not (_reconcile(data, pairs, days, as_json=as_json) if ohlc else _certify(layout, pairs, days, as_json=as_json)):
+    if ohlc:
+        right = _reconcile(data, pairs, days, as_json=as_json)
+    else:
+        right = _certify(layout, pairs, days, history_from, as_json=as_json)
+    if not right:
         raise typer.Exit(1)
 
 
-def _certify(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:
+def _history_from(settings: Config) -> date | None:
+    """Return the day from which on history is wanted: the first of all for ``listing``, None for ``nothing``."""
+    from_us = settings.trades.backfill_from
+    return date.min if from_us == 0 else None if from_us is None else utc_day(from_us)
+
+
+def _certify(layout: Layout, pairs: Sequence[str], days: Days, history_from: date | None, *, as_json: bool) -> bool:
     """Certify, print, and tell whether all that is wanted is there."""
     now_us = SystemClock().wall_ns() // 1000
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    seen = _Seen()
+    seen = _Seen(history_from)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("verifying", total=total_bytes(layout, pairs))
 
@@ -85,6 +102,7 @@ def _certify(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool)
 class _Seen:
     """Sums over all pairs; their certificates are not kept, of which there may be millions."""
 
+    history_from: date | None
     findings: list[Finding] = field(default_factory=list)
     pairs: int = 0
     trades: int = 0
@@ -100,7 +118,7 @@ class _Seen:
             self.trades += day.held.rows if day.held else 0
             self.proven += day.status in _PROVEN
             self.open += day.status == "open"
-            self.lacking += day.lacks()
+            self.lacking += day.lacks(self.history_from)
         return one
 
 

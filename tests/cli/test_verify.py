@@ -66,6 +66,17 @@ def test_an_archive_of_which_nothing_wanted_lacks_is_fine(tmp_path: Path, capsys
     assert capsys.readouterr().out == "0 pairs, 0 trades: 0 days proven, 0 open\n"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "code"), [("nothing", 0), ("listing", 1), ("2025-11-01", 1), ("2025-11-11", 1), ("2025-11-12", 0)]
+)
+def test_history_that_the_configuration_wants_must_be_there(tmp_path: Path, wanted: str, code: int) -> None:
+    with writing(tmp_path / "data") as archive:
+        fill(archive, *range(5, 31))
+    chosen = tmp_path / "mine.yaml"
+    chosen.write_text(f"trades: {{backfill_from: {wanted}}}", encoding="utf-8")
+    assert run(tmp_path / "data", config_file=chosen) == code
+
+
 def test_a_file_that_is_not_sound_is_told_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with writing(tmp_path) as archive:
         fill(archive, *range(5, 31))
@@ -154,7 +165,7 @@ def test_void_ids_are_told_where_they_would_lie() -> None:
 
 
 def test_sums_are_kept_and_certificates_are_not() -> None:
-    seen = module._Seen()
+    seen = module._Seen(None)
     days = certified({1: 0, 3: 1, 4: DAY_US, 5: 2 * DAY_US}, now_us=2 * DAY_US)
     seen.take(Certified("A/B", days, []))
     assert (seen.pairs, seen.trades, seen.proven, seen.open, seen.lacking) == (1, 4, 1, 1, 1)
