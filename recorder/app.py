@@ -140,8 +140,11 @@ def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
     pairs = archive.layout.pairs()
     for pair in pairs:
         archive.coverage.observe_into(ledger, pair)
-    for told in known.read(archive.layout, pairs).told():
+    of_ids = known.read(archive.layout, pairs)
+    for told in of_ids.told():
         ledger.know(told)
+    for finding in of_ids.findings:
+        log.error("events not read", file=str(finding.file), reason=finding.problem, remedy=finding.remedy)
     for path in journal.closed():
         for entry in segment.entries(path):
             # The drain comes upon the same line and reports it.

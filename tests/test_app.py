@@ -58,6 +58,25 @@ def test_what_is_known_of_ids_is_rebuilt_from_events_and_closed_segments(tmp_pat
     assert ledger.of(PAIR).confirmed == Confirmed(PAIR, 10, 77)
 
 
+def test_a_damaged_file_of_events_is_named_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 3))
+        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
+        for number in (1, 2):
+            events.take(event(number, "void", PAIR, first_id=3 + number, last_id=3 + number))
+            events.write(number)
+        damaged = min((tmp_path / "events" / "year=1970").glob("0*.parquet"))
+        damaged.write_bytes(b"not Parquet")
+        ledger = Ledger()
+        app.rebuild(ledger, opened.archive, opened.journal)
+    assert list(ledger.of(PAIR).void) == [Span(5, 5)]
+    said = capsys.readouterr().out
+    assert str(damaged) in said
+    assert "move it out of the archive" in said
+
+
 async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_names(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)

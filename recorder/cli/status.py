@@ -116,24 +116,26 @@ def _lately(found: Status, now_us: int) -> list[Text]:
     for event in found.exchange:
         detail = _detail(event)
         calm = detail.get("system") == _ONLINE and not _announced(detail)
-        said = f"{_exchange(detail)} ({detail.get('source')})"
-        rows.append((event.time_us, "exchange", said, "" if calm else "yellow"))
+        rows.append((event.time_us, "exchange", _exchange(detail), "" if calm else "yellow"))
     for event in found.events:
         if event not in found.exchange:
-            said = " ".join([*([event.pair] if event.pair else []), _short(_detail(event))])
+            detail = _detail(event)
+            what = _exchange(detail) if event.kind == "maintenance" else _short(detail)
+            said = " ".join([*([event.pair] if event.pair else []), what])
             rows.append((event.time_us, event.kind, said, ""))
     width = max(len(kind) for _, kind, _, _ in rows)
     return [Text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
 
 
 def _exchange(detail: dict[str, Any]) -> str:
-    """Return what the exchange says of itself in a line.
+    """Return what the exchange says of itself in a line, and where.
 
-    >>> _exchange({"system": "online", "upcoming_maintenance": [{"title": "Upgrade", "phase": "approaching_30m"}]})
-    'online; Upgrade, approaching_30m'
+    >>> said = {"upcoming_maintenance": [{"title": "Upgrade", "phase": "approaching_30m"}]}
+    >>> _exchange({"source": "ws", "system": "online", **said})
+    'online (ws); Upgrade, approaching_30m'
     """
     said = (_announcement(one) for one in _announced(detail))
-    return "; ".join([str(detail.get("system", "unknown")), *said])
+    return "; ".join([f"{detail.get('system', 'unknown')} ({detail.get('source', 'unknown')})", *said])
 
 
 def _announced(detail: dict[str, Any]) -> list[Any]:

@@ -33,7 +33,8 @@ EVENT_ROWS: Final = 1_000_000
 CANDLE_ROWS: Final = 2_000_000
 """Of each timeframe the newest candles that are looked through for its series: a day of 1m of 1,000 pairs."""
 LAST_EVENTS: Final = 5
-"""So many of the newest events are shown."""
+"""So many of the newest events are shown, without the routine that a start or a quiet day tells of every pair."""
+_ROUTINE: Final = pa.array(["subscribed", "confirmed"])
 _TELLING: Final = pa.array(["maintenance", "ohlc_lost"])
 _TIME: Final = EVENTS.get_field_index("time")
 _ATTEMPTS: Final = 20
@@ -74,7 +75,7 @@ class Status:
     """All there is to say. ``listing`` is the exchange's word for each pair ever listed, or ``delisted``.
 
     ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
-    all, oldest first. ``events_since_us`` is how far back events were looked through; None: all of them were.
+    all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
     """
 
     pairs: list[PairStatus]
@@ -173,7 +174,7 @@ def _events(layout: Layout, journal: Iterable[Entry]) -> _Happened:
     seen = {(event.time_us, event.kind, event.pair) for event in journalled}
     rows = 0
     for path, _ in _newest_first(layout, Branch(tables.EVENTS), "time"):
-        with pq.ParquetFile(path, read_dictionary=["kind"]) as parquet:
+        with _opened(path, read_dictionary=["kind"]) as parquet:
             for group in reversed(range(parquet.num_row_groups)):  # a file is sorted by time
                 held = parquet.metadata.row_group(group)
                 if rows and rows + held.num_rows > EVENT_ROWS:
@@ -194,7 +195,8 @@ def _event(entry: Entry) -> Event | None:
 
 
 def _take(happened: _Happened, events: Sequence[Event]) -> None:
-    happened.newest = sorted([*happened.newest, *events], key=lambda event: event.time_us)[-LAST_EVENTS:]
+    shown = [*happened.newest, *(event for event in events if event.kind not in _ROUTINE.to_pylist())]
+    happened.newest = sorted(shown, key=lambda event: event.time_us)[-LAST_EVENTS:]
     for event in events:
         if event.kind == "maintenance":
             source = str(_detail(event).get("source"))
@@ -216,7 +218,8 @@ def _telling(parquet: Any, group: int, *, want_newest: bool) -> list[Event]:  # 
     kinds = parquet.read_row_group(group, columns=["kind"])["kind"]
     kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=_TELLING)).to_pylist())
     if want_newest:
-        kept |= set(range(max(0, len(kinds) - LAST_EVENTS), len(kinds)))
+        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=_ROUTINE))).to_pylist()
+        kept |= set(shown[-LAST_EVENTS:])
     if not kept:
         return []
     rows = parquet.read_row_group(group).take(pa.array(sorted(kept)))
@@ -238,7 +241,7 @@ def _candles(layout: Layout, journal: Iterable[Entry], lost: Mapping[str, int]) 
             if rows and rows + count > CANDLE_ROWS:
                 break
             rows += count
-            with pq.ParquetFile(path, read_dictionary=["pair"]) as parquet:
+            with _opened(path, read_dictionary=["pair"]) as parquet:
                 table = parquet.read(columns=["pair"])
                 newest_us = _span(parquet.metadata, "time")[1]
             pairs.setdefault(timeframe, set()).update(table["pair"].unique().to_pylist())
@@ -260,7 +263,7 @@ def _listing(layout: Layout) -> dict[str, str]:
     """Return the newest status of each pair ever listed."""
     newest: dict[str, tuple[int, str]] = {}
     for path in _paths(layout, Branch(tables.INSTRUMENTS)):
-        with pq.ParquetFile(path) as parquet:
+        with _opened(path) as parquet:
             table = parquet.read(columns=["pair", "valid_from", "status"])
         since_us = table["valid_from"].cast(pa.int64()).to_pylist()
         for pair, *row in zip(table["pair"].to_pylist(), since_us, table["status"].to_pylist(), strict=True):
@@ -284,12 +287,21 @@ def _paths(layout: Layout, branch: Branch) -> list[Path]:
 
 
 def _metadata(path: Path) -> Any:  # noqa: ANN401 -- pyarrow has no types
+    with _opened(path) as parquet:
+        return parquet.metadata
+
+
+@contextlib.contextmanager
+def _opened(path: Path, **options: Any) -> Iterator[Any]:  # noqa: ANN401 -- pyarrow has no types
+    """Open a file for reading. Raises CorruptFile where it cannot be read, FileNotFoundError where it is gone."""
     try:
-        return pq.read_metadata(path)
+        with pq.ParquetFile(path, page_checksum_verification=True, **options) as parquet:
+            yield parquet
     except FileNotFoundError:
         raise
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CorruptFile(f"{path} is no whole Parquet file ({error}): move it out of the archive") from error
+    except (pa.ArrowException, OSError) as error:  # pyarrow's words for damage are both
+        reason = " ".join(str(error).split())
+        raise CorruptFile(f"{path} is no whole Parquet file ({reason}): move it out of the archive") from error
 
 
 def _span(metadata: Any, column: str) -> tuple[int, int]:  # noqa: ANN401 -- pyarrow has no types

@@ -26,7 +26,8 @@ from recorder.ops.metrics import Metrics
 BATCH_ROWS: Final = 50_000
 """Rows fetched before they are archived: few files, and little to fetch again after a crash."""
 BATCH_S: Final = 30.0
-"""Or so long; then whatever is more urgent has its turn."""
+"""Or so long, if any have come; then whatever is more urgent has its turn. What has found nothing yet goes on: it would
+begin anew at the same place, and at a slow pace never get further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Fetcher:
         self._metrics = metrics
 
     async def fetch(self, work: Work, *, attempt: int = 0, came: Callable[[int], None] | None = None) -> Fetched:
-        """Fetch one batch. ``attempt`` counts those before it that brought nothing, so that this one looks further.
+        """Fetch one batch. ``attempt`` counts those before it that were answered and brought nothing: it looks further.
 
         ``came`` hears after each answer how many rows of the batch have come; they are not archived yet. Raises
         DiskError, StorageError. An answer that cannot be used is told in the result: what came before it is archived.
@@ -69,7 +70,7 @@ class Fetcher:
         rows: list[Trade] = []
         problem: ExchangeError | None = None
         until_s = self._clock.monotonic() + BATCH_S
-        while len(rows) < BATCH_ROWS and self._clock.monotonic() < until_s:
+        while len(rows) < BATCH_ROWS and (not rows or self._clock.monotonic() < until_s):
             request = asking.request()
             if request is None or work.pair not in self._instruments:  # the mapping is live
                 break

@@ -77,12 +77,13 @@ class Ohlc:
         for pair in removed:
             for timeframe in self._timeframes:
                 self._forget(Series(pair, timeframe))
+        now_s = self._now_s()  # one for all, so that those whose window is shortest go first
         for instrument in added:
             for timeframe in self._timeframes:
                 series = Series(instrument.pair, timeframe)
                 if series not in self._schedule:
                     self._reaches[series] = Reach(series.interval_s)
-                    self._schedule.add(series, self._now_s(), held_until_s=None)
+                    self._schedule.add(series, now_s, held_until_s=None)
         self._wake.set()
 
     async def run(self) -> None:

@@ -32,10 +32,11 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Failed:
-    """Attempts in a row that brought nothing, and when the next is due (monotonic)."""
+    """Attempts in a row that brought nothing, how many of them were answered, and when the next is due (monotonic)."""
 
-    attempts: int
-    due_s: float
+    attempts: int = 0
+    answered: int = 0
+    due_s: float = 0.0
 
 
 class Repair:
@@ -96,7 +97,7 @@ class Repair:
         for work in works:
             failed = self._failed.get(_key(work))
             if failed is None or failed.due_s <= self._clock.monotonic():
-                await self._fetch(work, attempt=failed.attempts if failed else 0)
+                await self._fetch(work, failed or _Failed())
                 return 0.0
         waits = [failed.due_s - self._clock.monotonic() for failed in self._failed.values()]
         return max(0.0, min(waits, default=LAST_RETRY_S))
@@ -110,21 +111,22 @@ class Repair:
         histories = [self._ledger.history(pair, self._history_from_us) for pair in self._instruments]
         return [history for history in histories if history is not None]
 
-    async def _fetch(self, work: Work, *, attempt: int) -> None:
-        fetched = await self._fetcher.fetch(work, attempt=attempt)
+    async def _fetch(self, work: Work, failed: _Failed) -> None:
+        fetched = await self._fetcher.fetch(work, attempt=failed.answered)
         if fetched.rows and fetched.problem is None:
             self._failed.pop(_key(work), None)
             log.debug("fetched", pair=work.pair, rows=fetched.rows)
             return
         now_s = self._clock.monotonic()
-        due_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempt, 30))
+        due_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(failed.attempts, 30))
         for span in fetched.skipped:
             for proven, apart_s in self._evidence.skipped(work.pair, span, now_s):
                 log.warning("ids do not exist", pair=work.pair, first_id=proven.first, last_id=proven.last)
                 await self._notes.know(Void(work.pair, proven), answers=2, apart_s=round(apart_s, 1))
             # Asking before a second answer could prove anything would only cost requests.
             due_s = now_s + max(FIRST_RETRY_S, self._evidence.due_s(work.pair, span, now_s) or 0.0)
-        self._failed[_key(work)] = _Failed(attempt + 1, due_s)
+        answered = failed.answered + (fetched.problem is None)
+        self._failed[_key(work)] = _Failed(failed.attempts + 1, answered, due_s)
         reason = str(fetched.problem) if fetched.problem else "the exchange did not serve these ids"
         level = log.error if fetched.problem and fetched.problem.retry is Retry.NEVER else log.warning
         level("not fetched", pair=work.pair, what=str(work), reason=reason, retry_in_s=round(due_s - now_s))

@@ -40,6 +40,7 @@ def test_candles_the_exchange_and_the_last_events_have_their_lines(
         archive.listed("BTC/USD", 1, status="cancel_only")
         archive.published([candle(0), candle(1), candle(0, pair="ETH/USD")])
         archive.noted(
+            Event(START_US - 1, "maintenance", None, STATUS.replace("post_only", "cancel_only")),
             Event(START_US, "maintenance", None, STATUS),
             Event(START_US + 1, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":61,"why":"' + "x" * 99 + '"}'),
         )
@@ -49,7 +50,8 @@ def test_candles_the_exchange_and_the_last_events_have_their_lines(
     said = [" ".join(line.split()) for line in lines]
     assert "not online: BTC/USD cancel_only" in said
     assert any(line.startswith("1m 2 2025-11-10 ") and line.endswith(" ago 61") for line in said)
-    assert "2025-11-10 exchange post_only; Upgrade (ws)" in said
+    assert "2025-11-10 exchange post_only (ws); Upgrade" in said
+    assert "2025-11-10 maintenance cancel_only (ws); Upgrade" in said
     assert any(line.startswith("2025-11-10 ohlc_lost BTC/USD timeframe 1m, count 61, why xxx") for line in said)
     status(tmp_path, all_pairs=False, as_json=True)
     content = json.loads(capsys.readouterr().out)
@@ -57,7 +59,7 @@ def test_candles_the_exchange_and_the_last_events_have_their_lines(
     (one,) = content["candles"]
     assert (one["timeframe"], one["series"], one["newest"], one["lost"]) == ("1m", 2, "2025-11-10T12:01:00Z", 61)
     assert content["exchange"] == [{"time": "2025-11-10T12:00:00Z", **json.loads(STATUS)}]
-    assert [event["kind"] for event in content["events"]] == ["maintenance", "ohlc_lost"]
+    assert [event["kind"] for event in content["events"]] == ["maintenance", "maintenance", "ohlc_lost"]
     assert content["events_since"] is None
 
 

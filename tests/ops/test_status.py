@@ -7,7 +7,7 @@ import pytest
 
 from recorder.archive import files
 from recorder.core.model import Event, Span
-from recorder.errors import NoSuchArchive
+from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import status
 from recorder.ops.status import CandleStatus
@@ -88,6 +88,19 @@ def test_the_last_events_and_what_each_source_said_last_are_found_in_files_and_j
     assert found.events_since_us is None
 
 
+def test_what_every_start_and_every_quiet_day_tells_of_every_pair_hides_no_other_event(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        routine = [
+            Event(START_US + number, kind, "BTC/USD", "{}")
+            for number in range(10, 20)
+            for kind in ("subscribed", "confirmed")
+        ]
+        archive.noted(*(event(number) for number in range(6)), *routine)
+        archive.journal.append([segment.encode_note((START_US + 30) * 1000, "subscribed", pair="BTC/USD")])
+        found = status.everything(tmp_path)
+    assert [one.time_us - START_US for one in found.events] == [1, 2, 3, 4, 5]
+
+
 def test_of_very_many_events_only_the_newest_are_looked_through_and_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +134,21 @@ def test_of_each_pair_the_newest_listing_counts(tmp_path: Path) -> None:
         archive.listed("ETH/USD", 1)
         archive.listed("BTC/USD", 1, datetime(2026, 1, 1, tzinfo=UTC), status="delisted")
         assert status.everything(tmp_path).listing == {"BTC/USD": "delisted", "ETH/USD": "online"}
+
+
+@pytest.mark.parametrize("table", ["instruments", "ohlc", "events"])
+@pytest.mark.parametrize("keep", [4, 300])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, table: str, keep: int) -> None:
+    with writing(tmp_path) as archive:
+        archive.listed("BTC/USD", 1)
+        archive.published([candle(0)])
+        archive.noted(event(1))
+        (damaged,) = (path for path in (tmp_path / table).rglob("*.parquet") if path.name != "schema.parquet")
+        content = damaged.read_bytes()
+        # Cut short, or whole but for the pages.
+        damaged.write_bytes(content[:4] if keep == 4 else content[:4] + bytes(keep) + content[4 + keep :])
+        with pytest.raises(CorruptFile, match=f"{damaged}.*move it out of the archive"):
+            status.everything(tmp_path)
 
 
 def test_a_folder_exchanged_meanwhile_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,8 @@ class Bench:
             metrics=Metrics(),
         )
 
-    async def fetch(self, work: Work) -> Fetched:
-        return await self.fetcher.fetch(work)
+    async def fetch(self, work: Work, *, attempt: int = 0) -> Fetched:
+        return await self.fetcher.fetch(work, attempt=attempt)
 
 
 @pytest.fixture
@@ -83,6 +83,13 @@ async def test_a_batch_ends_with_its_time(bench: Bench) -> None:
     bench.http.takes_s = fetch.BATCH_S / 3
     await bench.fetch(hole(11, 5_000))
     assert len(bench.http.asked) == 3
+
+
+async def test_a_batch_that_has_found_nothing_yet_goes_on_however_slow_the_pace(bench: Bench) -> None:
+    """Its next try would begin at the same place, and get no further."""
+    bench.http.takes_s = fetch.BATCH_S
+    assert await bench.fetch(hole(2_001, 2_050), attempt=1) == Fetched(50)
+    assert len(bench.http.asked) > 5  # it began a second earlier, at ten pages a second
 
 
 @pytest.mark.parametrize("problem", [Unavailable("HTTP 502"), Malformed("not what we know")])

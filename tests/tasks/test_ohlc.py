@@ -37,7 +37,14 @@ OHLC_PATH = "/0/public/OHLC"
 
 
 class LeapClock(ManualClock):
-    """Time that moves at each sleep, were it for less than a nanosecond: else such a wait has no end."""
+    """Time that moves at each sleep, were it for less than a nanosecond: else such a wait has no end.
+
+    And a little between any two looks at it, as time does.
+    """
+
+    def wall_ns(self) -> int:
+        self._now_ns += 100
+        return super().wall_ns()
 
     async def sleep(self, delay_s: float) -> None:
         await super().sleep(max(delay_s, 2e-9))

@@ -117,6 +117,19 @@ async def test_a_refused_repair_leaves_its_hole_open_and_is_tried_again(tmp_path
         await settle_until(lambda: not bench.ledger.holes(PAIR))
 
 
+async def test_only_answers_without_the_ids_make_it_look_further_back(tmp_path: Path) -> None:
+    """A refusal says nothing about where to look; looking further costs pages, which refusals would cut again."""
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold((1, 4_000), (4_020, 4_030))
+        bench.http.problems = [Unavailable("HTTP 502")] * 3
+        start()
+        for _ in range(3):
+            await settle_until(lambda: len(bench.clock._sleepers) == 1)
+            bench.clock.move(LAST_RETRY_S)
+        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        assert len({request.target for request in bench.http.asked}) == 1
+
+
 async def test_ids_that_the_exchange_does_not_serve_stay_a_hole(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
         bench.hold((1, 10), (500, 600))
