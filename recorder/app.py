@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol
 
+import aiohttp
 import structlog
 
 from recorder.archive import files, known, segments
@@ -176,6 +177,18 @@ class Task(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What the tasks of a run have in common."""
+
+    client: aiohttp.ClientSession
+    http: Http
+    inbox: Inbox
+    notes: Notes
+    metrics: Metrics
+    roster: Roster
+
+
 @dataclass(slots=True)
 class _Run:
     """One run's objects."""
@@ -190,8 +203,8 @@ class _Run:
     staging: Path
 
     async def until(self, stop: Stop, rhythm: Rhythm) -> None:
+        """Record until ``stop`` is asked; nothing, if it is before it is known what to record."""
         config, clock, metrics = self.config, self.clock, Metrics()
-        instruments = InstrumentArchive(self.archive.layout, self.disk, staging=self.staging)
         inbox = Inbox()
         notes = Notes(inbox, clock)
         async with client_session() as client, serve(config.ops.host, config.ops.port, metrics=metrics):
@@ -213,112 +226,128 @@ class _Run:
                 listing_s=rhythm.listing_s,
                 soon_s=rhythm.listing_soon_s,
             )
-            if not await self._listed(roster, http, inbox, instruments, stop):
-                return
-            chosen = roster.instruments
-            fetcher = Fetcher(self.ledger, self.archive, http, instruments=chosen, clock=clock, metrics=metrics)
-            repair = Repair(
-                self.ledger,
-                fetcher,
-                notes,
-                instruments=chosen,
-                history_from_us=config.trades.backfill_from,
-                clock=clock,
-                metrics=metrics,
-            )
-            commit = Commit(
-                inbox,
-                self.journal,
-                self.ledger,
-                sync_every_s=config.journal.sync_every,
-                clock=clock,
-                metrics=metrics,
-                hole_seen=repair.hole_seen,
-            )
-            drainer = Drainer(
-                self.journal,
-                self.archive,
-                instruments,
-                candles=OhlcArchive(self.archive.layout, self.disk, staging=self.staging),
-                events=EventArchive(self.archive.layout, self.disk, staging=self.staging),
-                keep_raw=config.journal.keep > 0,
-                metrics=metrics,
-            )
-            drain_every_s = config.drain_every_s(len(chosen))
-            drain = Drain(drainer, self.journal, commit, every_s=drain_every_s, clock=clock)
-            poll = Poll(
-                self.ledger,
-                inbox,
-                http,
-                instruments=chosen,
-                refresh_soon=roster.refresh_soon,
-                clock=clock,
-                metrics=metrics,
-                everything=not config.trades.stream,
-            )
-            ohlc = Ohlc(
-                inbox,
-                http,
-                notes,
-                instruments=chosen,
-                wanted=Wanted(config.ohlc.timeframes, config.ohlc.refresh, config.exchange.requests_per_second),
-                unknown=lambda _: roster.refresh_soon(),
-                clock=clock,
-                metrics=metrics,
-            )
-            standing = Standing(notes)
-            system = System(http, standing, notes, clock=clock, metrics=metrics)
-            stream = Stream(
-                chosen,
-                lambda: dial(client, config.exchange.ws_url),
-                inbox,
-                listeners=Listeners(poll, standing, roster.refresh_soon),
-                notes=notes,
-                backoff=Backoff(self.random),
-                clock=clock,
-                metrics=metrics,
-            )
-            upkeep = Upkeep(
-                self.archive,
-                self.disk,
-                keep_s=config.journal.keep,
-                clock=clock,
-                metrics=metrics,
-                round_s=rhythm.upkeep_s,
-            )
-            tail = Tail(self.ledger, inbox, http, instruments=chosen, notes=notes, metrics=metrics)
-            watch = Watch(
-                self.ledger,
-                http,
-                instruments=chosen,
-                tail=tail,
-                stream=stream,
-                notes=notes,
-                clock=clock,
-                metrics=metrics,
-            )
-            confirm = Confirm(self.ledger, tail, instruments=chosen, clock=clock)
-            roster.tell(poll, stream, repair, ohlc)
-            self._banner(chosen, drain_every_s)
-            async with asyncio.TaskGroup() as group:
-                tasks: list[Task] = [roster, poll, repair, upkeep, ohlc, system, confirm]
-                if config.trades.stream:
-                    tasks += [stream, watch]
-                interruptible = [group.create_task(task.run()) for task in tasks]
-                committing = group.create_task(commit.run())
-                draining = group.create_task(drain.run())
-                await stop.asked.wait()
-                log.info("stopping: draining the journal; a second signal leaves that to the next start")
-                for task in interruptible:
-                    task.cancel()
-                await asyncio.wait(interruptible)
-                committing.cancel()
-                await asyncio.wait([committing])
-                await commit.flush()
-                drain.stop()
-                await first_of(asyncio.wait([draining]), stop.hurried.wait())
-                draining.cancel()
-        log.info("stopped", pairs=len(chosen))
+            instruments = InstrumentArchive(self.archive.layout, self.disk, staging=self.staging)
+            if await self._listed(roster, http, inbox, instruments, stop):
+                shared = _Shared(client, http, inbox, notes, metrics, roster)
+                await self._record(shared, instruments, stop, upkeep_s=rhythm.upkeep_s)
+                log.info("stopped", pairs=len(roster.instruments))
+
+    async def _record(self, shared: _Shared, instruments: InstrumentArchive, stop: Stop, *, upkeep_s: float) -> None:
+        """Run all tasks until ``stop`` is asked; then end them in the order in which a trade goes through them."""
+        repair = self._repair(shared)
+        commit = Commit(
+            shared.inbox,
+            self.journal,
+            self.ledger,
+            sync_every_s=self.config.journal.sync_every,
+            clock=self.clock,
+            metrics=shared.metrics,
+            hole_seen=repair.hole_seen,
+        )
+        drain = self._drain(shared, instruments, commit)
+        upkeep = Upkeep(
+            self.archive,
+            self.disk,
+            keep_s=self.config.journal.keep,
+            clock=self.clock,
+            metrics=shared.metrics,
+            round_s=upkeep_s,
+        )
+        tasks: list[Task] = [shared.roster, repair, upkeep, *self._collectors(shared, repair)]
+        self._banner(shared.roster.instruments)
+        async with asyncio.TaskGroup() as group:
+            interruptible = [group.create_task(task.run()) for task in tasks]
+            committing = group.create_task(commit.run())
+            draining = group.create_task(drain.run())
+            await stop.asked.wait()
+            log.info("stopping: draining the journal; a second signal leaves that to the next start")
+            for running in interruptible:
+                running.cancel()
+            await asyncio.wait(interruptible)
+            committing.cancel()
+            await asyncio.wait([committing])
+            await commit.flush()
+            drain.stop()
+            await first_of(asyncio.wait([draining]), stop.hurried.wait())
+            draining.cancel()
+
+    def _repair(self, shared: _Shared) -> Repair:
+        chosen, clock, metrics = shared.roster.instruments, self.clock, shared.metrics
+        return Repair(
+            self.ledger,
+            Fetcher(self.ledger, self.archive, shared.http, instruments=chosen, clock=clock, metrics=metrics),
+            shared.notes,
+            instruments=chosen,
+            history_from_us=self.config.trades.backfill_from,
+            clock=clock,
+            metrics=metrics,
+        )
+
+    def _drain(self, shared: _Shared, instruments: InstrumentArchive, commit: Commit) -> Drain:
+        layout = self.archive.layout
+        drainer = Drainer(
+            self.journal,
+            self.archive,
+            instruments,
+            candles=OhlcArchive(layout, self.disk, staging=self.staging),
+            events=EventArchive(layout, self.disk, staging=self.staging),
+            keep_raw=self.config.journal.keep > 0,
+            metrics=shared.metrics,
+        )
+        every_s = self.config.drain_every_s(len(shared.roster.instruments))
+        return Drain(drainer, self.journal, commit, every_s=every_s, clock=self.clock)
+
+    def _collectors(self, shared: _Shared, repair: Repair) -> list[Task]:
+        """Return what asks the exchange, and have those told of pairs that come and go."""
+        config, clock, metrics, roster = self.config, self.clock, shared.metrics, shared.roster
+        inbox, http, notes, chosen = shared.inbox, shared.http, shared.notes, shared.roster.instruments
+        poll = Poll(
+            self.ledger,
+            inbox,
+            http,
+            instruments=chosen,
+            refresh_soon=roster.refresh_soon,
+            clock=clock,
+            metrics=metrics,
+            everything=not config.trades.stream,
+        )
+        ohlc = Ohlc(
+            inbox,
+            http,
+            notes,
+            instruments=chosen,
+            wanted=Wanted(config.ohlc.timeframes, config.ohlc.refresh, config.exchange.requests_per_second),
+            unknown=lambda _: roster.refresh_soon(),
+            clock=clock,
+            metrics=metrics,
+        )
+        standing = Standing(notes)
+        tail = Tail(self.ledger, inbox, http, instruments=chosen, notes=notes, metrics=metrics)
+        stream = Stream(
+            chosen,
+            lambda: dial(shared.client, config.exchange.ws_url),
+            inbox,
+            listeners=Listeners(poll, standing, roster.refresh_soon),
+            notes=notes,
+            backoff=Backoff(self.random),
+            clock=clock,
+            metrics=metrics,
+        )
+        watch = Watch(
+            self.ledger,
+            http,
+            instruments=chosen,
+            tail=tail,
+            stream=stream,
+            notes=notes,
+            clock=clock,
+            metrics=metrics,
+        )
+        roster.tell(poll, stream, repair, ohlc)
+        system = System(http, standing, notes, clock=clock, metrics=metrics)
+        confirm = Confirm(self.ledger, tail, instruments=chosen, clock=clock)
+        streaming: list[Task] = [stream, watch] if config.trades.stream else []
+        return [poll, ohlc, system, confirm, *streaming]
 
     async def _listed(
         self, roster: Roster, http: Http, inbox: Inbox, instruments: InstrumentArchive, stop: Stop
@@ -354,7 +383,7 @@ class _Run:
                 return True
         return False
 
-    def _banner(self, chosen: Mapping[str, Instrument], drain_every_s: float) -> None:
+    def _banner(self, chosen: Mapping[str, Instrument]) -> None:
         held = sum(self.ledger.of(pair).spans.count() for pair in chosen)
         log.info(
             "kraken-recorder",
@@ -364,7 +393,7 @@ class _Run:
             trades_held=held,
             exchange=self.config.exchange.ws_url,
             requests_per_second=self.config.exchange.requests_per_second,
-            drain_every_s=drain_every_s,
+            drain_every_s=self.config.drain_every_s(len(chosen)),
         )
 
 
