@@ -71,8 +71,11 @@ def _url(*schemes: str) -> AfterValidator:
 
 
 def _split(value: object) -> object:
-    """Let an environment variable list values with commas."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """Let an environment variable list values with commas, in brackets as in the file or without."""
+    if not isinstance(value, str):
+        return value
+    listed = value.strip().removeprefix("[").removesuffix("]")
+    return [part.strip() for part in listed.split(",") if part.strip()]
 
 
 def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -196,9 +196,14 @@ def test_timeframes_are_chosen_by_a_list_and_an_empty_one_chooses_none(written: 
     assert load(Path("mine.yaml")).ohlc.timeframes == chosen
 
 
-def test_an_empty_variable_chooses_no_timeframe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECORDER_OHLC__TIMEFRAMES", "")
-    assert load().ohlc.timeframes == ()
+@pytest.mark.parametrize(
+    ("written", "chosen"), [("", ()), ("[]", ()), (" [ ] ", ()), ("[15d, 1m]", ("15d", "1m")), ("1h,1m", ("1h", "1m"))]
+)
+def test_a_variable_lists_with_commas_or_as_the_file_does(
+    monkeypatch: pytest.MonkeyPatch, written: str, chosen: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RECORDER_OHLC__TIMEFRAMES", written)
+    assert load().ohlc.timeframes == chosen
 
 
 def test_all_mistakes_are_told_at_once() -> None:

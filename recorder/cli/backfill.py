@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,13 +29,13 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import CheckFailed, Malformed
+from recorder.errors import CheckFailed, Malformed, UnknownPair, UsageError
 from recorder.journal import tail
 from recorder.kraken import parse, rest
 from recorder.kraken.names import Listing
 from recorder.net.http import Http, client_session
 from recorder.net.turns import Turns
-from recorder.ops import log
+from recorder.ops import log, process
 from recorder.ops.metrics import Metrics
 from recorder.query import asked
 from recorder.tasks import backfill as job
@@ -61,12 +63,27 @@ def backfill(
 ) -> None:
     """Fetch the history of pairs into the archive. Stop it at any moment: called again it goes on from there."""
     settings = config.load(config_file)
-    limits = asked.time_range(None if from_ == LISTING else from_, to)
     clock = SystemClock()
+    from_us, to_us = _range(from_, to, now_us=clock.wall_ns() // 1000)
     layout = Layout((data or settings.archive.path).resolve())
     log.configure(settings.ops.log)
-    wanted = _Wanted(tuple(pairs), limits.start_us or 0, limits.stop_us or clock.wall_ns() // 1000)
-    asyncio.run(_run(settings, layout, wanted, clock, dry_run=dry_run))
+    process.prepare()
+    with contextlib.ExitStack() as stack:
+        if dry_run and not layout.data.exists():
+            # To an archive that is not there nothing differs from an empty one, and a dry run makes none.
+            layout = Layout(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recorder-"))))
+        asyncio.run(_run(settings, layout, _Wanted(tuple(pairs), from_us, to_us), clock, dry_run=dry_run))
+
+
+def _range(from_: str, to: str | None, *, now_us: int) -> tuple[int, int]:
+    """Return where to begin and where to end, in µs since 1970 UTC; 0 is the first trade of all."""
+    from_us = 0 if from_ == LISTING else asked.moment("--from", from_) or 0
+    to_us = now_us if to is None else asked.moment("--to", to) or 0
+    if from_us >= to_us:
+        raise UsageError(
+            f"--from {from_} is not before {'now' if to is None else f'--to {to}'}: there is no such range"
+        )
+    return from_us, to_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +117,10 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
 
 async def _listed(http: Http, names: Sequence[str]) -> dict[str, Instrument]:
     listing = Listing(parse.instruments((await http.get(rest.asset_pairs())).result))
-    chosen = [listing.resolve(name) for name in names]
+    try:
+        chosen = [listing.resolve(name) for name in names]
+    except UnknownPair as error:
+        raise UsageError(str(error)) from None
     return {instrument.pair: instrument for instrument in chosen}
 
 
@@ -116,7 +136,9 @@ async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
     disk = Disk()
     disk.make_dir(layout.data)
     layout.create(disk)
-    with files.staging(layout, disk) as staging:
+    # Before the staging folder goes, the thread that writes there must be done with it.
+    with files.staging(layout, disk) as staging, ThreadPoolExecutor(1, "backfill") as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
         yield TradeArchive(layout, disk, staging=staging)
 
 

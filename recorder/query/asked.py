@@ -6,7 +6,7 @@ Pure. Each mistake is a UsageError whose sentence says what would be right.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, get_args
@@ -69,8 +69,12 @@ class Range:
 
 
 def time_range(start: Instant, stop: Instant) -> Range:
-    """Read both ends of a range. Raises UsageError for a time without a zone, and where they are reversed."""
-    asked = Range(_micros("start", start), _micros("stop", stop))
+    """Read both ends of a range. Raises UsageError for a time without a zone, and where they are reversed.
+
+    >>> time_range("2025-11-10", "2025-11-10T00:00:01Z")
+    Range(start_us=1762732800000000, stop_us=1762732801000000)
+    """
+    asked = Range(moment("start", start), moment("stop", stop))
     if asked.start_us is not None and asked.stop_us is not None and asked.start_us > asked.stop_us:
         raise UsageError(f"the range is reversed: start {start} is after stop {stop}; swap them")
     return asked
@@ -86,9 +90,10 @@ def output(to: str) -> str:
     return _one_of("to", to, get_args(Format))
 
 
-def on_gap(choice: str) -> str:
+def on_gap(choice: OnGap) -> OnGap:
     """Return ``choice`` if there is such a way to meet a hole."""
-    return _one_of("on_gap", choice, get_args(OnGap))
+    _one_of("on_gap", choice, get_args(OnGap))
+    return choice
 
 
 def text(parameter: str, value: str) -> str:
@@ -96,6 +101,25 @@ def text(parameter: str, value: str) -> str:
     if not isinstance(value, str):
         raise UsageError(f"a {parameter} is a text such as {_EXAMPLES[parameter]!r}, not {value!r}")
     return value
+
+
+def pairs(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the pairs asked for, one or many, each once."""
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable):
+        raise UsageError(f"a pair is a text such as 'BTC/USD', or a list of them, not {names!r}")
+    chosen = tuple(dict.fromkeys(text("pair", name) for name in names))
+    if not chosen:
+        raise UsageError("no pair is asked for: name one at least, such as 'BTC/USD'")
+    return chosen
+
+
+def rows(count: int) -> int:
+    """Return ``count`` if a batch can have so many rows."""
+    if not isinstance(count, int) or count < 1:
+        raise UsageError(f"rows is how many a batch has at most, a whole number of 1 or more, not {count!r}")
+    return count
 
 
 def pair(name: str, held: Collection[str], *, of: str = "trades") -> str:
@@ -131,7 +155,8 @@ def kind(name: str, seen: Collection[str]) -> None:
         raise UsageError(f"there are no events of the kind {name!r}: use one of {', '.join(sorted({*KINDS, *seen}))}")
 
 
-def _micros(end: str, value: Instant) -> int | None:
+def moment(end: str, value: Instant) -> int | None:
+    """Read one end of a range, as µs since 1970 UTC. Raises UsageError, which calls it ``end``."""
     if value is None:
         return None
     if isinstance(value, str):

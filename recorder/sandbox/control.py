@@ -46,6 +46,10 @@ class Controlled(Protocol):
         """Make ``n`` trades of a pair at once."""
         ...
 
+    def skip_ids(self, symbol: str, n: int) -> None:
+        """Let the next ``n`` ids of a pair never exist."""
+        ...
+
     def freeze(self) -> None:
         """Make no more trades."""
         ...
@@ -83,20 +87,22 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     """Return the control endpoints. Every answer is the last id made, by pair.
 
     POST /sandbox/<fault>?for_s=… for each name in ``faults.NAMES``; those of REST answers also take n=…, path=… and
-    (slow) delay_s=…. Beside them, all POST but the last:
+    (slow) delay_s=…, those of frames n=…. Beside them, all POST but the last:
 
-    - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/freeze, /sandbox/thaw
+    - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/skip_ids?pair=BTC/USD&n=5, /sandbox/freeze, /sandbox/thaw
     - /sandbox/throttle?size=30&per_s=1&sticky=0&form=too_many_requests, /sandbox/unthrottle
     - /sandbox/status?system=maintenance, /sandbox/plan_maintenance?in_s=1800&for_s=600, /sandbox/emergency,
       /sandbox/all_clear
     - /sandbox/enlist?pair=NEW/USD&pair_decimals=4&lot_decimals=8&trades_per_s=1, /sandbox/delist?pair=NEW/USD,
       /sandbox/relist?pair=BTC/USD&status=cancel_only&tick_size=0.5 (any AssetPairs field)
     - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
-    - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD
+    - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD, and for pairs that are silent though subscribed
+      /sandbox/mute?pair=BTC/USD, /sandbox/unmute?pair=BTC/USD
     - GET /sandbox/truth
     """
     doors: dict[str, Callable[[_Asked], None]] = {
         "burst": lambda asked: sandbox.burst(asked.text("pair"), int(asked.number("n"))),
+        "skip_ids": lambda asked: sandbox.skip_ids(asked.text("pair"), int(asked.number("n"))),
         "freeze": lambda _: sandbox.freeze(),
         "thaw": lambda _: sandbox.thaw(),
         "throttle": lambda asked: sandbox.throttle(_throttle(sandbox.clock, asked)),
@@ -113,6 +119,8 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
         "revise": lambda asked: _revise(sandbox, asked),
         "reject": lambda asked: sandbox.faults.reject(asked.text("pair")),
         "accept": lambda asked: sandbox.faults.accept(asked.text("pair")),
+        "mute": lambda asked: sandbox.faults.lines.muted.add(asked.text("pair")),
+        "unmute": lambda asked: sandbox.faults.lines.muted.discard(asked.text("pair")),
     }
     doors |= {name: _fault(sandbox.faults, name) for name in NAMES}
 

@@ -2,8 +2,8 @@
 
 Owns which faults are on, and when. Refuses sockets: a fault that lasts is a question that the rim asks
 (``refusing``), a fault that strikes once is an effect that the rim does (``hang_up``). A new fault is one method,
-one line in ``_FAULTS`` and one question at its seam: the door (handshake or request), the answer (a REST body), or
-the push (frames to one client). Those of REST answers are ``mishaps``; the trading state has its own board.
+one line in ``_FAULTS`` and one question at its seam. Those of REST answers are ``mishaps``, those of WebSocket lines
+``garble``; the trading state has its own board.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Final
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
-from recorder.sandbox import mishaps
+from recorder.sandbox import garble, mishaps
+from recorder.sandbox.garble import Garble
 from recorder.sandbox.mishaps import EVERYWHERE, Mishaps
 from recorder.sandbox.status import SYSTEMS, StatusBoard
 
@@ -24,7 +25,8 @@ from recorder.sandbox.status import SYSTEMS, StatusBoard
 class Act:
     """One line of a script: ``fault``, ``at_s`` seconds after the start, for ``for_s`` seconds (None: for good).
 
-    What befalls REST answers can also be for the next ``n`` requests, and only for a ``path``.
+    What befalls REST answers can also be for the next ``n`` requests, and only for a ``path``; what befalls frames,
+    for the next ``n`` of them.
     """
 
     at_s: float
@@ -47,6 +49,8 @@ class Faults:
     ) -> None:
         self.rest = Mishaps(clock)
         """What goes wrong with REST answers."""
+        self.lines = Garble(clock)
+        """What goes wrong with WebSocket lines."""
         self.rejected: set[str] = set()
         """v2 symbols whose subscription is refused although they are listed."""
         self._clock = clock
@@ -81,6 +85,7 @@ class Faults:
         """Stop every fault that lasts, and be online. What was announced stays announced."""
         self._refuse_until_s = -math.inf
         self.rest.release()
+        self.lines.release()
         self.rejected.clear()
         self._status.show("online")
 
@@ -94,6 +99,8 @@ class Faults:
         _check_scope(fault, n=n, path=path)
         if fault in mishaps.NAMES:
             self.rest.throw(fault, for_s, n=n, path=path)
+        elif fault in garble.NAMES:
+            self.lines.throw(fault, for_s, n=n)
         elif fault in SYSTEMS:
             self._status.show(fault, for_s)
         elif fault == "ladder":
@@ -119,7 +126,7 @@ _FAULTS: Final[dict[str, Callable[[Faults, float | None], None]]] = {
     "outage": Faults.outage,
     "release": lambda faults, _: faults.release(),
 }
-NAMES: Final = (*_FAULTS, *mishaps.NAMES, *SYSTEMS, "ladder")
+NAMES: Final = (*_FAULTS, *mishaps.NAMES, *garble.NAMES, *SYSTEMS, "ladder")
 """Every fault that can be thrown by its name alone. A ``ladder`` stands so many seconds on each of its rungs."""
 
 
@@ -130,9 +137,11 @@ def _known(fault: str) -> str:
 
 
 def _check_scope(fault: str, *, n: int | None, path: str) -> None:
-    if _known(fault) not in mishaps.NAMES and (n is not None or path != EVERYWHERE):
+    countable = fault in garble.FRAMES and path == EVERYWHERE
+    if _known(fault) not in mishaps.NAMES and not countable and (n is not None or path != EVERYWHERE):
         raise UsageError(
-            f"{fault} is for a time and for everything; only {', '.join(mishaps.NAMES)} can be for some requests"
+            f"{fault} is for a time and for everything; only {', '.join(mishaps.NAMES)} can be for some requests, and "
+            f"{', '.join(garble.FRAMES)} for some frames"
         )
 
 

@@ -252,14 +252,14 @@ class _Flow:
         self.due_ns = before_ns + self._gap_ns(self._sweeps_per_ns)
 
     def advance(self, now_ns: int) -> list[Made]:
-        first = self.tape.last_id + 1
+        first = self.tape.next_id
         while self.due_ns <= now_ns:
             self._sweep(self.due_ns, self._sizes())
             self.due_ns = max(self.due_ns + self._gap_ns(self._sweeps_per_ns), self._end_ns())
         return self._made(first)
 
     def burst(self, n: int, now_ns: int) -> list[Made]:
-        first = self.tape.last_id + 1
+        first = self.tape.next_id
         self._sweep(max(now_ns, self._end_ns()), n)
         self.due_ns = max(self.due_ns, self._end_ns())
         return self._made(first)

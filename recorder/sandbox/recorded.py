@@ -143,7 +143,7 @@ def tape_for(pair: Pair, rows: Iterable[Row]) -> Tape:
 
 def put(tape: Tape, rows: Iterable[Row]) -> Span | None:
     """Append recorded rows to a tape that was made for them; return their ids."""
-    first = tape.last_id + 1
+    first = tape.next_id
     for row in rows:
         price, qty = row.price.scaleb(tape.price_digits), row.qty.scaleb(tape.qty_digits)
         if qty != int(qty):

@@ -139,8 +139,7 @@ class Rest:
         span = tape.newest(count) if since_ns is None else tape.page(since_ns, count=count, inclusive=self._inclusive)
         if span is None:
             return f'{{"{key}":[],"last":"{since_ns or 0}"}}'
-        last_ns = tape.times_ns[span.last - tape.first_id]
-        return f'{{"{key}":[{",".join(wire.rest_rows(tape, span))}],"last":"{last_ns}"}}'
+        return f'{{"{key}":[{",".join(wire.rest_rows(tape, span))}],"last":"{tape.time_ns(span.last)}"}}'
 
     def _find(self, name: str) -> tuple[Pair, str]:
         """Return the pair, and the key that its part of the answer gets: the v2 symbol if that was asked."""

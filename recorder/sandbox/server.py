@@ -57,9 +57,9 @@ class Sandbox:
     ) -> None:
         self.market = market
         self.requests = Requests()
-        self.clients = Clients(clock)
         self.status = StatusBoard(clock)
-        self.faults = Faults(clock, hang_up=self.clients.hang_up, script=script, status=self.status)
+        self.faults = Faults(clock, hang_up=self._hang_up, script=script, status=self.status)
+        self.clients = Clients(clock, self.faults.lines)
         self.rest_url = self.ws_url = ""
         self.clock = clock
         self._truth_path = truth
@@ -125,6 +125,15 @@ class Sandbox:
         if not 1 <= n <= GREATEST_BURST:
             raise UsageError(f"a burst of {n} trades; it must be from 1 to {GREATEST_BURST}")
         self._publish(self.market.burst(symbol, n, self.clock.wall_ns()))
+
+    def skip_ids(self, symbol: str, n: int) -> None:
+        """Let the next ``n`` ids of one pair never exist. Raises UsageError for an unknown pair or a wild n."""
+        if symbol not in self.market.listing or not len(self.market.tapes[symbol]):
+            raise UsageError(f"no pair {symbol!r} has traded here; the sandbox lists {some(self.market.listing)}")
+        if not 1 <= n <= GREATEST_BURST:
+            raise UsageError(f"{n} ids to skip; it must be from 1 to {GREATEST_BURST}")
+        self._trade()
+        self.market.tapes[symbol].skip(n)
 
     def freeze(self) -> None:
         """Make no more trades; everything else goes on. Lets a recorder catch up with a market that stands still."""
@@ -237,9 +246,16 @@ class Sandbox:
         # As a real one: above 2**53, where a double would corrupt it.
         connection_id = self._random.getrandbits(63) | 1 << 63
         connection = Connection(
-            self.market, connection_id=connection_id, status=self.status.told, rejected=self.faults.rejected
+            self.market,
+            connection_id=connection_id,
+            status=self.status.told,
+            rejected=self.faults.rejected,
+            silent=self.faults.lines.silent,
         )
         return await self.clients.serve(request, connection)
+
+    def _hang_up(self) -> None:
+        self.clients.hang_up()
 
     def _answer(self, method: str, query: Mapping[str, str]) -> str:
         # Up to date first: else a candle could be called committed whose last trades are still to be made.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from typing import Any, Final
 
 from recorder.sandbox import wire
@@ -28,7 +28,7 @@ _WELL_FORMED: Final = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+")
 class Connection:
     """What the server knows of one client. Each method returns the frames to send, in order.
 
-    ``rejected`` pairs are refused like unlisted ones.
+    ``rejected`` pairs are refused like unlisted ones. Those that are ``silent`` get no snapshot.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Connection:
         connection_id: int,
         status: Callable[[], Told] = Told,
         rejected: Container[str] = (),
+        silent: Callable[[Collection[str]], bool] = lambda _: False,
     ) -> None:
         self._venue = venue
         self._connection_id = connection_id
         self._status = status
         self._rejected = rejected
+        self._silent = silent
         self.symbols: set[str] = set()
         """v2 symbols whose trades this client follows."""
 
@@ -89,7 +91,7 @@ class Connection:
             else:
                 self.symbols.add(symbol)
                 acks.append(answer.done({"channel": "trade", "snapshot": snapshot is True, "symbol": symbol}))
-                if snapshot is True:
+                if snapshot is True and not self._silent((symbol,)):
                     snapshots.append(wire.snapshot_frame(self._venue.tapes[symbol], SNAPSHOT_TRADES))
                 self._venue.wanted(symbol, answer.now_ns)
         return acks + snapshots

@@ -1,7 +1,7 @@
 """The trades of one pair, whole, in columns: what REST pages, snapshots and the truth are all printed from.
 
-Owns dense ids, integer-scaled values and the search by time. Refuses text: ``wire`` prints. A trade takes 25 bytes,
-so that a history of 20 M trades fits in memory.
+Owns ids, which are dense unless some are skipped, integer-scaled values and the search by time. Refuses text:
+``wire`` prints. A trade takes 25 bytes, so that a history of 20 M trades fits in memory.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ ORD_TYPES: Final = ("limit", "limit", "market", "market")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A run of trades that one pair has just made. Ids are dense, so two numbers say it all."""
+    """A run of trades that one pair has just made. Two numbers say it all: the tape knows which ids were skipped."""
 
     pair: str
     span: Span
 
 
 class Tape:
-    """Trades with ids ``first_id``, ``first_id + 1``, … in order of time.
+    """Trades with ids ``first_id``, ``first_id + 1``, … in order of time; :meth:`skip` leaves some out for good.
 
     ``price_digits`` and ``qty_digits`` are the scales of the stored integers: the pair's own digits, or more where a
     replayed history is finer than the listing says today (API.md 1.7). ``socket_digits`` is what WebSocket prints of
@@ -41,6 +41,7 @@ class Tape:
 
     __slots__ = (
         "_decimals",
+        "_jumps",
         "first_id",
         "marks",
         "pair",
@@ -62,6 +63,8 @@ class Tape:
         self.qtys = array("q")
         self.marks = bytearray()
         self._decimals = [(0, pair.pair_decimals)]
+        # From which index on an id is how much higher than its index.
+        self._jumps = [(0, first_id)]
 
     def __len__(self) -> int:
         return len(self.marks)
@@ -69,7 +72,17 @@ class Tape:
     @property
     def last_id(self) -> int:
         """The newest id; ``first_id - 1`` of an empty tape."""
-        return self.first_id + len(self.marks) - 1
+        return self._id_at(len(self.marks) - 1) if self.marks else self.first_id - 1
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next trade gets."""
+        return len(self.marks) + self._jumps[-1][1]
+
+    def skip(self, count: int) -> None:
+        """Let ``count`` ids never exist: the next trade's id is so much higher."""
+        assert self.marks, "before the first trade, first_id says where the ids begin"
+        self._jumps.append((len(self.marks), self._jumps[-1][1] + count))
 
     @property
     def span(self) -> Span | None:
@@ -101,12 +114,12 @@ class Tape:
         return self._decimals[max(0, bisect_right(self._decimals, time_ns, key=lambda since: since[0]) - 1)][1]
 
     def rows(self, span: Span) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield (id, time in ns, price, qty, mark) of the ids in ``span``, all of which the tape must have."""
+        """Yield (id, time in ns, price, qty, mark) of the trades in ``span``, whose ends the tape must have."""
         assert self.first_id <= span.first, f"{self.pair.symbol} has no ids {span}"
         assert span.last <= self.last_id, f"{self.pair.symbol} has no ids {span}"
-        low, high = span.first - self.first_id, span.last - self.first_id + 1
+        low, high = self._index(span.first), self._index(span.last) + 1
         return zip(
-            range(span.first, span.last + 1),
+            self._ids(low, high),
             self.times_ns[low:high],
             self.prices[low:high],
             self.qtys[low:high],
@@ -116,10 +129,26 @@ class Tape:
 
     def newest(self, count: int) -> Span | None:
         """Return the ids of the latest ``count`` trades, or None where there are none."""
-        return Span(max(self.first_id, self.last_id - count + 1), self.last_id) if self.marks else None
+        return Span(self._id_at(max(0, len(self) - count)), self.last_id) if self.marks else None
 
     def page(self, since_ns: int, *, count: int, inclusive: bool) -> Span | None:
         """Return the ids of the first ``count`` trades at or after ``since_ns`` (``inclusive``), or after it."""
         find = bisect_left if inclusive else bisect_right
-        first = self.first_id + find(self.times_ns, since_ns)
-        return Span(first, min(first + count - 1, self.last_id)) if first <= self.last_id else None
+        low = find(self.times_ns, since_ns)
+        return Span(self._id_at(low), self._id_at(min(low + count, len(self)) - 1)) if low < len(self) else None
+
+    def time_ns(self, trade_id: int) -> int:
+        """Return when the trade of an id that the tape has was made."""
+        return self.times_ns[self._index(trade_id)]
+
+    def _id_at(self, index: int) -> int:
+        return index + self._jumps[bisect_right(self._jumps, index, key=lambda jump: jump[0]) - 1][1]
+
+    def _index(self, trade_id: int) -> int:
+        jump = bisect_right(self._jumps, trade_id, key=lambda jump: jump[0] + jump[1]) - 1
+        return trade_id - self._jumps[jump][1]
+
+    def _ids(self, low: int, high: int) -> Iterator[int]:
+        for index, (start, offset) in enumerate(self._jumps):
+            stop = self._jumps[index + 1][0] if index + 1 < len(self._jumps) else high
+            yield from range(max(low, start) + offset, min(high, stop) + offset)

@@ -121,9 +121,9 @@ def compare(
 ) -> Verdict:
     """Compare the rows of an archive, in any order, with the truth.
 
-    Of each pair, every id is expected from its entry in ``first_ids`` (without one: the first id archived) to its
-    entry in ``last_ids`` (without one: the last id made). A pair with no row at all is expected only if
-    ``first_ids`` or ``pairs`` names it. Every row, also outside that range, must be what was made.
+    Of each pair, every id that was made is expected from its entry in ``first_ids`` (without one: the first id
+    archived) to its entry in ``last_ids`` (without one: the last id made). A pair with no row at all is expected only
+    if ``first_ids`` or ``pairs`` names it. Every row, also outside that range, must be what was made.
     """
     first_ids, last_ids = first_ids or {}, last_ids or {}
     notes = _Notes()
@@ -166,7 +166,9 @@ def _holes(pair: str, ids: set[int], *, truth: Truth, first: int | None, last: i
         raise UsageError(f"the truth holds no trade of {pair}; it knows {', '.join(truth) or 'nothing at all'}")
     start = min(ids or made) if first is None else first
     stop = max(made) if last is None else last
-    return Spans.of_ids(ids).missing(Span(start, stop)) if start <= stop else []
+    absent = Spans.of_ids(ids).missing(Span(start, stop)) if start <= stop else []
+    expected = Spans.of_ids(made) if absent else Spans()
+    return [part for span in absent for part in expected.within(span)]
 
 
 def _difference(row: Trade, true: TrueTrade | None) -> str | None:

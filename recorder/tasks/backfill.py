@@ -26,8 +26,9 @@ from recorder.tasks.fetch import Fetcher
 ATTEMPTS: Final = 3
 """Attempts at a hole that bring nothing before it is left, each looking further back than the one before."""
 FIRST_RETRY_S: Final = 5.0
-TIDY_BATCHES: Final = 20
-"""So many batches are archived before their files are merged: a long history would make thousands."""
+TIDY_BATCHES: Final = 8
+"""So many batches are archived before their files are merged: a long history would make thousands. Together they are
+just enough for the next tier (archive/compact.py)."""
 LAST_RETRY_S: Final = 300.0
 """While the exchange cannot be reached it is tried again after 5 s, 10 s, … 5 min, for as long as it takes."""
 

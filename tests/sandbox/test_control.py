@@ -179,3 +179,18 @@ async def test_what_cannot_be_done_is_told_what_would_be_right(
 ) -> None:
     async with http.post(target) as answer:
         assert (answer.status, sentence in await answer.text()) == (400, True), await answer.text()
+
+
+async def test_pairs_can_be_muted_frames_damaged_and_ids_skipped(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await post(http, "/sandbox/mute?pair=BTC/USD")
+    assert sandbox.faults.lines.silent(["BTC/USD"])
+    await post(http, "/sandbox/unmute?pair=BTC/USD")
+    assert not sandbox.faults.lines.silent(["BTC/USD"])
+    await post(http, "/sandbox/drop?n=1")
+    assert [sandbox.faults.lines.strike() for _ in range(2)] == [{"drop"}, set()]
+    await post(http, "/sandbox/skip_ids?pair=BTC/USD&n=4")
+    async with http.post("/sandbox/burst?pair=BTC/USD&n=1") as answer:
+        assert (await answer.json())["BTC/USD"] == 10
+    for wrong in ("pair=BTC/USD&n=0", "pair=ETH/EUR&n=1", "pair=NO/PE&n=1"):
+        async with http.post(f"/sandbox/skip_ids?{wrong}") as answer:
+            assert answer.status == 400

@@ -82,3 +82,19 @@ def test_the_digits_of_a_moment_are_those_listed_then() -> None:
     tape.relist(pair_of("A/B", pair_decimals=1, lot_decimals=8), at_ns=20)
     assert [tape.decimals_at(time_ns) for time_ns in (-1, 0, 9, 10, 19, 20, 99)] == [2, 2, 2, 4, 4, 1, 1]
     assert tape.price_digits == 4
+
+
+def test_skipped_ids_are_nowhere_and_all_others_keep_their_places() -> None:
+    tape = tape_of([0, 1, 2], first_id=3)
+    for count, times in ((2, [3, 4]), (1, []), (1, [5])):
+        tape.skip(count)
+        for time_ns in times:
+            tape.append(time_ns, price=10, qty=10, mark=0)
+    made = [3, 4, 5, 8, 9, 12]
+    assert [row[0] for row in tape.rows(Span(3, 12))] == made
+    assert [row[0] for row in tape.rows(Span(5, 9))] == [5, 8, 9]
+    assert [tape.time_ns(trade_id) for trade_id in made] == [0, 1, 2, 3, 4, 5]
+    assert (tape.span, tape.next_id, len(tape)) == (Span(3, 12), 13, 6)
+    for index, trade_id in enumerate(made):
+        assert tape.page(index, count=2, inclusive=True) == Span(trade_id, made[min(index + 1, 5)])
+        assert tape.newest(6 - index) == Span(trade_id, 12)

@@ -165,3 +165,18 @@ def test_a_full_disk_is_an_error_not_a_shorter_truth() -> None:
         file.write(market.tapes, [Made("BTC/USD", Span(1, 2))])
     with pytest.raises(DiskError, match="No space left"):
         file.close()
+
+
+def test_ids_that_never_existed_are_not_lost(tmp_path: Path) -> None:
+    market = Market(start_ns=START_NS, history={"BTC/USD": 10}, first_id=3)
+    tape = market.tapes["BTC/USD"]
+    tape.skip(5)
+    market.burst("BTC/USD", 4, START_NS)
+    file = TruthFile(tmp_path / "truth.jsonl")
+    file.write(market.tapes, [Made("BTC/USD", Span(3, tape.last_id))])
+    file.close()
+    made = read_truth(tmp_path / "truth.jsonl")
+    assert list(made["BTC/USD"]) == [*range(3, 13), *range(18, 22)]
+    rows = archived(made)
+    assert compare(rows, made, first_ids={"BTC/USD": 1}).perfect
+    assert compare([*rows[:9], *rows[12:]], made).lost == 3

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from recorder.clock import SystemClock
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, environ_for, until
+
+BTC = "BTC/USD"
+HISTORY = 5_000
+DEEP = 70_000
+"""More than a batch."""
+
+
+@contextlib.asynccontextmanager
+async def serving(tmp_path: Path, history: int) -> AsyncIterator[Sandbox]:
+    clock = SystemClock()
+    market = Market(start_ns=clock.wall_ns(), rate=0, history={BTC: history, "ETH/EUR": 2_500})
+    async with Sandbox(market, clock=clock, truth=tmp_path / "truth").serve() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with serving(tmp_path, HISTORY) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def deep(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with serving(tmp_path, DEEP) as sandbox:
+        yield sandbox
+
+
+def begun(tmp_path: Path, sandbox: Sandbox, *arguments: str, pace: float = 1000) -> Process:
+    environ = environ_for(sandbox) | {"RECORDER_EXCHANGE__REQUESTS_PER_SECOND": str(pace)}
+    return Process("backfill", "--data", "data", *arguments, cwd=tmp_path, **environ)
+
+
+async def backfill(tmp_path: Path, sandbox: Sandbox, *arguments: str) -> tuple[int, str]:
+    """Run the verb; return its exit code and what it said, on one line."""
+    process = begun(tmp_path, sandbox, *arguments)
+    try:
+        return await process.ended(), " ".join(process.said.split())
+    finally:
+        process.close()
+
+
+def pages(sandbox: Sandbox) -> int:
+    return len(sandbox.requests.to("/0/public/Trades"))
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "data" / "trades" / "pair=BTC%2FUSD").glob("year=*/*.parquet"))
+
+
+def day_of(sandbox: Sandbox, index: int) -> str:
+    """Return the UTC day of a trade of BTC/USD."""
+    return datetime.fromtimestamp(sandbox.market.tapes[BTC].times_ns[index] / 1e9, UTC).date().isoformat()
+
+
+async def test_pairs_are_fetched_whole_and_a_second_call_asks_for_nothing_again(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    code, said = await backfill(tmp_path, sandbox, "XBTUSD", "eth/eur", "--from", "listing")
+    assert code == 0, said
+    assert "BTC/USD" in said
+    assert "100.0 %" in said
+    verdict = compare(archived(tmp_path / "data"), read_truth(tmp_path / "truth"), first_ids={BTC: 1, "ETH/EUR": 1})
+    assert verdict.perfect, str(verdict)
+    assert len(files(tmp_path)) <= 3, "small files are merged, year by year"
+    asked = pages(sandbox)
+    code, said = await backfill(tmp_path, sandbox, BTC, "ETH/EUR", "--from", "listing")
+    assert (code, pages(sandbox) - asked <= 6) == (0, True)
+
+
+async def test_a_range_is_fetched_from_the_trade_before_it_on(tmp_path: Path, sandbox: Sandbox) -> None:
+    times_ns = sandbox.market.tapes[BTC].times_ns
+    first, last = day_of(sandbox, 1_000), day_of(sandbox, 3_000)
+    code, said = await backfill(tmp_path, sandbox, BTC, "--from", first, "--to", last)
+    assert code == 0, said
+    begin_ns, end_ns = (int(datetime.fromisoformat(f"{day}T00:00:00Z").timestamp()) * 10**9 for day in (first, last))
+    wanted = [index + 1 for index, time_ns in enumerate(times_ns) if begin_ns <= time_ns < end_ns]
+    held = Spans.of_ids(row.trade_id for row in archived(tmp_path / "data"))
+    assert list(held) == [Span(wanted[0] - 1, wanted[-1])]
+
+
+async def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path: Path, sandbox: Sandbox) -> None:
+    code, said = await backfill(tmp_path, sandbox, BTC, "--from", "listing", "--dry-run")
+    assert code == 0, said
+    assert said == ("BTC/USD: ids 1..5000, 5,000 trades, 5,000 missing: 5 requests, 0 s at 1000 a second, some 0.1 MB")
+    assert pages(sandbox) <= 4
+    assert not (tmp_path / "data").exists()
+    middle = (day_of(sandbox, 1), day_of(sandbox, 3_000))
+    assert (await backfill(tmp_path, sandbox, BTC, "--from", middle[0], "--to", middle[1]))[0] == 0
+    held = len(archived(tmp_path / "data"))
+    code, said = await backfill(tmp_path, sandbox, BTC, "--from", "listing", "--dry-run")
+    assert f"5,000 trades, {HISTORY - held:,} missing" in said
+    assert len(archived(tmp_path / "data")) == held
+
+
+async def test_killed_it_goes_on_from_what_is_archived(tmp_path: Path, deep: Sandbox) -> None:
+    process = begun(tmp_path, deep, BTC, "--from", "listing", pace=150)
+    try:
+        await until(lambda: bool(files(tmp_path)), what="a first batch is archived")
+        process.signal(signal.SIGKILL)
+        assert await process.ended() == -signal.SIGKILL
+    finally:
+        process.close()
+    asked, held = pages(deep), len(archived(tmp_path / "data"))
+    assert 0 < held < DEEP
+    code, said = await backfill(tmp_path, deep, BTC, "--from", "listing")
+    assert code == 0, said
+    assert pages(deep) - asked <= (DEEP - held) / 1000 + 6
+    assert compare(archived(tmp_path / "data"), read_truth(tmp_path / "truth"), first_ids={BTC: 1}).perfect
+
+
+async def test_interrupted_it_exits_130_and_leaves_a_whole_archive(tmp_path: Path, deep: Sandbox) -> None:
+    process = begun(tmp_path, deep, BTC, "--from", "listing", pace=150)
+    try:
+        await until(lambda: pages(deep) >= 20, what="it is at work")
+        process.signal(signal.SIGINT)
+        assert await process.ended() == 130
+        assert "Traceback" not in process.said
+    finally:
+        process.close()
+    assert not list((tmp_path / "data" / ".staging").glob("*/*"))
+    code, said = await backfill(tmp_path, deep, BTC, "--from", "listing")
+    assert code == 0, said
+    assert compare(archived(tmp_path / "data"), read_truth(tmp_path / "truth"), first_ids={BTC: 1}).perfect
+
+
+SLOW = """
+import importlib, sys, time
+archive = importlib.import_module("recorder.archive.append").TradeArchive
+write = archive._write
+def slow(*arguments, **options):
+    print("writing", flush=True)
+    time.sleep(0.5)
+    return write(*arguments, **options)
+archive._write = slow
+from recorder.cli import main
+main()
+"""
+
+
+async def test_interrupted_while_it_writes_a_batch_it_finishes_that(tmp_path: Path, sandbox: Sandbox) -> None:
+    with (tmp_path / "said").open("w") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SLOW, "backfill", "ETH/EUR", "--from", "listing", "--data", "data",
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environ_for(sandbox)},
+            stdout=file, stderr=file,
+        )  # fmt: skip
+        try:
+            await until(lambda: "writing" in (tmp_path / "said").read_text(), what="a batch is written")
+            process.send_signal(signal.SIGINT)
+            code = await asyncio.wait_for(process.wait(), PATIENCE_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert code == 130, (tmp_path / "said").read_text()
+    assert "Traceback" not in (tmp_path / "said").read_text()
+    assert archived(tmp_path / "data")
+
+
+async def test_it_imports_neither_pandas_nor_duckdb(tmp_path: Path, sandbox: Sandbox) -> None:
+    environ = environ_for(sandbox) | {"PYTHONPROFILEIMPORTTIME": "1"}
+    process = Process("backfill", "ETH/EUR", "--from", "listing", "--data", "data", cwd=tmp_path, **environ)
+    try:
+        assert await process.ended() == 0
+        assert " aiohttp" in process.said
+        assert "pandas.core" not in process.said
+        assert "duckdb" not in process.said
+    finally:
+        process.close()
+
+
+async def test_ids_that_are_not_served_are_named_and_it_exits_1(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.skip_ids("ETH/EUR", 3)
+    sandbox.burst("ETH/EUR", 10)
+    code, said = await backfill(tmp_path, sandbox, "ETH/EUR", "--from", "listing")
+    assert code == 1
+    assert "ETH/EUR: the exchange does not serve ids 2501..2503" in said
+    assert "3 trades were not served: call it again later" in said
+    assert len(archived(tmp_path / "data")) == 2_510
+
+
+async def test_a_pair_that_never_traded_has_nothing_to_fetch(tmp_path: Path, sandbox: Sandbox) -> None:
+    code, said = await backfill(tmp_path, sandbox, "DOGE/USD", "--from", "listing")
+    assert (code, said) == (0, "DOGE/USD: nothing was traded in this range")
+
+
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["BTC/UDS", "--from", "listing"], ["Kraken lists no pair 'BTC/UDS'", "did you mean BTC/USD"]),
+        ([BTC, "--from", "last week"], ["--from 'last week' is no time", "2025-11-10"]),
+        ([BTC, "--from", "2025-11-10T12:00:00"], ["--from", "no time zone"]),
+        ([BTC, "--from", "2025-11-10", "--to", "soon"], ["--to 'soon' is no time"]),
+        ([BTC, "--from", "2025-11-10", "--to", "2025-11-09"], ["--from 2025-11-10 is not before --to 2025-11-09"]),
+        ([BTC, "--from", "2025-11-10", "--to", "2025-11-10"], ["--from 2025-11-10 is not before --to 2025-11-10"]),
+        ([BTC, "--from", TOMORROW], [f"--from {TOMORROW} is not before now"]),
+        ([BTC], ["--from"]),
+        (["--from", "listing"], ["pairs"]),
+    ],
+)
+async def test_a_mistake_exits_2_before_anything_is_written(
+    tmp_path: Path, sandbox: Sandbox, arguments: list[str], names: list[str]
+) -> None:
+    code, said = await backfill(tmp_path, sandbox, *arguments)
+    plain = re.sub(r"[^\x20-\x7e]+ ?", "", said)
+    assert code == 2, said
+    assert all(name in plain for name in names), said
+    assert "Traceback" not in said
+    assert not (tmp_path / "data" / "trades" / "pair=BTC%2FUSD").exists()
+    assert pages(sandbox) == 0

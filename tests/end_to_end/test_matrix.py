@@ -1,0 +1,505 @@
+"""The fault matrix: whatever goes wrong, the archive becomes the truth, and the exchange is asked with manners.
+
+Recorder and sandbox live by one clock that goes a hundred times as fast, except where a whole process is killed. What
+stands elsewhere is not repeated: outages under load (test_outage), kills at random (test_crash), polling
+(test_polling).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from recorder import app
+from recorder.archive import known
+from recorder.archive.files import Layout
+from recorder.clock import SystemClock
+from recorder.config import Config, OhlcConfig, TradesConfig
+from recorder.core.model import Span
+from recorder.core.spans import Spans
+from recorder.journal import tail
+from recorder.kraken import parse
+from recorder.ops import status
+from recorder.sandbox import mishaps
+from recorder.sandbox.market import Market
+from recorder.sandbox.requests import Request
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
+from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.harness import (
+    PATIENCE_S,
+    REPOSITORY,
+    Process,
+    archived,
+    caught_up,
+    config_for,
+    environ_for,
+    recording,
+    until,
+)
+
+START_NS = 1_783_425_605_562_702_999
+"""2026-07-07T12:00:05Z: no midnight is near."""
+TURN_S = 0.1
+"""How far the clock goes in one turn of the loop: a heartbeat comes every tenth turn."""
+PER_S = 1.0
+LATE_S = 4 * TURN_S
+"""How long a request or an answer can be under way: the clock turns meanwhile."""
+BTC = "BTC/USD"
+
+
+class FastClock:
+    """Time that goes ``turn_s`` in each turn of the loop, a millisecond or more: who is busy is not late by it."""
+
+    def __init__(self) -> None:
+        self.turn_s = TURN_S
+        self._now_s = 0.0
+        self._numbered = 0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def wall_ns(self) -> int:
+        return START_NS + int(self._now_s * 1e9)
+
+    async def sleep(self, delay_s: float) -> None:
+        woken = asyncio.get_running_loop().create_future()
+        self._numbered += 1
+        heapq.heappush(self._sleepers, (self._now_s + delay_s, self._numbered, woken))
+        await woken
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            self._now_s += self.turn_s
+            while self._sleepers and self._sleepers[0][0] <= self._now_s:
+                woken = heapq.heappop(self._sleepers)[2]
+                if not woken.done():
+                    woken.set_result(None)
+
+    async def passed(self, seconds: float, *, turn_s: float = TURN_S) -> None:
+        """Return once so much time has passed, in turns of this length."""
+        self.turn_s = turn_s
+        await self.sleep(seconds)
+        self.turn_s = TURN_S
+
+
+@dataclass
+class Bench:
+    """A sandbox, a recorder of it, and the clock of both."""
+
+    folder: Path
+    clock: FastClock
+    sandbox: Sandbox
+    first_ids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def trades(self) -> list[Request]:
+        return self.sandbox.requests.to("/0/public/Trades")
+
+    def config(self, *, pace: float = PER_S, **changes: object) -> Config:
+        config = config_for(self.sandbox, self.data, pace=pace)
+        return config.model_copy(update={"ohlc": OhlcConfig(timeframes=()), **changes})
+
+    @contextlib.asynccontextmanager
+    async def recording(self, config: Config | None = None) -> AsyncIterator[None]:
+        """Record; on leaving, let the market stand still until all is held."""
+        stop = app.Stop()
+        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1))
+        recording = asyncio.create_task(record)
+        try:
+            await until(lambda: self.held() == set(self.sandbox.last_ids()), what="it records every pair")
+            yield
+            self.sandbox.freeze()
+            await until(self.whole, what="all is held")
+        finally:
+            stop.signal()
+            await recording
+
+    def held(self) -> set[str]:
+        return {pair.pair for pair in status.read(self.data)} if (self.data / "trades").is_dir() else set()
+
+    def whole(self) -> bool:
+        return caught_up(self.data, self.sandbox.last_ids())
+
+    async def hears(self, *, more: int = 1) -> None:
+        """Return once so many more trades are held than now."""
+        wanted = self.rows() + more
+        await until(lambda: self.rows() >= wanted, what="it hears of trades again")
+
+    def rows(self) -> int:
+        return sum(pair.rows for pair in status.read(self.data))
+
+    def is_the_truth(self) -> None:
+        truth = read_truth(self.folder / "truth")
+        verdict = compare(archived(self.data), truth, first_ids=self.first_ids, pairs=self.sandbox.last_ids())
+        assert verdict.perfect, str(verdict)
+
+    def has_manners(self, *, per_s: float = PER_S) -> None:
+        keeps_the_pace([request for request in self.sandbox.requests if request.path.startswith("/0/")], per_s)
+        is_calm_when_refused(self.sandbox.requests)
+        dials = [request.at_s for request in self.sandbox.requests.to("/v2")]
+        later = zip(dials, dials[100:], strict=False)
+        assert all(after - before >= 600 for before, after in later), "too many connection attempts"
+
+
+def keeps_the_pace(requests: Iterable[Request], per_s: float) -> None:
+    """Fail if requests come faster than ``per_s``; two may have been late, which does not put off the next."""
+    free_s = float("-inf")
+    for request in requests:
+        assert request.at_s >= free_s - 2 / per_s, f"{request} comes {free_s - request.at_s:.2f} s too early"
+        free_s = max(free_s, request.at_s) + 1 / per_s
+
+
+def is_calm_when_refused(requests: Iterable[Request]) -> None:
+    """Fail if a request follows a refusal before the pause that Kraken wants is over."""
+    refused_s = float("-inf")
+    for request in requests:
+        if request.path.startswith("/0/"):
+            assert request.at_s >= refused_s + CALM_S - LATE_S, f"{request} comes while throttled"
+            if request.fault in {"throttle", *FORMS}:
+                refused_s = request.at_s
+
+
+@contextlib.asynccontextmanager
+async def bench_of(folder: Path, *, first_id: int = 1, inclusive_since: bool = True) -> AsyncIterator[Bench]:
+    clock = FastClock()
+    market = Market(start_ns=clock.wall_ns(), rate=40, history=200, first_id=first_id)
+    sandbox = Sandbox(market, clock=clock, truth=folder / "truth", trades_per_frame=5, inclusive_since=inclusive_since)
+    running = asyncio.create_task(clock.run())
+    try:
+        async with sandbox.serve():
+            yield Bench(folder, clock, sandbox)
+    finally:
+        running.cancel()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench_of(tmp_path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("lasts_s", "turn_s"), [(2.0, TURN_S), (600.0, 0.5)])
+async def test_an_outage_leaves_nothing_out(bench: Bench, lasts_s: float, turn_s: float) -> None:
+    async with bench.recording():
+        bench.sandbox.faults.outage(lasts_s)
+        await bench.clock.passed(lasts_s, turn_s=turn_s)
+        await bench.hears()
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_a_shut_door_keeps_holes_open_and_the_socket_in_use(bench: Bench) -> None:
+    async with bench.recording():
+        bench.sandbox.faults.throw("refuse", 30.0)
+        bench.sandbox.faults.throw("drop", n=3)
+        await bench.clock.passed(30.0)
+    bench.is_the_truth()
+    bench.has_manners()
+    assert len(bench.sandbox.requests.to("/v2")) == 1
+
+
+async def test_a_minute_of_accepting_and_closing_is_met_with_patience(bench: Bench) -> None:
+    async with bench.recording():
+        bench.sandbox.faults.throw("brush_off", 60.0)
+        bench.sandbox.faults.disconnect()
+        await bench.clock.passed(60.0)
+        dials = len(bench.sandbox.requests.to("/v2"))
+        await bench.hears()
+    assert 3 <= dials <= 20
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_a_dead_line_is_replaced_within_ten_seconds(bench: Bench) -> None:
+    async with bench.recording():
+        bench.sandbox.faults.throw("stall")
+        died_s = bench.clock.monotonic()
+        await until(lambda: len(bench.sandbox.requests.to("/v2")) == 2, what="it dials again")
+        assert bench.sandbox.requests.to("/v2")[1].at_s - died_s <= 10 + LATE_S
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_a_silent_market_with_heartbeats_is_told_from_a_quiet_one_within_two_looks(bench: Bench) -> None:
+    async with bench.recording():
+        await bench.clock.passed(75.0)  # a first look, so that there is something to compare with
+        bench.sandbox.faults.throw("hush")
+        silent_s = bench.clock.monotonic()
+        asked = len(bench.trades)
+        await until(lambda: len(bench.trades) > asked, what="it asks for what it does not hear")
+        assert bench.clock.monotonic() - silent_s <= 130
+        bench.sandbox.freeze()
+        await until(bench.whole, what="all is held though nothing is heard")
+        bench.sandbox.faults.release()
+        bench.sandbox.thaw()
+        await bench.hears()
+    assert len(bench.sandbox.requests.to("/v2")) == 1
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_a_pair_that_is_acknowledged_and_silent_is_recorded_nevertheless(bench: Bench) -> None:
+    bench.sandbox.faults.lines.muted.add(BTC)
+    stop = app.Stop()
+    recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
+    try:
+        await until(lambda: BTC in bench.held(), what="the silent pair is recorded")
+        await bench.clock.passed(70.0)
+        bench.sandbox.freeze()
+        await until(bench.whole, what="all is held though the pair is silent")
+    finally:
+        stop.signal()
+        await recording
+    assert {row.source for row in archived(bench.data) if row.pair == BTC} == {"rest"}
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+@pytest.mark.parametrize("damage", [["drop"], ["duplicate"], ["reorder"], ["torn"], ["duplicate", "reorder", "torn"]])
+async def test_damaged_frames_are_made_good(bench: Bench, damage: list[str]) -> None:
+    async with bench.recording():
+        for fault in damage:
+            bench.sandbox.faults.throw(fault, n=7)
+        for _ in range(6):
+            bench.sandbox.burst(BTC, 30)
+        await bench.clock.passed(5.0)
+        await bench.hears()
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_throttle_that_calling_keeps_on_is_waited_out(bench: Bench, form: str) -> None:
+    async with bench.recording():
+        bench.sandbox.throttle(Throttle(bench.clock, size=2, per_s=0.5, sticky=True, form=form))
+        for pair in bench.sandbox.last_ids():
+            bench.sandbox.faults.throw("drop", n=1)
+            bench.sandbox.burst(pair, 20)
+        await bench.hears(more=60)
+        await until(lambda: any(request.fault == "throttle" for request in bench.sandbox.requests), what="a refusal")
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+@pytest.mark.parametrize(
+    "mishap", [name for name in mishaps.NAMES if name not in FORMS and name not in {"http_403", "http_429"}]
+)
+async def test_answers_that_go_wrong_close_no_hole_falsely(tmp_path: Path, mishap: str) -> None:
+    async with bench_of(tmp_path, inclusive_since=mishap < "i") as bench:
+        async with bench.recording():
+            bench.sandbox.faults.throw("drop", n=800)
+            bench.sandbox.faults.throw(mishap, 12.0)
+            bench.sandbox.burst(BTC, 2_500)  # 500 frames, of three pages
+            bench.sandbox.burst("MOG/USD", 1_400)
+            bench.sandbox.faults.lines.release()
+            bench.sandbox.burst(BTC, 10)
+            bench.sandbox.burst("MOG/USD", 10)
+            struck = len(bench.trades)
+            await until(lambda: len(bench.trades) > struck, what="an answer goes wrong")
+        assert any(request.fault == mishap for request in bench.trades)
+        bench.is_the_truth()
+        bench.has_manners()
+
+
+async def test_a_refusal_of_the_edge_is_left_alone_for_minutes(bench: Bench) -> None:
+    async with bench.recording():
+        bench.sandbox.faults.throw("http_403", 1.0)
+        bench.sandbox.faults.throw("drop", n=3)
+        bench.sandbox.burst(BTC, 30)
+        await until(lambda: any(request.status == 403 for request in bench.sandbox.requests), what="a 403")
+        at = next(index for index, request in enumerate(bench.sandbox.requests) if request.status == 403)
+    before, after = list(bench.sandbox.requests)[at : at + 2]
+    assert after.at_s - before.at_s >= 120 - LATE_S
+    bench.is_the_truth()
+
+
+@pytest.mark.parametrize("inclusive", [True, False])
+async def test_ids_that_never_existed_become_void_and_nothing_else_does(tmp_path: Path, *, inclusive: bool) -> None:
+    async with bench_of(tmp_path, first_id=3, inclusive_since=inclusive) as bench:
+        config = bench.config(trades=TradesConfig.model_validate({"backfill_from": "listing"}))
+        bench.sandbox.skip_ids(BTC, 4)
+        bench.sandbox.burst(BTC, 700)
+        stop = app.Stop()
+        recording = asyncio.create_task(app.record(config, stop, clock=bench.clock, random=Random(1)))
+        try:
+            await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+            bench.sandbox.burst(BTC, 5)
+            bench.sandbox.skip_ids(BTC, 2)
+            bench.sandbox.burst(BTC, 5)
+            bench.sandbox.faults.throw("drop", n=1)
+            bench.sandbox.burst(BTC, 10)
+            bench.sandbox.freeze()
+            never = {pair: Spans([Span(1, 2)]) for pair in bench.sandbox.last_ids()}
+            last = bench.sandbox.last_ids()[BTC]
+            never[BTC].update([Span(203, 206), Span(last - 16, last - 15)])
+            bench.clock.turn_s = 0.3
+            await until(lambda: void(bench.data) == never, what="what never existed is known to be void")
+        finally:
+            stop.signal()
+            await recording
+        assert void(bench.data) == never
+        bench.first_ids = dict.fromkeys(never, 1)
+        bench.is_the_truth()
+        bench.has_manners()
+
+
+def void(data: Path) -> dict[str, Spans]:
+    """Return the ids that events say are void, archived or journalled."""
+    layout = Layout(data)
+    found = known.read(layout, layout.pairs())
+    for entry in tail.entries(layout.journal):
+        event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+        if event is not None:
+            found.take(event)
+    return found.void
+
+
+async def test_a_burst_of_50000_trades_in_a_second_is_recorded(tmp_path: Path) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock, truth=tmp_path / "truth")
+    async with sandbox.serve(), recording(config_for(sandbox, data)):
+        await until(lambda: (data / "trades").is_dir() and len(status.read(data)) == 6, what="recording")
+        for _ in range(10):
+            sandbox.burst(BTC, 5_000)
+            await asyncio.sleep(0)
+        sandbox.freeze()
+        await until(lambda: caught_up(data, sandbox.last_ids()), what="all is recorded")
+    rows = archived(data)
+    verdict = compare(rows, read_truth(tmp_path / "truth"))
+    assert verdict.perfect, str(verdict)
+    assert {row.source for row in rows if row.pair == BTC} == {"ws"}, "the stream alone kept up"
+
+
+DIES = """
+import importlib, os, signal, sys
+upkeep = importlib.import_module("recorder.tasks.upkeep")
+upkeep.ROUND_S = 0.2
+importlib.import_module("recorder.tasks.fetch").BATCH_ROWS = 2_000
+importlib.import_module("recorder.tasks.backfill").TIDY_BATCHES = 3
+module, owner, name, times = sys.argv.pop(1).split(":")
+owner = getattr(importlib.import_module(module), owner)
+right, left = getattr(owner, name), [int(times)]
+def dying(*arguments, **options):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return right(*arguments, **options)
+setattr(owner, name, dying)
+from recorder.cli import main
+main()
+"""
+"""A recorder that kills itself (kill -9) as it calls a function for the so-and-so-many-th time."""
+
+
+async def dies(tmp_path: Path, where: str, *arguments: str, **environ: str) -> None:
+    """Run the recorder until it dies where it is told to."""
+    log = tmp_path / f"died-{where.rpartition('.')[2]}.txt"
+    with log.open("w") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", DIES, where, *arguments,
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environ}, stdout=file, stderr=file,
+        )  # fmt: skip
+        try:
+            code = await asyncio.wait_for(process.wait(), PATIENCE_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert code == -signal.SIGKILL, log.read_text()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("recorder.archive.append:TradeArchive:append:1", id="repair, nothing archived"),
+        pytest.param("recorder.archive.coverage:Coverage:wrote:2", id="repair, archived and not counted"),
+        pytest.param("recorder.journal.journal:Journal:retire:2", id="drain, archived and not retired"),
+        pytest.param("recorder.tasks.drain:Drainer:_append:2", id="drain, begun"),
+        pytest.param("recorder.disk:Disk:exchange:1", id="compaction, built and not swapped"),
+        pytest.param("recorder.disk:Disk:remove_tree:2", id="compaction, swapped and not swept"),
+    ],
+)
+async def test_a_recorder_that_is_killed_at_work_begins_again_where_it_was(tmp_path: Path, where: str) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=300), clock=clock, truth=tmp_path / "truth")
+    async with sandbox.serve():
+        environ = environ_for(sandbox, drain_every="100ms")
+        sandbox.faults.throw("drop", 0.0)
+        dying = asyncio.create_task(dies(tmp_path, where, "run", "--data", str(data), **environ))
+        while not dying.done():
+            sandbox.faults.throw("drop", n=1)
+            sandbox.burst(BTC, 150)
+            await asyncio.sleep(0.1)
+        await dying
+        await ends_well(tmp_path, sandbox, environ)
+    verdict = compare(archived(data), read_truth(tmp_path / "truth"), pairs=sandbox.last_ids())
+    assert verdict.perfect, str(verdict)
+
+
+async def ends_well(tmp_path: Path, sandbox: Sandbox, environ: dict[str, str]) -> None:
+    """Record until all is held, and stop."""
+    data = tmp_path / "data"
+    process = Process("run", "--data", str(data), cwd=tmp_path, **environ)
+    try:
+        await process.says("recording")
+        sandbox.freeze()
+        await until(lambda: caught_up(data, sandbox.last_ids()), what=f"all is held\n{process.said}")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    finally:
+        process.close()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("recorder.archive.append:TradeArchive:append:3", id="not archived"),
+        pytest.param("recorder.archive.coverage:Coverage:wrote:3", id="archived"),
+        pytest.param("recorder.disk:Disk:exchange:1", id="compacting"),
+    ],
+)
+async def test_a_backfill_that_is_killed_goes_on_from_there_beside_a_recorder(tmp_path: Path, where: str) -> None:
+    clock = SystemClock()
+    data = tmp_path / "data"
+    market = Market(start_ns=clock.wall_ns(), rate=100, history={BTC: 20_000, "DOGE/USD": 500})
+    sandbox = Sandbox(market, clock=clock, truth=tmp_path / "truth")
+    async with sandbox.serve():
+        environ = environ_for(sandbox)
+        beside = Process("run", "--data", str(data), cwd=tmp_path, **environ)
+        fetch = ["backfill", BTC, "--from", "listing", "--data", str(data)]
+        try:
+            await beside.says("recording")
+            await dies(tmp_path, where, *fetch, **environ)
+            pages = len(sandbox.requests.to("/0/public/Trades"))
+            again = Process(*fetch, cwd=tmp_path, **environ)
+            try:
+                assert await again.ended() == 0, again.said
+            finally:
+                again.close()
+            assert len(sandbox.requests.to("/0/public/Trades")) - pages <= 20 + 4, "it goes on from where it was"
+            sandbox.freeze()
+            await until(lambda: caught_up(data, sandbox.last_ids()), what="all is held")
+            beside.signal(signal.SIGTERM)
+            assert await beside.ended() == 0
+        finally:
+            beside.close()
+    verdict = compare(archived(data), read_truth(tmp_path / "truth"), first_ids={BTC: 1})
+    assert verdict.perfect, str(verdict)

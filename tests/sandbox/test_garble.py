@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from recorder.errors import UsageError
+from recorder.sandbox.faults import Faults, parse_act
+from recorder.sandbox.garble import FRAMES, LINES, Garble
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from tests.sandbox.conftest import ManualClock
+
+BEAT = '{"channel":"heartbeat"}'
+
+
+def subscribe(pair: str) -> dict[str, object]:
+    return {"method": "subscribe", "params": {"channel": "trade", "symbol": [pair], "snapshot": True}}
+
+
+@pytest.fixture
+async def sandbox(clock: ManualClock) -> AsyncIterator[Sandbox]:
+    market = Market(start_ns=clock.wall_ns(), rate=0, history=2)
+    async with Sandbox(market, clock=clock, trades_per_frame=1).serve() as serving:
+        yield serving
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def follow(http: aiohttp.ClientSession, sandbox: Sandbox) -> aiohttp.ClientWebSocketResponse:
+    """Subscribe to BTC/USD, and read up to its snapshot."""
+    socket = await http.ws_connect(sandbox.ws_url)
+    await socket.send_json(subscribe("BTC/USD"))
+    assert (await socket.receive_json())["channel"] == "status"
+    assert (await socket.receive_json())["success"] is True
+    assert ids(await socket.receive_str()) == [1, 2]
+    sandbox.step()
+    return socket
+
+
+def ids(frame: str) -> list[int]:
+    return [row["trade_id"] for row in json.loads(frame)["data"]]
+
+
+async def until_beat(socket: aiohttp.ClientWebSocketResponse, sandbox: Sandbox, clock: ManualClock) -> list[str]:
+    """Let the next heartbeat come; return what came before it."""
+    clock.move(1.0)
+    sandbox.step()
+    heard: list[str] = []
+    while (frame := await socket.receive_str()) != BEAT:
+        heard.append(frame)
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("fault", "n", "heard"),
+    [
+        ("drop", 2, [[5], [6]]),
+        ("duplicate", 1, [[3], [3], [4], [5], [6]]),
+        ("reorder", 1, [[4], [3], [5], [6]]),
+        ("reorder", 4, [[4], [3], [6], [5]]),
+    ],
+)
+async def test_frames_are_damaged_as_often_as_told_and_then_no_more(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock, *, fault: str, n: int, heard: list[list[int]]
+) -> None:
+    socket = await follow(http, sandbox)
+    sandbox.faults.throw(fault, n=n)
+    sandbox.burst("BTC/USD", 4)
+    assert [ids(frame) for frame in await until_beat(socket, sandbox, clock)] == heard
+
+
+async def test_a_frame_that_is_held_back_comes_with_the_next_heartbeat(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    socket = await follow(http, sandbox)
+    sandbox.faults.throw("reorder")
+    sandbox.burst("BTC/USD", 1)
+    assert [ids(frame) for frame in await until_beat(socket, sandbox, clock)] == [[3]]
+
+
+async def test_a_torn_frame_is_no_json_and_the_next_is_whole(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    socket = await follow(http, sandbox)
+    sandbox.faults.throw("torn", n=1)
+    sandbox.burst("BTC/USD", 2)
+    torn, whole = await until_beat(socket, sandbox, clock)
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(torn)
+    assert torn.startswith('{"channel":"trade"')
+    assert ids(whole) == [4]
+
+
+async def test_in_a_hush_heartbeats_go_on_and_subscriptions_are_acknowledged_without_a_snapshot(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    socket = await follow(http, sandbox)
+    sandbox.faults.throw("hush", 3.0)
+    sandbox.burst("BTC/USD", 1)
+    await socket.send_json(subscribe("ETH/EUR"))
+    assert (await socket.receive_json())["result"]["symbol"] == "ETH/EUR"
+    assert await until_beat(socket, sandbox, clock) == []
+    clock.move(3.0)
+    sandbox.burst("BTC/USD", 1)
+    assert ids(await socket.receive_str()) == [4]
+
+
+async def test_a_muted_pair_is_silent_and_others_are_not(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    socket = await follow(http, sandbox)
+    await socket.send_json(subscribe("ETH/EUR"))
+    assert (await socket.receive_json())["success"] is True
+    assert ids(await socket.receive_str()) == [1, 2]
+    sandbox.faults.lines.muted.add("BTC/USD")
+    sandbox.burst("BTC/USD", 1)
+    sandbox.burst("ETH/EUR", 1)
+    (frame,) = await until_beat(socket, sandbox, clock)
+    assert '"symbol":"ETH/EUR"' in frame
+    sandbox.faults.release()
+    sandbox.burst("BTC/USD", 1)
+    assert ids(await socket.receive_str()) == [4]
+
+
+async def test_a_line_that_stalls_is_dead_but_open_and_a_new_one_lives(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    dead = await follow(http, sandbox)
+    sandbox.faults.throw("stall")
+    await dead.send_json({"method": "ping"})
+    alive = await follow(http, sandbox)
+    sandbox.burst("BTC/USD", 1)
+    assert len(await until_beat(alive, sandbox, clock)) == 1
+    with pytest.raises(TimeoutError):
+        await dead.receive(timeout=0.05)
+    assert not dead.closed
+
+
+async def test_who_is_brushed_off_is_let_in_and_sent_away(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    sandbox.faults.throw("brush_off", 60.0)
+    socket = await http.ws_connect(sandbox.ws_url)
+    assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+    assert [request.status for request in sandbox.requests.to("/v2")] == [101]
+    clock.move(60.0)
+    await follow(http, sandbox)
+
+
+@pytest.mark.parametrize("name", [*FRAMES, *LINES])
+def test_a_fault_ends_with_its_time_or_by_release(clock: ManualClock, name: str) -> None:
+    for end in ("time", "release"):
+        lines = Garble(clock)
+        lines.throw(name, 5.0)
+        clock.move(4.0)
+        assert lines.strike() or lines.brushing_off or lines.silent(["BTC/USD"]) or lines.stalls
+        if end == "time":
+            clock.move(1.0)
+        else:
+            lines.release()
+        assert (lines.strike(), lines.brushing_off, lines.silent(["BTC/USD"])) == (frozenset(), False, False)
+
+
+def test_damage_to_some_frames_can_be_scripted_and_nothing_else_counted(clock: ManualClock) -> None:
+    faults = Faults(clock, hang_up=lambda: None, script=[parse_act("0:drop:2x")])
+    faults.follow_script()
+    assert [sorted(faults.lines.strike()) for _ in range(3)] == [["drop"], ["drop"], []]
+    with pytest.raises(UsageError, match="drop, duplicate, reorder, torn for some frames"):
+        parse_act("0:stall:2x")
+    with pytest.raises(UsageError, match="drop is for a time"):
+        parse_act("0:drop:2x:/0/public/OHLC")
+    with pytest.raises(UsageError, match="for 0 frames"):
+        faults.throw("drop", n=0)
+    with pytest.raises(UsageError, match="no fault of lines 'flood'"):
+        faults.lines.throw("flood")
