@@ -173,8 +173,9 @@ async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> Non
 
 def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
     """Merge the small files of the batches, as far as that is worth it."""
-    this_year = datetime.fromtimestamp(clock.wall_ns() / 1e9, UTC).year
-    while compact(archive, pair, this_year=this_year) is not None:
+    now_s = clock.wall_ns() / 1e9
+    this_year = datetime.fromtimestamp(now_s, UTC).year
+    while compact(archive, pair, this_year=this_year, now_s=now_s) is not None:
         pass
 
 

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recorder.archive import files, tables
+from recorder.archive import files, known, tables
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout
 from recorder.archive.schema import EVENTS
 from recorder.archive.tables import Branch
+from recorder.core import knowledge
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event, Span
 from recorder.errors import CorruptFile, Malformed, NoSuchArchive, StorageError
@@ -129,9 +130,14 @@ def _pairs(layout: Layout, journal: Iterable[Entry]) -> list[PairStatus]:
     for entry in journal:
         with contextlib.suppress(Malformed):  # the drain reports it
             ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
+            event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+            if event is not None and (noted := knowledge.told(event)) is not None:
+                ledger.know(noted)
     coverage = Coverage(layout)
     archived = {pair: _archived(coverage, pair, ledger) for pair in layout.pairs()}
-    return [_status(pair, ledger, archived.get(pair, 0)) for pair in sorted(ledger)]
+    for told in known.read(layout, list(archived)).told():
+        ledger.know(told)
+    return [_status(pair, ledger, archived.get(pair, 0)) for pair in sorted(ledger) if ledger.of(pair).spans]
 
 
 def _archived(coverage: Coverage, pair: str, ledger: Ledger) -> int:
@@ -153,7 +159,7 @@ def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
         first_us=account.time_us(first_id),
         last_us=account.time_us(last_id),
         journalled=rows - archived,
-        holes=tuple(account.spans.holes()),
+        holes=tuple(account.holes()),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from recorder.archive import files
+from recorder.archive.events import EventArchive
 from recorder.core.model import Event, Span
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
@@ -34,6 +35,18 @@ def test_archive_and_journal_are_counted_together_and_each_id_once(tmp_path: Pat
     assert (btc.first_us, btc.last_us) == (T0_US + 1000, T0_US + 34_000)
     assert btc.holes == (Span(11, 20),)
     assert (eth.rows, eth.journalled, eth.holes) == (2, 0, ())
+
+
+def test_ids_that_do_not_exist_are_no_hole(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, [*trades(1, 3), *trades(9, 10)])
+        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
+        events.take(Event(1, "void", PAIR, '{"first_id":4,"last_id":5}'))
+        events.write(1)
+        opened.journal.append([segment.encode_note(2, "void", pair=PAIR, first_id=7, last_id=7)])
+        opened.journal.append([segment.encode_note(2, "void", pair="ETH/USD", first_id=7, last_id=7)])
+        (btc,) = status.read(tmp_path)
+    assert btc.holes == (Span(6, 6), Span(8, 8))
 
 
 def test_an_empty_archive_has_no_pairs_and_no_archive_is_an_error_with_the_remedy(tmp_path: Path) -> None:
