@@ -1,0 +1,52 @@
+"""The demo as people run it, but for shorter times: a shorter recording, an outage sooner."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from recorder.cli import demo
+from recorder.sandbox.market import Market
+
+HURRIED = """
+from pathlib import Path
+from recorder.cli import demo
+demo.OUTAGE_AT_S, demo.OUTAGE_S, demo.RECORD_S, demo.HISTORY = 1.0, 1.0, 4.0, 200
+demo.demo(Path("."))
+"""
+LONGEST_S = 100
+
+
+def test_it_ends_with_candles_certificates_and_the_path_of_a_picture(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HURRIED],
+        cwd=tmp_path,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LONGEST_S,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout[done.stdout.index("Complete and exact:") :]
+    assert "0 lost, 0 duplicated, 0 altered" in said
+    assert said.index("1-minute candles") < said.index("A certificate for each day") < said.index("Look at it:")
+    for pair in ("BTC/USD", "MINA/GBP"):
+        days = [line.split() for line in said.splitlines() if line.split()[:1] == [pair]]
+        assert [day[2] for day in days] in (["complete", "pending"], ["complete", "complete", "pending"])
+        assert all(len(day[-1]) == 16 for day in days)
+    assert max(len(line) for line in said.splitlines()) <= 80
+    assert "vegaEmbed" in (tmp_path / "candles.html").read_text(encoding="utf-8")
+
+
+def test_history_is_spread_and_keeps_its_order() -> None:
+    start_ns = 1_762_776_000_000_000_000
+    market = Market(start_ns=start_ns, history=50)
+    demo._age(market, start_ns)
+    for tape in market.tapes.values():
+        times = list(tape.times_ns)
+        assert times == sorted(times)
+        assert times[-1] < start_ns
+        assert abs(times[0] - (start_ns - demo.HISTORY_S * 1_000_000_000)) < 1_000_000

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from recorder.cli.plot import plot
+from recorder.errors import UsageError
+from tests.query.writing import trades, writing
+
+app = typer.Typer()
+app.command()(plot)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    with writing(tmp_path / "data") as archive:
+        archive.append([*trades(1, 200), *trades(1, 3, pair="ETH/USD")])
+        archive.journalled(trades(201, 400))
+    return tmp_path / "data"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("candles", "BTC/USD"), "candles-BTC-USD.html"),
+        (("coverage",), "coverage.html"),
+        (("volume", "ETH/USD", "BTC/USD"), "volume-ETH-USD-BTC-USD.html"),
+    ],
+)
+def test_the_path_of_the_page_is_printed(arguments: tuple[str, ...], name: str, data: Path) -> None:
+    assert run(*arguments).output == f"{name}\n"
+    assert "vegaEmbed" in (data.parent / name).read_text(encoding="utf-8")
+
+
+def test_each_file_asked_for_is_written_in_its_own_format(data: Path) -> None:
+    assert run("candles", "ETH/USD", "-o", "a.png", "--out", "b.svg").output == "a.png\nb.svg\n"
+    assert (data.parent / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "ETH/USD in 1m candles" in (data.parent / "b.svg").read_text(encoding="utf-8")
+
+
+def test_range_timeframe_and_the_tail_are_passed_on(data: Path) -> None:
+    def drawn(*options: str) -> str:
+        run("candles", "BTC/USD", "-o", "x.svg", "--width", "500", *options)
+        return (data.parent / "x.svg").read_text(encoding="utf-8")
+
+    assert "199 trades" not in drawn()
+    assert "200 trades in 4 bars" in drawn()
+    assert "400 trades in 7 bars" in drawn("--live")
+    ranged = drawn("--live", "--timeframe", "5m", "--from", "2025-11-10T12:05:00Z", "--to", "2025-11-10T12:30:00Z")
+    assert "2025-11-10 12:05 to 2025-11-10 12:30 UTC" in ranged
+    assert "BTC/USD in 5m candles" in ranged
+
+
+def test_a_young_archive_is_drawn_from_its_journal(tmp_path: Path) -> None:
+    with writing(tmp_path / "data") as archive:
+        archive.journalled(trades(1, 3))
+    young = ("--data", str(tmp_path / "data"), "-o", str(tmp_path / "x.svg"))
+    with pytest.raises(UsageError, match="no trade is archived yet; --live counts"):
+        run("candles", "BTC/USD", *young)
+    run("candles", "BTC/USD", "--live", *young)
+    assert "3 trades in 1 bar" in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("candles",), "candles are of one pair: recorder plot candles BTC/USD"),
+        (("candles", "BTC/USD", "ETH/USD"), "candles are of one pair"),
+        (("coverage", "--timeframe", "1m"), "--timeframe is for candles; coverage goes by days"),
+        (("volume", "-o", "x.jpg"), "one of .html, .png, .svg, and 'x.jpg' does not"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(
+    arguments: tuple[str, ...], sentence: str, data: Path
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        run(*arguments)
+    assert [path.name for path in data.parent.iterdir()] == ["data"]
