@@ -1,8 +1,10 @@
 """Record Kraken's public trades into plain Parquet: complete, exact and provable.
 
 >>> import recorder
->>> archive = recorder.connect("data")               # doctest: +SKIP
->>> archive.candles("BTC/USD", "1m")                 # doctest: +SKIP
+>>> with recorder.connect("data") as archive:
+...     archive.candles("BTC/USD", "1m")[["open", "high", "low", "close", "volume", "count"]]
+    open   high    low  close  volume  count
+0  101.0  102.0  100.0  100.0     3.0      3
 """
 
 from __future__ import annotations

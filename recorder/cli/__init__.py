@@ -18,7 +18,21 @@ from recorder.version import __version__
 
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it. ``run`` alone takes it as a wish to stop well."""
-VERBS: Final = ("run", "backfill", "gaps", "verify", "status", "sql", "views", "config", "sandbox", "demo")
+VERBS: Final = (
+    "run",
+    "backfill",
+    "gaps",
+    "verify",
+    "status",
+    "query",
+    "sql",
+    "views",
+    "export",
+    "plot",
+    "config",
+    "sandbox",
+    "demo",
+)
 
 
 class _Verb(TyperCommand):

@@ -1,15 +1,25 @@
 """The SQL of this package: plain files under ``queries/``, one question each.
 
-Owns: where they are found and the order in which they build on each other. Refuses: any SQL of its own.
+Owns: where they are found, the order in which they build on each other, and what the headers of the analyses say.
+Refuses: any SQL of its own.
 """
 
 from __future__ import annotations
 
+import difflib
 import glob
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
+
+from recorder.errors import UsageError
+from recorder.query import asked
 
 PLAIN: Final = (
     "macros/timeframe",
@@ -26,6 +36,12 @@ PLAIN: Final = (
     "views/gaps",
     "views/certificates",
     "macros/candles",
+    "macros/decimals",
+    "macros/grid",
+    "macros/pair_holes",
+    "macros/time_bars",
+    "macros/tick_bars",
+    "macros/volume_bars",
     "views/ohlc",
     "views/ohlc_gaps",
     "views/ohlc_filled",
@@ -44,6 +60,13 @@ PINNED: Final = (
     "views/gaps",
     "views/certificates",
     "macros/candles",
+    "pinned/candles_of",
+    "macros/decimals",
+    "macros/grid",
+    "macros/pair_holes",
+    "macros/time_bars",
+    "macros/tick_bars",
+    "macros/volume_bars",
     "views/ohlc",
     "views/ohlc_gaps",
     "views/ohlc_filled",
@@ -52,6 +75,81 @@ PINNED: Final = (
 """The same views and macros over one moment of an archive, which recorder.connect() provides."""
 DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
+ANALYSIS: Final = "analysis"
+"""The folder of the questions that are asked by name."""
+
+_PARAMETER: Final = re.compile(r"-- \$(?P<name>\w+) +(?P<kind>[A-Z]+(\[\])?)(?: = (?P<default>.+?))?  +(?P<help>\S.*)")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a question wants to know: ``kind`` is a DuckDB type, ``default`` its text, None where it must be given."""
+
+    name: str
+    kind: str
+    default: str | None
+    help: str
+
+    def value(self, written: object) -> object:
+        """Return what DuckDB is given for what a person wrote. Raises UsageError where it is no such value."""
+        if written == "NULL":
+            return None
+        if not isinstance(written, str):
+            return written
+        try:
+            return _READERS.get(self.kind, str)(written)
+        except (ValueError, InvalidOperation, KeyError):
+            raise UsageError(f"{self.name} = {written!r} is no {self.kind}: {self.help}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An analysis: what it asks, what it needs for that, and its SQL."""
+
+    name: str
+    asks: str
+    parameters: tuple[Parameter, ...]
+    text: str
+
+    def bound(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Return a value for every parameter, from what is given and the defaults.
+
+        Raises UsageError for one that is unknown, missing, or not of its type.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        for name in given:
+            if name not in names:
+                raise UsageError(f"{self.name} has no parameter {name!r}; {_hint(name, names)}")
+        values: dict[str, object] = {}
+        for parameter in self.missing(given):
+            raise UsageError(f"{self.name} needs {parameter.name}, {parameter.kind}: {parameter.help}")
+        for parameter in self.parameters:
+            written = given.get(parameter.name)
+            values[parameter.name] = parameter.value(parameter.default if written is None else written)
+        return values
+
+    def missing(self, given: Mapping[str, object]) -> list[Parameter]:
+        """Return the parameters that must be given and are not."""
+        return [one for one in self.parameters if one.default is None and given.get(one.name) is None]
+
+
+def questions() -> list[Question]:
+    """Return every analysis there is, by name."""
+    return [question(name) for name in _analyses()]
+
+
+def question(name: str) -> Question:
+    """Return the analysis ``name``. Raises UsageError, which names those that are near, where there is none."""
+    there = _analyses()
+    if name not in there:
+        raise UsageError(f"there is no query {name!r}; {_hint(name, there)}")
+    sql = text(f"{ANALYSIS}/{name}")
+    first, *rest = sql.splitlines()
+    header = [line for line in rest[: rest.index("")] if line.startswith("-- $")]
+    found = [_PARAMETER.fullmatch(line) for line in header]
+    parameters = tuple(Parameter(*match.group("name", "kind", "default", "help")) for match in found if match)
+    return Question(name, first.removeprefix("-- "), parameters, sql)
 
 
 def text(name: str) -> str:
@@ -69,6 +167,52 @@ def preamble(data: Path) -> str:
     # The folder becomes part of globs, so what is special in them must stand for itself.
     folder = glob.escape(str(data)).replace("'", "''")
     return f"SET TimeZone='UTC';\nSET VARIABLE {DATA} = '{folder}';\n"
+
+
+def _analyses() -> list[str]:
+    names = (entry.name for entry in (_root() / ANALYSIS).iterdir())
+    return sorted(name.removesuffix(".sql") for name in names if name.endswith(".sql"))
+
+
+def _hint(name: str, there: list[str]) -> str:
+    near = difflib.get_close_matches(name, there, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(there)}"
+
+
+def _decimal(written: str) -> Decimal:
+    value = Decimal(written)
+    if not value.is_finite():
+        raise ValueError(written)
+    return value
+
+
+def _boolean(written: str) -> bool:
+    return {"true": True, "false": False}[written.lower()]
+
+
+def _moment(written: str) -> datetime:
+    start_us = asked.time_range(written, None).start_us
+    return _EPOCH + timedelta(microseconds=start_us or 0)
+
+
+def _interval(written: str) -> str:
+    if not written[:1].isdigit():
+        raise ValueError(written)
+    return written
+
+
+def _list(written: str) -> list[str]:
+    return written.split(",")
+
+
+_READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "BIGINT": int,
+    "DECIMAL": _decimal,
+    "BOOLEAN": _boolean,
+    "TIMESTAMPTZ": _moment,
+    "INTERVAL": _interval,
+    "VARCHAR[]": _list,
+}
 
 
 def _root() -> Traversable:

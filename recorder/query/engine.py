@@ -5,7 +5,9 @@ Owns: what a relation's columns become. Refuses: to know when to try again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,20 +15,25 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
+from recorder.archive.schema import HeldSpan
+from recorder.core.spans import Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue
 from recorder.query.snapshot import Snapshot
-from recorder.query.stamped import TableFiles
+from recorder.query.stamped import Extent, TableFiles
 
 _INEXACT: Final = frozenset({"decimal", "hugeint", "uhugeint"})
 """DuckDB types that become a double unless exact ones are asked for."""
-_TABLES: Final = """
-CREATE OR REPLACE TABLE recorder_spans AS
-SELECT pair, first_id, last_id, make_timestamptz(first_us) AS first_time, make_timestamptz(last_us) AS last_time
-FROM spans_now;
-CREATE OR REPLACE TABLE recorder_archived AS FROM archived_now;
-CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now;
-"""
+_TABLES: Final = {
+    "spans": """
+        CREATE OR REPLACE TABLE recorder_spans AS
+        SELECT pair, first_id, last_id, make_timestamptz(first_us) AS first_time, make_timestamptz(last_us) AS last_time
+        FROM spans_now
+    """,
+    "archived": "CREATE OR REPLACE TABLE recorder_archived AS FROM archived_now",
+    "tail": "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now",
+}
+"""What the views read beside files; each is made of a registered Arrow table."""
 _UNTIL: Final = """
 SET VARIABLE recorder_until = map(
     $folders::VARCHAR[], list_transform($stamps::BIGINT[], lambda stamp: make_timestamptz(stamp))
@@ -39,10 +46,14 @@ class Engine:
 
     def __init__(self, data: Path) -> None:
         """Connect; nothing is loaded yet."""
-        self._connection = duckdb.connect()
+        # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
+        # process happens to stand, which may be the archive, or not writable.
+        spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
+        self._connection = duckdb.connect(config={"temp_directory": str(spill)})
         self._connection.execute(catalogue.preamble(data))
         self._snapshot: Snapshot | None = None
         self._lists: dict[str, tuple[str, ...]] = {}
+        self._tables: dict[str, object] = {}
 
     def pin(self, snapshot: Snapshot) -> None:
         """Hold the views and macros to ``snapshot``; creates them at the first."""
@@ -68,16 +79,28 @@ class Engine:
         for name, held in snapshot.stamped.tables.items():
             self._set(f"{name}_files", held.files)
             self._set(f"{name}_cut_files", held.cut_files)
-        folders = snapshot.stamped.folders
-        execute = self._connection.execute
-        execute(_UNTIL, {"folders": list(folders), "stamps": [extent.last_us for extent in folders.values()]})
-        now = {"spans_now": _spans(snapshot), "archived_now": _archived(snapshot), "tail_now": snapshot.tail}
-        for name, table in now.items():
-            self._connection.register(name, table)
-        execute(_TABLES)
-        for name in now:
-            self._connection.unregister(name)
+        self._set_until(snapshot.stamped.folders)
+        self._fill("spans", snapshot.runs, lambda: _spans(snapshot.runs))
+        # Only files that also hold rows of later must be cut to the ids of the moment.
+        archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
+        self._fill("archived", archived, lambda: _archived(archived))
+        self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: snapshot.tail)
         self._snapshot = snapshot
+
+    def _set_until(self, folders: Mapping[str, Extent]) -> None:
+        if self._tables.get("until") != folders:
+            stamps = [extent.last_us for extent in folders.values()]
+            self._connection.execute(_UNTIL, {"folders": list(folders), "stamps": stamps})
+            self._tables["until"] = folders
+
+    def _fill(self, name: str, content: object, table: Callable[[], pa.Table]) -> None:
+        """Fill a table, unless it was filled from this ``content`` before: making one takes a millisecond."""
+        before = self._tables.get(name)
+        if before is None or (before is not content and (isinstance(content, pa.Table) or before != content)):
+            self._connection.register(f"{name}_now", table())
+            self._connection.execute(_TABLES[name])
+            self._connection.unregister(f"{name}_now")
+            self._tables[name] = content
 
     def _set(self, name: str, paths: tuple[str, ...]) -> None:
         """Give the variable its files, unless it has them: handing over thousands of names takes milliseconds."""
@@ -120,17 +143,17 @@ def _first_paragraph(error: Exception) -> str:
     return str(error).split("\n\n", maxsplit=1)[0].replace("\n", " ")
 
 
-def _spans(snapshot: Snapshot) -> pa.Table:
+def _spans(runs: Mapping[str, Sequence[HeldSpan]]) -> pa.Table:
     rows = [
         (pair, span.first_id, span.last_id, span.first_us, span.last_us)
-        for pair, spans in snapshot.runs.items()
+        for pair, spans in runs.items()
         for span in spans
     ]
     return _table(rows, ("first_id", "last_id", "first_us", "last_us"))
 
 
-def _archived(snapshot: Snapshot) -> pa.Table:
-    rows = [(pair, span.first, span.last) for pair, spans in snapshot.archived.items() for span in spans]
+def _archived(archived: Mapping[str, Spans]) -> pa.Table:
+    rows = [(pair, span.first, span.last) for pair, spans in archived.items() for span in spans]
     return _table(rows, ("first_id", "last_id"))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from recorder.errors import UsageError
@@ -13,20 +15,39 @@ Frame: TypeAlias = Any
 """A pandas.DataFrame unless ``to`` asks for a pyarrow.Table or a polars.DataFrame."""
 
 
-def frame(table: pa.Table, to: str, *, categories: Sequence[str] = ()) -> Frame:
+METADATA: Final = b"recorder"
+"""Where an Arrow table's schema carries ``attrs``, as JSON."""
+
+
+def frame(table: pa.Table, to: str, *, categories: Sequence[str] = (), attrs: Mapping[str, Any] | None = None) -> Frame:
     """Return the rows in the format ``to``, with the columns ``categories`` as such.
 
-    pandas and polars are imported only for this.
+    ``attrs`` becomes that of a pandas frame, or metadata of an Arrow table; polars has no place for it. pandas and
+    polars are imported only for this.
     """
     for name in categories:
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, table[name].dictionary_encode())
     if to == "arrow":
-        return table
+        return table if attrs is None else table.replace_schema_metadata({METADATA: json.dumps(attrs).encode()})
     if to == "polars":
         try:
             import polars as pl  # noqa: PLC0415
         except ImportError as error:
             raise UsageError("polars is not installed: pip install 'kraken-recorder[polars]'") from error
         return pl.from_arrow(table)
-    return table.to_pandas(date_as_object=False)
+    made = table.to_pandas(date_as_object=False)
+    made.attrs.update(attrs or {})
+    return made
+
+
+def labelled(table: pa.Table, **labels: str) -> pa.Table:
+    """Return the table with these columns before its own, each of one word throughout; as categories they cost little.
+
+    >>> labelled(pa.table({"n": [1, 2]}), pair="A/B").to_pylist()
+    [{'pair': 'A/B', 'n': 1}, {'pair': 'A/B', 'n': 2}]
+    """
+    for position, (name, word) in enumerate(labels.items()):
+        column = pa.DictionaryArray.from_arrays(np.zeros(table.num_rows, np.int32), pa.array([word]))
+        table = table.add_column(position, name, column)
+    return table

@@ -1,17 +1,28 @@
-"""Runs of ids with their times, put together over files and journal, and what is missing in a range. Pure."""
+"""Runs of ids with their times, put together over files and journal, and what is missing in a range. Pure.
+
+Also what of the exchange's candles is missing, which have no ids, but one for each interval.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
+from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from recorder.archive.schema import HeldSpan
+from recorder.core.model import TIMEFRAMES, Span
+from recorder.core.spans import Spans
 from recorder.query.asked import Range
 
 _SHOWN: Final = 3
-"""So many holes in a sentence; the view ``gaps`` lists them all."""
+"""So many holes, or pairs, in a sentence; the view ``gaps`` lists them all."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def joined(spans: Iterable[HeldSpan]) -> tuple[HeldSpan, ...]:
@@ -26,11 +37,11 @@ def joined(spans: Iterable[HeldSpan]) -> tuple[HeldSpan, ...]:
     return tuple(runs)
 
 
-def missing_in(runs: Sequence[HeldSpan], asked: Range) -> list[HeldSpan]:
+def missing_in(runs: Sequence[HeldSpan], asked: Range, voids: Iterable[Span] = ()) -> list[HeldSpan]:
     """Return the runs of ids not held of which a trade may lie in the range, with the times of their neighbours.
 
     Before the first id held something is missing unless it is 1, but only a range that begins there asks for it.
-    What comes after the last id nobody knows, so it is no hole.
+    What comes after the last id nobody knows, so it is no hole; nor are ``voids``, which the exchange does not have.
     """
     start_us, stop_us = asked.start_us, asked.stop_us
     holes = [
@@ -39,24 +50,96 @@ def missing_in(runs: Sequence[HeldSpan], asked: Range) -> list[HeldSpan]:
     ]
     if runs and runs[0].first_id > 1 and start_us is not None:
         holes.insert(0, HeldSpan(1, runs[0].first_id - 1, start_us, runs[0].first_us))
+    void = Spans(voids)
     return [
-        hole
+        HeldSpan(part.first, part.last, hole.first_us, hole.last_us)
         for hole in holes
         if (start_us is None or hole.last_us >= start_us) and (stop_us is None or hole.first_us < stop_us)
+        for part in void.missing(Span(hole.first_id, hole.last_id))
     ]
 
 
-def sentence(pair: str, holes: Sequence[HeldSpan]) -> str:
-    """Say which trades are missing, and what can be done."""
-    count = sum(hole.last_id - hole.first_id + 1 for hole in holes)
+def count(holes: Iterable[HeldSpan]) -> int:
+    """Return how many ids these are."""
+    return sum(hole.last_id - hole.first_id + 1 for hole in holes)
+
+
+def sentence(missing: Mapping[str, Sequence[HeldSpan]], data: Path) -> str:
+    """Say which trades of which pairs are missing, and by which command they come."""
+    lacking = [f"{pair} lacks {count(holes)} ({_shown(holes)})" for pair, holes in islice(missing.items(), _SHOWN)]
+    more = f"; and {len(missing) - _SHOWN} more pairs lack some" if len(missing) > _SHOWN else ""
+    spans = [hole for holes in missing.values() for hole in holes]
+    command = _command(list(missing), min(hole.first_us for hole in spans), max(hole.last_us for hole in spans), data)
+    return (
+        f"trades in this range are not archived: {'; '.join(lacking)}{more}. Fetch them with `{command}` (or let "
+        f"`recorder run` do it), ask for a range without them, or pass on_gap='warn' or 'ignore'"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Candles of one pair that are missing between two that are there: the starts of the first and the last, in µs."""
+
+    first_us: int
+    last_us: int
+    count: int
+
+
+def lost_in(pairs: Sequence[str], starts_us: Sequence[int], width_us: int) -> dict[str, list[Lost]]:
+    """Return the candles of each pair that are missing between its own, which begin at ``starts_us``, ascending.
+
+    ``pairs`` names the pair of each candle, or is one for all.
+
+    >>> lost_in(["A/B"], [0, 60, 240], 60)
+    {'A/B': [Lost(first_us=120, last_us=180, count=2)]}
+    """
+    lost: dict[str, list[Lost]] = {}
+    starts = np.asarray(starts_us, np.int64)
+    for at in np.flatnonzero(np.diff(starts) > width_us).tolist():
+        pair = pairs[0] if len(pairs) == 1 else pairs[at]
+        if len(pairs) == 1 or pairs[at + 1] == pair:
+            before, after = int(starts[at]), int(starts[at + 1])
+            lost.setdefault(pair, []).append(
+                Lost(before + width_us, after - width_us, (after - before) // width_us - 1)
+            )
+    return lost
+
+
+def candle_sentence(lost: Mapping[str, Sequence[Lost]], timeframe: str, data: Path, *, filled: bool) -> str:
+    """Say which candles of which pairs are lost, and by what others can stand in for them."""
+    lacking = []
+    for pair, stretches in islice(lost.items(), _SHOWN):
+        shown = "; ".join(
+            f"{_second(one.first_us)}" + (f" to {_second(one.last_us)}" if one.count > 1 else "")
+            for one in stretches[:_SHOWN]
+        )
+        more = f"; and {len(stretches) - _SHOWN} more stretches" if len(stretches) > _SHOWN else ""
+        lacking.append(f"{pair} lacks {sum(one.count for one in stretches)} (those of {shown}{more})")
+    more = f"; and {len(lost) - _SHOWN} more pairs lack some" if len(lost) > _SHOWN else ""
+    ends = [one for stretches in lost.values() for one in stretches]
+    width_us = TIMEFRAMES[timeframe] * 60_000_000
+    first_us, last_us = min(one.first_us for one in ends), max(one.last_us for one in ends) + width_us
+    command = _command(list(lost), first_us, last_us, data)
+    build = "fetch their trades" if filled else "pass filled=True to have them built from trades, fetched if need be"
+    return (
+        f"{timeframe} candles in this range were never recorded, and the exchange no longer gives them: "
+        f"{'; '.join(lacking)}{more}. To stand in for them {build} with `{command}`; ask for a range without them; or "
+        f"pass on_gap='warn' or 'ignore'"
+    )
+
+
+def _shown(holes: Sequence[HeldSpan]) -> str:
     shown = "; ".join(
         f"{_ids(hole)} between {_text(hole.first_us)} and {_text(hole.last_us)}" for hole in holes[:_SHOWN]
     )
-    more = f"; and {len(holes) - _SHOWN} more holes" if len(holes) > _SHOWN else ""
-    return (
-        f"trades of {pair} in this range are not archived, {count} in all ({shown}{more}): let `recorder run` fetch "
-        f"them, ask for a range without them, or pass on_gap='warn' or 'ignore'"
-    )
+    return shown + (f"; and {len(holes) - _SHOWN} more holes" if len(holes) > _SHOWN else "")
+
+
+def _command(pairs: Sequence[str], first_us: int, last_us: int, data: Path) -> str:
+    """Return what fetches all trades of these pairs between two moments, in whole seconds around them."""
+    names = " ".join(pairs[:_SHOWN]) + (" …" if len(pairs) > _SHOWN else "")
+    ends = f"--from {_second(first_us)} --to {_second(last_us + 1_000_000)}"
+    return f"recorder backfill {names} {ends} --data {shlex.quote(str(data))}"
 
 
 def _ids(hole: HeldSpan) -> str:
@@ -64,4 +147,8 @@ def _ids(hole: HeldSpan) -> str:
 
 
 def _text(time_us: int) -> str:
-    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return f"{_EPOCH + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _second(time_us: int) -> str:
+    return f"{_EPOCH + timedelta(seconds=time_us // 1_000_000):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,25 +1,24 @@
 """Which trade files the archive has at this moment, and the ids in them by their footers.
 
 Owns: a listing that no compaction can tear, and a cache of footers by path (a name is never used twice, so what was
-read once stays true). Takes no lock.
+read once stays true). Takes no lock. When a folder must be listed anew is up to :mod:`recorder.query.folders`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from recorder.archive import files
 from recorder.archive.coverage import checked, read_facts
 from recorder.archive.files import NO_PARTITION, SCHEMA_FILE, Layout
 from recorder.archive.schema import HeldSpan
 from recorder.core.model import Span
 from recorder.core.spans import Spans
 from recorder.errors import NoSuchArchive
+from recorder.query.folders import Folders
 from recorder.query.holes import joined
 
 _PAIR: Final = "pair="
@@ -36,11 +35,12 @@ class PairFiles:
 
 
 class Listing:
-    """The trade files of the archive at ``data``, listed anew at every call."""
+    """The trade files of the archive at ``data`` as of each call."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, folders: Folders | None = None) -> None:
         """Open the archive. Raises NoSuchArchive."""
         self._layout = Layout(data)
+        self._folders = folders or Folders()
         self.schema_file = str(self._layout.trades / f"{_PAIR}{NO_PARTITION}" / "year=1970" / SCHEMA_FILE)
         if not Path(self.schema_file).is_file():
             raise NoSuchArchive(
@@ -51,14 +51,14 @@ class Listing:
 
     def pairs(self) -> list[str]:
         """Return the pairs that have files."""
-        names = os.listdir(self._layout.trades)  # noqa: PTH208  # names suffice, and there are thousands
+        names = self._folders.names(str(self._layout.trades))
         encoded = (name.removeprefix(_PAIR) for name in names if name.startswith(_PAIR))
         return [unquote(name) for name in encoded if name != NO_PARTITION]
 
     def paths(self, pairs: Iterable[str]) -> dict[str, list[str]]:
         """Return the files there are now of ``pairs``. Raises FileNotFoundError where a compaction came between."""
         trades = self._layout.trades
-        return {pair: _files_in(f"{trades}/{_PAIR}{quote(pair, safe='')}") for pair in pairs}
+        return {pair: self._files_in(f"{trades}/{_PAIR}{quote(pair, safe='')}") for pair in pairs}
 
     def of(self, pairs: Iterable[str]) -> dict[str, PairFiles]:
         """Return the files there are now of ``pairs`` with the ids in them, reading each footer once.
@@ -82,15 +82,14 @@ class Listing:
         found = self._known[pair] = PairFiles(footers, runs, ids)
         return found
 
-
-def _files_in(pair_dir: str) -> list[str]:
-    try:
-        years = sorted(os.listdir(pair_dir))  # noqa: PTH208  # as above
-    except (FileNotFoundError, NotADirectoryError):  # no trade of this pair yet, or no partition
-        return []
-    return [
-        f"{pair_dir}/{year}/{name}"
-        for year in years
-        if year.startswith(_YEAR) and year.removeprefix(_YEAR).isdecimal()
-        for name in files.listed(f"{pair_dir}/{year}")
-    ]
+    def _files_in(self, pair_dir: str) -> list[str]:
+        try:
+            years = self._folders.names(pair_dir)
+        except (FileNotFoundError, NotADirectoryError):  # no trade of this pair yet, or no partition
+            return []
+        return [
+            f"{pair_dir}/{year}/{name}"
+            for year in years
+            if year.startswith(_YEAR) and year.removeprefix(_YEAR).isdecimal()
+            for name in self._folders.files(f"{pair_dir}/{year}")
+        ]

@@ -70,15 +70,15 @@ class Moments:
         empty = (self._listing.schema_file,)
         return Snapshot(empty, empty, empty, {}, TAIL.empty_table(), {}, stamped=self._stamped.now())
 
-    def take(self, pair: str | None = None) -> Snapshot:
-        """Take this moment, of one pair or of all: the journal first, then the archive.
+    def take(self, *pairs: str) -> Snapshot:
+        """Take this moment, of these pairs or of all: the journal first, then the archive.
 
         In this order a row may be seen twice, which the id settles, but can never be missed.
         """
         journalled = self._journalled.read() if self._journalled else TAIL.empty_table()
-        if pair is not None:
-            journalled = journalled.filter(pc.equal(journalled["pair"], pair))
-        found = self._listing.of(self._listing.pairs() if pair is None else [pair])
+        if pairs:
+            journalled = journalled.filter(pc.is_in(journalled["pair"], pa.array(pairs, pa.string())))
+        found = self._listing.of(pairs or self._listing.pairs())
         archived = {name: files.ids for name, files in found.items()}
         tail = pending(journalled, archived)
         runs = {name: files.runs for name, files in found.items()}

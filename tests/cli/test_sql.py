@@ -77,7 +77,7 @@ def test_without_json_it_is_a_table_that_nothing_folds(archive: Written) -> None
 def test_a_long_table_is_cut_and_says_so(archive: Written) -> None:
     output = run(archive, "SELECT 'row' || range AS name FROM range(1000)").output
     assert output.count("row") == 201  # and the last line
-    assert "200 of 1000 rows; --json prints all" in output
+    assert "200 of 1000 rows; another --format, such as csv, has them all" in output
 
 
 def test_live_counts_in_the_journal(archive: Written) -> None:
@@ -110,3 +110,23 @@ def test_a_value_that_python_cannot_name_is_one_sentence(tmp_path: Path) -> None
         pass
     with pytest.raises(UsageError, match="cast its column to VARCHAR"):
         sql("SELECT DATE '20000-01-01' AS x", data=tmp_path, live=False, as_json=False)
+
+
+def test_the_statement_can_come_from_a_file(archive: Written, tmp_path: Path) -> None:
+    archive.append(trades(1, 3))
+    script = tmp_path / "mine.sql"
+    script.write_text("-- How many?\nSELECT count(*) AS n FROM trades")
+    result = CliRunner().invoke(app, ["-f", str(script), "--data", str(archive.data), "--format", "ndjson"])
+    assert result.output == '{"n": 3}\n'
+    for wrong in ([], ["SELECT 1", "-f", str(script)]):
+        with pytest.raises(UsageError, match="give one SQL statement"):
+            CliRunner().invoke(app, wrong, catch_exceptions=False)
+
+
+def test_rows_go_to_a_file_in_the_format_of_its_name(archive: Written, tmp_path: Path) -> None:
+    archive.append([trade(1, price="0.0000000001")])
+    path = tmp_path / "x.csv"
+    assert run(archive, "SELECT trade_id, price FROM trades", "-o", str(path)).output == ""
+    assert path.read_text() == "trade_id,price\n1,0.0000000001\n"
+    with pytest.raises(UsageError, match="not overwritten"):
+        run(archive, "SELECT 1", "-o", str(path))

@@ -62,7 +62,7 @@ def test_what_does_not_exist_is_refused_with_what_does() -> None:
     with pytest.raises(UsageError, match="no to 'excel': use one of pandas, arrow, polars"):
         asked.output("excel")
     with pytest.raises(UsageError, match="no on_gap 'cry': use one of raise, warn, ignore"):
-        asked.on_gap("cry")
+        asked.on_gap("cry")  # type: ignore[arg-type]
     assert (asked.timeframe("4h"), asked.output("arrow"), asked.on_gap("warn")) == ("4h", "arrow", "warn")
 
 

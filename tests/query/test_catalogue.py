@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from recorder.errors import UsageError
 from recorder.query import catalogue
 from tests.query.writing import trades, writing
 
@@ -41,8 +44,61 @@ def test_every_analysis_begins_with_its_question_and_names_each_parameter_with_i
     assert blank == "--"
     header = [line for line in rest if line.startswith("-- $")]
     body = "\n".join(line for line in rest if not line.startswith("--"))
-    assert {line.split()[1] for line in header} == set(re.findall(r"\$\w+", body))
-    assert all(re.match(r"-- \$\w+ +[A-Z]+ +\w", line) for line in header)
+    parameters = catalogue.question(path.stem).parameters
+    assert [f"${one.name}" for one in parameters] == [line.split()[1] for line in header]
+    assert {f"${one.name}" for one in parameters} == set(re.findall(r"\$\w+", body))
+    assert all(one.help for one in parameters)
+    for one in parameters:
+        if one.default is not None:
+            one.value(one.default)
+
+
+def test_the_catalogue_lists_every_analysis_with_what_it_asks() -> None:
+    listed = catalogue.questions()
+    assert [one.name for one in listed] == sorted(path.stem for path in (QUERIES / "analysis").glob("*.sql"))
+    vwap = next(one for one in listed if one.name == "vwap")
+    assert vwap.asks.startswith("What was the price")
+    assert [(one.name, one.kind, one.default) for one in vwap.parameters] == [
+        ("pair", "VARCHAR", None),
+        ("width", "INTERVAL", "1 hour"),
+        ("start", "TIMESTAMPTZ", "NULL"),
+        ("stop", "TIMESTAMPTZ", "NULL"),
+    ]
+
+
+def test_parameters_are_bound_by_type_and_left_out_ones_have_their_defaults() -> None:
+    given = {"pair": "BTC/USD", "start": "2025-11-10", "filled": "true"}
+    assert catalogue.question("time_bars").bound(given) == {
+        "pair": "BTC/USD",
+        "width": "1 hour",
+        "start": datetime(2025, 11, 10, tzinfo=UTC),
+        "stop": None,
+        "origin": None,
+        "filled": True,
+    }
+    assert catalogue.question("volume_bars").bound({"pair": "A/B", "size": "0.1"})["size"] == Decimal("0.1")
+    assert catalogue.question("tick_bars").bound({"pair": "A/B", "size": 7})["size"] == 7
+    assert catalogue.question("correlation").bound({})["pairs"] is None
+    assert catalogue.question("correlation").bound({"pairs": "A/B,C/D"})["pairs"] == ["A/B", "C/D"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("wvap", {}, "there is no query 'wvap'; did you mean vwap?"),
+        ("?", {}, "there is no query .*; use one of candle_audit, certificates"),
+        ("vwap", {}, "vwap needs pair, VARCHAR: the v2 symbol"),
+        ("vwap", {"pair": "A/B", "wdith": "1 hour"}, "no parameter 'wdith'; did you mean width"),
+        ("vwap", {"pair": "A/B", "width": "banana"}, "width = 'banana' is no INTERVAL: the length of a bar"),
+        ("vwap", {"pair": "A/B", "start": "yesterday"}, "'yesterday' is no time"),
+        ("tick_bars", {"pair": "A/B", "size": "1.5"}, "size = '1.5' is no BIGINT: how many trades"),
+        ("volume_bars", {"pair": "A/B", "size": "nan"}, "size = 'nan' is no DECIMAL"),
+        ("time_bars", {"pair": "A/B", "filled": "maybe"}, "filled = 'maybe' is no BOOLEAN"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(name: str, given: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        catalogue.question(name).bound(given)
 
 
 def test_the_script_begins_in_utc_and_needs_nothing_but_itself(tmp_path: Path) -> None:

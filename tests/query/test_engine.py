@@ -93,6 +93,12 @@ RELATIONS = [
     "pair_coverage('A/B')",
     "candles('A/B', '1m')",
     "candle_audit('A/B', '1m')",
+    "pair_holes('A/B')",
+    "missing_between('A/B')",
+    "time_bars('A/B', '1 hour')",
+    "tick_bars('A/B', 5)",
+    "volume_bars('A/B', 5)",
+    "dollar_bars('A/B', 5)",
 ]
 
 

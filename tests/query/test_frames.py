@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -53,3 +54,11 @@ def test_a_frame_without_rows_keeps_its_columns() -> None:
     made = frame(TABLE.slice(0, 0), "pandas", categories=["pair"])
     assert list(made.columns) == ["pair", "time", "price"]
     assert str(made["pair"].dtype) == "category"
+
+
+def test_attrs_go_where_the_format_has_a_place_for_them() -> None:
+    attrs = {"missing": {"A/B": 3}}
+    assert frame(TABLE, "pandas", attrs=attrs).attrs == attrs
+    assert json.loads(frame(TABLE, "arrow", attrs=attrs).schema.metadata[b"recorder"]) == attrs
+    assert frame(TABLE, "polars", attrs=attrs).height == 3
+    assert frame(TABLE, "pandas").attrs == {}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from recorder.archive.schema import HeldSpan
 from recorder.core.model import Span
 from recorder.core.spans import Spans
 from recorder.query.asked import Range
-from recorder.query.holes import joined, missing_in, sentence
+from recorder.query.holes import Lost, candle_sentence, joined, lost_in, missing_in, sentence
 
 ALWAYS = Range(None, None)
 
@@ -57,14 +59,58 @@ def test_after_the_last_run_nothing_is_known_to_be_missing() -> None:
     assert missing_in([], Range(0, 10_000)) == []
 
 
-def test_the_sentence_counts_what_is_missing_and_says_what_to_do() -> None:
-    text = sentence("BTC/USD", [HeldSpan(10 * n, 10 * n + 4, 0, 1_000_000) for n in range(1, 6)])
-    assert text.startswith("trades of BTC/USD in this range are not archived, 25 in all (ids 10 to 14 between ")
-    assert "1970-01-01T00:00:00.000000Z and 1970-01-01T00:00:01.000000Z" in text
-    assert "and 2 more holes" in text
+DATA = Path("/srv/my data")
+
+
+def test_the_sentence_counts_what_is_missing_and_gives_the_command_that_fetches_it() -> None:
+    holes = [HeldSpan(10 * n, 10 * n + 4, n * 1_500_000, n * 1_500_000 + 9) for n in range(1, 6)]
+    text = sentence({"BTC/USD": holes, "ETH/USD": [HeldSpan(7, 7, 0, 1)]}, DATA)
+    assert text.startswith("trades in this range are not archived: BTC/USD lacks 25 (ids 10 to 14 between ")
+    assert "1970-01-01T00:00:01.500000Z and 1970-01-01T00:00:01.500009Z" in text
+    assert "and 2 more holes); ETH/USD lacks 1 (id 7 between" in text
     assert text.count("ids ") == 3
+    command = "--from 1970-01-01T00:00:00Z --to 1970-01-01T00:00:08Z --data '/srv/my data'"
+    assert f"`recorder backfill BTC/USD ETH/USD {command}`" in text
     assert "on_gap='warn' or 'ignore'" in text
-    assert "1 in all (id 7 between" in sentence("BTC/USD", [HeldSpan(7, 7, 0, 1)])
+
+
+def test_of_many_pairs_a_sentence_names_a_few() -> None:
+    text = sentence({f"P{n}/USD": [HeldSpan(7, 7, 0, 1)] for n in range(5)}, DATA)
+    assert "P2/USD lacks 1" in text
+    assert "P3/USD" not in text
+    assert "and 2 more pairs lack some" in text
+    assert "`recorder backfill P0/USD P1/USD P2/USD … --from" in text
+
+
+def test_what_the_exchange_does_not_have_is_not_missing() -> None:
+    runs = [span(1, 3), span(7, 9)]
+    assert missing_in(runs, ALWAYS, [Span(4, 6)]) == []
+    assert missing_in(runs, ALWAYS, [Span(5, 5), Span(60, 70)]) == [HeldSpan(4, 4, 30, 70), HeldSpan(6, 6, 30, 70)]
+
+
+@given(st.lists(st.tuples(st.sampled_from("AB"), st.integers(0, 30)), max_size=40), st.integers(1, 3))
+def test_lost_candles_are_those_between_candles_of_the_same_pair(made: list[tuple[str, int]], width: int) -> None:
+    candles = sorted(set(made))
+    lost = lost_in([pair for pair, _ in candles], [number * width for _, number in candles], width)
+    for pair in "AB":
+        numbers = [number for name, number in candles if name == pair]
+        expected = set(range(min(numbers), max(numbers))).difference(numbers) if numbers else set()
+        found = [
+            number
+            for stretch in lost.get(pair, ())
+            for number in range(stretch.first_us // width, stretch.last_us // width + 1)
+        ]
+        assert sorted(expected) == found
+        assert sum(stretch.count for stretch in lost.get(pair, ())) == len(expected)
+
+
+def test_the_sentence_of_lost_candles_says_what_can_stand_in_for_them() -> None:
+    lost = {"BTC/USD": [Lost(60_000_000, 60_000_000, 1), Lost(240_000_000, 300_000_000, 2)]}
+    text = candle_sentence(lost, "1m", DATA, filled=False)
+    assert "BTC/USD lacks 3 (those of 1970-01-01T00:01:00Z; 1970-01-01T00:04:00Z to 1970-01-01T00:05:00Z)" in text
+    assert "filled=True" in text
+    assert "recorder backfill BTC/USD --from 1970-01-01T00:01:00Z --to 1970-01-01T00:06:01Z --data" in text
+    assert "filled=True" not in candle_sentence(lost, "1m", DATA, filled=True)
 
 
 @pytest.mark.parametrize("runs", [[], [span(1, 9)]])

@@ -1,0 +1,24 @@
+-- What is proven of each UTC day of each pair, and what is its digest?
+--
+-- $pair    VARCHAR = NULL      the v2 symbol, 'BTC/USD'; NULL: all pairs
+-- $start   TIMESTAMPTZ = NULL  the first day is the one in which it lies; NULL: all
+-- $stop    TIMESTAMPTZ = NULL  the last day is the last that begins before it; NULL: all
+-- $hashed  BOOLEAN = false     also the SHA-256 of the day's rows, for which every row is read
+--
+-- The view certificates describes the columns and the words of status.
+
+SELECT
+    c.pair,
+    c.day,
+    c.status,
+    c.rows,
+    c.missing,
+    c.void,
+    c.first_id,
+    c.last_id,
+    CASE WHEN $hashed THEN c.sha256 END AS sha256
+FROM certificates AS c
+WHERE ($pair IS NULL OR c.pair = $pair)
+    AND ($start IS NULL OR c.day >= $start::TIMESTAMPTZ::DATE)
+    AND ($stop IS NULL OR c.day::TIMESTAMPTZ < $stop::TIMESTAMPTZ)
+ORDER BY c.pair, c.day;

@@ -1,0 +1,43 @@
+-- Which days of which months are complete, at a glance?
+--
+-- $pair   VARCHAR = NULL      the v2 symbol, 'BTC/USD'; NULL: all pairs
+-- $start  TIMESTAMPTZ = NULL  the first day is the one in which it lies; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last day is the last that begins before it; NULL: all
+--
+-- One row for each pair and month; days has one sign for each day of the month, as the view certificates has it:
+--   #  complete    -  empty: proven, without trades    o  open    ~  pending, today    .  not in the archive or range
+-- proven, open and missing are how many days are proven and open, and how many ids may be missing from the days.
+
+WITH
+days AS (
+    SELECT c.pair, c.day, date_trunc('month', c.day)::DATE AS month, c.status, c.missing
+    FROM certificates AS c
+    WHERE ($pair IS NULL OR c.pair = $pair)
+        AND ($start IS NULL OR c.day >= $start::TIMESTAMPTZ::DATE)
+        AND ($stop IS NULL OR c.day::TIMESTAMPTZ < $stop::TIMESTAMPTZ)
+),
+months AS (
+    SELECT DISTINCT d.pair, d.month
+    FROM days AS d
+),
+calendar AS (
+    SELECT m.pair, m.month, unnest(generate_series(m.month, last_day(m.month), INTERVAL 1 DAY))::DATE AS day
+    FROM months AS m
+)
+SELECT
+    c.pair,
+    strftime(c.month, '%Y-%m') AS month,
+    string_agg(
+        CASE d.status
+            WHEN 'complete' THEN '#' WHEN 'empty' THEN '-' WHEN 'open' THEN 'o' WHEN 'pending' THEN '~' ELSE '.'
+        END,
+        '' ORDER BY c.day
+    ) AS days,
+    count(*) FILTER (d.status IN ('complete', 'empty')) AS proven,
+    count(*) FILTER (d.status = 'open') AS open,
+    coalesce(sum(d.missing), 0)::BIGINT AS missing
+FROM calendar AS c
+LEFT JOIN days AS d
+    ON c.pair = d.pair AND c.day = d.day
+GROUP BY c.pair, c.month
+ORDER BY c.pair, c.month;

@@ -1,0 +1,23 @@
+-- Did takers of one pair buy or sell, bar by bar?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $width  INTERVAL = 1 hour   the length of a bar, '7 minutes'
+-- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+--
+-- signed_volume is bought less sold, in the base currency, exact; net_volume is its running total. imbalance is
+-- signed_volume / volume, a double from -1 (all sold) to 1 (all bought). Bars without trades have no row. complete and
+-- missing_trades are as of time_bars(); the running total does not know what is missing.
+
+SELECT
+    b.time,
+    b.buy_volume,
+    b.volume - b.buy_volume AS sell_volume,
+    2 * b.buy_volume - b.volume AS signed_volume,
+    sum(2 * b.buy_volume - b.volume) OVER (ORDER BY b.time) AS net_volume,
+    (2 * b.buy_volume - b.volume) / b.volume AS imbalance,
+    b.count,
+    b.complete,
+    b.missing_trades
+FROM time_bars($pair, $width, $start, $stop) AS b
+ORDER BY b.time;

@@ -1,0 +1,28 @@
+-- By how much did the price of one pair change from bar to bar?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $width  INTERVAL = 1 hour   the length of a bar, '7 minutes'
+-- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+--
+-- change is exact. simple_return (change / close before) and log_return are doubles, as ratios are. A bar without
+-- trades has a row, with the close before it. complete: no trade can be missing in the bar and the one before it;
+-- missing_trades is as of time_bars(). Where nothing is known of a bar, its close is NULL.
+
+WITH closes AS (
+    SELECT
+        b.*,
+        lag(b.close) OVER (ORDER BY b.time) AS close_before,
+        coalesce(lag(b.complete) OVER (ORDER BY b.time), false) AS complete_before
+    FROM time_bars($pair, $width, $start, $stop, filled := true) AS b
+)
+SELECT
+    c.time,
+    c.close,
+    c.close - c.close_before AS change,
+    (c.close - c.close_before) / c.close_before AS simple_return,
+    ln(c.close / c.close_before) AS log_return,
+    c.complete AND c.complete_before AS complete,
+    c.missing_trades
+FROM closes AS c
+ORDER BY c.time;

@@ -1,0 +1,29 @@
+-- At which hours of which weekdays is one pair traded, and how much does its price move then?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+--
+-- One row for each hour (UTC) of each weekday, Monday first. Only hours in which no trade can be missing count:
+-- hours is how many they are, one without trades is among them. volume and count are their sums, exact; mean_volume
+-- a double. volatility is the square root of the mean squared log return of an hour, a double, not scaled to a year.
+
+WITH hourly AS (
+    SELECT
+        b.*,
+        lag(CASE WHEN b.complete THEN b.close END) OVER (ORDER BY b.time) AS close_before
+    FROM time_bars($pair, '1 hour', $start, $stop, filled := true) AS b
+)
+SELECT
+    isodow(h.time) AS weekday,
+    dayname(h.time) AS name,
+    hour(h.time) AS hour,
+    count(*) AS hours,
+    sum(h.count)::BIGINT AS count,
+    sum(h.volume) AS volume,
+    sum(h.volume) / count(*) AS mean_volume,
+    sqrt(avg(ln(h.close / h.close_before) ** 2)) AS volatility
+FROM hourly AS h
+WHERE h.complete
+GROUP BY weekday, name, hour
+ORDER BY weekday, hour;

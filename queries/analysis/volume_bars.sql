@@ -1,0 +1,12 @@
+-- What are the bars of so much volume each of one pair?
+--
+-- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
+-- $size   DECIMAL             how much of the base currency a bar has
+-- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
+--
+-- The macro volume_bars() describes the columns.
+
+SELECT * EXCLUDE (pair)
+FROM volume_bars($pair, $size, $start, $stop)
+ORDER BY first_id;

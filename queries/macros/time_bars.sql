@@ -1,0 +1,117 @@
+-- What are the bars of one pair of any width, beginning anywhere, exactly; and how many trades may be missing in each?
+--
+-- time_bars(pair, width, start, stop, origin, filled)
+--   pair    the v2 symbol, 'BTC/USD'
+--   width   the length of a bar, '7 minutes' or an INTERVAL; months and years have no fixed length and are refused
+--   start   the first bar is the first that begins at or after start; NULL or left out: open end
+--   stop    the last bar is the last that begins before stop; NULL or left out: open end
+--   origin  a moment at which a bar begins; NULL or left out: 1970-01-01 UTC, as of candles()
+--   filled  true: a bar without trades between two with trades has a row too; left out: it has none
+--
+-- time_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
+--           complete, missing_trades)
+--   time            the start of the bar, time_end its end, which is not in it any more
+--   open            the price of the lowest id, close that of the highest: ids are the order, not times
+--   vwap            sum(price * qty) / sum(qty), cut (not rounded) to the price decimals listed at its start
+--   volume          in the base currency, amount in the quote currency; buy_volume is what takers bought of volume
+--   complete        no trade of the bar can be missing, as of candles()
+--   missing_trades  how many ids are not held between trades held of which some may belong to the bar. A bar that is
+--                   not complete and misses none lies at the beginning or the end of all that is held.
+--
+-- A bar without trades has its neighbour's close before as open, high, low and close, and zero for the rest, as the
+-- exchange would put it; where trades may be missing in it, it has NULL, for nothing is known.
+-- Bars are never cut by start and stop.
+
+CREATE OR REPLACE MACRO time_bars(pair, width, start := NULL, stop := NULL, origin := NULL, filled := false) AS TABLE
+WITH
+traded AS (
+    SELECT
+        grid_number(t.time, width, origin) AS number,
+        min(t.trade_id) AS first_id,
+        max(t.trade_id) AS last_id,
+        arg_min(t.price, t.trade_id) AS open,
+        max(t.price) AS high,
+        min(t.price) AS low,
+        arg_max(t.price, t.trade_id) AS close,
+        sum(t.price * t.qty) AS amount,
+        sum(t.qty) AS volume,
+        count(*) AS count,
+        coalesce(sum(t.qty) FILTER (t.side = 'buy'), 0) AS buy_volume
+    FROM pair_trades(pair, grid_ceiling(start, width, origin), grid_ceiling(stop, width, origin)) AS t
+    GROUP BY number
+),
+neighbours AS (
+    SELECT b.*, lead(b.number) OVER (ORDER BY b.number) AS next_number
+    FROM traded AS b
+),
+-- The bar itself, and those without trades that follow it.
+rows_of AS (
+    SELECT
+        b.*,
+        unnest(range(b.number, CASE WHEN filled THEN coalesce(b.next_number, b.number + 1) ELSE b.number + 1 END))
+            AS row
+    FROM neighbours AS b
+),
+timed AS (
+    SELECT
+        b.*,
+        b.row = b.number AS is_traded,
+        grid_start(b.row, width, origin) AS time,
+        grid_start(b.row + 1, width, origin) AS time_end
+    FROM rows_of AS b
+),
+-- Runs may begin at the same time; it is the last of them that can reach beyond the bar.
+runs AS (
+    SELECT
+        CASE WHEN c.first_id = 1 THEN '-infinity'::TIMESTAMPTZ ELSE c.first_time END AS after,
+        max(c.last_time) AS last_time
+    FROM pair_coverage(pair) AS c
+    GROUP BY after
+),
+-- The holes that may belong to a bar are those that begin before its end, but for those that are over before it begins.
+begun AS (
+    SELECT h.after_time, sum(h.missing) OVER (ORDER BY h.after_time)::BIGINT AS missing
+    FROM pair_holes(pair) AS h
+),
+ended AS (
+    SELECT h.before_time, sum(h.missing) OVER (ORDER BY h.before_time)::BIGINT AS missing
+    FROM pair_holes(pair) AS h
+),
+proven AS (
+    SELECT
+        b.*,
+        coalesce(r.last_time >= b.time_end, false) AS complete,
+        coalesce(g.missing, 0) - coalesce(o.missing, 0) AS missing_trades,
+        cut_vwap(b.amount, b.volume, coalesce(d.digits, p.digits)) AS vwap
+    FROM timed AS b
+    ASOF LEFT JOIN listed_decimals(pair) AS d
+        ON b.time >= d.since
+    CROSS JOIN printed_decimals(
+        pair, grid_ceiling(start, width, origin), grid_ceiling(stop, width, origin)
+    ) AS p
+    ASOF LEFT JOIN runs AS r
+        ON b.time > r.after
+    ASOF LEFT JOIN begun AS g
+        ON b.time_end > g.after_time
+    ASOF LEFT JOIN ended AS o
+        ON b.time > o.before_time
+)
+SELECT
+    pair AS pair,
+    b.time,
+    b.time_end,
+    CASE WHEN b.is_traded THEN b.first_id END AS first_id,
+    CASE WHEN b.is_traded THEN b.last_id END AS last_id,
+    CASE WHEN b.is_traded THEN b.open WHEN b.complete THEN b.close END AS open,
+    CASE WHEN b.is_traded THEN b.high WHEN b.complete THEN b.close END AS high,
+    CASE WHEN b.is_traded THEN b.low WHEN b.complete THEN b.close END AS low,
+    CASE WHEN b.is_traded OR b.complete THEN b.close END AS close,
+    CASE WHEN b.is_traded THEN b.vwap WHEN b.complete THEN 0 END AS vwap,
+    CASE WHEN b.is_traded THEN b.volume WHEN b.complete THEN 0 END AS volume,
+    CASE WHEN b.is_traded THEN b.amount WHEN b.complete THEN 0 END AS amount,
+    CASE WHEN b.is_traded THEN b.count WHEN b.complete THEN 0 END AS count,
+    CASE WHEN b.is_traded THEN b.buy_volume WHEN b.complete THEN 0 END AS buy_volume,
+    b.complete,
+    b.missing_trades
+FROM proven AS b
+ORDER BY b.time;

@@ -1,0 +1,99 @@
+-- What are the bars of so much volume, or so much money, each of one pair, exactly?
+--
+-- volume_bars(pair, size, start, stop)  size in the base currency: a bar ends when so much of it has changed hands
+-- dollar_bars(pair, size, start, stop)  size in the quote currency, whichever that is
+--   pair   the v2 symbol, 'BTC/USD'
+--   size   a number with at most 8 digits after the point
+--   start  the first bar begins with the first trade at or after it; NULL or left out: open end
+--   stop   trades before this moment count; NULL or left out: open end
+--
+-- Columns as of tick_bars(), but
+--   complete        the bar is full and begins where the one before it ends, or at start; false where it touches a hole
+--   missing_trades  how many ids are not held right before or right after a bar that is not complete for that reason
+--
+-- The trade with which the sum since the first bar reaches a multiple of size is the last of its bar: what is too much
+-- in one bar counts for the next, so n bars hold n times size but for less than one trade, and a trade of several
+-- sizes is in one bar. Trades are never split. Bars never reach over a hole: after one, sums begin again from zero.
+
+-- measured_bars(pair, size, in_quote, start, stop): both kinds
+CREATE OR REPLACE MACRO measured_bars(pair, size, in_quote, start, stop) AS TABLE
+WITH
+measured AS (
+    SELECT
+        t.*,
+        r.first_id AS run_first,
+        r.last_id AS run_last,
+        CASE WHEN in_quote THEN t.price * t.qty ELSE t.qty::DECIMAL(38, 20) END AS measure
+    FROM pair_trades(pair, start, stop) AS t
+    ASOF LEFT JOIN pair_coverage(pair) AS r
+        ON t.trade_id >= r.first_id
+),
+summed AS (
+    SELECT m.*, sum(m.measure) OVER (PARTITION BY m.run_first ORDER BY m.trade_id) AS total
+    FROM measured AS m
+),
+numbered AS (
+    SELECT s.*, whole_times(s.total - s.measure, bar_size(size::DECIMAL(28, 8))) AS number
+    FROM summed AS s
+),
+bars AS (
+    SELECT
+        n.run_first,
+        n.number,
+        any_value(n.run_last) AS run_last,
+        max(n.total) AS total,
+        arg_min(n.time, n.trade_id) AS time,
+        arg_max(n.time, n.trade_id) AS time_end,
+        min(n.trade_id) AS first_id,
+        max(n.trade_id) AS last_id,
+        arg_min(n.price, n.trade_id) AS open,
+        max(n.price) AS high,
+        min(n.price) AS low,
+        arg_max(n.price, n.trade_id) AS close,
+        sum(n.price * n.qty) AS amount,
+        sum(n.qty) AS volume,
+        count(*) AS count,
+        coalesce(sum(n.qty) FILTER (n.side = 'buy'), 0) AS buy_volume
+    FROM numbered AS n
+    GROUP BY n.run_first, n.number
+),
+ended AS (
+    SELECT
+        b.*,
+        b.total >= (b.number + 1)::DECIMAL(10, 0) * size::DECIMAL(28, 8) AS is_full,
+        b.first_id = b.run_first AND b.first_id > 1 AS begins_late
+    FROM bars AS b
+)
+SELECT
+    pair AS pair,
+    b.time,
+    b.time_end,
+    b.first_id,
+    b.last_id,
+    b.open,
+    b.high,
+    b.low,
+    b.close,
+    cut_vwap(b.amount, b.volume, coalesce(d.digits, p.digits)) AS vwap,
+    b.volume,
+    b.amount,
+    b.count,
+    b.buy_volume,
+    b.is_full AND NOT b.begins_late AS complete,
+    CASE WHEN b.begins_late THEN coalesce(before.missing, 0) ELSE 0 END
+    + CASE WHEN NOT b.is_full AND b.last_id = b.run_last THEN coalesce(after.missing, 0) ELSE 0 END AS missing_trades
+FROM ended AS b
+ASOF LEFT JOIN listed_decimals(pair) AS d
+    ON b.time >= d.since
+CROSS JOIN printed_decimals(pair, start, stop) AS p
+LEFT JOIN pair_holes(pair) AS before
+    ON b.first_id - 1 = before.last_id
+LEFT JOIN pair_holes(pair) AS after
+    ON b.last_id + 1 = after.first_id
+ORDER BY b.first_id;
+
+CREATE OR REPLACE MACRO volume_bars(pair, size, start := NULL, stop := NULL) AS TABLE
+FROM measured_bars(pair, size, false, start, stop);
+
+CREATE OR REPLACE MACRO dollar_bars(pair, size, start := NULL, stop := NULL) AS TABLE
+FROM measured_bars(pair, size, true, start, stop);

@@ -1,0 +1,132 @@
+"""``recorder export``: the trades of one pair and range as one file for other tools, exact, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from recorder.cli import output
+from recorder.cli.output import Format
+from recorder.errors import GapError, UsageError
+from recorder.query import asked
+from recorder.query.asked import OnGap
+from recorder.query.connect import Archive, connect
+
+BATCH: Final = 250_000
+"""Trades that are in memory at once, and in a row group: some 30 MB."""
+_FORMATS: Final = (Format.PARQUET, Format.CSV, Format.ARROW)
+_COUNT: Final = "SELECT count(*) FROM pair_trades($pair, make_timestamptz($start), make_timestamptz($stop))"
+_NONE: Final = "FROM trades LIMIT 0"
+# pyarrow would print small decimals with an exponent.
+_TEXTS: Final = """
+SELECT * REPLACE (
+    strftime(time, '%Y-%m-%dT%H:%M:%S.%fZ') AS time,
+    rtrim(rtrim(price::VARCHAR, '0'), '.') AS price,
+    rtrim(rtrim(qty::VARCHAR, '0'), '.') AS qty,
+    strftime(received, '%Y-%m-%dT%H:%M:%S.%fZ') AS received
+) FROM rows
+"""
+
+
+def export(
+    pair: Annotated[str, typer.Argument(help="The v2 symbol, BTC/USD.")],
+    *,
+    to_file: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The new file to write.")],
+    from_: Annotated[str | None, typer.Option("--from", help="A UTC date or time, 2025-11-10T17:30:00Z.")] = None,
+    to: Annotated[str | None, typer.Option(help="A UTC date or time, which is not included.")] = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", metavar="FORMAT", help="parquet, csv or arrow; what FILE ends with, if left out."),
+    ] = None,
+    on_gap: Annotated[
+        OnGap, typer.Option(help="If trades of the range are missing: stop, say so and go on, or go on.")
+    ] = "raise",
+    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+) -> None:
+    """Write the trades of a pair to one Parquet, CSV or Arrow file, in ascending id and to the last digit.
+
+    All of it is of one moment of the archive. A file is never overwritten, and has its name only when it is whole.
+    """
+    chosen = output.chosen(format_, to_file)
+    if chosen.format not in _FORMATS:
+        raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
+    limits = asked.time_range(from_, to)
+    with connect(data, live=live, frozen=True) as archive:
+        pieces = _pieces(archive, pair, from_, to, on_gap=on_gap)
+        none = archive.sql(_NONE, to="arrow", decimals=True)
+        ends: dict[str, Any] = {"start": limits.start_us, "stop": limits.stop_us}
+        count = archive.sql(_COUNT, to="arrow", pair=pair, **ends).column(0)[0].as_py()
+        with (
+            _progress(pair, count) as advance,
+            output.new_file(to_file) as file,
+            _writer(chosen.format, file, none) as write,
+        ):
+            for piece in pieces:
+                write(piece.cast(none.schema))
+                advance(piece.num_rows)
+    typer.echo(f"{to_file}: {count:,} trades of {pair}", err=True)
+
+
+def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *, on_gap: OnGap) -> Iterator[pa.Table]:
+    """Return the trades in ascending id, at most BATCH at once. Raises GapError if told to, before anything is read."""
+    try:
+        return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True)
+    except GapError as error:
+        sentence = str(error).replace("pass on_gap='warn' or 'ignore'", "give --on-gap warn or ignore")
+        if on_gap == "raise":
+            raise GapError(sentence) from None
+        if on_gap == "warn":
+            typer.echo(f"recorder: {sentence}", err=True)
+        return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True)
+
+
+@contextmanager
+def _writer(format_: Format, file: BinaryIO, none: pa.Table) -> Iterator[Callable[[pa.Table], None]]:
+    """Give out what writes tables with the columns of ``none``, which has no rows, to ``file``."""
+    match format_:
+        case Format.PARQUET:
+            with pq.ParquetWriter(file, none.schema, compression="zstd") as parquet:
+                yield parquet.write_table
+        case Format.ARROW:
+            with pa.ipc.new_file(file, none.schema) as arrow:
+                yield arrow.write_table
+        case _:
+            options = pacsv.WriteOptions(quoting_style="needed")
+            with (
+                duckdb.connect() as client,
+                pacsv.CSVWriter(file, _texts(client, none).schema, write_options=options) as text,
+            ):
+                client.execute("SET TimeZone = 'UTC'")
+                yield lambda table: text.write_table(_texts(client, table))
+
+
+def _texts(client: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
+    client.register("rows", table)
+    found = client.sql(_TEXTS).to_arrow_table()
+    client.unregister("rows")
+    return found
+
+
+@contextmanager
+def _progress(pair: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error, if that is a terminal; give out what advances it."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(pair, total=total)
+
+        def advance(rows: int) -> None:
+            bars.advance(task, rows)
+
+        yield advance

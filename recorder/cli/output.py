@@ -1,0 +1,298 @@
+"""What verbs that give out rows share: the formats, and where they go.
+
+Exact: decimals are text, or decimals where a format has them; times are ISO 8601 UTC. Refuses: to overwrite a file, and
+to send binary rows to a terminal.
+"""
+
+from __future__ import annotations
+
+import csv
+import enum
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from shutil import get_terminal_size
+from typing import Annotated, Any, BinaryIO, Final, TextIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from recorder.core.model import plain
+from recorder.errors import UsageError
+
+_SHOWN: Final = 200
+"""Rows that a table shows; more than that nobody reads, and the other formats print them all."""
+_WIDE: Final = 1_000
+"""Columns of text where there is no terminal to ask: nothing is folded in a pipe."""
+_BATCH: Final = 10_000
+"""Rows that become Python objects at once."""
+
+
+class Format(enum.StrEnum):
+    """How rows are given out."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    NDJSON = "ndjson"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+BINARY: Final = frozenset({Format.PARQUET, Format.ARROW})
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="table, csv, json, ndjson, parquet or arrow; if left out, what FILE ends with, or else a table.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this new file instead.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How rows are given out, and to which file, None for standard output."""
+
+    format: Format
+    path: Path | None
+
+
+def chosen(format_: Format | None, path: Path | None, *, as_json: bool = False) -> Output:
+    """Return what the options say together. Raises UsageError where that cannot be, before anything is read."""
+    if as_json and format_ not in {None, Format.JSON}:
+        raise UsageError(f"--json is --format json: leave out one of --json and --format {format_}")
+    result = Output(Format.JSON if as_json else format_ or _by_name(path), path)
+    if path is None and result.format in BINARY and sys.stdout.isatty():
+        raise UsageError(
+            f"{result.format} is binary, and a terminal cannot show it: write it to a file with -o FILE, or pipe it on"
+        )
+    if path is not None and path.exists():
+        raise UsageError(f"{path} is there already, and is not overwritten: move it away, or choose another name")
+    return result
+
+
+def write(table: pa.Table, output: Output) -> None:
+    """Give out the rows. Raises UsageError for what the format cannot hold."""
+    if output.format is Format.TABLE and output.path is None:
+        _print_table(table, sys.stdout)
+    elif output.path is None:
+        _write(table, output.format, cast("BinaryIO", sys.stdout.buffer))
+        sys.stdout.flush()
+    else:
+        with new_file(output.path) as file:
+            _write(table, output.format, file)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file aside, and give it its name when it is whole. Never overwrites one; leaves nothing if it fails."""
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        file = aside.open("xb")
+    except FileExistsError:
+        raise UsageError(f"{aside} is there: another process writes {path}, or one that died did; remove it") from None
+    try:
+        with file:
+            yield file
+        try:
+            path.hardlink_to(aside)
+        except FileExistsError:
+            raise UsageError(f"{path} is there by now, and is not overwritten: choose another name") from None
+    finally:
+        aside.unlink()
+
+
+def _by_name(path: Path | None) -> Format:
+    """Return the format that a file's name ends with."""
+    if path is None:
+        return Format.TABLE
+    with suppress(ValueError):
+        return Format(path.suffix.removeprefix("."))
+    raise UsageError(
+        f"{path} does not say which format: end it with .csv, .json, .ndjson, .parquet or .arrow, or "
+        "choose one with --format"
+    )
+
+
+def _write(table: pa.Table, format_: Format, file: BinaryIO) -> None:
+    if format_ in BINARY:
+        _write_binary(table, format_, file)
+        return
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    try:
+        _TEXTS[format_](table, text)
+    finally:
+        text.detach()
+
+
+def _write_binary(table: pa.Table, format_: Format, file: BinaryIO) -> None:
+    try:
+        if format_ is Format.PARQUET:
+            pq.write_table(table, file, compression="zstd")
+        else:
+            with pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise UsageError(f"{format_} cannot hold these rows ({error}); cast what it names to VARCHAR") from error
+
+
+def _write_csv(table: pa.Table, file: TextIO) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table.column_names)
+    writer.writerows([_cell(value) for value in row] for row in _rows(table))
+
+
+def _write_json(table: pa.Table, file: TextIO) -> None:
+    file.write("[")
+    file.writelines(("," if index else "") + "\n" + line for index, line in enumerate(_objects(table)))
+    file.write("\n]\n")
+
+
+def _write_ndjson(table: pa.Table, file: TextIO) -> None:
+    file.writelines(line + "\n" for line in _objects(table))
+
+
+def _objects(table: pa.Table) -> Iterator[str]:
+    for row in _rows(table):
+        content = {name: _json_value(value) for name, value in zip(table.column_names, row, strict=True)}
+        yield json.dumps(content, ensure_ascii=False)
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    for batch in table.to_batches(max_chunksize=_BATCH):
+        try:
+            columns = [column.to_pylist() for column in batch.columns]
+        except (OverflowError, ValueError) as error:
+            raise UsageError(f"a value cannot be printed ({error}); cast its column to VARCHAR") from error
+        yield from zip(*columns, strict=True)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    ready = _json_value(value)
+    return ready if isinstance(ready, str) else json.dumps(ready, ensure_ascii=False)
+
+
+def _json_value(value: Any) -> Any:  # noqa: ANN401, PLR0911  # one line for each thing SQL can return
+    match value:
+        case Decimal():  # of scale 0 it is a sum of integers, which JSON can hold
+            return int(value) if value.as_tuple().exponent == 0 else plain(value)
+        case datetime() if value.tzinfo is not None:
+            return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+        case datetime() | date() | time():
+            return value.isoformat()
+        case dict():
+            return {str(key): _json_value(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_json_value(inner) for inner in value]
+        case float() if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124  # JSON has neither
+            return None
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes():
+            return value.hex()
+        case _:
+            return str(value)
+
+
+def _print_table(table: pa.Table, file: TextIO) -> None:
+    """Print for people: numbers under each other, and what has no room beside it below, in blocks of columns."""
+    rows = list(islice(_rows(table), _SHOWN))
+    columns = []
+    for index, field in enumerate(table.schema):
+        texts = [_printable(text) for text in (field.name, *_texts([row[index] for row in rows]))]
+        width = max(map(len, texts))
+        columns.append([text.rjust(width) if _is_number(field.type) else text.ljust(width) for text in texts])
+    room = get_terminal_size().columns if file.isatty() else _WIDE
+    for number, block in enumerate(blocks([len(heading) for heading, *_ in columns], room)):
+        heading, *lines = zip(*(columns[index] for index in block), strict=True)
+        rule = ["─" * len(text) for text in heading]
+        file.writelines(["\n"] * bool(number))
+        file.writelines("  ".join(line).rstrip() + "\n" for line in (heading, rule, *lines))
+    if table.num_rows > _SHOWN:
+        file.write(f"{_SHOWN} of {table.num_rows} rows; another --format, such as csv, has them all\n")
+
+
+def blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Put columns of these widths into blocks that have room. Each begins with the first, which tells rows apart.
+
+    >>> blocks([10, 10, 10, 10, 10], 40)
+    [[0, 1, 2], [0, 3, 4]]
+    >>> blocks([10, 99, 10], 40)
+    [[0, 1], [0, 2]]
+    """
+    found = [[0]]
+    for index in range(1, len(widths)):
+        if len(found[-1]) > 1 and sum(widths[one] + len("  ") for one in found[-1]) + widths[index] > room:
+            found.append([0])
+        found[-1].append(index)
+    return found
+
+
+def _printable(text: str) -> str:
+    """Return the text on one line, and without what would steer a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _texts(values: Sequence[object]) -> list[str]:
+    """Return the texts of a column: decimals as long as the longest, times as short as all allow."""
+    return [_cell(value) if text is None else text for value, text in zip(values, _aligned(values), strict=True)]
+
+
+def _aligned(values: Sequence[object]) -> Iterable[str | None]:
+    there = [value for value in values if value is not None]
+    if there and all(isinstance(value, Decimal) for value in there):
+        digits = max(len(plain(cast("Decimal", value)).partition(".")[2]) for value in there)
+        return [None if value is None else f"{value:.{digits}f}" for value in values]
+    if there and all(isinstance(value, float) for value in there):
+        return _doubles(cast("Sequence[float | None]", values))
+    if there and all(isinstance(value, datetime) and value.tzinfo is not None for value in there):
+        moments = [None if value is None else cast("datetime", value).astimezone(UTC) for value in values]
+        form = _form([moment for moment in moments if moment is not None])
+        return [None if moment is None else moment.strftime(form) for moment in moments]
+    return [None] * len(values)
+
+
+def _doubles(values: Sequence[float | None]) -> list[str | None]:
+    """Return doubles to six figures, of which nobody believes more, with their points under each other."""
+    short = [None if value is None else f"{value:.6g}" for value in values]
+    plain_ones = [text for text in short if text is not None]
+    if not all(text.strip("-").replace(".", "", 1).isdigit() for text in plain_ones):  # an exponent, inf or nan
+        return short
+    digits = max(len(text.partition(".")[2]) for text in plain_ones)
+    return [None if value is None else f"{value:.{digits}f}" for value in values]
+
+
+def _form(moments: Sequence[datetime]) -> str:
+    if any(moment.microsecond for moment in moments):
+        return "%Y-%m-%d %H:%M:%S.%f"
+    if any(moment.second for moment in moments):
+        return "%Y-%m-%d %H:%M:%S"
+    return "%Y-%m-%d %H:%M"
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+_TEXTS: Final[dict[Format, Callable[[pa.Table, TextIO], None]]] = {
+    Format.TABLE: _print_table,
+    Format.CSV: _write_csv,
+    Format.JSON: _write_json,
+    Format.NDJSON: _write_ndjson,
+}

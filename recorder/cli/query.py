@@ -1,0 +1,159 @@
+"""``recorder query``: the questions of the catalogue, listed, or one of them asked by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from recorder.cli import output
+from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
+from recorder.errors import UsageError
+from recorder.query import asked, catalogue
+from recorder.query.catalogue import Parameter, Question
+from recorder.query.connect import Archive, connect
+
+_FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
+"""Parameters that most questions have, and have a flag of their own."""
+_WIDE: Final = 200
+
+
+def query(
+    name: Annotated[str | None, typer.Argument(help="Which one; without it they are listed.")] = None,
+    *,
+    pair: Annotated[list[str] | None, typer.Option(help="A pair; again for another, where it takes several.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="A UTC date or time, 2025-11-10T17:30:00Z.")] = None,
+    to: Annotated[str | None, typer.Option(help="A UTC date or time, which is not included.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another parameter; again for another.")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
+    live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+    format_: FormatOption = None,
+    out: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the questions there are, or ask one: recorder query vwap --pair BTC/USD --from 2025-11-10.
+
+    Answers are exact, but for statistics such as a volatility. What trades may be missing in them is said in their
+    columns, and on standard error.
+    """
+    chosen = output.chosen(format_, out, as_json=as_json)
+    if name is None:
+        _refuse_without_name(pair=pair, from_=from_, to=to, param=param)
+        _list(catalogue.questions(), chosen)
+        return
+    question = catalogue.question(name)
+    given = _given(question, pairs=pair or [], from_=from_, to=to, params=param or [])
+    for parameter in question.missing(given):
+        raise UsageError(f"{name} needs {_flag(parameter)}: {parameter.help}")
+    bound = question.bound(given)
+    with connect(data, live=live) as archive:
+        _check_pairs(archive, pair or [])
+        table = archive.sql(question.text, to="arrow", decimals=True, **bound)
+    output.write(table, chosen)
+    _tell_what_is_missing(table)
+
+
+def _refuse_without_name(**options: object) -> None:
+    if any(options.values()):
+        raise UsageError("which question? give its name first; `recorder query` lists them")
+
+
+def _given(
+    question: Question, *, pairs: Sequence[str], from_: str | None, to: str | None, params: Sequence[str]
+) -> dict[str, object]:
+    """Return what the options say, by the names that the question gives its parameters."""
+    asked.time_range(from_, to)
+    names = {parameter.name for parameter in question.parameters}
+    if len(pairs) > 1 and "pairs" not in names:
+        raise UsageError(f"{question.name} takes one --pair, not {len(pairs)}")
+    wanted = {"pairs" if "pairs" in names else "pair": list(pairs) if "pairs" in names else next(iter(pairs), None)}
+    given: dict[str, object] = {key: value for key, value in {**wanted, "start": from_, "stop": to}.items() if value}
+    for key in given:
+        if key not in names:
+            raise UsageError(f"{question.name} has no use for {_FLAGS[key]}")
+    for written in params:
+        key, equals, value = written.partition("=")
+        if not equals:
+            raise UsageError(f"--param {written!r} is not of the form name=value, such as {_example(question)}")
+        if key in _FLAGS:
+            raise UsageError(f"give {key} with {_FLAGS[key]}")
+        given[key] = value
+    return given
+
+
+def _example(question: Question) -> str:
+    own = [one for one in question.parameters if one.name not in _FLAGS]
+    return f"{own[0].name}={own[0].default or '…'}" if own else "width=1 hour"
+
+
+def _flag(parameter: Parameter) -> str:
+    return _FLAGS.get(parameter.name, f"--param {parameter.name}=…")
+
+
+def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
+    if pairs:
+        held = archive.pairs()
+        for pair in pairs:
+            asked.pair(pair, held)
+
+
+def _tell_what_is_missing(table: pa.Table) -> None:
+    if "missing_trades" in table.column_names and (pc.max(table["missing_trades"]).as_py() or 0) > 0:
+        typer.echo(
+            "recorder: trades may be missing in it: see missing_trades, and `recorder gaps`",
+            err=True,
+        )
+
+
+def _list(questions: Sequence[Question], chosen: output.Output) -> None:
+    if chosen.path is not None or chosen.format not in {Format.TABLE, Format.JSON}:
+        raise UsageError("the list of questions is a table, or JSON with --json")
+    if chosen.format is Format.JSON:
+        typer.echo(json.dumps([_as_json(question) for question in questions], indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=_WIDE)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for heading in ("query", "question", "parameters"):
+        table.add_column(heading, no_wrap=heading == "query")
+    for question in questions:
+        table.add_row(Text(question.name, "bold"), Text(question.asks), Text(_parameters(question)))
+    console.print(table)
+    typer.echo("--from and --to choose the range; a parameter is given by --param name=value.")
+    typer.echo("recorder query vwap --pair BTC/USD --from 2025-11-10 --param width='15 minutes'")
+
+
+def _parameters(question: Question) -> str:
+    """Return what may be given but the range, first what must be."""
+    own = [one for one in question.parameters if _FLAGS.get(one.name) not in {"--from", "--to"}]
+    own.sort(key=lambda one: one.default is not None)
+    return ", ".join(_short(one) for one in own)
+
+
+def _short(parameter: Parameter) -> str:
+    flag = _FLAGS.get(parameter.name)
+    if flag is not None:
+        return flag if parameter.default is None else f"[{flag}]"
+    return f"{parameter.name}=…" if parameter.default is None else f"[{parameter.name}={parameter.default}]"
+
+
+def _as_json(question: Question) -> Mapping[str, object]:
+    return {
+        "name": question.name,
+        "question": question.asks,
+        "parameters": [
+            {"name": one.name, "type": one.kind, "default": one.default, "help": one.help}
+            for one in question.parameters
+        ],
+    }

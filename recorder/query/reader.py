@@ -1,0 +1,408 @@
+"""What is asked of an archive, answered as Arrow tables, each from one moment.
+
+Owns: when a moment is taken, that a question is asked again where a compaction took a file away meanwhile, and that
+no rows are given across a hole unless the caller says so. Refuses: formats, which are up to :mod:`recorder.query.frames`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder.archive.canonical import canonical
+from recorder.archive.schema import HeldSpan
+from recorder.core.model import TIMEFRAMES, Span
+from recorder.errors import GapError, StorageError, UsageError
+from recorder.query import asked, basis, holes
+from recorder.query.asked import OnGap, Range
+from recorder.query.basis import Basis
+from recorder.query.engine import Engine
+from recorder.query.frames import labelled
+from recorder.query.snapshot import Moments, Snapshot
+
+_ATTEMPTS: Final = 50
+"""A pair is compacted every few minutes; meeting that many compactions in a row is no coincidence."""
+BATCH_ROWS: Final = 500_000
+"""Rows of a batch: some 100 MB as a pandas frame, and four row groups of a file."""
+
+_TRADES: Final = """
+    SELECT * EXCLUDE (pair)
+    FROM pair_trades($pair, make_timestamptz($start), make_timestamptz($stop))
+    ORDER BY trade_id
+"""
+_TRADES_OF: Final = """
+    FROM trades
+    WHERE list_contains($pairs, pair) AND ($start IS NULL OR time >= make_timestamptz($start))
+        AND ($stop IS NULL OR time < make_timestamptz($stop))
+    ORDER BY list_position($pairs, pair), trade_id
+"""
+_CANDLES: Final = """
+    SELECT * EXCLUDE (pair, timeframe)
+    FROM candles($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))
+"""
+_CANDLES_OF: Final = "FROM candles_of($pairs, $timeframe, make_timestamptz($start), make_timestamptz($stop))"
+_ENDS: Final = """
+    SELECT pair, min(trade_id), max(trade_id)
+    FROM trades
+    WHERE list_contains($pairs, pair) AND ($start IS NULL OR time >= make_timestamptz($start))
+        AND ($stop IS NULL OR time < make_timestamptz($stop))
+    GROUP BY pair
+"""
+_WINDOW: Final = """
+    SELECT * EXCLUDE (pair)
+    FROM pair_trades($pair, make_timestamptz($start), make_timestamptz($stop))
+    WHERE trade_id BETWEEN $first AND $last
+    ORDER BY trade_id
+"""
+_VOIDS: Final = """
+    SELECT pair, TRY_CAST(detail ->> 'first_id' AS BIGINT) AS first, TRY_CAST(detail ->> 'last_id' AS BIGINT) AS last
+    FROM stored_events()
+    WHERE kind = 'void' AND list_contains($pairs, pair) AND first <= last
+"""
+
+_Answer = TypeVar("_Answer")
+_Missing = dict[str, list[HeldSpan]]
+_Ends = dict[str, tuple[int, int]]
+_NONE: Final = (0, 0)
+"""Ends between which no id lies: they begin with 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which trades are asked for: of which pairs, when, and what to do where some are missing.
+
+    ``exact`` asks for decimals as they are, ``hashed`` for the digests of the rows.
+    """
+
+    pairs: tuple[str, ...]
+    limits: Range
+    on_gap: OnGap
+    exact: bool
+    hashed: bool = False
+
+    def params(self) -> dict[str, object]:
+        """Return what the SQL above needs to know."""
+        return {"pairs": list(self.pairs), "start": self.limits.start_us, "stop": self.limits.stop_us}
+
+    def params_of(self, pair: str) -> dict[str, object]:
+        """Return the same for SQL that is about one pair."""
+        return {"pair": pair, "start": self.limits.start_us, "stop": self.limits.stop_us}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Rows, what a frame says of them in its attrs, and of what the caller is to be warned."""
+
+    rows: pa.Table
+    attrs: dict[str, Any]
+    warning: str | None = None
+
+
+class Reader:
+    """Reads the archive at ``data``; for the thread that made it."""
+
+    def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None) -> None:
+        self.data = data
+        self.live = live
+        self.frozen = frozen
+        self.kept = kept
+        self._thread = threading.get_ident()
+        self._process = os.getpid()
+        self._moments = Moments(data, live=live)
+        self._engine = Engine(data)
+        self._closed = False
+
+    def check(self) -> None:
+        """Return if this thread may ask. Raises UsageError."""
+        if self._closed:
+            raise UsageError("this archive is closed; connect() opens it again")
+        if os.getpid() != self._process:
+            raise UsageError(
+                "this archive belongs to the process that this one was forked from, and DuckDB does not survive that; "
+                "connect() in this process, or start it by 'spawn'"
+            )
+        if threading.get_ident() != self._thread:
+            raise UsageError(
+                "this archive belongs to another thread, and DuckDB would mix up their rows; "
+                "call its cursor() in this thread and use that"
+            )
+
+    def close(self) -> None:
+        """Let go of all it holds."""
+        self._engine.close()
+        self._closed = True
+
+    def refresh(self) -> None:
+        """Keep this moment from now on, if one is kept."""
+        if self.frozen:
+            self.kept = self._until_whole(self._moments.keep)
+
+    def sql(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
+        """Return the rows of one SQL statement."""
+
+        def once() -> pa.Table:
+            self._engine.pin(self.kept or (self._moments.take() if self.live else self._moments.listed()))
+            return self._engine.fetch(text, params, exact=exact)
+
+        return self._until_whole(once, self._find_again)
+
+    def pairs(self) -> list[str]:
+        """Return the pairs of which there are trades, in no order."""
+        return list(self.kept.runs) if self.kept else self._until_whole(self._moments.pairs)
+
+    def trades(self, question: Question) -> Answer:
+        """Return trades. Raises GapError, UsageError."""
+
+        def rows(_: Snapshot) -> tuple[pa.Table, _Ends]:
+            if len(question.pairs) > 1:
+                table = self._engine.fetch(_TRADES_OF, question.params(), exact=question.exact)
+                return table, _ends_of(table)
+            (only,) = question.pairs
+            table = self._engine.fetch(_TRADES, question.params_of(only), exact=question.exact)
+            return labelled(table, pair=only), {only: _ends_in(table)}
+
+        return self._rested(question, rows)
+
+    def candles(self, question: Question, timeframe: str) -> Answer:
+        """Return candles built from trades. Raises GapError, UsageError."""
+
+        def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
+            return self._candles(question, timeframe), self._ends(question, moment)
+
+        return self._rested(question, rows)
+
+    def pieces(self, question: Question, size: int) -> tuple[Iterator[Answer], str | None]:
+        """Return trades in tables of one pair and at most ``size`` rows, and of what the caller is to be warned.
+
+        The moment is taken now; raises GapError, UsageError.
+        """
+
+        def once() -> tuple[Snapshot, _Missing, _Ends]:
+            moment, missing = self._taken(question)
+            return moment, missing, self._ends(question, moment)
+
+        moment, missing, ends = self._until_whole(once, self._find_again)
+        pieces = self._pieces(question, moment, missing, _windows(question, moment, ends, size))
+        return pieces, self._warning(question, missing)
+
+    def ohlc(self, question: Question, timeframe: str, *, filled: bool) -> Answer:
+        """Return candles of the exchange. Raises GapError, UsageError."""
+        view, names = "ohlc_filled" if filled else "ohlc", question.pairs
+
+        def once() -> pa.Table:
+            self._engine.pin(self.kept or (self._moments.take(*names) if filled else self._moments.without_trades()))
+            wanted = {"pair": names, "timeframe": (timeframe,)}
+            found = self._select(view, wanted, question.limits, exact=question.exact)
+            for name in set(names).difference(pc.unique(found["pair"]).to_pylist()):
+                self._check_series(name, timeframe)
+            return found
+
+        found = self._until_whole(once, self._find_again)
+        width_us = TIMEFRAMES[timeframe] * 60_000_000
+        starts_us = found["time"].cast(pa.int64()).to_numpy()
+        lost = holes.lost_in(found["pair"].to_pylist() if len(names) > 1 else names, starts_us, width_us)
+        warning = None
+        if lost and question.on_gap != "ignore":
+            warning = holes.candle_sentence(lost, timeframe, self.data, filled=filled)
+            if question.on_gap == "raise":
+                raise GapError(warning)
+        attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in names}}
+        return Answer(found, attrs, warning)
+
+    def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
+        """Return events of this kind or pair. Raises UsageError for one that there cannot be."""
+
+        def once() -> pa.Table:
+            self._engine.pin(self.kept or self._moments.without_trades())
+            found = self._select("events", {name: (value,) for name, value in wanted.items()}, limits, exact=True)
+            if "kind" in wanted and not found.num_rows:
+                asked.kind(wanted["kind"], self._words("SELECT DISTINCT kind FROM stored_events()"))
+            if "pair" in wanted and not found.num_rows:
+                known = "SELECT pair FROM stored_events() WHERE pair IS NOT NULL UNION SELECT pair FROM instruments"
+                asked.pair(wanted["pair"], self._words(known), of="events")
+            return found
+
+        return self._until_whole(once, self._find_again)
+
+    def _rested(self, question: Question, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Answer:
+        """Answer from one moment, so that the holes told of, the rows given and what they rest on agree."""
+
+        def once() -> tuple[pa.Table, _Missing, Basis]:
+            moment, missing = self._taken(question)
+            table, ends = rows(moment)
+            coverage = {pair: basis.between(moment.runs[pair], *ends.get(pair, _NONE)) for pair in question.pairs}
+            hashes = self._hashes(question, coverage) if question.hashed else None
+            counts = {pair: holes.count(missing.get(pair, ())) for pair in question.pairs}
+            return table, missing, Basis(coverage, counts, hashes)
+
+        table, missing, rests = self._until_whole(once, self._find_again)
+        return Answer(table, rests.attrs(), self._warning(question, missing))
+
+    def _taken(self, question: Question) -> tuple[Snapshot, _Missing]:
+        """Take a moment, hold the connection to it, and return what is missing. Raises GapError, UsageError."""
+        moment = self.kept or self._moments.take(*question.pairs)
+        for pair in question.pairs:
+            if not moment.runs.get(pair):
+                asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
+        self._engine.pin(moment)
+        missing = _missing(question, moment, {})
+        if missing:
+            missing = _missing(question, moment, self._voids(list(missing)))
+        if missing and question.on_gap == "raise":
+            raise GapError(holes.sentence(missing, self.data))
+        return moment, missing
+
+    def _voids(self, pairs: list[str]) -> dict[str, list[Span]]:
+        found: dict[str, list[Span]] = {}
+        for row in self._engine.fetch(_VOIDS, {"pairs": pairs}).to_pylist():
+            found.setdefault(row["pair"], []).append(Span(row["first"], row["last"]))
+        return found
+
+    def _warning(self, question: Question, missing: _Missing) -> str | None:
+        return holes.sentence(missing, self.data) if missing and question.on_gap == "warn" else None
+
+    def _candles(self, question: Question, timeframe: str) -> pa.Table:
+        bar = {"timeframe": timeframe}
+        if len(question.pairs) > 1:
+            listed = self._words("SELECT DISTINCT pair FROM stored_instruments()")
+            if set(question.pairs).issubset(listed):
+                return self._engine.fetch(_CANDLES_OF, question.params() | bar, exact=question.exact)
+        each = [
+            labelled(
+                self._engine.fetch(_CANDLES, question.params_of(pair) | bar, exact=question.exact),
+                pair=pair,
+                timeframe=timeframe,
+            )
+            for pair in question.pairs
+        ]
+        return pa.concat_tables(each).unify_dictionaries()
+
+    def _ends(self, question: Question, moment: Snapshot) -> _Ends:
+        """Return the lowest and the highest id of each pair in the range."""
+        if question.limits == Range(None, None):
+            return {pair: (moment.runs[pair][0].first_id, moment.runs[pair][-1].last_id) for pair in question.pairs}
+        found = self._engine.fetch(_ENDS, question.params())
+        pairs, firsts, lasts = (column.to_pylist() for column in found.columns)
+        return {pair: (first, last) for pair, first, last in zip(pairs, firsts, lasts, strict=True)}
+
+    def _hashes(self, question: Question, coverage: Mapping[str, Sequence[Span]]) -> dict[str, str]:
+        """Return the SHA-256 of the canonical rows of each pair, read in pieces."""
+        hashes = {}
+        for pair, runs in coverage.items():
+            sha256 = hashlib.sha256()
+            for window in basis.windows(runs, BATCH_ROWS):
+                for text in canonical(self._window(question, pair, window, exact=True)):
+                    sha256.update(text)
+            hashes[pair] = sha256.hexdigest()
+        return hashes
+
+    def _window(self, question: Question, pair: str, window: Span, *, exact: bool) -> pa.Table:
+        params = question.params_of(pair) | {"first": window.first, "last": window.last}
+        return self._engine.fetch(_WINDOW, params, exact=exact)
+
+    def _pieces(
+        self, question: Question, moment: Snapshot, missing: _Missing, windows: Iterator[tuple[str, Span]]
+    ) -> Iterator[Answer]:
+        """Read window after window of one moment, which is found again in other files where it must be."""
+        held = moment
+
+        def read(pair: str, window: Span) -> pa.Table:
+            self._engine.pin(held)
+            return self._window(question, pair, window, exact=question.exact)
+
+        def again() -> None:
+            nonlocal held
+            held = self._moments.find_again(held)
+
+        for pair, window in windows:
+            self.check()
+            table = self._until_whole(functools.partial(read, pair, window), again)
+            if table.num_rows:
+                coverage = {pair: basis.between(moment.runs[pair], *_ends_in(table))}
+                rests = Basis(coverage, {pair: holes.count(missing.get(pair, ()))})
+                yield Answer(labelled(table, pair=pair), rests.attrs())
+
+    def _select(self, view: str, wanted: Mapping[str, tuple[str, ...]], limits: Range, *, exact: bool) -> pa.Table:
+        """Return the rows of ``view`` whose columns have one of the values wanted and whose time is in the range."""
+        values = {f"{column}_{n}": value for column, given in wanted.items() for n, value in enumerate(given)}
+        clauses = [
+            f"{column} IN ({', '.join(f'${column}_{n}' for n in range(len(wanted[column])))})" for column in wanted
+        ]
+        ends = {"start": limits.start_us, "stop": limits.stop_us}
+        clauses += [
+            f"time {'>=' if end == 'start' else '<'} make_timestamptz(${end})" for end in ends if ends[end] is not None
+        ]
+        where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+        params: dict[str, object] = {**values, **{end: moment for end, moment in ends.items() if moment is not None}}
+        order = "time"
+        if len(wanted.get("pair", ())) > 1:
+            order = "list_position($pairs, pair), time"
+            params["pairs"] = list(wanted["pair"])
+        return self._engine.fetch(f"FROM {view}{where} ORDER BY {order}", params, exact=exact)
+
+    def _check_series(self, pair: str, timeframe: str) -> None:
+        """Return if there are candles of this series at all. Raises UsageError, which names those there are."""
+        of_pair = "SELECT DISTINCT timeframe FROM stored_ohlc() WHERE pair = $pair"
+        timeframes = self._words(of_pair, pair=pair)
+        if not timeframes:
+            asked.pair(pair, self._words("SELECT DISTINCT pair FROM stored_ohlc()"), of="candles")
+        asked.recorded(pair, timeframe, timeframes)
+
+    def _words(self, text: str, **params: str) -> list[str]:
+        found: list[str] = self._engine.fetch(text, params).column(0).to_pylist()
+        return found
+
+    def _until_whole(self, once: Callable[[], _Answer], again: Callable[[], None] | None = None) -> _Answer:
+        """Return what ``once`` answers, after ``again`` as often as a compaction took a file away under it."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return once()
+            except FileNotFoundError as error:
+                cause: Exception = error
+            except duckdb.IOException as error:
+                if str(self.data) not in str(error):  # a file of the caller's own
+                    raise UsageError(f"DuckDB: {error}") from error
+                cause = error
+            if again is not None:
+                with contextlib.suppress(FileNotFoundError):  # and again: the next attempt will tell
+                    again()
+        raise StorageError(f"{self.data} could not be read in {_ATTEMPTS} attempts: {cause}") from cause
+
+    def _find_again(self) -> None:
+        if self.kept is not None:
+            self.kept = self._moments.find_again(self.kept)
+
+
+def _missing(question: Question, moment: Snapshot, voids: Mapping[str, Sequence[Span]]) -> _Missing:
+    """Return the holes of each pair that has some."""
+    found = {pair: holes.missing_in(moment.runs[pair], question.limits, voids.get(pair, ())) for pair in question.pairs}
+    return {pair: missing for pair, missing in found.items() if missing}
+
+
+def _ends_in(trades: pa.Table) -> tuple[int, int]:
+    """Return the lowest and the highest id of trades of one pair, sorted by it."""
+    ids = trades["trade_id"]
+    return (ids[0].as_py(), ids[-1].as_py()) if len(ids) else _NONE
+
+
+def _ends_of(trades: pa.Table) -> _Ends:
+    """Return the lowest and the highest id of each pair among these rows."""
+    found = trades.group_by("pair").aggregate([("trade_id", "min"), ("trade_id", "max")]).to_pylist()
+    return {row["pair"]: (row["trade_id_min"], row["trade_id_max"]) for row in found}
+
+
+def _windows(question: Question, moment: Snapshot, ends: _Ends, rows: int) -> Iterator[tuple[str, Span]]:
+    for pair in question.pairs:
+        for window in basis.windows(basis.between(moment.runs[pair], *ends.get(pair, _NONE)), rows):
+            yield pair, window

@@ -1,0 +1,36 @@
+"""Real trades from ../shared, which is not part of this repository; tests that want them skip where it is absent."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from recorder.core.model import Trade
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "real"
+
+
+def downloaded() -> list[Trade]:
+    """Return 26,921 trades of BTC/USDT of six days of 2023, of which 26 ids in between are missing (PROVENANCE.md)."""
+    if not DATA.is_dir():
+        pytest.skip("../shared/data/real is not here")
+    with gzip.open(DATA / "trades_bulk" / "BTC_USDT_2023-11_with_ids.csv.gz", "rt") as file:
+        return [
+            Trade(
+                pair="BTC/USDT",
+                trade_id=int(row["id"]),
+                time_us=int(row["timestamp_ms"]) * 1000,
+                price=Decimal(row["price"]),
+                qty=Decimal(row["amount"]),
+                side="buy" if row["side"] == "buy" else "sell",
+                ord_type="market" if row["type"] == "market" else "limit",
+                misc="",
+                source="bulk",
+                received_us=None,
+            )
+            for row in csv.DictReader(file)
+        ]

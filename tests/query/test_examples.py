@@ -1,0 +1,45 @@
+"""The examples in the docstrings of what users call run as tests, on an archive as small as they are."""
+
+from __future__ import annotations
+
+import doctest
+from collections.abc import Iterator
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+import recorder
+from recorder.core.model import Event
+from recorder.query import asked, basis, frames, holes
+from recorder.query import connect as public
+from tests.query.writing import START_US, Written, candle, trade
+
+MODULES = [recorder, public, asked, basis, frames, holes]
+
+
+@pytest.fixture
+def names(archive: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """What the examples may use: an open archive, and where it is."""
+    archive.append([trade(number, price=price) for number, price in ((1, "101"), (2, "102"), (3, "100"))])
+    archive.append([trade(1, price="5", pair="ETH/USD")])
+    archive.listed("BTC/USD", 1)
+    archive.published([candle(0, "101", "102", "100", "100", "101", "3", 3)])
+    archive.noted(Event(START_US, "connected", None, '{"connection":1}'))
+    monkeypatch.chdir(archive.data.parent)
+    with recorder.connect(archive.data) as opened, pd.option_context("display.width", 120, "display.max_columns", 20):
+        yield {"archive": opened, "data": archive.data}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_examples_of_a_module_hold(module: ModuleType, names: dict[str, object]) -> None:
+    results = doctest.testmod(module, extraglobs=names)
+    assert results.failed == 0
+    assert results.attempted > 0
+
+
+def test_every_public_call_has_an_example() -> None:
+    calls = [name for name in vars(public.Archive) if not name.startswith("_") and name != "close"]
+    assert len(calls) > 10
+    without = [name for name in calls if ">>>" not in (getattr(public.Archive, name).__doc__ or "")]
+    assert without == []
