@@ -170,7 +170,7 @@ def test_the_kinds_of_events_that_the_document_lists_are_those_there_are() -> No
     table = DOCUMENT[DOCUMENT.index("| kind | it says |") :].split("\n\n")[0]
     listed = {word for line in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", line.split("|")[1])}
     known = (
-        "connected disconnected subscribed rejected stalled hole_opened hole_closed void confirmed throttled "
+        "connected disconnected subscribed rejected stalled behind hole_opened hole_closed void confirmed throttled "
         "maintenance malformed ohlc_revised ohlc_lost disk_low listed delisted renamed listing_changed"
     )
     assert listed == set(known.split())
@@ -204,8 +204,8 @@ def described(column: Any) -> str:
 
 def test_every_table_has_the_empty_file_that_the_document_names(data: Path) -> None:
     for path in (
-        "trades/pair=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
-        "ohlc/timeframe=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
+        "trades/pair=__none__/year=1970/schema.parquet",
+        "ohlc/timeframe=__none__/year=1970/schema.parquet",
         "events/year=1970/schema.parquet",
         "instruments/schema.parquet",
     ):

@@ -11,7 +11,7 @@
 
 CREATE OR REPLACE MACRO pinned_files(files, pair) AS [
     file for file in getvariable(files)
-    if contains(file, '/pair=' || url_encode(pair) || '/') or contains(file, '/pair=__HIVE_DEFAULT_PARTITION__/')
+    if contains(file, '/pair=' || url_encode(pair) || '/') or contains(file, '/pair=__none__/')
 ];
 
 CREATE OR REPLACE MACRO pinned_trades(files, cut_files) AS TABLE

@@ -25,8 +25,9 @@ from recorder.archive.tables import TABLES, TRADES, Branch, Table, branch_named
 from recorder.disk import ASIDE, Disk
 from recorder.errors import ArchiveInUse, DiskError, UsageError
 
-NO_PARTITION: Final = "__HIVE_DEFAULT_PARTITION__"
-"""The value that every Hive reader takes for null; the empty file that each table is born with lies there."""
+NO_PARTITION: Final = "__none__"
+"""No pair and no timeframe has this name: the empty file that each table is born with lies there. Not Hive's own word
+for null, since pandas cannot read a column of names with a null among them."""
 SCHEMA_FILE: Final = "schema.parquet"
 SUFFIX: Final = ".parquet"
 _LOCK: Final = ".lock"

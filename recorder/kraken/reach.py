@@ -38,8 +38,9 @@ class Reach:
         since_ns = self._begins_ns.pop(0)
         below = [trade for trade in page.trades if trade.trade_id < self._history.before_id]
         if since_ns == 0:
-            if page.trades and page.trades[0].trade_id > 1:
-                self.skipped = [Span(1, min(page.trades[0].trade_id, self._history.before_id) - 1)]
+            # One that begins above a trade that is held is some other page, whatever was asked for.
+            if page.trades and 1 < page.trades[0].trade_id <= self._history.before_id:
+                self.skipped = [Span(1, page.trades[0].trade_id - 1)]
             return below
         before = [index for index, trade in enumerate(below) if trade.time_us < self._history.from_us]
         if before or (below and below[0].trade_id == 1):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,11 +19,13 @@ from recorder.archive.schema import HeldSpan
 from recorder.core.spans import Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue
+from recorder.query.doubles import doubles
 from recorder.query.snapshot import Snapshot
 from recorder.query.stamped import Extent, TableFiles
 
-_INEXACT: Final = frozenset({"decimal", "hugeint", "uhugeint"})
-"""DuckDB types that become a double unless exact ones are asked for."""
+_DECIMAL: Final = "decimal"
+_WIDE: Final = frozenset({"hugeint", "uhugeint"})
+"""DuckDB types that become a double at once unless exact ones are asked for."""
 _TABLES: Final = {
     "spans": """
         CREATE OR REPLACE TABLE recorder_spans AS
@@ -111,29 +113,52 @@ class Engine:
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
         """Run one statement and return its rows.
 
-        Unless ``exact``, decimals become doubles: by DuckDB, whose conversion is right to the last bit, unlike
-        pyarrow's. Raises UsageError for what DuckDB cannot do; duckdb.IOException where a file could not be read.
+        Unless ``exact``, decimals become the doubles nearest to them. Raises UsageError for what DuckDB cannot do;
+        duckdb.IOException where a file could not be read.
         """
         try:
             relation = self._connection.sql(text, params=dict(params or {}))
             if relation is None:
                 raise UsageError(f"there is no SQL statement in {text!r}")
-            return relation.project(_projection(relation, exact=exact)).to_arrow_table()
+            kinds = [kind.id for kind in relation.types]
+            if exact:
+                return relation.to_arrow_table()
+            if not _WIDE.isdisjoint(kinds):
+                relation = relation.project(_projection(relation, _WIDE))
+            return self._rounded(relation.to_arrow_table(), kinds)
         except duckdb.IOException:
             raise
         except duckdb.Error as error:
             raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+
+    def _rounded(self, table: pa.Table, kinds: Sequence[str]) -> pa.Table:
+        """Return the table with doubles for decimals; DuckDB casts what has more digits than numpy can divide."""
+        left = []
+        for position, kind in enumerate(kinds):
+            if kind == _DECIMAL:
+                column = doubles(table.column(position))
+                if column is None:
+                    left.append(position)
+                else:
+                    table = table.set_column(position, table.field(position).name, column)
+        if left:
+            few = pa.table([table.column(position) for position in left], names=[f"c{position}" for position in left])
+            relation = self._connection.from_arrow(few)
+            cast = relation.project(_projection(relation, {_DECIMAL})).to_arrow_table()
+            for column, position in zip(cast.columns, left, strict=True):
+                table = table.set_column(position, table.field(position).name, column)
+        return table
 
     def close(self) -> None:
         """Close the connection and forget what it held."""
         self._connection.close()
 
 
-def _projection(relation: duckdb.DuckDBPyRelation, *, exact: bool) -> str:
-    """Return what to select from ``relation``. By position, since names may be repeated or strange."""
+def _projection(relation: duckdb.DuckDBPyRelation, inexact: Collection[str]) -> str:
+    """Return what to select for doubles instead of these types. By position: names may be repeated or strange."""
     selected = []
     for position, (name, kind) in enumerate(zip(relation.columns, relation.types, strict=True), start=1):
-        cast = "::DOUBLE" if kind.id in _INEXACT and not exact else ""
+        cast = "::DOUBLE" if kind.id in inexact else ""
         quoted = name.replace('"', '""')
         selected.append(f'#{position}{cast} AS "{quoted}"')
     return ", ".join(selected)

@@ -1,7 +1,7 @@
 """What is asked of an archive, answered as Arrow tables, each from one moment.
 
 Owns: when a moment is taken, that a question is asked again where a compaction took a file away meanwhile, and that
-no rows are given across a hole unless the caller says so. Refuses: formats, which are up to :mod:`recorder.query.frames`.
+no rows are given across a hole unless the caller says so. Refuses: formats, which :mod:`recorder.query.frames` knows.
 """
 
 from __future__ import annotations

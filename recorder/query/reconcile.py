@@ -91,7 +91,7 @@ def reconcile(
 ) -> Iterator[Series]:
     """Compare every timeframe held of ``pairs``, for candles that begin on the UTC days from ``first`` to ``last``."""
     start = None if first is None else first.isoformat()
-    stop = None if last is None else (last + timedelta(days=1)).isoformat()
+    stop = None if last in {None, date.max} else (last + timedelta(days=1)).isoformat()
     held = {(row["pair"], row["timeframe"]) for row in archive.sql(_SERIES, to="arrow").to_pylist()}
     for pair in pairs:
         for timeframe in (name for name in TIMEFRAMES if (pair, name) in held):

@@ -76,8 +76,9 @@ class Tail:
     async def confirm(self, pair: str) -> bool:
         """Ask whether anything came after the last trade held, and note it if nothing did; tell whether it was so.
 
-        That is known only of an answer that carries the last trade itself, and until the earlier of what time it is
-        by the server and by the host: a clock that is ahead must not vouch for a time that has not come.
+        That is known only of an answer that carries the last trade itself and had room for more, and until the earlier
+        of what time it is by the server and by the host: a clock that is ahead must not vouch for a time that has not
+        come.
         """
         instrument = self._instruments.get(pair)
         last_id = self._ledger.of(pair).spans.last
@@ -90,6 +91,8 @@ class Tail:
             log.warning("not confirmed", pair=pair, reason=str(error))
             return False
         if answer.date_s is None or _highest(page) != last_id or self._ledger.of(pair).spans.last != last_id:
+            return False
+        if len(page.trades) >= rest.PAGE_LIMIT:  # trades of the same instant may follow on the next page
             return False
         until_us = min(answer.date_s * _US_PER_S, answer.recv_ns // 1000) - CLOCK_S * _US_PER_S
         await self._notes.know(Confirmed(pair, last_id, until_us))
@@ -112,7 +115,7 @@ class Tail:
         held = self._ledger.of(pair).spans
         if any(trade.trade_id not in held for trade in page.trades):
             line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
-            await self._inbox.put(Inbound(line, runs(page.trades)))
+            await self._inbox.put(Inbound(line, runs(page.trades), source="rest"))
         return answer, page
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recorder.archive import files
 from recorder.archive.compact import compact
 from recorder.archive.files import Layout
-from recorder.archive.tables import TABLES, TRADES, Branch, Table
+from recorder.archive.tables import TABLES, TRADES, Branch, Table, branch_named
 from recorder.disk import ASIDE
 from recorder.errors import ArchiveInUse, DiskError
 from tests.archive.rows import PAIR, archive, ids, trades
@@ -48,8 +51,8 @@ def layout(tmp_path: Path) -> Layout:
         zip(
             TABLES,
             [
-                "trades/pair=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
-                "ohlc/timeframe=__HIVE_DEFAULT_PARTITION__/year=1970/schema.parquet",
+                "trades/pair=__none__/year=1970/schema.parquet",
+                "ohlc/timeframe=__none__/year=1970/schema.parquet",
                 "events/year=1970/schema.parquet",
                 "instruments/schema.parquet",
             ],
@@ -179,3 +182,45 @@ def test_a_merge_that_another_process_is_at_is_left_alone(layout: Layout) -> Non
         assert built.exists()
     files.sweep_staging(layout, Unsynced())
     assert not built.exists()
+
+
+HOSTILE = [
+    "../../../etc/passwd",
+    "/etc/passwd",
+    "..",
+    ".",
+    "",
+    "a/../../b",
+    "..\\..\\x",
+    "BTC/USD\0.parquet",
+    "%2e%2e%2f%2e%2e",
+    "pair=../x",
+    "~root",
+    "*",
+    "[a-z]",
+    "a\nb",
+    "__HIVE_DEFAULT_PARTITION__/../../x",
+    "ＢＴＣ／ＵＳＤ",  # noqa: RUF001 -- wide letters are the point
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_of_a_pair_leads_out_of_its_table(layout: Layout, name: str) -> None:
+    branch = Branch(TRADES, name)
+    for path, home in (
+        (layout.pair_dir(name), layout.trades),
+        (layout.year_dir(name, 2025).parent, layout.trades),
+        (layout.built(branch), layout.exchange),
+        (layout.locks / f"{branch.name}.lock", layout.locks),
+    ):
+        assert path.parent == home
+        assert Path(os.path.normpath(path)) == path
+        assert not set("/\\\0*?[") & set(path.name)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_name_of_a_pair_is_one_folder_which_says_it_again(name: str) -> None:
+    branch = Branch(TRADES, name)
+    assert Path(branch.name).name == branch.name
+    assert branch_named(branch.name) == branch or name == ""

@@ -75,6 +75,11 @@ def test_ids_below_the_first_row_of_all_were_skipped() -> None:
     assert (rows, attempt.skipped) == ([], [Span(1, 2)])
 
 
+def test_an_answer_that_begins_above_a_trade_that_is_held_does_not_begin_with_the_first_of_all() -> None:
+    newest = Exchange([START_NS + step for step in range(3_000)], lacking=frozenset(range(1, 2_001)))
+    assert reach(newest, history_of(newest, 1_500, 0))[1].skipped == []
+
+
 @pytest.mark.parametrize("from_us", [0, START_NS // 1000])
 def test_an_empty_answer_proves_nothing(from_us: int) -> None:
     attempt = Reach(History("BTC/USD", from_us, 9, START_NS // 1000), INSTRUMENT)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -127,3 +129,22 @@ def test_coverage_is_the_same_whoever_reads_the_footers(engine: Engine, archive:
     ]
     (row,) = engine.fetch("SELECT first_id, last_id FROM pair_coverage('ETH/USD')").to_pylist()
     assert row == {"first_id": 1, "last_id": 1}
+
+
+def test_what_does_not_fit_memory_goes_neither_into_the_archive_nor_to_where_the_process_stands(
+    engine: Engine, archive: Written
+) -> None:
+    spill = Path(engine.fetch("SELECT current_setting('temp_directory') AS folder")["folder"][0].as_py())
+    assert spill.parent == Path(tempfile.gettempdir())
+    assert not spill.is_relative_to(archive.data)
+
+
+def test_what_a_moment_shares_with_the_one_before_is_not_handed_over_again(engine: Engine, archive: Written) -> None:
+    archive.append([*trades(1, 3), *trades(1, 3, pair="ETH/USD")])
+    archive.journalled(trades(4, 5))
+    moments = Moments(archive.data, live=True)
+    for _ in range(2):
+        for pair, ids in (("BTC/USD", [1, 2, 3, 4, 5]), ("ETH/USD", [1, 2, 3])):
+            engine.pin(moments.take(pair))
+            assert engine.fetch("SELECT trade_id FROM trades ORDER BY 1")["trade_id"].to_pylist() == ids
+            assert engine.fetch("SELECT pair FROM coverage")["pair"].to_pylist() == [pair]

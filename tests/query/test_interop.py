@@ -158,11 +158,6 @@ def test_a_plain_look_has_our_types_and_partitions(archive: Written) -> None:
     assert scanned.schema["time"] == pl.Datetime("us", "UTC")
 
 
-@pytest.mark.xfail(
-    raises=pa.ArrowInvalid,
-    reason="pyarrow infers a dictionary for pair, and cannot hand one with the null of the table's schema file "
-    "(pair=__HIVE_DEFAULT_PARTITION__) to pandas; mending that changes the layout on disk (docs/format.md)",
-)
 def test_pandas_reads_the_whole_folder_without_being_told_anything(archive: Written) -> None:
     for pair in PAIRS:
         archive.append(made(pair, 0))

@@ -36,9 +36,10 @@ def second(number: int) -> Any:
 
 @pytest.fixture
 def many(archive: Written) -> Written:
-    """Three pairs, the last of which was never listed; of the first some trades are only in the journal."""
+    """Three pairs, the last of which was never listed; of the first some trades are only in the journal, and of the
+    others the first trades are not there."""
     for n, pair in enumerate(PAIRS):
-        archive.append([trade(i, price=f"{i}.{n}5", pair=pair) for i in range(1, 130 + n)])
+        archive.append([trade(i, price=f"{i}.{n}5", pair=pair) for i in range(1 + 3 * n, 130 + n)])
         if pair != "SOL/USD":
             archive.listed(pair, 1)
     archive.journalled([trade(130, pair="ETH/USD")])
@@ -53,9 +54,9 @@ MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
 def test_many_pairs_are_the_pairs_one_by_one(many: Written, mode: dict[str, bool], pairs: list[str]) -> None:
     with connect(many.data, **mode) as opened:
         calls: list[Callable[..., pa.Table]] = [
-            lambda pair, **more: opened.trades(pair, second(3), second(100), to="arrow", decimals=True, **more),
-            lambda pair, **more: opened.candles(pair, "1m", to="arrow", decimals=True, **more),
-            lambda pair, **more: opened.candles(pair, "1m", second(60), second(120), to="arrow", decimals=True, **more),
+            lambda pair: opened.trades(pair, second(9), second(100), to="arrow", decimals=True),
+            lambda pair: opened.candles(pair, "1m", to="arrow", decimals=True),
+            lambda pair: opened.candles(pair, "1m", second(60), second(120), to="arrow", decimals=True),
         ]
         for call in calls:
             together = call(pairs).to_pylist()
@@ -92,8 +93,12 @@ def test_what_is_no_pair_among_many_is_refused(many: Written, wrong: Any, senten
 
 def test_a_series_of_pairs_will_do_and_each_counts_once(many: Written) -> None:
     with connect(many.data) as opened:
-        found = opened.trades(pd.Series(["BTC/USD", "BTC/USD", "ETH/USD"]), stop=second(3))
-        assert found["trade_id"].tolist() == [1, 2, 1, 2]
+        found = (
+            opened.trades(pd.Series(["BTC/USD", "BTC/USD", "ETH/USD"]), stop=second(6))
+            .groupby("pair", observed=True)
+            .head(2)
+        )
+        assert found["trade_id"].tolist() == [4, 5, 1, 2]
         assert str(found["pair"].dtype) == "category"
 
 

@@ -28,6 +28,7 @@ def test_only_series_and_days_that_are_asked_for_are_compared(tmp_path: Path) ->
         (series,) = reconcile(opened, ["BTC/USD"], first=date(2025, 11, 12), last=date(2025, 11, 12))
         assert series == Series("BTC/USD", "1d", equal=1, different={}, unexplained_at=None, differing=())
         assert [one.compared for one in reconcile(opened, ["BTC/USD"])] == [2]
+        assert [one.compared for one in reconcile(opened, ["BTC/USD"], first=date.min, last=date.max)] == [2]
         assert [one.pair for one in reconcile(opened, ["ETH/USD"])] == ["ETH/USD"]
         assert list(reconcile(opened, [])) == []
 

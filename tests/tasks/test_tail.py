@@ -165,6 +165,17 @@ async def test_an_answer_without_the_last_trade_held_confirms_nothing(last: int)
     assert await confirmed(bench) is None
 
 
+async def test_a_full_page_that_ends_with_the_last_trade_held_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of more trades of one instant than a page holds, the others come after it.
+    monkeypatch.setattr(rest, "PAGE_LIMIT", 2)
+    bench = Bench(100, held=100)
+    bench.http.date_s = 2_000_000_000
+    assert await confirmed(bench) is None
+    monkeypatch.setattr(rest, "PAGE_LIMIT", 3)
+    bench.http.recv_ns = 2_000_000_000_000_000_000
+    assert await confirmed(bench) is not None
+
+
 async def test_without_the_servers_time_or_an_answer_or_a_trade_nothing_is_confirmed() -> None:
     bench = Bench(100, held=100)
     assert await confirmed(bench) is None
