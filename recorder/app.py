@@ -42,7 +42,8 @@ from recorder.net.http import Answer, Http, client_session
 from recorder.net.socket import dial
 from recorder.net.turns import Turns
 from recorder.ops.metrics import Metrics
-from recorder.ops.server import serve
+from recorder.ops.notify import Notifier
+from recorder.ops.server import Face, serve
 from recorder.tasks.commit import Commit
 from recorder.tasks.confirm import Confirm
 from recorder.tasks.drain import Drain, Drainer
@@ -51,9 +52,12 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.ohlc import Ohlc, Wanted
 from recorder.tasks.poll import Poll
+from recorder.tasks.pulse import Parts, Pulse
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import LISTING_S, SOON_S, Roster, disbelief, journalled, some
+from recorder.tasks.space import Space
 from recorder.tasks.stream import Listeners, Stream
+from recorder.tasks.survey import Survey
 from recorder.tasks.system import Standing, System
 from recorder.tasks.tail import Tail
 from recorder.tasks.upkeep import ROUND_S as UPKEEP_S
@@ -62,8 +66,8 @@ from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 from recorder.version import __version__
 
-THREADS: Final = 4
-"""Journal, drain, repair and upkeep block on the disk one thread each."""
+THREADS: Final = 6
+"""Journal, drain, repair, upkeep, space and survey block on the disk one thread each."""
 LISTING_RETRY_S: Final = 30.0
 """Longest wait between attempts to read the listing at start."""
 
@@ -110,8 +114,8 @@ async def record(
 ) -> None:
     """Record until ``stop`` is asked.
 
-    Raises ConfigError (a pair that does not exist), ArchiveInUse, DiskError, StorageError. Whatever it raises,
-    what was recorded is on the disk, and the next start goes on from there.
+    Raises ConfigError (a pair that does not exist), ArchiveInUse, DiskError (also after a good end, for want of room),
+    StorageError. Whatever it raises, what was recorded is on the disk, and the next start goes on from there.
     """
     clock, disk = clock or SystemClock(), disk or Disk()
     layout = Layout(config.archive.path.resolve())
@@ -186,6 +190,7 @@ class _Shared:
     inbox: Inbox
     notes: Notes
     metrics: Metrics
+    pulse: Pulse
     roster: Roster
 
 
@@ -207,15 +212,9 @@ class _Run:
         config, clock, metrics = self.config, self.clock, Metrics()
         inbox = Inbox()
         notes = Notes(inbox, clock)
-        async with client_session() as client, serve(config.ops.host, config.ops.port, metrics=metrics):
-            http = Http(
-                client,
-                config.exchange.rest_url,
-                pace=Pace(config.exchange.requests_per_second),
-                clock=clock,
-                refused=functools.partial(notes.take, "throttled"),
-                turns=Turns(self.archive.layout.turns),
-            )
+        pulse = Pulse(self.archive.layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
+        async with client_session() as client, serve(config.ops, Face(metrics, pulse.state, pulse.about)):
+            http = self._http(client, notes, pulse, metrics)
             roster = Roster(
                 config.pairs,
                 http,
@@ -228,9 +227,27 @@ class _Run:
             )
             instruments = InstrumentArchive(self.archive.layout, self.disk, staging=self.staging)
             if await self._listed(roster, http, inbox, instruments, stop):
-                shared = _Shared(client, http, inbox, notes, metrics, roster)
+                shared = _Shared(client, http, inbox, notes, metrics, pulse, roster)
                 await self._record(shared, instruments, stop, upkeep_s=rhythm.upkeep_s)
                 log.info("stopped", pairs=len(roster.instruments))
+
+    def _http(self, client: aiohttp.ClientSession, notes: Notes, pulse: Pulse, metrics: Metrics) -> Http:
+        pace = Pace(self.config.exchange.requests_per_second)
+        metrics.pace.set_function(lambda: pace.per_s)
+
+        async def refused(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
+            metrics.throttled_seconds.inc(pause_s)
+            await notes.take("throttled", reason=reason, path=path, pause_s=pause_s, per_s=per_s)
+
+        return Http(
+            client,
+            self.config.exchange.rest_url,
+            pace=pace,
+            clock=self.clock,
+            refused=refused,
+            ended=pulse.ended,
+            turns=Turns(self.archive.layout.turns),
+        )
 
     async def _record(self, shared: _Shared, instruments: InstrumentArchive, stop: Stop, *, upkeep_s: float) -> None:
         """Run all tasks until ``stop`` is asked; then end them in the order in which a trade goes through them."""
@@ -253,13 +270,27 @@ class _Run:
             metrics=shared.metrics,
             round_s=upkeep_s,
         )
-        tasks: list[Task] = [shared.roster, repair, upkeep, *self._collectors(shared, repair)]
+        space = Space(
+            self.archive.layout,
+            self.disk,
+            shared.notes,
+            history_waits=lambda waits: repair.hold_history(waits=waits),
+            full=stop.asked.set,
+            raw=upkeep.raw,
+            clock=self.clock,
+        )
+        survey = Survey(self.archive.layout.data, clock=self.clock, metrics=shared.metrics)
+        collectors, pulse = self._collectors(shared, repair), shared.pulse
+        tasks: list[Task] = [shared.roster, repair, upkeep, space, survey, pulse, *collectors]
+        shared.metrics.watch(self.ledger, shared.roster.instruments)
         self._banner(shared.roster.instruments)
+        pulse.begun(Parts(shared.roster.instruments, commit, drain, survey))
         async with asyncio.TaskGroup() as group:
             interruptible = [group.create_task(task.run()) for task in tasks]
             committing = group.create_task(commit.run())
             draining = group.create_task(drain.run())
             await stop.asked.wait()
+            pulse.stopping()
             log.info("stopping: draining the journal; a second signal leaves that to the next start")
             for running in interruptible:
                 running.cancel()
@@ -270,6 +301,7 @@ class _Run:
             drain.stop()
             await first_of(asyncio.wait([draining]), stop.hurried.wait())
             draining.cancel()
+        space.check()
 
     def _repair(self, shared: _Shared) -> Repair:
         chosen, clock, metrics = shared.roster.instruments, self.clock, shared.metrics
@@ -278,10 +310,18 @@ class _Run:
             Fetcher(self.ledger, self.archive, shared.http, instruments=chosen, clock=clock, metrics=metrics),
             shared.notes,
             instruments=chosen,
-            history_from_us=self.config.trades.backfill_from,
+            history_from=functools.partial(self._history_from, shared.roster),
             clock=clock,
             metrics=metrics,
         )
+
+    def _history_from(self, roster: Roster, pair: str) -> int | None:
+        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended."""
+        held = set(self.ledger)
+        ended_us = [self.ledger.of(name).last_us for name in roster.earlier_names(pair) if name in held]
+        renamed_us = max((end_us for end_us in ended_us if end_us is not None), default=None)
+        moments = (self.config.trades.backfill_from, renamed_us)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _drain(self, shared: _Shared, instruments: InstrumentArchive, commit: Commit) -> Drain:
         layout = self.archive.layout
@@ -347,6 +387,8 @@ class _Run:
         system = System(http, standing, notes, clock=clock, metrics=metrics)
         confirm = Confirm(self.ledger, tail, instruments=chosen, clock=clock)
         streaming: list[Task] = [stream, watch] if config.trades.stream else []
+        if streaming:
+            shared.pulse.listen(stream.silent_s)
         return [poll, ohlc, system, confirm, *streaming]
 
     async def _listed(

@@ -16,12 +16,14 @@ from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from recorder.errors import ConfigError
 
 PREFIX: Final = "RECORDER_"
+_SECRET: Final = "ops.token"  # noqa: S105 -- its name
+"""The one key whose value no error may show, nor what stands in the place of its section."""
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
 MANY_PAIRS: Final = 200
@@ -96,6 +98,13 @@ def _some(path: Path) -> Path:
     if path == Path() or "\0" in str(path):
         raise ValueError
     return path
+
+
+def _secret(token: SecretStr | None) -> SecretStr | None:
+    """Refuse what is soon guessed, and what no header can carry."""
+    if token is not None and not re.fullmatch(r"[!-~]{16,256}", token.get_secret_value()):
+        raise ValueError
+    return token
 
 
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
@@ -187,10 +196,14 @@ class ExchangeConfig(_Section):
 
 
 class OpsConfig(_Section):
-    """Health, metrics and logs."""
+    """Health, metrics and logs; who may ask for them."""
 
     host: Name = Field("127.0.0.1", description="an address or name to listen at, such as 127.0.0.1")
     port: Annotated[int, Number] = Field(9184, ge=0, le=65535, description="a number from 0 (serve nothing) to 65535")
+    expose: bool = Field(False, description="true or false")
+    token: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
+        None, description="a secret of 16 to 256 letters, digits and signs without a space, or leave it out"
+    )
     log: Literal["console", "json"] = Field("console", description="console or json")
 
 
@@ -270,12 +283,21 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:  # a ValueError where a date is none, or the text is not UTF-8
-        raise ConfigError(f"{path} is no YAML: {error}; compare it with what `recorder config` prints") from error
+        raise ConfigError(
+            f"{path} is no YAML: {_unread(error)}; compare it with what `recorder config` prints"
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no keys; it should look like `pairs: [BTC/USD]`")
     return _said(content)
+
+
+def _unread(error: Exception) -> str:
+    """Return what is wrong with a text that is no YAML, without quoting it: the line may hold the token."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error)
 
 
 def _said(content: dict[Any, Any]) -> dict[str, Any]:
@@ -318,9 +340,12 @@ def _sentences(error: ValidationError, source: str) -> Iterator[str]:
         if key is not None:
             said.add(key)
             place = f"environment variable {_variable(key)}" if _variable(key) in variables else f"{source}: {written}"
-            yield f"{place} is {problem['input']!r}: write {remedies[key]}"
+            shown = "not shown here" if key == _SECRET else repr(problem["input"])
+            yield f"{place} is {shown}: write {remedies[key]}"
         elif problem["type"] == "extra_forbidden":
             yield _unknown_key(written, source)
         else:
             below = ", ".join(key for key in remedies if key.startswith(f"{written}."))
-            yield f"{source}: {written} is {problem['input']!r}: write its keys below it ({below})"
+            hidden = problem["input"] and _SECRET.startswith(f"{written}.")
+            shown = "no section" if hidden else repr(problem["input"])
+            yield f"{source}: {written} is {shown}: write its keys below it ({below})"

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -143,6 +144,21 @@ class Disk:
             if code:
                 raise OSError(code, os.strerror(code), str(one))
             return True
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes of a file system: what this user may still write, and all there are."""
+
+    free: int
+    total: int
+
+
+def room(path: Path) -> Room:
+    """Return the room of the file system at ``path``. Raises DiskError."""
+    with _says(f"cannot see how much room is left at {path}"):
+        found = os.statvfs(path)
+    return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
 def sync_for_reading(file: BinaryIO) -> None:

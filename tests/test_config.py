@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from recorder import config
 from recorder.config import Config, duration_s, keys, load
@@ -156,6 +157,9 @@ MISTAKES = [
     ("ops.port", "99999", "99999", "a number from 0 (serve nothing) to 65535"),
     ("ops.port", "no", "False", "a number from 0"),
     ("ops.port", "1.5", "1.5", "a number from 0"),
+    ("ops.expose", "maybe", "'maybe'", "true or false"),
+    ("ops.token", "guessed", "not shown here", "a secret of 16 to 256 letters"),
+    ("ops.token", "[a secret within a list]", "not shown here", "without a space"),
     ("ops.log", "xml", "'xml'", "console or json"),
 ]
 
@@ -226,7 +230,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("_env_file: x", "mine.yaml: _env_file is no configuration key; known are"),
         ("_cli_parse_args: true", "mine.yaml: _cli_parse_args is no configuration key; known are"),
         ("archive: 5", "mine.yaml: archive is 5: write its keys below it (archive.path, archive.drain_every)"),
-        ("ops: []", "mine.yaml: ops is []: write its keys below it (ops.host, ops.port, ops.log)"),
+        ("ops: []", "mine.yaml: ops is []: write its keys below it (ops.host, ops.port, ops.expose, ops.token, "),
         ("[1]", "mine.yaml holds no keys; it should look like `pairs: [BTC/USD]`"),
         ("a: b: c", "mine.yaml is no YAML: mapping values are not allowed here"),
         ("a: 2026-99-99", "mine.yaml is no YAML: month must be in 1..12"),
@@ -264,6 +268,39 @@ def test_no_content_makes_it_fail_otherwise(content: object) -> None:
         assert "any.yaml" in str(error)  # noqa: PT017 -- either outcome is right
 
 
+SECRET = "s3cret-of-an-operator"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"ops: {{token: '{SECRET} '}}",
+        f"ops: {{token: [{SECRET}]}}",
+        f"ops: {{token: {{is: {SECRET}}}}}",
+        f"ops: {SECRET}",
+        f"ops: [{SECRET}]",
+        f"ops: [token: {SECRET}]",
+        f"ops:\n  token: '{SECRET}\n",
+        f"ops:\n  token: {SECRET}: x\n",
+        f"ops:\n\ttoken: {SECRET}\n",
+        f"obs: {{token: {SECRET}}}",
+    ],
+)
+def test_no_mistake_shows_the_token(text: str) -> None:
+    assert SECRET not in refused(text)
+
+
+def test_a_good_token_is_read_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDER_OPS__TOKEN", SECRET)
+    read = load()
+    assert read.ops.token == SecretStr(SECRET)
+    assert SECRET not in f"{read!r}{read}{read.model_dump(mode='json')}"
+    monkeypatch.setenv("RECORDER_OPS__TOKEN", f"{SECRET}\n")
+    with pytest.raises(ConfigError) as caught:
+        load()
+    assert SECRET not in str(caught.value)
+
+
 # -- the environment ------------------------------------------------------------------------------------------------
 
 TWINS = {
@@ -281,6 +318,8 @@ TWINS = {
     "exchange.requests_per_second": ("0.5", 0.5),
     "ops.host": ("0.0.0.0", "0.0.0.0"),
     "ops.port": ("0", 0),
+    "ops.expose": ("true", True),
+    "ops.token": ("0123456789abcdef", SecretStr("0123456789abcdef")),
     "ops.log": ("json", "json"),
 }
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from recorder import disk as module
-from recorder.disk import ASIDE, Disk, sync_for_reading
+from recorder.disk import ASIDE, Disk, room, sync_for_reading
 from recorder.errors import DiskError
 
 
@@ -170,3 +170,10 @@ def test_on_a_read_only_mount_what_is_there_counts(tmp_path: Path, monkeypatch: 
     (tmp_path / "a").touch()
     with (tmp_path / "a").open("rb") as file:
         sync_for_reading(file)
+
+
+def test_room_is_what_may_still_be_written_and_what_there_is(tmp_path: Path) -> None:
+    found, asked = room(tmp_path), os.statvfs(tmp_path)
+    assert 0 <= found.free <= found.total == asked.f_blocks * asked.f_frsize
+    with pytest.raises(DiskError, match=r"^cannot see how much room is left at .*/nowhere: No such file or directory$"):
+        room(tmp_path / "nowhere")

@@ -73,6 +73,8 @@ def read(layout: Layout, pairs: Sequence[str]) -> Known:
                     raise
                 except (pa.ArrowException, OSError) as error:
                     known.findings.append(Finding(path, f"is damaged: {error}", _MOVE_OUT))
+                except KeyError:  # pyarrow's word for a column that is not there
+                    known.findings.append(Finding(path, "has other columns than the table of events", _MOVE_OUT))
             return known
     raise StorageError(f"the files in {layout.folder(EVENTS)} keep changing faster than they can be read")
 

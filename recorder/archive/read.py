@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recorder.archive.files import Layout
+from recorder.archive.schema import TRADES
 from recorder.core.model import Trade
 
 _BATCH: Final = 50_000
@@ -25,9 +26,14 @@ def file_trades(path: Path, pair: str) -> Iterator[Trade]:
     """Yield the rows of one file, which belongs to ``pair``."""
     with pq.ParquetFile(path) as parquet:
         for batch in parquet.iter_batches(_BATCH):
-            columns = [_values(batch.column(name)) for name in batch.schema.names]
-            for trade_id, time, price, qty, side, ord_type, misc, source, received in zip(*columns, strict=True):
-                yield Trade(pair, trade_id, time, price, qty, side, ord_type, misc, source, received)
+            yield from of_rows(batch, pair)
+
+
+def of_rows(rows: pa.Table | pa.RecordBatch, pair: str) -> Iterator[Trade]:
+    """Yield rows of the trades table, all of one pair, as trades; every value as it is."""
+    columns = [_values(rows.column(name)) for name in TRADES.names]
+    for trade_id, time, price, qty, side, ord_type, misc, source, received in zip(*columns, strict=True):
+        yield Trade(pair, trade_id, time, price, qty, side, ord_type, misc, source, received)
 
 
 def _values(column: pa.Array) -> list[object]:

@@ -50,6 +50,7 @@ _AHEAD: Final = 4
 """Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
 _ATTEMPTS: Final = 20
 """A compaction exchanges a year's folder now and then; meeting so many while it is listed is no coincidence."""
+_OTHER_COLUMNS: Final = "has other columns than the table of trades"
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -121,6 +122,32 @@ def size(layout: Layout, pair: str) -> int:
     return total
 
 
+@contextlib.contextmanager
+def sound_files(year: Path, pair: str) -> Iterator[tuple[list[tuple[int, pq.ParquetFile]], list[Finding]]]:
+    """Open the files of one year of ``pair`` together, and read them all through.
+
+    Gives those that are sound, each with its first id, and what is wrong with the others. Raises StorageError only if
+    the files keep changing faster than they can be listed.
+    """
+    number = int(year.name.removeprefix("year="))
+    sound: list[tuple[int, pq.ParquetFile]] = []
+    findings: list[Finding] = []
+    with contextlib.ExitStack() as stack:
+        for opened in _open_all(year, stack):
+            if isinstance(opened, Finding):
+                findings.append(opened)
+                continue
+            try:
+                file = _fits(opened, pair)
+                for _ in _rows(file, number, _BATCH, lambda _: None):
+                    pass
+            except _Unsound as unsound:
+                findings.append(unsound.finding)
+            else:
+                sound.append((file.spans[0].first_id, file.parquet))
+        yield sound, findings
+
+
 def _strays(layout: Layout, pair: str) -> list[Path]:
     """Return Parquet files that readers may meet, and that lie where none belongs."""
     folder, years = layout.pair_dir(pair), set(layout.years(pair))
@@ -173,6 +200,8 @@ def _open(path: Path, stack: contextlib.ExitStack) -> _Opened | Finding:
         return _Opened(path, path.stat().st_size, parquet)
     except FileNotFoundError:
         raise
+    except KeyError:  # pyarrow's word for a column that is to be read as a dictionary, and is not there
+        return Finding(path, _OTHER_COLUMNS)
     except (pa.ArrowException, OSError) as error:
         return Finding(path, _damage(error))
 
@@ -194,7 +223,7 @@ def _fits(opened: _Opened, pair: str) -> _File:
         problem = f"says it holds {footer.table} of {footer.pair}, and lies among trades of {pair}"
         raise _Unsound(Finding(path, problem, "move it back to where it belongs, or out of the archive"))
     if not opened.parquet.schema.to_arrow_schema().equals(TRADES):
-        raise _Unsound(Finding(path, "has other columns than the table of trades"))
+        raise _Unsound(Finding(path, _OTHER_COLUMNS))
     claimed = sum(span.last_id - span.first_id + 1 for span in footer.spans)
     if claimed != metadata.num_rows or not claimed:
         raise _Unsound(Finding(path, f"holds {metadata.num_rows} rows, but its footer claims {claimed} ids"))

@@ -19,12 +19,13 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from recorder import config
-from recorder.archive import files
+from recorder.archive import files, known
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.files import Layout
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
+from recorder.core import knowledge
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
@@ -107,7 +108,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             if stretch is None:
                 console.print(f"{pair}: nothing was traded in this range")
         found = [stretch for stretch in stretches if stretch is not None]
-        await asyncio.to_thread(_count_journalled, layout, ledger)
+        await asyncio.to_thread(_count_told, layout, ledger)
         if dry_run:
             for stretch in found:
                 _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
@@ -124,11 +125,20 @@ async def _listed(http: Http, names: Sequence[str]) -> dict[str, Instrument]:
     return {instrument.pair: instrument for instrument in chosen}
 
 
-def _count_journalled(layout: Layout, ledger: Ledger) -> None:
-    """Count what a daemon has journalled and not archived yet: its rows carry the time at which they came."""
-    for entry in tail.entries(layout.journal):
+def _count_told(layout: Layout, ledger: Ledger) -> None:
+    """Count what a daemon has journalled and not archived yet, and what it knows of ids that do not exist.
+
+    Its rows carry the time at which they came. What a damaged file of events says is asked for again.
+    """
+    journal = tail.entries(layout.journal)  # before the archive, where its rows go
+    for told in known.read(layout, layout.pairs()).told():
+        ledger.know(told)
+    for entry in journal:
         with contextlib.suppress(Malformed):  # the drain reports it
             ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
+            event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+            if event is not None and (said := knowledge.told(event)) is not None:
+                ledger.know(said)
 
 
 @contextlib.asynccontextmanager

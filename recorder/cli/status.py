@@ -14,9 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recorder import config
 from recorder.clock import SystemClock
 from recorder.core.model import TIMEFRAMES, Event
+from recorder.errors import ConfigError
+from recorder.ops import inquiry
 from recorder.ops import status as state
+from recorder.ops.inquiry import Daemon
 from recorder.ops.status import CandleStatus, PairStatus, Status
 
 _SHOWN: Final = 40
@@ -30,25 +34,55 @@ def status(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="One JSON object of pairs, candles, exchange and events, all of them; times in ISO 8601 UTC."
+            "--json",
+            help="One JSON object of daemon, pairs, candles, exchange and events, all of them; times in ISO 8601 UTC.",
         ),
     ] = False,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="Where the daemon is found; config.yaml where there is one.")
+    ] = None,
 ) -> None:
-    """Show pairs, candles, holes, the exchange's state and the last events; from disk, with or without a daemon."""
+    """Show pairs, candles, holes, the exchange's state and the last events; from disk, with or without a daemon.
+
+    Where a daemon records into this archive, it is asked whether it does.
+    """
     found = state.everything(data)
+    daemon = _asked(config_file, data)
     now_us = SystemClock().wall_ns() // 1000
     if as_json:
-        typer.echo(json.dumps(_as_json(found, now_us), indent=2))
+        typer.echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
         return
     console = Console()
     if found.pairs:
         _print_pairs(console, str(data), found, now_us, all_pairs=all_pairs)
     else:
         typer.echo("No trades are recorded yet.")
+    console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
     for line in _lately(found, now_us) if found.events else ():
         console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def _asked(config_file: Path | None, data: Path) -> Daemon | str:
+    try:
+        return inquiry.ask(config.load(config_file).ops, data)
+    except ConfigError as error:  # what is on the disk can be told all the same
+        return f"no daemon was asked: {error}"
+
+
+def _said_by(daemon: Daemon | str) -> Text:
+    if isinstance(daemon, str):
+        return Text(f" {daemon}", "yellow")
+    if daemon.recording:
+        return Text(f" the daemon records, since {daemon.since} (release {daemon.version})")
+    return Text(f" the daemon does not record: {'; '.join(daemon.reasons)}", "red")
+
+
+def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
+    if isinstance(daemon, str):
+        return {"answers": False, "reasons": [daemon]}
+    return {"answers": True, "recording": daemon.recording, "reasons": daemon.reasons, "since": daemon.since}
 
 
 def _print_pairs(console: Console, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:

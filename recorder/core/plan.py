@@ -24,7 +24,12 @@ def plan(holes: Iterable[Hole], histories: Iterable[History] = ()) -> list[Work]
     return sorted([*holes, *histories], key=_turn)
 
 
+def is_history(work: Work) -> bool:
+    """Tell whether this is a stretch of history, which may wait for weeks, and not what a run of the recorder left."""
+    return isinstance(work, History) or len(work.span) > SHORT
+
+
 def _turn(work: Work) -> tuple[int, int]:
     if isinstance(work, History):
         return 2, -work.before_us
-    return int(len(work.span) > SHORT), -work.before_us
+    return int(is_history(work)), -work.before_us

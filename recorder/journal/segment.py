@@ -30,6 +30,7 @@ NOTE: Final = "note"
 FORMAT: Final = 1
 
 _HEAD: Final = re.compile(rb'\{"recv_ns":(\d+),"source":"([^"\\]+)","crc32":(\d+),"payload":')
+_RECEIVED: Final = re.compile(rb'\{"recv_ns":(\d+),')
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]+')
 
 
@@ -99,6 +100,12 @@ def decode(line: bytes) -> Entry:
     if crc32(payload) != expected:
         raise CorruptLine(f"a journal line received at {recv_ns} ns does not match its checksum {expected}", line)
     return Entry(recv_ns, source, payload)
+
+
+def received_ns(line: bytes) -> int | None:
+    """Return when a line came (ns since 1970), and nothing else of it; None where it is not a journal line."""
+    found = _RECEIVED.match(line)
+    return int(found[1]) if found else None
 
 
 def path_of(directory: Path, number: int) -> Path:

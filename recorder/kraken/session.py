@@ -231,6 +231,11 @@ class Session:
         return effects
 
     @property
+    def heard_s(self) -> float:
+        """When the last frame came; before the first, when the connection was opened."""
+        return self._last_frame_s
+
+    @property
     def settled(self) -> bool:
         """Whether every pair was either acknowledged or refused."""
         return not self._asked

@@ -31,13 +31,15 @@ FORBIDDEN_PAUSE_S: Final = 120.0
 class Answer:
     """A good answer: when it came (ns by the wall clock), its whole body, and the ``result`` within.
 
-    ``date_s`` is what time the server says it is, in whole seconds since 1970; None where it does not say.
+    ``date_s`` is what time the server says it is, in whole seconds since 1970; None where it does not say. ``sent_ns``
+    is when it was asked for, by the same clock as ``recv_ns``.
     """
 
     recv_ns: int
     body: bytes
     result: bytes
     date_s: int | None = None
+    sent_ns: int | None = None
 
 
 class OnRefusal(Protocol):
@@ -46,6 +48,18 @@ class OnRefusal(Protocol):
     async def __call__(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
         """Take note; whoever asked waits for it."""
         ...
+
+
+class OnEnd(Protocol):
+    """Who is told how each request that was sent has ended: with an answer, or with an error."""
+
+    def __call__(self, request: rest.Request, ended: Answer | ExchangeError, /) -> None:
+        """Take note, at once."""
+        ...
+
+
+def _nothing(_request: rest.Request, _ended: Answer | ExchangeError) -> None:
+    """Take no note."""
 
 
 async def _nobody(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
@@ -68,8 +82,8 @@ async def _connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: obj
 class Http:
     """GETs public endpoints below ``base_url``, starting one after the other at the pace given.
 
-    ``client`` comes from :func:`client_session`; ``refused`` is told once of each throttle and each 403; ``turns``
-    are shared with other processes that keep to the same pace.
+    ``client`` comes from :func:`client_session`; ``refused`` is told once of each throttle and each 403; ``ended``
+    of each request; ``turns`` are shared with other processes that keep to the same pace.
     """
 
     def __init__(
@@ -80,6 +94,7 @@ class Http:
         pace: Pace,
         clock: Clock,
         refused: OnRefusal = _nobody,
+        ended: OnEnd = _nothing,
         turns: Turns | None = None,
     ) -> None:
         self._client = client
@@ -87,6 +102,7 @@ class Http:
         self._pace = pace
         self._clock = clock
         self._refused = refused
+        self._ended = ended
         self._shared = turns
         self._refusals = 0
         self._turns = asyncio.Lock()
@@ -97,7 +113,16 @@ class Http:
         Raises ExchangeError of the kind that says what to do next. Throttling stops all requests of this client.
         """
         await self._turn()
-        refusals = self._refusals
+        try:
+            answer = await self._sent(request)
+        except ExchangeError as error:
+            self._ended(request, error)
+            raise
+        self._ended(request, answer)
+        return answer
+
+    async def _sent(self, request: rest.Request) -> Answer:
+        refusals, sent_ns = self._refusals, self._clock.wall_ns()
 
         async def connected() -> None:
             if self._refusals != refusals:
@@ -127,7 +152,7 @@ class Http:
             error.body = body
             raise
         self._pace.answered(self._clock.monotonic())
-        return Answer(recv_ns, body, result, date_s)
+        return Answer(recv_ns, body, result, date_s, sent_ns)
 
     async def _turn(self) -> None:
         """Wait for a place, first come, first served; a pause that begins meanwhile is waited out too."""

@@ -1,51 +1,149 @@
-"""What the daemon counts, under Prometheus names. A trade is counted only once it is durable."""
+"""What the daemon counts, under Prometheus names. A trade is counted only once it is durable.
+
+Names follow Prometheus: base units (seconds, bytes), ``_total`` for what only grows, moments as timestamps. What is
+known elsewhere at any moment (the inbox, the ledger, the disk) is asked for when somebody scrapes, and costs nothing
+in between.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import platform
+from collections.abc import Collection, Iterator
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from recorder.core.ledger import Run
+from recorder.core.ledger import Ledger
 from recorder.errors import ExchangeError
+from recorder.version import __version__
+
+PAIRS_LIMIT: Final = 1000
+"""Pairs that have a series of their own at most, the first by name: Prometheus pays for each series for ever."""
+GOOD: Final = "ok"
+"""The outcome of a REST request that brought what was asked for."""
+_FAST_S: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+_SLOW_S: Final = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 class Metrics:
     """All series of one daemon, in a registry of their own."""
 
     def __init__(self) -> None:
+        # A second series beside each counter, which no rule and no panel wants.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         registry = self.registry
-        self.frames = Counter("recorder_frames", "Lines that are durable in the journal", registry=registry)
-        self.trades = Counter(
-            "recorder_trades", "Live trades that are durable in the journal", ["pair"], registry=registry
-        )
-        self.last_id = Gauge(
-            "recorder_last_trade_id", "Highest live trade id that is durable", ["pair"], registry=registry
-        )
-        self.last_time = Gauge(
-            "recorder_last_trade_time_seconds", "Exchange time of that trade", ["pair"], registry=registry
-        )
-        self.commit_seconds = Histogram(
-            "recorder_commit_seconds",
-            "Time of one group commit (write and sync)",
-            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+        ProcessCollector(registry=registry)
+        build = Gauge("recorder_build_info", "What runs; always 1", ["version", "python"], registry=registry)
+        build.labels(__version__, platform.python_version()).set(1)
+
+        # From the socket to the journal.
+        self.frames = Counter(
+            "recorder_frames",
+            "Lines that are durable in the journal, by where they came from",
+            ["source"],
             registry=registry,
+        )
+        self.trades = Counter(
+            "recorder_trades", "Trades that became durable in the journal, as they came", ["source"], registry=registry
+        )
+        self.bytes = Counter(
+            "recorder_journal_written_bytes", "Bytes that are durable in the journal", ["source"], registry=registry
+        )
+        for source in ("ws", "rest", "note"):
+            for counter in (self.frames, self.trades, self.bytes):
+                counter.labels(source)  # zero is worth saying: a rate needs a beginning
+        self.commit_seconds = Histogram(
+            "recorder_commit_duration_seconds",
+            "Time of one group commit (write and sync)",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.durable_seconds = Histogram(
+            "recorder_receive_to_durable_seconds",
+            "Time from receipt to durable; of each group commit the line that waited longest",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.feed_seconds = Histogram(
+            "recorder_exchange_to_receive_seconds",
+            "Time from a trade's exchange time to its receipt by the host's clock; the newest live trade of a commit",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self.inbox_bytes = Gauge("recorder_inbox_bytes", "Bytes received that wait for a commit", registry=registry)
+        self.inbox_limit = Gauge(
+            "recorder_inbox_limit_bytes", "Bytes at which the inbox is full and the socket waits", registry=registry
+        )
+        self.unsynced_seconds = Gauge(
+            "recorder_journal_unsynced_seconds", "Age of the oldest line that is not durable yet", registry=registry
+        )
+        self.journal_bytes = Gauge(
+            "recorder_journal_bytes", "Bytes in the journal that are not in the archive yet", registry=registry
+        )
+
+        # From the journal to the archive.
+        self.drain_seconds = Histogram(
+            "recorder_drain_duration_seconds", "Time of one drain of the journal", buckets=_SLOW_S, registry=registry
+        )
+        self.drained_at = Gauge(
+            "recorder_last_drain_timestamp_seconds", "When the last drain ended; 0 before the first", registry=registry
         )
         self.rows_archived = Counter(
             "recorder_rows_archived", "Trades moved from the journal to the archive", registry=registry
         )
-        self.refilled = Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry)
-        self.holes_closed = Counter("recorder_holes_closed", "Holes closed from REST", registry=registry)
+        self.compaction_seconds = Histogram(
+            "recorder_compaction_duration_seconds", "Time of one merge of files", buckets=_SLOW_S, registry=registry
+        )
         self.compacted = Counter("recorder_files_compacted", "Files merged into larger ones", registry=registry)
+
+        # What was missing.
+        self.refilled = Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry)
+        self.holes_closed = Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry)
+
+        # The exchange.
         self.connects = Counter("recorder_connects", "WebSocket connections opened", registry=registry)
+        self.disconnects = Counter(
+            "recorder_disconnects",
+            "Ends of a connection: ended by the other side, hung up by us, or not opened at all",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("ended", "hung_up", "not_opened"):
+            self.disconnects.labels(reason)
         self.up = Gauge("recorder_stream_up", "Whether a WebSocket connection is open", registry=registry)
         self.rejected = Counter(
             "recorder_subscriptions_refused", "Subscriptions that the exchange refused", registry=registry
         )
         self.unreadable = Counter("recorder_frames_unreadable", "Frames kept but not understood", registry=registry)
+        self.requests = Counter(
+            "recorder_rest_requests",
+            "REST requests sent, by how they ended",
+            ["endpoint", "outcome"],
+            registry=registry,
+        )
         self.rest_failures = Counter(
-            "recorder_rest_failures", "REST requests without a good answer", ["kind"], registry=registry
+            "recorder_rest_failures",
+            "REST requests without a good answer, those included that came and could not be read",
+            ["kind"],
+            registry=registry,
+        )
+        self.pace = Gauge(
+            "recorder_rest_requests_per_second", "Pace at which REST may be asked at present", registry=registry
+        )
+        self.throttled_seconds = Counter(
+            "recorder_rest_throttled_seconds", "Pauses that refusals have cost, added up", registry=registry
         )
         self.candle_answers = Counter(
             "recorder_candle_answers", "Answers with candles that were read", ["timeframe"], registry=registry
@@ -55,36 +153,88 @@ class Metrics:
             "Seconds until the exchange no longer serves a candle that is not held; below zero, candles are lost",
             registry=registry,
         )
-        self.candle_slack.set(float("inf"))  # until candles are recorded
+        self.candle_slack.set(math.inf)  # until candles are recorded
 
-    def committed(self, claims: Iterable[Run], *, frames: int, seconds: float) -> None:
-        """Count one group commit: the runs of trades that it made durable."""
-        self.frames.inc(frames)
-        self.commit_seconds.observe(seconds)
-        counts: dict[str, int] = {}
-        newest: dict[str, Run] = {}
-        for run in claims:
-            counts[run.pair] = counts.get(run.pair, 0) + len(run.span)
-            if run.pair not in newest or run.span.last > newest[run.pair].span.last:
-                newest[run.pair] = run
-        for pair, run in newest.items():
-            self.trades.labels(pair).inc(counts[pair])
-            self.last_id.labels(pair).set(run.span.last)
-            self.last_time.labels(pair).set(run.last_us / 1e6)
+        # The host.
+        self.clock_offset = Gauge(
+            "recorder_clock_offset_seconds",
+            "How far the host's clock is ahead of the exchange's, by Date headers; not a number until one came",
+            registry=registry,
+        )
+        self.clock_offset.set(math.nan)
+        self.disk_free = Gauge(
+            "recorder_disk_free_bytes", "Bytes that may still be written where the archive lies", registry=registry
+        )
+        self.disk_size = Gauge("recorder_disk_size_bytes", "Bytes of that file system", registry=registry)
+        self.runway = Gauge(
+            "recorder_disk_runway_seconds",
+            "Time until that disk is full if the archive grows on as in the last day; infinite while it does not",
+            registry=registry,
+        )
+        self.runway.set(math.inf)
+        self.archive_files = Gauge("recorder_archive_files", "Files in the archive's folder", registry=registry)
+        self.archive_bytes = Gauge("recorder_archive_bytes", "Bytes of these files", registry=registry)
+        self.ready = Gauge("recorder_ready", "Whether /ready says that it is recording", registry=registry)
+
+    def watch(self, ledger: Ledger, pairs: Collection[str]) -> None:
+        """Tell of ``pairs`` (live) what ``ledger`` says when somebody scrapes."""
+        self.registry.register(_Held(ledger, pairs))
+
+    def durable(self, source: str, *, frames: int, trades: int, size: int) -> None:
+        """Count lines of one ``source`` (``ws``, ``rest`` or ``note``) that are durable."""
+        self.frames.labels(source).inc(frames)
+        self.trades.labels(source).inc(trades)
+        self.bytes.labels(source).inc(size)
+
+    def drained(self, seconds: float, now_ns: int) -> None:
+        """Count a drain that took so long and ended now, by the wall clock."""
+        self.drain_seconds.observe(seconds)
+        self.drained_at.set(now_ns / 1e9)
 
     def connected(self) -> None:
         """Count an open connection."""
         self.connects.inc()
         self.up.set(1)
 
-    def disconnected(self) -> None:
-        """Count the end of a connection, or of an attempt."""
+    def disconnected(self, reason: str) -> None:
+        """Count the end of a connection (``ended``, ``hung_up``), or of an attempt (``not_opened``)."""
+        self.disconnects.labels(reason).inc()
         self.up.set(0)
 
     def rest_failed(self, error: ExchangeError) -> None:
         """Count a REST request without a good answer."""
         self.rest_failures.labels(type(error).__name__).inc()
 
+    def requested(self, path: str, error: ExchangeError | None) -> None:
+        """Count a REST request that was sent: the path of its endpoint, and what became of it."""
+        outcome = GOOD if error is None else type(error).__name__
+        self.requests.labels(path.rpartition("/")[2], outcome).inc()
+
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
+
+
+class _Held(Collector):
+    """What the ledger says of the pairs that are recorded: a pair that leaves takes its series with it."""
+
+    def __init__(self, ledger: Ledger, pairs: Collection[str]) -> None:
+        self._ledger = ledger
+        self._pairs = pairs
+
+    def collect(self) -> Iterator[Metric]:
+        accounts = {pair: self._ledger.of(pair) for pair in sorted(self._pairs)}
+        holes = [hole for account in accounts.values() for hole in account.holes()]
+        yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
+        yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(holes))
+        yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(map(len, holes)))
+        newest = GaugeMetricFamily(
+            "recorder_last_trade_timestamp_seconds",
+            f"Exchange time of the newest trade held; of the first {PAIRS_LIMIT} pairs by name",
+            labels=["pair"],
+        )
+        for pair in list(accounts)[:PAIRS_LIMIT]:
+            last_us = accounts[pair].last_us
+            if last_us is not None:
+                newest.add_metric([pair], last_us / 1e6)
+        yield newest

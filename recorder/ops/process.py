@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import Final
 
@@ -11,10 +12,14 @@ import pyarrow as pa
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Frames and trades form no cycles, so looking for some every 700 objects, Python's default, is a seventh of the
 work of ingest for nothing. Cycles of other origin are few, and still found."""
+UMASK: Final = 0o077
+"""What this process writes is its user's alone. Where others shall read, a default ACL of the archive's folder says so,
+before which the system does not ask for this (acl(5))."""
 
 
 def prepare() -> None:
-    """Keep pandas out, and the garbage collector calm."""
+    """Keep pandas out, the garbage collector calm, and files private."""
+    os.umask(UMASK)
     gc.set_threshold(*GC_THRESHOLDS)
     _do_without_pandas()
 

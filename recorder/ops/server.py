@@ -1,41 +1,252 @@
-"""The daemon's own little web server: is it alive, and what has it counted."""
+"""The daemon's own little web server: is it alive, does it record, and what has it counted.
+
+It answers this machine alone, unless it is told to be seen elsewhere, and then only who has the token. It takes no
+input: there are three fixed paths, and a request is bounded in size, time and company.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import hmac
+import ipaddress
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
+import structlog
 from aiohttp import web
 
+from recorder.config import OpsConfig
 from recorder.errors import ConfigError
+from recorder.ops import health
+from recorder.ops.health import State
 from recorder.ops.metrics import Metrics
+
+CONNECTIONS: Final = 16
+"""Open at once at most: a few who scrape, and people who look."""
+CONNECTION_S: Final = 10.0
+"""How long one may last, whatever it does; an answer takes milliseconds, and ends its connection."""
+LINE_BYTES: Final = 4096
+"""Longest request line or header; Prometheus sends some 300 bytes in all."""
+HEADERS: Final = 64
+HEALTH: Final = "/health"
+READY: Final = "/ready"
+METRICS: Final = "/metrics"
+_SAFE: Final = {
+    "Cache-Control": "no-store",
+    "Connection": "close",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Server": "kraken-recorder",  # and not the releases of what it is made of
+    "X-Content-Type-Options": "nosniff",
+}
+_BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
+
+log = structlog.get_logger()
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections at once, and for how long (seconds)."""
+
+    connections: int = CONNECTIONS
+    connection_s: float = CONNECTION_S
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What there is to tell: the metrics, the state now, and what else is worth knowing about this daemon now."""
+
+    metrics: Metrics
+    state: Callable[[], State]
+    about: Callable[[], Mapping[str, object]]
 
 
 @contextlib.asynccontextmanager
-async def serve(host: str, port: int, *, metrics: Metrics) -> AsyncIterator[None]:
-    """Serve /health and /metrics while the context lasts; port 0 serves nothing. Raises ConfigError."""
-    if port == 0:
+async def serve(ops: OpsConfig, face: Face, limits: Limits | None = None) -> AsyncIterator[None]:
+    """Serve /health, /ready and /metrics while the context lasts; port 0 serves nothing.
+
+    Raises ConfigError where nobody can listen there, or nobody should.
+    """
+    if ops.port == 0:
         yield
         return
-
-    async def health(_: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"})
-
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
-
-    app = web.Application()
-    app.add_routes([web.get("/health", health), web.get("/metrics", exposition)])
-    runner = web.AppRunner(app, access_log=None)
+    limits = limits or Limits()
+    addresses = await _addresses(ops)
+    local = _local(ops, addresses)
+    silent = logging.getLogger("recorder.ops.server.http")
+    silent.disabled = True  # it would quote requests that cannot be read, and with them maybe a token
+    runner = web.AppRunner(
+        _Site(ops, face, local=local).application(),
+        access_log=None,
+        logger=silent,
+        max_line_size=LINE_BYTES,
+        max_field_size=LINE_BYTES,
+        max_headers=HEADERS,
+        read_bufsize=LINE_BYTES,
+        lingering_time=0.0,
+        shutdown_timeout=1.0,
+    )
     await runner.setup()
+    sweeping = None
     try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                f"ops.port is {port}: cannot listen on {host}:{port} ({reason}); choose another, or 0 for none"
-            ) from error
+        requests = runner.server
+        assert requests is not None
+        listener = await _listen(ops, addresses, requests, limits)
+        sweeping = asyncio.create_task(_sweep(requests, limits.connection_s))
         yield
     finally:
+        if sweeping is not None:
+            listener.close()
+            sweeping.cancel()
         await runner.cleanup()
+
+
+async def _listen(ops: OpsConfig, addresses: list[str], requests: web.Server, limits: Limits) -> asyncio.Server:
+    def accept() -> asyncio.Protocol:
+        return requests() if len(requests.connections) < limits.connections else _Busy()
+
+    try:
+        return await asyncio.get_running_loop().create_server(accept, addresses, ops.port)
+    except (OSError, UnicodeError) as error:
+        raise _cannot_listen(ops, error) from error
+
+
+class _Busy(asyncio.Protocol):
+    """Turns one away when there are too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(_BUSY)
+        transport.close()
+
+
+async def _sweep(requests: web.Server, longest_s: float) -> None:
+    """End connections that have lasted for too long, whatever they wait for."""
+    loop = asyncio.get_running_loop()
+    since_s: dict[web.RequestHandler, float] = {}
+    while True:
+        await asyncio.sleep(longest_s / 4)
+        now_s = loop.time()
+        since_s = {one: since_s.get(one, now_s) for one in requests.connections}
+        for one, first_s in since_s.items():
+            if now_s - first_s >= longest_s and one.transport is not None:
+                one.transport.abort()
+
+
+async def _addresses(ops: OpsConfig) -> list[str]:
+    """Return what ``ops.host`` means, once: the addresses that are judged are those that are listened at."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(ops.host, ops.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise _cannot_listen(ops, error) from error
+    return sorted({str(address[4][0]) for address in found})
+
+
+def _local(ops: OpsConfig, addresses: list[str]) -> bool:
+    """Tell whether only this machine can reach the server. Raises ConfigError where others could, and should not."""
+    if all(map(_is_loopback, addresses)):
+        return True
+    if not ops.expose:
+        raise ConfigError(
+            f"ops.host is {ops.host}, which other machines can reach: write 127.0.0.1, or set ops.expose to true and "
+            "ops.token to a secret"
+        )
+    if ops.token is None:
+        raise ConfigError(
+            f"ops.host is {ops.host} and ops.expose is true, but ops.token is not set: write a secret, best as the "
+            "environment variable RECORDER_OPS__TOKEN"
+        )
+    return False
+
+
+def _cannot_listen(ops: OpsConfig, error: Exception) -> ConfigError:
+    reason = getattr(error, "strerror", None) or error
+    return ConfigError(
+        f"ops.port is {ops.port}: cannot listen on {ops.host}:{ops.port} ({reason}); choose another, or 0 for none"
+    )
+
+
+def _is_loopback(host: object) -> bool:
+    """Tell whether an address, or the one name that always means it, is that of this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class _Site:
+    """The three pages, and what stands before them."""
+
+    def __init__(self, ops: OpsConfig, face: Face, *, local: bool) -> None:
+        self._token = ops.token
+        self._face = face
+        self._local = local
+
+    def application(self) -> web.Application:
+        """Return it ready to be served."""
+        app = web.Application(middlewares=[self._guarded], client_max_size=LINE_BYTES)
+        app.on_response_prepare.append(_prepare)
+        pages = {HEALTH: self._health, READY: self._ready, METRICS: self._metrics}
+        app.add_routes([web.get(path, page) for path, page in pages.items()])
+        return app
+
+    async def _health(self, _: web.Request) -> web.Response:
+        """Answer anyone: supervisors have no token. So it says no more than one word."""
+        dead = health.dead(self._face.state())
+        return _json({"status": "stuck" if dead else "alive"}, good=not dead)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        state = self._face.state()
+        reasons = [*health.dead(state), *health.unready(state)]
+        status = "not recording" if reasons else "recording"
+        return _json({"status": status, "reasons": reasons, **self._face.about()}, good=not reasons)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        content_type = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=self._face.metrics.text(), headers={"Content-Type": content_type})
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return web.Response(status=error.status, text=f"{error.reason}\n")
+        except Exception as error:  # noqa: BLE001 -- whatever it is: who asks must not be told, and people must
+            log.error("the status server failed", path=request.path, error=type(error).__name__, reason=str(error))
+            return web.Response(status=500, text="see the log\n")
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if self._token is not None:
+            if request.path != HEALTH and not _knows(request, self._token.get_secret_value()):
+                return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
+        elif self._local and not _is_loopback(request.url.host):
+            # A page in a browser on this machine, whose own name is made to mean this machine, could read it all.
+            return web.Response(status=421, text="ask for this server by the name localhost\n")
+        return None
+
+
+async def _prepare(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_SAFE)
+    response.force_close()  # a request a connection: none is held open by somebody who waits
+
+
+def _knows(request: web.Request, token: str) -> bool:
+    """Tell whether the request carries the token, in a time that tells nothing of it."""
+    said = request.headers.get("Authorization", "")
+    return hmac.compare_digest(said.encode("utf-8", "replace"), f"Bearer {token}".encode())
+
+
+def _json(content: Mapping[str, object], *, good: bool) -> web.Response:
+    return web.Response(
+        status=200 if good else 503, text=json.dumps(content) + "\n", content_type="application/json", charset="utf-8"
+    )

@@ -271,7 +271,7 @@ def _listing(layout: Layout) -> dict[str, str]:
     for path in _paths(layout, Branch(tables.INSTRUMENTS)):
         with _opened(path) as parquet:
             table = parquet.read(columns=["pair", "valid_from", "status"])
-        since_us = table["valid_from"].cast(pa.int64()).to_pylist()
+            since_us = table["valid_from"].cast(pa.int64()).to_pylist()
         for pair, *row in zip(table["pair"].to_pylist(), since_us, table["status"].to_pylist(), strict=True):
             newest[pair] = max(newest.get(pair, (0, "")), (row[0], row[1]))
     return {pair: status for pair, (_, status) in newest.items()}
@@ -282,19 +282,14 @@ def _newest_first(layout: Layout, branch: Branch, stamp: str) -> Iterator[tuple[
     for leaf in reversed(layout.leaves(branch)):
         found = []
         for name in files.listed(leaf):
-            metadata = _metadata(leaf / name)
-            if metadata.num_rows:
-                found.append((_span(metadata, stamp)[1], leaf / name, metadata.num_rows))
+            with _opened(leaf / name) as parquet:
+                if parquet.metadata.num_rows:
+                    found.append((_span(parquet.metadata, stamp)[1], leaf / name, parquet.metadata.num_rows))
         yield from ((path, rows) for _, path, rows in sorted(found, reverse=True))
 
 
 def _paths(layout: Layout, branch: Branch) -> list[Path]:
     return [leaf / name for leaf in layout.leaves(branch) for name in files.listed(leaf)]
-
-
-def _metadata(path: Path) -> Any:  # noqa: ANN401 -- pyarrow has no types
-    with _opened(path) as parquet:
-        return parquet.metadata
 
 
 @contextlib.contextmanager
@@ -308,6 +303,8 @@ def _opened(path: Path, **options: Any) -> Iterator[Any]:  # noqa: ANN401 -- pya
     except (pa.ArrowException, OSError) as error:  # pyarrow's words for damage are both
         reason = " ".join(str(error).split())
         raise CorruptFile(f"{path} is no whole Parquet file ({reason}): move it out of the archive") from error
+    except (KeyError, ValueError) as error:  # pyarrow's words, and a list's, for a column that is not there
+        raise CorruptFile(f"{path} has other columns than its table: move it out of the archive") from error
 
 
 def _span(metadata: Any, column: str) -> tuple[int, int]:  # noqa: ANN401 -- pyarrow has no types

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from recorder.clock import Clock
 from recorder.core.ledger import Ledger, Run, joined
+from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
+from recorder.tasks.inbox import Inbound, Inbox
 
 DRAIN_TRADES: Final = 200_000
 """So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
@@ -18,11 +19,15 @@ DRAIN_TRADES: Final = 200_000
 DRAIN_BYTES: Final = 16 * 1024 * 1024
 """So much in the open segment is drained likewise, whatever it is: a drain holds candles until the segment's end."""
 
+_NEWS: Final = b'"type":"update"'
+"""What tells news from the snapshot after a subscription, whose trades may be days old (API.md 8.2)."""
+
 
 class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
 
-    ``hole_seen`` is called when a pair has a hole after a claim. ``writing`` guards the journal's open segment.
+    ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
+    wanted. ``writing`` guards the journal's open segment.
     """
 
     def __init__(
@@ -47,6 +52,12 @@ class Commit:
         self.drain_due = asyncio.Event()
         self._since_rotation = 0
         self._bytes_since_rotation = 0
+        self._in_flight = False
+        # When the oldest line that is not durable can have come at the earliest; None while all are.
+        self._since_s: float | None = None
+        metrics.inbox_limit.set(inbox.limit)
+        metrics.inbox_bytes.set_function(lambda: inbox.size)
+        metrics.unsynced_seconds.set_function(self.unsynced_s)
 
     async def run(self) -> None:
         """Commit until cancelled, at most once in ``sync_every_s``."""
@@ -54,37 +65,69 @@ class Commit:
             await self._inbox.wait()
             await self.flush()
             await self._clock.sleep(self._sync_every_s)
+            if not self._inbox.size:
+                self._since_s = None
+
+    def unsynced_s(self) -> float:
+        """Return for how long, in seconds, a line has waited at most that is not durable yet; 0 where all are."""
+        if self._since_s is None or not (self._in_flight or self._inbox.size):
+            return 0.0
+        return self._clock.monotonic() - self._since_s
 
     async def flush(self) -> None:
         """Commit what waits now."""
+        if self._since_s is None:
+            self._since_s = self._clock.monotonic()
         async with self.writing:
             batch = self._inbox.take()
             if not batch:
+                self._since_s = None
                 return
             started_s = self._clock.monotonic()
+            self._in_flight = True
             await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
+            self._in_flight, self._since_s = False, started_s
             claims = joined(run for inbound in batch for run in inbound.claims)
             hole_seen = self._claim(claims)
             for inbound in batch:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)
                     hole_seen = True  # it may be one no longer
-        self._metrics.committed(claims, frames=len(batch), seconds=self._clock.monotonic() - started_s)
-        self._since_rotation += sum(len(run.span) for run in claims)
-        self._bytes_since_rotation += sum(len(inbound.line) for inbound in batch)
+        trades, size = sum(len(run.span) for run in claims), sum(len(inbound.line) for inbound in batch)
+        self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
+        self._count(batch, trades, size)
+        self._since_rotation += trades
+        self._bytes_since_rotation += size
         if self._since_rotation >= DRAIN_TRADES or self._bytes_since_rotation >= DRAIN_BYTES:
             self.drain_due.set()
         if hole_seen:
             self._hole_seen()
 
+    def _count(self, batch: Sequence[Inbound], trades: int, size: int) -> None:
+        """Count what a commit made durable. Nearly all of it is frames: only what is none is looked at singly."""
+        frames = len(batch)
+        for inbound in [inbound for inbound in batch if inbound.source != "ws"]:
+            of_it = sum(len(run.span) for run in inbound.claims)
+            self._metrics.durable(inbound.source, frames=1, trades=of_it, size=len(inbound.line))
+            frames, trades, size = frames - 1, trades - of_it, size - len(inbound.line)
+        self._metrics.durable("ws", frames=frames, trades=trades, size=size)
+        received_ns = segment.received_ns(batch[0].line)
+        if received_ns is not None:
+            self._metrics.durable_seconds.observe(max(0, self._clock.wall_ns() - received_ns) / 1e9)
+        newest = next((one for one in reversed(batch) if one.claims and one.source == "ws"), None)
+        if newest is not None and _NEWS in newest.line:
+            received_ns = segment.received_ns(newest.line)
+            if received_ns is not None:
+                self._metrics.feed_seconds.observe(max(0, received_ns - newest.claims[-1].last_us * 1000) / 1e9)
+
     def _claim(self, claims: Iterable[Run]) -> bool:
-        """Count runs as held; tell whether one of them left a hole behind it."""
+        """Count runs as held; tell whether one of them left a hole behind it, or is a pair's first."""
         hole_seen = False
         for run in claims:
             spans = self._ledger.of(run.pair).spans
             before = len(spans)
             self._ledger.observe_run(run)
-            hole_seen |= len(spans) > max(before, 1)
+            hole_seen |= len(spans) > before
         return hole_seen
 
     async def rotate(self) -> None:

@@ -8,6 +8,7 @@ of these tables its events are complete, and where none do the same events are f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -56,7 +57,8 @@ class Drainer:
         self._candles = candles
         self._events = events
         self._keep_raw = keep_raw
-        self._metrics = metrics
+        self.metrics = metrics
+        metrics.journal_bytes.set_function(self._waiting)
 
     def drain(self, path: Path) -> int:
         """Archive one closed segment and retire it; return how many trades were new."""
@@ -79,8 +81,16 @@ class Drainer:
             self._journal.set_aside(path, [error.line for error in corrupt])
             log.error("corrupt journal lines set aside", segment=path.name, lines=len(corrupt), first=str(corrupt[0]))
         self._journal.retire(path, keep=False)  # the raw copy, if wanted, is made
-        self._metrics.rows_archived.inc(added)
+        self.metrics.rows_archived.inc(added)
         return added
+
+    def _waiting(self) -> int:
+        """Return the bytes in the journal."""
+        size = self._journal.size
+        for path in self._journal.closed():
+            with contextlib.suppress(FileNotFoundError):  # retired meanwhile
+                size += path.stat().st_size
+        return size
 
     def _write(self, number: int) -> None:
         """Add the segment's rows of the tables without ids, events first: see above."""
@@ -157,6 +167,7 @@ class Drain:
         self._every_s = every_s
         self._clock = clock
         self._stopping = asyncio.Event()
+        self._drained_s = clock.monotonic()
 
     async def run(self) -> None:
         """Drain what an earlier run left, then on time, until :meth:`stop`."""
@@ -167,14 +178,26 @@ class Drain:
                 return
             await self._due()
 
+    @property
+    def every_s(self) -> float:
+        """Seconds from one drain to the next."""
+        return self._every_s
+
+    def drained_s(self) -> float:
+        """Return for how many seconds no drain has ended; from the beginning, before the first."""
+        return self._clock.monotonic() - self._drained_s
+
     def stop(self) -> None:
         """Make :meth:`run` drain once more and return."""
         self._stopping.set()
 
     async def everything(self) -> None:
         """Drain all that is journalled now."""
+        started_s = self._clock.monotonic()
         await self._commit.rotate()
         await self.closed()
+        self._drained_s = self._clock.monotonic()
+        self._drainer.metrics.drained(self._drained_s - started_s, self._clock.wall_ns())
 
     async def closed(self) -> None:
         """Drain all closed segments, oldest first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -17,12 +17,15 @@ LIMIT_BYTES: Final = 16 * 1024 * 1024
 class Inbound(msgspec.Struct, frozen=True, gc=False):
     """One journal line, and what counts once it is durable: runs of trades as held, and what it tells of other ids.
 
+    ``source`` is how it came: over the stream, as an answer of REST, or from us.
+
     The trades themselves are parsed again by the drain: keeping them would cost three times the line.
     """
 
     line: bytes
     claims: list[Run]
     known: Knowledge | None = None
+    source: Literal["ws", "rest", "note"] = "ws"
 
 
 class Inbox:
@@ -63,6 +66,16 @@ class Inbox:
         self._filled.clear()
         self._room.set()
         return taken
+
+    @property
+    def oldest(self) -> bytes | None:
+        """The line that has waited longest, which stays where it is."""
+        return self._waiting[0].line if self._waiting else None
+
+    @property
+    def limit(self) -> int:
+        """Bytes at which it is full."""
+        return self._limit_bytes
 
     @property
     def size(self) -> int:

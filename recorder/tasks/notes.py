@@ -30,13 +30,13 @@ class Notes:
         """Note an event of ``kind``, of one pair or of none. ``detail`` must be what JSON can say."""
         named = {} if pair is None else {"pair": pair}
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
-        await self._inbox.put(Inbound(line, []))
+        await self._inbox.put(Inbound(line, [], source="note"))
 
     async def know(self, known: Knowledge, **evidence: object) -> None:
         """Note what is known of ids beside the rows; it counts once the note is durable."""
         detail = {"pair": known.pair, **knowledge.detail(known), **evidence}
         line = segment.encode_note(self._clock.wall_ns(), knowledge.kind(known), **detail)
-        await self._inbox.put(Inbound(line, [], known))
+        await self._inbox.put(Inbound(line, [], known, "note"))
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
@@ -45,5 +45,5 @@ class Notes:
         source = UNREADABLE + named.removeprefix("rest")
         if error.body is not None:
             line = segment.encode(self._clock.wall_ns(), source, error.body[:KEPT_BYTES])
-            await self._inbox.put(Inbound(line, []))
+            await self._inbox.put(Inbound(line, [], source="rest"))
         await self.take("malformed", pair=pair, source=source, reason=str(error)[: rest.QUOTE_LIMIT])

@@ -113,7 +113,7 @@ class Ohlc:
             await self._failed(series, request, error)
             return
         line = segment.encode(answer.recv_ns, parse.poll_source(request, series.pair), answer.body)
-        await self._inbox.put(Inbound(line, []))
+        await self._inbox.put(Inbound(line, [], source="rest"))
         self._metrics.candle_answers.labels(series.timeframe).inc()
         if _took(reach, candles, series, whole=since_s is None):
             # Of a pair that has never traded, there is no candle from before now.

@@ -122,7 +122,7 @@ class Poll:
         held = self._ledger.of(pair).spans
         if any(trade.trade_id not in held for trade in page.trades):
             line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
-            await self._inbox.put(Inbound(line, runs(page.trades)))
+            await self._inbox.put(Inbound(line, runs(page.trades), source="rest"))
         return 0.0 if self._advance(pair, page) and len(page.trades) >= rest.PAGE_LIMIT else POLL_S
 
     def _retry_after_s(self, pair: str, error: ExchangeError) -> float:

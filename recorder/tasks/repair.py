@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,7 +14,7 @@ from recorder.clock import Clock
 from recorder.core.knowledge import Void
 from recorder.core.ledger import History, Hole, Ledger
 from recorder.core.model import Instrument
-from recorder.core.plan import Work, plan
+from recorder.core.plan import Work, is_history, plan
 from recorder.core.spans import Spans
 from recorder.core.voids import Evidence
 from recorder.errors import Retry
@@ -42,9 +42,9 @@ class _Failed:
 class Repair:
     """Watches the ledger for holes of ``instruments`` (by pair) and closes them, then fetches wanted history.
 
-    ``history_from_us`` is since when trades are wanted (µs since 1970 UTC; 0: all), None where only what lies between
-    held ones is. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it is first seen,
-    and again when nothing of it is missing any more, whoever filled it; that it has shrunk is not noted.
+    ``history_from`` says since when trades of a pair are wanted (µs since 1970 UTC; 0: all), None where only what lies
+    between held ones is. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it is
+    first seen, and again when nothing of it is missing any more, whoever filled it; that it has shrunk is not noted.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Repair:
         notes: Notes,
         *,
         instruments: Mapping[str, Instrument],
-        history_from_us: int | None,
+        history_from: Callable[[str], int | None],
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -62,10 +62,11 @@ class Repair:
         self._fetcher = fetcher
         self._notes = notes
         self._instruments = instruments
-        self._history_from_us = history_from_us
+        self._history_from = history_from
         self._clock = clock
         self._metrics = metrics
         self._wake = asyncio.Event()
+        self._history_waits = False
         self._evidence = Evidence()
         self._failed: dict[tuple[str, int], _Failed] = {}
         # As they were when they opened. Two never touch, since ids between them were held, so they stay apart here.
@@ -73,6 +74,11 @@ class Repair:
 
     def hole_seen(self) -> None:
         """Look at the ledger soon."""
+        self._wake.set()
+
+    def hold_history(self, *, waits: bool) -> None:
+        """Leave history, and holes as long as history, until told otherwise: the disk is low. The rest goes on."""
+        self._history_waits = waits
         self._wake.set()
 
     def follow(self, added: Iterable[Instrument], removed: Iterable[str]) -> None:  # noqa: ARG002 -- see the class
@@ -92,6 +98,8 @@ class Repair:
         """Fetch a batch of the first work that is due; return seconds until the next is."""
         await self._take_note()
         works = plan(self._holes(), self._histories())
+        if self._history_waits:
+            works = [work for work in works if not is_history(work)]
         keys = {_key(work) for work in works}
         self._failed = {key: failed for key, failed in self._failed.items() if key in keys}
         for work in works:
@@ -106,9 +114,8 @@ class Repair:
         return [hole for pair in self._instruments for hole in self._ledger.holes(pair)]
 
     def _histories(self) -> list[History]:
-        if self._history_from_us is None:
-            return []
-        histories = [self._ledger.history(pair, self._history_from_us) for pair in self._instruments]
+        wanted = {pair: self._history_from(pair) for pair in self._instruments}
+        histories = [self._ledger.history(pair, from_us) for pair, from_us in wanted.items() if from_us is not None]
         return [history for history in histories if history is not None]
 
     async def _fetch(self, work: Work, failed: _Failed) -> None:

@@ -78,6 +78,7 @@ class Roster:
         self._asked = asyncio.Event()
         self._read_s = clock.monotonic()
         self._failures = 0
+        self._symbols: dict[str, set[str]] = {}
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
@@ -91,6 +92,8 @@ class Roster:
         mistake, and is waited for. Raises ConfigError for any other name that means nothing in ``listing``, and for
         a pair that is named and finer than the archive's schema.
         """
+        known = list(known)
+        self._learn(known)
         remembered = select(self._names, known).keys
         chosen = select(self._names, listing, keys=remembered)
         mistakes = [sentence for name, sentence in chosen.unknown.items() if not chosen.keys[name]]
@@ -105,6 +108,12 @@ class Roster:
         self._take(chosen, listing)
         self._read_s = self._clock.monotonic()
         self._failures = 0 if fresh else 1
+
+    def earlier_names(self, pair: str) -> list[str]:
+        """Return the other symbols under which the market of ``pair`` was ever listed, by its Kraken key."""
+        instrument = self._instruments.get(pair)
+        symbols = self._symbols.get(instrument.key, set()) if instrument is not None else set()
+        return sorted(symbols - {pair})
 
     def tell(self, *followers: Follower) -> None:
         """Tell these of every change from now on, in this order."""
@@ -172,6 +181,7 @@ class Roster:
         first = not self._selection.matches
         _report(self._selection, chosen, [before[pair] for pair in removed], [] if first else added)
         self._selection, self._listing = chosen, listing
+        self._learn(listing)
         for pair in removed:
             del self._instruments[pair]
         self._instruments.update(after)
@@ -179,10 +189,14 @@ class Roster:
             for follower in self._followers:
                 follower.follow(added, removed)
 
+    def _learn(self, listing: Iterable[Instrument]) -> None:
+        for instrument in listing:
+            self._symbols.setdefault(instrument.key, set()).add(instrument.pair)
+
 
 def journalled(answer: Answer) -> Inbound:
     """Return the journal line of a listing."""
-    return Inbound(segment.encode(answer.recv_ns, parse.LISTING_SOURCE, answer.body), [])
+    return Inbound(segment.encode(answer.recv_ns, parse.LISTING_SOURCE, answer.body), [], source="rest")
 
 
 def disbelief(before: Iterable[Instrument], listing: Sequence[Instrument]) -> str | None:

@@ -37,6 +37,11 @@ from recorder.tasks.notes import Notes
 TICK_S: Final = 1.0
 """How often a session is told that time passes; its deadlines are whole seconds."""
 
+_NOT_OPENED: Final = "not_opened"
+_ENDED: Final = "ended"
+_HUNG_UP: Final = "hung_up"
+"""How a connection ends, for those who count: never opened, by the other side, by us."""
+
 log = structlog.get_logger()
 
 
@@ -105,6 +110,8 @@ class Stream:
         self._connection = 0
         self._changed = asyncio.Event()
         self._open: tuple[Session, Socket] | None = None
+        self._ending = _NOT_OPENED
+        self._heard_s = clock.monotonic()
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
         """Bring the open connection, if there is one, into line with the pairs; the next one begins so."""
@@ -113,6 +120,11 @@ class Stream:
     def streaming(self, pair: str) -> bool:
         """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
         return self._open is not None and pair in self._open[0].subscribed
+
+    def silent_s(self) -> float:
+        """Return for how many seconds nothing was heard on a connection that had answered a subscription."""
+        self._listened()
+        return self._clock.monotonic() - self._heard_s
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:
         """End the subscriptions of ``pairs`` and ask for new ones; those that are not subscribed are left alone."""
@@ -131,18 +143,20 @@ class Stream:
             session = Session(self._pairs)
             started_s = self._clock.monotonic()
             self._backoff.attempted(started_s)
+            self._ending = _NOT_OPENED
             try:
                 async with self._dial() as socket:
                     started_s = self._clock.monotonic()
                     await self._note("connected")
                     self._metrics.connected()
+                    self._ending = _ENDED
                     await self._converse(session, socket)
             except Unavailable as error:
                 lasted_s = self._clock.monotonic() - started_s
                 self._backoff.ended(healthy=session_healthy(lasted_s, subscribed=bool(session.subscribed)))
                 delay_s = self._backoff.delay_s(self._clock.monotonic())
                 await self._note("disconnected", reason=str(error))
-                self._metrics.disconnected()
+                self._metrics.disconnected(self._ending)
                 log.warning("stream interrupted", reason=str(error), retry_in_s=round(delay_s, 1))
                 await self._clock.sleep(delay_s)
 
@@ -169,9 +183,15 @@ class Stream:
                     else:
                         await self._obey([effect], socket)
         finally:
+            self._listened()
             self._open = None
             for task in beside:
                 task.cancel()
+
+    def _listened(self) -> None:
+        """Remember when the open connection was heard last: one that answers no subscription is as good as none."""
+        if self._open is not None and (self._open[0].subscribed or self._open[0].rejected):
+            self._heard_s = self._open[0].heard_s
 
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
@@ -195,6 +215,7 @@ class Stream:
                     await socket.send(text)
                 case Hangup(reason):
                     log.warning("hanging up", reason=reason)
+                    self._ending = _HUNG_UP
                     await self._note("stalled", reason=reason)
                     await socket.close()
                 case Subscribed(pair):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -47,6 +48,8 @@ class Upkeep:
         self._clock = clock
         self._metrics = metrics
         self._round_s = round_s
+        self.raw = threading.Lock()
+        """Held while raw segments are removed: whoever lists them must find them."""
         self._segments = Segments(archive.layout, disk, staging=archive.staging)
 
     async def run(self) -> None:
@@ -66,6 +69,7 @@ class Upkeep:
         return more
 
     def _compact(self, branch: Branch) -> bool:
+        started_s = self._clock.monotonic()
         try:
             done = self._merged(branch)
         except CorruptFile as error:
@@ -75,6 +79,7 @@ class Upkeep:
         if done is None:
             return False
         self._metrics.compacted.inc(done.files)
+        self._metrics.compaction_seconds.observe(self._clock.monotonic() - started_s)
         log.debug("compacted", of=branch.name, files=done.files, rows=done.rows)
         return True
 
@@ -94,7 +99,8 @@ class Upkeep:
 
     def _expire_raw(self) -> bool:
         oldest_s = self._clock.wall_ns() / 1e9 - self._keep_s
-        for path in self._archive.layout.raw.glob("*.jsonl.zst"):
-            if path.stat().st_mtime < oldest_s:
-                self._disk.unlink(path)
+        with self.raw:
+            for path in self._archive.layout.raw.glob("*.jsonl.zst"):
+                if path.stat().st_mtime < oldest_s:
+                    self._disk.unlink(path)
         return False

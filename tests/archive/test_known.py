@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recorder.archive import files, known
@@ -82,6 +83,16 @@ def test_a_damaged_file_is_a_finding_and_the_others_are_read(tmp_path: Path) -> 
     (finding,) = found.findings
     assert finding.file == broken
     assert "damaged" in finding.problem
+
+
+def test_a_file_that_another_program_put_there_is_a_finding(tmp_path: Path) -> None:
+    foreign = noted(tmp_path, [void("A/B", 1, 2)])
+    pq.write_table(pa.table({"a": [1]}), foreign)
+    noted(tmp_path, [void("A/B", 3, 4)], segment=2)
+    found = known.read(Layout(tmp_path), ["A/B"])
+    assert found.void == {"A/B": Spans([Span(3, 4)])}
+    (finding,) = found.findings
+    assert (finding.file, finding.problem) == (foreign, "has other columns than the table of events")
 
 
 def test_a_folder_that_is_exchanged_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

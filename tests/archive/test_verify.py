@@ -147,6 +147,12 @@ def other_columns(opened: TradeArchive) -> Path:
     return path
 
 
+def another_table(opened: TradeArchive) -> Path:
+    path = opened.layout.trade_files(PAIR)[1]
+    pq.write_table(pa.table({"a": [1]}), path)
+    return path
+
+
 def swapped(opened: TradeArchive, change: Callable[[list[Trade]], list[Trade]], footer: Footer | None = None) -> Path:
     """Replace the second file by one of rows that are changed, as they are or with another footer."""
     path = opened.layout.trade_files(PAIR)[1]
@@ -198,6 +204,7 @@ def another_year(opened: TradeArchive) -> Path:
         (emptied, "is damaged"),
         (footer_gone, "is none of ours"),
         (other_columns, "has other columns"),
+        (another_table, "has other columns"),
         (claims_more, "holds 10 rows, but its footer claims 11 ids"),
         (claims_others, "holds ids 11 to 20 of 2025-11-10T11:00:00.000000Z"),
         (claims_later_ones, "where its footer claims ids 12 to 21"),

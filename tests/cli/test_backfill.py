@@ -12,9 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from recorder.archive import files as archive_files
+from recorder.archive.events import EventArchive, event
+from recorder.archive.files import Layout
 from recorder.clock import SystemClock
 from recorder.core.model import Span
 from recorder.core.spans import Spans
+from recorder.disk import Disk
+from recorder.journal import segment
+from recorder.journal.journal import Journal
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
@@ -86,6 +92,28 @@ async def test_pairs_are_fetched_whole_and_a_second_call_asks_for_nothing_again(
     asked = pages(sandbox)
     code, said = await backfill(tmp_path, sandbox, BTC, "ETH/EUR", "--from", "listing")
     assert (code, pages(sandbox) - asked <= 6) == (0, True)
+
+
+async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.skip_ids(BTC, 4)
+    sandbox.burst(BTC, 50)
+    code, said = await backfill(tmp_path, sandbox, BTC, "--from", "listing")
+    assert code == 1
+    assert "does not serve ids 5001..5004" in said
+    layout, disk = Layout(tmp_path / "data"), Disk()
+    with archive_files.staging(layout, disk) as staging:
+        archived_events = EventArchive(layout, disk, staging=staging)
+        archived_events.begin()
+        archived_events.take(event(1, "void", BTC, first_id=5001, last_id=5002))
+        archived_events.write(1)
+        journal = Journal(layout.data, disk, staging=staging, now_ns=1)
+        journal.append([segment.encode_note(1, "void", pair=BTC, first_id=5003, last_id=5004)])
+        journal.close()
+    asked = pages(sandbox)
+    code, said = await backfill(tmp_path, sandbox, BTC, "--from", "listing")
+    assert code == 0, said
+    assert "100.0 %" in said
+    assert pages(sandbox) - asked <= 3, "what it takes to find the range"
 
 
 async def test_a_range_is_fetched_from_the_trade_before_it_on(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -130,3 +131,55 @@ async def test_invented_trades_never_get_into_the_archive_of_real_ones_by_defaul
     (folder,) = tmp_path.glob("recorder-sandbox-*")
     assert str(folder) in said
     assert (folder / "trades").is_dir()
+
+
+async def test_the_service_manager_hears_of_its_life_and_who_asks_learns_how_it_is(tmp_path: Path) -> None:
+    clock = SystemClock()
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    async with sandbox.serve():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(tmp_path / "notify"))
+            manager.setblocking(False)
+            environ = environ_for(sandbox) | {
+                "RECORDER_OPS__PORT": port,
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "WATCHDOG_USEC": "900000",
+            }
+            said: list[bytes] = []
+
+            def hears(word: bytes) -> bool:
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        said.append(manager.recv(4096))
+                return any(word in one.splitlines() for one in said)
+
+            process = Process("run", "--data", "data", cwd=tmp_path, **environ)
+            try:
+                await until(lambda: hears(b"READY=1"), what="it is ready")
+                assert b"STATUS=recording" in said[0]
+                said.clear()
+                await until(lambda: hears(b"WATCHDOG=1") and len(said) >= 3, what="it lives")
+                code, told = await ends(tmp_path, "status", "--data", "data", "--json", **environ)
+                assert code == 0
+                daemon = json.loads(told)["daemon"]
+                assert (daemon["answers"], daemon["recording"], daemon["reasons"]) == (True, True, [])
+                process.signal(signal.SIGTERM)
+                assert await process.ended() == 0
+                assert hears(b"STOPPING=1")
+            finally:
+                process.close()
+    code, told = await ends(tmp_path, "status", "--data", "data", RECORDER_OPS__PORT=port)
+    assert code == 0
+    assert f"no daemon answers at 127.0.0.1:{port}" in told
+    made = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+
+
+async def test_to_be_seen_from_elsewhere_without_a_token_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
+    code, said = await ends(tmp_path, "run", "--sandbox", "--data", "x", RECORDER_OPS__HOST="0.0.0.0")
+    assert code == 2
+    assert "ops.expose" in said
+    assert "ops.token" in said
+    assert "Traceback" not in said

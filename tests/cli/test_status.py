@@ -7,9 +7,17 @@ import pytest
 
 from recorder.cli.status import age, status
 from recorder.core.model import Event
+from recorder.ops import inquiry
+from recorder.ops.inquiry import Daemon
 from tests.query.writing import START_US, candle, writing
 from tests.query.writing import trades as made
 from tests.tasks.support import PAIR, shop, trades
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECORDER_OPS__PORT", "0")
+
 
 STATUS = '{"source":"ws","system":"post_only","upcoming_maintenance":[{"title":"Upgrade"}],"emergency":[]}'
 
@@ -84,7 +92,7 @@ def test_an_empty_archive_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[
     with writing(tmp_path):
         pass
     status(tmp_path, all_pairs=False, as_json=False)
-    assert capsys.readouterr().out == "No trades are recorded yet.\n"
+    assert capsys.readouterr().out == "No trades are recorded yet.\n no daemon was asked: ops.port is 0\n"
 
 
 @pytest.mark.parametrize(
@@ -93,3 +101,33 @@ def test_an_empty_archive_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[
 )
 def test_age_is_for_people(us: int, text: str) -> None:
     assert age(us) == text
+
+
+def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+    monkeypatch.setattr(inquiry, "ask", lambda ops, data: Daemon(True, (), "9.9", "2026-11-20T18:00:00Z"))
+    status(tmp_path)
+    assert " the daemon records, since 2026-11-20T18:00:00Z (release 9.9)\n" in capsys.readouterr().out
+    monkeypatch.setattr(inquiry, "ask", lambda ops, data: Daemon(False, ("no frame came", "and so on"), "9.9", "x"))
+    status(tmp_path)
+    said = capsys.readouterr().out
+    assert " the daemon does not record: no frame came; and so on\n" in said
+    assert PAIR in said
+    status(tmp_path, as_json=True)
+    daemon = json.loads(capsys.readouterr().out)["daemon"]
+    assert daemon == {"answers": True, "recording": False, "reasons": ["no frame came", "and so on"], "since": "x"}
+
+
+def test_a_configuration_that_cannot_be_used_keeps_nobody_from_seeing_the_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECORDER_OPS__PORT", "x")
+    with writing(tmp_path):
+        pass
+    status(tmp_path, as_json=True)
+    daemon = json.loads(capsys.readouterr().out)["daemon"]
+    assert daemon["answers"] is False
+    assert "RECORDER_OPS__PORT is 'x'" in daemon["reasons"][0]

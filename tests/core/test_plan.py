@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from recorder.core.ledger import History, Hole
 from recorder.core.model import Span
-from recorder.core.plan import SHORT, plan
+from recorder.core.plan import SHORT, is_history, plan
 
 
 def test_the_newest_hole_of_any_pair_is_filled_first() -> None:
@@ -20,6 +20,7 @@ def test_a_short_hole_never_waits_for_a_long_one_nor_a_long_one_for_history() ->
     long = Hole("ETH/USD", Span(1, SHORT + 1), after_us=0, before_us=80)
     history = History("XRP/USD", from_us=0, before_id=9, before_us=100)
     assert plan([long, short], [history]) == [short, long, history]
+    assert [is_history(work) for work in (short, long, history)] == [False, True, True]
 
 
 @given(st.permutations([History("A/B", 0, 9, when) for when in (5, 1, 3)]))

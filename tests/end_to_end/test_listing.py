@@ -34,6 +34,11 @@ def held(data: Path, pair: str) -> int:
     return next((one.last_id for one in found if one.pair == pair and one.last_id is not None), 0)
 
 
+def first_held(data: Path, pair: str) -> int:
+    """The first id recorded of a pair."""
+    return next(one.first_id for one in status.read(data) if one.pair == pair)
+
+
 def whole(data: Path, sandbox: Sandbox, *pairs: str) -> Callable[[], bool]:
     """Tell whether all that was made of these pairs until now is recorded."""
     last_ids = {pair: sandbox.last_ids()[pair] for pair in pairs}
@@ -50,7 +55,7 @@ def streamed(sandbox: Sandbox) -> set[str]:
 def nothing_lost_between_the_names(data: Path, was: str, now: str) -> bool:
     rows = archived(data)
     before, after = ({row.trade_id for row in rows if row.pair == pair} for pair in (was, now))
-    return bool(before) and bool(after) and before | after == set(range(1, max(after) + 1))
+    return bool(before) and bool(after) and before | after == set(range(min(before), max(after) + 1))
 
 
 async def test_a_pair_is_listed_delisted_listed_again_and_renamed_while_a_pattern_is_recorded(tmp_path: Path) -> None:
@@ -152,3 +157,22 @@ async def test_a_named_pair_that_was_delisted_or_renamed_meanwhile_stops_no_star
 
 def wrong(config: Config, name: str) -> Config:
     return config.model_copy(update={"pairs": (*config.pairs, name)})
+
+
+async def test_of_a_pair_renamed_while_nobody_recorded_all_between_the_names_is_fetched(tmp_path: Path) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    async with sandbox.serve():
+        sandbox.enlist(NEW, trades_per_s=2)
+        async with recording(config_for(sandbox, data, "newusd"), DAILY):
+            sandbox.burst("NEW/USD", 100)
+            await until(whole(data, sandbox, "NEW/USD"), what="the pair is recorded")
+            last_id = held(data, "NEW/USD")
+        sandbox.burst("NEW/USD", 200)
+        sandbox.relist("NEW/USD", wsname="BRAND/USD", altname="BRANDUSD")
+        sandbox.burst("BRAND/USD", 400)
+        async with recording(config_for(sandbox, data, "newusd"), DAILY):
+            await until(lambda: held(data, "BRAND/USD") > 0, what="it is recorded under its new name")
+            await until(lambda: first_held(data, "BRAND/USD") <= last_id, what="what lies between is fetched")
+            await until(whole(data, sandbox, "BRAND/USD"), what="and all since")
+    assert nothing_lost_between_the_names(data, "NEW/USD", "BRAND/USD")
+    assert min(row.trade_id for row in archived(data) if row.pair == "BRAND/USD") > 1, "no more than that is wanted"

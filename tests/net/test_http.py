@@ -16,7 +16,7 @@ from recorder.core.pacing import FIRST_PAUSE_S, Pace
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable, UnknownPair
 from recorder.kraken.rest import Request
 from recorder.net import http
-from recorder.net.http import FORBIDDEN_PAUSE_S, USER_AGENT, Http, client_session
+from recorder.net.http import FORBIDDEN_PAUSE_S, USER_AGENT, Answer, Http, client_session
 from recorder.net.turns import Turns
 from recorder.version import __version__
 from tests.net.conftest import Handler, Listen, Serve
@@ -427,3 +427,33 @@ async def test_an_answer_carries_the_servers_time_if_it_is_one(
     async with serve(answering((200, GOOD, {"Date": date}))) as host:
         answer = await Http(client, f"http://{host}", pace=Pace(2.0), clock=clock).get(ASK)
     assert answer.date_s == date_s
+
+
+async def test_whoever_wants_to_know_is_told_how_each_request_has_ended(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, nobody: str
+) -> None:
+    told: list[tuple[Request, object]] = []
+
+    def ended(request: Request, how: Answer | ExchangeError) -> None:
+        told.append((request, how))
+
+    async with serve(answering(GOOD, b'{"error":["EGeneral:Too many requests"]}', b"{")) as address:
+        asking = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock, ended=ended)
+        good = await asking.get(ASK)
+        for problem in (RateLimited, Unavailable):
+            with pytest.raises(problem):
+                await asking.get(ASK)
+    with pytest.raises(Unavailable):
+        await Http(client, f"http://{nobody}", pace=Pace(1.0), clock=clock, ended=ended).get(ASK)
+    assert [request for request, _ in told] == [ASK] * 4
+    assert told[0][1] is good
+    assert [type(how) for _, how in told[1:]] == [RateLimited, Unavailable, Unavailable]
+
+
+async def test_an_answer_says_when_it_was_asked_for_once_its_turn_had_come(
+    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+) -> None:
+    async with serve(answering(GOOD)) as address:
+        asking = Http(client, f"http://{address}", pace=Pace(0.5), clock=clock)
+        first, second = await asking.get(ASK), await asking.get(ASK)
+    assert (first.sent_ns, second.sent_ns) == (WALL_S * 10**9, (WALL_S + 2) * 10**9)

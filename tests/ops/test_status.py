@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recorder.archive import files
@@ -161,6 +163,18 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, table: str, kee
         # Cut short, or whole but for the pages.
         damaged.write_bytes(content[:4] if keep == 4 else content[:4] + bytes(keep) + content[4 + keep :])
         with pytest.raises(CorruptFile, match=f"{damaged}.*move it out of the archive"):
+            status.everything(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["instruments", "ohlc", "events"])
+def test_a_file_that_another_program_put_there_is_named_with_what_to_do(tmp_path: Path, table: str) -> None:
+    with writing(tmp_path) as archive:
+        archive.listed("BTC/USD", 1)
+        archive.published([candle(0)])
+        archive.noted(event(1))
+        (foreign,) = (path for path in (tmp_path / table).rglob("*.parquet") if path.name != "schema.parquet")
+        pq.write_table(pa.table({"a": [1]}), foreign)
+        with pytest.raises(CorruptFile, match=f"{foreign} has other columns.*move it out of the archive"):
             status.everything(tmp_path)
 
 

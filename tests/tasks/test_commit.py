@@ -8,16 +8,17 @@ from typing import cast
 import pytest
 
 from recorder.core.knowledge import Void
-from recorder.core.ledger import Ledger, runs
+from recorder.core.ledger import Ledger, Run, runs
 from recorder.core.model import Span
 from recorder.errors import DiskError
+from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
 from recorder.tasks import commit as commit_module
 from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import Inbound, Inbox
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, settle_until, trades
+from tests.tasks.support import PAIR, settle, settle_until, trades
 
 
 class SlowJournal:
@@ -66,12 +67,11 @@ async def test_nothing_counts_as_held_before_its_sync_has_returned() -> None:
     flushing = asyncio.create_task(bench.commit.flush())
     await settle_until(lambda: bench.inbox.size == 0)
     assert bench.held() == []
-    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"pair": PAIR}) is None
+    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"source": "ws"}) == 0
     bench.journal.release.set()
     await flushing
     assert bench.held() == [Span(1, 3)]
-    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"pair": PAIR}) == 3
-    assert bench.metrics.registry.get_sample_value("recorder_last_trade_id", {"pair": PAIR}) == 3
+    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"source": "ws"}) == 3
 
 
 async def test_what_waits_is_committed_in_one_sync() -> None:
@@ -93,15 +93,18 @@ async def test_a_sync_that_fails_claims_nothing_and_is_not_swallowed() -> None:
     assert bench.held() == []
 
 
-async def test_a_jump_of_ids_is_told_and_an_unbroken_run_is_not() -> None:
+async def test_a_jump_of_ids_and_a_first_trade_are_told_and_an_unbroken_run_is_not() -> None:
     bench = Bench()
     bench.journal.release.set()
     await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 3))))
     await bench.commit.flush()
-    assert bench.holes == 0
-    await bench.inbox.put(Inbound(b"b\n", runs(trades(10, 10))))
+    assert bench.holes == 1, "history may be wanted before the first"
+    await bench.inbox.put(Inbound(b"b\n", runs(trades(4, 6))))
     await bench.commit.flush()
     assert bench.holes == 1
+    await bench.inbox.put(Inbound(b"c\n", runs(trades(10, 10))))
+    await bench.commit.flush()
+    assert bench.holes == 2
 
 
 async def test_many_journalled_trades_ask_for_a_drain_and_rotating_answers_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,3 +162,72 @@ async def test_what_a_note_tells_of_ids_counts_once_it_is_durable_and_wakes_the_
     await flushing
     assert list(bench.ledger.of(PAIR).void) == [Span(5, 6)]
     assert bench.holes == 1
+
+
+async def test_lines_trades_and_bytes_are_counted_by_where_they_came_from() -> None:
+    bench = Bench()
+    bench.journal.release.set()
+    for inbound in (
+        Inbound(b"ab\n", runs(trades(1, 3))),
+        Inbound(b"note\n", [], source="note"),
+        Inbound(b"page\n", runs([*trades(3, 4), *trades(8, 8)]), source="rest"),
+        Inbound(b"cd\n", runs(trades(5, 5))),
+    ):
+        await bench.inbox.put(inbound)
+    await bench.commit.flush()
+    value = bench.metrics.registry.get_sample_value
+    counted = [
+        [value(f"recorder_{name}_total", {"source": source}) for name in ("frames", "trades", "journal_written_bytes")]
+        for source in ("ws", "rest", "note")
+    ]
+    assert counted == [[2, 4, 6], [1, 3, 5], [1, 0, 5]]
+
+
+async def test_latencies_are_of_the_oldest_line_and_of_the_newest_live_trade_but_not_of_a_snapshot() -> None:
+    bench = Bench()
+    bench.journal.release.set()
+    value = bench.metrics.registry.get_sample_value
+    now_ns = bench.clock.wall_ns()
+
+    def lived(age_s: float, trade_age_s: float, kind: str = "update") -> Inbound:
+        received_ns = now_ns - int(age_s * 1e9)
+        made_us = (received_ns - int(trade_age_s * 1e9)) // 1000
+        line = segment.encode(received_ns, "ws:trade:1", b'{"channel":"trade","type":"%b"}' % kind.encode())
+        return Inbound(line, [Run(PAIR, Span(1, 1), made_us, made_us)])
+
+    for inbound in (lived(4, 50), lived(2, 0.25), Inbound(b"", [], source="note")):
+        await bench.inbox.put(inbound)
+    await bench.commit.flush()
+    assert value("recorder_receive_to_durable_seconds_sum") == pytest.approx(4)
+    assert value("recorder_exchange_to_receive_seconds_sum") == pytest.approx(0.25, abs=1e-5)
+    await bench.inbox.put(lived(1, 3600, "snapshot"))
+    await bench.commit.flush()
+    assert value("recorder_exchange_to_receive_seconds_count") == 1
+    await bench.inbox.put(lived(-5, -9))  # the host's clock stepped back: a latency is never negative
+    await bench.commit.flush()
+    assert value("recorder_receive_to_durable_seconds_sum") == pytest.approx(5)
+    assert value("recorder_exchange_to_receive_seconds_sum") == pytest.approx(0.25, abs=1e-5)
+
+
+async def test_what_is_not_durable_ages_while_its_sync_hangs_and_while_the_journal_is_busy_otherwise() -> None:
+    bench = Bench()
+    running = asyncio.create_task(bench.commit.run())
+    await settle()
+    bench.clock.move(1000)
+    assert bench.commit.unsynced_s() == 0  # nothing waits
+    await bench.inbox.put(Inbound(b"a\n", []))
+    assert bench.commit.unsynced_s() == 0  # it has just come
+    await settle_until(lambda: bench.inbox.size == 0)
+    bench.clock.move(7)
+    assert bench.commit.unsynced_s() == 7
+    assert bench.metrics.registry.get_sample_value("recorder_journal_unsynced_seconds") == 7
+    bench.journal.release.set()
+    await settle_until(lambda: bench.journal.appended != [] and bench.commit.unsynced_s() == 0)
+    bench.clock.move(1)
+    await settle()
+    async with bench.commit.writing:
+        await bench.inbox.put(Inbound(b"b\n", []))
+        await settle()
+        bench.clock.move(30)
+        assert bench.commit.unsynced_s() == 30
+    running.cancel()

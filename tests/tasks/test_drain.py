@@ -24,7 +24,7 @@ LISTING = (
 )
 
 
-def drainer(opened: Shop, *, keep_raw: bool = True) -> Drainer:
+def drainer(opened: Shop, *, keep_raw: bool = True, metrics: Metrics | None = None) -> Drainer:
     staging = opened.archive.staging
     return Drainer(
         opened.journal,
@@ -33,7 +33,7 @@ def drainer(opened: Shop, *, keep_raw: bool = True) -> Drainer:
         candles=OhlcArchive(opened.layout, opened.disk, staging=staging),
         events=EventArchive(opened.layout, opened.disk, staging=staging),
         keep_raw=keep_raw,
-        metrics=Metrics(),
+        metrics=metrics or Metrics(),
     )
 
 
@@ -130,3 +130,29 @@ def test_a_damaged_file_of_listings_does_not_keep_trades_from_the_archive(tmp_pa
         path = journal(opened, segment.encode(3_000, LISTING_SOURCE, LISTING), line(1, 3))
         assert drainer(opened).drain(path) == 3
         assert opened.ids() == [1, 2, 3]
+
+
+async def test_a_drain_is_timed_and_what_waits_for_one_is_weighed(tmp_path: Path) -> None:
+    clock, metrics = ManualClock(), Metrics()
+    value = metrics.registry.get_sample_value
+    with shop(tmp_path) as opened:
+        moving = drainer(opened, metrics=metrics)
+        commit = Commit(
+            Inbox(), opened.journal, Ledger(), sync_every_s=0.1, clock=clock, metrics=metrics, hole_seen=lambda: None
+        )
+        drain = Drain(moving, opened.journal, commit, every_s=300, clock=clock)
+        assert drain.every_s == 300
+        journal(opened, line(1, 3))
+        opened.journal.append([line(4, 4)])
+        lying = [path.stat().st_size for path in (tmp_path / "journal").iterdir()]
+        assert len(lying) == 2
+        assert value("recorder_journal_bytes") == sum(lying)
+        clock.move(100)
+        assert drain.drained_s() == 100
+        await drain.everything()
+        assert drain.drained_s() == 0
+        assert value("recorder_journal_bytes") == sum(path.stat().st_size for path in (tmp_path / "journal").iterdir())
+        assert len(segment.segments(tmp_path / "journal")) == 1
+        assert value("recorder_drain_duration_seconds_count") == 1
+        assert value("recorder_last_drain_timestamp_seconds") == clock.wall_ns() / 1e9
+        assert value("recorder_rows_archived_total") == 4

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.segments import Segments
 from recorder.archive.tables import EVENTS, INSTRUMENTS, OHLC, Branch
 from recorder.disk import Disk
+from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import parse, rest
@@ -209,6 +212,30 @@ def test_a_power_cut_at_any_call_of_a_drain_neither_loses_nor_doubles_nor_invent
             shutil.rmtree(after)
         shutil.rmtree(data)
     assert len(checked) > 10
+
+
+@pytest.mark.parametrize("lines", [SEGMENT, TO_AND_FRO], ids=["all kinds", "to and fro"])
+def test_a_refusal_of_any_call_of_a_drain_is_one_sentence_and_the_next_drain_has_it_all(
+    tmp_path: Path, lines: Sequence[bytes]
+) -> None:
+    before = prepared(tmp_path, lines)
+    whole = shutil.copytree(before, tmp_path / "whole")
+    counting = PowerCut(whole)
+    drain(whole, counting)
+    expected = state(whole)
+    for fails_at in range(1, len(counting.calls) + 1):
+        code = (errno.ENOSPC, errno.EIO, errno.EROFS)[fails_at % 3]
+        data = shutil.copytree(before, tmp_path / "now")
+        disk = PowerCut(data, cut_at=fails_at, fails=code)
+        with pytest.raises(DiskError, match=rf"^cannot .*: {os.strerror(code)}$"):
+            drain(data, disk)
+        if fails_at % 2:  # and then the power goes as well
+            shutil.rmtree(data)
+            lay(next(disk.aftermaths()), data)
+        drain(data, Unsynced())
+        assert state(data) == expected, f"refused at call {fails_at}, {disk.calls[fails_at - 1]}"
+        shutil.rmtree(data)
+    assert len(counting.calls) > 40
 
 
 def test_a_listing_that_lacks_most_pairs_delists_none_and_is_told(tmp_path: Path) -> None:

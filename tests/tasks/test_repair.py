@@ -50,7 +50,7 @@ class Bench:
             self.fetcher,
             Notes(self.inbox, self.clock),
             instruments=self.instruments,
-            history_from_us=history_from_us,
+            history_from=lambda _: history_from_us,
             clock=self.clock,
             metrics=Metrics(),
         )
@@ -338,6 +338,26 @@ async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None
         ]
         assert since[0] > T0_US // 1000 + 8_000
         assert min(since[1:]) < T0_US // 1000 + 7_000
+
+
+async def test_while_the_disk_is_low_history_waits_and_holes_do_not(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.repair = bench.repair_from(0)
+        bench.http.problems = [Unavailable("tried, and due again later") for _ in range(2)]
+        bench.http.last = 60_200
+        bench.hold((100, 110), (60_111, 60_120))
+        start()
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        bench.repair.hold_history(waits=True)
+        bench.clock.move(LAST_RETRY_S)
+        bench.hold((60_150, 60_160))
+        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        before = len(bench.http.asked)
+        assert list(bench.ledger.of(PAIR).spans) == [Span(100, 110), Span(60_111, 60_160)]
+        await settle()
+        assert len(bench.http.asked) == before
+        bench.repair.hold_history(waits=False)
+        await settle_until(lambda: list(bench.ledger.of(PAIR).spans) == [Span(1, 60_160)])
 
 
 async def test_history_is_wanted_of_every_pair_and_stops_with_its_first_trade(tmp_path: Path) -> None:

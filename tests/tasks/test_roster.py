@@ -194,6 +194,15 @@ async def test_a_renamed_pair_is_recorded_under_its_new_symbol() -> None:
         assert bench.pairs == bench.sums.pairs == {"POL/USD"}
 
 
+async def test_the_earlier_names_of_a_market_are_known_from_the_archive_and_from_every_listing() -> None:
+    first, then, now = (instrument(pair, key="MATICUSD") for pair in ("MATIC/USD", "POLY/USD", "POL/USD"))
+    bench = Bench(["*"], [then, BTC], [now, BTC], known=[changed(first, status="delisted"), then, BTC])
+    assert bench.roster.earlier_names("POLY/USD") == ["MATIC/USD"]
+    await bench.roster.refresh()
+    assert bench.roster.earlier_names("POL/USD") == ["MATIC/USD", "POLY/USD"]
+    assert bench.roster.earlier_names("BTC/USD") == bench.roster.earlier_names("POLY/USD") == []
+
+
 async def test_a_named_pair_that_becomes_too_fine_leaves_and_comes_back() -> None:
     bench = Bench(["BTC/USD"], [BTC], [changed(BTC, pair_decimals=13)], [BTC])
     await bench.roster.refresh()

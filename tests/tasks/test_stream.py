@@ -374,3 +374,39 @@ async def test_a_pair_is_subscribed_anew_on_the_open_connection_if_it_is_subscri
         assert not bench.stream.streaming(PAIR)
         await bench.stream.resubscribe([PAIR])
     assert len(asked(socket)) == 3
+
+
+async def test_ends_of_connections_are_counted_by_who_ended_them() -> None:
+    ended, silent, fresh = FakeSocket(), FakeSocket(), FakeSocket()
+    bench = Bench([Unavailable("cannot reach it"), ended, silent, fresh])
+    value = bench.metrics.registry.get_sample_value
+    async with running(bench):
+        await bench.pass_time(2)
+        assert value("recorder_stream_up") == 1
+        ended.frames.put_nowait(None)
+        await settle()
+        assert value("recorder_stream_up") == 0
+        await bench.pass_time(20)
+        assert fresh.sent
+        counts = [value("recorder_disconnects_total", {"reason": why}) for why in ("not_opened", "ended", "hung_up")]
+        assert counts == [1, 1, 1]
+        assert value("recorder_connects_total") == 3
+
+
+async def test_only_a_connection_that_answers_a_subscription_counts_as_heard() -> None:
+    mute, heard = FakeSocket(), FakeSocket()
+    bench = Bench([mute, heard])
+    async with running(bench):
+        for _ in range(5):  # frames, but none for us
+            mute.frames.put_nowait(HEARTBEAT)
+            await bench.pass_time(1)
+        assert bench.stream.silent_s() == 5
+        mute.frames.put_nowait(ACK)
+        await settle()
+        assert bench.stream.silent_s() == 0
+        await bench.pass_time(3)
+        assert bench.stream.silent_s() == 3
+        mute.frames.put_nowait(None)
+        await bench.pass_time(2)
+        assert heard.sent  # a new connection, which has said nothing yet
+        assert bench.stream.silent_s() == 5

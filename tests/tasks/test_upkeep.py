@@ -20,12 +20,13 @@ from tests.tasks.support import PAIR, Shop, settle_until, shop, trades
 
 
 @contextlib.asynccontextmanager
-async def keeping(opened: Shop, clock: ManualClock) -> AsyncIterator[None]:
-    upkeep = Upkeep(opened.archive, opened.disk, keep_s=86_400, clock=clock, metrics=Metrics())
+async def keeping(opened: Shop, clock: ManualClock) -> AsyncIterator[Metrics]:
+    metrics = Metrics()
+    upkeep = Upkeep(opened.archive, opened.disk, keep_s=86_400, clock=clock, metrics=metrics)
     task = asyncio.create_task(upkeep.run())
     try:
         await settle_until(lambda: len(clock._sleepers) == 1)
-        yield
+        yield metrics
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -36,7 +37,7 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
     with shop(tmp_path) as opened:
         for n in range(20):
             opened.archive.append(PAIR, trades(n * 10 + 1, n * 10 + 10))
-        async with keeping(opened, clock):
+        async with keeping(opened, clock) as metrics:
 
             def tidy() -> bool:
                 clock.move(61)
@@ -46,6 +47,9 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
 
             await settle_until(tidy)
         assert opened.ids() == list(range(1, 201))
+        value = metrics.registry.get_sample_value
+        assert (value("recorder_files_compacted_total") or 0) >= 8
+        assert (value("recorder_compaction_duration_seconds_count") or 0) >= 1
 
 
 async def test_tables_without_ids_are_merged_and_forget_segments_that_have_left_the_journal(tmp_path: Path) -> None:

@@ -1,0 +1,350 @@
+"""Unite another archive of the same pairs with this one: two recorders on two machines are one archive.
+
+The id decides. A trade whose id is not held is appended as any other is, under the pair's lock, so it may be done
+beside a daemon, stopped at any moment, and begun again. One that both hold is compared and never written. Of the other
+archive files are read and nothing else: no lock, no name, no byte of it changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recorder.archive import files, read
+from recorder.archive.append import TradeArchive
+from recorder.archive.coverage import Coverage, read_facts
+from recorder.archive.files import Layout
+from recorder.archive.merge import in_order
+from recorder.archive.schema import TRADES, held_spans
+from recorder.archive.segments import Segments, checked
+from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
+from recorder.archive.verify import Finding, sound_files
+from recorder.core.model import Span, plain
+from recorder.core.spans import Spans
+from recorder.errors import CorruptFile, DiskError, StorageError
+
+SEGMENT: Final = 0
+"""What stands in a footer for rows that no journal segment of this archive brought: the first segment is number 1."""
+APPENDED_ROWS: Final = 100_000
+"""Trades written at once, some 100 MB as objects: what a drain takes."""
+TIDY_FILES: Final = 8
+"""So many files are written before they are merged, as a backfill does: a long history would make thousands."""
+CANDLE_ROWS: Final = files.ROW_GROUP
+"""Candles that wait to be written together."""
+_BATCH: Final = 32_768
+_ATTEMPTS: Final = 50
+"""A pair is compacted every few minutes; meeting so many compactions in a row is no coincidence."""
+_STRICT: Final = ("price", "qty", "side", "ord_type")
+"""What the exchange says of a trade by whatever way: it must be the same."""
+_COMPARED: Final = ["trade_id", "time", *_STRICT, "misc", "source"]
+_DOUBLE_US: Final = 1
+"""REST prints times as doubles, which can lie a microsecond beside those of the stream (API.md 7.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One trade of which the archives say different things; nobody can tell from here which is right."""
+
+    pair: str
+    trade_id: int
+    field: str
+    ours: str
+    theirs: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the trades of one pair: rows that were new, rows that both hold, and fields that differ."""
+
+    added: int = 0
+    compared: int = 0
+    disagreements: int = 0
+
+
+class TradeMerge:
+    """Takes trades of another archive, pair by pair: :meth:`take` them, then :meth:`finish` the pair.
+
+    Without an ``archive`` to write to it only counts and compares. ``disagreed`` hears of each disagreement, ``tidy``
+    merges the small files of a pair now and then.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        archive: TradeArchive | None,
+        *,
+        disagreed: Callable[[Disagreement], None],
+        tidy: Callable[[str], None],
+    ) -> None:
+        self._archive = archive
+        self._coverage = archive.coverage if archive is not None else Coverage(layout)
+        self._disagreed = disagreed
+        self._tidy = tidy
+        self._waiting: list[pa.Table] = []
+        self._written = 0
+        self._tallies: dict[str, Tally] = {}
+        # Of a dry run only: what lies in the other journal may lie in its archive too.
+        self._counted: dict[str, Spans] = {}
+
+    def year(self, pair: str, leaf: Path) -> list[Finding]:
+        """Take ``leaf``, a year of ``pair`` of the other archive; return what is wrong with files that are left out."""
+        with sound_files(leaf, pair) as (sound, findings):
+            size = max(1, _BATCH // max(1, len(sound)))
+            for rows in in_order((first_id, _opener(parquet, size)) for first_id, parquet in sound):
+                self.take(pair, _each_once(rows))
+        self.finish(pair)
+        return findings
+
+    def take(self, pair: str, rows: pa.Table) -> None:
+        """Take rows of ``pair``, ascending in id, each id once."""
+        tally = self.tally(pair)
+        theirs = [Span(span.first_id, span.last_id) for span in held_spans(rows)]
+        held = self._held(pair)
+        if common := Spans(part for span in theirs for part in held.within(span)):
+            self._compare(pair, rows.filter(_within(rows, common)), common, tally)
+        if self._archive is None:
+            counted = self._counted.setdefault(pair, Spans())
+            held = Spans([*held, *counted])
+            counted.update(theirs)
+        fresh = rows.filter(pc.invert(_within(rows, held)))
+        if fresh.num_rows:
+            self._waiting.append(fresh)
+            if sum(part.num_rows for part in self._waiting) >= APPENDED_ROWS:
+                self._write(pair)
+
+    def finish(self, pair: str) -> None:
+        """Write what waits of ``pair``."""
+        self._write(pair)
+        if self._written:
+            self._tidy(pair)
+        self._written = 0
+
+    def tally(self, pair: str) -> Tally:
+        """Return what became of the trades of ``pair`` so far."""
+        return self._tallies.setdefault(pair, Tally())
+
+    def _write(self, pair: str) -> None:
+        if not self._waiting:
+            return
+        rows, self._waiting = pa.concat_tables(self._waiting), []
+        if self._archive is None:
+            self.tally(pair).added += rows.num_rows
+            return
+        self.tally(pair).added += self._archive.append(pair, list(read.of_rows(rows, pair))).count()
+        self._written += 1
+        if self._written >= TIDY_FILES:
+            self._tidy(pair)
+            self._written = 0
+
+    def _held(self, pair: str) -> Spans:
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                return self._coverage.spans(pair)
+        raise StorageError(f"the files of {pair} keep changing faster than they can be listed")
+
+    def _compare(self, pair: str, theirs: pa.Table, common: Spans, tally: Tally) -> None:
+        ours = self._ours(pair, theirs["trade_id"].combine_chunks(), common)
+        tally.compared += theirs.num_rows
+        for trade_id, field, one, other in _differences(ours, theirs):
+            tally.disagreements += 1
+            self._disagreed(Disagreement(pair, trade_id, field, one, other))
+
+    def _ours(self, pair: str, ids: pa.Array, common: Spans) -> pa.Table:
+        """Return the rows of these ids that we hold, in order."""
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                found = [
+                    rows
+                    for facts in self._coverage.files(pair)
+                    if any(common.within(Span(span.first_id, span.last_id)) for span in facts.footer.spans)
+                    for rows in _rows_of(facts.path, ids, common)
+                ]
+                ours = pa.concat_tables(found).sort_by("trade_id")
+                if not ours["trade_id"].combine_chunks().equals(ids):
+                    raise CorruptFile(
+                        f"files of {pair} do not hold the ids that their footers claim: see `recorder verify`"
+                    )
+                return ours
+        raise StorageError(f"the files of {pair} keep changing faster than they can be read")
+
+
+def _opener(parquet: pq.ParquetFile, size: int) -> Callable[[], Iterator[pa.Table]]:
+    def batches() -> Iterator[pa.Table]:
+        for batch in parquet.iter_batches(size):
+            yield pa.Table.from_batches([batch]).cast(TRADES)
+
+    return batches
+
+
+def _each_once(rows: pa.Table) -> pa.Table:
+    """Leave out what lies in two files of the other archive, which only happens by hand."""
+    fresh = np.diff(rows["trade_id"].to_numpy(), prepend=-1) > 0
+    return rows if fresh.all() else rows.filter(pa.array(fresh))
+
+
+def _within(rows: pa.Table, spans: Spans) -> pa.Array:
+    """Return of each row whether its id lies in the spans."""
+    if not spans:
+        return pa.array(np.zeros(rows.num_rows, np.bool_))
+    ids = rows["trade_id"].to_numpy()
+    firsts, lasts = (np.array(edges) for edges in zip(*((span.first, span.last) for span in spans), strict=True))
+    at = np.searchsorted(firsts, ids, side="right") - 1
+    return pa.array((at >= 0) & (ids <= lasts[at]))
+
+
+def _rows_of(path: Path, ids: pa.Array, common: Spans) -> list[pa.Table]:
+    """Read the rows of these ids from one of our files: only the row groups that may have some."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+            column = TRADES.get_field_index("trade_id")
+            limits = [
+                parquet.metadata.row_group(number).column(column).statistics
+                for number in range(parquet.metadata.num_row_groups)
+            ]
+            groups = [number for number, ends in enumerate(limits) if common.within(Span(int(ends.min), int(ends.max)))]
+            batches = parquet.iter_batches(_BATCH, row_groups=groups, columns=_COMPARED)
+            return [
+                pa.Table.from_batches([batch]).filter(pc.is_in(batch["trade_id"], value_set=ids)) for batch in batches
+            ]
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptFile(f"cannot read {path}: {error}; see `recorder verify`") from error
+
+
+def _differences(ours: pa.Table, theirs: pa.Table) -> Iterator[tuple[int, str, str, str]]:
+    """Yield (id, field, our value, their value) where rows of the same ids differ in what both must know alike."""
+    same_way = pc.equal(ours["source"], theirs["source"])
+    apart_us = pc.abs(pc.subtract(ours["time"].cast(pa.int64()), theirs["time"].cast(pa.int64())))
+    wrong = {name: pc.not_equal(ours[name], theirs[name]) for name in _STRICT}
+    wrong["time"] = pc.greater(apart_us, pc.if_else(same_way, 0, _DOUBLE_US))
+    # The stream does not tell it.
+    wrong["misc"] = pc.and_(same_way, pc.not_equal(ours["misc"], theirs["misc"]))
+    for field, differs in wrong.items():
+        for index in pc.indices_nonzero(differs.combine_chunks()).to_pylist():
+            trade_id = ours["trade_id"][index].as_py()
+            yield trade_id, field, _text(ours[field][index].as_py()), _text(theirs[field][index].as_py())
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 -- whatever a column holds
+    if hasattr(value, "as_tuple"):
+        return plain(value)
+    return str(value.isoformat().replace("+00:00", "Z")) if hasattr(value, "isoformat") else str(value)
+
+
+def candles(ours: Layout, segments: Segments | None, other: Layout) -> tuple[int, list[Finding]]:
+    """Add the candles of the ``other`` archive whose (pair, timeframe, time) is not held, each with its own ``seen``.
+
+    Returns how many rows were added, or would be without ``segments``, and what is wrong with files, which are left
+    out. A candle that is held stays as it is, whatever the other archive has seen of it.
+    """
+    added = 0
+    findings: list[Finding] = []
+    for branch in other.branches(OHLC):
+        for leaf in other.leaves(branch):
+            waiting: list[pa.Table] = []
+            with contextlib.ExitStack() as stack:
+                theirs, unsound = _opened(leaf, branch, stack)
+                findings += unsound
+                held = _ours_opened(ours.leaf(branch, files.year_of(leaf)), branch, stack)
+                for pair in _pairs(theirs):
+                    rows = _of_pair(theirs, pair, OHLC.columns)
+                    times = _of_pair(held, pair, pa.schema([OHLC.columns.field("time")]))["time"].combine_chunks()
+                    waiting.append(rows.filter(pc.invert(pc.is_in(rows["time"], value_set=times))))
+                    added += waiting[-1].num_rows
+                    if sum(part.num_rows for part in waiting) >= CANDLE_ROWS:
+                        _add(segments, branch, waiting)
+                        waiting = []
+            _add(segments, branch, waiting)
+    return added, findings
+
+
+def listings(ours: Layout, segments: Segments | None, other: Layout) -> tuple[int, list[Finding]]:
+    """Add the listings of pairs of which this archive has none. Returns rows and findings as :func:`candles` does."""
+    branch = Branch(INSTRUMENTS)
+    with contextlib.ExitStack() as stack:
+        theirs, findings = _opened(other.instruments, branch, stack)
+        known = pa.array(_pairs(_ours_opened(ours.instruments, branch, stack)), pa.string())
+        parts = [INSTRUMENTS.columns.empty_table(), *(parquet.read().cast(INSTRUMENTS.columns) for parquet in theirs)]
+    rows = pa.concat_tables(parts)
+    fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
+    _add(segments, branch, [fresh])
+    return fresh.num_rows, findings
+
+
+def _add(segments: Segments | None, branch: Branch, waiting: Sequence[pa.Table]) -> None:
+    if segments is None or not any(part.num_rows for part in waiting):
+        return
+    # Whatever is there of this number, for it stands for all merges.
+    segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
+
+
+def _opened(
+    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool = True
+) -> tuple[list[pq.ParquetFile], list[Finding]]:
+    """Open the files of a folder together, so that a compaction takes none away; a folder may be missing."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.ExitStack() as attempt, contextlib.suppress(FileNotFoundError):
+            names = files.listed(leaf) if leaf.is_dir() else []
+            found = [_open(leaf / name, branch, attempt, through=through) for name in names]
+            stack.push(attempt.pop_all())
+            return (
+                [file for file in found if not isinstance(file, Finding) and file.metadata.num_rows],
+                [file for file in found if isinstance(file, Finding)],
+            )
+    raise StorageError(f"the files in {leaf} keep changing faster than they can be listed")
+
+
+def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[pq.ParquetFile]:
+    found, findings = _opened(leaf, branch, stack, through=False)
+    if findings:  # what it holds would be taken for missing
+        raise CorruptFile(findings[0].problem)
+    return found
+
+
+def _open(path: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool) -> pq.ParquetFile | Finding:
+    """Open a file; ``through`` reads all of it: its pages must be as they were written."""
+    try:
+        facts = checked(read_facts(path), branch.table)
+        parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False))
+        if not parquet.schema_arrow.equals(branch.table.columns):
+            raise CorruptFile(f"{facts.path} has other columns than the table of {branch.table.name}")
+        for _ in parquet.iter_batches(_BATCH) if through else ():
+            pass
+    except FileNotFoundError:
+        raise
+    except (StorageError, DiskError, pa.ArrowException, OSError) as error:
+        return Finding(path, f"{path} cannot be read: {error}" if str(path) not in str(error) else str(error))
+    return parquet
+
+
+def _pairs(opened: Iterable[pq.ParquetFile]) -> list[str]:
+    return sorted(
+        {
+            pair
+            for parquet in opened
+            for batch in parquet.iter_batches(_BATCH, columns=["pair"])
+            for pair in pc.unique(batch["pair"]).to_pylist()
+        }
+    )
+
+
+def _of_pair(opened: Iterable[pq.ParquetFile], pair: str, schema: pa.Schema) -> pa.Table:
+    """Return columns of the rows of one pair, a year at most: only row groups that may have some are read."""
+    found = [schema.empty_table()]
+    for parquet in opened:
+        at = parquet.schema_arrow.get_field_index("pair")
+        limits = [parquet.metadata.row_group(n).column(at).statistics for n in range(parquet.metadata.num_row_groups)]
+        groups = [number for number, ends in enumerate(limits) if ends.min <= pair <= ends.max]
+        for batch in parquet.iter_batches(_BATCH, row_groups=groups, columns=list({*schema.names, "pair"})):
+            rows = pa.Table.from_batches([batch])
+            found.append(rows.filter(pc.equal(rows["pair"], pair)).select(schema.names).cast(schema))
+    return pa.concat_tables(found)

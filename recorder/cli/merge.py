@@ -1,0 +1,231 @@
+"""``recorder merge``: unite another archive of the same pairs with this one, by id."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import pyarrow as pa
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from recorder import config
+from recorder.archive import files, merging
+from recorder.archive.append import TradeArchive
+from recorder.archive.compact import compact
+from recorder.archive.files import Layout
+from recorder.archive.merging import Disagreement, Tally, TradeMerge
+from recorder.archive.schema import trades_table
+from recorder.archive.segments import Segments
+from recorder.archive.verify import Finding
+from recorder.clock import SystemClock
+from recorder.core.model import Trade
+from recorder.disk import Disk
+from recorder.errors import ArchiveInUse, CorruptLine, ExchangeError, NoSuchArchive, StorageError, UsageError
+from recorder.journal import segment
+from recorder.kraken import parse
+from recorder.ops import process
+
+LISTED: Final = 1000
+"""Disagreements that are listed at most; all are counted. So many come of a cause, not of chance."""
+_JOURNALLED: Final = 50_000
+"""Trades of the other journal in hand at most, some 50 MB."""
+_ATTEMPTS: Final = 50
+"""Segments are drained every few minutes; meeting so many drains in a row is no coincidence."""
+
+
+def merge(
+    other: Annotated[Path, typer.Argument(help="The folder of the other archive; it is only read.")],
+    data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count and compare.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object with all of it.")] = False,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
+    ] = None,
+) -> None:
+    """Add all that another archive of the same pairs holds and this one does not, beside a running recorder too.
+
+    Trades go by id, candles by their time, listings by pair; events are not merged. What both hold is compared and
+    never overwritten. Exit code 1 if they disagree, or a file of the other is not sound. Stop it at any moment: called
+    again it goes on from there.
+    """
+    layout = Layout((data or config.load(config_file).archive.path).resolve())
+    theirs = _other(other, layout)
+    process.prepare()
+    found = _Found()
+    with _opened(layout, dry_run=dry_run) as (archive, segments):
+        job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=functools.partial(_tidy, archive))
+        waiting = _journal(job, theirs)
+        found.unread = waiting.candles
+        with Progress(
+            console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
+        ) as bar:
+            pairs = theirs.pairs()
+            for pair in bar.track(pairs, description="merging"):
+                for year in theirs.years(pair):
+                    found.findings += job.year(pair, year)
+        found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
+        found.candles, unsound = merging.candles(layout, segments, theirs)
+        found.findings += unsound
+        found.listings, unsound = merging.listings(layout, segments, theirs)
+        found.findings += unsound
+    if as_json:
+        typer.echo(json.dumps(_as_json(found, dry_run=dry_run), indent=2, ensure_ascii=False))
+    else:
+        _print(found, theirs, dry_run=dry_run)
+    if found.findings or found.count:
+        raise typer.Exit(1)
+
+
+def _other(other: Path, layout: Layout) -> Layout:
+    theirs = Layout(other.resolve())
+    if theirs.data == layout.data:
+        raise UsageError(f"{other} is the archive itself: name another one, and this one with --data")
+    if not theirs.trades.is_dir():
+        raise NoSuchArchive(f"there is no archive at {other}: name the folder in which its trades/ lies")
+    return theirs
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a merge found. Of the disagreements the first LISTED are kept, and all are counted."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    first: list[Disagreement] = field(default_factory=list)
+    count: int = 0
+    candles: int = 0
+    listings: int = 0
+    unread: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def disagreed(self, one: Disagreement) -> None:
+        """Take in one disagreement."""
+        self.count += 1
+        if len(self.first) < LISTED:
+            self.first.append(one)
+
+
+@contextlib.contextmanager
+def _opened(layout: Layout, *, dry_run: bool) -> Iterator[tuple[TradeArchive | None, Segments | None]]:
+    """Open the archive for writing, one merge at a time; a dry run writes nothing at all."""
+    if dry_run:
+        yield None, None
+        return
+    disk = Disk()
+    disk.make_dir(layout.data)
+    layout.create(disk)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(files.hold(layout.locks / "merge.lock"))
+        except ArchiveInUse:
+            raise ArchiveInUse(f"another merge into {layout.data} is under way: wait for its end") from None
+        staging = held.enter_context(files.staging(layout, disk))
+        yield TradeArchive(layout, disk, staging=staging), Segments(layout, disk, staging=staging)
+
+
+def _tidy(archive: TradeArchive | None, pair: str) -> None:
+    """Merge the small files that were written, as far as that is worth it."""
+    now_s = SystemClock().wall_ns() / 1e9
+    this_year = datetime.fromtimestamp(now_s, UTC).year
+    while archive is not None and compact(archive, pair, this_year=this_year, now_s=now_s) is not None:
+        pass
+
+
+@dataclass(slots=True)
+class _Journalled:
+    """What the other journal held: pairs with trades, and answers with candles or listings that were left there."""
+
+    pairs: set[str] = field(default_factory=set)
+    candles: int = 0
+
+
+def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
+    """Take the trades of the other journal, which may not be in its archive yet: before the archive, where they go."""
+    for _ in range(_ATTEMPTS):
+        found = _Journalled()
+        with contextlib.suppress(FileNotFoundError):  # drained meanwhile; what was taken is held, or in its archive
+            by_pair: dict[str, list[Trade]] = {}
+            in_hand = 0
+            for path in segment.segments(theirs.journal):
+                for entry in segment.entries(path):
+                    if isinstance(entry, CorruptLine):
+                        continue
+                    found.candles += entry.source.startswith(parse.OHLC_SOURCE)
+                    with contextlib.suppress(ExchangeError):  # its own drain reports it
+                        for row in parse.journalled_trades(entry.source, entry.payload, entry.recv_ns):
+                            by_pair.setdefault(row.pair, []).append(row)
+                            in_hand += 1
+                    if in_hand >= _JOURNALLED:
+                        _take(job, by_pair)
+                        found.pairs |= by_pair.keys()
+                        by_pair, in_hand = {}, 0
+            _take(job, by_pair)
+            found.pairs |= by_pair.keys()
+            return found
+    raise StorageError(f"{theirs.journal}: segments keep vanishing faster than they can be read")
+
+
+def _take(job: TradeMerge, by_pair: dict[str, list[Trade]]) -> None:
+    for pair, rows in by_pair.items():
+        by_id = {row.trade_id: row for row in reversed(rows)}
+        job.take(pair, _table(pair, [by_id[trade_id] for trade_id in sorted(by_id)]))
+        job.finish(pair)
+
+
+def _table(pair: str, rows: Sequence[Trade]) -> pa.Table:
+    try:
+        return trades_table(rows)
+    except pa.ArrowInvalid as error:
+        raise StorageError(f"a trade of {pair} in the other journal does not fit the schema: {error}") from error
+
+
+def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("pair", "would be added" if dry_run else "added", "in both", "disagreements"):
+        table.add_column(heading, justify="left" if heading == "pair" else "right", no_wrap=True)
+    for pair, tally in found.tallies.items():
+        wrong = Text(f"{tally.disagreements:,}", "red" if tally.disagreements else "")
+        table.add_row(Text(pair), f"{tally.added:,}", f"{tally.compared:,}", wrong)
+    console.print(table)
+    for one in found.first:
+        console.print(
+            Text(f"{one.pair} {one.trade_id} {one.field}: {one.ours} here, {one.theirs} there", "red"), soft_wrap=True
+        )
+    if found.count > len(found.first):
+        typer.echo(f"and {found.count - len(found.first):,} more")
+    for finding in found.findings:
+        said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
+        console.print(said, soft_wrap=True)
+    verb = "would be added" if dry_run else "added"
+    typer.echo(f"{found.candles:,} candles and {found.listings:,} listings {verb}; events are not merged")
+    if found.unread:
+        typer.echo(
+            f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
+            "drains them, and merge again"
+        )
+    if found.count:
+        typer.echo("nobody can tell from here which of the two is right: what was held stays")
+
+
+def _as_json(found: _Found, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "pairs": [{"pair": pair, **asdict(tally)} for pair, tally in found.tallies.items()],
+        "disagreements": found.count,
+        "listed": [asdict(one) for one in found.first],
+        "candles_added": found.candles,
+        "listings_added": found.listings,
+        "candle_answers_in_journal": found.unread,
+        "findings": [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in found.findings],
+    }

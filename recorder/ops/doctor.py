@@ -1,0 +1,380 @@
+"""What needs a hand: configuration, archive, journal, disk, clock, reachability, permissions and versions.
+
+Reads only: it creates nothing, takes no lock that anybody waits for, and may run beside the recorder. Each check
+returns findings; what is wrong comes with its remedy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Final, Literal
+
+from recorder import disk
+from recorder.archive import coverage, segments
+from recorder.archive.coverage import FileFacts, read_facts
+from recorder.archive.files import SCHEMA_FILE, Layout, listed
+from recorder.archive.schema import SCHEMA_VERSION
+from recorder.archive.tables import TABLES, TRADES, Branch
+from recorder.clock import Clock
+from recorder.config import Config
+from recorder.core.model import Span
+from recorder.core.pacing import Pace
+from recorder.core.room import marks
+from recorder.core.spans import Spans
+from recorder.errors import CorruptFile, CorruptLine, DiskError, ExchangeError
+from recorder.journal import segment
+from recorder.journal.journal import CORRUPT_SUFFIX
+from recorder.kraken import rest, wire
+from recorder.net.http import Http, client_session
+from recorder.net.socket import dial
+from recorder.ops.offset import ClockOffset
+
+Level = Literal["ok", "note", "wrong"]
+
+ANSWER_S: Final = 5.0
+"""Longest wait for each of the two answers: a person is waiting."""
+OFFSET_S: Final = 5.0
+"""A host whose clock is further off tells wrong receive times. Less is not seen for sure: ``Date`` counts whole
+seconds, and the edge repeats an answer for two (API.md 2)."""
+AHEAD_US: Final = 60_000_000
+"""A trade recorded so much later than now cannot have been made yet."""
+DISTRIBUTION: Final = "kraken-recorder"
+_ATTEMPTS: Final = 20
+"""A compaction exchanges a folder now and then; meeting so many in a row is no coincidence."""
+_SWAPPING: Final = frozenset(("ext4", "xfs", "btrfs", "tmpfs", "f2fs", "overlay", "bcachefs"))
+"""File systems of Linux that swap two directories in one step."""
+_REMOTE: Final = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph"))
+_VERIFY: Final = "`recorder verify` reads every row"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``remedy`` says what to do; empty where nothing is to be done."""
+
+    area: str
+    level: Level
+    says: str
+    remedy: str = ""
+
+
+def configuration(error: Exception | None, path: Path | None) -> list[Finding]:
+    """Say whether the configuration at ``path`` (None: there is no file) could be loaded."""
+    area = "configuration"
+    if error is not None:
+        return [Finding(area, "wrong", str(error), "mend it; `recorder config` prints what is in force")]
+    return [Finding(area, "ok", f"{path} is in force" if path else "no config.yaml here: the defaults are in force")]
+
+
+def archive(layout: Layout, *, now_us: int) -> list[Finding]:
+    """Look at the layout and at every footer, and at no row."""
+    area = "archive"
+    if not layout.trades.is_dir():
+        return [Finding(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
+    found: list[Finding] = []
+    for table in TABLES:
+        if not layout.born(table).exists():
+            said = f"{layout.born(table)} is missing, and without any file other tools cannot read the table"
+            found.append(Finding(area, "note", said, "start the recorder, which makes it"))
+    held = 0
+    newest_us = 0
+    for table in TABLES:
+        for branch in layout.branches(table):
+            facts, damaged = _facts(layout, branch)
+            found += [Finding(area, "wrong", str(error), "move it out of the archive") for error in damaged]
+            held += len(facts)
+            if table is TRADES:
+                found += _twice(str(branch.value), facts)
+                newest_us = max([newest_us, *(span.last_us for file in facts for span in file.footer.spans)])
+    if newest_us > now_us + AHEAD_US:
+        when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
+        said = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
+        found.append(Finding("clock", "wrong", said, "set the clock, by NTP"))
+    if not any(finding.level == "wrong" and finding.area == area for finding in found):
+        said = f"{held:,} files of schema {SCHEMA_VERSION}, whose footers are whole"
+        found.append(Finding(area, "ok", f"{said}; {_VERIFY}"))
+    return found
+
+
+def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[CorruptFile]]:
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+            facts: list[FileFacts] = []
+            damaged: list[CorruptFile] = []
+            paths = [leaf / name for leaf in layout.leaves(branch) for name in listed(leaf) if name != SCHEMA_FILE]
+            for path in paths:
+                try:
+                    one = read_facts(path)
+                    fits = branch.table is TRADES
+                    facts.append(
+                        coverage.checked(one, str(branch.value)) if fits else segments.checked(one, branch.table)
+                    )
+                except CorruptFile as error:
+                    damaged.append(error)
+                except DiskError as error:
+                    damaged.append(CorruptFile(str(error)))
+            return facts, damaged
+    return [], []  # it is being compacted all the time, which only a recorder that is well does
+
+
+def _twice(pair: str, facts: Iterable[FileFacts]) -> list[Finding]:
+    """Find ids that two files hold, by their footers."""
+    spans = [Span(span.first_id, span.last_id) for file in facts for span in file.footer.spans]
+    again = sum(map(len, spans)) - Spans(spans).count()
+    if not again:
+        return []
+    said = f"{again:,} ids of {pair} lie in two files, which only happens by hand"
+    return [Finding("archive", "wrong", said, "`recorder verify` names them; move one of the two out")]
+
+
+def journal(layout: Layout) -> list[Finding]:
+    """Look at every line of the journal, and for lines that were set aside."""
+    area = "journal"
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):  # drained meanwhile
+            found, lines, size = _segments(layout)
+            break
+    else:
+        found, lines, size = [], 0, 0
+    aside = sorted(layout.raw.glob(f"*{CORRUPT_SUFFIX}"))
+    if aside:
+        said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0].name} and its like in {layout.raw}"
+        found.append(Finding(area, "note", said, "check the disk; their ids were holes, and fetched again"))
+    if not any(finding.level == "wrong" for finding in found):
+        found.append(Finding(area, "ok", f"{lines:,} lines, {size / 1e6:,.1f} MB, all of them whole"))
+    return found
+
+
+def _segments(layout: Layout) -> tuple[list[Finding], int, int]:
+    """Return findings, lines and bytes."""
+    found: list[Finding] = []
+    paths = segment.segments(layout.journal)
+    lines = size = 0
+    running = holder(layout.lock) is not None
+    for path in paths:
+        entries = Counter(isinstance(entry, CorruptLine) for entry in segment.entries(path))
+        corrupt = entries[True]
+        size += path.stat().st_size
+        lines += entries[False]
+        if _torn(path):
+            corrupt -= 1
+            if not running:
+                said = f"{path} ends in the middle of a line, as after a crash"
+                found.append(Finding("journal", "note", said, "nothing: the next start cuts it off; it never counted"))
+        if corrupt:
+            said = f"{path} has {corrupt:,} lines that fail their checksum"
+            remedy = "check the disk; the next drain sets them aside, and their ids are fetched again"
+            found.append(Finding("journal", "wrong", said, remedy))
+    return found, lines, size
+
+
+def _torn(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read(1) not in {b"", b"\n"}
+
+
+def holder(lock: Path) -> int | None:
+    """Return which process holds a lock, by what Linux tells, without touching it; None where it tells of none."""
+    with contextlib.suppress(OSError):
+        inode = lock.stat().st_ino
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if "FLOCK" in fields and "->" not in fields and fields[5].split(":")[-1] == str(inode):
+                return int(fields[4])
+    return None
+
+
+def space(data: Path) -> list[Finding]:
+    """Look at room, and at what the file system can do."""
+    area = "disk"
+    at = _existing(data)
+    found: list[Finding] = []
+    try:
+        room = disk.room(at)
+        nodes = os.statvfs(at)
+    except (DiskError, OSError) as error:
+        return [Finding(area, "wrong", str(error), "check the disk and its mount")]
+    limits = marks(room.total)
+    said = f"{room.free / 1e9:,.2f} of {room.total / 1e9:,.2f} GB are free at {at}"
+    if room.free < limits.stop:
+        found.append(Finding(area, "wrong", f"{said}: too little to record", "make room, or move the archive"))
+    elif room.free < limits.low:
+        remedy = "make room: history waits, and the oldest raw segments go"
+        found.append(Finding(area, "wrong", f"{said}: that is low", remedy))
+    else:
+        found.append(Finding(area, "ok", said))
+    if nodes.f_files and nodes.f_favail * 100 < nodes.f_files:
+        said = f"{nodes.f_favail:,} of {nodes.f_files:,} inodes are left at {at}"
+        found.append(
+            Finding(area, "wrong", said, "remove small files there; an archive of 1,000 pairs has some 10,000")
+        )
+    if nodes.f_flag & os.ST_RDONLY:
+        found.append(Finding(area, "wrong", f"{at} is mounted read-only", "mount it for writing; see why it is so"))
+    return [*found, *_abilities(at)]
+
+
+def _abilities(at: Path) -> list[Finding]:
+    area = "disk"
+    found: list[Finding] = []
+    if not _locks(at):
+        said = f"the file system at {at} knows no locks"
+        found.append(Finding(area, "wrong", said, "keep the archive on a local disk; each writer must hold locks"))
+    kind = _file_system(at)
+    if kind in _REMOTE:
+        said = f"{at} is on {kind}, a file system of another machine"
+        found.append(Finding(area, "note", said, "a local disk is better: it must keep what it says it has synced"))
+    elif kind is not None and kind not in _SWAPPING:
+        said = f"{at} is on {kind}, which may not swap two folders in one step"
+        remedy = "nothing; a query that meets a merge may find a folder missing, and must be asked again"
+        found.append(Finding(area, "note", said, remedy))
+    else:
+        found.append(Finding(area, "ok", f"{kind or 'the file system'} has what is needed"))
+    return found
+
+
+def _locks(at: Path) -> bool:
+    """Try a lock on the folder itself, which nobody else locks."""
+    try:
+        handle = os.open(at, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _file_system(at: Path) -> str | None:
+    """Return the kind of file system, by what Linux tells; None elsewhere."""
+    try:
+        lines = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    there = at.resolve()
+    kinds = {Path(_unescaped(point)): kind for _, point, kind, *_ in map(str.split, lines)}
+    mounted = [point for point in kinds if there.is_relative_to(point)]
+    return kinds[max(mounted, key=lambda point: len(point.parts))] if mounted else None
+
+
+def _unescaped(point: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
+
+
+def permissions(layout: Layout) -> list[Finding]:
+    """Look whether this user can write, and whether others can."""
+    area = "permissions"
+    at = _existing(layout.data)
+    folders = [layout.journal, layout.raw, layout.staging, layout.locks, *map(layout.folder, TABLES)]
+    found: list[Finding] = []
+    for folder in [at, *(folder for folder in folders if folder.is_dir())]:
+        mode = folder.stat().st_mode
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            said = f"this user cannot read and write {folder} (owner {folder.stat().st_uid}, {stat.filemode(mode)})"
+            found.append(Finding(area, "wrong", said, "run as its owner, or change the owner"))
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            said = f"everybody can write to {folder} ({stat.filemode(mode)})"
+            found.append(Finding(area, "wrong", said, f"chmod o-w {folder}"))
+    if not found:
+        found.append(Finding(area, "ok", f"this user can write to {at}, and others cannot"))
+    return found
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or the folder in which it would be made."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def versions() -> list[Finding]:
+    """Hold Python and the libraries that are installed against the lower bounds of this release."""
+    area = "versions"
+    try:
+        about = metadata.metadata(DISTRIBUTION)
+        wanted = [("Python", about["Requires-Python"] or "", sys.version.split()[0])]
+        needed = [line for line in metadata.requires(DISTRIBUTION) or [] if ";" not in line]  # no extras
+    except metadata.PackageNotFoundError:
+        return [Finding(area, "note", "it runs from its source, so that no bounds are known", "install it with pip")]
+    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in needed]
+    wanted += [(name, line, _installed(name)) for name, line in zip(names, needed, strict=True)]
+    found = []
+    for name, bounds, installed in wanted:
+        lowest = re.search(r">=\s*([0-9.]+)", bounds)
+        if lowest and _numbers(installed) < _numbers(lowest[1]):
+            said = f"{name} is {installed or 'not installed'}; {lowest[1]} or later is needed"
+            found.append(Finding(area, "wrong", said, f"install {DISTRIBUTION} anew, into an environment of its own"))
+    if not found:
+        said = f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}, Python {wanted[0][2]} and {len(wanted) - 1} libraries"
+        found.append(Finding(area, "ok", said))
+    return found
+
+
+def _installed(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.split(r"[^0-9.]", version, maxsplit=1)[0].split(".") if part]
+
+
+async def exchange(config: Config, clock: Clock) -> list[Finding]:
+    """Ask the exchange for its status, shake hands with its stream, and compare the clocks."""
+    area = "reachability"
+    rest_url, ws_url = config.exchange.rest_url, config.exchange.ws_url
+    remedy = "check the network, DNS, proxies and a firewall between here and there; `--offline` leaves this out"
+    found: list[Finding] = []
+    async with client_session() as client:
+        try:
+            sent_s = clock.wall_ns() / 1e9
+            async with asyncio.timeout(ANSWER_S):
+                answer = await Http(client, rest_url, pace=Pace(1.0), clock=clock).get(rest.system_status())
+            status = wire.system_status(answer.result).status
+            found.append(Finding(area, "ok" if status == "online" else "note", f"{rest_url} says it is {status}"))
+            found += _clock(sent_s, answer.recv_ns / 1e9, answer.date_s)
+        except (ExchangeError, TimeoutError, *wire.UNREADABLE) as error:
+            found.append(Finding(area, "wrong", _said(rest_url, error), remedy))
+        try:
+            async with asyncio.timeout(ANSWER_S), dial(client, ws_url) as socket:
+                await socket.receive()  # it speaks first, of its own status
+            found.append(Finding(area, "ok", f"{ws_url} answers"))
+        except (ExchangeError, TimeoutError) as error:
+            found.append(Finding(area, "wrong", _said(ws_url, error), remedy))
+    return found
+
+
+def _said(url: str, error: Exception) -> str:
+    return str(error) if isinstance(error, ExchangeError) else f"{url} did not answer within {ANSWER_S:.0f} s"
+
+
+def _clock(sent_s: float, recv_s: float, date_s: int | None) -> Iterator[Finding]:
+    if date_s is None:
+        yield Finding("clock", "note", "the exchange did not say what time it is", "look at the clock yourself")
+        return
+    offset = ClockOffset()
+    offset.take(sent_s=sent_s, recv_s=recv_s, date_s=date_s)
+    ahead_s = offset.offset_s or 0.0
+    said = f"this host's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the exchange's"
+    if abs(ahead_s) > OFFSET_S:
+        yield Finding("clock", "wrong", said, "set the clock, by NTP: receive times are wrong by so much")
+    else:
+        yield Finding("clock", "ok", said)

@@ -1,0 +1,123 @@
+"""The daemon's pulse: its state at any moment, for whoever asks, and a sign of life for the service manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from recorder.clock import Clock
+from recorder.errors import ExchangeError
+from recorder.kraken import rest
+from recorder.net.http import Answer
+from recorder.ops import health, notify
+from recorder.ops.health import State
+from recorder.ops.metrics import Metrics
+from recorder.ops.notify import Notifier
+from recorder.ops.offset import ClockOffset
+from recorder.tasks.commit import Commit
+from recorder.tasks.drain import Drain
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.survey import Survey
+from recorder.version import __version__
+
+BEAT_S: Final = 10.0
+"""From one look at its own state to the next; more often where a watchdog wants it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What records, once it is known what to record."""
+
+    pairs: Mapping[str, object]
+    commit: Commit
+    drain: Drain
+    survey: Survey
+
+
+class Pulse:
+    """Puts together what the parts know. Before they are :meth:`begun` nothing is recorded, and it says so."""
+
+    def __init__(self, data: Path, inbox: Inbox, *, clock: Clock, metrics: Metrics, notifier: Notifier) -> None:
+        self._data = data
+        self._inbox = inbox
+        self._clock = clock
+        self._metrics = metrics
+        self._notifier = notifier
+        self._since = datetime.fromtimestamp(clock.wall_ns() // 1_000_000_000, UTC)
+        self._answered_s = clock.monotonic()
+        self._offset = ClockOffset()
+        self._parts: Parts | None = None
+        self._silent_s: Callable[[], float] | None = None
+        self._stopping = False
+        metrics.ready.set_function(lambda: not health.unready(self.state()))
+
+    def ended(self, request: rest.Request, ended: Answer | ExchangeError) -> None:
+        """Take note of how a REST request has ended."""
+        error = ended if isinstance(ended, ExchangeError) else None
+        self._metrics.requested(request.path, error)
+        if isinstance(ended, Answer):
+            self._answered_s = self._clock.monotonic()
+            if ended.date_s is not None and ended.sent_ns is not None:
+                self._offset.take(sent_s=ended.sent_ns / 1e9, recv_s=ended.recv_ns / 1e9, date_s=ended.date_s)
+                self._metrics.clock_offset.set(self._offset.offset_s or 0.0)
+
+    def listen(self, silent_s: Callable[[], float]) -> None:
+        """Judge by a stream from now on, which tells for how long it has heard nothing, and not by answers of REST."""
+        self._silent_s = silent_s
+
+    def begun(self, parts: Parts) -> None:
+        """Tell that recording begins."""
+        self._parts = parts
+        self._notifier.send(notify.READY, notify.status(f"recording {len(parts.pairs)} pairs"))
+
+    def stopping(self) -> None:
+        """Tell that it ends."""
+        self._stopping = True
+        self._notifier.send(notify.STOPPING, notify.status("draining the journal"))
+
+    def state(self) -> State:
+        """Return the state at this moment."""
+        parts = self._parts
+        room = parts.survey.room if parts else None
+        since_answer_s = self._clock.monotonic() - self._answered_s
+        return State(
+            listed=parts is not None,
+            stopping=self._stopping,
+            pairs=len(parts.pairs) if parts else 0,
+            streaming=self._silent_s is not None,
+            silent_s=since_answer_s if self._silent_s is None else self._silent_s(),
+            inbox_bytes=self._inbox.size,
+            inbox_limit_bytes=self._inbox.limit,
+            unsynced_s=parts.commit.unsynced_s() if parts else 0.0,
+            drained_s=parts.drain.drained_s() if parts else 0.0,
+            drain_every_s=parts.drain.every_s if parts else 0.0,
+            free_bytes=room.free if room else float("inf"),
+            low_bytes=parts.survey.low_bytes if parts else 0,
+        )
+
+    def about(self) -> dict[str, object]:
+        """Return what is worth knowing beside the state: which archive, which release, since when, how many pairs."""
+        return {
+            "archive": str(self._data),
+            "version": __version__,
+            "since": self._since.isoformat().replace("+00:00", "Z"),
+            "pairs": len(self._parts.pairs) if self._parts else 0,
+        }
+
+    async def run(self) -> None:
+        """Show signs of life until cancelled, and none while only a restart can help."""
+        watchdog_s = self._notifier.watchdog_s
+        beat_s = min(BEAT_S, watchdog_s / 3) if watchdog_s else BEAT_S  # two may be late
+        while True:
+            self.beat()
+            await self._clock.sleep(beat_s)
+
+    def beat(self) -> None:
+        """Show one, if there is life."""
+        state = self.state()
+        reasons = health.unready(state)
+        said = notify.status("; ".join(reasons) if reasons else f"recording {state.pairs} pairs")
+        self._notifier.send(*([] if health.dead(state) else [notify.WATCHDOG]), said)

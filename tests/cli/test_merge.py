@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+
+from recorder.archive import read
+from recorder.archive.files import Layout, hold
+from recorder.cli import merge as module
+from recorder.cli.merge import merge
+from recorder.clock import SystemClock
+from recorder.errors import ArchiveInUse, NoSuchArchive, UsageError
+from recorder.journal import segment
+from recorder.ops import process
+from recorder.sandbox.market import Market
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.truth import compare, read_truth
+from tests.archive.candles import rows
+from tests.end_to_end.harness import Process, archived, caught_up, config_for, environ_for, recording, until
+from tests.query.writing import START_US, candle, frame, trade, trades, writing
+
+
+@pytest.fixture(autouse=True)
+def unprepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process as it is; the verb has one of its own."""
+    monkeypatch.setattr(process, "prepare", lambda: None)
+
+
+def run(other: Path, data: Path, **options: Any) -> int:
+    """Run the verb; return its exit code."""
+    try:
+        merge(other, data, **{"dry_run": False, "as_json": False, **options})
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def ids(data: Path, pair: str = "BTC/USD") -> list[int]:
+    return sorted(row.trade_id for row in read.trades(Layout(data), pair))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """Two archives: ids 1 to 10 of BTC/USD here, 6 to 20 there and 21 to 25 in its journal, ETH/USD only there."""
+    with writing(tmp_path / "a") as mine:
+        mine.append(trades(1, 10))
+        mine.listed("BTC/USD", 1)
+    with writing(tmp_path / "b") as theirs:
+        theirs.append(trades(6, 20))
+        theirs.append(trades(1, 5, pair="ETH/USD"))
+        theirs.published([candle(1), candle(2)])
+        theirs.listed("ETH/USD", 2)
+        theirs.journalled(trades(24, 25))
+        theirs.journalled(trades(20, 24))
+    return tmp_path / "a", tmp_path / "b"
+
+
+def tree(data: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in data.rglob("*")
+    }
+
+
+def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, theirs = two
+    before = tree(theirs)
+    assert run(theirs, mine, dry_run=True, as_json=True) == 0
+    looked = json.loads(capsys.readouterr().out)
+    assert ids(mine) == list(range(1, 11))
+    assert run(theirs, mine) == 0
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "BTC/USD 15 6 0" in said
+    assert "ETH/USD 5 0 0" in said
+    assert "2 candles and 1 listings added; events are not merged" in said
+    assert tree(theirs) == before
+    assert ids(mine) == list(range(1, 26))
+    assert ids(mine, "ETH/USD") == list(range(1, 6))
+    assert len(rows(mine, "ohlc")) == 2
+    assert {pair["pair"]: pair["added"] for pair in looked["pairs"]} == {"BTC/USD": 15, "ETH/USD": 5}
+    assert (looked["candles_added"], looked["listings_added"], looked["dry_run"]) == (2, 1, True)
+    assert run(theirs, mine, as_json=True) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert [pair["added"] for pair in again["pairs"]] == [0, 0]
+    assert (again["candles_added"], again["listings_added"]) == (0, 0)
+
+
+def test_a_dry_run_into_nothing_makes_nothing_and_a_merge_makes_an_archive(two: tuple[Path, Path]) -> None:
+    _, theirs = two
+    new = theirs.parent / "new"
+    assert run(theirs, new, dry_run=True) == 0
+    assert not new.exists()
+    assert run(theirs, new) == 0
+    assert ids(new) == list(range(6, 26))
+
+
+def test_what_they_disagree_on_is_listed_and_exits_1(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = two
+    with writing(mine) as archive:
+        archive.append([trade(20, price="7"), trade(22, price="8")])
+    assert run(theirs, mine) == 1
+    said = capsys.readouterr().out
+    assert "BTC/USD 20 price: 7 here, 100 there" in said
+    assert "BTC/USD 22 price: 8 here, 100 there" in said
+    assert "what was held stays" in said
+    kept = {row.trade_id: row.price for row in read.trades(Layout(mine), "BTC/USD")}
+    assert (kept[20], kept[22]) == (Decimal(7), Decimal(8))
+    monkeypatch.setattr(module, "LISTED", 1)
+    assert run(theirs, mine, as_json=True) == 1
+    content = json.loads(capsys.readouterr().out)
+    assert len(content["listed"]) == 1
+    assert content["disagreements"] == 3, "20 lies in the journal and in the archive there"
+    assert content["listed"][0] == {"pair": "BTC/USD", "trade_id": 20, "field": "price", "ours": "7", "theirs": "100"}
+
+
+def test_candles_that_wait_in_the_other_journal_are_said(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, theirs = two
+    with writing(theirs) as archive:
+        archive.journal.append([segment.encode(1, "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", b"{}")])
+        archive.journal.append([segment.encode(1, "ws:trade:1", b"{}", parsed=True), b"torn"])
+    assert run(theirs, mine) == 0
+    assert "1 answers with candles wait in" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_sound_is_named_and_exits_1(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, theirs = two
+    (path,) = Layout(theirs).trade_files("ETH/USD")
+    path.write_bytes(b"junk")
+    assert run(theirs, mine) == 1
+    assert f"{path} is damaged" in capsys.readouterr().out
+    assert ids(mine) == list(range(1, 26))
+
+
+def test_what_cannot_be_done_is_told_in_a_sentence(two: tuple[Path, Path]) -> None:
+    mine, theirs = two
+    with pytest.raises(UsageError, match="is the archive itself"):
+        run(mine, mine)
+    with pytest.raises(NoSuchArchive, match="there is no archive at"):
+        run(mine / "nowhere", mine)
+    with hold(Layout(mine).locks / "merge.lock"), pytest.raises(ArchiveInUse, match="another merge into"):
+        run(theirs, mine)
+
+
+@pytest.fixture
+def read_only(two: tuple[Path, Path]) -> Iterator[Path]:
+    """The other archive on a file system that takes no writes."""
+    _, theirs = two
+    at = theirs.parent / "read-only"
+    at.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(at)], capture_output=True, check=False).returncode:
+        pytest.skip("a read-only disk must be mounted for this test, which is not allowed here")
+    try:
+        shutil.copytree(theirs, at / "b")
+        subprocess.run(["mount", "-o", "remount,ro", str(at)], check=True)
+        yield at / "b"
+    finally:
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
+
+
+def test_an_archive_on_a_read_only_disk_can_be_merged(two: tuple[Path, Path], read_only: Path) -> None:
+    mine, _ = two
+    assert run(read_only, mine) == 0
+    assert ids(mine) == list(range(1, 26))
+
+
+def test_live_rows_keep_when_and_how_they_came(two: tuple[Path, Path]) -> None:
+    mine, theirs = two
+    with writing(theirs) as archive:
+        archive.journal.append([segment.encode(START_US * 1000, "ws:trade:1", frame([trade(30)]), parsed=True)])
+    assert run(theirs, mine) == 0
+    (row,) = [row for row in read.trades(Layout(mine), "BTC/USD") if row.trade_id == 30]
+    assert row == msgspec.structs.replace(trade(30), source="ws", received_us=START_US)
+
+
+async def test_what_it_writes_is_its_users_alone(two: tuple[Path, Path]) -> None:
+    mine = two[0].parent / "new"
+    merging = Process("merge", str(two[1]), "--data", str(mine), cwd=two[0])
+    try:
+        assert await merging.ended() == 0, merging.said
+    finally:
+        merging.close()
+    assert {path for path in [mine, *mine.rglob("*")] if path.stat().st_mode & 0o077} == set()
+
+
+async def test_two_recorders_of_which_each_missed_something_are_one_archive_beside_a_running_daemon(
+    tmp_path: Path,
+) -> None:
+    clock = SystemClock()
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=500), clock=clock, truth=tmp_path / "truth")
+    first, second = tmp_path / "a", tmp_path / "b"
+    async with sandbox.serve():
+        async with recording(config_for(sandbox, second)):
+            await until(lambda: caught_up_some(second), what="the second records")
+        async with recording(config_for(sandbox, first, drain_every_s=0.2)):
+            await until(lambda: caught_up_some(first), what="the first records")
+            merging = Process("merge", str(second), "--data", str(first), cwd=tmp_path, **environ_for(sandbox))
+            try:
+                assert await merging.ended() == 0, merging.said
+            finally:
+                merging.close()
+            sandbox.freeze()
+            await until(lambda: caught_up(first, sandbox.last_ids()), what="every hole is closed")
+    theirs = {(row.pair, row.trade_id) for row in archived(second)}
+    found = archived(first)
+    assert theirs <= {(row.pair, row.trade_id) for row in found}
+    verdict = compare(found, read_truth(tmp_path / "truth"))
+    assert verdict.duplicated == verdict.altered == 0, str(verdict)
+
+
+def caught_up_some(data: Path) -> bool:
+    return (data / "trades").is_dir() and len(segment.segments(data / "journal")) > 0 and bool(_journalled(data))
+
+
+def _journalled(data: Path) -> list[str]:
+    return Layout(data).pairs() or [p.name for p in segment.segments(data / "journal") if p.stat().st_size > 20_000]

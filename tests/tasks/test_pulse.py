@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from recorder.disk import Room
+from recorder.errors import RateLimited
+from recorder.kraken import rest
+from recorder.net.http import Answer
+from recorder.ops import health
+from recorder.ops.metrics import Metrics
+from recorder.ops.notify import Notifier
+from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.pulse import BEAT_S, Parts, Pulse
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import settle
+
+
+class Manager(Notifier):
+    """Remembers what it is told."""
+
+    def __init__(self, watchdog_s: float | None = None) -> None:
+        super().__init__({})
+        self.watchdog_s = watchdog_s
+        self.told: list[tuple[str, ...]] = []
+
+    def send(self, *messages: str) -> None:
+        self.told.append(messages)
+
+
+class Bench:
+    def __init__(self, manager: Manager | None = None) -> None:
+        self.clock, self.metrics, self.inbox, self.manager = ManualClock(), Metrics(), Inbox(), manager or Manager()
+        self.pulse = Pulse(Path("/data"), self.inbox, clock=self.clock, metrics=self.metrics, notifier=self.manager)
+        self.unsynced_s, self.drained_s, self.silent_s = 0.0, 0.0, 0.0
+        self.survey = SimpleNamespace(room=None, low_bytes=0)
+
+    def begin(self, *, streaming: bool = True) -> None:
+        if streaming:
+            self.pulse.listen(lambda: self.silent_s)
+        commit = SimpleNamespace(unsynced_s=lambda: self.unsynced_s)
+        drain = SimpleNamespace(drained_s=lambda: self.drained_s, every_s=300.0)
+        parts = cast("Any", [commit, drain, self.survey])
+        self.pulse.begun(Parts({"BTC/USD": 1, "ETH/USD": 2}, *parts))
+
+    def unready(self) -> list[str]:
+        return health.unready(self.pulse.state())
+
+
+def answer(clock: ManualClock, *, date_s: int | None = None) -> Answer:
+    now_ns = clock.wall_ns()
+    return Answer(now_ns, b"", b"", date_s, now_ns - 20_000_000)
+
+
+def test_before_it_is_known_what_to_record_it_says_so() -> None:
+    bench = Bench()
+    assert "it is not known yet what Kraken lists" in bench.unready()[0]
+    assert health.dead(bench.pulse.state()) == []
+    assert bench.pulse.about()["pairs"] == 0
+    assert bench.metrics.registry.get_sample_value("recorder_ready") == 0
+    assert bench.manager.told == []
+
+
+def test_once_recording_begins_it_is_ready_until_it_stops() -> None:
+    bench = Bench()
+    bench.begin()
+    assert bench.unready() == []
+    assert bench.metrics.registry.get_sample_value("recorder_ready") == 1
+    assert bench.manager.told == [("READY=1", "STATUS=recording 2 pairs")]
+    assert bench.pulse.about()["archive"] == "/data"
+    assert str(bench.pulse.about()["since"]).endswith("Z")
+    assert bench.pulse.about()["pairs"] == 2
+    bench.pulse.stopping()
+    assert bench.manager.told[-1] == ("STOPPING=1", "STATUS=draining the journal")
+    assert bench.unready() == ["it is stopping"]
+
+
+async def test_each_part_is_asked() -> None:
+    bench = Bench()
+    bench.begin()
+    bench.silent_s, bench.unsynced_s, bench.drained_s = 99.0, 98.0, 9997.0
+    bench.survey.room, bench.survey.low_bytes = Room(10**9, 10**12), 2 * 10**9
+    await bench.inbox.put(Inbound(b"x" * 16 * 1024 * 1024, []))
+    said = " ".join(bench.unready())
+    for part in ("no frame came for 99 s", "98 s ago is not durable", "drained for 9997 s", "1.00 GB", "17 MB wait"):
+        assert part in said
+    bench.unsynced_s = 301.0
+    assert health.dead(bench.pulse.state()) != []
+
+
+def test_without_a_stream_it_is_answers_of_rest_that_count() -> None:
+    bench = Bench()
+    bench.begin(streaming=False)
+    bench.clock.move(200)
+    assert "no good answer came for 200 s" in bench.unready()[0]
+    bench.pulse.ended(rest.system_status(), RateLimited("EGeneral:Too many requests"))
+    assert "no good answer came for 200 s" in bench.unready()[0]
+    bench.pulse.ended(rest.system_status(), answer(bench.clock))
+    assert bench.unready() == []
+
+
+def test_requests_are_counted_and_their_dates_tell_the_clock_s_offset() -> None:
+    bench = Bench()
+    value = bench.metrics.registry.get_sample_value
+    bench.pulse.ended(rest.system_status(), RateLimited("EGeneral:Too many requests"))
+    bench.pulse.ended(rest.system_status(), answer(bench.clock))
+    assert value("recorder_rest_requests_total", {"endpoint": "SystemStatus", "outcome": "RateLimited"}) == 1
+    assert value("recorder_rest_requests_total", {"endpoint": "SystemStatus", "outcome": "ok"}) == 1
+    bench.pulse.ended(rest.system_status(), answer(bench.clock, date_s=bench.clock.wall_ns() // 10**9 - 100))
+    offset_s = value("recorder_clock_offset_seconds")
+    assert offset_s is not None
+    assert 98.9 < offset_s < 101.1
+
+
+async def test_signs_of_life_are_shown_on_time_and_none_while_only_a_restart_can_help() -> None:
+    bench = Bench(Manager(watchdog_s=9.0))
+    bench.begin()
+    running = asyncio.create_task(bench.pulse.run())
+    await settle()
+    assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=recording 2 pairs")
+    beats = len(bench.manager.told)
+    bench.clock.move(2.9)
+    await settle()
+    assert len(bench.manager.told) == beats
+    bench.silent_s = 77.0
+    bench.clock.move(0.2)
+    await settle()
+    assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=no frame came for 77 s: the stream is down")
+    bench.unsynced_s = 301.0
+    bench.clock.move(3)
+    await settle()
+    assert len(bench.manager.told) == beats + 2
+    assert "WATCHDOG=1" not in bench.manager.told[-1]
+    running.cancel()
+
+
+async def test_without_a_watchdog_the_status_is_told_all_the_same() -> None:
+    bench = Bench()
+    bench.begin()
+    running = asyncio.create_task(bench.pulse.run())
+    await settle()
+    beats = len(bench.manager.told)
+    bench.clock.move(BEAT_S)
+    await settle()
+    assert len(bench.manager.told) == beats + 1
+    running.cancel()

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from recorder.disk import Room
+from recorder.errors import DiskError
+from recorder.journal import segment
+from recorder.journal.segment import Entry
+from recorder.kraken import parse
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.space import AGAIN_S, LOOK_S, Archived, Space
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import PAIR, Shop, frame, settle_until, shop, trades
+
+MB = 1_000_000
+TOTAL = 10_000 * MB
+"""Low at 1,000 MB, the end at 250."""
+
+
+@dataclass
+class Bench:
+    """A disk that has ``free`` bytes, and 100 MB more for each raw segment that is gone."""
+
+    opened: Shop
+    free: int = 5_000 * MB
+    clock: ManualClock = field(default_factory=ManualClock)
+    inbox: Inbox = field(default_factory=Inbox)
+    history: list[bool] = field(default_factory=list)
+    full: int = 0
+
+    def __post_init__(self) -> None:
+        self.there = len(self.raw())
+        self.space = Space(
+            self.opened.layout,
+            self.opened.disk,
+            Notes(self.inbox, self.clock),
+            history_waits=self.history.append,
+            full=self.end,
+            raw=threading.Lock(),
+            clock=self.clock,
+            room=self.room,
+        )
+
+    def raw(self) -> list[str]:
+        return sorted(path.name.split(".")[0].lstrip("0") for path in self.opened.layout.raw.glob("*.zst"))
+
+    def room(self, path: Path) -> Room:
+        assert path == self.opened.layout.data
+        return Room(self.free + (self.there - len(self.raw())) * 100 * MB, TOTAL)
+
+    def end(self) -> None:
+        self.full += 1
+
+    def noted(self) -> list[dict[str, object]]:
+        entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
+        assert {event.kind for event in events if event is not None} <= {"disk_low"}
+        return [json.loads(event.detail) for event in events if event is not None]
+
+    async def look(self) -> None:
+        """Let it look once more."""
+        self.clock.move(LOOK_S + 1)
+        await settle_until(lambda: bool(self.clock._sleepers) or bool(self.full))
+
+
+@contextlib.asynccontextmanager
+async def watching(opened: Shop) -> AsyncIterator[Bench]:
+    bench = Bench(opened)
+    task = asyncio.create_task(bench.space.run())
+    try:
+        await settle_until(lambda: bool(bench.clock._sleepers))
+        yield bench
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def retired(opened: Shop, *lines: bytes) -> Path:
+    """Journal lines and retire their segment into raw/, as a drain does; archiving them is left to the test."""
+    opened.journal.append(lines)
+    opened.journal.rotate(1)
+    (path,) = opened.journal.closed()
+    opened.journal.retire(path, keep=True)
+    return opened.layout.raw / f"{path.name}.zst"
+
+
+def live(first: int, last: int) -> bytes:
+    return segment.encode(1, "ws:trade:1", frame(first, last), parsed=True)
+
+
+async def test_where_there_is_room_nothing_happens(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        retired(opened, live(1, 5))
+        opened.archive.append(PAIR, trades(1, 5))
+        async with watching(opened) as bench:
+            bench.free = 1_000 * MB
+            await bench.look()
+            assert (bench.history, bench.noted(), bench.raw(), bench.space.low) == ([], [], ["1"], False)
+
+
+async def test_at_the_low_mark_history_waits_and_the_oldest_raw_segments_go_until_there_is_room(
+    tmp_path: Path,
+) -> None:
+    with shop(tmp_path) as opened:
+        for first in (1, 11, 21, 31):
+            retired(opened, live(first, first + 9))
+        opened.archive.append(PAIR, trades(1, 40))
+        (opened.layout.raw / "000000000001.corrupt").write_bytes(b"a line\n")
+        before = opened.ids()
+        async with watching(opened) as bench:
+            bench.free = 850 * MB
+            await bench.look()
+            assert bench.raw() == ["3", "4"], "1,050 MB are free then"
+            assert bench.history == [True]
+            assert bench.noted() == [{"free": 850 * MB, "low": 1_000 * MB, "stop": 250 * MB}]
+            await bench.look()
+            assert (bench.raw(), bench.history, bench.noted()) == (["3", "4"], [True], []), "said once"
+            bench.free = 1_049 * MB
+            await bench.look()
+            assert bench.history == [True], "just above the mark it would go to and fro"
+            bench.free = 1_050 * MB
+            await bench.look()
+            assert bench.history == [True, False]
+            assert not bench.space.low
+        assert (opened.layout.raw / "000000000001.corrupt").exists()
+        assert opened.ids() == before
+
+
+async def test_what_is_not_proven_to_be_archived_stays_and_is_looked_at_again_later(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        retired(opened, live(1, 10))
+        retired(opened, live(11, 20))
+        opened.archive.append(PAIR, [*trades(1, 9), *trades(11, 20)])
+        async with watching(opened) as bench:
+            bench.free = 500 * MB
+            await bench.look()
+            assert bench.raw() == ["1"]
+            opened.archive.append(PAIR, trades(10, 10))
+            await bench.look()
+            assert bench.raw() == ["1"]
+            bench.clock.move(AGAIN_S)
+            await settle_until(lambda: bool(bench.clock._sleepers))
+            assert bench.raw() == []
+            assert bench.history == [True]
+            assert len(bench.noted()) == 1, "as long as it is low, that is said once"
+
+
+async def test_below_the_last_mark_recording_is_asked_to_end_and_a_sentence_says_why(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        async with watching(opened) as bench:
+            bench.space.check()
+            bench.free = 249 * MB
+            await bench.look()
+            assert bench.full == 1
+            with pytest.raises(DiskError, match=r"has 249\.0 MB left, and recording ends at 250\.0 MB: make room"):
+                bench.space.check()
+
+
+async def test_raw_segments_that_go_in_time_save_the_recording(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        retired(opened, live(1, 5))
+        opened.archive.append(PAIR, trades(1, 5))
+        async with watching(opened) as bench:
+            bench.free = 200 * MB
+            await bench.look()
+            assert (bench.raw(), bench.full) == ([], 0)
+
+
+def answer(source: str, body: bytes) -> bytes:
+    return segment.encode(1, source, body)
+
+
+OHLC = "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD"
+LACKING = {
+    "an id that is not held": (live(9, 11), r"lacks some of the ids 9\.\.11 of BTC/USD"),
+    "a pair that is not held": (
+        segment.encode(1, "ws:trade:1", frame(1, 2).replace(b"BTC/USD", b"BTC/EUR")),
+        r"lacks some of the ids 1\.\.2 of BTC/EUR",
+    ),
+    "a line that is damaged": (live(1, 2).replace(b"63501.6", b"63501.7"), "does not match its checksum"),
+    "an unreadable frame": (answer("ws:unreadable:1", b"{}"), "stands nowhere else"),
+    "an unreadable answer": (answer("rest-unreadable:/0/public/Time", b"{}"), "stands nowhere else"),
+    "candles that cannot be read": (answer(OHLC, b'{"error":[],"result":[]}'), ""),
+    "trades that cannot be read": (answer("ws:trade:1", b"{}"), ""),
+    "a note that cannot be read": (answer("note", b"{}"), "a note without a kind"),
+}
+KNOWN = [
+    live(1, 10),
+    answer("ws:status:1", b"{}"),
+    answer("ws:answer:1", b"{}"),
+    answer("note", b'{"note":"connected"}'),
+    answer(OHLC, b'{"error":[],"result":{"XXBTZUSD":[],"last":0}}'),
+    answer("rest:/0/public/AssetPairs", b'{"error":[],"result":{}}'),
+]
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_line_that_may_stand_nowhere_else_keeps_its_segment(name: str, tmp_path: Path) -> None:
+    line, reason = LACKING[name]
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        found = Archived(opened.layout, opened.disk).lacks(retired(opened, line))
+        assert found is not None
+        assert re.search(reason, found)
+
+
+def test_a_segment_all_of_which_is_archived_lacks_nothing(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        assert Archived(opened.layout, opened.disk).lacks(retired(opened, *KNOWN)) is None
+
+
+def test_a_segment_that_waits_for_its_drain_is_not_archived_however_many_of_its_ids_are(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        opened.journal.append([live(1, 10)])
+        opened.journal.rotate(1)
+        (path,) = opened.journal.closed()
+        opened.journal.preserve(path)
+        raw = opened.layout.raw / f"{path.name}.zst"
+        assert Archived(opened.layout, opened.disk).lacks(raw) == "it is not drained yet"
+
+
+def test_a_copy_that_is_not_whole_proves_nothing(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        path = retired(opened, *KNOWN)
+        content = path.read_bytes()
+        archived = Archived(opened.layout, opened.disk)
+        for damaged in (content[:-1], content[:-8] + b"12345678", content[:40], b"", b"junk"):
+            path.write_bytes(damaged)
+            assert archived.lacks(path) is not None
+        path.write_bytes(zstandard.compress(b"".join(KNOWN)[:-1]))
+        assert archived.lacks(path) is not None
+        path.unlink()
+        with pytest.raises(FileNotFoundError):
+            archived.lacks(path)
+
+
+def test_a_corrupt_line_that_was_set_aside_is_kept_there(tmp_path: Path) -> None:
+    spoilt = KNOWN[3].replace(b"connected", b"connectex")
+    assert isinstance(segment.decode(KNOWN[3].rstrip(b"\n")), Entry)
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        path = retired(opened, *KNOWN, spoilt)
+        archived = Archived(opened.layout, opened.disk)
+        assert archived.lacks(path) is not None
+        path.with_name("000000000001.corrupt").write_bytes(spoilt)
+        assert archived.lacks(path) is None
+
+
+async def test_a_disk_that_does_not_answer_ends_the_run(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        space = Space(
+            opened.layout,
+            opened.disk,
+            Notes(Inbox(), ManualClock()),
+            history_waits=lambda _: None,
+            full=lambda: None,
+            raw=threading.Lock(),
+            clock=ManualClock(),
+        )
+        opened.layout.data = tmp_path / "gone"
+        with pytest.raises(DiskError, match=r"cannot see how much room is left at .*gone: No such file"):
+            await space.run()
