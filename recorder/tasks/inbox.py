@@ -68,11 +68,6 @@ class Inbox:
         return taken
 
     @property
-    def oldest(self) -> bytes | None:
-        """The line that has waited longest, which stays where it is."""
-        return self._waiting[0].line if self._waiting else None
-
-    @property
     def limit(self) -> int:
         """Bytes at which it is full."""
         return self._limit_bytes
