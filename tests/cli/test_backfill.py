@@ -172,15 +172,15 @@ async def test_interrupted_it_exits_130_and_leaves_a_whole_archive(tmp_path: Pat
     assert compare(archived(tmp_path / "data"), read_truth(tmp_path / "truth"), first_ids={BTC: 1}).perfect
 
 
-SLOW = """
-import importlib, sys, time
+HELD_UP = """
+import importlib, os
 archive = importlib.import_module("recorder.archive.append").TradeArchive
 write = archive._write
-def slow(*arguments, **options):
-    print("writing", flush=True)
-    time.sleep(0.5)
+def held_up(*arguments, **options):
+    os.mkfifo("writing")
+    open("writing").close()  # until the test, which has sent its signal, opens the other end
     return write(*arguments, **options)
-archive._write = slow
+archive._write = held_up
 from recorder.cli import main
 main()
 """
@@ -189,13 +189,14 @@ main()
 async def test_interrupted_while_it_writes_a_batch_it_finishes_that(tmp_path: Path, sandbox: Sandbox) -> None:
     with (tmp_path / "said").open("w") as file:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SLOW, "backfill", "ETH/EUR", "--from", "listing", "--data", "data",
+            sys.executable, "-c", HELD_UP, "backfill", "ETH/EUR", "--from", "listing", "--data", "data",
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environ_for(sandbox)},
             stdout=file, stderr=file,
         )  # fmt: skip
         try:
-            await until(lambda: "writing" in (tmp_path / "said").read_text(), what="a batch is written")
+            await until((tmp_path / "writing").exists, what="a batch is written")
             process.send_signal(signal.SIGINT)
+            await asyncio.to_thread((tmp_path / "writing").write_bytes, b"")
             code = await asyncio.wait_for(process.wait(), PATIENCE_S)
         finally:
             if process.returncode is None:

@@ -54,6 +54,9 @@ START_NS = 1_783_465_205_562_702_999
 LONG_S, SHORT_S = 6.0, 0.2
 """How far to leap: less than the silence after which a connection counts as dead (10 s); or, where requests are to
 follow each other at a pace, so short that each has its turn."""
+STEPS = 40
+"""Turns of the event loop in each leap: more than a request takes from its start to its answer, however slow the
+machine, so that none is under way while time leaps far."""
 DAY_S = 86_400
 TIMEFRAMES = {"1m": 1, "1h": 60, "1d": 1440}
 OFTEN = app.Rhythm(listing_s=20, listing_soon_s=5)
@@ -94,6 +97,8 @@ class LeapingClock:
         while self.monotonic() < end_s:
             self.leap(leap_s)
             await asyncio.sleep(0.02 if leap_s > SHORT_S else 0.004)
+            for _ in range(STEPS):
+                await asyncio.sleep(0)
 
     async def live_until(self, true: Callable[[], bool], *, what: str, leap_s: float = LONG_S) -> None:
         """Let time pass until ``true()`` is."""
@@ -540,16 +545,29 @@ def notes(data: Path) -> Counter[tuple[Any, ...]]:
     return found
 
 
-async def test_a_short_run_with_the_default_configuration_shows_everything_in_sql_and_status(tmp_path: Path) -> None:
-    run = ["run", "--config", str(REPOSITORY / "config.yaml"), "--sandbox", "--data", "d", "--for", "6s"]
-    for arguments in (run, ["status", "--data", "d"]):
-        process = Process(*arguments, cwd=tmp_path, RECORDER_OPS__PORT="0", COLUMNS="80")
-        try:
-            assert await process.ended() == 0, process.said
-            said = process.said
-        finally:
-            process.close()
-    data = tmp_path / "d"
+def told(data: Path, source: str, words: bytes) -> list[bytes]:
+    """Return the lines of the journal that are of ``source`` and contain ``words``."""
+    lines = [line for path in data.glob("journal/*") for line in path.read_bytes().splitlines()]
+    return [line for line in lines if f'"{source}'.encode() in line and words in line]
+
+
+async def test_a_run_with_the_default_configuration_shows_everything_in_sql_and_status(tmp_path: Path) -> None:
+    data, environ = tmp_path / "d", {"RECORDER_OPS__PORT": "0", "COLUMNS": "80"}
+    arguments = ["--config", str(REPOSITORY / "config.yaml"), "--sandbox", "--data", "d"]
+    process = Process("run", *arguments, cwd=tmp_path, **environ)
+    try:
+        await until(lambda: len(told(data, parse.NOTE_SOURCE, b'"subscribed"')) == 3, what="all is subscribed")
+        await until(lambda: len(told(data, parse.OHLC_SOURCE, b"interval=1#")) == 3, what="candles were answered")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0, process.said
+    finally:
+        process.close()
+    process = Process("status", "--data", "d", cwd=tmp_path, **environ)
+    try:
+        assert await process.ended() == 0, process.said
+        said = process.said
+    finally:
+        process.close()
     assert {pair for (pair,) in rows(data, "SELECT DISTINCT pair FROM trades")} == {"BTC/USD", "ETH/EUR", "DOGE/USD"}
     assert rows(data, "SELECT count(*) > 0, min(timeframe) FROM ohlc") == [(True, "1m")]
     assert rows(data, "SELECT count(*) FROM instruments WHERE valid_to IS NULL") == [(6,)]
