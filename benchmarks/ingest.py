@@ -41,7 +41,7 @@ from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.poll import Poll
-from recorder.tasks.stream import Listeners, Stream
+from recorder.tasks.stream import Common, Listeners, Stream
 from recorder.tasks.system import Standing
 
 TRADES_EACH = 10
@@ -126,16 +126,9 @@ async def durable(url: str, count: int) -> float:
                 poll = Poll(  # nothing to poll
                     ledger, inbox, http, instruments={}, refresh_soon=lambda: None, clock=clock, metrics=metrics
                 )
-                stream = Stream(
-                    ["BTC/USD"],
-                    lambda: dial(client, url),
-                    inbox,
-                    listeners=Listeners(poll, Standing(notes), refresh_soon=lambda: None),
-                    notes=notes,
-                    backoff=Backoff(Random(1)),
-                    clock=clock,
-                    metrics=metrics,
-                )
+                listeners = Listeners(poll, Standing(notes), refresh_soon=lambda: None)
+                common = Common(inbox, listeners, notes, clock, metrics)
+                stream = Stream(["BTC/USD"], lambda: dial(client, url), common, Backoff(Random(1)))
                 started = time.perf_counter()
                 tasks = [asyncio.create_task(stream.run()), asyncio.create_task(commit.run())]
                 while ledger.of("BTC/USD").spans.last != count * TRADES_EACH:

@@ -1,10 +1,16 @@
 """Record through a random mixture of everything that goes wrong, kills included, and compare with the truth.
 
-A sandbox here, a recorder in a process of its own, and a backfill beside it now and then. The seed decides what is
-thrown and when; how the processes meet it is up to the machine. Two faults are left out, because each wants minutes
+A sandbox in a process of its own, a recorder in another, and a backfill beside it now and then. The seed decides what
+is thrown and when; how the processes meet it is up to the machine. Two faults are left out, because each wants minutes
 of calm before the end: ids that never existed (tests/end_to_end/test_matrix.py) and the edge's 403.
 
+With --calm one recorder lives long, as it does at its users': one kill -9 after a sixth of the time, a fault every
+twenty seconds or so, a burst every three minutes, drains and syncs as by default, the pace of one request a second for
+everything, candles of three timeframes included, and a scrape of its metrics every 15 s. Then memory over time, CPU
+outside bursts and files are worth reading, and they are printed.
+
 Run by hand: python -m benchmarks.soak --minutes 5 --seed 1 [--pairs 6] [--rate 200]
+             python -m benchmarks.soak --minutes 30 --pairs 1000 --rate 500 --burst 20000 --calm
 """
 
 from __future__ import annotations
@@ -12,53 +18,90 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
+import os
 import signal
+import socket
+import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from benchmarks.exchange import Exchange, Wanted, cpu_s
 from recorder.archive import read
 from recorder.archive.files import Layout
 from recorder.clock import SystemClock
 from recorder.ops import status
 from recorder.sandbox import garble, mishaps
-from recorder.sandbox.market import CHARACTERS, Character, Market, character_of
-from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.requests import Request
-from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
 from recorder.sandbox.truth import compare, read_truth
-from tests.end_to_end.harness import Process, caught_up, environ_for
+from tests.end_to_end.harness import Process, caught_up
 
 PACE_PER_S: Final = 20
 PAUSE_S: Final = (0.2, 4.0)
 """From one act to the next, shortest and longest."""
+CALM_PACE_PER_S: Final = 1
+CALM_PAUSE_S: Final = (5.0, 35.0)
+BURST_EVERY_S: Final = 180.0
+BURST_LASTS_S: Final = 15.0
+"""A burst of 20,000 has arrived and is in the archive or waits for a drain after so long; then the CPU counts again."""
+SCRAPE_EVERY_S: Final = 15.0
+WARM_S: Final = 300.0
+"""After so long a process has met everything it does: drains, compactions, snapshots. From then on memory is flat."""
 LASTS_S: Final = (0.3, 6.0)
 FRAMES: Final = (1, 40)
-BURST: Final = (10, 5_000)
-PATIENCE_S: Final = 600.0
-"""After the last fault all is held within a few looks at Ticker, a minute each; then it hangs."""
+PATIENCE_S: Final = 900.0
+"""After the last fault all is held within a few looks at Ticker, a minute each; at one request a second for a thousand
+pairs it takes some minutes more. Then it hangs."""
 WINDOW_S: Final = 600.0
+FILES_EVERY_S: Final = 5.0
 ANSWERS: Final = [name for name in mishaps.NAMES if name != "http_403"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The recorder at a moment: which process, its memory now, CPU used so far, and whether a burst is on."""
+
+    at_s: float
+    pid: int
+    rss_mb: float
+    cpu_s: float
+    burst: bool
 
 
 @dataclass
 class Soak:
-    """One run: what was done, and how much memory the recorder took at most."""
+    """One run: what was done, and what the recorder took for it."""
 
-    sandbox: Sandbox
+    exchange: Exchange
     folder: Path
     random: Random
+    greatest_burst: int
+    calm: bool
     done: Counter[str] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
     peak_kb: int = 0
+    burst_until_s: float = 0.0
     recorder: Process | None = None
     backfill: Process | None = None
+    metrics: str = ""
+
+    def __post_init__(self) -> None:
+        """Take a port for /metrics that is free now."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1] if self.calm else 0
+        self._looked_s = self._scraped_s = 0.0
 
     @property
     def data(self) -> Path:
@@ -67,7 +110,7 @@ class Soak:
 
     def pair(self) -> str:
         """Draw a pair."""
-        return self.random.choice([pair.symbol for pair in self.sandbox.market.listing.pairs])
+        return str(self.random.choice(self.exchange.pairs))
 
     def start(self) -> None:
         """Start the recorder."""
@@ -75,42 +118,57 @@ class Soak:
 
     def process(self, *arguments: str) -> Process:
         """Start a process on the archive."""
-        environ = environ_for(self.sandbox) | {"RECORDER_EXCHANGE__REQUESTS_PER_SECOND": str(PACE_PER_S)}
+        environ = self.exchange.environ(RECORDER_OPS__PORT=str(self.port if arguments[0] == "run" else 0))
+        pace = CALM_PACE_PER_S if self.calm else PACE_PER_S
+        environ["RECORDER_EXCHANGE__REQUESTS_PER_SECOND"] = str(pace)
+        if not self.calm:
+            environ |= {"RECORDER_ARCHIVE__DRAIN_EVERY": "1s", "RECORDER_JOURNAL__SYNC_EVERY": "20ms"}
         return Process(*arguments, "--data", str(self.data), cwd=self.folder, **environ)
 
     async def act(self) -> None:
         """Do one thing, drawn from all that can be done."""
-        random, faults = self.random, self.sandbox.faults
+        random, do = self.random, self.exchange.do
         lasts_s = random.uniform(*LASTS_S)
-        acts: Sequence[tuple[int, str, Callable[[], object]]] = [
-            (4, "outage", lambda: faults.outage(lasts_s)),
-            (2, "refuse", lambda: faults.refuse(lasts_s)),
-            (4, "disconnect", faults.disconnect),
-            *((4, name, lambda name=name: faults.throw(name, n=random.randint(*FRAMES))) for name in garble.FRAMES),
-            *((2, name, lambda name=name: faults.throw(name, lasts_s)) for name in garble.LINES),
-            (2, "mute", lambda: faults.lines.muted.add(self.pair())),
-            (2, "unmute", faults.lines.muted.clear),
-            (12, "answers", lambda: faults.throw(random.choice(ANSWERS), lasts_s)),
-            (3, "throttle", lambda: self.sandbox.throttle(self.throttle())),
-            (6, "unthrottle", lambda: self.sandbox.throttle(None)),
-            (8, "burst", lambda: self.sandbox.burst(self.pair(), random.randint(*BURST))),
-            (3, "kill", lambda: signal.SIGKILL),
-            (1, "stop", lambda: signal.SIGTERM),
-            (2, "backfill", self.begin_backfill),
-            (2, "kill backfill", self.kill_backfill),
+        acts: list[tuple[int, str, Callable[[], object]]] = [
+            (4, "outage", lambda: do("faults.outage", lasts_s)),
+            (2, "refuse", lambda: do("faults.refuse", lasts_s)),
+            (4, "disconnect", lambda: do("faults.disconnect")),
+            *((4, name, functools.partial(self.garble, name)) for name in garble.FRAMES),
+            *((2, name, functools.partial(do, "faults.throw", name, lasts_s)) for name in garble.LINES),
+            (2, "mute", lambda: do("faults.lines.muted.add", self.pair())),
+            (2, "unmute", lambda: do("faults.lines.muted.clear")),
+            (12, "answers", lambda: do("faults.throw", random.choice(ANSWERS), lasts_s)),
+            (3, "throttle", lambda: do("throttle", self.throttle())),
+            (6, "unthrottle", lambda: do("throttle", None)),
+            (8, "burst", lambda: self.burst(random.randint(10, self.greatest_burst))),
         ]
-        _, name, do = random.choices(acts, [weight for weight, _, _ in acts])[0]
+        if not self.calm:
+            acts += [
+                (3, "kill", lambda: signal.SIGKILL),
+                (1, "stop", lambda: signal.SIGTERM),
+                (2, "backfill", self.begin_backfill),
+                (2, "kill backfill", self.kill_backfill),
+            ]
+        _, name, act = random.choices(acts, [weight for weight, _, _ in acts])[0]
         self.done[name] += 1
-        if isinstance(number := do(), signal.Signals):
+        if isinstance(number := act(), signal.Signals):
             await self.restart(number)
+
+    def garble(self, name: str) -> None:
+        """Damage some frames."""
+        self.exchange.do("faults.throw", name, n=self.random.randint(*FRAMES))
+
+    def burst(self, trades: int) -> None:
+        """Make so many trades of one pair at once."""
+        self.burst_until_s = time.monotonic() + BURST_LASTS_S
+        self.exchange.do("burst", self.pair(), trades)
 
     def throttle(self) -> Throttle:
         """Draw a throttle."""
         size, per_s = self.random.choice([1, 5, 30]), self.random.choice([1.0, 5.0])
         return Throttle(
-            self.sandbox.clock, size=size, per_s=per_s, sticky=self.random.random() < 0.5,
-            form=self.random.choice(FORMS),
-        )  # fmt: skip
+            SystemClock(), size=size, per_s=per_s, sticky=self.random.random() < 0.5, form=self.random.choice(FORMS)
+        )
 
     async def restart(self, number: signal.Signals) -> None:
         """End the recorder by a signal, and start it again."""
@@ -136,26 +194,54 @@ class Soak:
             self.backfill = None
 
     def look(self) -> None:
-        """Take note of the recorder's memory, and that it is alive."""
+        """Take note of what the recorder takes, and that it is alive."""
         assert self.recorder is not None
         if not self.recorder.running:
             raise SystemExit(f"the recorder ended by itself:\n{self.recorder.said}")
-        self.peak_kb = max(self.peak_kb, peak_kb(self.recorder.pid))
+        now_s, pid = time.monotonic(), self.recorder.pid
+        rss_kb, peak_kb = memory_kb(pid)
+        self.peak_kb = max(self.peak_kb, peak_kb)
+        if rss_kb:
+            self.samples.append(Sample(now_s, pid, rss_kb / 1024, cpu_s([pid]), now_s < self.burst_until_s))
+        if now_s - self._looked_s >= FILES_EVERY_S:
+            self._looked_s = now_s
+            self.files |= live_files(self.data)
+        if self.port and now_s - self._scraped_s >= SCRAPE_EVERY_S:
+            self._scraped_s = now_s
+            with contextlib.suppress(OSError):  # it starts, or it is busy ending
+                self.metrics = scraped(self.port)
 
 
-def peak_kb(pid: int) -> int:
-    """Return the greatest resident memory of a process so far, 0 where it is gone."""
+def scraped(port: int) -> str:
+    """Return what a Prometheus would be told."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def memory_kb(pid: int) -> tuple[int, int]:
+    """Return the resident memory of a process, now and at most so far; 0 where it is gone."""
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0
+        lines = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        found = {words[0]: int(words[1]) for words in lines if words[0] in {"VmRSS:", "VmHWM:"}}
+        return found.get("VmRSS:", 0), found.get("VmHWM:", 0)
+    return 0, 0
+
+
+def live_files(data: Path) -> set[str]:
+    """Return the files of all tables; names are never used twice."""
+    found: set[str] = set()
+    for folder, folders, names in os.walk(data):
+        if folder == str(data):
+            folders[:] = [name for name in folders if name in {"trades", "ohlc", "events", "instruments"}]
+        else:
+            found.update(f"{folder}/{name}" for name in names if name.endswith(".parquet"))
+    return found
 
 
 async def wait(soak: Soak, seconds: float) -> None:
     until_s = time.monotonic() + seconds
     while (left_s := until_s - time.monotonic()) > 0:
-        await asyncio.sleep(min(left_s, 0.25))
+        await asyncio.sleep(min(left_s, 1.0 if soak.calm else 0.25))
         soak.look()
 
 
@@ -178,61 +264,114 @@ def most_in_a_window(times_s: Sequence[float]) -> int:
     return max((sum(at_s <= later_s < at_s + WINDOW_S for later_s in times_s) for at_s in times_s), default=0)
 
 
-def characters(pairs: int) -> list[Character]:
-    more = [character_of(pair_of(f"P{n}/USD", pair_decimals=4, lot_decimals=8), weight=0.05) for n in range(pairs)]
-    return [*CHARACTERS, *more][:pairs]
+async def soak(run: Soak, *, minutes: float) -> bool:
+    exchange = run.exchange
+    run.start()
+    try:
+        await wait(run, 3.0)
+        began_s = time.monotonic()
+        until_s, kill_s = began_s + minutes * 60, began_s + minutes * 10 if run.calm else float("inf")
+        burst_s = began_s + BURST_EVERY_S / 2
+        while time.monotonic() < until_s:
+            await run.act()
+            await wait(run, run.random.uniform(*(CALM_PAUSE_S if run.calm else PAUSE_S)))
+            if run.calm and time.monotonic() >= burst_s:
+                burst_s += BURST_EVERY_S
+                run.done["great burst"] += 1
+                run.burst(run.greatest_burst)
+            if time.monotonic() >= kill_s:
+                kill_s = float("inf")
+                run.done["kill"] += 1
+                await run.restart(signal.SIGKILL)
+        exchange.do("faults.release")
+        exchange.do("throttle", None)
+        exchange.do("freeze")
+        frozen_s = time.monotonic()
+        made: Mapping[str, int] = exchange.do("last_ids")
+        while not caught_up(run.data, made) and time.monotonic() - frozen_s < PATIENCE_S:
+            await wait(run, 20.0 if run.calm else 1.0)
+        print(f"all faults over, all held after {time.monotonic() - frozen_s:.0f} s")
+        run.kill_backfill()
+        exchange_share = cpu_s([exchange.pid]) / (time.monotonic() - began_s)
+        await run.restart(signal.SIGTERM)
+        await wait(run, 3.0)
+        run.files |= live_files(run.data)
+    finally:
+        run.kill_backfill()
+        if run.recorder is not None:
+            run.recorder.close()
+    requests = exchange.do("requests.to", "/")
+    exchange.close()
+    fine = report(run, requests, made)
+    if run.calm:
+        report_life(run)
+        print(f"the exchange        {exchange_share:.1%} of a core, in a process of its own")
+    return fine
 
 
-async def soak(folder: Path, *, minutes: float, seed: int, pairs: int, rate: float) -> bool:
-    clock = SystemClock()
-    market = Market(start_ns=clock.wall_ns(), seed=seed, rate=rate, history=3_000, characters=characters(pairs))
-    sandbox = Sandbox(market, clock=clock, truth=folder / "truth", seed=seed)
-    run = Soak(sandbox, folder, Random(seed))
-    async with sandbox.serve():
-        run.start()
-        try:
-            await wait(run, 3.0)
-            until_s = time.monotonic() + minutes * 60
-            while time.monotonic() < until_s:
-                await run.act()
-                await wait(run, run.random.uniform(*PAUSE_S))
-            sandbox.faults.release()
-            sandbox.throttle(None)
-            sandbox.freeze()
-            frozen_s = time.monotonic()
-            while not caught_up(run.data, sandbox.last_ids()) and time.monotonic() - frozen_s < PATIENCE_S:
-                await wait(run, 1.0)
-            print(f"all faults over, all held after {time.monotonic() - frozen_s:.0f} s")
-            run.kill_backfill()
-            await run.restart(signal.SIGTERM)
-        finally:
-            run.kill_backfill()
-            if run.recorder is not None:
-                run.recorder.close()
-        requests = list(sandbox.requests)
-        made = sum(sandbox.last_ids().values())
-    return report(run, requests, made)
-
-
-def report(run: Soak, requests: Sequence[Request], made: int) -> bool:
-    """Print the figures; tell whether all is as it must be."""
+def report(run: Soak, requests: Sequence[Request], made: Mapping[str, int]) -> bool:
+    """Print what came of it; tell whether all is as it must be."""
     layout = Layout(run.data)
     rows = (trade for pair in layout.pairs() for trade in read.trades(layout, pair))
-    verdict = compare(rows, read_truth(run.folder / "truth"), pairs=run.sandbox.last_ids())
+    verdict = compare(rows, read_truth(run.folder / "truth"), pairs=made)
     holes = sum(len(pair.holes) for pair in status.read(run.data))
     dials = [request.at_s for request in requests if request.path == "/v2"]
     rude = while_throttled(requests)
     print("acts               ", ", ".join(f"{name} {count}" for name, count in sorted(run.done.items())))
-    print(f"trades made         {made:,}, of which archived {verdict.rows:,}")
+    print(f"trades made         {sum(made.values()):,}, of which archived {verdict.rows:,}")
     print(f"lost/duplicated/altered  {verdict.lost} / {verdict.duplicated} / {verdict.altered}")
     print(f"holes open          {holes}")
     print(f"requests            {len(requests):,}, refused {sum(map(refused, requests))}, while throttled {rude}")
     print(f"connection attempts {len(dials)}, at most {most_in_a_window(dials)} in ten minutes, restarts included")
-    print(f"restarts            {run.done['kill'] + run.done['stop']}, of which kill -9 {run.done['kill']}")
+    print(f"restarts            {run.done['kill'] + run.done['stop'] + 1}, of which kill -9 {run.done['kill']}")
     print(f"peak memory         {run.peak_kb / 1024:.0f} MB")
     for example in verdict.examples:
         print(example)
     return verdict.perfect and not holes and not rude
+
+
+def report_life(run: Soak) -> None:
+    """Print what each process of the recorder took over time."""
+    lives: dict[int, list[Sample]] = {}
+    for sample in run.samples:
+        lives.setdefault(sample.pid, []).append(sample)
+    for pid, life in lives.items():
+        began_s, lasted_s = life[0].at_s, life[-1].at_s - life[0].at_s
+        warm = [sample for sample in life if sample.at_s >= began_s + WARM_S]
+        used_s = life[-1].cpu_s - life[0].cpu_s
+        print(
+            f"process {pid}      {lasted_s:.0f} s; memory at its start {life[0].rss_mb:.0f} MB, at most "
+            f"{max(sample.rss_mb for sample in life):.0f}, at the end {life[-1].rss_mb:.0f}"
+        )
+        print(
+            f"  CPU               {used_s / max(1.0, lasted_s):.1%} of a core, outside bursts {quiet_share(life):.1%}"
+        )
+        minutes = [
+            statistics.mean(sample.rss_mb for sample in life if minute <= (sample.at_s - began_s) / 60 < minute + 1)
+            for minute in range(int(lasted_s / 60))
+        ]
+        print("  memory by minute ", " ".join(f"{mb:.0f}" for mb in minutes), "MB")
+        if len(minutes) > WARM_S / 60 + 1:
+            hours, growth = [one.at_s / 3600 for one in warm], minutes[-1] - minutes[int(WARM_S / 60)]
+            slope = statistics.linear_regression(hours, [one.rss_mb for one in warm]).slope
+            print(
+                f"  after {WARM_S / 60:.0f} min       growth {growth:+.0f} MB to the last minute, fitted {slope:+.1f} "
+                f"MB/h over {(hours[-1] - hours[0]) * 60:.0f} min"
+            )
+    live = live_files(run.data)
+    of_trades = sum("/trades/" in path for path in live)
+    print(f"files               {len(run.files):,} written that were seen, {len(live):,} live, {of_trades:,} of trades")
+    print(f"                    {len(run.exchange.pairs):,} pairs, so {of_trades / len(run.exchange.pairs):.1f} each")
+    for line in run.metrics.splitlines():
+        if line.startswith(("recorder_drain_duration_seconds_", "recorder_files_compacted", "recorder_compaction_dur")):
+            print("  ", line)
+
+
+def quiet_share(life: Sequence[Sample]) -> float:
+    """Return the share of a core outside bursts."""
+    quiet = [(one, after) for one, after in pairwise(life) if not (one.burst or after.burst)]
+    lasted_s = sum(after.at_s - one.at_s for one, after in quiet)
+    return sum(after.cpu_s - one.cpu_s for one, after in quiet) / max(1.0, lasted_s)
 
 
 def main() -> None:
@@ -241,11 +380,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--rate", type=float, default=200.0, help="trades a second, of all pairs together")
+    parser.add_argument("--burst", type=int, default=5_000, help="trades of one burst at most")
+    parser.add_argument("--calm", action="store_true", help="one long life, watched; see above")
+    parser.add_argument(
+        "--folder", type=Path, help="where the archive is made, and left; else a folder that is removed"
+    )
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
-        fine = asyncio.run(
-            soak(Path(folder), minutes=asked.minutes, seed=asked.seed, pairs=asked.pairs, rate=asked.rate)
-        )
+    with contextlib.ExitStack() as stack:
+        folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path(__file__).parent)))
+        folder.mkdir(parents=True, exist_ok=True)
+        history = 3_000 if asked.pairs <= 100 else 100
+        wanted = Wanted(asked.pairs, asked.rate, history, seed=asked.seed, truth=folder / "truth")
+        exchange = stack.enter_context(Exchange(wanted))
+        run = Soak(exchange, folder, Random(asked.seed), greatest_burst=asked.burst, calm=asked.calm)
+        fine = asyncio.run(soak(run, minutes=asked.minutes))
     sys.exit(0 if fine else 1)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import signal
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,18 +30,18 @@ from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core import knowledge
-from recorder.core.backoff import Backoff
-from recorder.core.ledger import Ledger
-from recorder.core.model import Instrument
+from recorder.core.ledger import Ledger, Run, joined
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, ConfigError, CorruptLine, ExchangeError, Malformed, StorageError
+from recorder.errors import ArchiveInUse, CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import parse, rest
-from recorder.net.http import Answer, Http, client_session
+from recorder.journal.segment import Entry
+from recorder.kraken import parse
+from recorder.net.http import Http, client_session
 from recorder.net.socket import dial
-from recorder.net.turns import Turns
+from recorder.net.turns import Attempts, Turns
+from recorder.ops import banner
 from recorder.ops.metrics import Metrics
 from recorder.ops.notify import Notifier
 from recorder.ops.server import Face, serve
@@ -48,39 +49,44 @@ from recorder.tasks.commit import Commit
 from recorder.tasks.confirm import Confirm
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.fetch import Fetcher
+from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
+from recorder.tasks.lines import PAIRS_A_LINE, Lines
+from recorder.tasks.neighbours import Neighbours
 from recorder.tasks.notes import Notes
-from recorder.tasks.ohlc import Ohlc, Wanted
+from recorder.tasks.ohlc import Ohlc
 from recorder.tasks.poll import Poll
 from recorder.tasks.pulse import Parts, Pulse
+from recorder.tasks.reload import Live, Reload, Source, candles
 from recorder.tasks.repair import Repair
-from recorder.tasks.roster import LISTING_S, SOON_S, Roster, disbelief, journalled, some
+from recorder.tasks.roster import LISTING_S, SOON_S, Roster
 from recorder.tasks.space import Space
-from recorder.tasks.stream import Listeners, Stream
+from recorder.tasks.stream import Common, Listeners
 from recorder.tasks.survey import Survey
 from recorder.tasks.system import Standing, System
 from recorder.tasks.tail import Tail
+from recorder.tasks.timekeeper import Timekeeper
 from recorder.tasks.upkeep import ROUND_S as UPKEEP_S
 from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
-from recorder.version import __version__
 
-THREADS: Final = 6
-"""Journal, drain, repair, upkeep, space and survey block on the disk one thread each."""
-LISTING_RETRY_S: Final = 30.0
-"""Longest wait between attempts to read the listing at start."""
+REBUILD_LINES: Final = 20_000
+"""Journal lines read at start before their runs are joined and counted: counting each would take as long as parsing."""
+THREADS: Final = 8
+"""Journal, drain, repair, upkeep, neighbours, space, survey and reload block on the disk one thread each."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often what nobody configures is done, in seconds; tests let it go faster."""
+    """How often what nobody configures is done, in seconds, and how many pairs share a connection; tests say less."""
 
     upkeep_s: float = UPKEEP_S
     listing_s: float = LISTING_S
     listing_soon_s: float = SOON_S
+    pairs_a_line: int = PAIRS_A_LINE
 
 
 @dataclass(slots=True)
@@ -111,8 +117,9 @@ async def record(
     disk: Disk | None = None,
     random: Random | None = None,
     rhythm: Rhythm | None = None,
+    source: Source | None = None,
 ) -> None:
-    """Record until ``stop`` is asked.
+    """Record until ``stop`` is asked. ``source`` is where ``config`` came from, to be read again when that is asked.
 
     Raises ConfigError (a pair that does not exist), ArchiveInUse, DiskError (also after a good end, for want of room),
     StorageError. Whatever it raises, what was recorded is on the disk, and the next start goes on from there.
@@ -137,7 +144,7 @@ async def record(
             await asyncio.to_thread(rebuild, ledger, archive, journal)
             jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
             run = _Run(config, clock, disk, jitter, archive, journal, ledger, staging)
-            await run.until(stop, rhythm or Rhythm())
+            await run.until(stop, rhythm or Rhythm(), source or Source(lambda: config))
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
@@ -151,14 +158,24 @@ def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
     for finding in of_ids.findings:
         log.error("events not read", file=str(finding.file), reason=finding.problem, remedy=finding.remedy)
     for path in journal.closed():
-        for entry in segment.entries(path):
-            # The drain comes upon the same line and reports it.
-            with contextlib.suppress(Malformed):
-                if not isinstance(entry, CorruptLine):
-                    ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
-                    event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-                    if event is not None and (journalled := knowledge.told(event)) is not None:
-                        ledger.know(journalled)
+        entries = segment.entries(path)
+        while some_entries := list(itertools.islice(entries, REBUILD_LINES)):
+            _count(ledger, some_entries)
+
+
+def _count(ledger: Ledger, entries: Iterable[Entry | CorruptLine]) -> None:
+    """Count what lines of a closed segment say."""
+    claims: list[Run] = []
+    for entry in entries:
+        # The drain comes upon the same line and reports it.
+        with contextlib.suppress(Malformed):
+            if not isinstance(entry, CorruptLine):
+                claims += parse.journalled_runs(entry.source, entry.payload, entry.recv_ns)
+                event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
+                if event is not None and (journalled := knowledge.told(event)) is not None:
+                    ledger.know(journalled)
+    for run in joined(claims):
+        ledger.observe_run(run)
 
 
 @contextlib.contextmanager
@@ -186,17 +203,19 @@ class _Shared:
     """What the tasks of a run have in common."""
 
     client: aiohttp.ClientSession
+    pace: Pace
     http: Http
     inbox: Inbox
     notes: Notes
     metrics: Metrics
     pulse: Pulse
     roster: Roster
+    pairs_a_line: int
 
 
 @dataclass(slots=True)
 class _Run:
-    """One run's objects."""
+    """One run's objects. ``config`` is what is in force: another after a reload."""
 
     config: Config
     clock: Clock
@@ -207,14 +226,16 @@ class _Run:
     ledger: Ledger
     staging: Path
 
-    async def until(self, stop: Stop, rhythm: Rhythm) -> None:
+    async def until(self, stop: Stop, rhythm: Rhythm, source: Source) -> None:
         """Record until ``stop`` is asked; nothing, if it is before it is known what to record."""
         config, clock, metrics = self.config, self.clock, Metrics()
         inbox = Inbox()
         notes = Notes(inbox, clock)
         pulse = Pulse(self.archive.layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
         async with client_session() as client, serve(config.ops, Face(metrics, pulse.state, pulse.about)):
-            http = self._http(client, notes, pulse, metrics)
+            pace = Pace(config.exchange.requests_per_second)
+            metrics.pace.set_function(lambda: pace.per_s)
+            http = self._http(client, pace, notes, pulse, metrics)
             roster = Roster(
                 config.pairs,
                 http,
@@ -226,15 +247,12 @@ class _Run:
                 soon_s=rhythm.listing_soon_s,
             )
             instruments = InstrumentArchive(self.archive.layout, self.disk, staging=self.staging)
-            if await self._listed(roster, http, inbox, instruments, stop):
-                shared = _Shared(client, http, inbox, notes, metrics, pulse, roster)
-                await self._record(shared, instruments, stop, upkeep_s=rhythm.upkeep_s)
+            if await first_listing(roster, http, inbox, instruments, clock=clock, stop=stop.asked):
+                shared = _Shared(client, pace, http, inbox, notes, metrics, pulse, roster, rhythm.pairs_a_line)
+                await self._record(shared, instruments, stop, source, upkeep_s=rhythm.upkeep_s)
                 log.info("stopped", pairs=len(roster.instruments))
 
-    def _http(self, client: aiohttp.ClientSession, notes: Notes, pulse: Pulse, metrics: Metrics) -> Http:
-        pace = Pace(self.config.exchange.requests_per_second)
-        metrics.pace.set_function(lambda: pace.per_s)
-
+    def _http(self, client: aiohttp.ClientSession, pace: Pace, notes: Notes, pulse: Pulse, metrics: Metrics) -> Http:
         async def refused(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
             metrics.throttled_seconds.inc(pause_s)
             await notes.take("throttled", reason=reason, path=path, pause_s=pause_s, per_s=per_s)
@@ -246,10 +264,12 @@ class _Run:
             clock=self.clock,
             refused=refused,
             ended=pulse.ended,
-            turns=Turns(self.archive.layout.turns),
+            turns=Turns(self.archive.layout.turns, self.clock),
         )
 
-    async def _record(self, shared: _Shared, instruments: InstrumentArchive, stop: Stop, *, upkeep_s: float) -> None:
+    async def _record(
+        self, shared: _Shared, instruments: InstrumentArchive, stop: Stop, source: Source, *, upkeep_s: float
+    ) -> None:
         """Run all tasks until ``stop`` is asked; then end them in the order in which a trade goes through them."""
         repair = self._repair(shared)
         commit = Commit(
@@ -261,11 +281,13 @@ class _Run:
             metrics=shared.metrics,
             hole_seen=repair.hole_seen,
         )
-        drain = self._drain(shared, instruments, commit)
+        drainer = self._drainer(shared, instruments)
+        drain = Drain(drainer, self.journal, commit, every_s=lambda: self._drain_every_s(shared), clock=self.clock)
         upkeep = Upkeep(
             self.archive,
             self.disk,
             keep_s=self.config.journal.keep,
+            now_s=shared.pulse.now_s,
             clock=self.clock,
             metrics=shared.metrics,
             round_s=upkeep_s,
@@ -279,12 +301,32 @@ class _Run:
             raw=upkeep.raw,
             clock=self.clock,
         )
-        survey = Survey(self.archive.layout.data, clock=self.clock, metrics=shared.metrics)
-        collectors, pulse = self._collectors(shared, repair), shared.pulse
-        tasks: list[Task] = [shared.roster, repair, upkeep, space, survey, pulse, *collectors]
+        survey = Survey(self.archive.layout.data, space, clock=self.clock, metrics=shared.metrics)
+        neighbours = Neighbours(
+            self.ledger,
+            self.archive,
+            pairs=shared.roster.instruments,
+            hole_seen=repair.hole_seen,
+            clock=self.clock,
+            look_s=upkeep_s,
+        )
+        collectors, ohlc, pulse = self._collectors(shared, repair), self._ohlc(shared), shared.pulse
+        shared.roster.tell(ohlc, drain)
+
+        live = Live(shared.pace, ohlc, commit, upkeep, drainer, drain, repair)
+
+        def take(config: Config) -> None:
+            self.config = config
+            live.take(config)
+
+        reload = Reload(self.config, source, shared.roster, take)
+        tasks: list[Task] = [shared.roster, repair, upkeep, neighbours, space, survey, pulse, ohlc, reload, *collectors]
         shared.metrics.watch(self.ledger, shared.roster.instruments)
-        self._banner(shared.roster.instruments)
-        pulse.begun(Parts(shared.roster.instruments, commit, drain, survey))
+        for said, told in banner.lines(
+            self.config, self.archive.layout.data, self.ledger, list(shared.roster.instruments)
+        ):
+            log.info(said, **told)
+        pulse.begun(Parts(shared.roster.instruments, commit, drain, space))
         async with asyncio.TaskGroup() as group:
             interruptible = [group.create_task(task.run()) for task in tasks]
             committing = group.create_task(commit.run())
@@ -323,9 +365,9 @@ class _Run:
         moments = (self.config.trades.backfill_from, renamed_us)
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _drain(self, shared: _Shared, instruments: InstrumentArchive, commit: Commit) -> Drain:
+    def _drainer(self, shared: _Shared, instruments: InstrumentArchive) -> Drainer:
         layout = self.archive.layout
-        drainer = Drainer(
+        return Drainer(
             self.journal,
             self.archive,
             instruments,
@@ -334,8 +376,21 @@ class _Run:
             keep_raw=self.config.journal.keep > 0,
             metrics=shared.metrics,
         )
-        every_s = self.config.drain_every_s(len(shared.roster.instruments))
-        return Drain(drainer, self.journal, commit, every_s=every_s, clock=self.clock)
+
+    def _drain_every_s(self, shared: _Shared) -> float:
+        return self.config.drain_every_s(len(shared.roster.instruments))
+
+    def _ohlc(self, shared: _Shared) -> Ohlc:
+        return Ohlc(
+            shared.inbox,
+            shared.http,
+            shared.notes,
+            instruments=shared.roster.instruments,
+            wanted=candles(self.config),
+            unknown=lambda _: shared.roster.refresh_soon(),
+            clock=self.clock,
+            metrics=shared.metrics,
+        )
 
     def _collectors(self, shared: _Shared, repair: Repair) -> list[Task]:
         """Return what asks the exchange, and have those told of pairs that come and go."""
@@ -351,106 +406,31 @@ class _Run:
             metrics=metrics,
             everything=not config.trades.stream,
         )
-        ohlc = Ohlc(
-            inbox,
-            http,
-            notes,
-            instruments=chosen,
-            wanted=Wanted(config.ohlc.timeframes, config.ohlc.refresh, config.exchange.requests_per_second),
-            unknown=lambda _: roster.refresh_soon(),
-            clock=clock,
-            metrics=metrics,
-        )
         standing = Standing(notes)
         tail = Tail(self.ledger, inbox, http, instruments=chosen, notes=notes, metrics=metrics)
-        stream = Stream(
+        lines = Lines(
             chosen,
             lambda: dial(shared.client, config.exchange.ws_url),
-            inbox,
-            listeners=Listeners(poll, standing, roster.refresh_soon),
-            notes=notes,
-            backoff=Backoff(self.random),
-            clock=clock,
-            metrics=metrics,
+            Common(inbox, Listeners(poll, standing, roster.refresh_soon), notes, clock, metrics),
+            attempts=Attempts(self.archive.layout.attempts),
+            random=self.random,
+            pairs_a_line=shared.pairs_a_line,
         )
         watch = Watch(
             self.ledger,
             http,
             instruments=chosen,
             tail=tail,
-            stream=stream,
+            stream=lines,
             notes=notes,
             clock=clock,
             metrics=metrics,
         )
-        roster.tell(poll, stream, repair, ohlc)
+        roster.tell(poll, lines, repair)
         system = System(http, standing, notes, clock=clock, metrics=metrics)
-        confirm = Confirm(self.ledger, tail, instruments=chosen, clock=clock)
-        streaming: list[Task] = [stream, watch] if config.trades.stream else []
+        confirm = Confirm(self.ledger, tail, instruments=chosen, now_s=shared.pulse.now_s, clock=clock)
+        streaming: list[Task] = [lines, watch] if config.trades.stream else []
         if streaming:
-            shared.pulse.listen(stream.silent_s)
-        return [poll, ohlc, system, confirm, *streaming]
-
-    async def _listed(
-        self, roster: Roster, http: Http, inbox: Inbox, instruments: InstrumentArchive, stop: Stop
-    ) -> bool:
-        """Give the roster the exchange's listing or, where that is out of reach, the archive's.
-
-        Keeps asking where neither says what the configured pairs are; tells whether that was found before a stop.
-        """
-        remembered = await asyncio.to_thread(_archived, instruments)
-        wait_s = 1.0
-        while not stop.asked.is_set():
-            asking = asyncio.ensure_future(http.get(rest.asset_pairs()))
-            # Raced, because a throttle may make this wait for minutes.
-            await first_of(asyncio.wait([asking]), stop.asked.wait())
-            if not asking.done():
-                asking.cancel()
-                await asyncio.wait([asking])
-                return False
-            try:
-                answer = asking.result()
-                listing = _first_listing(answer, remembered)
-                await inbox.put(journalled(answer))
-                roster.begin(listing, known=remembered, fresh=True)
-            except ExchangeError as error:
-                with contextlib.suppress(ConfigError):
-                    roster.begin(remembered, known=remembered, fresh=False)
-                    log.warning("listing out of reach; going on with the archived one", reason=str(error))
-                    return True
-                log.warning("cannot start yet; trying again", reason=str(error), retry_in_s=wait_s)
-                await first_of(self.clock.sleep(wait_s), stop.asked.wait())
-                wait_s = min(LISTING_RETRY_S, wait_s * 2)
-            else:
-                return True
-        return False
-
-    def _banner(self, chosen: Mapping[str, Instrument]) -> None:
-        held = sum(self.ledger.of(pair).spans.count() for pair in chosen)
-        log.info(
-            "kraken-recorder",
-            version=__version__,
-            pairs=some(list(chosen)),
-            archive=str(self.archive.layout.data),
-            trades_held=held,
-            exchange=self.config.exchange.ws_url,
-            requests_per_second=self.config.exchange.requests_per_second,
-            drain_every_s=self.config.drain_every_s(len(chosen)),
-        )
-
-
-def _archived(instruments: InstrumentArchive) -> list[Instrument]:
-    """Return what the archive knows of every pair: nothing where its listings are damaged, which stops no recording."""
-    try:
-        return instruments.remembered()
-    except StorageError as error:
-        log.error("archived listings not read", reason=str(error))
-        return []
-
-
-def _first_listing(answer: Answer, remembered: Iterable[Instrument]) -> list[Instrument]:
-    """Read the first listing of this run, which the archived one must allow to be believed. Raises Malformed."""
-    listing = parse.instruments(answer.result)
-    if reason := disbelief(remembered, listing):
-        raise Malformed(reason)
-    return listing
+            shared.pulse.listen(lines.silent_s)
+        timekeeper = Timekeeper(notes, clock=clock, metrics=metrics)
+        return [poll, system, confirm, timekeeper, *streaming]

@@ -7,6 +7,7 @@ names the key, what was wrong with it, and what would be right: the ``descriptio
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -22,12 +23,16 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from recorder.errors import ConfigError
 
 PREFIX: Final = "RECORDER_"
+_USUAL: Final = Path("config.yaml")
 _SECRET: Final = "ops.token"  # noqa: S105 -- its name
 """The one key whose value no error may show, nor what stands in the place of its section."""
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
+SOME_PAIRS: Final = 20
 MANY_PAIRS: Final = 200
-"""Above this many pairs a drain writes so many small files that it waits three times as long."""
+"""A drain writes a file for each pair that traded, and merges write a third as many again. Above so many pairs it waits
+twice and six times as long: then 50 pairs write 12,000 files a day and 1,000 write 64,000, all of them trading all the
+time (benchmarks/files.py). What waits is in the journal, which is as durable, and which live readers see."""
 OFTENEST_DRAIN: Final = "100ms"
 """A drain writes and syncs a file per pair; without a pause it would do nothing else."""
 SELDOMEST_DRAIN: Final = "1d"
@@ -39,6 +44,18 @@ OFTENEST_REFRESH: Final = "2s"
 """The exchange's edge repeats an answer for two seconds (API.md 2); asking more often brings nothing."""
 SELDOMEST_REFRESH: Final = "1h"
 """A minute's candle is served for twelve hours: this leaves time for an outage, and for trying again after it."""
+
+LIVE: Final = (
+    "pairs",
+    "trades.backfill_from",
+    "ohlc.timeframes",
+    "ohlc.refresh",
+    "archive.drain_every",
+    "journal.sync_every",
+    "journal.keep",
+    "exchange.requests_per_second",
+)
+"""The keys that a running recorder takes over when it reads its configuration again. All others wait for a restart."""
 
 
 def duration_s(text: object) -> float:
@@ -241,15 +258,16 @@ class Config(BaseSettings):
         every = self.archive.drain_every
         if every is not None:
             return every
-        return duration_s("15m") if pairs > MANY_PAIRS else duration_s("5m")
+        if pairs > SOME_PAIRS:
+            return duration_s("30m" if pairs > MANY_PAIRS else "10m")
+        return duration_s("5m")
 
 
 def load(path: Path | None = None) -> Config:
     """Read the configuration at ``path`` (None: ``config.yaml`` where there is one). Raises ConfigError."""
-    content: dict[str, Any] = {}
-    chosen = path or Path("config.yaml")
-    if path is not None or chosen.exists():
-        content = _read(chosen)
+    found = place(path)
+    content = {} if found is None else _read(found)
+    chosen = found or _USUAL
     for key in content:
         if key not in Config.model_fields:  # pydantic-settings has options of its own in this place
             raise ConfigError(_unknown_key(key, str(chosen)))
@@ -260,9 +278,35 @@ def load(path: Path | None = None) -> Config:
         raise ConfigError("\n".join(_sentences(error, str(chosen)))) from None
 
 
+def place(path: Path | None) -> Path | None:
+    """Return where :func:`load` would look, so that it looks there again; None where it would find no file."""
+    return path or (_USUAL if _USUAL.exists() else None)
+
+
 def keys() -> list[str]:
     """Return every key with its dots, such as ``archive.path``."""
     return list(_remedies(Config))
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """Return the keys whose values differ."""
+    return [key for key in keys() if _value(before, key) != _value(after, key)]
+
+
+def with_live(running: Config, read: Config) -> Config:
+    """Return ``running`` with what ``read`` says for the keys that are :data:`LIVE`."""
+    merged = running
+    for key in LIVE:
+        section, _, name = key.rpartition(".")
+        update = {name: _value(read, key)}
+        if section:
+            update = {section: getattr(merged, section).model_copy(update=update)}
+        merged = merged.model_copy(update=update)
+    return merged
+
+
+def _value(config: Config, key: str) -> Any:  # noqa: ANN401 -- keys are of many types
+    return functools.reduce(getattr, key.split("."), config)
 
 
 def _remedies(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
@@ -282,7 +326,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError where a date is none, or the text is not UTF-8
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: a date is none, or it is not UTF-8
         raise ConfigError(
             f"{path} is no YAML: {_unread(error)}; compare it with what `recorder config` prints"
         ) from None

@@ -13,7 +13,8 @@
     ├── StorageError                   1   what lies on disk is not what was written there
     │   ├── TornTail                       carries how many bytes are whole
     │   ├── CorruptLine
-    │   └── CorruptFile
+    │   ├── CorruptFile
+    │   └── UnknownVersion                 sound, but of a release that knows more, or less
     └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next
         ├── RateLimited                    retry AFTER_PAUSE; carries ``retry_after_s``
         ├── Forbidden                      retry AFTER_LONG_PAUSE (the edge refused us)
@@ -105,6 +106,10 @@ class CorruptLine(StorageError):
 
 class CorruptFile(StorageError):
     """A Parquet file that cannot be read, or does not hold what its footer says."""
+
+
+class UnknownVersion(StorageError):
+    """A file of a schema version that this release does not know: not damaged, and to be left where it is."""
 
 
 class ExchangeError(RecorderError):

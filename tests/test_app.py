@@ -4,7 +4,6 @@ import asyncio
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from recorder import app
@@ -13,14 +12,10 @@ from recorder.archive.files import Layout, hold
 from recorder.config import ArchiveConfig, Config, OpsConfig
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
-from recorder.core.model import Instrument, Span
-from recorder.errors import ArchiveInUse, Malformed
+from recorder.core.model import Span
+from recorder.errors import ArchiveInUse
 from recorder.journal import segment
-from recorder.kraken import rest
-from recorder.net.http import Answer
-from tests.kraken.test_names import instrument
-from tests.tasks.support import BTC, PAIR, T0_US, frame, shop, trades
-from tests.tasks.test_roster import body_of
+from tests.tasks.support import PAIR, T0_US, frame, shop, trades
 
 
 def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: Path) -> None:
@@ -96,31 +91,6 @@ async def test_an_archive_that_is_held_is_refused_before_anything_is_touched(tmp
     with hold(layout.lock), pytest.raises(ArchiveInUse, match="stop it first, or record elsewhere"):
         await app.record(config, app.Stop())
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-
-
-def answered(*listing: Instrument) -> Answer:
-    body = body_of(listing)
-    return Answer(1, body, rest.result(200, body))
-
-
-def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_knows_as_listed() -> None:
-    known = [instrument(f"A{number}/USD") for number in range(20)]
-    assert len(app._first_listing(answered(*known[:10]), known)) == 10
-    with pytest.raises(Malformed, match="lacks 11 of 20"):
-        app._first_listing(answered(*known[:9]), known)
-    delisted = [msgspec.structs.replace(one, status="delisted") for one in known[:12]]
-    assert len(app._first_listing(answered(*known[12:17]), [*delisted, *known[12:]])) == 5
-    assert len(app._first_listing(answered(BTC), [])) == 1
-
-
-def test_damaged_listings_in_the_archive_stop_no_start(tmp_path: Path) -> None:
-    with shop(tmp_path) as opened:
-        opened.instruments.append(1, [BTC], segment=1)
-        (path,) = [path for path in opened.layout.instruments.iterdir() if path.name != "schema.parquet"]
-        assert app._archived(opened.instruments) == [BTC]
-        path.write_bytes(path.read_bytes()[:50])
-    with shop(tmp_path) as opened:
-        assert app._archived(opened.instruments) == []
 
 
 async def test_the_first_signal_asks_and_the_second_hurries() -> None:

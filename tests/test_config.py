@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from recorder import config
-from recorder.config import Config, duration_s, keys, load
+from recorder.config import LIVE, Config, differences, duration_s, keys, load, place, with_live
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import ConfigError
 
@@ -69,7 +69,9 @@ def test_the_defaults_are_the_documented_ones() -> None:
 
 def test_config_yaml_is_read_where_there_is_one_and_missed_only_where_it_was_named() -> None:
     assert load() == Config()
+    assert place(None) is None
     Path("config.yaml").write_text("pairs: [SOL/USD]", encoding="utf-8")
+    assert place(None) == Path("config.yaml")
     assert load().pairs == ("SOL/USD",)
     with pytest.raises(ConfigError, match=r"cannot read the configuration elsewhere\.yaml: No such file"):
         load(Path("elsewhere.yaml"))
@@ -91,10 +93,25 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 def test_auto_drains_every_five_minutes_and_seldomer_with_many_pairs() -> None:
     assert load().archive.drain_every is None
-    assert load().drain_every_s(200) == 300
-    assert load().drain_every_s(201) == 900
+    assert [load().drain_every_s(pairs) for pairs in (20, 21, 200, 201)] == [300, 600, 600, 1800]
     Path("mine.yaml").write_text("archive: {drain_every: 30s}", encoding="utf-8")
     assert load(Path("mine.yaml")).drain_every_s(1_000) == 30
+
+
+def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
+    running = load()
+    Path("mine.yaml").write_text(
+        "pairs: [SOL/USD]\ntrades: {stream: false, backfill_from: listing}\nohlc: {timeframes: [], refresh: 2s}\n"
+        "archive: {path: there, drain_every: 1h}\njournal: {sync_every: 1s, keep: 0s}\n"
+        "exchange: {rest_url: 'http://x', ws_url: 'ws://x', requests_per_second: 2}\n"
+        "ops: {host: localhost, port: 0, expose: true, token: sixteen-letters-or-more, log: json}\n"
+    )
+    wanted = load(Path("mine.yaml"))
+    assert differences(running, wanted) == keys()
+    merged = with_live(running, wanted)
+    assert differences(running, merged) == [key for key in keys() if key in LIVE]
+    assert differences(merged, wanted) == [key for key in keys() if key not in LIVE]
+    assert merged.drain_every_s(1) == 3600
 
 
 # -- durations ------------------------------------------------------------------------------------------------------

@@ -37,11 +37,8 @@ timed AS (
     FROM filled AS b
 ),
 runs AS (
-    SELECT
-        c.pair,
-        CASE WHEN c.first_id = 1 THEN '-infinity'::TIMESTAMPTZ ELSE c.first_time END AS after,
-        c.last_time
-    FROM coverage AS c
+    SELECT r.pair, r.after, r.last_time
+    FROM known_runs(footer_files()) AS r
 ),
 known AS (
     SELECT b.pair, b.number, b.time, CASE WHEN r.last_time >= b.time_end THEN b.close END AS close

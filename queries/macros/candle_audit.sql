@@ -45,10 +45,8 @@ intervals AS (
     FROM ends AS e
 ),
 runs AS (
-    SELECT
-        CASE WHEN c.first_id = 1 THEN '-infinity'::TIMESTAMPTZ ELSE c.first_time END AS after,
-        c.last_time
-    FROM pair_coverage(pair) AS c
+    SELECT k.after, k.last_time
+    FROM pair_known_runs(pair) AS k
 ),
 sides AS (
     SELECT

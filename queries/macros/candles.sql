@@ -10,8 +10,8 @@
 --   time       the start of the bar, in UTC; a bar without trades has no row
 --   open       the price of the lowest id, close that of the highest: ids are the order, not times
 --   vwap       sum(price * qty) / sum(qty), cut (not rounded) to the pair's price decimals, as Kraken cuts it
---   complete   no trade of the bar can be missing: it lies inside one run of ids, which has a trade before the bar
---              (or begins with id 1) and one at or after its end
+--   complete   no trade of the bar can be missing: it lies inside one run of ids, each held or void, which has a trade
+--              before the bar (or begins with id 1) and one at or after its end
 --
 -- Bars are never cut by start and stop.
 
@@ -105,12 +105,8 @@ digits AS (
 -- The bars in which a run of ids begins or ends. All others with trades lie inside the run that their trades are of:
 -- it has a trade before them and one at or after their end.
 ends AS (
-    SELECT epoch_us(c.first_time) // timeframe_us(timeframe) AS number
-    FROM pair_coverage(pair) AS c
-    WHERE c.first_id <> 1
-    UNION
-    SELECT epoch_us(c.last_time) // timeframe_us(timeframe)
-    FROM pair_coverage(pair) AS c
+    SELECT DISTINCT unnest([epoch_us(u.after_time), epoch_us(u.before_time)]) // timeframe_us(timeframe) AS number
+    FROM pair_unknown_ids(pair) AS u
 )
 SELECT
     pair AS pair,

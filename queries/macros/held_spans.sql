@@ -10,12 +10,15 @@ CREATE OR REPLACE MACRO held_spans(files) AS TABLE
 WITH
 footer AS (
     -- CASE, because a filter may come after the cast, which the value of a foreign key would fail.
-    SELECT CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
+    SELECT file_name, CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
     FROM parquet_kv_metadata(files)
 ),
 held AS (
     SELECT
-        content ->> 'pair' AS pair,
+        CASE WHEN (content ->> 'schema')::INTEGER > 1 THEN error(format(
+            '{} has schema version {}, and this release reads version 1: upgrade the recorder to the release that '
+            || 'wrote it ({}) or a later one', file_name, content ->> 'schema', content ->> 'writer'
+        )) ELSE content ->> 'pair' END AS pair,
         unnest(from_json(content -> 'spans', '["BIGINT[]"]')) AS span
     FROM footer
 ),

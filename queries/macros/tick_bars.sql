@@ -9,25 +9,39 @@
 -- tick_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
 --           complete, missing_trades)
 --   time            of the first trade in the bar, time_end of the last: both are in it
---   complete        all of its trades are there: count = size
---   missing_trades  how many of its ids are not held, though later ones are
+--   complete        all of its trades are there: each of its ids is in it, or void
+--   missing_trades  how many of its ids are neither held nor void, though ids before and after them are held
 --
 -- The other columns are as of time_bars(). The exchange numbers the trades 1, 2, 3, …, so bar n is made of the ids
 -- from n * size + 1 to (n + 1) * size: the same bars whatever range is asked for, and a hole moves none of them.
 -- start and stop cut the bars in which they lie, which then say complete = false.
 
--- held_so_far(pair): how many ids are held before each run
-CREATE OR REPLACE MACRO held_so_far(pair) AS TABLE
+-- unheld_so_far(pair): the ids in holes and the void ones, with how many of each lie before; and how many up to an id
+CREATE OR REPLACE MACRO unheld_so_far(pair) AS TABLE
+WITH
+unheld AS (
+    SELECT h.first_id, h.last_id, false AS is_void
+    FROM pair_holes(pair) AS h
+    UNION ALL
+    SELECT k.first_id, k.last_id, true
+    FROM known_ids(pair_footers(pair)) AS k
+    WHERE k.pair = pair AND NOT k.is_held
+)
 SELECT
-    c.first_id,
-    c.last_id,
-    (sum(c.rows) OVER (ORDER BY c.first_id))::BIGINT - c.rows AS held_before,
-    min(c.first_id) OVER () AS lowest,
-    max(c.last_id) OVER () AS highest
-FROM pair_coverage(pair) AS c;
+    u.*,
+    coalesce(sum(u.last_id - u.first_id + 1) FILTER (u.is_void) OVER before, 0)::BIGINT AS void_before,
+    coalesce(sum(u.last_id - u.first_id + 1) FILTER (NOT u.is_void) OVER before, 0)::BIGINT AS missing_before
+FROM unheld AS u
+WINDOW before AS (ORDER BY u.first_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING);
+
+CREATE OR REPLACE MACRO so_far(ids_before, counts, first_id, last_id, id) AS
+    coalesce(ids_before + CASE WHEN counts THEN least(id, last_id) - first_id + 1 ELSE 0 END, 0);
 
 CREATE OR REPLACE MACRO tick_bars(pair, size, start := NULL, stop := NULL) AS TABLE
 WITH
+unheld AS (
+    FROM unheld_so_far(pair)
+),
 bars AS (
     SELECT
         (t.trade_id - 1) // bar_size(size::BIGINT) AS number,
@@ -65,16 +79,16 @@ SELECT
     b.amount,
     b.count,
     b.buy_volume,
-    b.count = size::BIGINT AS complete,
-    least(b.id_end, upto.highest) - greatest(b.id_before, upto.lowest - 1)
-    - (upto.held_before + least(b.id_end, upto.last_id) - upto.first_id + 1)
-    + coalesce(before.held_before + least(b.id_before, before.last_id) - before.first_id + 1, 0) AS missing_trades
+    b.count + so_far(u.void_before, u.is_void, u.first_id, u.last_id, b.id_end)
+    - so_far(o.void_before, o.is_void, o.first_id, o.last_id, b.id_before) = size::BIGINT AS complete,
+    so_far(u.missing_before, NOT u.is_void, u.first_id, u.last_id, b.id_end)
+    - so_far(o.missing_before, NOT o.is_void, o.first_id, o.last_id, b.id_before) AS missing_trades
 FROM numbered AS b
 ASOF LEFT JOIN listed_decimals(pair) AS d
     ON b.time >= d.since
 CROSS JOIN printed_decimals(pair, start, stop) AS p
-ASOF LEFT JOIN held_so_far(pair) AS upto
-    ON b.id_end >= upto.first_id
-ASOF LEFT JOIN held_so_far(pair) AS before
-    ON b.id_before >= before.first_id
+ASOF LEFT JOIN unheld AS u
+    ON b.id_end >= u.first_id
+ASOF LEFT JOIN unheld AS o
+    ON b.id_before >= o.first_id
 ORDER BY b.first_id;

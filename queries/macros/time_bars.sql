@@ -15,8 +15,8 @@
 --   vwap            sum(price * qty) / sum(qty), cut (not rounded) to the price decimals listed at its start
 --   volume          in the base currency, amount in the quote currency; buy_volume is what takers bought of volume
 --   complete        no trade of the bar can be missing, as of candles()
---   missing_trades  how many ids are not held between trades held of which some may belong to the bar. A bar that is
---                   not complete and misses none lies at the beginning or the end of all that is held.
+--   missing_trades  how many ids are not held between trades held, and not void, of which some may belong to the bar.
+--                   A bar that is not complete and misses none lies at the beginning or the end of all that is held.
 --
 -- A bar without trades has its neighbour's close before as open, high, low and close, and zero for the rest, as the
 -- exchange would put it; where trades may be missing in it, it has NULL, for nothing is known.
@@ -62,20 +62,21 @@ timed AS (
 ),
 -- Runs may begin at the same time; it is the last of them that can reach beyond the bar.
 runs AS (
-    SELECT
-        CASE WHEN c.first_id = 1 THEN '-infinity'::TIMESTAMPTZ ELSE c.first_time END AS after,
-        max(c.last_time) AS last_time
-    FROM pair_coverage(pair) AS c
-    GROUP BY after
+    SELECT r.after, max(r.last_time) AS last_time
+    FROM pair_known_runs(pair) AS r
+    GROUP BY r.after
+),
+holes AS (
+    FROM pair_holes(pair)
 ),
 -- The holes that may belong to a bar are those that begin before its end, but for those that are over before it begins.
 begun AS (
     SELECT h.after_time, sum(h.missing) OVER (ORDER BY h.after_time)::BIGINT AS missing
-    FROM pair_holes(pair) AS h
+    FROM holes AS h
 ),
 ended AS (
     SELECT h.before_time, sum(h.missing) OVER (ORDER BY h.before_time)::BIGINT AS missing
-    FROM pair_holes(pair) AS h
+    FROM holes AS h
 ),
 proven AS (
     SELECT

@@ -9,11 +9,12 @@
 --
 -- Columns as of tick_bars(), but
 --   complete        the bar is full and begins where the one before it ends, or at start; false where it touches a hole
---   missing_trades  how many ids are not held right before or right after a bar that is not complete for that reason
+--   missing_trades  how many ids are missing right before or right after a bar that is not complete for that reason
 --
 -- The trade with which the sum since the first bar reaches a multiple of size is the last of its bar: what is too much
 -- in one bar counts for the next, so n bars hold n times size but for less than one trade, and a trade of several
 -- sizes is in one bar. Trades are never split. Bars never reach over a hole: after one, sums begin again from zero.
+-- Ids that do not exist (void) make no hole.
 
 -- measured_bars(pair, size, in_quote, start, stop): both kinds
 CREATE OR REPLACE MACRO measured_bars(pair, size, in_quote, start, stop) AS TABLE
@@ -22,10 +23,11 @@ measured AS (
     SELECT
         t.*,
         r.first_id AS run_first,
-        r.last_id AS run_last,
+        r.first_held,
+        r.last_held,
         CASE WHEN in_quote THEN t.price * t.qty ELSE t.qty::DECIMAL(38, 20) END AS measure
     FROM pair_trades(pair, start, stop) AS t
-    ASOF LEFT JOIN pair_coverage(pair) AS r
+    ASOF LEFT JOIN pair_known_runs(pair) AS r
         ON t.trade_id >= r.first_id
 ),
 summed AS (
@@ -40,7 +42,8 @@ bars AS (
     SELECT
         n.run_first,
         n.number,
-        any_value(n.run_last) AS run_last,
+        any_value(n.first_held) AS first_held,
+        any_value(n.last_held) AS last_held,
         max(n.total) AS total,
         arg_min(n.time, n.trade_id) AS time,
         arg_max(n.time, n.trade_id) AS time_end,
@@ -57,11 +60,18 @@ bars AS (
     FROM numbered AS n
     GROUP BY n.run_first, n.number
 ),
+-- Void ids may lie between those that are missing from one trade held to the next.
+holes AS (
+    SELECT u.after_id, u.before_id, sum(u.last_id - u.first_id + 1)::BIGINT AS missing
+    FROM pair_unknown_ids(pair) AS u
+    WHERE u.after_id IS NOT NULL AND u.before_id IS NOT NULL
+    GROUP BY u.after_id, u.before_id
+),
 ended AS (
     SELECT
         b.*,
         b.total >= (b.number + 1)::DECIMAL(10, 0) * size::DECIMAL(28, 8) AS is_full,
-        b.first_id = b.run_first AND b.first_id > 1 AS begins_late
+        b.first_id = b.first_held AND b.run_first > 1 AS begins_late
     FROM bars AS b
 )
 SELECT
@@ -81,15 +91,15 @@ SELECT
     b.buy_volume,
     b.is_full AND NOT b.begins_late AS complete,
     CASE WHEN b.begins_late THEN coalesce(before.missing, 0) ELSE 0 END
-    + CASE WHEN NOT b.is_full AND b.last_id = b.run_last THEN coalesce(after.missing, 0) ELSE 0 END AS missing_trades
+    + CASE WHEN NOT b.is_full AND b.last_id = b.last_held THEN coalesce(after.missing, 0) ELSE 0 END AS missing_trades
 FROM ended AS b
 ASOF LEFT JOIN listed_decimals(pair) AS d
     ON b.time >= d.since
 CROSS JOIN printed_decimals(pair, start, stop) AS p
-LEFT JOIN pair_holes(pair) AS before
-    ON b.first_id - 1 = before.last_id
-LEFT JOIN pair_holes(pair) AS after
-    ON b.last_id + 1 = after.first_id
+LEFT JOIN holes AS before
+    ON b.first_held = before.before_id
+LEFT JOIN holes AS after
+    ON b.last_held = after.after_id
 ORDER BY b.first_id;
 
 CREATE OR REPLACE MACRO volume_bars(pair, size, start := NULL, stop := NULL) AS TABLE

@@ -29,12 +29,10 @@ timed AS (
     FROM bars AS b
 ),
 ends AS (
-    SELECT c.pair, epoch_us(c.first_time) // timeframe_us(timeframe) AS number
-    FROM coverage AS c
-    WHERE c.first_id <> 1
-    UNION
-    SELECT c.pair, epoch_us(c.last_time) // timeframe_us(timeframe)
-    FROM coverage AS c
+    SELECT DISTINCT
+        u.pair,
+        unnest([epoch_us(u.after_time), epoch_us(u.before_time)]) // timeframe_us(timeframe) AS number
+    FROM unknown_ids(footer_files()) AS u
 )
 SELECT
     b.pair,

@@ -6,4 +6,4 @@
 
 CREATE OR REPLACE VIEW coverage AS
 SELECT pair, first_id, last_id, first_time, last_time, rows
-FROM held_spans(getvariable('recorder_data') || '/trades/*/*/*.parquet');
+FROM coverage_in(footer_files());

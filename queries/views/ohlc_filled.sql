@@ -2,8 +2,8 @@
 --
 -- ohlc_filled(pair, timeframe, time, open, high, low, close, vwap, volume, count, source, seen)
 --
--- A lost candle (ohlc_gaps) is built where no trade of its interval can be missing: it lies inside one run of ids,
--- which has a trade before it and one at or after its end. Its source is 'trades', seen is NULL.
+-- A lost candle (ohlc_gaps) is built where no trade of its interval can be missing: it lies inside one run of ids, each
+-- held or void, which has a trade before it and one at or after its end. Its source is 'trades', seen is NULL.
 -- An interval without trades is filled in the exchange's way: open, high, low and close are the close before it, and
 -- vwap, volume and count are zero. Where nothing is lost, no trade is read.
 
@@ -81,8 +81,8 @@ timed AS (
     )
 ),
 runs AS (
-    SELECT c.pair, c.first_time, c.last_time
-    FROM coverage AS c
+    SELECT k.pair, k.after, k.last_time
+    FROM known_runs(footer_files()) AS k
 )
 SELECT o.pair, o.timeframe, o.time, o.open, o.high, o.low, o.close, o.vwap, o.volume, o.count, o.source, o.seen
 FROM ohlc AS o
@@ -102,7 +102,7 @@ SELECT
     NULL
 FROM timed AS b
 ASOF JOIN runs AS r
-    ON b.pair = r.pair AND b.time > r.first_time
+    ON b.pair = r.pair AND b.time > r.after
 ASOF LEFT JOIN price_decimals() AS d
     ON b.pair = d.pair AND b.time >= d.since
 WHERE r.last_time >= b.time_end;

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive import files
+from recorder.archive import files, read
 from recorder.archive.append import TradeArchive
 from recorder.archive.coverage import FileFacts
 from recorder.archive.files import Layout
@@ -33,7 +33,7 @@ from recorder.errors import CorruptFile
 TIERS: Final = (75, 600, 5_000, 40_000, 320_000, 2_500_000)
 """Row counts at which a file enters the next tier. A merge lifts every row in it by a tier at least, so a row is
 rewritten about six times on its way from one row a file to a full one; a full file (half of the 5 M rows that a
-file may have, so that two never fit) is never touched."""
+file may have, so that two never fit) is never touched, but for a newer version of the schema."""
 FULL_ROWS: Final = TIERS[-1]
 MANY: Final = 16
 """So many neighbours are merged even if few rows come of it: a thin pair's files cost more than its rows."""
@@ -139,12 +139,17 @@ def compact_segments(
 def _worth_it(
     leaves: Sequence[Path], held: Sequence[FileFacts], this_year: int, now_s: float | None
 ) -> Iterator[tuple[Path, Sequence[FileFacts]]]:
-    """Yield each leaf in which a merge is worth it, and the files to merge; ``held`` are in order."""
+    """Yield each leaf in which a merge is worth it, and the files to merge; ``held`` are in order.
+
+    A file of an older version of the schema is rewritten even if it stands alone, or is full.
+    """
     for leaf in leaves:
         inside = [file for file in held if file.path.parent == leaf]
         year = files.year_of(leaf)
         over = year is not None and year < this_year
         chosen = plan([file.rows for file in inside], settled=over and _quiet(inside, now_s))
+        if chosen is None:
+            chosen = next((slice(at, at + 1) for at, file in enumerate(inside) if file.footer.is_old), None)
         if chosen is not None:
             yield leaf, inside[chosen]
 
@@ -214,8 +219,8 @@ def _merge(rows: Iterable[pa.Table], table: Table, footer: Footer, target: Path,
 
 def _batches(path: Path, columns: pa.Schema, size: int) -> Iterator[pa.Table]:
     with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=_READ_BYTES) as parquet:
-        for batch in parquet.iter_batches(size):
-            yield pa.Table.from_batches([batch]).cast(columns)
+        for rows in read.batches(parquet, read.footer_of(parquet, path), size):
+            yield rows.cast(columns)
 
 
 def _in_order(

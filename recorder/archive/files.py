@@ -23,7 +23,7 @@ from recorder.archive import tables
 from recorder.archive.schema import Footer
 from recorder.archive.tables import TABLES, TRADES, Branch, Table, branch_named
 from recorder.disk import ASIDE, Disk
-from recorder.errors import ArchiveInUse, DiskError, UsageError
+from recorder.errors import ArchiveInUse, CorruptFile, DiskError, UsageError
 
 NO_PARTITION: Final = "__none__"
 """No pair and no timeframe has this name: the empty file that each table is born with lies there. Not Hive's own word
@@ -55,6 +55,7 @@ class Layout:
         self.locks = data / ".locks"
         self.lock = data / ".lock"
         self.turns = data / ".locks" / "requests.turns"
+        self.attempts = data / ".locks" / "connections.turns"
 
     def pair_dir(self, pair: str) -> Path:
         """Return the partition of ``pair``. The name is percent-encoded, so no pair can leave the archive."""
@@ -114,7 +115,8 @@ class Layout:
     def create(self, disk: Disk) -> None:
         """Create what is missing: folders, and in each table one empty file that carries the schema.
 
-        A glob without files is an error in DuckDB; this way a view is right from the first moment.
+        A glob without files is an error in DuckDB; this way a view is right from the first moment. Raises
+        UnknownVersion where a newer release has written here.
         """
         for directory in (self.data, self.staging, self.exchange, self.locks):
             disk.make_dir(directory)
@@ -124,7 +126,7 @@ class Layout:
             for table in TABLES:
                 born = self.born(table)
                 disk.make_dir(born.parent)
-                if not born.exists():
+                if not _is_todays(born):
                     write(table.columns.empty_table(), Footer(table.name), born, disk, staged_in=private)
 
     def born(self, table: Table) -> Path:
@@ -135,6 +137,22 @@ class Layout:
         if table.year_of is not None:
             folder /= f"{_YEAR}{_NO_YEAR}"
         return folder / SCHEMA_FILE
+
+
+def _is_todays(born: Path) -> bool:
+    """Tell whether a table's first file is there, and of today's version. Raises UnknownVersion.
+
+    It is brought up to date before anything of a newer version is written, so that it tells an older release to keep
+    away. It holds no rows: damaged, it is written anew.
+    """
+    try:
+        return not Footer.decode(pq.read_metadata(born).metadata, str(born)).is_old
+    except (FileNotFoundError, CorruptFile, pa.ArrowInvalid):
+        return False
+    except OSError as error:
+        if error.errno is None:  # pyarrow's own, of a footer that it cannot parse
+            return False
+        raise DiskError(f"cannot read {born}: {error.strerror}") from error
 
 
 def year_of(leaf: Path) -> int | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recorder.archive import listing as rules
+from recorder.archive.coverage import FileFacts
 from recorder.archive.files import Layout
 from recorder.archive.listing import DELISTED, Changes
+from recorder.archive.read import batches
 from recorder.archive.schema import instruments_table
 from recorder.archive.segments import Segments, Waiting
 from recorder.archive.tables import INSTRUMENTS, Branch
@@ -20,6 +22,7 @@ from recorder.core.model import Instrument, plain
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
 
+_BATCH: Final = 32_768
 _History: TypeAlias = dict[str, list[tuple[int, Instrument]]]
 """Of each pair the rows archived: since when (µs since 1970 UTC), and what. Oldest first."""
 
@@ -88,19 +91,19 @@ class InstrumentArchive:
         branch = Branch(INSTRUMENTS)
         with self._segments.locked(branch):
             for facts in self._segments.files(branch):
-                for valid_from_us, row in _rows(facts.path):
+                for valid_from_us, row in _rows(facts):
                     history.setdefault(row.pair, []).append((valid_from_us, row))
         for rows in history.values():
             rows.sort(key=_moment)
         return history
 
 
-def _rows(path: Path) -> list[tuple[int, Instrument]]:
+def _rows(facts: FileFacts) -> list[tuple[int, Instrument]]:
     try:
-        with pq.ParquetFile(path) as parquet:
-            table = parquet.read()
+        with pq.ParquetFile(facts.path) as parquet:
+            table = pa.concat_tables([INSTRUMENTS.columns.empty_table(), *batches(parquet, facts.footer, _BATCH)])
     except (pa.ArrowInvalid, OSError) as error:  # pyarrow's words for damage are both
-        raise CorruptFile(f"cannot read listings from {path}: {error}") from error
+        raise CorruptFile(f"cannot read listings from {facts.path}: {error}") from error
     moments_us = table["valid_from"].cast(pa.int64()).to_pylist()
     rows = table.drop_columns("valid_from").to_pylist()
     for row in rows:

@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 
 from recorder.archive import files
 from recorder.archive.files import Layout
+from recorder.archive.read import batches, footer_of
 from recorder.archive.tables import EVENTS, Branch
-from recorder.archive.verify import Finding
+from recorder.archive.verify import NO_FOOTER, Finding
 from recorder.core import knowledge
 from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
 from recorder.core.spans import Spans
-from recorder.errors import StorageError
+from recorder.errors import CorruptFile, StorageError
 
 _KINDS: Final = ["void", "confirmed"]
 _COLUMNS: Final = ["kind", "pair", "detail"]
@@ -60,7 +61,7 @@ class Known:
 
 
 def read(layout: Layout, pairs: Sequence[str]) -> Known:
-    """Read what is known of ``pairs``. Raises StorageError only if files keep changing as they are read."""
+    """Read what is known of ``pairs``. Raises UnknownVersion; StorageError if files keep changing as they are read."""
     wanted = pa.array(pairs, pa.string())
     for _ in range(_ATTEMPTS):
         known = Known()
@@ -71,6 +72,8 @@ def read(layout: Layout, pairs: Sequence[str]) -> Known:
                         known.take(event)
                 except FileNotFoundError:
                     raise
+                except CorruptFile:
+                    known.findings.append(Finding(path, NO_FOOTER, _MOVE_OUT))
                 except (pa.ArrowException, OSError) as error:
                     known.findings.append(Finding(path, f"is damaged: {error}", _MOVE_OUT))
                 except KeyError:  # pyarrow's word for a column that is not there
@@ -85,9 +88,7 @@ def _paths(layout: Layout) -> list[Path]:
 
 def _events(path: Path, pairs: pa.Array) -> Iterator[Event]:
     with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        for batch in parquet.iter_batches(_BATCH, columns=_COLUMNS):
-            mask = pc.and_(
-                pc.is_in(batch["kind"], value_set=pa.array(_KINDS)), pc.is_in(batch["pair"], value_set=pairs)
-            )
-            for row in batch.filter(mask).to_pylist():
+        for rows in batches(parquet, footer_of(parquet, path), _BATCH, columns=_COLUMNS):
+            mask = pc.and_(pc.is_in(rows["kind"], value_set=pa.array(_KINDS)), pc.is_in(rows["pair"], value_set=pairs))
+            for row in rows.filter(mask).to_pylist():
                 yield Event(0, row["kind"], row["pair"], row["detail"])

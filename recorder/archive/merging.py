@@ -20,16 +20,16 @@ import pyarrow.parquet as pq
 
 from recorder.archive import files, read
 from recorder.archive.append import TradeArchive
-from recorder.archive.coverage import Coverage, read_facts
+from recorder.archive.coverage import Coverage, FileFacts, read_facts
 from recorder.archive.files import Layout
 from recorder.archive.merge import in_order
-from recorder.archive.schema import TRADES, held_spans
+from recorder.archive.schema import TRADES, Footer, held_spans
 from recorder.archive.segments import Segments, checked
 from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
 from recorder.archive.verify import Finding, sound_files
 from recorder.core.model import Span, plain
 from recorder.core.spans import Spans
-from recorder.errors import CorruptFile, DiskError, StorageError
+from recorder.errors import CorruptFile, DiskError, StorageError, UnknownVersion
 
 SEGMENT: Final = 0
 """What stands in a footer for rows that no journal segment of this archive brought: the first segment is number 1."""
@@ -98,7 +98,7 @@ class TradeMerge:
         """Take ``leaf``, a year of ``pair`` of the other archive; return what is wrong with files that are left out."""
         with sound_files(leaf, pair) as (sound, findings):
             size = max(1, _BATCH // max(1, len(sound)))
-            for rows in in_order((first_id, _opener(parquet, size)) for first_id, parquet in sound):
+            for rows in in_order((file.spans[0].first_id, _opener(file.parquet, file.footer, size)) for file in sound):
                 self.take(pair, _each_once(rows))
         self.finish(pair)
         return findings
@@ -165,7 +165,7 @@ class TradeMerge:
                     rows
                     for facts in self._coverage.files(pair)
                     if any(common.within(Span(span.first_id, span.last_id)) for span in facts.footer.spans)
-                    for rows in _rows_of(facts.path, ids, common)
+                    for rows in _rows_of(facts, ids, common)
                 ]
                 ours = pa.concat_tables(found).sort_by("trade_id")
                 if not ours["trade_id"].combine_chunks().equals(ids):
@@ -176,10 +176,10 @@ class TradeMerge:
         raise StorageError(f"the files of {pair} keep changing faster than they can be read")
 
 
-def _opener(parquet: pq.ParquetFile, size: int) -> Callable[[], Iterator[pa.Table]]:
+def _opener(parquet: pq.ParquetFile, footer: Footer, size: int) -> Callable[[], Iterator[pa.Table]]:
     def batches() -> Iterator[pa.Table]:
-        for batch in parquet.iter_batches(size):
-            yield pa.Table.from_batches([batch]).cast(TRADES)
+        for rows in read.batches(parquet, footer, size):
+            yield rows.cast(TRADES)
 
     return batches
 
@@ -200,24 +200,22 @@ def _within(rows: pa.Table, spans: Spans) -> pa.Array:
     return pa.array((at >= 0) & (ids <= lasts[at]))
 
 
-def _rows_of(path: Path, ids: pa.Array, common: Spans) -> list[pa.Table]:
+def _rows_of(facts: FileFacts, ids: pa.Array, common: Spans) -> list[pa.Table]:
     """Read the rows of these ids from one of our files: only the row groups that may have some."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-            column = TRADES.get_field_index("trade_id")
+        with pq.ParquetFile(facts.path, page_checksum_verification=True) as parquet:
+            column = parquet.metadata.schema.names.index("trade_id")
             limits = [
                 parquet.metadata.row_group(number).column(column).statistics
                 for number in range(parquet.metadata.num_row_groups)
             ]
             groups = [number for number, ends in enumerate(limits) if common.within(Span(int(ends.min), int(ends.max)))]
-            batches = parquet.iter_batches(_BATCH, row_groups=groups, columns=_COMPARED)
-            return [
-                pa.Table.from_batches([batch]).filter(pc.is_in(batch["trade_id"], value_set=ids)) for batch in batches
-            ]
+            parts = read.batches(parquet, facts.footer, _BATCH, row_groups=groups, columns=_COMPARED)
+            return [rows.filter(pc.is_in(rows["trade_id"], value_set=ids)) for rows in parts]
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise CorruptFile(f"cannot read {path}: {error}; see `recorder verify`") from error
+        raise CorruptFile(f"cannot read {facts.path}: {error}; see `recorder verify`") from error
 
 
 def _differences(ours: pa.Table, theirs: pa.Table) -> Iterator[tuple[int, str, str, str]]:
@@ -273,7 +271,8 @@ def listings(ours: Layout, segments: Segments | None, other: Layout) -> tuple[in
     with contextlib.ExitStack() as stack:
         theirs, findings = _opened(other.instruments, branch, stack)
         known = pa.array(_pairs(_ours_opened(ours.instruments, branch, stack)), pa.string())
-        parts = [INSTRUMENTS.columns.empty_table(), *(parquet.read().cast(INSTRUMENTS.columns) for parquet in theirs)]
+        columns = INSTRUMENTS.columns
+        parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.rows())]
     rows = pa.concat_tables(parts)
     fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
     _add(segments, branch, [fresh])
@@ -287,9 +286,23 @@ def _add(segments: Segments | None, branch: Branch, waiting: Sequence[pa.Table])
     segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file that is open, whatever becomes of its name."""
+
+    parquet: pq.ParquetFile
+    footer: Footer
+
+    def rows(
+        self, *, columns: Sequence[str] | None = None, row_groups: Sequence[int] | None = None
+    ) -> Iterator[pa.Table]:
+        """Yield its rows as they are today."""
+        return read.batches(self.parquet, self.footer, _BATCH, columns=columns, row_groups=row_groups)
+
+
 def _opened(
     leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool = True
-) -> tuple[list[pq.ParquetFile], list[Finding]]:
+) -> tuple[list[_Opened], list[Finding]]:
     """Open the files of a folder together, so that a compaction takes none away; a folder may be missing."""
     for _ in range(_ATTEMPTS):
         with contextlib.ExitStack() as attempt, contextlib.suppress(FileNotFoundError):
@@ -297,54 +310,57 @@ def _opened(
             found = [_open(leaf / name, branch, attempt, through=through) for name in names]
             stack.push(attempt.pop_all())
             return (
-                [file for file in found if not isinstance(file, Finding) and file.metadata.num_rows],
+                [file for file in found if not isinstance(file, Finding) and file.parquet.metadata.num_rows],
                 [file for file in found if isinstance(file, Finding)],
             )
     raise StorageError(f"the files in {leaf} keep changing faster than they can be listed")
 
 
-def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[pq.ParquetFile]:
+def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[_Opened]:
     found, findings = _opened(leaf, branch, stack, through=False)
     if findings:  # what it holds would be taken for missing
         raise CorruptFile(findings[0].problem)
     return found
 
 
-def _open(path: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool) -> pq.ParquetFile | Finding:
-    """Open a file; ``through`` reads all of it: its pages must be as they were written."""
+def _open(path: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool) -> _Opened | Finding:
+    """Open a file; ``through`` reads all of it: its pages must be as they were written. Raises UnknownVersion."""
     try:
         facts = checked(read_facts(path), branch.table)
         parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False))
-        if not parquet.schema_arrow.equals(branch.table.columns):
+        opened = _Opened(parquet, facts.footer)
+        if not read.columns_of(parquet, facts.footer).equals(branch.table.columns):
             raise CorruptFile(f"{facts.path} has other columns than the table of {branch.table.name}")
-        for _ in parquet.iter_batches(_BATCH) if through else ():
+        for _ in opened.rows() if through else ():
             pass
-    except FileNotFoundError:
+    except (FileNotFoundError, UnknownVersion):
         raise
-    except (StorageError, DiskError, pa.ArrowException, OSError) as error:
+    except (KeyError, StorageError, DiskError, pa.ArrowException, OSError) as error:
         return Finding(path, f"{path} cannot be read: {error}" if str(path) not in str(error) else str(error))
-    return parquet
+    return opened
 
 
-def _pairs(opened: Iterable[pq.ParquetFile]) -> list[str]:
+def _pairs(opened: Iterable[_Opened]) -> list[str]:
     return sorted(
         {
             pair
-            for parquet in opened
-            for batch in parquet.iter_batches(_BATCH, columns=["pair"])
-            for pair in pc.unique(batch["pair"]).to_pylist()
+            for file in opened
+            for rows in file.rows(columns=["pair"])
+            for pair in pc.unique(rows["pair"]).to_pylist()
         }
     )
 
 
-def _of_pair(opened: Iterable[pq.ParquetFile], pair: str, schema: pa.Schema) -> pa.Table:
+def _of_pair(opened: Iterable[_Opened], pair: str, schema: pa.Schema) -> pa.Table:
     """Return columns of the rows of one pair, a year at most: only row groups that may have some are read."""
     found = [schema.empty_table()]
-    for parquet in opened:
-        at = parquet.schema_arrow.get_field_index("pair")
-        limits = [parquet.metadata.row_group(n).column(at).statistics for n in range(parquet.metadata.num_row_groups)]
+    for file in opened:
+        metadata = file.parquet.metadata
+        at = metadata.schema.names.index("pair")
+        limits = [metadata.row_group(n).column(at).statistics for n in range(metadata.num_row_groups)]
         groups = [number for number, ends in enumerate(limits) if ends.min <= pair <= ends.max]
-        for batch in parquet.iter_batches(_BATCH, row_groups=groups, columns=list({*schema.names, "pair"})):
-            rows = pa.Table.from_batches([batch])
-            found.append(rows.filter(pc.equal(rows["pair"], pair)).select(schema.names).cast(schema))
+        found += (
+            rows.filter(pc.equal(rows["pair"], pair)).select(schema.names).cast(schema)
+            for rows in file.rows(row_groups=groups, columns=list({*schema.names, "pair"}))
+        )
     return pa.concat_tables(found)

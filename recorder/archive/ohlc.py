@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from recorder.archive.coverage import FileFacts
 from recorder.archive.events import event, iso
 from recorder.archive.files import Layout
+from recorder.archive.read import batches
 from recorder.archive.schema import TIME, ohlc_table
 from recorder.archive.segments import Segments, Waiting
 from recorder.archive.tables import OHLC, Branch
@@ -71,7 +72,11 @@ class OhlcArchive:
             self._unwritten = False
 
     def take(self, candles: Sequence[Candle], seen_us: int) -> Taken:
-        """Take one answer's candles, which are of one series and in order; ``seen_us`` is when it was received."""
+        """Take one answer's candles, which are of one series and in order; ``seen_us`` is when it was received.
+
+        A row that revises another counts as seen after it, even where the host's clock was set back in between: readers
+        take the row seen last.
+        """
         if not candles:
             return Taken()
         self._unwritten = True
@@ -81,26 +86,28 @@ class OhlcArchive:
         except CorruptFile as error:
             series, unreadable = self._forgotten(candles), error
         lost = series.lost_before(candles[0])
-        new: list[Candle] = []
+        new: list[tuple[int, Candle]] = []
         doubtful: list[Candle] = []
         for candle in candles:
             digest = _digest(candle.time_us, _content(candle))
             held = series.digest(candle.time_us)
-            if held != digest:
-                (new if held == _NOT_HELD else doubtful).append(candle)
-                series.remember(candle.time_us, digest)
+            if held == digest:
+                continue
+            if held == _NOT_HELD:
+                new.append((seen_us, candle))
+            else:
+                doubtful.append(candle)
+            series.remember(candle.time_us, digest)
         revised: list[Event] = []
         if doubtful:
             try:
                 changed = self._changed(doubtful)
             except CorruptFile as error:
                 changed, unreadable = [(candle, None) for candle in doubtful], error
-            new += [candle for candle, _ in changed]
-            revised = [_revised(seen_us, candle, was) for candle, was in changed if was is not None]
+            new += [(seen_us if was is None else max(seen_us, was.seen_us + 1), candle) for candle, was in changed]
+            revised = [_revised(seen_us, candle, was.content) for candle, was in changed if was is not None]
         if new:
-            timeframe = new[0].timeframe
-            waiting = self._waiting.setdefault(timeframe, Waiting(ohlc_table))
-            waiting.add((seen_us, candle) for candle in new)
+            self._waiting.setdefault(candles[0].timeframe, Waiting(ohlc_table)).add(new)
         told = revised if lost is None else [_lost(seen_us, candles[0], *lost), *revised]
         return Taken(len(new), tuple(told), unreadable)
 
@@ -124,8 +131,8 @@ class OhlcArchive:
         if key not in self._series:
             series = _Series(last)
             from_us = last.time_us - (REMEMBERED - 1) * series.step_us
-            for time_us, content in self._archived(*key, from_us, None):
-                series.remember(time_us, _digest(time_us, content))
+            for time_us, held in self._archived(*key, from_us, None):
+                series.remember(time_us, _digest(time_us, held.content))
             if series.newest_us is None:
                 series.newest_us = self._newest(*key)
             self._series[key] = series
@@ -137,7 +144,7 @@ class OhlcArchive:
         series = self._series[last.pair, last.timeframe] = _Series(last)
         return series
 
-    def _changed(self, candles: Sequence[Candle]) -> list[tuple[Candle, _Content | None]]:
+    def _changed(self, candles: Sequence[Candle]) -> list[tuple[Candle, _Held | None]]:
         """Return those that are not held as they are, with what is held of each. Raises CorruptFile."""
         pair, timeframe = candles[0].pair, candles[0].timeframe
         from_us, to_us = candles[0].time_us, candles[-1].time_us
@@ -145,10 +152,10 @@ class OhlcArchive:
         if timeframe in self._waiting:  # taken after all that is archived, in this order
             held |= dict(_rows(_within(self._waiting[timeframe].table(), pair, from_us, to_us)))
         found = ((candle, held.get(candle.time_us)) for candle in candles)
-        return [(candle, was) for candle, was in found if was != _content(candle)]
+        return [(candle, was) for candle, was in found if was is None or was.content != _content(candle)]
 
-    def _archived(self, pair: str, timeframe: str, from_us: int, to_us: int | None) -> Iterator[tuple[int, _Content]]:
-        """Yield (time, content) of what is archived in a stretch of time; of a candle's rows the latest seen last."""
+    def _archived(self, pair: str, timeframe: str, from_us: int, to_us: int | None) -> Iterator[tuple[int, _Held]]:
+        """Yield (time, what is archived) of a stretch of time; of a candle's rows the latest seen last."""
         branch = Branch(OHLC, timeframe)
         with self._segments.locked(branch):
             found = [
@@ -193,8 +200,8 @@ class OhlcArchive:
             if not wanted:
                 return []
             with pq.ParquetFile(facts.path, page_checksum_verification=True) as parquet:
-                batches = parquet.iter_batches(_BATCH, row_groups=wanted, columns=columns)
-                found = [_within(pa.Table.from_batches([batch]), pair, from_us, to_us) for batch in batches]
+                parts = batches(parquet, facts.footer, _BATCH, row_groups=wanted, columns=columns)
+                found = [_within(part, pair, from_us, to_us) for part in parts]
         except (pa.ArrowInvalid, OSError) as error:  # pyarrow's words for damage are both
             raise CorruptFile(f"cannot read candles from {facts.path}: {error}") from error
         return [table for table in found if table.num_rows]
@@ -253,7 +260,7 @@ def _groups(path: Path) -> list[_Group]:
     found = []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        pairs, times = (group.column(OHLC.columns.get_field_index(name)).statistics for name in ("pair", "time"))
+        pairs, times = (group.column(metadata.schema.names.index(name)).statistics for name in ("pair", "time"))
         first_us, last_us = (pa.scalar(moment, TIME).value for moment in (times.min, times.max))
         found.append(_Group(number, pairs.min, pairs.max, first_us, last_us))
     return found
@@ -266,9 +273,18 @@ def _within(rows: pa.Table, pair: str, from_us: int, to_us: int | None) -> pa.Ta
     return rows.filter(wanted if to_us is None else pc.and_(wanted, pc.less_equal(times_us, to_us)))
 
 
-def _rows(table: pa.Table) -> Iterable[tuple[int, _Content]]:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a row says of a candle, and when it was seen."""
+
+    seen_us: int
+    content: _Content
+
+
+def _rows(table: pa.Table) -> Iterable[tuple[int, _Held]]:
     columns: list[list[Any]] = [table[name].to_pylist() for name in _CONTENT]
-    return zip(table["time"].cast(pa.int64()).to_pylist(), zip(*columns, strict=True), strict=True)
+    times_us, seen_us = (table[name].cast(pa.int64()).to_pylist() for name in ("time", "seen"))
+    return zip(times_us, map(_Held, seen_us, zip(*columns, strict=True)), strict=True)
 
 
 def _content(candle: Candle) -> _Content:

@@ -15,13 +15,12 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recorder.archive import versions
+from recorder.archive.versions import SCHEMA_VERSION, WRITER
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Candle, Event, Instrument, Trade
 from recorder.errors import CorruptFile
-from recorder.version import __version__
 
-SCHEMA_VERSION: Final = 1
 FOOTER_KEY: Final = b"recorder"
-WRITER: Final = f"kraken-recorder {__version__}"
 
 TIME = pa.timestamp("us", "UTC")
 PRICE = pa.decimal128(PRECISION, PRICE_SCALE)
@@ -102,12 +101,21 @@ class HeldSpan:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says of itself. ``spans`` for tables with ids, ``segments`` for those without."""
+    """What a file says of itself. ``spans`` for tables with ids, ``segments`` for those without.
+
+    ``version`` is the schema's, of a file that was read: what is written is always of today's.
+    """
 
     table: str
     pair: str | None = None
     spans: tuple[HeldSpan, ...] = ()
     segments: tuple[int, ...] = ()
+    version: int = SCHEMA_VERSION
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the file is of an older version, and to be brought up to date."""
+        return self.version != SCHEMA_VERSION
 
     def encode(self) -> dict[bytes, bytes]:
         """Return the Parquet key-value metadata."""
@@ -122,23 +130,20 @@ class Footer:
 
     @classmethod
     def decode(cls, metadata: dict[bytes, bytes] | None, path: str) -> Footer:
-        """Read the key-value metadata of ``path``. Raises CorruptFile where it is not ours or not of our age."""
+        """Read the key-value metadata of ``path``. Raises CorruptFile where it is not ours, UnknownVersion."""
         try:
             content = json.loads((metadata or {})[FOOTER_KEY])
-            version = content["schema"]
-            if version != SCHEMA_VERSION:
-                raise CorruptFile(
-                    f"{path} has schema version {version}; this program reads version {SCHEMA_VERSION}: "
-                    f"use the release that wrote it ({content.get('writer', 'unknown')}) or a newer one"
-                )
             return cls(
+                version=versions.check(content["schema"], path, content.get("writer", "unknown")),
                 table=content["table"],
                 pair=content.get("pair"),
                 spans=tuple(HeldSpan(*span) for span in content.get("spans", ())),
                 segments=tuple(content.get("segments", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFile(f"{path} carries no footer of this archive: was it put there by hand?") from error
+            raise CorruptFile(
+                f"{path} carries no footer of this archive: was it put there by hand? Then move it out of the archive"
+            ) from error
 
 
 def trades_table(rows: Sequence[Trade]) -> pa.Table:

@@ -29,6 +29,7 @@ from recorder.archive import files
 from recorder.archive.canonical import canonical
 from recorder.archive.files import Layout
 from recorder.archive.merge import in_order
+from recorder.archive.read import batches, columns_of
 from recorder.archive.schema import TRADES, Footer, HeldSpan, held_spans
 from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.gaps import held_runs
@@ -37,6 +38,7 @@ from recorder.core.model import Span
 from recorder.errors import CorruptFile, StorageError
 
 MOVE_OUT: Final = "move it out of the archive; its ids are then a hole, and fetched again"
+NO_FOOTER: Final = "is none of ours: it carries no footer of this archive"
 MOVE_ONE_OUT: Final = "move one of the two out of the archive"
 _BATCH: Final = 32_768
 """Rows in hand of each file at most: files of one year that overlap are read side by side."""
@@ -123,14 +125,14 @@ def size(layout: Layout, pair: str) -> int:
 
 
 @contextlib.contextmanager
-def sound_files(year: Path, pair: str) -> Iterator[tuple[list[tuple[int, pq.ParquetFile]], list[Finding]]]:
+def sound_files(year: Path, pair: str) -> Iterator[tuple[list[SoundFile], list[Finding]]]:
     """Open the files of one year of ``pair`` together, and read them all through.
 
-    Gives those that are sound, each with its first id, and what is wrong with the others. Raises StorageError only if
-    the files keep changing faster than they can be listed.
+    Gives those that are sound, and what is wrong with the others. Raises UnknownVersion; StorageError if the files keep
+    changing faster than they can be listed.
     """
     number = int(year.name.removeprefix("year="))
-    sound: list[tuple[int, pq.ParquetFile]] = []
+    sound: list[SoundFile] = []
     findings: list[Finding] = []
     with contextlib.ExitStack() as stack:
         for opened in _open_all(year, stack):
@@ -144,7 +146,7 @@ def sound_files(year: Path, pair: str) -> Iterator[tuple[list[tuple[int, pq.Parq
             except _Unsound as unsound:
                 findings.append(unsound.finding)
             else:
-                sound.append((file.spans[0].first_id, file.parquet))
+                sound.append(file)
         yield sound, findings
 
 
@@ -176,10 +178,15 @@ class _Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class _File(_Opened):
-    """One that says of itself what fits its place."""
+class SoundFile(_Opened):
+    """One that says of itself what fits its place, and, once it was read through, what is in it."""
 
-    spans: tuple[HeldSpan, ...]
+    footer: Footer
+
+    @property
+    def spans(self) -> tuple[HeldSpan, ...]:
+        """The runs of ids that it claims to hold."""
+        return self.footer.spans
 
 
 def _open_all(year: Path, stack: contextlib.ExitStack) -> list[_Opened | Finding]:
@@ -194,14 +201,13 @@ def _open_all(year: Path, stack: contextlib.ExitStack) -> list[_Opened | Finding
 
 def _open(path: Path, stack: contextlib.ExitStack) -> _Opened | Finding:
     try:
-        parquet = stack.enter_context(
-            pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=_WORDS, pre_buffer=False)
-        )
-        return _Opened(path, path.stat().st_size, parquet)
+        try:
+            parquet = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=_WORDS, pre_buffer=False)
+        except KeyError:  # pyarrow's word for a column that is not there: perhaps not yet, in this version
+            parquet = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+        return _Opened(path, path.stat().st_size, stack.enter_context(parquet))
     except FileNotFoundError:
         raise
-    except KeyError:  # pyarrow's word for a column that is to be read as a dictionary, and is not there
-        return Finding(path, _OTHER_COLUMNS)
     except (pa.ArrowException, OSError) as error:
         return Finding(path, _damage(error))
 
@@ -212,37 +218,47 @@ def _damage(error: Exception) -> str:
     return f"is damaged: {error}"
 
 
-def _fits(opened: _Opened, pair: str) -> _File:
-    """Return the file if what it says of itself fits its place. Raises _Unsound."""
+def _fits(opened: _Opened, pair: str) -> SoundFile:
+    """Return the file if what it says of itself fits its place. Raises _Unsound, UnknownVersion."""
     path, metadata = opened.path, opened.parquet.metadata
     try:
-        footer = Footer.decode(metadata.metadata, "it")
+        footer = Footer.decode(metadata.metadata, str(path))
     except CorruptFile as error:
-        raise _Unsound(Finding(path, f"is none of ours: {error}")) from error
+        raise _Unsound(Finding(path, NO_FOOTER)) from error
     if footer.table != "trades" or footer.pair != pair:
         problem = f"says it holds {footer.table} of {footer.pair}, and lies among trades of {pair}"
         raise _Unsound(Finding(path, problem, "move it back to where it belongs, or out of the archive"))
-    if not opened.parquet.schema.to_arrow_schema().equals(TRADES):
+    if not _columns(opened.parquet, footer).equals(TRADES):
         raise _Unsound(Finding(path, _OTHER_COLUMNS))
     claimed = sum(span.last_id - span.first_id + 1 for span in footer.spans)
     if claimed != metadata.num_rows or not claimed:
         raise _Unsound(Finding(path, f"holds {metadata.num_rows} rows, but its footer claims {claimed} ids"))
-    return _File(path, opened.size, opened.parquet, footer.spans)
+    return SoundFile(path, opened.size, opened.parquet, footer)
 
 
-def _side_by_side(chosen: Iterable[_File]) -> int:
+def _columns(parquet: pq.ParquetFile, footer: Footer) -> pa.Schema:
+    """Return the columns of a file as today's version has them; words are read as dictionaries, and are none."""
+    try:
+        found = columns_of(parquet, footer)
+    except (KeyError, pa.ArrowException):  # not even what an older version had
+        return pa.schema([])
+    words = (field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in found)
+    return pa.schema(words)
+
+
+def _side_by_side(chosen: Iterable[SoundFile]) -> int:
     """Return of how many files at most the ids overlap: so many are read at the same time."""
     edges = [edge for file in chosen for edge in ((file.spans[0].first_id, 1), (file.spans[-1].last_id + 1, -1))]
     return max(accumulate(step for _, step in sorted(edges)), default=0)
 
 
-def _rows(file: _File, year: int, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
+def _rows(file: SoundFile, year: int, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
     """Yield the rows of a file, held against its footer and its place. Raises _Unsound."""
     spans: list[HeldSpan] = []
     told = 0
     try:
-        for batch in file.parquet.iter_batches(size, use_threads=False):  # the other core sets text
-            rows = pa.Table.from_batches([batch]).select(_NEEDED)
+        for stored in batches(file.parquet, file.footer, size, use_threads=False):  # the other core sets text
+            rows = stored.select(_NEEDED)
             for span in held_spans(rows):
                 _continue(spans, span, file)
             _check_year(rows, year, file)
@@ -257,7 +273,7 @@ def _rows(file: _File, year: int, size: int, done: Callable[[int], None]) -> Ite
     done(file.size - told)
 
 
-def _continue(spans: list[HeldSpan], span: HeldSpan, file: _File) -> None:
+def _continue(spans: list[HeldSpan], span: HeldSpan, file: SoundFile) -> None:
     """Add the next span of a file; the ids of a file go up."""
     before = spans[-1] if spans else None
     if before is not None and span.first_id <= before.last_id:
@@ -286,7 +302,7 @@ def _text(time_us: int) -> str:
     return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _check_year(rows: pa.Table, year: int, file: _File) -> None:
+def _check_year(rows: pa.Table, year: int, file: SoundFile) -> None:
     limits = pc.min_max(rows["time"]).as_py()
     for time in limits.values():
         if time.year != year:
@@ -331,7 +347,7 @@ class _Found:
             sound = [file for file in chosen if self._sound(file, number)]
             self._merge(sound, number, lambda _: None)
 
-    def _sound(self, file: _File, year: int) -> bool:
+    def _sound(self, file: SoundFile, year: int) -> bool:
         try:
             for _ in _rows(file, year, _BATCH, self._done):
                 pass
@@ -340,10 +356,10 @@ class _Found:
             return False
         return True
 
-    def _hold(self, file: _File) -> None:
+    def _hold(self, file: SoundFile) -> None:
         self._held += ((span, file.path) for span in file.spans)
 
-    def _merge(self, chosen: Sequence[_File], year: int, done: Callable[[int], None]) -> None:
+    def _merge(self, chosen: Sequence[SoundFile], year: int, done: Callable[[int], None]) -> None:
         book = _DayBook(self._pool)
         size = max(1, min(_BATCH, _ROWS_IN_HAND // max(1, _side_by_side(chosen))))
         for rows in in_order((file.spans[0].first_id, partial(_rows, file, year, size, done)) for file in chosen):

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from recorder import config
+from recorder import disk as rim
 from recorder.archive import files, known
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
@@ -68,6 +69,8 @@ def backfill(
     from_us, to_us = _range(from_, to, now_us=clock.wall_ns() // 1000)
     layout = Layout((data or settings.archive.path).resolve())
     log.configure(settings.ops.log)
+    if not dry_run:
+        process.as_owner(layout.data)
     process.prepare()
     with contextlib.ExitStack() as stack:
         if dry_run and not layout.data.exists():
@@ -97,12 +100,21 @@ class _Wanted:
 async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, *, dry_run: bool) -> None:
     pace = Pace(settings.exchange.requests_per_second)
     async with _opened(layout) as archive, client_session() as client:
-        http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns))
+        http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
         instruments = await _listed(http, wanted.names)
         ledger = Ledger()
         fetcher = Fetcher(ledger, archive, http, instruments=instruments, clock=clock, metrics=Metrics())
         tidy = functools.partial(_compact, archive, clock)
-        work = Backfill(ledger, archive.coverage, fetcher, http, instruments=instruments, tidy=tidy, clock=clock)
+        work = Backfill(
+            ledger,
+            archive.coverage,
+            fetcher,
+            http,
+            instruments=instruments,
+            tidy=tidy,
+            room=functools.partial(rim.room, layout.data),
+            clock=clock,
+        )
         stretches = [await work.find(pair, wanted.from_us, wanted.to_us) for pair in instruments]
         for pair, stretch in zip(instruments, stretches, strict=True):
             if stretch is None:

@@ -24,9 +24,15 @@ def gaps(
     pair: Annotated[list[str] | None, typer.Option(help="Only this pair; may be given again.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of objects; times in ISO 8601 UTC.")] = False,
 ) -> None:
-    """List every hole between the trades held, from disk, with or without a daemon. Exit code 1 if one is open."""
-    found = state.read(data)
-    chosen = list(dict.fromkeys(asked.pair(name, found) for name in pair)) if pair else list(found)
+    """List every hole between the trades held, from disk, with or without a daemon.
+
+    Exit code 1 if one is open, or if a file of a pair cannot be read: of that pair nothing is listed.
+    """
+    damaged: dict[str, str] = {}
+    found = state.read(data, damaged)
+    there = [*found, *damaged]
+    wanted = list(dict.fromkeys(asked.pair(name, there) for name in pair)) if pair else there
+    chosen = [name for name in wanted if name in found]
     listed = [gap for name in chosen for gap in found[name]]
     missing = [gap for gap in listed if gap.state == "open"]
     if as_json:
@@ -38,7 +44,10 @@ def gaps(
         held = f"{len(chosen):,} pair{'s' * (len(chosen) != 1)}"
         holes = f"{len(missing):,} hole{'s' * (len(missing) != 1)}"
         typer.echo(f"{held}: {f'{holes}, {ids:,} missing' if missing else 'no holes'}")
-    if missing:
+    unread = [damaged[name] for name in wanted if name in damaged]
+    for said in unread:
+        typer.echo(f"recorder: {said}", err=True)
+    if missing or unread:
         raise typer.Exit(1)
 
 

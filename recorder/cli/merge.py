@@ -61,6 +61,8 @@ def merge(
     """
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
+    if not dry_run:
+        process.as_owner(layout.data)
     process.prepare()
     found = _Found()
     with _opened(layout, dry_run=dry_run) as (archive, segments):

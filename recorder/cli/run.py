@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from recorder.errors import ConfigError
 from recorder.ops import log, process
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
+from recorder.tasks.reload import Source
 
 
 def run(
@@ -33,38 +35,56 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Record the configured pairs until SIGTERM or Ctrl-C, which drains and exits 0; a second one hurries it."""
+    """Record the configured pairs until SIGTERM or Ctrl-C, which drains and exits 0; a second one hurries it.
+
+    SIGHUP reads the configuration again: pairs, timeframes and more change while it records.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by default it would end us before it means: read again
+    config_file = config.place(config_file)  # a file that is gone later is a mistake, and no wish for the defaults
     settings = config.load(config_file)
     if sandbox and data is None:
         # Invented trades carry ids like real ones: among those they would do harm that nobody could undo.
         data = Path(tempfile.mkdtemp(prefix="recorder-sandbox-"))
-    if data is not None:
-        settings = settings.model_copy(update={"archive": settings.archive.model_copy(update={"path": data})})
     log.configure(settings.ops.log)
+    process.as_owner(data or settings.archive.path)
     process.prepare()
-    asyncio.run(_run(settings, for_s=_duration_s(for_), sandbox=sandbox))
+    try:
+        asyncio.run(_run(settings, config_file, data, for_s=_duration_s(for_), sandbox=sandbox))
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop's end has brought the default back
 
 
-async def _run(settings: Config, *, for_s: float | None, sandbox: bool) -> None:
+async def _run(
+    settings: Config, config_file: Path | None, data: Path | None, *, for_s: float | None, sandbox: bool
+) -> None:
     stop = app.Stop()
     stop.on_signals()
     if for_s is not None:
         asyncio.get_running_loop().call_later(for_s, stop.asked.set)
-    async with _exchange(settings, sandbox=sandbox) as chosen:
-        await app.record(chosen, stop)
+    async with _exchange(sandbox=sandbox) as exchange:
+        source = Source(lambda: overridden(config.load(config_file), data, exchange))
+        source.on_signal(stop.asked.set)
+        await app.record(overridden(settings, data, exchange), stop, source=source)
+
+
+def overridden(settings: Config, data: Path | None, exchange: Mapping[str, str]) -> Config:
+    """Return ``settings`` with what the command line says, which wins: the archive's folder, and where Kraken is."""
+    archive = settings.archive.model_copy(update={} if data is None else {"path": data})
+    return settings.model_copy(
+        update={"archive": archive, "exchange": settings.exchange.model_copy(update=dict(exchange))}
+    )
 
 
 @contextlib.asynccontextmanager
-async def _exchange(settings: Config, *, sandbox: bool) -> AsyncIterator[Config]:
-    """Yield the configuration as it is, or pointed at a sandbox that serves while the context lasts."""
+async def _exchange(*, sandbox: bool) -> AsyncIterator[Mapping[str, str]]:
+    """Yield nothing, or the addresses of a sandbox that serves while the context lasts."""
     if not sandbox:
-        yield settings
+        yield {}
         return
     clock = SystemClock()
     exchange = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock)
     async with exchange.serve():
-        here = {"rest_url": exchange.rest_url, "ws_url": exchange.ws_url}
-        yield settings.model_copy(update={"exchange": settings.exchange.model_copy(update=here)})
+        yield {"rest_url": exchange.rest_url, "ws_url": exchange.ws_url}
 
 
 def _duration_s(text: str | None) -> float | None:

@@ -44,24 +44,33 @@ def status(
 ) -> None:
     """Show pairs, candles, holes, the exchange's state and the last events; from disk, with or without a daemon.
 
-    Where a daemon records into this archive, it is asked whether it does.
+    Where a daemon records into this archive, it is asked whether it does. Exit code 1 if a file cannot be read: what
+    the others hold is shown.
     """
     found = state.everything(data)
     daemon = _asked(config_file, data)
     now_us = SystemClock().wall_ns() // 1000
     if as_json:
         typer.echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
-        return
+    else:
+        _print(found, daemon, now_us, title=str(data), all_pairs=all_pairs)
+    if found.damaged:
+        raise typer.Exit(1)
+
+
+def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_pairs: bool) -> None:
     console = Console()
     if found.pairs:
-        _print_pairs(console, str(data), found, now_us, all_pairs=all_pairs)
-    else:
+        _print_pairs(console, title, found, now_us, all_pairs=all_pairs)
+    elif not found.damaged:
         typer.echo("No trades are recorded yet.")
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
     for line in _lately(found, now_us) if found.events else ():
         console.print(line, no_wrap=True, overflow="ellipsis")
+    for said in found.damaged:
+        console.print(Text(f" {said}", "red"), soft_wrap=True)
 
 
 def _asked(config_file: Path | None, data: Path) -> Daemon | str:
@@ -257,6 +266,7 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
             for event in found.events
         ],
         "events_since": None if since_us is None else _iso(since_us),
+        "damaged": found.damaged,
     }
 
 

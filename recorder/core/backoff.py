@@ -1,12 +1,12 @@
 """How long to wait before the next connection: full jitter, growing, and reset only by a healthy session.
 
 A loop that resets after each successful handshake reconnects a thousand times a second against a server that
-accepts and closes. Here only time spent connected counts.
+accepts and closes. Here only time spent connected counts. Each line has a :class:`Backoff` of its own, and all
+lines together have one budget of attempts, since the exchange counts by address.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from random import Random
 from typing import Final
 
@@ -18,6 +18,12 @@ HEALTHY_S: Final = 30.0
 WINDOW_S: Final = 600.0
 WINDOW_ATTEMPTS: Final = 100
 """Attempts in ten minutes. Beyond about 150 the edge blocks the address for ten minutes (API.md 4.3)."""
+BURST: Final = 40
+"""Of these so many may come at once: seven lines hold all that Kraken lists, and each can go through its growing waits
+before the budget slows them."""
+SPACING_S: Final = WINDOW_S / (WINDOW_ATTEMPTS - BURST)
+"""The others come one at a time, evenly. Spent all at once, they would leave minutes without any attempt."""
+_SPACING_NS: Final = int(SPACING_S * 1e9)
 
 
 def ceiling_s(failures: int) -> float:
@@ -31,26 +37,28 @@ def session_healthy(lasted_s: float, *, subscribed: bool) -> bool:
 
 
 class Backoff:
-    """The reconnect policy of one connection. ``random`` is passed in so that tests can seed it."""
+    """The reconnect policy of one line. ``random`` is passed in so that tests can seed it."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
         self._failures = 0
-        self._attempts: deque[float] = deque()
-
-    def attempted(self, now_s: float) -> None:
-        """Count a connection attempt made at ``now_s``."""
-        self._attempts.append(now_s)
-        while self._attempts and self._attempts[0] <= now_s - WINDOW_S:
-            self._attempts.popleft()
 
     def ended(self, *, healthy: bool) -> None:
         """Count the end of a session or a failed attempt."""
         self._failures = 1 if healthy else self._failures + 1
 
-    def delay_s(self, now_s: float) -> float:
-        """Return how long to wait from ``now_s`` on."""
-        jitter_s = self._random.uniform(0.0, ceiling_s(self._failures))
-        if len(self._attempts) < WINDOW_ATTEMPTS:
-            return jitter_s
-        return max(jitter_s, self._attempts[-WINDOW_ATTEMPTS] + WINDOW_S - now_s)
+    def delay_s(self) -> float:
+        """Return how long to wait."""
+        return self._random.uniform(0.0, ceiling_s(self._failures))
+
+
+def attempt(paid_ns: int, now_ns: int) -> tuple[float, int]:
+    """Return how many seconds nobody may make an attempt (0: somebody may now), and until when they are then paid for.
+
+    Each attempt is paid for in :data:`SPACING_S`; ``paid_ns`` is what the last one returned, 0 before the first. Times
+    are wall-clock ns, the one clock that outlives a process. Whatever steps it makes, nobody waits longer than that.
+    """
+    if paid_ns > now_ns + BURST * _SPACING_NS:  # from a clock that was set back since
+        paid_ns = now_ns
+    wait_ns = paid_ns - (BURST - 1) * _SPACING_NS - now_ns
+    return (wait_ns / 1e9, paid_ns) if wait_ns > 0 else (0.0, max(now_ns, paid_ns) + _SPACING_NS)

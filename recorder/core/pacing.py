@@ -24,10 +24,7 @@ class Pace:
     """When the next request may go out. All times are monotonic seconds of one clock."""
 
     def __init__(self, requests_per_second: float) -> None:
-        if requests_per_second <= 0:
-            raise ValueError("a pace is above zero requests a second")
-        self._wished_per_s = requests_per_second
-        self._per_s = requests_per_second
+        self._wished_per_s = self._per_s = _positive(requests_per_second)
         self._next_s = float("-inf")
         self._pause_s = FIRST_PAUSE_S
         self._paused_until_s = float("-inf")
@@ -70,6 +67,12 @@ class Pace:
         if now_s >= self._paused_until_s:
             self._pause_s = FIRST_PAUSE_S
 
+    def wish(self, requests_per_second: float) -> None:
+        """Wish for another pace from now on. One that refusals have lowered recovers from where it is."""
+        full = self._per_s >= self._wished_per_s
+        self._wished_per_s = _positive(requests_per_second)
+        self._per_s = self._wished_per_s if full else min(self._per_s, self._wished_per_s)
+
     @property
     def per_s(self) -> float:
         """The present pace in requests a second."""
@@ -84,3 +87,9 @@ class Pace:
             won = (now_s - self._adapted_s) * RECOVERY_PER_S * self._wished_per_s
             self._per_s = min(self._wished_per_s, self._per_s + won)
             self._adapted_s = now_s
+
+
+def _positive(requests_per_second: float) -> float:
+    if requests_per_second <= 0:
+        raise ValueError("a pace is above zero requests a second")
+    return requests_per_second

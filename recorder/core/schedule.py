@@ -94,6 +94,14 @@ class Schedule:
         """Forget a series."""
         self._states.pop(series, None)
 
+    def change(self, now_s: float, *, refresh_s: float, per_s: float) -> None:
+        """Ask as often, and judge by such a pace, from now on. What is due sooner by that is due sooner."""
+        self._refresh_s, self._per_s = refresh_s, per_s
+        for series, state in self._states.items():
+            due_s = self._due_s(series, now_s, held_until_s=state.held_until_s)
+            if due_s < state.due_s:
+                self._put(series, msgspec.structs.replace(state, due_s=due_s))
+
     def __len__(self) -> int:
         return len(self._states)
 
@@ -135,9 +143,7 @@ class Schedule:
         """Take note that ``series`` is held up to ``held_until_s``, the end of its last committed candle."""
         if series not in self._states:
             return
-        # By whichever clock is behind: what is held beyond now must not keep a series from being asked for.
-        next_end_s = min(held_until_s, now_s) + series.interval_s
-        due_s = max(next_end_s + SETTLE_S, now_s + self._refresh_s)
+        due_s = self._due_s(series, now_s, held_until_s=held_until_s)
         self._put(series, _State(held_until_s=held_until_s, due_s=due_s))
 
     def failed(self, series: Series, now_s: float) -> None:
@@ -146,6 +152,12 @@ class Schedule:
         if state is not None:
             retry_s = min(LAST_RETRY_S, state.retry_s * 2)
             self._put(series, _State(state.held_until_s, due_s=now_s + state.retry_s, retry_s=retry_s))
+
+    def _due_s(self, series: Series, now_s: float, *, held_until_s: float) -> float:
+        """Return when a series is due that was asked for now and is held so far."""
+        # By whichever clock is behind: what is held beyond now must not keep a series from being asked for.
+        next_end_s = min(held_until_s, now_s) + series.interval_s
+        return max(next_end_s + SETTLE_S, now_s + self._refresh_s)
 
     def _put(self, series: Series, state: _State) -> None:
         self._entries += 1

@@ -29,6 +29,9 @@ NOTE: Final = "note"
 """The source of lines that are the recorder's own: what it did and what happened to it."""
 FORMAT: Final = 1
 
+CHUNK: Final = 1 << 22
+"""Bytes of a segment read at once: bounds the memory of who reads a long one."""
+
 _HEAD: Final = re.compile(rb'\{"recv_ns":(\d+),"source":"([^"\\]+)","crc32":(\d+),"payload":')
 _RECEIVED: Final = re.compile(rb'\{"recv_ns":(\d+),')
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]+')
@@ -139,27 +142,32 @@ def whole_lines(path: Path, offset: int = 0, *, limit: int | None = None) -> tup
     return content[:end].split(b"\n")[:-1], offset + end
 
 
-def entries(path: Path, *, chunk: int = 1 << 22) -> Iterator[Entry | CorruptLine]:
+def entries(path: Path, *, chunk: int = CHUNK) -> Iterator[Entry | CorruptLine]:
     """Read a whole segment in bounded memory. A line that cannot be read is yielded as its error, not raised.
 
     So is a last line without its line feed, which in a closed segment is damage and in the open one is still
     being written.
     """
+    return (entry for entry, _, _ in located(path, chunk=chunk))
+
+
+def located(path: Path, *, chunk: int = CHUNK) -> Iterator[tuple[Entry | CorruptLine, int, int]]:
+    """Read like :func:`entries`; beside each entry stand the byte at which its line begins, and its bytes."""
     offset = 0
     while True:
         lines, following = whole_lines(path, offset, limit=chunk)
         if following == offset:
             break
-        offset = following
         for line in lines:
             try:
-                yield decode(line)
+                yield decode(line), offset, len(line)
             except CorruptLine as error:
-                yield error
+                yield error, offset, len(line)
+            offset += len(line) + 1
     with path.open("rb") as file:
         file.seek(offset)
         if torn := file.read():
-            yield CorruptLine(f"{path} ends in the middle of a line: {torn[:80]!r}", torn)
+            yield CorruptLine(f"{path} ends in the middle of a line: {torn[:80]!r}", torn), offset, len(torn)
 
 
 @lru_cache

@@ -141,7 +141,9 @@ class Http:
         recv_ns = self._clock.wall_ns()
         retry_after_s = float(retry_after) if retry_after.isdecimal() else None
         try:
-            result = rest.result(status, body, retry_after_s=retry_after_s, now_s=recv_ns / 1e9)
+            # A refusal that names the moment of its end names it by the server's clock.
+            now_s = recv_ns / 1e9 if date_s is None else date_s
+            result = rest.result(status, body, retry_after_s=retry_after_s, now_s=now_s)
         except RateLimited as error:
             await self._pause(request, error, error.retry_after_s)
             raise
@@ -163,14 +165,14 @@ class Http:
                 await self._clock.sleep(delay_s)
 
     def _claim_shared(self) -> float:
-        return self._shared.claim(self._clock.wall_ns(), 1 / self._pace.per_s) if self._shared else 0.0
+        return self._shared.claim(1 / self._pace.per_s) if self._shared else 0.0
 
     async def _pause(self, request: rest.Request, error: ExchangeError, wanted_s: float | None) -> None:
         """Stop all requests at once, and then tell."""
         self._refusals += 1
         pause_s = self._pace.throttled(self._clock.monotonic(), retry_after_s=wanted_s)
         if self._shared is not None:
-            self._shared.pause(self._clock.wall_ns() + int(pause_s * 1e9))
+            self._shared.pause(pause_s)
         await self._refused(
             reason=str(error), path=request.path, pause_s=round(pause_s, 3), per_s=round(self._pace.per_s, 6)
         )

@@ -14,7 +14,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,15 +25,15 @@ from recorder import disk
 from recorder.archive import coverage, segments
 from recorder.archive.coverage import FileFacts, read_facts
 from recorder.archive.files import SCHEMA_FILE, Layout, listed
-from recorder.archive.schema import SCHEMA_VERSION
 from recorder.archive.tables import TABLES, TRADES, Branch
+from recorder.archive.versions import SCHEMA_VERSION
 from recorder.clock import Clock
 from recorder.config import Config
 from recorder.core.model import Span
 from recorder.core.pacing import Pace
 from recorder.core.room import marks
 from recorder.core.spans import Spans
-from recorder.errors import CorruptFile, CorruptLine, DiskError, ExchangeError
+from recorder.errors import CorruptFile, CorruptLine, DiskError, ExchangeError, StorageError, UnknownVersion
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX
 from recorder.kraken import rest, wire
@@ -77,9 +77,21 @@ def configuration(error: Exception | None, path: Path | None) -> list[Finding]:
     return [Finding(area, "ok", f"{path} is in force" if path else "no config.yaml here: the defaults are in force")]
 
 
+def readable(area: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """Return what ``look`` finds, or what it may not read."""
+    try:
+        return look()
+    except PermissionError as error:
+        said = f"this user cannot read {error.filename}"
+        return [Finding(area, "wrong", said, "run as the archive's owner, and give all of it to that one: chown -R")]
+
+
 def archive(layout: Layout, *, now_us: int) -> list[Finding]:
     """Look at the layout and at every footer, and at no row."""
     area = "archive"
+    if layout.data.exists() and not layout.data.is_dir():
+        said = f"{layout.data} is a file, and an archive is a folder"
+        return [Finding(area, "wrong", said, "name another one, with --data or archive.path")]
     if not layout.trades.is_dir():
         return [Finding(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
     found: list[Finding] = []
@@ -87,16 +99,18 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
         if not layout.born(table).exists():
             said = f"{layout.born(table)} is missing, and without any file other tools cannot read the table"
             found.append(Finding(area, "note", said, "start the recorder, which makes it"))
-    held = 0
+    held = older = 0
     newest_us = 0
     for table in TABLES:
         for branch in layout.branches(table):
             facts, damaged = _facts(layout, branch)
-            found += [Finding(area, "wrong", str(error), "move it out of the archive") for error in damaged]
+            found += [Finding(area, "wrong", str(error), _remedy(error)) for error in damaged]
+            older += sum(file.footer.is_old for file in facts)
             held += len(facts)
             if table is TRADES:
                 found += _twice(str(branch.value), facts)
                 newest_us = max([newest_us, *(span.last_us for file in facts for span in file.footer.spans)])
+    found += _older(older)
     if newest_us > now_us + AHEAD_US:
         when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
         said = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
@@ -107,11 +121,20 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
     return found
 
 
-def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[CorruptFile]]:
+def _older(files: int) -> list[Finding]:
+    said = f"{files:,} files are of an older schema version, which SQL may not be able to read"
+    return [Finding("archive", "note", said, "let the recorder run, which rewrites them")] if files else []
+
+
+def _remedy(error: StorageError) -> str:
+    return "leave it where it is" if isinstance(error, UnknownVersion) else "move it out of the archive"
+
+
+def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[StorageError]]:
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
             facts: list[FileFacts] = []
-            damaged: list[CorruptFile] = []
+            damaged: list[StorageError] = []
             paths = [leaf / name for leaf in layout.leaves(branch) for name in listed(leaf) if name != SCHEMA_FILE]
             for path in paths:
                 try:
@@ -120,9 +143,11 @@ def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Corrup
                     facts.append(
                         coverage.checked(one, str(branch.value)) if fits else segments.checked(one, branch.table)
                     )
-                except CorruptFile as error:
+                except (CorruptFile, UnknownVersion) as error:
                     damaged.append(error)
                 except DiskError as error:
+                    if isinstance(error.__cause__, PermissionError):
+                        raise error.__cause__ from None
                     damaged.append(CorruptFile(str(error)))
             return facts, damaged
     return [], []  # it is being compacted all the time, which only a recorder that is well does
@@ -281,10 +306,12 @@ def permissions(layout: Layout) -> list[Finding]:
     area = "permissions"
     at = _existing(layout.data)
     folders = [layout.journal, layout.raw, layout.staging, layout.locks, *map(layout.folder, TABLES)]
+    # That a mount takes no writes is said once, with the disk.
+    writing = 0 if os.statvfs(at).f_flag & os.ST_RDONLY else os.W_OK
     found: list[Finding] = []
     for folder in [at, *(folder for folder in folders if folder.is_dir())]:
         mode = folder.stat().st_mode
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        if not os.access(folder, os.R_OK | writing | os.X_OK):
             said = f"this user cannot read and write {folder} (owner {folder.stat().st_uid}, {stat.filemode(mode)})"
             found.append(Finding(area, "wrong", said, "run as its owner, or change the owner"))
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
@@ -298,7 +325,7 @@ def permissions(layout: Layout) -> list[Finding]:
 def _existing(path: Path) -> Path:
     """Return the path, or the folder in which it would be made."""
     path = path.absolute()
-    while not path.exists():
+    while not path.is_dir():
         path = path.parent
     return path
 

@@ -40,10 +40,12 @@ class Missing:
     state: State
 
 
-def read(data: Path) -> dict[str, list[Missing]]:
+def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Missing]]:
     """Return what is missing of every pair of which anything is held, pairs sorted, ids ascending.
 
-    Raises NoSuchArchive; CorruptFile where a file cannot be what it should.
+    A pair with a file that cannot be what it should is left out, and ``damaged`` gets the pair, with what is wrong and
+    what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
+    one of events, without which nobody knows what is void.
     """
     layout = Layout(data)
     if not layout.trades.is_dir():
@@ -56,8 +58,13 @@ def read(data: Path) -> dict[str, list[Missing]]:
             ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
     coverage = Coverage(layout)
     for pair in layout.pairs():
-        _observe(coverage, pair, ledger)
-    pairs = sorted(ledger)
+        try:
+            _observe(coverage, pair, ledger)
+        except CorruptFile as error:
+            if damaged is None:
+                raise
+            damaged[pair] = str(error)
+    pairs = [pair for pair in sorted(ledger) if not damaged or pair not in damaged]
     told = known.read(layout, pairs)
     for finding in told.findings:
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")

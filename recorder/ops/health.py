@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,16 +29,16 @@ class State:
     """What the daemon knows of itself at one moment. Ages and lengths are in seconds, sizes in bytes.
 
     ``listed`` tells that it is known what to record, ``pairs`` how many that are. ``streaming`` tells whether it
-    should hear of trades by a stream; ``silent_s`` is since when it has heard nothing: no frame of any kind, or where
-    nothing is streamed no good answer. ``drained_s`` is since when no drain has ended. ``low_bytes`` of ``free_bytes``
-    are too few.
+    should hear of trades by a stream; ``silent_s`` is since when nothing was heard: on each of its connections no frame
+    of any kind, or where nothing is streamed no good answer. ``drained_s`` is since when no drain has ended.
+    ``low_bytes`` of ``free_bytes`` are too few.
     """
 
     listed: bool
     stopping: bool
     pairs: int
     streaming: bool
-    silent_s: float
+    silent_s: Sequence[float]
     inbox_bytes: int
     inbox_limit_bytes: int
     unsynced_s: float
@@ -63,10 +64,8 @@ def unready(state: State) -> list[str]:
     reasons = []
     if not state.pairs:
         reasons.append("none of the configured pairs is listed")
-    elif state.streaming and state.silent_s > SILENT_S:
-        reasons.append(f"no frame came for {state.silent_s:.0f} s: the stream is down")
-    elif not state.streaming and state.silent_s > UNANSWERED_S:
-        reasons.append(f"no good answer came for {state.silent_s:.0f} s: Kraken's REST is out of reach, or refuses")
+    else:
+        reasons += _unheard(state)
     if state.inbox_bytes >= FULL_SHARE * state.inbox_limit_bytes:
         reasons.append(f"{state.inbox_bytes / 1e6:.0f} MB wait for the journal: the disk is too slow")
     if state.unsynced_s > UNSYNCED_S:
@@ -77,3 +76,16 @@ def unready(state: State) -> list[str]:
         free, low = state.free_bytes / 1e9, state.low_bytes / 1e9
         reasons.append(f"the disk is low: {free:.2f} GB are free of the {low:.2f} GB it should have: make room")
     return reasons
+
+
+def _unheard(state: State) -> list[str]:
+    limit_s = SILENT_S if state.streaming else UNANSWERED_S
+    silent_s = [each_s for each_s in state.silent_s if each_s > limit_s]
+    if not silent_s:
+        return []
+    if not state.streaming:
+        return [f"no good answer came for {max(silent_s):.0f} s: Kraken's REST is out of reach, or refuses"]
+    if len(silent_s) == len(state.silent_s):
+        return [f"no frame came for {min(silent_s):.0f} s: the stream is down"]
+    of = f"{len(silent_s)} of {len(state.silent_s)} connections"
+    return [f"no frame came for {max(silent_s):.0f} s on {of}: the pairs on them are not heard"]

@@ -1,27 +1,124 @@
-"""Logs: lines for people on a terminal, JSON for machines."""
+"""Logs: lines for people on a terminal, JSON for machines; repeats are counted instead of printed."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import sys
-from typing import Literal
+import threading
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TextIO
 
 import structlog
+from structlog import dev
+from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
+
+from recorder.clock import Clock, SystemClock
+from recorder.ops.repeats import Repeats, Said
+
+_COLOURS: Final = {"warning": dev.YELLOW, "error": dev.RED, "critical": dev.RED}
+_LEVEL_WIDTH: Final = len("warning")
 
 
-def configure(style: Literal["console", "json"], *, level: int = logging.INFO) -> None:
+def configure(
+    style: Literal["console", "json"],
+    *,
+    level: int = logging.INFO,
+    clock: Clock | None = None,
+) -> None:
     """Set up structlog for the whole process; times are UTC, and everything goes to standard error."""
-    shared: list[structlog.typing.Processor] = [
+    people = style == "console"
+    watched = people and sys.stderr.isatty()  # then colours are seen, and the date is known
+    moment = "%H:%M:%S" if watched else "%Y-%m-%dT%H:%M:%SZ" if people else "iso"
+    processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt=moment, utc=True),
     ]
-    last: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if style == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    processors += (
+        # Without the values of variables, which rich would add, and among which may be a token.
+        [ConsoleRenderer(columns=_columns(colours=watched), sort_keys=False, exception_formatter=dev.plain_traceback)]
+        if people
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[_Counted(processors, sys.stderr, clock or SystemClock())],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    atexit.unregister(_tell_rest)
+    atexit.register(_tell_rest)
+
+
+def tell_held_back() -> None:
+    """Print how many lines were held back, as far as their minute is over. A line of any kind does so, too."""
+    for counted in _configured():
+        counted.tell(rest=False)
+
+
+def _tell_rest() -> None:
+    for counted in _configured():
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            counted.tell(rest=True)
+
+
+def _configured() -> list[_Counted]:
+    return [processor for processor in structlog.get_config()["processors"] if isinstance(processor, _Counted)]
+
+
+class _Counted:
+    """Holds repeats back, and renders by the ``processors`` whatever is to be printed."""
+
+    def __init__(self, processors: Iterable[structlog.typing.Processor], out: TextIO, clock: Clock) -> None:
+        self._processors = list(processors)
+        self._out = out
+        self._clock = clock
+        self._repeats = Repeats()
+        self._lock = threading.Lock()  # threads log, too
+
+    def __call__(self, _: object, name: str, line: structlog.typing.EventDict) -> str:
+        """Return the lines to print. Raises DropEvent where there are none."""
+        with self._lock:
+            said = self._repeats.take(name, line, self._clock.monotonic())
+        if not said:
+            raise structlog.DropEvent
+        return self._rendered(said)
+
+    def tell(self, *, rest: bool) -> None:
+        """Print what was held back; with ``rest`` also in the minute that runs."""
+        with self._lock:
+            said = self._repeats.rest() if rest else self._repeats.due(self._clock.monotonic())
+        if said:
+            print(self._rendered(said), file=self._out, flush=True)
+
+    def _rendered(self, said: Iterable[Said]) -> str:
+        return "\n".join(self._line(level, dict(line)) for level, line in said)
+
+    def _line(self, level: str, line: dict[str, Any]) -> str:
+        rendered: Any = line
+        for processor in self._processors:
+            rendered = processor(None, level, rendered)
+        return str(rendered)
+
+
+def _columns(*, colours: bool) -> list[Column]:
+    """Return what a line for people looks like: when, how bad, what, which pair, and whatever else there is to say."""
+    dim, bold, plain = (dev.DIM, dev.BRIGHT, dev.RESET_ALL) if colours else ("", "", "")
+
+    def bare(style: str) -> KeyValueColumnFormatter:
+        return KeyValueColumnFormatter(None, style, plain, str)
+
+    def level(key: str, value: object) -> str:  # noqa: ARG001 -- the same for each key
+        return f"{_COLOURS.get(str(value), '') if colours else ''}{value:<{_LEVEL_WIDTH}}{plain}"
+
+    return [
+        Column("", KeyValueColumnFormatter(dim, "", plain, _quoted)),
+        Column("timestamp", bare(dim)),
+        Column("level", level),
+        Column("event", bare(bold)),
+        Column("pair", bare("")),
+    ]
+
+
+def _quoted(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) and (" " in value or not value) else str(value)

@@ -116,13 +116,16 @@ class Metrics:
         self.connects = Counter("recorder_connects", "WebSocket connections opened", registry=registry)
         self.disconnects = Counter(
             "recorder_disconnects",
-            "Ends of a connection: ended by the other side, hung up by us, or not opened at all",
+            "Ends of a connection: ended by the other side, hung up by us, not opened at all, or no pair left on it",
             ["reason"],
             registry=registry,
         )
-        for reason in ("ended", "hung_up", "not_opened"):
+        for reason in ("ended", "hung_up", "not_opened", "emptied"):
             self.disconnects.labels(reason)
-        self.up = Gauge("recorder_stream_up", "Whether a WebSocket connection is open", registry=registry)
+        self.connections_open = Gauge("recorder_connections_open", "WebSocket connections open", registry=registry)
+        self.connections_wanted = Gauge(
+            "recorder_connections_wanted", "WebSocket connections that the pairs are spread over", registry=registry
+        )
         self.rejected = Counter(
             "recorder_subscriptions_refused", "Subscriptions that the exchange refused", registry=registry
         )
@@ -162,6 +165,9 @@ class Metrics:
             registry=registry,
         )
         self.clock_offset.set(math.nan)
+        self.clock_steps = Counter(
+            "recorder_clock_steps", "Steps of the host's clock: it was set, or the machine slept", registry=registry
+        )
         self.disk_free = Gauge(
             "recorder_disk_free_bytes", "Bytes that may still be written where the archive lies", registry=registry
         )
@@ -192,14 +198,12 @@ class Metrics:
         self.drained_at.set(now_ns / 1e9)
 
     def connected(self) -> None:
-        """Count an open connection."""
+        """Count a connection that was opened."""
         self.connects.inc()
-        self.up.set(1)
 
     def disconnected(self, reason: str) -> None:
-        """Count the end of a connection (``ended``, ``hung_up``), or of an attempt (``not_opened``)."""
+        """Count the end of a connection (``ended``, ``hung_up``, ``emptied``), or of an attempt (``not_opened``)."""
         self.disconnects.labels(reason).inc()
-        self.up.set(0)
 
     def rest_failed(self, error: ExchangeError) -> None:
         """Count a REST request without a good answer."""

@@ -1,4 +1,4 @@
-"""How far the host's clock is ahead of the exchange's, from the ``Date`` of its answers.
+"""How far the host's clock is ahead of the exchange's, and what time it is, from the ``Date`` of its answers.
 
 An answer is made between the request and its receipt, within the second that its ``Date`` names. So each bounds the
 offset from both sides, and together they do it better than the second they are given in.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from typing import Final
+
+from recorder.clock import Clock
 
 KEPT: Final = 32
 """Answers taken together: half a minute at one request a second, in which a clock does not drift."""
@@ -37,3 +39,25 @@ class ClockOffset:
     def _allowed(self, low_s: float, high_s: float) -> bool:
         """Tell whether one offset fits these bounds and all that are kept."""
         return low_s <= min(high for _, high in self._bounds) and high_s >= max(low for low, _ in self._bounds)
+
+
+class Vouched:
+    """What time it is at least: the earlier of what the host and the exchange say.
+
+    The exchange's time is that of its latest answer and what has passed since by the monotonic clock, so no step of the
+    host's clock moves it; while the machine sleeps it stands still until the next answer.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_s: float | None = None
+
+    def take(self, date_s: int) -> None:
+        """Take the ``Date`` of an answer that came now."""
+        self._ahead_s = date_s - self._clock.monotonic()
+
+    def now_s(self) -> float | None:
+        """Return seconds since 1970; None before the first answer: then nobody vouches for the host's clock."""
+        if self._ahead_s is None:
+            return None
+        return min(self._ahead_s + self._clock.monotonic(), self._clock.wall_ns() / 1e9)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import pwd
 import sys
+import tempfile
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+
+from recorder.archive.files import Layout
+from recorder.errors import UsageError
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Frames and trades form no cycles, so looking for some every 700 objects, Python's default, is a seventh of the
@@ -22,6 +28,35 @@ def prepare() -> None:
     os.umask(UMASK)
     gc.set_threshold(*GC_THRESHOLDS)
     _do_without_pandas()
+
+
+def as_owner(data: Path) -> None:
+    """Raise UsageError where ``data`` is a file, or an archive of another user, who could not read what this one writes.
+
+    That would end its recorder, at this moment or the next start. What counts is whose a new file is: some mounts give
+    all files to one user, whoever writes them. Call it before anything is written.
+    """
+    if data.is_file():
+        raise UsageError(f"{data} is a file, and an archive is a folder: name another")
+    layout = Layout(data)
+    try:
+        with tempfile.TemporaryFile(dir=layout.staging) as probe:
+            mine = os.fstat(probe.fileno()).st_uid
+        owner = layout.trades.stat().st_uid
+    except OSError:
+        return  # there is none yet, or it is closed to this user, which is said when it is opened
+    if mine != owner:
+        raise UsageError(
+            f"the archive {data} belongs to {_user(owner)}, who could not read what {_user(mine)} writes there: call "
+            f"this as {_user(owner)}, or give it away with chown -R"
+        )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 class _NoPandas:

@@ -221,7 +221,8 @@ class _Site:
             return await handler(request)
         except web.HTTPException as error:
             return web.Response(status=error.status, text=f"{error.reason}\n")
-        except Exception as error:  # noqa: BLE001 -- whatever it is: who asks must not be told, and people must
+        # Each gauge asks a part of the daemon, so it can be anything; aiohttp would tell it to nobody here.
+        except Exception as error:  # noqa: BLE001 -- who asks must not be told, and people must
             log.error("the status server failed", path=request.path, error=type(error).__name__, reason=str(error))
             return web.Response(status=500, text="see the log\n")
 

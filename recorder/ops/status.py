@@ -6,6 +6,7 @@ Quick at any age of the archive: of the tables that grow for ever only the newes
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from recorder.archive import files, known, tables
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout
+from recorder.archive.read import batches, columns_of, footer_of
 from recorder.archive.schema import EVENTS
 from recorder.archive.tables import Branch
 from recorder.core import knowledge
@@ -77,6 +79,8 @@ class Status:
 
     ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
     all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
+    ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it instead
+    of ``pairs``, and what stands in other tables is told without it.
     """
 
     pairs: list[PairStatus]
@@ -85,26 +89,36 @@ class Status:
     exchange: list[Event]
     events: list[Event]
     events_since_us: int | None
+    damaged: list[str] = field(default_factory=list)
 
 
 def read(data: Path) -> list[PairStatus]:
-    """Return the state of every pair in the archive and its journal, sorted by pair. Raises NoSuchArchive."""
-    return _pairs(_layout(data), list(tail.entries(Layout(data).journal)))
+    """Return the state of every pair in the archive and its journal, sorted by pair.
+
+    Raises NoSuchArchive; CorruptFile where a file cannot be what it should; UnknownVersion.
+    """
+    damaged: list[str] = []
+    found = _pairs(_layout(data), list(tail.entries(Layout(data).journal)), damaged)
+    if damaged:
+        raise CorruptFile(damaged[0])
+    return found
 
 
 def everything(data: Path) -> Status:
-    """Return the state of the whole archive. Raises NoSuchArchive."""
+    """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive, UnknownVersion."""
     layout = _layout(data)
+    damaged: list[str] = []
     # The journal first, then the archive: a row may move between the two, but is never missed.
     journal = list(tail.entries(layout.journal))
-    happened = _again(lambda: _events(layout, journal))
+    happened = _tried(lambda: _events(layout, journal), damaged) or _Happened()
     return Status(
-        pairs=_pairs(layout, journal),
-        candles=_again(lambda: _candles(layout, journal, happened.lost)),
-        listing=_again(lambda: _listing(layout)),
+        pairs=_pairs(layout, journal, damaged),
+        candles=_tried(lambda: _candles(layout, journal, happened.lost), damaged) or [],
+        listing=_tried(lambda: _listing(layout), damaged) or {},
         exchange=[happened.told[source] for source in sorted(happened.told)],
         events=happened.newest,
         events_since_us=happened.since_us,
+        damaged=list(dict.fromkeys(damaged)),
     )
 
 
@@ -125,24 +139,34 @@ def _again(look: Callable[[], _Answer]) -> _Answer:
     raise StorageError("the archive's files keep changing faster than they can be read")
 
 
-def _pairs(layout: Layout, journal: Iterable[Entry]) -> list[PairStatus]:
+def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
+    """Return what ``look`` sees; None, with a sentence added to ``damaged``, where it meets a damaged file."""
+    try:
+        return _again(look)
+    except CorruptFile as error:
+        damaged.append(str(error))
+        return None
+
+
+def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> list[PairStatus]:
     ledger = Ledger()
     for entry in journal:
         with contextlib.suppress(Malformed):  # the drain reports it
             ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
             event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-            if event is not None and (noted := knowledge.told(event)) is not None:
-                ledger.know(noted)
+            if event is not None and (known_since := knowledge.told(event)) is not None:
+                ledger.know(known_since)
     coverage = Coverage(layout)
-    archived = {pair: _archived(coverage, pair, ledger) for pair in layout.pairs()}
-    for told in known.read(layout, list(archived)).told():
-        ledger.know(told)
-    return [_status(pair, ledger, archived.get(pair, 0)) for pair in sorted(ledger) if ledger.of(pair).spans]
-
-
-def _archived(coverage: Coverage, pair: str, ledger: Ledger) -> int:
-    """Count what the archive holds of ``pair`` in ``ledger``; return its rows."""
-    return _again(lambda: coverage.observe_into(ledger, pair))
+    archived = {
+        pair: _tried(functools.partial(coverage.observe_into, ledger, pair), damaged) for pair in layout.pairs()
+    }
+    told = known.read(layout, list(archived))
+    damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in told.findings)
+    for noted in told.told():
+        ledger.know(noted)
+    # Of a pair with a damaged file nobody knows what it holds.
+    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and archived.get(pair, 0) is not None)
+    return [_status(pair, ledger, archived.get(pair) or 0) for pair in readable]
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
@@ -221,14 +245,14 @@ def _detail(event: Event) -> dict[str, Any]:
 
 def _telling(parquet: Any, group: int, *, want_newest: bool) -> list[Event]:  # noqa: ANN401 -- pyarrow has no types
     """Return the events of one row group that tell of the exchange and of lost candles, and its newest if wanted."""
-    kinds = parquet.read_row_group(group, columns=["kind"])["kind"]
+    kinds = _rows(parquet, ["kind"], groups=[group])["kind"]
     kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=_TELLING)).to_pylist())
     if want_newest:
         shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=_ROUTINE))).to_pylist()
         kept |= set(shown[-LAST_EVENTS:])
     if not kept:
         return []
-    rows = parquet.read_row_group(group).take(pa.array(sorted(kept)))
+    rows = _rows(parquet, EVENTS.names, groups=[group]).take(pa.array(sorted(kept)))
     times_us = rows["time"].cast(pa.int64()).to_pylist()
     others = (rows[name].to_pylist() for name in ("kind", "pair", "detail"))
     return [Event(*values) for values in zip(times_us, *others, strict=True)]
@@ -248,7 +272,7 @@ def _candles(layout: Layout, journal: Iterable[Entry], lost: Mapping[str, int]) 
                 break
             rows += count
             with _opened(path, read_dictionary=["pair"]) as parquet:
-                table = parquet.read(columns=["pair"])
+                table = _rows(parquet, ["pair"])
                 newest_us = _span(parquet.metadata, "time")[1]
             pairs.setdefault(timeframe, set()).update(table["pair"].unique().to_pylist())
             last_us[timeframe] = max(last_us.get(timeframe, 0), newest_us)
@@ -270,7 +294,7 @@ def _listing(layout: Layout) -> dict[str, str]:
     newest: dict[str, tuple[int, str]] = {}
     for path in _paths(layout, Branch(tables.INSTRUMENTS)):
         with _opened(path) as parquet:
-            table = parquet.read(columns=["pair", "valid_from", "status"])
+            table = _rows(parquet, ["pair", "valid_from", "status"])
             since_us = table["valid_from"].cast(pa.int64()).to_pylist()
         for pair, *row in zip(table["pair"].to_pylist(), since_us, table["status"].to_pylist(), strict=True):
             newest[pair] = max(newest.get(pair, (0, "")), (row[0], row[1]))
@@ -294,9 +318,10 @@ def _paths(layout: Layout, branch: Branch) -> list[Path]:
 
 @contextlib.contextmanager
 def _opened(path: Path, **options: Any) -> Iterator[Any]:  # noqa: ANN401 -- pyarrow has no types
-    """Open a file for reading. Raises CorruptFile where it cannot be read, FileNotFoundError where it is gone."""
+    """Open a file for reading. Raises CorruptFile, UnknownVersion; FileNotFoundError where it is gone."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, **options) as parquet:
+            footer_of(parquet, path)
             yield parquet
     except FileNotFoundError:
         raise
@@ -305,6 +330,13 @@ def _opened(path: Path, **options: Any) -> Iterator[Any]:  # noqa: ANN401 -- pya
         raise CorruptFile(f"{path} is no whole Parquet file ({reason}): move it out of the archive") from error
     except (KeyError, ValueError) as error:  # pyarrow's words, and a list's, for a column that is not there
         raise CorruptFile(f"{path} has other columns than its table: move it out of the archive") from error
+
+
+def _rows(parquet: Any, columns: Sequence[str], *, groups: Sequence[int] | None = None) -> Any:  # noqa: ANN401 -- likewise
+    """Return columns of an open file, of all its row groups or of some, as today's version has them."""
+    footer = footer_of(parquet, "the file")
+    parts = list(batches(parquet, footer, max(1, parquet.metadata.num_rows), columns=columns, row_groups=groups))
+    return pa.concat_tables(parts) if parts else columns_of(parquet, footer).empty_table().select(columns)
 
 
 def _span(metadata: Any, column: str) -> tuple[int, int]:  # noqa: ANN401 -- pyarrow has no types

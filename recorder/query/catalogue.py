@@ -21,17 +21,13 @@ from typing import Final
 from recorder.errors import UsageError
 from recorder.query import asked
 
-PLAIN: Final = (
-    "macros/timeframe",
-    "macros/pair_files",
-    "macros/held_spans",
-    "macros/pair_coverage",
-    "macros/pair_trades",
-    "macros/stored",
-    "views/trades",
+_SHARED: Final = (
     "views/coverage",
+    "macros/pair_coverage",
     "views/instruments",
     "views/events",
+    "macros/void_spans",
+    "macros/known_ids",
     "macros/unheld_spans",
     "views/gaps",
     "views/certificates",
@@ -47,30 +43,26 @@ PLAIN: Final = (
     "views/ohlc_filled",
     "macros/candle_audit",
 )
-"""What any DuckDB client can run over an archive's folder, each after what it needs."""
+"""What says the same over whatever files the first ones name, each after what it needs."""
+PLAIN: Final = (
+    "macros/timeframe",
+    "macros/held_spans",
+    "macros/pair_files",
+    "macros/pair_trades",
+    "macros/footers",
+    "macros/stored",
+    "views/trades",
+    *_SHARED,
+)
+"""What any DuckDB client can run over an archive's folder."""
 PINNED: Final = (
     "macros/timeframe",
     "macros/held_spans",
     "pinned/trades",
-    "pinned/coverage",
+    "pinned/footers",
     "pinned/stored",
-    "views/instruments",
-    "views/events",
-    "macros/unheld_spans",
-    "views/gaps",
-    "views/certificates",
-    "macros/candles",
+    *_SHARED,
     "pinned/candles_of",
-    "macros/decimals",
-    "macros/grid",
-    "macros/pair_holes",
-    "macros/time_bars",
-    "macros/tick_bars",
-    "macros/volume_bars",
-    "views/ohlc",
-    "views/ohlc_gaps",
-    "views/ohlc_filled",
-    "macros/candle_audit",
 )
 """The same views and macros over one moment of an archive, which recorder.connect() provides."""
 DATA: Final = "recorder_data"

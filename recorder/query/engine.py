@@ -19,6 +19,7 @@ from recorder.archive.schema import HeldSpan
 from recorder.core.spans import Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue
+from recorder.query.damage import blamed
 from recorder.query.doubles import doubles
 from recorder.query.snapshot import Snapshot
 from recorder.query.stamped import Extent, TableFiles
@@ -50,6 +51,7 @@ class Engine:
         """Connect; nothing is loaded yet."""
         # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
         # process happens to stand, which may be the archive, or not writable.
+        self._data = data
         spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
         self._connection = duckdb.connect(config={"temp_directory": str(spill)})
         self._connection.execute(catalogue.preamble(data))
@@ -114,7 +116,8 @@ class Engine:
         """Run one statement and return its rows.
 
         Unless ``exact``, decimals become the doubles nearest to them. Raises UsageError for what DuckDB cannot do;
-        duckdb.IOException where a file could not be read.
+        StorageError where it names a file that is damaged or of another version; duckdb.IOException where a file could
+        not be read.
         """
         try:
             relation = self._connection.sql(text, params=dict(params or {}))
@@ -129,7 +132,7 @@ class Engine:
         except duckdb.IOException:
             raise
         except duckdb.Error as error:
-            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+            raise blamed(error, self._data) or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def _rounded(self, table: pa.Table, kinds: Sequence[str]) -> pa.Table:
         """Return the table with doubles for decimals; DuckDB casts what has more digits than numpy can divide."""

@@ -38,7 +38,7 @@ class Listing:
     """The trade files of the archive at ``data`` as of each call."""
 
     def __init__(self, data: Path, folders: Folders | None = None) -> None:
-        """Open the archive. Raises NoSuchArchive."""
+        """Open the archive. Raises NoSuchArchive; UnknownVersion where a newer release has written here."""
         self._layout = Layout(data)
         self._folders = folders or Folders()
         self.schema_file = str(self._layout.trades / f"{_PAIR}{NO_PARTITION}" / "year=1970" / SCHEMA_FILE)
@@ -47,6 +47,7 @@ class Listing:
                 f"there is no archive at {data}: name its folder (data=… or --data), or begin one there with "
                 f"`recorder run --data {data}`"
             )
+        read_facts(Path(self.schema_file))  # a newer release marks it first
         self._known: dict[str, PairFiles] = {}
 
     def pairs(self) -> list[str]:

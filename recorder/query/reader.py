@@ -27,6 +27,7 @@ from recorder.errors import GapError, StorageError, UsageError
 from recorder.query import asked, basis, holes
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
+from recorder.query.damage import blamed
 from recorder.query.engine import Engine
 from recorder.query.frames import labelled
 from recorder.query.snapshot import Moments, Snapshot
@@ -65,11 +66,7 @@ _WINDOW: Final = """
     WHERE trade_id BETWEEN $first AND $last
     ORDER BY trade_id
 """
-_VOIDS: Final = """
-    SELECT pair, TRY_CAST(detail ->> 'first_id' AS BIGINT) AS first, TRY_CAST(detail ->> 'last_id' AS BIGINT) AS last
-    FROM stored_events()
-    WHERE kind = 'void' AND list_contains($pairs, pair) AND first <= last
-"""
+_VOIDS: Final = "FROM void_spans() WHERE list_contains($pairs, pair)"
 
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[HeldSpan]]
@@ -266,7 +263,7 @@ class Reader:
     def _voids(self, pairs: list[str]) -> dict[str, list[Span]]:
         found: dict[str, list[Span]] = {}
         for row in self._engine.fetch(_VOIDS, {"pairs": pairs}).to_pylist():
-            found.setdefault(row["pair"], []).append(Span(row["first"], row["last"]))
+            found.setdefault(row["pair"], []).append(Span(row["first_id"], row["last_id"]))
         return found
 
     def _warning(self, question: Question, missing: _Missing) -> str | None:
@@ -373,6 +370,8 @@ class Reader:
             except duckdb.IOException as error:
                 if str(self.data) not in str(error):  # a file of the caller's own
                     raise UsageError(f"DuckDB: {error}") from error
+                if (found := blamed(error, self.data)) is not None:
+                    raise found from error
                 cause = error
             if again is not None:
                 with contextlib.suppress(FileNotFoundError):  # and again: the next attempt will tell

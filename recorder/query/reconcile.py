@@ -23,10 +23,8 @@ _SERIES: Final = "SELECT DISTINCT pair, timeframe FROM stored_ohlc()"
 _AUDIT: Final = """
 WITH
 held AS (
-    SELECT
-        CASE WHEN min(first_id) = 1 THEN '-infinity'::TIMESTAMPTZ ELSE min(first_time) END AS first_time,
-        max(last_time) AS last_time
-    FROM pair_coverage($pair)
+    SELECT min(after) AS first_time, max(last_time) AS last_time
+    FROM pair_known_runs($pair)
 ),
 revised AS (
     SELECT time

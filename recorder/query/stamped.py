@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recorder.archive import files, tables
+from recorder.archive import files, read, tables
+from recorder.archive.coverage import read_facts
 from recorder.archive.files import Layout
+from recorder.archive.schema import Footer
 from recorder.archive.tables import Table
 from recorder.errors import CorruptFile, StorageError
 
@@ -27,6 +29,9 @@ STAMPS: Final[Mapping[Table, str]] = {
     tables.INSTRUMENTS: "valid_from",
 }
 """The tables without ids, and in which column each says when its rows came."""
+
+
+_BATCH: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class StampedListing:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._known: dict[str, _Held] = {}
+        self._checked: set[str] = set()
 
     def now(self) -> Stamped:
         """Return the files there are now. Raises StorageError where a table is not there."""
@@ -124,6 +130,9 @@ class StampedListing:
                 f"the archive's table {table.name} is not there ({born}): `recorder run --data {self._layout.data}` "
                 f"puts it there when it starts"
             )
+        if str(born) not in self._checked:  # a newer release marks it first
+            read_facts(born)
+            self._checked.add(str(born))
         return str(born)
 
     def _folders(self, table: Table) -> dict[str, list[str]]:
@@ -144,6 +153,7 @@ class StampedListing:
 def _read_footer(path: str, stamp: str) -> _Held:
     try:
         metadata = pq.read_metadata(path)
+        Footer.decode(metadata.metadata, path)
         column = metadata.schema.names.index(stamp)
         statistics = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
         return _Held(
@@ -159,5 +169,6 @@ def _read_footer(path: str, stamp: str) -> _Held:
 
 def _rows_until(path: str, stamp: str, last_us: int) -> int:
     with pq.ParquetFile(path) as parquet:
-        stamps = (batch.column(0).cast(pa.int64()) for batch in parquet.iter_batches(columns=[stamp]))
-        return sum(int(pc.sum(pc.less_equal(batch, last_us)).as_py() or 0) for batch in stamps)
+        parts = read.batches(parquet, read.footer_of(parquet, path), _BATCH, columns=[stamp])
+        stamps = (rows[stamp].cast(pa.int64()) for rows in parts)
+        return sum(int(pc.sum(pc.less_equal(part, last_us)).as_py() or 0) for part in stamps)

@@ -43,11 +43,12 @@ class Client:
         self._queued_bytes = 0
         self._lines = lines
         self._stalls = lines.stalls
+        self._dead = False
         self._held: bytes | None = None
 
     def push(self, payload: bytes) -> None:
         """Queue one frame; who does not keep up is cut off."""
-        if self._stalls != self._lines.stalls:
+        if self._dead or self._stalls != self._lines.stalls:
             return
         self._queued_bytes += len(payload)
         if self._queued_bytes > QUEUED_BYTES:
@@ -78,6 +79,10 @@ class Client:
         """Cut the connection without a close frame: the client sees 1006."""
         self._transport.abort()
 
+    def die(self) -> None:
+        """Send nothing any more, and say nothing about it."""
+        self._dead = True
+
     async def deliver(self) -> None:
         """Send what is queued, until cancelled or cut off."""
         with contextlib.suppress(ClientConnectionResetError):
@@ -97,6 +102,10 @@ class Clients:
 
     def __len__(self) -> int:
         return len(self._clients)
+
+    def following(self, symbol: str) -> list[Client]:
+        """Return those who follow a pair."""
+        return [client for client in self._clients if symbol in client.connection.symbols]
 
     async def serve(self, request: web.Request, connection: Connection) -> web.WebSocketResponse:
         """Talk with one client until it leaves or is cut off."""

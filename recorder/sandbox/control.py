@@ -50,6 +50,14 @@ class Controlled(Protocol):
         """Let the next ``n`` ids of a pair never exist."""
         ...
 
+    def sever(self, symbol: str) -> None:
+        """Cut the connections that follow a pair."""
+        ...
+
+    def deaden(self, symbol: str) -> None:
+        """Let these connections be dead for good, and say nothing about it."""
+        ...
+
     def freeze(self) -> None:
         """Make no more trades."""
         ...
@@ -98,11 +106,15 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
     - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD, and for pairs that are silent though subscribed
       /sandbox/mute?pair=BTC/USD, /sandbox/unmute?pair=BTC/USD
+    - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall, but only connections that
+      follow this pair
     - GET /sandbox/truth
     """
     doors: dict[str, Callable[[_Asked], None]] = {
         "burst": lambda asked: sandbox.burst(asked.text("pair"), int(asked.number("n"))),
         "skip_ids": lambda asked: sandbox.skip_ids(asked.text("pair"), int(asked.number("n"))),
+        "sever": lambda asked: sandbox.sever(asked.text("pair")),
+        "deaden": lambda asked: sandbox.deaden(asked.text("pair")),
         "freeze": lambda _: sandbox.freeze(),
         "thaw": lambda _: sandbox.thaw(),
         "throttle": lambda asked: sandbox.throttle(_throttle(sandbox.clock, asked)),

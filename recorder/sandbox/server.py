@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -19,7 +20,7 @@ from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import control, wire
 from recorder.sandbox.candles import INTERVALS
-from recorder.sandbox.clients import Clients
+from recorder.sandbox.clients import Client, Clients
 from recorder.sandbox.edge import Edge
 from recorder.sandbox.faults import Act, Faults
 from recorder.sandbox.pairs import Pair, some
@@ -135,6 +136,16 @@ class Sandbox:
         self._trade()
         self.market.tapes[symbol].skip(n)
 
+    def sever(self, symbol: str) -> None:
+        """Cut the connections that follow this pair, and no others. Raises UsageError where there are none."""
+        for client in self._followers(symbol):
+            client.hang_up()
+
+    def deaden(self, symbol: str) -> None:
+        """Let the connections that follow this pair, and no others, be dead for good. Raises UsageError likewise."""
+        for client in self._followers(symbol):
+            client.die()
+
     def freeze(self) -> None:
         """Make no more trades; everything else goes on. Lets a recorder catch up with a market that stands still."""
         if self._frozen_ns is None:
@@ -227,6 +238,7 @@ class Sandbox:
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._door])
+        application.on_response_prepare.append(self._date)
         application.add_routes(control.routes(self))
         application.router.add_get("/v2", self._socket)
         application.router.add_get("/0/public/{method}", self.edge.respond)
@@ -241,6 +253,10 @@ class Sandbox:
         refusal = None if request.path.startswith("/sandbox/") else self.edge.shut(request)
         return await handler(request) if refusal is None else refusal
 
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Say what time it is here, and not at the host's clock."""
+        response.headers["Date"] = formatdate(self.clock.wall_ns() // 1_000_000_000, usegmt=True)
+
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         self.edge.log(request, 101)
         # As a real one: above 2**53, where a double would corrupt it.
@@ -253,6 +269,11 @@ class Sandbox:
             silent=self.faults.lines.silent,
         )
         return await self.clients.serve(request, connection)
+
+    def _followers(self, symbol: str) -> list[Client]:
+        if not (followers := self.clients.following(symbol)):
+            raise UsageError(f"no connection follows {symbol!r} at the moment")
+        return followers
 
     def _hang_up(self) -> None:
         self.clients.hang_up()

@@ -2,6 +2,9 @@
 
 What is held says how far it has come, so it can be stopped at any moment and goes on from there, in this process or
 another. Beside a daemon on the same archive both fetch what is missing, and the id decides.
+
+On a disk that is low it ends. Were it to wait, it would take what a daemon beside it frees of raw segments; and who has
+called it, a person or a script, should know that history needs a larger disk.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from recorder.archive.coverage import Coverage
 from recorder.clock import Clock
 from recorder.core.ledger import History, Hole, Ledger
 from recorder.core.model import Instrument, Span
-from recorder.errors import ExchangeError, Retry
+from recorder.core.room import marks
+from recorder.disk import Room
+from recorder.errors import DiskError, ExchangeError, Retry
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.reach import Reach
@@ -54,7 +59,8 @@ class Progress:
 class Backfill:
     """Backfills ``instruments`` (by pair). ``coverage`` is what the archive holds; the fetcher adds to it.
 
-    ``tidy`` merges the small files of a pair; it blocks, and is called in a thread now and then.
+    ``tidy`` merges the small files of a pair, now and then, and ``room`` asks the archive's disk, before each batch.
+    Both block, and are called in a thread.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Backfill:
         *,
         instruments: Mapping[str, Instrument],
         tidy: Callable[[str], None],
+        room: Callable[[], Room],
         clock: Clock,
     ) -> None:
         self._ledger = ledger
@@ -74,6 +81,7 @@ class Backfill:
         self._http = http
         self._instruments = instruments
         self._tidy = tidy
+        self._room = room
         self._clock = clock
 
     async def find(self, pair: str, from_us: int, to_us: int) -> Stretch | None:
@@ -114,7 +122,8 @@ class Backfill:
     async def fill(self, stretch: Stretch, tell: Callable[[Progress], None]) -> list[Span]:
         """Fetch what is missing of ``stretch``; return what the exchange did not serve.
 
-        ``tell`` hears of every step. Raises ExchangeError only for what asking again cannot mend.
+        ``tell`` hears of every step. Raises ExchangeError only for what asking again cannot mend, and DiskError where
+        the disk is low: a batch and a merge fit into what is left below the mark, and a daemon's last drain.
         """
         unserved: list[Span] = []
         attempt, batches, wait_s = 0, 0, FIRST_RETRY_S
@@ -126,6 +135,7 @@ class Backfill:
             if work is None:
                 await asyncio.to_thread(self._tidy, stretch.pair)
                 return unserved
+            await self._require_room(stretch, held)
             fetched = await self._fetcher.fetch(work, attempt=attempt, came=_adding_to(held, tell))
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem
@@ -142,6 +152,17 @@ class Backfill:
             else:
                 unserved.append(work.span)
                 attempt = 0
+
+    async def _require_room(self, stretch: Stretch, held: int) -> None:
+        """Raise DiskError where the disk is as low as makes history wait in a daemon."""
+        found = await asyncio.to_thread(self._room)
+        low = marks(found.total).low
+        if found.free < low:
+            raise DiskError(
+                f"{stretch.pair}: stopped at {held:,} of {len(stretch.span):,} trades, which are safe: the disk has "
+                f"{found.free / 1e6:,.1f} MB left, and below {low / 1e6:,.1f} MB history waits. Make room and call it "
+                "again as you did: it goes on from there"
+            )
 
     async def _last_before(self, instrument: Instrument, to_us: int) -> int | None:
         """Return the id of the last trade before ``to_us``; None where there is none."""

@@ -16,18 +16,31 @@ from recorder.tasks.inbox import Inbound, Inbox
 DRAIN_TRADES: Final = 200_000
 """So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
 
-DRAIN_BYTES: Final = 16 * 1024 * 1024
-"""So much in the open segment is drained likewise, whatever it is: a drain holds candles until the segment's end."""
+DRAIN_ROWS_EACH: Final = 5_000
+"""But only if that brings so many rows for each pair that traded: a drain writes a file for each of them, and a thousand
+pairs would get a thousand small files every few minutes."""
+
+DRAIN_TRADES_AT_MOST: Final = 1_000_000
+"""With however many pairs: 200 MB of journal, which a start after a crash parses in two seconds."""
+
+ROTATE_BYTES: Final = 16 * 1024 * 1024
+"""So much that is no frame is enough for a segment, which then waits closed for the drain: that holds the candles of a
+segment until its end."""
 
 _NEWS: Final = b'"type":"update"'
 """What tells news from the snapshot after a subscription, whose trades may be days old (API.md 8.2)."""
+
+
+def enough(pairs: int) -> int:
+    """Return how many trades, of so many pairs, are drained without waiting for the clock."""
+    return max(DRAIN_TRADES, min(DRAIN_ROWS_EACH * pairs, DRAIN_TRADES_AT_MOST))
 
 
 class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
 
     ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
-    wanted. ``writing`` guards the journal's open segment.
+    wanted. ``writing`` guards the journal's open segment. ``sync_every_s`` may change while it runs.
     """
 
     def __init__(
@@ -44,14 +57,14 @@ class Commit:
         self._inbox = inbox
         self._journal = journal
         self._ledger = ledger
-        self._sync_every_s = sync_every_s
+        self.sync_every_s = sync_every_s
         self._clock = clock
         self._metrics = metrics
         self._hole_seen = hole_seen
         self.writing = asyncio.Lock()
         self.drain_due = asyncio.Event()
-        self._since_rotation = 0
-        self._bytes_since_rotation = 0
+        self._trades_since = self._bytes_since = 0
+        self._pairs_since: set[str] = set()
         self._in_flight = False
         # When the oldest line that is not durable can have come at the earliest; None while all are.
         self._since_s: float | None = None
@@ -64,7 +77,7 @@ class Commit:
         while True:
             await self._inbox.wait()
             await self.flush()
-            await self._clock.sleep(self._sync_every_s)
+            await self._clock.sleep(self.sync_every_s)
             if not self._inbox.size:
                 self._since_s = None
 
@@ -96,10 +109,14 @@ class Commit:
         trades, size = sum(len(run.span) for run in claims), sum(len(inbound.line) for inbound in batch)
         self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
         self._count(batch, trades, size)
-        self._since_rotation += trades
-        self._bytes_since_rotation += size
-        if self._since_rotation >= DRAIN_TRADES or self._bytes_since_rotation >= DRAIN_BYTES:
+        self._trades_since += trades
+        self._pairs_since.update(run.pair for run in claims)
+        self._bytes_since += sum(len(inbound.line) for inbound in batch if inbound.source != "ws")
+        if self._trades_since >= enough(len(self._pairs_since)):
             self.drain_due.set()
+        if self._bytes_since >= ROTATE_BYTES:
+            async with self.writing:
+                await self._rotate()
         if hole_seen:
             self._hole_seen()
 
@@ -131,8 +148,13 @@ class Commit:
         return hole_seen
 
     async def rotate(self) -> None:
-        """Close the open segment, so that it can be drained."""
+        """Close the open segment, so that all there is now can be drained."""
         async with self.writing:
-            await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
-            self._since_rotation = self._bytes_since_rotation = 0
+            await self._rotate()
+            self._trades_since = 0
+            self._pairs_since.clear()
             self.drain_due.clear()
+
+    async def _rotate(self) -> None:
+        await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
+        self._bytes_since = 0

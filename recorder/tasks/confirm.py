@@ -6,7 +6,7 @@ until the day's end is known only from an answer that says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from recorder.clock import Clock
@@ -31,14 +31,25 @@ class Confirmer(Protocol):
 
 
 class Confirm:
-    """Sees to the days of ``instruments`` (by pair, live)."""
+    """Sees to the days of ``instruments`` (by pair, live).
+
+    ``now_s`` tells what time it is at least (seconds since 1970), None where nobody vouches for it: a host's clock that
+    is a day ahead would have every pair asked for again and again about a day that is not over.
+    """
 
     def __init__(
-        self, ledger: Ledger, confirmer: Confirmer, *, instruments: Mapping[str, Instrument], clock: Clock
+        self,
+        ledger: Ledger,
+        confirmer: Confirmer,
+        *,
+        instruments: Mapping[str, Instrument],
+        now_s: Callable[[], float | None],
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._confirmer = confirmer
         self._instruments = instruments
+        self._now_s = now_s
         self._clock = clock
         self._not_before_s: dict[str, float] = {}
 
@@ -53,7 +64,9 @@ class Confirm:
 
     def _open(self, pair: str) -> bool:
         """Tell whether it is unknown what came of ``pair`` until the last midnight, and it may be asked."""
-        now_s = self._clock.wall_ns() / 1e9
+        now_s = self._now_s()
+        if now_s is None:
+            return False
         midnight_s = now_s // DAY_S * DAY_S
         until_us = self._ledger.of(pair).complete_until_us()
         if until_us is None or until_us >= midnight_s * 1e6 or now_s < midnight_s + AFTER_S:

@@ -1,18 +1,23 @@
 """Journal → archive: close the open segment, move what the closed ones hold, retire them.
 
-Trades go as they are read: ids make them exact. The rows of tables without ids wait for the segment's end, because some
-events are found by comparing with what is archived. They are written first. So where rows of the segment lie in another
-of these tables its events are complete, and where none do the same events are found again.
+Trades go a few pairs at a time, so that each pair gets one file of a drain, however much that is and however many pairs
+there are. Ids make them exact. Then, segment by segment, the rows of tables without ids: all of a segment at once,
+because some events are found by comparing with what is archived. Events are written first. So where rows of the segment
+lie in another of these tables its events are complete, and where none do the same events are found again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import os
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -21,7 +26,7 @@ from recorder.archive.events import EventArchive, event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock
-from recorder.core.model import Trade
+from recorder.core.model import Event, Instrument, Trade
 from recorder.errors import CorruptLine, ExchangeError, Malformed, StorageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -31,14 +36,78 @@ from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.waiting import first_of
 
-BATCH_TRADES: Final = 100_000
-"""Trades parsed before they are appended: bounds memory at some 100 MB whatever the segment's size."""
+BATCH_TRADES: Final = 25_000
+"""Trades parsed before they are appended: bounds memory at some 50 MB, two batches, however much is drained."""
+TRADE_BYTES: Final = 150
+"""What a trade takes in a frame at least, about: tells how many a pair will bring."""
+TOGETHER_BYTES: Final = 256 * 1024 * 1024
+"""Segments of so many bytes are drained together, so that a pair gets one file of them; more has been left by a run
+that could not drain. Some 1.3 M trades, whose places take 20 MB."""
+
+_READ_BYTES: Final = 65_536
+"""Lines of a pair that follow each other are read together, up to so many bytes."""
 
 log = structlog.get_logger()
 
 
+class _Lines:
+    """Where lines stand in a segment, as runs of bytes."""
+
+    __slots__ = ("offsets", "path", "sizes")
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.offsets, self.sizes = path, array("Q"), array("Q")
+
+    def add(self, offset: int, size: int) -> None:
+        sizes = self.sizes
+        if sizes and sizes[-1] < _READ_BYTES and self.offsets[-1] + sizes[-1] + 1 == offset:
+            sizes[-1] += 1 + size
+        else:
+            self.offsets.append(offset)
+            sizes.append(size)
+
+    def entries(self) -> Iterator[Entry]:
+        """Read the lines."""
+        with self.path.open("rb") as file:
+            for offset, size in zip(self.offsets, self.sizes, strict=True):
+                for line in os.pread(file.fileno(), size, offset).split(b"\n"):
+                    yield segment.decode(line)
+
+
+class _Closed:
+    """A segment that is being drained: the lines that are no trades, those that cannot be read, and what to tell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.number = path, segment.number_of(path)
+        self.others = _Lines(path)
+        self.corrupt: list[CorruptLine] = []
+        self.events: list[Event] = []
+
+    def malformed(self, received_ns: int, source: str, reason: str) -> None:
+        self.events.append(event(received_ns // 1000, "malformed", source=source, reason=reason))
+
+    def trades(self, entry: Entry) -> list[Trade]:
+        """Return the trades in a line."""
+        try:
+            return parse.journalled_trades(entry.source, entry.payload, entry.recv_ns)
+        except (Malformed, ExchangeError) as error:
+            self.not_understood(entry, error)
+            return []
+
+    def not_understood(self, entry: Entry, error: Malformed | ExchangeError) -> None:
+        # It was read when it came, so this is a parser of another release; the line stays in raw/.
+        log.error("journal line not understood", segment=self.number, source=entry.source, reason=str(error))
+        self.malformed(entry.recv_ns, entry.source, str(error))
+
+
+_ByPair: TypeAlias = dict[str, list[tuple[_Closed, _Lines]]]
+
+
 class Drainer:
-    """Moves closed segments into the archive. Blocking; repeating any part of it after a crash adds nothing."""
+    """Moves closed segments into the archive. Blocking; repeating any part of it after a crash adds nothing.
+
+    ``keep_raw`` may change between two segments.
+    """
 
     def __init__(
         self,
@@ -56,31 +125,33 @@ class Drainer:
         self._instruments = instruments
         self._candles = candles
         self._events = events
-        self._keep_raw = keep_raw
+        self.keep_raw = keep_raw
         self.metrics = metrics
         metrics.journal_bytes.set_function(self._waiting)
 
-    def drain(self, path: Path) -> int:
-        """Archive one closed segment and retire it; return how many trades were new."""
-        corrupt: list[CorruptLine] = []
+    def drain(self, *paths: Path) -> int:
+        """Archive closed segments together and retire them; return how many trades were new."""
         added = 0
-        for table in (self._events, self._instruments, self._candles):
-            table.begin()
         # Two cores: while one parses the next batch, the other compresses, encodes and syncs. Two batches in memory.
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
-            preserving = compressor.submit(self._journal.preserve, path) if self._keep_raw else None
+            keep = paths if self.keep_raw else ()
+            preserving = [compressor.submit(self._journal.preserve, path) for path in keep]
+            closed = [_Closed(path) for path in paths]
             writing: Future[int] | None = None
-            for batch in self._batches(path, corrupt):
+            for batch in _batches(_found(closed)):
                 added += writing.result() if writing else 0
                 writing = writer.submit(self._append, batch)
             added += writing.result() if writing else 0
-            self._write(segment.number_of(path))
-            if preserving:
-                preserving.result()
-        if corrupt:
-            self._journal.set_aside(path, [error.line for error in corrupt])
-            log.error("corrupt journal lines set aside", segment=path.name, lines=len(corrupt), first=str(corrupt[0]))
-        self._journal.retire(path, keep=False)  # the raw copy, if wanted, is made
+            for one in closed:
+                self._write(one)
+            for preserved in preserving:
+                preserved.result()
+        for one in closed:
+            if one.corrupt:
+                self._journal.set_aside(one.path, [error.line for error in one.corrupt])
+                first, count = str(one.corrupt[0]), len(one.corrupt)
+                log.error("corrupt journal lines set aside", segment=one.path.name, lines=count, first=first)
+            self._journal.retire(one.path, keep=False)  # the raw copy, if wanted, is made
         self.metrics.rows_archived.inc(added)
         return added
 
@@ -92,8 +163,20 @@ class Drainer:
                 size += path.stat().st_size
         return size
 
-    def _write(self, number: int) -> None:
+    def _write(self, closed: _Closed) -> None:
         """Add the segment's rows of the tables without ids, events first: see above."""
+        for table in (self._events, self._instruments, self._candles):
+            table.begin()
+        for entry in closed.others.entries():
+            try:
+                self._take(entry, closed)
+            except (Malformed, ExchangeError) as error:
+                closed.not_understood(entry, error)
+            except StorageError as error:
+                # A damaged file of listings must not keep the rest from being archived; the line stays in raw/.
+                log.error("listing not archived", segment=closed.number, reason=str(error))
+        self._events.take(*closed.events)
+        number = closed.number
         if not (self._candles.holds(number) or self._instruments.holds(number)):
             self._events.write(number)
         self._instruments.write(number)
@@ -102,70 +185,96 @@ class Drainer:
     def _append(self, batch: Mapping[str, Sequence[Trade]]) -> int:
         return sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
 
-    def _batches(self, path: Path, corrupt: list[CorruptLine]) -> Iterator[dict[str, list[Trade]]]:
-        """Yield the segment's trades by pair, in batches; take what belongs in other tables on the way."""
-        by_pair: dict[str, list[Trade]] = {}
-        waiting = received_ns = 0
-        for entry in segment.entries(path):
-            if isinstance(entry, CorruptLine):
-                corrupt.append(entry)
-                self._malformed(received_ns, "journal", str(entry))  # after the last line that tells its time
-                continue
-            received_ns = entry.recv_ns
-            rows = self._read(entry, segment.number_of(path))
-            for row in rows:
-                by_pair.setdefault(row.pair, []).append(row)
-            waiting += len(rows)
-            if waiting >= BATCH_TRADES:
-                yield by_pair
-                by_pair, waiting = {}, 0
-        yield by_pair
-
-    def _read(self, entry: Entry, number: int) -> list[Trade]:
-        """Return the trades in a line, having taken what else it brings."""
-        try:
-            if trades := parse.journalled_trades(entry.source, entry.payload, entry.recv_ns):
-                return trades
-            self._take(entry, number)
-        except (Malformed, ExchangeError) as error:
-            # It was read when it came, so this is a parser of another release; the line stays in raw/.
-            log.error("journal line not understood", segment=number, source=entry.source, reason=str(error))
-            self._malformed(entry.recv_ns, entry.source, str(error))
-        except StorageError as error:
-            # A damaged file of listings must not keep trades from being archived; the line stays in raw/.
-            log.error("listing not archived", segment=number, reason=str(error))
-        return []
-
-    def _take(self, entry: Entry, number: int) -> None:
+    def _take(self, entry: Entry, closed: _Closed) -> None:
         received_us = entry.recv_ns // 1000
         if entry.source.startswith(parse.LISTING_SOURCE):
             listing = parse.instruments(rest.result(200, entry.payload))
             changed = self._instruments.take(received_us, listing)
             self._events.take(*changed.events)
             if changed.disbelief is not None:
-                log.error("absent pairs are kept as listed", segment=number, reason=changed.disbelief)
-                self._malformed(entry.recv_ns, entry.source, changed.disbelief)
+                log.error("absent pairs are kept as listed", segment=closed.number, reason=changed.disbelief)
+                closed.malformed(entry.recv_ns, entry.source, changed.disbelief)
         elif entry.source.startswith(parse.OHLC_SOURCE):
             taken = self._candles.take(parse.journalled_candles(entry.source, entry.payload), received_us)
             self._events.take(*taken.events)
             if taken.unreadable is not None:
-                log.error("candles archived without comparison", segment=number, reason=str(taken.unreadable))
+                log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
         elif (noted := parse.journalled_event(entry.source, entry.payload, entry.recv_ns)) is not None:
             self._events.take(noted)
 
-    def _malformed(self, received_ns: int, source: str, reason: str) -> None:
-        self._events.take(event(received_ns // 1000, "malformed", source=source, reason=reason))
+
+def _found(segments: Iterable[_Closed]) -> _ByPair:
+    """Find the lines with trades of each pair, and in each segment the others.
+
+    Each line is found once: should one bring trades of several pairs, it stands with those of the first.
+    """
+    found: _ByPair = {}
+    for closed in segments:
+        received_ns = 0
+        of_pair = defaultdict[str, _Lines](functools.partial(_Lines, closed.path))
+        for entry, offset, size in segment.located(closed.path):
+            if isinstance(entry, CorruptLine):
+                closed.corrupt.append(entry)
+                closed.malformed(received_ns, "journal", str(entry))  # after the last line that tells its time
+                continue
+            received_ns = entry.recv_ns
+            if (pair := parse.journalled_pair(entry.source, entry.payload)) is not None:
+                of_pair[pair].add(offset, size)
+            elif not parse.may_carry_trades(entry.source):
+                closed.others.add(offset, size)
+            elif rows := closed.trades(entry):
+                of_pair[rows[0].pair].add(offset, size)
+        for pair, lines in of_pair.items():
+            found.setdefault(pair, []).append((closed, lines))
+    return found
+
+
+def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
+    """Yield trades by pair, in batches: all of a pair in one, unless that alone is too many."""
+    batch: dict[str, list[Trade]] = {}
+    waiting = 0
+    for parts in found.values():
+        coming = sum(sum(lines.sizes) for _, lines in parts) // TRADE_BYTES
+        if batch and waiting + coming > BATCH_TRADES:
+            yield batch
+            batch, waiting = {}, 0
+        for closed, lines in parts:
+            for entry in lines.entries():
+                rows = closed.trades(entry)
+                for row in rows:
+                    batch.setdefault(row.pair, []).append(row)
+                waiting += len(rows)
+                if waiting >= BATCH_TRADES:
+                    yield batch
+                    batch, waiting = {}, 0
+    yield batch
+
+
+def together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Part segments, which are in order, into those that are drained together."""
+    taken, size = [], 0
+    for path in paths:
+        taken.append(path)
+        size += path.stat().st_size
+        if size >= TOGETHER_BYTES:
+            yield taken
+            taken, size = [], 0
+    if taken:
+        yield taken
 
 
 class Drain:
-    """Drains every ``every_s`` seconds, sooner when many trades wait."""
+    """Drains every ``every_s()`` seconds, sooner when many trades wait. Told that this has changed, it looks again."""
 
-    def __init__(self, drainer: Drainer, journal: Journal, commit: Commit, *, every_s: float, clock: Clock) -> None:
+    def __init__(
+        self, drainer: Drainer, journal: Journal, commit: Commit, *, every_s: Callable[[], float], clock: Clock
+    ) -> None:
         self._drainer = drainer
         self._journal = journal
         self._commit = commit
         self._every_s = every_s
         self._clock = clock
+        self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drained_s = clock.monotonic()
 
@@ -181,7 +290,15 @@ class Drain:
     @property
     def every_s(self) -> float:
         """Seconds from one drain to the next."""
-        return self._every_s
+        return self._every_s()
+
+    def changed(self) -> None:
+        """Look again how long to wait."""
+        self._changed.set()
+
+    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- their number counts
+        """Look again how long to wait: it may go by the number of pairs."""
+        self.changed()
 
     def drained_s(self) -> float:
         """Return for how many seconds no drain has ended; from the beginning, before the first."""
@@ -201,8 +318,15 @@ class Drain:
 
     async def closed(self) -> None:
         """Drain all closed segments, oldest first."""
-        for path in self._journal.closed():
-            await asyncio.to_thread(self._drainer.drain, path)
+        for paths in together(self._journal.closed()):
+            await asyncio.to_thread(self._drainer.drain, *paths)
 
     async def _due(self) -> None:
-        await first_of(self._clock.sleep(self._every_s), self._commit.drain_due.wait(), self._stopping.wait())
+        since_s = self._clock.monotonic()
+        sooner = (self._commit.drain_due, self._stopping)
+        while not any(event.is_set() for event in sooner):
+            self._changed.clear()
+            wait_s = since_s + self.every_s - self._clock.monotonic()
+            if wait_s <= 0:
+                break
+            await first_of(self._clock.sleep(wait_s), self._changed.wait(), *(event.wait() for event in sooner))

@@ -86,6 +86,15 @@ class Ohlc:
                     self._schedule.add(series, now_s, held_until_s=None)
         self._wake.set()
 
+    def want(self, wanted: Wanted) -> None:
+        """Record these candles from now on: series that stay go on where they are."""
+        self._timeframes = wanted.timeframes
+        for series in self._schedule.series():
+            if series.timeframe not in self._timeframes:
+                self._forget(series)
+        self._schedule.change(self._now_s(), refresh_s=wanted.refresh_s, per_s=wanted.per_s)
+        self.follow(self._instruments.values(), ())
+
     async def run(self) -> None:
         """Ask for candles until cancelled."""
         while True:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +13,15 @@ from recorder.clock import Clock
 from recorder.errors import ExchangeError
 from recorder.kraken import rest
 from recorder.net.http import Answer
-from recorder.ops import health, notify
+from recorder.ops import health, log, notify
 from recorder.ops.health import State
 from recorder.ops.metrics import Metrics
 from recorder.ops.notify import Notifier
-from recorder.ops.offset import ClockOffset
+from recorder.ops.offset import ClockOffset, Vouched
 from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain
 from recorder.tasks.inbox import Inbox
-from recorder.tasks.survey import Survey
+from recorder.tasks.space import Space
 from recorder.version import __version__
 
 BEAT_S: Final = 10.0
@@ -34,7 +35,7 @@ class Parts:
     pairs: Mapping[str, object]
     commit: Commit
     drain: Drain
-    survey: Survey
+    space: Space
 
 
 class Pulse:
@@ -49,8 +50,9 @@ class Pulse:
         self._since = datetime.fromtimestamp(clock.wall_ns() // 1_000_000_000, UTC)
         self._answered_s = clock.monotonic()
         self._offset = ClockOffset()
+        self._vouched = Vouched(clock)
         self._parts: Parts | None = None
-        self._silent_s: Callable[[], float] | None = None
+        self._silent_s: Callable[[], Sequence[float]] | None = None
         self._stopping = False
         metrics.ready.set_function(lambda: not health.unready(self.state()))
 
@@ -60,12 +62,21 @@ class Pulse:
         self._metrics.requested(request.path, error)
         if isinstance(ended, Answer):
             self._answered_s = self._clock.monotonic()
+            if ended.date_s is not None:
+                self._vouched.take(ended.date_s)
             if ended.date_s is not None and ended.sent_ns is not None:
                 self._offset.take(sent_s=ended.sent_ns / 1e9, recv_s=ended.recv_ns / 1e9, date_s=ended.date_s)
                 self._metrics.clock_offset.set(self._offset.offset_s or 0.0)
 
-    def listen(self, silent_s: Callable[[], float]) -> None:
-        """Judge by a stream from now on, which tells for how long it has heard nothing, and not by answers of REST."""
+    def now_s(self) -> float | None:
+        """Return what time it is at least, by host and exchange (seconds since 1970); None before the first answer."""
+        return self._vouched.now_s()
+
+    def listen(self, silent_s: Callable[[], Sequence[float]]) -> None:
+        """Judge by a stream from now on, and not by answers of REST.
+
+        It tells of each of its connections for how long nothing was heard there.
+        """
         self._silent_s = silent_s
 
     def begun(self, parts: Parts) -> None:
@@ -81,21 +92,21 @@ class Pulse:
     def state(self) -> State:
         """Return the state at this moment."""
         parts = self._parts
-        room = parts.survey.room if parts else None
+        room = parts.space.room if parts else None
         since_answer_s = self._clock.monotonic() - self._answered_s
         return State(
             listed=parts is not None,
             stopping=self._stopping,
             pairs=len(parts.pairs) if parts else 0,
             streaming=self._silent_s is not None,
-            silent_s=since_answer_s if self._silent_s is None else self._silent_s(),
+            silent_s=[since_answer_s] if self._silent_s is None else self._silent_s(),
             inbox_bytes=self._inbox.size,
             inbox_limit_bytes=self._inbox.limit,
             unsynced_s=parts.commit.unsynced_s() if parts else 0.0,
             drained_s=parts.drain.drained_s() if parts else 0.0,
             drain_every_s=parts.drain.every_s if parts else 0.0,
-            free_bytes=room.free if room else float("inf"),
-            low_bytes=parts.survey.low_bytes if parts else 0,
+            free_bytes=room.free if room else math.inf,
+            low_bytes=parts.space.low_bytes if parts else 0,
         )
 
     def about(self) -> dict[str, object]:
@@ -108,11 +119,15 @@ class Pulse:
         }
 
     async def run(self) -> None:
-        """Show signs of life until cancelled, and none while only a restart can help."""
+        """Show signs of life until cancelled, and none while only a restart can help.
+
+        Lines of the log that were held back come out with them, where no other line takes them along.
+        """
         watchdog_s = self._notifier.watchdog_s
         beat_s = min(BEAT_S, watchdog_s / 3) if watchdog_s else BEAT_S  # two may be late
         while True:
             self.beat()
+            log.tell_held_back()
             await self._clock.sleep(beat_s)
 
     def beat(self) -> None:

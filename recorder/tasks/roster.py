@@ -79,6 +79,7 @@ class Roster:
         self._read_s = clock.monotonic()
         self._failures = 0
         self._symbols: dict[str, set[str]] = {}
+        self._remembered: dict[str, Instrument] = {}
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
@@ -92,22 +93,32 @@ class Roster:
         mistake, and is waited for. Raises ConfigError for any other name that means nothing in ``listing``, and for
         a pair that is named and finer than the archive's schema.
         """
-        known = list(known)
         self._learn(known)
-        remembered = select(self._names, known).keys
-        chosen = select(self._names, listing, keys=remembered)
-        mistakes = [sentence for name, sentence in chosen.unknown.items() if not chosen.keys[name]]
-        mistakes += chosen.too_fine.values()
-        if mistakes:
-            raise ConfigError("\n".join(f"pairs: {sentence}" for sentence in mistakes))
-        for name, pairs in chosen.matches.items():
-            if is_pattern(name):
-                log.info("pattern resolved", name=name, pairs=len(pairs))
-            elif pairs and pairs != (name,):
-                log.info("pair resolved", name=name, pair=" ".join(pairs))
+        chosen = self._chosen(self._names, listing)
+        if mistakes := _mistakes(chosen, self._names):
+            raise ConfigError(mistakes)
         self._take(chosen, listing)
         self._read_s = self._clock.monotonic()
         self._failures = 0 if fresh else 1
+
+    async def rename(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Record what ``names`` mean, from now on, in place of those before; return the pairs that came and that left.
+
+        Where a new one means nothing in the newest listing, a newer one is read first, if that is due. Raises
+        ConfigError for what is a mistake in :meth:`begin` too, though not for names that were there before; nothing
+        has changed then.
+        """
+        new = [name for name in names if name not in self._names]
+        if _mistakes(self._chosen(new, self._listing), new) and self._may_read():
+            await self.refresh()
+        chosen = self._chosen(names, self._listing)
+        if mistakes := _mistakes(chosen, new):
+            raise ConfigError(mistakes)
+        self._names = names
+        added, removed = self._take(chosen, self._listing)
+        if any(not chosen.matches[name] for name in new):
+            self.refresh_soon()
+        return [instrument.pair for instrument in added], [instrument.pair for instrument in removed]
 
     def earlier_names(self, pair: str) -> list[str]:
         """Return the other symbols under which the market of ``pair`` was ever listed, by its Kraken key."""
@@ -158,8 +169,18 @@ class Roster:
         if reason := disbelief(self._listing, listing):
             log.error("listing not followed", reason=reason)
             return False
-        self._take(select(self._names, listing, keys=self._selection.keys), listing)
+        added, removed = self._take(select(self._names, listing, keys=self._selection.keys), listing)
+        _report(added, removed)
         return True
+
+    def _chosen(self, names: Sequence[str], listing: Sequence[Instrument]) -> Selection:
+        """Choose by what is remembered of each pair, or by what a name has meant all along."""
+        remembered = select(names, self._remembered.values()).keys
+        return select(names, listing, keys=remembered | self._selection.keys)
+
+    def _may_read(self) -> bool:
+        """Tell whether the listing is so old that it may be read again."""
+        return self._failures > 0 or self._clock.monotonic() - self._read_s >= self._soon_s
 
     async def _due(self) -> None:
         while (wait_s := self._read_s + self._rest_s() - self._clock.monotonic()) > 0:
@@ -174,24 +195,28 @@ class Roster:
             return min(self._soon_s, RETRY_S * 2.0 ** min(self._failures - 1, 10))
         return self._soon_s if self._asked.is_set() else self._listing_s
 
-    def _take(self, chosen: Selection, listing: Sequence[Instrument]) -> None:
+    def _take(
+        self, chosen: Selection, listing: Sequence[Instrument]
+    ) -> tuple[Sequence[Instrument], Sequence[Instrument]]:
+        """Take over a selection and have the followers follow; return what came and what left."""
         before, after = dict(self._instruments), chosen.pairs
         added = [instrument for pair, instrument in after.items() if pair not in before]
-        removed = [pair for pair in before if pair not in after]
-        first = not self._selection.matches
-        _report(self._selection, chosen, [before[pair] for pair in removed], [] if first else added)
+        removed = [instrument for pair, instrument in before.items() if pair not in after]
+        _introduce(self._selection, chosen)
         self._selection, self._listing = chosen, listing
         self._learn(listing)
-        for pair in removed:
-            del self._instruments[pair]
+        for instrument in removed:
+            del self._instruments[instrument.pair]
         self._instruments.update(after)
         if added or removed:
             for follower in self._followers:
-                follower.follow(added, removed)
+                follower.follow(added, [instrument.pair for instrument in removed])
+        return added, removed
 
     def _learn(self, listing: Iterable[Instrument]) -> None:
         for instrument in listing:
             self._symbols.setdefault(instrument.key, set()).add(instrument.pair)
+            self._remembered[instrument.pair] = instrument
 
 
 def journalled(answer: Answer) -> Inbound:
@@ -204,8 +229,35 @@ def disbelief(before: Iterable[Instrument], listing: Sequence[Instrument]) -> st
     return changes({instrument.pair: instrument for instrument in before}, listing, 0).disbelief
 
 
-def _report(before: Selection, after: Selection, removed: Sequence[Instrument], added: Sequence[Instrument]) -> None:
-    """Say what has changed, and loudly what is recorded no more."""
+def _mistakes(chosen: Selection, names: Iterable[str]) -> str:
+    """Return what is wrong with these of the names chosen for, a line each: nobody knows it, or it is too fine."""
+    wrong = [
+        chosen.too_fine.get(name, chosen.unknown.get(name, ""))
+        for name in dict.fromkeys(names)
+        if name in chosen.too_fine or not chosen.keys[name]
+    ]
+    return "\n".join(f"pairs: {sentence}" for sentence in wrong)
+
+
+def _introduce(before: Selection, after: Selection) -> None:
+    """Say what names mean that were not there before, and of which nothing is recorded now."""
+    for name, pairs in after.matches.items():
+        if name in before.matches:
+            continue
+        if is_pattern(name):
+            log.info("pattern resolved", name=name, pairs=len(pairs))
+        elif pairs and pairs != (name,):
+            log.info("pair resolved", name=name, pair=" ".join(pairs))
+    for name, sentence in {**after.unknown, **after.too_fine}.items():
+        if name not in before.unknown and name not in before.too_fine:
+            log.error("nothing is recorded for a name; it is waited for", name=name, reason=sentence)
+    fine = [pair for pair in after.left_out if pair not in before.left_out]
+    if fine:
+        log.warning("left out: finer than the archive's schema", pairs=some(fine), count=len(fine))
+
+
+def _report(added: Sequence[Instrument], removed: Sequence[Instrument]) -> None:
+    """Say what a new listing has changed, and loudly what is recorded no more."""
     new_names = {instrument.key: instrument.pair for instrument in added}
     renamed = {old.pair: new_names[old.key] for old in removed if old.key in new_names}
     for was, now in renamed.items():
@@ -216,12 +268,6 @@ def _report(before: Selection, after: Selection, removed: Sequence[Instrument], 
     come = [instrument.pair for instrument in added if instrument.pair not in renamed.values()]
     if come:
         log.info("pairs recorded from now on", pairs=some(come), count=len(come))
-    for name, sentence in {**after.unknown, **after.too_fine}.items():
-        if name not in before.unknown and name not in before.too_fine:
-            log.error("nothing is recorded for a name; it is waited for", name=name, reason=sentence)
-    fine = [pair for pair in after.left_out if pair not in before.left_out]
-    if fine:
-        log.warning("left out: finer than the archive's schema", pairs=some(fine), count=len(fine))
 
 
 def some(pairs: Sequence[str]) -> str:

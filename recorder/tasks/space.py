@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ LOOK_S: Final = 5.0
 """How often the disk is asked, which takes microseconds: at 50 MB a second, 256 MB last for so long."""
 AGAIN_S: Final = 600.0
 """A raw segment that could not be proven to be archived is not read again sooner."""
+_DAY_S: Final = 86_400.0
 _CHUNK: Final = 1 << 20
 _ATTEMPTS: Final = 20
 """A compaction exchanges a folder now and then; meeting so many in a row is no coincidence."""
@@ -79,12 +81,22 @@ class Space:
         self._problem: DiskError | None = None
         self.low = False
         """Whether little room is left."""
+        self.room: Room | None = None
+        """What was found at the last look; None before the first."""
+        self.low_bytes = 0
+        """Below so much free, little room is left; 0 before the first look."""
 
     async def run(self) -> None:
         """Watch until cancelled. Raises DiskError where the disk does not answer."""
         while self._problem is None:
             await self._look()
             await self._clock.sleep(LOOK_S)
+
+    @property
+    def runway_s(self) -> float:
+        """Return how long the room will do, if it goes on as in the last day; infinite while it does not go."""
+        per_day = self._growth.per_day
+        return self.room.free / per_day * _DAY_S if self.room and per_day else math.inf
 
     def check(self) -> None:
         """Raise DiskError if recording had to end for want of room."""
@@ -95,6 +107,7 @@ class Space:
         found = await asyncio.to_thread(self._room, self._layout.data)
         self._growth.observe(self._clock.monotonic(), found.free)
         limits = marks(found.total, self._growth.per_day)
+        self.room, self.low_bytes = found, limits.low
         if found.free < limits.low:
             await self._begin(found, limits)
             found = await asyncio.to_thread(self._make_room, limits.low)

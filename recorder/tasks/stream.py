@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import structlog
 
 from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
-from recorder.core.model import Instrument
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken.parse import TRADE_SOURCE
@@ -80,42 +80,53 @@ class Listeners:
     refresh_soon: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What all connections of a run have in common; ``numbers`` are theirs, each given once."""
+
+    inbox: Inbox
+    listeners: Listeners
+    notes: Notes
+    clock: Clock
+    metrics: Metrics
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+
+Dial = Callable[[], AbstractAsyncContextManager[Socket]]
+"""Opens a connection, or raises Unavailable."""
+
+
 class Stream:
     """Records the live trades of ``pairs`` over one connection at a time.
 
-    ``pairs`` are live: :meth:`follow` tells that they have changed. ``dial`` opens a connection or raises
-    Unavailable. Each connection has a number, which names its frames in the journal.
+    ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
+    number, which names its frames in the journal.
     """
 
-    def __init__(
-        self,
-        pairs: Collection[str],
-        dial: Callable[[], AbstractAsyncContextManager[Socket]],
-        inbox: Inbox,
-        *,
-        listeners: Listeners,
-        notes: Notes,
-        backoff: Backoff,
-        clock: Clock,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, pairs: Collection[str], dial: Dial, common: Common, backoff: Backoff) -> None:
         self._pairs = pairs
         self._dial = dial
-        self._inbox = inbox
-        self._listeners = listeners
-        self._notes = notes
+        self._inbox = common.inbox
+        self._listeners = common.listeners
+        self._notes = common.notes
+        self._clock = common.clock
+        self._metrics = common.metrics
+        self._numbers = common.numbers
         self._backoff = backoff
-        self._clock = clock
-        self._metrics = metrics
         self._connection = 0
         self._changed = asyncio.Event()
         self._open: tuple[Session, Socket] | None = None
         self._ending = _NOT_OPENED
-        self._heard_s = clock.monotonic()
+        self._heard_s = self._clock.monotonic()
 
-    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
+    def follow(self) -> None:
         """Bring the open connection, if there is one, into line with the pairs; the next one begins so."""
         self._changed.set()
+
+    @property
+    def connection(self) -> int | None:
+        """The number of the connection that is open; None while there is none."""
+        return self._connection if self._open is not None else None
 
     def streaming(self, pair: str) -> bool:
         """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
@@ -139,10 +150,9 @@ class Stream:
     async def run(self) -> None:
         """Connect, record, and connect again, until cancelled."""
         while True:
-            self._connection += 1
+            self._connection = next(self._numbers)
             session = Session(self._pairs)
             started_s = self._clock.monotonic()
-            self._backoff.attempted(started_s)
             self._ending = _NOT_OPENED
             try:
                 async with self._dial() as socket:
@@ -154,10 +164,16 @@ class Stream:
             except Unavailable as error:
                 lasted_s = self._clock.monotonic() - started_s
                 self._backoff.ended(healthy=session_healthy(lasted_s, subscribed=bool(session.subscribed)))
-                delay_s = self._backoff.delay_s(self._clock.monotonic())
+                delay_s = self._backoff.delay_s()
                 await self._note("disconnected", reason=str(error))
                 self._metrics.disconnected(self._ending)
-                log.warning("stream interrupted", reason=str(error), retry_in_s=round(delay_s, 1))
+                log.warning(
+                    "stream interrupted",
+                    connection=self._connection,
+                    pairs=len(self._pairs),
+                    reason=str(error),
+                    retry_in_s=round(delay_s, 1),
+                )
                 await self._clock.sleep(delay_s)
 
     async def _converse(self, session: Session, socket: Socket) -> None:
@@ -214,7 +230,7 @@ class Stream:
                 case Send(text):
                     await socket.send(text)
                 case Hangup(reason):
-                    log.warning("hanging up", reason=reason)
+                    log.warning("hanging up", connection=self._connection, reason=reason)
                     self._ending = _HUNG_UP
                     await self._note("stalled", reason=reason)
                     await socket.close()

@@ -1,4 +1,4 @@
-"""Look now and then how large the archive is and how long its disk will do, for those who watch."""
+"""Show those who watch how large the archive is, and how long its disk will do."""
 
 from __future__ import annotations
 
@@ -7,53 +7,30 @@ import math
 from pathlib import Path
 from typing import Final
 
-from recorder import disk
 from recorder.clock import Clock
-from recorder.core.room import Growth, marks
-from recorder.disk import Room
 from recorder.ops.metrics import Metrics
-from recorder.ops.survey import Size, measure
+from recorder.ops.survey import measure
+from recorder.tasks.space import Space
 
-EVERY_S: Final = 60.0
-"""How often free space is looked at, which takes microseconds."""
-COUNT_EVERY: Final = 10
-"""Files are counted each so many looks: 20,000 of them take a tenth of a second of a thread."""
-_DAY_S: Final = 86_400.0
+EVERY_S: Final = 600.0
+"""How often files are counted: 20,000 files take a tenth of a second of a thread."""
 
 
 class Survey:
-    """Looks at the archive in the folder ``data``; :attr:`room` is None before the first look."""
+    """Counts what lies in the folder ``data``, and shows what ``space`` has found."""
 
-    def __init__(self, data: Path, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, data: Path, space: Space, *, clock: Clock, metrics: Metrics) -> None:
         self._data = data
         self._clock = clock
         self._metrics = metrics
-        self._growth = Growth()
-        self.room: Room | None = None
-
-    @property
-    def low_bytes(self) -> int:
-        """How much should be free."""
-        return marks(self.room.total, self._growth.per_day).low if self.room else 0
+        metrics.disk_free.set_function(lambda: space.room.free if space.room else math.nan)
+        metrics.disk_size.set_function(lambda: space.room.total if space.room else math.nan)
+        metrics.runway.set_function(lambda: space.runway_s)
 
     async def run(self) -> None:
-        """Look until cancelled."""
-        looks = 0
+        """Count until cancelled."""
         while True:
-            if looks % COUNT_EVERY == 0:
-                self._counted(await asyncio.to_thread(measure, self._data))
-            self._seen(await asyncio.to_thread(disk.room, self._data))
-            looks += 1
+            size = await asyncio.to_thread(measure, self._data)
+            self._metrics.archive_files.set(size.files)
+            self._metrics.archive_bytes.set(size.size)
             await self._clock.sleep(EVERY_S)
-
-    def _counted(self, size: Size) -> None:
-        self._metrics.archive_files.set(size.files)
-        self._metrics.archive_bytes.set(size.size)
-
-    def _seen(self, room: Room) -> None:
-        self.room = room
-        self._growth.observe(self._clock.monotonic(), room.free)
-        per_day = self._growth.per_day
-        self._metrics.disk_free.set(room.free)
-        self._metrics.disk_size.set(room.total)
-        self._metrics.runway.set(room.free / per_day * _DAY_S if per_day else math.inf)

@@ -30,7 +30,11 @@ log = structlog.get_logger()
 
 
 class Upkeep:
-    """Compacts table after table, and removes raw segments older than ``keep_s`` seconds."""
+    """Compacts table after table, and removes raw segments older than ``keep_s`` seconds, which may change.
+
+    ``now_s`` tells what time it is at least (seconds since 1970), None where nobody vouches for it: a host's clock that
+    jumps a year ahead must not make everything old.
+    """
 
     def __init__(
         self,
@@ -38,13 +42,15 @@ class Upkeep:
         disk: Disk,
         *,
         keep_s: float,
+        now_s: Callable[[], float | None],
         clock: Clock,
         metrics: Metrics,
         round_s: float = ROUND_S,
     ) -> None:
         self._archive = archive
         self._disk = disk
-        self._keep_s = keep_s
+        self.keep_s = keep_s
+        self._now_s = now_s
         self._clock = clock
         self._metrics = metrics
         self._round_s = round_s
@@ -98,9 +104,10 @@ class Upkeep:
         return segment.number_of(left[0]) - 1 if left else 0
 
     def _expire_raw(self) -> bool:
-        oldest_s = self._clock.wall_ns() / 1e9 - self._keep_s
-        with self.raw:
-            for path in self._archive.layout.raw.glob("*.jsonl.zst"):
-                if path.stat().st_mtime < oldest_s:
-                    self._disk.unlink(path)
+        now_s = self._now_s()
+        if now_s is not None:
+            with self.raw:
+                for path in self._archive.layout.raw.glob("*.jsonl.zst"):
+                    if path.stat().st_mtime < now_s - self.keep_s:
+                        self._disk.unlink(path)
         return False

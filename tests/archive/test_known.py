@@ -92,7 +92,7 @@ def test_a_file_that_another_program_put_there_is_a_finding(tmp_path: Path) -> N
     found = known.read(Layout(tmp_path), ["A/B"])
     assert found.void == {"A/B": Spans([Span(3, 4)])}
     (finding,) = found.findings
-    assert (finding.file, finding.problem) == (foreign, "has other columns than the table of events")
+    assert (finding.file, finding.problem) == (foreign, "is none of ours: it carries no footer of this archive")
 
 
 def test_a_folder_that_is_exchanged_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

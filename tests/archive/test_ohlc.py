@@ -57,13 +57,15 @@ def answer(table: OhlcArchive, segment: int, page: list[Candle]) -> tuple[int, S
     return taken.rows, taken.events
 
 
-# An answer: where its window ends, how long it is, and which of its candles say something else than usual.
+# An answer: where its window ends, how long it is, which of its candles say something else than usual, what comes then,
+# and how much later it came by the host's clock.
 answers = st.lists(
     st.tuples(
         st.integers(0, 30),
         st.integers(1, 12),
         st.dictionaries(st.integers(0, 30), st.sampled_from(["100", "101", "100.0"]), max_size=4),
         st.sampled_from(["go on", "next segment", "restart"]),
+        st.sampled_from([1, 0, 60_000_000, -3_600_000_000]),
     ),
     max_size=10,
 )
@@ -72,7 +74,7 @@ answers = st.lists(
 @given(sequence=answers)
 @settings(max_examples=120)
 def test_whatever_answers_come_the_last_seen_content_is_archived_and_nothing_twice(
-    tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple[int, int, dict[int, str], str]]
+    tmp_path_factory: pytest.TempPathFactory, sequence: list[tuple[int, int, dict[int, str], str, int]]
 ) -> None:
     data = tmp_path_factory.mktemp("data")
     expected: dict[tuple[str, str, int], Decimal] = {}
@@ -81,9 +83,11 @@ def test_whatever_answers_come_the_last_seen_content_is_archived_and_nothing_twi
         table = OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
         segment = 1
         revisions = changed = 0
-        for number, (last, length, prices, then) in enumerate(sequence):
+        seen_us = SEEN_US
+        for number, (last, length, prices, then, step_us) in enumerate(sequence):
             page = [candle(n, prices.get(n, "100")) for n in range(max(0, last - length + 1), last + 1)]
-            taken = table.take(page, SEEN_US + number)
+            seen_us += step_us  # the host's clock, which may be set back
+            taken = table.take(page, seen_us)
             for one in page:
                 key = (one.pair, one.timeframe, one.time_us)
                 changed += key in expected and expected[key] != one.close

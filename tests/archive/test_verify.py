@@ -204,7 +204,7 @@ def another_year(opened: TradeArchive) -> Path:
         (emptied, "is damaged"),
         (footer_gone, "is none of ours"),
         (other_columns, "has other columns"),
-        (another_table, "has other columns"),
+        (another_table, "is none of ours"),
         (claims_more, "holds 10 rows, but its footer claims 11 ids"),
         (claims_others, "holds ids 11 to 20 of 2025-11-10T11:00:00.000000Z"),
         (claims_later_ones, "where its footer claims ids 12 to 21"),

@@ -186,24 +186,48 @@ main()
 """
 
 
-async def test_interrupted_while_it_writes_a_batch_it_finishes_that(tmp_path: Path, sandbox: Sandbox) -> None:
+LOW = """
+from recorder import disk
+disk.room = lambda path: disk.Room(1_900_000_000, 100_000_000_000)
+from recorder.cli import main
+main()
+"""
+
+
+@contextlib.asynccontextmanager
+async def fetching(tmp_path: Path, sandbox: Sandbox, program: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Let ``program`` fetch all of ETH/EUR."""
     with (tmp_path / "said").open("w") as file:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", HELD_UP, "backfill", "ETH/EUR", "--from", "listing", "--data", "data",
+            sys.executable, "-c", program, "backfill", "ETH/EUR", "--from", "listing", "--data", "data",
             cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environ_for(sandbox)},
             stdout=file, stderr=file,
         )  # fmt: skip
         try:
-            await until((tmp_path / "writing").exists, what="a batch is written")
-            process.send_signal(signal.SIGINT)
-            await asyncio.to_thread((tmp_path / "writing").write_bytes, b"")
-            code = await asyncio.wait_for(process.wait(), PATIENCE_S)
+            yield process
         finally:
             if process.returncode is None:
                 process.kill()
+
+
+async def test_interrupted_while_it_writes_a_batch_it_finishes_that(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with fetching(tmp_path, sandbox, HELD_UP) as process:
+        await until((tmp_path / "writing").exists, what="a batch is written")
+        process.send_signal(signal.SIGINT)
+        await asyncio.to_thread((tmp_path / "writing").write_bytes, b"")
+        code = await asyncio.wait_for(process.wait(), PATIENCE_S)
     assert code == 130, (tmp_path / "said").read_text()
     assert "Traceback" not in (tmp_path / "said").read_text()
     assert archived(tmp_path / "data")
+
+
+async def test_on_a_low_disk_it_exits_4_and_says_how_far_it_came(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with fetching(tmp_path, sandbox, LOW) as process:
+        code = await asyncio.wait_for(process.wait(), PATIENCE_S)
+    said = " ".join((tmp_path / "said").read_text().split())
+    assert code == 4, said
+    assert "stopped at 0 of 2,500 trades" in said
+    assert "1,900.0 MB left, and below 2,000.0 MB history waits. Make room and call it again" in said
 
 
 async def test_it_imports_neither_pandas_nor_duckdb(tmp_path: Path, sandbox: Sandbox) -> None:

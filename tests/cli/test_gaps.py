@@ -42,6 +42,23 @@ def test_a_pair_without_holes_is_fine(data: Path, capsys: pytest.CaptureFixture[
         gaps(data, pair=["XBT/USD"], as_json=False)
 
 
+def test_a_damaged_file_hides_its_pair_alone_and_is_named_with_what_to_do(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = min((data / "trades" / "pair=BTC%2FUSD").rglob("*.parquet"))
+    path.write_bytes(b"cut")
+    gaps(data, pair=["ETH/USD"], as_json=False)
+    assert capsys.readouterr().err == ""
+    for pair in (None, ["BTC/USD"]):
+        with pytest.raises(typer.Exit) as ended:
+            gaps(data, pair=pair, as_json=False)
+        assert ended.value.exit_code == 1
+        said = capsys.readouterr()
+        assert said.err.startswith(f"recorder: {path} is no whole Parquet file")
+        assert "move it out of the archive" in said.err
+        assert said.out.startswith("1 pair: no holes" if pair is None else "0 pairs")
+
+
 def test_json_has_the_columns_of_the_view(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
         gaps(data, pair=None, as_json=True)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import typer
 
+from recorder import app
 from recorder.archive import read
 from recorder.archive.files import Layout, hold
 from recorder.cli import merge as module
@@ -178,6 +179,19 @@ def test_an_archive_on_a_read_only_disk_can_be_merged(two: tuple[Path, Path], re
     assert ids(mine) == list(range(1, 26))
 
 
+def test_it_leaves_the_archive_of_another_user_alone(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, theirs = two
+
+    def refuse(data: Path) -> None:
+        raise UsageError(f"the archive {data} belongs to another user")
+
+    monkeypatch.setattr(process, "as_owner", refuse)
+    with pytest.raises(UsageError, match=f"{mine} belongs to another user"):
+        run(theirs, mine)
+    assert ids(mine) == list(range(1, 11))
+    assert run(theirs, mine, dry_run=True) == 0
+
+
 def test_live_rows_keep_when_and_how_they_came(two: tuple[Path, Path]) -> None:
     mine, theirs = two
     with writing(theirs) as archive:
@@ -206,7 +220,9 @@ async def test_two_recorders_of_which_each_missed_something_are_one_archive_besi
     async with sandbox.serve():
         async with recording(config_for(sandbox, second)):
             await until(lambda: caught_up_some(second), what="the second records")
-        async with recording(config_for(sandbox, first, drain_every_s=0.2)):
+        for pair in sandbox.last_ids():
+            sandbox.burst(pair, 100)  # more than a snapshot brings: neither has them
+        async with recording(config_for(sandbox, first, drain_every_s=0.2), app.Rhythm(upkeep_s=0.2)):
             await until(lambda: caught_up_some(first), what="the first records")
             merging = Process("merge", str(second), "--data", str(first), cwd=tmp_path, **environ_for(sandbox))
             try:

@@ -14,7 +14,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import Process, archived, caught_up, environ_for, until
-from tests.end_to_end.test_listing import streamed
+from tests.end_to_end.test_listing import first_held, streamed
 
 
 async def ends(tmp_path: Path, *arguments: str, **environ: str) -> tuple[int, str]:
@@ -75,6 +75,17 @@ async def test_a_mistake_exits_2_and_names_the_key_the_value_and_the_remedy(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("verb", [["run"], ["backfill", "BTC/USD", "--from", "listing"]])
+async def test_who_cannot_write_an_archive_that_its_owner_reads_is_told_and_leaves_it_alone(
+    tmp_path: Path, verb: list[str]
+) -> None:
+    (tmp_path / "data").write_text("mine")
+    code, said = await ends(tmp_path, *verb, "--data", "data", RECORDER_OPS__PORT="0")
+    assert code == 2
+    assert "data is a file, and an archive is a folder" in said
+    assert (tmp_path / "data").read_text() == "mine"
+
+
 async def test_an_archive_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
     for verb in (["status"], ["sql", "SELECT 1"], ["views"]):
         code, said = await ends(tmp_path, *verb, "--data", "nowhere")
@@ -128,7 +139,10 @@ async def test_sighup_takes_over_what_may_change_and_costs_no_frame_of_a_pair_th
     clock, data, file = SystemClock(), tmp_path / "data", tmp_path / "config.yaml"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=50), clock=clock, truth=tmp_path / "truth")
     before = "pairs: [BTC/USD, DOGE/USD]\nohlc: {timeframes: [1h]}\n"
-    after = "pairs: [BTC/USD, ETH/EUR]\nohlc: {timeframes: [1h, 5m]}\narchive: {path: x}\ntrades: {stream: false}\n"
+    after = (
+        "pairs: [BTC/USD, ETH/EUR]\nohlc: {timeframes: [1h, 5m]}\narchive: {path: x}\njournal: {keep: 0s}\n"
+        "trades: {stream: false, backfill_from: listing}\n"
+    )
     file.write_text(before)
 
     def journalled(words: str) -> list[str]:
@@ -160,6 +174,7 @@ async def test_sighup_takes_over_what_may_change_and_costs_no_frame_of_a_pair_th
             sandbox.freeze()
             last_ids = {pair: sandbox.last_ids()[pair] for pair in ("BTC/USD", "ETH/EUR")}
             await until(lambda: caught_up(data, last_ids), what="all is journalled")
+            await until(lambda: all(first_held(data, pair) == 1 for pair in last_ids), what="history is wanted now")
             assert subscribed() == ["BTC/USD", "DOGE/USD", "ETH/EUR"], "each once: the one that stays too"
             assert list(sandbox.clients._clients) == clients
             process.signal(signal.SIGTERM)
@@ -171,7 +186,11 @@ async def test_sighup_takes_over_what_may_change_and_costs_no_frame_of_a_pair_th
     rows = archived(data)
     assert {row.pair for row in rows} == {"BTC/USD", "DOGE/USD", "ETH/EUR"}, "also what was recorded before"
     left = max(row.trade_id for row in rows if row.pair == "DOGE/USD")
-    assert compare(rows, read_truth(tmp_path / "truth"), last_ids={"DOGE/USD": left}).perfect
+    verdict = compare(
+        rows, read_truth(tmp_path / "truth"), first_ids={"BTC/USD": 1, "ETH/EUR": 1}, last_ids={"DOGE/USD": left}
+    )
+    assert verdict.perfect, str(verdict)
+    assert {path.name for path in (data / "raw").iterdir()} <= {"000000000001.jsonl.zst"}, "the drain at the start"
 
 
 async def test_invented_trades_never_get_into_the_archive_of_real_ones_by_default(tmp_path: Path) -> None:

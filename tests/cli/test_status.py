@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
 from recorder.cli.status import age, status
 from recorder.core.model import Event
@@ -38,6 +39,21 @@ def test_status_names_each_pair_its_rows_and_its_holes(tmp_path: Path, capsys: p
     assert pair["holes"] == [{"first_id": 1001, "last_id": 1200, "missing": 200}]
     assert (pair["rows"], pair["first_id"], pair["last_id"]) == (1100, 1, 1300)
     assert pair["last_time"].endswith("Z")
+
+
+def test_a_damaged_file_is_named_below_all_other_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with writing(tmp_path) as archive:
+        archive.append([*made(1, 3), *made(1, 3, pair="ETH/USD")])
+        (path,) = archive.files()
+        path.write_bytes(b"cut")
+    for as_json in (False, True):
+        with pytest.raises(typer.Exit) as ended:
+            status(tmp_path, all_pairs=False, as_json=as_json)
+        assert ended.value.exit_code == 1
+        said = capsys.readouterr().out
+        assert "ETH/USD" in said
+        assert f"{path} is no whole Parquet file" in said
+        assert "move it out of the archive" in said
 
 
 def test_candles_the_exchange_and_the_last_events_have_their_lines(

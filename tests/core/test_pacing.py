@@ -139,7 +139,25 @@ def test_calm_wins_the_pace_back_within_five_minutes() -> None:
     assert pace.per_s == 2.0
 
 
+def test_another_wish_holds_from_the_next_request_on_and_what_refusals_have_lowered_recovers_towards_it() -> None:
+    pace = Pace(1.0)
+    pace.wish(4.0)
+    assert pace.per_s == 4.0
+    now_s = send(pace, send(pace, 0.0))
+    assert now_s == 0.25
+    now_s += pace.throttled(now_s)
+    pace.wish(8.0)
+    assert pace.per_s == 2.0, "what was refused is not asked for again at once"
+    send(pace, now_s + 1 / RECOVERY_PER_S)
+    assert pace.per_s == 8.0
+    pace.throttled(now_s + 1000)
+    pace.wish(1.0)
+    assert pace.per_s == 1.0
+
+
 @pytest.mark.parametrize("impossible", [0.0, -1.0])
 def test_a_pace_of_nothing_is_refused(impossible: float) -> None:
     with pytest.raises(ValueError, match="above zero"):
         Pace(impossible)
+    with pytest.raises(ValueError, match="above zero"):
+        Pace(1.0).wish(impossible)

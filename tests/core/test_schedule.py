@@ -38,6 +38,23 @@ def test_refresh_bounds_how_often_a_series_is_asked_for() -> None:
     assert schedule.wait_s(START_S) == 300
 
 
+def test_another_refresh_holds_at_once_but_no_candle_is_asked_for_before_its_end() -> None:
+    schedule = Schedule(refresh_s=3600, per_s=1)
+    for series in (BTC_1M, BTC_1D):
+        schedule.add(series, START_S, held_until_s=None)
+        schedule.answered(series, START_S, held_until_s=committed_until(series, START_S))
+    now_s = START_S + 200
+    schedule.change(now_s, refresh_s=300, per_s=1)
+    assert schedule.wait_s(now_s) == 300
+    schedule.change(now_s, refresh_s=1, per_s=1)
+    assert schedule.wait_s(now_s) == 1
+    schedule.answered(BTC_1M, now_s, held_until_s=committed_until(BTC_1M, now_s))
+    schedule.change(now_s, refresh_s=3600, per_s=1)
+    assert schedule.wait_s(now_s) == 60 - now_s % 60 + SETTLE_S, "what is due sooner stays so, this once"
+    schedule.answered(BTC_1M, now_s, held_until_s=committed_until(BTC_1M, now_s))
+    assert schedule.wait_s(now_s) == 3600
+
+
 def test_a_failed_series_lets_others_go_first_and_comes_back_later_each_time() -> None:
     schedule = Schedule(refresh_s=60, per_s=1)
     schedule.add(BTC_1M, START_S, held_until_s=None)

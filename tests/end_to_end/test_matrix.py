@@ -32,6 +32,7 @@ from recorder.kraken import parse
 from recorder.ops import status
 from recorder.sandbox import mishaps
 from recorder.sandbox.market import Market
+from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.requests import Request
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
@@ -117,10 +118,10 @@ class Bench:
         return config.model_copy(update={"ohlc": OhlcConfig(timeframes=()), **changes})
 
     @contextlib.asynccontextmanager
-    async def recording(self, config: Config | None = None) -> AsyncIterator[None]:
+    async def recording(self, config: Config | None = None, rhythm: app.Rhythm | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all is held."""
         stop = app.Stop()
-        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1))
+        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
         recording = asyncio.create_task(record)
         try:
             await until(lambda: self.held() == set(self.sandbox.last_ids()), what="it records every pair")
@@ -130,6 +131,10 @@ class Bench:
         finally:
             stop.signal()
             await recording
+
+    def streamed(self) -> list[set[str]]:
+        """The pairs of each connection."""
+        return [client.connection.symbols for client in self.sandbox.clients._clients]
 
     def held(self) -> set[str]:
         return {pair.pair for pair in status.read(self.data)} if (self.data / "trades").is_dir() else set()
@@ -233,6 +238,39 @@ async def test_a_dead_line_is_replaced_within_ten_seconds(bench: Bench) -> None:
         died_s = bench.clock.monotonic()
         await until(lambda: len(bench.sandbox.requests.to("/v2")) == 2, what="it dials again")
         assert bench.sandbox.requests.to("/v2")[1].at_s - died_s <= 10 + LATE_S
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_of_several_connections_one_is_down_while_the_others_record_and_new_pairs_join(bench: Bench) -> None:
+    everything = bench.config(pairs=("*",))
+    async with bench.recording(everything, app.Rhythm(listing_s=5.0, listing_soon_s=1.0, pairs_a_line=2)):
+        await until(lambda: sorted(map(len, bench.streamed())) == [2, 2, 2], what="each has its pairs")
+        bench.sandbox.faults.refuse()
+        bench.sandbox.sever(BTC)
+        await until(lambda: len(bench.streamed()) == 2, what="one is down")
+        others = {pair for pairs in bench.streamed() for pair in pairs}
+        bench.sandbox.freeze()
+        bench.sandbox.burst(BTC, 300)
+        for pair in others:
+            bench.sandbox.burst(pair, 300)
+        made = {pair: last for pair, last in bench.sandbox.last_ids().items() if pair in others}
+        await until(lambda: caught_up(bench.data, made), what="the others record")
+        assert len(bench.streamed()) == 2
+        bench.sandbox.faults.release()
+        bench.sandbox.thaw()
+        bench.sandbox.enlist(pair_of("NEW/USD", pair_decimals=4, lot_decimals=8))
+        await until(
+            lambda: sorted(map(len, bench.streamed())) == [1, 2, 2, 2], what="the new pair is on one of its own"
+        )
+        bench.sandbox.deaden("NEW/USD")
+        dials = len(bench.sandbox.requests.to("/v2"))
+        await until(lambda: len(bench.sandbox.requests.to("/v2")) > dials, what="the dead one is replaced")
+        await until(lambda: "NEW/USD" in bench.held(), what="the new pair is recorded")
+        bench.sandbox.freeze()
+        await until(bench.whole, what="all is held")
+        bench.sandbox.delist("NEW/USD")
+        await until(lambda: sorted(map(len, bench.streamed())) == [2, 2, 2], what="and the connection closed")
     bench.is_the_truth()
     bench.has_manners()
 

@@ -334,7 +334,10 @@ def test_the_runs_of_a_frame_are_those_of_its_trades(rows: list[tuple[str, int]]
         for pair, trade_id in rows
     )
     frame = f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
+    assert parse.trade_runs(frame) == parse.journalled_runs("ws:trade:1", frame, 1)
     assert parse.trade_runs(frame) == runs(parse.trade_frame(frame, received_ns=1))
+    assert parse.journalled_pair("ws:trade:1", frame) == (rows[0][0] or None if rows else None)
+    assert parse.journalled_pair("ws:unreadable:1", frame) is None
 
 
 # -- candles --------------------------------------------------------------------------------------------------------

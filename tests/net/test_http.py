@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from pathlib import Path
 
 import aiohttp
@@ -75,6 +76,9 @@ def starts(client: aiohttp.ClientSession, clock: FakeClock) -> list[float]:
     trace.freeze()
     client.trace_configs.append(trace)
     return moments
+
+
+THROTTLED = json.dumps({"error": [f"EService: Throttled: {WALL_S + 42}"]}).encode()
 
 
 def answering(*answers: tuple[int, bytes, dict[str, str]] | bytes) -> Handler:
@@ -165,7 +169,9 @@ async def test_every_bad_answer_is_raised_as_the_error_that_it_is(
     [
         (b'{"error":["EGeneral:Too many requests"]}', FIRST_PAUSE_S),
         (b'{"error":["EAPI:Rate limit exceeded"]}', FIRST_PAUSE_S),
-        (json.dumps({"error": [f"EService: Throttled: {WALL_S + 42}"]}).encode(), 42.0),
+        ((200, THROTTLED, {"Date": formatdate(WALL_S)}), 42.0),
+        ((200, THROTTLED, {"Date": formatdate(WALL_S + 10)}), 32.0),  # the host's clock is behind
+        ((200, THROTTLED, {"Date": "now"}), 42.0),
         ((429, b"", {}), FIRST_PAUSE_S),
         ((429, b"", {"Retry-After": "33"}), 33.0),
         ((429, b"", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), FIRST_PAUSE_S),
@@ -406,7 +412,7 @@ async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
     serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, tmp_path: Path
 ) -> None:
     moments = starts(client, clock)
-    turns = Turns(tmp_path / "turns")
+    turns = Turns(tmp_path / "turns", clock)
     async with serve(answering(GOOD, GOOD, GOOD, GOOD, (429, b"", {"Retry-After": "40"}), GOOD)) as host:
         one, other = (Http(client, f"http://{host}", pace=Pace(2.0), clock=clock, turns=turns) for _ in range(2))
         for caller in (one, other, one, other):

@@ -8,64 +8,109 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.backoff import BURST, SPACING_S
 from recorder.core.pacing import LONGEST_PAUSE_S
 from recorder.errors import DiskError
-from recorder.net.turns import Turns
-
-NOW_NS = 1_783_465_205_562_702_999
-
-
-def test_those_who_take_turns_through_one_file_go_one_after_the_other(tmp_path: Path) -> None:
-    one, other = Turns(tmp_path / "turns"), Turns(tmp_path / "turns")
-    assert one.claim(NOW_NS, 1.0) == 0.0
-    assert other.claim(NOW_NS + 400_000_000, 1.0) == pytest.approx(0.6)
-    assert other.claim(NOW_NS + 1_000_000_000, 2.0) == 0.0
-    assert one.claim(NOW_NS + 1_000_000_001, 1.0) == pytest.approx(2.0)
+from recorder.net.turns import Attempts, Turns
+from tests.sandbox.conftest import ManualClock
 
 
-def test_who_comes_a_little_late_does_not_delay_those_after_him_but_a_rest_buys_nothing(tmp_path: Path) -> None:
-    turns = Turns(tmp_path / "turns")
-    assert turns.claim(NOW_NS, 1.0) == 0.0
-    assert turns.claim(NOW_NS + 1_300_000_000, 1.0) == 0.0
-    assert turns.claim(NOW_NS + 1_300_000_000, 1.0) == pytest.approx(0.7)
-    assert turns.claim(NOW_NS + 9_000_000_000, 1.0) == 0.0
-    assert turns.claim(NOW_NS + 9_000_000_000, 1.0) == pytest.approx(1.0)
+@pytest.fixture
+def clock() -> ManualClock:
+    clock = ManualClock()
+    clock.move(5000)  # so long has the machine been running
+    return clock
 
 
-def test_a_pause_holds_for_all_and_is_never_shortened(tmp_path: Path) -> None:
-    one, other = Turns(tmp_path / "turns"), Turns(tmp_path / "turns")
-    one.pause(NOW_NS + 30_000_000_000)
-    one.pause(NOW_NS + 5_000_000_000)
-    assert other.claim(NOW_NS, 1.0) == pytest.approx(30.0)
-    assert other.claim(NOW_NS + 30_000_000_000, 1.0) == 0.0
+@pytest.fixture
+def turns(tmp_path: Path, clock: ManualClock) -> Turns:
+    return Turns(tmp_path / "turns", clock)
 
 
-def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_hours(tmp_path: Path) -> None:
-    turns = Turns(tmp_path / "turns")
-    assert turns.claim(NOW_NS, 1.0) == 0.0
-    assert turns.claim(NOW_NS - int(2 * LONGEST_PAUSE_S * 1e9), 1.0) == 0.0
+def test_those_who_take_turns_through_one_file_go_one_after_the_other(
+    tmp_path: Path, turns: Turns, clock: ManualClock
+) -> None:
+    other = Turns(tmp_path / "turns", clock)
+    assert turns.claim(1.0) == 0.0
+    clock.move(0.4)
+    assert other.claim(1.0) == pytest.approx(0.6)
+    clock.move(0.6)
+    assert other.claim(2.0) == 0.0
+    assert turns.claim(1.0) == pytest.approx(2.0)
+
+
+def test_who_comes_a_little_late_does_not_delay_those_after_him_but_a_rest_buys_nothing(
+    turns: Turns, clock: ManualClock
+) -> None:
+    assert turns.claim(1.0) == 0.0
+    clock.move(1.3)
+    assert turns.claim(1.0) == 0.0
+    assert turns.claim(1.0) == pytest.approx(0.7)
+    clock.move(7.7)
+    assert turns.claim(1.0) == 0.0
+    assert turns.claim(1.0) == pytest.approx(1.0)
+
+
+def test_a_pause_holds_for_all_and_is_never_shortened(tmp_path: Path, turns: Turns, clock: ManualClock) -> None:
+    turns.pause(30)
+    turns.pause(5)
+    other = Turns(tmp_path / "turns", clock)
+    assert other.claim(1.0) == pytest.approx(30.0)
+    clock.move(30)
+    assert other.claim(1.0) == 0.0
+
+
+@pytest.mark.parametrize("step_s", [-60, -3600, -86_400])
+def test_a_clock_that_is_set_back_lengthens_no_turn(turns: Turns, clock: ManualClock, step_s: float) -> None:
+    assert turns.claim(1.0) == 0.0
+    clock.step(step_s)
+    assert turns.claim(1.0) == pytest.approx(1.0)
+    clock.move(1.0)
+    assert turns.claim(1.0) == 0.0
+    assert turns.claim(1.0) == pytest.approx(1.0), "by a clock that goes on, the next turn is where it should be"
+
+
+def test_a_machine_that_starts_anew_waits_for_no_turn_of_its_earlier_life(tmp_path: Path) -> None:
+    clock = ManualClock()
+    clock.move(600)
+    Turns(tmp_path / "turns", clock).claim(1.0)
+    reborn = ManualClock(clock.wall_ns() + 60 * 10**9)  # whose monotonic clock begins at zero
+    assert Turns(tmp_path / "turns", reborn).claim(1.0) == 0.0
+
+
+def test_attempts_are_counted_over_those_who_come_one_after_the_other(tmp_path: Path, clock: ManualClock) -> None:
+    for _ in range(BURST):
+        assert Attempts(tmp_path / "attempts").claim(clock.wall_ns()) == 0.0
+    assert Attempts(tmp_path / "attempts").claim(clock.wall_ns()) == pytest.approx(SPACING_S)
+    clock.move(SPACING_S + 0.001)
+    assert Attempts(tmp_path / "attempts").claim(clock.wall_ns()) == 0.0
 
 
 @given(st.binary(max_size=20))
 def test_a_damaged_file_is_begun_anew(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("turns") / "turns"
     path.write_bytes(content)
-    turns = Turns(path)
-    wait_s = turns.claim(NOW_NS, 1.0)
+    turns = Turns(path, ManualClock())
+    wait_s = turns.claim(1.0)
     assert 0 <= wait_s <= LONGEST_PAUSE_S
     if not wait_s:
-        assert turns.claim(NOW_NS, 1.0) == pytest.approx(1.0)
+        assert turns.claim(1.0) == pytest.approx(1.0)
 
 
-def test_a_file_that_cannot_be_opened_is_a_disk_error(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_a_disk_error(tmp_path: Path, clock: ManualClock) -> None:
     with pytest.raises(DiskError, match="turns"):
-        Turns(tmp_path / "gone" / "turns").claim(NOW_NS, 1.0)
+        Turns(tmp_path / "gone" / "turns", clock).claim(1.0)
 
 
 def _claim_many(path: Path, ready: Barrier, got: multiprocessing.SimpleQueue[int]) -> None:
-    turns = Turns(path)
+    clock = ManualClock()
+    turns = Turns(path, clock)
     ready.wait()
-    got.put(sum(turns.claim(NOW_NS + step, 1e-6) == 0.0 for step in range(0, 1_000_000, 100)))
+    taken = 0
+    for _ in range(10_000):
+        taken += turns.claim(1e-6) == 0.0
+        clock.move(1e-7)
+    got.put(taken)
 
 
 def test_processes_that_race_never_take_the_same_turn(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import pytest
 
 from recorder import disk
+from recorder.archive.coverage import FileFacts
 from recorder.archive.files import Layout, hold
 from recorder.clock import SystemClock
 from recorder.config import Config, ExchangeConfig
 from recorder.disk import Room
-from recorder.errors import ConfigError
+from recorder.errors import ConfigError, DiskError
 from recorder.journal import segment
 from recorder.ops import doctor
 from recorder.ops.doctor import Finding
@@ -75,6 +76,24 @@ def test_where_no_archive_is_that_is_no_fault(tmp_path: Path) -> None:
         assert well(doctor.journal(layout))
         assert well(doctor.space(layout.data))
         assert well(doctor.permissions(layout))
+    (tmp_path / "a").touch()
+    assert well(doctor.space(layout.data))
+    assert well(doctor.permissions(layout))
+    (found,) = doctor.archive(Layout(tmp_path / "a"), now_us=NOW_US)
+    assert (found.level, found.says) == ("wrong", f"{tmp_path / 'a'} is a file, and an archive is a folder")
+
+
+def test_what_this_user_may_not_read_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(tmp_path) as opened:
+        path = filled(opened)
+
+    def closed(path: Path) -> FileFacts:
+        raise DiskError(f"cannot read {path}") from PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(doctor, "read_facts", closed)
+    found = doctor.readable("archive", lambda: doctor.archive(Layout(tmp_path), now_us=NOW_US))
+    assert told(found, "wrong") == [f"this user cannot read {path}"]
+    assert "chown" in found[0].remedy
 
 
 @pytest.mark.parametrize("content", [b"junk", None], ids=["damaged", "cut"])
@@ -114,7 +133,8 @@ def test_a_schema_of_another_age_and_a_table_without_its_first_file_are_said(
             opened.archive.append(PAIR, trades(1, 3))
         (tmp_path / "events" / "year=1970" / "schema.parquet").unlink()
     found = doctor.archive(Layout(tmp_path), now_us=NOW_US)
-    assert "has schema version 7; this program reads version 1" in told(found, "wrong")[0]
+    assert "has schema version 7" in told(found, "wrong")[0]
+    assert "upgrade the recorder" in told(found, "wrong")[0]
     assert "events/year=1970/schema.parquet is missing" in told(found, "note")[0]
 
 
@@ -204,6 +224,10 @@ def test_folders_that_others_may_write_and_this_user_may_not_are_said(
     monkeypatch.setattr(os, "access", lambda path, _: path != layout.journal)
     (said,) = told(doctor.permissions(layout), "wrong")
     assert said.startswith(f"this user cannot read and write {layout.journal}")
+    # On a mount that takes no writes, which is said with the disk, reading is all that is asked.
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    monkeypatch.setattr(os, "access", lambda _, wanted: not wanted & os.W_OK)
+    assert told(doctor.permissions(layout), "wrong") == []
 
 
 def test_versions_are_held_against_the_lower_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ GOOD = State(
     stopping=False,
     pairs=3,
     streaming=True,
-    silent_s=1.0,
+    silent_s=[1.0],
     inbox_bytes=1000,
     inbox_limit_bytes=16_000_000,
     unsynced_s=0.1,
@@ -50,8 +50,13 @@ def test_a_daemon_that_records_is_alive_and_ready() -> None:
         ({"stopping": True}, "it is stopping"),
         ({"listed": False}, "its REST is out of reach"),
         ({"pairs": 0}, "none of the configured pairs is listed"),
-        ({"silent_s": SILENT_S + 1}, "no frame came for 61 s: the stream is down"),
-        ({"streaming": False, "silent_s": UNANSWERED_S + 1}, "no good answer came for 181 s"),
+        ({"silent_s": [SILENT_S + 1]}, "no frame came for 61 s: the stream is down"),
+        ({"silent_s": [SILENT_S + 9, SILENT_S + 1]}, "no frame came for 61 s: the stream is down"),
+        (
+            {"silent_s": [1.0, SILENT_S + 2, 60.0, SILENT_S + 1]},
+            "no frame came for 62 s on 2 of 4 connections: the pairs",
+        ),
+        ({"streaming": False, "silent_s": [UNANSWERED_S + 1]}, "no good answer came for 181 s"),
         ({"inbox_bytes": 14_400_000}, "14 MB wait for the journal"),
         ({"unsynced_s": UNSYNCED_S + 1}, "received 16 s ago is not durable yet"),
         ({"drained_s": 300 + DRAIN_SLACK_S + 1}, "was not drained for 1201 s"),
@@ -66,9 +71,11 @@ def test_each_trouble_is_told_by_its_own_sentence_and_by_no_other(changes: dict[
 @pytest.mark.parametrize(
     "changes",
     [
-        {"silent_s": SILENT_S},
-        {"streaming": False, "silent_s": UNANSWERED_S},
-        {"streaming": False, "silent_s": SILENT_S + 1},
+        {"silent_s": [SILENT_S]},
+        {"silent_s": [SILENT_S, 0.0, SILENT_S]},
+        {"silent_s": []},
+        {"streaming": False, "silent_s": [UNANSWERED_S]},
+        {"streaming": False, "silent_s": [SILENT_S + 1]},
         {"inbox_bytes": 14_399_999},
         {"unsynced_s": UNSYNCED_S},
         {"drained_s": 300 + DRAIN_SLACK_S},
@@ -81,22 +88,26 @@ def test_up_to_its_limit_nothing_is_a_trouble(changes: dict[str, Any]) -> None:
 
 
 def test_all_troubles_are_told_at_once() -> None:
-    assert len(unready(with_(silent_s=1e6, unsynced_s=1e6, drained_s=1e6, free_bytes=0))) == 4
+    assert len(unready(with_(silent_s=[1e6], unsynced_s=1e6, drained_s=1e6, free_bytes=0))) == 4
 
 
 def test_only_a_write_that_does_not_return_is_death() -> None:
     assert dead(with_(unsynced_s=STUCK_S)) == []
     (said,) = dead(with_(unsynced_s=STUCK_S + 1))
     assert "has not returned for 301 s" in said
-    assert dead(with_(silent_s=1e9, drained_s=1e9, free_bytes=0, listed=False, stopping=True)) == []
+    assert dead(with_(silent_s=[1e9], drained_s=1e9, free_bytes=0, listed=False, stopping=True)) == []
 
 
 ages = st.floats(0, 1e6)
 
 
-@given(silent_s=ages, unsynced_s=ages, drained_s=ages, more_s=ages)
-def test_what_gets_older_gets_no_better(silent_s: float, unsynced_s: float, drained_s: float, more_s: float) -> None:
+@given(silent_s=st.lists(ages), unsynced_s=ages, drained_s=ages, more_s=ages)
+def test_what_gets_older_gets_no_better(
+    silent_s: list[float], unsynced_s: float, drained_s: float, more_s: float
+) -> None:
     now = with_(silent_s=silent_s, unsynced_s=unsynced_s, drained_s=drained_s)
-    later = with_(silent_s=silent_s + more_s, unsynced_s=unsynced_s + more_s, drained_s=drained_s + more_s)
+    later = with_(
+        silent_s=[each_s + more_s for each_s in silent_s], unsynced_s=unsynced_s + more_s, drained_s=drained_s + more_s
+    )
     assert len(unready(later)) >= len(unready(now))
     assert len(dead(later)) >= len(dead(now))

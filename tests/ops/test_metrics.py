@@ -15,12 +15,13 @@ from tests.tasks.support import PAIR, T0_US, trades
 UNITS = ("_seconds", "_bytes", "_info", "_total", "_ratio")
 COUNTS = {  # gauges that count things, which have no unit
     "recorder_archive_files",
+    "recorder_connections_open",
+    "recorder_connections_wanted",
     "recorder_holes_open",
     "recorder_ids_missing",
     "recorder_pairs",
     "recorder_ready",
     "recorder_rest_requests_per_second",
-    "recorder_stream_up",
 }
 
 
@@ -90,9 +91,8 @@ def test_connections_requests_and_failures_are_counted_by_kind() -> None:
     metrics = Metrics()
     value = metrics.registry.get_sample_value
     metrics.connected()
-    assert value("recorder_stream_up") == 1
     metrics.disconnected("hung_up")
-    assert value("recorder_stream_up") == 0
+    assert value("recorder_connects_total") == 1
     assert value("recorder_disconnects_total", {"reason": "hung_up"}) == 1
     assert value("recorder_disconnects_total", {"reason": "ended"}) == 0
     error = RateLimited("EGeneral:Too many requests")

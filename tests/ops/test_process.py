@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from recorder.archive.files import Layout
+from recorder.disk import Disk
+from recorder.errors import UsageError
+from recorder.ops import process
 
 
 def test_what_the_daemon_writes_is_its_user_s_alone(tmp_path: Path) -> None:
@@ -20,3 +29,19 @@ Layout(Path({str(tmp_path / "data")!r})).create(Disk())
     made = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
     assert len(made) > 10
     assert {path: oct(path.stat().st_mode & 0o077) for path in made if path.stat().st_mode & 0o077} == {}
+
+
+def test_nobody_writes_into_the_archive_of_another_user_who_could_not_read_it(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    process.as_owner(layout.data)
+    assert not layout.data.exists()
+    layout.create(Disk())
+    process.as_owner(layout.data)
+    if os.geteuid() == 0:
+        os.chown(layout.trades, 65534, -1)
+    else:
+        shutil.rmtree(layout.trades)
+        layout.trades.symlink_to("/")  # which is root's
+    with pytest.raises(UsageError, match=rf"the archive {layout.data} belongs to \w+, who could not read what .* call"):
+        process.as_owner(layout.data)
+    assert list(layout.staging.iterdir()) == [layout.exchange]

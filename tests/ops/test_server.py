@@ -83,7 +83,7 @@ async def test_health_ready_and_metrics_are_served_and_nothing_else() -> None:
 
 async def test_what_is_wrong_is_an_answer_that_fails_with_its_reasons() -> None:
     async with serving() as bench:
-        bench.state = with_(silent_s=100.0)
+        bench.state = with_(silent_s=[100.0])
         status, body, _ = await bench.get("/ready")
         assert status == 503
         assert json.loads(body)["status"] == "not recording"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from recorder.archive.events import EventArchive
 from recorder.core.model import Event, Span
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
-from recorder.ops import status
+from recorder.ops import gaps, status
 from recorder.ops.status import CandleStatus
 from tests.query.writing import MINUTE_US, START_US, Written, candle, writing
+from tests.query.writing import trades as made
 from tests.tasks.support import PAIR, T0_US, frame, shop, trades
 
 
@@ -155,6 +157,7 @@ def test_of_each_pair_the_newest_listing_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [4, 300])
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, table: str, keep: int) -> None:
     with writing(tmp_path) as archive:
+        archive.append(made(1, 2))
         archive.listed("BTC/USD", 1)
         archive.published([candle(0)])
         archive.noted(event(1))
@@ -162,8 +165,26 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, table: str, kee
         content = damaged.read_bytes()
         # Cut short, or whole but for the pages.
         damaged.write_bytes(content[:4] if keep == 4 else content[:4] + bytes(keep) + content[4 + keep :])
-        with pytest.raises(CorruptFile, match=f"{damaged}.*move it out of the archive"):
-            status.everything(tmp_path)
+        found = status.everything(tmp_path)
+        assert any(re.match(f"{damaged}.*move it out of the archive", said) for said in found.damaged)
+        assert [one.pair for one in found.pairs] == ["BTC/USD"]
+
+
+def test_one_damaged_file_of_trades_hides_its_pair_alone(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.append([*made(1, 2), *made(1, 2, pair="ETH/USD")])
+        archive.journalled(made(3, 4))
+        (damaged,) = archive.files()
+        damaged.write_bytes(damaged.read_bytes()[:-3])
+        found = status.everything(tmp_path)
+        assert [(one.pair, one.rows) for one in found.pairs] == [("ETH/USD", 2)]
+        (said,) = found.damaged
+        assert re.match(f"{damaged} is no whole Parquet file.*move it out of the archive", said)
+        with pytest.raises(CorruptFile, match=str(damaged)):
+            status.read(tmp_path)
+        by_pair: dict[str, str] = {}
+        assert gaps.read(tmp_path, by_pair) == {"ETH/USD": []}
+        assert by_pair == {"BTC/USD": said}
 
 
 @pytest.mark.parametrize("table", ["instruments", "ohlc", "events"])
@@ -174,8 +195,8 @@ def test_a_file_that_another_program_put_there_is_named_with_what_to_do(tmp_path
         archive.noted(event(1))
         (foreign,) = (path for path in (tmp_path / table).rglob("*.parquet") if path.name != "schema.parquet")
         pq.write_table(pa.table({"a": [1]}), foreign)
-        with pytest.raises(CorruptFile, match=f"{foreign} has other columns.*move it out of the archive"):
-            status.everything(tmp_path)
+        found = status.everything(tmp_path)
+        assert any(re.match(f"{foreign}.*move it out of the archive", said) for said in found.damaged)
 
 
 def test_a_folder_exchanged_meanwhile_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -383,7 +383,7 @@ def test_files_that_no_question_is_about_are_not_opened(archive: Written) -> Non
         (archive.data / folder / "broken.parquet").write_bytes(b"not Parquet")
     with connect(archive.data, live=True) as opened:
         assert rows(opened) == 3
-        assert len(opened.candles("BTC/USD", "1m")) == 1
+        assert len(opened.trades("BTC/USD")) == 3
         with pytest.raises(UsageError, match="broken"):
             opened.events()
 

@@ -15,13 +15,18 @@ class ManualClock:
     def __init__(self, now_ns: int = NOW_NS) -> None:
         self._now_ns = now_ns
         self._began_ns = now_ns
+        self._stepped_ns = 0
         self._sleepers: list[tuple[int, asyncio.Future[None]]] = []
 
     def monotonic(self) -> float:
         return (self._now_ns - self._began_ns) / 1e9
 
     def wall_ns(self) -> int:
-        return self._now_ns
+        return self._now_ns + self._stepped_ns
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock, as a person or NTP does."""
+        self._stepped_ns += round(seconds * 1e9)
 
     async def sleep(self, delay_s: float) -> None:
         woken = asyncio.get_running_loop().create_future()

@@ -78,6 +78,8 @@ async def test_the_market_can_be_frozen_and_thawed(
         ("/sandbox/burst?pair=XBTUSD&n=5", "lists no pair 'XBTUSD'"),
         ("/sandbox/burst?pair=BTC/USD&n=inf", "n must be a number"),
         ("/sandbox/burst?pair=BTC/USD&n=0", "must be from 1 to"),
+        ("/sandbox/sever?pair=BTC/USD", "no connection follows 'BTC/USD'"),
+        ("/sandbox/deaden?pair=BTC/USD", "no connection follows 'BTC/USD'"),
     ],
 )
 async def test_a_wrong_request_is_told_what_would_be_right(

@@ -33,10 +33,12 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def follow(http: aiohttp.ClientSession, sandbox: Sandbox) -> aiohttp.ClientWebSocketResponse:
-    """Subscribe to BTC/USD, and read up to its snapshot."""
+async def follow(
+    http: aiohttp.ClientSession, sandbox: Sandbox, pair: str = "BTC/USD"
+) -> aiohttp.ClientWebSocketResponse:
+    """Subscribe to a pair, and read up to its snapshot."""
     socket = await http.ws_connect(sandbox.ws_url)
-    await socket.send_json(subscribe("BTC/USD"))
+    await socket.send_json(subscribe(pair))
     assert (await socket.receive_json())["channel"] == "status"
     assert (await socket.receive_json())["success"] is True
     assert ids(await socket.receive_str()) == [1, 2]
@@ -141,6 +143,23 @@ async def test_a_line_that_stalls_is_dead_but_open_and_a_new_one_lives(
     with pytest.raises(TimeoutError):
         await dead.receive(timeout=0.05)
     assert not dead.closed
+
+
+async def test_one_line_of_several_can_be_severed_or_dead(
+    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    eth, btc = await follow(http, sandbox, "ETH/EUR"), await follow(http, sandbox)
+    sandbox.deaden("BTC/USD")
+    sandbox.burst("BTC/USD", 1)
+    sandbox.burst("ETH/EUR", 1)
+    assert len(await until_beat(eth, sandbox, clock)) == 1
+    with pytest.raises(TimeoutError):
+        await btc.receive(timeout=0.05)
+    sandbox.sever("BTC/USD")
+    assert (await btc.receive()).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+    assert not eth.closed
+    with pytest.raises(UsageError, match="no connection follows 'DOGE/USD'"):
+        sandbox.sever("DOGE/USD")
 
 
 async def test_who_is_brushed_off_is_let_in_and_sent_away(

@@ -404,3 +404,8 @@ async def test_the_real_listing_of_1218_pairs_is_served_and_some_of_it_trades(
         assert len((await rest(http, sandbox, "/0/public/Ticker"))["result"]) == 1218
         assert set(sandbox.last_ids().values()) == {3}
         assert len(sandbox.last_ids()) == 6
+
+
+async def test_answers_are_dated_by_the_sandbox_s_own_clock(clock: ManualClock, http: aiohttp.ClientSession) -> None:
+    async with sandbox_at(clock).serve() as exchange, http.get(f"{exchange.rest_url}/0/public/Time") as answer:
+        assert answer.headers["Date"] == "Tue, 07 Jul 2026 23:00:05 GMT"

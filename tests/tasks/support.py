@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 from recorder.archive import files
@@ -21,6 +23,7 @@ from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 
 PAIR = "BTC/USD"
+HEARTBEAT = b'{"channel":"heartbeat"}'
 T0_US = 1_783_465_205_000_000
 
 BTC = Instrument(
@@ -126,6 +129,37 @@ def dialler(
         yield socket
 
     return dial
+
+
+def asked(socket: FakeSocket) -> list[tuple[str, list[str]]]:
+    """What was asked over a connection: method and symbols."""
+    messages = [json.loads(text) for text in socket.sent]
+    return [(message["method"], message["params"]["symbol"]) for message in messages if "params" in message]
+
+
+class Fallback:
+    """Notes which pairs it records."""
+
+    def __init__(self) -> None:
+        self.pairs: set[str] = set()
+
+    def take_over(self, pair: str) -> None:
+        self.pairs.add(pair)
+
+    def hand_back(self, pair: str) -> None:
+        self.pairs.discard(pair)
+
+
+class ToldStanding:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = []
+
+    async def told(
+        self, source: str, system: str, upcoming_maintenance: list[dict[str, Any]], emergency: list[dict[str, Any]]
+    ) -> None:
+        self.said.append((source, system, upcoming_maintenance, emergency))
 
 
 async def settle(*waits: Awaitable[object]) -> None:

@@ -11,7 +11,8 @@ import pytest
 from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger
 from recorder.core.model import Span
-from recorder.errors import Unavailable, UnknownPair
+from recorder.disk import Room
+from recorder.errors import DiskError, Unavailable, UnknownPair
 from recorder.net.http import Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks import backfill, fetch
@@ -19,6 +20,8 @@ from recorder.tasks.backfill import FIRST_RETRY_S, Backfill, Progress, Stretch
 from recorder.tasks.fetch import Fetcher
 from tests.sandbox.conftest import ManualClock
 from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, settle_until, shop, trades
+
+MB = 10**6
 
 
 def at(trade_id: int) -> int:
@@ -35,6 +38,8 @@ class Bench:
             self.ledger, opened.archive, http, instruments=instruments, clock=self.clock, metrics=Metrics()
         )
         self.tidied: list[str] = []
+        self.free = [1_000 * MB]
+        """Bytes that are free at each look; low is below 1,000 MB."""
         self.backfill = Backfill(
             self.ledger,
             opened.archive.coverage,
@@ -42,6 +47,7 @@ class Bench:
             http,
             instruments=instruments,
             tidy=self.tidied.append,
+            room=lambda: Room(self.free.pop(0) if len(self.free) > 1 else self.free[0], 10_000 * MB),
             clock=self.clock,
         )
         self.told: list[Progress] = []
@@ -145,3 +151,24 @@ async def test_its_small_files_are_merged_now_and_then_and_at_the_end(
     await bench.fill(await bench.find(at(1), at(750)))
     batches = sum(len(list(year.glob("*.parquet"))) for year in bench.opened.layout.years(PAIR))
     assert len(bench.tidied) == batches // 3 + 1 >= 3
+
+
+async def test_where_the_disk_is_low_it_ends_with_a_sentence_and_goes_on_once_there_is_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BATCH_ROWS", 50)
+    stretch = await bench.find(at(2_000), at(3_000))
+    bench.free = [1_000 * MB, 1_000 * MB, 999 * MB]
+    with pytest.raises(
+        DiskError, match=r"BTC/USD: stopped at (\d+) of 1,001 trades.* 999\.0 MB left, .*1,000\.0 MB"
+    ) as told:
+        await bench.fill(stretch)
+    held, asked = bench.opened.ids(), len(bench.http.asked)
+    assert 0 < len(held) < 1_001
+    assert f"stopped at {len(held)} of" in str(told.value)
+    with pytest.raises(DiskError):
+        await bench.fill(stretch)
+    assert (bench.opened.ids(), len(bench.http.asked)) == (held, asked), "nothing is asked for without room"
+    bench.free = [1_000 * MB]
+    assert await bench.fill(stretch) == []
+    assert bench.opened.ids() == list(range(1_999, 3_000))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
@@ -109,6 +109,7 @@ async def test_a_jump_of_ids_and_a_first_trade_are_told_and_an_unbroken_run_is_n
 
 async def test_many_journalled_trades_ask_for_a_drain_and_rotating_answers_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit_module, "DRAIN_TRADES", 5)
+    monkeypatch.setattr(commit_module, "DRAIN_ROWS_EACH", 5)
     bench = Bench()
     bench.journal.release.set()
     await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 4))))
@@ -122,18 +123,38 @@ async def test_many_journalled_trades_ask_for_a_drain_and_rotating_answers_it(mo
     assert bench.journal.rotations == 1
 
 
-async def test_so_many_bytes_ask_for_a_drain_whatever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit_module, "DRAIN_BYTES", 10)
+def test_the_trades_that_are_enough_go_by_the_pairs_between_two_bounds() -> None:
+    assert [commit_module.enough(pairs) for pairs in (0, 40, 50, 200, 1_000)] == [
+        200_000, 200_000, 250_000, 1_000_000, 1_000_000,
+    ]  # fmt: skip
+
+
+async def test_many_pairs_wait_until_a_drain_brings_enough_rows_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_module, "DRAIN_TRADES", 5)
+    monkeypatch.setattr(commit_module, "DRAIN_ROWS_EACH", 4)
     bench = Bench()
     bench.journal.release.set()
-    for due in (False, True):
-        await bench.inbox.put(Inbound(b"1234\n", []))
+    for pair, last_id, due in [("BTC/USD", 5, True), ("ETH/EUR", 2, False), ("BTC/USD", 6, True)]:
+        await bench.inbox.put(Inbound(b"a\n", runs(trades(1, last_id, pair=pair))))
         await bench.commit.flush()
-        assert bench.commit.drain_due.is_set() is due
-    await bench.commit.rotate()
-    await bench.inbox.put(Inbound(b"1234\n", []))
-    await bench.commit.flush()
-    assert not bench.commit.drain_due.is_set(), "counted anew since the rotation"
+        assert bench.commit.drain_due.is_set() is due, "of all pairs that have traded since the last one"
+        if pair == "BTC/USD":
+            await bench.commit.rotate()
+
+
+async def test_so_many_bytes_beside_frames_close_a_segment_and_ask_for_no_drain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commit_module, "ROTATE_BYTES", 10)
+    bench = Bench()
+    bench.journal.release.set()
+    came: list[tuple[Literal["ws", "rest", "note"], int]]
+    came = [("rest", 0), ("ws", 0), ("note", 1), ("rest", 1), ("rest", 2)]
+    for source, rotations in came:
+        await bench.inbox.put(Inbound(b"1234\n", [], source=source))
+        await bench.commit.flush()
+        assert bench.journal.rotations == rotations, "counted anew since the rotation"
+        assert not bench.commit.drain_due.is_set()
 
 
 async def test_syncs_are_at_least_sync_every_apart() -> None:

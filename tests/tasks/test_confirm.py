@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.core.model import Span
+from recorder.ops.offset import Vouched
 from recorder.tasks.confirm import AFTER_S, RETRY_S, ROUND_S, Confirm
 from tests.sandbox.conftest import ManualClock
 from tests.tasks.support import BTC, PAIR, settle
@@ -22,7 +23,9 @@ class Bench:
         self.clock, self.ledger, self.asked = ManualClock(round(now_s * 1e9)), Ledger(), 0
         self.until_us: int | None = None
         self.instruments = {PAIR: BTC}
-        self.task = Confirm(self.ledger, self, instruments=self.instruments, clock=self.clock)
+        self.vouched = Vouched(self.clock)
+        self.vouched.take(round(now_s))
+        self.task = Confirm(self.ledger, self, instruments=self.instruments, now_s=self.vouched.now_s, clock=self.clock)
 
     async def confirm(self, pair: str) -> bool:
         assert pair == PAIR
@@ -86,3 +89,24 @@ async def test_a_pair_that_could_not_be_confirmed_is_asked_again_a_quarter_of_an
         del bench.instruments[PAIR]
         await bench.pass_time(2 * RETRY_S)
         assert bench.asked == 2
+
+
+async def test_a_host_s_clock_that_is_a_day_ahead_has_nobody_asked_about_a_day_that_is_not_over() -> None:
+    bench = Bench(MIDNIGHT_S + 4000)
+    bench.trade(9, MIDNIGHT_S + 1000)
+    bench.clock.step(86_400)
+    async with running(bench):
+        await bench.pass_time(2 * RETRY_S)
+    assert bench.asked == 0
+
+
+async def test_nobody_is_asked_before_an_answer_vouches_for_the_time() -> None:
+    bench = Bench(MIDNIGHT_S + 4000)
+    bench.vouched.__init__(bench.clock)  # type: ignore[misc]
+    bench.trade(9, MIDNIGHT_S - 7200)
+    async with running(bench):
+        await bench.pass_time(ROUND_S)
+        assert bench.asked == 0
+        bench.vouched.take(MIDNIGHT_S + 4060)
+        await bench.pass_time(ROUND_S)
+        assert bench.asked == 1

@@ -8,6 +8,8 @@ import pytest
 from recorder.archive.events import EventArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.core.ledger import Ledger, runs
+from recorder.core.model import Span
+from recorder.core.spans import Spans
 from recorder.journal import segment
 from recorder.kraken.parse import LISTING_SOURCE
 from recorder.ops.metrics import Metrics
@@ -16,7 +18,7 @@ from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.inbox import Inbound, Inbox
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import Shop, frame, settle_until, shop, trades
+from tests.tasks.support import Shop, frame, settle, settle_until, shop, trades
 
 LISTING = (
     b'{"error":[],"result":{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","base":"XXBT","quote":"ZUSD",'
@@ -43,8 +45,9 @@ def journal(opened: Shop, *lines: bytes) -> Path:
     return opened.journal.closed()[-1]
 
 
-def line(first: int, last: int) -> bytes:
-    return segment.encode(1_783_465_206_000_000_000, "ws:trade:1", frame(first, last), parsed=True)
+def line(first: int, last: int, pair: str = "BTC/USD") -> bytes:
+    payload = frame(first, last).replace(b"BTC/USD", pair.encode())
+    return segment.encode(1_783_465_206_000_000_000, "ws:trade:1", payload, parsed=True)
 
 
 def test_a_segment_is_archived_and_retired(tmp_path: Path) -> None:
@@ -85,6 +88,36 @@ def test_memory_is_bounded_by_batches_and_batches_lose_nothing(tmp_path: Path, m
         assert opened.ids() == list(range(1, 61))
 
 
+def test_a_pair_gets_one_file_of_a_drain_however_its_trades_are_mixed_with_those_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_module, "BATCH_TRADES", 10)
+    pairs = ["AAA/USD", "BBB/USD", "CCC/USD"]
+    with shop(tmp_path) as opened:
+        lines = [line(n * 2 + 1, n * 2 + 2, pair) for n in range(4) for pair in pairs]
+        # One frame that brings two pairs, one of another form, and a page that was polled.
+        both = frame(9, 10).replace(b"BTC/USD", b"AAA/USD", 1).replace(b"BTC/USD", b"DDD/USD")
+        spaced = frame(9, 9).replace(b'"symbol":"BTC/USD"', b'"symbol": "BBB/USD"')
+        polled = b'{"error":[],"result":{"C":[["1","1","1783465206.5","b","l","",9]],"last":"1783465206500000000"}}'
+        lines += [segment.encode(2, "ws:trade:1", payload, parsed=True) for payload in (both, spaced)]
+        lines.append(segment.encode(3, "rest:/0/public/Trades?pair=C#CCC%2FUSD", polled))
+        journal(opened, *lines[:7])
+        journal(opened, *lines[7:])
+        assert drainer(opened).drain(*opened.journal.closed()) == 3 * 8 + 4
+        assert opened.journal.closed() == []
+        held = {pair: (opened.archive.coverage.spans(pair), len(opened.layout.trade_files(pair))) for pair in pairs}
+        assert held == {pair: (Spans([Span(1, 9)]), 1) for pair in pairs}
+        assert list(opened.archive.coverage.spans("DDD/USD")) == [Span(10, 10)]
+
+
+def test_segments_are_drained_together_up_to_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain_module, "TOGETHER_BYTES", 10)
+    paths = [tmp_path / name for name in "abcde"]
+    for path, size in zip(paths, (4, 6, 12, 1, 1), strict=True):
+        path.write_bytes(bytes(size))
+    assert [[path.name for path in part] for part in drain_module.together(paths)] == [["a", "b"], ["c"], ["d", "e"]]
+
+
 def test_without_keep_no_raw_frames_stay(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         drainer(opened, keep_raw=False).drain(journal(opened, line(1, 1)))
@@ -103,7 +136,7 @@ async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_p
             metrics=Metrics(),
             hole_seen=lambda: None,
         )
-        drain = Drain(drainer(opened), opened.journal, commit, every_s=300, clock=clock)
+        drain = Drain(drainer(opened), opened.journal, commit, every_s=lambda: 300.0, clock=clock)
         running = asyncio.create_task(drain.run())
 
         async def arrives(trade_id: int) -> None:
@@ -124,6 +157,35 @@ async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_p
         assert opened.ids() == [1, 2, 3]
 
 
+async def test_the_time_to_the_next_drain_follows_what_it_goes_by_while_it_waits(tmp_path: Path) -> None:
+    clock, inbox, every = ManualClock(), Inbox(), [900.0]
+    with shop(tmp_path) as opened:
+        commit = Commit(
+            inbox, opened.journal, Ledger(), sync_every_s=0.1, clock=clock, metrics=Metrics(), hole_seen=lambda: None
+        )
+        drain = Drain(drainer(opened), opened.journal, commit, every_s=lambda: every[0], clock=clock)
+        running = asyncio.create_task(drain.run())
+        await settle_until(lambda: len(clock._sleepers) == 1)
+        for trade_id, (every_s, wait_s) in enumerate([(300.0, 200), (900.0, 800), (50.0, 0)], 1):
+            await inbox.put(Inbound(line(trade_id, trade_id), runs(trades(trade_id, trade_id))))
+            await commit.flush()
+            clock.move(100)
+            every[0] = every_s
+            drain.follow([], ["GONE/USD"])
+            assert drain.every_s == every_s
+            if wait_s:
+                await settle()
+                clock.move(wait_s - 1)
+                await settle()
+                assert drain.drained_s() == wait_s + 99
+                clock.move(1)
+            await settle_until(lambda: drain.drained_s() == 0)
+            assert opened.ids()[-1] == trade_id
+            await settle_until(lambda: any(not woken.done() for _, woken in clock._sleepers))
+        drain.stop()
+        await running
+
+
 def test_a_damaged_file_of_listings_does_not_keep_trades_from_the_archive(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         (tmp_path / "instruments" / "junk.parquet").write_bytes(b"junk")
@@ -140,7 +202,7 @@ async def test_a_drain_is_timed_and_what_waits_for_one_is_weighed(tmp_path: Path
         commit = Commit(
             Inbox(), opened.journal, Ledger(), sync_every_s=0.1, clock=clock, metrics=metrics, hole_seen=lambda: None
         )
-        drain = Drain(moving, opened.journal, commit, every_s=300, clock=clock)
+        drain = Drain(moving, opened.journal, commit, every_s=lambda: 300.0, clock=clock)
         assert drain.every_s == 300
         journal(opened, line(1, 3))
         opened.journal.append([line(4, 4)])

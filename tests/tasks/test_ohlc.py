@@ -239,6 +239,24 @@ async def test_without_timeframes_nothing_is_asked() -> None:
         assert bench.metrics.registry.get_sample_value("recorder_candle_slack_seconds") == float("inf")
 
 
+async def test_other_timeframes_are_asked_for_at_once_and_those_that_stay_go_on_where_they_are() -> None:
+    async with collecting("1m", "1h") as bench:
+        await bench.pass_time(600)
+        before = len(bench.asked())
+        bench.timeframes = ("1m", "5m")
+        bench.ohlc.want(Wanted(bench.timeframes, 60.0, 1.0))
+        await bench.pass_time(2 * HOUR_S)
+        after = [(parse_qs(request.query)["interval"][0], since_of(request)) for request in bench.asked()[before:]]
+        assert [since for interval, since in after if interval == "5"].count(None) == 2, "all of it, once for each pair"
+        assert {interval for interval, _ in after} == {"1", "5"}
+        assert None not in [since for interval, since in after if interval == "1"]
+        assert bench.complete()
+        bench.ohlc.want(Wanted((), 60.0, 1.0))
+        before = len(bench.asked())
+        await bench.pass_time(HOUR_S)
+        assert len(bench.asked()) == before
+
+
 @pytest.mark.parametrize("form", ["too_many_requests", "http_429", "throttled"])
 async def test_a_throttle_is_obeyed_and_costs_no_candle(form: str) -> None:
     async with collecting("1m", "1h") as bench:

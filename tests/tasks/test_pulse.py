@@ -5,13 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+import structlog
+
 from recorder.disk import Room
 from recorder.errors import RateLimited
 from recorder.kraken import rest
 from recorder.net.http import Answer
-from recorder.ops import health
+from recorder.ops import health, log
 from recorder.ops.metrics import Metrics
 from recorder.ops.notify import Notifier
+from recorder.ops.repeats import WINDOW_S
 from recorder.tasks.inbox import Inbound, Inbox
 from recorder.tasks.pulse import BEAT_S, Parts, Pulse
 from tests.sandbox.conftest import ManualClock
@@ -35,14 +39,14 @@ class Bench:
         self.clock, self.metrics, self.inbox, self.manager = ManualClock(), Metrics(), Inbox(), manager or Manager()
         self.pulse = Pulse(Path("/data"), self.inbox, clock=self.clock, metrics=self.metrics, notifier=self.manager)
         self.unsynced_s, self.drained_s, self.silent_s = 0.0, 0.0, 0.0
-        self.survey = SimpleNamespace(room=None, low_bytes=0)
+        self.space = SimpleNamespace(room=None, low_bytes=0)
 
     def begin(self, *, streaming: bool = True) -> None:
         if streaming:
-            self.pulse.listen(lambda: self.silent_s)
+            self.pulse.listen(lambda: [self.silent_s])
         commit = SimpleNamespace(unsynced_s=lambda: self.unsynced_s)
         drain = SimpleNamespace(drained_s=lambda: self.drained_s, every_s=300.0)
-        parts = cast("Any", [commit, drain, self.survey])
+        parts = cast("Any", [commit, drain, self.space])
         self.pulse.begun(Parts({"BTC/USD": 1, "ETH/USD": 2}, *parts))
 
     def unready(self) -> list[str]:
@@ -81,7 +85,7 @@ async def test_each_part_is_asked() -> None:
     bench = Bench()
     bench.begin()
     bench.silent_s, bench.unsynced_s, bench.drained_s = 99.0, 98.0, 9997.0
-    bench.survey.room, bench.survey.low_bytes = Room(10**9, 10**12), 2 * 10**9
+    bench.space.room, bench.space.low_bytes = Room(10**9, 10**12), 2 * 10**9
     await bench.inbox.put(Inbound(b"x" * 16 * 1024 * 1024, []))
     said = " ".join(bench.unready())
     for part in ("no frame came for 99 s", "98 s ago is not durable", "drained for 9997 s", "1.00 GB", "17 MB wait"):
@@ -114,6 +118,18 @@ def test_requests_are_counted_and_their_dates_tell_the_clock_s_offset() -> None:
     assert 98.9 < offset_s < 101.1
 
 
+def test_the_time_is_vouched_for_by_host_and_exchange_and_stands_still_for_nobody() -> None:
+    bench = Bench()
+    true_s = bench.clock.wall_ns() / 1e9
+    assert bench.pulse.now_s() is None
+    bench.pulse.ended(rest.system_status(), answer(bench.clock, date_s=round(true_s)))
+    bench.clock.step(31_536_000)
+    bench.clock.move(100)
+    assert bench.pulse.now_s() == pytest.approx(true_s + 100, abs=1)
+    bench.clock.step(-31_536_000 - 3600)
+    assert bench.pulse.now_s() == pytest.approx(true_s + 100 - 3600, abs=1)
+
+
 async def test_signs_of_life_are_shown_on_time_and_none_while_only_a_restart_can_help() -> None:
     bench = Bench(Manager(watchdog_s=9.0))
     bench.begin()
@@ -134,6 +150,25 @@ async def test_signs_of_life_are_shown_on_time_and_none_while_only_a_restart_can
     assert len(bench.manager.told) == beats + 2
     assert "WATCHDOG=1" not in bench.manager.told[-1]
     running.cancel()
+
+
+async def test_what_the_log_has_held_back_comes_out_though_nothing_else_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench, before = Bench(), structlog.get_config()
+    log.configure("console", clock=bench.clock)
+    try:
+        for number in range(1000):
+            structlog.get_logger().info("recording", pair=f"P{number}/USD")
+        assert "held_back" not in capsys.readouterr().err
+        running = asyncio.create_task(bench.pulse.run())
+        await settle()
+        bench.clock.move(WINDOW_S)
+        await settle()
+        assert "recording held_back=990" in capsys.readouterr().err
+        running.cancel()
+    finally:
+        structlog.configure(**before)
 
 
 async def test_without_a_watchdog_the_status_is_told_all_the_same() -> None:

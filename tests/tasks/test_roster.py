@@ -245,6 +245,53 @@ async def test_a_listing_that_cannot_be_read_is_kept_and_noted_and_changes_nothi
     assert bench.pairs == {"BTC/USD", "DOGE/USD"}
 
 
+# -- other names ----------------------------------------------------------------------------------------------------
+
+
+async def test_other_names_take_effect_at_once_on_the_newest_listing_and_the_next_one_is_read_by_them() -> None:
+    bench = Bench(["BTC/USD", "ETH/EUR"], [BTC, DOGE, ETH], [BTC, ETH])
+    mapping = bench.roster.instruments
+    kept = mapping["BTC/USD"]
+    assert await bench.roster.rename(["xbtusd", "*/USD"]) == (["DOGE/USD"], ["ETH/EUR"])
+    assert bench.pairs == bench.sums.pairs == {"BTC/USD", "DOGE/USD"}
+    assert bench.roster.instruments is mapping
+    assert mapping["BTC/USD"] is kept
+    assert bench.http.asked_s == []
+    await bench.roster.refresh()
+    assert bench.pairs == bench.sums.pairs == {"BTC/USD"}
+    assert await bench.roster.rename(["BTC/USD"]) == ([], [])
+    assert bench.sums.told == 2, "nobody is told when nothing came or went"
+
+
+@pytest.mark.parametrize("problem", [Unavailable("HTTP 502"), [BTC, DOGE]])
+async def test_an_unknown_name_is_looked_up_in_a_newer_listing_and_is_a_mistake_only_then(
+    problem: list[Instrument] | ExchangeError,
+) -> None:
+    bench = Bench(["BTC/USD"], [BTC, DOGE], problem, [BTC, DOGE, ETH])
+    bench.clock.move(SOON_S)
+    with pytest.raises(ConfigError, match="pairs: Kraken lists no pair 'ETH/EUR'"):
+        await bench.roster.rename(["DOGE/USD", "ETH/EUR"])
+    assert bench.pairs == {"BTC/USD"}
+    assert bench.sums.told == 0
+    bench.clock.move(SOON_S)
+    assert await bench.roster.rename(["DOGE/USD", "ETH/EUR"]) == (["DOGE/USD", "ETH/EUR"], ["BTC/USD"])
+    assert len(bench.http.asked_s) == 2
+
+
+async def test_a_new_name_that_was_listed_once_is_waited_for_and_the_listing_is_read_soon() -> None:
+    bench = Bench(["BTC/USD"], [BTC], [BTC, DOGE], known=[changed(DOGE, status="delisted")])
+    async with running(bench):
+        assert await bench.roster.rename(["BTC/USD", "DOGE/USD"]) == ([], [])
+        await bench.pass_time(SOON_S, step_s=10)
+        assert bench.pairs == bench.sums.pairs == {"BTC/USD", "DOGE/USD"}
+
+
+async def test_a_name_whose_pair_became_too_fine_or_was_delisted_while_it_ran_keeps_no_other_name_out() -> None:
+    bench = Bench(["BTC/USD", "DOGE/USD"], [BTC, DOGE, ETH], [changed(BTC, pair_decimals=13), ETH])
+    await bench.roster.refresh()
+    assert await bench.roster.rename(["BTC/USD", "DOGE/USD", "ETH/EUR"]) == (["ETH/EUR"], [])
+
+
 # -- when -----------------------------------------------------------------------------------------------------------
 
 
@@ -340,31 +387,52 @@ def lacks_most(before: list[Instrument], after: list[Instrument]) -> bool:
     return len(lacking) >= 10 and 2 * len(lacking) > len(before)
 
 
+NAME_LISTS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)
+
+
 @settings(max_examples=200)
-@given(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True), st.lists(listings(), max_size=6))
-def test_whatever_is_listed_the_roster_is_what_the_last_believed_listing_says(
-    names: list[str], script: list[list[Instrument]]
+@given(NAME_LISTS, st.lists(listings() | NAME_LISTS, max_size=8))
+def test_whatever_is_listed_and_named_the_roster_is_what_the_names_mean_in_the_last_believed_listing(
+    names: list[str], script: list[list[Instrument] | list[str]]
 ) -> None:
     async def play() -> None:
         first = [instrument(symbol, key=key) for key, symbol in zip(KEYS, SYMBOLS, strict=False)]
         everything = [instrument(symbol) for symbol in SYMBOLS]  # so that every name is known to the archive
         bench = Bench(names, first, known=everything)
-        believed, borne = first, {(one.key, one.pair) for one in first}
-        for listing in script:
-            followed = bench.roster.believe(listing)
-            assert followed == (not lacks_most(believed, listing))
-            if followed:
-                believed = listing
-                borne |= {(one.key, one.pair) for one in listing}
+        believed: list[Instrument] = []
+        newest: dict[str, str] = {}  # by symbol, the key of the market that bore it last
+        keys: dict[str, set[str]] = {name: set() for name in names}  # of all markets that a name has meant
+
+        for step in [first, *script]:
+            if step and isinstance(step[0], str):
+                again = [str(name) for name in step]
+                fine = {one.key for one in believed if one.pair_decimals > 12}
+                after = {
+                    name: keys.get(name) or {key for symbol, key in newest.items() if means(name, symbol)}
+                    for name in again
+                }
+                if any("*" not in name and name not in keys and after[name] & fine for name in again):
+                    with pytest.raises(ConfigError, match="13 price"):
+                        await bench.roster.rename(again)
+                else:
+                    await bench.roster.rename(again)
+                    keys = after
+            else:
+                listing = cast("list[Instrument]", step)
+                followed = step is first or bench.roster.believe(listing)
+                assert followed == (not lacks_most(believed, listing))
+                if followed:
+                    believed = listing
+                    newest |= {one.pair: one.key for one in listing}
+                    for name, meant in keys.items():
+                        meant.update(one.key for one in listing if means(name, one.pair))
             expected = {
                 one.pair: one
                 for one in believed
                 if one.pair_decimals <= 12
                 and any(
-                    means(name, symbol) and (one.status != "work_in_progress" or "*" not in name)
-                    for name in names
-                    for key, symbol in borne
-                    if key == one.key
+                    one.key in meant and (one.status != "work_in_progress" or "*" not in name)
+                    for name, meant in keys.items()
                 )
             }
             assert dict(bench.roster.instruments) == expected

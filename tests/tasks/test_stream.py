@@ -5,9 +5,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from random import Random
-from typing import Any
-
-import msgspec
 
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import runs
@@ -17,69 +14,45 @@ from recorder.kraken.parse import journalled_trades
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
-from recorder.tasks.stream import Listeners, Stream
+from recorder.tasks.stream import Common, Listeners, Stream
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, FakeSocket, dialler, frame, settle
+from tests.tasks.support import (
+    HEARTBEAT,
+    PAIR,
+    FakeSocket,
+    Fallback,
+    ToldStanding,
+    asked,
+    dialler,
+    frame,
+    settle,
+)
 
 ACK = (
     b'{"method":"subscribe","req_id":1,"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true}'
 )
 REFUSAL = b'{"error":"Currency pair not supported BTC/USD","method":"subscribe","success":false,"symbol":"BTC/USD"}'
-HEARTBEAT = b'{"channel":"heartbeat"}'
-
-
-class Fallback:
-    """Notes which pairs it records."""
-
-    def __init__(self) -> None:
-        self.pairs: set[str] = set()
-
-    def take_over(self, pair: str) -> None:
-        self.pairs.add(pair)
-
-    def hand_back(self, pair: str) -> None:
-        self.pairs.discard(pair)
-
-
-class Standing:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = []
-
-    async def told(
-        self, source: str, system: str, upcoming_maintenance: list[dict[str, Any]], emergency: list[dict[str, Any]]
-    ) -> None:
-        self.said.append((source, system, upcoming_maintenance, emergency))
 
 
 class Bench:
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
-        self.fallback, self.standing, self.refreshes = Fallback(), Standing(), 0
-        self.pairs = {PAIR: BTC}
-        self.stream = Stream(
-            self.pairs,
-            dialler(sockets),
-            self.inbox,
-            listeners=Listeners(self.fallback, self.standing, self.refresh_soon),
-            notes=Notes(self.inbox, self.clock),
-            backoff=Backoff(Random(1)),
-            clock=self.clock,
-            metrics=self.metrics,
-        )
+        self.fallback, self.standing, self.refreshes = Fallback(), ToldStanding(), 0
+        self.pairs = dict.fromkeys([PAIR])
+        listeners = Listeners(self.fallback, self.standing, self.refresh_soon)
+        common = Common(self.inbox, listeners, Notes(self.inbox, self.clock), self.clock, self.metrics)
+        self.stream = Stream(self.pairs, dialler(sockets), common, Backoff(Random(1)))
         self.entries: list[segment.Entry] = []
 
     def refresh_soon(self) -> None:
         self.refreshes += 1
 
     def change(self, *, come: Sequence[str] = (), go: Sequence[str] = ()) -> None:
-        """Let pairs come and go, as the roster does: the mapping first."""
-        added = [msgspec.structs.replace(BTC, pair=pair) for pair in come]
-        self.pairs.update((instrument.pair, instrument) for instrument in added)
+        """Let pairs come and go: they have changed before the stream is told."""
+        self.pairs.update(dict.fromkeys(come))
         for pair in go:
             del self.pairs[pair]
-        self.stream.follow(added, go)
+        self.stream.follow()
 
     def journalled(self) -> list[segment.Entry]:
         self.entries += [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
@@ -92,12 +65,6 @@ class Bench:
         for _ in range(seconds):
             self.clock.move(1.0)
             await settle()
-
-
-def asked(socket: FakeSocket) -> list[tuple[str, list[str]]]:
-    """What was asked over a connection: method and symbols."""
-    messages = [json.loads(text) for text in socket.sent]
-    return [(message["method"], message["params"]["symbol"]) for message in messages if "params" in message]
 
 
 @contextlib.asynccontextmanager
@@ -382,10 +349,10 @@ async def test_ends_of_connections_are_counted_by_who_ended_them() -> None:
     value = bench.metrics.registry.get_sample_value
     async with running(bench):
         await bench.pass_time(2)
-        assert value("recorder_stream_up") == 1
+        assert bench.stream.connection == 2
         ended.frames.put_nowait(None)
         await settle()
-        assert value("recorder_stream_up") == 0
+        assert bench.stream.connection is None
         await bench.pass_time(20)
         assert fresh.sent
         counts = [value("recorder_disconnects_total", {"reason": why}) for why in ("not_opened", "ended", "hung_up")]

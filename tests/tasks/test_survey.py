@@ -1,60 +1,84 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from recorder import disk
 from recorder.disk import Room
 from recorder.ops.metrics import Metrics
-from recorder.ops.survey import Size
-from recorder.ops.survey import measure as measured
-from recorder.tasks import survey as survey_module
-from recorder.tasks.survey import COUNT_EVERY, EVERY_S, Survey
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.notes import Notes
+from recorder.tasks.space import LOOK_S, Space
+from recorder.tasks.survey import EVERY_S, Survey
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import settle_until
+from tests.tasks.support import Shop, settle_until, shop
+
+GB = 10**9
 
 
-async def test_files_room_and_runway_are_looked_at_again_and_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free, looks, counts = 1_000_000_000_000, 0, 0
+class Bench:
+    """A disk of 4,000 GB, and those that look at it."""
 
-    def room(path: Path) -> Room:
-        nonlocal looks
-        assert path == tmp_path
-        looks += 1
-        return Room(free, 4_000_000_000_000)
+    def __init__(self, opened: Shop) -> None:
+        self.clock, self.metrics, self.free = ManualClock(), Metrics(), 1_000 * GB
+        self.value = self.metrics.registry.get_sample_value
+        self.space = Space(
+            opened.layout,
+            opened.disk,
+            Notes(Inbox(), self.clock),
+            history_waits=lambda _: None,
+            full=lambda: None,
+            raw=threading.Lock(),
+            clock=self.clock,
+            room=lambda _: Room(self.free, 4_000 * GB),
+        )
+        self.survey = Survey(opened.layout.data, self.space, clock=self.clock, metrics=self.metrics)
 
-    def measure(path: Path) -> Size:
-        nonlocal counts
-        counts += 1
-        return measured(path)
+    def room(self) -> list[float | None]:
+        return [self.value(f"recorder_disk_{name}") for name in ("free_bytes", "size_bytes", "runway_seconds")]
 
-    monkeypatch.setattr(disk, "room", room)
-    monkeypatch.setattr(survey_module, "measure", measure)
-    (tmp_path / "file").write_bytes(b"x" * 10_000)
-    clock, metrics = ManualClock(), Metrics()
-    value = metrics.registry.get_sample_value
-    survey = Survey(tmp_path, clock=clock, metrics=metrics)
-    assert survey.room is None
-    assert survey.low_bytes == 0
-    running = asyncio.create_task(survey.run())
-    await settle_until(lambda: looks == 1 and survey.room is not None)
-    assert value("recorder_archive_files") == 1
-    assert (value("recorder_archive_bytes") or 0) >= 10_000
-    assert value("recorder_disk_free_bytes") == free
-    assert value("recorder_disk_size_bytes") == 4_000_000_000_000
-    assert value("recorder_disk_runway_seconds") == math.inf
-    assert survey.low_bytes == 2_000_000_000
-    for look in range(1, 121):  # two hours, in which 10 GB go
-        free -= 10_000_000_000 // 120
-        await settle_until(lambda: len(clock._sleepers) == 1)
-        clock.move(EVERY_S)
-        await settle_until(lambda due=look: looks == due + 1 and len(clock._sleepers) == 1)  # type: ignore[misc]
-    assert counts == 120 // COUNT_EVERY + 1
-    assert value("recorder_disk_runway_seconds") == pytest.approx(99 * 7200, rel=0.02)
-    assert survey.low_bytes == pytest.approx(120_000_000_000, rel=0.02)  # a day of what goes
-    running.cancel()
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(part.run()) for part in (self.space, self.survey)]
+        await self.asleep()
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    async def asleep(self) -> None:
+        await settle_until(lambda: len(self.clock._sleepers) == 2)
+
+
+async def test_the_room_is_shown_as_it_was_found_and_how_long_it_will_do(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        bench = Bench(opened)
+        assert bench.room() == [pytest.approx(math.nan, nan_ok=True)] * 2 + [math.inf]
+        assert bench.space.low_bytes == 0
+        async with bench.running():
+            assert bench.room() == [1_000 * GB, 4_000 * GB, math.inf]
+            assert bench.space.low_bytes == 2 * GB
+            bench.clock.move(7200)
+            await bench.asleep()
+            bench.free -= 10 * GB
+            bench.clock.move(LOOK_S)
+            await bench.asleep()
+            assert bench.room()[2] == pytest.approx(99 * 7200, rel=0.01)
+            assert bench.space.low_bytes == pytest.approx(120 * GB, rel=0.01), "a day of what goes"
+
+
+async def test_files_and_their_bytes_are_counted_again_and_again(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        bench = Bench(opened)
+        async with bench.running():
+            files, size = (bench.value(f"recorder_archive_{name}") or 0 for name in ("files", "bytes"))
+            (tmp_path / "another").write_bytes(b"x" * 10_000)
+            bench.clock.move(EVERY_S)
+            await bench.asleep()
+            assert bench.value("recorder_archive_files") == files + 1
+            assert (bench.value("recorder_archive_bytes") or 0) >= size + 10_000

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 import recorder
 from recorder.archive.ohlc import OhlcArchive
 from recorder.journal import segment
 from recorder.ops.metrics import Metrics
+from recorder.ops.offset import Vouched
 from recorder.tasks.upkeep import Upkeep
 from tests.archive.candles import candle, rows
 from tests.sandbox.conftest import ManualClock
@@ -20,9 +22,11 @@ from tests.tasks.support import PAIR, Shop, settle_until, shop, trades
 
 
 @contextlib.asynccontextmanager
-async def keeping(opened: Shop, clock: ManualClock) -> AsyncIterator[Metrics]:
+async def keeping(
+    opened: Shop, clock: ManualClock, now_s: Callable[[], float | None] = lambda: None
+) -> AsyncIterator[Metrics]:
     metrics = Metrics()
-    upkeep = Upkeep(opened.archive, opened.disk, keep_s=86_400, clock=clock, metrics=metrics)
+    upkeep = Upkeep(opened.archive, opened.disk, keep_s=86_400, now_s=now_s, clock=clock, metrics=metrics)
     task = asyncio.create_task(upkeep.run())
     try:
         await settle_until(lambda: len(clock._sleepers) == 1)
@@ -79,18 +83,62 @@ async def test_tables_without_ids_are_merged_and_forget_segments_that_have_left_
     assert len(rows(tmp_path, "ohlc")) == 20
 
 
+def raw(opened: Shop, now_s: float) -> Path:
+    """Fill raw/ with a segment older than the policy, one younger, and corrupt lines."""
+    folder = opened.layout.raw
+    for name, age_s in (("000000000001.jsonl.zst", 90_000), ("000000000002.jsonl.zst", 80_000), ("1.corrupt", 1e9)):
+        (folder / name).write_bytes(b"")
+        os.utime(folder / name, (now_s - age_s, now_s - age_s))
+    return folder
+
+
+class Judge:
+    """Tells what time it is as upkeep is told, and counts how often it was asked."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock, self.vouched, self.asked = clock, Vouched(clock), 0
+
+    def now_s(self) -> float | None:
+        self.asked += 1
+        return self.vouched.now_s()
+
+    async def rounds(self, more: int) -> None:
+        """Let so many rounds of upkeep end."""
+        wanted = self.asked + more + 1
+
+        def asked() -> bool:
+            if self.clock._sleepers:  # a move a sleep, so that no day passes here
+                self.clock.move(61)
+            return self.asked >= wanted
+
+        await settle_until(asked)
+
+
 async def test_raw_segments_go_when_they_are_older_than_the_policy_and_corrupt_lines_never(tmp_path: Path) -> None:
     clock = ManualClock()
-    now_s = clock.wall_ns() / 1e9
+    now_s, judge = clock.wall_ns() / 1e9, Judge(clock)
     with shop(tmp_path) as opened:
-        raw = opened.layout.raw
-        for name, age_s in (("000000000001.jsonl.zst", 90_000), ("000000000002.jsonl.zst", 80_000), ("1.corrupt", 1e9)):
-            (raw / name).write_bytes(b"")
-            os.utime(raw / name, (now_s - age_s, now_s - age_s))
-        async with keeping(opened, clock):
-            clock.move(61)
-            await settle_until(lambda: len(list(raw.iterdir())) == 2)
-        assert sorted(path.name for path in raw.iterdir()) == ["000000000002.jsonl.zst", "1.corrupt"]
+        folder = raw(opened, now_s)
+        async with keeping(opened, clock, judge.now_s):
+            await judge.rounds(1)
+            assert len(list(folder.iterdir())) == 3, "nobody has vouched for the clock yet"
+            judge.vouched.take(round(now_s))
+            await judge.rounds(1)
+        assert sorted(path.name for path in folder.iterdir()) == ["000000000002.jsonl.zst", "1.corrupt"]
+
+
+@pytest.mark.parametrize("step_s", [31_536_000, -31_536_000])
+async def test_a_clock_that_is_set_a_year_ahead_or_back_makes_no_raw_segment_old(tmp_path: Path, step_s: int) -> None:
+    clock = ManualClock()
+    now_s, judge = clock.wall_ns() / 1e9, Judge(clock)
+    judge.vouched.take(round(now_s))
+    with shop(tmp_path) as opened:
+        folder = raw(opened, now_s)
+        (folder / "000000000001.jsonl.zst").unlink()
+        async with keeping(opened, clock, judge.now_s):
+            clock.step(step_s)
+            await judge.rounds(2)
+        assert sorted(path.name for path in folder.iterdir()) == ["000000000002.jsonl.zst", "1.corrupt"]
 
 
 async def test_what_people_put_beside_a_partition_disturbs_nobody(tmp_path: Path) -> None:

@@ -1,0 +1,13 @@
+-- Where are the footers that say which ids are archived?
+--
+-- footer_files()       a glob over all files of trades
+-- pair_footers(pair)   a glob over those of one pair, and a few more: see pair_files()
+-- coverage_in(files)   one row per maximal run of ids in such files, the columns of the view coverage
+
+CREATE OR REPLACE MACRO footer_files() AS getvariable('recorder_data') || '/trades/*/*/*.parquet';
+
+CREATE OR REPLACE MACRO pair_footers(pair) AS pair_files(pair);
+
+CREATE OR REPLACE MACRO coverage_in(files) AS TABLE
+SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, h.rows
+FROM held_spans(files) AS h;

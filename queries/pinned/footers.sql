@@ -1,0 +1,19 @@
+-- Where is it said which ids belong to one moment of the archive?
+--
+-- recorder_spans   one row per maximal run of ids, as far as recorder.connect() has read footers
+-- recorder_unread  the files whose footers are still to be read, and the table's empty schema file
+--
+-- The macros footer_files(), pair_footers() and coverage_in() of a connection that recorder.connect() holds to a
+-- listing. It sets the variable and fills the table named here; what it has read also counts the journal, where that
+-- was asked for.
+
+CREATE OR REPLACE MACRO footer_files() AS getvariable('recorder_unread');
+
+CREATE OR REPLACE MACRO pair_footers(pair) AS pinned_files('recorder_unread', pair);
+
+CREATE OR REPLACE MACRO coverage_in(files) AS TABLE
+SELECT s.pair, s.first_id, s.last_id, s.first_time, s.last_time, s.last_id - s.first_id + 1 AS rows
+FROM recorder_spans AS s
+UNION ALL
+SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, h.rows
+FROM held_spans(files) AS h;

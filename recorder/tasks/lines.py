@@ -1,0 +1,143 @@
+"""Several WebSocket connections, so that the end of one leaves a few pairs unheard and not all of them.
+
+Owns which pair is on which line, how many lines there are, and whose turn it is to connect. What a line does,
+``stream`` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import structlog
+
+from recorder.core.backoff import Backoff
+from recorder.core.model import Instrument
+from recorder.core.spread import spread
+from recorder.net.socket import Socket
+from recorder.net.turns import Attempts
+from recorder.tasks.stream import Common, Dial, Stream
+
+PAIRS_A_LINE: Final = 200
+"""Pairs on one connection at most. No cap is published (API.md 8.2). What the end of one leaves out of so many is
+fetched within minutes at one request a second, even if no snapshot helps; and all 1,218 pairs that Kraken has listed
+take seven lines, few enough for the budget of attempts."""
+
+_EMPTIED: Final = "emptied"
+"""One more way for a connection to end, for those who count."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """One connection at a time, its pairs (live), and what runs it."""
+
+    pairs: dict[str, None]
+    stream: Stream
+    running: asyncio.Task[None]
+
+
+class Lines:
+    """Records the live trades of ``pairs`` (live) over as few lines as hold them, at most so many on each.
+
+    A pair that stays keeps its line, so that no other is asked for anew when one comes or goes.
+    """
+
+    def __init__(
+        self,
+        pairs: Collection[str],
+        dial: Dial,
+        common: Common,
+        *,
+        attempts: Attempts,
+        random: Random,
+        pairs_a_line: int = PAIRS_A_LINE,
+    ) -> None:
+        self._pairs = pairs
+        self._dial = dial
+        self._common = common
+        self._random = random
+        self._pairs_a_line = pairs_a_line
+        self._lines: list[_Line] = []
+        self._changed = asyncio.Event()
+        self._attempts = attempts
+        self._turns = asyncio.Lock()
+        self._held_back = False
+        common.metrics.connections_wanted.set_function(lambda: len(self._lines))
+        common.metrics.connections_open.set_function(
+            lambda: sum(line.stream.connection is not None for line in self._lines)
+        )
+
+    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
+        """Bring the lines into accord with the pairs."""
+        self._changed.set()
+
+    def streaming(self, pair: str) -> bool:
+        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        return any(line.stream.streaming(pair) for line in self._lines)
+
+    def silent_s(self) -> list[float]:
+        """Return for how many seconds each line has heard nothing on a connection that had answered a subscription."""
+        return [line.stream.silent_s() for line in self._lines]
+
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        """End the subscriptions of ``pairs`` and ask for new ones; those that are not subscribed are left alone."""
+        for line in list(self._lines):
+            await line.stream.resubscribe(pairs)
+
+    async def run(self) -> None:
+        """Record until cancelled. What one line cannot go on from ends all, as it ends the daemon."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                await self._close(self._spread(group))
+                await self._changed.wait()
+
+    def _spread(self, group: asyncio.TaskGroup) -> list[_Line]:
+        """Give each line its pairs, and open those that are lacking; return those that have none any more."""
+        before = len(self._lines)
+        shares = spread([line.pairs for line in self._lines], self._pairs, bound=self._pairs_a_line)
+        emptied = [line for line, share in zip(self._lines, shares, strict=False) if not share]
+        for line, share in zip(self._lines, shares, strict=False):
+            if share and share != list(line.pairs):
+                line.pairs.clear()
+                line.pairs.update(dict.fromkeys(share))
+                line.stream.follow()
+        self._lines = [line for line in self._lines if line not in emptied]
+        self._lines += [self._opened(share, group) for share in shares[before:]]
+        if before != len(self._lines) and max(before, len(self._lines)) > 1:
+            log.info("pairs spread over connections", pairs=len(self._pairs), connections=len(self._lines))
+        return emptied
+
+    def _opened(self, share: Sequence[str], group: asyncio.TaskGroup) -> _Line:
+        pairs = dict.fromkeys(share)
+        stream = Stream(pairs, self._dial_in_turn, self._common, Backoff(self._random))
+        return _Line(pairs, stream, group.create_task(stream.run()))
+
+    async def _close(self, lines: Sequence[_Line]) -> None:
+        for line in lines:
+            connection = line.stream.connection
+            line.running.cancel()
+            await asyncio.wait([line.running])
+            if connection is not None:
+                self._common.metrics.disconnected(_EMPTIED)
+                await self._common.notes.take("disconnected", connection=connection, reason="no pair is left on it")
+
+    @contextlib.asynccontextmanager
+    async def _dial_in_turn(self) -> AsyncIterator[Socket]:
+        # First come, first served: each waits while those before it do, and is counted in the moment it dials.
+        async with self._turns:
+            wait_s = self._attempts.claim(self._common.clock.wall_ns())
+            if wait_s and not self._held_back:
+                log.warning("too many attempts to connect: the next ones are spaced out", wait_s=round(wait_s, 1))
+            self._held_back = wait_s > 0
+            while wait_s > 0:
+                await self._common.clock.sleep(wait_s)
+                wait_s = self._attempts.claim(self._common.clock.wall_ns())
+        async with self._dial() as socket:
+            yield socket

@@ -1,0 +1,134 @@
+"""Read the configuration again when asked to, and take over what may change while recording goes on.
+
+All or nothing: a configuration with a mistake changes nothing at all, and one without is taken over between two steps
+of any other task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from recorder.config import LIVE, Config, differences, with_live
+from recorder.core.pacing import Pace
+from recorder.errors import ConfigError
+from recorder.tasks.commit import Commit
+from recorder.tasks.drain import Drain, Drainer
+from recorder.tasks.ohlc import Ohlc, Wanted
+from recorder.tasks.repair import Repair
+from recorder.tasks.roster import Roster, some
+from recorder.tasks.upkeep import Upkeep
+
+STDERR: Final = 2
+"""Where the log goes."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a configuration comes from: ``read`` reads it (blocking; raises ConfigError), once more when ``asked``."""
+
+    read: Callable[[], Config]
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def on_signal(self, stop: Callable[[], None], *, terminal: int = STDERR) -> None:
+        """Take SIGHUP of this process from now on: read again or, where it says that our ``terminal`` is gone, stop."""
+        attended = os.isatty(terminal)
+
+        def hung_up() -> None:
+            if attended and not os.isatty(terminal):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, terminal)  # where it was, the next line of the log would be an error
+                os.close(nowhere)
+                stop()
+            else:
+                self.asked.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The parts that a new configuration is told to. Others ask for it whenever they need it."""
+
+    pace: Pace
+    ohlc: Ohlc
+    commit: Commit
+    upkeep: Upkeep
+    drainer: Drainer
+    drain: Drain
+    repair: Repair
+
+    def take(self, config: Config) -> None:
+        """Let each part know what is its own. Nothing here fails or waits, so that nothing is taken over by half."""
+        self.pace.wish(config.exchange.requests_per_second)
+        self.ohlc.want(candles(config))
+        self.commit.sync_every_s = config.journal.sync_every
+        self.upkeep.keep_s = config.journal.keep
+        self.drainer.keep_raw = config.journal.keep > 0
+        self.drain.changed()
+        self.repair.hole_seen()  # or history that is wanted now
+
+
+def candles(config: Config) -> Wanted:
+    """Return which candles ``config`` wants."""
+    return Wanted(config.ohlc.timeframes, config.ohlc.refresh, config.exchange.requests_per_second)
+
+
+class Reload:
+    """Takes over what ``source`` says, in place of the configuration ``running``.
+
+    The pairs go to ``roster``; ``take`` is then given the configuration that is in force from now on.
+    """
+
+    def __init__(self, running: Config, source: Source, roster: Roster, take: Callable[[Config], None]) -> None:
+        self._running = running
+        self._source = source
+        self._roster = roster
+        self._take = take
+
+    async def run(self) -> None:
+        """Reload whenever asked to, until cancelled."""
+        while True:
+            await self._source.asked.wait()
+            self._source.asked.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            wanted = await asyncio.to_thread(self._source.read)
+            added, removed = await self._roster.rename(wanted.pairs)
+        except ConfigError as error:
+            log.error("configuration not taken over; recording goes on as before", reason=_line(str(error)))
+            return
+        changed = differences(self._running, wanted)
+        self._running = with_live(self._running, wanted)
+        self._take(self._running)
+        if fixed := [key for key in changed if key not in LIVE]:
+            verb = "changes" if len(fixed) == 1 else "change"
+            log.warning("part of the configuration waits", reason=f"{_list(fixed)} {verb} with a restart only")
+        live = [key for key in changed if key in LIVE]
+        said: dict[str, object] = {"changed": " ".join(live) or "nothing"}
+        if added:
+            said |= {"added": some(added), "added_count": len(added)}
+        if removed:
+            said |= {"removed": some(removed), "removed_count": len(removed)}
+        if "ohlc.timeframes" in live:
+            said["timeframes"] = " ".join(wanted.ohlc.timeframes) or "none"
+        log.info("configuration read again", **said, pairs=len(self._roster.instruments))
+
+
+def _line(text: str) -> str:
+    return "; ".join(text.splitlines())
+
+
+def _list(words: Sequence[str]) -> str:
+    """Join words as people do."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -1,0 +1,44 @@
+"""Notice when the host's clock is set: times of receipt have a seam there, and whoever reads them should know.
+
+A step needs no other answer: waits go by the monotonic clock, nothing is removed by the host's clock alone
+(ops/offset.py), and the schedule of candles, which end by the clock, puts itself right (core/schedule.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from recorder.clock import Clock
+from recorder.core.steps import Steps
+from recorder.ops.metrics import Metrics
+from recorder.tasks.notes import Notes
+
+LOOK_S: Final = 5.0
+"""How often both clocks are read, which takes microseconds: so well is it known when the step was."""
+
+log = structlog.get_logger()
+
+
+class Timekeeper:
+    """Reads both clocks every :data:`LOOK_S` seconds."""
+
+    def __init__(self, notes: Notes, *, clock: Clock, metrics: Metrics) -> None:
+        self._notes = notes
+        self._clock = clock
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        steps = Steps()
+        while True:
+            before_s = self._clock.monotonic()
+            wall_ns = self._clock.wall_ns()
+            stepped_s = round(steps.look(before_s, wall_ns, self._clock.monotonic()), 3)
+            if stepped_s:
+                why = "it was set" if stepped_s < 0 else "it was set, or this machine slept"
+                log.warning("the clock stepped", seconds=stepped_s, reason=why)
+                self._metrics.clock_steps.inc()
+                await self._notes.take("clock_stepped", seconds=stepped_s)
+            await self._clock.sleep(LOOK_S)

@@ -1,0 +1,233 @@
+"""Files of other schema versions than today's: older ones are read and rewritten, unknown ones refused by everyone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recorder.archive import files, known, merging, read, segments, verify, versions
+from recorder.archive.append import TradeArchive
+from recorder.archive.compact import compact, compact_segments
+from recorder.archive.coverage import Coverage
+from recorder.archive.files import Layout
+from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.merging import TradeMerge
+from recorder.archive.schema import EVENTS, FOOTER_KEY, TIME
+from recorder.archive.segments import Segments
+from recorder.archive.tables import EVENTS as EVENTS_TABLE
+from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
+from recorder.core.model import Event, Span
+from recorder.core.spans import Spans
+from recorder.disk import Disk
+from recorder.errors import StorageError, UnknownVersion
+from recorder.ops import gaps, status
+from recorder.query.connect import connect
+from tests.query.writing import START_US, Written, candle, trades, writing
+
+PAIR = "BTC/USD"
+VOID = Event(START_US, "void", PAIR, '{"first_id":1,"last_id":1}')
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Written:
+    """Return an archive of every table, one file each; of trades two that are too few to be merged by themselves."""
+    with writing(tmp_path / "data") as written:
+        written.append(trades(2, 4))
+        written.append(trades(5, 7))
+        written.listed(PAIR, 1)
+        written.published([candle(0)])
+        written.noted(VOID)
+    return written
+
+
+def without(column: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda rows: rows.drop_columns([column])
+
+
+def rewrite(path: Path, version: int, change: Callable[[pa.Table], pa.Table] = lambda rows: rows) -> None:
+    """Replace a file by one of another version, as the release of that version would have written it."""
+    metadata = dict(pq.read_metadata(path).metadata)
+    metadata[FOOTER_KEY] = json.dumps(
+        {**json.loads(metadata[FOOTER_KEY]), "schema": version, "writer": f"kraken-recorder 0.0.{version}"}
+    ).encode()
+    rows = change(pq.ParquetFile(path).read())
+    with pq.ParquetWriter(path, rows.schema, store_schema=False) as parquet:
+        parquet.write_table(rows)
+        parquet.add_key_value_metadata({FOOTER_KEY: metadata[FOOTER_KEY]})
+
+
+def files_of(data: Path, table: str) -> list[Path]:
+    return sorted(path for path in (data / table).rglob("*.parquet") if path.name != files.SCHEMA_FILE)
+
+
+def version_of(path: Path) -> int:
+    return int(json.loads(pq.read_metadata(path).metadata[FOOTER_KEY])["schema"])
+
+
+def with_misc(rows: pa.Table) -> pa.Table:
+    return rows.add_column(
+        6, pa.field("misc", pa.string(), nullable=False), pa.array([""] * rows.num_rows, pa.string())
+    )
+
+
+def with_received(rows: pa.Table) -> pa.Table:
+    return rows.append_column(pa.field("received", TIME), pa.nulls(rows.num_rows, TIME))
+
+
+def with_detail(rows: pa.Table) -> pa.Table:
+    return rows.rename_columns(EVENTS.names).cast(EVENTS)
+
+
+@pytest.mark.parametrize(("column", "upgrade"), [("misc", with_misc), ("received", with_received)])
+def test_a_file_of_an_older_version_is_read_by_all_and_rewritten_by_compaction(
+    archive: Written,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    column: str,
+    upgrade: Callable[[pa.Table], pa.Table],
+) -> None:
+    before = list(read.trades(archive.layout, PAIR))
+    monkeypatch.setitem(versions.UPGRADES, 0, {"trades": upgrade})
+    old, new = archive.files()
+    rewrite(old, 0, without(column))
+
+    assert list(read.trades(archive.layout, PAIR)) == before
+    assert Coverage(archive.layout).spans(PAIR) == Spans([Span(2, 7)])
+    with ThreadPoolExecutor(1) as pool:
+        found = verify.read(archive.layout, PAIR, pool)
+    assert (found.findings, [str(run.span) for run in found.runs]) == ((), ["2..7"])
+    assert [one.rows for one in status.read(archive.data)] == [6]
+
+    with writing(tmp_path / "other") as other, files.staging(other.layout, Disk()) as staging:
+        job = TradeMerge(
+            other.layout,
+            TradeArchive(other.layout, Disk(), staging=staging),
+            disagreed=lambda _: None,
+            tidy=lambda _: None,
+        )
+        assert job.year(PAIR, archive.layout.years(PAIR)[0]) == []
+        assert list(read.trades(other.layout, PAIR)) == before
+        assert job.year(PAIR, archive.layout.years(PAIR)[0]) == []
+        assert (job.tally(PAIR).added, job.tally(PAIR).compared, job.tally(PAIR).disagreements) == (6, 6, 0)
+
+    # SQL never guesses what is not in a file: it says so until the file is rewritten.
+    with connect(archive.data) as opened:
+        with pytest.raises(StorageError, match=rf"{old} is still of schema version 0.*`recorder run`"):
+            opened.trades(PAIR)
+        with files.staging(archive.layout, Disk()) as staging:
+            writer = TradeArchive(archive.layout, Disk(), staging=staging)
+            assert compact(writer, PAIR, this_year=2025) is not None, "alone, and too few to be merged"
+            assert compact(writer, PAIR, this_year=2025) is None
+        assert opened.trades(PAIR)["trade_id"].to_list() == [2, 3, 4, 5, 6, 7]
+    assert not old.exists()
+    assert new in archive.files()
+    assert [version_of(path) for path in archive.files()] == [1, 1]
+    assert list(read.trades(archive.layout, PAIR)) == before
+
+
+def test_a_full_file_of_an_older_version_is_rewritten_once(archive: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(versions.UPGRADES, 0, {})
+    monkeypatch.setattr("recorder.archive.compact.plan", lambda *_, **__: None)  # as of full files
+    for path in archive.files():
+        rewrite(path, 0)
+    with files.staging(archive.layout, Disk()) as staging:
+        writer = TradeArchive(archive.layout, Disk(), staging=staging)
+        done = [compact(writer, PAIR, this_year=2026) for _ in range(3)]
+    assert [one.rows if one else None for one in done] == [3, 3, None]
+    assert [version_of(path) for path in archive.files()] == [1, 1]
+
+
+def test_older_files_of_tables_without_ids_are_read_and_rewritten(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(versions.UPGRADES, 0, {"events": with_detail})
+    before = status.everything(archive.data)
+    for table in ("events", "ohlc", "instruments"):
+        (path,) = files_of(archive.data, table)
+        rewrite(path, 0, (lambda rows: rows.rename_columns({"detail": "text"})) if table == "events" else lambda r: r)
+    assert status.everything(archive.data) == before
+    assert [one.state for one in gaps.read(archive.data)[PAIR]] == ["void"]
+    assert merging.candles(archive.layout, None, archive.layout) == (0, [])
+    assert merging.listings(archive.layout, None, archive.layout) == (0, [])
+    with files.staging(archive.layout, Disk()) as staging:
+        assert len(InstrumentArchive(archive.layout, Disk(), staging=staging).latest()) == 1
+        writer = Segments(archive.layout, Disk(), staging=staging)
+        for branch in (Branch(EVENTS_TABLE), Branch(OHLC, "1m"), Branch(INSTRUMENTS)):
+            assert compact_segments(writer, branch, this_year=2025) is not None
+            assert compact_segments(writer, branch, this_year=2025) is None
+    for table in ("events", "ohlc", "instruments"):
+        assert [version_of(path) for path in files_of(archive.data, table)] == [1]
+    assert status.everything(archive.data) == before
+
+
+READERS: dict[str, Callable[[Written, Path], object]] = {
+    "append": lambda a, s: TradeArchive(a.layout, Disk(), staging=s).append(PAIR, trades(1, 9)),
+    "compact": lambda a, s: compact(TradeArchive(a.layout, Disk(), staging=s), PAIR, this_year=9999),
+    "verify": lambda a, _: verify.read(a.layout, PAIR, ThreadPoolExecutor(1)),
+    "read": lambda a, _: list(read.trades(a.layout, PAIR)),
+    "merge": lambda a, _: TradeMerge(
+        Layout(a.data / "nowhere"), None, disagreed=lambda _: None, tidy=lambda _: None
+    ).year(PAIR, a.layout.years(PAIR)[0]),
+    "status": lambda a, _: status.everything(a.data),
+    "gaps": lambda a, _: gaps.read(a.data, {}),
+    "live": lambda a, _: connect(a.data, live=True).sql("SELECT 1"),
+    "trades": lambda a, _: connect(a.data).trades(PAIR),
+    "coverage": lambda a, _: connect(a.data).coverage(),
+}
+EVENT_READERS: dict[str, Callable[[Written, Path], object]] = {
+    "known": lambda a, _: known.read(a.layout, [PAIR]),
+    "status": READERS["status"],
+    "gaps": READERS["gaps"],
+    "highest": lambda a, _: segments.highest(a.layout),
+    "holds": lambda a, s: Segments(a.layout, Disk(), staging=s).holds(EVENTS_TABLE, 99),
+    "compact": lambda a, s: compact_segments(
+        Segments(a.layout, Disk(), staging=s), Branch(EVENTS_TABLE), this_year=9999
+    ),
+    "frozen": lambda a, _: connect(a.data, frozen=True).events(),
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "reader"),
+    [*(("trades", reader) for reader in READERS), *(("events", reader) for reader in EVENT_READERS)],
+)
+def test_a_file_of_a_newer_version_is_refused_by_all_and_stays_as_it_is(
+    archive: Written, tmp_path: Path, table: str, reader: str
+) -> None:
+    newer = files_of(archive.data, table)[-1]
+    rewrite(newer, 2)
+    content = newer.read_bytes()
+    ask = (READERS if table == "trades" else EVENT_READERS)[reader]
+    tmp_path.joinpath("staging").mkdir()
+    sentence = rf"^{newer} has schema version 2, .* reads version 1: upgrade the recorder .*kraken-recorder 0\.0\.2"
+    with pytest.raises(UnknownVersion, match=sentence):
+        ask(archive, tmp_path / "staging")
+    assert newer.read_bytes() == content
+
+
+def test_the_first_file_of_a_table_keeps_older_releases_away(archive: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    born = archive.layout.born(EVENTS_TABLE)
+    rewrite(born, 0)
+    monkeypatch.setitem(versions.UPGRADES, 0, {})
+    archive.layout.create(Disk())
+    assert version_of(born) == 1, "brought up to date before anything is written"
+    born.write_bytes(b"cut")
+    archive.layout.create(Disk())
+    assert version_of(born) == 1
+    rewrite(born, 2)
+    with pytest.raises(UnknownVersion, match="schema version 2"):
+        archive.layout.create(Disk())
+    with pytest.raises(UnknownVersion, match="schema version 2"):
+        connect(archive.data).sql("FROM trades")
+
+
+def test_a_version_that_is_read_no_more_names_the_release_that_reads_it(archive: Written) -> None:
+    rewrite(archive.files()[0], 0)
+    with pytest.raises(UnknownVersion, match=r"version 0, .* reads version 1: use the release that wrote it \(.*0\.0"):
+        Coverage(archive.layout).files(PAIR)

@@ -1,0 +1,102 @@
+"""Ids that do not exist: what they change of bars, as any DuckDB client and recorder.connect() see them. Nothing."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recorder.core.model import Event
+from recorder.core.spans import Spans
+from recorder.query.connect import connect
+from tests.query.conftest import Ask
+from tests.query.writing import START_US, Written, candle, silent, trade
+
+HELD, VOID, OPEN = "held", "void", "open"
+COLUMNS = "* EXCLUDE (pair, first_id, last_id)"
+BARS = (
+    f"SELECT {COLUMNS} FROM time_bars(?, '1 minute', filled := true)",
+    f"SELECT {COLUMNS} FROM volume_bars(?, 3)",
+    "SELECT * EXCLUDE (pair) FROM candles(?, '1m')",
+    "FROM missing_between(?)",
+)
+
+
+def told(pair: str, ids: Iterable[int]) -> list[Event]:
+    spans = Spans.of_ids(ids)
+    details = [json.dumps({"first_id": span.first, "last_id": span.last}) for span in spans]
+    return [Event(START_US, "void", pair, detail) for detail in details]
+
+
+def write(archive: Written, fates: list[str], *, doubted: Iterable[int] = ()) -> tuple[str, str]:
+    """Archive a pair whose id ``n`` met ``fates[n - 1]``, and one with the same trades where void ids never were.
+
+    Ids ``doubted`` are told to be void, whatever became of them since.
+    """
+    pair, other = f"{uuid.uuid4()}/USD", f"{uuid.uuid4()}/USD"
+    archive.listed(pair, 1)
+    archive.listed(other, 1)
+    held = [number for number, fate in enumerate(fates, 1) if fate == HELD]
+    void = [number for number, fate in enumerate(fates, 1) if fate == VOID]
+    renumbered = {number: number - sum(one < number for one in void) for number in held}
+    archive.append([trade(number, START_US + number * 25_000_000, pair=pair) for number in held])
+    archive.append([trade(renumbered[number], START_US + number * 25_000_000, pair=other) for number in held])
+    archive.noted(*told(pair, void), *told(pair, [number for number in doubted if number in held]))
+    return pair, other
+
+
+FATES = st.lists(st.sampled_from([HELD, HELD, VOID, OPEN]), min_size=1, max_size=24).filter(lambda fates: HELD in fates)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FATES, st.sets(st.integers(1, 24)))
+def test_bars_are_those_of_a_pair_in_which_the_void_ids_never_were(
+    archive: Written, ask: Ask, fates: list[str], doubted: set[int]
+) -> None:
+    pair, other = write(archive, fates, doubted=doubted)
+    for bars in BARS:
+        assert ask(bars, pair) == ask(bars, other)
+    size = 5
+    held = [number for number, fate in enumerate(fates, 1) if fate == HELD]
+    expected = []
+    for first in range(1, len(fates) + 1, size):
+        bar = range(first, first + size)
+        if count := sum(n in held for n in bar):
+            # What was never heard of is open.
+            fate = {n: fates[n - 1] if n <= len(fates) else OPEN for n in bar}
+            missing = sum(fate[n] == OPEN and held[0] < n < held[-1] for n in bar)
+            expected.append((count, OPEN not in fate.values(), missing))
+    assert ask("SELECT count, complete, missing_trades FROM tick_bars(?, ?)", pair, size) == expected
+
+
+def test_connect_sees_the_same_for_one_pair_and_for_many(archive: Written) -> None:
+    fates = [HELD] * 4 + [VOID] * 2 + [HELD] * 4 + [OPEN] + [HELD] * 4
+    pair, other = write(archive, fates)
+    with connect(archive.data) as opened:
+        one, same = ([*opened.candles(name, "1m", on_gap="ignore")["complete"]] for name in (pair, other))
+        assert one == same == [True] * 4 + [False] * 3
+        both = opened.candles([pair, other], "1m", on_gap="ignore")
+        assert [*both["complete"]] == one + same
+        assert len(opened.trades(pair, stop="2025-11-10T12:04Z", on_gap="raise")) == 7
+        found = opened.trades(pair, on_gap="ignore")
+        assert found.attrs["missing"] == {pair: 1}
+
+
+def test_candles_are_filled_and_audited_across_void_ids(archive: Written, ask: Ask) -> None:
+    pair, _ = write(archive, [HELD] * 2 + [VOID] * 5 + [HELD] * 4)
+    archive.published([candle(0, pair=pair), silent(4, "100", pair=pair)])
+    filled = ask("SELECT epoch_us(time) // 60000000 - ?, count FROM ohlc_filled ORDER BY 1", START_US // 60_000_000)
+    assert filled == [(0, 1), (1, 0), (2, 0), (3, 2), (4, 0)]
+    audit = ask("SELECT verdict, complete FROM candle_audit(?, '1m') ORDER BY time", pair)
+    assert [complete for _, complete in audit] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("below", [VOID, OPEN])
+def test_a_pair_of_which_all_before_the_first_id_is_void_begins_there(archive: Written, ask: Ask, below: str) -> None:
+    pair, _ = write(archive, [below] * 2 + [HELD] * 4)
+    complete = ask("SELECT complete FROM candles(?, '1m')", pair)
+    assert complete == [(below == VOID,), (False,)]

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from recorder.core.backoff import SPACING_S, WINDOW_ATTEMPTS, WINDOW_S
+from recorder.errors import Unavailable
+from recorder.journal import segment
+from recorder.net.turns import Attempts
+from recorder.ops.metrics import Metrics
+from recorder.tasks.inbox import Inbox
+from recorder.tasks.lines import Lines
+from recorder.tasks.notes import Notes
+from recorder.tasks.stream import Common, Listeners
+from recorder.tasks.system import Standing
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import HEARTBEAT, FakeSocket, Fallback, asked, frame, settle
+
+
+class Bench:
+    """Lines of two pairs at most, over sockets that acknowledge what they are asked for."""
+
+    def __init__(self, folder: Path, *pairs: str) -> None:
+        self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
+        self.pairs = dict.fromkeys(pairs)
+        self.sockets: list[Acknowledging] = []
+        self.dialled_s: list[float] = []
+        self.refusal: Exception | None = None
+        notes = Notes(self.inbox, self.clock)
+        listeners = Listeners(Fallback(), Standing(notes), lambda: None)
+        common = Common(self.inbox, listeners, notes, self.clock, self.metrics)
+        attempts = Attempts(folder / "attempts")
+        self.lines = Lines(self.pairs, self.dial, common, attempts=attempts, random=Random(1), pairs_a_line=2)
+        self.entries: list[segment.Entry] = []
+
+    @contextlib.asynccontextmanager
+    async def dial(self) -> AsyncIterator[FakeSocket]:
+        self.dialled_s.append(self.clock.monotonic())
+        if self.refusal is not None:
+            raise self.refusal
+        socket = Acknowledging()
+        self.sockets.append(socket)
+        try:
+            yield socket
+        finally:
+            socket.closed = True
+
+    @contextlib.asynccontextmanager
+    async def recording(self) -> AsyncIterator[None]:
+        running = asyncio.create_task(self.lines.run())
+        await settle()
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+    async def change(self, *, come: Sequence[str] = (), go: Sequence[str] = ()) -> None:
+        self.pairs.update(dict.fromkeys(come))
+        for pair in go:
+            del self.pairs[pair]
+        self.lines.follow([], [])
+        await settle()
+
+    async def pass_time(self, seconds: int, *, silent: FakeSocket | None = None) -> None:
+        for _ in range(seconds):
+            for socket in self.sockets:
+                if socket is not silent:
+                    socket.frames.put_nowait(HEARTBEAT)
+            self.clock.move(1.0)
+            await settle()
+
+    def asked(self) -> list[list[tuple[str, list[str]]]]:
+        return [asked(socket) for socket in self.sockets]
+
+    def journalled(self) -> list[segment.Entry]:
+        self.entries += [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        return self.entries
+
+    def notes(self, kind: str) -> list[Any]:
+        said = [json.loads(entry.payload) for entry in self.journalled() if entry.source == segment.NOTE]
+        return [note for note in said if note["note"] == kind]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+class Acknowledging(FakeSocket):
+    async def send(self, text: str) -> None:
+        await super().send(text)
+        message = json.loads(text)
+        for symbol in message.get("params", {}).get("symbol", ()):
+            result = {"channel": "trade", "symbol": symbol}
+            answer = {"method": message["method"], "req_id": message["req_id"], "result": result, "success": True}
+            self.frames.put_nowait(json.dumps(answer).encode())
+
+
+async def test_pairs_that_one_line_holds_are_on_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B")
+    async with bench.recording():
+        assert bench.asked() == [[("subscribe", ["A", "B"])]]
+        assert bench.notes("connected") == [{"note": "connected", "connection": 1}]
+
+
+async def test_the_end_of_one_line_is_its_own_affair(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C", "D", "E")
+    async with bench.recording():
+        assert bench.asked() == [[("subscribe", ["A", "D"])], [("subscribe", ["B", "E"])], [("subscribe", ["C"])]]
+        assert bench.value("recorder_connections_open") == 3
+        bench.sockets[1].frames.put_nowait(None)
+        await settle()
+        assert [pair for pair in bench.pairs if bench.lines.streaming(pair)] == ["A", "C", "D"]
+        assert (bench.value("recorder_connections_open"), bench.value("recorder_connections_wanted")) == (2, 3)
+        bench.sockets[2].frames.put_nowait(frame(1, 1))
+        await bench.pass_time(1)
+        bench.sockets[3].frames.put_nowait(frame(2, 2))
+        await settle()
+        assert bench.asked()[3:] == [[("subscribe", ["B", "E"])]]
+        assert all(bench.lines.streaming(pair) for pair in bench.pairs)
+        assert not any(bench.sockets[number].closed for number in (0, 2))
+        # A frame is named by its connection, so no two may bear the same number.
+        assert [note["connection"] for note in bench.notes("connected")] == [1, 2, 3, 4]
+        assert [note["connection"] for note in bench.notes("disconnected")] == [2]
+        trades = [entry.source for entry in bench.journalled() if entry.source.startswith("ws:trade:")]
+        assert trades == ["ws:trade:3", "ws:trade:4"]
+
+
+async def test_a_line_that_falls_silent_is_replaced_and_told_of_while_the_others_stay(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C")
+    async with bench.recording():
+        silent, heard = bench.sockets
+        await bench.pass_time(7, silent=silent)
+        assert bench.lines.silent_s() == [7, 0]
+        await bench.pass_time(3, silent=silent)
+        assert (silent.closed, heard.closed) == (True, False)
+        assert [note["connection"] for note in bench.notes("stalled")] == [1]
+        assert bench.asked()[2:] == [[("subscribe", ["A", "C"])]]
+
+
+async def test_a_pair_that_comes_joins_a_line_with_room_and_no_other_is_asked_for_anew(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C")
+    async with bench.recording():
+        await bench.change(come=["D"])
+        await bench.change(go=["A"])
+        await bench.change(come=["E", "F"])
+        assert bench.asked() == [
+            [("subscribe", ["A", "C"]), ("unsubscribe", ["A"]), ("subscribe", ["F"])],
+            [("subscribe", ["B"]), ("subscribe", ["D"])],
+            [("subscribe", ["E"])],
+        ]
+        assert all(bench.lines.streaming(pair) for pair in bench.pairs)
+
+
+async def test_a_line_that_its_last_pair_has_left_is_closed_for_good(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C")
+    async with bench.recording():
+        await bench.change(go=["B"])
+        await bench.pass_time(3)
+        assert bench.asked() == [[("subscribe", ["A", "C"])], [("subscribe", ["B"])]]
+        assert [socket.closed for socket in bench.sockets] == [False, True]
+        (note,) = bench.notes("disconnected")
+        assert (note["connection"], note["reason"]) == (2, "no pair is left on it")
+        assert bench.value("recorder_disconnects_total", reason="emptied") == 1
+        assert bench.value("recorder_connections_open") == bench.value("recorder_connections_wanted") == 1
+        await bench.change(go=["A", "C"])
+        assert bench.lines.silent_s() == []
+        await bench.change(come=["A"])
+        assert bench.asked()[2:] == [[("subscribe", ["A"])]]
+
+
+async def test_a_pair_is_subscribed_anew_on_the_line_that_it_is_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C")
+    async with bench.recording():
+        await bench.lines.resubscribe(["B", "Z"])
+        assert bench.asked() == [
+            [("subscribe", ["A", "C"])],
+            [("subscribe", ["B"]), ("unsubscribe", ["B"]), ("subscribe", ["B"])],
+        ]
+
+
+async def test_what_the_exchange_says_of_itself_on_every_line_is_noted_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C")
+    status = '{"channel":"status","type":"update","data":[{"system":"%s","connection_id":%d}]}'
+    async with bench.recording():
+        for system in ("online", "maintenance"):
+            for number, socket in enumerate(bench.sockets):
+                socket.frames.put_nowait((status % (system, number)).encode())
+            await settle()
+        assert [note["system"] for note in bench.notes("maintenance")] == ["online", "maintenance"]
+
+
+async def test_all_lines_together_make_no_more_attempts_than_the_exchange_bears(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, *(f"P{number}" for number in range(12)))
+    bench.refusal = Unavailable("cannot reach it")
+    async with bench.recording():
+        while bench.clock.monotonic() < 1.5 * WINDOW_S:
+            await bench.pass_time(1)
+        crowd = [
+            later - first for first, later in zip(bench.dialled_s, bench.dialled_s[WINDOW_ATTEMPTS:], strict=False)
+        ]
+        assert crowd
+        assert min(crowd) >= WINDOW_S
+        assert max(after - before for before, after in pairwise(bench.dialled_s)) <= SPACING_S + 1
+        bench.refusal = None
+        await bench.pass_time(round(6 * (SPACING_S + 1)))
+        assert all(bench.lines.streaming(pair) for pair in bench.pairs)
+
+
+async def test_what_nobody_has_thought_of_ends_all_lines(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C")
+    bench.refusal = RuntimeError("nobody has thought of it")
+    with pytest.raises(ExceptionGroup) as ended:
+        await bench.lines.run()
+    assert ended.group_contains(RuntimeError, match="nobody has thought of it")

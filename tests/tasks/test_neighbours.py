@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from recorder.archive.append import TradeArchive
+from recorder.core.ledger import Ledger
+from recorder.tasks.neighbours import LOOK_S, Neighbours
+from tests.sandbox.conftest import ManualClock
+from tests.tasks.support import PAIR, settle_until, shop, trades
+
+
+async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is_told(tmp_path: Path) -> None:
+    clock, ledger = ManualClock(), Ledger()
+    told: list[str] = []
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(101, 110))
+        opened.archive.coverage.observe_into(ledger, PAIR)
+        other = TradeArchive(opened.layout, opened.disk, staging=opened.archive.staging)
+        looking = Neighbours(
+            ledger, opened.archive, pairs=[PAIR], hole_seen=lambda: told.append(str(ledger.holes(PAIR))), clock=clock
+        )
+        task = asyncio.create_task(looking.run())
+        try:
+            for _ in range(2):  # nothing is new
+                await settle_until(lambda: len(clock._sleepers) == 1)
+                clock.move(LOOK_S + 1)
+            await settle_until(lambda: len(clock._sleepers) == 1)
+            assert told == []
+            other.append(PAIR, trades(1, 50))
+            clock.move(LOOK_S + 1)
+            await settle_until(lambda: bool(told))
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+    assert [hole.span.first for hole in ledger.holes(PAIR)] == [51]
+    assert len(told) == 1
+
+
+async def test_a_damaged_file_or_one_that_vanishes_does_not_keep_it_from_the_other_pairs(tmp_path: Path) -> None:
+    clock, ledger = ManualClock(), Ledger()
+    told: list[str] = []
+    with shop(tmp_path) as opened:
+        year = opened.layout.year_dir("AAA/USD", 2026)
+        year.mkdir(parents=True)
+        (year / "000000000001-000000000009-0.parquet").write_bytes(b"no Parquet")
+        opened.archive.append(PAIR, trades(1, 10))
+        looking = Neighbours(
+            ledger, opened.archive, pairs=["AAA/USD", PAIR], hole_seen=lambda: told.append(""), clock=clock
+        )
+        task = asyncio.create_task(looking.run())
+        try:
+            await settle_until(lambda: len(clock._sleepers) == 1)
+            clock.move(LOOK_S + 1)
+            await settle_until(lambda: bool(told))
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+    assert ledger.of(PAIR).spans.count() == 10
