@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
@@ -135,9 +136,9 @@ class Http:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
                 date_s = _seconds(response.headers.get("Date"))
         except TimeoutError as error:
-            raise Unavailable(f"{self._base}{request.path} did not answer in time ({_reason(error)})") from error
+            raise Unavailable(f"{self._base}{request.path} did not answer in time ({reason(error)})") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"cannot reach {self._base}{request.path}: {_reason(error)}") from error
+            raise Unavailable(f"cannot reach {self._base}{request.path}: {reason(error)}") from error
         recv_ns = self._clock.wall_ns()
         retry_after_s = float(retry_after) if retry_after.isdecimal() else None
         try:
@@ -193,5 +194,9 @@ def _seconds(date: str | None) -> int | None:
         return None
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def reason(error: BaseException) -> str:
+    """Say why a connection failed, in the system's own words where it has some: aiohttp repeats the address first."""
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ConnectionError) and cause.errno:
+        return os.strerror(cause.errno)
+    return str(getattr(cause, "strerror", None) or cause) or type(error).__name__

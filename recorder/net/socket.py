@@ -10,6 +10,7 @@ from typing import Final, Protocol, cast
 import aiohttp
 
 from recorder.errors import Unavailable
+from recorder.net.http import reason
 
 DIAL_S: Final = 10.0
 """A handshake takes well under a second; after this long the way is blocked."""
@@ -74,7 +75,7 @@ async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]
     except TimeoutError as error:
         raise Unavailable(f"{url} did not answer within {DIAL_S:.0f} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Unavailable(f"cannot reach {url}: {str(error) or type(error).__name__}") from error
+        raise Unavailable(f"cannot reach {url}: {reason(error)}") from error
     try:
         yield WebSocket(connection)
     finally:

@@ -31,7 +31,7 @@ def prepare() -> None:
 
 
 def as_owner(data: Path) -> None:
-    """Raise UsageError where ``data`` is a file, or an archive of another user, who could not read what this one writes.
+    """Raise UsageError where ``data`` is a file, or the archive of another user, who could not read what we write.
 
     That would end its recorder, at this moment or the next start. What counts is whose a new file is: some mounts give
     all files to one user, whoever writes them. Call it before anything is written.
