@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import itertools
 import signal
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +29,7 @@ from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core import knowledge
-from recorder.core.ledger import Ledger, Run, joined
+from recorder.core.ledger import Ledger, Run
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.errors import ArchiveInUse, CorruptLine, Malformed
@@ -41,7 +40,7 @@ from recorder.kraken import parse
 from recorder.net.http import Http, client_session
 from recorder.net.socket import dial
 from recorder.net.turns import Attempts, Turns
-from recorder.ops import banner
+from recorder.ops import banner, process
 from recorder.ops.metrics import Metrics
 from recorder.ops.notify import Notifier
 from recorder.ops.server import Face, serve
@@ -71,8 +70,8 @@ from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 
-REBUILD_LINES: Final = 20_000
-"""Journal lines read at start before their runs are joined and counted: counting each would take as long as parsing."""
+REBUILD_RUNS: Final = 20_000
+"""Runs in the journal that are joined at start before they are counted: each alone would take as long as parsing it."""
 THREADS: Final = 8
 """Journal, drain, repair, upkeep, neighbours, space, survey and reload block on the disk one thread each."""
 
@@ -142,6 +141,7 @@ async def record(
             archive = TradeArchive(layout, disk, staging=staging)
             ledger = Ledger()
             await asyncio.to_thread(rebuild, ledger, archive, journal)
+            await asyncio.to_thread(process.give_back)
             jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
             run = _Run(config, clock, disk, jitter, archive, journal, ledger, staging)
             await run.until(stop, rhythm or Rhythm(), source or Source(lambda: config))
@@ -158,13 +158,11 @@ def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
     for finding in of_ids.findings:
         log.error("events not read", file=str(finding.file), reason=finding.problem, remedy=finding.remedy)
     for path in journal.closed():
-        entries = segment.entries(path)
-        while some_entries := list(itertools.islice(entries, REBUILD_LINES)):
-            _count(ledger, some_entries)
+        _count(ledger, segment.entries(path))
 
 
 def _count(ledger: Ledger, entries: Iterable[Entry | CorruptLine]) -> None:
-    """Count what lines of a closed segment say."""
+    """Count what the lines of a closed segment say."""
     claims: list[Run] = []
     for entry in entries:
         # The drain comes upon the same line and reports it.
@@ -174,8 +172,10 @@ def _count(ledger: Ledger, entries: Iterable[Entry | CorruptLine]) -> None:
                 event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
                 if event is not None and (journalled := knowledge.told(event)) is not None:
                     ledger.know(journalled)
-    for run in joined(claims):
-        ledger.observe_run(run)
+        if len(claims) >= REBUILD_RUNS:
+            ledger.observe_runs(claims)
+            claims = []
+    ledger.observe_runs(claims)
 
 
 @contextlib.contextmanager

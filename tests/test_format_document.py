@@ -171,7 +171,7 @@ def test_the_kinds_of_events_that_the_document_lists_are_those_there_are() -> No
     listed = {word for line in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", line.split("|")[1])}
     known = (
         "connected disconnected subscribed rejected stalled behind hole_opened hole_closed void confirmed throttled "
-        "maintenance malformed ohlc_revised ohlc_lost disk_low listed delisted renamed listing_changed"
+        "maintenance malformed ohlc_revised ohlc_lost disk_low clock_stepped listed delisted renamed listing_changed"
     )
     assert listed == set(known.split())
 

@@ -52,6 +52,7 @@ def run(
         asyncio.run(_run(settings, config_file, data, for_s=_duration_s(for_), sandbox=sandbox))
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop's end has brought the default back
+        log.tell_held_back(rest=True)  # before the sentence that says why it ended
 
 
 async def _run(

@@ -143,6 +143,11 @@ class Ledger:
         """Count one run as held. Only for what is durable."""
         self.of(run.pair).observe(run.span, run.first_us, run.last_us)
 
+    def observe_runs(self, runs: Iterable[Run]) -> None:
+        """Count many runs, of any pairs, as held, those together that continue each other. Only for what is durable."""
+        for run in joined(runs):
+            self.observe_run(run)
+
     def know(self, known: Knowledge) -> None:
         """Take in what is known of ids beside the rows. Only for what is durable."""
         self.of(known.pair).know(known)

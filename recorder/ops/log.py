@@ -50,20 +50,19 @@ def configure(
     atexit.register(_tell_rest)
 
 
-def tell_held_back() -> None:
-    """Print how many lines were held back, as far as their minute is over. A line of any kind does so, too."""
-    for counted in _configured():
-        counted.tell(rest=False)
+def tell_held_back(*, rest: bool = False) -> None:
+    """Print how many lines were held back, as far as their minute is over. A line of any kind does so, too.
+
+    With ``rest`` also those of the minute that runs: nothing comes after them. The end of the process does that, too.
+    """
+    for processor in structlog.get_config()["processors"]:
+        if isinstance(processor, _Counted):
+            processor.tell(rest=rest)
 
 
 def _tell_rest() -> None:
-    for counted in _configured():
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            counted.tell(rest=True)
-
-
-def _configured() -> list[_Counted]:
-    return [processor for processor in structlog.get_config()["processors"] if isinstance(processor, _Counted)]
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        tell_held_back(rest=True)
 
 
 class _Counted:

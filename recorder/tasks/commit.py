@@ -17,8 +17,8 @@ DRAIN_TRADES: Final = 200_000
 """So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
 
 DRAIN_ROWS_EACH: Final = 5_000
-"""But only if that brings so many rows for each pair that traded: a drain writes a file for each of them, and a thousand
-pairs would get a thousand small files every few minutes."""
+"""But only if that brings so many rows for each pair that traded: a drain writes a file for each of them, and a
+thousand pairs would get a thousand small files every few minutes."""
 
 DRAIN_TRADES_AT_MOST: Final = 1_000_000
 """With however many pairs: 200 MB of journal, which a start after a crash parses in two seconds."""

@@ -32,6 +32,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
 from recorder.kraken import parse, rest
+from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.waiting import first_of
@@ -320,6 +321,7 @@ class Drain:
         """Drain all closed segments, oldest first."""
         for paths in together(self._journal.closed()):
             await asyncio.to_thread(self._drainer.drain, *paths)
+            await asyncio.to_thread(process.give_back)
 
     async def _due(self) -> None:
         since_s = self._clock.monotonic()

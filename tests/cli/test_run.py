@@ -235,6 +235,7 @@ async def test_the_service_manager_hears_of_its_life_and_who_asks_learns_how_it_
                 assert code == 0
                 daemon = json.loads(told)["daemon"]
                 assert (daemon["answers"], daemon["recording"], daemon["reasons"]) == (True, True, [])
+                assert hears(b"WATCHDOG=1")  # and takes from the socket what is in it: a full one loses the next
                 process.signal(signal.SIGTERM)
                 await until(lambda: hears(b"STOPPING=1"), what="it says that it stops")
                 assert await process.ended() == 0

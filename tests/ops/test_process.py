@@ -31,6 +31,20 @@ Layout(Path({str(tmp_path / "data")!r})).create(Disk())
     assert {path: oct(path.stat().st_mode & 0o077) for path in made if path.stat().st_mode & 0o077} == {}
 
 
+@pytest.mark.skipif(process._malloc_trim is None, reason="a C library that gives memory back by itself")
+def test_memory_that_is_free_is_given_back_although_some_around_it_is_not() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    blocks = [bytes(10_000) for _ in range(5_000)]
+    kept = blocks[::500]
+    full = resident()
+    del blocks
+    process.give_back()
+    assert len(kept) == 10
+    assert full - resident() > 30_000_000
+
+
 def test_nobody_writes_into_the_archive_of_another_user_who_could_not_read_it(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "data")
     process.as_owner(layout.data)

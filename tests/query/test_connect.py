@@ -384,7 +384,7 @@ def test_files_that_no_question_is_about_are_not_opened(archive: Written) -> Non
     with connect(archive.data, live=True) as opened:
         assert rows(opened) == 3
         assert len(opened.trades("BTC/USD")) == 3
-        with pytest.raises(UsageError, match="broken"):
+        with pytest.raises(CorruptFile, match="broken"):
             opened.events()
 
 

@@ -42,8 +42,8 @@ def test_a_footer_is_read_once_however_often_files_are_listed(
         read.append(path)
         return read_facts(path)
 
-    monkeypatch.setattr(listing, "read_facts", counted)
     files = Listing(archive.data)
+    monkeypatch.setattr(listing, "read_facts", counted)
     for number in range(1, 6):
         archive.append(trades(2 * number, 2 * number))
         for _ in range(3):
