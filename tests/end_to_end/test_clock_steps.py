@@ -8,17 +8,8 @@ from recorder import app
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import archived, caught_up, until
-from tests.end_to_end.test_collectors import (
-    DAY_S,
-    LeapingClock,
-    exchange,
-    held,
-    kinds,
-    recorded,
-    rows,
-    served,
-    settings,
-)
+from tests.end_to_end.leaping import LeapingClock, exchange, recorded, settings
+from tests.end_to_end.test_collectors import DAY_S, held, kinds, rows, served
 
 BTC = "BTC/USD"
 YEAR_S = 365 * DAY_S

@@ -14,6 +14,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end import leaping
 from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
 
 DAILY = app.Rhythm(listing_soon_s=0.1)
@@ -90,13 +91,14 @@ async def test_a_pair_is_listed_delisted_listed_again_and_renamed_while_a_patter
 
 
 async def test_a_pair_that_is_listed_while_everything_is_polled_is_polled_too(tmp_path: Path) -> None:
-    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    clock = leaping.LeapingClock()
+    data, sandbox = tmp_path / "data", leaping.exchange(tmp_path, clock)
     async with sandbox.serve():
         config = config_for(sandbox, data, "*/USD").model_copy(update={"trades": TradesConfig(stream=False)})
-        async with recording(config, OFTEN):
-            await until(lambda: held(data, "BTC/USD") > 0, what="the pattern is recorded")
+        async with leaping.recorded(config, clock, OFTEN):
+            await clock.live_until(lambda: held(data, "BTC/USD") > 0, what="the pattern is recorded")
             sandbox.enlist(NEW, trades_per_s=2)
-            await until(lambda: held(data, "NEW/USD") > 0, what="the new pair is recorded")
+            await clock.live_until(lambda: held(data, "NEW/USD") > 0, what="the new pair is recorded")
         assert sandbox.requests.to("/v2") == []
 
 

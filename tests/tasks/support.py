@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from recorder.archive import files
 from recorder.archive.append import TradeArchive
 from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
-from recorder.core.model import Instrument, Source, Trade
+from recorder.core.model import Event, Instrument, Source, Trade
 from recorder.disk import Disk
 from recorder.errors import ExchangeError, Unavailable
+from recorder.journal import segment
 from recorder.journal.journal import Journal
+from recorder.kraken import parse
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
+from recorder.tasks.inbox import Inbox
 
 PAIR = "BTC/USD"
 HEARTBEAT = b'{"channel":"heartbeat"}'
@@ -162,7 +165,39 @@ class ToldStanding:
         self.said.append((source, system, upcoming_maintenance, emergency))
 
 
-async def settle(*waits: Awaitable[object]) -> None:
+def journalled(inbox: Inbox) -> list[segment.Entry]:
+    """Take what waits in ``inbox``, as it will stand in the journal."""
+    return [segment.decode(inbound.line.rstrip(b"\n")) for inbound in inbox.take()]
+
+
+def events(entries: Iterable[segment.Entry]) -> list[Event]:
+    """The events among ``entries``, as the drain finds them."""
+    found = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
+    return [event for event in found if event is not None]
+
+
+class Task(Protocol):
+    """What runs until it is cancelled."""
+
+    async def run(self) -> None: ...
+
+
+@contextlib.asynccontextmanager
+async def running(*tasks: Task) -> AsyncIterator[None]:
+    """Run ``tasks``, and end them at last; what one of them failed with meanwhile is raised."""
+    started = [asyncio.create_task(task.run()) for task in tasks]
+    try:
+        await settle()
+        yield
+    finally:
+        for task in started:
+            task.cancel()
+        for ended in await asyncio.gather(*started, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+
+async def settle() -> None:
     """Let every task that can go on go on."""
     for _ in range(50):
         await asyncio.sleep(0)

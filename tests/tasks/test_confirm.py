@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.core.model import Span
 from recorder.ops.offset import Vouched
 from recorder.tasks.confirm import AFTER_S, RETRY_S, ROUND_S, Confirm
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, settle
+from tests.tasks.support import BTC, PAIR, running, settle
 
 MIDNIGHT_S = 1_783_468_800
 """2026-07-08 00:00 UTC."""
@@ -44,22 +40,11 @@ class Bench:
             await settle()
 
 
-@contextlib.asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[None]:
-    task = asyncio.create_task(bench.task.run())
-    await settle()
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
 async def test_a_pair_that_was_silent_over_midnight_is_asked_for_once_some_minutes_after_it() -> None:
     bench = Bench(MIDNIGHT_S - 600)
     bench.trade(9, MIDNIGHT_S - 7200)
     bench.until_us = (MIDNIGHT_S + 100) * 1_000_000
-    async with running(bench):
+    async with running(bench.task):
         await bench.pass_time(600 + AFTER_S - ROUND_S)
         assert bench.asked == 0
         await bench.pass_time(ROUND_S)
@@ -70,7 +55,7 @@ async def test_a_pair_that_was_silent_over_midnight_is_asked_for_once_some_minut
 
 async def test_a_pair_that_has_traded_since_needs_no_answer_nor_does_one_without_any_trade() -> None:
     bench = Bench(MIDNIGHT_S + 4000)
-    async with running(bench):
+    async with running(bench.task):
         await bench.pass_time(600)
         bench.trade(9, MIDNIGHT_S + 1)
         await bench.pass_time(600)
@@ -80,7 +65,7 @@ async def test_a_pair_that_has_traded_since_needs_no_answer_nor_does_one_without
 async def test_a_pair_that_could_not_be_confirmed_is_asked_again_a_quarter_of_an_hour_later() -> None:
     bench = Bench(MIDNIGHT_S + 4000)
     bench.trade(9, MIDNIGHT_S - 7200)
-    async with running(bench):
+    async with running(bench.task):
         assert bench.asked == 1
         await bench.pass_time(RETRY_S - ROUND_S)
         assert bench.asked == 1
@@ -95,7 +80,7 @@ async def test_a_host_s_clock_that_is_a_day_ahead_has_nobody_asked_about_a_day_t
     bench = Bench(MIDNIGHT_S + 4000)
     bench.trade(9, MIDNIGHT_S + 1000)
     bench.clock.step(86_400)
-    async with running(bench):
+    async with running(bench.task):
         await bench.pass_time(2 * RETRY_S)
     assert bench.asked == 0
 
@@ -104,7 +89,7 @@ async def test_nobody_is_asked_before_an_answer_vouches_for_the_time() -> None:
     bench = Bench(MIDNIGHT_S + 4000)
     bench.vouched.__init__(bench.clock)  # type: ignore[misc]
     bench.trade(9, MIDNIGHT_S - 7200)
-    async with running(bench):
+    async with running(bench.task):
         await bench.pass_time(ROUND_S)
         assert bench.asked == 0
         bench.vouched.take(MIDNIGHT_S + 4060)

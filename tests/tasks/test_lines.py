@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -22,7 +21,7 @@ from recorder.tasks.notes import Notes
 from recorder.tasks.stream import Common, Listeners
 from recorder.tasks.system import Standing
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import HEARTBEAT, FakeSocket, Fallback, asked, frame, settle
+from tests.tasks.support import HEARTBEAT, FakeSocket, Fallback, asked, frame, journalled, running, settle
 
 
 class Bench:
@@ -53,16 +52,6 @@ class Bench:
         finally:
             socket.closed = True
 
-    @contextlib.asynccontextmanager
-    async def recording(self) -> AsyncIterator[None]:
-        running = asyncio.create_task(self.lines.run())
-        await settle()
-        try:
-            yield
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
-
     async def change(self, *, come: Sequence[str] = (), go: Sequence[str] = ()) -> None:
         self.pairs.update(dict.fromkeys(come))
         for pair in go:
@@ -82,7 +71,7 @@ class Bench:
         return [asked(socket) for socket in self.sockets]
 
     def journalled(self) -> list[segment.Entry]:
-        self.entries += [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        self.entries += journalled(self.inbox)
         return self.entries
 
     def notes(self, kind: str) -> list[Any]:
@@ -105,14 +94,14 @@ class Acknowledging(FakeSocket):
 
 async def test_pairs_that_one_line_holds_are_on_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B")
-    async with bench.recording():
+    async with running(bench.lines):
         assert bench.asked() == [[("subscribe", ["A", "B"])]]
         assert bench.notes("connected") == [{"note": "connected", "connection": 1}]
 
 
 async def test_the_end_of_one_line_is_its_own_affair(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B", "C", "D", "E")
-    async with bench.recording():
+    async with running(bench.lines):
         assert bench.asked() == [[("subscribe", ["A", "D"])], [("subscribe", ["B", "E"])], [("subscribe", ["C"])]]
         assert bench.value("recorder_connections_open") == 3
         bench.sockets[1].frames.put_nowait(None)
@@ -135,7 +124,7 @@ async def test_the_end_of_one_line_is_its_own_affair(tmp_path: Path) -> None:
 
 async def test_a_line_that_falls_silent_is_replaced_and_told_of_while_the_others_stay(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B", "C")
-    async with bench.recording():
+    async with running(bench.lines):
         silent, heard = bench.sockets
         await bench.pass_time(7, silent=silent)
         assert bench.lines.silent_s() == [7, 0]
@@ -147,7 +136,7 @@ async def test_a_line_that_falls_silent_is_replaced_and_told_of_while_the_others
 
 async def test_a_pair_that_comes_joins_a_line_with_room_and_no_other_is_asked_for_anew(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B", "C")
-    async with bench.recording():
+    async with running(bench.lines):
         await bench.change(come=["D"])
         await bench.change(go=["A"])
         await bench.change(come=["E", "F"])
@@ -161,7 +150,7 @@ async def test_a_pair_that_comes_joins_a_line_with_room_and_no_other_is_asked_fo
 
 async def test_a_line_that_its_last_pair_has_left_is_closed_for_good(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B", "C")
-    async with bench.recording():
+    async with running(bench.lines):
         await bench.change(go=["B"])
         await bench.pass_time(3)
         assert bench.asked() == [[("subscribe", ["A", "C"])], [("subscribe", ["B"])]]
@@ -178,7 +167,7 @@ async def test_a_line_that_its_last_pair_has_left_is_closed_for_good(tmp_path: P
 
 async def test_a_pair_is_subscribed_anew_on_the_line_that_it_is_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B", "C")
-    async with bench.recording():
+    async with running(bench.lines):
         await bench.lines.resubscribe(["B", "Z"])
         assert bench.asked() == [
             [("subscribe", ["A", "C"])],
@@ -189,7 +178,7 @@ async def test_a_pair_is_subscribed_anew_on_the_line_that_it_is_on(tmp_path: Pat
 async def test_what_the_exchange_says_of_itself_on_every_line_is_noted_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B", "C")
     status = '{"channel":"status","type":"update","data":[{"system":"%s","connection_id":%d}]}'
-    async with bench.recording():
+    async with running(bench.lines):
         for system in ("online", "maintenance"):
             for number, socket in enumerate(bench.sockets):
                 socket.frames.put_nowait((status % (system, number)).encode())
@@ -200,7 +189,7 @@ async def test_what_the_exchange_says_of_itself_on_every_line_is_noted_once(tmp_
 async def test_all_lines_together_make_no_more_attempts_than_the_exchange_bears(tmp_path: Path) -> None:
     bench = Bench(tmp_path, *(f"P{number}" for number in range(12)))
     bench.refusal = Unavailable("cannot reach it")
-    async with bench.recording():
+    async with running(bench.lines):
         while bench.clock.monotonic() < 1.5 * WINDOW_S:
             await bench.pass_time(1)
         crowd = [

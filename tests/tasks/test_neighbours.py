@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from recorder.archive.append import TradeArchive
 from recorder.core.ledger import Ledger
 from recorder.tasks.neighbours import LOOK_S, Neighbours
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, settle_until, shop, trades
+from tests.tasks.support import PAIR, running, settle_until, shop, trades
 
 
 async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is_told(tmp_path: Path) -> None:
@@ -20,8 +19,7 @@ async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is
         looking = Neighbours(
             ledger, opened.archive, pairs=[PAIR], hole_seen=lambda: told.append(str(ledger.holes(PAIR))), clock=clock
         )
-        task = asyncio.create_task(looking.run())
-        try:
+        async with running(looking):
             for _ in range(2):  # nothing is new
                 await settle_until(lambda: len(clock._sleepers) == 1)
                 clock.move(LOOK_S + 1)
@@ -30,9 +28,6 @@ async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is
             other.append(PAIR, trades(1, 50))
             clock.move(LOOK_S + 1)
             await settle_until(lambda: bool(told))
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
     assert [hole.span.first for hole in ledger.holes(PAIR)] == [51]
     assert len(told) == 1
 
@@ -48,12 +43,8 @@ async def test_a_damaged_file_or_one_that_vanishes_does_not_keep_it_from_the_oth
         looking = Neighbours(
             ledger, opened.archive, pairs=["AAA/USD", PAIR], hole_seen=lambda: told.append(""), clock=clock
         )
-        task = asyncio.create_task(looking.run())
-        try:
+        async with running(looking):
             await settle_until(lambda: len(clock._sleepers) == 1)
             clock.move(LOOK_S + 1)
             await settle_until(lambda: bool(told))
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
     assert ledger.of(PAIR).spans.count() == 10

@@ -14,7 +14,7 @@ from recorder.tasks import notes
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from tests.sandbox.conftest import NOW_NS, ManualClock
-from tests.tasks.support import BTC, PAIR
+from tests.tasks.support import BTC, PAIR, journalled
 
 ASKED = rest.ohlc(BTC, "1m")
 
@@ -25,7 +25,7 @@ class Bench:
         self.notes = Notes(self.inbox, ManualClock())
 
     def entries(self) -> list[segment.Entry]:
-        return [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        return journalled(self.inbox)
 
 
 def malformed(body: bytes | None, reason: str = "no number") -> Malformed:

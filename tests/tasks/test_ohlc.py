@@ -29,7 +29,7 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.ohlc import Ohlc, Wanted
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import settle
+from tests.tasks.support import journalled, running, settle
 
 PAIR = "BTC/USD"
 HOUR_S = 3600
@@ -122,7 +122,7 @@ class Bench:
         look_ns = self.clock.wall_ns()
         while True:
             await settle()
-            self.entries += [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+            self.entries += journalled(self.inbox)
             if self.clock.wall_ns() >= look_ns:
                 self.look()
                 look_ns += HOUR_S * 10**9
@@ -133,7 +133,7 @@ class Bench:
             self.clock.move((next_ns - self.clock.wall_ns()) / 1e9)
         self.clock.move((end_ns - self.clock.wall_ns()) / 1e9)
         await settle()
-        self.entries += [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        self.entries += journalled(self.inbox)
 
     def look(self) -> None:
         """Take in what the exchange serves now of what is recorded."""
@@ -180,13 +180,8 @@ class Bench:
 @contextlib.asynccontextmanager
 async def collecting(*timeframes: str, **options: Any) -> AsyncIterator[Bench]:
     bench = Bench(*timeframes, **options)
-    task = asyncio.create_task(bench.ohlc.run())
-    try:
+    async with running(bench.ohlc):
         yield bench
-    finally:
-        assert not task.done() or task.cancelled(), task.exception()
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def spacing_s(requests: list[Request]) -> Iterator[float]:

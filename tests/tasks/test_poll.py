@@ -19,7 +19,7 @@ from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.poll import LAST_RETRY_S, Poll
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, settle, trades
+from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, running, settle, trades
 
 
 class Bench:
@@ -71,13 +71,8 @@ class Bench:
 @contextlib.asynccontextmanager
 async def polling(last: int, *, everything: bool = False) -> AsyncIterator[Bench]:
     bench = Bench(last, everything=everything)
-    task = asyncio.create_task(bench.poll.run())
-    await settle()
-    try:
+    async with running(bench.poll):
         yield bench
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def test_nothing_is_asked_until_a_pair_is_taken_over_and_nothing_after_it_is_handed_back() -> None:

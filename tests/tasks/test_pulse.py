@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,7 +18,7 @@ from recorder.ops.repeats import WINDOW_S
 from recorder.tasks.inbox import Inbound, Inbox
 from recorder.tasks.pulse import BEAT_S, Parts, Pulse
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import settle
+from tests.tasks.support import running, settle
 
 
 class Manager(Notifier):
@@ -133,23 +132,21 @@ def test_the_time_is_vouched_for_by_host_and_exchange_and_stands_still_for_nobod
 async def test_signs_of_life_are_shown_on_time_and_none_while_only_a_restart_can_help() -> None:
     bench = Bench(Manager(watchdog_s=9.0))
     bench.begin()
-    running = asyncio.create_task(bench.pulse.run())
-    await settle()
-    assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=recording 2 pairs")
-    beats = len(bench.manager.told)
-    bench.clock.move(2.9)
-    await settle()
-    assert len(bench.manager.told) == beats
-    bench.silent_s = 77.0
-    bench.clock.move(0.2)
-    await settle()
-    assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=no frame came for 77 s: the stream is down")
-    bench.unsynced_s = 301.0
-    bench.clock.move(3)
-    await settle()
-    assert len(bench.manager.told) == beats + 2
-    assert "WATCHDOG=1" not in bench.manager.told[-1]
-    running.cancel()
+    async with running(bench.pulse):
+        assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=recording 2 pairs")
+        beats = len(bench.manager.told)
+        bench.clock.move(2.9)
+        await settle()
+        assert len(bench.manager.told) == beats
+        bench.silent_s = 77.0
+        bench.clock.move(0.2)
+        await settle()
+        assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=no frame came for 77 s: the stream is down")
+        bench.unsynced_s = 301.0
+        bench.clock.move(3)
+        await settle()
+        assert len(bench.manager.told) == beats + 2
+        assert "WATCHDOG=1" not in bench.manager.told[-1]
 
 
 async def test_what_the_log_has_held_back_comes_out_though_nothing_else_is_said(
@@ -161,12 +158,10 @@ async def test_what_the_log_has_held_back_comes_out_though_nothing_else_is_said(
         for number in range(1000):
             structlog.get_logger().info("recording", pair=f"P{number}/USD")
         assert "held_back" not in capsys.readouterr().err
-        running = asyncio.create_task(bench.pulse.run())
-        await settle()
-        bench.clock.move(WINDOW_S)
-        await settle()
-        assert "recording held_back=990" in capsys.readouterr().err
-        running.cancel()
+        async with running(bench.pulse):
+            bench.clock.move(WINDOW_S)
+            await settle()
+            assert "recording held_back=990" in capsys.readouterr().err
     finally:
         structlog.configure(**before)
 
@@ -174,10 +169,8 @@ async def test_what_the_log_has_held_back_comes_out_though_nothing_else_is_said(
 async def test_without_a_watchdog_the_status_is_told_all_the_same() -> None:
     bench = Bench()
     bench.begin()
-    running = asyncio.create_task(bench.pulse.run())
-    await settle()
-    beats = len(bench.manager.told)
-    bench.clock.move(BEAT_S)
-    await settle()
-    assert len(bench.manager.told) == beats + 1
-    running.cancel()
+    async with running(bench.pulse):
+        beats = len(bench.manager.told)
+        bench.clock.move(BEAT_S)
+        await settle()
+        assert len(bench.manager.told) == beats + 1

@@ -23,7 +23,7 @@ from recorder.tasks.repair import Repair
 from recorder.tasks.roster import SOON_S
 from recorder.tasks.upkeep import Upkeep
 from tests.kraken.test_names import instrument
-from tests.tasks.support import settle_until
+from tests.tasks.support import running, settle_until
 from tests.tasks.test_roster import BTC, DOGE, ETH, Bench, changed
 
 GOOD = "pairs: [BTC/USD, ETH/EUR]\nohlc: {timeframes: [1m, 1h]}\narchive: {path: there}\n"
@@ -57,13 +57,8 @@ class Recorder:
 async def recording(folder: Path) -> AsyncIterator[Recorder]:
     recorder = Recorder(folder)
     with structlog.testing.capture_logs() as recorder.said:
-        task = asyncio.create_task(recorder.reload.run())
-        try:
+        async with running(recorder.reload):
             yield recorder
-        finally:
-            assert not task.done()
-            task.cancel()
-            await asyncio.wait([task])
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qs
 
+import msgspec
 import pytest
 
 from recorder.core.knowledge import Void
@@ -15,8 +16,6 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Span
 from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
-from recorder.journal import segment
-from recorder.kraken import parse
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
@@ -26,11 +25,9 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.repair import LAST_RETRY_S, Repair
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, settle, settle_until, shop, trades
+from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, events, journalled, settle, settle_until, shop, trades
 
-ETH = type(BTC)(
-    **{field: getattr(BTC, field) for field in BTC.__struct_fields__} | {"pair": "ETH/USD", "altname": "ETHUSD"}
-)
+ETH = msgspec.structs.replace(BTC, pair="ETH/USD", altname="ETHUSD")
 
 
 class Bench:
@@ -61,11 +58,9 @@ class Bench:
 
     def noted(self) -> list[tuple[str, int, int]]:
         """Return the kind and the ids of each note since the last look."""
-        entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
-        events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
-        self.details = [json.loads(event.detail) for event in events if event is not None]
-        kinds = [event.kind for event in events if event is not None]
-        return [(kind, detail["first_id"], detail["last_id"]) for kind, detail in zip(kinds, self.details, strict=True)]
+        noted = [(event.kind, json.loads(event.detail)) for event in events(journalled(self.inbox))]
+        self.details = [detail for _, detail in noted]
+        return [(kind, detail["first_id"], detail["last_id"]) for kind, detail in noted]
 
 
 @contextlib.asynccontextmanager

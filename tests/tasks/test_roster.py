@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -23,7 +22,7 @@ from recorder.tasks.notes import Notes
 from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S, Roster
 from tests.kraken.test_names import instrument
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import settle
+from tests.tasks.support import journalled, running, settle
 
 BTC, DOGE, ETH = instrument("XBT/USD", key="XXBTZUSD"), instrument("XDG/USD"), instrument("ETH/EUR")
 
@@ -98,24 +97,12 @@ class Bench:
         return set(self.roster.instruments)
 
     def journalled(self) -> list[segment.Entry]:
-        return [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        return journalled(self.inbox)
 
     async def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
         for _ in range(int(seconds / step_s)):
             self.clock.move(step_s)
             await settle()
-
-
-@contextlib.asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[None]:
-    task = asyncio.create_task(bench.roster.run())
-    await settle()
-    try:
-        yield
-    finally:
-        assert not task.done()
-        task.cancel()
-        await asyncio.wait([task])
 
 
 # -- the start ------------------------------------------------------------------------------------------------------
@@ -280,7 +267,7 @@ async def test_an_unknown_name_is_looked_up_in_a_newer_listing_and_is_a_mistake_
 
 async def test_a_new_name_that_was_listed_once_is_waited_for_and_the_listing_is_read_soon() -> None:
     bench = Bench(["BTC/USD"], [BTC], [BTC, DOGE], known=[changed(DOGE, status="delisted")])
-    async with running(bench):
+    async with running(bench.roster):
         assert await bench.roster.rename(["BTC/USD", "DOGE/USD"]) == ([], [])
         await bench.pass_time(SOON_S, step_s=10)
         assert bench.pairs == bench.sums.pairs == {"BTC/USD", "DOGE/USD"}
@@ -297,14 +284,14 @@ async def test_a_name_whose_pair_became_too_fine_or_was_delisted_while_it_ran_ke
 
 async def test_the_listing_is_read_once_a_day() -> None:
     bench = Bench(["*"], [BTC])
-    async with running(bench):
+    async with running(bench.roster):
         await bench.pass_time(3 * LISTING_S, step_s=600)
         assert bench.http.asked_s == [LISTING_S, 2 * LISTING_S, 3 * LISTING_S]
 
 
 async def test_whoever_asks_gets_a_reading_soon_but_never_oftener_than_that() -> None:
     bench = Bench(["*"], [BTC])
-    async with running(bench):
+    async with running(bench.roster):
         await bench.pass_time(SOON_S - 10)
         bench.roster.refresh_soon()
         await bench.pass_time(5)
@@ -323,7 +310,7 @@ async def test_whoever_asks_gets_a_reading_soon_but_never_oftener_than_that() ->
 
 async def test_the_archived_listing_is_replaced_within_a_minute_of_the_exchange_coming_back() -> None:
     bench = Bench(["*"], [BTC], [BTC, DOGE], fresh=False)
-    async with running(bench):
+    async with running(bench.roster):
         await bench.pass_time(RETRY_S)
         assert bench.pairs == {"BTC/USD", "DOGE/USD"}
         await bench.pass_time(2 * SOON_S, step_s=10)
@@ -337,7 +324,7 @@ async def test_a_reading_that_fails_is_repeated_with_back_off_and_changes_nothin
         b'{"error":[],"result":[]}',
     ]
     bench = Bench(["*"], [BTC], *problems, *problems, [BTC, DOGE], fresh=False)
-    async with running(bench):
+    async with running(bench.roster):
         await bench.pass_time(5 * SOON_S, step_s=10)
         assert bench.pairs == {"BTC/USD", "DOGE/USD"}
     waits = [after - before for before, after in zip([0.0, *bench.http.asked_s], bench.http.asked_s, strict=False)]
@@ -347,7 +334,7 @@ async def test_a_reading_that_fails_is_repeated_with_back_off_and_changes_nothin
 async def test_a_listing_that_is_not_believed_is_looked_at_again_soon() -> None:
     many = [instrument(f"A{number}/USD") for number in range(20)]
     bench = Bench(["*"], many, many[:1], many[:19])
-    async with running(bench):
+    async with running(bench.roster):
         await bench.pass_time(LISTING_S + RETRY_S, step_s=30)
         assert len(bench.pairs) == 19
 

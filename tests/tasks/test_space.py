@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import re
@@ -16,12 +15,11 @@ from recorder.disk import Room
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.segment import Entry
-from recorder.kraken import parse
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.space import AGAIN_S, LOOK_S, Archived, Space
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, Shop, frame, settle_until, shop, trades
+from tests.tasks.support import PAIR, Shop, events, frame, journalled, running, settle_until, shop, trades
 
 MB = 1_000_000
 TOTAL = 10_000 * MB
@@ -63,10 +61,9 @@ class Bench:
         self.full += 1
 
     def noted(self) -> list[dict[str, object]]:
-        entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
-        events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
-        assert {event.kind for event in events if event is not None} <= {"disk_low"}
-        return [json.loads(event.detail) for event in events if event is not None]
+        noted = events(journalled(self.inbox))
+        assert {event.kind for event in noted} <= {"disk_low"}
+        return [json.loads(event.detail) for event in noted]
 
     async def look(self) -> None:
         """Let it look once more."""
@@ -77,13 +74,9 @@ class Bench:
 @contextlib.asynccontextmanager
 async def watching(opened: Shop) -> AsyncIterator[Bench]:
     bench = Bench(opened)
-    task = asyncio.create_task(bench.space.run())
-    try:
+    async with running(bench.space):
         await settle_until(lambda: bool(bench.clock._sleepers))
         yield bench
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def retired(opened: Shop, *lines: bytes) -> Path:

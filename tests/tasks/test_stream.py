@@ -25,6 +25,8 @@ from tests.tasks.support import (
     asked,
     dialler,
     frame,
+    journalled,
+    running,
     settle,
 )
 
@@ -55,7 +57,7 @@ class Bench:
         self.stream.follow()
 
     def journalled(self) -> list[segment.Entry]:
-        self.entries += [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
+        self.entries += journalled(self.inbox)
         return self.entries
 
     def notes(self) -> list[str]:
@@ -67,21 +69,10 @@ class Bench:
             await settle()
 
 
-@contextlib.asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[None]:
-    task = asyncio.create_task(bench.stream.run())
-    await settle()
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
 async def test_a_trade_frame_is_stamped_and_journalled_as_it_came_with_its_trades() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         socket.frames.put_nowait(frame(1, 3))
         await settle()
         (inbound,) = [inbound for inbound in bench.inbox.take() if inbound.claims]
@@ -95,7 +86,7 @@ async def test_a_trade_frame_is_stamped_and_journalled_as_it_came_with_its_trade
 async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         assert json.loads(socket.sent[0])["params"] == {"channel": "trade", "symbol": [PAIR], "snapshot": True}
         socket.frames.put_nowait(ACK)
         socket.frames.put_nowait(REFUSAL)
@@ -107,7 +98,7 @@ async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:
 async def test_after_the_end_of_a_connection_it_dials_again_within_a_second() -> None:
     first, second = FakeSocket(), FakeSocket()
     bench = Bench([first, second])
-    async with running(bench):
+    async with running(bench.stream):
         first.frames.put_nowait(None)
         await settle()
         await bench.pass_time(1)
@@ -121,7 +112,7 @@ async def test_after_the_end_of_a_connection_it_dials_again_within_a_second() ->
 async def test_attempts_that_fail_are_tried_again_for_good() -> None:
     socket = FakeSocket()
     bench = Bench([Unavailable("cannot reach it")] * 6 + [socket])
-    async with running(bench):
+    async with running(bench.stream):
         for _ in range(70):
             if not socket.sent:
                 await bench.pass_time(1)
@@ -131,7 +122,7 @@ async def test_attempts_that_fail_are_tried_again_for_good() -> None:
 async def test_a_silent_connection_is_hung_up_within_ten_seconds_and_replaced() -> None:
     silent, fresh = FakeSocket(), FakeSocket()
     bench = Bench([silent, fresh])
-    async with running(bench):
+    async with running(bench.stream):
         silent.frames.put_nowait(ACK)
         await settle()
         await bench.pass_time(6)
@@ -146,7 +137,7 @@ async def test_a_silent_connection_is_hung_up_within_ten_seconds_and_replaced() 
 async def test_heartbeats_keep_a_quiet_market_connected_and_are_not_journalled() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         socket.frames.put_nowait(ACK)
         for _ in range(60):
             socket.frames.put_nowait(HEARTBEAT)
@@ -159,7 +150,7 @@ async def test_heartbeats_keep_a_quiet_market_connected_and_are_not_journalled()
 async def test_a_frame_that_cannot_be_read_is_kept_counted_and_reported() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         socket.frames.put_nowait(b"\xff\x00 no json")
         socket.frames.put_nowait(frame(1, 1).replace(b"63501.6", b'"abc"'))
         await settle()
@@ -172,7 +163,7 @@ async def test_a_frame_that_cannot_be_read_is_kept_counted_and_reported() -> Non
 async def test_a_pair_that_is_refused_is_recorded_by_the_fallback_until_it_is_accepted() -> None:
     first, second = FakeSocket(), FakeSocket()
     bench = Bench([first, second])
-    async with running(bench):
+    async with running(bench.stream):
         first.frames.put_nowait(REFUSAL)
         await settle()
         assert bench.fallback.pairs == {PAIR}
@@ -193,7 +184,7 @@ async def test_a_send_that_fails_in_a_tick_ends_in_a_new_connection() -> None:
 
     first, second = Deaf(), FakeSocket()
     bench = Bench([first, second])
-    async with running(bench):
+    async with running(bench.stream):
         first.frames.put_nowait(ACK)
         await bench.pass_time(8)  # long enough for a ping
         assert second.sent
@@ -202,7 +193,7 @@ async def test_a_send_that_fails_in_a_tick_ends_in_a_new_connection() -> None:
 async def test_a_refusal_has_the_listing_read_soon_only_if_the_pair_is_not_known() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         socket.frames.put_nowait(REFUSAL.replace(b"Currency pair not supported BTC/USD", b"Try again later"))
         await settle()
         assert (bench.fallback.pairs, bench.refreshes) == ({PAIR}, 0)
@@ -216,7 +207,7 @@ async def test_a_status_is_journalled_and_told_with_all_it_announces() -> None:
     planned = b',"upcoming_maintenance":[{"event_id":1}],"emergency":[{"event_id":2}]'
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         socket.frames.put_nowait(status % b"")
         socket.frames.put_nowait(status % planned)
         await settle()
@@ -231,7 +222,7 @@ async def test_a_status_is_journalled_and_told_with_all_it_announces() -> None:
 async def test_pairs_that_come_and_go_are_followed_on_the_open_connection_at_once() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         socket.frames.put_nowait(ACK)
         await settle()
         bench.change(come=["ETH/USD", "XRP/USD"])
@@ -250,7 +241,7 @@ async def test_pairs_that_come_and_go_are_followed_on_the_open_connection_at_onc
 async def test_a_later_connection_begins_with_the_pairs_of_its_time() -> None:
     first, second = FakeSocket(), FakeSocket()
     bench = Bench([first, second])
-    async with running(bench):
+    async with running(bench.stream):
         first.frames.put_nowait(None)
         await settle()
         bench.change(come=["ETH/USD"], go=[PAIR])
@@ -269,7 +260,7 @@ async def test_pairs_that_change_while_a_connection_is_dialled_are_made_good_onc
         yield socket
 
     bench.stream._dial = dial
-    async with running(bench):
+    async with running(bench.stream):
         bench.change(come=["ETH/USD"], go=[PAIR])
         ringing.set()
         await settle()
@@ -294,7 +285,7 @@ async def test_pairs_that_change_while_it_subscribes_are_left_only_after_they_we
     bench = Bench([socket])
     many = [f"A{number}/USD" for number in range(150)]
     bench.change(come=many)
-    async with running(bench):
+    async with running(bench.stream):
         bench.change(come=["ETH/USD"], go=[many[149]])
         await settle()
         socket.go_on.set()
@@ -310,7 +301,7 @@ async def test_pairs_that_change_while_it_subscribes_are_left_only_after_they_we
 async def test_a_pair_that_was_left_and_refused_for_it_is_not_given_to_the_fallback() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
-    async with running(bench):
+    async with running(bench.stream):
         bench.change(go=[PAIR])
         await settle()
         socket.frames.put_nowait(REFUSAL)
@@ -326,7 +317,7 @@ async def test_a_pair_is_subscribed_anew_on_the_open_connection_if_it_is_subscri
     bench = Bench([socket])
     assert not bench.stream.streaming(PAIR)
     await bench.stream.resubscribe([PAIR])  # before there is a connection: nothing
-    async with running(bench):
+    async with running(bench.stream):
         assert not bench.stream.streaming(PAIR)
         await bench.stream.resubscribe([PAIR])  # nor before it was acknowledged
         assert [method for method, _ in asked(socket)] == ["subscribe"]
@@ -347,7 +338,7 @@ async def test_ends_of_connections_are_counted_by_who_ended_them() -> None:
     ended, silent, fresh = FakeSocket(), FakeSocket(), FakeSocket()
     bench = Bench([Unavailable("cannot reach it"), ended, silent, fresh])
     value = bench.metrics.registry.get_sample_value
-    async with running(bench):
+    async with running(bench.stream):
         await bench.pass_time(2)
         assert bench.stream.connection == 2
         ended.frames.put_nowait(None)
@@ -363,7 +354,7 @@ async def test_ends_of_connections_are_counted_by_who_ended_them() -> None:
 async def test_only_a_connection_that_answers_a_subscription_counts_as_heard() -> None:
     mute, heard = FakeSocket(), FakeSocket()
     bench = Bench([mute, heard])
-    async with running(bench):
+    async with running(bench.stream):
         for _ in range(5):  # frames, but none for us
             mute.frames.put_nowait(HEARTBEAT)
             await bench.pass_time(1)

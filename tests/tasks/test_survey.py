@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import threading
@@ -16,7 +15,7 @@ from recorder.tasks.notes import Notes
 from recorder.tasks.space import LOOK_S, Space
 from recorder.tasks.survey import EVERY_S, Survey
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import Shop, settle_until, shop
+from tests.tasks.support import Shop, running, settle_until, shop
 
 GB = 10**9
 
@@ -43,13 +42,10 @@ class Bench:
         return [self.value(f"recorder_disk_{name}") for name in ("free_bytes", "size_bytes", "runway_seconds")]
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(part.run()) for part in (self.space, self.survey)]
-        await self.asleep()
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+    async def looked_at(self) -> AsyncIterator[None]:
+        async with running(self.space, self.survey):
+            await self.asleep()
+            yield
 
     async def asleep(self) -> None:
         await settle_until(lambda: len(self.clock._sleepers) == 2)
@@ -60,7 +56,7 @@ async def test_the_room_is_shown_as_it_was_found_and_how_long_it_will_do(tmp_pat
         bench = Bench(opened)
         assert bench.room() == [pytest.approx(math.nan, nan_ok=True)] * 2 + [math.inf]
         assert bench.space.low_bytes == 0
-        async with bench.running():
+        async with bench.looked_at():
             assert bench.room() == [1_000 * GB, 4_000 * GB, math.inf]
             assert bench.space.low_bytes == 2 * GB
             bench.clock.move(7200)
@@ -75,7 +71,7 @@ async def test_the_room_is_shown_as_it_was_found_and_how_long_it_will_do(tmp_pat
 async def test_files_and_their_bytes_are_counted_again_and_again(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         bench = Bench(opened)
-        async with bench.running():
+        async with bench.looked_at():
             files, size = (bench.value(f"recorder_archive_{name}") or 0 for name in ("files", "bytes"))
             (tmp_path / "another").write_bytes(b"x" * 10_000)
             bench.clock.move(EVERY_S)

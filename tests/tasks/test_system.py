@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -9,8 +8,6 @@ from typing import Any, cast
 import pytest
 
 from recorder.errors import ExchangeError, Unavailable
-from recorder.journal import segment
-from recorder.kraken import parse
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
@@ -19,7 +16,7 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.system import EVERY_S, Standing, System
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import settle
+from tests.tasks.support import events, journalled, running, settle
 
 SOON: dict[str, Any] = {"event_id": 21, "title": "Spot", "phase": "scheduled", "time_to_start_s": 1800}
 BAD: dict[str, Any] = {"event_id": 22, "title": "Spot trading degraded", "incident_status": "identified"}
@@ -46,21 +43,14 @@ class Bench:
         return Answer(self.clock.wall_ns(), b'{"error":[],"result":' + result + b"}", result)
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
-        entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
-        events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
-        return [(event.kind, json.loads(event.detail)) for event in events if event is not None]
+        return [(event.kind, json.loads(event.detail)) for event in events(journalled(self.inbox))]
 
 
 @contextlib.asynccontextmanager
 async def asking() -> AsyncIterator[Bench]:
     bench = Bench()
-    task = asyncio.create_task(bench.system.run())
-    await settle()
-    try:
+    async with running(bench.system):
         yield bench
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def after(bench: Bench, seconds: float) -> list[tuple[str, dict[str, Any]]]:

@@ -1,30 +1,23 @@
 from __future__ import annotations
 
-import asyncio
 import json
 
-from recorder.journal import segment
-from recorder.kraken import parse
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.timekeeper import LOOK_S, Timekeeper
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import settle
+from tests.tasks.support import events, journalled, running, settle
 
 
 async def test_each_step_of_the_clock_is_an_event_with_its_seconds_and_is_counted() -> None:
     clock, inbox, metrics = ManualClock(), Inbox(), Metrics()
-    task = asyncio.create_task(Timekeeper(Notes(inbox, clock), clock=clock, metrics=metrics).run())
-    await settle()
-    for step_s in (0, 3600, 0, -86_400, 0.3):
-        clock.step(step_s)
-        clock.move(LOOK_S)
-        await settle()
-    task.cancel()
-    entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in inbox.take()]
-    events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
-    assert [(event.kind, event.pair, json.loads(event.detail)) for event in events if event is not None] == [
+    async with running(Timekeeper(Notes(inbox, clock), clock=clock, metrics=metrics)):
+        for step_s in (0, 3600, 0, -86_400, 0.3):
+            clock.step(step_s)
+            clock.move(LOOK_S)
+            await settle()
+    assert [(event.kind, event.pair, json.loads(event.detail)) for event in events(journalled(inbox))] == [
         ("clock_stepped", None, {"seconds": 3600.0}),
         ("clock_stepped", None, {"seconds": -86_400.0}),
     ]

@@ -25,7 +25,7 @@ from recorder.tasks.notes import Notes
 from recorder.tasks.tail import Tail
 from recorder.tasks.watch import FETCHES, Watch
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, settle
+from tests.tasks.support import BTC, PAIR, journalled, running, settle
 
 ETH = msgspec.structs.replace(BTC, pair="ETH/USD", key="XETHZUSD", altname="ETHUSD", wsname="ETH/USD")
 
@@ -119,21 +119,14 @@ class Bench:
             await settle()
 
     def notes(self) -> list[dict[str, Any]]:
-        entries = [segment.decode(inbound.line.rstrip(b"\n")) for inbound in self.inbox.take()]
-        return [json.loads(entry.payload) for entry in entries if entry.source == segment.NOTE]
+        return [json.loads(entry.payload) for entry in journalled(self.inbox) if entry.source == segment.NOTE]
 
 
 @contextlib.asynccontextmanager
 async def watching(*instruments: Instrument) -> AsyncIterator[Bench]:
     bench = Bench(*instruments)
-    task = asyncio.create_task(bench.watch.run())
-    await settle()
-    try:
+    async with running(bench.watch):
         yield bench
-        assert not task.done(), "it watches on"
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def test_one_call_a_minute_for_all_pairs_and_a_quiet_market_changes_nothing() -> None:
@@ -328,9 +321,6 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
         )
         for pair, last in sandbox.last_ids().items():
             ledger.observe(pair, Span(1, last), first_us=1, last_us=clock.wall_ns() // 1000)
-        task = asyncio.create_task(watch.run())
-        await settle()
-
         found: list[Run] = []
 
         def claimed() -> bool:
@@ -343,7 +333,7 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
                     clock.move(0.5)
                     await asyncio.sleep(0.001)
 
-        try:
+        async with running(watch):
             await pass_time_until(lambda: len(sandbox.requests.to("/0/public/Ticker")) == 2)
             assert inbox.size == 0
             sandbox.burst("DOGE/USD", 7)
@@ -353,6 +343,3 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
             assert {request.path for request in sandbox.requests} == {
                 f"/0/public/{name}" for name in ("AssetPairs", "Ticker", "Trades")
             }
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
