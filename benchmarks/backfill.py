@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.soak import peak_kb
+from benchmarks.soak import memory_kb
 from recorder.archive import read
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout
@@ -71,7 +71,7 @@ async def backfilled(folder: Path, *, history: int, per_s: float, throttled: boo
             while fetching.running:
                 with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
                     rows = sum(file.rows for file in coverage.files(PAIR))
-                    peaks_kb[rows // EVERY * EVERY] = peak_kb(fetching.pid) or max(peaks_kb.values(), default=0)
+                    peaks_kb[rows // EVERY * EVERY] = memory_kb(fetching.pid)[1] or max(peaks_kb.values(), default=0)
                 await asyncio.sleep(0.1)
             took_s = time.monotonic() - started_s
             if code := await fetching.ended():

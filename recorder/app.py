@@ -72,6 +72,8 @@ from recorder.tasks.watch import Watch
 
 REBUILD_RUNS: Final = 20_000
 """Runs in the journal that are joined at start before they are counted: each alone would take as long as parsing it."""
+FOOTER_THREADS: Final = 8
+"""At start footers are read, and folders synced, of so many pairs at once: on a busy disk each sync waits."""
 THREADS: Final = 8
 """Journal, drain, repair, upkeep, neighbours, space, survey and reload block on the disk one thread each."""
 
@@ -150,8 +152,9 @@ async def record(
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
     """Count in ``ledger`` what footers, events and closed journal segments say; there is no other record of it."""
     pairs = archive.layout.pairs()
-    for pair in pairs:
-        archive.coverage.observe_into(ledger, pair)
+    with ThreadPoolExecutor(FOOTER_THREADS, "footers") as readers:
+        for _ in readers.map(functools.partial(archive.coverage.observe_into, ledger), pairs):
+            pass  # an error is raised here
     of_ids = known.read(archive.layout, pairs)
     for told in of_ids.told():
         ledger.know(told)

@@ -208,7 +208,7 @@ class ExchangeConfig(_Section):
         "wss://ws.kraken.com/v2", description="a URL that begins with ws:// or wss://"
     )
     requests_per_second: Annotated[float, Number] = Field(
-        1.0, gt=0, le=1000, description="a number above 0 and up to 1000, such as 1 or 0.5"
+        1.0, ge=0.01, le=1000, description="a number from 0.01 to 1000, such as 1 or 0.5"
     )
 
 

@@ -2,31 +2,8 @@
 --
 -- void_spans()  one row per run of such ids: pair, first_id, last_id
 --
--- As the events tell it; an id that appeared after all is among them, and known_ids() leaves it out.
+-- An id that appeared after all is among them, and known_ids() leaves it out.
 
 CREATE OR REPLACE MACRO void_spans() AS TABLE
-WITH
-told AS (
-    SELECT
-        e.pair,
-        TRY_CAST(e.detail ->> 'first_id' AS BIGINT) AS first_id,
-        TRY_CAST(e.detail ->> 'last_id' AS BIGINT) AS last_id
-    FROM stored_events() AS e
-    WHERE e.kind = 'void'
-),
-marked AS (
-    SELECT
-        t.*,
-        t.first_id > 1 + max(t.last_id) OVER (
-            PARTITION BY t.pair ORDER BY t.first_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS begins
-    FROM told AS t
-    WHERE t.first_id <= t.last_id
-),
-numbered AS (
-    SELECT m.*, count(*) FILTER (m.begins) OVER (PARTITION BY m.pair ORDER BY m.first_id) AS run
-    FROM marked AS m
-)
-SELECT n.pair, min(n.first_id) AS first_id, max(n.last_id) AS last_id
-FROM numbered AS n
-GROUP BY n.pair, n.run;
+SELECT v.pair, v.first_id, v.last_id
+FROM told_void_spans() AS v;

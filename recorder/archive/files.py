@@ -11,9 +11,9 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from recorder.archive import tables
 from recorder.archive.schema import Footer
 from recorder.archive.tables import TABLES, TRADES, Branch, Table, branch_named
 from recorder.disk import ASIDE, Disk
-from recorder.errors import ArchiveInUse, CorruptFile, DiskError, UsageError
+from recorder.errors import ArchiveInUse, CorruptFile, DiskError, NoSuchArchive, StorageError, UsageError
 
 NO_PARTITION: Final = "__none__"
 """No pair and no timeframe has this name: the empty file that each table is born with lies there. Not Hive's own word
@@ -33,6 +33,9 @@ SUFFIX: Final = ".parquet"
 _LOCK: Final = ".lock"
 _YEAR: Final = "year="
 _NO_YEAR: Final = 1970
+_ATTEMPTS: Final = 50
+"""A folder is compacted, a segment drained, every few minutes; meeting so many in a row is no coincidence."""
+_Seen = TypeVar("_Seen")
 
 
 class Layout:
@@ -137,6 +140,26 @@ class Layout:
         if table.year_of is not None:
             folder /= f"{_YEAR}{_NO_YEAR}"
         return folder / SCHEMA_FILE
+
+
+def existing(data: Path) -> Layout:
+    """Return the layout of the archive at ``data``. Raises NoSuchArchive where there is none."""
+    layout = Layout(data)
+    if not layout.trades.is_dir():
+        raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
+    return layout
+
+
+def undisturbed(look: Callable[[], _Seen], of: str) -> _Seen:
+    """Return what ``look`` sees of some files once none of them is taken away, by a compaction or a drain, meanwhile.
+
+    That is what a FileNotFoundError tells; then it looks again. Raises StorageError, which names the files (``of``),
+    where it never ends.
+    """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):
+            return look()
+    raise StorageError(f"{of} keep changing faster than they can be read")
 
 
 def _is_todays(born: Path) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from recorder.archive import listing as rules
 from recorder.archive.coverage import FileFacts
 from recorder.archive.files import Layout
-from recorder.archive.listing import DELISTED, Changes
+from recorder.archive.listing import Changes
 from recorder.archive.read import batches
 from recorder.archive.schema import instruments_table
 from recorder.archive.segments import Segments, Waiting
@@ -69,10 +69,6 @@ class InstrumentArchive:
         if self._waiting is not None:
             self._segments.add(Branch(INSTRUMENTS), self._waiting.table(), segment=segment)
             self._waiting = None
-
-    def latest(self) -> list[Instrument]:
-        """Return what is archived of each pair that is still listed, the newest row."""
-        return [instrument for instrument in self.remembered() if instrument.status != DELISTED]
 
     def remembered(self) -> list[Instrument]:
         """Return the newest row of each pair that ever was listed; ``delisted`` are those that are not any more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +20,11 @@ from recorder.core import knowledge
 from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
 from recorder.core.spans import Spans
-from recorder.errors import CorruptFile, StorageError
+from recorder.errors import CorruptFile
 
 _KINDS: Final = ["void", "confirmed"]
 _COLUMNS: Final = ["kind", "pair", "detail"]
 _BATCH: Final = 32_768
-_ATTEMPTS: Final = 20
-"""A compaction exchanges a folder now and then; meeting so many in a row is no coincidence."""
 _MOVE_OUT: Final = "move it out of the archive; what it said of ids is asked for again"
 
 
@@ -63,23 +60,24 @@ class Known:
 def read(layout: Layout, pairs: Sequence[str]) -> Known:
     """Read what is known of ``pairs``. Raises UnknownVersion; StorageError if files keep changing as they are read."""
     wanted = pa.array(pairs, pa.string())
-    for _ in range(_ATTEMPTS):
-        known = Known()
-        with contextlib.suppress(FileNotFoundError):  # a compaction came between
-            for path in _paths(layout):
-                try:
-                    for event in _events(path, wanted):
-                        known.take(event)
-                except FileNotFoundError:
-                    raise
-                except CorruptFile:
-                    known.findings.append(Finding(path, NO_FOOTER, _MOVE_OUT))
-                except (pa.ArrowException, OSError) as error:
-                    known.findings.append(Finding(path, f"is damaged: {error}", _MOVE_OUT))
-                except KeyError:  # pyarrow's word for a column that is not there
-                    known.findings.append(Finding(path, "has other columns than the table of events", _MOVE_OUT))
-            return known
-    raise StorageError(f"the files in {layout.folder(EVENTS)} keep changing faster than they can be read")
+    return files.undisturbed(lambda: _read(layout, wanted), f"the files in {layout.folder(EVENTS)}")
+
+
+def _read(layout: Layout, pairs: pa.Array) -> Known:
+    known = Known()
+    for path in _paths(layout):
+        try:
+            for event in _events(path, pairs):
+                known.take(event)
+        except FileNotFoundError:
+            raise
+        except CorruptFile:
+            known.findings.append(Finding(path, NO_FOOTER, _MOVE_OUT))
+        except (pa.ArrowException, OSError) as error:
+            known.findings.append(Finding(path, f"is damaged: {error}", _MOVE_OUT))
+        except KeyError:  # pyarrow's word for a column that is not there
+            known.findings.append(Finding(path, "has other columns than the table of events", _MOVE_OUT))
+    return known
 
 
 def _paths(layout: Layout) -> list[Path]:

@@ -40,8 +40,6 @@ TIDY_FILES: Final = 8
 CANDLE_ROWS: Final = files.ROW_GROUP
 """Candles that wait to be written together."""
 _BATCH: Final = 32_768
-_ATTEMPTS: Final = 50
-"""A pair is compacted every few minutes; meeting so many compactions in a row is no coincidence."""
 _STRICT: Final = ("price", "qty", "side", "ord_type")
 """What the exchange says of a trade by whatever way: it must be the same."""
 _COMPARED: Final = ["trade_id", "time", *_STRICT, "misc", "source"]
@@ -145,13 +143,11 @@ class TradeMerge:
             self._written = 0
 
     def _held(self, pair: str) -> Spans:
-        for _ in range(_ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
-                return self._coverage.spans(pair)
-        raise StorageError(f"the files of {pair} keep changing faster than they can be listed")
+        return files.undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
 
     def _compare(self, pair: str, theirs: pa.Table, common: Spans, tally: Tally) -> None:
-        ours = self._ours(pair, theirs["trade_id"].combine_chunks(), common)
+        ids = theirs["trade_id"].combine_chunks()
+        ours = files.undisturbed(lambda: self._ours(pair, ids, common), f"the files of {pair}")
         tally.compared += theirs.num_rows
         for trade_id, field, one, other in _differences(ours, theirs):
             tally.disagreements += 1
@@ -159,21 +155,16 @@ class TradeMerge:
 
     def _ours(self, pair: str, ids: pa.Array, common: Spans) -> pa.Table:
         """Return the rows of these ids that we hold, in order."""
-        for _ in range(_ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
-                found = [
-                    rows
-                    for facts in self._coverage.files(pair)
-                    if any(common.within(Span(span.first_id, span.last_id)) for span in facts.footer.spans)
-                    for rows in _rows_of(facts, ids, common)
-                ]
-                ours = pa.concat_tables(found).sort_by("trade_id")
-                if not ours["trade_id"].combine_chunks().equals(ids):
-                    raise CorruptFile(
-                        f"files of {pair} do not hold the ids that their footers claim: see `recorder verify`"
-                    )
-                return ours
-        raise StorageError(f"the files of {pair} keep changing faster than they can be read")
+        found = [
+            rows
+            for facts in self._coverage.files(pair)
+            if any(common.within(Span(span.first_id, span.last_id)) for span in facts.footer.spans)
+            for rows in _rows_of(facts, ids, common)
+        ]
+        ours = pa.concat_tables(found).sort_by("trade_id")
+        if not ours["trade_id"].combine_chunks().equals(ids):
+            raise CorruptFile(f"files of {pair} do not hold the ids that their footers claim: see `recorder verify`")
+        return ours
 
 
 def _opener(parquet: pq.ParquetFile, footer: Footer, size: int) -> Callable[[], Iterator[pa.Table]]:
@@ -304,16 +295,19 @@ def _opened(
     leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool = True
 ) -> tuple[list[_Opened], list[Finding]]:
     """Open the files of a folder together, so that a compaction takes none away; a folder may be missing."""
-    for _ in range(_ATTEMPTS):
-        with contextlib.ExitStack() as attempt, contextlib.suppress(FileNotFoundError):
+
+    def attempt() -> list[_Opened | Finding]:
+        with contextlib.ExitStack() as opened:
             names = files.listed(leaf) if leaf.is_dir() else []
-            found = [_open(leaf / name, branch, attempt, through=through) for name in names]
-            stack.push(attempt.pop_all())
-            return (
-                [file for file in found if not isinstance(file, Finding) and file.parquet.metadata.num_rows],
-                [file for file in found if isinstance(file, Finding)],
-            )
-    raise StorageError(f"the files in {leaf} keep changing faster than they can be listed")
+            found = [_open(leaf / name, branch, opened, through=through) for name in names]
+            stack.push(opened.pop_all())
+            return found
+
+    found = files.undisturbed(attempt, f"the files in {leaf}")
+    return (
+        [file for file in found if not isinstance(file, Finding) and file.parquet.metadata.num_rows],
+        [file for file in found if isinstance(file, Finding)],
+    )
 
 
 def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[_Opened]:

@@ -35,7 +35,7 @@ from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.gaps import held_runs
 from recorder.core.ledger import PairLedger, Run
 from recorder.core.model import Span
-from recorder.errors import CorruptFile, StorageError
+from recorder.errors import CorruptFile
 
 MOVE_OUT: Final = "move it out of the archive; its ids are then a hole, and fetched again"
 NO_FOOTER: Final = "is none of ours: it carries no footer of this archive"
@@ -50,8 +50,6 @@ _NEEDED: Final = ["trade_id", "time", "price", "qty", "side"]
 """Columns that are looked at; the others are read for their checksums."""
 _AHEAD: Final = 4
 """Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
-_ATTEMPTS: Final = 20
-"""A compaction exchanges a year's folder now and then; meeting so many while it is listed is no coincidence."""
 _OTHER_COLUMNS: Final = "has other columns than the table of trades"
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -191,12 +189,14 @@ class SoundFile(_Opened):
 
 def _open_all(year: Path, stack: contextlib.ExitStack) -> list[_Opened | Finding]:
     """Open all files of a year before one is read, so that a compaction takes nothing away."""
-    for _ in range(_ATTEMPTS):
-        with contextlib.ExitStack() as attempt, contextlib.suppress(FileNotFoundError):
-            opened = [_open(year / name, attempt) for name in files.listed(year)]
-            stack.push(attempt.pop_all())
-            return opened
-    raise StorageError(f"the files in {year} keep changing faster than they can be listed")
+
+    def attempt() -> list[_Opened | Finding]:
+        with contextlib.ExitStack() as opened:
+            found = [_open(year / name, opened) for name in files.listed(year)]
+            stack.push(opened.pop_all())
+            return found
+
+    return files.undisturbed(attempt, f"the files in {year}")
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> _Opened | Finding:

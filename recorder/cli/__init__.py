@@ -6,6 +6,7 @@ So the daemon (``recorder run``) never imports pandas or DuckDB, and every verb 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
 from typing import Annotated, Any, Final
@@ -52,6 +53,9 @@ class _Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002
         if cmd_name not in VERBS:
             return None
+        if cmd_name == "run":
+            # By default it would end us before it means: read again. It may come while modules are loaded, too.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         module = importlib.import_module(f"recorder.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Verb)(getattr(module, cmd_name))

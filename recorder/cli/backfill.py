@@ -26,7 +26,6 @@ from recorder.archive.compact import compact
 from recorder.archive.files import Layout
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
-from recorder.core import knowledge
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
@@ -148,8 +147,7 @@ def _count_told(layout: Layout, ledger: Ledger) -> None:
     for entry in journal:
         with contextlib.suppress(Malformed):  # the drain reports it
             ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
-            event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-            if event is not None and (said := knowledge.told(event)) is not None:
+            if (said := parse.journalled_knowledge(entry.source, entry.payload, entry.recv_ns)) is not None:
                 ledger.know(said)
 
 

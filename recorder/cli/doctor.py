@@ -16,6 +16,7 @@ from rich.text import Text
 
 from recorder import config
 from recorder.archive.files import Layout
+from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.errors import ConfigError
@@ -44,7 +45,7 @@ def doctor(
         typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         Console().print(_table(found))
-        typer.echo(f"{wrong:,} thing{'s' * (wrong != 1)} to mend" if wrong else "all is well")
+        typer.echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
     if wrong:
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recorder.cli.status import age
+from recorder.cli.status import age, counted
 from recorder.ops import gaps as state
 from recorder.ops.gaps import Missing
 from recorder.query import asked
@@ -41,9 +41,8 @@ def gaps(
         if listed:
             Console().print(_table(listed))
         ids = sum(len(gap.ids) for gap in missing)
-        held = f"{len(chosen):,} pair{'s' * (len(chosen) != 1)}"
-        holes = f"{len(missing):,} hole{'s' * (len(missing) != 1)}"
-        typer.echo(f"{held}: {f'{holes}, {ids:,} missing' if missing else 'no holes'}")
+        holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
+        typer.echo(f"{counted(len(chosen), 'pair')}: {holes}")
     unread = [damaged[name] for name in wanted if name in damaged]
     for said in unread:
         typer.echo(f"recorder: {said}", err=True)

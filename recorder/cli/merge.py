@@ -40,8 +40,6 @@ LISTED: Final = 1000
 """Disagreements that are listed at most; all are counted. So many come of a cause, not of chance."""
 _JOURNALLED: Final = 50_000
 """Trades of the other journal in hand at most, some 50 MB."""
-_ATTEMPTS: Final = 50
-"""Segments are drained every few minutes; meeting so many drains in a row is no coincidence."""
 
 
 def merge(
@@ -67,7 +65,7 @@ def merge(
     found = _Found()
     with _opened(layout, dry_run=dry_run) as (archive, segments):
         job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=functools.partial(_tidy, archive))
-        waiting = _journal(job, theirs)
+        waiting = files.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
         with Progress(
             console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
@@ -152,29 +150,29 @@ class _Journalled:
 
 
 def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
-    """Take the trades of the other journal, which may not be in its archive yet: before the archive, where they go."""
-    for _ in range(_ATTEMPTS):
-        found = _Journalled()
-        with contextlib.suppress(FileNotFoundError):  # drained meanwhile; what was taken is held, or in its archive
-            by_pair: dict[str, list[Trade]] = {}
-            in_hand = 0
-            for path in segment.segments(theirs.journal):
-                for entry in segment.entries(path):
-                    if isinstance(entry, CorruptLine):
-                        continue
-                    found.candles += entry.source.startswith(parse.OHLC_SOURCE)
-                    with contextlib.suppress(ExchangeError):  # its own drain reports it
-                        for row in parse.journalled_trades(entry.source, entry.payload, entry.recv_ns):
-                            by_pair.setdefault(row.pair, []).append(row)
-                            in_hand += 1
-                    if in_hand >= _JOURNALLED:
-                        _take(job, by_pair)
-                        found.pairs |= by_pair.keys()
-                        by_pair, in_hand = {}, 0
-            _take(job, by_pair)
-            found.pairs |= by_pair.keys()
-            return found
-    raise StorageError(f"{theirs.journal}: segments keep vanishing faster than they can be read")
+    """Take the trades of the other journal, which may not be in its archive yet: before the archive, where they go.
+
+    Raises FileNotFoundError for a segment that was drained meanwhile; what was taken of it is held, or in its archive.
+    """
+    found = _Journalled()
+    by_pair: dict[str, list[Trade]] = {}
+    in_hand = 0
+    for path in segment.segments(theirs.journal):
+        for entry in segment.entries(path):
+            if isinstance(entry, CorruptLine):
+                continue
+            found.candles += entry.source.startswith(parse.OHLC_SOURCE)
+            with contextlib.suppress(ExchangeError):  # its own drain reports it
+                for row in parse.journalled_trades(entry.source, entry.payload, entry.recv_ns):
+                    by_pair.setdefault(row.pair, []).append(row)
+                    in_hand += 1
+            if in_hand >= _JOURNALLED:
+                _take(job, by_pair)
+                found.pairs |= by_pair.keys()
+                by_pair, in_hand = {}, 0
+    _take(job, by_pair)
+    found.pairs |= by_pair.keys()
+    return found
 
 
 def _take(job: TradeMerge, by_pair: dict[str, list[Trade]]) -> None:

@@ -39,7 +39,6 @@ def run(
 
     SIGHUP reads the configuration again: pairs, timeframes and more change while it records.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by default it would end us before it means: read again
     config_file = config.place(config_file)  # a file that is gone later is a mistake, and no wish for the defaults
     settings = config.load(config_file)
     if sandbox and data is None:

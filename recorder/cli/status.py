@@ -107,9 +107,9 @@ def _print_pairs(console: Console, title: str, found: Status, now_us: int, *, al
         console.print(_pairs(title, shown, now_us))
     holes, missing = sum(len(pair.holes) for pair in pairs), sum(map(_missing, pairs))
     newest = max(pair.last_us for pair in pairs)
-    total = Text(f" {_count(len(pairs), 'pair')}, {_count(sum(pair.rows for pair in pairs), 'trade')}, the last ")
+    total = Text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")
     total.append(f"{age(now_us - newest)} ago; ")
-    total.append(f"{_count(holes, 'hole')}, {missing:,} missing" if holes else "no holes", "red" if holes else "")
+    total.append(f"{counted(holes, 'hole')}, {missing:,} missing" if holes else "no holes", "red" if holes else "")
     console.print(total)
     if len(shown) < len(pairs):
         console.print(f" --all shows the other {len(pairs) - len(shown):,} too; those with most holes come first")
@@ -208,7 +208,12 @@ def _detail(event: Event) -> dict[str, Any]:
     return detail if isinstance(detail, dict) else {}
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something.
+
+    >>> counted(1, "pair"), counted(2000, "trade")
+    ('1 pair', '2,000 trades')
+    """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

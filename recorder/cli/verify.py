@@ -18,13 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
+from recorder.archive import files
 from recorder.archive.files import Layout
 from recorder.archive.verify import Days, Finding
 from recorder.cli.gaps import iso
+from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.core.certificate import Certificate, utc_day
-from recorder.errors import NoSuchArchive, UsageError
+from recorder.errors import UsageError
 from recorder.ops.certify import Certified, certify, total_bytes
 from recorder.query import asked
 
@@ -53,9 +55,7 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     What is only in the journal yet does not count.
     """
     history_from = _history_from(config.load(config_file))
-    layout = Layout(data)
-    if not layout.trades.is_dir():
-        raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
+    layout = files.existing(data)
     days = Days(first.date() if first else None, last.date() if last else None)
     if days.first and days.last and days.first > days.last:
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
@@ -195,17 +195,13 @@ def _print(table: Table, seen: _Seen) -> None:
     for finding in seen.findings:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
         console.print(said, soft_wrap=True)
-    said = Text(f"{_count(seen.pairs, 'pair')}, {_count(seen.trades, 'trade')}: ")
-    said.append(f"{_count(seen.proven, 'day')} proven, {seen.open:,} open")
+    said = Text(f"{counted(seen.pairs, 'pair')}, {counted(seen.trades, 'trade')}: ")
+    said.append(f"{counted(seen.proven, 'day')} proven, {seen.open:,} open")
     if seen.lacking:
         said.append(f", {seen.lacking:,} of them with trades missing", "red")
     if seen.findings:
-        said.append(f"; {_count(len(seen.findings), 'file')} not sound", "red")
+        said.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
     console.print(said)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:

@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import msgspec
 
+from recorder.core import knowledge
+from recorder.core.knowledge import Knowledge
 from recorder.core.ledger import Run, runs
 from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Side, Span, Trade, check_exact, plain
 from recorder.errors import Malformed
@@ -198,6 +200,12 @@ def journalled_event(source: str, payload: bytes, recv_ns: int) -> Event | None:
     if kind == _HEADER:
         return None
     return Event(recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
+
+
+def journalled_knowledge(source: str, payload: bytes, recv_ns: int) -> Knowledge | None:
+    """Return what a journal line tells of ids beside the rows; None where it tells nothing. Raises Malformed."""
+    event = journalled_event(source, payload, recv_ns)
+    return None if event is None else knowledge.told(event)
 
 
 def poll_source(request: rest.Request, pair: str) -> str:

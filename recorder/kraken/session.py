@@ -135,9 +135,8 @@ class _Asked:
 class Session:
     """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock."""
 
-    def __init__(self, pairs: Iterable[str], *, idle_s: float = IDLE_S, batch: int = SUBSCRIBE_BATCH) -> None:
+    def __init__(self, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH) -> None:
         self._pairs = dict.fromkeys(pairs)
-        self._idle_s = idle_s
         self._batch = batch
         self._open = False
         self._asked: dict[str, _Asked] = {}
@@ -148,7 +147,6 @@ class Session:
         self._last_ping_s = 0.0
         self.subscribed: set[str] = set()
         self.rejected: dict[str, str] = {}
-        self.ignored = 0
 
     def opened(self, now_s: float) -> list[Effect]:
         """Begin: ask for every pair, in batches."""
@@ -210,14 +208,12 @@ class Session:
             return [Keep("answer"), _unreadable(f"an error to something we did not ask: {frame.error}")]
         if frame.channel == "status":
             return self._status(frame)
-        if frame.channel != "heartbeat":
-            self.ignored += 1
         return ()
 
     def tick(self, now_s: float) -> list[Effect]:
         """Let time pass: hang up on a dead line, ping a quiet one, ask again what was not answered."""
         quiet_s = now_s - self._last_frame_s
-        if quiet_s >= self._idle_s:
+        if quiet_s >= IDLE_S:
             return [Hangup(f"no frame for {quiet_s:.0f} s")]
         effects: list[Effect] = []
         late = [symbol for symbol, asked in self._asked.items() if now_s - asked.since_s >= ACK_S]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
-from recorder.archive import known
+from recorder.archive import files, known
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout
 from recorder.core.gaps import Gap, Gaps, held_runs
 from recorder.core.ledger import Ledger, Run
 from recorder.core.model import Span
 from recorder.core.spans import Spans
-from recorder.errors import CorruptFile, Malformed, NoSuchArchive, StorageError
+from recorder.errors import CorruptFile, Malformed
 from recorder.journal import tail
 from recorder.kraken import parse
-
-_ATTEMPTS: Final = 20
-"""A compaction replaces a directory now and then; meeting so many in a row is no coincidence."""
 
 State = Literal["open", "void"]
 
@@ -47,9 +44,7 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Mi
     what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
     one of events, without which nobody knows what is void.
     """
-    layout = Layout(data)
-    if not layout.trades.is_dir():
-        raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
+    layout = files.existing(data)
     # The journal first, then the archive: a row may move between the two, but is never missed.
     journal = tail.entries(layout.journal)
     ledger = Ledger()
@@ -59,7 +54,7 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Mi
     coverage = Coverage(layout)
     for pair in layout.pairs():
         try:
-            _observe(coverage, pair, ledger)
+            files.undisturbed(functools.partial(coverage.observe_into, ledger, pair), f"the files of {pair}")
         except CorruptFile as error:
             if damaged is None:
                 raise
@@ -74,14 +69,6 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Mi
             if event is not None:
                 told.take(event)
     return {pair: missing(held_runs(pair, ledger.of(pair)), told.void.get(pair, Spans())) for pair in pairs}
-
-
-def _observe(coverage: Coverage, pair: str, ledger: Ledger) -> None:
-    for _ in range(_ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
-            coverage.observe_into(ledger, pair)
-            return
-    raise StorageError(f"the files of {pair} keep changing faster than they can be read")
 
 
 def missing(held: Sequence[Run], void: Iterable[Span]) -> list[Missing]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SILENT_S: Final = 60.0
-"""A silent socket is hung up after ten seconds, and a new one opened within thirty: this is two failures in a row."""
+"""A silent socket is hung up within ten seconds, and a new one opened within thirty: this is two failures in a row."""
 UNANSWERED_S: Final = 180.0
 """Without a stream, so long without a good answer: longer than the pause after a 403."""
 FULL_SHARE: Final = 0.9

@@ -1,8 +1,9 @@
 """Which lines of the log are printed, and which are only counted: a thousand pairs that fail alike are one message.
 
 Lines are of one *kind* if level, event and reason are the same, whatever names and numbers stand in the reason. Of a
-kind the first lines of a minute are printed, and of equal ones the first few; what came beyond is told by its number,
-when the minute is over. So the first line of any kind is never held back, be it one error among a thousand others.
+kind the first lines of a minute are printed, and of equal ones the first few; of what came beyond, the last one is told
+when the minute is over, and how many there were. So the first line of any kind is never held back, be it one error
+among a thousand others, and what was said last is always read in the end.
 """
 
 from __future__ import annotations
@@ -30,34 +31,34 @@ Said: TypeAlias = tuple[str, Line]
 
 @dataclass(slots=True)
 class _Equal:
-    """A line, and how often it was printed and held back in this window."""
+    """How many equal lines were printed and held back in this window."""
 
-    line: Line
     printed: int = 1
     held_back: int = 0
 
 
 @dataclass(slots=True)
 class _Kind:
-    """The window of a kind: since when, what was printed in it, and how many further lines were held back."""
+    """The window of a kind: since when, what was printed in it, and how many lines were held back, with the newest.
+
+    ``others`` counts those that no printed one is equal to.
+    """
 
     level: str
     since_s: float
     equals: dict[object, _Equal] = field(default_factory=dict)
-    held_back: int = 0
+    others: int = 0
+    newest: Line = field(default_factory=dict)
 
     def printed(self) -> int:
         return sum(equal.printed for equal in self.equals.values())
 
     def summary(self) -> Iterator[Said]:
-        """Yield what tells of the lines held back: the line itself where they are all equal, else how many they are."""
-        repeated = [equal for equal in self.equals.values() if equal.held_back]
-        if len(repeated) == 1 and not self.held_back:
-            yield self.level, repeated[0].line | {"repeated": repeated[0].held_back}
-        elif repeated or self.held_back:
-            line = next(iter(self.equals.values())).line
-            told = {name: line[name] for name in ("event", "reason") if name in line}
-            yield self.level, told | {"held_back": self.held_back + sum(equal.held_back for equal in repeated)}
+        """Yield the newest of the lines held back, if there is one, and how many they were."""
+        held_back = self.others + sum(equal.held_back for equal in self.equals.values())
+        if held_back:
+            alike = not self.others and sum(equal.held_back > 0 for equal in self.equals.values()) == 1
+            yield self.level, self.newest | {"repeated" if alike else "held_back": held_back}
 
 
 class Repeats:
@@ -86,12 +87,13 @@ class Repeats:
         equal = kind.equals.get(same)
         if kind.printed() < LINES and (equal is None or equal.printed < EQUAL):
             if equal is None:
-                kind.equals[same] = _Equal(kept)
+                kind.equals[same] = _Equal()
             else:
                 equal.printed += 1
             return [*told, (level, said)]
+        kind.newest = kept
         if equal is None:
-            kind.held_back += 1
+            kind.others += 1
         else:
             equal.held_back += 1
         return told

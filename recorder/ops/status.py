@@ -23,10 +23,9 @@ from recorder.archive.files import Layout
 from recorder.archive.read import batches, columns_of, footer_of
 from recorder.archive.schema import EVENTS
 from recorder.archive.tables import Branch
-from recorder.core import knowledge
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event, Span
-from recorder.errors import CorruptFile, Malformed, NoSuchArchive, StorageError
+from recorder.errors import CorruptFile, Malformed
 from recorder.journal import tail
 from recorder.journal.segment import Entry
 from recorder.kraken import parse
@@ -40,8 +39,6 @@ LAST_EVENTS: Final = 5
 _ROUTINE: Final = pa.array(["subscribed", "confirmed"])
 _TELLING: Final = pa.array(["maintenance", "ohlc_lost"])
 _TIME: Final = EVENTS.get_field_index("time")
-_ATTEMPTS: Final = 20
-"""A compaction replaces a directory now and then; meeting so many in a row is no coincidence."""
 
 _Answer = TypeVar("_Answer")
 
@@ -98,7 +95,8 @@ def read(data: Path) -> list[PairStatus]:
     Raises NoSuchArchive; CorruptFile where a file cannot be what it should; UnknownVersion.
     """
     damaged: list[str] = []
-    found = _pairs(_layout(data), list(tail.entries(Layout(data).journal)), damaged)
+    layout = files.existing(data)
+    found = _pairs(layout, list(tail.entries(layout.journal)), damaged)
     if damaged:
         raise CorruptFile(damaged[0])
     return found
@@ -106,7 +104,7 @@ def read(data: Path) -> list[PairStatus]:
 
 def everything(data: Path) -> Status:
     """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive, UnknownVersion."""
-    layout = _layout(data)
+    layout = files.existing(data)
     damaged: list[str] = []
     # The journal first, then the archive: a row may move between the two, but is never missed.
     journal = list(tail.entries(layout.journal))
@@ -122,27 +120,10 @@ def everything(data: Path) -> Status:
     )
 
 
-def _layout(data: Path) -> Layout:
-    layout = Layout(data)
-    if not layout.trades.is_dir():
-        raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
-    return layout
-
-
-def _again(look: Callable[[], _Answer]) -> _Answer:
-    """Return what ``look`` sees once no compaction comes between."""
-    for _ in range(_ATTEMPTS):
-        try:
-            return look()
-        except FileNotFoundError:
-            continue
-    raise StorageError("the archive's files keep changing faster than they can be read")
-
-
 def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
     """Return what ``look`` sees; None, with a sentence added to ``damaged``, where it meets a damaged file."""
     try:
-        return _again(look)
+        return files.undisturbed(look, "the archive's files")
     except CorruptFile as error:
         damaged.append(str(error))
         return None
@@ -153,9 +134,8 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> list
     for entry in journal:
         with contextlib.suppress(Malformed):  # the drain reports it
             ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
-            event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-            if event is not None and (known_since := knowledge.told(event)) is not None:
-                ledger.know(known_since)
+            if (said := parse.journalled_knowledge(entry.source, entry.payload, entry.recv_ns)) is not None:
+                ledger.know(said)
     coverage = Coverage(layout)
     archived = {
         pair: _tried(functools.partial(coverage.observe_into, ledger, pair), damaged) for pair in layout.pairs()

@@ -26,6 +26,7 @@ _SHARED: Final = (
     "macros/pair_coverage",
     "views/instruments",
     "views/events",
+    "macros/told_void_spans",
     "macros/void_spans",
     "macros/known_ids",
     "macros/unheld_spans",
@@ -65,6 +66,9 @@ PINNED: Final = (
     "pinned/candles_of",
 )
 """The same views and macros over one moment of an archive, which recorder.connect() provides."""
+VOIDS: Final = "pinned/void_spans"
+"""What gathers the void ids of that moment, for ASKED_VOIDS, which reads the events at each question."""
+ASKED_VOIDS: Final = "macros/void_spans"
 DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 ANALYSIS: Final = "analysis"

@@ -32,8 +32,10 @@ def doubles(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
         values = _divided(chunk)
         if values is None:
             return None
-        mask = None if not chunk.null_count else chunk.is_null().to_numpy(zero_copy_only=False)
-        chunks.append(pa.array(values, mask=mask))
+        if chunk.null_count:
+            chunks.append(pa.array(values, mask=chunk.is_null().to_numpy(zero_copy_only=False)))
+        else:  # without pa.array, which imports pandas
+            chunks.append(pa.Array.from_buffers(pa.float64(), len(values), [None, pa.py_buffer(values)]))
     return pa.chunked_array(chunks, pa.float64())
 
 

@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
 from recorder.archive.schema import HeldSpan
+from recorder.archive.tables import EVENTS
 from recorder.core.spans import Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue
@@ -27,16 +28,23 @@ from recorder.query.stamped import Extent, TableFiles
 _DECIMAL: Final = "decimal"
 _WIDE: Final = frozenset({"hugeint", "uhugeint"})
 """DuckDB types that become a double at once unless exact ones are asked for."""
-_TABLES: Final = {
-    "spans": """
-        CREATE OR REPLACE TABLE recorder_spans AS
-        SELECT pair, first_id, last_id, make_timestamptz(first_us) AS first_time, make_timestamptz(last_us) AS last_time
-        FROM spans_now
-    """,
-    "archived": "CREATE OR REPLACE TABLE recorder_archived AS FROM archived_now",
-    "tail": "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now",
-}
-"""What the views read beside files; each is made of a registered Arrow table."""
+_SPANS: Final = """
+CREATE OR REPLACE TABLE recorder_spans AS
+SELECT
+    unnest($pairs::VARCHAR[]) AS pair,
+    unnest($firsts::BIGINT[]) AS first_id,
+    unnest($lasts::BIGINT[]) AS last_id,
+    make_timestamptz(unnest($first_us::BIGINT[])) AS first_time,
+    make_timestamptz(unnest($last_us::BIGINT[])) AS last_time
+"""
+_ARCHIVED: Final = """
+CREATE OR REPLACE TABLE recorder_archived AS
+SELECT
+    unnest($pairs::VARCHAR[]) AS pair,
+    unnest($firsts::BIGINT[]) AS first_id,
+    unnest($lasts::BIGINT[]) AS last_id
+"""
+_TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
 _UNTIL: Final = """
 SET VARIABLE recorder_until = map(
     $folders::VARCHAR[], list_transform($stamps::BIGINT[], lambda stamp: make_timestamptz(stamp))
@@ -72,10 +80,12 @@ class Engine:
                     snapshot, files=empty, cut_files=empty, unread=empty, stamped=replace(snapshot.stamped, tables=born)
                 )
             )
-            self._snapshot = None  # until all views are there: if one fails, all are created again
+            # The snapshot is set at the end: if one view fails, all are created again.
             for name in catalogue.PINNED:
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
+        self._know_voids(snapshot)
+        self._snapshot = snapshot
 
     def _hold(self, snapshot: Snapshot) -> None:
         for name in ("files", "cut_files", "unread"):
@@ -84,12 +94,27 @@ class Engine:
             self._set(f"{name}_files", held.files)
             self._set(f"{name}_cut_files", held.cut_files)
         self._set_until(snapshot.stamped.folders)
-        self._fill("spans", snapshot.runs, lambda: _spans(snapshot.runs))
+        self._fill("spans", snapshot.runs, lambda: self._connection.execute(_SPANS, _spans(snapshot.runs)))
         # Only files that also hold rows of later must be cut to the ids of the moment.
         archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
-        self._fill("archived", archived, lambda: _archived(archived))
-        self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: snapshot.tail)
-        self._snapshot = snapshot
+        self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
+        self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
+
+    def _know_voids(self, snapshot: Snapshot) -> None:
+        """Gather the void ids, unless the events are those of before.
+
+        Where an event file cannot be read, they are left to the questions that need them, and so is the error.
+        """
+        told = (snapshot.stamped.tables[EVENTS.name], snapshot.stamped.folders)
+        if self._tables.get("voids") == told:
+            return
+        self._tables.pop("voids", None)
+        try:
+            self._connection.execute(catalogue.text(catalogue.VOIDS))
+        except duckdb.Error:
+            self._connection.execute(catalogue.text(catalogue.ASKED_VOIDS))
+        else:
+            self._tables["voids"] = told
 
     def _set_until(self, folders: Mapping[str, Extent]) -> None:
         if self._tables.get("until") != folders:
@@ -97,14 +122,17 @@ class Engine:
             self._connection.execute(_UNTIL, {"folders": list(folders), "stamps": stamps})
             self._tables["until"] = folders
 
-    def _fill(self, name: str, content: object, table: Callable[[], pa.Table]) -> None:
+    def _fill(self, name: str, content: object, fill: Callable[[], object]) -> None:
         """Fill a table, unless it was filled from this ``content`` before: making one takes a millisecond."""
         before = self._tables.get(name)
         if before is None or (before is not content and (isinstance(content, pa.Table) or before != content)):
-            self._connection.register(f"{name}_now", table())
-            self._connection.execute(_TABLES[name])
-            self._connection.unregister(f"{name}_now")
+            fill()
             self._tables[name] = content
+
+    def _load(self, tail: pa.Table) -> None:
+        self._connection.register("tail_now", tail)
+        self._connection.execute(_TAIL)
+        self._connection.unregister("tail_now")
 
     def _set(self, name: str, paths: tuple[str, ...]) -> None:
         """Give the variable its files, unless it has them: handing over thousands of names takes milliseconds."""
@@ -171,21 +199,22 @@ def _first_paragraph(error: Exception) -> str:
     return str(error).split("\n\n", maxsplit=1)[0].replace("\n", " ")
 
 
-def _spans(runs: Mapping[str, Sequence[HeldSpan]]) -> pa.Table:
-    rows = [
-        (pair, span.first_id, span.last_id, span.first_us, span.last_us)
-        for pair, spans in runs.items()
-        for span in spans
-    ]
-    return _table(rows, ("first_id", "last_id", "first_us", "last_us"))
+def _spans(runs: Mapping[str, Sequence[HeldSpan]]) -> dict[str, list[Any]]:
+    """Return the columns of these runs as lists: Arrow would import pandas to see whether they are its own."""
+    every = [(pair, run) for pair, of_pair in runs.items() for run in of_pair]
+    return {
+        "pairs": [pair for pair, _ in every],
+        "firsts": [run.first_id for _, run in every],
+        "lasts": [run.last_id for _, run in every],
+        "first_us": [run.first_us for _, run in every],
+        "last_us": [run.last_us for _, run in every],
+    }
 
 
-def _archived(archived: Mapping[str, Spans]) -> pa.Table:
-    rows = [(pair, span.first, span.last) for pair, spans in archived.items() for span in spans]
-    return _table(rows, ("first_id", "last_id"))
-
-
-def _table(rows: Sequence[tuple[str, *tuple[int, ...]]], numbers: Sequence[str]) -> pa.Table:
-    columns = [pa.array([row[0] for row in rows], pa.string())]
-    columns += [pa.array([row[index] for row in rows], pa.int64()) for index in range(1, len(numbers) + 1)]
-    return pa.table(columns, names=["pair", *numbers])
+def _archived(archived: Mapping[str, Spans]) -> dict[str, list[Any]]:
+    every = [(pair, span) for pair, spans in archived.items() for span in spans]
+    return {
+        "pairs": [pair for pair, _ in every],
+        "firsts": [span.first for _, span in every],
+        "lasts": [span.last for _, span in every],
+    }

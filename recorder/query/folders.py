@@ -29,7 +29,7 @@ class _Read:
     mark: _Mark
     marked_s: float
     read_s: float
-    names: list[str]
+    content: list[str]
 
 
 class Folders:
@@ -45,11 +45,11 @@ class Folders:
         return self._remembered(directory, _names)
 
     def files(self, directory: str) -> list[str]:
-        """Return the names of the Parquet files in ``directory``, wholly or not at all: see ``files.listed``.
+        """Return the paths of the Parquet files in ``directory``, wholly or not at all: see ``files.listed``.
 
         Raises FileNotFoundError where a compaction came between.
         """
-        return self._remembered(directory, files.listed)
+        return self._remembered(directory, _paths)
 
     def _remembered(self, directory: str, read: Callable[[str], list[str]]) -> list[str]:
         before_s = self._monotonic()
@@ -60,10 +60,14 @@ class Folders:
             marked_s = self._monotonic()  # after the look at it: this process may have stood still in between
             known = self._known[directory] = _Read(mark, marked_s, marked_s, read(directory))
         elif known.read_s - known.marked_s < self._settled_s:
-            known.names = read(directory)
+            known.content = read(directory)
             known.read_s = before_s
-        return known.names
+        return known.content
 
 
 def _names(directory: str) -> list[str]:
     return sorted(os.listdir(directory))  # noqa: PTH208 -- names suffice
+
+
+def _paths(directory: str) -> list[str]:
+    return [f"{directory}/{name}" for name in files.listed(directory)]

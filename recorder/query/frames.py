@@ -47,7 +47,16 @@ def labelled(table: pa.Table, **labels: str) -> pa.Table:
     >>> labelled(pa.table({"n": [1, 2]}), pair="A/B").to_pylist()
     [{'pair': 'A/B', 'n': 1}, {'pair': 'A/B', 'n': 2}]
     """
+    rows = table.num_rows
     for position, (name, word) in enumerate(labels.items()):
-        column = pa.DictionaryArray.from_arrays(np.zeros(table.num_rows, np.int32), pa.array([word]))
+        codes = pa.Array.from_buffers(pa.int32(), rows, [None, pa.py_buffer(np.zeros(rows, np.int32))])
+        column = pa.DictionaryArray.from_arrays(codes, _only(word))
         table = table.add_column(position, name, column)
     return table
+
+
+def _only(word: str) -> pa.StringArray:
+    """Return an array of one word, made from its bytes: ``pa.array`` imports pandas to look for its types."""
+    text = word.encode()
+    ends = np.array([0, len(text)], np.int32)
+    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(ends), pa.py_buffer(text)])

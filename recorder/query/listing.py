@@ -6,6 +6,7 @@ read once stays true). Takes no lock. When a folder must be listed anew is up to
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from recorder.query.holes import joined
 
 _PAIR: Final = "pair="
 _YEAR: Final = "year="
+_PAIRS: Final = 4_096
+"""So many names are kept in both spellings: some times the pairs that the exchange has ever listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,10 @@ class Listing:
 
     def __init__(self, data: Path, folders: Folders | None = None) -> None:
         """Open the archive. Raises NoSuchArchive; UnknownVersion where a newer release has written here."""
-        self._layout = Layout(data)
+        layout = Layout(data)
+        self._trades = str(layout.trades)
         self._folders = folders or Folders()
-        self.schema_file = str(self._layout.trades / f"{_PAIR}{NO_PARTITION}" / "year=1970" / SCHEMA_FILE)
+        self.schema_file = str(layout.trades / f"{_PAIR}{NO_PARTITION}" / "year=1970" / SCHEMA_FILE)
         if not Path(self.schema_file).is_file():
             raise NoSuchArchive(
                 f"there is no archive at {data}: name its folder (data=… or --data), or begin one there with "
@@ -52,14 +56,12 @@ class Listing:
 
     def pairs(self) -> list[str]:
         """Return the pairs that have files."""
-        names = self._folders.names(str(self._layout.trades))
-        encoded = (name.removeprefix(_PAIR) for name in names if name.startswith(_PAIR))
-        return [unquote(name) for name in encoded if name != NO_PARTITION]
+        names = self._folders.names(self._trades)
+        return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{NO_PARTITION}"]
 
     def paths(self, pairs: Iterable[str]) -> dict[str, list[str]]:
         """Return the files there are now of ``pairs``. Raises FileNotFoundError where a compaction came between."""
-        trades = self._layout.trades
-        return {pair: self._files_in(f"{trades}/{_PAIR}{quote(pair, safe='')}") for pair in pairs}
+        return {pair: self._files_in(f"{self._trades}/{_folder(pair)}") for pair in pairs}
 
     def of(self, pairs: Iterable[str]) -> dict[str, PairFiles]:
         """Return the files there are now of ``pairs`` with the ids in them, reading each footer once.
@@ -89,8 +91,18 @@ class Listing:
         except (FileNotFoundError, NotADirectoryError):  # no trade of this pair yet, or no partition
             return []
         return [
-            f"{pair_dir}/{year}/{name}"
+            path
             for year in years
             if year.startswith(_YEAR) and year.removeprefix(_YEAR).isdecimal()
-            for name in self._folders.files(f"{pair_dir}/{year}")
+            for path in self._folders.files(f"{pair_dir}/{year}")
         ]
+
+
+@functools.lru_cache(_PAIRS)
+def _folder(pair: str) -> str:
+    return f"{_PAIR}{quote(pair, safe='')}"
+
+
+@functools.lru_cache(_PAIRS)
+def _pair(folder: str) -> str:
+    return unquote(folder.removeprefix(_PAIR))

@@ -21,7 +21,7 @@ from recorder.errors import StorageError
 from recorder.query.holes import joined
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.stamped import Stamped, StampedListing
-from recorder.query.tail import TAIL, Journalled, pending, runs_in
+from recorder.query.tail import NONE, Journalled, pending, runs_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +61,20 @@ class Moments:
         """Take this moment of the archive without its journal, and leave footers to whoever needs them."""
         paths = [path for files in self._listing.paths(self._listing.pairs()).values() for path in files]
         empty = (self._listing.schema_file,)
-        return Snapshot(
-            (*empty, *paths), empty, (*empty, *paths), {}, TAIL.empty_table(), {}, stamped=self._stamped.now()
-        )
+        return Snapshot((*empty, *paths), empty, (*empty, *paths), {}, NONE, {}, stamped=self._stamped.now())
 
     def without_trades(self) -> Snapshot:
         """Take this moment of the tables without ids alone."""
         empty = (self._listing.schema_file,)
-        return Snapshot(empty, empty, empty, {}, TAIL.empty_table(), {}, stamped=self._stamped.now())
+        return Snapshot(empty, empty, empty, {}, NONE, {}, stamped=self._stamped.now())
 
     def take(self, *pairs: str) -> Snapshot:
         """Take this moment, of these pairs or of all: the journal first, then the archive.
 
         In this order a row may be seen twice, which the id settles, but can never be missed.
         """
-        journalled = self._journalled.read() if self._journalled else TAIL.empty_table()
-        if pairs:
+        journalled = self._journalled.read() if self._journalled else NONE
+        if pairs and journalled.num_rows:
             journalled = journalled.filter(pc.is_in(journalled["pair"], pa.array(pairs, pa.string())))
         found = self._listing.of(pairs or self._listing.pairs())
         archived = {name: files.ids for name, files in found.items()}

@@ -23,6 +23,8 @@ from recorder.kraken.parse import journalled_trades
 
 TAIL: Final = pa.schema([pa.field("pair", pa.string(), nullable=False), *TRADES])
 """The columns of the tail: those of trades, and the pair, which files keep in their path."""
+NONE: Final = pa.Table.from_batches([], TAIL)
+"""A tail without rows. (``empty_table()`` would import pandas.)"""
 
 _ATTEMPTS: Final = 50
 """A segment is retired every few minutes; meeting that many retirements in a row is no coincidence."""
@@ -51,11 +53,11 @@ class Journalled:
                 self._read = {path: self._read_on(path) for path in paths}
             except FileNotFoundError:  # retired under us: its rows are in the archive now, so begin anew
                 continue
-            return pa.concat_tables([TAIL.empty_table(), *(table for _, table in self._read.values())])
+            return pa.concat_tables([NONE, *(table for _, table in self._read.values())])
         raise StorageError(f"{self._journal}: segments keep vanishing; is something else deleting them?")
 
     def _read_on(self, path: Path) -> tuple[int, pa.Table]:
-        offset, table = self._read.get(path, (0, TAIL.empty_table()))
+        offset, table = self._read.get(path, (0, NONE))
         size = path.stat().st_size
         while offset < size:
             lines, following = segment.whole_lines(path, offset, limit=_CHUNK)
@@ -103,9 +105,11 @@ def pending(journalled: pa.Table, archived: Mapping[str, Spans]) -> pa.Table:
 
 def runs_in(tail: pa.Table) -> dict[str, tuple[HeldSpan, ...]]:
     """Return the runs of ids of each pair in a tail sorted by pair and id."""
+    if not tail.num_rows:
+        return {}
     pairs = tail["pair"].combine_chunks().dictionary_encode()
     codes = pairs.indices.to_numpy()
-    bounds = np.flatnonzero(np.diff(codes, prepend=-1, append=-1)) if len(codes) else np.zeros(1, dtype=np.int64)
+    bounds = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))
     names = pairs.dictionary.to_pylist()
     return {
         names[codes[low]]: held_spans(tail.slice(low, high - low))

@@ -35,9 +35,8 @@ class Edge:
         faults: Faults,
         requests: Requests,
         answer: Callable[[str, Mapping[str, str]], str],
-        throttle: Throttle | None = None,
     ) -> None:
-        self.throttle = throttle
+        self.throttle: Throttle | None = None
         """The limit; None throttles nobody."""
         self._clock = clock
         self._faults = faults

@@ -10,12 +10,12 @@ called it, a person or a script, should know that history needs a larger disk.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from recorder.archive.coverage import Coverage
+from recorder.archive.files import undisturbed
 from recorder.clock import Clock
 from recorder.core.ledger import History, Hole, Ledger
 from recorder.core.model import Instrument, Span
@@ -103,14 +103,12 @@ class Backfill:
 
     def missing(self, stretch: Stretch) -> list[Hole]:
         """Return what of ``stretch`` is neither in the archive now nor known to be void, lowest ids first."""
-        for _ in range(_LISTINGS):
-            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
-                self._coverage.observe_into(self._ledger, stretch.pair)
-                break
-        account = self._ledger.of(stretch.pair)
+        pair = stretch.pair
+        undisturbed(lambda: self._coverage.observe_into(self._ledger, pair), f"the files of {pair}")
+        account = self._ledger.of(pair)
         return [
             Hole(
-                stretch.pair,
+                pair,
                 part,
                 after_us=stretch.first_us if absent.first == stretch.span.first else account.time_us(absent.first - 1),
                 before_us=stretch.to_us if absent.last == stretch.span.last else account.time_us(absent.last + 1),
@@ -188,7 +186,3 @@ class Backfill:
 
 def _adding_to(held: int, tell: Callable[[Progress], None]) -> Callable[[int], None]:
     return lambda rows: tell(Progress(held + rows))
-
-
-_LISTINGS: Final = 50
-"""A pair is compacted every few minutes; meeting that many compactions in a row is no coincidence."""

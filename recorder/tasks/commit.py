@@ -12,6 +12,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.waiting import first_of
 
 DRAIN_TRADES: Final = 200_000
 """So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
@@ -73,11 +74,11 @@ class Commit:
         metrics.unsynced_seconds.set_function(self.unsynced_s)
 
     async def run(self) -> None:
-        """Commit until cancelled, at most once in ``sync_every_s``."""
+        """Commit until cancelled, at most once in ``sync_every_s`` unless the inbox is crowded."""
         while True:
             await self._inbox.wait()
             await self.flush()
-            await self._clock.sleep(self.sync_every_s)
+            await first_of(self._clock.sleep(self.sync_every_s), self._inbox.crowded())
             if not self._inbox.size:
                 self._since_s = None
 

@@ -20,7 +20,7 @@ from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.refill import LAST_NS
-from recorder.net.http import Http
+from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbound, Inbox
 from recorder.tasks.waiting import first_of
@@ -36,6 +36,24 @@ OVERLAP_NS: Final = 1_000_000
 """How far before the last trade held to begin: REST's printed times lie up to 1.3 µs off, stamps are cut to µs."""
 
 log = structlog.get_logger()
+
+
+def newest_held(ledger: Ledger, pair: str) -> str | None:
+    """Return ``since`` for a request of what is newer than all that is held; None where nothing is."""
+    last_us = ledger.of(pair).last_us
+    return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
+
+
+def has_news(page: TradesPage, ledger: Ledger, pair: str) -> bool:
+    """Tell whether a page of ``pair`` has an id that is not held."""
+    held = ledger.of(pair).spans
+    return any(trade.trade_id not in held for trade in page.trades)
+
+
+def polled(request: rest.Request, answer: Answer, page: TradesPage, pair: str) -> Inbound:
+    """Return the journal line of an answer, and the runs of ids in it."""
+    line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
+    return Inbound(line, runs(page.trades), source="rest")
 
 
 class Poll:
@@ -119,10 +137,8 @@ class Poll:
             log.warning("poll failed", pair=pair, reason=str(error), retry_in_s=wait_s)
             return wait_s
         self._retry_s.pop(pair, None)
-        held = self._ledger.of(pair).spans
-        if any(trade.trade_id not in held for trade in page.trades):
-            line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
-            await self._inbox.put(Inbound(line, runs(page.trades), source="rest"))
+        if has_news(page, self._ledger, pair):
+            await self._inbox.put(polled(request, answer, page, pair))
         return 0.0 if self._advance(pair, page) and len(page.trades) >= rest.PAGE_LIMIT else POLL_S
 
     def _retry_after_s(self, pair: str, error: ExchangeError) -> float:
@@ -135,10 +151,7 @@ class Poll:
 
     def _since(self, pair: str) -> str | None:
         """Return where to begin; None, the newest page, where nothing is held yet."""
-        if pair in self._since_ns:
-            return str(self._since_ns[pair])
-        last_us = self._ledger.of(pair).last_us
-        return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
+        return str(self._since_ns[pair]) if pair in self._since_ns else newest_held(self._ledger, pair)
 
     def _advance(self, pair: str, page: TradesPage) -> bool:
         """Begin the next page at the end of this one; tell whether that leads on.

@@ -24,6 +24,7 @@ from recorder.tasks.ohlc import Ohlc, Wanted
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import Roster, some
 from recorder.tasks.upkeep import Upkeep
+from recorder.tasks.waiting import first_of
 
 STDERR: Final = 2
 """Where the log goes."""
@@ -95,11 +96,21 @@ class Reload:
         self._take = take
 
     async def run(self) -> None:
-        """Reload whenever asked to, until cancelled."""
+        """Reload whenever asked to, until cancelled. Who asks once more does not wait for the one before to end.
+
+        It may wait for minutes, where a listing is to be read first and requests are throttled.
+        """
         while True:
             await self._source.asked.wait()
             self._source.asked.clear()
-            await self._reload()
+            reloading = asyncio.create_task(self._reload())
+            try:
+                await first_of(asyncio.wait([reloading]), self._source.asked.wait())
+            finally:
+                reloading.cancel()
+                await asyncio.wait([reloading])
+            if not reloading.cancelled():
+                reloading.result()
 
     async def _reload(self) -> None:
         try:

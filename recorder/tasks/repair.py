@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
+from recorder.archive.events import iso
 from recorder.clock import Clock
 from recorder.core.knowledge import Void
 from recorder.core.ledger import History, Hole, Ledger
@@ -151,8 +151,8 @@ class Repair:
                     first_id=hole.span.first,
                     last_id=hole.span.last,
                     missing=len(hole.span),
-                    after=_iso(hole.after_us),
-                    before=_iso(hole.before_us),
+                    after=iso(hole.after_us),
+                    before=iso(hole.before_us),
                 )
         for pair, noted in self._noted.items():
             missing = Spans(hole.span for hole in self._ledger.holes(pair))
@@ -168,7 +168,3 @@ class Repair:
 def _key(work: Work) -> tuple[str, int]:
     """Name work for its attempts: a hole by its first id; below the lowest id held there is only one."""
     return work.pair, work.span.first if isinstance(work, Hole) else 0
-
-
-def _iso(time_us: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")

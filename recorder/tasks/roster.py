@@ -110,6 +110,7 @@ class Roster:
         """
         new = [name for name in names if name not in self._names]
         if _mistakes(self._chosen(new, self._listing), new) and self._may_read():
+            log.info("not in the listing at hand; reading a newer one, when requests may be made", names=some(new))
             await self.refresh()
         chosen = self._chosen(names, self._listing)
         if mistakes := _mistakes(chosen, new):

@@ -7,7 +7,6 @@ for its drain until somebody has made room.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import zstandard
 
 from recorder import disk as rim
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout
+from recorder.archive.files import Layout, undisturbed
 from recorder.clock import Clock
 from recorder.core.ledger import runs
 from recorder.core.model import Trade
@@ -39,8 +38,6 @@ AGAIN_S: Final = 600.0
 """A raw segment that could not be proven to be archived is not read again sooner."""
 _DAY_S: Final = 86_400.0
 _CHUNK: Final = 1 << 20
-_ATTEMPTS: Final = 20
-"""A compaction exchanges a folder now and then; meeting so many in a row is no coincidence."""
 _TOLD: Final = ("ws:status:", "ws:answer:")
 """Frames that are of no use once they were understood: what they say stands in events."""
 
@@ -200,10 +197,7 @@ class Archived:
         return None
 
     def _held(self, pair: str) -> Spans:
-        for _ in range(_ATTEMPTS):
-            with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
-                return self._coverage.spans(pair)
-        raise StorageError(f"the files of {pair} keep changing faster than they can be listed")
+        return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
 
 
 def _understood(entry: Entry) -> list[Trade]:

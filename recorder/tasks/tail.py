@@ -11,17 +11,16 @@ from typing import Final
 import structlog
 
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import Ledger, runs
+from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError, Malformed
-from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
-from recorder.tasks.poll import OVERLAP_NS
+from recorder.tasks.poll import has_news, newest_held, polled
 
 CLOCK_S: Final = 60
 """An answer speaks of a moment so long before it came at least: it may take half a minute, or come from a cache."""
@@ -59,7 +58,7 @@ class Tail:
         instrument = self._instruments.get(pair)
         if instrument is None:  # delisted meanwhile
             return None
-        since_ns = self._since_ns(pair)
+        since_ns = newest_held(self._ledger, pair)
         newest = self._ledger.of(pair).spans.last or 0
         try:
             _, page = await self._page(rest.trades(instrument, since_ns=since_ns), pair)
@@ -85,7 +84,7 @@ class Tail:
         if instrument is None or last_id is None:
             return False
         try:
-            answer, page = await self._page(rest.trades(instrument, since_ns=self._since_ns(pair)), pair)
+            answer, page = await self._page(rest.trades(instrument, since_ns=newest_held(self._ledger, pair)), pair)
         except ExchangeError as error:
             self._metrics.rest_failed(error)
             log.warning("not confirmed", pair=pair, reason=str(error))
@@ -98,11 +97,6 @@ class Tail:
         await self._notes.know(Confirmed(pair, last_id, until_us))
         return True
 
-    def _since_ns(self, pair: str) -> str | None:
-        """Return where to ask from; None, the newest page, where nothing is held."""
-        last_us = self._ledger.of(pair).last_us
-        return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
-
     async def _page(self, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
         """Ask for one page, and journal it if it has news."""
         answer = await self._http.get(request)
@@ -112,10 +106,8 @@ class Tail:
             error.body = answer.body
             await self._notes.unreadable(request, error, pair=pair)
             raise
-        held = self._ledger.of(pair).spans
-        if any(trade.trade_id not in held for trade in page.trades):
-            line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
-            await self._inbox.put(Inbound(line, runs(page.trades), source="rest"))
+        if has_news(page, self._ledger, pair):
+            await self._inbox.put(polled(request, answer, page, pair))
         return answer, page
 
 

@@ -19,6 +19,7 @@ from recorder.clock import Clock
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
 from recorder.journal import segment
+from recorder.ops import process
 from recorder.ops.metrics import Metrics
 
 ROUND_S: Final = 60.0
@@ -63,10 +64,13 @@ class Upkeep:
         while True:
             await self._clock.sleep(self._round_s)
             await self._timed(self._expire_raw)
+            merged = False
             for table in TABLES:
                 for branch in await asyncio.to_thread(self._archive.layout.branches, table):
                     while await self._timed(functools.partial(self._compact, branch)):
-                        pass
+                        merged = True
+            if merged:
+                await asyncio.to_thread(process.give_back)
 
     async def _timed(self, work: Callable[[], bool]) -> bool:
         started_s = self._clock.monotonic()

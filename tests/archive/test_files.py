@@ -16,7 +16,7 @@ from recorder.archive.compact import compact
 from recorder.archive.files import Layout
 from recorder.archive.tables import TABLES, TRADES, Branch, Table, branch_named
 from recorder.disk import ASIDE
-from recorder.errors import ArchiveInUse, DiskError
+from recorder.errors import ArchiveInUse, DiskError, StorageError
 from tests.archive.rows import PAIR, archive, ids, trades
 from tests.powercut import PowerCut, PowerLoss, Unsynced
 
@@ -81,6 +81,22 @@ def test_creating_an_archive_that_is_there_changes_nothing(layout: Layout) -> No
 def test_no_name_is_used_twice(layout: Layout) -> None:
     assert files.new_name(1, 2) != files.new_name(1, 2)
     assert files.new_name(1, 2).startswith("000000000001-000000000002-")
+
+
+def test_what_is_taken_away_meanwhile_is_looked_at_again_but_not_for_ever() -> None:
+    taken_away = [FileNotFoundError(), FileNotFoundError()]
+
+    def look() -> str:
+        if taken_away:
+            raise taken_away.pop()
+        return "seen"
+
+    def never() -> None:
+        raise FileNotFoundError
+
+    assert files.undisturbed(look, "the files of BTC/USD") == "seen"
+    with pytest.raises(StorageError, match=r"^the files of BTC/USD keep changing faster than they can be read$"):
+        files.undisturbed(never, "the files of BTC/USD")
 
 
 def test_a_lock_is_held_by_one_and_free_again_afterwards(layout: Layout) -> None:

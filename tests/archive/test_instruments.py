@@ -34,7 +34,7 @@ def test_one_row_is_added_for_each_change_of_a_pair(tmp_path: Path) -> None:
         assert table.append(1_000_000, [BTC, ETH], segment=1) == 2
         assert table.append(2_000_000, [BTC, ETH], segment=1) == 0
         assert table.append(3_000_000, listing(3), segment=2) == 1
-        assert table.latest() == listing(3)
+        assert table.remembered() == listing(3)
     assert rows(tmp_path) == [(1, "BTC/USD", "online"), (1, "ETH/USD", "online"), (3, "BTC/USD", "status 3")]
 
 
@@ -101,13 +101,13 @@ def test_a_segment_of_listings_is_one_file_and_drained_again_adds_nothing(tmp_pa
     assert len(list((tmp_path / "instruments").glob("0*.parquet"))) == 1
 
 
-def test_what_is_not_listed_any_more_is_not_among_the_latest(tmp_path: Path) -> None:
+def test_what_is_not_listed_any_more_is_remembered_as_delisted(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
         table.take(1_000_000, [BTC, ETH])
         assert [event.kind for event in table.take(2_000_000, [ETH]).events] == ["delisted"]
         table.write(1)
-        assert table.latest() == [ETH]
+        assert table.remembered() == [msgspec.structs.replace(BTC, status="delisted"), ETH]
 
 
 def test_what_was_taken_and_never_written_is_forgotten(tmp_path: Path) -> None:
@@ -121,4 +121,4 @@ def test_what_was_taken_and_never_written_is_forgotten(tmp_path: Path) -> None:
 def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path: Path) -> None:
     with archive(tmp_path / "status=wrong" / "data", Unsynced()) as opened:
         InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [BTC], segment=1)
-        assert InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).latest() == [BTC]
+        assert InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).remembered() == [BTC]

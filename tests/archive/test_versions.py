@@ -156,7 +156,7 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
     assert merging.candles(archive.layout, None, archive.layout) == (0, [])
     assert merging.listings(archive.layout, None, archive.layout) == (0, [])
     with files.staging(archive.layout, Disk()) as staging:
-        assert len(InstrumentArchive(archive.layout, Disk(), staging=staging).latest()) == 1
+        assert len(InstrumentArchive(archive.layout, Disk(), staging=staging).remembered()) == 1
         writer = Segments(archive.layout, Disk(), staging=staging)
         for branch in (Branch(EVENTS_TABLE), Branch(OHLC, "1m"), Branch(INSTRUMENTS)):
             assert compact_segments(writer, branch, this_year=2025) is not None

@@ -60,8 +60,6 @@ async def test_run_for_a_while_from_the_sandbox_ends_by_itself(tmp_path: Path) -
     ("environ", "arguments", "names"),
     [
         ({"RECORDER_PAIRS": "BTC/USDD"}, ["--sandbox"], ["pairs", "BTC/USDD", "did you mean BTC/USD"]),
-        ({"RECORDER_EXCHANGE__REST_ULR": "x"}, [], ["RECORDER_EXCHANGE__REST_ULR", "RECORDER_EXCHANGE__REST_URL"]),
-        ({"RECORDER_JOURNAL__SYNC_EVERY": "soon"}, [], ["RECORDER_JOURNAL__SYNC_EVERY", "'soon'", "100ms"]),
         ({}, ["--config", "no.yaml"], ["no.yaml", "No such file"]),
         ({}, ["--for", "ages"], ["--for", "'ages'", "30s"]),
     ],

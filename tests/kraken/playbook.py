@@ -5,8 +5,8 @@
     assert play(Session(["BTC/USD"])) >> opened << asks("BTC/USD") >> ack("BTC/USD") << answer << Subscribed("BTC/USD")
 
 ``>>`` gives the session a frame, :data:`opened`, pairs to :class:`add` or :class:`drop`, or a :class:`tick` (so many
-seconds later); ``<<`` takes its next
-effect, which must equal what stands there, or satisfy it where it is a question. No effect may be left over.
+seconds later); ``<<`` takes its next effect, which must equal what stands there, or satisfy it where it is a question.
+No effect may be left over.
 """
 
 from __future__ import annotations

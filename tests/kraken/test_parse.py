@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recorder.core.knowledge import Void
 from recorder.core.ledger import runs
-from recorder.core.model import Event, Instrument, Trade
+from recorder.core.model import Event, Instrument, Span, Trade
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import parse, rest
@@ -454,6 +455,13 @@ def test_a_note_is_an_event_and_what_it_says_beside_kind_and_pair_is_its_detail(
 def test_neither_the_head_of_a_segment_nor_a_frame_is_an_event() -> None:
     assert parse.journalled_event("note", noted("segment", number=7), 0) is None
     assert parse.journalled_event("ws:trade:1", b"{}", 0) is None
+
+
+def test_a_note_may_tell_of_ids_beside_the_rows() -> None:
+    void = noted("void", pair="BTC/USD", first_id=5, last_id=6)
+    assert parse.journalled_knowledge("note", void, 0) == Void("BTC/USD", Span(5, 6))
+    assert parse.journalled_knowledge("note", noted("connected"), 0) is None
+    assert parse.journalled_knowledge("ws:trade:1", b"{}", 0) is None
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"[]", b'{"note":7}', b'{"note":"void","pair":7}', b"\xff"])

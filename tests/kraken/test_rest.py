@@ -20,7 +20,7 @@ from recorder.errors import (
 )
 from recorder.kraken import rest
 
-NEVER, BACKOFF, PAUSE, LONG_PAUSE = Retry.NEVER, Retry.WITH_BACKOFF, Retry.AFTER_PAUSE, Retry.AFTER_LONG_PAUSE
+NEVER, BACKOFF, PAUSE = Retry.NEVER, Retry.WITH_BACKOFF, Retry.AFTER_PAUSE
 
 CATALOGUE = [
     ("EGeneral:Invalid arguments", Refused, NEVER),

@@ -63,9 +63,21 @@ def test_a_thousand_pairs_that_fail_alike_are_a_few_lines_and_one_that_says_how_
     assert [line["pair"] for _, line in said] == [f"P{number}/USD" for number in range(LINES)]
     assert repeats.due(WINDOW_S - 0.1) == []
     assert repeats.due(WINDOW_S) == [
-        ("error", {"event": "not fetched", "reason": "HTTP 502", "held_back": 1000 - LINES})
+        ("error", failed("P999/USD", held_back=1000 - LINES))
     ]
     assert repeats.due(2 * WINDOW_S) == []
+
+
+def test_what_was_said_last_is_told_with_its_own_figures() -> None:
+    repeats = Repeats()
+    for number in range(EQUAL + 3):
+        repeats.take("warning", failed("BTC/USD", retry_in_s=2.0**number), 0.0)
+    for number in range(LINES + 3):
+        repeats.take("info", {"event": "configuration read again", "changed": "pairs", "pairs": number}, 0.0)
+    assert repeats.rest() == [
+        ("warning", failed("BTC/USD", retry_in_s=2.0 ** (EQUAL + 2), repeated=3)),
+        ("info", {"event": "configuration read again", "changed": "pairs", "pairs": LINES + 2, "held_back": 3}),
+    ]
 
 
 @pytest.mark.parametrize(

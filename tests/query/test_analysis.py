@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
@@ -17,7 +17,7 @@ from recorder.core.model import Trade
 from recorder.query import catalogue
 from recorder.query.connect import Archive, connect
 from tests.query.real import downloaded
-from tests.query.writing import MINUTE_US, START, START_US, Written, candle, trade, trades
+from tests.query.writing import MINUTE_US, START, START_US, Written, at_us, candle, minute, sold, trade, trades
 
 Asked = Callable[..., list[dict[str, Any]]]
 HOUR_US = 60 * MINUTE_US
@@ -41,18 +41,6 @@ def asking(opened: Archive) -> Asked:
         return rows
 
     return answer
-
-
-def at_us(minutes: float) -> int:
-    return START_US + round(minutes * MINUTE_US)
-
-
-def minute(number: float) -> datetime:
-    return START + timedelta(minutes=number)
-
-
-def sold(one: Trade) -> Trade:
-    return msgspec.structs.replace(one, side="sell")
 
 
 def frame(rows: list[Trade]) -> pd.DataFrame:

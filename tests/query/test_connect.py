@@ -259,6 +259,19 @@ def test_the_package_exposes_connect_without_loading_pandas_or_duckdb_for_the_da
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_one_pair_as_arrow_comes_without_pandas(archive: Written) -> None:
+    archive.append(trades(1, 3))
+    code = f"""
+import sys, recorder
+with recorder.connect({str(archive.data)!r}) as archive:
+    archive.trades("BTC/USD", to="arrow")
+    archive.candles("BTC/USD", "1m", to="arrow")
+    archive.sql("FROM gaps", to="arrow")
+assert "pandas" not in sys.modules, "loaded, which takes longer than the answer"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 CANDLE_COLUMNS = {
     "pair": "category",
     "timeframe": "category",

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recorder.core.model import Event
 from recorder.errors import UsageError
+from recorder.query import catalogue
 from recorder.query.engine import Engine
 from recorder.query.snapshot import Moments
 from tests.query.conftest import Ask
-from tests.query.writing import Written, trades
+from tests.query.writing import START_US, Written, trades
 
 
 @pytest.fixture
@@ -148,3 +150,24 @@ def test_what_a_moment_shares_with_the_one_before_is_not_handed_over_again(engin
             engine.pin(moments.take(pair))
             assert engine.fetch("SELECT trade_id FROM trades ORDER BY 1")["trade_id"].to_pylist() == ids
             assert engine.fetch("SELECT pair FROM coverage")["pair"].to_pylist() == [pair]
+
+
+def test_void_ids_are_gathered_again_only_when_there_are_other_events(
+    engine: Engine, archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, load = [], catalogue.text
+
+    def counted(name: str) -> str:
+        loaded.append(name)
+        return load(name)
+
+    monkeypatch.setattr(catalogue, "text", counted)
+    moments = Moments(archive.data, live=False)
+    for number in range(1, 4):
+        archive.append(trades(number, number))
+        engine.pin(moments.take())
+    assert loaded.count(catalogue.VOIDS) == 1
+    archive.noted(Event(START_US, "void", "BTC/USD", '{"first_id": 4, "last_id": 5}'))
+    engine.pin(moments.take())
+    assert loaded.count(catalogue.VOIDS) == 2
+    assert engine.fetch("SELECT first_id, last_id FROM void_spans()").to_pylist() == [{"first_id": 4, "last_id": 5}]

@@ -62,7 +62,7 @@ def test_a_folder_is_read_again_until_its_time_has_settled_and_then_no_more(
     folders = Folders(monotonic=clock)
     looked = []
     for _ in range(6):
-        assert folders.files(str(tmp_path)) == ["a.parquet"]
+        assert folders.files(str(tmp_path)) == [f"{tmp_path}/a.parquet"]
         looked.append(len(reads))
         clock.now_s += SETTLED_S / 2
     assert looked == [1, 2, 3, 3, 3, 3]
@@ -76,13 +76,13 @@ def test_a_change_within_the_tick_of_the_one_before_is_seen(
     monkeypatch.setattr(os, "stat", lambda _path: kept)  # its times and inode stay what they were
     monkeypatch.setattr(files, "listed", lambda directory: sorted(path.name for path in Path(directory).iterdir()))
     folders = Folders(monotonic=clock)
-    assert folders.files(str(tmp_path)) == ["a.parquet"]
+    assert folders.files(str(tmp_path)) == [f"{tmp_path}/a.parquet"]
     (tmp_path / "b.parquet").touch()
     clock.now_s += SETTLED_S / 2
-    assert folders.files(str(tmp_path)) == ["a.parquet", "b.parquet"]
+    assert folders.files(str(tmp_path)) == [f"{tmp_path}/{name}.parquet" for name in "ab"]
     (tmp_path / "c.parquet").touch()
     clock.now_s += SETTLED_S
-    assert folders.files(str(tmp_path)) == ["a.parquet", "b.parquet", "c.parquet"]
+    assert folders.files(str(tmp_path)) == [f"{tmp_path}/{name}.parquet" for name in "abc"]
 
 
 def test_time_that_passes_while_a_folder_is_looked_at_settles_nothing(

@@ -10,7 +10,6 @@ from decimal import Decimal
 from itertools import groupby, pairwise
 
 import duckdb
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,21 +18,9 @@ from recorder.core.model import TIMEFRAMES, Trade
 from recorder.query.connect import connect
 from tests.query.conftest import Ask
 from tests.query.real import downloaded
-from tests.query.writing import MINUTE_US, START, START_US, Written, trade, trades
+from tests.query.writing import MINUTE_US, START, START_US, Written, at_us, minute, sold, trade, trades
 
 EXACT = "first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume"
-
-
-def at_us(minutes: float) -> int:
-    return START_US + round(minutes * MINUTE_US)
-
-
-def minute(number: float) -> datetime:
-    return START + timedelta(minutes=number)
-
-
-def sold(one: Trade) -> Trade:
-    return msgspec.structs.replace(one, side="sell")
 
 
 def summary(rows: Sequence[Trade], digits: int) -> tuple[object, ...]:

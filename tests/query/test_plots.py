@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recorder.core.model import TIMEFRAMES, Event, Trade
 from recorder.errors import UsageError
@@ -131,8 +133,7 @@ def test_void_ids_are_no_hole_and_what_was_before_the_first_trade_is(archive: Wr
     assert (hole["left"], hole["right"]) == (MS, MS + 3 * 60_000 + 30_000)
 
 
-@pytest.mark.parametrize("timeframe", TIMEFRAMES)
-@pytest.mark.parametrize("days", [0.01, 0.3, 1, 30, 365, 5000])
+@given(st.sampled_from(list(TIMEFRAMES)), st.floats(0.01, 5000))
 def test_bars_are_as_fine_as_asked_for_or_as_can_be_seen(timeframe: str, days: float) -> None:
     span_us = int(days * DAY_US)
     fitting = plots.fitting(timeframe, span_us, plots.WIDTH)

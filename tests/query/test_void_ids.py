@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from recorder.core.model import Event
 from recorder.core.spans import Spans
+from recorder.errors import CorruptFile
 from recorder.query.connect import connect
 from tests.query.conftest import Ask
 from tests.query.writing import START_US, Written, candle, silent, trade
@@ -84,6 +85,29 @@ def test_connect_sees_the_same_for_one_pair_and_for_many(archive: Written) -> No
         assert len(opened.trades(pair, stop="2025-11-10T12:04Z", on_gap="raise")) == 7
         found = opened.trades(pair, on_gap="ignore")
         assert found.attrs["missing"] == {pair: 1}
+
+
+def test_connect_hears_of_void_ids_as_they_are_told_unless_it_is_frozen(archive: Written) -> None:
+    pair, _ = write(archive, [HELD] * 4 + [OPEN] + [HELD] * 4)
+    with connect(archive.data) as opened, connect(archive.data, frozen=True) as frozen:
+        sides = (opened, frozen)
+        assert [all(one.candles(pair, "1m", on_gap="ignore")["complete"][:-1]) for one in sides] == [False, False]
+        archive.noted(*told(pair, [5]))
+        assert [all(one.candles(pair, "1m", on_gap="ignore")["complete"][:-1]) for one in sides] == [True, False]
+        frozen.refresh()
+        assert len(frozen.candles(pair, "1m", on_gap="raise")) == len(opened.candles(pair, "1m", on_gap="raise"))
+
+
+def test_void_ids_that_cannot_be_read_stop_only_who_needs_them(archive: Written) -> None:
+    pair, _ = write(archive, [HELD] * 4 + [VOID] + [HELD] * 4)
+    broken = archive.data / "events" / "year=2025" / "broken.parquet"
+    broken.write_bytes(b"not Parquet")
+    with connect(archive.data) as opened:
+        assert len(opened.sql("FROM pair_trades($pair)", pair=pair)) == 8
+        with pytest.raises(CorruptFile, match="broken"):
+            opened.candles(pair, "1m", on_gap="ignore")
+        broken.unlink()
+        assert all(opened.candles(pair, "1m")["complete"][:-1])
 
 
 def test_candles_are_filled_and_audited_across_void_ids(archive: Written, ask: Ask) -> None:

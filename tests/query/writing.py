@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -31,6 +32,21 @@ START = datetime(2025, 11, 10, 12, tzinfo=UTC)
 """A moment at which a bar of every timeframe up to 4h begins."""
 START_US = int(START.timestamp()) * 1_000_000
 MINUTE_US = 60_000_000
+
+
+def at_us(minutes: float) -> int:
+    """Return the moment so many minutes after START in µs since 1970 UTC."""
+    return START_US + round(minutes * MINUTE_US)
+
+
+def minute(number: float) -> datetime:
+    """Return the moment so many minutes after START."""
+    return START + timedelta(minutes=number)
+
+
+def sold(one: Trade) -> Trade:
+    """Return a trade as it would be if its taker had sold."""
+    return msgspec.structs.replace(one, side="sell")
 
 
 def trade(

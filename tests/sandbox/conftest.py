@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
+
+from recorder.sandbox.pairs import pair_of
+from recorder.sandbox.server import Sandbox
+from recorder.sandbox.tape import Tape
 
 NOW_NS = 1_783_465_205_562_702_999
 """2026-07-07T23:00:05.562702999Z, a moment whose nanoseconds tell cutting from rounding."""
@@ -28,6 +34,11 @@ class ManualClock:
         """Set the wall clock, as a person or NTP does."""
         self._stepped_ns += round(seconds * 1e9)
 
+    @property
+    def sleepers(self) -> int:
+        """How many have gone to sleep until a moment that has not come; something else may have woken them since."""
+        return len(self._sleepers)
+
     async def sleep(self, delay_s: float) -> None:
         woken = asyncio.get_running_loop().create_future()
         self._sleepers.append((self._now_ns + int(delay_s * 1e9), woken))
@@ -45,6 +56,21 @@ class ManualClock:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client at the REST address of the module's own ``sandbox``."""
+    async with aiohttp.ClientSession(sandbox.rest_url) as session:
+        yield session
+
+
+def tape_of(*trades: tuple[int, int, int]) -> Tape:
+    """Return a tape of (time, price, qty); one digit of price, five of quantity."""
+    tape = Tape(pair_of("A/B", pair_decimals=1, lot_decimals=5))
+    for time_ns, price, qty in trades:
+        tape.append(time_ns, price=price, qty=qty, mark=0)
+    return tape
 
 
 @pytest.fixture

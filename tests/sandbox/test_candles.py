@@ -14,18 +14,11 @@ from recorder.sandbox.candles import COMMITTED, INTERVALS, Candle, Candles
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.replay import replay_files
 from recorder.sandbox.tape import Tape
+from tests.sandbox.conftest import tape_of
 
 NS = 10**9
 MINUTE = 60 * NS
 START = 29_000_000 * MINUTE
-
-
-def tape_of(*trades: tuple[int, int, int]) -> Tape:
-    """Return a tape of (time, price, qty); two digits of price, five of quantity."""
-    tape = Tape(pair_of("A/B", pair_decimals=2, lot_decimals=5))
-    for time_ns, price, qty in trades:
-        tape.append(time_ns, price=price, qty=qty, mark=0)
-    return tape
 
 
 def rescanned(tape: Tape, *, minutes: int, begin_ns: int, running_ns: int) -> list[Candle]:
@@ -101,15 +94,15 @@ def test_a_tape_in_a_finer_scale_is_read_again() -> None:
     tape = tape_of((START, 100, 3))
     candles = Candles(tape, 1)
     candles.window(START)
-    tape.relist(pair_of("A/B", pair_decimals=3, lot_decimals=5), at_ns=START + MINUTE)
+    tape.relist(pair_of("A/B", pair_decimals=2, lot_decimals=5), at_ns=START + MINUTE)
     tape.append(START + MINUTE, price=1001, qty=1, mark=0)
     assert candles.window(START + MINUTE) == [
         Candle(START, 1000, 1000, 1000, 1000, 3000, 3, 1),
         Candle(START + MINUTE, 1001, 1001, 1001, 1001, 1001, 1, 1),
     ]
     assert [wire.candle_row(tape, candle) for candle in candles.window(START + MINUTE)] == [
-        f'[{START // NS},"1.00","1.00","1.00","1.00","1.00","0.00003000",1]',
-        f'[{START // NS + 60},"1.001","1.001","1.001","1.001","1.001","0.00001000",1]',
+        f'[{START // NS},"10.0","10.0","10.0","10.0","10.0","0.00003000",1]',
+        f'[{START // NS + 60},"10.01","10.01","10.01","10.01","10.01","0.00001000",1]',
     ]
 
 
@@ -150,9 +143,9 @@ def test_gathered_step_by_step_candles_are_those_of_a_rescan(
 def test_the_vwap_is_cut_off_and_never_rounded(trades: list[tuple[int, int]]) -> None:
     tape = tape_of(*((START, price, qty) for price, qty in trades))
     row = json.loads(wire.candle_row(tape, Candles(tape, 1).window(START)[0]))
-    exact = Fraction(sum(price * qty for price, qty in trades), sum(qty for _, qty in trades)) / 100
-    assert 0 <= exact - Fraction(row[5]) < Fraction(1, 100)
-    assert len(row[5].partition(".")[2]) == 2
+    exact = Fraction(sum(price * qty for price, qty in trades), sum(qty for _, qty in trades)) / 10
+    assert 0 <= exact - Fraction(row[5]) < Fraction(1, 10)
+    assert len(row[5].partition(".")[2]) == 1
 
 
 def test_a_trade_is_read_once_and_one_from_before_the_window_never() -> None:

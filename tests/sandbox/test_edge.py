@@ -24,12 +24,6 @@ async def sandbox(clock: ManualClock) -> AsyncIterator[Sandbox]:
         yield serving
 
 
-@pytest.fixture
-async def http(sandbox: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(sandbox.rest_url) as session:
-        yield session
-
-
 async def get(http: aiohttp.ClientSession, path: str) -> tuple[int, str, str]:
     async with http.get(path) as answer:
         return answer.status, answer.content_type, await answer.text()

@@ -8,19 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.sandbox.pairs import pair_of
-from recorder.sandbox.tape import SELL, Tape
+from recorder.sandbox.tape import SELL
 from recorder.sandbox.ticker import Ticker
+from tests.sandbox.conftest import tape_of
 
 NS = 10**9
 DAY = 86_400 * NS
 MIDNIGHT = 20_000 * DAY
-
-
-def tape_of(*trades: tuple[int, int, int]) -> Tape:
-    tape = Tape(pair_of("A/B", pair_decimals=1, lot_decimals=5))
-    for time_ns, price, qty in trades:
-        tape.append(time_ns, price=price, qty=qty, mark=0)
-    return tape
 
 
 def test_an_entry_has_the_keys_and_kinds_of_a_real_one(payloads: Path) -> None:

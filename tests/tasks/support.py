@@ -24,6 +24,7 @@ from recorder.kraken import parse
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks.inbox import Inbox
+from tests.sandbox.conftest import ManualClock
 
 PAIR = "BTC/USD"
 HEARTBEAT = b'{"channel":"heartbeat"}'
@@ -208,6 +209,11 @@ async def settle_until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not true():
             await asyncio.sleep(0.001)
+
+
+async def asleep(clock: ManualClock, sleepers: int = 1) -> None:
+    """Let tasks and their threads go on until so many sleep by the clock (:attr:`ManualClock.sleepers`)."""
+    await settle_until(lambda: clock.sleepers == sleepers)
 
 
 class FakeHttp:

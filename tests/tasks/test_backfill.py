@@ -19,7 +19,7 @@ from recorder.tasks import backfill, fetch
 from recorder.tasks.backfill import FIRST_RETRY_S, Backfill, Progress, Stretch
 from recorder.tasks.fetch import Fetcher
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, settle_until, shop, trades
+from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, asleep, shop, trades
 
 MB = 10**6
 
@@ -121,7 +121,7 @@ async def test_it_waits_for_an_exchange_that_is_out_of_reach_and_says_so(bench: 
     stretch = await bench.find(at(2_000), at(3_000))
     bench.http.problems = [Unavailable("HTTP 502")]
     filling = asyncio.create_task(bench.fill(stretch))
-    await settle_until(lambda: bool(bench.clock._sleepers))
+    await asleep(bench.clock)
     assert bench.told[-1] == Progress(held=0, waiting="HTTP 502")
     bench.clock.move(FIRST_RETRY_S)
     assert await filling == []

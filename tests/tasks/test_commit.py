@@ -16,7 +16,7 @@ from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
 from recorder.tasks import commit as commit_module
 from recorder.tasks.commit import Commit
-from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.inbox import CROWDED, Inbound, Inbox
 from tests.sandbox.conftest import ManualClock
 from tests.tasks.support import PAIR, settle, settle_until, trades
 
@@ -157,7 +157,7 @@ async def test_so_many_bytes_beside_frames_close_a_segment_and_ask_for_no_drain(
         assert not bench.commit.drain_due.is_set()
 
 
-async def test_syncs_are_at_least_sync_every_apart() -> None:
+async def test_syncs_are_at_least_sync_every_apart_while_little_waits() -> None:
     bench = Bench()
     bench.journal.release.set()
     running = asyncio.create_task(bench.commit.run())
@@ -169,6 +169,23 @@ async def test_syncs_are_at_least_sync_every_apart() -> None:
     assert len(bench.journal.appended) == 1
     bench.clock.move(0.1)
     await settle_until(lambda: len(bench.journal.appended) == 2)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_an_inbox_that_is_crowded_waits_for_no_clock() -> None:
+    bench = Bench()
+    running = asyncio.create_task(bench.commit.run())
+    await bench.inbox.put(Inbound(b"a\n", []))
+    await settle_until(lambda: bench.inbox.size == 0)
+    for line in (b"b", b"c"):  # they come while the first is being synced, and after
+        await bench.inbox.put(Inbound(line * (bench.inbox.limit // CROWDED), []))
+        bench.journal.release.set()
+        await settle_until(lambda: bench.inbox.size == 0)
+    await settle_until(lambda: len(bench.journal.appended) == 3)
+    await bench.inbox.put(Inbound(b"d\n", []))
+    await settle()
+    assert bench.inbox.size == 2, "what comes after that waits for the clock again"
     running.cancel()
     await asyncio.wait([running])
 

@@ -68,7 +68,7 @@ def test_a_segment_drained_twice_adds_nothing(tmp_path: Path) -> None:
         assert drainer(opened).drain(path) == 0
         assert opened.ids() == [1, 2, 3]
         assert len(list((tmp_path / "instruments").glob("[0-9]*.parquet"))) == 1
-        assert [instrument.pair for instrument in opened.instruments.latest()] == ["BTC/USD"]
+        assert [instrument.pair for instrument in opened.instruments.remembered()] == ["BTC/USD"]
 
 
 def test_a_corrupt_line_is_set_aside_and_the_rest_is_kept(tmp_path: Path) -> None:

@@ -35,3 +35,15 @@ async def test_wait_returns_only_when_there_is_something() -> None:
     assert not waiting.done()
     await inbox.put(Inbound(b"x", []))
     await waiting
+
+
+async def test_it_is_crowded_from_an_eighth_of_its_limit_until_something_is_taken() -> None:
+    inbox = Inbox(limit_bytes=80)
+    for _ in range(2):
+        crowded = asyncio.create_task(inbox.crowded())
+        await inbox.put(Inbound(b"x" * 9, []))
+        await settle()
+        assert not crowded.done()
+        await inbox.put(Inbound(b"y", []))
+        await crowded
+        inbox.take()

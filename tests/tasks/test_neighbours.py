@@ -6,7 +6,7 @@ from recorder.archive.append import TradeArchive
 from recorder.core.ledger import Ledger
 from recorder.tasks.neighbours import LOOK_S, Neighbours
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, running, settle_until, shop, trades
+from tests.tasks.support import PAIR, asleep, running, settle_until, shop, trades
 
 
 async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is_told(tmp_path: Path) -> None:
@@ -21,9 +21,9 @@ async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is
         )
         async with running(looking):
             for _ in range(2):  # nothing is new
-                await settle_until(lambda: len(clock._sleepers) == 1)
+                await asleep(clock)
                 clock.move(LOOK_S + 1)
-            await settle_until(lambda: len(clock._sleepers) == 1)
+            await asleep(clock)
             assert told == []
             other.append(PAIR, trades(1, 50))
             clock.move(LOOK_S + 1)
@@ -44,7 +44,7 @@ async def test_a_damaged_file_or_one_that_vanishes_does_not_keep_it_from_the_oth
             ledger, opened.archive, pairs=["AAA/USD", PAIR], hole_seen=lambda: told.append(""), clock=clock
         )
         async with running(looking):
-            await settle_until(lambda: len(clock._sleepers) == 1)
+            await asleep(clock)
             clock.move(LOOK_S + 1)
             await settle_until(lambda: bool(told))
     assert ledger.of(PAIR).spans.count() == 10

@@ -88,6 +88,29 @@ async def test_what_changed_is_taken_over_and_said_in_one_line_and_so_is_that_no
         assert await recorder.reads(OTHER) == [said | {"changed": "nothing", "pairs": 2}]
 
 
+async def test_one_that_waits_for_a_listing_gives_way_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with recording(tmp_path) as recorder:
+        recorder.bench.clock.move(SOON_S + 1)
+        waits = asyncio.Event()
+
+        async def throttled() -> None:
+            waits.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(recorder.bench.roster, "refresh", throttled)
+        recorder.file.write_text(OTHER.replace("DOGE/USD", "DOGE/USB"))
+        recorder.source.asked.set()
+        await asyncio.wait_for(waits.wait(), 30)
+        assert [line["event"] for line in recorder.said] == [
+            "not in the listing at hand; reading a newer one, when requests may be made"
+        ]
+        said = await recorder.reads(OTHER)
+        assert [line["event"] for line in said] == ["configuration read again"]
+    assert recorder.bench.pairs == {"BTC/USD", "DOGE/USD"}
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

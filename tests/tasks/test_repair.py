@@ -25,7 +25,20 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.repair import LAST_RETRY_S, Repair
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, events, journalled, settle, settle_until, shop, trades
+from tests.tasks.support import (
+    BTC,
+    PAIR,
+    T0_US,
+    FakeHttp,
+    Shop,
+    asleep,
+    events,
+    journalled,
+    settle,
+    settle_until,
+    shop,
+    trades,
+)
 
 ETH = msgspec.structs.replace(BTC, pair="ETH/USD", altname="ETHUSD")
 
@@ -101,13 +114,13 @@ async def test_a_refused_repair_leaves_its_hole_open_and_is_tried_again(tmp_path
         bench.hold((1, 10), (20, 30))
         bench.http.problems = [Unavailable("HTTP 502"), UnknownPair("EQuery:Unknown asset pair")]
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.ledger.holes(PAIR)
         bench.clock.move(4.9)
         await settle()
         assert len(bench.http.asked) == 1
         bench.clock.move(0.2)
-        await settle_until(lambda: len(bench.http.asked) == 2 and len(bench.clock._sleepers) == 1)
+        await settle_until(lambda: len(bench.http.asked) == 2 and bench.clock.sleepers == 1)
         bench.clock.move(10.1)
         await settle_until(lambda: not bench.ledger.holes(PAIR))
 
@@ -119,7 +132,7 @@ async def test_only_answers_without_the_ids_make_it_look_further_back(tmp_path: 
         bench.http.problems = [Unavailable("HTTP 502")] * 3
         start()
         for _ in range(3):
-            await settle_until(lambda: len(bench.clock._sleepers) == 1)
+            await asleep(bench.clock)
             bench.clock.move(LAST_RETRY_S)
         await settle_until(lambda: not bench.ledger.holes(PAIR))
         assert len({request.target for request in bench.http.asked}) == 1
@@ -130,7 +143,7 @@ async def test_ids_that_the_exchange_does_not_serve_stay_a_hole(tmp_path: Path) 
         bench.hold((1, 10), (500, 600))
         bench.http.last = 300
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         (hole,) = bench.ledger.holes(PAIR)
         assert (hole.span.first, hole.span.last) == (301, 499)
         assert bench.opened.ids() == list(range(11, 301))
@@ -148,7 +161,7 @@ async def test_a_problem_half_way_keeps_what_came_before_it(tmp_path: Path) -> N
 
         bench.http.get = get  # type: ignore[method-assign]
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.opened.ids() == list(range(11, 11 + len(bench.opened.ids())))
         assert len(bench.opened.ids()) > 100
 
@@ -169,7 +182,7 @@ async def test_a_hole_is_noted_once_when_it_opens_and_once_when_it_is_held_again
         bench.hold((1, 10), (500, 600))
         bench.http.problems = [Unavailable("HTTP 502")]
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.noted() == [("hole_opened", 11, 499)]
         (detail,) = bench.details
         assert detail == {
@@ -181,7 +194,7 @@ async def test_a_hole_is_noted_once_when_it_opens_and_once_when_it_is_held_again
         }
         bench.clock.move(5.1)
         await settle_until(lambda: not bench.ledger.holes(PAIR))
-        await settle_until(lambda: len(bench.clock._sleepers) >= 1)
+        await asleep(bench.clock)
         assert bench.noted() == [("hole_closed", 11, 499)]
         assert bench.details[0]["missing"] == 489
 
@@ -191,16 +204,16 @@ async def test_a_hole_that_is_filled_in_part_is_neither_closed_nor_opened_anew(t
         bench.hold((1, 10), (500, 600))
         bench.http.last = 10
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.noted() == [("hole_opened", 11, 499)]
         bench.hold((100, 200))
         bench.repair.hole_seen()
-        await settle_until(lambda: len(bench.clock._sleepers) == 2)
+        await asleep(bench.clock, 2)
         assert len(bench.ledger.holes(PAIR)) == 2
         assert bench.noted() == []
         bench.hold((11, 99))
         bench.clock.move(2 * LAST_RETRY_S)
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.noted() == []
         bench.hold((201, 499))
         bench.clock.move(2 * LAST_RETRY_S)
@@ -213,7 +226,7 @@ async def test_a_hole_that_others_fill_is_noted_as_closed_and_no_longer_asked_fo
         bench.hold((1, 10), (20, 30))
         bench.http.problems = [Unavailable("HTTP 502")]
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         bench.hold((5, 25))
         asked = len(bench.http.asked)
         bench.clock.move(LAST_RETRY_S)
@@ -227,14 +240,14 @@ async def test_ids_that_are_found_void_close_their_hole(tmp_path: Path) -> None:
         bench.hold((1, 10), (20, 30))
         bench.http.last = 10
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         bench.ledger.know(Void(PAIR, Span(15, 15)))
         bench.repair.hole_seen()
-        await settle_until(lambda: len(bench.clock._sleepers) == 2)
+        await asleep(bench.clock, 2)
         assert bench.noted() == [("hole_opened", 11, 19)], "parted by void ids, it is still the same hole"
         bench.ledger.know(Void(PAIR, Span(11, 19)))
         bench.repair.hole_seen()
-        await settle_until(lambda: len(bench.clock._sleepers) == 3)
+        await asleep(bench.clock, 3)
         assert bench.noted() == [("hole_closed", 11, 19)]
 
 
@@ -254,7 +267,7 @@ async def test_a_hole_that_opens_while_a_long_one_is_filled_is_noted_after_its_b
         bench.http.get = get  # type: ignore[method-assign]
         start()
         await settle_until(lambda: not bench.ledger.holes(PAIR))
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.noted() == [
             ("hole_opened", 11, 899),
             ("hole_opened", 1001, 1999),
@@ -268,19 +281,19 @@ async def test_holes_of_pairs_that_come_are_looked_at_and_those_of_pairs_that_go
         del bench.instruments["ETH/USD"]
         bench.hold((1, 10), (20, 30), pair="ETH/USD")
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert (bench.noted(), bench.http.asked) == ([], [])
         bench.instruments["ETH/USD"] = ETH
         bench.repair.follow([ETH], [])
         await settle_until(lambda: not bench.ledger.holes("ETH/USD"))
-        await settle_until(lambda: len(bench.clock._sleepers) == 2)
+        await asleep(bench.clock, 2)
         assert bench.noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
         asked = len(bench.http.asked)
         del bench.instruments[PAIR]
         bench.repair.follow([], [PAIR])
         bench.hold((1, 10), (20, 30))
         bench.repair.hole_seen()
-        await settle_until(lambda: len(bench.clock._sleepers) == 3)
+        await asleep(bench.clock, 3)
         assert (bench.noted(), len(bench.http.asked)) == ([], asked)
 
 
@@ -296,7 +309,7 @@ async def test_a_pair_that_goes_while_its_hole_is_filled_is_asked_for_no_more(tm
 
         bench.http.get = get  # type: ignore[method-assign]
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert len(bench.http.asked) == 3
         assert bench.opened.ids(), "what was fetched is kept"
         assert bench.ledger.holes(PAIR)
@@ -307,14 +320,14 @@ async def test_ids_that_two_answers_some_minutes_apart_step_over_are_noted_as_vo
         bench.http.lacking = frozenset({2_015, 2_016})
         bench.hold((1, 2_010), (2_020, 2_030))
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         bench.noted()
         attempts = 0
         while not (noted := bench.noted()):
             attempts += 1
             assert attempts <= 3, "asking before an answer can prove something is no manner"
             bench.clock.move(APART_S)
-            await settle_until(lambda: len(bench.clock._sleepers) == 1)
+            await asleep(bench.clock)
         assert noted == [("void", 2_015, 2_016)]
         assert bench.details[0]["answers"] == 2
         assert bench.details[0]["apart_s"] >= APART_S
@@ -325,7 +338,7 @@ async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None
         bench.repair = bench.repair_from(T0_US + 7_000_000)
         bench.hold((9_000, 9_010), (9_020, 9_030))
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert list(bench.ledger.of(PAIR).spans) == [Span(6_999, 9_030)]
         assert [kind for kind, *_ in bench.noted()] == ["hole_opened", "hole_closed"] * 2
         since = [
@@ -342,11 +355,11 @@ async def test_while_the_disk_is_low_history_waits_and_holes_do_not(tmp_path: Pa
         bench.http.last = 60_200
         bench.hold((100, 110), (60_111, 60_120))
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         bench.repair.hold_history(waits=True)
         bench.clock.move(LAST_RETRY_S)
         bench.hold((60_150, 60_160))
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         before = len(bench.http.asked)
         assert list(bench.ledger.of(PAIR).spans) == [Span(100, 110), Span(60_111, 60_160)]
         await settle()
@@ -361,7 +374,7 @@ async def test_history_is_wanted_of_every_pair_and_stops_with_its_first_trade(tm
         bench.hold((150, 160))
         bench.hold((150, 160), pair="ETH/USD")
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.opened.ids() == bench.opened.ids("ETH/USD") == list(range(1, 150))
 
 
@@ -371,8 +384,8 @@ async def test_ids_below_the_first_trade_of_all_become_void(tmp_path: Path) -> N
         bench.http.lacking = frozenset({1, 2})
         bench.hold((3, 10))
         start()
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         bench.clock.move(APART_S)
-        await settle_until(lambda: len(bench.clock._sleepers) == 1)
+        await asleep(bench.clock)
         assert bench.noted() == [("void", 1, 2)]
         assert len(bench.http.asked) == 2

@@ -19,7 +19,7 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.space import AGAIN_S, LOOK_S, Archived, Space
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, Shop, events, frame, journalled, running, settle_until, shop, trades
+from tests.tasks.support import PAIR, Shop, asleep, events, frame, journalled, running, settle_until, shop, trades
 
 MB = 1_000_000
 TOTAL = 10_000 * MB
@@ -68,14 +68,14 @@ class Bench:
     async def look(self) -> None:
         """Let it look once more."""
         self.clock.move(LOOK_S + 1)
-        await settle_until(lambda: bool(self.clock._sleepers) or bool(self.full))
+        await settle_until(lambda: self.clock.sleepers > 0 or bool(self.full))
 
 
 @contextlib.asynccontextmanager
 async def watching(opened: Shop) -> AsyncIterator[Bench]:
     bench = Bench(opened)
     async with running(bench.space):
-        await settle_until(lambda: bool(bench.clock._sleepers))
+        await asleep(bench.clock)
         yield bench
 
 
@@ -143,7 +143,7 @@ async def test_what_is_not_proven_to_be_archived_stays_and_is_looked_at_again_la
             await bench.look()
             assert bench.raw() == ["1"]
             bench.clock.move(AGAIN_S)
-            await settle_until(lambda: bool(bench.clock._sleepers))
+            await asleep(bench.clock)
             assert bench.raw() == []
             assert bench.history == [True]
             assert len(bench.noted()) == 1, "as long as it is low, that is said once"

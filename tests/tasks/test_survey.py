@@ -15,7 +15,7 @@ from recorder.tasks.notes import Notes
 from recorder.tasks.space import LOOK_S, Space
 from recorder.tasks.survey import EVERY_S, Survey
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import Shop, running, settle_until, shop
+from tests.tasks.support import Shop, asleep, running, shop
 
 GB = 10**9
 
@@ -48,7 +48,7 @@ class Bench:
             yield
 
     async def asleep(self) -> None:
-        await settle_until(lambda: len(self.clock._sleepers) == 2)
+        await asleep(self.clock, 2)
 
 
 async def test_the_room_is_shown_as_it_was_found_and_how_long_it_will_do(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from recorder.ops.offset import Vouched
 from recorder.tasks.upkeep import Upkeep
 from tests.archive.candles import candle, rows
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, Shop, settle_until, shop, trades
+from tests.tasks.support import PAIR, Shop, asleep, settle_until, shop, trades
 
 
 @contextlib.asynccontextmanager
@@ -29,7 +29,7 @@ async def keeping(
     upkeep = Upkeep(opened.archive, opened.disk, keep_s=86_400, now_s=now_s, clock=clock, metrics=metrics)
     task = asyncio.create_task(upkeep.run())
     try:
-        await settle_until(lambda: len(clock._sleepers) == 1)
+        await asleep(clock)
         yield metrics
     finally:
         task.cancel()
@@ -107,7 +107,7 @@ class Judge:
         wanted = self.asked + more + 1
 
         def asked() -> bool:
-            if self.clock._sleepers:  # a move a sleep, so that no day passes here
+            if self.clock.sleepers:  # a move a sleep, so that no day passes here
                 self.clock.move(61)
             return self.asked >= wanted
 
@@ -151,7 +151,7 @@ async def test_what_people_put_beside_a_partition_disturbs_nobody(tmp_path: Path
         (opened.layout.trades / "pair=foo").write_bytes(b"")
         async with keeping(opened, clock):
             clock.move(61)
-            await settle_until(lambda: len(clock._sleepers) == 1)
+            await asleep(clock)
         assert opened.ids() == list(range(1, 11))
         assert opened.layout.pairs() == [PAIR]
     with recorder.connect(tmp_path) as archive:
