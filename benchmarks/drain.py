@@ -66,6 +66,7 @@ def speed(trades: int) -> None:
                 candles=OhlcArchive(layout, disk, staging=staging),
                 events=EventArchive(layout, disk, staging=staging),
                 keep_raw=True,
+                latest_s=time.time,
                 metrics=Metrics(),
             )
             started = time.perf_counter()

@@ -377,6 +377,7 @@ class _Run:
             candles=OhlcArchive(layout, self.disk, staging=self.staging),
             events=EventArchive(layout, self.disk, staging=self.staging),
             keep_raw=self.config.journal.keep > 0,
+            latest_s=shared.pulse.latest_s,
             metrics=shared.metrics,
         )
 

@@ -59,6 +59,11 @@ class Disk:
         with _says(f"cannot sync {file.name}"):
             _fdatasync(file.fileno())
 
+    def stamp(self, file: BinaryIO, time_s: float) -> None:
+        """Set when ``file`` was last changed, in seconds since 1970, instead of by the host's clock."""
+        with _says(f"cannot set the time of {file.name}"):
+            os.utime(file.fileno(), (time_s, time_s))
+
     def truncate(self, file: BinaryIO, size: int) -> None:
         """Cut ``file`` to ``size`` bytes."""
         with _says(f"cannot truncate {file.name}"):

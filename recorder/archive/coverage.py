@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive.files import Layout
+from recorder.archive.files import Layout, remedy
 from recorder.archive.schema import Footer
 from recorder.core.ledger import Ledger
 from recorder.core.model import Span
@@ -36,9 +34,6 @@ class FileFacts:
         return self.footer.spans[0].first_id
 
 
-_REMEDY: Final = "move it out of the archive; ids that it holds are then holes, and fetched again"
-
-
 def read_facts(path: Path) -> FileFacts:
     """Read the footer of ``path``. Raises CorruptFile; FileNotFoundError where a compaction took the file away."""
     try:
@@ -47,11 +42,11 @@ def read_facts(path: Path) -> FileFacts:
             size = file.seek(0, 2)
     except FileNotFoundError:
         raise
-    except pa.ArrowInvalid as error:
-        raise CorruptFile(f"{path} is no whole Parquet file ({error}): {_REMEDY}") from error
+    except ValueError as error:  # pyarrow's own, and names in the footer that are no text
+        raise CorruptFile(f"{path} is no whole Parquet file ({error}): {remedy(path)}") from error
     except OSError as error:
         if error.errno is None:  # pyarrow's own, of a footer that it cannot parse
-            raise CorruptFile(f"{path} has a damaged Parquet footer ({error}): {_REMEDY}") from error
+            raise CorruptFile(f"{path} has a damaged Parquet footer ({error}): {remedy(path)}") from error
         raise DiskError(f"cannot read {path}: {error.strerror}") from error
     return FileFacts(path, Footer.decode(metadata.metadata, str(path)), metadata.num_rows, size)
 

@@ -178,6 +178,14 @@ def _is_todays(born: Path) -> bool:
         raise DiskError(f"cannot read {born}: {error.strerror}") from error
 
 
+def remedy(path: Path) -> str:
+    """Return what to do about a file of a table that is damaged; its place says of which table."""
+    if path.name == SCHEMA_FILE:
+        return "remove it; `recorder run` writes it anew when it starts"
+    by_name = {table.name: table for table in TABLES}
+    return next((by_name[part].remedy for part in reversed(path.parts) if part in by_name), TRADES.remedy)
+
+
 def year_of(leaf: Path) -> int | None:
     """Return the UTC year of a leaf; None where it is not parted by years."""
     digits = leaf.name.removeprefix(_YEAR)

@@ -15,7 +15,7 @@ from recorder.archive import files
 from recorder.archive.files import Layout
 from recorder.archive.read import batches, footer_of
 from recorder.archive.tables import EVENTS, Branch
-from recorder.archive.verify import NO_FOOTER, Finding
+from recorder.archive.verify import DAMAGE, NO_FOOTER, OTHER_COLUMNS, Finding, damage
 from recorder.core import knowledge
 from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
@@ -25,7 +25,6 @@ from recorder.errors import CorruptFile
 _KINDS: Final = ["void", "confirmed"]
 _COLUMNS: Final = ["kind", "pair", "detail"]
 _BATCH: Final = 32_768
-_MOVE_OUT: Final = "move it out of the archive; what it said of ids is asked for again"
 
 
 @dataclass(slots=True)
@@ -72,11 +71,11 @@ def _read(layout: Layout, pairs: pa.Array) -> Known:
         except FileNotFoundError:
             raise
         except CorruptFile:
-            known.findings.append(Finding(path, NO_FOOTER, _MOVE_OUT))
-        except (pa.ArrowException, OSError) as error:
-            known.findings.append(Finding(path, f"is damaged: {error}", _MOVE_OUT))
+            known.findings.append(Finding(path, NO_FOOTER, files.remedy(path)))
+        except DAMAGE as error:
+            known.findings.append(Finding(path, damage(error), files.remedy(path)))
         except KeyError:  # pyarrow's word for a column that is not there
-            known.findings.append(Finding(path, "has other columns than the table of events", _MOVE_OUT))
+            known.findings.append(Finding(path, OTHER_COLUMNS.format(EVENTS.name), files.remedy(path)))
     return known
 
 

@@ -1,7 +1,7 @@
 """Unite another archive of the same pairs with this one: two recorders on two machines are one archive.
 
 The id decides. A trade whose id is not held is appended as any other is, under the pair's lock, so it may be done
-beside a daemon, stopped at any moment, and begun again. One that both hold is compared and never written. Of the other
+beside a daemon, stopped at any moment, and begun again. On a disk that is low it ends, as a backfill does. One that both hold is compared and never written. Of the other
 archive files are read and nothing else: no lock, no name, no byte of it changes.
 """
 
@@ -18,18 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recorder.archive import files, read
+from recorder.archive import files, read, sound
 from recorder.archive.append import TradeArchive
-from recorder.archive.coverage import Coverage, FileFacts, read_facts
+from recorder.archive.coverage import Coverage, FileFacts
 from recorder.archive.files import Layout
 from recorder.archive.merge import in_order
 from recorder.archive.schema import TRADES, Footer, held_spans
-from recorder.archive.segments import Segments, checked
+from recorder.archive.segments import Segments
+from recorder.archive.sound import Opened
 from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
 from recorder.archive.verify import Finding, sound_files
 from recorder.core.model import Span, plain
+from recorder.core.room import require
 from recorder.core.spans import Spans
-from recorder.errors import CorruptFile, DiskError, StorageError, UnknownVersion
+from recorder.disk import Room
+from recorder.errors import CorruptFile
 
 SEGMENT: Final = 0
 """What stands in a footer for rows that no journal segment of this archive brought: the first segment is number 1."""
@@ -71,7 +74,8 @@ class TradeMerge:
     """Takes trades of another archive, pair by pair: :meth:`take` them, then :meth:`finish` the pair.
 
     Without an ``archive`` to write to it only counts and compares. ``disagreed`` hears of each disagreement, ``tidy``
-    merges the small files of a pair now and then.
+    merges the small files of a pair now and then, and ``room`` asks the archive's disk before each file is written: where
+    it is low, all of these raise DiskError, and say how far they came.
     """
 
     def __init__(
@@ -81,11 +85,13 @@ class TradeMerge:
         *,
         disagreed: Callable[[Disagreement], None],
         tidy: Callable[[str], None],
+        room: Callable[[], Room],
     ) -> None:
         self._archive = archive
         self._coverage = archive.coverage if archive is not None else Coverage(layout)
         self._disagreed = disagreed
         self._tidy = tidy
+        self._room = room
         self._waiting: list[pa.Table] = []
         self._written = 0
         self._tallies: dict[str, Tally] = {}
@@ -122,8 +128,7 @@ class TradeMerge:
         """Write what waits of ``pair``."""
         self._write(pair)
         if self._written:
-            self._tidy(pair)
-        self._written = 0
+            self._merge_small(pair)
 
     def tally(self, pair: str) -> Tally:
         """Return what became of the trades of ``pair`` so far."""
@@ -136,11 +141,19 @@ class TradeMerge:
         if self._archive is None:
             self.tally(pair).added += rows.num_rows
             return
+        self._require_room(pair)
         self.tally(pair).added += self._archive.append(pair, list(read.of_rows(rows, pair))).count()
         self._written += 1
         if self._written >= TIDY_FILES:
-            self._tidy(pair)
-            self._written = 0
+            self._merge_small(pair)
+
+    def _merge_small(self, pair: str) -> None:
+        self._require_room(pair)
+        self._tidy(pair)
+        self._written = 0
+
+    def _require_room(self, pair: str) -> None:
+        _require(self._room, f"{pair}: stopped with {self.tally(pair).added:,} of its trades added")
 
     def _held(self, pair: str) -> Spans:
         return files.undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
@@ -229,11 +242,14 @@ def _text(value: Any) -> str:  # noqa: ANN401 -- whatever a column holds
     return str(value.isoformat().replace("+00:00", "Z")) if hasattr(value, "isoformat") else str(value)
 
 
-def candles(ours: Layout, segments: Segments | None, other: Layout) -> tuple[int, list[Finding]]:
+def candles(
+    ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
+) -> tuple[int, list[Finding]]:
     """Add the candles of the ``other`` archive whose (pair, timeframe, time) is not held, each with its own ``seen``.
 
     Returns how many rows were added, or would be without ``segments``, and what is wrong with files, which are left
-    out. A candle that is held stays as it is, whatever the other archive has seen of it.
+    out. A candle that is held stays as it is, whatever the other archive has seen of it. ``room`` asks our disk before
+    each file is written; where it is low, DiskError says how far this came.
     """
     added = 0
     findings: list[Finding] = []
@@ -241,7 +257,7 @@ def candles(ours: Layout, segments: Segments | None, other: Layout) -> tuple[int
         for leaf in other.leaves(branch):
             waiting: list[pa.Table] = []
             with contextlib.ExitStack() as stack:
-                theirs, unsound = _opened(leaf, branch, stack)
+                theirs, unsound = sound.opened(leaf, branch, stack)
                 findings += unsound
                 held = _ours_opened(ours.leaf(branch, files.year_of(leaf)), branch, stack)
                 for pair in _pairs(theirs):
@@ -250,91 +266,54 @@ def candles(ours: Layout, segments: Segments | None, other: Layout) -> tuple[int
                     waiting.append(rows.filter(pc.invert(pc.is_in(rows["time"], value_set=times))))
                     added += waiting[-1].num_rows
                     if sum(part.num_rows for part in waiting) >= CANDLE_ROWS:
-                        _add(segments, branch, waiting)
+                        _add(segments, branch, waiting, added, room)
                         waiting = []
-            _add(segments, branch, waiting)
+            _add(segments, branch, waiting, added, room)
     return added, findings
 
 
-def listings(ours: Layout, segments: Segments | None, other: Layout) -> tuple[int, list[Finding]]:
-    """Add the listings of pairs of which this archive has none. Returns rows and findings as :func:`candles` does."""
+def listings(
+    ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
+) -> tuple[int, list[Finding]]:
+    """Add the listings of pairs of which this archive has none. Returns, and raises, as :func:`candles` does."""
     branch = Branch(INSTRUMENTS)
     with contextlib.ExitStack() as stack:
-        theirs, findings = _opened(other.instruments, branch, stack)
+        theirs, findings = sound.opened(other.instruments, branch, stack)
         known = pa.array(_pairs(_ours_opened(ours.instruments, branch, stack)), pa.string())
         columns = INSTRUMENTS.columns
         parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.rows())]
     rows = pa.concat_tables(parts)
     fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
-    _add(segments, branch, [fresh])
+    _add(segments, branch, [fresh], fresh.num_rows, room)
     return fresh.num_rows, findings
 
 
-def _add(segments: Segments | None, branch: Branch, waiting: Sequence[pa.Table]) -> None:
-    if segments is None or not any(part.num_rows for part in waiting):
+def _add(
+    segments: Segments | None, branch: Branch, waiting: Sequence[pa.Table], found: int, room: Callable[[], Room]
+) -> None:
+    """Write what waits, the last of so many rows that were ``found`` new."""
+    rows = sum(part.num_rows for part in waiting)
+    if segments is None or not rows:
         return
+    name = f"{branch.table.name} {branch.value}" if branch.value else branch.table.name
+    _require(room, f"{name}: stopped with {found - rows:,} rows added")
     # Whatever is there of this number, for it stands for all merges.
     segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A file that is open, whatever becomes of its name."""
-
-    parquet: pq.ParquetFile
-    footer: Footer
-
-    def rows(
-        self, *, columns: Sequence[str] | None = None, row_groups: Sequence[int] | None = None
-    ) -> Iterator[pa.Table]:
-        """Yield its rows as they are today."""
-        return read.batches(self.parquet, self.footer, _BATCH, columns=columns, row_groups=row_groups)
+def _require(room: Callable[[], Room], stopped: str) -> None:
+    found = room()
+    require(found.free, found.total, stopped=stopped)
 
 
-def _opened(
-    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool = True
-) -> tuple[list[_Opened], list[Finding]]:
-    """Open the files of a folder together, so that a compaction takes none away; a folder may be missing."""
-
-    def attempt() -> list[_Opened | Finding]:
-        with contextlib.ExitStack() as opened:
-            names = files.listed(leaf) if leaf.is_dir() else []
-            found = [_open(leaf / name, branch, opened, through=through) for name in names]
-            stack.push(opened.pop_all())
-            return found
-
-    found = files.undisturbed(attempt, f"the files in {leaf}")
-    return (
-        [file for file in found if not isinstance(file, Finding) and file.parquet.metadata.num_rows],
-        [file for file in found if isinstance(file, Finding)],
-    )
-
-
-def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[_Opened]:
-    found, findings = _opened(leaf, branch, stack, through=False)
-    if findings:  # what it holds would be taken for missing
-        raise CorruptFile(findings[0].problem)
+def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[Opened]:
+    found, findings = sound.opened(leaf, branch, stack, through=False)
+    for finding in findings:  # what it holds would be taken for missing
+        raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
     return found
 
 
-def _open(path: Path, branch: Branch, stack: contextlib.ExitStack, *, through: bool) -> _Opened | Finding:
-    """Open a file; ``through`` reads all of it: its pages must be as they were written. Raises UnknownVersion."""
-    try:
-        facts = checked(read_facts(path), branch.table)
-        parquet = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False))
-        opened = _Opened(parquet, facts.footer)
-        if not read.columns_of(parquet, facts.footer).equals(branch.table.columns):
-            raise CorruptFile(f"{facts.path} has other columns than the table of {branch.table.name}")
-        for _ in opened.rows() if through else ():
-            pass
-    except (FileNotFoundError, UnknownVersion):
-        raise
-    except (KeyError, StorageError, DiskError, pa.ArrowException, OSError) as error:
-        return Finding(path, f"{path} cannot be read: {error}" if str(path) not in str(error) else str(error))
-    return opened
-
-
-def _pairs(opened: Iterable[_Opened]) -> list[str]:
+def _pairs(opened: Iterable[Opened]) -> list[str]:
     return sorted(
         {
             pair
@@ -345,7 +324,7 @@ def _pairs(opened: Iterable[_Opened]) -> list[str]:
     )
 
 
-def _of_pair(opened: Iterable[_Opened], pair: str, schema: pa.Schema) -> pa.Table:
+def _of_pair(opened: Iterable[Opened], pair: str, schema: pa.Schema) -> pa.Table:
     """Return columns of the rows of one pair, a year at most: only row groups that may have some are read."""
     found = [schema.empty_table()]
     for file in opened:

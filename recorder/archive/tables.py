@@ -20,20 +20,49 @@ class Table:
     """One table: a folder of this name. ``order`` names the columns by which the rows of each file are sorted.
 
     ``partition`` names what parts the table into folders and is no column of the files, ``year_of`` the time whose UTC
-    year parts it further; None where there is no such part.
+    year parts it further; None where there is no such part. ``remedy`` says what to do about a damaged file of it.
     """
 
     name: str
     columns: pa.Schema = field(repr=False)
     order: tuple[str, ...]
+    remedy: str = field(repr=False)
     partition: str | None = None
     year_of: str | None = None
 
 
-TRADES: Final = Table("trades", schema.TRADES, ("trade_id",), partition="pair", year_of="time")
-OHLC: Final = Table("ohlc", schema.OHLC, ("pair", "time", "seen"), partition="timeframe", year_of="time")
-EVENTS: Final = Table("events", schema.EVENTS, ("time",), year_of="time")
-INSTRUMENTS: Final = Table("instruments", schema.INSTRUMENTS, ("pair", "valid_from"))
+TRADES: Final = Table(
+    "trades",
+    schema.TRADES,
+    ("trade_id",),
+    "move it out of the archive; its ids are then a hole, and fetched again",
+    partition="pair",
+    year_of="time",
+)
+OHLC: Final = Table(
+    "ohlc",
+    schema.OHLC,
+    ("pair", "time", "seen"),
+    "move it out of the archive and merge a back-up; candles that are in none are not fetched again, except the last "
+    "720 of a series, and `ohlc_filled` builds them from trades",
+    partition="timeframe",
+    year_of="time",
+)
+EVENTS: Final = Table(
+    "events",
+    schema.EVENTS,
+    ("time",),
+    "put the file of this name from a back-up in its place, or move it out of the archive: then what it told is lost, "
+    "and only what it said of ids is asked for again",
+    year_of="time",
+)
+INSTRUMENTS: Final = Table(
+    "instruments",
+    schema.INSTRUMENTS,
+    ("pair", "valid_from"),
+    "put the file of this name from a back-up in its place, or move it out of the archive: then what is listed now is "
+    "archived anew, and what was listed before is lost",
+)
 
 TABLES: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS)
 

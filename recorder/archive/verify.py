@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recorder.archive import files
+from recorder.archive import files, tables
 from recorder.archive.canonical import canonical
 from recorder.archive.files import Layout
 from recorder.archive.merge import in_order
@@ -37,7 +37,7 @@ from recorder.core.ledger import PairLedger, Run
 from recorder.core.model import Span
 from recorder.errors import CorruptFile
 
-MOVE_OUT: Final = "move it out of the archive; its ids are then a hole, and fetched again"
+MOVE_OUT: Final = tables.TRADES.remedy
 NO_FOOTER: Final = "is none of ours: it carries no footer of this archive"
 MOVE_ONE_OUT: Final = "move one of the two out of the archive"
 _BATCH: Final = 32_768
@@ -50,7 +50,9 @@ _NEEDED: Final = ["trade_id", "time", "price", "qty", "side"]
 """Columns that are looked at; the others are read for their checksums."""
 _AHEAD: Final = 4
 """Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
-_OTHER_COLUMNS: Final = "has other columns than the table of trades"
+OTHER_COLUMNS: Final = "has other columns than the table of {}"
+DAMAGE: Final = (pa.ArrowException, OSError, ValueError)
+"""pyarrow's words for damage; ValueError is that of names in a footer that are no text."""
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -82,6 +84,10 @@ class Days:
 
     def __contains__(self, day: date) -> bool:
         return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
+
+    def has_year(self, year: int) -> bool:
+        """Tell whether a day of this year is in the range."""
+        return (self.first is None or year >= self.first.year) and (self.last is None or year <= self.last.year)
 
     def touch(self, spans: Iterable[HeldSpan]) -> bool:
         """Tell whether a trade of these spans may have been made in the range, or on the days beside it."""
@@ -151,10 +157,11 @@ def sound_files(year: Path, pair: str) -> Iterator[tuple[list[SoundFile], list[F
 def _strays(layout: Layout, pair: str) -> list[Path]:
     """Return Parquet files that readers may meet, and that lie where none belongs."""
     folder, years = layout.pair_dir(pair), set(layout.years(pair))
-    return sorted(path for entry in folder.iterdir() if entry not in years for path in _parquet_in(entry))
+    return sorted(path for entry in folder.iterdir() if entry not in years for path in parquet_in(entry))
 
 
-def _parquet_in(entry: Path) -> list[Path]:
+def parquet_in(entry: Path) -> list[Path]:
+    """Return the Parquet files at a path and below it."""
     return [path for path in (entry, *entry.rglob("*")) if path.suffix == files.SUFFIX and path.is_file()]
 
 
@@ -208,11 +215,12 @@ def _open(path: Path, stack: contextlib.ExitStack) -> _Opened | Finding:
         return _Opened(path, path.stat().st_size, stack.enter_context(parquet))
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
-        return Finding(path, _damage(error))
+    except DAMAGE as error:
+        return Finding(path, damage(error))
 
 
-def _damage(error: Exception) -> str:
+def damage(error: Exception) -> str:
+    """Return what an error of pyarrow, or of the system, says of a file."""
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read: {error.strerror}"
     return f"is damaged: {error}"
@@ -228,15 +236,15 @@ def _fits(opened: _Opened, pair: str) -> SoundFile:
     if footer.table != "trades" or footer.pair != pair:
         problem = f"says it holds {footer.table} of {footer.pair}, and lies among trades of {pair}"
         raise _Unsound(Finding(path, problem, "move it back to where it belongs, or out of the archive"))
-    if not _columns(opened.parquet, footer).equals(TRADES):
-        raise _Unsound(Finding(path, _OTHER_COLUMNS))
+    if not columns(opened.parquet, footer).equals(TRADES):
+        raise _Unsound(Finding(path, OTHER_COLUMNS.format("trades")))
     claimed = sum(span.last_id - span.first_id + 1 for span in footer.spans)
     if claimed != metadata.num_rows or not claimed:
         raise _Unsound(Finding(path, f"holds {metadata.num_rows} rows, but its footer claims {claimed} ids"))
     return SoundFile(path, opened.size, opened.parquet, footer)
 
 
-def _columns(parquet: pq.ParquetFile, footer: Footer) -> pa.Schema:
+def columns(parquet: pq.ParquetFile, footer: Footer) -> pa.Schema:
     """Return the columns of a file as today's version has them; words are read as dictionaries, and are none."""
     try:
         found = columns_of(parquet, footer)
@@ -266,8 +274,8 @@ def _rows(file: SoundFile, year: int, size: int, done: Callable[[int], None]) ->
             told += share
             done(share)
             yield rows
-    except (pa.ArrowException, OSError) as error:
-        raise _Unsound(Finding(file.path, _damage(error))) from error
+    except DAMAGE as error:
+        raise _Unsound(Finding(file.path, damage(error))) from error
     if tuple(spans) != file.spans:
         raise _Unsound(Finding(file.path, _differs(spans, file.spans)))
     done(file.size - told)

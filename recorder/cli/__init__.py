@@ -6,6 +6,7 @@ So the daemon (``recorder run``) never imports pandas or DuckDB, and every verb 
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -56,6 +57,8 @@ class _Verbs(TyperGroup):
         if cmd_name == "run":
             # By default it would end us before it means: read again. It may come while modules are loaded, too.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            # Arrow's own allocator keeps the peak of each thread, for ever. It is chosen once, when pyarrow is loaded.
+            os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         module = importlib.import_module(f"recorder.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Verb)(getattr(module, cmd_name))

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
+from recorder import disk as rim
 from recorder.archive import files, merging
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
@@ -64,7 +65,9 @@ def merge(
     process.prepare()
     found = _Found()
     with _opened(layout, dry_run=dry_run) as (archive, segments):
-        job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=functools.partial(_tidy, archive))
+        room = functools.partial(rim.room, layout.data)
+        tidy = functools.partial(_tidy, archive)
+        job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room)
         waiting = files.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
         with Progress(
@@ -75,9 +78,9 @@ def merge(
                 for year in theirs.years(pair):
                     found.findings += job.year(pair, year)
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
-        found.candles, unsound = merging.candles(layout, segments, theirs)
+        found.candles, unsound = merging.candles(layout, segments, theirs, room=room)
         found.findings += unsound
-        found.listings, unsound = merging.listings(layout, segments, theirs)
+        found.listings, unsound = merging.listings(layout, segments, theirs, room=room)
         found.findings += unsound
     if as_json:
         typer.echo(json.dumps(_as_json(found, dry_run=dry_run), indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""``recorder verify``: read every stored trade, and print what is proven of each UTC day of each pair."""
+"""``recorder verify``: read every stored row, and print what is proven of each UTC day of each pair."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.core.certificate import Certificate, utc_day
-from recorder.errors import UsageError
-from recorder.ops.certify import Certified, certify, total_bytes
+from recorder.errors import CorruptFile, UsageError
+from recorder.ops.certify import Certified, certify, other_findings, total_bytes
 from recorder.query import asked
 
 _DAY: Final = ["%Y-%m-%d"]
@@ -49,10 +49,11 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
         typer.Option("--config", help="The configuration, for trades.backfill_from; config.yaml where there is one."),
     ] = None,
 ) -> None:
-    """Read every stored trade, and certify each UTC day of each pair: complete, empty, open, or pending today.
+    """Read every stored row, and certify each UTC day of each pair: complete, empty, open, or pending today.
 
     Exit code 1 if a file is not sound, ids are missing between those held, or history that is wanted is not there.
-    What is only in the journal yet does not count.
+    What is only in the journal yet does not count. With --pair candles and listings are not looked at, with --from and
+    --to only candles of these years.
     """
     history_from = _history_from(config.load(config_file))
     layout = files.existing(data)
@@ -62,9 +63,9 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     held = layout.pairs()
     pairs = list(dict.fromkeys(asked.pair(name, held) for name in pair)) if pair else held
     if ohlc:
-        right = _reconcile(data, pairs, days, as_json=as_json)
+        right = _reconcile(layout, pairs, days, as_json=as_json)
     else:
-        right = _certify(layout, pairs, days, history_from, as_json=as_json)
+        right = _certify(layout, pairs, days, history_from, others=None if pair else days, as_json=as_json)
     if not right:
         raise typer.Exit(1)
 
@@ -75,22 +76,24 @@ def _history_from(settings: Config) -> date | None:
     return date.min if from_us == 0 else None if from_us is None else utc_day(from_us)
 
 
-def _certify(layout: Layout, pairs: Sequence[str], days: Days, history_from: date | None, *, as_json: bool) -> bool:
+def _certify(  # noqa: PLR0913 -- what was asked for, one by one
+    layout: Layout, pairs: Sequence[str], days: Days, history_from: date | None, *, others: Days | None, as_json: bool
+) -> bool:
     """Certify, print, and tell whether all that is wanted is there."""
     now_us = SystemClock().wall_ns() // 1000
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     seen = _Seen(history_from)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("verifying", total=total_bytes(layout, pairs))
+        task = progress.add_task("verifying", total=total_bytes(layout, pairs, days=others))
 
         def done(size: int) -> None:
             progress.advance(task, size)
 
-        certified = certify(layout, pairs, now_us=now_us, days=days, done=done)
-        certified = map(seen.take, certified)
+        seen.findings += other_findings(layout, days=others, done=done)
+        certified = map(seen.take, certify(layout, pairs, now_us=now_us, days=days, done=done))
         if as_json:
-            _print_json(certified)
+            _print_json(certified, seen)
         else:
             table = _table(certified)
     if not as_json:
@@ -122,16 +125,14 @@ class _Seen:
         return one
 
 
-def _print_json(certified: Iterable[Certified]) -> None:
+def _print_json(certified: Iterable[Certified], seen: _Seen) -> None:
     typer.echo('{"certificates": [', nl=False)
     separator = "\n"
-    findings: list[Finding] = []
     for one in certified:
-        findings += one.findings
         for certificate in one.certificates:
             typer.echo(separator + json.dumps(_certificate(certificate)), nl=False)
             separator = ",\n"
-    listed = [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in findings]
+    listed = [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in seen.findings]
     typer.echo(f'\n],\n"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
 
 
@@ -227,13 +228,18 @@ def _kind(one: Certificate) -> tuple[object, ...]:
     return one.status, alone, one.missing, one.void, one.before, one.after
 
 
-def _reconcile(data: Path, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:
-    """Compare candles, print, and tell whether every difference is explained."""
+def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:
+    """Compare candles, print, and tell whether every difference is explained.
+
+    Raises CorruptFile for a damaged file: DuckDB checks no page, so that all the others may come out wrong.
+    """
+    for finding in other_findings(layout, days=days):
+        raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
     # DuckDB is loaded for this only.
     from recorder.query.connect import connect  # noqa: PLC0415
     from recorder.query.reconcile import WHYS, reconcile  # noqa: PLC0415
 
-    with connect(data) as archive:
+    with connect(layout.data) as archive:
         found = list(reconcile(archive, pairs, first=days.first, last=days.last))
     unexplained = [series for series in found if series.different.get("unexplained")]
     if as_json:

@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from recorder.errors import DiskError
+
 LOW_BYTES: Final = 2_000_000_000
 """Below so much free, history waits and raw segments go: hours of the busiest market, so that a person can act."""
 LOW_SHARE: Final = 10
@@ -44,6 +46,20 @@ def marks(total: int, per_day: int = 0) -> Marks:
     """
     low = min(max(LOW_BYTES, per_day), total // LOW_SHARE)
     return Marks(low, min(STOP_BYTES, low // STOP_SHARE))
+
+
+def require(free: int, total: int, *, stopped: str) -> None:
+    """Raise DiskError where so few bytes of a disk are free that history waits in a recorder.
+
+    For whatever brings history beside one: it would take what the recorder frees at the same mark, and who has called
+    it should know that a larger disk is needed. ``stopped`` says who ends, and how far it came.
+    """
+    low = marks(total).low
+    if free < low:
+        raise DiskError(
+            f"{stopped}, which are safe: the disk has {free / 1e6:,.1f} MB left, and below {low / 1e6:,.1f} MB history "
+            "waits. Make room and call it again as you did: it goes on from there"
+        )
 
 
 class Growth:

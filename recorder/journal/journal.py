@@ -81,9 +81,12 @@ class Journal:
         """Keep lines of the segment ``path`` that cannot be read, for a person to look at; never deleted."""
         self._place(self._raw / f"{path.stem}{CORRUPT_SUFFIX}", (line + b"\n" for line in lines))
 
-    def preserve(self, path: Path) -> None:
-        """Put a compressed copy of a closed segment into ``raw/``; in place of an earlier one, if need be."""
-        self._place(self._raw / f"{path.stem}{RAW_SUFFIX}", _compressed(path))
+    def preserve(self, path: Path, *, made_s: float | None = None) -> None:
+        """Put a compressed copy of a closed segment into ``raw/``; in place of an earlier one, if need be.
+
+        Its time of change, by which it expires, is ``made_s`` (seconds since 1970), or the host's clock without it.
+        """
+        self._place(self._raw / f"{path.stem}{RAW_SUFFIX}", _compressed(path), made_s=made_s)
 
     def retire(self, path: Path, *, keep: bool) -> None:
         """Take a closed segment out of the journal, after all of it is in the archive.
@@ -142,7 +145,7 @@ class Journal:
             self._disk.sync(file)
         return TornTail(str(last), whole, size - whole)
 
-    def _place(self, path: Path, content: Iterable[bytes]) -> None:
+    def _place(self, path: Path, content: Iterable[bytes], *, made_s: float | None = None) -> None:
         """Write a file so that it is whole and durable under its name, or not there."""
         staged = self._staging / path.name
         if staged.exists():  # left by an attempt that failed
@@ -150,6 +153,8 @@ class Journal:
         with self._disk.create(staged) as target:
             for piece in content:
                 self._disk.write(target, piece)
+            if made_s is not None:
+                self._disk.stamp(target, made_s)
             self._disk.sync(target)
         self._disk.rename(staged, path)
         self._disk.sync_dir(path.parent)

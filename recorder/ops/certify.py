@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import known, verify
+from recorder.archive import known, sound, verify
 from recorder.archive.files import Layout
 from recorder.archive.verify import ALL_DAYS, Days, Finding
 from recorder.core.certificate import Certificate, certificates
@@ -38,10 +38,9 @@ def certify(
 
     Rows that are only in the journal do not count. ``now_us`` is µs since 1970 UTC. What is known of void and
     confirmed ids is read first: rows move in while it goes on, and a confirmation of before they came stays true.
-    A damaged file of events is a finding of the first pair.
+    A file that cannot be read tells nothing of them; it is among :func:`other_findings`.
     """
     told = known.read(layout, pairs)
-    others = told.findings
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for pair in pairs:
             content = verify.read(layout, pair, pool, days=days, done=done)
@@ -53,10 +52,19 @@ def certify(
                 void=told.void.get(pair, Spans()),
                 confirmed=told.confirmed(pair),
             )
-            yield Certified(pair, [one for one in proven if one.day in days], [*others, *content.findings])
-            others = []
+            yield Certified(pair, [one for one in proven if one.day in days], content.findings)
 
 
-def total_bytes(layout: Layout, pairs: Sequence[str]) -> int:
-    """Return the bytes of the files of ``pairs``: what ``done`` is told in all, about."""
-    return sum(verify.size(layout, pair) for pair in pairs)
+def other_findings(
+    layout: Layout, *, days: Days | None = ALL_DAYS, done: Callable[[int], None] = lambda _: None
+) -> list[Finding]:
+    """Read the tables but for trades, every row of every file, and return what is wrong with them.
+
+    With ``days`` only the candles of their years, with None events alone: on them certificates rest.
+    """
+    return list(sound.findings(layout, days=days, done=done))
+
+
+def total_bytes(layout: Layout, pairs: Sequence[str], *, days: Days | None = ALL_DAYS) -> int:
+    """Return the bytes of the files of ``pairs`` and of the other tables: what ``done`` is told in all, about."""
+    return sum(verify.size(layout, pair) for pair in pairs) + sound.size(layout, days)

@@ -42,7 +42,7 @@ class ClockOffset:
 
 
 class Vouched:
-    """What time it is at least: the earlier of what the host and the exchange say.
+    """What time it is at least, and at most: the earlier and the later of what the host and the exchange say.
 
     The exchange's time is that of its latest answer and what has passed since by the monotonic clock, so no step of the
     host's clock moves it; while the machine sleeps it stands still until the next answer.
@@ -58,6 +58,12 @@ class Vouched:
 
     def now_s(self) -> float | None:
         """Return seconds since 1970; None before the first answer: then nobody vouches for the host's clock."""
-        if self._ahead_s is None:
-            return None
-        return min(self._ahead_s + self._clock.monotonic(), self._clock.wall_ns() / 1e9)
+        exchange_s = self._exchange_s()
+        return None if exchange_s is None else min(exchange_s, self._clock.wall_ns() / 1e9)
+
+    def latest_s(self) -> float:
+        """Return seconds since 1970; before the first answer what the host says."""
+        return max(self._exchange_s() or 0.0, self._clock.wall_ns() / 1e9)
+
+    def _exchange_s(self) -> float | None:
+        return None if self._ahead_s is None else self._ahead_s + self._clock.monotonic()

@@ -19,18 +19,21 @@ from recorder.errors import UsageError
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Frames and trades form no cycles, so looking for some every 700 objects, Python's default, is a seventh of the
 work of ingest for nothing. Cycles of other origin are few, and still found."""
+ARENAS: Final = 2
+"""Places that the C library takes memory from. By default each of our threads has its own, which keeps what is free in it
+from all others; ours wait for the disk or for each other, not for memory."""
 UMASK: Final = 0o077
 """What this process writes is its user's alone. Where others shall read, a default ACL of the archive's folder says so,
 before which the system does not ask for this (acl(5))."""
 
 
 def prepare() -> None:
-    """Keep pandas out, the garbage collector calm, files private, and Arrow's memory where it can be given back."""
+    """Keep pandas out, the garbage collector calm, files private, and freed memory in few places."""
     os.umask(UMASK)
     gc.set_threshold(*GC_THRESHOLDS)
     _do_without_pandas()
-    # Its own allocator keeps what a drain or a merge took at most, for ever: 40 MB with a thousand pairs.
-    pa.set_memory_pool(pa.system_memory_pool())
+    if _mallopt is not None:
+        _mallopt(_ARENA_MAX, ARENAS)
 
 
 def give_back() -> None:
@@ -39,12 +42,15 @@ def give_back() -> None:
     The C library keeps what it freed, for each thread apart, and would keep the peak of every thread for ever: with a
     thousand pairs that is 80 MB. A system without this call returns memory by itself.
     """
-    pa.default_memory_pool().release_unused()
     if _malloc_trim is not None:
         _malloc_trim(0)
 
 
-_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+_c_library = ctypes.CDLL(None)
+_malloc_trim = getattr(_c_library, "malloc_trim", None)
+_mallopt = getattr(_c_library, "mallopt", None)
+_ARENA_MAX: Final = -8
+"""glibc's name for it, from malloc.h; other C libraries ignore a name that they do not know."""
 
 
 def as_owner(data: Path) -> None:

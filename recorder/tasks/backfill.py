@@ -19,9 +19,9 @@ from recorder.archive.files import undisturbed
 from recorder.clock import Clock
 from recorder.core.ledger import History, Hole, Ledger
 from recorder.core.model import Instrument, Span
-from recorder.core.room import marks
+from recorder.core.room import require
 from recorder.disk import Room
-from recorder.errors import DiskError, ExchangeError, Retry
+from recorder.errors import ExchangeError, Retry
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.reach import Reach
@@ -133,7 +133,9 @@ class Backfill:
             if work is None:
                 await asyncio.to_thread(self._tidy, stretch.pair)
                 return unserved
-            await self._require_room(stretch, held)
+            room = await asyncio.to_thread(self._room)
+            stopped = f"{stretch.pair}: stopped at {held:,} of {len(stretch.span):,} trades"
+            require(room.free, room.total, stopped=stopped)
             fetched = await self._fetcher.fetch(work, attempt=attempt, came=_adding_to(held, tell))
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem
@@ -150,17 +152,6 @@ class Backfill:
             else:
                 unserved.append(work.span)
                 attempt = 0
-
-    async def _require_room(self, stretch: Stretch, held: int) -> None:
-        """Raise DiskError where the disk is as low as makes history wait in a daemon."""
-        found = await asyncio.to_thread(self._room)
-        low = marks(found.total).low
-        if found.free < low:
-            raise DiskError(
-                f"{stretch.pair}: stopped at {held:,} of {len(stretch.span):,} trades, which are safe: the disk has "
-                f"{found.free / 1e6:,.1f} MB left, and below {low / 1e6:,.1f} MB history waits. Make room and call it "
-                "again as you did: it goes on from there"
-            )
 
     async def _last_before(self, instrument: Instrument, to_us: int) -> int | None:
         """Return the id of the last trade before ``to_us``; None where there is none."""

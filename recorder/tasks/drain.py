@@ -107,7 +107,8 @@ _ByPair: TypeAlias = dict[str, list[tuple[_Closed, _Lines]]]
 class Drainer:
     """Moves closed segments into the archive. Blocking; repeating any part of it after a crash adds nothing.
 
-    ``keep_raw`` may change between two segments.
+    ``keep_raw`` may change between two segments. ``latest_s`` tells what time it is at most (seconds since 1970): raw
+    copies are made at that time, so that under a clock that is behind none looks older than it is.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Drainer:
         candles: OhlcArchive,
         events: EventArchive,
         keep_raw: bool,
+        latest_s: Callable[[], float],
         metrics: Metrics,
     ) -> None:
         self._journal = journal
@@ -127,6 +129,7 @@ class Drainer:
         self._candles = candles
         self._events = events
         self.keep_raw = keep_raw
+        self._latest_s = latest_s
         self.metrics = metrics
         metrics.journal_bytes.set_function(self._waiting)
 
@@ -135,8 +138,8 @@ class Drainer:
         added = 0
         # Two cores: while one parses the next batch, the other compresses, encodes and syncs. Two batches in memory.
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
-            keep = paths if self.keep_raw else ()
-            preserving = [compressor.submit(self._journal.preserve, path) for path in keep]
+            keep, made_s = paths if self.keep_raw else (), self._latest_s()
+            preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
             closed = [_Closed(path) for path in paths]
             writing: Future[int] | None = None
             for batch in _batches(_found(closed)):

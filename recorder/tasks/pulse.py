@@ -72,6 +72,10 @@ class Pulse:
         """Return what time it is at least, by host and exchange (seconds since 1970); None before the first answer."""
         return self._vouched.now_s()
 
+    def latest_s(self) -> float:
+        """Return what time it is at most, by host and exchange (seconds since 1970)."""
+        return self._vouched.latest_s()
+
     def listen(self, silent_s: Callable[[], Sequence[float]]) -> None:
         """Judge by a stream from now on, and not by answers of REST.
 

@@ -1,7 +1,8 @@
 """Notice when the host's clock is set: times of receipt have a seam there, and whoever reads them should know.
 
-A step needs no other answer: waits go by the monotonic clock, nothing is removed by the host's clock alone
-(ops/offset.py), and the schedule of candles, which end by the clock, puts itself right (core/schedule.py).
+A step needs no other answer: waits go by the monotonic clock, nothing is removed by the host's clock alone, neither by
+what it says now nor by what it said when a file was written (ops/offset.py), and the schedule of candles, which end by
+the clock, puts itself right (core/schedule.py).
 """
 
 from __future__ import annotations

@@ -27,6 +27,11 @@ ROUND_S: Final = 60.0
 BUSY_SHARE: Final = 0.1
 """Upkeep rests nine times as long as it works, so that it takes a tenth of one core at most."""
 
+REMEMBERED: Final = 300
+"""So many segments that have left the journal stay named in footers: more than leave it while a back-up is made, from the
+copy of the journal to that of the tables. One that holds a segment and its rows can then tell, and does not add them
+again. With a drain every five minutes it is a day, and 300 numbers in a footer are 2 kB."""
+
 log = structlog.get_logger()
 
 
@@ -34,7 +39,8 @@ class Upkeep:
     """Compacts table after table, and removes raw segments older than ``keep_s`` seconds, which may change.
 
     ``now_s`` tells what time it is at least (seconds since 1970), None where nobody vouches for it: a host's clock that
-    jumps a year ahead must not make everything old.
+    jumps a year ahead must not make everything old. And what was written while it was behind does not look old either:
+    the drain says when it was (tasks/drain.py, ``latest_s``).
     """
 
     def __init__(
@@ -101,11 +107,11 @@ class Upkeep:
         return compact_segments(self._segments, branch, this_year=this_year, now_s=now_s, drained_to=self._drained_to())
 
     def _drained_to(self) -> int:
-        """Return the highest number such that no segment up to it can ever be drained again."""
+        """Return the highest number such that no segment up to it can ever be drained again, in no copy either."""
         journal = self._archive.layout.journal
         left = segment.segments(journal)
         self._disk.sync_dir(journal)  # or a power cut could bring back a segment that was just retired
-        return segment.number_of(left[0]) - 1 if left else 0
+        return max(0, segment.number_of(left[0]) - 1 - REMEMBERED) if left else 0
 
     def _expire_raw(self) -> bool:
         now_s = self._now_s()

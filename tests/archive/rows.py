@@ -19,7 +19,7 @@ from recorder.archive import files
 from recorder.archive.append import TradeArchive
 from recorder.archive.files import Layout
 from recorder.core.model import Trade
-from recorder.disk import Disk
+from recorder.disk import Disk, Room
 
 PAIR = "BTC/USD"
 START_US = int(datetime(2025, 11, 10, tzinfo=UTC).timestamp()) * 1_000_000
@@ -40,6 +40,11 @@ def trades(first: int, last: int, *, pair: str = PAIR) -> list[Trade]:
 def over_new_year(ids: Sequence[int]) -> list[Trade]:
     """Return trades of which the second half was made in the next year."""
     return [trade(trade_id, YEAR_END_US + index - len(ids) // 2) for index, trade_id in enumerate(ids)]
+
+
+def plenty() -> Room:
+    """Return what a disk says that has room for all there is."""
+    return Room(10**12, 10**12)
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from recorder.archive.segments import Segments
 from recorder.archive.tables import OHLC, Branch
 from recorder.archive.verify import Finding
 from recorder.core.model import Candle, Trade
-from recorder.disk import Disk
+from recorder.disk import Disk, Room
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.candles import NEW_YEAR_US, candle, candles, latest_seen, repeated, rows
-from tests.archive.rows import PAIR, START_US, archive, held, ids, over_new_year, trade, trades
+from tests.archive.rows import PAIR, START_US, archive, held, ids, over_new_year, plenty, trade, trades
 from tests.kraken.test_names import instrument
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 
@@ -65,11 +65,11 @@ def merge(data: Path, other: Path, disk: Disk | None = None, *, dry: bool = Fals
         found.tidied += 1
 
     if dry:
-        job = TradeMerge(Layout(data), None, disagreed=found.disagreements.append, tidy=tidy)
+        job = TradeMerge(Layout(data), None, disagreed=found.disagreements.append, tidy=tidy, room=plenty)
         found.findings = take_all(job, other)
     else:
         with archive(data, disk or Unsynced()) as opened:
-            job = TradeMerge(opened.layout, opened, disagreed=found.disagreements.append, tidy=tidy)
+            job = TradeMerge(opened.layout, opened, disagreed=found.disagreements.append, tidy=tidy, room=plenty)
             found.findings = take_all(job, other)
     found.tally = job.tally(PAIR)
     return found
@@ -210,7 +210,7 @@ def merge_and_tidy(data: Path, other: Path, disk: Disk) -> None:
             while compact(opened, pair, this_year=9999):
                 pass
 
-        take_all(TradeMerge(opened.layout, opened, disagreed=lambda _: None, tidy=tidy), other)
+        take_all(TradeMerge(opened.layout, opened, disagreed=lambda _: None, tidy=tidy, room=plenty), other)
 
 
 @pytest.mark.parametrize("code", [None, errno.ENOSPC, errno.EIO], ids=["power cut", "full", "I/O error"])
@@ -234,6 +234,45 @@ def test_cut_or_refused_at_any_call_it_goes_on_from_there_when_called_again(tmp_
             assert ids(after) == complete, f"cut at call {cut_at}, before {disk.calls[-1]}"
             shutil.rmtree(after)
         shutil.rmtree(data)
+
+
+class Shrinking:
+    """A disk that is low from the look on whose number is given."""
+
+    def __init__(self, low_at: int) -> None:
+        self.low_at, self.looks = low_at, 0
+
+    def __call__(self) -> Room:
+        self.looks += 1
+        return Room(1_000_000_000 - (self.looks >= self.low_at), 10_000_000_000)
+
+
+def test_where_the_disk_is_low_it_ends_before_the_next_file_and_goes_on_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "APPENDED_ROWS", 5)
+    monkeypatch.setattr(merging, "_BATCH", 5)
+    monkeypatch.setattr(merging, "TIDY_FILES", 2)
+    fill(tmp_path / "b", trades(1, 30))
+    # The third look is before the small files are merged.
+    for low_at, complete, tidied in ((1, 0, 0), (2, 5, 0), (3, 10, 0), (4, 10, 1)):
+        found: list[str] = []
+        with archive(tmp_path / str(low_at), Unsynced()) as opened:
+            room = Shrinking(low_at)
+            job = TradeMerge(opened.layout, opened, disagreed=lambda _: None, tidy=found.append, room=room)
+            with pytest.raises(
+                DiskError,
+                match=f"BTC/USD: stopped with {complete} of its trades added, which are safe: the disk has 1,000.0 MB "
+                "left, and below 1,000.0 MB history waits. Make room and call it again",
+            ):
+                take_all(job, tmp_path / "b")
+            assert (room.looks, len(found)) == (low_at, tidied)
+        assert stored(tmp_path / str(low_at)).keys() == set(range(1, complete + 1))
+    assert merge(tmp_path / "4", tmp_path / "b").tally == Tally(20, 10)
+    assert len(ids(tmp_path / "4")) == 30
+    looked = TradeMerge(Layout(tmp_path / "new"), None, disagreed=lambda _: None, tidy=found.append, room=Shrinking(1))
+    take_all(looked, tmp_path / "b")
+    assert looked.tally(PAIR) == Tally(30), "what writes nothing needs no room"
 
 
 def seen(data: Path, *answers: tuple[int, list[Candle]], first_segment: int = 1) -> None:
@@ -263,11 +302,11 @@ def test_candles_that_are_not_held_come_with_their_own_moment_and_those_held_sta
     )
     before, other = rows(tmp_path / "a", "ohlc"), tree(tmp_path / "b")
     layout = Layout(tmp_path / "a")
-    looked = merging.candles(layout, None, Layout(tmp_path / "b"))
+    looked = merging.candles(layout, None, Layout(tmp_path / "b"), room=plenty)
     assert rows(tmp_path / "a", "ohlc") == before
     with segments(tmp_path / "a") as (_, writing):
-        assert merging.candles(layout, writing, Layout(tmp_path / "b")) == looked == (8, [])
-        assert merging.candles(layout, writing, Layout(tmp_path / "b")) == (0, []), "again, nothing is added"
+        assert merging.candles(layout, writing, Layout(tmp_path / "b"), room=plenty) == looked == (8, [])
+        assert merging.candles(layout, writing, Layout(tmp_path / "b"), room=plenty) == (0, []), "nothing, again"
     assert tree(tmp_path / "b") == other
     found = latest_seen(tmp_path / "a")
     minute = {key[2]: price for key, price in found.items() if key[:2] == ("BTC/USD", "1m")}
@@ -286,7 +325,7 @@ def test_merged_candles_neither_keep_a_segment_from_being_drained_nor_a_folder_f
     seen(tmp_path / "b", *((number, [candle(number)]) for number in range(1, 20)))
     with segments(tmp_path / "a") as (opened, writing):
         for _ in range(2):
-            merging.candles(opened.layout, writing, Layout(tmp_path / "b"))
+            merging.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
     seen(tmp_path / "a", *((100 + number, [candle(number)]) for number in range(30, 50)))
     assert len(latest_seen(tmp_path / "a")) == 39
     assert repeated(tmp_path / "a") == []
@@ -295,7 +334,7 @@ def test_merged_candles_neither_keep_a_segment_from_being_drained_nor_a_folder_f
             pass
         paths = list((tmp_path / "a" / "ohlc" / "timeframe=1m").rglob("*.parquet"))
         assert len(paths) == 1
-        assert merging.candles(opened.layout, writing, Layout(tmp_path / "b")) == (0, [])
+        assert merging.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty) == (0, [])
     assert len(rows(tmp_path / "a", "ohlc")) == 39
 
 
@@ -307,12 +346,28 @@ def test_a_damaged_file_of_candles_is_left_out_there_and_stops_it_here(tmp_path:
     content[60] ^= 1
     first.write_bytes(content)
     with segments(tmp_path / "a") as (opened, writing):
-        added, findings = merging.candles(opened.layout, writing, Layout(tmp_path / "b"))
+        added, findings = merging.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
     assert (added, [finding.file for finding in findings]) == (4, [first])
     (own, *_) = sorted((tmp_path / "a" / "ohlc" / "timeframe=1m").rglob("*-000000000001-*.parquet"))
     own.write_bytes(b"junk")
     with segments(tmp_path / "a") as (opened, writing), pytest.raises(CorruptFile, match=str(own)):
-        merging.candles(opened.layout, writing, Layout(tmp_path / "b"))
+        merging.candles(opened.layout, writing, Layout(tmp_path / "b"), room=plenty)
+
+
+def test_candles_and_listings_wait_for_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "CANDLE_ROWS", 1)
+    seen(tmp_path / "b", (1, candles(1, 3)), (2, candles(1, 2, pair="ETH/USD")))
+    with archive(tmp_path / "b", Unsynced()) as opened:
+        InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [instrument(PAIR)], segment=1)
+    other = Layout(tmp_path / "b")
+    with segments(tmp_path / "a") as (opened, writing):
+        with pytest.raises(DiskError, match=r"^ohlc 1m: stopped with 3 rows added, which are safe: "):
+            merging.candles(opened.layout, writing, other, room=Shrinking(2))
+        with pytest.raises(DiskError, match=r"^instruments: stopped with 0 rows added, which are safe: "):
+            merging.listings(opened.layout, writing, other, room=Shrinking(1))
+        assert (len(rows(tmp_path / "a", "ohlc")), len(rows(tmp_path / "a", "instruments"))) == (3, 0)
+        assert merging.candles(opened.layout, None, other, room=Shrinking(1)) == (2, []), "nothing is written"
+        assert merging.candles(opened.layout, writing, other, room=Shrinking(2)) == (2, [])
 
 
 def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
@@ -322,9 +377,9 @@ def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
             table.append(1 if name == "a" else 2, [instrument(pair) for pair in pairs], segment=1)
     with segments(tmp_path / "a") as (opened, writing):
         other = Layout(tmp_path / "b")
-        assert merging.listings(opened.layout, None, other) == (2, [])
-        assert merging.listings(opened.layout, writing, other) == (2, [])
-        assert merging.listings(opened.layout, writing, other) == (0, [])
+        assert merging.listings(opened.layout, None, other, room=plenty) == (2, [])
+        assert merging.listings(opened.layout, writing, other, room=plenty) == (2, [])
+        assert merging.listings(opened.layout, writing, other, room=plenty) == (0, [])
         (path,) = opened.layout.instruments.glob("000000000000-*.parquet")
         assert pq.read_metadata(path).metadata[b"recorder"].endswith(b'"segments":[0]}')
     found = [(row["pair"], row["valid_from"].timestamp()) for row in rows(tmp_path / "a", "instruments")]

@@ -28,6 +28,7 @@ from recorder.disk import Disk
 from recorder.errors import StorageError, UnknownVersion
 from recorder.ops import gaps, status
 from recorder.query.connect import connect
+from tests.archive.rows import plenty
 from tests.query.writing import START_US, Written, candle, trades, writing
 
 PAIR = "BTC/USD"
@@ -110,6 +111,7 @@ def test_a_file_of_an_older_version_is_read_by_all_and_rewritten_by_compaction(
             TradeArchive(other.layout, Disk(), staging=staging),
             disagreed=lambda _: None,
             tidy=lambda _: None,
+            room=plenty,
         )
         assert job.year(PAIR, archive.layout.years(PAIR)[0]) == []
         assert list(read.trades(other.layout, PAIR)) == before
@@ -153,8 +155,8 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
         rewrite(path, 0, (lambda rows: rows.rename_columns({"detail": "text"})) if table == "events" else lambda r: r)
     assert status.everything(archive.data) == before
     assert [one.state for one in gaps.read(archive.data)[PAIR]] == ["void"]
-    assert merging.candles(archive.layout, None, archive.layout) == (0, [])
-    assert merging.listings(archive.layout, None, archive.layout) == (0, [])
+    assert merging.candles(archive.layout, None, archive.layout, room=plenty) == (0, [])
+    assert merging.listings(archive.layout, None, archive.layout, room=plenty) == (0, [])
     with files.staging(archive.layout, Disk()) as staging:
         assert len(InstrumentArchive(archive.layout, Disk(), staging=staging).remembered()) == 1
         writer = Segments(archive.layout, Disk(), staging=staging)
@@ -172,7 +174,7 @@ READERS: dict[str, Callable[[Written, Path], object]] = {
     "verify": lambda a, _: verify.read(a.layout, PAIR, ThreadPoolExecutor(1)),
     "read": lambda a, _: list(read.trades(a.layout, PAIR)),
     "merge": lambda a, _: TradeMerge(
-        Layout(a.data / "nowhere"), None, disagreed=lambda _: None, tidy=lambda _: None
+        Layout(a.data / "nowhere"), None, disagreed=lambda _: None, tidy=lambda _: None, room=plenty
     ).year(PAIR, a.layout.years(PAIR)[0]),
     "status": lambda a, _: status.everything(a.data),
     "gaps": lambda a, _: gaps.read(a.data, {}),

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 import typer
 
-from recorder import app
+from recorder import app, disk
 from recorder.archive import read
 from recorder.archive.files import Layout, hold
 from recorder.cli import merge as module
 from recorder.cli.merge import merge
 from recorder.clock import SystemClock
-from recorder.errors import ArchiveInUse, NoSuchArchive, UsageError
+from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
 from recorder.journal import segment
 from recorder.ops import process
 from recorder.sandbox.market import Market
@@ -190,6 +190,21 @@ def test_it_leaves_the_archive_of_another_user_alone(two: tuple[Path, Path], mon
         run(theirs, mine)
     assert ids(mine) == list(range(1, 11))
     assert run(theirs, mine, dry_run=True) == 0
+
+
+def test_on_a_low_disk_it_ends_and_goes_on_once_there_is_room(
+    two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = two
+    with monkeypatch.context() as low:
+        low.setattr(disk, "room", lambda _: disk.Room(1_900_000_000, 100_000_000_000))
+        with pytest.raises(DiskError, match=r"BTC/USD: stopped with 0 of .* 1,900\.0 MB left") as told:
+            run(theirs, mine)
+        assert told.value.exit_code == 4
+        assert run(theirs, mine, dry_run=True) == 0
+    assert ids(mine) == list(range(1, 11))
+    assert run(theirs, mine) == 0
+    assert ids(mine) == list(range(1, 26))
 
 
 def test_live_rows_keep_when_and_how_they_came(two: tuple[Path, Path]) -> None:

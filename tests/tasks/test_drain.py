@@ -26,6 +26,9 @@ LISTING = (
 )
 
 
+MADE_S = 1_783_465_210.5
+
+
 def drainer(opened: Shop, *, keep_raw: bool = True, metrics: Metrics | None = None) -> Drainer:
     staging = opened.archive.staging
     return Drainer(
@@ -35,6 +38,7 @@ def drainer(opened: Shop, *, keep_raw: bool = True, metrics: Metrics | None = No
         candles=OhlcArchive(opened.layout, opened.disk, staging=staging),
         events=EventArchive(opened.layout, opened.disk, staging=staging),
         keep_raw=keep_raw,
+        latest_s=lambda: MADE_S,
         metrics=metrics or Metrics(),
     )
 
@@ -56,7 +60,7 @@ def test_a_segment_is_archived_and_retired(tmp_path: Path) -> None:
         assert drainer(opened).drain(path) == 4
         assert opened.ids() == [1, 2, 3, 4]
         assert not path.exists()
-        assert (tmp_path / "raw" / f"{path.stem}.jsonl.zst").exists()
+        assert (tmp_path / "raw" / f"{path.stem}.jsonl.zst").stat().st_mtime == MADE_S, "not by the host's clock"
 
 
 def test_a_segment_drained_twice_adds_nothing(tmp_path: Path) -> None:

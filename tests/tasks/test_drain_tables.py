@@ -117,6 +117,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
             candles=OhlcArchive(layout, disk, staging=staging),
             events=EventArchive(layout, disk, staging=staging),
             keep_raw=False,
+            latest_s=lambda: 1.0,
             metrics=Metrics(),
         )
         for path in journal.closed():

@@ -15,7 +15,7 @@ from recorder.archive.ohlc import OhlcArchive
 from recorder.journal import segment
 from recorder.ops.metrics import Metrics
 from recorder.ops.offset import Vouched
-from recorder.tasks.upkeep import Upkeep
+from recorder.tasks.upkeep import REMEMBERED, Upkeep
 from tests.archive.candles import candle, rows
 from tests.sandbox.conftest import ManualClock
 from tests.tasks.support import PAIR, Shop, asleep, settle_until, shop, trades
@@ -56,11 +56,18 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
         assert (value("recorder_compaction_duration_seconds_count") or 0) >= 1
 
 
-async def test_tables_without_ids_are_merged_and_forget_segments_that_have_left_the_journal(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("oldest", "named"),
+    [(1, range(1, 20)), (REMEMBERED + 1, range(1, 20)), (REMEMBERED + 11, range(11, 20))],
+    ids=["in the journal", "which has lost them since a copy was made", "and long ago"],
+)
+async def test_tables_without_ids_are_merged_and_forget_segments_that_have_long_left_the_journal(
+    tmp_path: Path, oldest: int, named: range
+) -> None:
     clock = ManualClock()
     with shop(tmp_path) as opened:
-        opened.journal.append([segment.encode_note(1, "connected")])
-        opened.journal.rotate(2)  # segment 1 still waits to be drained, 2 is open
+        for path in opened.layout.journal.iterdir():
+            opened.disk.rename(path, segment.path_of(path.parent, oldest))
         candles = OhlcArchive(opened.layout, opened.disk, staging=opened.archive.staging)
         for number in range(20):
             candles.take([candle(number)], number)
@@ -79,7 +86,7 @@ async def test_tables_without_ids_are_merged_and_forget_segments_that_have_left_
                 return len(footers()) == 1
 
             await settle_until(tidy)
-        assert footers() == [list(range(1, 20))]
+        assert footers() == [list(named)]
     assert len(rows(tmp_path, "ohlc")) == 20
 
 
@@ -139,6 +146,26 @@ async def test_a_clock_that_is_set_a_year_ahead_or_back_makes_no_raw_segment_old
             clock.step(step_s)
             await judge.rounds(2)
         assert sorted(path.name for path in folder.iterdir()) == ["000000000002.jsonl.zst", "1.corrupt"]
+
+
+async def test_what_was_written_under_a_clock_that_was_behind_is_as_old_as_it_is(tmp_path: Path) -> None:
+    clock = ManualClock()
+    judge = Judge(clock)
+    judge.vouched.take(round(clock.wall_ns() / 1e9))
+    clock.step(-10 * 86_400)
+    with shop(tmp_path) as opened:
+        opened.journal.append([segment.encode_note(1, "connected")])
+        opened.journal.rotate(2)
+        (path,) = opened.journal.closed()
+        opened.journal.preserve(path, made_s=judge.vouched.latest_s())
+        async with keeping(opened, clock, judge.now_s):
+            await judge.rounds(1)
+            clock.step(10 * 86_400)  # NTP sets it right
+            await judge.rounds(2)
+            assert len(list(opened.layout.raw.iterdir())) == 1
+            clock.move(86_400)
+            await judge.rounds(1)
+            assert list(opened.layout.raw.iterdir()) == []
 
 
 async def test_what_people_put_beside_a_partition_disturbs_nobody(tmp_path: Path) -> None:
