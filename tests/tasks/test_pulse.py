@@ -161,7 +161,7 @@ async def test_what_the_log_has_held_back_comes_out_though_nothing_else_is_said(
         async with running(bench.pulse):
             bench.clock.move(WINDOW_S)
             await settle()
-            assert "recording held_back=990" in capsys.readouterr().err
+            assert "recording P999/USD held_back=990" in capsys.readouterr().err
     finally:
         structlog.configure(**before)
 
