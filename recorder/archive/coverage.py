@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from recorder.archive.files import Layout, remedy
+from recorder.archive.files import Layout, on_one_line, remedy
 from recorder.archive.schema import Footer
 from recorder.core.ledger import Ledger
 from recorder.core.model import Span
@@ -43,10 +43,10 @@ def read_facts(path: Path) -> FileFacts:
     except FileNotFoundError:
         raise
     except ValueError as error:  # pyarrow's own, and names in the footer that are no text
-        raise CorruptFile(f"{path} is no whole Parquet file ({error}): {remedy(path)}") from error
+        raise CorruptFile(f"{path} is no whole Parquet file ({on_one_line(error)}): {remedy(path)}") from error
     except OSError as error:
         if error.errno is None:  # pyarrow's own, of a footer that it cannot parse
-            raise CorruptFile(f"{path} has a damaged Parquet footer ({error}): {remedy(path)}") from error
+            raise CorruptFile(f"{path} has a damaged Parquet footer ({on_one_line(error)}): {remedy(path)}") from error
         raise DiskError(f"cannot read {path}: {error.strerror}") from error
     return FileFacts(path, Footer.decode(metadata.metadata, str(path)), metadata.num_rows, size)
 

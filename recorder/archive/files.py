@@ -186,6 +186,11 @@ def remedy(path: Path) -> str:
     return next((by_name[part].remedy for part in reversed(path.parts) if part in by_name), TRADES.remedy)
 
 
+def on_one_line(error: Exception) -> str:
+    """Return what an error says, which in pyarrow's case may be several lines."""
+    return " ".join(str(error).split()).removesuffix(".")
+
+
 def year_of(leaf: Path) -> int | None:
     """Return the UTC year of a leaf; None where it is not parted by years."""
     digits = leaf.name.removeprefix(_YEAR)

@@ -96,7 +96,7 @@ class InstrumentArchive:
 
 def _rows(facts: FileFacts) -> list[tuple[int, Instrument]]:
     try:
-        with pq.ParquetFile(facts.path) as parquet:
+        with pq.ParquetFile(facts.path, page_checksum_verification=True) as parquet:
             table = pa.concat_tables([INSTRUMENTS.columns.empty_table(), *batches(parquet, facts.footer, _BATCH)])
     except (pa.ArrowInvalid, OSError) as error:  # pyarrow's words for damage are both
         raise CorruptFile(f"cannot read listings from {facts.path}: {error}") from error

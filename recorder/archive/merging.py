@@ -1,8 +1,9 @@
 """Unite another archive of the same pairs with this one: two recorders on two machines are one archive.
 
 The id decides. A trade whose id is not held is appended as any other is, under the pair's lock, so it may be done
-beside a daemon, stopped at any moment, and begun again. On a disk that is low it ends, as a backfill does. One that both hold is compared and never written. Of the other
-archive files are read and nothing else: no lock, no name, no byte of it changes.
+beside a daemon, stopped at any moment, and begun again. On a disk that is low it ends, as a backfill does. A trade that
+both hold is compared and never written. Of the other archive files are read and nothing else: no lock, no name, no byte
+of it changes.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class TradeMerge:
     """Takes trades of another archive, pair by pair: :meth:`take` them, then :meth:`finish` the pair.
 
     Without an ``archive`` to write to it only counts and compares. ``disagreed`` hears of each disagreement, ``tidy``
-    merges the small files of a pair now and then, and ``room`` asks the archive's disk before each file is written: where
-    it is low, all of these raise DiskError, and say how far they came.
+    merges the small files of a pair now and then, and ``room`` asks the archive's disk before each file is written:
+    where it is low, all that write raise DiskError, which says how far they came.
     """
 
     def __init__(

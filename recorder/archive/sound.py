@@ -112,7 +112,9 @@ def wrong(data: Path, path: Path) -> Finding | None:
     Raises UnknownVersion; FileNotFoundError where it is gone.
     """
     name, *rest = path.relative_to(data).parts
-    table = next(table for table in TABLES if table.name == name)
+    table = next((table for table in TABLES if table.name == name), None)
+    if table is None:
+        return None
     branch = Branch(table) if table.partition is None else branch_named(rest[0]) or Branch(table)
     with contextlib.ExitStack() as stack:
         found = _open(path, branch, stack)

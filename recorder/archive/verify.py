@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from recorder.archive import files, tables
 from recorder.archive.canonical import canonical
-from recorder.archive.files import Layout
+from recorder.archive.files import Layout, on_one_line
 from recorder.archive.merge import in_order
 from recorder.archive.read import batches, columns_of
 from recorder.archive.schema import TRADES, Footer, HeldSpan, held_spans
@@ -223,7 +223,7 @@ def damage(error: Exception) -> str:
     """Return what an error of pyarrow, or of the system, says of a file."""
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read: {error.strerror}"
-    return f"is damaged: {error}"
+    return f"is damaged: {on_one_line(error)}"
 
 
 def _fits(opened: _Opened, pair: str) -> SoundFile:

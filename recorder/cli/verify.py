@@ -76,7 +76,7 @@ def _history_from(settings: Config) -> date | None:
     return date.min if from_us == 0 else None if from_us is None else utc_day(from_us)
 
 
-def _certify(  # noqa: PLR0913 -- what was asked for, one by one
+def _certify(
     layout: Layout, pairs: Sequence[str], days: Days, history_from: date | None, *, others: Days | None, as_json: bool
 ) -> bool:
     """Certify, print, and tell whether all that is wanted is there."""

@@ -20,8 +20,8 @@ GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Frames and trades form no cycles, so looking for some every 700 objects, Python's default, is a seventh of the
 work of ingest for nothing. Cycles of other origin are few, and still found."""
 ARENAS: Final = 2
-"""Places that the C library takes memory from. By default each of our threads has its own, which keeps what is free in it
-from all others; ours wait for the disk or for each other, not for memory."""
+"""Places that the C library takes memory from. By default each thread has its own, and what is free in it is kept from
+all others; ours wait for the disk or for each other, not for memory."""
 UMASK: Final = 0o077
 """What this process writes is its user's alone. Where others shall read, a default ACL of the archive's folder says so,
 before which the system does not ask for this (acl(5))."""

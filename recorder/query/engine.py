@@ -20,7 +20,7 @@ from recorder.archive.tables import EVENTS
 from recorder.core.spans import Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue
-from recorder.query.damage import blamed
+from recorder.query.damage import FAULTS, blamed
 from recorder.query.doubles import doubles
 from recorder.query.snapshot import Snapshot
 from recorder.query.stamped import Extent, TableFiles
@@ -44,6 +44,8 @@ SELECT
     unnest($firsts::BIGINT[]) AS first_id,
     unnest($lasts::BIGINT[]) AS last_id
 """
+_TRADES: Final = ("files", "cut_files", "unread")
+"""The variables that list files of trades, as a snapshot names them."""
 _TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
 _UNTIL: Final = """
 SET VARIABLE recorder_until = map(
@@ -88,7 +90,7 @@ class Engine:
         self._snapshot = snapshot
 
     def _hold(self, snapshot: Snapshot) -> None:
-        for name in ("files", "cut_files", "unread"):
+        for name in _TRADES:
             self._set(name, getattr(snapshot, name))
         for name, held in snapshot.stamped.tables.items():
             self._set(f"{name}_files", held.files)
@@ -111,7 +113,7 @@ class Engine:
         self._tables.pop("voids", None)
         try:
             self._connection.execute(catalogue.text(catalogue.VOIDS))
-        except duckdb.Error:
+        except FAULTS:
             self._connection.execute(catalogue.text(catalogue.ASKED_VOIDS))
         else:
             self._tables["voids"] = told
@@ -140,6 +142,10 @@ class Engine:
             self._connection.execute(f"SET VARIABLE recorder_{name} = $paths", {"paths": list(paths)})
             self._lists[name] = paths
 
+    def listed(self) -> list[str]:
+        """Return the files that a question may have read, trades last."""
+        return [path for _, paths in sorted(self._lists.items(), key=_is_of_trades) for path in paths]
+
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
         """Run one statement and return its rows.
 
@@ -159,8 +165,9 @@ class Engine:
             return self._rounded(relation.to_arrow_table(), kinds)
         except duckdb.IOException:
             raise
-        except duckdb.Error as error:
-            raise blamed(error, self._data) or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+        except FAULTS as error:
+            found = blamed(error, self._data, self.listed())
+            raise found or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def _rounded(self, table: pa.Table, kinds: Sequence[str]) -> pa.Table:
         """Return the table with doubles for decimals; DuckDB casts what has more digits than numpy can divide."""
@@ -193,6 +200,10 @@ def _projection(relation: duckdb.DuckDBPyRelation, inexact: Collection[str]) -> 
         quoted = name.replace('"', '""')
         selected.append(f'#{position}{cast} AS "{quoted}"')
     return ", ".join(selected)
+
+
+def _is_of_trades(listed: tuple[str, tuple[str, ...]]) -> bool:
+    return listed[0] in _TRADES
 
 
 def _first_paragraph(error: Exception) -> str:

@@ -368,10 +368,10 @@ class Reader:
             except FileNotFoundError as error:
                 cause: Exception = error
             except duckdb.IOException as error:
+                if (found := blamed(error, self.data, self._engine.listed())) is not None:
+                    raise found from error
                 if str(self.data) not in str(error):  # a file of the caller's own
                     raise UsageError(f"DuckDB: {error}") from error
-                if (found := blamed(error, self.data)) is not None:
-                    raise found from error
                 cause = error
             if again is not None:
                 with contextlib.suppress(FileNotFoundError):  # and again: the next attempt will tell

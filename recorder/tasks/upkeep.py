@@ -28,9 +28,9 @@ BUSY_SHARE: Final = 0.1
 """Upkeep rests nine times as long as it works, so that it takes a tenth of one core at most."""
 
 REMEMBERED: Final = 300
-"""So many segments that have left the journal stay named in footers: more than leave it while a back-up is made, from the
-copy of the journal to that of the tables. One that holds a segment and its rows can then tell, and does not add them
-again. With a drain every five minutes it is a day, and 300 numbers in a footer are 2 kB."""
+"""So many segments that have left the journal stay named in footers: more than leave it while a back-up is made, from
+the copy of the journal to that of the tables. One that holds a segment and its rows can then tell, and does not add
+them again. With a drain every five minutes it is a day, and 300 numbers in a footer are 2 kB."""
 
 log = structlog.get_logger()
 

@@ -31,6 +31,24 @@ def coverage(file: Path) -> Coverage:
     return Coverage(Layout(file.parents[3]))
 
 
+@pytest.mark.parametrize(
+    ("place", "remedy"),
+    [
+        ("trades/pair=A/year=2025", "fetched again"),
+        ("ohlc/timeframe=1m/year=2025", "`ohlc_filled`"),
+        ("events/year=2025", "back-up"),
+        ("instruments", "back-up"),
+    ],
+)
+def test_what_to_do_about_a_damaged_file_is_true_of_its_table(tmp_path: Path, place: str, remedy: str) -> None:
+    path = tmp_path / "trades" / "data" / place / "x.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"junk")
+    with pytest.raises(CorruptFile, match=remedy) as raised:
+        read_facts(path)
+    assert ("a hole" in str(raised.value)) == place.startswith("trades")
+
+
 def test_coverage_is_what_footers_say_and_nothing_else(file: Path) -> None:
     renamed = file.rename(file.with_name("any name.parquet"))
     (facts,) = coverage(file).files(PAIR)

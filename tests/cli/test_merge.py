@@ -141,9 +141,14 @@ def test_a_file_that_is_not_sound_is_named_and_exits_1(
 ) -> None:
     mine, theirs = two
     (path,) = Layout(theirs).trade_files("ETH/USD")
-    path.write_bytes(b"junk")
+    (published,) = (theirs / "ohlc" / "timeframe=1m" / "year=2025").glob("*.parquet")
+    for one in (path, published):
+        one.write_bytes(b"junk")
     assert run(theirs, mine) == 1
-    assert f"{path} is damaged" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for one in (path, published):
+        assert f"{one} is damaged" in said
+        assert said.count(str(one)) == 1
     assert ids(mine) == list(range(1, 26))
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import typer
 from recorder.cli import verify as module
 from recorder.cli.verify import lines, verify
 from recorder.core.certificate import DAY_US, certificates
-from recorder.core.model import Span
-from recorder.errors import NoSuchArchive, UsageError
+from recorder.core.model import Event, Span
+from recorder.errors import CorruptFile, NoSuchArchive, UsageError
 from recorder.ops.certify import Certified
 from tests.core.test_certificate import certified
 from tests.query.writing import START, START_US, Written, candle, silent, trade, writing
@@ -77,20 +78,49 @@ def test_history_that_the_configuration_wants_must_be_there(tmp_path: Path, want
     assert run(tmp_path / "data", config_file=chosen) == code
 
 
+def remedy_told(data: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what is told to do about the one file that is damaged, both to people and to programs."""
+    assert run(data) == 1
+    said = capsys.readouterr().out
+    assert f"{path} is damaged: " in said
+    assert said.endswith("1 file not sound\n")
+    assert run(data, as_json=True) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["file"] == str(path)
+    assert f": {finding['remedy']}\n" in said
+    return str(finding["remedy"])
+
+
 def test_a_file_that_is_not_sound_is_told_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with writing(tmp_path) as archive:
         fill(archive, *range(5, 31))
         (path,) = archive.files()
         path.write_bytes(path.read_bytes()[:-1])
+    assert "its ids are then a hole" in remedy_told(tmp_path, path, capsys)
+
+
+def test_damaged_candles_are_told_with_what_is_true_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with writing(tmp_path) as archive:
+        fill(archive, *range(5, 31))
+        archive.published([candle(minute) for minute in range(50)])
+    assert run(tmp_path) == 0
+    (path,) = (tmp_path / "ohlc" / "timeframe=1m" / "year=2025").glob("*.parquet")
+    content = bytearray(path.read_bytes())
+    content[60] ^= 1
+    path.write_bytes(content)
+    capsys.readouterr()
+    assert "`ohlc_filled` builds them from trades" in remedy_told(tmp_path, path, capsys)
+    assert run(tmp_path, pair=["BTC/USD"]) == 0, "no certificate rests on candles"
+    with pytest.raises(CorruptFile, match=rf"^{re.escape(str(path))} is damaged: .*merge a back-up"):
+        run(tmp_path, ohlc=True)
+
+
+def test_a_damaged_file_of_events_is_told_of_an_archive_without_trades_too(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.noted(Event(START_US, "connected", None, "{}"))
+    (path,) = (tmp_path / "events" / "year=2025").glob("*.parquet")
+    path.write_bytes(b"")
     assert run(tmp_path) == 1
-    said = capsys.readouterr().out
-    assert f"{path} is damaged: " in said
-    assert "move it out of the archive" in said
-    assert said.endswith("1 file not sound\n")
-    assert run(tmp_path, as_json=True) == 1
-    (finding,) = json.loads(capsys.readouterr().out)["findings"]
-    assert finding["file"] == str(path)
-    assert finding["remedy"].startswith("move it out")
 
 
 def test_json_has_a_certificate_of_every_day_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

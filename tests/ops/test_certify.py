@@ -81,14 +81,16 @@ def test_pairs_come_one_after_another_and_only_the_days_asked_for(tmp_path: Path
     assert (day.status, day.held and day.held.rows) == ("complete", 1)
 
 
-def test_a_damaged_file_of_events_is_one_finding(tmp_path: Path) -> None:
+def test_a_damaged_file_of_events_is_no_finding_of_a_pair_but_one_of_the_other_tables(tmp_path: Path) -> None:
     with writing(tmp_path) as archive:
         archive.append([*daily(1), trade(1, pair="ETH/USD")])
         archive.noted(told("void", first_id=5, last_id=5))
         (events,) = (tmp_path / "events" / "year=2025").glob("*.parquet")
         events.write_bytes(events.read_bytes()[:-1])
         found = certified(archive, PAIR, "ETH/USD", now_us=START_US)
-    assert [[finding.file for finding in one.findings] for one in found] == [[events], []]
+        others = certify.other_findings(archive.layout, days=None)
+    assert [one.findings for one in found] == [(), ()]
+    assert [finding.file for finding in others] == [events]
 
 
 def real(row: dict[str, str]) -> Trade:

@@ -62,9 +62,7 @@ def test_a_thousand_pairs_that_fail_alike_are_a_few_lines_and_one_that_says_how_
     said = [now for number in range(1000) for now in repeats.take("error", failed(f"P{number}/USD"), 0.001 * number)]
     assert [line["pair"] for _, line in said] == [f"P{number}/USD" for number in range(LINES)]
     assert repeats.due(WINDOW_S - 0.1) == []
-    assert repeats.due(WINDOW_S) == [
-        ("error", failed("P999/USD", held_back=1000 - LINES))
-    ]
+    assert repeats.due(WINDOW_S) == [("error", failed("P999/USD", held_back=1000 - LINES))]
     assert repeats.due(2 * WINDOW_S) == []
 
 
