@@ -62,6 +62,7 @@ def demo(
     archive, truth_path = folder / "data", folder / "truth.jsonl"
     log.configure("console")
     first_ids = asyncio.run(_record(archive, truth_path))
+    log.tell_held_back(rest=True)  # beside the other lines, not below the picture
     verdict = _compare(archive, truth_path, first_ids)
     if not verdict.perfect:
         raise CheckFailed(f"the archive is not what the exchange sent: {verdict}")

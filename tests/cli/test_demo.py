@@ -24,13 +24,15 @@ def test_it_ends_with_candles_certificates_and_the_path_of_a_picture(tmp_path: P
         [sys.executable, "-c", HURRIED],
         cwd=tmp_path,
         env={**os.environ, "NO_COLOR": "1", "COLUMNS": "80"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=LONGEST_S,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout
     said = done.stdout[done.stdout.index("Complete and exact:") :]
+    assert " info " not in said, "the log stands above it"
     assert "0 lost, 0 duplicated, 0 altered" in said
     assert said.index("1-minute candles") < said.index("A certificate for each day") < said.index("Look at it:")
     for pair in ("BTC/USD", "MINA/GBP"):
