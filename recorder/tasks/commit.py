@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from recorder.clock import Clock
-from recorder.core.ledger import Ledger, Run, joined
+from recorder.core.ids import Run, joined
+from recorder.core.ledger import Ledger
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
@@ -144,7 +145,7 @@ class Commit:
         for run in claims:
             spans = self._ledger.of(run.pair).spans
             before = len(spans)
-            self._ledger.observe_run(run)
+            self._ledger.observe(run)
             hole_seen |= len(spans) > before
         return hole_seen
 

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.schema import FOOTER_KEY, TRADES, Footer, HeldSpan, held_spans, trades_table
-from recorder.core.spans import Spans
+from recorder.archive.schema import FOOTER_KEY, TRADES, Footer, held_runs, trades_table
+from recorder.core.ids import Run, Span, Spans
 from recorder.errors import CorruptFile, UnknownVersion
 from tests.archive.rows import trade, trades
 
+PAIR = "BTC/USD"
+
 spans = st.lists(
-    st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)).map(lambda s: HeldSpan(s[0], s[0] + s[1], 1, 2))
+    st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)).map(lambda s: Run(PAIR, Span(s[0], s[0] + s[1]), 1, 2))
 )
 
 
@@ -32,7 +34,7 @@ def test_a_footer_is_read_back_as_it_was_written(footer: Footer) -> None:
 
 @given(ids=st.sets(st.integers(1, 100)))
 def test_spans_are_those_of_the_ids_that_a_table_holds(ids: set[int]) -> None:
-    found = held_spans(trades_table([trade(trade_id) for trade_id in sorted(ids)]))
+    found = held_runs(trades_table([trade(trade_id) for trade_id in sorted(ids)]), PAIR)
     assert Spans.of_ids(i for span in found for i in range(span.first_id, span.last_id + 1)) == Spans.of_ids(ids)
     assert len(found) == len(Spans.of_ids(ids))
     for span in found:

@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core.gaps import Gaps, held_runs
+from recorder.core.ids import Run, Span, Spans
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import PairLedger, Run
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ledger import PairLedger
 
 PAIR = "BTC/USD"
 IDS = st.sets(st.integers(1, 20))
@@ -51,8 +50,8 @@ def test_a_confirmation_tells_before_when_unknown_ids_were_not_made() -> None:
 
 
 def test_the_runs_of_an_account_have_their_times() -> None:
-    account = PairLedger()
-    account.observe(Span(5, 9), 50, 90)
-    account.observe(Span(1, 2), 10, 20)
-    account.observe(Span(10, 12), 100, 120)
-    assert held_runs(PAIR, account) == [Run(PAIR, Span(1, 2), 10, 20), Run(PAIR, Span(5, 12), 50, 120)]
+    account = PairLedger(PAIR)
+    account.observe(Run(PAIR, Span(5, 9), 50, 90))
+    account.observe(Run(PAIR, Span(1, 2), 10, 20))
+    account.observe(Run(PAIR, Span(10, 12), 100, 120))
+    assert held_runs(PAIR, account, PAIR) == [Run(PAIR, Span(1, 2), 10, 20), Run(PAIR, Span(5, 12), 50, 120)]

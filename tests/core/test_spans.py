@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
 
 IDS = st.integers(1, 60)
 

@@ -10,8 +10,7 @@ from random import Random
 
 import recorder
 from recorder.clock import SystemClock
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
 from recorder.ops import status
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox

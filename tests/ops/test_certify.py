@@ -11,7 +11,8 @@ import pytest
 
 from recorder.archive.verify import Days
 from recorder.core.certificate import DAY_US, utc_day
-from recorder.core.model import Event, Span, Trade
+from recorder.core.ids import Span
+from recorder.core.model import Event, Trade
 from recorder.ops import certify, gaps
 from recorder.ops.certify import Certified
 from tests.end_to_end.harness import SHARED

@@ -7,8 +7,8 @@ import pytest
 
 from recorder.archive.files import Layout
 from recorder.core.gaps import Gaps
-from recorder.core.ledger import Run
-from recorder.core.model import Event, Span
+from recorder.core.ids import Run, Span
+from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import gaps

@@ -10,7 +10,8 @@ import pytest
 
 from recorder.archive import files
 from recorder.archive.events import EventArchive
-from recorder.core.model import Event, Span
+from recorder.core.ids import Span
+from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import gaps, status

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from recorder.archive import verify
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
+from recorder.core.ids import Run, Span, Spans
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import Run
-from recorder.core.model import Event, Span, Trade
-from recorder.core.spans import Spans
+from recorder.core.model import Event, Trade
 from recorder.ops import gaps
 from recorder.query.connect import connect
 from tests.query.conftest import Ask

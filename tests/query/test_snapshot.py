@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from recorder.core.spans import Spans
+from recorder.core.ids import Spans
 from recorder.errors import StorageError
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.snapshot import Moments, Snapshot
