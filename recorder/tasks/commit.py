@@ -108,7 +108,10 @@ class Commit:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)
                     hole_seen = True  # it may be one no longer
-        trades, size = sum(len(run.span) for run in claims), sum(len(inbound.line) for inbound in batch)
+        trades = sum(
+            len(run.span) for inbound in batch for run in inbound.claims
+        )  # repeats too, which are joined in claims
+        size = sum(len(inbound.line) for inbound in batch)
         self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
         self._count(batch, trades, size)
         self._trades_since += trades

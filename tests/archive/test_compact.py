@@ -120,7 +120,7 @@ def test_a_merge_keeps_every_row_and_the_newest_footer_tells_it(tmp_path: Path) 
         assert (done.files, done.rows) == (4, 40)
         assert list(read.trades(opened.layout, PAIR)) == before
         (facts,) = opened.coverage.files(PAIR)
-        assert [(span.first_id, span.last_id) for span in facts.footer.runs] == [(1, 30), (41, 50)]
+        assert [(run.span.first, run.span.last) for run in facts.footer.runs] == [(1, 30), (41, 50)]
         assert compact(opened, PAIR, this_year=9999) is None
     assert held(tmp_path)[PAIR].files == 1
     assert not list((tmp_path / ".staging" / "exchange").iterdir())

@@ -101,7 +101,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         "FROM gaps WHERE pair = ? ORDER BY first_id",
         pair,
     ) == [
-        (one.ids.first, one.ids.last, len(one.ids), one.after_us, one.before_us, one.state)
+        (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
         for one in gaps.missing(runs(kept), [Span(*ends) for ends in void])
     ]
 

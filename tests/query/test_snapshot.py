@@ -17,7 +17,7 @@ def tail_ids(moment: Snapshot) -> list[int]:
 
 
 def held(moment: Snapshot, pair: str = "BTC/USD") -> list[tuple[int, int]]:
-    return [(run.first_id, run.last_id) for run in moment.runs.get(pair, ())]
+    return [(run.span.first, run.span.last) for run in moment.runs.get(pair, ())]
 
 
 def test_without_live_a_moment_is_what_is_archived(archive: Written) -> None:
