@@ -30,8 +30,8 @@ class State:
 
     ``listed`` tells that it is known what to record, ``pairs`` how many that are. ``streaming`` tells whether it
     should hear of trades by a stream; ``silent_s`` is since when there was no sign of life: on each of its connections
-    (``kraken.session`` says what is one), or where nothing is streamed no good answer. ``drained_s`` is since when no drain has ended.
-    ``low_bytes`` of ``free_bytes`` are too few.
+    (``kraken.session`` says what is one), or where nothing is streamed no good answer. ``drained_s`` is since when no
+    drain has ended. ``low_bytes`` of ``free_bytes`` are too few.
     """
 
     listed: bool
