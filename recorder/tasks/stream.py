@@ -216,14 +216,18 @@ class Stream:
                 effects = [*session.drop(gone), *session.add(self._pairs, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
-    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:
+    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
         """Carry out what the session wants, in order."""
         for effect in effects:
             match effect:
-                case Rows() | Keep():  # first, since nearly all are
-                    inbound = self._inbound(effect)
+                case Rows():  # first, since nearly all are
+                    line = segment.encode(effect.received_ns, self._source, effect.frame, parsed=True)
+                    inbound = Inbound(line, effect.runs)
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
+                case Keep(kind, frame, received_ns):
+                    line = segment.encode(received_ns, f"ws:{kind}:{self._connection}", frame)
+                    await self._inbox.put(Inbound(line, []))
                 case Send(text):
                     await socket.send(text)
                 case Hangup(reason):
@@ -247,14 +251,6 @@ class Stream:
                     log.error("frame kept but not understood", reason=reason)
                 case _:
                     assert_never(effect)
-
-    def _inbound(self, effect: Rows | Keep) -> Inbound:
-        """Return the line of a frame, with what it lets us claim."""
-        if isinstance(effect, Rows):
-            line = segment.encode(effect.received_ns, self._source, effect.frame, parsed=True)
-            return Inbound(line, effect.runs)
-        source = f"ws:{effect.kind}:{self._connection}"
-        return Inbound(segment.encode(effect.received_ns, source, effect.frame), [])
 
     async def _refused(self, refusal: Rejected) -> None:
         await self._note("rejected", pair=refusal.pair, reason=refusal.reason)
