@@ -152,6 +152,7 @@ class Session:
         self._goodbyes: set[int] = set()
         self._next_req_id = 1
         self._heard_s = 0.0
+        self._delivered = False
         self._last_ping_s = 0.0
         self.subscribed: set[str] = set()
         self.rejected: dict[str, str] = {}
@@ -195,6 +196,7 @@ class Session:
                 pass  # what it is instead, or what is wrong with it, is found out below
             else:
                 self._heard_s = now_s
+                self._delivered = True
                 return (rows,)
         return self._sort_out(frame, now_s, received_ns)
 
@@ -222,6 +224,7 @@ class Session:
         """
         if alive or not self.subscribed:
             self._heard_s = now_s
+        self._delivered |= alive
 
     def _judge(self, frame: wire.Frame) -> tuple[Kind | None, Sequence[Effect]]:
         """Return as what a frame that is no data is kept (None: not at all), and what follows from it."""
@@ -256,6 +259,14 @@ class Session:
     def heard_s(self) -> float:
         """When the last sign of life came; before the first, when the connection was opened."""
         return self._heard_s
+
+    @property
+    def serves(self) -> bool:
+        """Whether the exchange has shown that it serves this line: data or a heartbeat came, or nothing is due.
+
+        An acknowledgement alone is no proof: half-dead gateways may give it.
+        """
+        return self._delivered if self.subscribed else bool(self.rejected)
 
     @property
     def settled(self) -> bool:

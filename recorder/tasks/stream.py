@@ -135,7 +135,7 @@ class Stream:
         return self._open is not None and pair in self._open[0].subscribed
 
     def silent_s(self) -> float:
-        """Return for how many seconds no sign of life came on a connection that had answered a subscription."""
+        """Return for how many seconds no sign of life came on a connection that had served us."""
         self._listened()
         return self._clock.monotonic() - self._heard_s
 
@@ -197,8 +197,8 @@ class Stream:
                 task.cancel()
 
     def _listened(self) -> None:
-        """Remember when the open connection was heard last: one that answers no subscription is as good as none."""
-        if self._open is not None and (self._open[0].subscribed or self._open[0].rejected):
+        """Remember when the open connection was heard last: one that does not serve us is as good as none."""
+        if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
     async def _tick(self, session: Session, socket: Socket) -> None:

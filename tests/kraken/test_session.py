@@ -505,6 +505,22 @@ def test_one_pair_that_stands_among_refused_ones_is_enough_to_expect_heartbeats(
     assert script >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no data or heartbeat")
 
 
+def test_a_line_serves_once_something_is_delivered_or_where_nothing_is_due() -> None:
+    for text in (HEARTBEAT, trades(trade_json(5)), trades(trade_json(5))[:-20]):
+        script = subscribed(BTC) >> tick(1)
+        assert not script.session.serves
+        script.session.receive(pong().encode(), script.now_s, received_ns=1)
+        assert not script.session.serves
+        script.session.receive(text.encode(), script.now_s, received_ns=1)
+        assert script.session.serves
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH)
+    assert not script.session.serves
+    script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
+    assert script.session.serves
+    script >> ack(BTC) << answer << Subscribed(BTC)
+    assert not script.session.serves
+
+
 def test_while_the_only_pair_is_asked_for_anew_answers_are_signs_of_life_until_it_stands_again() -> None:
     script = subscribed(BTC) >> tick(3) >> drop(BTC) << leaves(BTC) >> add(BTC) << asks(BTC)
     script >> tick(2) << pings() >> goodbye(BTC) << answer >> ack(BTC) << answer << Subscribed(BTC)

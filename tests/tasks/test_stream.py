@@ -163,6 +163,23 @@ async def test_a_connection_that_answers_pings_and_delivers_nothing_is_replaced_
         assert bench.stream.silent_s() == 11
 
 
+async def test_connections_that_answer_subscriptions_and_deliver_nothing_never_count_as_heard() -> None:
+    sockets = [Ponging() for _ in range(4)]
+    bench = Bench(sockets)
+    async with running(bench.stream):
+        for seconds in range(40):
+            for socket in sockets:
+                if len(socket.sent) == 1:
+                    socket.frames.put_nowait(ACK)
+            assert bench.stream.silent_s() == seconds
+            await bench.pass_time(1)
+        assert bench.notes().count("subscribed") >= 3
+        last = next(socket for socket in sockets if socket.sent and not socket.closed)
+        last.frames.put_nowait(HEARTBEAT)
+        await settle()
+        assert bench.stream.silent_s() == 0
+
+
 async def test_a_connection_whose_only_pair_is_refused_is_kept_by_its_pongs_and_counts_as_heard() -> None:
     socket = Ponging()
     bench = Bench([socket])
