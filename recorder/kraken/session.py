@@ -1,8 +1,8 @@
-"""One WebSocket v2 connection as a state machine: frames and time in, effects out (API.md 8).
+"""One WebSocket v2 connection to one channel as a state machine: frames and time in, effects out (API.md 8).
 
-Owns: which pairs are asked for, answered, refused; when the line counts as dead. Refuses: sockets, clocks,
-files. The rim calls :meth:`Session.opened` once, :meth:`Session.receive` for each frame and
-:meth:`Session.tick` about every second, and does what the effects say.
+Owns: which pairs are asked for, answered, refused; when the line counts as dead. Refuses: sockets, clocks, files, and
+what differs between channels (``channels``). The rim calls :meth:`Session.opened` once, :meth:`Session.receive` for
+each frame and :meth:`Session.tick` about every second, and does what the effects say.
 
 States of a pair::
 
@@ -12,6 +12,10 @@ States of a pair::
 
 Pairs come and go while the line is open: :meth:`Session.add` asks for them, and :meth:`Session.drop` forgets them at
 once, whatever state they are in and whatever is answered.
+
+Signs of life: while a subscription stands, only data and heartbeats, which come every second. Half-dead gateways go on
+answering pings, and perhaps more, while nothing is delivered. While none stands any frame is one: then no heartbeat
+comes, and a line that answers our pings is as good as it can be.
 """
 
 from __future__ import annotations
@@ -19,20 +23,20 @@ from __future__ import annotations
 from collections.abc import Iterable, KeysView, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from recorder.core.ids import Run
-from recorder.core.model import Trade
 from recorder.errors import Malformed
-from recorder.kraken import parse, wire
+from recorder.kraken import wire
+from recorder.kraken.channels import Channel
 
 SUBSCRIBE_BATCH: Final = 100
 """Symbols in one subscribe message: no cap is published; others split at 100 as a precaution (API.md 8.2)."""
 IDLE_S: Final = 8.0
-"""A line without any frame for so long is dead: heartbeats come every second (API.md 8.1, 8.3). With ticks about
-every second a silent line is left within the ten seconds that DESIGN 10 allows."""
+"""A line without a sign of life for so long is dead: heartbeats come every second (API.md 8.1, 8.3). With ticks about
+every second it is left within the ten seconds that DESIGN 10 allows."""
 PING_AFTER_S: Final = 4.0
 """A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
 ACK_S: Final = 10.0
@@ -40,7 +44,7 @@ ACK_S: Final = 10.0
 REASON_LIMIT: Final = 300
 """Characters of a reason, which may quote a frame of any size."""
 
-_TRADES_BEGIN: Final = b'{"channel":"trade",'
+_HEARTBEAT: Final = "heartbeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +55,14 @@ class Send:
 
 
 class Rows(msgspec.Struct, frozen=True, gc=False):
-    """Trades arrived, in one frame, news or the snapshot after a subscription alike: the ids decide.
+    """Data of the channel arrived, in one frame, news or the snapshot after a subscription alike.
 
-    ``runs`` is what the frame lets us claim. The trades themselves are read when somebody asks for them.
+    ``runs`` is what the frame lets us claim. Its rows are read when somebody asks for them.
     """
 
     runs: list[Run]
     frame: bytes
     received_ns: int
-
-    @property
-    def trades(self) -> list[Trade]:
-        """The trades of the frame, in its order."""
-        return parse.trade_frame(self.frame, received_ns=self.received_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +105,17 @@ class Unreadable:
     reason: str
 
 
+Kind = Literal["answer", "status", "unreadable"]
+"""As what a frame that is no data stands in the journal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The frame just received belongs in the journal, as of this channel."""
+    """This frame belongs in the journal, though it is no data."""
 
-    channel: str
+    kind: Kind
+    frame: bytes
+    received_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,10 @@ class _Asked:
 class Session:
     """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock."""
 
-    def __init__(self, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH) -> None:
+    def __init__(self, channel: Channel, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH) -> None:
+        self._channel = channel
+        self._prefix = channel.prefix
+        self._claims = channel.claims
         self._pairs = dict.fromkeys(pairs)
         self._batch = batch
         self._open = False
@@ -143,14 +151,15 @@ class Session:
         self._dropped: set[str] = set()
         self._goodbyes: set[int] = set()
         self._next_req_id = 1
-        self._last_frame_s = 0.0
+        self._heard_s = 0.0
+        self._delivered = False
         self._last_ping_s = 0.0
         self.subscribed: set[str] = set()
         self.rejected: dict[str, str] = {}
 
     def opened(self, now_s: float) -> list[Effect]:
         """Begin: ask for every pair, in batches."""
-        self._last_frame_s = self._last_ping_s = now_s
+        self._heard_s = self._last_ping_s = now_s
         self._open = True
         return [self._subscribe(batch, now_s) for batch in self._batches(list(self._pairs))]
 
@@ -167,7 +176,7 @@ class Session:
         return [self._subscribe(batch, now_s) for batch in self._batches(new)] if self._open else []
 
     def drop(self, symbols: Iterable[str]) -> list[Effect]:
-        """Leave pairs, in batches. Nothing is awaited: trades that still come are rows, answers say nothing new."""
+        """Leave pairs, in batches. Nothing is awaited: data that still comes is rows, answers say nothing new."""
         gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in self._pairs]
         running = [symbol for symbol in gone if symbol in self._asked or symbol in self.subscribed]
         for symbol in gone:
@@ -180,41 +189,61 @@ class Session:
 
     def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
         """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
-        self._last_frame_s = now_s
-        if frame.startswith(_TRADES_BEGIN):
+        if frame.startswith(self._prefix):
             try:
-                return [Rows(parse.trade_runs(frame), frame, received_ns)]
+                rows = Rows(self._claims(frame), frame, received_ns)
             except Malformed:
                 pass  # what it is instead, or what is wrong with it, is found out below
+            else:
+                self._heard_s = now_s
+                self._delivered = True
+                return (rows,)
+        return self._sort_out(frame, now_s, received_ns)
+
+    def _sort_out(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        """Take a frame that is not data as Kraken spells it now."""
         try:
             known = wire.any_frame(frame)
         except wire.UNREADABLE as error:
-            return [Keep("unreadable"), _unreadable(f"a frame that cannot be read: {error}")]
-        if known.method:
-            return self._answer(known)
-        if known.channel == "trade":  # key order is Kraken's to change
-            return self._trades(frame, received_ns)
-        return self._other(known)
+            self._hear(now_s, alive=frame.startswith(self._prefix))
+            return [Keep("unreadable", frame, received_ns), _unreadable(f"a frame that cannot be read: {error}")]
+        channel = None if known.method else known.channel
+        self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
+        if channel == self._channel.name:  # key order is Kraken's to change
+            try:
+                return [Rows(self._claims(frame), frame, received_ns)]
+            except Malformed as error:
+                return [Keep("unreadable", frame, received_ns), _unreadable(str(error))]
+        kind, effects = self._judge(known)
+        return [Keep(kind, frame, received_ns), *effects] if kind else effects
 
-    def _answer(self, frame: wire.Frame) -> Sequence[Effect]:
-        if frame.req_id in self._goodbyes or frame.method == "unsubscribe":
-            return [Keep("answer")]  # also where it says that there was nothing to end
+    def _hear(self, now_s: float, *, alive: bool) -> None:
+        """Take a frame as a sign of life if it is one, by the state before it.
+
+        Data that cannot be read is one as well: a new line would deliver the same.
+        """
+        if alive or not self.subscribed:
+            self._heard_s = now_s
+        self._delivered |= alive
+
+    def _judge(self, frame: wire.Frame) -> tuple[Kind | None, Sequence[Effect]]:
+        """Return as what a frame that is no data is kept (None: not at all), and what follows from it."""
+        if frame.method == "unsubscribe" or (frame.method and frame.req_id in self._goodbyes):
+            return "answer", ()  # also where it says that there was nothing to end
         if frame.method == "subscribe":
-            return [Keep("answer"), *self._answered(frame)]
-        return () if frame.method == "pong" and not frame.error else self._other(frame)
-
-    def _other(self, frame: wire.Frame) -> Sequence[Effect]:
+            return "answer", self._answered(frame)
         if frame.error:
-            return [Keep("answer"), _unreadable(f"an error to something we did not ask: {frame.error}")]
+            return "answer", [_unreadable(f"an error to something we did not ask: {frame.error}")]
         if frame.channel == "status":
-            return self._status(frame)
-        return ()
+            return "status", _statuses(frame)
+        return None, ()
 
     def tick(self, now_s: float) -> list[Effect]:
         """Let time pass: hang up on a dead line, ping a quiet one, ask again what was not answered."""
-        quiet_s = now_s - self._last_frame_s
+        quiet_s = now_s - self._heard_s
         if quiet_s >= IDLE_S:
-            return [Hangup(f"no frame for {quiet_s:.0f} s")]
+            lacking = "data or heartbeat" if self.subscribed else "frame"
+            return [Hangup(f"no {lacking} for {quiet_s:.0f} s")]
         effects: list[Effect] = []
         late = [symbol for symbol, asked in self._asked.items() if now_s - asked.since_s >= ACK_S]
         if any(self._asked[symbol].alone for symbol in late):
@@ -228,8 +257,16 @@ class Session:
 
     @property
     def heard_s(self) -> float:
-        """When the last frame came; before the first, when the connection was opened."""
-        return self._last_frame_s
+        """When the last sign of life came; before the first, when the connection was opened."""
+        return self._heard_s
+
+    @property
+    def serves(self) -> bool:
+        """Whether the exchange has shown that it serves this line: data or a heartbeat came, or nothing is due.
+
+        An acknowledgement alone is no proof: half-dead gateways may give it.
+        """
+        return self._delivered if self.subscribed else bool(self.rejected)
 
     @property
     def settled(self) -> bool:
@@ -243,33 +280,16 @@ class Session:
         req_id = self._take_req_id()
         for symbol in symbols:
             self._asked[symbol] = _Asked(req_id, now_s, alone)
-        # snapshot is explicit: its default was true in 2024 and is documented false in 2026 (API.md 8.5).
-        return _send("subscribe", req_id, {"channel": "trade", "symbol": list(symbols), "snapshot": True})
+        return _send("subscribe", req_id, self._channel.subscription(symbols))
 
     def _unsubscribe(self, symbols: Sequence[str]) -> Send:
         req_id = self._take_req_id()
         self._goodbyes.add(req_id)
-        return _send("unsubscribe", req_id, {"channel": "trade", "symbol": list(symbols)})
+        return _send("unsubscribe", req_id, self._channel.end(symbols))
 
     def _take_req_id(self) -> int:
         req_id, self._next_req_id = self._next_req_id, self._next_req_id + 1
         return req_id
-
-    def _trades(self, frame: bytes, received_ns: int) -> Sequence[Effect]:
-        try:
-            return [Rows(parse.trade_runs(frame), frame, received_ns)]
-        except Malformed as error:
-            return [Keep("unreadable"), _unreadable(str(error))]
-
-    def _status(self, frame: wire.Frame) -> Sequence[Effect]:
-        try:
-            entries = wire.status_entries(frame.data)
-        except wire.UNREADABLE as error:
-            return [Keep("status"), _unreadable(f"a status frame that cannot be read: {error}")]
-        told = (
-            Status(entry.system, entry.connection_id, entry.upcoming_maintenance, entry.emergency) for entry in entries
-        )
-        return [Keep("status"), *told]
 
     def _answered(self, frame: wire.Frame) -> Sequence[Effect]:
         if frame.error:
@@ -280,7 +300,7 @@ class Session:
             acknowledged = wire.ack_result(frame.result)
         except wire.UNREADABLE as error:
             return [_unreadable(f"an acknowledgement that cannot be read: {error}")]
-        return self._acknowledged(acknowledged.symbol) if acknowledged.channel == "trade" else ()
+        return self._acknowledged(acknowledged.symbol) if acknowledged.channel == self._channel.name else ()
 
     def _refused(self, frame: wire.Frame, error: str) -> Sequence[Effect]:
         symbol = self._refused_symbol(frame, error)
@@ -311,6 +331,14 @@ class Session:
             return named
         asked = [symbol for symbol, asked in self._asked.items() if asked.req_id == frame.req_id]
         return asked[0] if len(asked) == 1 else None
+
+
+def _statuses(frame: wire.Frame) -> Sequence[Effect]:
+    try:
+        entries = wire.status_entries(frame.data)
+    except wire.UNREADABLE as error:
+        return [_unreadable(f"a status frame that cannot be read: {error}")]
+    return [Status(entry.system, entry.connection_id, entry.upcoming_maintenance, entry.emergency) for entry in entries]
 
 
 def _send(method: str, req_id: int, params: dict[str, object]) -> Send:

@@ -29,9 +29,9 @@ class State:
     """What the daemon knows of itself at one moment. Ages and lengths are in seconds, sizes in bytes.
 
     ``listed`` tells that it is known what to record, ``pairs`` how many that are. ``streaming`` tells whether it
-    should hear of trades by a stream; ``silent_s`` is since when nothing was heard: on each of its connections no frame
-    of any kind, or where nothing is streamed no good answer. ``drained_s`` is since when no drain has ended.
-    ``low_bytes`` of ``free_bytes`` are too few.
+    should hear of trades by a stream; ``silent_s`` is since when there was no sign of life: on each of its connections
+    (``kraken.session`` says what is one), or where nothing is streamed no good answer. ``drained_s`` is since when no
+    drain has ended. ``low_bytes`` of ``free_bytes`` are too few.
     """
 
     listed: bool
@@ -86,6 +86,6 @@ def _unheard(state: State) -> list[str]:
     if not state.streaming:
         return [f"no good answer came for {max(silent_s):.0f} s: Kraken's REST is out of reach, or refuses"]
     if len(silent_s) == len(state.silent_s):
-        return [f"no frame came for {min(silent_s):.0f} s: the stream is down"]
+        return [f"no data or heartbeat came for {min(silent_s):.0f} s: the stream is down"]
     of = f"{len(silent_s)} of {len(state.silent_s)} connections"
-    return [f"no frame came for {max(silent_s):.0f} s on {of}: the pairs on them are not heard"]
+    return [f"no data or heartbeat came for {max(silent_s):.0f} s on {of}: the pairs on them are not heard"]

@@ -14,8 +14,9 @@ from typing import Final
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from recorder.clock import Clock
-from recorder.sandbox.garble import Garble
-from recorder.sandbox.socket import HEARTBEAT, Connection
+from recorder.sandbox.channels import Channel
+from recorder.sandbox.garble import Garble, Stall
+from recorder.sandbox.socket import HEARTBEAT, PONG, Connection
 
 QUEUED_BYTES: Final = 32 << 20
 """Bytes that may wait for one client: the greatest burst takes 20 MB, ten seconds of the busiest market 30 MB."""
@@ -42,14 +43,35 @@ class Client:
         self._queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._queued_bytes = 0
         self._lines = lines
-        self._stalls = lines.stalls
-        self._dead = False
+        self._survived = len(lines.stalls)
+        self._died: Stall | None = None
         self._held: bytes | None = None
 
+    @property
+    def stall(self) -> Stall | None:
+        """How the line is dead; None while it lives."""
+        return self._lines.stalls[-1] if len(self._lines.stalls) > self._survived else self._died
+
     def push(self, payload: bytes) -> None:
+        """Queue one frame, if the line lives."""
+        if self.stall is None:
+            self._queue_up(payload)
+
+    def answer(self, text: str, *, now_ns: int) -> None:
+        """Queue the answers to one frame of the client; a dead line answers pings at most."""
+        stall = self.stall
+        for frame in self.connection.receive(text, now_ns=now_ns):
+            if stall is None or (stall.ping_messages and frame.startswith(PONG)):
+                self._queue_up(frame.encode())
+
+    async def answer_ping(self, payload: bytes) -> None:
+        """Answer a ping of the WebSocket protocol, which overtakes what is queued."""
+        if self.stall is None or self.stall.ping_frames:
+            with contextlib.suppress(ClientConnectionResetError):
+                await self._socket.pong(payload)
+
+    def _queue_up(self, payload: bytes) -> None:
         """Queue one frame; who does not keep up is cut off."""
-        if self._dead or self._stalls != self._lines.stalls:
-            return
         self._queued_bytes += len(payload)
         if self._queued_bytes > QUEUED_BYTES:
             self.hang_up()
@@ -57,7 +79,7 @@ class Client:
             self._queue.put_nowait(payload)
 
     def tell(self, payload: bytes, damage: Collection[str]) -> None:
-        """Queue one frame of live trades, with what is to go wrong with it."""
+        """Queue one live frame, with what is to go wrong with it."""
         if "drop" in damage:
             return
         if "torn" in damage:
@@ -79,9 +101,9 @@ class Client:
         """Cut the connection without a close frame: the client sees 1006."""
         self._transport.abort()
 
-    def die(self) -> None:
-        """Send nothing any more, and say nothing about it."""
-        self._dead = True
+    def die(self, stall: Stall) -> None:
+        """Send nothing any more but answers to pings, and say nothing about it."""
+        self._died = stall
 
     async def deliver(self) -> None:
         """Send what is queued, until cancelled or cut off."""
@@ -109,7 +131,8 @@ class Clients:
 
     async def serve(self, request: web.Request, connection: Connection) -> web.WebSocketResponse:
         """Talk with one client until it leaves or is cut off."""
-        socket = web.WebSocketResponse(compress=False, max_msg_size=LARGEST_REQUEST)
+        # Pings are answered here, since a dead line may not.
+        socket = web.WebSocketResponse(compress=False, max_msg_size=LARGEST_REQUEST, autoping=False)
         await socket.prepare(request)
         if self._lines.brushing_off:
             await socket.close()
@@ -123,23 +146,25 @@ class Clients:
             for frame in connection.opened():
                 client.push(frame.encode())
             async for message in socket:
-                if message.type is not WSMsgType.TEXT:
+                if message.type is WSMsgType.TEXT:
+                    client.moved_s = self._clock.monotonic()
+                    client.answer(message.data, now_ns=self._clock.wall_ns())
+                elif message.type is WSMsgType.PING:
+                    await client.answer_ping(message.data)
+                elif message.type is not WSMsgType.PONG:
                     break
-                client.moved_s = self._clock.monotonic()
-                for frame in connection.receive(message.data, now_ns=self._clock.wall_ns()):
-                    client.push(frame.encode())
         finally:
             self._clients.discard(client)
             delivery.cancel()
         return socket
 
-    def push(self, text: str, symbols: Collection[str]) -> None:
-        """Queue one frame of live trades for everyone who follows one of ``symbols``, unless these are silent."""
+    def push(self, text: str, channel: Channel, symbols: Collection[str]) -> None:
+        """Queue one live frame of a channel for everyone who follows one of ``symbols``, unless these are silent."""
         if self._lines.silent(symbols):
             return
         payload, damage = text.encode(), self._lines.strike()
         for client in self._clients:
-            if not client.connection.symbols.isdisjoint(symbols):
+            if client.connection.follows(channel, symbols):
                 client.tell(payload, damage)
 
     def tell_status(self) -> None:

@@ -16,6 +16,7 @@ from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import mishaps
 from recorder.sandbox.faults import NAMES, Faults
+from recorder.sandbox.garble import Stall
 from recorder.sandbox.pairs import Pair, pair_of
 from recorder.sandbox.status import StatusBoard
 from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
@@ -54,7 +55,7 @@ class Controlled(Protocol):
         """Cut the connections that follow a pair."""
         ...
 
-    def deaden(self, symbol: str) -> None:
+    def deaden(self, symbol: str, stall: Stall) -> None:
         """Let these connections be dead for good, and say nothing about it."""
         ...
 
@@ -95,7 +96,8 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     """Return the control endpoints. Every answer is the last id made, by pair.
 
     POST /sandbox/<fault>?for_s=… for each name in ``faults.NAMES``; those of REST answers also take n=…, path=… and
-    (slow) delay_s=…, those of frames n=…. Beside them, all POST but the last:
+    (slow) delay_s=…, those of frames n=…, and stall takes ping_frames=0 and ping_messages=0, each for a kind of ping
+    that dead lines do not answer either. Beside them, all POST but the last:
 
     - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/skip_ids?pair=BTC/USD&n=5, /sandbox/freeze, /sandbox/thaw
     - /sandbox/throttle?size=30&per_s=1&sticky=0&form=too_many_requests, /sandbox/unthrottle
@@ -106,15 +108,15 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
     - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD, and for pairs that are silent though subscribed
       /sandbox/mute?pair=BTC/USD, /sandbox/unmute?pair=BTC/USD
-    - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall, but only connections that
-      follow this pair
+    - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall (and its fields), but only
+      connections that follow this pair
     - GET /sandbox/truth
     """
     doors: dict[str, Callable[[_Asked], None]] = {
         "burst": lambda asked: sandbox.burst(asked.text("pair"), int(asked.number("n"))),
         "skip_ids": lambda asked: sandbox.skip_ids(asked.text("pair"), int(asked.number("n"))),
         "sever": lambda asked: sandbox.sever(asked.text("pair")),
-        "deaden": lambda asked: sandbox.deaden(asked.text("pair")),
+        "deaden": lambda asked: sandbox.deaden(asked.text("pair"), _stall(asked)),
         "freeze": lambda _: sandbox.freeze(),
         "thaw": lambda _: sandbox.thaw(),
         "throttle": lambda asked: sandbox.throttle(_throttle(sandbox.clock, asked)),
@@ -184,9 +186,13 @@ def _fault(faults: Faults, name: str) -> Callable[[_Asked], None]:
             delay_s = asked.number("delay_s", mishaps.SLOW_S)
             faults.rest.throw(name, for_s, n=None if n is None else int(n), path=path, delay_s=delay_s)
         else:
-            faults.throw(name, for_s, n=None if n is None else int(n), path=path)
+            faults.throw(name, for_s, n=None if n is None else int(n), path=path, stall=_stall(asked))
 
     return throw
+
+
+def _stall(asked: _Asked) -> Stall:
+    return Stall(ping_frames=bool(asked.number("ping_frames", 1)), ping_messages=bool(asked.number("ping_messages", 1)))
 
 
 def _throttle(clock: Clock, asked: _Asked) -> Throttle:

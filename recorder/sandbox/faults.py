@@ -16,7 +16,7 @@ from typing import Final
 from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import garble, mishaps
-from recorder.sandbox.garble import Garble
+from recorder.sandbox.garble import HALF_DEAD, Garble, Stall
 from recorder.sandbox.mishaps import EVERYWHERE, Mishaps
 from recorder.sandbox.status import SYSTEMS, StatusBoard
 
@@ -94,13 +94,21 @@ class Faults:
         """Whether the door is shut."""
         return self._clock.monotonic() < self._refuse_until_s
 
-    def throw(self, fault: str, for_s: float | None = None, *, n: int | None = None, path: str = EVERYWHERE) -> None:
+    def throw(
+        self,
+        fault: str,
+        for_s: float | None = None,
+        *,
+        n: int | None = None,
+        path: str = EVERYWHERE,
+        stall: Stall = HALF_DEAD,
+    ) -> None:
         """Throw a fault by its name. Raises UsageError where there is none of that name, or none for a path."""
         _check_scope(fault, n=n, path=path)
         if fault in mishaps.NAMES:
             self.rest.throw(fault, for_s, n=n, path=path)
         elif fault in garble.NAMES:
-            self.lines.throw(fault, for_s, n=n)
+            self.lines.throw(fault, for_s, n=n, stall=stall)
         elif fault in SYSTEMS:
             self._status.show(fault, for_s)
         elif fault == "ladder":

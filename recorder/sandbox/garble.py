@@ -22,11 +22,25 @@ FRAMES: Final[Mapping[str, str]] = {
 """Name → what happens to a frame of live trades. For a time, or for so many frames."""
 LINES: Final[Mapping[str, str]] = {
     "hush": "every subscription is silent, though acknowledged, while heartbeats go on",
-    "stall": "every line open at that moment is dead for good, and nobody says so",
+    "stall": "every line open at that moment is dead for good, and nobody says so; pings may still be answered",
     "brush_off": "every handshake is accepted, and the connection closed at once",
 }
 """Name → what happens to lines. For a time, but for the stall."""
 NAMES: Final = (*FRAMES, *LINES)
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """What a dead line still answers: a gateway that has lost its feed often goes on answering pings."""
+
+    ping_frames: bool = True
+    """Whether pings of the WebSocket protocol are answered, which are control frames (RFC 6455)."""
+    ping_messages: bool = True
+    """Whether ``{"method":"ping"}`` is."""
+
+
+HALF_DEAD: Final = Stall()
+"""The usual way to stall, since it is the harder one to notice."""
 
 
 @dataclass(slots=True)
@@ -44,14 +58,16 @@ class Garble:
     def __init__(self, clock: Clock) -> None:
         self.muted: set[str] = set()
         """v2 symbols whose subscriptions are acknowledged, and then silent."""
-        self.stalls = 0
-        """How often all lines died: a line that is older than the last time is dead."""
+        self.stalls: list[Stall] = []
+        """Each time that all lines died: a line that is older than the last time is dead in that way."""
         self._clock = clock
         self._damage: list[_Damage] = []
         self._until_s = dict.fromkeys(("hush", "brush_off"), -math.inf)
 
-    def throw(self, name: str, for_s: float | None = None, *, n: int | None = None) -> None:
+    def throw(self, name: str, for_s: float | None = None, *, n: int | None = None, stall: Stall = HALF_DEAD) -> None:
         """Let this go wrong for a time and, of frames, for the next ``n``, whichever ends first; None: for good.
+
+        ``stall`` is how lines die, where they do.
 
         Raises UsageError where there is no such fault, or where it could never strike.
         """
@@ -61,7 +77,7 @@ class Garble:
             raise UsageError(f"{name} for {n} frames; {', '.join(FRAMES)} can be for 1 or more, others for a time")
         until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
         if name == "stall":
-            self.stalls += 1
+            self.stalls.append(stall)
         elif name in FRAMES:
             self._damage.append(_Damage(name, until_s, math.inf if n is None else n))
         else:

@@ -18,11 +18,13 @@ from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
-from recorder.sandbox import control, wire
+from recorder.sandbox import control
 from recorder.sandbox.candles import INTERVALS
+from recorder.sandbox.channels import CHANNELS, TRADES
 from recorder.sandbox.clients import Client, Clients
 from recorder.sandbox.edge import Edge
 from recorder.sandbox.faults import Act, Faults
+from recorder.sandbox.garble import HALF_DEAD, Stall
 from recorder.sandbox.pairs import Pair, some
 from recorder.sandbox.requests import Requests
 from recorder.sandbox.rest import Rest
@@ -141,10 +143,10 @@ class Sandbox:
         for client in self._followers(symbol):
             client.hang_up()
 
-    def deaden(self, symbol: str) -> None:
+    def deaden(self, symbol: str, stall: Stall = HALF_DEAD) -> None:
         """Let the connections that follow this pair, and no others, be dead for good. Raises UsageError likewise."""
         for client in self._followers(symbol):
-            client.die()
+            client.die(stall)
 
     def freeze(self) -> None:
         """Make no more trades; everything else goes on. Lets a recorder catch up with a market that stands still."""
@@ -223,14 +225,15 @@ class Sandbox:
             self._publish(self.market.advance(now_ns))
             for played in self.market.play(now_ns):
                 self._write(played.made)
-                self.clients.push(played.text, played.symbols)
+                self.clients.push(played.text, TRADES, played.symbols)
         return now_ns
 
     def _publish(self, runs: list[Made]) -> None:
         self._write(runs)
         for made in runs:
-            for text in wire.update_frames(self.market.tapes[made.pair], made, limit=self._trades_per_frame):
-                self.clients.push(text, (made.pair,))
+            for channel in CHANNELS:
+                for text in channel.updates(self.market.tapes[made.pair], made, self._trades_per_frame):
+                    self.clients.push(text, channel, (made.pair,))
 
     def _write(self, runs: Sequence[Made]) -> None:
         if self._truth is not None and runs:

@@ -1,7 +1,8 @@
 """The server's half of one WebSocket v2 connection: a frame and a moment in, frames out (API.md 8).
 
-Owns subscriptions, acknowledgements, snapshots and refusals. Refuses sockets, queues and clocks: ``clients`` is the
-rim. Where the texts of Kraken are not established (malformed JSON, unknown method or channel), this says so itself.
+Owns subscriptions, acknowledgements and refusals. Refuses sockets, queues and clocks: ``clients`` is the rim; and what
+differs between channels, which ``channels`` says. Where the texts of Kraken are not established (malformed JSON,
+unknown method or channel), this says so itself.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from collections.abc import Callable, Collection, Container
 from typing import Any, Final
 
 from recorder.sandbox import wire
+from recorder.sandbox.channels import CHANNELS, Channel, Refused
 from recorder.sandbox.status import Told
 from recorder.sandbox.venue import Venue
 
-SNAPSHOT_TRADES: Final = 50
-"""Trades in the snapshot after a subscription (API.md 8.5)."""
 HANDLING_NS: Final = 40_000
 """From time_in to time_out, as in the captures."""
 HEARTBEAT: Final = '{"channel":"heartbeat"}'
+PONG: Final = '{"method":"pong"'
+"""What the answer to a ping message begins with."""
 
 _PRIVATE: Final = ("executions", "balances")
 _WELL_FORMED: Final = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+")
@@ -45,8 +47,16 @@ class Connection:
         self._status = status
         self._rejected = rejected
         self._silent = silent
-        self.symbols: set[str] = set()
-        """v2 symbols whose trades this client follows."""
+        self._followed: dict[Channel, set[str]] = {channel: set() for channel in CHANNELS}
+
+    @property
+    def symbols(self) -> set[str]:
+        """v2 symbols that this client follows, on whatever channel."""
+        return set[str]().union(*self._followed.values())
+
+    def follows(self, channel: Channel, symbols: Collection[str]) -> bool:
+        """Return whether this client follows one of ``symbols`` on a channel."""
+        return not self._followed[channel].isdisjoint(symbols)
 
     def opened(self) -> list[str]:
         """Greet: the status frame comes before anything is asked."""
@@ -77,53 +87,54 @@ class Connection:
                 return [answer.failure(f"Malformed request: cannot do {method!r} with these params")]
 
     def _subscribe(self, answer: _Answer, params: dict[str, Any]) -> list[str]:
-        channel, symbols, snapshot = params.get("channel"), _symbols(params), params.get("snapshot", False)
-        if refusal := _refused(channel, symbols):
-            return [answer.failure(refusal)]
+        try:
+            channel, accepted = _accepted(params)
+        except Refused as refusal:
+            return [answer.failure(str(refusal))]
+        followed = self._followed[channel]
         acks, snapshots = [], []
-        for symbol in symbols or ():
+        for symbol in params["symbol"]:
             if not _WELL_FORMED.fullmatch(symbol):
                 acks.append(answer.failure(f"Currency pair not in ISO 4217-A3 format {symbol}", symbol))
             elif symbol not in self._venue.listing or symbol in self._rejected:
                 acks.append(answer.failure(f"Currency pair not supported {symbol}", symbol))
-            elif symbol in self.symbols:
+            elif symbol in followed:
                 acks.append(answer.failure("Already subscribed", symbol))
             else:
-                self.symbols.add(symbol)
-                acks.append(answer.done({"channel": "trade", "snapshot": snapshot is True, "symbol": symbol}))
-                if snapshot is True and not self._silent((symbol,)):
-                    snapshots.append(wire.snapshot_frame(self._venue.tapes[symbol], SNAPSHOT_TRADES))
+                followed.add(symbol)
+                acks.append(answer.done(channel, symbol, accepted))
+                if accepted["snapshot"] and not self._silent((symbol,)):
+                    snapshots.append(channel.snapshot(self._venue.tapes[symbol]))
                 self._venue.wanted(symbol, answer.now_ns)
         return acks + snapshots
 
     def _unsubscribe(self, answer: _Answer, params: dict[str, Any]) -> list[str]:
-        channel, symbols = params.get("channel"), _symbols(params)
-        if refusal := _refused(channel, symbols):
-            return [answer.failure(refusal)]
+        try:
+            channel, accepted = _accepted(params)
+        except Refused as refusal:
+            return [answer.failure(str(refusal))]
+        del accepted["snapshot"]
+        followed = self._followed[channel]
         acks = []
-        for symbol in symbols or ():
-            if symbol in self.symbols:
-                self.symbols.remove(symbol)
-                acks.append(answer.done({"channel": "trade", "symbol": symbol}))
+        for symbol in params["symbol"]:
+            if symbol in followed:
+                followed.remove(symbol)
+                acks.append(answer.done(channel, symbol, accepted))
             else:
                 # Kraken calls this refusal one of a subscribe.
                 acks.append(answer.failure("Subscription Not Found", symbol, method="subscribe"))
         return acks
 
 
-def _symbols(params: dict[str, Any]) -> list[str] | None:
-    symbols = params.get("symbol")
-    if isinstance(symbols, list) and symbols and all(isinstance(symbol, str) for symbol in symbols):
-        return symbols
-    return None
-
-
-def _refused(channel: object, symbols: list[str] | None) -> str | None:
-    if channel in _PRIVATE:
-        return "Private data and trading are unavailable on this endpoint. Try ws-auth.kraken.com"
-    if channel != "trade":
-        return f"Malformed request: the sandbox has no channel {channel!r}"
-    return None if symbols else "Malformed request: symbol is a list of texts"
+def _accepted(params: dict[str, Any]) -> tuple[Channel, dict[str, Any]]:
+    """Return which channel is asked for, and what its acknowledgement says of the params. Raises Refused."""
+    name = params.get("channel")
+    if name in _PRIVATE:
+        raise Refused("Private data and trading are unavailable on this endpoint. Try ws-auth.kraken.com")
+    for channel in CHANNELS:
+        if channel.name == name:
+            return channel, channel.accepted(params)
+    raise Refused(f"Malformed request: the sandbox has no channel {name!r}")
 
 
 class _Answer:
@@ -134,7 +145,9 @@ class _Answer:
         self._method = request.get("method")
         self._req_id = {"req_id": request["req_id"]} if "req_id" in request else {}
 
-    def done(self, result: dict[str, Any]) -> str:
+    def done(self, channel: Channel, symbol: str, accepted: dict[str, Any]) -> str:
+        # The keys are alphabetical (API.md 8.2).
+        result = dict(sorted({"channel": channel.name, "symbol": symbol, **accepted}.items()))
         return _json(
             {"method": self._method, **self._req_id, "result": result, "success": True, **_stamps(self.now_ns)}
         )

@@ -82,7 +82,7 @@ class Lines:
         return any(line.stream.streaming(pair) for line in self._lines)
 
     def silent_s(self) -> list[float]:
-        """Return for how many seconds each line has heard nothing on a connection that had answered a subscription."""
+        """Return for how many seconds no sign of life came on each line, of a connection that had served us."""
         return [line.stream.silent_s() for line in self._lines]
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:

@@ -79,7 +79,7 @@ class Pulse:
     def listen(self, silent_s: Callable[[], Sequence[float]]) -> None:
         """Judge by a stream from now on, and not by answers of REST.
 
-        It tells of each of its connections for how long nothing was heard there.
+        It tells of each of its connections for how long no sign of life came there.
         """
         self._silent_s = silent_s
 

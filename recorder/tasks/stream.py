@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
@@ -16,6 +16,7 @@ from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
 from recorder.errors import Unavailable
 from recorder.journal import segment
+from recorder.kraken.channels import TRADES
 from recorder.kraken.parse import TRADE_SOURCE
 from recorder.kraken.session import (
     Effect,
@@ -114,6 +115,7 @@ class Stream:
         self._numbers = common.numbers
         self._backoff = backoff
         self._connection = 0
+        self._source = ""
         self._changed = asyncio.Event()
         self._open: tuple[Session, Socket] | None = None
         self._ending = _NOT_OPENED
@@ -133,7 +135,7 @@ class Stream:
         return self._open is not None and pair in self._open[0].subscribed
 
     def silent_s(self) -> float:
-        """Return for how many seconds nothing was heard on a connection that had answered a subscription."""
+        """Return for how many seconds no sign of life came on a connection that had served us."""
         self._listened()
         return self._clock.monotonic() - self._heard_s
 
@@ -151,7 +153,8 @@ class Stream:
         """Connect, record, and connect again, until cancelled."""
         while True:
             self._connection = next(self._numbers)
-            session = Session(self._pairs)
+            self._source = f"{TRADE_SOURCE}{self._connection}"
+            session = Session(TRADES, self._pairs)
             started_s = self._clock.monotonic()
             self._ending = _NOT_OPENED
             try:
@@ -177,7 +180,6 @@ class Stream:
                 await self._clock.sleep(delay_s)
 
     async def _converse(self, session: Session, socket: Socket) -> None:
-        source = f"{TRADE_SOURCE}{self._connection}"
         beside = [asyncio.create_task(self._tick(session, socket))]
         try:
             await self._obey(session.opened(self._clock.monotonic()), socket)
@@ -187,17 +189,7 @@ class Stream:
             while True:
                 frame = await socket.receive()
                 recv_ns = self._clock.wall_ns()
-                effects = session.receive(frame, self._clock.monotonic(), received_ns=recv_ns)
-                for effect in effects:
-                    if isinstance(effect, Rows):
-                        inbound = Inbound(segment.encode(recv_ns, source, frame, parsed=True), effect.runs)
-                        if not self._inbox.add(inbound):
-                            await self._inbox.put(inbound)
-                    elif isinstance(effect, Keep):
-                        line = segment.encode(recv_ns, f"ws:{effect.channel}:{self._connection}", frame)
-                        await self._inbox.put(Inbound(line, []))
-                    else:
-                        await self._obey([effect], socket)
+                await self._obey(session.receive(frame, self._clock.monotonic(), received_ns=recv_ns), socket)
         finally:
             self._listened()
             self._open = None
@@ -205,8 +197,8 @@ class Stream:
                 task.cancel()
 
     def _listened(self) -> None:
-        """Remember when the open connection was heard last: one that answers no subscription is as good as none."""
-        if self._open is not None and (self._open[0].subscribed or self._open[0].rejected):
+        """Remember when the open connection was heard last: one that does not serve us is as good as none."""
+        if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
     async def _tick(self, session: Session, socket: Socket) -> None:
@@ -224,9 +216,18 @@ class Stream:
                 effects = [*session.drop(gone), *session.add(self._pairs, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
-    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:
+    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
+        """Carry out what the session wants, in order."""
         for effect in effects:
             match effect:
+                case Rows():  # first, since nearly all are
+                    line = segment.encode(effect.received_ns, self._source, effect.frame, parsed=True)
+                    inbound = Inbound(line, effect.runs)
+                    if not self._inbox.add(inbound):
+                        await self._inbox.put(inbound)
+                case Keep(kind, frame, received_ns):
+                    line = segment.encode(received_ns, f"ws:{kind}:{self._connection}", frame)
+                    await self._inbox.put(Inbound(line, []))
                 case Send(text):
                     await socket.send(text)
                 case Hangup(reason):
@@ -248,8 +249,8 @@ class Stream:
                     await self._note("malformed", reason=reason)
                     self._metrics.unreadable.inc()
                     log.error("frame kept but not understood", reason=reason)
-                case Rows() | Keep():  # carried out where the frame is at hand
-                    pass
+                case _:
+                    assert_never(effect)
 
     async def _refused(self, refusal: Rejected) -> None:
         await self._note("rejected", pair=refusal.pair, reason=refusal.reason)

@@ -30,6 +30,7 @@ from recorder.journal import tail
 from recorder.kraken import parse
 from recorder.ops import status
 from recorder.sandbox import mishaps
+from recorder.sandbox.garble import Stall
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.requests import Request
@@ -231,9 +232,10 @@ async def test_a_minute_of_accepting_and_closing_is_met_with_patience(bench: Ben
     bench.has_manners()
 
 
-async def test_a_dead_line_is_replaced_within_ten_seconds(bench: Bench) -> None:
+@pytest.mark.parametrize("stall", [Stall(ping_frames=False, ping_messages=False), Stall()], ids=["mute", "pings"])
+async def test_a_dead_line_is_replaced_within_ten_seconds_also_if_it_answers_pings(bench: Bench, stall: Stall) -> None:
     async with bench.recording():
-        bench.sandbox.faults.throw("stall")
+        bench.sandbox.faults.throw("stall", stall=stall)
         died_s = bench.clock.monotonic()
         await until(lambda: len(bench.sandbox.requests.to("/v2")) == 2, what="it dials again")
         assert bench.sandbox.requests.to("/v2")[1].at_s - died_s <= 10 + LATE_S

@@ -2,7 +2,8 @@
 
 ::
 
-    assert play(Session(["BTC/USD"])) >> opened << asks("BTC/USD") >> ack("BTC/USD") << answer << Subscribed("BTC/USD")
+    script = play(Session(TRADES, ["BTC/USD"])) >> opened << asks("BTC/USD")
+    assert script >> ack("BTC/USD") << answer << Subscribed("BTC/USD")
 
 ``>>`` gives the session a frame, :data:`opened`, pairs to :class:`add` or :class:`drop`, or a :class:`tick` (so many
 seconds later); ``<<`` takes its next effect, which must equal what stands there, or satisfy it where it is a question.
@@ -16,6 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from recorder.core.ledger import runs
+from recorder.core.model import Trade
+from recorder.kraken import parse
 from recorder.kraken.session import Effect, Hangup, Keep, Rejected, Rows, Send, Session, Unreadable
 
 RECEIVED_NS: Final = 1_783_465_205_562_702_999
@@ -53,8 +57,6 @@ class like:  # noqa: N801
 
 
 opened: Final = Opened()
-answer: Final = Keep("answer")
-unreadable: Final = Keep("unreadable")
 
 
 class play:  # noqa: N801
@@ -149,9 +151,28 @@ def has_trades(*trades: tuple[str, int]) -> like:
     """Rows of exactly these (pair, trade_id), in this order."""
     return like(
         f"rows {trades}",
-        lambda effect: isinstance(effect, Rows) and [(row.pair, row.trade_id) for row in effect.trades] == list(trades),
+        lambda effect: (
+            isinstance(effect, Rows)
+            and [(row.pair, row.trade_id) for row in rows_of(effect)] == list(trades)
+            and effect.runs == runs(rows_of(effect))
+        ),
     )
 
+
+def rows_of(effect: Effect) -> list[Trade]:
+    """Return the trades of the frame that came."""
+    assert isinstance(effect, Rows), effect
+    return parse.trade_frame(effect.frame, received_ns=effect.received_ns)
+
+
+def keeps(kind: str) -> like:
+    """That the frame is kept as a ``kind``."""
+    return like(f"that it is kept: {kind}", lambda effect: isinstance(effect, Keep) and effect.kind == kind)
+
+
+answer: Final = keeps("answer")
+status: Final = keeps("status")
+unreadable: Final = keeps("unreadable")
 
 TIMES: Final = {"time_in": "2026-09-25T17:48:24.745996Z", "time_out": "2026-09-25T17:48:24.746032Z"}
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core.model import Trade
+from recorder.kraken.channels import TRADES
 from recorder.kraken.session import (
     ACK_S,
     IDLE_S,
@@ -44,6 +45,8 @@ from tests.kraken.playbook import (
     pings,
     play,
     refusal,
+    rows_of,
+    status,
     tick,
     trade_json,
     trades,
@@ -62,24 +65,24 @@ def sent_ids(session: Session) -> list[int]:
 
 
 def test_it_asks_for_all_pairs_at_once_with_the_snapshot() -> None:
-    assert play(Session([BTC, ETH])) >> opened << asks(BTC, ETH)
+    assert play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH)
 
 
 def test_it_asks_in_batches_of_a_hundred() -> None:
     pairs = [f"A{number}/USD" for number in range(2 * SUBSCRIBE_BATCH + 1)]
-    script = play(Session(pairs)) >> opened
+    script = play(Session(TRADES, pairs)) >> opened
     script << asks(*pairs[:100]) << asks(*pairs[100:200])
     assert script << asks(pairs[200])
 
 
 def test_every_message_has_a_number_of_its_own() -> None:
-    effects = Session([BTC, ETH, XRP], batch=1).opened(0.0)
+    effects = Session(TRADES, [BTC, ETH, XRP], batch=1).opened(0.0)
     numbers = [json.loads(effect.text)["req_id"] for effect in effects if isinstance(effect, Send)]
     assert len(set(numbers)) == 3
 
 
 def test_it_has_nothing_to_ask_without_pairs_and_counts_as_settled() -> None:
-    session = Session([])
+    session = Session(TRADES, [])
     assert play(session) >> opened
     assert session.settled
 
@@ -88,7 +91,7 @@ def test_it_has_nothing_to_ask_without_pairs_and_counts_as_settled() -> None:
 
 
 def test_each_pair_is_acknowledged_by_itself() -> None:
-    session = Session([BTC, ETH])
+    session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH)
     script >> ack(ETH, req_id=1) << answer << Subscribed(ETH)
     assert not session.settled
@@ -100,39 +103,39 @@ def test_each_pair_is_acknowledged_by_itself() -> None:
 def test_an_acknowledgement_needs_no_req_id_and_may_warn() -> None:
     result = {"channel": "trade", "snapshot": True, "symbol": BTC, "warnings": ["snapshot is deprecated"]}
     warned = frame(method="subscribe", result=result, success=True)
-    assert play(Session([BTC])) >> opened << asks(BTC) >> warned << answer << Subscribed(BTC)
+    assert play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> warned << answer << Subscribed(BTC)
 
 
 def test_empty_fields_may_be_null() -> None:
     nulls = ack(BTC, req_id=None, error=None, symbol=None, channel_id=None)
-    assert play(Session([BTC])) >> opened << asks(BTC) >> nulls << answer << Subscribed(BTC)
+    assert play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> nulls << answer << Subscribed(BTC)
 
 
 def test_a_second_acknowledgement_says_nothing_new() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
     assert script >> ack(BTC) << answer
 
 
 def test_an_acknowledgement_of_another_channel_is_not_ours() -> None:
-    session = Session([BTC])
+    session = Session(TRADES, [BTC])
     assert play(session) >> opened << asks(BTC) >> ack(BTC, channel="book") << answer
     assert session.subscribed == set()
     assert not session.settled
 
 
 def test_an_acknowledgement_of_a_pair_we_did_not_ask_for_is_passed_over() -> None:
-    assert play(Session([BTC])) >> opened << asks(BTC) >> ack(ETH) << answer
+    assert play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(ETH) << answer
 
 
 @pytest.mark.parametrize("bad", ['"result":[],', '"result":{"channel":5},', '"result":{},', ""])
 def test_an_acknowledgement_that_cannot_be_read_is_kept_and_reported(bad: str) -> None:
     text = f'{{"method":"subscribe",{bad}"success":true}}'
-    script = play(Session([BTC])) >> opened << asks(BTC) >> text << answer
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> text << answer
     assert script << is_unreadable("an acknowledgement that cannot be read")
 
 
 def test_an_answer_that_says_neither_yes_nor_why_not_is_reported() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC) >> '{"method":"subscribe"}' << answer
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> '{"method":"subscribe"}' << answer
     assert script << is_unreadable("neither success nor error")
 
 
@@ -140,7 +143,7 @@ def test_an_answer_that_says_neither_yes_nor_why_not_is_reported() -> None:
 
 
 def test_a_refusal_that_names_its_pair_refuses_that_pair_only() -> None:
-    session = Session([BTC, "XBT/USD"])
+    session = Session(TRADES, [BTC, "XBT/USD"])
     no = refusal("Currency pair not supported XBT/USD", symbol="XBT/USD", req_id=1)
     script = play(session) >> opened << asks(BTC, "XBT/USD") >> no << answer
     script << Rejected("XBT/USD", "Currency pair not supported XBT/USD")
@@ -152,19 +155,19 @@ def test_a_refusal_that_names_its_pair_refuses_that_pair_only() -> None:
 def test_a_refusal_without_a_symbol_is_known_by_the_pair_its_text_ends_with() -> None:
     for more in ({}, {"req_id": 1}, {"req_id": 77}):
         no = refusal("Currency pair not in ISO 4217-A3 format XBTUSD", **more)
-        script = play(Session([BTC, "XBTUSD"])) >> opened << asks(BTC, "XBTUSD") >> no << answer
+        script = play(Session(TRADES, [BTC, "XBTUSD"])) >> opened << asks(BTC, "XBTUSD") >> no << answer
         assert script << is_rejected("XBTUSD", "ISO 4217-A3")
 
 
 def test_a_refusal_without_a_symbol_is_known_by_the_number_of_a_message_that_asked_for_one() -> None:
-    session = Session([BTC, ETH], batch=1)
+    session = Session(TRADES, [BTC, ETH], batch=1)
     script = play(session) >> opened << asks(BTC) << asks(ETH)
     _, number = sent_ids(session)
     assert script >> refusal("Subscription not possible", req_id=number) << answer << is_rejected(ETH, "not possible")
 
 
 def test_a_refusal_that_could_mean_any_pair_refuses_none() -> None:
-    session = Session([BTC, ETH])
+    session = Session(TRADES, [BTC, ETH])
     endpoint = "Public market data subscriptions are unavailable on this endpoint. Try ws.kraken.com"
     script = play(session) >> opened << asks(BTC, ETH)
     assert script >> refusal(endpoint, req_id=1) << answer << Rejected(None, endpoint)
@@ -173,32 +176,32 @@ def test_a_refusal_that_could_mean_any_pair_refuses_none() -> None:
 
 
 def test_already_subscribed_is_as_good_as_an_acknowledgement() -> None:
-    session = Session([BTC])
+    session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC)
     assert script >> refusal("Already subscribed", symbol=BTC) << answer << Subscribed(BTC)
     assert session.subscribed == {BTC}
 
 
 def test_already_subscribed_without_a_symbol_is_known_by_its_number() -> None:
-    session = Session([BTC])
+    session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC)
     assert script >> refusal("Already subscribed", req_id=1) << answer << Subscribed(BTC)
 
 
 def test_already_subscribed_that_could_mean_any_pair_means_none() -> None:
-    session = Session([BTC, ETH])
+    session = Session(TRADES, [BTC, ETH])
     assert play(session) >> opened << asks(BTC, ETH) >> refusal("Already subscribed", req_id=1) << answer
     assert session.subscribed == set()
 
 
 def test_a_refusal_of_the_trade_channel_that_begins_like_a_trade_frame_is_a_refusal() -> None:
     no = frame(channel="trade", error="ESession:Invalid session", method="subscribe", status="error", success=False)
-    script = play(Session([BTC])) >> opened << asks(BTC) >> no << answer
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> no << answer
     assert script << Rejected(None, "ESession:Invalid session")
 
 
 def test_an_error_to_something_else_is_kept_and_reported() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC)
     script >> '{"error":"Unsupported method","success":false}' << answer << is_unreadable("Unsupported method")
     assert script >> frame(method="pong", error="no") << answer << is_unreadable("did not ask: no")
 
@@ -206,7 +209,7 @@ def test_an_error_to_something_else_is_kept_and_reported() -> None:
 def test_every_refusal_ever_seen_is_understood(payloads: Path) -> None:
     for line in (payloads / "ws_v2/errors/subscribe_errors_live.jsonl").read_bytes().splitlines():
         said = json.loads(line)
-        script = play(Session([BTC])) >> opened << asks(BTC) >> line << answer
+        script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> line << answer
         assert script << Rejected(said.get("symbol"), said["error"])
 
 
@@ -227,7 +230,7 @@ def test_a_refusal_tells_whether_the_exchange_knows_the_pair(reason: str, unsupp
 
 
 def test_a_pair_that_comes_is_asked_for_at_once_and_acknowledged_like_any() -> None:
-    session = Session([BTC])
+    session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
     script >> add(ETH, XRP, BTC) << asks(ETH, XRP)
     assert not session.settled
@@ -238,17 +241,17 @@ def test_a_pair_that_comes_is_asked_for_at_once_and_acknowledged_like_any() -> N
 
 def test_pairs_come_and_go_in_batches() -> None:
     many = [f"A{number}/USD" for number in range(SUBSCRIBE_BATCH + 1)]
-    script = play(Session([BTC])) >> opened << asks(BTC) >> add(*many) << asks(*many[:-1]) << asks(many[-1])
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> add(*many) << asks(*many[:-1]) << asks(many[-1])
     assert script >> drop(*many) << leaves(*many[:-1]) << leaves(many[-1])
 
 
 def test_a_pair_that_comes_before_the_line_is_open_is_asked_for_with_the_others_and_one_that_goes_is_not() -> None:
-    script = play(Session([BTC, ETH])) >> add(XRP) >> drop(BTC)
+    script = play(Session(TRADES, [BTC, ETH])) >> add(XRP) >> drop(BTC)
     assert script >> opened << asks(ETH, XRP)
 
 
 def test_a_pair_that_comes_and_is_not_answered_is_asked_for_again_alone() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
     script >> tick(1) >> add(ETH, XRP) << asks(ETH, XRP)
     script.now_s += ACK_S - 1
     script >> HEARTBEAT >> tick(0) >> HEARTBEAT
@@ -256,12 +259,12 @@ def test_a_pair_that_comes_and_is_not_answered_is_asked_for_again_alone() -> Non
 
 
 def test_a_pair_that_comes_may_be_refused() -> None:
-    script = play(Session([])) >> opened >> add(ETH) << asks(ETH)
+    script = play(Session(TRADES, [])) >> opened >> add(ETH) << asks(ETH)
     assert script >> refusal("Currency pair not supported ETH/USD", symbol=ETH) << answer << is_rejected(ETH, "not")
 
 
 def test_a_pair_that_goes_is_left_and_its_last_trades_are_rows_all_the_same() -> None:
-    session = Session([BTC, ETH])
+    session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH) >> ack(ETH) << answer << Subscribed(ETH)
     script >> drop(ETH, "NO/NE") << leaves(ETH)
     script >> trades(trade_json(9, ETH)) << has_trades((ETH, 9))
@@ -271,7 +274,7 @@ def test_a_pair_that_goes_is_left_and_its_last_trades_are_rows_all_the_same() ->
 
 
 def test_a_pair_that_goes_before_it_was_answered_is_not_waited_for_and_its_answer_says_nothing() -> None:
-    session = Session([BTC])
+    session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC)
     assert session.settled
     script >> ack(BTC, req_id=1) << answer
@@ -281,7 +284,7 @@ def test_a_pair_that_goes_before_it_was_answered_is_not_waited_for_and_its_answe
 
 
 def test_a_pair_that_was_refused_is_forgotten_without_a_word() -> None:
-    session = Session([BTC])
+    session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC) >> refusal("no", symbol=BTC) << answer << Rejected(BTC, "no")
     assert script >> drop(BTC) >> drop(BTC)
     assert session.rejected == {}
@@ -301,14 +304,14 @@ def test_a_pair_that_was_refused_is_forgotten_without_a_word() -> None:
     ],
 )
 def test_that_there_was_nothing_to_end_is_no_refusal(text: str) -> None:
-    session = Session([BTC])
+    session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC)
     assert script >> text << answer
     assert session.rejected == {}
 
 
 def test_a_pair_that_comes_back_is_asked_for_again_whatever_is_still_on_its_way() -> None:
-    session = Session([BTC, ETH])
+    session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH)
     script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
     script >> drop(BTC, ETH) << leaves(BTC) >> add(ETH, BTC) << asks(ETH, BTC)
@@ -321,7 +324,7 @@ def test_a_pair_that_comes_back_is_asked_for_again_whatever_is_still_on_its_way(
 
 
 def test_a_pair_that_comes_back_may_be_refused() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC) >> add(BTC) << asks(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC) >> add(BTC) << asks(BTC)
     no = refusal("Currency pair not supported BTC/USD", symbol=BTC, req_id=3)
     assert script >> no << answer << is_rejected(BTC, "not supported")
 
@@ -330,7 +333,7 @@ def test_a_pair_that_comes_back_may_be_refused() -> None:
 def test_whatever_comes_and_goes_it_ends_up_subscribed_to_exactly_its_pairs(
     steps: list[tuple[bool, set[str], bool]],
 ) -> None:
-    session, exchange, now_s = Session([BTC], batch=2), Exchange(), 0.0
+    session, exchange, now_s = Session(TRADES, [BTC], batch=2), Exchange(), 0.0
     exchange.take(session.opened(now_s))
     wanted = {BTC}
     for comes, symbols, answered in steps:
@@ -382,7 +385,8 @@ class Exchange:
 
 
 def test_a_pair_without_an_answer_is_asked_for_again_alone_and_then_hung_up_on() -> None:
-    script = play(Session([BTC, ETH, XRP])) >> opened << asks(BTC, ETH, XRP) >> ack(ETH) << answer << Subscribed(ETH)
+    script = play(Session(TRADES, [BTC, ETH, XRP])) >> opened << asks(BTC, ETH, XRP)
+    script >> ack(ETH) << answer << Subscribed(ETH)
     for _ in range(int(ACK_S) - 1):
         script >> tick(1) >> HEARTBEAT
     script >> tick(1) << asks(BTC) << asks(XRP) >> ack(BTC) << answer << Subscribed(BTC)
@@ -392,7 +396,7 @@ def test_a_pair_without_an_answer_is_asked_for_again_alone_and_then_hung_up_on()
 
 
 def test_a_pair_asked_for_alone_may_be_refused_without_its_symbol() -> None:
-    session = Session([BTC, ETH])
+    session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH)
     script.now_s += ACK_S
     script >> HEARTBEAT >> tick(0) << asks(BTC) << asks(ETH)
@@ -403,7 +407,7 @@ def test_a_pair_asked_for_alone_may_be_refused_without_its_symbol() -> None:
 
 
 def test_a_late_acknowledgement_of_the_first_asking_counts() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC)
     script.now_s += ACK_S
     script >> HEARTBEAT >> tick(0) << asks(BTC) >> ack(BTC, req_id=1) << answer << Subscribed(BTC)
     script.now_s += ACK_S
@@ -413,15 +417,119 @@ def test_a_late_acknowledgement_of_the_first_asking_counts() -> None:
 # -- a quiet line ---------------------------------------------------------------------------------------------------
 
 
-def test_a_quiet_line_is_pinged_and_a_pong_keeps_it() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
-    for _ in range(100):
-        script >> tick(PING_AFTER_S) << pings() >> frame(method="pong", req_id=101, time_in="x", time_out="y")
-    assert script
+def pong(req_id: int = 101) -> str:
+    return frame(method="pong", req_id=req_id, time_in="x", time_out="y")
+
+
+def subscribed(*pairs: str) -> play:
+    """A session with exactly these pairs, all acknowledged."""
+    script = play(Session(TRADES, list(pairs))) >> opened << asks(*pairs)
+    for pair in pairs:
+        script >> ack(pair) << answer << Subscribed(pair)
+    return script
+
+
+def test_a_line_that_answers_pings_and_delivers_nothing_is_left() -> None:
+    script = subscribed(BTC) >> tick(PING_AFTER_S) << pings() >> pong()
+    assert script >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no data or heartbeat for 8 s")
+    assert script.session.heard_s == script.now_s - IDLE_S
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pong(),
+        "{}",
+        "not json",
+        '{"channel":"book","type":"update","data":[]}',
+        '{"channel":"status","type":"update","data":[{"system":"online"}]}',
+        ack(BTC),
+        ack(ETH),
+        goodbye(ETH),
+        refusal("Already subscribed", symbol=BTC),
+        refusal("Subscription Not Found", symbol=ETH),
+        frame(channel="trade", error="ESession:Invalid session", method="subscribe", success=False),
+    ],
+)
+def test_while_a_subscription_stands_what_is_neither_data_nor_a_heartbeat_is_no_sign_of_life(text: str) -> None:
+    session = subscribed(BTC).session
+    heard_s = session.heard_s
+    session.receive(text.encode(), heard_s + IDLE_S - 1, received_ns=1)
+    assert session.heard_s == heard_s
+    assert any(isinstance(effect, Hangup) for effect in session.tick(heard_s + IDLE_S))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEARTBEAT,
+        '{ "channel" : "heartbeat" }',
+        trades(trade_json(5)),
+        trades(trade_json(5, ETH)),
+        trades(kind="snapshot"),
+        '{"type":"update","channel":"trade","data":[]}',
+        trades(trade_json(5))[:-20],
+        trades(trade_json(5, price='"odd"')),
+        '{"type":"update","channel":"trade","data":5}',
+    ],
+)
+def test_while_a_subscription_stands_data_and_heartbeats_are_signs_of_life_even_data_that_cannot_be_read(
+    text: str,
+) -> None:
+    session = subscribed(BTC).session
+    at_s = session.heard_s + IDLE_S - 1
+    session.receive(text.encode(), at_s, received_ns=1)
+    assert session.heard_s == at_s
+    assert not session.tick(at_s)
+
+
+def test_a_pong_keeps_a_line_on_which_no_subscription_stands() -> None:
+    refused = play(Session(TRADES, [BTC])) >> opened << asks(BTC)
+    refused >> refusal("no", symbol=BTC) << answer << Rejected(BTC, "no")
+    left = subscribed(BTC) >> drop(BTC) << leaves(BTC) >> goodbye(BTC) << answer
+    for script in (play(Session(TRADES, [])) >> opened, refused, left):
+        for _ in range(100):
+            script >> tick(PING_AFTER_S) << pings() >> pong()
+        assert script
+
+
+def test_a_line_on_which_no_subscription_stands_is_left_when_pings_are_not_answered() -> None:
+    script = play(Session(TRADES, [])) >> opened >> tick(PING_AFTER_S) << pings()
+    assert script >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no frame for 8 s")
+
+
+def test_one_pair_that_stands_among_refused_ones_is_enough_to_expect_heartbeats() -> None:
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> ack(BTC) << answer << Subscribed(BTC)
+    script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
+    script >> tick(PING_AFTER_S) << pings() >> pong()
+    assert script >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no data or heartbeat")
+
+
+def test_a_line_serves_once_something_is_delivered_or_where_nothing_is_due() -> None:
+    for text in (HEARTBEAT, trades(trade_json(5)), trades(trade_json(5))[:-20]):
+        script = subscribed(BTC) >> tick(1)
+        assert not script.session.serves
+        script.session.receive(pong().encode(), script.now_s, received_ns=1)
+        assert not script.session.serves
+        script.session.receive(text.encode(), script.now_s, received_ns=1)
+        assert script.session.serves
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH)
+    assert not script.session.serves
+    script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
+    assert script.session.serves
+    script >> ack(BTC) << answer << Subscribed(BTC)
+    assert not script.session.serves
+
+
+def test_while_the_only_pair_is_asked_for_anew_answers_are_signs_of_life_until_it_stands_again() -> None:
+    script = subscribed(BTC) >> tick(3) >> drop(BTC) << leaves(BTC) >> add(BTC) << asks(BTC)
+    script >> tick(2) << pings() >> goodbye(BTC) << answer >> ack(BTC) << answer << Subscribed(BTC)
+    assert script.session.heard_s == script.now_s
+    assert script >> tick(PING_AFTER_S) << pings() >> pong() >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no data")
 
 
 def test_heartbeats_keep_a_line_without_pings() -> None:
-    script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
     for _ in range(100):
         script >> tick(1) >> HEARTBEAT
     assert script
@@ -429,7 +537,7 @@ def test_heartbeats_keep_a_line_without_pings() -> None:
 
 def test_a_silent_line_is_left_within_ten_seconds_of_its_last_frame_and_pinged_before() -> None:
     for phase in (0.0, 0.3, 0.999):
-        script = play(Session([BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+        script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
         assert script >> tick(phase)
         last_frame_s = script.now_s - phase
         session = script.session
@@ -441,22 +549,22 @@ def test_a_silent_line_is_left_within_ten_seconds_of_its_last_frame_and_pinged_b
         assert script.now_s - last_frame_s <= 10
 
 
-def test_the_deadline_is_counted_from_the_last_frame_of_any_kind() -> None:
-    for text in (HEARTBEAT, trades(trade_json(5)), "not json", '{"channel":"book"}'):
-        session = Session([])
-        session.opened(0.0)
-        session.receive(text.encode(), 60.0, received_ns=1)
-        assert not [effect for effect in session.tick(60.0 + IDLE_S - 0.1) if not isinstance(effect, Send)]
-        assert play(session, now_s=60.0) >> tick(IDLE_S) << hangs_up("no frame for 8 s")
+def test_before_a_subscription_stands_the_deadline_is_counted_from_the_last_frame_of_any_kind() -> None:
+    for text in (HEARTBEAT, trades(trade_json(5)), "not json", '{"channel":"book"}', pong()):
+        for pairs in ([], [BTC]):
+            session = Session(TRADES, pairs)
+            session.opened(55.0)
+            session.receive(text.encode(), 60.0, received_ns=1)
+            assert not [effect for effect in session.tick(60.0 + IDLE_S - 0.1) if isinstance(effect, Hangup)]
+            assert play(session, now_s=60.0) >> tick(IDLE_S) << hangs_up("no frame for 8 s")
 
 
 # -- trades ---------------------------------------------------------------------------------------------------------
 
 
 def test_one_frame_becomes_its_rows_text_for_text() -> None:
-    (effect,) = Session([BTC]).receive(trades(trade_json(7)).encode(), 1.0, received_ns=RECEIVED_NS)
-    assert isinstance(effect, Rows)
-    (row,) = effect.trades
+    (effect,) = Session(TRADES, [BTC]).receive(trades(trade_json(7)).encode(), 1.0, received_ns=RECEIVED_NS)
+    (row,) = rows_of(effect)
     time_us, received_us = 1_783_465_204_590_753, RECEIVED_NS // 1000
     assert row == Trade(
         BTC, 7, time_us, Decimal("63501.9"), Decimal("0.00004134"), "buy", "limit", "", "ws", received_us
@@ -465,17 +573,17 @@ def test_one_frame_becomes_its_rows_text_for_text() -> None:
 
 
 def test_the_rows_of_a_snapshot_were_not_received_live() -> None:
-    (effect,) = Session([BTC]).receive(trades(trade_json(7), kind="snapshot").encode(), 1.0, received_ns=RECEIVED_NS)
-    assert isinstance(effect, Rows)
-    assert [row.received_us for row in effect.trades] == [None]
+    snapshot = trades(trade_json(7), kind="snapshot").encode()
+    (effect,) = Session(TRADES, [BTC]).receive(snapshot, 1.0, received_ns=RECEIVED_NS)
+    assert [row.received_us for row in rows_of(effect)] == [None]
 
 
 def test_an_empty_snapshot_is_no_rows() -> None:
-    assert play(Session([BTC])) >> trades(kind="snapshot") << has_trades()
+    assert play(Session(TRADES, [BTC])) >> trades(kind="snapshot") << has_trades()
 
 
 def test_one_frame_may_mix_pairs_and_arrive_before_any_acknowledgement() -> None:
-    script = play(Session([BTC, ETH])) >> opened << asks(BTC, ETH)
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH)
     script >> trades(trade_json(7), trade_json(9, ETH), trade_json(8))
     assert script << has_trades((BTC, 7), (ETH, 9), (BTC, 8))
 
@@ -493,7 +601,7 @@ def test_one_frame_may_mix_pairs_and_arrive_before_any_acknowledgement() -> None
 def test_key_order_space_and_new_fields_are_krakens_to_change(text: str) -> None:
     row = trade_json(7, liquidity='{"new":["field"]}')
     backwards = json.dumps(dict(reversed(json.loads(trade_json(8)).items())))
-    assert play(Session([BTC])) >> text % f"{row},{backwards}" << has_trades((BTC, 7), (BTC, 8))
+    assert play(Session(TRADES, [BTC])) >> text % f"{row},{backwards}" << has_trades((BTC, 7), (BTC, 8))
 
 
 @pytest.mark.parametrize(
@@ -523,7 +631,7 @@ def test_key_order_space_and_new_fields_are_krakens_to_change(text: str) -> None
 def test_one_bad_row_makes_the_frame_unreadable_and_nothing_of_it_is_claimed(
     fields: dict[str, str], because: str
 ) -> None:
-    script = play(Session([BTC])) >> trades(trade_json(7), trade_json(8, **fields)) << unreadable
+    script = play(Session(TRADES, [BTC])) >> trades(trade_json(7), trade_json(8, **fields)) << unreadable
     assert script << is_unreadable(because)
 
 
@@ -531,26 +639,25 @@ def test_one_bad_row_makes_the_frame_unreadable_and_nothing_of_it_is_claimed(
 def test_a_row_without_a_field_is_unreadable_and_says_which(missing: str) -> None:
     row = json.loads(trade_json(7))
     del row[missing]
-    assert play(Session([BTC])) >> trades(json.dumps(row)) << unreadable << is_unreadable(missing)
+    assert play(Session(TRADES, [BTC])) >> trades(json.dumps(row)) << unreadable << is_unreadable(missing)
 
 
 def test_numbers_with_an_exponent_are_as_exact_as_any() -> None:
     row = trade_json(7, price="2.926e-06", qty="3.8E+8")
-    (effect,) = Session([BTC]).receive(trades(row).encode(), 1.0, received_ns=1)
-    assert isinstance(effect, Rows)
-    assert (effect.trades[0].price, effect.trades[0].qty) == (Decimal("0.000002926"), Decimal(380000000))
+    (effect,) = Session(TRADES, [BTC]).receive(trades(row).encode(), 1.0, received_ns=1)
+    (read,) = rows_of(effect)
+    assert (read.price, read.qty) == (Decimal("0.000002926"), Decimal(380000000))
 
 
 def test_a_new_kind_of_order_is_kept_as_it_came() -> None:
-    (effect,) = Session([BTC]).receive(trades(trade_json(7, ord_type='"iceberg"')).encode(), 1.0, received_ns=1)
-    assert isinstance(effect, Rows)
-    assert effect.trades[0].ord_type == "iceberg"
+    (effect,) = Session(TRADES, [BTC]).receive(trades(trade_json(7, ord_type='"iceberg"')).encode(), 1.0, received_ns=1)
+    assert rows_of(effect)[0].ord_type == "iceberg"
 
 
 def test_ten_real_trade_frames_among_three_thousand_become_rows_and_book_frames_do_not(payloads: Path) -> None:
     lines = (payloads / "ws_v2/mixed/live_book10_trade_BTC-USD_ETH-USD_2026-07-07.jsonl").read_bytes().splitlines()
     assert len(lines) == 3000
-    session, rows, effects = Session([BTC, ETH]), [], []
+    session, rows, effects = Session(TRADES, [BTC, ETH]), [], []
     session.opened(0.0)
     for number, line in enumerate(lines):
         for effect in session.receive(line, float(number), received_ns=RECEIVED_NS):
@@ -561,8 +668,8 @@ def test_ten_real_trade_frames_among_three_thousand_become_rows_and_book_frames_
     assert len(rows) == 10
     for line, effect in rows:
         expected = json.loads(line, parse_float=str, parse_int=str)["data"]
-        assert [as_wire(row) for row in effect.trades] == expected
-    arrived = [(row.pair, row.trade_id) for _, effect in rows for row in effect.trades]
+        assert [as_wire(row) for row in rows_of(effect)] == expected
+    arrived = [(row.pair, row.trade_id) for _, effect in rows for row in rows_of(effect)]
     assert [number for pair, number in arrived if pair == BTC] == list(range(103436768, 103436780))
     assert [number for pair, number in arrived if pair == ETH] == list(range(64175815, 64175820))
     assert [effect for effect in effects if not isinstance(effect, Keep)] == [
@@ -595,26 +702,26 @@ def as_wire(row: Trade) -> dict[str, str]:
 def test_every_banner_ever_seen_is_a_status(payloads: Path) -> None:
     for line in (payloads / "ws_v2/status/connect_banners_live.jsonl").read_bytes().splitlines():
         number = json.loads(line)["data"][0]["connection_id"]
-        assert play(Session([BTC])) >> line << Keep("status") << Status("online", number)
+        assert play(Session(TRADES, [BTC])) >> line << status << Status("online", number)
 
 
 @pytest.mark.parametrize("word", ["online", "maintenance", "cancel_only", "post_only", "limit_only", "half_asleep"])
 def test_a_status_is_passed_on_whatever_its_word(word: str) -> None:
     banner = frame(channel="status", type="update", data=[{"system": word, "emergency": [{"new": 1}]}])
-    assert play(Session([BTC])) >> banner << Keep("status") << Status(word, None, [], [{"new": 1}])
+    assert play(Session(TRADES, [BTC])) >> banner << status << Status(word, None, [], [{"new": 1}])
 
 
 def test_a_status_carries_what_is_announced_as_it_came() -> None:
     planned = {"event_id": 7, "title": "upgrade", "affected_services": ["spot_trading"], "time_to_start_s": 1800}
     data = [{"system": "online", "connection_id": 5, "upcoming_maintenance": [planned], "emergency": []}]
     banner = frame(channel="status", type="update", data=data)
-    assert play(Session([BTC])) >> banner << Keep("status") << Status("online", 5, [planned], [])
+    assert play(Session(TRADES, [BTC])) >> banner << status << Status("online", 5, [planned], [])
 
 
 @pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}', ',"data":[{}]', ',"data":[{"system":5}]'])
 def test_a_status_that_cannot_be_read_is_kept_and_reported(data: str) -> None:
     banner = f'{{"channel":"status","type":"update"{data}}}'
-    assert play(Session([BTC])) >> banner << Keep("status") << is_unreadable("a status frame that cannot be read")
+    assert play(Session(TRADES, [BTC])) >> banner << status << is_unreadable("a status frame that cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -630,7 +737,7 @@ def test_a_status_that_cannot_be_read_is_kept_and_reported(data: str) -> None:
     ],
 )
 def test_heartbeats_pongs_and_what_nobody_knows_are_passed_over(text: str) -> None:
-    assert play(Session([BTC])) >> text
+    assert play(Session(TRADES, [BTC])) >> text
 
 
 @pytest.mark.parametrize(
@@ -657,7 +764,7 @@ def test_heartbeats_pongs_and_what_nobody_knows_are_passed_over(text: str) -> No
     ],
 )
 def test_what_cannot_be_read_is_kept_and_reported(text: bytes) -> None:
-    assert play(Session([BTC])) >> text << unreadable << is_unreadable("cannot be read")
+    assert play(Session(TRADES, [BTC])) >> text << unreadable << is_unreadable("cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -672,7 +779,7 @@ def test_what_cannot_be_read_is_kept_and_reported(text: bytes) -> None:
 def test_a_reason_stays_short_whatever_the_frame_holds(text: str) -> None:
     reasons = [
         effect.reason
-        for effect in Session([BTC]).receive(text.encode(), 1.0, received_ns=1)
+        for effect in Session(TRADES, [BTC]).receive(text.encode(), 1.0, received_ns=1)
         if isinstance(effect, Unreadable | Rejected)
     ]
     assert [len(reason) for reason in reasons] == [REASON_LIMIT]
@@ -714,7 +821,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @given(st.lists(st.binary(max_size=200) | MESSAGES | damaged() | st.sampled_from(REAL), max_size=12))
 def test_no_bytes_make_it_raise_and_what_is_not_understood_is_kept(frames: list[bytes]) -> None:
-    session, now_s = Session([BTC, ETH]), 0.0
+    session, now_s = Session(TRADES, [BTC, ETH]), 0.0
     session.opened(now_s)
     for text in frames:
         now_s += 1.5

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.core.backoff import HEALTHY_S, WINDOW_ATTEMPTS, WINDOW_S, Backoff, session_healthy
+from recorder.kraken.channels import TRADES
 from recorder.kraken.parse import Quote
 from recorder.kraken.session import Hangup, Session
 from recorder.kraken.silence import GRACE_S, LAG_S, Behind, Silence
@@ -327,7 +328,7 @@ def test_subscriptions_that_stay_silent_for_good_never_cause_a_storm_of_connecti
     opened_s = again_s = 0.0
     while now_s < 4 * 3600:
         if session is None and now_s >= again_s:
-            session, opened_s = Session([PAIR]), now_s
+            session, opened_s = Session(TRADES, [PAIR]), now_s
             attempts.append(now_s)
             session.opened(now_s)
             session.receive(ack(PAIR).encode(), now_s, received_ns=1)

@@ -87,7 +87,7 @@ async def test_what_is_wrong_is_an_answer_that_fails_with_its_reasons() -> None:
         status, body, _ = await bench.get("/ready")
         assert status == 503
         assert json.loads(body)["status"] == "not recording"
-        assert json.loads(body)["reasons"] == ["no frame came for 100 s: the stream is down"]
+        assert json.loads(body)["reasons"] == ["no data or heartbeat came for 100 s: the stream is down"]
         assert (await bench.get("/health"))[:2] == (200, '{"status": "alive"}\n')
         bench.state = with_(unsynced_s=400.0)
         assert (await bench.get("/health"))[:2] == (503, '{"status": "stuck"}\n')

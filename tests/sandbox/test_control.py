@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from recorder.sandbox.faults import NAMES
+from recorder.sandbox.garble import Stall
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.sandbox.conftest import ManualClock
@@ -123,6 +124,34 @@ async def test_rest_can_be_throttled_and_released(http: aiohttp.ClientSession) -
     assert (await told(http, "/0/public/Time"))["error"] == ["EAPI:Rate limit exceeded"]
     await post(http, "/sandbox/unthrottle")
     assert (await told(http, "/0/public/Time"))["error"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "stall"),
+    [
+        ("", Stall(ping_frames=True, ping_messages=True)),
+        ("?ping_frames=0", Stall(ping_frames=False, ping_messages=True)),
+        ("?ping_messages=0", Stall(ping_frames=True, ping_messages=False)),
+        ("?ping_frames=0&ping_messages=0", Stall(ping_frames=False, ping_messages=False)),
+    ],
+)
+async def test_a_stall_can_be_told_which_pings_it_answers(
+    sandbox: Sandbox, http: aiohttp.ClientSession, query: str, stall: Stall
+) -> None:
+    await post(http, f"/sandbox/stall{query}")
+    assert sandbox.faults.lines.stalls == [stall]
+
+
+async def test_the_connections_of_one_pair_can_be_told_which_pings_they_answer(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    async with aiohttp.ClientSession() as client, client.ws_connect(sandbox.ws_url) as socket:
+        await socket.send_json({"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}})
+        while "result" not in await socket.receive_json():
+            pass
+        await post(http, "/sandbox/deaden?pair=BTC/USD&ping_messages=0")
+        (dead,) = sandbox.clients.following("BTC/USD")
+        assert dead.stall == Stall(ping_frames=True, ping_messages=False)
 
 
 async def test_the_listing_can_be_changed(http: aiohttp.ClientSession) -> None:

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.faults import Faults, parse_act
-from recorder.sandbox.garble import FRAMES, LINES, Garble
+from recorder.sandbox.garble import FRAMES, LINES, Garble, Stall
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.sandbox.conftest import ManualClock
@@ -27,17 +28,19 @@ async def sandbox(clock: ManualClock) -> AsyncIterator[Sandbox]:
         yield serving
 
 
+Dial = Callable[[], Awaitable[aiohttp.ClientWebSocketResponse]]
+
+
 @pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
+async def dial(sandbox: Sandbox) -> AsyncIterator[Dial]:
+    """Opens connections, on which pongs are heard like any frame; all are closed in the end."""
+    async with aiohttp.ClientSession() as http, contextlib.AsyncExitStack() as opened:
+        yield lambda: opened.enter_async_context(http.ws_connect(sandbox.ws_url, autoping=False))
 
 
-async def follow(
-    http: aiohttp.ClientSession, sandbox: Sandbox, pair: str = "BTC/USD"
-) -> aiohttp.ClientWebSocketResponse:
+async def follow(dial: Dial, sandbox: Sandbox, pair: str = "BTC/USD") -> aiohttp.ClientWebSocketResponse:
     """Subscribe to a pair, and read up to its snapshot."""
-    socket = await http.ws_connect(sandbox.ws_url)
+    socket = await dial()
     await socket.send_json(subscribe(pair))
     assert (await socket.receive_json())["channel"] == "status"
     assert (await socket.receive_json())["success"] is True
@@ -70,27 +73,25 @@ async def until_beat(socket: aiohttp.ClientWebSocketResponse, sandbox: Sandbox, 
     ],
 )
 async def test_frames_are_damaged_as_often_as_told_and_then_no_more(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock, *, fault: str, n: int, heard: list[list[int]]
+    sandbox: Sandbox, dial: Dial, clock: ManualClock, *, fault: str, n: int, heard: list[list[int]]
 ) -> None:
-    socket = await follow(http, sandbox)
+    socket = await follow(dial, sandbox)
     sandbox.faults.throw(fault, n=n)
     sandbox.burst("BTC/USD", 4)
     assert [ids(frame) for frame in await until_beat(socket, sandbox, clock)] == heard
 
 
 async def test_a_frame_that_is_held_back_comes_with_the_next_heartbeat(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+    sandbox: Sandbox, dial: Dial, clock: ManualClock
 ) -> None:
-    socket = await follow(http, sandbox)
+    socket = await follow(dial, sandbox)
     sandbox.faults.throw("reorder")
     sandbox.burst("BTC/USD", 1)
     assert [ids(frame) for frame in await until_beat(socket, sandbox, clock)] == [[3]]
 
 
-async def test_a_torn_frame_is_no_json_and_the_next_is_whole(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
-) -> None:
-    socket = await follow(http, sandbox)
+async def test_a_torn_frame_is_no_json_and_the_next_is_whole(sandbox: Sandbox, dial: Dial, clock: ManualClock) -> None:
+    socket = await follow(dial, sandbox)
     sandbox.faults.throw("torn", n=1)
     sandbox.burst("BTC/USD", 2)
     torn, whole = await until_beat(socket, sandbox, clock)
@@ -101,9 +102,9 @@ async def test_a_torn_frame_is_no_json_and_the_next_is_whole(
 
 
 async def test_in_a_hush_heartbeats_go_on_and_subscriptions_are_acknowledged_without_a_snapshot(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+    sandbox: Sandbox, dial: Dial, clock: ManualClock
 ) -> None:
-    socket = await follow(http, sandbox)
+    socket = await follow(dial, sandbox)
     sandbox.faults.throw("hush", 3.0)
     sandbox.burst("BTC/USD", 1)
     await socket.send_json(subscribe("ETH/EUR"))
@@ -114,10 +115,8 @@ async def test_in_a_hush_heartbeats_go_on_and_subscriptions_are_acknowledged_wit
     assert ids(await socket.receive_str()) == [4]
 
 
-async def test_a_muted_pair_is_silent_and_others_are_not(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
-) -> None:
-    socket = await follow(http, sandbox)
+async def test_a_muted_pair_is_silent_and_others_are_not(sandbox: Sandbox, dial: Dial, clock: ManualClock) -> None:
+    socket = await follow(dial, sandbox)
     await socket.send_json(subscribe("ETH/EUR"))
     assert (await socket.receive_json())["success"] is True
     assert ids(await socket.receive_str()) == [1, 2]
@@ -131,24 +130,61 @@ async def test_a_muted_pair_is_silent_and_others_are_not(
     assert ids(await socket.receive_str()) == [4]
 
 
-async def test_a_line_that_stalls_is_dead_but_open_and_a_new_one_lives(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
-) -> None:
-    dead = await follow(http, sandbox)
-    sandbox.faults.throw("stall")
-    await dead.send_json({"method": "ping"})
-    alive = await follow(http, sandbox)
-    sandbox.burst("BTC/USD", 1)
-    assert len(await until_beat(alive, sandbox, clock)) == 1
+EVERY_STALL = [Stall(ping_frames=frame, ping_messages=message) for frame in (True, False) for message in (True, False)]
+
+
+async def answers(socket: aiohttp.ClientWebSocketResponse, stall: Stall) -> None:
+    """Send both kinds of ping; fail if other answers come than ``stall`` lets through, or anything else."""
+    await socket.ping(b"frame")
+    await socket.send_json({"method": "ping", "req_id": 7})
+    expected = ["frame"] * stall.ping_frames + ["message"] * stall.ping_messages
+    came = [_answered(await socket.receive()) for _ in expected]
+    assert sorted(came) == expected
     with pytest.raises(TimeoutError):
-        await dead.receive(timeout=0.05)
-    assert not dead.closed
+        await socket.receive(timeout=0.05)
+    assert not socket.closed
 
 
-async def test_one_line_of_several_can_be_severed_or_dead(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
+def _answered(message: aiohttp.WSMessage) -> str:
+    if message.type is aiohttp.WSMsgType.PONG:
+        return str(message.data, "ascii")
+    assert json.loads(message.data)["method"] == "pong"
+    return "message"
+
+
+async def test_a_line_that_lives_answers_pings_of_both_kinds(sandbox: Sandbox, dial: Dial) -> None:
+    await answers(await follow(dial, sandbox), Stall(ping_frames=True, ping_messages=True))
+
+
+@pytest.mark.parametrize("stall", EVERY_STALL)
+async def test_a_line_that_stalls_is_open_and_answers_at_most_the_pings_it_is_told_to_and_a_new_one_lives(
+    sandbox: Sandbox, dial: Dial, clock: ManualClock, stall: Stall
 ) -> None:
-    eth, btc = await follow(http, sandbox, "ETH/EUR"), await follow(http, sandbox)
+    dead = await follow(dial, sandbox)
+    sandbox.faults.throw("stall", stall=stall)
+    alive = await follow(dial, sandbox)
+    sandbox.burst("BTC/USD", 1)
+    await dead.send_json(subscribe("ETH/EUR"))
+    assert len(await until_beat(alive, sandbox, clock)) == 1
+    await answers(dead, stall)
+
+
+async def test_a_line_that_stalls_answers_pings_unless_told_otherwise(sandbox: Sandbox, dial: Dial) -> None:
+    dead = await follow(dial, sandbox)
+    sandbox.faults.throw("stall")
+    await answers(dead, Stall(ping_frames=True, ping_messages=True))
+
+
+@pytest.mark.parametrize("stall", EVERY_STALL)
+async def test_the_line_of_one_pair_can_be_dead_in_either_way(sandbox: Sandbox, dial: Dial, stall: Stall) -> None:
+    dead = await follow(dial, sandbox)
+    sandbox.deaden("BTC/USD", stall)
+    sandbox.burst("BTC/USD", 1)
+    await answers(dead, stall)
+
+
+async def test_one_line_of_several_can_be_severed_or_dead(sandbox: Sandbox, dial: Dial, clock: ManualClock) -> None:
+    eth, btc = await follow(dial, sandbox, "ETH/EUR"), await follow(dial, sandbox)
     sandbox.deaden("BTC/USD")
     sandbox.burst("BTC/USD", 1)
     sandbox.burst("ETH/EUR", 1)
@@ -162,15 +198,13 @@ async def test_one_line_of_several_can_be_severed_or_dead(
         sandbox.sever("DOGE/USD")
 
 
-async def test_who_is_brushed_off_is_let_in_and_sent_away(
-    sandbox: Sandbox, http: aiohttp.ClientSession, clock: ManualClock
-) -> None:
+async def test_who_is_brushed_off_is_let_in_and_sent_away(sandbox: Sandbox, dial: Dial, clock: ManualClock) -> None:
     sandbox.faults.throw("brush_off", 60.0)
-    socket = await http.ws_connect(sandbox.ws_url)
+    socket = await dial()
     assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
     assert [request.status for request in sandbox.requests.to("/v2")] == [101]
     clock.move(60.0)
-    await follow(http, sandbox)
+    await follow(dial, sandbox)
 
 
 @pytest.mark.parametrize("name", [*FRAMES, *LINES])

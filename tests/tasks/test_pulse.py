@@ -87,7 +87,13 @@ async def test_each_part_is_asked() -> None:
     bench.space.room, bench.space.low_bytes = Room(10**9, 10**12), 2 * 10**9
     await bench.inbox.put(Inbound(b"x" * 16 * 1024 * 1024, []))
     said = " ".join(bench.unready())
-    for part in ("no frame came for 99 s", "98 s ago is not durable", "drained for 9997 s", "1.00 GB", "17 MB wait"):
+    for part in (
+        "no data or heartbeat came for 99 s",
+        "98 s ago is not durable",
+        "drained for 9997 s",
+        "1.00 GB",
+        "17 MB wait",
+    ):
         assert part in said
     bench.unsynced_s = 301.0
     assert health.dead(bench.pulse.state()) != []
@@ -141,7 +147,7 @@ async def test_signs_of_life_are_shown_on_time_and_none_while_only_a_restart_can
         bench.silent_s = 77.0
         bench.clock.move(0.2)
         await settle()
-        assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=no frame came for 77 s: the stream is down")
+        assert bench.manager.told[-1] == ("WATCHDOG=1", "STATUS=no data or heartbeat came for 77 s: the stream is down")
         bench.unsynced_s = 301.0
         bench.clock.move(3)
         await settle()

@@ -36,6 +36,18 @@ ACK = (
 REFUSAL = b'{"error":"Currency pair not supported BTC/USD","method":"subscribe","success":false,"symbol":"BTC/USD"}'
 
 
+class Ponging(FakeSocket):
+    """Answers pings, as a gateway does that has nothing behind it any more."""
+
+    pongs = 0
+
+    async def send(self, text: str) -> None:
+        await super().send(text)
+        if json.loads(text)["method"] == "ping":
+            self.pongs += 1
+            self.frames.put_nowait(b'{"method":"pong"}')
+
+
 class Bench:
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
@@ -132,6 +144,50 @@ async def test_a_silent_connection_is_hung_up_within_ten_seconds_and_replaced() 
         await bench.pass_time(1)
         assert fresh.sent
         assert "stalled" in bench.notes()
+
+
+async def test_a_connection_that_answers_pings_and_delivers_nothing_is_replaced_within_ten_seconds() -> None:
+    half_dead, fresh = Ponging(), FakeSocket()
+    bench = Bench([half_dead, fresh])
+    async with running(bench.stream):
+        half_dead.frames.put_nowait(ACK)
+        await settle()
+        await bench.pass_time(7)
+        assert half_dead.pongs > 0
+        assert bench.stream.silent_s() == 7
+        await bench.pass_time(3)
+        assert half_dead.closed
+        assert bench.notes() == ["connected", "subscribed", "stalled", "disconnected", "connected"]
+        await bench.pass_time(1)
+        assert fresh.sent
+        assert bench.stream.silent_s() == 11
+
+
+async def test_connections_that_answer_subscriptions_and_deliver_nothing_never_count_as_heard() -> None:
+    sockets = [Ponging() for _ in range(4)]
+    bench = Bench(sockets)
+    async with running(bench.stream):
+        for seconds in range(40):
+            for socket in sockets:
+                if len(socket.sent) == 1:
+                    socket.frames.put_nowait(ACK)
+            assert bench.stream.silent_s() == seconds
+            await bench.pass_time(1)
+        assert bench.notes().count("subscribed") >= 3
+        last = next(socket for socket in sockets if socket.sent and not socket.closed)
+        last.frames.put_nowait(HEARTBEAT)
+        await settle()
+        assert bench.stream.silent_s() == 0
+
+
+async def test_a_connection_whose_only_pair_is_refused_is_kept_by_its_pongs_and_counts_as_heard() -> None:
+    socket = Ponging()
+    bench = Bench([socket])
+    async with running(bench.stream):
+        socket.frames.put_nowait(REFUSAL)
+        await bench.pass_time(60)
+        assert not socket.closed
+        assert bench.stream.silent_s() <= 5
 
 
 async def test_heartbeats_keep_a_quiet_market_connected_and_are_not_journalled() -> None:
