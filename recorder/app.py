@@ -29,6 +29,7 @@ from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core import knowledge
+from recorder.core.events import EventKind
 from recorder.core.ledger import Ledger, Run
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
@@ -258,7 +259,7 @@ class _Run:
     def _http(self, client: aiohttp.ClientSession, pace: Pace, notes: Notes, pulse: Pulse, metrics: Metrics) -> Http:
         async def refused(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
             metrics.throttled_seconds.inc(pause_s)
-            await notes.take("throttled", reason=reason, path=path, pause_s=pause_s, per_s=per_s)
+            await notes.take(EventKind.THROTTLED, reason=reason, path=path, pause_s=pause_s, per_s=per_s)
 
         return Http(
             client,

@@ -22,6 +22,7 @@ from recorder.archive.events import EventArchive
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.tables import TABLES
+from recorder.core.events import EventKind
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken.parse import journalled_candles, journalled_event, journalled_trades
@@ -169,11 +170,7 @@ def test_the_examples_note_is_an_event(data: Path) -> None:
 def test_the_kinds_of_events_that_the_document_lists_are_those_there_are() -> None:
     table = DOCUMENT[DOCUMENT.index("| kind | it says |") :].split("\n\n")[0]
     listed = {word for line in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", line.split("|")[1])}
-    known = (
-        "connected disconnected subscribed rejected stalled behind hole_opened hole_closed void confirmed throttled "
-        "maintenance malformed ohlc_revised ohlc_lost disk_low clock_stepped listed delisted renamed listing_changed"
-    )
-    assert listed == set(known.split())
+    assert listed == set(EventKind)
 
 
 @pytest.mark.parametrize("table", [table.name for table in TABLES])

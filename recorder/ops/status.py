@@ -23,6 +23,7 @@ from recorder.archive.files import Layout
 from recorder.archive.read import batches, columns_of, footer_of
 from recorder.archive.schema import EVENTS
 from recorder.archive.tables import Branch
+from recorder.core.events import EventKind
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event, Span
 from recorder.errors import CorruptFile, Malformed
@@ -36,8 +37,8 @@ CANDLE_ROWS: Final = 2_000_000
 """Of each timeframe the newest candles that are looked through for its series: a day of 1m of 1,000 pairs."""
 LAST_EVENTS: Final = 5
 """So many of the newest events are shown, without the routine that a start or a quiet day tells of every pair."""
-_ROUTINE: Final = pa.array(["subscribed", "confirmed"])
-_TELLING: Final = pa.array(["maintenance", "ohlc_lost"])
+_ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED)
+_TELLING: Final = (EventKind.MAINTENANCE, EventKind.OHLC_LOST)
 _TIME: Final = EVENTS.get_field_index("time")
 
 _Answer = TypeVar("_Answer")
@@ -205,14 +206,14 @@ def _event(entry: Entry) -> Event | None:
 
 
 def _take(happened: _Happened, events: Sequence[Event]) -> None:
-    shown = [*happened.newest, *(event for event in events if event.kind not in _ROUTINE.to_pylist())]
+    shown = [*happened.newest, *(event for event in events if event.kind not in _ROUTINE)]
     happened.newest = sorted(shown, key=lambda event: event.time_us)[-LAST_EVENTS:]
     for event in events:
-        if event.kind == "maintenance":
+        if event.kind == EventKind.MAINTENANCE:
             source = str(_detail(event).get("source"))
             if source not in happened.told or happened.told[source].time_us < event.time_us:
                 happened.told[source] = event
-        elif event.kind == "ohlc_lost":
+        elif event.kind == EventKind.OHLC_LOST:
             detail = _detail(event)
             timeframe = str(detail.get("timeframe"))
             happened.lost[timeframe] = happened.lost.get(timeframe, 0) + int(detail.get("count", 0))
@@ -226,9 +227,9 @@ def _detail(event: Event) -> dict[str, Any]:
 def _telling(parquet: Any, group: int, *, want_newest: bool) -> list[Event]:  # noqa: ANN401 -- pyarrow has no types
     """Return the events of one row group that tell of the exchange and of lost candles, and its newest if wanted."""
     kinds = _rows(parquet, ["kind"], groups=[group])["kind"]
-    kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=_TELLING)).to_pylist())
+    kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=pa.array(_TELLING))).to_pylist())
     if want_newest:
-        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=_ROUTINE))).to_pylist()
+        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=pa.array(_ROUTINE)))).to_pylist()
         kept |= set(shown[-LAST_EVENTS:])
     if not kept:
         return []

@@ -26,6 +26,7 @@ from recorder.archive.events import EventArchive, event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock
+from recorder.core.events import EventKind
 from recorder.core.model import Event, Instrument, Trade
 from recorder.errors import CorruptLine, ExchangeError, Malformed, StorageError
 from recorder.journal import segment
@@ -85,7 +86,7 @@ class _Closed:
         self.events: list[Event] = []
 
     def malformed(self, received_ns: int, source: str, reason: str) -> None:
-        self.events.append(event(received_ns // 1000, "malformed", source=source, reason=reason))
+        self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
 
     def trades(self, entry: Entry) -> list[Trade]:
         """Return the trades in a line."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from recorder.clock import Clock
 from recorder.core import knowledge
+from recorder.core.events import EventKind
 from recorder.core.knowledge import Knowledge
 from recorder.errors import Malformed
 from recorder.journal import segment
@@ -20,13 +21,13 @@ longer is something else, and would be kept again at every retry."""
 
 
 class Notes:
-    """Puts notes into the inbox; the kinds are those of the events table (docs/format.md)."""
+    """Puts notes into the inbox."""
 
     def __init__(self, inbox: Inbox, clock: Clock) -> None:
         self._inbox = inbox
         self._clock = clock
 
-    async def take(self, kind: str, *, pair: str | None = None, **detail: object) -> None:
+    async def take(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
         """Note an event of ``kind``, of one pair or of none. ``detail`` must be what JSON can say."""
         named = {} if pair is None else {"pair": pair}
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
@@ -46,4 +47,4 @@ class Notes:
         if error.body is not None:
             line = segment.encode(self._clock.wall_ns(), source, error.body[:KEPT_BYTES])
             await self._inbox.put(Inbound(line, [], source="rest"))
-        await self.take("malformed", pair=pair, source=source, reason=str(error)[: rest.QUOTE_LIMIT])
+        await self.take(EventKind.MALFORMED, pair=pair, source=source, reason=str(error)[: rest.QUOTE_LIMIT])

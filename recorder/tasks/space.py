@@ -20,6 +20,7 @@ from recorder import disk as rim
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout, undisturbed
 from recorder.clock import Clock
+from recorder.core.events import EventKind
 from recorder.core.ledger import runs
 from recorder.core.model import Trade
 from recorder.core.room import Growth, Marks, marks
@@ -129,7 +130,7 @@ class Space:
             ends_at=_text(limits.stop),
         )
         self._tell(low=True)
-        await self._notes.take("disk_low", free=found.free, low=limits.low, stop=limits.stop)
+        await self._notes.take(EventKind.DISK_LOW, free=found.free, low=limits.low, stop=limits.stop)
 
     def _tell(self, *, low: bool) -> None:
         self.low = low

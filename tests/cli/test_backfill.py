@@ -16,6 +16,7 @@ from recorder.archive import files as archive_files
 from recorder.archive.events import EventArchive, event
 from recorder.archive.files import Layout
 from recorder.clock import SystemClock
+from recorder.core.events import EventKind
 from recorder.core.model import Span
 from recorder.core.spans import Spans
 from recorder.disk import Disk
@@ -104,7 +105,7 @@ async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path:
     with archive_files.staging(layout, disk) as staging:
         archived_events = EventArchive(layout, disk, staging=staging)
         archived_events.begin()
-        archived_events.take(event(1, "void", BTC, first_id=5001, last_id=5002))
+        archived_events.take(event(1, EventKind.VOID, BTC, first_id=5001, last_id=5002))
         archived_events.write(1)
         journal = Journal(layout.data, disk, staging=staging, now_ns=1)
         journal.append([segment.encode_note(1, "void", pair=BTC, first_id=5003, last_id=5004)])

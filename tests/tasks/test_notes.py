@@ -5,6 +5,7 @@ import json
 import pytest
 
 from recorder.core import knowledge
+from recorder.core.events import EventKind
 from recorder.core.knowledge import Confirmed, Void
 from recorder.core.model import Span
 from recorder.errors import Malformed
@@ -36,7 +37,7 @@ def malformed(body: bytes | None, reason: str = "no number") -> Malformed:
 
 async def test_a_note_becomes_an_event_of_the_pair_with_its_detail() -> None:
     bench = Bench()
-    await bench.notes.take("hole_opened", pair=PAIR, first_id=7, missing=3)
+    await bench.notes.take(EventKind.HOLE_OPENED, pair=PAIR, first_id=7, missing=3)
     (entry,) = bench.entries()
     event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
     assert event is not None
