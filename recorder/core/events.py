@@ -1,4 +1,4 @@
-"""Every kind of event there is, for those that write, ask for and describe events alike.
+"""Every kind of event there is, for those that write, ask for and describe events alike; and how a note names one.
 
 docs/format.md lists the same kinds with their details; a test holds the two equal. Archives of other releases may hold
 other kinds, so what is read from one is a text.
@@ -7,6 +7,12 @@ other kinds, so what is read from one is a text.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+NOTE: Final = "note"
+"""The source of journal lines that are the recorder's own, and the key under which such a line names its kind."""
+HEADER: Final = "segment"
+"""What the note says that each segment begins with; it tells of the file, not of anything that happened."""
 
 
 class EventKind(StrEnum):

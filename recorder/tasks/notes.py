@@ -10,11 +10,9 @@ from recorder.core.events import EventKind
 from recorder.core.knowledge import Knowledge
 from recorder.errors import Malformed
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import records, rest
 from recorder.tasks.inbox import Inbound, Inbox
 
-UNREADABLE: Final = "rest-unreadable"
-"""Journal sources of REST answers that could not be read begin so: nobody takes them for what was asked for."""
 KEPT_BYTES: Final = 1024 * 1024
 """Of an unreadable answer at most so much is journalled. The largest real one, the whole listing, is 0.8 MB; what is
 longer is something else, and would be kept again at every retry."""
@@ -41,9 +39,7 @@ class Notes:
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
-        # Of an answer that is of no pair, nothing stands behind the request.
-        named = f"rest:{request.target}" if pair is None else parse.poll_source(request, pair)
-        source = UNREADABLE + named.removeprefix("rest")
+        source = records.unreadable_source(request, pair)
         if error.body is not None:
             line = segment.encode(self._clock.wall_ns(), source, error.body[:KEPT_BYTES])
             await self._inbox.put(Inbound(line, [], source="rest"))

@@ -17,7 +17,7 @@ from recorder.core.backoff import Backoff, session_healthy
 from recorder.core.events import EventKind
 from recorder.errors import Unavailable
 from recorder.journal import segment
-from recorder.kraken.parse import TRADE_SOURCE
+from recorder.kraken import records
 from recorder.kraken.session import (
     Effect,
     Hangup,
@@ -178,7 +178,7 @@ class Stream:
                 await self._clock.sleep(delay_s)
 
     async def _converse(self, session: Session, socket: Socket) -> None:
-        source = f"{TRADE_SOURCE}{self._connection}"
+        source = records.stream_source("trade", self._connection)
         beside = [asyncio.create_task(self._tick(session, socket))]
         try:
             await self._obey(session.opened(self._clock.monotonic()), socket)
@@ -195,8 +195,8 @@ class Stream:
                         if not self._inbox.add(inbound):
                             await self._inbox.put(inbound)
                     elif isinstance(effect, Keep):
-                        line = segment.encode(recv_ns, f"ws:{effect.channel}:{self._connection}", frame)
-                        await self._inbox.put(Inbound(line, []))
+                        kept_as = records.stream_source(effect.channel, self._connection)
+                        await self._inbox.put(Inbound(segment.encode(recv_ns, kept_as, frame), []))
                     else:
                         await self._obey([effect], socket)
         finally:

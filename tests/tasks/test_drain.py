@@ -11,7 +11,7 @@ from recorder.core.ledger import Ledger, runs
 from recorder.core.model import Span
 from recorder.core.spans import Spans
 from recorder.journal import segment
-from recorder.kraken.parse import LISTING_SOURCE
+from recorder.kraken import records, rest
 from recorder.ops.metrics import Metrics
 from recorder.tasks import drain as drain_module
 from recorder.tasks.commit import Commit
@@ -65,7 +65,7 @@ def test_a_segment_is_archived_and_retired(tmp_path: Path) -> None:
 
 def test_a_segment_drained_twice_adds_nothing(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
-        path = journal(opened, line(1, 3), segment.encode(3_000, LISTING_SOURCE, LISTING))
+        path = journal(opened, line(1, 3), segment.encode(3_000, records.rest_source(rest.asset_pairs()), LISTING))
         content = path.read_bytes()
         assert drainer(opened).drain(path) == 3
         path.write_bytes(content)  # as after a crash between the archive's rename and the journal's unlink
@@ -193,7 +193,7 @@ async def test_the_time_to_the_next_drain_follows_what_it_goes_by_while_it_waits
 def test_a_damaged_file_of_listings_does_not_keep_trades_from_the_archive(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         (tmp_path / "instruments" / "junk.parquet").write_bytes(b"junk")
-        path = journal(opened, segment.encode(3_000, LISTING_SOURCE, LISTING), line(1, 3))
+        path = journal(opened, segment.encode(3_000, records.rest_source(rest.asset_pairs()), LISTING), line(1, 3))
         assert drainer(opened).drain(path) == 3
         assert opened.ids() == [1, 2, 3]
 

@@ -27,7 +27,7 @@ from recorder.disk import Disk
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import parse, rest
+from recorder.kraken import records, rest
 from recorder.ops.metrics import Metrics
 from recorder.tasks.drain import Drainer
 from tests.archive.candles import NEW_YEAR_US, repeated, rows
@@ -46,7 +46,7 @@ def candles(received_s: float, first: int, last: int, price: str = "100", minute
     listed = [[start, price, price, price, price, price, "0.5", 3] for start in starts]
     body = json.dumps({"error": [], "result": {"XXBTZUSD": listed, "last": starts[-2]}}).encode()
     request = rest.ohlc(BTC, "1m" if minutes == 1 else "1h")
-    return segment.encode(at(received_s), parse.poll_source(request, BTC.pair), body)
+    return segment.encode(at(received_s), records.rest_source(request, BTC.pair), body)
 
 
 def listing(received_s: float, *names: str) -> bytes:
@@ -62,7 +62,7 @@ def listing(received_s: float, *names: str) -> bytes:
         for name in names
     }
     body = json.dumps({"error": [], "result": entries}).encode()
-    return segment.encode(at(received_s), parse.LISTING_SOURCE, body)
+    return segment.encode(at(received_s), records.rest_source(rest.asset_pairs()), body)
 
 
 def trades(first: int, last: int) -> bytes:
