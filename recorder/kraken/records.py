@@ -7,9 +7,8 @@ it came is what is archived. docs/format.md lists the sources with the same word
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Protocol, TypeAlias, assert_never
@@ -50,101 +49,91 @@ class Line(Protocol):
         ...
 
 
-class StreamedTrades(msgspec.Struct, frozen=True, gc=False):
-    """A frame of trades. It was read when it came, so that its numbers are known to fit the archive."""
+class _OfLine(msgspec.Struct, frozen=True, gc=False):
+    line: Line
 
-    payload: bytes
-    recv_ns: int
+
+class StreamedTrades(_OfLine, frozen=True, gc=False):
+    """A frame of trades. It was read when it came, so that its numbers are known to fit the archive."""
 
     def first_pair(self) -> str | None:
         """Return whose trade is the first, without parsing; None where that is not to be seen so."""
-        return parse.first_pair(self.payload)
+        return parse.first_pair(self.line.payload)
 
     def trades(self) -> list[Trade]:
         """Return the trades. Raises Malformed."""
-        return parse.trade_frame(self.payload, received_ns=self.recv_ns, checked=True)
+        return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids, at two thirds of the cost of the trades. Raises Malformed."""
-        return parse.trade_runs(self.payload, checked=True)
+        return parse.trade_runs(self.line.payload, checked=True)
 
 
-class PolledTrades(msgspec.Struct, frozen=True, gc=False):
-    """An answer of Trades for ``pair``."""
+class PolledTrades(_OfLine, frozen=True, gc=False):
+    """An answer of Trades; the source tells of which pair."""
 
-    payload: bytes
-    pair: str
-
-    def first_pair(self) -> str | None:
+    def first_pair(self) -> str:
         """Return whose trades they are."""
-        return self.pair
+        return _pair(self.line)
 
     def trades(self) -> list[Trade]:
         """Return the trades. Raises Malformed."""
-        return list(parse.trades_page(_result(self.payload), self.pair).trades)
+        return list(parse.trades_page(_result(self.line), _pair(self.line)).trades)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids. Raises Malformed."""
         return runs(self.trades())
 
 
-class PublishedCandles(msgspec.Struct, frozen=True, gc=False):
+class PublishedCandles(_OfLine, frozen=True, gc=False):
     """An answer of OHLC; the source tells of which pair and timeframe."""
-
-    payload: bytes
-    source: str
 
     def candles(self) -> list[Candle]:
         """Return the committed candles, oldest first. Raises Malformed."""
-        query, _, pair = self.source.partition("#")
-        minutes = parse_qs(urlsplit(query).query).get("interval", [""])[0]
+        source = self.line.source
+        minutes = parse_qs(urlsplit(source.partition("#")[0]).query).get("interval", [""])[0]
         timeframe = _TIMEFRAMES.get(minutes)
         if timeframe is None:
-            raise Malformed(f"candles of an interval that there is not: {self.source}")
-        return parse.candles(_result(self.payload), unquote(pair), timeframe)
+            raise Malformed(f"candles of an interval that there is not: {source}")
+        return parse.candles(_result(self.line), _pair(self.line), timeframe)
 
 
-class Listing(msgspec.Struct, frozen=True, gc=False):
+class Listing(_OfLine, frozen=True, gc=False):
     """An answer of AssetPairs."""
-
-    payload: bytes
 
     def instruments(self) -> list[Instrument]:
         """Return what is listed. Raises Malformed."""
-        return parse.instruments(_result(self.payload))
+        return parse.instruments(_result(self.line))
 
 
-class Note(msgspec.Struct, frozen=True, gc=False):
+class Note(_OfLine, frozen=True, gc=False):
     """A note of our own that is an event."""
-
-    payload: bytes
-    recv_ns: int
 
     def event(self) -> Event:
         """Return the event; what stands beside kind and pair is its detail. Raises Malformed."""
         try:
-            detail = wire.note(self.payload)
+            detail = wire.note(self.line.payload)
         except wire.UNREADABLE as error:
             raise Malformed(f"a note that cannot be read: {error}") from error
         kind, pair = detail.pop(events.NOTE, None), detail.pop("pair", None)
         if not isinstance(kind, str) or not isinstance(pair, str | None):
-            raise Malformed(f"a note without a kind, or of a pair that is none: {self.payload[:80]!r}")
-        return Event(self.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
+            raise Malformed(f"a note without a kind, or of a pair that is none: {self.line.payload[:80]!r}")
+        return Event(self.line.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
 
 
-class Header(msgspec.Struct, frozen=True, gc=False):
+class Header(_OfLine, frozen=True, gc=False):
     """The note that a segment begins with."""
 
 
-class Told(msgspec.Struct, frozen=True, gc=False):
+class Told(_OfLine, frozen=True, gc=False):
     """A frame of no further use: what it says was noted as it came, and is an event."""
 
 
-class Unreadable(msgspec.Struct, frozen=True, gc=False):
+class Unreadable(_OfLine, frozen=True, gc=False):
     """A frame or an answer that could not be read when it came, and was kept for a person to look at."""
 
 
-class Unknown(msgspec.Struct, frozen=True, gc=False):
+class Unknown(_OfLine, frozen=True, gc=False):
     """A line of a source that this release does not know."""
 
 
@@ -167,36 +156,32 @@ class Source:
         return source.startswith(known) if blanks else source == known
 
 
+def _note(line: Line) -> Record:
+    return Header(line) if line.payload.startswith(_HEADER_BEGINS) else Note(line)
+
+
 SOURCES: Final = (
     Source(
         "ws:trade:<connection>",
         "a frame of trades: live, or the newest ones that a subscription begins with",
-        lambda line: StreamedTrades(line.payload, line.recv_ns),
+        StreamedTrades,
     ),
-    Source("ws:status:<connection>", "a frame that tells how the exchange is", lambda _: Told()),
-    Source("ws:answer:<connection>", "what the exchange answers to a message of ours", lambda _: Told()),
-    Source("ws:unreadable:<connection>", "a frame that could not be read", lambda _: Unreadable()),
-    Source(
-        "rest:/0/public/Trades?<query>#<pair>",
-        "a page of trades",
-        lambda line: PolledTrades(line.payload, unquote(line.source.partition("#")[2])),
-    ),
+    Source("ws:status:<connection>", "a frame that tells how the exchange is", Told),
+    Source("ws:answer:<connection>", "what the exchange answers to a message of ours", Told),
+    Source("ws:unreadable:<connection>", "a frame that could not be read", Unreadable),
+    Source("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
     Source(
         "rest:/0/public/OHLC?<query>#<pair>",
         "candles of one pair and timeframe, of which the last is still running",
-        lambda line: PublishedCandles(line.payload, line.source),
+        PublishedCandles,
     ),
-    Source("rest:/0/public/AssetPairs", "all that is listed", lambda line: Listing(line.payload)),
+    Source("rest:/0/public/AssetPairs", "all that is listed", Listing),
     Source(
         "rest-unreadable:<path and query>#<pair>",
         "an answer that could not be read; without `#` if it was not of one pair",
-        lambda _: Unreadable(),
+        Unreadable,
     ),
-    Source(
-        events.NOTE,
-        "an event that the recorder notes itself, or the head of the segment",
-        lambda line: Header() if line.payload.startswith(_HEADER_BEGINS) else Note(line.payload, line.recv_ns),
-    ),
+    Source(events.NOTE, "an event that the recorder notes itself, or the head of the segment", _note),
 )
 """All that lines were ever written under; one that was written stays, since old journals are read for ever."""
 
@@ -208,11 +193,7 @@ def read(line: Line) -> Record:
 
 @lru_cache(_SOURCES_KEPT)
 def _reader(source: str) -> Callable[[Line], Record]:
-    return next((one.read for one in SOURCES if one.names(source)), _unknown)
-
-
-def _unknown(_: Line) -> Record:
-    return Unknown()
+    return next((one.read for one in SOURCES if one.names(source)), Unknown)
 
 
 def trades(line: Line) -> list[Trade]:
@@ -233,19 +214,24 @@ def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
     them.
     """
     for line in lines:
-        if isinstance(line, CorruptLine):
-            continue
-        with contextlib.suppress(Malformed):
-            match read(line):
-                case StreamedTrades() | PolledTrades() as carrying:
-                    yield from carrying.runs()
-                case Note() as note:
-                    if (told := knowledge.told(note.event())) is not None:
-                        yield told
-                case PublishedCandles() | Listing() | Header() | Told() | Unreadable() | Unknown():
-                    pass
-                case never:
-                    assert_never(never)
+        if not isinstance(line, CorruptLine):
+            try:
+                yield from _claimed(line)
+            except Malformed:
+                pass
+
+
+def _claimed(line: Line) -> Sequence[Run | Knowledge]:
+    match read(line):
+        case StreamedTrades() | PolledTrades() as carrying:
+            return carrying.runs()
+        case Note() as note:
+            told = knowledge.told(note.event())
+            return () if told is None else (told,)
+        case PublishedCandles() | Listing() | Header() | Told() | Unreadable() | Unknown():
+            return ()
+        case never:
+            assert_never(never)
 
 
 def stream_source(channel: str, connection: int) -> str:
@@ -267,10 +253,14 @@ def _asked(request: rest.Request, pair: str | None) -> str:
     return request.target if pair is None else f"{request.target}#{quote(pair, safe='')}"
 
 
-def _result(payload: bytes) -> bytes:
+def _pair(line: Line) -> str:
+    return unquote(line.source.partition("#")[2])
+
+
+def _result(line: Line) -> bytes:
     """Return the result in an answer that was journalled. Raises Malformed, also where it is an error of Kraken's."""
     try:
-        return rest.result(200, payload)
+        return rest.result(200, line.payload)
     except Malformed:
         raise
     except ExchangeError as error:

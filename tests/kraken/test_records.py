@@ -144,16 +144,16 @@ def test_whose_trades_a_line_carries_is_seen_without_parsing_it() -> None:
     assert streamed.first_pair() == "BTC/USD"
     with pytest.raises(Malformed):
         streamed.trades()
-    assert StreamedTrades(b'{"type":"update","channel":"trade","data":[]}', 1).first_pair() is None
-    assert PolledTrades(b"no page", "ETH/USD").first_pair() == "ETH/USD"
+    assert StreamedTrades(Entry(1, "ws:trade:1", b'{"type":"update","channel":"trade"}')).first_pair() is None
+    assert PolledTrades(Entry(1, "rest:/0/public/Trades?pair=X#ETH%2FUSD", b"no page")).first_pair() == "ETH/USD"
 
 
 @pytest.mark.parametrize("body", [b'{"error":["EService:Busy"]}', b"not JSON", b'{"error":[],"result":5}', b"[]"])
 def test_a_journalled_answer_that_is_an_error_is_malformed_and_no_failure_of_the_exchange(body: bytes) -> None:
     for holding in (
-        PolledTrades(body, "BTC/USD").trades,
-        PublishedCandles(body, segment.decode(CANDLES).source).candles,
-        Listing(body).instruments,
+        PolledTrades(Entry(1, segment.decode(PAGE).source, body)).trades,
+        PublishedCandles(Entry(1, segment.decode(CANDLES).source, body)).candles,
+        Listing(Entry(1, segment.decode(LISTING).source, body)).instruments,
     ):
         with pytest.raises(Malformed):
             holding()
@@ -178,7 +178,7 @@ def test_a_line_of_candles_says_of_which_pair_and_timeframe(listed: list[Instrum
 
 def test_candles_in_no_timeframe_are_malformed() -> None:
     with pytest.raises(Malformed, match="an interval that there is not"):
-        PublishedCandles(b"{}", "rest:/0/public/OHLC?pair=XBTUSD&interval=7#BTC%2FUSD").candles()
+        PublishedCandles(Entry(1, "rest:/0/public/OHLC?pair=XBTUSD&interval=7#BTC%2FUSD", b"{}")).candles()
 
 
 def test_a_listing_is_read() -> None:
@@ -204,7 +204,8 @@ def test_a_note_is_an_event_and_what_it_says_beside_kind_and_pair_is_its_detail(
 
 
 def test_the_head_of_a_segment_is_no_event() -> None:
-    assert noted(0, "segment", number=7) == noted(0, "segment") == Header()
+    assert isinstance(noted(0, "segment", number=7), Header)
+    assert isinstance(noted(0, "segment"), Header)
     assert isinstance(noted(0, "segments"), Note)
 
 

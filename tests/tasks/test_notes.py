@@ -53,7 +53,7 @@ async def test_an_unreadable_answer_is_kept_as_it_came_and_taken_by_nobody_for_w
         "rest-unreadable:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD",
         body,
     )
-    assert records.read(kept) == records.Unreadable()
+    assert isinstance(records.read(kept), records.Unreadable)
     (event,) = events([note])
     assert (event.kind, event.pair) == ("malformed", PAIR)
     assert json.loads(event.detail) == {"source": kept.source, "reason": "no number"}

@@ -224,7 +224,7 @@ async def test_a_listing_that_cannot_be_read_is_kept_and_noted_and_changes_nothi
     await bench.roster.refresh()
     kept, note = bench.journalled()
     assert (kept.source, kept.payload) == ("rest-unreadable:/0/public/AssetPairs", odd)
-    assert records.read(kept) == records.Unreadable()
+    assert isinstance(records.read(kept), records.Unreadable)
     assert json.loads(note.payload)["note"] == "malformed"
     assert bench.pairs == {"BTC/USD"}
     assert bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": "Malformed"}) == 1
