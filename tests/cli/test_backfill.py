@@ -134,6 +134,9 @@ async def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path: Pa
     assert said == ("BTC/USD: ids 1..5000, 5,000 trades, 5,000 missing: 5 requests, 0 s at 1000 a second, some 0.1 MB")
     assert pages(sandbox) <= 4
     assert not (tmp_path / "data").exists()
+    (tmp_path / "data").mkdir()
+    assert (await backfill(tmp_path, sandbox, BTC, "--from", "listing", "--dry-run"))[0] == 0
+    assert not list((tmp_path / "data").iterdir()), "a folder that is there is not an archive yet"
     middle = (day_of(sandbox, 1), day_of(sandbox, 3_000))
     assert (await backfill(tmp_path, sandbox, BTC, "--from", middle[0], "--to", middle[1]))[0] == 0
     held = len(archived(tmp_path / "data"))

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import files
-from recorder.archive.append import TradeArchive
+from recorder.archive import append, files
 from recorder.archive.compact import compact_segments
 from recorder.archive.events import EventArchive
 from recorder.archive.files import Layout
@@ -99,12 +98,11 @@ TO_AND_FRO = [candles(-20, -12, -2), candles(50, -3, 0, "101")]
 def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: bool = False) -> None:
     """Start as the daemon does and drain what is journalled; ``merging`` compacts before, as upkeep may."""
     layout = Layout(data)
-    layout.create(disk)
-    files.sweep_staging(layout, disk)
     with (
-        files.staging(layout, disk) as staging,
-        contextlib.closing(Journal(data, disk, staging=staging, now_ns=at(0))) as journal,
+        append.opened(layout, disk) as archive,
+        contextlib.closing(Journal(data, disk, staging=archive.staging, now_ns=at(0))) as journal,
     ):
+        staging = archive.staging
         if journalled:
             journal.append(journalled)
             journal.rotate(at(60))
@@ -112,7 +110,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
             merge(Segments(layout, disk, staging=staging), segment.number_of(journal.closed()[0]) - 1)
         drainer = Drainer(
             journal,
-            TradeArchive(layout, disk, staging=staging),
+            archive,
             InstrumentArchive(layout, disk, staging=staging),
             candles=OhlcArchive(layout, disk, staging=staging),
             events=EventArchive(layout, disk, staging=staging),
