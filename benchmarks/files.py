@@ -36,6 +36,7 @@ from recorder.archive.schema import events_table, ohlc_table
 from recorder.archive.segments import Segments
 from recorder.archive.tables import EVENTS, OHLC, TRADES, Branch
 from recorder.config import Config
+from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Trade
 from recorder.disk import Disk
 from recorder.ops import process
@@ -226,7 +227,7 @@ def main() -> None:
             whole.add(of_trades)
             segments = Segments(layout, disk, staging=staging)
             tables = {Branch(OHLC, name): candles(pairs, name, every_s) for name in Config().ohlc.timeframes}
-            notes = [event(BEGAN_US + n, "connected") for n in range(NOTES_EACH)]
+            notes = [event(BEGAN_US + n, EventKind.CONNECTED) for n in range(NOTES_EACH)]
             tables[Branch(EVENTS)] = events_table(notes)
             for branch, rows in tables.items():
                 counted = of_table(segments, branch, rows, drains)

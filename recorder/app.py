@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 import structlog
 
-from recorder.archive import files, known, segments
+from recorder.archive import append, segments, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.events import EventArchive
 from recorder.archive.files import Layout
@@ -28,16 +28,13 @@ from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
-from recorder.core import knowledge
-from recorder.core.ids import Run
+from recorder.core.events import EventKind
 from recorder.core.ledger import Ledger
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.journal.segment import Entry
-from recorder.kraken import parse
+from recorder.kraken import records
 from recorder.net.http import Http, client_session
 from recorder.net.socket import dial
 from recorder.net.turns import Attempts, Turns
@@ -71,10 +68,6 @@ from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 
-REBUILD_RUNS: Final = 20_000
-"""Runs in the journal that are joined at start before they are counted: each alone would take as long as parsing it."""
-FOOTER_THREADS: Final = 8
-"""At start footers are read, and folders synced, of so many pairs at once: on a busy disk each sync waits."""
 THREADS: Final = 8
 """Journal, drain, repair, upkeep, neighbours, space, survey and reload block on the disk one thread each."""
 
@@ -128,70 +121,35 @@ async def record(
     """
     clock, disk = clock or SystemClock(), disk or Disk()
     layout = Layout(config.archive.path.resolve())
-    disk.make_dir(layout.data)
-    with _held(layout), ThreadPoolExecutor(THREADS, "recorder") as threads:
+    in_use = f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
+    with (
+        ThreadPoolExecutor(THREADS, "recorder") as threads,
+        append.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
+        contextlib.ExitStack() as opened,
+    ):
         asyncio.get_running_loop().set_default_executor(threads)
-        layout.create(disk)
-        files.sweep_staging(layout, disk)
-        with files.staging(layout, disk) as staging, contextlib.ExitStack() as opened:
-            above = await asyncio.to_thread(segments.highest, layout)
-            journal = Journal(layout.data, disk, staging=staging, now_ns=clock.wall_ns(), above=above)
-            opened.callback(journal.close)
-            # Before the journal is closed and the staging folder goes, every thread must be done with them.
-            opened.callback(threads.shutdown)
-            if journal.recovered:
-                log.warning("cut a torn line", reason=str(journal.recovered))
-            archive = TradeArchive(layout, disk, staging=staging)
-            ledger = Ledger()
-            await asyncio.to_thread(rebuild, ledger, archive, journal)
-            await asyncio.to_thread(process.give_back)
-            jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
-            run = _Run(config, clock, disk, jitter, archive, journal, ledger, staging)
-            await run.until(stop, rhythm or Rhythm(), source or Source(lambda: config))
+        above = await asyncio.to_thread(segments.highest, layout)
+        journal = Journal(layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above)
+        opened.callback(journal.close)
+        # Before the journal is closed and the staging folder goes, every thread must be done with them.
+        opened.callback(threads.shutdown)
+        if journal.recovered:
+            log.warning("cut a torn line", reason=str(journal.recovered))
+        ledger = Ledger()
+        await asyncio.to_thread(rebuild, ledger, archive, journal)
+        await asyncio.to_thread(process.give_back)
+        jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
+        run = _Run(config, clock, disk, jitter, archive, journal, ledger, archive.staging)
+        await run.until(stop, rhythm or Rhythm(), source or Source(lambda: config))
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
-    """Count in ``ledger`` what footers, events and closed journal segments say; there is no other record of it."""
-    pairs = archive.layout.pairs()
-    with ThreadPoolExecutor(FOOTER_THREADS, "footers") as readers:
-        for _ in readers.map(functools.partial(archive.coverage.observe_into, ledger), pairs):
-            pass  # an error is raised here
-    of_ids = known.read(archive.layout, pairs)
-    for told in of_ids.told():
-        ledger.know(told)
-    for finding in of_ids.findings:
+    """Count in ``ledger`` what closed segments, footers and events say; there is no other record of it."""
+    lines = (line for path in journal.closed() for line in segment.entries(path))
+    loaded = state.load(ledger, archive.layout, records.claims(lines), coverage=archive.coverage)
+    loaded.check()
+    for finding in loaded.findings:
         log.error("events not read", file=str(finding.file), reason=finding.problem, remedy=finding.remedy)
-    for path in journal.closed():
-        _count(ledger, segment.entries(path))
-
-
-def _count(ledger: Ledger, entries: Iterable[Entry | CorruptLine]) -> None:
-    """Count what the lines of a closed segment say."""
-    claims: list[Run] = []
-    for entry in entries:
-        # The drain comes upon the same line and reports it.
-        with contextlib.suppress(Malformed):
-            if not isinstance(entry, CorruptLine):
-                claims += parse.journalled_runs(entry.source, entry.payload, entry.recv_ns)
-                event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-                if event is not None and (journalled := knowledge.told(event)) is not None:
-                    ledger.know(journalled)
-        if len(claims) >= REBUILD_RUNS:
-            ledger.observe_all(claims)
-            claims = []
-    ledger.observe_all(claims)
-
-
-@contextlib.contextmanager
-def _held(layout: Layout) -> Iterator[None]:
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(files.hold(layout.lock))
-        except ArchiveInUse:
-            raise ArchiveInUse(
-                f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
-            ) from None
-        yield
 
 
 class Task(Protocol):
@@ -259,7 +217,7 @@ class _Run:
     def _http(self, client: aiohttp.ClientSession, pace: Pace, notes: Notes, pulse: Pulse, metrics: Metrics) -> Http:
         async def refused(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
             metrics.throttled_seconds.inc(pause_s)
-            await notes.take("throttled", reason=reason, path=path, pause_s=pause_s, per_s=per_s)
+            await notes.take(EventKind.THROTTLED, reason=reason, path=path, pause_s=pause_s, per_s=per_s)
 
         return Http(
             client,

@@ -22,9 +22,11 @@ from recorder.archive.events import EventArchive
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.tables import TABLES
+from recorder.core.events import EventKind
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken.parse import journalled_candles, journalled_event, journalled_trades
+from recorder.kraken import records
+from recorder.kraken.records import SOURCES, Note, PublishedCandles, Unknown
 from recorder.version import __version__
 from tests.archive.rows import archive
 from tests.archive.test_instruments import BTC
@@ -59,15 +61,17 @@ def data(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     with archive(data, Unsynced()) as opened:
         entries = [segment.decode(line) for line in LINES]
-        rows = [row for entry in entries for row in journalled_trades(entry.source, entry.payload, entry.recv_ns)]
+        rows = [row for entry in entries for row in records.trades(entry)]
         opened.append("BTC/USD", rows)
         InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [BTC], segment=7)
         candles = OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
         events = EventArchive(opened.layout, Unsynced(), staging=opened.staging)
         for entry in entries:
-            candles.take(journalled_candles(entry.source, entry.payload), entry.recv_ns // 1000)
-            noted = journalled_event(entry.source, entry.payload, entry.recv_ns)
-            events.take(*([] if noted is None else [noted]))
+            match records.read(entry):
+                case PublishedCandles() as answer:
+                    candles.take(answer.candles(), entry.recv_ns // 1000)
+                case Note() as note:
+                    events.take(note.event())
         events.write(7)
         candles.write(7)
         Journal(data, Unsynced(), staging=opened.staging, now_ns=1762776000000000000).close()
@@ -166,14 +170,20 @@ def test_the_examples_note_is_an_event(data: Path) -> None:
     assert row["time"] == EPOCH + timedelta(microseconds=entry["recv_ns"] // 1000)
 
 
+def test_the_sources_that_the_document_lists_are_those_there_are_and_mean_the_same() -> None:
+    table = DOCUMENT[DOCUMENT.index("| source | the bytes that came are |") :].split("\n\n")[0]
+    listed = [tuple(re.findall(r"^\| `(.*?)` \| (.*?) \|$", line)) for line in table.splitlines()[2:]]
+    assert listed == [((source.form, source.meaning),) for source in SOURCES]
+
+
+def test_each_line_of_the_example_is_of_a_source_that_there_is() -> None:
+    assert not any(isinstance(records.read(segment.decode(line)), Unknown) for line in LINES)
+
+
 def test_the_kinds_of_events_that_the_document_lists_are_those_there_are() -> None:
     table = DOCUMENT[DOCUMENT.index("| kind | it says |") :].split("\n\n")[0]
     listed = {word for line in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", line.split("|")[1])}
-    known = (
-        "connected disconnected subscribed rejected stalled behind hole_opened hole_closed void confirmed throttled "
-        "maintenance malformed ohlc_revised ohlc_lost disk_low clock_stepped listed delisted renamed listing_changed"
-    )
-    assert listed == set(known.split())
+    assert listed == set(EventKind)
 
 
 @pytest.mark.parametrize("table", [table.name for table in TABLES])

@@ -5,8 +5,9 @@ That holds for whatever arrives twice, from any process, after any crash, becaus
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from recorder.archive.tables import TRADES, Branch
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
 from recorder.disk import Disk
-from recorder.errors import StorageError
+from recorder.errors import ArchiveInUse, StorageError
 
 MAX_ROWS: Final = 5_000_000
 """Rows of one file at most (DESIGN 6)."""
@@ -65,6 +66,25 @@ class TradeArchive:
         size = files.write(table, footer, path, self.disk, staged_in=self.staging)
         self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
         return footer
+
+
+@contextlib.contextmanager
+def opened(layout: Layout, disk: Disk, *, alone: Path | None = None, in_use: str = "") -> Iterator[TradeArchive]:
+    """Open an archive for writing; begin one where there is none, and take away what dead processes left staged.
+
+    Only one process at a time may hold the lock ``alone``; ``in_use`` says so to the others. Raises ArchiveInUse;
+    UnknownVersion where a newer release has written here.
+    """
+    with contextlib.ExitStack() as held:
+        if alone is not None:
+            disk.make_dir(alone.parent)
+            try:
+                held.enter_context(files.hold(alone))
+            except ArchiveInUse:
+                raise ArchiveInUse(in_use) from None
+        layout.create(disk)
+        files.sweep_staging(layout, disk)
+        yield TradeArchive(layout, disk, staging=held.enter_context(files.staging(layout, disk)))
 
 
 def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:

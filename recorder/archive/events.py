@@ -12,13 +12,14 @@ from recorder.archive.files import Layout
 from recorder.archive.schema import events_table
 from recorder.archive.segments import Segments, Waiting
 from recorder.archive.tables import EVENTS, Branch
+from recorder.core.events import EventKind
 from recorder.core.model import Event
 from recorder.disk import Disk
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def event(time_us: int, kind: str, pair: str | None = None, **detail: object) -> Event:
+def event(time_us: int, kind: EventKind, pair: str | None = None, **detail: object) -> Event:
     """Return an event; ``detail`` must be what JSON can say."""
     return Event(time_us, kind, pair, msgspec.json.encode(detail).decode())
 

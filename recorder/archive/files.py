@@ -60,6 +60,11 @@ class Layout:
         self.turns = data / ".locks" / "requests.turns"
         self.attempts = data / ".locks" / "connections.turns"
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is an archive here."""
+        return self.trades.is_dir()
+
     def pair_dir(self, pair: str) -> Path:
         """Return the partition of ``pair``. The name is percent-encoded, so no pair can leave the archive."""
         return self.home(Branch(TRADES, pair))
@@ -145,8 +150,10 @@ class Layout:
 def existing(data: Path) -> Layout:
     """Return the layout of the archive at ``data``. Raises NoSuchArchive where there is none."""
     layout = Layout(data)
-    if not layout.trades.is_dir():
-        raise NoSuchArchive(f"there is no archive at {data}: record one with `recorder run --data {data}`")
+    if not layout.exists:
+        raise NoSuchArchive(
+            f"there is no archive at {data}: name its folder, or begin one there with `recorder run --data {data}`"
+        )
     return layout
 
 

@@ -22,7 +22,6 @@ from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
 
-_KINDS: Final = ["void", "confirmed"]
 _COLUMNS: Final = ["kind", "pair", "detail"]
 _BATCH: Final = 32_768
 
@@ -86,6 +85,6 @@ def _paths(layout: Layout) -> list[Path]:
 def _events(path: Path, pairs: pa.Array) -> Iterator[Event]:
     with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
         for rows in batches(parquet, footer_of(parquet, path), _BATCH, columns=_COLUMNS):
-            mask = pc.and_(pc.is_in(rows["kind"], value_set=pa.array(_KINDS)), pc.is_in(rows["pair"], value_set=pairs))
-            for row in rows.filter(mask).to_pylist():
+            telling = pc.is_in(rows["kind"], value_set=pa.array(knowledge.KINDS))
+            for row in rows.filter(pc.and_(telling, pc.is_in(rows["pair"], value_set=pairs))).to_pylist():
                 yield Event(0, row["kind"], row["pair"], row["detail"])

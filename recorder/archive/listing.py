@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from recorder.archive.events import event
+from recorder.core.events import EventKind
 from recorder.core.model import Event, Instrument
 
 DELISTED: Final = "delisted"
@@ -48,17 +49,17 @@ def changes(known: Mapping[str, Instrument], listing: Sequence[Instrument], time
     events: list[Event] = []
     if known:
         events += [_told(known.get(row.pair), row, renamed.get(row.pair), time_us) for row in rows]
-        events += [event(time_us, DELISTED, instrument.pair) for instrument in gone]
+        events += [event(time_us, EventKind.DELISTED, instrument.pair) for instrument in gone]
     return Changes((*rows, *gone), tuple(events), disbelief)
 
 
 def _told(was: Instrument | None, now: Instrument, old_pair: str | None, time_us: int) -> Event:
     if old_pair is not None:
-        return event(time_us, "renamed", now.pair, **{"from": old_pair, "to": now.pair})
+        return event(time_us, EventKind.RENAMED, now.pair, **{"from": old_pair, "to": now.pair})
     if was is None or (was.status == DELISTED) != (now.status == DELISTED):
         if now.status == DELISTED:
-            return event(time_us, DELISTED, now.pair)
-        return event(time_us, "listed", now.pair, status=now.status)
+            return event(time_us, EventKind.DELISTED, now.pair)
+        return event(time_us, EventKind.LISTED, now.pair, status=now.status)
     before, after = (msgspec.structs.asdict(instrument) for instrument in (was, now))
     changed: dict[str, Any] = {name: [before[name], after[name]] for name in after if before[name] != after[name]}
-    return event(time_us, "listing_changed", now.pair, **changed)
+    return event(time_us, EventKind.LISTING_CHANGED, now.pair, **changed)

@@ -24,6 +24,7 @@ from recorder.archive.read import batches
 from recorder.archive.schema import TIME, ohlc_table
 from recorder.archive.segments import Segments, Waiting
 from recorder.archive.tables import OHLC, Branch
+from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Event, plain
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, StorageError
@@ -306,7 +307,7 @@ def _revised(seen_us: int, candle: Candle, was: _Content) -> Event:
     ]
     return event(
         seen_us,
-        "ohlc_revised",
+        EventKind.OHLC_REVISED,
         candle.pair,
         timeframe=candle.timeframe,
         time=iso(candle.time_us),
@@ -319,7 +320,7 @@ def _lost(seen_us: int, found: Candle, first_us: int, last_us: int) -> Event:
     step_us = TIMEFRAMES[found.timeframe] * _US_PER_MINUTE
     return event(
         seen_us,
-        "ohlc_lost",
+        EventKind.OHLC_LOST,
         found.pair,
         timeframe=found.timeframe,
         first=iso(first_us),

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import files, known
+from recorder.archive import append, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.files import Layout
@@ -30,9 +30,9 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import CheckFailed, Malformed, UnknownPair, UsageError
+from recorder.errors import CheckFailed, UnknownPair, UsageError
 from recorder.journal import tail
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, records, rest
 from recorder.kraken.names import Listing
 from recorder.net.http import Http, client_session
 from recorder.net.turns import Turns
@@ -72,7 +72,7 @@ def backfill(
         process.as_owner(layout.data)
     process.prepare()
     with contextlib.ExitStack() as stack:
-        if dry_run and not layout.data.exists():
+        if dry_run and not layout.exists:
             # To an archive that is not there nothing differs from an empty one, and a dry run makes none.
             layout = Layout(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recorder-"))))
         asyncio.run(_run(settings, layout, _Wanted(tuple(pairs), from_us, to_us), clock, dry_run=dry_run))
@@ -119,7 +119,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             if stretch is None:
                 console.print(f"{pair}: nothing was traded in this range")
         found = [stretch for stretch in stretches if stretch is not None]
-        await asyncio.to_thread(_count_told, layout, ledger)
+        await asyncio.to_thread(_load, ledger, archive, list(instruments))
         if dry_run:
             for stretch in found:
                 _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
@@ -136,30 +136,21 @@ async def _listed(http: Http, names: Sequence[str]) -> dict[str, Instrument]:
     return {instrument.pair: instrument for instrument in chosen}
 
 
-def _count_told(layout: Layout, ledger: Ledger) -> None:
-    """Count what a daemon has journalled and not archived yet, and what it knows of ids that do not exist.
+def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> None:
+    """Count what is held, in a daemon's journal too, and what is known of ids that do not exist.
 
-    Its rows carry the time at which they came. What a damaged file of events says is asked for again.
+    Rows in the journal carry the time at which they came. What a damaged file of events says is asked for again.
     """
-    journal = tail.entries(layout.journal)  # before the archive, where its rows go
-    for told in known.read(layout, layout.pairs()).told():
-        ledger.know(told)
-    for entry in journal:
-        with contextlib.suppress(Malformed):  # the drain reports it
-            ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
-            if (said := parse.journalled_knowledge(entry.source, entry.payload, entry.recv_ns)) is not None:
-                ledger.know(said)
+    claims = records.claims(tail.entries(archive.layout.journal))
+    state.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=pairs).check()
 
 
 @contextlib.asynccontextmanager
 async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
-    disk = Disk()
-    disk.make_dir(layout.data)
-    layout.create(disk)
     # Before the staging folder goes, the thread that writes there must be done with it.
-    with files.staging(layout, disk) as staging, ThreadPoolExecutor(1, "backfill") as threads:
+    with append.opened(layout, Disk()) as archive, ThreadPoolExecutor(1, "backfill") as threads:
         asyncio.get_running_loop().set_default_executor(threads)
-        yield TradeArchive(layout, disk, staging=staging)
+        yield archive
 
 
 def _estimate(stretch: Stretch, missing: int, per_s: float) -> None:

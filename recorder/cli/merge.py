@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, assert_never
 
 import pyarrow as pa
 import typer
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import files, merging
+from recorder.archive import append, files, merging
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.files import Layout
@@ -32,9 +32,20 @@ from recorder.archive.verify import Finding
 from recorder.clock import SystemClock
 from recorder.core.model import Trade
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, CorruptLine, ExchangeError, NoSuchArchive, StorageError, UsageError
+from recorder.errors import CorruptLine, Malformed, StorageError, UsageError
 from recorder.journal import segment
-from recorder.kraken import parse
+from recorder.kraken import records
+from recorder.kraken.records import (
+    Header,
+    Listing,
+    Note,
+    PolledTrades,
+    PublishedCandles,
+    StreamedTrades,
+    Told,
+    Unknown,
+    Unreadable,
+)
 from recorder.ops import process
 
 LISTED: Final = 1000
@@ -91,11 +102,9 @@ def merge(
 
 
 def _other(other: Path, layout: Layout) -> Layout:
-    theirs = Layout(other.resolve())
+    theirs = files.existing(other.resolve())
     if theirs.data == layout.data:
         raise UsageError(f"{other} is the archive itself: name another one, and this one with --data")
-    if not theirs.trades.is_dir():
-        raise NoSuchArchive(f"there is no archive at {other}: name the folder in which its trades/ lies")
     return theirs
 
 
@@ -124,16 +133,9 @@ def _opened(layout: Layout, *, dry_run: bool) -> Iterator[tuple[TradeArchive | N
     if dry_run:
         yield None, None
         return
-    disk = Disk()
-    disk.make_dir(layout.data)
-    layout.create(disk)
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(files.hold(layout.locks / "merge.lock"))
-        except ArchiveInUse:
-            raise ArchiveInUse(f"another merge into {layout.data} is under way: wait for its end") from None
-        staging = held.enter_context(files.staging(layout, disk))
-        yield TradeArchive(layout, disk, staging=staging), Segments(layout, disk, staging=staging)
+    in_use = f"another merge into {layout.data} is under way: wait for its end"
+    with append.opened(layout, Disk(), alone=layout.locks / "merge.lock", in_use=in_use) as archive:
+        yield archive, Segments(layout, archive.disk, staging=archive.staging)
 
 
 def _tidy(archive: TradeArchive | None, pair: str) -> None:
@@ -164,11 +166,18 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
         for entry in segment.entries(path):
             if isinstance(entry, CorruptLine):
                 continue
-            found.candles += entry.source.startswith(parse.OHLC_SOURCE)
-            with contextlib.suppress(ExchangeError):  # its own drain reports it
-                for row in parse.journalled_trades(entry.source, entry.payload, entry.recv_ns):
-                    by_pair.setdefault(row.pair, []).append(row)
-                    in_hand += 1
+            match records.read(entry):
+                case StreamedTrades() | PolledTrades() as carrying:
+                    with contextlib.suppress(Malformed):  # its own drain reports it
+                        for row in carrying.trades():
+                            by_pair.setdefault(row.pair, []).append(row)
+                            in_hand += 1
+                case PublishedCandles():
+                    found.candles += 1
+                case Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+                    pass
+                case never:
+                    assert_never(never)
             if in_hand >= _JOURNALLED:
                 _take(job, by_pair)
                 found.pairs |= by_pair.keys()

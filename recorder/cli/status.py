@@ -16,6 +16,7 @@ from rich.text import Text
 
 from recorder import config
 from recorder.clock import SystemClock
+from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Event
 from recorder.errors import ConfigError
 from recorder.ops import inquiry
@@ -163,7 +164,7 @@ def _lately(found: Status, now_us: int) -> list[Text]:
     for event in found.events:
         if event not in found.exchange:
             detail = _detail(event)
-            what = _exchange(detail) if event.kind == "maintenance" else _short(detail)
+            what = _exchange(detail) if event.kind == EventKind.MAINTENANCE else _short(detail)
             said = " ".join([*([event.pair] if event.pair else []), what])
             rows.append((event.time_us, event.kind, said, ""))
     width = max(len(kind) for _, kind, _, _ in rows)

@@ -6,8 +6,11 @@ and held beats void.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
+from recorder.core.events import EventKind
 from recorder.core.ids import Span
 from recorder.core.model import Event
 
@@ -28,6 +31,9 @@ class Confirmed(msgspec.Struct, frozen=True):
 
 
 Knowledge = Void | Confirmed
+
+KINDS: Final = (EventKind.VOID, EventKind.CONFIRMED)
+"""The kinds of events that tell it."""
 
 
 class _VoidDetail(msgspec.Struct):
@@ -53,9 +59,9 @@ def detail(known: Knowledge) -> dict[str, int]:
             return {"last_id": last_id, "until_us": until_us}
 
 
-def kind(known: Knowledge) -> str:
+def kind(known: Knowledge) -> EventKind:
     """Return the kind of event that tells it."""
-    return "void" if isinstance(known, Void) else "confirmed"
+    return EventKind.VOID if isinstance(known, Void) else EventKind.CONFIRMED
 
 
 def told(event: Event) -> Knowledge | None:
@@ -63,10 +69,10 @@ def told(event: Event) -> Knowledge | None:
     if event.pair is None:
         return None
     try:
-        if event.kind == "void":
+        if event.kind == EventKind.VOID:
             said = _void(event.detail)
             return Void(event.pair, Span(said.first_id, said.last_id))
-        if event.kind == "confirmed":
+        if event.kind == EventKind.CONFIRMED:
             confirmed = _confirmed(event.detail)
             return Confirmed(event.pair, confirmed.last_id, confirmed.until_us)
     except ValueError:  # msgspec's errors are ValueErrors, and so is a span that runs downwards

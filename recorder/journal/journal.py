@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 
 import zstandard
 
+from recorder.core.events import HEADER
 from recorder.disk import Disk
 from recorder.errors import DiskError, TornTail
 from recorder.journal import segment
@@ -115,7 +116,7 @@ class Journal:
     def _begin(self, number: int, now_ns: int) -> None:
         self._number = number
         header = segment.encode_note(
-            now_ns, "segment", number=number, format=segment.FORMAT, writer=f"kraken-recorder {__version__}"
+            now_ns, HEADER, number=number, format=segment.FORMAT, writer=f"kraken-recorder {__version__}"
         )
         self._file = self._disk.create(segment.path_of(self._directory, number))
         with contextlib.ExitStack() as on_failure:

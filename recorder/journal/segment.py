@@ -21,12 +21,11 @@ from zlib import crc32
 
 import msgspec
 
+from recorder.core.events import NOTE
 from recorder.disk import sync_for_reading
 from recorder.errors import CorruptLine
 
 SUFFIX: Final = ".jsonl"
-NOTE: Final = "note"
-"""The source of lines that are the recorder's own: what it did and what happened to it."""
 FORMAT: Final = 1
 
 CHUNK: Final = 1 << 22
@@ -83,7 +82,7 @@ def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -
 
 def encode_note(recv_ns: int, kind: str, **detail: object) -> bytes:
     """Return the line of an event of our own."""
-    payload = json.dumps({"note": kind, **detail}, separators=(",", ":")).encode()
+    payload = json.dumps({NOTE: kind, **detail}, separators=(",", ":")).encode()
     return encode(recv_ns, NOTE, payload, parsed=True)
 
 

@@ -13,36 +13,19 @@ from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
-from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import msgspec
 
-from recorder.core import knowledge
-from recorder.core.ids import Run, Span, runs_of
-from recorder.core.knowledge import Knowledge
-from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Side, Trade, check_exact, plain
+from recorder.core.ids import Run, Span
+from recorder.core.model import Candle, Instrument, Side, Trade, check_exact, plain
 from recorder.errors import Malformed
-from recorder.kraken import rest, wire
+from recorder.kraken import wire
 from recorder.kraken.names import v2_symbol
-
-TRADE_SOURCE: Final = "ws:trade:"
-"""Journal sources of live trade frames begin so; the connection's number follows."""
-POLL_SOURCE: Final = "rest:/0/public/Trades"
-"""Journal sources of polled trades begin so; the request's query and, behind a #, the v2 symbol follow."""
-OHLC_SOURCE: Final = "rest:/0/public/OHLC"
-"""Journal sources of candles begin so; the request's query and, behind a #, the v2 symbol follow."""
-NOTE_SOURCE: Final = "note"
-"""The journal source of what the recorder itself notes."""
-LISTING_SOURCE: Final = "rest:/0/public/AssetPairs"
-"""The journal source of an AssetPairs answer begins so."""
 
 _NULL: Final = msgspec.Raw(b"null")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
-_TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
-_HEADER: Final = "segment"
-"""The note that each segment begins with; it tells of the file, not of anything that happened."""
 _US_PER_S: Final = 1_000_000
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 _FIRST_PAIR = re.compile(rb'\{"channel":"trade","type":"(?:update|snapshot)","data":\[\{"symbol":"([^"\\]+)"')
@@ -144,73 +127,13 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
     return content, times_us
 
 
-def journalled_trades(source: str, payload: bytes, recv_ns: int) -> list[Trade]:
-    """Return the trades that a journal line carries; none where its source is something else. Raises Malformed."""
-    if source.startswith(TRADE_SOURCE):
-        return trade_frame(payload, received_ns=recv_ns, checked=True)  # a frame is journalled so once it was read
-    if source.startswith(POLL_SOURCE):
-        return list(trades_page(rest.result(200, payload), unquote(source.partition("#")[2])).trades)
-    return []
+def first_pair(frame: bytes) -> str | None:
+    """Return whose trade is the first in a trade frame, without parsing it: a tenth of the cost.
 
-
-def journalled_runs(source: str, payload: bytes, recv_ns: int) -> list[Run]:
-    """Return the runs of ids that a journal line carries. Raises Malformed where :func:`journalled_trades` does."""
-    if source.startswith(TRADE_SOURCE):
-        return trade_runs(payload, checked=True)
-    return runs_of(journalled_trades(source, payload, recv_ns))
-
-
-def may_carry_trades(source: str) -> bool:
-    """Tell whether lines of this source are for :func:`journalled_trades`."""
-    return source.startswith((TRADE_SOURCE, POLL_SOURCE))
-
-
-def journalled_pair(source: str, payload: bytes) -> str | None:
-    """Return whose trade is the first that a journal line carries, without parsing it: a tenth of the cost.
-
-    None where that is not to be seen so: other lines, polled pages, and frames of another form than Kraken's.
+    None where that is not to be seen so: a frame of another form than Kraken's, or without trades.
     """
-    found = _FIRST_PAIR.match(payload) if source.startswith(TRADE_SOURCE) else None
+    found = _FIRST_PAIR.match(frame)
     return found[1].decode() if found else None
-
-
-def journalled_candles(source: str, payload: bytes) -> list[Candle]:
-    """Return the candles that a journal line carries; none where its source is something else. Raises Malformed."""
-    if not source.startswith(OHLC_SOURCE):
-        return []
-    query, _, pair = source.partition("#")
-    minutes = parse_qs(urlsplit(query).query).get("interval", [""])[0]
-    timeframe = _TIMEFRAMES.get(minutes)
-    if timeframe is None:
-        raise Malformed(f"candles of an interval that there is not: {source}")
-    return candles(rest.result(200, payload), unquote(pair), timeframe)
-
-
-def journalled_event(source: str, payload: bytes, recv_ns: int) -> Event | None:
-    """Return the event that a journal line carries; None where it carries none. Raises Malformed."""
-    if source != NOTE_SOURCE:
-        return None
-    try:
-        detail = wire.note(payload)
-    except wire.UNREADABLE as error:
-        raise Malformed(f"a note that cannot be read: {error}") from error
-    kind, pair = detail.pop("note", None), detail.pop("pair", None)
-    if not isinstance(kind, str) or not isinstance(pair, str | None):
-        raise Malformed(f"a note without a kind, or of a pair that is none: {payload[:80]!r}")
-    if kind == _HEADER:
-        return None
-    return Event(recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
-
-
-def journalled_knowledge(source: str, payload: bytes, recv_ns: int) -> Knowledge | None:
-    """Return what a journal line tells of ids beside the rows; None where it tells nothing. Raises Malformed."""
-    event = journalled_event(source, payload, recv_ns)
-    return None if event is None else knowledge.told(event)
-
-
-def poll_source(request: rest.Request, pair: str) -> str:
-    """Name an answer in the journal: the request, and the pair it was made for."""
-    return f"rest:{request.target}#{quote(pair, safe='')}"
 
 
 def trades_page(result: bytes, pair: str) -> TradesPage:

@@ -91,7 +91,7 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
     if layout.data.exists() and not layout.data.is_dir():
         said = f"{layout.data} is a file, and an archive is a folder"
         return [Finding(area, "wrong", said, "name another one, with --data or archive.path")]
-    if not layout.trades.is_dir():
+    if not layout.exists:
         return [Finding(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
     found: list[Finding] = []
     for table in TABLES:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recorder.archive import files, known
-from recorder.archive.coverage import Coverage
+from recorder.archive import files, state
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Gap, Run, Span, Spans
+from recorder.core.ids import Gap, Run, Span
 from recorder.core.ledger import Ledger
-from recorder.errors import CorruptFile, Malformed
+from recorder.errors import CorruptFile
 from recorder.journal import tail
-from recorder.kraken import parse
+from recorder.kraken import records
 
 
 def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Gap]]:
@@ -25,30 +22,16 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
     one of events, without which nobody knows what is void.
     """
     layout = files.existing(data)
-    # The journal first, then the archive: a row may move between the two, but is never missed.
-    journal = tail.entries(layout.journal)
     ledger = Ledger()
-    for entry in journal:
-        with contextlib.suppress(Malformed):  # the drain reports it
-            ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
-    coverage = Coverage(layout)
-    for pair in layout.pairs():
-        try:
-            files.undisturbed(functools.partial(coverage.observe_into, ledger, pair), f"the files of {pair}")
-        except CorruptFile as error:
-            if damaged is None:
-                raise
-            damaged[pair] = str(error)
-    pairs = [pair for pair in sorted(ledger) if not damaged or pair not in damaged]
-    told = known.read(layout, pairs)
-    for finding in told.findings:
+    loaded = state.load(ledger, layout, records.claims(tail.entries(layout.journal)))
+    if damaged is None:
+        loaded.check()
+    else:
+        damaged |= {pair: str(error) for pair, error in loaded.damaged.items()}
+    for finding in loaded.findings:
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
-    for entry in journal:
-        with contextlib.suppress(Malformed):
-            event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-            if event is not None:
-                told.take(event)
-    return {pair: missing(ledger.of(pair).runs(), told.void.get(pair, Spans())) for pair in pairs}
+    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
+    return {pair: missing(ledger.of(pair).runs(), ledger.of(pair).void) for pair in readable}
 
 
 def missing(held: Sequence[Run], void: Iterable[Span]) -> list[Gap]:

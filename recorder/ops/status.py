@@ -6,30 +6,40 @@ Quick at any age of the archive: of the tables that grow for ever only the newes
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recorder.archive import files, known, tables
-from recorder.archive.coverage import Coverage
+from recorder.archive import files, state, tables
 from recorder.archive.files import Layout
 from recorder.archive.read import batches, columns_of, footer_of
 from recorder.archive.schema import EVENTS
 from recorder.archive.tables import Branch
+from recorder.core.events import EventKind
 from recorder.core.ids import Gap
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event
 from recorder.errors import CorruptFile, Malformed
 from recorder.journal import tail
 from recorder.journal.segment import Entry
-from recorder.kraken import parse
+from recorder.kraken import records
+from recorder.kraken.records import (
+    Header,
+    Listing,
+    Note,
+    PolledTrades,
+    PublishedCandles,
+    StreamedTrades,
+    Told,
+    Unknown,
+    Unreadable,
+)
 
 EVENT_ROWS: Final = 1_000_000
 """The newest events that are looked through, which takes a fraction of a second; years of a quiet archive."""
@@ -37,8 +47,8 @@ CANDLE_ROWS: Final = 2_000_000
 """Of each timeframe the newest candles that are looked through for its series: a day of 1m of 1,000 pairs."""
 LAST_EVENTS: Final = 5
 """So many of the newest events are shown, without the routine that a start or a quiet day tells of every pair."""
-_ROUTINE: Final = pa.array(["subscribed", "confirmed"])
-_TELLING: Final = pa.array(["maintenance", "ohlc_lost"])
+_ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED)
+_TELLING: Final = (EventKind.MAINTENANCE, EventKind.OHLC_LOST)
 _TIME: Final = EVENTS.get_field_index("time")
 
 _Answer = TypeVar("_Answer")
@@ -109,10 +119,11 @@ def everything(data: Path) -> Status:
     damaged: list[str] = []
     # The journal first, then the archive: a row may move between the two, but is never missed.
     journal = list(tail.entries(layout.journal))
-    happened = _tried(lambda: _events(layout, journal), damaged) or _Happened()
+    events, candles = _journalled(journal)
+    happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
     return Status(
         pairs=_pairs(layout, journal, damaged),
-        candles=_tried(lambda: _candles(layout, journal, happened.lost), damaged) or [],
+        candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
         listing=_tried(lambda: _listing(layout), damaged) or {},
         exchange=[happened.told[source] for source in sorted(happened.told)],
         events=happened.newest,
@@ -132,22 +143,11 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
 
 def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> list[PairStatus]:
     ledger = Ledger()
-    for entry in journal:
-        with contextlib.suppress(Malformed):  # the drain reports it
-            ledger.observe_trades(parse.journalled_trades(entry.source, entry.payload, entry.recv_ns))
-            if (said := parse.journalled_knowledge(entry.source, entry.payload, entry.recv_ns)) is not None:
-                ledger.know(said)
-    coverage = Coverage(layout)
-    archived = {
-        pair: _tried(functools.partial(coverage.observe_into, ledger, pair), damaged) for pair in layout.pairs()
-    }
-    told = known.read(layout, list(archived))
-    damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in told.findings)
-    for noted in told.told():
-        ledger.know(noted)
-    # Of a pair with a damaged file nobody knows what it holds.
-    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and archived.get(pair, 0) is not None)
-    return [_status(pair, ledger, archived.get(pair) or 0) for pair in readable]
+    loaded = state.load(ledger, layout, records.claims(journal))
+    damaged += map(str, loaded.damaged.values())
+    damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in loaded.findings)
+    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
+    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable]
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
@@ -178,9 +178,25 @@ class _Happened:
     since_us: int | None = None
 
 
-def _events(layout: Layout, journal: Iterable[Entry]) -> _Happened:
+def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
+    """Return the events and the candles in the journal."""
+    events, candles = list[Event](), list[Candle]()
+    for entry in journal:
+        with contextlib.suppress(Malformed):  # the drain reports it
+            match records.read(entry):
+                case Note() as note:
+                    events.append(note.event())
+                case PublishedCandles() as answer:
+                    candles += answer.candles()
+                case StreamedTrades() | PolledTrades() | Listing() | Header() | Told() | Unreadable() | Unknown():
+                    pass
+                case never:
+                    assert_never(never)
+    return events, candles
+
+
+def _events(layout: Layout, journalled: Sequence[Event]) -> _Happened:
     happened = _Happened()
-    journalled = [event for entry in journal if (event := _event(entry)) is not None]
     _take(happened, journalled)
     seen = {(event.time_us, event.kind, event.pair) for event in journalled}
     rows = 0
@@ -199,21 +215,15 @@ def _events(layout: Layout, journal: Iterable[Entry]) -> _Happened:
     return happened
 
 
-def _event(entry: Entry) -> Event | None:
-    with contextlib.suppress(Malformed):  # the drain reports it
-        return parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-    return None
-
-
 def _take(happened: _Happened, events: Sequence[Event]) -> None:
-    shown = [*happened.newest, *(event for event in events if event.kind not in _ROUTINE.to_pylist())]
+    shown = [*happened.newest, *(event for event in events if event.kind not in _ROUTINE)]
     happened.newest = sorted(shown, key=lambda event: event.time_us)[-LAST_EVENTS:]
     for event in events:
-        if event.kind == "maintenance":
+        if event.kind == EventKind.MAINTENANCE:
             source = str(_detail(event).get("source"))
             if source not in happened.told or happened.told[source].time_us < event.time_us:
                 happened.told[source] = event
-        elif event.kind == "ohlc_lost":
+        elif event.kind == EventKind.OHLC_LOST:
             detail = _detail(event)
             timeframe = str(detail.get("timeframe"))
             happened.lost[timeframe] = happened.lost.get(timeframe, 0) + int(detail.get("count", 0))
@@ -227,9 +237,9 @@ def _detail(event: Event) -> dict[str, Any]:
 def _telling(parquet: Any, group: int, *, want_newest: bool) -> list[Event]:  # noqa: ANN401 -- pyarrow has no types
     """Return the events of one row group that tell of the exchange and of lost candles, and its newest if wanted."""
     kinds = _rows(parquet, ["kind"], groups=[group])["kind"]
-    kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=_TELLING)).to_pylist())
+    kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=pa.array(_TELLING))).to_pylist())
     if want_newest:
-        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=_ROUTINE))).to_pylist()
+        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=pa.array(_ROUTINE)))).to_pylist()
         kept |= set(shown[-LAST_EVENTS:])
     if not kept:
         return []
@@ -239,13 +249,12 @@ def _telling(parquet: Any, group: int, *, want_newest: bool) -> list[Event]:  # 
     return [Event(*values) for values in zip(times_us, *others, strict=True)]
 
 
-def _candles(layout: Layout, journal: Iterable[Entry], lost: Mapping[str, int]) -> list[CandleStatus]:
+def _candles(layout: Layout, journalled: Iterable[Candle], lost: Mapping[str, int]) -> list[CandleStatus]:
     pairs: dict[str, set[str]] = {}
     last_us: dict[str, int] = {}
-    for entry in journal:
-        for candle in _journalled(entry):
-            pairs.setdefault(candle.timeframe, set()).add(candle.pair)
-            last_us[candle.timeframe] = max(last_us.get(candle.timeframe, 0), candle.time_us)
+    for candle in journalled:
+        pairs.setdefault(candle.timeframe, set()).add(candle.pair)
+        last_us[candle.timeframe] = max(last_us.get(candle.timeframe, 0), candle.time_us)
     for branch in layout.branches(tables.OHLC):
         timeframe, rows = str(branch.value), 0
         for path, count in _newest_first(layout, branch, "time"):
@@ -262,12 +271,6 @@ def _candles(layout: Layout, journal: Iterable[Entry], lost: Mapping[str, int]) 
         for timeframe in TIMEFRAMES
         if timeframe in pairs
     ]
-
-
-def _journalled(entry: Entry) -> list[Candle]:
-    with contextlib.suppress(Malformed):  # the drain reports it
-        return parse.journalled_candles(entry.source, entry.payload)
-    return []
 
 
 def _listing(layout: Layout) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, get_args
 
+from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import UsageError
 from recorder.kraken.names import v2_symbol
@@ -24,29 +25,6 @@ OnGap = Literal["raise", "warn", "ignore"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 _DAY_TEXT: Final = len("2025-11-10")
-KINDS: Final = (
-    "connected",
-    "disconnected",
-    "subscribed",
-    "rejected",
-    "stalled",
-    "behind",
-    "hole_opened",
-    "hole_closed",
-    "void",
-    "confirmed",
-    "throttled",
-    "maintenance",
-    "malformed",
-    "ohlc_revised",
-    "ohlc_lost",
-    "disk_low",
-    "listed",
-    "delisted",
-    "renamed",
-    "listing_changed",
-)
-"""The kinds of events there can be, so that one which never happened is told from a slip of the pen."""
 _EXAMPLES: Final = {"pair": "BTC/USD", "kind": "connected"}
 _SHOWN: Final = 10
 """So many names in a sentence at most."""
@@ -151,8 +129,9 @@ def recorded(pair: str, timeframe: str, held: Collection[str]) -> None:
 
 def kind(name: str, seen: Collection[str]) -> None:
     """Return if there can be events of this kind; ``seen`` are the kinds of which there are some."""
-    if name not in KINDS and name not in seen:
-        raise UsageError(f"there are no events of the kind {name!r}: use one of {', '.join(sorted({*KINDS, *seen}))}")
+    known = {*EventKind, *seen}
+    if name not in known:
+        raise UsageError(f"there are no events of the kind {name!r}: use one of {', '.join(sorted(known))}")
 
 
 def moment(end: str, value: Instant) -> int | None:

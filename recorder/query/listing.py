@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from recorder.archive import files
 from recorder.archive.coverage import checked, read_facts
-from recorder.archive.files import NO_PARTITION, SCHEMA_FILE, Layout
+from recorder.archive.tables import TRADES
 from recorder.core.ids import Run, Spans, joined
-from recorder.errors import NoSuchArchive
+from recorder.errors import CorruptFile
 from recorder.query.folders import Folders
 
 _PAIR: Final = "pair="
@@ -39,22 +40,23 @@ class Listing:
 
     def __init__(self, data: Path, folders: Folders | None = None) -> None:
         """Open the archive. Raises NoSuchArchive; UnknownVersion where a newer release has written here."""
-        layout = Layout(data)
+        layout = files.existing(data)
         self._trades = str(layout.trades)
         self._folders = folders or Folders()
-        self.schema_file = str(layout.trades / f"{_PAIR}{NO_PARTITION}" / "year=1970" / SCHEMA_FILE)
-        if not Path(self.schema_file).is_file():
-            raise NoSuchArchive(
-                f"there is no archive at {data}: name its folder (data=… or --data), or begin one there with "
-                f"`recorder run --data {data}`"
-            )
-        read_facts(Path(self.schema_file))  # a newer release marks it first
+        self.schema_file = str(layout.born(TRADES))
+        try:
+            read_facts(Path(self.schema_file))  # a newer release marks it first
+        except FileNotFoundError:
+            raise CorruptFile(
+                f"{self.schema_file} is missing, and without any file SQL cannot read the table: start the recorder, "
+                "which makes it"
+            ) from None
         self._known: dict[str, PairFiles] = {}
 
     def pairs(self) -> list[str]:
         """Return the pairs that have files."""
         names = self._folders.names(self._trades)
-        return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{NO_PARTITION}"]
+        return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{files.NO_PARTITION}"]
 
     def paths(self, pairs: Iterable[str]) -> dict[str, list[str]]:
         """Return the files there are now of ``pairs``. Raises FileNotFoundError where a compaction came between."""

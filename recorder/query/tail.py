@@ -19,7 +19,7 @@ from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Trade
 from recorder.errors import CorruptLine, Malformed, StorageError
 from recorder.journal import segment
-from recorder.kraken.parse import journalled_trades
+from recorder.kraken import records
 
 TAIL: Final = pa.schema([pa.field("pair", pa.string(), nullable=False), *TRADES])
 """The columns of the tail: those of trades, and the pair, which files keep in their path."""
@@ -74,8 +74,7 @@ class Journalled:
 def _trades(lines: list[bytes]) -> Iterator[Trade]:
     for line in lines:
         with contextlib.suppress(CorruptLine, Malformed):
-            entry = segment.decode(line)
-            yield from journalled_trades(entry.source, entry.payload, entry.recv_ns)
+            yield from records.trades(segment.decode(line))
 
 
 def _columns(trades: list[Trade]) -> pa.Table:

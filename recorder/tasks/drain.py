@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 import structlog
 
@@ -26,12 +26,24 @@ from recorder.archive.events import EventArchive, event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock
+from recorder.core.events import EventKind
 from recorder.core.model import Event, Instrument, Trade
-from recorder.errors import CorruptLine, ExchangeError, Malformed, StorageError
+from recorder.errors import CorruptLine, Malformed, StorageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
-from recorder.kraken import parse, rest
+from recorder.kraken import records
+from recorder.kraken.records import (
+    Header,
+    Listing,
+    Note,
+    PolledTrades,
+    PublishedCandles,
+    StreamedTrades,
+    Told,
+    Unknown,
+    Unreadable,
+)
 from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
@@ -85,17 +97,17 @@ class _Closed:
         self.events: list[Event] = []
 
     def malformed(self, received_ns: int, source: str, reason: str) -> None:
-        self.events.append(event(received_ns // 1000, "malformed", source=source, reason=reason))
+        self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
 
     def trades(self, entry: Entry) -> list[Trade]:
         """Return the trades in a line."""
         try:
-            return parse.journalled_trades(entry.source, entry.payload, entry.recv_ns)
-        except (Malformed, ExchangeError) as error:
+            return records.trades(entry)
+        except Malformed as error:
             self.not_understood(entry, error)
             return []
 
-    def not_understood(self, entry: Entry, error: Malformed | ExchangeError) -> None:
+    def not_understood(self, entry: Entry, error: Malformed) -> None:
         # It was read when it came, so this is a parser of another release; the line stays in raw/.
         log.error("journal line not understood", segment=self.number, source=entry.source, reason=str(error))
         self.malformed(entry.recv_ns, entry.source, str(error))
@@ -174,7 +186,7 @@ class Drainer:
         for entry in closed.others.entries():
             try:
                 self._take(entry, closed)
-            except (Malformed, ExchangeError) as error:
+            except Malformed as error:
                 closed.not_understood(entry, error)
             except StorageError as error:
                 # A damaged file of listings must not keep the rest from being archived; the line stays in raw/.
@@ -190,21 +202,27 @@ class Drainer:
         return sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
 
     def _take(self, entry: Entry, closed: _Closed) -> None:
-        received_us = entry.recv_ns // 1000
-        if entry.source.startswith(parse.LISTING_SOURCE):
-            listing = parse.instruments(rest.result(200, entry.payload))
-            changed = self._instruments.take(received_us, listing)
-            self._events.take(*changed.events)
-            if changed.disbelief is not None:
-                log.error("absent pairs are kept as listed", segment=closed.number, reason=changed.disbelief)
-                closed.malformed(entry.recv_ns, entry.source, changed.disbelief)
-        elif entry.source.startswith(parse.OHLC_SOURCE):
-            taken = self._candles.take(parse.journalled_candles(entry.source, entry.payload), received_us)
-            self._events.take(*taken.events)
-            if taken.unreadable is not None:
-                log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
-        elif (noted := parse.journalled_event(entry.source, entry.payload, entry.recv_ns)) is not None:
-            self._events.take(noted)
+        match records.read(entry):
+            case Listing() as answer:
+                changed = self._instruments.take(entry.recv_ns // 1000, answer.instruments())
+                self._events.take(*changed.events)
+                if changed.disbelief is not None:
+                    log.error("absent pairs are kept as listed", segment=closed.number, reason=changed.disbelief)
+                    closed.malformed(entry.recv_ns, entry.source, changed.disbelief)
+            case PublishedCandles() as answer:
+                taken = self._candles.take(answer.candles(), entry.recv_ns // 1000)
+                self._events.take(*taken.events)
+                if taken.unreadable is not None:
+                    reason = str(taken.unreadable)
+                    log.error("candles archived without comparison", segment=closed.number, reason=reason)
+            case Note() as note:
+                self._events.take(note.event())
+            case Unknown():
+                raise Malformed(f"a line of {entry.source}, which this release does not know")
+            case StreamedTrades() | PolledTrades() | Header() | Told() | Unreadable():
+                pass  # trades have a way of their own; of what was unreadable a note tells
+            case never:
+                assert_never(never)
 
 
 def _found(segments: Iterable[_Closed]) -> _ByPair:
@@ -222,12 +240,16 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
                 closed.malformed(received_ns, "journal", str(entry))  # after the last line that tells its time
                 continue
             received_ns = entry.recv_ns
-            if (pair := parse.journalled_pair(entry.source, entry.payload)) is not None:
-                of_pair[pair].add(offset, size)
-            elif not parse.may_carry_trades(entry.source):
-                closed.others.add(offset, size)
-            elif rows := closed.trades(entry):
-                of_pair[rows[0].pair].add(offset, size)
+            match records.read(entry):
+                case StreamedTrades() | PolledTrades() as record:
+                    if (pair := record.first_pair()) is not None:
+                        of_pair[pair].add(offset, size)
+                    elif rows := closed.trades(entry):
+                        of_pair[rows[0].pair].add(offset, size)
+                case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+                    closed.others.add(offset, size)
+                case never:
+                    assert_never(never)
         for pair, lines in of_pair.items():
             found.setdefault(pair, []).append((closed, lines))
     return found

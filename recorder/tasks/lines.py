@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from recorder.core.backoff import Backoff
+from recorder.core.events import EventKind
 from recorder.core.model import Instrument
 from recorder.core.spread import spread
 from recorder.net.socket import Socket
@@ -126,7 +127,9 @@ class Lines:
             await asyncio.wait([line.running])
             if connection is not None:
                 self._common.metrics.disconnected(_EMPTIED)
-                await self._common.notes.take("disconnected", connection=connection, reason="no pair is left on it")
+                await self._common.notes.take(
+                    EventKind.DISCONNECTED, connection=connection, reason="no pair is left on it"
+                )
 
     @contextlib.asynccontextmanager
     async def _dial_in_turn(self) -> AsyncIterator[Socket]:

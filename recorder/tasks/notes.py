@@ -6,27 +6,26 @@ from typing import Final
 
 from recorder.clock import Clock
 from recorder.core import knowledge
+from recorder.core.events import EventKind
 from recorder.core.knowledge import Knowledge
 from recorder.errors import Malformed
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import records, rest
 from recorder.tasks.inbox import Inbound, Inbox
 
-UNREADABLE: Final = "rest-unreadable"
-"""Journal sources of REST answers that could not be read begin so: nobody takes them for what was asked for."""
 KEPT_BYTES: Final = 1024 * 1024
 """Of an unreadable answer at most so much is journalled. The largest real one, the whole listing, is 0.8 MB; what is
 longer is something else, and would be kept again at every retry."""
 
 
 class Notes:
-    """Puts notes into the inbox; the kinds are those of the events table (docs/format.md)."""
+    """Puts notes into the inbox."""
 
     def __init__(self, inbox: Inbox, clock: Clock) -> None:
         self._inbox = inbox
         self._clock = clock
 
-    async def take(self, kind: str, *, pair: str | None = None, **detail: object) -> None:
+    async def take(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
         """Note an event of ``kind``, of one pair or of none. ``detail`` must be what JSON can say."""
         named = {} if pair is None else {"pair": pair}
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
@@ -40,10 +39,8 @@ class Notes:
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
-        # Of an answer that is of no pair, nothing stands behind the request.
-        named = f"rest:{request.target}" if pair is None else parse.poll_source(request, pair)
-        source = UNREADABLE + named.removeprefix("rest")
+        source = records.unreadable_source(request, pair)
         if error.body is not None:
             line = segment.encode(self._clock.wall_ns(), source, error.body[:KEPT_BYTES])
             await self._inbox.put(Inbound(line, [], source="rest"))
-        await self.take("malformed", pair=pair, source=source, reason=str(error)[: rest.QUOTE_LIMIT])
+        await self.take(EventKind.MALFORMED, pair=pair, source=source, reason=str(error)[: rest.QUOTE_LIMIT])

@@ -18,7 +18,7 @@ from recorder.core.model import Candle, Instrument
 from recorder.core.schedule import Reach, Schedule, Series
 from recorder.errors import ExchangeError, Malformed, Retry, UnknownPair
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, records, rest
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbound, Inbox
@@ -121,7 +121,7 @@ class Ohlc:
         except ExchangeError as error:
             await self._failed(series, request, error)
             return
-        line = segment.encode(answer.recv_ns, parse.poll_source(request, series.pair), answer.body)
+        line = segment.encode(answer.recv_ns, records.rest_source(request, series.pair), answer.body)
         await self._inbox.put(Inbound(line, [], source="rest"))
         self._metrics.candle_answers.labels(series.timeframe).inc()
         if _took(reach, candles, series, whole=since_s is None):

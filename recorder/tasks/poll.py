@@ -18,7 +18,7 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError, UnknownPair
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, records, rest
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.refill import LAST_NS
 from recorder.net.http import Answer, Http
@@ -53,7 +53,7 @@ def has_news(page: TradesPage, ledger: Ledger, pair: str) -> bool:
 
 def polled(request: rest.Request, answer: Answer, page: TradesPage, pair: str) -> Inbound:
     """Return the journal line of an answer, and the runs of ids in it."""
-    line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
+    line = segment.encode(answer.recv_ns, records.rest_source(request, pair), answer.body)
     return Inbound(line, runs_of(page.trades), source="rest")
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from recorder.archive.events import iso
 from recorder.clock import Clock
+from recorder.core.events import EventKind
 from recorder.core.ids import Gap, Spans
 from recorder.core.knowledge import Void
 from recorder.core.ledger import History, Ledger
@@ -146,7 +147,7 @@ class Repair:
                 noted.add(hole.span)
                 log.info("hole", pair=hole.pair, first_id=hole.span.first, last_id=hole.span.last)
                 await self._notes.take(
-                    "hole_opened",
+                    EventKind.HOLE_OPENED,
                     pair=hole.pair,
                     first_id=hole.span.first,
                     last_id=hole.span.last,
@@ -161,7 +162,7 @@ class Repair:
                 self._metrics.holes_closed.inc()
                 log.info("hole closed", pair=pair, first_id=span.first, last_id=span.last)
                 await self._notes.take(
-                    "hole_closed", pair=pair, first_id=span.first, last_id=span.last, missing=len(span)
+                    EventKind.HOLE_CLOSED, pair=pair, first_id=span.first, last_id=span.last, missing=len(span)
                 )
 
 

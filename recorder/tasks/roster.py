@@ -17,7 +17,7 @@ from recorder.clock import Clock
 from recorder.core.model import Instrument
 from recorder.errors import ConfigError, ExchangeError, Malformed
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, records, rest
 from recorder.kraken.selection import Selection, is_pattern, select
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
@@ -222,7 +222,8 @@ class Roster:
 
 def journalled(answer: Answer) -> Inbound:
     """Return the journal line of a listing."""
-    return Inbound(segment.encode(answer.recv_ns, parse.LISTING_SOURCE, answer.body), [], source="rest")
+    source = records.rest_source(rest.asset_pairs())
+    return Inbound(segment.encode(answer.recv_ns, source, answer.body), [], source="rest")
 
 
 def disbelief(before: Iterable[Instrument], listing: Sequence[Instrument]) -> str | None:

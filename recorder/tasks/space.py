@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 import zstandard
@@ -20,15 +20,26 @@ from recorder import disk as rim
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout, undisturbed
 from recorder.clock import Clock
-from recorder.core.ids import Spans, runs_of
-from recorder.core.model import Trade
+from recorder.core.events import EventKind
+from recorder.core.ids import Run, Spans
 from recorder.core.room import Growth, Marks, marks
 from recorder.disk import Disk, Room
-from recorder.errors import CorruptLine, DiskError, ExchangeError, StorageError
+from recorder.errors import CorruptLine, DiskError, Malformed, StorageError
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX, RAW_SUFFIX
 from recorder.journal.segment import Entry
-from recorder.kraken import parse, rest
+from recorder.kraken import records
+from recorder.kraken.records import (
+    Header,
+    Listing,
+    Note,
+    PolledTrades,
+    PublishedCandles,
+    StreamedTrades,
+    Told,
+    Unknown,
+    Unreadable,
+)
 from recorder.tasks.notes import Notes
 
 LOOK_S: Final = 5.0
@@ -37,8 +48,6 @@ AGAIN_S: Final = 600.0
 """A raw segment that could not be proven to be archived is not read again sooner."""
 _DAY_S: Final = 86_400.0
 _CHUNK: Final = 1 << 20
-_TOLD: Final = ("ws:status:", "ws:answer:")
-"""Frames that are of no use once they were understood: what they say stands in events."""
 
 log = structlog.get_logger()
 
@@ -128,7 +137,7 @@ class Space:
             ends_at=_text(limits.stop),
         )
         self._tell(low=True)
-        await self._notes.take("disk_low", free=found.free, low=limits.low, stop=limits.stop)
+        await self._notes.take(EventKind.DISK_LOW, free=found.free, low=limits.low, stop=limits.stop)
 
     def _tell(self, *, low: bool) -> None:
         self.low = low
@@ -184,14 +193,14 @@ class Archived:
                     if aside:
                         continue
                     return str(error)
-                for run in runs_of(_understood(entry)):
+                for run in _understood(entry):
                     if run.pair not in held:
                         held[run.pair] = self._held(run.pair)
                     if not held[run.pair].covers(run.span):
                         return f"the archive lacks some of the ids {run.span} of {run.pair}"
         except FileNotFoundError:
             raise
-        except (zstandard.ZstdError, ExchangeError, StorageError, OSError) as error:
+        except (zstandard.ZstdError, Malformed, StorageError, OSError) as error:
             return str(error)
         return None
 
@@ -199,18 +208,23 @@ class Archived:
         return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
 
 
-def _understood(entry: Entry) -> list[Trade]:
-    """Return the trades in a line. Raises ExchangeError, StorageError where nobody knows what it says."""
-    if entry.source.startswith((parse.TRADE_SOURCE, parse.POLL_SOURCE)):
-        return parse.journalled_trades(entry.source, entry.payload, entry.recv_ns)
-    if entry.source.startswith(parse.LISTING_SOURCE):
-        parse.instruments(rest.result(200, entry.payload))
-    elif entry.source.startswith(parse.OHLC_SOURCE):
-        parse.journalled_candles(entry.source, entry.payload)
-    elif entry.source == parse.NOTE_SOURCE:
-        parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-    elif not entry.source.startswith(_TOLD):
-        raise StorageError(f"a line of {entry.source} stands nowhere else")
+def _understood(entry: Entry) -> list[Run]:
+    """Return the runs of ids in a line. Raises Malformed, StorageError where nobody knows what it says."""
+    match records.read(entry):
+        case StreamedTrades() | PolledTrades() as trades:
+            return trades.runs()
+        case PublishedCandles() as answer:
+            answer.candles()
+        case Listing() as listing:
+            listing.instruments()
+        case Note() as note:
+            note.event()
+        case Header() | Told():
+            pass
+        case Unreadable() | Unknown():
+            raise StorageError(f"a line of {entry.source} stands nowhere else")
+        case never:
+            assert_never(never)
     return []
 
 

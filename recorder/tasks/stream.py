@@ -14,10 +14,11 @@ import structlog
 
 from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
+from recorder.core.events import EventKind
 from recorder.errors import Unavailable
 from recorder.journal import segment
+from recorder.kraken import records
 from recorder.kraken.channels import TRADES
-from recorder.kraken.parse import TRADE_SOURCE
 from recorder.kraken.session import (
     Effect,
     Hangup,
@@ -153,14 +154,14 @@ class Stream:
         """Connect, record, and connect again, until cancelled."""
         while True:
             self._connection = next(self._numbers)
-            self._source = f"{TRADE_SOURCE}{self._connection}"
+            self._source = records.stream_source(TRADES.name, self._connection)
             session = Session(TRADES, self._pairs)
             started_s = self._clock.monotonic()
             self._ending = _NOT_OPENED
             try:
                 async with self._dial() as socket:
                     started_s = self._clock.monotonic()
-                    await self._note("connected")
+                    await self._note(EventKind.CONNECTED)
                     self._metrics.connected()
                     self._ending = _ENDED
                     await self._converse(session, socket)
@@ -168,7 +169,7 @@ class Stream:
                 lasted_s = self._clock.monotonic() - started_s
                 self._backoff.ended(healthy=session_healthy(lasted_s, subscribed=bool(session.subscribed)))
                 delay_s = self._backoff.delay_s()
-                await self._note("disconnected", reason=str(error))
+                await self._note(EventKind.DISCONNECTED, reason=str(error))
                 self._metrics.disconnected(self._ending)
                 log.warning(
                     "stream interrupted",
@@ -226,18 +227,18 @@ class Stream:
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
                 case Keep(kind, frame, received_ns):
-                    line = segment.encode(received_ns, f"ws:{kind}:{self._connection}", frame)
+                    line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
                     await self._inbox.put(Inbound(line, []))
                 case Send(text):
                     await socket.send(text)
                 case Hangup(reason):
                     log.warning("hanging up", connection=self._connection, reason=reason)
                     self._ending = _HUNG_UP
-                    await self._note("stalled", reason=reason)
+                    await self._note(EventKind.STALLED, reason=reason)
                     await socket.close()
                 case Subscribed(pair):
                     self._listeners.fallback.hand_back(pair)
-                    await self._note("subscribed", pair=pair)
+                    await self._note(EventKind.SUBSCRIBED, pair=pair)
                     log.info("recording", pair=pair)
                 case Rejected():
                     await self._refused(effect)
@@ -246,14 +247,14 @@ class Stream:
                         "ws", effect.system, effect.upcoming_maintenance, effect.emergency
                     )
                 case Unreadable(reason):
-                    await self._note("malformed", reason=reason)
+                    await self._note(EventKind.MALFORMED, reason=reason)
                     self._metrics.unreadable.inc()
                     log.error("frame kept but not understood", reason=reason)
                 case _:
                     assert_never(effect)
 
     async def _refused(self, refusal: Rejected) -> None:
-        await self._note("rejected", pair=refusal.pair, reason=refusal.reason)
+        await self._note(EventKind.REJECTED, pair=refusal.pair, reason=refusal.reason)
         self._metrics.rejected.inc()
         log.error("subscription refused", pair=refusal.pair, reason=refusal.reason)
         if refusal.pair is not None:
@@ -261,6 +262,6 @@ class Stream:
         if refusal.unsupported:
             self._listeners.refresh_soon()
 
-    async def _note(self, kind: str, *, pair: str | None = None, reason: str | None = None) -> None:
+    async def _note(self, kind: EventKind, *, pair: str | None = None, reason: str | None = None) -> None:
         detail = {} if reason is None else {"reason": reason}
         await self._notes.take(kind, pair=pair, connection=self._connection, **detail)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 
 from recorder.clock import Clock
+from recorder.core.events import EventKind
 from recorder.errors import ExchangeError, Malformed
 from recorder.kraken import rest, wire
 from recorder.net.http import Http
@@ -51,7 +52,7 @@ class Standing:
             emergencies=len(emergency),
         )
         await self._notes.take(
-            "maintenance",
+            EventKind.MAINTENANCE,
             source=source,
             system=system,
             upcoming_maintenance=list(upcoming_maintenance),

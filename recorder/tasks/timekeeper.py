@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from recorder.clock import Clock
+from recorder.core.events import EventKind
 from recorder.core.steps import Steps
 from recorder.ops.metrics import Metrics
 from recorder.tasks.notes import Notes
@@ -41,5 +42,5 @@ class Timekeeper:
                 why = "it was set" if stepped_s < 0 else "it was set, or this machine slept"
                 log.warning("the clock stepped", seconds=stepped_s, reason=why)
                 self._metrics.clock_steps.inc()
-                await self._notes.take("clock_stepped", seconds=stepped_s)
+                await self._notes.take(EventKind.CLOCK_STEPPED, seconds=stepped_s)
             await self._clock.sleep(LOOK_S)

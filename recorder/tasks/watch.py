@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import structlog
 
 from recorder.clock import Clock
+from recorder.core.events import EventKind
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError, Malformed, UnknownPair
@@ -119,7 +120,7 @@ class Watch:
         for pair, reason in quotes.unreadable.items():
             if pair not in self._unreadable:
                 log.error("silence of a pair cannot be told", pair=pair, reason=reason)
-                await self._notes.take("malformed", pair=pair, reason=reason[: rest.QUOTE_LIMIT])
+                await self._notes.take(EventKind.MALFORMED, pair=pair, reason=reason[: rest.QUOTE_LIMIT])
         self._unreadable = set(quotes.unreadable)
         return quotes.by_pair
 
@@ -127,7 +128,7 @@ class Watch:
         for behind in found:
             log.warning("a pair traded unheard", pair=behind.pair, moved=behind.moved, resubscribing=behind.again)
             await self._notes.take(
-                "behind", pair=behind.pair, moved=behind.moved, held=behind.held, resubscribing=behind.again
+                EventKind.BEHIND, pair=behind.pair, moved=behind.moved, held=behind.held, resubscribing=behind.again
             )
         again = [behind.pair for behind in found if behind.again]
         if again:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive import files
+from recorder.archive import append
 from recorder.archive.append import TradeArchive
 from recorder.archive.files import Layout
 from recorder.core.model import Trade
@@ -94,10 +94,5 @@ def ids(data: Path, pair: str = PAIR) -> list[int]:
 @contextmanager
 def archive(data: Path, disk: Disk | None = None) -> Iterator[TradeArchive]:
     """Open the archive at ``data`` as the daemon does at its start."""
-    disk = disk or Disk()
-    layout = Layout(data)
-    disk.make_dir(data)
-    layout.create(disk)
-    files.sweep_staging(layout, disk)
-    with files.staging(layout, disk) as staging:
-        yield TradeArchive(layout, disk, staging=staging)
+    with append.opened(Layout(data), disk or Disk()) as opened:
+        yield opened

@@ -11,6 +11,7 @@ from recorder.archive.files import Layout
 from recorder.archive.schema import events_table
 from recorder.archive.segments import Segments, Waiting, highest
 from recorder.archive.tables import EVENTS, OHLC, Branch
+from recorder.core.events import EventKind
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
 from tests.archive.candles import NEW_YEAR_US, files_in, rows
@@ -20,7 +21,7 @@ from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 
 def events(first: int, last: int) -> list[Event]:
     """Return one event a second; New Year begins with number 0."""
-    return [event(NEW_YEAR_US + n * 1_000_000, "connected", connection=n) for n in range(first, last + 1)]
+    return [event(NEW_YEAR_US + n * 1_000_000, EventKind.CONNECTED, connection=n) for n in range(first, last + 1)]
 
 
 def write(data: Path, segment: int, first: int, last: int, disk: Unsynced | None = None) -> int:
@@ -101,7 +102,7 @@ def test_what_waits_is_kept_in_the_order_it_came(sizes: list[int]) -> None:
     waiting = Waiting(events_table)
     expected: list[Event] = []
     for number, size in enumerate(sizes):
-        more = [event(number, "connected")] * size
+        more = [event(number, EventKind.CONNECTED)] * size
         waiting.add(more)
         expected += more
         assert waiting.table().num_rows == len(expected)

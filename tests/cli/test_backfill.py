@@ -16,6 +16,7 @@ from recorder.archive import files as archive_files
 from recorder.archive.events import EventArchive, event
 from recorder.archive.files import Layout
 from recorder.clock import SystemClock
+from recorder.core.events import EventKind
 from recorder.core.ids import Span, Spans
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -103,7 +104,7 @@ async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path:
     with archive_files.staging(layout, disk) as staging:
         archived_events = EventArchive(layout, disk, staging=staging)
         archived_events.begin()
-        archived_events.take(event(1, "void", BTC, first_id=5001, last_id=5002))
+        archived_events.take(event(1, EventKind.VOID, BTC, first_id=5001, last_id=5002))
         archived_events.write(1)
         journal = Journal(layout.data, disk, staging=staging, now_ns=1)
         journal.append([segment.encode_note(1, "void", pair=BTC, first_id=5003, last_id=5004)])
@@ -132,6 +133,9 @@ async def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path: Pa
     assert said == ("BTC/USD: ids 1..5000, 5,000 trades, 5,000 missing: 5 requests, 0 s at 1000 a second, some 0.1 MB")
     assert pages(sandbox) <= 4
     assert not (tmp_path / "data").exists()
+    (tmp_path / "data").mkdir()
+    assert (await backfill(tmp_path, sandbox, BTC, "--from", "listing", "--dry-run"))[0] == 0
+    assert not list((tmp_path / "data").iterdir()), "a folder that is there is not an archive yet"
     middle = (day_of(sandbox, 1), day_of(sandbox, 3_000))
     assert (await backfill(tmp_path, sandbox, BTC, "--from", middle[0], "--to", middle[1]))[0] == 0
     held = len(archived(tmp_path / "data"))

@@ -25,7 +25,8 @@ from recorder.archive.coverage import read_facts
 from recorder.clock import SystemClock
 from recorder.core.pacing import FIRST_PAUSE_S
 from recorder.journal import segment
-from recorder.kraken import parse
+from recorder.kraken import records
+from recorder.kraken.records import Note
 from recorder.net.http import FORBIDDEN_PAUSE_S
 from recorder.ops import status
 from recorder.sandbox import mishaps
@@ -465,9 +466,9 @@ def notes(data: Path) -> Counter[tuple[Any, ...]]:
         with path.open("rb") as file:
             text = zstandard.ZstdDecompressor().stream_reader(file).read()
         for line in text.splitlines():
-            entry = segment.decode(line)
-            event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-            if event is not None:
+            record = records.read(segment.decode(line))
+            if isinstance(record, Note):
+                event = record.event()
                 found[event.time_us, event.kind, event.pair] += 1
     return found
 
@@ -483,8 +484,8 @@ async def test_a_run_with_the_default_configuration_shows_everything_in_sql_and_
     arguments = ["--config", str(REPOSITORY / "config.yaml"), "--sandbox", "--data", "d"]
     process = Process("run", *arguments, cwd=tmp_path, **environ)
     try:
-        await until(lambda: len(told(data, parse.NOTE_SOURCE, b'"subscribed"')) == 3, what="all is subscribed")
-        await until(lambda: len(told(data, parse.OHLC_SOURCE, b"interval=1#")) == 3, what="candles were answered")
+        await until(lambda: len(told(data, "note", b'"subscribed"')) == 3, what="all is subscribed")
+        await until(lambda: len(told(data, "rest:/0/public/OHLC", b"interval=1#")) == 3, what="candles were answered")
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0, process.said
     finally:

@@ -21,13 +21,14 @@ from random import Random
 import pytest
 
 from recorder import app
-from recorder.archive import known
+from recorder.archive import state
 from recorder.archive.files import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
 from recorder.core.ids import Span, Spans
+from recorder.core.ledger import Ledger
 from recorder.journal import tail
-from recorder.kraken import parse
+from recorder.kraken import records
 from recorder.ops import status
 from recorder.sandbox import mishaps
 from recorder.sandbox.garble import Stall
@@ -402,12 +403,9 @@ async def test_ids_that_never_existed_become_void_and_nothing_else_does(tmp_path
 def void(data: Path) -> dict[str, Spans]:
     """Return the ids that events say are void, archived or journalled."""
     layout = Layout(data)
-    found = known.read(layout, layout.pairs())
-    for entry in tail.entries(layout.journal):
-        event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-        if event is not None:
-            found.take(event)
-    return found.void
+    ledger = Ledger()
+    state.load(ledger, layout, records.claims(tail.entries(layout.journal)))
+    return {pair: ledger.of(pair).void for pair in ledger if ledger.of(pair).void}
 
 
 async def test_a_burst_of_50000_trades_in_a_second_is_recorded(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.events import NOTE
 from recorder.disk import Disk
 from recorder.errors import DiskError
 from recorder.journal import segment
@@ -45,7 +46,7 @@ def test_appended_lines_stand_behind_the_header_of_their_segment(tmp_path: Path)
         assert journal.size == path.stat().st_size
     header, *_ = segment.entries(path)
     assert isinstance(header, segment.Entry)
-    assert header.source == segment.NOTE
+    assert header.source == NOTE
     assert b'"format":1' in header.payload
     assert numbers(path) == [1, 2]
 

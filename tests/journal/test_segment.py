@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.events import NOTE
 from recorder.errors import CorruptLine
 from recorder.journal import segment
 from recorder.journal.segment import Entry
@@ -130,4 +131,4 @@ def test_what_lies_beside_the_segments_is_no_segment(tmp_path: Path) -> None:
 
 def test_a_note_is_a_line_of_our_own() -> None:
     entry = segment.decode(segment.encode_note(7, "connected", connection=3)[:-1])
-    assert entry == Entry(7, segment.NOTE, b'{"note":"connected","connection":3}')
+    assert entry == Entry(7, NOTE, b'{"note":"connected","connection":3}')

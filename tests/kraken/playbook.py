@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recorder.core.ledger import runs
+from recorder.core.ids import runs_of
 from recorder.core.model import Trade
 from recorder.kraken import parse
 from recorder.kraken.session import Effect, Hangup, Keep, Rejected, Rows, Send, Session, Unreadable
@@ -154,7 +154,7 @@ def has_trades(*trades: tuple[str, int]) -> like:
         lambda effect: (
             isinstance(effect, Rows)
             and [(row.pair, row.trade_id) for row in rows_of(effect)] == list(trades)
-            and effect.runs == runs(rows_of(effect))
+            and effect.runs == runs_of(rows_of(effect))
         ),
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from recorder.core.ledger import Run
-from recorder.core.model import Span
+from recorder.core.ids import Run, Span
 from recorder.errors import Malformed
 from recorder.kraken import parse
 from recorder.kraken.channels import TRADES, Channel

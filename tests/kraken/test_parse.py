@@ -10,11 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recorder.core.ids import Span, runs_of
-from recorder.core.knowledge import Void
-from recorder.core.model import Event, Instrument, Trade
+from recorder.core.ids import runs_of
+from recorder.core.model import Instrument, Trade
 from recorder.errors import Malformed
-from recorder.journal import segment
 from recorder.kraken import parse, rest
 from tests.kraken.playbook import trade_json, trades
 
@@ -254,14 +252,7 @@ def test_no_bytes_make_a_page_fail_otherwise(result: bytes) -> None:
             read()
 
 
-# -- journalled frames ----------------------------------------------------------------------------------------------
-
-
-def test_only_lines_of_trade_frames_carry_trades(payloads: Path) -> None:
-    frame = (payloads / "ws_v2/trade/live_BTC-USD_2026-09-25.jsonl").read_bytes().splitlines()[1]
-    assert [row.trade_id for row in parse.journalled_trades("ws:trade:3", frame, 5_000)] == [109116693]
-    assert parse.journalled_trades("ws:unreadable:3", frame, 5_000) == []
-    assert parse.journalled_trades("note", b"{}", 5_000) == []
+# -- the receive time ----------------------------------------------------------------------------------------------
 
 
 def test_the_receive_time_is_cut_to_microseconds(payloads: Path) -> None:
@@ -335,10 +326,8 @@ def test_the_runs_of_a_frame_are_those_of_its_trades(rows: list[tuple[str, int]]
         for pair, trade_id in rows
     )
     frame = f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
-    assert parse.trade_runs(frame) == parse.journalled_runs("ws:trade:1", frame, 1)
     assert parse.trade_runs(frame) == runs_of(parse.trade_frame(frame, received_ns=1))
-    assert parse.journalled_pair("ws:trade:1", frame) == (rows[0][0] or None if rows else None)
-    assert parse.journalled_pair("ws:unreadable:1", frame) is None
+    assert parse.first_pair(frame) == (rows[0][0] or None if rows else None)
 
 
 # -- candles --------------------------------------------------------------------------------------------------------
@@ -422,52 +411,6 @@ def test_an_answer_of_candles_that_cannot_be_read_is_refused_whole_by_a_sentence
 def test_no_bytes_make_candles_fail_otherwise(result: bytes) -> None:
     with contextlib.suppress(Malformed):
         parse.candles(result, "BTC/USD", "1m")
-
-
-def test_a_journal_line_of_candles_says_of_which_pair_and_timeframe(listed: list[Instrument]) -> None:
-    tether = next(one for one in listed if one.pair == "USDT/USD")
-    body = b'{"error":[],"result":' + ohlc_json((0, "1.0001"), (3600, "1.0002"), last=0) + b"}"
-    source = parse.poll_source(rest.ohlc(tether, "1h", since_s=7200), "USDT/USD")
-    (candle,) = parse.journalled_candles(source, body)
-    assert (candle.pair, candle.timeframe, candle.open) == ("USDT/USD", "1h", Decimal("1.0001"))
-    assert parse.journalled_candles("ws:trade:1", b"{}") == []
-    assert parse.journalled_trades(source, body, 0) == []
-
-
-def test_a_journal_line_of_candles_in_no_timeframe_is_malformed() -> None:
-    with pytest.raises(Malformed, match="an interval that there is not"):
-        parse.journalled_candles("rest:/0/public/OHLC?pair=XBTUSD&interval=7#BTC%2FUSD", b"{}")
-
-
-# -- notes ----------------------------------------------------------------------------------------------------------
-
-
-def noted(kind: str, **detail: object) -> bytes:
-    return segment.decode(segment.encode_note(0, kind, **detail).rstrip(b"\n")).payload
-
-
-def test_a_note_is_an_event_and_what_it_says_beside_kind_and_pair_is_its_detail() -> None:
-    event = parse.journalled_event("note", noted("rejected", pair="BTC/USD", reason='no "BTC"'), 1_500_999)
-    assert event == Event(1_500, "rejected", "BTC/USD", '{"reason":"no \\"BTC\\""}')
-    assert parse.journalled_event("note", noted("connected"), 0) == Event(0, "connected", None, "{}")
-
-
-def test_neither_the_head_of_a_segment_nor_a_frame_is_an_event() -> None:
-    assert parse.journalled_event("note", noted("segment", number=7), 0) is None
-    assert parse.journalled_event("ws:trade:1", b"{}", 0) is None
-
-
-def test_a_note_may_tell_of_ids_beside_the_rows() -> None:
-    void = noted("void", pair="BTC/USD", first_id=5, last_id=6)
-    assert parse.journalled_knowledge("note", void, 0) == Void("BTC/USD", Span(5, 6))
-    assert parse.journalled_knowledge("note", noted("connected"), 0) is None
-    assert parse.journalled_knowledge("ws:trade:1", b"{}", 0) is None
-
-
-@pytest.mark.parametrize("payload", [b"{}", b"[]", b'{"note":7}', b'{"note":"void","pair":7}', b"\xff"])
-def test_a_note_that_cannot_be_read_is_malformed(payload: bytes) -> None:
-    with pytest.raises(Malformed):
-        parse.journalled_event("note", payload, 0)
 
 
 # -- the ticker -----------------------------------------------------------------------------------------------------

@@ -108,3 +108,14 @@ def test_a_pair_that_is_no_text_is_refused(name: Any) -> None:
 def test_a_moment_that_is_no_time_is_refused(moment: Any) -> None:
     with pytest.raises(UsageError, match="is no time"):
         asked.time_range(moment, None)
+
+
+@pytest.mark.parametrize("kind", ["connected", "clock_stepped", "listing_changed"])
+def test_every_kind_of_event_that_is_written_can_be_asked_for_before_it_happens(kind: str) -> None:
+    asked.kind(kind, [])
+
+
+def test_a_kind_of_event_that_there_is_not_is_refused_with_those_there_are() -> None:
+    asked.kind("of_another_release", ["of_another_release"])
+    with pytest.raises(UsageError, match=r"no events of the kind 'conected': use one of .*clock_stepped.*, connected"):
+        asked.kind("conected", ["of_another_release"])

@@ -21,6 +21,13 @@ def test_a_folder_without_an_archive_is_refused_with_the_remedy(tmp_path: Path) 
             Listing(folder)
 
 
+def test_a_table_whose_first_file_was_removed_is_told_with_the_remedy(archive: Written) -> None:
+    born = Path(Listing(archive.data).schema_file)
+    born.unlink()
+    with pytest.raises(CorruptFile, match=f"^{born} is missing.*start the recorder"):
+        Listing(archive.data)
+
+
 def test_it_lists_the_files_of_each_pair_with_the_ids_in_them(archive: Written) -> None:
     archive.append([*trades(1, 3), *trades(7, 9), *trades(5, 5, pair="ETH/USD")])
     archive.append(trades(4, 4))

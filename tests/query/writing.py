@@ -26,7 +26,7 @@ from recorder.core.model import Candle, Event, Instrument, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken.parse import journalled_trades
+from recorder.kraken import records
 
 START = datetime(2025, 11, 10, 12, tzinfo=UTC)
 """A moment at which a bar of every timeframe up to 4h begins."""
@@ -205,7 +205,7 @@ class Written:
         self.journal.rotate(START_US * 1000)
         for path in self.journal.closed():
             entries = [entry for entry in segment.entries(path) if isinstance(entry, segment.Entry)]
-            rows = [row for entry in entries for row in journalled_trades(entry.source, entry.payload, entry.recv_ns)]
+            rows = [row for entry in entries for row in records.trades(entry)]
             self.append(rows)
             self.journal.retire(path, keep=False)
 

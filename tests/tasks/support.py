@@ -20,7 +20,8 @@ from recorder.disk import Disk
 from recorder.errors import ExchangeError, Unavailable
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import parse
+from recorder.kraken import records
+from recorder.kraken.records import Note
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks.inbox import Inbox
@@ -173,8 +174,7 @@ def journalled(inbox: Inbox) -> list[segment.Entry]:
 
 def events(entries: Iterable[segment.Entry]) -> list[Event]:
     """The events among ``entries``, as the drain finds them."""
-    found = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in entries]
-    return [event for event in found if event is not None]
+    return [record.event() for record in map(records.read, entries) if isinstance(record, Note)]
 
 
 class Task(Protocol):

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from recorder.archive.events import EventArchive
 from recorder.archive.ohlc import OhlcArchive
+from recorder.core.events import EventKind
 from recorder.core.ids import Span, Spans, runs_of
 from recorder.core.ledger import Ledger
 from recorder.journal import segment
-from recorder.kraken.parse import LISTING_SOURCE
+from recorder.kraken import records, rest
+from recorder.ops import status
 from recorder.ops.metrics import Metrics
 from recorder.tasks import drain as drain_module
 from recorder.tasks.commit import Commit
@@ -64,7 +67,7 @@ def test_a_segment_is_archived_and_retired(tmp_path: Path) -> None:
 
 def test_a_segment_drained_twice_adds_nothing(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
-        path = journal(opened, line(1, 3), segment.encode(3_000, LISTING_SOURCE, LISTING))
+        path = journal(opened, line(1, 3), segment.encode(3_000, records.rest_source(rest.asset_pairs()), LISTING))
         content = path.read_bytes()
         assert drainer(opened).drain(path) == 3
         path.write_bytes(content)  # as after a crash between the archive's rename and the journal's unlink
@@ -192,9 +195,22 @@ async def test_the_time_to_the_next_drain_follows_what_it_goes_by_while_it_waits
 def test_a_damaged_file_of_listings_does_not_keep_trades_from_the_archive(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         (tmp_path / "instruments" / "junk.parquet").write_bytes(b"junk")
-        path = journal(opened, segment.encode(3_000, LISTING_SOURCE, LISTING), line(1, 3))
+        path = journal(opened, segment.encode(3_000, records.rest_source(rest.asset_pairs()), LISTING), line(1, 3))
         assert drainer(opened).drain(path) == 3
         assert opened.ids() == [1, 2, 3]
+
+
+def test_a_line_of_a_source_that_nobody_knows_is_told_and_stays_in_raw(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        path = journal(opened, segment.encode(3_000_000, "ws:later:1", b"{}"), line(1, 3))
+        assert drainer(opened).drain(path) == 3
+        assert (tmp_path / "raw" / f"{path.stem}.jsonl.zst").exists()
+        (told,) = status.everything(tmp_path).events
+    assert (told.kind, told.time_us) == (EventKind.MALFORMED, 3_000)
+    assert json.loads(told.detail) == {
+        "source": "ws:later:1",
+        "reason": "a line of ws:later:1, which this release does not know",
+    }
 
 
 async def test_a_drain_is_timed_and_what_waits_for_one_is_weighed(tmp_path: Path) -> None:

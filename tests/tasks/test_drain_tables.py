@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import files
-from recorder.archive.append import TradeArchive
+from recorder.archive import append, files
 from recorder.archive.compact import compact_segments
 from recorder.archive.events import EventArchive
 from recorder.archive.files import Layout
@@ -27,7 +26,7 @@ from recorder.disk import Disk
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import parse, rest
+from recorder.kraken import records, rest
 from recorder.ops.metrics import Metrics
 from recorder.tasks.drain import Drainer
 from tests.archive.candles import NEW_YEAR_US, repeated, rows
@@ -46,7 +45,7 @@ def candles(received_s: float, first: int, last: int, price: str = "100", minute
     listed = [[start, price, price, price, price, price, "0.5", 3] for start in starts]
     body = json.dumps({"error": [], "result": {"XXBTZUSD": listed, "last": starts[-2]}}).encode()
     request = rest.ohlc(BTC, "1m" if minutes == 1 else "1h")
-    return segment.encode(at(received_s), parse.poll_source(request, BTC.pair), body)
+    return segment.encode(at(received_s), records.rest_source(request, BTC.pair), body)
 
 
 def listing(received_s: float, *names: str) -> bytes:
@@ -62,7 +61,7 @@ def listing(received_s: float, *names: str) -> bytes:
         for name in names
     }
     body = json.dumps({"error": [], "result": entries}).encode()
-    return segment.encode(at(received_s), parse.LISTING_SOURCE, body)
+    return segment.encode(at(received_s), records.rest_source(rest.asset_pairs()), body)
 
 
 def trades(first: int, last: int) -> bytes:
@@ -99,12 +98,11 @@ TO_AND_FRO = [candles(-20, -12, -2), candles(50, -3, 0, "101")]
 def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: bool = False) -> None:
     """Start as the daemon does and drain what is journalled; ``merging`` compacts before, as upkeep may."""
     layout = Layout(data)
-    layout.create(disk)
-    files.sweep_staging(layout, disk)
     with (
-        files.staging(layout, disk) as staging,
-        contextlib.closing(Journal(data, disk, staging=staging, now_ns=at(0))) as journal,
+        append.opened(layout, disk) as archive,
+        contextlib.closing(Journal(data, disk, staging=archive.staging, now_ns=at(0))) as journal,
     ):
+        staging = archive.staging
         if journalled:
             journal.append(journalled)
             journal.rotate(at(60))
@@ -112,7 +110,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
             merge(Segments(layout, disk, staging=staging), segment.number_of(journal.closed()[0]) - 1)
         drainer = Drainer(
             journal,
-            TradeArchive(layout, disk, staging=staging),
+            archive,
             InstrumentArchive(layout, disk, staging=staging),
             candles=OhlcArchive(layout, disk, staging=staging),
             events=EventArchive(layout, disk, staging=staging),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recorder.core.backoff import SPACING_S, WINDOW_ATTEMPTS, WINDOW_S
+from recorder.core.events import NOTE
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.net.turns import Attempts
@@ -75,7 +76,7 @@ class Bench:
         return self.entries
 
     def notes(self, kind: str) -> list[Any]:
-        said = [json.loads(entry.payload) for entry in self.journalled() if entry.source == segment.NOTE]
+        said = [json.loads(entry.payload) for entry in self.journalled() if entry.source == NOTE]
         return [note for note in said if note["note"] == kind]
 
     def value(self, name: str, **labels: str) -> float | None:

@@ -5,16 +5,17 @@ import json
 import pytest
 
 from recorder.core import knowledge
+from recorder.core.events import EventKind
 from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed, Void
 from recorder.errors import Malformed
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import records, rest
 from recorder.tasks import notes
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from tests.sandbox.conftest import NOW_NS, ManualClock
-from tests.tasks.support import BTC, PAIR, journalled
+from tests.tasks.support import BTC, PAIR, events, journalled
 
 ASKED = rest.ohlc(BTC, "1m")
 
@@ -36,10 +37,9 @@ def malformed(body: bytes | None, reason: str = "no number") -> Malformed:
 
 async def test_a_note_becomes_an_event_of_the_pair_with_its_detail() -> None:
     bench = Bench()
-    await bench.notes.take("hole_opened", pair=PAIR, first_id=7, missing=3)
+    await bench.notes.take(EventKind.HOLE_OPENED, pair=PAIR, first_id=7, missing=3)
     (entry,) = bench.entries()
-    event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-    assert event is not None
+    (event,) = events([entry])
     assert (event.time_us, event.kind, event.pair) == (NOW_NS // 1000, "hole_opened", PAIR)
     assert json.loads(event.detail) == {"first_id": 7, "missing": 3}
 
@@ -53,9 +53,8 @@ async def test_an_unreadable_answer_is_kept_as_it_came_and_taken_by_nobody_for_w
         "rest-unreadable:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD",
         body,
     )
-    assert parse.journalled_candles(kept.source, kept.payload) == []
-    event = parse.journalled_event(note.source, note.payload, note.recv_ns)
-    assert event is not None
+    assert isinstance(records.read(kept), records.Unreadable)
+    (event,) = events([note])
     assert (event.kind, event.pair) == ("malformed", PAIR)
     assert json.loads(event.detail) == {"source": kept.source, "reason": "no number"}
 
@@ -90,7 +89,6 @@ async def test_what_is_known_of_ids_is_noted_with_its_evidence(
     (inbound,) = bench.inbox.take()
     assert inbound.known == known
     entry = segment.decode(inbound.line.rstrip(b"\n"))
-    event = parse.journalled_event(entry.source, entry.payload, entry.recv_ns)
-    assert event is not None
+    (event,) = events([entry])
     assert knowledge.told(event) == known
     assert json.loads(event.detail)["answers"] == 2

@@ -17,7 +17,8 @@ from recorder.core.model import TIMEFRAMES, Candle, Instrument
 from recorder.core.pacing import FIRST_PAUSE_S, Pace
 from recorder.core.schedule import WINDOW, Series
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, records, rest
+from recorder.kraken.records import PublishedCandles
 from recorder.net.http import Http
 from recorder.ops.metrics import Metrics
 from recorder.sandbox.market import Market
@@ -29,7 +30,7 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.ohlc import Ohlc, Wanted
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import journalled, running, settle
+from tests.tasks.support import events, journalled, running, settle
 
 PAIR = "BTC/USD"
 HOUR_S = 3600
@@ -150,7 +151,8 @@ class Bench:
         return {
             (candle.pair, candle.timeframe, candle.time_us): candle
             for entry in self.entries
-            for candle in parse.journalled_candles(entry.source, entry.payload)
+            if isinstance(answer := records.read(entry), PublishedCandles)
+            for candle in answer.candles()
         }
 
     def complete(self, *, within_s: float = 180.0) -> bool:
@@ -170,8 +172,7 @@ class Bench:
         return self.sandbox.requests.to(OHLC_PATH)
 
     def events(self) -> list[tuple[str, str | None, dict[str, Any]]]:
-        events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in self.entries]
-        return [(event.kind, event.pair, json.loads(event.detail)) for event in events if event is not None]
+        return [(event.kind, event.pair, json.loads(event.detail)) for event in events(self.entries)]
 
     async def _refused(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
         self.told.append((self.clock.monotonic(), pause_s))
@@ -219,7 +220,9 @@ async def test_answers_are_journalled_as_they_came_under_the_name_of_the_request
         entry = bench.entries[0]
         assert entry.source == "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD"
         assert entry.payload.startswith(b'{"error":[],"result":{"XXBTZUSD":[[')
-        assert len(parse.journalled_candles(entry.source, entry.payload)) == WINDOW
+        answer = records.read(entry)
+        assert isinstance(answer, PublishedCandles)
+        assert len(answer.candles()) == WINDOW
         value = bench.metrics.registry.get_sample_value
         assert value("recorder_candle_answers_total", {"timeframe": "1m"}) == 2
         assert value("recorder_candle_slack_seconds") == pytest.approx(WINDOW * 60, abs=70)

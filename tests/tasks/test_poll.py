@@ -13,7 +13,7 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import Unavailable, UnknownPair
 from recorder.journal import segment
-from recorder.kraken.parse import journalled_trades
+from recorder.kraken import records
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
@@ -62,7 +62,7 @@ class Bench:
 
     def journalled(self) -> list[int]:
         entries = [segment.decode(line.rstrip(b"\n")) for line in self.lines]
-        return [t.trade_id for e in entries for t in journalled_trades(e.source, e.payload, e.recv_ns)]
+        return [t.trade_id for e in entries for t in records.trades(e)]
 
     @property
     def held(self) -> list[Span]:

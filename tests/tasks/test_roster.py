@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recorder.core.model import Instrument
 from recorder.errors import ConfigError, ExchangeError, RateLimited, Unavailable
 from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, records, rest
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
@@ -206,7 +206,7 @@ async def test_a_listing_that_lacks_most_pairs_is_journalled_but_not_followed() 
     await bench.roster.refresh()
     assert len(bench.pairs) == len(bench.sums.pairs) == 10
     lines = bench.journalled()
-    assert [entry.source for entry in lines] == [parse.LISTING_SOURCE] * 2
+    assert [entry.source for entry in lines] == ["rest:/0/public/AssetPairs"] * 2
     assert [len(parse.instruments(rest.result(200, entry.payload))) for entry in lines] == [9, 10]
 
 
@@ -224,7 +224,7 @@ async def test_a_listing_that_cannot_be_read_is_kept_and_noted_and_changes_nothi
     await bench.roster.refresh()
     kept, note = bench.journalled()
     assert (kept.source, kept.payload) == ("rest-unreadable:/0/public/AssetPairs", odd)
-    assert not kept.source.startswith(parse.LISTING_SOURCE)
+    assert isinstance(records.read(kept), records.Unreadable)
     assert json.loads(note.payload)["note"] == "malformed"
     assert bench.pairs == {"BTC/USD"}
     assert bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": "Malformed"}) == 1

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from random import Random
 
 from recorder.core.backoff import Backoff
+from recorder.core.events import NOTE
 from recorder.core.ids import runs_of
 from recorder.errors import Unavailable
 from recorder.journal import segment
-from recorder.kraken.parse import journalled_trades
+from recorder.kraken import records
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
@@ -73,7 +74,7 @@ class Bench:
         return self.entries
 
     def notes(self) -> list[str]:
-        return [json.loads(entry.payload)["note"] for entry in self.journalled() if entry.source == segment.NOTE]
+        return [json.loads(entry.payload)["note"] for entry in self.journalled() if entry.source == NOTE]
 
     async def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -92,7 +93,7 @@ async def test_a_trade_frame_is_stamped_and_journalled_as_it_came_with_its_trade
     assert entry.payload == frame(1, 3)
     assert entry.source == "ws:trade:1"
     assert entry.recv_ns == bench.clock.wall_ns()
-    assert inbound.claims == runs_of(journalled_trades(entry.source, entry.payload, entry.recv_ns))
+    assert inbound.claims == runs_of(records.trades(entry))
 
 
 async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:

@@ -9,8 +9,7 @@ from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.errors import Malformed, RateLimited, Unavailable
 from recorder.journal import segment
-from recorder.kraken import parse, rest
-from recorder.kraken.parse import journalled_trades
+from recorder.kraken import records, rest
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
@@ -18,7 +17,7 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.tail import CLOCK_S, Tail
 from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, trades
+from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, events, trades
 
 
 class Bench:
@@ -47,7 +46,7 @@ class Bench:
         return last_id
 
     def journalled(self) -> list[int]:
-        return [t.trade_id for e in self.entries for t in journalled_trades(e.source, e.payload, e.recv_ns)]
+        return [t.trade_id for e in self.entries for t in records.trades(e)]
 
     @property
     def held(self) -> list[Span]:
@@ -117,9 +116,8 @@ async def test_an_answer_that_cannot_be_read_is_kept_under_a_source_that_is_no_p
     assert await bench.behind() is None
     kept, note = bench.entries
     assert kept.payload == b'{"error":[],"result":[]}'
-    assert not kept.source.startswith(parse.POLL_SOURCE)
-    event = parse.journalled_event(note.source, note.payload, 1)
-    assert event is not None
+    assert isinstance(records.read(kept), records.Unreadable)
+    (event,) = events([note])
     assert (event.kind, event.pair) == ("malformed", PAIR)
 
 

@@ -9,12 +9,12 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from recorder.core.events import NOTE
 from recorder.core.ids import Run, Span
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.errors import ExchangeError, Unavailable, UnknownPair
-from recorder.journal import segment
 from recorder.kraken import parse
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http, client_session
@@ -120,7 +120,7 @@ class Bench:
             await settle()
 
     def notes(self) -> list[dict[str, Any]]:
-        return [json.loads(entry.payload) for entry in journalled(self.inbox) if entry.source == segment.NOTE]
+        return [json.loads(entry.payload) for entry in journalled(self.inbox) if entry.source == NOTE]
 
 
 @contextlib.asynccontextmanager

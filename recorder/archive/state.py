@@ -1,0 +1,91 @@
+"""The ledger as the disk tells it: what the journal claims, then what footers and events say. Nothing else is kept.
+
+In this order, because rows move from the journal to the archive: a row may be met twice, but is never missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.archive import files, known
+from recorder.archive.coverage import Coverage
+from recorder.archive.files import Layout
+from recorder.archive.verify import Finding
+from recorder.core.ids import Run
+from recorder.core.knowledge import Knowledge
+from recorder.core.ledger import Ledger
+from recorder.errors import CorruptFile
+
+JOINED_RUNS: Final = 20_000
+"""Runs in the journal that are joined before they are counted: each alone would take as long as parsing it."""
+READERS: Final = 8
+"""Footers are read, and folders synced, of so many pairs at once: on a busy disk each sync waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was met in the archive: the rows of each pair, and what could not be read.
+
+    Of a pair in ``damaged`` nothing in the archive counts, and so nobody knows what it holds. ``findings`` are files of
+    events; what they told of ids is not known.
+    """
+
+    rows: dict[str, int]
+    damaged: dict[str, CorruptFile]
+    findings: list[Finding]
+
+    def check(self) -> None:
+        """Raise CorruptFile if the files of a pair are damaged."""
+        for error in self.damaged.values():
+            raise error
+
+
+def load(
+    ledger: Ledger,
+    layout: Layout,
+    claims: Iterable[Run | Knowledge],
+    *,
+    coverage: Coverage | None = None,
+    pairs: Sequence[str] | None = None,
+) -> Loaded:
+    """Count in ``ledger`` what the journal claims and what the archive holds and knows, of all pairs or of ``pairs``.
+
+    The journal is read by whoever gives its ``claims``, which are taken first. ``coverage`` is brought up to date.
+    Raises UnknownVersion, DiskError; StorageError if files keep changing as they are read.
+    """
+    _count(ledger, claims)
+    held = Coverage(layout) if coverage is None else coverage
+
+    def observe(pair: str) -> int | CorruptFile:
+        try:
+            return files.undisturbed(lambda: held.observe_into(ledger, pair), f"the files of {pair}")
+        except CorruptFile as error:
+            return error
+
+    archived = layout.pairs() if pairs is None else pairs
+    with ThreadPoolExecutor(READERS, "footers") as readers:
+        met = dict(zip(archived, readers.map(observe, archived), strict=True))
+    told = known.read(layout, sorted({*archived, *ledger}))
+    for one in told.told():
+        ledger.know(one)
+    return Loaded(
+        {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
+        {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},
+        told.findings,
+    )
+
+
+def _count(ledger: Ledger, claims: Iterable[Run | Knowledge]) -> None:
+    runs: list[Run] = []
+    for claim in claims:
+        if isinstance(claim, Run):
+            runs.append(claim)
+            if len(runs) >= JOINED_RUNS:
+                ledger.observe_all(runs)
+                runs = []
+        else:
+            ledger.know(claim)
+    ledger.observe_all(runs)

@@ -1,0 +1,267 @@
+"""What a journal line is: the sources that lines are written under, and the one reader of what was written.
+
+Whoever reads the journal matches on :data:`Record`, all of it, so that a new kind of line cannot be forgotten anywhere.
+A record is parsed when it is asked for what it holds, by the parser of live frames and answers: what was claimed when
+it came is what is archived. docs/format.md lists the sources with the same words; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, Protocol, TypeAlias, assert_never
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import msgspec
+
+from recorder.core import events, knowledge
+from recorder.core.ids import Run, runs_of
+from recorder.core.knowledge import Knowledge
+from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Trade
+from recorder.errors import CorruptLine, ExchangeError, Malformed
+from recorder.kraken import parse, rest, wire
+
+_TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
+_HEADER_BEGINS: Final = f'{{"{events.NOTE}":"{events.HEADER}"'.encode()
+_BLANK: Final = re.compile(r"[?<]")
+_SOURCES_KEPT: Final = 4_096
+"""Sources of which the reader is remembered: connections are few, and requests for candles come again and again."""
+
+
+class Line(Protocol):
+    """A journal line, as it was read: when it came (ns since 1970), from where, and the bytes that came."""
+
+    @property
+    def recv_ns(self) -> int:
+        """When it came."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where from."""
+        ...
+
+    @property
+    def payload(self) -> bytes:
+        """What came."""
+        ...
+
+
+class _OfLine(msgspec.Struct, frozen=True, gc=False):
+    line: Line
+
+
+class StreamedTrades(_OfLine, frozen=True, gc=False):
+    """A frame of trades. It was read when it came, so that its numbers are known to fit the archive."""
+
+    def first_pair(self) -> str | None:
+        """Return whose trade is the first, without parsing; None where that is not to be seen so."""
+        return parse.first_pair(self.line.payload)
+
+    def trades(self) -> list[Trade]:
+        """Return the trades. Raises Malformed."""
+        return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True)
+
+    def runs(self) -> list[Run]:
+        """Return the runs of ids, at two thirds of the cost of the trades. Raises Malformed."""
+        return parse.trade_runs(self.line.payload, checked=True)
+
+
+class PolledTrades(_OfLine, frozen=True, gc=False):
+    """An answer of Trades; the source tells of which pair."""
+
+    def first_pair(self) -> str:
+        """Return whose trades they are."""
+        return _pair(self.line)
+
+    def trades(self) -> list[Trade]:
+        """Return the trades. Raises Malformed."""
+        return list(parse.trades_page(_result(self.line), _pair(self.line)).trades)
+
+    def runs(self) -> list[Run]:
+        """Return the runs of ids. Raises Malformed."""
+        return runs_of(self.trades())
+
+
+class PublishedCandles(_OfLine, frozen=True, gc=False):
+    """An answer of OHLC; the source tells of which pair and timeframe."""
+
+    def candles(self) -> list[Candle]:
+        """Return the committed candles, oldest first. Raises Malformed."""
+        source = self.line.source
+        minutes = parse_qs(urlsplit(source.partition("#")[0]).query).get("interval", [""])[0]
+        timeframe = _TIMEFRAMES.get(minutes)
+        if timeframe is None:
+            raise Malformed(f"candles of an interval that there is not: {source}")
+        return parse.candles(_result(self.line), _pair(self.line), timeframe)
+
+
+class Listing(_OfLine, frozen=True, gc=False):
+    """An answer of AssetPairs."""
+
+    def instruments(self) -> list[Instrument]:
+        """Return what is listed. Raises Malformed."""
+        return parse.instruments(_result(self.line))
+
+
+class Note(_OfLine, frozen=True, gc=False):
+    """A note of our own that is an event."""
+
+    def event(self) -> Event:
+        """Return the event; what stands beside kind and pair is its detail. Raises Malformed."""
+        try:
+            detail = wire.note(self.line.payload)
+        except wire.UNREADABLE as error:
+            raise Malformed(f"a note that cannot be read: {error}") from error
+        kind, pair = detail.pop(events.NOTE, None), detail.pop("pair", None)
+        if not isinstance(kind, str) or not isinstance(pair, str | None):
+            raise Malformed(f"a note without a kind, or of a pair that is none: {self.line.payload[:80]!r}")
+        return Event(self.line.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
+
+
+class Header(_OfLine, frozen=True, gc=False):
+    """The note that a segment begins with."""
+
+
+class Told(_OfLine, frozen=True, gc=False):
+    """A frame of no further use: what it says was noted as it came, and is an event."""
+
+
+class Unreadable(_OfLine, frozen=True, gc=False):
+    """A frame or an answer that could not be read when it came, and was kept for a person to look at."""
+
+
+class Unknown(_OfLine, frozen=True, gc=False):
+    """A line of a source that this release does not know."""
+
+
+Record: TypeAlias = (
+    StreamedTrades | PolledTrades | PublishedCandles | Listing | Note | Header | Told | Unreadable | Unknown
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What lines are written under: ``form``, with blanks to be filled in, and what such a line is."""
+
+    form: str
+    meaning: str
+    read: Callable[[Line], Record] = field(repr=False)
+
+    def names(self, source: str) -> bool:
+        """Return whether ``source`` is of this form, by all before the first blank."""
+        known, *blanks = _BLANK.split(self.form, maxsplit=1)
+        return source.startswith(known) if blanks else source == known
+
+
+def _note(line: Line) -> Record:
+    return Header(line) if line.payload.startswith(_HEADER_BEGINS) else Note(line)
+
+
+SOURCES: Final = (
+    Source(
+        "ws:trade:<connection>",
+        "a frame of trades: live, or the newest ones that a subscription begins with",
+        StreamedTrades,
+    ),
+    Source("ws:status:<connection>", "a frame that tells how the exchange is", Told),
+    Source("ws:answer:<connection>", "what the exchange answers to a message of ours", Told),
+    Source("ws:unreadable:<connection>", "a frame that could not be read", Unreadable),
+    Source("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
+    Source(
+        "rest:/0/public/OHLC?<query>#<pair>",
+        "candles of one pair and timeframe, of which the last is still running",
+        PublishedCandles,
+    ),
+    Source("rest:/0/public/AssetPairs", "all that is listed", Listing),
+    Source(
+        "rest-unreadable:<path and query>#<pair>",
+        "an answer that could not be read; without `#` if it was not of one pair",
+        Unreadable,
+    ),
+    Source(events.NOTE, "an event that the recorder notes itself, or the head of the segment", _note),
+)
+"""All that lines were ever written under; one that was written stays, since old journals are read for ever."""
+
+
+def read(line: Line) -> Record:
+    """Return what a journal line is. Never fails: what is in it is parsed when it is asked for."""
+    return _reader(line.source)(line)
+
+
+@lru_cache(_SOURCES_KEPT)
+def _reader(source: str) -> Callable[[Line], Record]:
+    return next((one.read for one in SOURCES if one.names(source)), Unknown)
+
+
+def trades(line: Line) -> list[Trade]:
+    """Return the trades in a journal line; none where it is something else. Raises Malformed."""
+    match read(line):
+        case StreamedTrades() | PolledTrades() as carrying:
+            return carrying.trades()
+        case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+            return []
+        case never:
+            assert_never(never)
+
+
+def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
+    """Yield what is claimed of ids by lines that are durable: that they are held, or what is known of them.
+
+    Lines that cannot be read, or not be understood, are passed over: the drain comes upon the same lines and reports
+    them.
+    """
+    for line in lines:
+        if not isinstance(line, CorruptLine):
+            try:  # noqa: SIM105 -- suppress() would be paid for by each of millions of lines
+                yield from _claimed(line)
+            except Malformed:
+                pass
+
+
+def _claimed(line: Line) -> Sequence[Run | Knowledge]:
+    match read(line):
+        case StreamedTrades() | PolledTrades() as carrying:
+            return carrying.runs()
+        case Note() as note:
+            told = knowledge.told(note.event())
+            return () if told is None else (told,)
+        case PublishedCandles() | Listing() | Header() | Told() | Unreadable() | Unknown():
+            return ()
+        case never:
+            assert_never(never)
+
+
+def stream_source(channel: str, connection: int) -> str:
+    """Name a frame in the journal: of which channel, and by which connection it came."""
+    return f"ws:{channel}:{connection}"
+
+
+def rest_source(request: rest.Request, pair: str | None = None) -> str:
+    """Name an answer in the journal: the request, and the pair it was made for, if it was of one."""
+    return f"rest:{_asked(request, pair)}"
+
+
+def unreadable_source(request: rest.Request, pair: str | None = None) -> str:
+    """Name an answer that could not be read, so that nobody takes it for what was asked for."""
+    return f"rest-unreadable:{_asked(request, pair)}"
+
+
+def _asked(request: rest.Request, pair: str | None) -> str:
+    return request.target if pair is None else f"{request.target}#{quote(pair, safe='')}"
+
+
+def _pair(line: Line) -> str:
+    return unquote(line.source.partition("#")[2])
+
+
+def _result(line: Line) -> bytes:
+    """Return the result in an answer that was journalled. Raises Malformed, also where it is an error of Kraken's."""
+    try:
+        return rest.result(200, line.payload)
+    except Malformed:
+        raise
+    except ExchangeError as error:
+        raise Malformed(f"a journalled answer that is none: {error}") from error

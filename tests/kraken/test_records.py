@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import typing
+from decimal import Decimal
+
+import pytest
+
+from recorder.core.events import EventKind
+from recorder.core.ids import Run, Span
+from recorder.core.knowledge import Confirmed, Void
+from recorder.core.model import Event, Instrument
+from recorder.errors import CorruptLine, Malformed
+from recorder.journal import segment
+from recorder.journal.segment import Entry
+from recorder.kraken import records, rest
+from recorder.kraken.records import (
+    SOURCES,
+    Header,
+    Listing,
+    Note,
+    PolledTrades,
+    PublishedCandles,
+    Record,
+    StreamedTrades,
+    Told,
+    Unknown,
+    Unreadable,
+)
+
+# Lines that earlier releases wrote, byte for byte: they are to be read for ever.
+HEADER = (
+    b'{"recv_ns":1762776000000000000,"source":"note","crc32":3603569109,"payload":{"note":"segment","number":7,'
+    b'"format":1,"writer":"kraken-recorder 0.1.0"}}'
+)
+TRADES = (
+    b'{"recv_ns":1762776001250000321,"source":"ws:trade:1","crc32":358344726,"payload":{"channel":"trade","type":'
+    b'"update","data":[{"symbol":"BTC/USD","side":"buy","price":104250.10,"qty":0.00480000,"ord_type":"limit",'
+    b'"trade_id":90001,"timestamp":"2025-11-10T12:00:01.244801Z"},{"symbol":"BTC/USD","side":"buy","price":104250.20,'
+    b'"qty":0.10000000,"ord_type":"limit","trade_id":90002,"timestamp":"2025-11-10T12:00:01.244801Z"}]}}'
+)
+UNREADABLE = (
+    b'{"recv_ns":1762776004000000000,"source":"ws:unreadable:1","crc32":2040712750,"text":"upstream timed out\\n"}'
+)
+NO_TEXT = b'{"recv_ns":1762776004000000001,"source":"ws:unreadable:12","crc32":3420856780,"base64":"//4A"}'
+CANDLES = (
+    b'{"recv_ns":1762776005000000000,"source":"rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD","crc32":1534606280,'
+    b'"payload":{"error":[],"result":{"XXBTZUSD":[[1762775880,"104201.1","104250.0","104201.1","104249.9","104230.4",'
+    b'"1.20450000",17],[1762775940,"104249.9","104249.9","104249.9","104249.9","0.0","0.00000000",0],[1762776000,'
+    b'"104250.1","104250.2","104250.1","104250.2","104250.1","0.10480000",2]],"last":1762775940}}}'
+)
+NOTE = (
+    b'{"recv_ns":1762776006000000000,"source":"note","crc32":3215747364,'
+    b'"payload":{"note":"disconnected","connection":1}}'
+)
+PAGE = (
+    b'{"recv_ns":1762776007000000000,"source":"rest:/0/public/Trades?pair=XBTUSD&since=1762776001244800999&count=1000'
+    b'#BTC%2FUSD","crc32":2280497499,"payload":{"error":[],"result":{"XXBTZUSD":[["104249.90000","0.02500000",'
+    b'1762776003.491022,"s","m","",90005]],"last":"1762776003491022000"}}}'
+)
+LISTING = (
+    b'{"recv_ns":1762776008000000000,"source":"rest:/0/public/AssetPairs","crc32":2650330166,"payload":{"error":[],'
+    b'"result":{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","base":"XXBT","quote":"ZUSD","pair_decimals":1,'
+    b'"lot_decimals":8}}}}'
+)
+STATUS = (
+    b'{"recv_ns":1762776009000000000,"source":"ws:status:3","crc32":3018127152,"payload":{"channel":"status","type":'
+    b'"update","data":[{"system":"online","api_version":"v2","connection_id":7,"version":"2.0.10"}]}}'
+)
+ANSWER = (
+    b'{"recv_ns":1762776010000000000,"source":"ws:answer:3","crc32":2532447350,"payload":{"method":"subscribe",'
+    b'"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true,"req_id":1}}'
+)
+REFUSED = (
+    b'{"recv_ns":1762776011000000000,"source":"rest-unreadable:/0/public/SystemStatus","crc32":223132457,"payload":[]}'
+)
+REFUSED_PAGE = (
+    b'{"recv_ns":1762776012000000000,"source":"rest-unreadable:/0/public/Trades?pair=XBTUSD&count=1000#BTC%2FUSD",'
+    b'"crc32":223132457,"payload":[]}'
+)
+LATER = b'{"recv_ns":1762776013000000000,"source":"ws:book:1","crc32":2745614147,"payload":{}}'
+
+WRITTEN: dict[bytes, type[Record]] = {
+    HEADER: Header,
+    TRADES: StreamedTrades,
+    UNREADABLE: Unreadable,
+    NO_TEXT: Unreadable,
+    CANDLES: PublishedCandles,
+    NOTE: Note,
+    PAGE: PolledTrades,
+    LISTING: Listing,
+    STATUS: Told,
+    ANSWER: Told,
+    REFUSED: Unreadable,
+    REFUSED_PAGE: Unreadable,
+    LATER: Unknown,
+}
+
+
+def of(line: bytes) -> Record:
+    return records.read(segment.decode(line))
+
+
+@pytest.mark.parametrize(("line", "kind"), WRITTEN.items(), ids=[segment.decode(line).source for line in WRITTEN])
+def test_a_line_that_was_ever_written_is_read_as_what_it_is(line: bytes, kind: type[Record]) -> None:
+    assert type(of(line)) is kind
+
+
+def test_every_source_and_every_record_is_among_the_lines_above() -> None:
+    entries = [segment.decode(line) for line in WRITTEN]
+    assert all(any(source.names(entry.source) for entry in entries) for source in SOURCES)
+    assert set(WRITTEN.values()) == set(typing.get_args(Record))
+
+
+def test_each_source_is_named_by_one_form_at_most() -> None:
+    for line in WRITTEN:
+        assert sum(source.names(segment.decode(line).source) for source in SOURCES) <= 1
+    assert not any(source.names("notes") or source.names("rest:/0/public/Time") for source in SOURCES)
+
+
+def test_what_is_written_now_is_named_as_ever() -> None:
+    page = rest.Request("/0/public/Trades", (("pair", "XBTUSD"), ("count", "1000")))
+    status = rest.Request("/0/public/SystemStatus")
+    assert records.stream_source("trade", 1) == segment.decode(TRADES).source
+    assert records.rest_source(rest.asset_pairs()) == segment.decode(LISTING).source
+    assert records.unreadable_source(status) == segment.decode(REFUSED).source
+    assert records.unreadable_source(page, "BTC/USD") == segment.decode(REFUSED_PAGE).source
+    assert records.rest_source(page, "BTC/USD") == "rest:/0/public/Trades?pair=XBTUSD&count=1000#BTC%2FUSD"
+
+
+# -- trades ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_and_a_page_carry_trades_and_no_other_line_does() -> None:
+    carried = {line: [trade.trade_id for trade in records.trades(segment.decode(line))] for line in WRITTEN}
+    assert {line: ids for line, ids in carried.items() if ids} == {TRADES: [90001, 90002], PAGE: [90005]}
+    streamed, polled = records.trades(segment.decode(TRADES))[0], records.trades(segment.decode(PAGE))[0]
+    assert (streamed.source, streamed.received_us) == ("ws", 1_762_776_001_250_000)
+    assert (polled.source, polled.received_us, polled.pair) == ("rest", None, "BTC/USD")
+
+
+def test_whose_trades_a_line_carries_is_seen_without_parsing_it() -> None:
+    streamed = of(TRADES.replace(b'"price"', b'"prize"').replace(b"358344726", b"3073642910"))
+    assert isinstance(streamed, StreamedTrades)
+    assert streamed.first_pair() == "BTC/USD"
+    with pytest.raises(Malformed):
+        streamed.trades()
+    assert StreamedTrades(Entry(1, "ws:trade:1", b'{"type":"update","channel":"trade"}')).first_pair() is None
+    assert PolledTrades(Entry(1, "rest:/0/public/Trades?pair=X#ETH%2FUSD", b"no page")).first_pair() == "ETH/USD"
+
+
+@pytest.mark.parametrize("body", [b'{"error":["EService:Busy"]}', b"not JSON", b'{"error":[],"result":5}', b"[]"])
+def test_a_journalled_answer_that_is_an_error_is_malformed_and_no_failure_of_the_exchange(body: bytes) -> None:
+    for holding in (
+        PolledTrades(Entry(1, segment.decode(PAGE).source, body)).trades,
+        PublishedCandles(Entry(1, segment.decode(CANDLES).source, body)).candles,
+        Listing(Entry(1, segment.decode(LISTING).source, body)).instruments,
+    ):
+        with pytest.raises(Malformed):
+            holding()
+
+
+# -- candles and listings -------------------------------------------------------------------------------------------
+
+
+def test_a_line_of_candles_says_of_which_pair_and_timeframe(listed: list[Instrument]) -> None:
+    answer = of(CANDLES)
+    assert isinstance(answer, PublishedCandles)
+    assert [(one.pair, one.timeframe, one.close) for one in answer.candles()] == [
+        ("BTC/USD", "1m", Decimal("104249.9")),
+        ("BTC/USD", "1m", Decimal("104249.9")),
+    ]
+    tether = next(one for one in listed if one.pair == "USDT/USD")
+    source = records.rest_source(rest.ohlc(tether, "1h", since_s=7200), "USDT/USD")
+    of_an_hour = records.read(Entry(1, source, segment.decode(CANDLES).payload))
+    assert isinstance(of_an_hour, PublishedCandles)
+    assert {(one.pair, one.timeframe) for one in of_an_hour.candles()} == {("USDT/USD", "1h")}
+
+
+def test_candles_in_no_timeframe_are_malformed() -> None:
+    with pytest.raises(Malformed, match="an interval that there is not"):
+        PublishedCandles(Entry(1, "rest:/0/public/OHLC?pair=XBTUSD&interval=7#BTC%2FUSD", b"{}")).candles()
+
+
+def test_a_listing_is_read() -> None:
+    listing = of(LISTING)
+    assert isinstance(listing, Listing)
+    assert [instrument.pair for instrument in listing.instruments()] == ["BTC/USD"]
+
+
+# -- notes ----------------------------------------------------------------------------------------------------------
+
+
+def noted(recv_ns: int, kind: str, **detail: object) -> Record:
+    return of(segment.encode_note(recv_ns, kind, **detail).rstrip(b"\n"))
+
+
+def test_a_note_is_an_event_and_what_it_says_beside_kind_and_pair_is_its_detail() -> None:
+    rejected = noted(1_500_999, EventKind.REJECTED, pair="BTC/USD", reason='no "BTC"')
+    assert isinstance(rejected, Note)
+    assert rejected.event() == Event(1_500, "rejected", "BTC/USD", '{"reason":"no \\"BTC\\""}')
+    other = noted(0, "of_a_later_release")
+    assert isinstance(other, Note)
+    assert other.event() == Event(0, "of_a_later_release", None, "{}")
+
+
+def test_the_head_of_a_segment_is_no_event() -> None:
+    assert isinstance(noted(0, "segment", number=7), Header)
+    assert isinstance(noted(0, "segment"), Header)
+    assert isinstance(noted(0, "segments"), Note)
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"[]", b'{"note":7}', b'{"note":"void","pair":7}', b"\xff"])
+def test_a_note_that_cannot_be_read_is_malformed(payload: bytes) -> None:
+    note = records.read(Entry(0, "note", payload))
+    assert isinstance(note, Note)
+    with pytest.raises(Malformed):
+        note.event()
+
+
+# -- claims ---------------------------------------------------------------------------------------------------------
+
+
+def test_lines_claim_the_runs_of_their_trades_and_what_notes_tell_of_ids_in_their_order() -> None:
+    void = segment.encode_note(0, EventKind.VOID, pair="BTC/USD", first_id=90003, last_id=90004)
+    confirmed = segment.encode_note(0, EventKind.CONFIRMED, pair="BTC/USD", last_id=90005, until_us=7)
+    lines = [segment.decode(line) for line in (*WRITTEN, void.rstrip(b"\n"), confirmed.rstrip(b"\n"))]
+    first_us, last_us = 1_762_776_001_244_801, 1_762_776_003_491_022
+    assert list(records.claims(lines)) == [
+        Run("BTC/USD", Span(90001, 90002), first_us, first_us),
+        Run("BTC/USD", Span(90005, 90005), last_us, last_us),
+        Void("BTC/USD", Span(90003, 90004)),
+        Confirmed("BTC/USD", 90005, 7),
+    ]
+
+
+def test_lines_that_are_damaged_or_not_understood_claim_nothing_and_stop_nothing() -> None:
+    spoilt: list[Entry | CorruptLine] = [
+        CorruptLine("no line", b"?"),
+        Entry(1, "ws:trade:1", b'{"channel":"trade"}'),
+        Entry(1, "rest:/0/public/Trades?pair=XBTUSD#BTC%2FUSD", b'{"error":["EService:Busy"]}'),
+        Entry(1, "note", b"[]"),
+    ]
+    assert len(list(records.claims([*spoilt, segment.decode(TRADES)]))) == 1
