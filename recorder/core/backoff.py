@@ -1,9 +1,9 @@
 """How long to wait after failures: ever longer; and before the next connection: jittered, and within a budget.
 
 What is asked again doubles its wait with each failure in a row (:class:`Growing`), and begins anew once it succeeds.
-Reconnecting is another matter. A loop that resets after each successful handshake reconnects a thousand times a second against a server that
-accepts and closes. Here only time spent connected counts. Each line has a :class:`Backoff` of its own, and all
-lines together have one budget of attempts, since the exchange counts by address.
+Reconnecting is another matter. A loop that resets after each successful handshake reconnects a thousand times a second
+against a server that accepts and closes. Here only time spent connected counts. Each line has a :class:`Backoff` of its
+own, and all lines together have one budget of attempts, since the exchange counts by address.
 """
 
 from __future__ import annotations
