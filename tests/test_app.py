@@ -15,7 +15,7 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Span
 from recorder.errors import ArchiveInUse
 from recorder.journal import segment
-from tests.tasks.support import PAIR, T0_US, frame, shop, trades
+from tests.builders import PAIR, T0_US, frame, shop, trades
 
 
 def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: Path) -> None:

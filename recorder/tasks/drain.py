@@ -295,6 +295,7 @@ class Drain:
 
     async def run(self) -> None:
         """Drain what an earlier run left, then on time, until :meth:`stop`."""
+        self._drained_s = self._clock.monotonic()
         while True:
             last = self._stopping.is_set()  # asked before this drain began, so that it takes all there is
             await self.everything()

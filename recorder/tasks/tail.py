@@ -68,9 +68,8 @@ class Tail:
         if instrument is None or last_id is None:
             return False
         try:
-            answer, page = await newer(
-                self._context, self._ledger, rest.trades(instrument, since_ns=newest_held(self._ledger, pair)), pair
-            )
+            request = rest.trades(instrument, since_ns=newest_held(self._ledger, pair))
+            answer, page = await newer(self._context, self._ledger, request, pair)
         except ExchangeError as error:
             log.warning("not confirmed", pair=pair, reason=str(error))
             return False
