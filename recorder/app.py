@@ -31,7 +31,7 @@ from recorder.core import knowledge
 from recorder.core.ledger import Ledger, Run
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, CorruptLine, Malformed
+from recorder.errors import ArchiveInUse, ConfigError, CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -354,31 +354,40 @@ class _Run:
 
     async def until_stopped(self) -> None:
         """Record until it is asked to stop; then end all in the order in which a trade goes through it."""
-        stop, roster = self._stop, self._roster
+        listed, mistake = False, None
         async with asyncio.TaskGroup() as group:
-            # From the start: what is asked for, and noted, while it is not known yet what to record is journalled too.
+            # At once: what is noted while it is not known yet what to record is journalled too, however long it takes.
             committing = group.create_task(self._commit.run())
-            listed = await first_listing(roster, self._context, self._listings, stop=stop.asked)
-            if listed:
-                self._introduce()
-                interruptible = [group.create_task(task.run()) for task in self._tasks]
-                draining = group.create_task(self._drain.run())
-                await stop.asked.wait()
-                self._pulse.stopping()
-                log.info("stopping: draining the journal; a second signal leaves that to the next start")
-                for running in interruptible:
-                    running.cancel()
-                await asyncio.wait(interruptible)
+            try:
+                listed = await first_listing(self._roster, self._context, self._listings, stop=self._stop.asked)
+            except ConfigError as error:  # to be raised as it is, and not by a group of tasks
+                mistake = error
+            draining = await self._recorded(group) if listed else None
             committing.cancel()
             await asyncio.wait([committing])
             await self._commit.flush()
-            if listed:
+            if draining is not None:
                 self._drain.stop()
-                await first_of(asyncio.wait([draining]), stop.hurried.wait())
+                await first_of(asyncio.wait([draining]), self._stop.hurried.wait())
                 draining.cancel()
+        if mistake is not None:
+            raise mistake
         self._space.check()
         if listed:
-            log.info("stopped", pairs=len(roster.instruments))
+            log.info("stopped", pairs=len(self._roster.instruments))
+
+    async def _recorded(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """Run what records until it is asked to stop; return what drains, which goes on."""
+        self._introduce()
+        interruptible = [group.create_task(task.run()) for task in self._tasks]
+        draining = group.create_task(self._drain.run())
+        await self._stop.asked.wait()
+        self._pulse.stopping()
+        log.info("stopping: draining the journal; a second signal leaves that to the next start")
+        for running in interruptible:
+            running.cancel()
+        await asyncio.wait(interruptible)
+        return draining
 
     def _introduce(self) -> None:
         """Tell people, metrics and the service manager what is recorded from now on."""

@@ -12,6 +12,7 @@ import pytest
 from tests.builders import Shop, shop
 from tests.clocks import ManualClock
 from tests.fakes import Fakes
+from tests.servers import Listen, Serve, deserted, listening, serving
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 2 << 30
@@ -44,3 +45,21 @@ def opened(tmp_path: Path) -> Iterator[Shop]:
     """An archive in ``tmp_path``, opened for writing."""
     with shop(tmp_path) as archive:
         yield archive
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """Serve HTTP on loopback."""
+    return serving
+
+
+@pytest.fixture
+def listen() -> Listen:
+    """Serve raw bytes on loopback."""
+    return listening
+
+
+@pytest.fixture
+async def nobody() -> str:
+    """An address at which nobody listens."""
+    return await deserted()

@@ -21,7 +21,7 @@ from recorder.net.http import FORBIDDEN_PAUSE_S, USER_AGENT, Answer, Http, clien
 from recorder.net.turns import Turns
 from recorder.version import __version__
 from tests.clocks import ManualClock
-from tests.net.conftest import Handler, Listen, Serve
+from tests.servers import Handler, Listen, Serve
 
 GOOD = b'{"error":[],"result":{"a":"1.500"}}'
 ASK = Request("/0/public/Trades", (("pair", "XBTUSD"), ("since", "5")))

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import structlog
 
+from recorder.archive.files import Layout
 from recorder.core import knowledge
 from recorder.core.knowledge import Confirmed, Void
 from recorder.core.model import Span
+from recorder.disk import Disk
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.tasks import notes
-from tests.builders import BTC, PAIR
-from tests.clocks import NOW_NS
+from recorder.tasks.notes import Aside
+from tests.builders import BTC, PAIR, events
+from tests.clocks import NOW_NS, ManualClock
 from tests.fakes import Fakes
 
 ASKED = rest.ohlc(BTC, "1m")
@@ -83,3 +88,31 @@ async def test_what_is_known_of_ids_is_noted_with_its_evidence(
     assert event is not None
     assert knowledge.told(event) == known
     assert json.loads(event.detail)["answers"] == 2
+
+
+async def test_beside_a_daemon_an_unreadable_answer_is_kept_in_a_file_of_its_own_and_why(
+    tmp_path: Path,
+) -> None:
+    aside = Aside(Layout(tmp_path), Disk(), ManualClock())
+    await aside.unreadable(ASKED, malformed(b"[5]"), pair=PAIR)
+    (path,) = (tmp_path / "quarantine").iterdir()
+    kept, note = (entry for entry in segment.entries(path) if isinstance(entry, segment.Entry))
+    assert (kept.recv_ns, kept.source) == (NOW_NS, "rest-unreadable:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD")
+    assert kept.payload == b"[5]"
+    (noted,) = events([note])
+    assert (noted.kind, noted.pair) == ("malformed", PAIR)
+    assert json.loads(noted.detail) == {"source": kept.source, "reason": "no number"}
+
+
+async def test_of_very_many_unreadable_answers_in_files_only_the_first_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notes, "KEPT_ASIDE", 2)
+    aside = Aside(Layout(tmp_path), Disk(), ManualClock())
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            await aside.unreadable(ASKED, malformed(b"[5]"))
+    assert len(list((tmp_path / "quarantine").iterdir())) == 2
+    assert [line["event"] for line in said] == ["answer kept but not understood"] * 2 + [
+        "answer not understood, and like those before it not kept"
+    ]

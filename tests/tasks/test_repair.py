@@ -329,6 +329,19 @@ async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None
         assert min(since[1:]) < T0_US // 1000 + 7_000
 
 
+async def test_of_a_pair_that_had_a_name_before_what_came_after_its_last_trade_is_wanted_too(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.earlier = ["XBT/USD", "OLD/USD"]
+        bench.hold((6_000, 6_010), pair="OLD/USD")
+        bench.hold((9_000, 9_010))
+        bench.hold((9_000, 9_010), pair="ETH/USD")
+        start()
+        await asleep(bench.clock)
+        assert list(bench.ledger.of("ETH/USD").spans) == [Span(9_000, 9_010)], "nothing before is wanted of others"
+        (held,) = bench.ledger.of(PAIR).spans
+        assert (5_900 < held.first <= 6_010, held.last) == (True, 9_010)
+
+
 async def test_while_the_disk_is_low_history_waits_and_holes_do_not(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
         bench.repair.want_history(0)
