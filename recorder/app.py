@@ -145,8 +145,8 @@ async def record(
             ledger = Ledger()
             await asyncio.to_thread(rebuild, ledger, archive, journal)
             await asyncio.to_thread(process.give_back)
-            parts = _Parts(disk, clock, random or Random(), archive, journal, ledger)  # noqa: S311 -- spreads retries
-            await _run(config, stop, parts, rhythm or Rhythm(), source or Source(lambda: config))
+            basis = _Basis(disk, clock, random or Random(), archive, journal, ledger)  # noqa: S311 -- spreads retries
+            await _run(config, stop, basis, rhythm or Rhythm(), source or Source(lambda: config))
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
@@ -202,7 +202,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _Basis:
     """What a run stands on: the host's disk, clock and dice, and the archive, opened for writing."""
 
     disk: Disk
@@ -213,9 +213,9 @@ class _Parts:
     ledger: Ledger
 
 
-async def _run(config: Config, stop: Stop, parts: _Parts, rhythm: Rhythm, source: Source) -> None:
+async def _run(config: Config, stop: Stop, basis: _Basis, rhythm: Rhythm, source: Source) -> None:
     """Record until ``stop`` is asked; nothing, if it is before it is known what to record."""
-    layout, clock, metrics, inbox = parts.archive.layout, parts.clock, Metrics(), Inbox()
+    layout, clock, metrics, inbox = basis.archive.layout, basis.clock, Metrics(), Inbox()
     notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
     metrics.pace.set_function(lambda: pace.per_s)
     pulse = Pulse(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
@@ -230,7 +230,7 @@ async def _run(config: Config, stop: Stop, parts: _Parts, rhythm: Rhythm, source
             turns=Turns(layout.turns, clock),
         )
         context = Context(Exchange(http, notes, metrics=metrics), inbox, notes, metrics, clock)
-        run = _Run(config, parts, context, pulse, client, pace=pace, rhythm=rhythm, source=source, stop=stop)
+        run = _Run(config, basis, context, pulse, client, pace=pace, rhythm=rhythm, source=source, stop=stop)
         await run.until_stopped()
 
 
@@ -240,7 +240,7 @@ class _Run:
     def __init__(
         self,
         config: Config,
-        parts: _Parts,
+        basis: _Basis,
         context: Context,
         pulse: Pulse,
         client: aiohttp.ClientSession,
@@ -250,9 +250,9 @@ class _Run:
         source: Source,
         stop: Stop,
     ) -> None:
-        self._config, self._parts, self._context, self._pulse, self._stop = config, parts, context, pulse, stop
-        archive, ledger, clock = parts.archive, parts.ledger, parts.clock
-        self._listings = InstrumentArchive(archive.layout, parts.disk, staging=archive.staging)
+        self._config, self._basis, self._context, self._pulse, self._stop = config, basis, context, pulse, stop
+        archive, ledger, clock = basis.archive, basis.ledger, basis.clock
+        self._listings = InstrumentArchive(archive.layout, basis.disk, staging=archive.staging)
         self._roster = roster = Roster(config.pairs, context, listing_s=rhythm.listing_s, soon_s=rhythm.listing_soon_s)
         pairs = roster.instruments
         repair = Repair(
@@ -264,7 +264,7 @@ class _Run:
             earlier_names=roster.earlier_names,
         )
         self._commit = Commit(
-            parts.journal,
+            basis.journal,
             ledger,
             context,
             sync_every_s=config.journal.sync_every,
@@ -272,11 +272,11 @@ class _Run:
         )
         drainer = self._drainer()
         self._drain = Drain(
-            drainer, parts.journal, self._commit, every_s=config.drain_every_s, pairs=pairs, clock=clock
+            drainer, basis.journal, self._commit, every_s=config.drain_every_s, pairs=pairs, clock=clock
         )
         upkeep = Upkeep(
             archive,
-            parts.disk,
+            basis.disk,
             context,
             keep_s=config.journal.keep,
             now_s=pulse.now_s,
@@ -284,7 +284,7 @@ class _Run:
         )
         self._space = Space(
             archive.layout,
-            parts.disk,
+            basis.disk,
             context,
             history_waits=lambda waits: repair.hold_history(waits=waits),
             full=stop.asked.set,
@@ -310,9 +310,9 @@ class _Run:
         ]
 
     def _drainer(self) -> Drainer:
-        archive, disk = self._parts.archive, self._parts.disk
+        archive, disk = self._basis.archive, self._basis.disk
         return Drainer(
-            self._parts.journal,
+            self._basis.journal,
             archive,
             self._listings,
             candles=OhlcArchive(archive.layout, disk, staging=archive.staging),
@@ -324,7 +324,7 @@ class _Run:
 
     def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:
         """Return what asks the exchange for trades and hears it, and have those told of pairs that come and go."""
-        config, ledger, context, roster = self._config, self._parts.ledger, self._context, self._roster
+        config, ledger, context, roster = self._config, self._basis.ledger, self._context, self._roster
         pairs = roster.instruments
         poll = Poll(
             ledger,
@@ -340,8 +340,8 @@ class _Run:
             lambda: dial(client, config.exchange.ws_url),
             context,
             listeners=Listeners(poll, standing, roster.refresh_soon),
-            attempts=Attempts(self._parts.archive.layout.attempts),
-            random=self._parts.random,
+            attempts=Attempts(self._basis.archive.layout.attempts),
+            random=self._basis.random,
             pairs_a_line=pairs_a_line,
         )
         roster.tell(poll, lines)
@@ -391,8 +391,8 @@ class _Run:
 
     def _introduce(self) -> None:
         """Tell people, metrics and the service manager what is recorded from now on."""
-        pairs, ledger = self._roster.instruments, self._parts.ledger
+        pairs, ledger = self._roster.instruments, self._basis.ledger
         self._context.metrics.watch(ledger, pairs)
-        for said, told in banner.lines(self._config, self._parts.archive.layout.data, ledger, list(pairs)):
+        for said, told in banner.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):
             log.info(said, **told)
         self._pulse.begun(Parts(pairs, self._commit, self._drain, self._space))

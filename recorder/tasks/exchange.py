@@ -16,7 +16,7 @@ from recorder.net.http import Answer, Http, OnRefusal
 from recorder.ops.metrics import Metrics
 from recorder.tasks.notes import Notes
 
-_Read = TypeVar("_Read")
+_Value = TypeVar("_Value")
 
 
 class Keeper(Protocol):
@@ -36,8 +36,8 @@ class Exchange:
         self._metrics = metrics
 
     async def ask(
-        self, request: rest.Request, read: Callable[[bytes], _Read], *, pair: str | None = None
-    ) -> tuple[Answer, _Read]:
+        self, request: rest.Request, read: Callable[[bytes], _Value], *, pair: str | None = None
+    ) -> tuple[Answer, _Value]:
         """Wait for this request's turn; return its answer, and what ``read`` makes of the result in it.
 
         ``read`` raises Malformed where it can make nothing of it. ``pair`` is whose answer it is, if it is of one.
@@ -57,7 +57,7 @@ class Exchange:
         return await self.ask(request, functools.partial(parse.trades_page, pair=pair), pair=pair)
 
 
-def _read(answer: Answer, read: Callable[[bytes], _Read]) -> _Read:
+def _read(answer: Answer, read: Callable[[bytes], _Value]) -> _Value:
     try:
         return read(answer.result)
     except Malformed as error:

@@ -38,10 +38,12 @@ async def first_listing(
     wait = Growing(FIRST_RETRY_S, LAST_RETRY_S)
     while not stop.is_set():
         asking = asyncio.ensure_future(context.exchange.ask(rest.asset_pairs(), read))
-        # Raced, because a throttle may make this wait for minutes.
-        await first_of(asyncio.wait([asking]), stop.wait())
+        try:
+            # Raced, because a throttle may make this wait for minutes.
+            await first_of(asyncio.wait([asking]), stop.wait())
+        finally:
+            asking.cancel()  # also where this is cancelled itself; nothing, if it is done
         if not asking.done():
-            asking.cancel()
             await asyncio.wait([asking])
             return False
         try:
