@@ -40,7 +40,7 @@ class Fakes:
         waiting = self.inbox.take()
         for inbound in waiting:
             for run in inbound.claims:
-                self.ledger.observe_run(run)
+                self.ledger.observe(run)
             if inbound.known is not None:
                 self.ledger.know(inbound.known)
         taken = journalled(waiting)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from recorder.core.ledger import Ledger, runs
+from recorder.core.ids import runs_of
+from recorder.core.ledger import Ledger
 from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
@@ -32,5 +33,5 @@ async def newer(context: Context, ledger: Ledger, request: rest.Request, pair: s
     held = ledger.of(pair).spans
     if any(trade.trade_id not in held for trade in page.trades):
         line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
-        await context.inbox.put(Inbound(line, runs(page.trades), source="rest"))
+        await context.inbox.put(Inbound(line, runs_of(page.trades), source="rest"))
     return answer, page

@@ -7,8 +7,7 @@ from typing import TypeAlias
 
 import pytest
 
-from recorder.core.ledger import Hole
-from recorder.core.model import Span
+from recorder.core.ids import Gap, Span
 from recorder.errors import ExchangeError, Malformed, RateLimited, Refused, Retry, Unavailable, UnknownPair
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
@@ -123,7 +122,7 @@ async def fetch(asking: Fakes, opened: Shop) -> None:
         clock=asking.clock,
         metrics=asking.metrics,
     )
-    await fetcher.fetch(Hole(PAIR, Span(11, 20), T0_US + 10_000, T0_US + 21_000))
+    await fetcher.fetch(Gap(PAIR, Span(11, 20), T0_US + 10_000, T0_US + 21_000))
 
 
 async def candles(asking: Fakes, _: Shop) -> None:

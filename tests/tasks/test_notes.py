@@ -8,8 +8,8 @@ import structlog
 
 from recorder.archive.files import Layout
 from recorder.core import knowledge
+from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed, Void
-from recorder.core.model import Span
 from recorder.disk import Disk
 from recorder.errors import Malformed
 from recorder.journal import segment

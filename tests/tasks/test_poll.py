@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import msgspec
 
-from recorder.core.model import Instrument, Span
+from recorder.core.ids import Span
+from recorder.core.model import Instrument
 from recorder.errors import Unavailable, UnknownPair
 from recorder.kraken.parse import journalled_trades
 from recorder.kraken.rest import Request

@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 
+from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed
-from recorder.core.model import Span
 from recorder.errors import Malformed, RateLimited, Unavailable
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import journalled_trades

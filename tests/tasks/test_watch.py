@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from recorder.core.ledger import Run
-from recorder.core.model import Instrument, Span
+from recorder.core.ids import Run, Span
+from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.errors import ExchangeError, Unavailable, UnknownPair
 from recorder.kraken import parse
@@ -91,7 +91,7 @@ class Bench(Fakes):
         self.watch = Watch(self.ledger, self.context, instruments=self.instruments, tail=self.tail, stream=self.stream)
 
     def hold(self, pair: str, last: int) -> None:
-        self.ledger.observe(pair, Span(1, last), first_us=1, last_us=last)
+        self.ledger.observe(Run(pair, Span(1, last), 1, last))
 
     def trade(self, instrument: Instrument, last: int, *, heard: bool = True) -> None:
         """Let ``instrument`` have made ``last`` trades."""
@@ -295,7 +295,7 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
         tail = Tail(ledger, fakes.context, instruments=instruments)
         watch = Watch(ledger, fakes.context, instruments=instruments, tail=tail, stream=FakeStream())
         for pair, last in sandbox.last_ids().items():
-            ledger.observe(pair, Span(1, last), first_us=1, last_us=clock.wall_ns() // 1000)
+            ledger.observe(Run(pair, Span(1, last), 1, clock.wall_ns() // 1000))
         found: list[Run] = []
 
         def claimed() -> bool:
