@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
-from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
 from recorder.core.events import EventKind
 from recorder.errors import Unavailable
@@ -32,9 +30,8 @@ from recorder.kraken.session import (
     Unreadable,
 )
 from recorder.net.socket import Socket
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbound, Inbox
-from recorder.tasks.notes import Notes
+from recorder.tasks.context import Context
+from recorder.tasks.inbox import Inbound
 
 TICK_S: Final = 1.0
 """How often a session is told that time passes; its deadlines are whole seconds."""
@@ -82,18 +79,6 @@ class Listeners:
     refresh_soon: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What all connections of a run have in common; ``numbers`` are theirs, each given once."""
-
-    inbox: Inbox
-    listeners: Listeners
-    notes: Notes
-    clock: Clock
-    metrics: Metrics
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-
 Dial = Callable[[], AbstractAsyncContextManager[Socket]]
 """Opens a connection, or raises Unavailable."""
 
@@ -102,19 +87,28 @@ class Stream:
     """Records the live trades of ``pairs`` over one connection at a time.
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
-    number, which names its frames in the journal.
+    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share.
     """
 
-    def __init__(self, pairs: Collection[str], dial: Dial, common: Common, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        pairs: Collection[str],
+        dial: Dial,
+        context: Context,
+        *,
+        listeners: Listeners,
+        backoff: Backoff,
+        numbers: Iterator[int],
+    ) -> None:
         self._pairs = pairs
         self._dial = dial
-        self._inbox = common.inbox
-        self._listeners = common.listeners
-        self._notes = common.notes
-        self._clock = common.clock
-        self._metrics = common.metrics
-        self._numbers = common.numbers
+        self._inbox = context.inbox
+        self._notes = context.notes
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._listeners = listeners
         self._backoff = backoff
+        self._numbers = numbers
         self._connection = 0
         self._source = ""
         self._changed = asyncio.Event()

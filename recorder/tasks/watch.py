@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
-from recorder.clock import Clock
 from recorder.core.events import EventKind
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
-from recorder.errors import ExchangeError, Malformed, UnknownPair
+from recorder.errors import ExchangeError, UnknownPair
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import Quote
 from recorder.kraken.silence import GRACE_S, LAG_S, Behind, Silence
-from recorder.net.http import Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.notes import Notes
+from recorder.tasks.context import Context
 
 EVERY_S: Final = 60.0
 """From one look to the next. The first comes after as long, when snapshots are in."""
@@ -57,23 +55,19 @@ class Watch:
     def __init__(
         self,
         ledger: Ledger,
-        http: Http,
+        context: Context,
         *,
         instruments: Mapping[str, Instrument],
         tail: TailFetcher,
         stream: Resubscriber,
-        notes: Notes,
-        clock: Clock,
-        metrics: Metrics,
     ) -> None:
         self._ledger = ledger
-        self._http = http
+        self._exchange = context.exchange
+        self._notes = context.notes
+        self._clock = context.clock
         self._instruments = instruments
         self._tail = tail
         self._stream = stream
-        self._notes = notes
-        self._clock = clock
-        self._metrics = metrics
         self._silence = Silence()
         self._unreadable: set[str] = set()
 
@@ -92,7 +86,6 @@ class Watch:
         try:
             quotes = await self._ask()
         except ExchangeError as error:
-            self._metrics.rest_failed(error)
             log.warning("silent pairs not looked for", reason=str(error))
             return
         # One that is subscribed by now has its snapshot, if any is to come, before the grace ends.
@@ -105,18 +98,11 @@ class Watch:
         return {pair: self._ledger.of(pair).spans.last or 0 for pair in self._instruments}
 
     async def _ask(self) -> dict[str, Quote]:
-        request = rest.ticker(self._instruments.values())
+        read = functools.partial(parse.quotes, instruments=self._instruments.values())
         try:
-            answer = await self._http.get(request)
+            _, quotes = await self._exchange.ask(rest.ticker(self._instruments.values()), read)
         except UnknownPair:  # one of the list; the roster will find out which
-            request = rest.ticker()
-            answer = await self._http.get(request)
-        try:
-            quotes = parse.quotes(answer.result, self._instruments.values())
-        except Malformed as error:
-            error.body = answer.body
-            await self._notes.unreadable(request, error)
-            raise
+            _, quotes = await self._exchange.ask(rest.ticker(), read)
         for pair, reason in quotes.unreadable.items():
             if pair not in self._unreadable:
                 log.error("silence of a pair cannot be told", pair=pair, reason=reason)

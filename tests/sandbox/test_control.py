@@ -11,7 +11,7 @@ from recorder.sandbox.faults import NAMES
 from recorder.sandbox.garble import Stall
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 
 @pytest.fixture
