@@ -19,7 +19,7 @@ from recorder.archive.schema import HeldSpan
 from recorder.archive.tables import TRADES
 from recorder.core.model import Span
 from recorder.core.spans import Spans
-from recorder.errors import CorruptFile
+from recorder.errors import NoSuchArchive
 from recorder.query.folders import Folders
 from recorder.query.holes import joined
 
@@ -50,7 +50,7 @@ class Listing:
         try:
             read_facts(Path(self.schema_file))  # a newer release marks it first
         except FileNotFoundError:
-            raise CorruptFile(
+            raise NoSuchArchive(
                 f"{self.schema_file} is missing, and without any file SQL cannot read the table: start the recorder, "
                 "which makes it"
             ) from None
