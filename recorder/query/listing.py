@@ -17,7 +17,7 @@ from recorder.archive import files
 from recorder.archive.coverage import checked, read_facts
 from recorder.archive.tables import TRADES
 from recorder.core.ids import Run, Spans, joined
-from recorder.errors import CorruptFile
+from recorder.errors import NoSuchArchive
 from recorder.query.folders import Folders
 
 _PAIR: Final = "pair="
@@ -47,7 +47,7 @@ class Listing:
         try:
             read_facts(Path(self.schema_file))  # a newer release marks it first
         except FileNotFoundError:
-            raise CorruptFile(
+            raise NoSuchArchive(
                 f"{self.schema_file} is missing, and without any file SQL cannot read the table: start the recorder, "
                 "which makes it"
             ) from None

@@ -24,7 +24,7 @@ def test_a_folder_without_an_archive_is_refused_with_the_remedy(tmp_path: Path) 
 def test_a_table_whose_first_file_was_removed_is_told_with_the_remedy(archive: Written) -> None:
     born = Path(Listing(archive.data).schema_file)
     born.unlink()
-    with pytest.raises(CorruptFile, match=f"^{born} is missing.*start the recorder"):
+    with pytest.raises(NoSuchArchive, match=f"^{born} is missing.*start the recorder"):
         Listing(archive.data)
 
 
