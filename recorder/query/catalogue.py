@@ -159,10 +159,14 @@ def script(data: Path) -> str:
 
 
 def preamble(data: Path) -> str:
-    """Return what every connection begins with: times are UTC, and the archive is at ``data``."""
+    """Return what every connection begins with: times are UTC, and the archive is at ``data``.
+
+    Of one pair of the view trades, and of one timeframe of ohlc, DuckDB expects a single row unless its first file is
+    of it; to the left of an ASOF join it would then compare that row, in truth a million, with each on the right.
+    """
     # The folder becomes part of globs, so what is special in them must stand for itself.
     folder = glob.escape(str(data)).replace("'", "''")
-    return f"SET TimeZone='UTC';\nSET VARIABLE {DATA} = '{folder}';\n"
+    return f"SET TimeZone='UTC';\nSET asof_loop_join_threshold = 0;\nSET VARIABLE {DATA} = '{folder}';\n"
 
 
 def _analyses() -> list[str]:
