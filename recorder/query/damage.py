@@ -21,7 +21,9 @@ _TOLD: Final = (duckdb.InvalidInputException, duckdb.IOException)
 """What a fault that DuckDB knows comes as, and some mistakes of a user do."""
 _OF_FILES: Final = re.compile("(?i)parquet|corrupt|decompress|zstd|decimal|bitpacked|converted type")
 _A_FILE: Final = re.compile("(?i)file ['\"]|\\.parquet")
-_OF_COLUMNS: Final = re.compile(r'column (?:named )?"(\w+)"(?: not found)?|Contents of view were altered')
+_OF_COLUMNS: Final = re.compile(
+    r'column (?:named )?"(\w+)"|same number of result columns|Contents of view were altered'
+)
 """What DuckDB says where the first of the files lacks a column, being of an older version."""
 _COLUMNS: Final = frozenset(name for table in TABLES for name in table.columns.names)
 _FOOTERS: Final = 20_000

@@ -32,7 +32,8 @@ class Snapshot:
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
     there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail,
     but for the files ``unread``. All lists end with the table's empty schema file: one without files is an error in
-    DuckDB, and one that begins with it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
+    DuckDB, and one that begins with it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files
+    of the tables without ids.
     """
 
     files: tuple[str, ...]
@@ -116,7 +117,7 @@ class Moments:
 
 
 def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[list[str]], list[list[str]]]:
-    """Part each pair's files into those of which every row was archived at that moment, and those of which some were."""
+    """Part the files of each pair into those all of whose rows were archived at that moment, and those with some."""
     whole: list[list[str]] = []
     cut: list[list[str]] = []
     for pair, ids in archived.items():
