@@ -30,7 +30,7 @@ from recorder.archive import files
 from recorder.archive.append import MAX_ROWS
 from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_spans
+from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_runs
 from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
 from recorder.disk import Disk
 from recorder.sandbox.market import CHARACTERS, REPEATED, SWEEP_SIZES, Character, character_of
@@ -225,7 +225,7 @@ def write(layout: Layout, pair: str, year: int, table: pa.Table, count: int) -> 
         rows = min(left if count <= 0 else max(1, left - left // 4), MAX_ROWS)
         part = table.slice(start, rows)
         name = files.new_name(part["trade_id"][0].as_py(), part["trade_id"][-1].as_py())
-        footer = Footer("trades", pair, held_spans(part))
+        footer = Footer("trades", pair, held_runs(part, pair))
         with files.writer(str(folder / name), TRADES, footer, level=files.MERGED_LEVEL) as parquet:
             parquet.write_table(part, row_group_size=files.ROW_GROUP)
         start, left = start + rows, left - rows

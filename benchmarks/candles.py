@@ -20,7 +20,7 @@ import pyarrow as pa
 from recorder.archive import files
 from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_spans
+from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_runs
 from recorder.core.model import Instrument
 from recorder.disk import Disk
 from recorder.query import catalogue
@@ -78,8 +78,8 @@ def build(data: Path, file: Path, rows: int) -> None:
         for part in range(FILES):
             some = table.slice(part * rows // FILES, (part + 1) * rows // FILES - part * rows // FILES)
             name = files.new_name(some["trade_id"][0].as_py(), some["trade_id"][-1].as_py())
-            files.write(some, Footer("trades", PAIR, held_spans(some)), year / name, disk, staged_in=staging)
-        files.write(table, Footer("trades", PAIR, held_spans(table)), file, disk, staged_in=staging)
+            files.write(some, Footer("trades", PAIR, held_runs(some, PAIR)), year / name, disk, staged_in=staging)
+        files.write(table, Footer("trades", PAIR, held_runs(table, PAIR)), file, disk, staged_in=staging)
         instrument = Instrument(
             PAIR, "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online"
         )

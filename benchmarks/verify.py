@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from recorder.archive import files, verify
 from recorder.archive.files import Layout
-from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_spans
+from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_runs
 
 PAIR = "BTC/USD"
 START_US = 1_735_689_600_000_000  # 2025-01-01
@@ -58,7 +58,9 @@ def write(year: Path, rows: int) -> None:
     for first_id in range(1, rows + 1, FILE_ROWS):
         table = trades(first_id, min(FILE_ROWS, rows + 1 - first_id))
         path = year / files.new_name(first_id, first_id + table.num_rows - 1)
-        with files.writer(path, TRADES, Footer("trades", PAIR, held_spans(table)), level=files.MERGED_LEVEL) as parquet:
+        with files.writer(
+            path, TRADES, Footer("trades", PAIR, held_runs(table, PAIR)), level=files.MERGED_LEVEL
+        ) as parquet:
             parquet.write_table(table, row_group_size=files.ROW_GROUP)
 
 

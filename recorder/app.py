@@ -29,7 +29,8 @@ from recorder.archive.ohlc import OhlcArchive
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core import knowledge
-from recorder.core.ledger import Ledger, Run
+from recorder.core.ids import Run
+from recorder.core.ledger import Ledger
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.errors import ArchiveInUse, CorruptLine, Malformed
@@ -176,9 +177,9 @@ def _count(ledger: Ledger, entries: Iterable[Entry | CorruptLine]) -> None:
                 if event is not None and (journalled := knowledge.told(event)) is not None:
                     ledger.know(journalled)
         if len(claims) >= REBUILD_RUNS:
-            ledger.observe_runs(claims)
+            ledger.observe_all(claims)
             claims = []
-    ledger.observe_runs(claims)
+    ledger.observe_all(claims)
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ from recorder import app
 from recorder.archive.events import EventArchive, event
 from recorder.archive.files import Layout, hold
 from recorder.config import ArchiveConfig, Config, OpsConfig
+from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.errors import ArchiveInUse
 from recorder.journal import segment
 from tests.tasks.support import PAIR, T0_US, frame, shop, trades
@@ -33,7 +33,7 @@ def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: 
         app.rebuild(ledger, opened.archive, opened.journal)
     account = ledger.of(PAIR)
     assert list(account.spans) == [Span(1, 12), Span(20, 21)]
-    assert [(hole.span, hole.after_us, hole.before_us) for hole in ledger.holes(PAIR)] == [
+    assert [(hole.span, hole.after_us, hole.before_us) for hole in ledger.of(PAIR).gaps()] == [
         (Span(13, 19), T0_US + 12_000, T0_US + 20_000)
     ]
 
@@ -49,7 +49,7 @@ def test_what_is_known_of_ids_is_rebuilt_from_events_and_closed_segments(tmp_pat
     with shop(tmp_path) as opened:
         ledger = Ledger()
         app.rebuild(ledger, opened.archive, opened.journal)
-    assert [hole.span for hole in ledger.holes(PAIR)] == [Span(6, 6), Span(8, 8)]
+    assert [hole.span for hole in ledger.of(PAIR).gaps()] == [Span(6, 6), Span(8, 8)]
     assert ledger.of(PAIR).confirmed == Confirmed(PAIR, 10, 77)
 
 

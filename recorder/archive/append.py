@@ -16,10 +16,10 @@ import pyarrow as pa
 from recorder.archive import files
 from recorder.archive.coverage import Coverage, FileFacts
 from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, held_spans, trades_table
+from recorder.archive.schema import Footer, held_runs, trades_table
 from recorder.archive.tables import TRADES, Branch
-from recorder.core.model import Span, Trade
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
+from recorder.core.model import Trade
 from recorder.disk import Disk
 from recorder.errors import StorageError
 
@@ -50,7 +50,7 @@ class TradeArchive:
             for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
                 for start in range(0, len(rows), MAX_ROWS):
                     written = self._write(pair, year, rows[start : start + MAX_ROWS])
-                    added.update(Span(span.first_id, span.last_id) for span in written.spans)
+                    added.update(run.span for run in written.runs)
         return added
 
     def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> Footer:
@@ -61,7 +61,7 @@ class TradeArchive:
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
         path = directory / files.new_name(rows[0].trade_id, rows[-1].trade_id)
-        footer = Footer("trades", pair, held_spans(table))
+        footer = Footer("trades", pair, held_runs(table, pair))
         size = files.write(table, footer, path, self.disk, staged_in=self.staging)
         self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
         return footer

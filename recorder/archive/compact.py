@@ -22,11 +22,10 @@ from recorder.archive import files, read
 from recorder.archive.append import TradeArchive
 from recorder.archive.coverage import FileFacts
 from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, HeldSpan, held_spans
+from recorder.archive.schema import Footer, held_runs
 from recorder.archive.segments import Segments
 from recorder.archive.tables import TRADES, Branch, Table
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Spans, joined
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
 
@@ -102,12 +101,13 @@ def compact(archive: TradeArchive, pair: str, *, this_year: int, now_s: float | 
         files.mend(archive.layout, archive.disk, branch)
         held = sorted(archive.coverage.files(pair), key=_first_id)
         for leaf, merged in _worth_it(archive.layout.leaves(branch), held, this_year, now_s):
-            ids = Spans(Span(span.first_id, span.last_id) for file in merged for span in file.footer.spans)
-            footer = Footer("trades", pair, _joined(merged))
+            runs = joined(run for file in merged for run in file.footer.runs)
+            ids = Spans(run.span for run in runs)
+            footer = Footer("trades", pair, tuple(runs))
             name = files.new_name(ids.first or 0, ids.last or 0)
             with _replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
                 _merge(_in_order(TRADES, merged, first=_first_id), TRADES, footer, built / name, archive.disk)
-                _check(built / name, ids)
+                _check(built / name, pair, ids)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
     return None
 
@@ -187,16 +187,6 @@ def _last_segment(file: FileFacts) -> int:
     return max(file.footer.segments, default=0)
 
 
-def _joined(merged: Sequence[FileFacts]) -> tuple[HeldSpan, ...]:
-    joined: list[HeldSpan] = []
-    for span in sorted(span for file in merged for span in file.footer.spans):
-        if joined and joined[-1].last_id + 1 == span.first_id:
-            before = joined.pop()
-            span = HeldSpan(before.first_id, span.last_id, before.first_us, span.last_us)  # noqa: PLW2901
-        joined.append(span)
-    return tuple(joined)
-
-
 def _merge(rows: Iterable[pa.Table], table: Table, footer: Footer, target: Path, disk: Disk) -> None:
     """Write ``rows`` as one file; memory is a few row groups."""
     with disk.create(target) as file:
@@ -261,11 +251,11 @@ def _sorted(table: Table, rows: pa.Table) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in table.order])  # stable
 
 
-def _check(path: Path, expected: Spans) -> None:
+def _check(path: Path, pair: str, expected: Spans) -> None:
     """Read the ids back from the disk: they must be exactly the ones that the merged files claimed."""
     found, rows = Spans(), 0
     for table in _batches(path, TRADES.columns, _BATCH):
-        found.update(Span(span.first_id, span.last_id) for span in held_spans(table))
+        found.update(run.span for run in held_runs(table, pair))
         rows += table.num_rows
     if found != expected or rows != expected.count():
         raise CorruptFile(

@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 
 from recorder.archive.files import Layout, on_one_line, remedy
 from recorder.archive.schema import Footer
+from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
-from recorder.core.spans import Spans
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, DiskError
 
@@ -31,7 +30,7 @@ class FileFacts:
     @property
     def first_id(self) -> int:
         """The lowest id in the file."""
-        return self.footer.spans[0].first_id
+        return self.footer.runs[0].span.first
 
 
 def read_facts(path: Path) -> FileFacts:
@@ -85,13 +84,12 @@ class Coverage:
 
     def spans(self, pair: str) -> Spans:
         """Return the ids of ``pair`` that the archive holds now."""
-        return Spans(Span(span.first_id, span.last_id) for file in self.files(pair) for span in file.footer.spans)
+        return Spans(run.span for file in self.files(pair) for run in file.footer.runs)
 
     def observe_into(self, ledger: Ledger, pair: str) -> int:
         """Count all that the archive holds of ``pair`` now in ``ledger``; return its rows."""
         held = self.files(pair)
-        for span in sorted(span for file in held for span in file.footer.spans):
-            ledger.observe(pair, Span(span.first_id, span.last_id), first_us=span.first_us, last_us=span.last_us)
+        ledger.observe_all(run for file in held for run in file.footer.runs)
         return sum(file.rows for file in held)
 
 
@@ -103,7 +101,7 @@ def checked(facts: FileFacts, pair: str) -> FileFacts:
             f"{facts.path} says it holds {footer.table} of {footer.pair}, and lies among trades of {pair}: "
             f"was it moved there by hand? Move it back"
         )
-    claimed = sum(span.last_id - span.first_id + 1 for span in footer.spans)
+    claimed = sum(len(run.span) for run in footer.runs)
     if claimed != facts.rows or not claimed:
         raise CorruptFile(f"{facts.path} holds {facts.rows} rows, but its footer claims {claimed} ids")
     return facts

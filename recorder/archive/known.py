@@ -17,9 +17,9 @@ from recorder.archive.read import batches, footer_of
 from recorder.archive.tables import EVENTS, Branch
 from recorder.archive.verify import DAMAGE, NO_FOOTER, OTHER_COLUMNS, Finding, damage
 from recorder.core import knowledge
+from recorder.core.ids import Spans
 from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
-from recorder.core.spans import Spans
 from recorder.errors import CorruptFile
 
 _KINDS: Final = ["void", "confirmed"]

@@ -24,14 +24,14 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.coverage import Coverage, FileFacts
 from recorder.archive.files import Layout
 from recorder.archive.merge import in_order
-from recorder.archive.schema import TRADES, Footer, held_spans
+from recorder.archive.schema import TRADES, Footer, held_runs
 from recorder.archive.segments import Segments
 from recorder.archive.sound import Opened
 from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
 from recorder.archive.verify import Finding, sound_files
-from recorder.core.model import Span, plain
+from recorder.core.ids import Span, Spans
+from recorder.core.model import plain
 from recorder.core.room import require
-from recorder.core.spans import Spans
 from recorder.disk import Room
 from recorder.errors import CorruptFile
 
@@ -103,7 +103,9 @@ class TradeMerge:
         """Take ``leaf``, a year of ``pair`` of the other archive; return what is wrong with files that are left out."""
         with sound_files(leaf, pair) as (sound, findings):
             size = max(1, _BATCH // max(1, len(sound)))
-            for rows in in_order((file.spans[0].first_id, _opener(file.parquet, file.footer, size)) for file in sound):
+            for rows in in_order(
+                (file.footer.runs[0].span.first, _opener(file.parquet, file.footer, size)) for file in sound
+            ):
                 self.take(pair, _each_once(rows))
         self.finish(pair)
         return findings
@@ -111,7 +113,7 @@ class TradeMerge:
     def take(self, pair: str, rows: pa.Table) -> None:
         """Take rows of ``pair``, ascending in id, each id once."""
         tally = self.tally(pair)
-        theirs = [Span(span.first_id, span.last_id) for span in held_spans(rows)]
+        theirs = [run.span for run in held_runs(rows, pair)]
         held = self._held(pair)
         if common := Spans(part for span in theirs for part in held.within(span)):
             self._compare(pair, rows.filter(_within(rows, common)), common, tally)
@@ -172,7 +174,7 @@ class TradeMerge:
         found = [
             rows
             for facts in self._coverage.files(pair)
-            if any(common.within(Span(span.first_id, span.last_id)) for span in facts.footer.spans)
+            if any(common.within(run.span) for run in facts.footer.runs)
             for rows in _rows_of(facts, ids, common)
         ]
         ours = pa.concat_tables(found).sort_by("trade_id")

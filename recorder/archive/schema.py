@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from recorder.archive import versions
 from recorder.archive.versions import SCHEMA_VERSION, WRITER
+from recorder.core.ids import Run, Span
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Candle, Event, Instrument, Trade
 from recorder.errors import CorruptFile
 
@@ -85,30 +86,16 @@ INSTRUMENTS: Final = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class HeldSpan:
-    """An unbroken run of ids in one file, with the times of its first and last trade (µs since 1970 UTC)."""
-
-    first_id: int
-    last_id: int
-    first_us: int
-    last_us: int
-
-    def __post_init__(self) -> None:
-        if self.first_id > self.last_id:
-            raise ValueError(f"a span runs upwards, not from {self.first_id} to {self.last_id}")
-
-
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says of itself. ``spans`` for tables with ids, ``segments`` for those without.
+    """What a file says of itself. ``runs`` for tables with ids, ``segments`` for those without.
 
     ``version`` is the schema's, of a file that was read: what is written is always of today's.
     """
 
     table: str
     pair: str | None = None
-    spans: tuple[HeldSpan, ...] = ()
+    runs: tuple[Run, ...] = ()
     segments: tuple[int, ...] = ()
     version: int = SCHEMA_VERSION
 
@@ -122,8 +109,8 @@ class Footer:
         content: dict[str, Any] = {"schema": SCHEMA_VERSION, "table": self.table, "writer": WRITER}
         if self.pair is not None:
             content["pair"] = self.pair
-        if self.spans:
-            content["spans"] = [[s.first_id, s.last_id, s.first_us, s.last_us] for s in self.spans]
+        if self.runs:
+            content["spans"] = [[run.span.first, run.span.last, run.first_us, run.last_us] for run in self.runs]
         if self.segments:
             content["segments"] = list(self.segments)
         return {FOOTER_KEY: json.dumps(content, separators=(",", ":")).encode()}
@@ -137,7 +124,7 @@ class Footer:
                 version=versions.check(content["schema"], path, content.get("writer", "unknown")),
                 table=content["table"],
                 pair=content.get("pair"),
-                spans=tuple(HeldSpan(*span) for span in content.get("spans", ())),
+                runs=tuple(_run(content["pair"], *ends) for ends in content.get("spans", ())),
                 segments=tuple(content.get("segments", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -238,16 +225,20 @@ def instruments_table(rows: Sequence[tuple[int, Instrument]]) -> pa.Table:
     )
 
 
-def held_spans(table: pa.Table) -> tuple[HeldSpan, ...]:
-    """Return the spans of the ids that a table of trades, sorted by id, really holds."""
+def held_runs(table: pa.Table, pair: str) -> tuple[Run, ...]:
+    """Return the runs of the ids that a table of trades of ``pair``, sorted by id, really holds."""
     if not table.num_rows:
         return ()
     ids = table["trade_id"].combine_chunks()
     times_us = table["time"].cast(pa.int64()).combine_chunks()
-    # Where an id is not its predecessor plus one, a span begins; the first row's difference is null.
+    # Where an id is not its predecessor plus one, a run begins; the first row's difference is null.
     begins = [0, *pc.indices_nonzero(pc.not_equal(pc.pairwise_diff(ids), 1)).to_pylist()]
     ends = [begin - 1 for begin in begins[1:]] + [table.num_rows - 1]
     return tuple(
-        HeldSpan(ids[begin].as_py(), ids[end].as_py(), times_us[begin].as_py(), times_us[end].as_py())
+        _run(pair, ids[begin].as_py(), ids[end].as_py(), times_us[begin].as_py(), times_us[end].as_py())
         for begin, end in zip(begins, ends, strict=True)
     )
+
+
+def _run(pair: str, first_id: int, last_id: int, first_us: int, last_us: int) -> Run:
+    return Run(pair, Span(first_id, last_id), first_us, last_us)

@@ -30,11 +30,9 @@ from recorder.archive.canonical import canonical
 from recorder.archive.files import Layout, on_one_line
 from recorder.archive.merge import in_order
 from recorder.archive.read import batches, columns_of
-from recorder.archive.schema import TRADES, Footer, HeldSpan, held_spans
+from recorder.archive.schema import TRADES, Footer, held_runs
 from recorder.core.certificate import DAY_US, DayRows
-from recorder.core.gaps import held_runs
-from recorder.core.ledger import PairLedger, Run
-from recorder.core.model import Span
+from recorder.core.ids import Run, Span, joined
 from recorder.errors import CorruptFile
 
 MOVE_OUT: Final = tables.TRADES.remedy
@@ -89,9 +87,9 @@ class Days:
         """Tell whether a day of this year is in the range."""
         return (self.first is None or year >= self.first.year) and (self.last is None or year <= self.last.year)
 
-    def touch(self, spans: Iterable[HeldSpan]) -> bool:
-        """Tell whether a trade of these spans may have been made in the range, or on the days beside it."""
-        times_us = [time_us for span in spans for time_us in (span.first_us, span.last_us)]
+    def touch(self, runs: Iterable[Run]) -> bool:
+        """Tell whether a trade of these runs may have been made in the range, or on the days beside it."""
+        times_us = [time_us for run in runs for time_us in (run.first_us, run.last_us)]
         low, high = _midnight_us(self.first, -1), _midnight_us(self.last, 2)
         return (high is None or min(times_us) < high) and (low is None or max(times_us) >= low)
 
@@ -189,9 +187,9 @@ class SoundFile(_Opened):
     footer: Footer
 
     @property
-    def spans(self) -> tuple[HeldSpan, ...]:
+    def runs(self) -> tuple[Run, ...]:
         """The runs of ids that it claims to hold."""
-        return self.footer.spans
+        return self.footer.runs
 
 
 def _open_all(year: Path, stack: contextlib.ExitStack) -> list[_Opened | Finding]:
@@ -238,7 +236,7 @@ def _fits(opened: _Opened, pair: str) -> SoundFile:
         raise _Unsound(Finding(path, problem, "move it back to where it belongs, or out of the archive"))
     if not columns(opened.parquet, footer).equals(TRADES):
         raise _Unsound(Finding(path, OTHER_COLUMNS.format("trades")))
-    claimed = sum(span.last_id - span.first_id + 1 for span in footer.spans)
+    claimed = sum(len(run.span) for run in footer.runs)
     if claimed != metadata.num_rows or not claimed:
         raise _Unsound(Finding(path, f"holds {metadata.num_rows} rows, but its footer claims {claimed} ids"))
     return SoundFile(path, opened.size, opened.parquet, footer)
@@ -256,19 +254,19 @@ def columns(parquet: pq.ParquetFile, footer: Footer) -> pa.Schema:
 
 def _side_by_side(chosen: Iterable[SoundFile]) -> int:
     """Return of how many files at most the ids overlap: so many are read at the same time."""
-    edges = [edge for file in chosen for edge in ((file.spans[0].first_id, 1), (file.spans[-1].last_id + 1, -1))]
+    edges = [edge for file in chosen for edge in ((file.runs[0].span.first, 1), (file.runs[-1].span.last + 1, -1))]
     return max(accumulate(step for _, step in sorted(edges)), default=0)
 
 
 def _rows(file: SoundFile, year: int, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
     """Yield the rows of a file, held against its footer and its place. Raises _Unsound."""
-    spans: list[HeldSpan] = []
+    runs: list[Run] = []
     told = 0
     try:
         for stored in batches(file.parquet, file.footer, size, use_threads=False):  # the other core sets text
             rows = stored.select(_NEEDED)
-            for span in held_spans(rows):
-                _continue(spans, span, file)
+            for run in held_runs(rows, file.footer.pair or ""):
+                _continue(runs, run, file)
             _check_year(rows, year, file)
             share = file.size * rows.num_rows // file.parquet.metadata.num_rows
             told += share
@@ -276,34 +274,31 @@ def _rows(file: SoundFile, year: int, size: int, done: Callable[[int], None]) ->
             yield rows
     except DAMAGE as error:
         raise _Unsound(Finding(file.path, damage(error))) from error
-    if tuple(spans) != file.spans:
-        raise _Unsound(Finding(file.path, _differs(spans, file.spans)))
+    if tuple(runs) != file.runs:
+        raise _Unsound(Finding(file.path, _differs(runs, file.runs)))
     done(file.size - told)
 
 
-def _continue(spans: list[HeldSpan], span: HeldSpan, file: SoundFile) -> None:
-    """Add the next span of a file; the ids of a file go up."""
-    before = spans[-1] if spans else None
-    if before is not None and span.first_id <= before.last_id:
-        problem = f"has id {span.first_id} after {before.last_id}: its ids do not go up, each once"
+def _continue(runs: list[Run], run: Run, file: SoundFile) -> None:
+    """Add the next run of a file; the ids of a file go up."""
+    before = runs[-1].span if runs else None
+    if before is not None and run.span.first <= before.last:
+        problem = f"has id {run.span.first} after {before.last}: its ids do not go up, each once"
         raise _Unsound(Finding(file.path, problem))
-    if before is not None and span.first_id == before.last_id + 1:
-        spans[-1] = HeldSpan(before.first_id, span.last_id, before.first_us, span.last_us)
-    else:
-        spans.append(span)
+    runs[-1:] = joined([*runs[-1:], run])
 
 
-def _differs(found: Sequence[HeldSpan], claimed: Sequence[HeldSpan]) -> str:
+def _differs(found: Sequence[Run], claimed: Sequence[Run]) -> str:
     """Say where content and footer part."""
     pairs = zip_longest(found, claimed)
     rows, footer = next((one, other) for one, other in pairs if one != other)
     return f"holds {_named(rows)} where its footer claims {_named(footer)}"
 
 
-def _named(span: HeldSpan | None) -> str:
-    if span is None:
+def _named(run: Run | None) -> str:
+    if run is None:
         return "nothing"
-    return f"ids {span.first_id} to {span.last_id} of {_text(span.first_us)} to {_text(span.last_us)}"
+    return f"ids {run.span.first} to {run.span.last} of {_text(run.first_us)} to {_text(run.last_us)}"
 
 
 def _text(time_us: int) -> str:
@@ -326,7 +321,7 @@ class _Found:
         self._pool = pool
         self._days = days
         self._done = done
-        self._held: list[tuple[HeldSpan, Path]] = []
+        self._held: list[tuple[Run, Path]] = []
         self._rows: dict[date, DayRows] = {}
 
     def read_year(self, year: Path, opened: Iterable[_Opened | Finding]) -> None:
@@ -344,7 +339,7 @@ class _Found:
         number = int(year.name.removeprefix("year="))
         chosen = []
         for fitting in claimed:
-            if self._days.touch(fitting.spans):
+            if self._days.touch(fitting.runs):
                 chosen.append(fitting)
             else:
                 self._hold(fitting)
@@ -365,12 +360,12 @@ class _Found:
         return True
 
     def _hold(self, file: SoundFile) -> None:
-        self._held += ((span, file.path) for span in file.spans)
+        self._held += ((run, file.path) for run in file.runs)
 
     def _merge(self, chosen: Sequence[SoundFile], year: int, done: Callable[[int], None]) -> None:
         book = _DayBook(self._pool)
         size = max(1, min(_BATCH, _ROWS_IN_HAND // max(1, _side_by_side(chosen))))
-        for rows in in_order((file.spans[0].first_id, partial(_rows, file, year, size, done)) for file in chosen):
+        for rows in in_order((file.runs[0].span.first, partial(_rows, file, year, size, done)) for file in chosen):
             book.enter(rows)
         self._rows |= {day: rows for day, rows in book.days().items() if day in self._days}
         for file in chosen:
@@ -378,25 +373,19 @@ class _Found:
 
     def content(self) -> Content:
         """Return what was found."""
-        account = PairLedger()
-        self._held.sort(key=_by_ids)
-        reach: tuple[HeldSpan, Path] | None = None
-        shared: dict[tuple[Path, Path], HeldSpan] = {}
-        for span, path in self._held:
-            account.observe(Span(span.first_id, span.last_id), span.first_us, span.last_us)
-            if reach is not None and span.first_id <= reach[0].last_id:
-                shared.setdefault((reach[1], path), span)
-            if reach is None or span.last_id > reach[0].last_id:
-                reach = span, path
+        self._held.sort()
+        reach: tuple[Run, Path] | None = None
+        shared: dict[tuple[Path, Path], Span] = {}
+        for run, path in self._held:
+            if reach is not None and run.span.first <= reach[0].span.last:
+                shared.setdefault((reach[1], path), run.span)
+            if reach is None or run.span.last > reach[0].span.last:
+                reach = run, path
         self.findings += [
-            Finding(path, f"holds id {span.first_id} as {other} does", MOVE_ONE_OUT)
+            Finding(path, f"holds id {span.first} as {other} does", MOVE_ONE_OUT)
             for (other, path), span in shared.items()
         ]
-        return Content(self._pair, tuple(held_runs(self._pair, account)), self._rows, tuple(self.findings))
-
-
-def _by_ids(held: tuple[HeldSpan, Path]) -> HeldSpan:
-    return held[0]
+        return Content(self._pair, tuple(joined(run for run, _ in self._held)), self._rows, tuple(self.findings))
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder.cli.status import age, counted
+from recorder.core.ids import Gap
 from recorder.ops import gaps as state
-from recorder.ops.gaps import Missing
 from recorder.query import asked
 
 
@@ -40,7 +40,7 @@ def gaps(
     else:
         if listed:
             Console().print(_table(listed))
-        ids = sum(len(gap.ids) for gap in missing)
+        ids = sum(len(gap.span) for gap in missing)
         holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
         typer.echo(f"{counted(len(chosen), 'pair')}: {holes}")
     unread = [damaged[name] for name in wanted if name in damaged]
@@ -50,15 +50,15 @@ def gaps(
         raise typer.Exit(1)
 
 
-def _table(listed: list[Missing]) -> Table:
+def _table(listed: list[Gap]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("pair", "ids", "count", "after", "within", "state"):
         table.add_column(heading, justify="right" if heading in {"count", "within"} else "left", no_wrap=True)
     for gap in listed:
         table.add_row(
             Text(gap.pair),
-            str(gap.ids) if len(gap.ids) > 1 else str(gap.ids.first),
-            f"{len(gap.ids):,}",
+            str(gap.span) if len(gap.span) > 1 else str(gap.span.first),
+            f"{len(gap.span):,}",
             _when(gap.after_us),
             "" if gap.after_us is None or gap.before_us is None else age(gap.before_us - gap.after_us),
             Text(gap.state, "red" if gap.state == "open" else ""),
@@ -70,12 +70,12 @@ def _when(us: int | None) -> str:
     return "" if us is None else f"{datetime.fromtimestamp(us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def _as_json(gap: Missing) -> dict[str, object]:
+def _as_json(gap: Gap) -> dict[str, object]:
     return {
         "pair": gap.pair,
-        "first_id": gap.ids.first,
-        "last_id": gap.ids.last,
-        "missing": len(gap.ids),
+        "first_id": gap.span.first,
+        "last_id": gap.span.last,
+        "missing": len(gap.span),
         "after_time": iso(gap.after_us),
         "before_time": iso(gap.before_us),
         "state": gap.state,

@@ -218,7 +218,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def _missing(pair: PairStatus) -> int:
-    return sum(map(len, pair.holes))
+    return sum(len(gap.span) for gap in pair.holes)
 
 
 def _end_us(one: CandleStatus) -> int:
@@ -285,5 +285,7 @@ def _pair_as_json(pair: PairStatus, listing: str | None, now_us: int) -> dict[st
         "journalled": pair.journalled,
         "first_id": pair.first_id,
         "last_id": pair.last_id,
-        "holes": [{"first_id": hole.first, "last_id": hole.last, "missing": len(hole)} for hole in pair.holes],
+        "holes": [
+            {"first_id": gap.span.first, "last_id": gap.span.last, "missing": len(gap.span)} for gap in pair.holes
+        ],
     }

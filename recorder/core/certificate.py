@@ -20,10 +20,9 @@ from datetime import UTC, date, datetime
 from itertools import accumulate
 from typing import Final, Literal
 
-from recorder.core.gaps import Gap, Gaps
+from recorder.core.gaps import Gaps
+from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import Run
-from recorder.core.model import Span
 
 Status = Literal["complete", "pending", "open", "empty"]
 """``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``open``: neither is proven.
@@ -96,22 +95,22 @@ def certificates(
     ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats void, and a
     confirmation that a held trade refutes is not believed.
     """
-    gaps = Gaps(held, void, confirmed)
-    if not gaps.runs:
+    runs = list(held)
+    if not runs:
         return []
+    gaps = Gaps(runs, void, confirmed)
     today = _number(now_us)
     numbers = {_number(gaps.runs[0].first_us), *(day.toordinal() - _EPOCH for day in days)}
     first, last = min(numbers), max(today, *numbers)
     missing, voids, before, after = (_Tally(first, last) for _ in range(4))
-    for gap in gaps.unknown():
-        if gap.below is None:
-            before.add(gap, 1)
-        elif gap.above is None:
-            after.add(gap, 1)
-        else:
-            missing.add(gap, len(gap.ids))
+    for gap in gaps.before():
+        before.add(1, gaps.from_us(gap), gap.before_us)
+    for gap in gaps.after():
+        after.add(1, gaps.from_us(gap), None)
+    for gap in gaps.between():
+        missing.add(len(gap.span), gaps.from_us(gap), gap.before_us)
     for gap in gaps.void():
-        voids.add(gap, len(gap.ids))
+        voids.add(len(gap.span), gap.after_us, gap.before_us)
     columns = zip(missing.sums(), voids.sums(), before.sums(), after.sums(), strict=True)
     found = []
     for number, (absent, nothing, early, late) in enumerate(columns, start=first):
@@ -138,11 +137,11 @@ class _Tally:
         self._first = first
         self._steps = [0] * (last - first + 2)
 
-    def add(self, gap: Gap, count: int) -> None:
-        """Count ``count`` on each day on which a trade of the gap can have been made."""
-        low = self._first if gap.from_us is None else _number(gap.from_us)
-        high = self._first + len(self._steps) - 2 if gap.above is None else _number(gap.above.first_us)
-        if gap.above is not None and gap.from_us is not None:
+    def add(self, count: int, from_us: int | None, until_us: int | None) -> None:
+        """Count ``count`` on each day between two moments (µs since 1970); None is an open end."""
+        low = self._first if from_us is None else _number(from_us)
+        high = self._first + len(self._steps) - 2 if until_us is None else _number(until_us)
+        if until_us is not None and from_us is not None:
             low, high = sorted((low, high))  # times can step back a little, and midnight may lie between
         low, high = max(low - self._first, 0), min(high - self._first, len(self._steps) - 2)
         if low <= high:

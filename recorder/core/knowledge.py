@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from recorder.core.model import Event, Span
+from recorder.core.ids import Span
+from recorder.core.model import Event
 
 
 class Void(msgspec.Struct, frozen=True):

@@ -10,27 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import msgspec
-
+from recorder.core.ids import Gap, Run, Span, Spans, gaps_between, joined, runs_of
 from recorder.core.knowledge import Confirmed, Knowledge, Void
-from recorder.core.model import Span, Trade
-from recorder.core.spans import Spans
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Ids of ``pair`` that are missing between two held ones, and not void.
-
-    ``after_us`` and ``before_us`` are the times of the held neighbours, in µs since 1970 UTC.
-    """
-
-    pair: str
-    span: Span
-    after_us: int
-    before_us: int
-
-    def __str__(self) -> str:
-        return f"ids {self.span}"
+from recorder.core.model import Trade
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +32,24 @@ class History:
         return f"history before id {self.before_id}"
 
 
-class Run(msgspec.Struct, frozen=True, gc=False):
-    """Trades of one pair with ids going up by one, and when the first and the last were made (µs since 1970)."""
-
-    pair: str
-    span: Span
-    first_us: int
-    last_us: int
-
-
 class PairLedger:
-    """The ids held of one pair, when the first and last trade of each span were made, and which ids are void.
+    """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
     ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pair: str) -> None:
+        self.pair = pair
         self.spans = Spans()
         self.void = Spans()
         self.confirmed: Confirmed | None = None
         self._times_us: dict[int, int] = {}
 
-    def observe(self, span: Span, first_us: int, last_us: int) -> None:
-        """Take in a run of ids whose first and last trade were made at ``first_us`` and ``last_us``."""
-        times = self._times_us
-        times.setdefault(span.first, first_us)
-        times.setdefault(span.last, last_us)
+    def observe(self, run: Run) -> None:
+        """Take in a run of ids of the pair."""
+        times, span = self._times_us, run.span
+        times.setdefault(span.first, run.first_us)
+        times.setdefault(span.last, run.last_us)
         before = len(self.spans)
         old_last = self.spans.last
         self.spans.add(span)
@@ -95,9 +69,14 @@ class PairLedger:
             case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
                 self.confirmed = known
 
-    def holes(self) -> list[Span]:
-        """Return the ids that are missing between held ones and not void, lowest first."""
-        return [part for hole in self.spans.holes() for part in self.void.missing(hole)]
+    def runs(self) -> list[Run]:
+        """Return the runs of ids held, lowest first."""
+        times = self._times_us
+        return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
+
+    def gaps(self) -> list[Gap]:
+        """Return the ids that are missing between held ones and not void, lowest first. Void ids may part a gap."""
+        return gaps_between(self.runs(), self.void)
 
     def complete_until_us(self) -> int | None:
         """Return until when it is known that nothing came after the last id held; None if nothing is held.
@@ -130,23 +109,18 @@ class Ledger:
     def __init__(self) -> None:
         self._pairs: dict[str, PairLedger] = {}
 
-    def observe(self, pair: str, span: Span, *, first_us: int, last_us: int) -> None:
-        """Count ``span`` of ``pair`` as held. Only for what is durable: sync, then claim."""
-        self.of(pair).observe(span, first_us, last_us)
+    def observe(self, run: Run) -> None:
+        """Count ``run`` as held. Only for what is durable: sync, then claim."""
+        self.of(run.pair).observe(run)
+
+    def observe_all(self, runs: Iterable[Run]) -> None:
+        """Count runs, of any pairs and in any order, as held. Only for what is durable."""
+        for run in joined(runs):
+            self.observe(run)
 
     def observe_trades(self, trades: Iterable[Trade]) -> None:
         """Count trades, of any pairs and in any order, as held. Only for what is durable."""
-        for run in runs(trades):
-            self.observe_run(run)
-
-    def observe_run(self, run: Run) -> None:
-        """Count one run as held. Only for what is durable."""
-        self.of(run.pair).observe(run.span, run.first_us, run.last_us)
-
-    def observe_runs(self, runs: Iterable[Run]) -> None:
-        """Count many runs, of any pairs, as held, those together that continue each other. Only for what is durable."""
-        for run in joined(runs):
-            self.observe_run(run)
+        self.observe_all(runs_of(trades))
 
     def know(self, known: Knowledge) -> None:
         """Take in what is known of ids beside the rows. Only for what is durable."""
@@ -156,17 +130,8 @@ class Ledger:
         """Return the account of ``pair``, opening it where there was none."""
         account = self._pairs.get(pair)
         if account is None:
-            account = self._pairs[pair] = PairLedger()
+            account = self._pairs[pair] = PairLedger(pair)
         return account
-
-    def holes(self, pair: str) -> list[Hole]:
-        """Return the holes of ``pair``, lowest ids first. Void ids are none; they may part a hole."""
-        account = self.of(pair)
-        return [
-            Hole(pair, part, account.time_us(hole.first - 1), account.time_us(hole.last + 1))
-            for hole in account.spans.holes()
-            for part in account.void.missing(hole)
-        ]
 
     def history(self, pair: str, from_us: int) -> History | None:
         """Return what is wanted of ``pair`` from ``from_us`` on below the lowest id held; None where nothing is.
@@ -183,41 +148,3 @@ class Ledger:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pairs)
-
-
-def runs(trades: Iterable[Trade]) -> list[Run]:
-    """Cut trades into runs of one pair with ids going up by one; repeats and jumps begin a new run."""
-    found: list[Run] = []
-    first = last = None
-    for trade in trades:
-        if last is None or first is None:
-            first = last = trade
-        elif trade.trade_id == last.trade_id + 1 and trade.pair == last.pair:
-            last = trade
-        else:
-            found.append(Run(first.pair, Span(first.trade_id, last.trade_id), first.time_us, last.time_us))
-            first = last = trade
-    if first is not None and last is not None:
-        found.append(Run(first.pair, Span(first.trade_id, last.trade_id), first.time_us, last.time_us))
-    return found
-
-
-def joined(runs: Iterable[Run]) -> list[Run]:
-    """Join runs that continue each other, pair by pair; a group commit brings thousands that do."""
-    found: list[Run] = []
-    open_runs: dict[str, list[Run]] = {}  # of each pair, the runs that continue each other so far
-    for run in runs:
-        chain = open_runs.get(run.pair)
-        if chain and chain[-1].span.last + 1 == run.span.first:
-            chain.append(run)
-            continue
-        if chain:
-            found.append(_chained(chain))
-        open_runs[run.pair] = [run]
-    found.extend(_chained(chain) for chain in open_runs.values())
-    return found
-
-
-def _chained(chain: list[Run]) -> Run:
-    first, last = chain[0], chain[-1]
-    return Run(first.pair, Span(first.span.first, last.span.last), first.first_us, last.last_us)

@@ -1,6 +1,6 @@
 """The words of the field as small types that cannot be wrong.
 
-Owns: spans of ids, trades, instruments, timeframes, exact decimal text. Refuses: anything that knows a wire
+Owns: trades, instruments, timeframes, exact decimal text. Refuses: anything that knows a wire
 format, a file or a clock.
 """
 
@@ -33,26 +33,6 @@ TIMEFRAMES: Final[dict[str, int]] = {
     "15d": 21600,
 }
 """Timeframe → minutes, the list Kraken serves (API.md 6.6)."""
-
-
-class Span(msgspec.Struct, frozen=True, order=True, gc=False):
-    """An unbroken run of trade ids, both ends included."""
-
-    first: int
-    last: int
-
-    def __post_init__(self) -> None:
-        if self.first > self.last:
-            raise ValueError(f"a span runs upwards, not from {self.first} to {self.last}")
-
-    def __len__(self) -> int:
-        return self.last - self.first + 1
-
-    def __contains__(self, trade_id: int) -> bool:
-        return self.first <= trade_id <= self.last
-
-    def __str__(self) -> str:
-        return f"{self.first}..{self.last}"
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):

@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from recorder.core.ledger import History, Hole
+from recorder.core.ids import Gap
+from recorder.core.ledger import History
 
 SHORT: Final = 50_000
-"""A hole of more ids is a stretch of history: it takes minutes to days, and must not keep others waiting."""
+"""A gap of more ids is a stretch of history: it takes minutes to days, and must not keep others waiting."""
 
-Work = Hole | History
+Work = Gap | History
 
 
-def plan(holes: Iterable[Hole], histories: Iterable[History] = ()) -> list[Work]:
-    """Order what is to be fetched: short holes, then long ones, then what lies before the first id held.
+def plan(gaps: Iterable[Gap], histories: Iterable[History] = ()) -> list[Work]:
+    """Order what is to be fetched: short gaps, then long ones, then what lies before the first id held.
 
     The newest first in each, because recent rows are what users look at soonest.
     """
-    return sorted([*holes, *histories], key=_turn)
+    return sorted([*gaps, *histories], key=_turn)
 
 
 def is_history(work: Work) -> bool:
@@ -32,4 +33,4 @@ def is_history(work: Work) -> bool:
 def _turn(work: Work) -> tuple[int, int]:
     if isinstance(work, History):
         return 2, -work.before_us
-    return int(is_history(work)), -work.before_us
+    return int(is_history(work)), -(work.before_us or 0)

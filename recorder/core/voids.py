@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
 
 APART_S: Final = 180.0
 """Two answers closer than this count as one: caches last for seconds, and faults of minutes have been seen."""

@@ -18,9 +18,9 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import msgspec
 
 from recorder.core import knowledge
+from recorder.core.ids import Run, Span, runs_of
 from recorder.core.knowledge import Knowledge
-from recorder.core.ledger import Run, runs
-from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Side, Span, Trade, check_exact, plain
+from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Side, Trade, check_exact, plain
 from recorder.errors import Malformed
 from recorder.kraken import rest, wire
 from recorder.kraken.names import v2_symbol
@@ -157,7 +157,7 @@ def journalled_runs(source: str, payload: bytes, recv_ns: int) -> list[Run]:
     """Return the runs of ids that a journal line carries. Raises Malformed where :func:`journalled_trades` does."""
     if source.startswith(TRADE_SOURCE):
         return trade_runs(payload, checked=True)
-    return runs(journalled_trades(source, payload, recv_ns))
+    return runs_of(journalled_trades(source, payload, recv_ns))
 
 
 def may_carry_trades(source: str) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from recorder.core.ids import Span
 from recorder.core.ledger import History
-from recorder.core.model import Instrument, Span, Trade
+from recorder.core.model import Instrument, Trade
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 

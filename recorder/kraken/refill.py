@@ -1,6 +1,6 @@
-"""Fetch one hole from REST Trades: which page to ask for next, and what an answer proves.
+"""Fetch one gap from REST Trades: which page to ask for next, and what an answer proves.
 
-Only ids that were given close a hole, so a wrong guess here costs a request and never a trade. The guesses must
+Only ids that were given close a gap, so a wrong guess here costs a request and never a trade. The guesses must
 hold whether ``since`` is inclusive or exclusive, however short pages are cut, whatever ``last`` says, and where
 many trades share one nanosecond (API.md 6.7):
 
@@ -16,9 +16,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from recorder.core.ledger import Hole
-from recorder.core.model import Instrument, Span, Trade
-from recorder.core.spans import Spans
+from recorder.core.ids import Gap, Span, Spans
+from recorder.core.model import Instrument, Trade
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 
@@ -43,18 +42,19 @@ of overlap holds on the busiest day."""
 
 
 class Refill:
-    """One attempt at one hole of ``instrument``; what it leaves open, a later attempt tries again.
+    """One attempt at one gap of ``instrument``; what it leaves open, a later attempt tries again.
 
     ``attempt`` counts from 0: later ones begin further back, since the first may have begun too late.
     """
 
-    def __init__(self, hole: Hole, instrument: Instrument, *, attempt: int = 0) -> None:
-        self.hole = hole
+    def __init__(self, gap: Gap, instrument: Instrument, *, attempt: int = 0) -> None:
+        assert gap.after_us is not None  # between trades that are held: asking begins at the one below
+        self._gap = gap
         self._instrument = instrument
         self._found = Spans()
         self._skipped = Spans()
         self._settled = Spans()  # ids found, and ids given up
-        self._anchor = (hole.span.first - 1, hole.after_us)  # the nearest known trade below the first unsettled id
+        self._anchor = (gap.span.first - 1, gap.after_us)  # the nearest known trade below the first unsettled id
         self._least_overlap = min(attempt, len(OVERLAPS_NS) - 1)
         self._overlap = self._least_overlap
         self._highest = 0
@@ -65,12 +65,12 @@ class Refill:
 
     @property
     def missing(self) -> list[Span]:
-        """What of the hole has not been found yet."""
-        return self._found.missing(self.hole.span)
+        """What of the gap has not been found yet."""
+        return self._found.missing(self._gap.span)
 
     @property
     def skipped(self) -> list[Span]:
-        """What of the hole an answer stepped over, carrying the ids on both sides, and no other answer had."""
+        """What of the gap an answer stepped over, carrying the ids on both sides, and no other answer had."""
         return [part for span in self._skipped for part in self._found.missing(span)]
 
     def request(self) -> rest.Request | None:
@@ -83,7 +83,7 @@ class Refill:
         """Take one answer; return its rows that were missing, in ascending id."""
         fresh: list[Trade] = []
         for trade in page.trades:
-            if trade.trade_id in self.hole.span and trade.trade_id not in self._found:
+            if trade.trade_id in self._gap.span and trade.trade_id not in self._found:
                 self._found.add(Span(trade.trade_id, trade.trade_id))
                 fresh.append(trade)
         self._fruitless = 0 if fresh else self._fruitless + 1
@@ -92,7 +92,7 @@ class Refill:
         return fresh
 
     def _note_skipped(self, page: TradesPage) -> None:
-        whole = Spans([self.hole.span])
+        whole = Spans([self._gap.span])
         for before, after in pairwise(page.trades):
             stepped = after.trade_id > before.trade_id + 1
             if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
@@ -148,7 +148,7 @@ class Refill:
 
     def _wanted(self) -> int | None:
         """Return the lowest id that is neither found nor given up."""
-        unsettled = self._settled.missing(self.hole.span)
+        unsettled = self._settled.missing(self._gap.span)
         return unsettled[0].first if unsettled else None
 
     def _before_anchor(self) -> int:

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from recorder.core.ledger import Run
+from recorder.core.ids import Run
 from recorder.core.model import Trade
 from recorder.errors import Malformed
 from recorder.kraken import parse, wire

@@ -11,7 +11,7 @@ from recorder.archive import known, sound, verify
 from recorder.archive.files import Layout
 from recorder.archive.verify import ALL_DAYS, Days, Finding
 from recorder.core.certificate import Certificate, certificates
-from recorder.core.spans import Spans
+from recorder.core.ids import Spans
 
 _THREADS: Final = 2
 """One core reads and hashes, the other sets text, and helps out."""

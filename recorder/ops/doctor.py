@@ -29,10 +29,9 @@ from recorder.archive.tables import TABLES, TRADES, Branch
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.clock import Clock
 from recorder.config import Config
-from recorder.core.model import Span
+from recorder.core.ids import Spans
 from recorder.core.pacing import Pace
 from recorder.core.room import marks
-from recorder.core.spans import Spans
 from recorder.errors import CorruptFile, CorruptLine, DiskError, ExchangeError, StorageError, UnknownVersion
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX
@@ -109,7 +108,7 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
             held += len(facts)
             if table is TRADES:
                 found += _twice(str(branch.value), facts)
-                newest_us = max([newest_us, *(span.last_us for file in facts for span in file.footer.spans)])
+                newest_us = max([newest_us, *(run.last_us for file in facts for run in file.footer.runs)])
     found += _older(older)
     if newest_us > now_us + AHEAD_US:
         when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
@@ -155,7 +154,7 @@ def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Storag
 
 def _twice(pair: str, facts: Iterable[FileFacts]) -> list[Finding]:
     """Find ids that two files hold, by their footers."""
-    spans = [Span(span.first_id, span.last_id) for file in facts for span in file.footer.spans]
+    spans = [run.span for file in facts for run in file.footer.runs]
     again = sum(map(len, spans)) - Spans(spans).count()
     if not again:
         return []

@@ -228,10 +228,10 @@ class _Held(Collector):
 
     def collect(self) -> Iterator[Metric]:
         accounts = {pair: self._ledger.of(pair) for pair in sorted(self._pairs)}
-        holes = [hole for account in accounts.values() for hole in account.holes()]
+        gaps = [gap for account in accounts.values() for gap in account.gaps()]
         yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
-        yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(holes))
-        yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(map(len, holes)))
+        yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(gaps))
+        yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(len(gap.span) for gap in gaps))
         newest = GaugeMetricFamily(
             "recorder_last_trade_timestamp_seconds",
             f"Exchange time of the newest trade held; of the first {PAIRS_LIMIT} pairs by name",

@@ -23,8 +23,9 @@ from recorder.archive.files import Layout
 from recorder.archive.read import batches, columns_of, footer_of
 from recorder.archive.schema import EVENTS
 from recorder.archive.tables import Branch
+from recorder.core.ids import Gap
 from recorder.core.ledger import Ledger
-from recorder.core.model import TIMEFRAMES, Candle, Event, Span
+from recorder.core.model import TIMEFRAMES, Candle, Event
 from recorder.errors import CorruptFile, Malformed
 from recorder.journal import tail
 from recorder.journal.segment import Entry
@@ -45,7 +46,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class PairStatus:
-    """One pair: times in µs since 1970 UTC, holes as spans of missing ids."""
+    """One pair: times in µs since 1970 UTC."""
 
     pair: str
     rows: int
@@ -54,7 +55,7 @@ class PairStatus:
     first_us: int
     last_us: int
     journalled: int
-    holes: tuple[Span, ...]
+    holes: tuple[Gap, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
         first_us=account.time_us(first_id),
         last_us=account.time_us(last_id),
         journalled=rows - archived,
-        holes=tuple(account.holes()),
+        holes=tuple(account.gaps()),
     )
 
 

@@ -8,12 +8,11 @@ also shows that both archives hold the same digits, is made on request. Pure.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import Span
+from recorder.core.ids import Run, Span, Spans
 
 SHOWN: Final = 1_000
 """Runs of one pair that ``df.attrs`` carry: pandas copies them at every step. The digest is over all."""
@@ -53,17 +52,13 @@ def digest(coverage: Mapping[str, Sequence[Span]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def between(runs: Sequence[HeldSpan], first_id: int, last_id: int) -> list[Span]:
+def between(runs: Iterable[Run], first_id: int, last_id: int) -> list[Span]:
     """Return the runs of ids held from ``first_id`` to ``last_id``.
 
-    >>> between([HeldSpan(1, 5, 0, 0), HeldSpan(8, 9, 0, 0)], 3, 8)
+    >>> between([Run("A/B", Span(1, 5), 0, 0), Run("A/B", Span(8, 9), 0, 0)], 3, 8)
     [Span(first=3, last=5), Span(first=8, last=8)]
     """
-    return [
-        Span(max(run.first_id, first_id), min(run.last_id, last_id))
-        for run in runs
-        if run.first_id <= last_id and run.last_id >= first_id
-    ]
+    return Spans(run.span for run in runs).within(Span(first_id, last_id)) if first_id <= last_id else []
 
 
 def windows(runs: Sequence[Span], rows: int) -> Iterator[Span]:

@@ -15,9 +15,8 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from recorder.archive.schema import HeldSpan
 from recorder.archive.tables import EVENTS
-from recorder.core.spans import Spans
+from recorder.core.ids import Run, Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue
 from recorder.query.damage import FAULTS, blamed
@@ -216,13 +215,13 @@ def _first_paragraph(error: Exception) -> str:
     return str(error).split("\n\n", maxsplit=1)[0].replace("\n", " ")
 
 
-def _spans(runs: Mapping[str, Sequence[HeldSpan]]) -> dict[str, list[Any]]:
+def _spans(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Any]]:
     """Return the columns of these runs as lists: Arrow would import pandas to see whether they are its own."""
     every = [(pair, run) for pair, of_pair in runs.items() for run in of_pair]
     return {
         "pairs": [pair for pair, _ in every],
-        "firsts": [run.first_id for _, run in every],
-        "lasts": [run.last_id for _, run in every],
+        "firsts": [run.span.first for _, run in every],
+        "lasts": [run.span.last for _, run in every],
         "first_us": [run.first_us for _, run in every],
         "last_us": [run.last_us for _, run in every],
     }

@@ -9,15 +9,14 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import TIMEFRAMES, Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Gap, Run, Span, Spans, gaps_between
+from recorder.core.model import TIMEFRAMES
 from recorder.query.asked import Range
 
 _SHOWN: Final = 3
@@ -25,51 +24,36 @@ _SHOWN: Final = 3
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def joined(spans: Iterable[HeldSpan]) -> tuple[HeldSpan, ...]:
-    """Return the maximal runs of ids, lowest first."""
-    runs: list[HeldSpan] = []
-    for span in sorted(spans):
-        before = runs[-1] if runs else None
-        if before is None or span.first_id > before.last_id + 1:
-            runs.append(span)
-        elif span.last_id > before.last_id:
-            runs[-1] = HeldSpan(before.first_id, span.last_id, before.first_us, span.last_us)
-    return tuple(runs)
-
-
-def missing_in(runs: Sequence[HeldSpan], asked: Range, voids: Iterable[Span] = ()) -> list[HeldSpan]:
-    """Return the runs of ids not held of which a trade may lie in the range, with the times of their neighbours.
+def missing_in(runs: Sequence[Run], asked: Range, voids: Iterable[Span] = ()) -> list[Gap]:
+    """Return the ids not held of which a trade may lie in the range; ``runs`` are those of one pair.
 
     Before the first id held something is missing unless it is 1, but only a range that begins there asks for it.
-    What comes after the last id nobody knows, so it is no hole; nor are ``voids``, which the exchange does not have.
+    What comes after the last id nobody knows, so it is no gap; nor are ``voids``, which the exchange does not have.
     """
     start_us, stop_us = asked.start_us, asked.stop_us
-    holes = [
-        HeldSpan(before.last_id + 1, after.first_id - 1, before.last_us, after.first_us)
-        for before, after in pairwise(runs)
-    ]
-    if runs and runs[0].first_id > 1 and start_us is not None:
-        holes.insert(0, HeldSpan(1, runs[0].first_id - 1, start_us, runs[0].first_us))
     void = Spans(voids)
+    gaps = gaps_between(runs, void)
+    if runs and runs[0].span.first > 1 and start_us is not None:
+        before = Span(1, runs[0].span.first - 1)
+        gaps[:0] = [Gap(runs[0].pair, part, start_us, runs[0].first_us) for part in void.missing(before)]
     return [
-        HeldSpan(part.first, part.last, hole.first_us, hole.last_us)
-        for hole in holes
-        if (start_us is None or hole.last_us >= start_us) and (stop_us is None or hole.first_us < stop_us)
-        for part in void.missing(Span(hole.first_id, hole.last_id))
+        gap
+        for gap in gaps
+        if (start_us is None or (gap.before_us or 0) >= start_us) and (stop_us is None or (gap.after_us or 0) < stop_us)
     ]
 
 
-def count(holes: Iterable[HeldSpan]) -> int:
+def count(gaps: Iterable[Gap]) -> int:
     """Return how many ids these are."""
-    return sum(hole.last_id - hole.first_id + 1 for hole in holes)
+    return sum(len(gap.span) for gap in gaps)
 
 
-def sentence(missing: Mapping[str, Sequence[HeldSpan]], data: Path) -> str:
+def sentence(missing: Mapping[str, Sequence[Gap]], data: Path) -> str:
     """Say which trades of which pairs are missing, and by which command they come."""
     lacking = [f"{pair} lacks {count(holes)} ({_shown(holes)})" for pair, holes in islice(missing.items(), _SHOWN)]
     more = f"; and {len(missing) - _SHOWN} more pairs lack some" if len(missing) > _SHOWN else ""
-    spans = [hole for holes in missing.values() for hole in holes]
-    command = _command(list(missing), min(hole.first_us for hole in spans), max(hole.last_us for hole in spans), data)
+    ends_us = [(gap.after_us or 0, gap.before_us or 0) for gaps in missing.values() for gap in gaps]
+    command = _command(list(missing), min(after for after, _ in ends_us), max(before for _, before in ends_us), data)
     return (
         f"trades in this range are not archived: {'; '.join(lacking)}{more}. Fetch them with `{command}` (or let "
         f"`recorder run` do it), ask for a range without them, or pass on_gap='warn' or 'ignore'"
@@ -128,9 +112,9 @@ def candle_sentence(lost: Mapping[str, Sequence[Lost]], timeframe: str, data: Pa
     )
 
 
-def _shown(holes: Sequence[HeldSpan]) -> str:
+def _shown(holes: Sequence[Gap]) -> str:
     shown = "; ".join(
-        f"{_ids(hole)} between {_text(hole.first_us)} and {_text(hole.last_us)}" for hole in holes[:_SHOWN]
+        f"{_ids(hole)} between {_text(hole.after_us or 0)} and {_text(hole.before_us or 0)}" for hole in holes[:_SHOWN]
     )
     return shown + (f"; and {len(holes) - _SHOWN} more holes" if len(holes) > _SHOWN else "")
 
@@ -142,8 +126,8 @@ def _command(pairs: Sequence[str], first_us: int, last_us: int, data: Path) -> s
     return f"recorder backfill {names} {ends} --data {shlex.quote(str(data))}"
 
 
-def _ids(hole: HeldSpan) -> str:
-    return f"id {hole.first_id}" if hole.first_id == hole.last_id else f"ids {hole.first_id} to {hole.last_id}"
+def _ids(hole: Gap) -> str:
+    return f"id {hole.span.first}" if len(hole.span) == 1 else f"ids {hole.span.first} to {hole.span.last}"
 
 
 def _text(time_us: int) -> str:

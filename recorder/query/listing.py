@@ -15,12 +15,9 @@ from urllib.parse import quote, unquote
 
 from recorder.archive.coverage import checked, read_facts
 from recorder.archive.files import NO_PARTITION, SCHEMA_FILE, Layout
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Run, Spans, joined
 from recorder.errors import NoSuchArchive
 from recorder.query.folders import Folders
-from recorder.query.holes import joined
 
 _PAIR: Final = "pair="
 _YEAR: Final = "year="
@@ -32,8 +29,8 @@ _PAIRS: Final = 4_096
 class PairFiles:
     """The files of one pair, what each holds, and what they hold together."""
 
-    footers: Mapping[str, tuple[HeldSpan, ...]]
-    runs: tuple[HeldSpan, ...]
+    footers: Mapping[str, tuple[Run, ...]]
+    runs: tuple[Run, ...]
     ids: Spans
 
 
@@ -77,11 +74,11 @@ class Listing:
         footers = {
             path: known.footers[path]
             if known and path in known.footers
-            else checked(read_facts(Path(path)), pair).footer.spans
+            else checked(read_facts(Path(path)), pair).footer.runs
             for path in paths
         }
-        runs = joined(span for spans in footers.values() for span in spans)
-        ids = Spans(Span(run.first_id, run.last_id) for run in runs)
+        runs = tuple(joined(run for held in footers.values() for run in held))
+        ids = Spans(run.span for run in runs)
         found = self._known[pair] = PairFiles(footers, runs, ids)
         return found
 

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import TIMEFRAMES, Span
+from recorder.core.ids import Gap, Span
+from recorder.core.model import TIMEFRAMES
 from recorder.errors import GapError, StorageError, UsageError
 from recorder.query import asked, basis, holes
 from recorder.query.asked import OnGap, Range
@@ -69,7 +69,7 @@ _WINDOW: Final = """
 _VOIDS: Final = "FROM void_spans() WHERE list_contains($pairs, pair)"
 
 _Answer = TypeVar("_Answer")
-_Missing = dict[str, list[HeldSpan]]
+_Missing = dict[str, list[Gap]]
 _Ends = dict[str, tuple[int, int]]
 _NONE: Final = (0, 0)
 """Ends between which no id lies: they begin with 1."""
@@ -288,7 +288,7 @@ class Reader:
     def _ends(self, question: Question, moment: Snapshot) -> _Ends:
         """Return the lowest and the highest id of each pair in the range."""
         if question.limits == Range(None, None):
-            return {pair: (moment.runs[pair][0].first_id, moment.runs[pair][-1].last_id) for pair in question.pairs}
+            return {pair: (moment.runs[pair][0].span.first, moment.runs[pair][-1].span.last) for pair in question.pairs}
         found = self._engine.fetch(_ENDS, question.params())
         pairs, firsts, lasts = (column.to_pylist() for column in found.columns)
         return {pair: (first, last) for pair, first, last in zip(pairs, firsts, lasts, strict=True)}

@@ -14,12 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.files import Layout
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.query import ordering
-from recorder.query.holes import joined
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.stamped import Stamped, StampedListing
 from recorder.query.tail import NONE, Journalled, pending, runs_in
@@ -41,7 +38,7 @@ class Snapshot:
     unread: tuple[str, ...]
     archived: Mapping[str, Spans]
     tail: pa.Table
-    runs: Mapping[str, tuple[HeldSpan, ...]]
+    runs: Mapping[str, tuple[Run, ...]]
     stamped: Stamped
 
 
@@ -82,7 +79,7 @@ class Moments:
         tail = pending(journalled, archived)
         runs = {name: files.runs for name, files in found.items()}
         for name, more in runs_in(tail).items():
-            runs[name] = joined((*runs.get(name, ()), *more))
+            runs[name] = tuple(joined((*runs.get(name, ()), *more)))
         return Snapshot(
             files=self._planned(list(files.footers) for files in found.values()),
             cut_files=self._planned(),
@@ -123,8 +120,8 @@ def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple
     for pair, ids in archived.items():
         whole.append([])
         cut.append([])
-        for path, spans in found[pair].footers.items():
-            held = [Span(span.first_id, span.last_id) for span in spans]
+        for path, runs in found[pair].footers.items():
+            held = [run.span for run in runs]
             if all(ids.covers(span) for span in held):
                 whole[-1].append(path)
             elif any(ids.within(span) for span in held):

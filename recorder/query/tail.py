@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recorder.archive.schema import TRADES, HeldSpan, held_spans, trades_table
-from recorder.core.model import Span, Trade
-from recorder.core.spans import Spans
+from recorder.archive.schema import TRADES, held_runs, trades_table
+from recorder.core.ids import Run, Span, Spans
+from recorder.core.model import Trade
 from recorder.errors import CorruptLine, Malformed, StorageError
 from recorder.journal import segment
 from recorder.kraken.parse import journalled_trades
@@ -103,7 +103,7 @@ def pending(journalled: pa.Table, archived: Mapping[str, Spans]) -> pa.Table:
     return journalled.take(pa.array(order[kept]))
 
 
-def runs_in(tail: pa.Table) -> dict[str, tuple[HeldSpan, ...]]:
+def runs_in(tail: pa.Table) -> dict[str, tuple[Run, ...]]:
     """Return the runs of ids of each pair in a tail sorted by pair and id."""
     if not tail.num_rows:
         return {}
@@ -112,6 +112,6 @@ def runs_in(tail: pa.Table) -> dict[str, tuple[HeldSpan, ...]]:
     bounds = np.flatnonzero(np.diff(codes, prepend=-1, append=-1))
     names = pairs.dictionary.to_pylist()
     return {
-        names[codes[low]]: held_spans(tail.slice(low, high - low))
+        names[codes[low]]: held_runs(tail.slice(low, high - low), names[codes[low]])
         for low, high in zip(bounds.tolist(), bounds[1:].tolist(), strict=False)
     }

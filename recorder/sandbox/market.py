@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.errors import UsageError
 from recorder.sandbox.pairs import Listing, Pair, pair_of
 from recorder.sandbox.register import Register

@@ -15,7 +15,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.errors import UsageError
 from recorder.sandbox import wire
 from recorder.sandbox.pairs import Listing, Pair, listed, pair_of

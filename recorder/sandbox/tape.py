@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.sandbox.pairs import Pair
 
 SELL: Final = 1

@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
-from recorder.core.model import Span, Trade
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
+from recorder.core.model import Trade
 from recorder.errors import DiskError, UsageError
 from recorder.sandbox import wire
 from recorder.sandbox.tape import ORD_TYPES, SIDES, Made, Tape

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.sandbox.candles import Candle
 from recorder.sandbox.pairs import REST_QTY_DIGITS
 from recorder.sandbox.tape import MARKET, ORD_TYPES, SELL, SIDES, Made, Tape

@@ -17,8 +17,9 @@ from typing import Final
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import undisturbed
 from recorder.clock import Clock
-from recorder.core.ledger import History, Hole, Ledger
-from recorder.core.model import Instrument, Span
+from recorder.core.ids import Gap, Span
+from recorder.core.ledger import History, Ledger
+from recorder.core.model import Instrument
 from recorder.core.room import require
 from recorder.disk import Room
 from recorder.errors import ExchangeError, Retry
@@ -101,13 +102,13 @@ class Backfill:
                 return Stretch(pair, Span(rows[0].trade_id, last_id), rows[0].time_us, to_us)
         return None
 
-    def missing(self, stretch: Stretch) -> list[Hole]:
+    def missing(self, stretch: Stretch) -> list[Gap]:
         """Return what of ``stretch`` is neither in the archive now nor known to be void, lowest ids first."""
         pair = stretch.pair
         undisturbed(lambda: self._coverage.observe_into(self._ledger, pair), f"the files of {pair}")
         account = self._ledger.of(pair)
         return [
-            Hole(
+            Gap(
                 pair,
                 part,
                 after_us=stretch.first_us if absent.first == stretch.span.first else account.time_us(absent.first - 1),

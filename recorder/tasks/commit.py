@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from recorder.clock import Clock
-from recorder.core.ledger import Ledger, Run, joined
+from recorder.core.ids import Run, joined
+from recorder.core.ledger import Ledger
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.ops.metrics import Metrics
@@ -107,7 +108,10 @@ class Commit:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)
                     hole_seen = True  # it may be one no longer
-        trades, size = sum(len(run.span) for run in claims), sum(len(inbound.line) for inbound in batch)
+        trades = sum(
+            len(run.span) for inbound in batch for run in inbound.claims
+        )  # repeats too, which are joined in claims
+        size = sum(len(inbound.line) for inbound in batch)
         self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
         self._count(batch, trades, size)
         self._trades_since += trades
@@ -144,7 +148,7 @@ class Commit:
         for run in claims:
             spans = self._ledger.of(run.pair).spans
             before = len(spans)
-            self._ledger.observe_run(run)
+            self._ledger.observe(run)
             hole_seen |= len(spans) > before
         return hole_seen
 

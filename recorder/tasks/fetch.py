@@ -13,8 +13,9 @@ from typing import Final
 
 from recorder.archive.append import TradeArchive
 from recorder.clock import Clock
-from recorder.core.ledger import Hole, Ledger
-from recorder.core.model import Instrument, Span, Trade
+from recorder.core.ids import Gap, Span
+from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument, Trade
 from recorder.core.plan import Work
 from recorder.errors import ExchangeError
 from recorder.kraken import parse
@@ -66,7 +67,7 @@ class Fetcher:
         DiskError, StorageError. An answer that cannot be used is told in the result: what came before it is archived.
         """
         instrument = self._instruments[work.pair]
-        asking = Refill(work, instrument, attempt=attempt) if isinstance(work, Hole) else Reach(work, instrument)
+        asking = Refill(work, instrument, attempt=attempt) if isinstance(work, Gap) else Reach(work, instrument)
         rows: list[Trade] = []
         problem: ExchangeError | None = None
         until_s = self._clock.monotonic() + BATCH_S

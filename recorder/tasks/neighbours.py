@@ -15,7 +15,6 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.coverage import FileFacts
 from recorder.clock import Clock
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.errors import CorruptFile
 
 LOOK_S: Final = 60.0
@@ -54,10 +53,7 @@ class Neighbours:
 
     def _observe(self, pair: str, held: list[FileFacts]) -> None:
         known = self._ledger.of(pair).spans
-        found = [span for file in held for span in file.footer.spans]
-        if new := [span for span in found if not known.covers(Span(span.first_id, span.last_id))]:
-            for span in sorted(new):
-                self._ledger.observe(
-                    pair, Span(span.first_id, span.last_id), first_us=span.first_us, last_us=span.last_us
-                )
+        new = [run for file in held for run in file.footer.runs if not known.covers(run.span)]
+        if new:
+            self._ledger.observe_all(new)
             self._hole_seen()

@@ -13,7 +13,8 @@ from typing import Final
 import structlog
 
 from recorder.clock import Clock
-from recorder.core.ledger import Ledger, runs
+from recorder.core.ids import runs_of
+from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError, UnknownPair
 from recorder.journal import segment
@@ -53,7 +54,7 @@ def has_news(page: TradesPage, ledger: Ledger, pair: str) -> bool:
 def polled(request: rest.Request, answer: Answer, page: TradesPage, pair: str) -> Inbound:
     """Return the journal line of an answer, and the runs of ids in it."""
     line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
-    return Inbound(line, runs(page.trades), source="rest")
+    return Inbound(line, runs_of(page.trades), source="rest")
 
 
 class Poll:

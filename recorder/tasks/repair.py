@@ -11,11 +11,11 @@ import structlog
 
 from recorder.archive.events import iso
 from recorder.clock import Clock
+from recorder.core.ids import Gap, Spans
 from recorder.core.knowledge import Void
-from recorder.core.ledger import History, Hole, Ledger
+from recorder.core.ledger import History, Ledger
 from recorder.core.model import Instrument
 from recorder.core.plan import Work, is_history, plan
-from recorder.core.spans import Spans
 from recorder.core.voids import Evidence
 from recorder.errors import Retry
 from recorder.ops.metrics import Metrics
@@ -97,7 +97,7 @@ class Repair:
     async def _turn(self) -> float:
         """Fetch a batch of the first work that is due; return seconds until the next is."""
         await self._take_note()
-        works = plan(self._holes(), self._histories())
+        works = plan(self._gaps(), self._histories())
         if self._history_waits:
             works = [work for work in works if not is_history(work)]
         keys = {_key(work) for work in works}
@@ -110,8 +110,8 @@ class Repair:
         waits = [failed.due_s - self._clock.monotonic() for failed in self._failed.values()]
         return max(0.0, min(waits, default=LAST_RETRY_S))
 
-    def _holes(self) -> list[Hole]:
-        return [hole for pair in self._instruments for hole in self._ledger.holes(pair)]
+    def _gaps(self) -> list[Gap]:
+        return [gap for pair in self._instruments for gap in self._ledger.of(pair).gaps()]
 
     def _histories(self) -> list[History]:
         wanted = {pair: self._history_from(pair) for pair in self._instruments}
@@ -140,7 +140,7 @@ class Repair:
 
     async def _take_note(self) -> None:
         """Note the holes that have opened and closed since the last look."""
-        for hole in self._holes():
+        for hole in self._gaps():
             noted = self._noted.setdefault(hole.pair, Spans())
             if not noted.covers(hole.span):
                 noted.add(hole.span)
@@ -151,11 +151,11 @@ class Repair:
                     first_id=hole.span.first,
                     last_id=hole.span.last,
                     missing=len(hole.span),
-                    after=iso(hole.after_us),
-                    before=iso(hole.before_us),
+                    after=iso(hole.after_us or 0),
+                    before=iso(hole.before_us or 0),
                 )
         for pair, noted in self._noted.items():
-            missing = Spans(hole.span for hole in self._ledger.holes(pair))
+            missing = Spans(gap.span for gap in self._ledger.of(pair).gaps())
             for span in [span for span in noted if not missing.within(span)]:
                 noted.remove(span)
                 self._metrics.holes_closed.inc()
@@ -167,4 +167,4 @@ class Repair:
 
 def _key(work: Work) -> tuple[str, int]:
     """Name work for its attempts: a hole by its first id; below the lowest id held there is only one."""
-    return work.pair, work.span.first if isinstance(work, Hole) else 0
+    return work.pair, work.span.first if isinstance(work, Gap) else 0

@@ -20,10 +20,9 @@ from recorder import disk as rim
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout, undisturbed
 from recorder.clock import Clock
-from recorder.core.ledger import runs
+from recorder.core.ids import Spans, runs_of
 from recorder.core.model import Trade
 from recorder.core.room import Growth, Marks, marks
-from recorder.core.spans import Spans
 from recorder.disk import Disk, Room
 from recorder.errors import CorruptLine, DiskError, ExchangeError, StorageError
 from recorder.journal import segment
@@ -185,7 +184,7 @@ class Archived:
                     if aside:
                         continue
                     return str(error)
-                for run in runs(_understood(entry)):
+                for run in runs_of(_understood(entry)):
                     if run.pair not in held:
                         held[run.pair] = self._held(run.pair)
                     if not held[run.pair].covers(run.span):

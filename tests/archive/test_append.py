@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from recorder.archive import append as module
 from recorder.archive import read
+from recorder.core.ids import Spans
 from recorder.core.model import Trade
-from recorder.core.spans import Spans
 from recorder.errors import StorageError
 from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, held, ids, over_new_year, trade, trades
 from tests.powercut import Unsynced

@@ -18,9 +18,9 @@ from recorder.archive import files, read
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import FULL_ROWS, QUIET_S, TIERS, compact, plan
 from recorder.archive.coverage import FileFacts, read_facts
-from recorder.archive.schema import Footer, held_spans, trades_table
+from recorder.archive.schema import Footer, held_runs, trades_table
 from recorder.archive.tables import TRADES
-from recorder.core.spans import Spans
+from recorder.core.ids import Spans
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.rows import PAIR, archive, held, ids, over_new_year, trade, trades
 from tests.powercut import Unsynced
@@ -101,7 +101,7 @@ def test_files_interleaved_in_any_way_are_merged_in_ascending_id(
         rows = [trade(index * gap + 1) for index, whose in enumerate(owner) if whose == one]
         table = trades_table(rows)
         path = folder / f"{one}.parquet"
-        files.write(table, Footer("trades", PAIR, held_spans(table)), path, Unsynced(), staged_in=folder.parent)
+        files.write(table, Footer("trades", PAIR, held_runs(table, PAIR)), path, Unsynced(), staged_in=folder.parent)
         merged.append(read_facts(path))
     merged.sort(key=module._first_id)
     with pytest.MonkeyPatch.context() as patch:
@@ -120,7 +120,7 @@ def test_a_merge_keeps_every_row_and_the_newest_footer_tells_it(tmp_path: Path) 
         assert (done.files, done.rows) == (4, 40)
         assert list(read.trades(opened.layout, PAIR)) == before
         (facts,) = opened.coverage.files(PAIR)
-        assert [(span.first_id, span.last_id) for span in facts.footer.spans] == [(1, 30), (41, 50)]
+        assert [(run.span.first, run.span.last) for run in facts.footer.runs] == [(1, 30), (41, 50)]
         assert compact(opened, PAIR, this_year=9999) is None
     assert held(tmp_path)[PAIR].files == 1
     assert not list((tmp_path / ".staging" / "exchange").iterdir())
@@ -169,7 +169,7 @@ def damaged_page(archive: TradeArchive) -> None:
 def claims_more(archive: TradeArchive) -> None:
     path = archive.layout.trade_files(PAIR)[0]
     rows = trades_table([trade(1), trade(2), trade(2)])
-    footer = Footer("trades", PAIR, held_spans(trades_table(trades(1, 3))))
+    footer = Footer("trades", PAIR, held_runs(trades_table(trades(1, 3)), PAIR))
     path.unlink()
     files.write(rows, footer, path, Unsynced(), staged_in=archive.staging)
     archive.coverage = type(archive.coverage)(archive.layout)
@@ -239,7 +239,7 @@ def _large(year: Path, first: int, rows: int) -> FileFacts:
     )
     path = year / files.new_name(first, first)
     files.write(table, Footer("trades", PAIR, ()), path, Unsynced(), staged_in=year.parents[2])
-    return FileFacts(path, Footer("trades", PAIR, held_spans(table.slice(0, 1))), rows, os.stat(path).st_size)  # noqa: PTH116
+    return FileFacts(path, Footer("trades", PAIR, held_runs(table.slice(0, 1), PAIR)), rows, os.stat(path).st_size)  # noqa: PTH116
 
 
 def _filler(kind: pa.DataType) -> pa.Scalar:

@@ -11,9 +11,9 @@ from recorder.archive import files
 from recorder.archive.compact import compact
 from recorder.archive.coverage import Coverage, read_facts
 from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, HeldSpan, trades_table
+from recorder.archive.schema import Footer, trades_table
+from recorder.core.ids import Run, Span, Spans
 from recorder.core.ledger import Ledger
-from recorder.core.spans import Spans
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.rows import PAIR, START_US, archive, trade, trades
 from tests.powercut import Unsynced
@@ -56,9 +56,9 @@ def test_coverage_is_what_footers_say_and_nothing_else(file: Path) -> None:
     assert facts.rows == 6
     assert facts.first_id == 1
     second = 1_000_000
-    assert facts.footer.spans == (
-        HeldSpan(1, 3, START_US + second, START_US + 3 * second),
-        HeldSpan(7, 9, START_US + 7 * second, START_US + 9 * second),
+    assert facts.footer.runs == (
+        Run(PAIR, Span(1, 3), START_US + second, START_US + 3 * second),
+        Run(PAIR, Span(7, 9), START_US + 7 * second, START_US + 9 * second),
     )
 
 
@@ -95,7 +95,7 @@ def footer_damaged(file: Path) -> None:
     file.write_bytes(content)
 
 
-def relabelled(rows: int, *spans: HeldSpan, pair: str = PAIR, table: str = "trades") -> Callable[[Path], None]:
+def relabelled(rows: int, *spans: Run, pair: str = PAIR, table: str = "trades") -> Callable[[Path], None]:
     def write(file: Path) -> None:
         path = file.parent / "again.parquet"
         footer = Footer(table, pair, spans)
@@ -112,11 +112,11 @@ def relabelled(rows: int, *spans: HeldSpan, pair: str = PAIR, table: str = "trad
         (emptied, "is no whole Parquet file"),
         (footer_damaged, "has a damaged Parquet footer"),
         (
-            relabelled(3, HeldSpan(1, 3, 0, 0), pair="ETH/USD"),
+            relabelled(3, Run(PAIR, Span(1, 3), 0, 0), pair="ETH/USD"),
             "says it holds trades of ETH/USD, and",
         ),
-        (relabelled(3, HeldSpan(1, 3, 0, 0), table="ohlc"), "says it holds ohlc"),
-        (relabelled(3, HeldSpan(1, 4, 0, 0)), "holds 3 rows, but its footer claims 4 ids"),
+        (relabelled(3, Run(PAIR, Span(1, 3), 0, 0), table="ohlc"), "says it holds ohlc"),
+        (relabelled(3, Run(PAIR, Span(1, 4), 0, 0)), "holds 3 rows, but its footer claims 4 ids"),
         (relabelled(0), "holds 0 rows"),
     ],
 )

@@ -12,9 +12,9 @@ import pytest
 from recorder.archive import files, known
 from recorder.archive.files import Layout
 from recorder.archive.schema import EVENTS, TIME, Footer
+from recorder.core.ids import Span, Spans
 from recorder.core.knowledge import Confirmed
-from recorder.core.model import Event, Span
-from recorder.core.spans import Spans
+from recorder.core.model import Event
 from recorder.errors import StorageError
 from tests.powercut import Unsynced
 

@@ -18,7 +18,7 @@ import zstandard
 
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
-from recorder.core.spans import Spans
+from recorder.core.ids import Spans
 from recorder.disk import Disk
 from recorder.errors import DiskError
 from recorder.journal import segment, tail

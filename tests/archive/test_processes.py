@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout
-from recorder.core.spans import Spans
+from recorder.core.ids import Spans
 from tests.archive.rows import PAIR, archive, ids, trades
 from tests.powercut import Unsynced
 

@@ -7,37 +7,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.schema import FOOTER_KEY, TRADES, Footer, HeldSpan, held_spans, trades_table
-from recorder.core.spans import Spans
+from recorder.archive.schema import FOOTER_KEY, TRADES, Footer, held_runs, trades_table
+from recorder.core.ids import Run, Span, Spans
 from recorder.errors import CorruptFile, UnknownVersion
 from tests.archive.rows import trade, trades
 
-spans = st.lists(
-    st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)).map(lambda s: HeldSpan(s[0], s[0] + s[1], 1, 2))
-)
+PAIR = "BTC/USD"
+
+ends = st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)))
 
 
-@given(
-    footer=st.builds(
-        Footer,
-        st.text(),
-        st.none() | st.text(),
-        spans.map(tuple),
-        st.lists(st.integers(0, 10**12)).map(tuple),
-    )
-)
+@st.composite
+def a_footer(draw: st.DrawFn) -> Footer:
+    pair = draw(st.none() | st.text())
+    runs = () if pair is None else tuple(Run(pair, Span(low, low + more), 1, 2) for low, more in draw(ends))
+    return Footer(draw(st.text()), pair, runs, tuple(draw(st.lists(st.integers(0, 10**12)))))
+
+
+@given(footer=a_footer())
 def test_a_footer_is_read_back_as_it_was_written(footer: Footer) -> None:
     assert Footer.decode(footer.encode(), "a.parquet") == footer
 
 
 @given(ids=st.sets(st.integers(1, 100)))
 def test_spans_are_those_of_the_ids_that_a_table_holds(ids: set[int]) -> None:
-    found = held_spans(trades_table([trade(trade_id) for trade_id in sorted(ids)]))
-    assert Spans.of_ids(i for span in found for i in range(span.first_id, span.last_id + 1)) == Spans.of_ids(ids)
-    assert len(found) == len(Spans.of_ids(ids))
-    for span in found:
-        assert span.first_us == trade(span.first_id).time_us
-        assert span.last_us == trade(span.last_id).time_us
+    found = held_runs(trades_table([trade(trade_id) for trade_id in sorted(ids)]), PAIR)
+    assert [run.span for run in found] == list(Spans.of_ids(ids))
+    for run in found:
+        assert (run.pair, run.first_us, run.last_us) == (
+            PAIR,
+            trade(run.span.first).time_us,
+            trade(run.span.last).time_us,
+        )
 
 
 @pytest.mark.parametrize(

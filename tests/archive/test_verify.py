@@ -18,11 +18,11 @@ from recorder.archive import files, verify
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, HeldSpan, held_spans, trades_table
+from recorder.archive.schema import Footer, held_runs, trades_table
 from recorder.archive.verify import ALL_DAYS, MOVE_ONE_OUT, MOVE_OUT, Content, Days, Finding
 from recorder.core.certificate import DayRows, utc_day
-from recorder.core.ledger import Run
-from recorder.core.model import Span, Trade, plain
+from recorder.core.ids import Run, Span
+from recorder.core.model import Trade, plain
 from recorder.errors import StorageError
 from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, over_new_year, trade, trades
 from tests.powercut import Unsynced
@@ -58,7 +58,7 @@ def write(rows: Sequence[Trade], path: Path, footer: Footer | None = None) -> Pa
     """Put a file of these rows at ``path``, with the footer that fits or another."""
     table = trades_table(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = footer or Footer("trades", PAIR, held_spans(table))
+    own = footer or Footer("trades", PAIR, held_runs(table, PAIR))
     files.write(table, own, path, Unsynced(), staged_in=path.parents[3] / ".staging")
     return path
 
@@ -161,31 +161,31 @@ def swapped(opened: TradeArchive, change: Callable[[list[Trade]], list[Trade]], 
 
 
 def claims_more(opened: TradeArchive) -> Path:
-    spans = (HeldSpan(11, 21, START_US + 11 * HOUR_US, START_US + 21 * HOUR_US),)
+    spans = (Run(PAIR, Span(11, 21), START_US + 11 * HOUR_US, START_US + 21 * HOUR_US),)
     return swapped(opened, lambda rows: rows, Footer("trades", PAIR, spans))
 
 
 def claims_others(opened: TradeArchive) -> Path:
-    spans = held_spans(trades_table([*hourly(11, 15), *hourly(17, 21)]))
+    spans = held_runs(trades_table([*hourly(11, 15), *hourly(17, 21)]), PAIR)
     return swapped(opened, lambda rows: rows, Footer("trades", PAIR, spans))
 
 
 def claims_later_ones(opened: TradeArchive) -> Path:
-    return swapped(opened, lambda rows: rows, Footer("trades", PAIR, held_spans(trades_table(hourly(12, 21)))))
+    return swapped(opened, lambda rows: rows, Footer("trades", PAIR, held_runs(trades_table(hourly(12, 21)), PAIR)))
 
 
 def claims_other_times(opened: TradeArchive) -> Path:
-    spans = (HeldSpan(11, 20, START_US + 11 * HOUR_US, START_US + 20 * HOUR_US + 1),)
+    spans = (Run(PAIR, Span(11, 20), START_US + 11 * HOUR_US, START_US + 20 * HOUR_US + 1),)
     return swapped(opened, lambda rows: rows, Footer("trades", PAIR, spans))
 
 
 def an_id_twice(opened: TradeArchive) -> Path:
-    spans = (HeldSpan(11, 20, START_US + 11 * HOUR_US, START_US + 20 * HOUR_US),)
+    spans = (Run(PAIR, Span(11, 20), START_US + 11 * HOUR_US, START_US + 20 * HOUR_US),)
     return swapped(opened, lambda rows: [*rows[:5], *rows[4:9]], Footer("trades", PAIR, spans))
 
 
 def another_pair(opened: TradeArchive) -> Path:
-    footer = Footer("trades", "ETH/USD", held_spans(trades_table(hourly(11, 20))))
+    footer = Footer("trades", "ETH/USD", held_runs(trades_table(hourly(11, 20)), PAIR))
     return swapped(opened, lambda rows: rows, footer)
 
 
@@ -314,7 +314,7 @@ def test_of_files_beside_the_days_asked_for_only_the_footers_are_read(tmp_path: 
 
 def test_days_have_two_ends_each_of_which_may_be_open() -> None:
     day = date(2025, 11, 10)
-    span = (HeldSpan(1, 2, START_US, START_US + 1),)
+    span = (Run(PAIR, Span(1, 2), START_US, START_US + 1),)
     far = timedelta(days=3)
     assert day in Days(day, day)
     assert day not in Days(day + far)
@@ -403,7 +403,7 @@ def test_reading_streams_however_many_rows_there_are(tmp_path: Path, pool: Threa
     layout.create(Unsynced())
     path = layout.year_dir(PAIR, 2025) / "a.parquet"
     path.parent.mkdir(parents=True)
-    files.write(whole, Footer("trades", PAIR, held_spans(whole)), path, Unsynced(), staged_in=layout.staging)
+    files.write(whole, Footer("trades", PAIR, held_runs(whole, PAIR)), path, Unsynced(), staged_in=layout.staging)
     size = whole.nbytes
     del whole, filled, ids
     memory = pa.default_memory_pool()

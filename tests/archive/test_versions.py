@@ -22,8 +22,8 @@ from recorder.archive.schema import EVENTS, FOOTER_KEY, TIME
 from recorder.archive.segments import Segments
 from recorder.archive.tables import EVENTS as EVENTS_TABLE
 from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
-from recorder.core.model import Event, Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
+from recorder.core.model import Event
 from recorder.disk import Disk
 from recorder.errors import StorageError, UnknownVersion
 from recorder.ops import gaps, status

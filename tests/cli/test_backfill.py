@@ -16,8 +16,7 @@ from recorder.archive import files as archive_files
 from recorder.archive.events import EventArchive, event
 from recorder.archive.files import Layout
 from recorder.clock import SystemClock
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal

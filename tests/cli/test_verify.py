@@ -13,7 +13,8 @@ import typer
 from recorder.cli import verify as module
 from recorder.cli.verify import lines, verify
 from recorder.core.certificate import DAY_US, certificates
-from recorder.core.model import Event, Span
+from recorder.core.ids import Span
+from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive, UsageError
 from recorder.ops.certify import Certified
 from tests.core.test_certificate import certified

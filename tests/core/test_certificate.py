@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
+from recorder.core.ids import Run, Span, Spans
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import Run
-from recorder.core.model import Span
-from recorder.core.spans import Spans
 
 PAIR = "BTC/USD"
 NOON_US = DAY_US // 2

@@ -5,11 +5,9 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.gaps import Gaps, held_runs
+from recorder.core.gaps import Gaps
+from recorder.core.ids import Run, Span, Spans
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import PairLedger, Run
-from recorder.core.model import Span
-from recorder.core.spans import Spans
 
 PAIR = "BTC/USD"
 IDS = st.sets(st.integers(1, 20))
@@ -20,39 +18,29 @@ def runs(held: set[int]) -> list[Run]:
     return [Run(PAIR, span, span.first, span.last) for span in Spans.of_ids(held)]
 
 
-@given(IDS, IDS)
+@given(IDS.filter(bool), IDS)
 def test_every_id_is_held_or_void_or_unknown_and_lies_between_its_neighbours(held: set[int], void: set[int]) -> None:
     gaps = Gaps(reversed(runs(held)), Spans.of_ids(void))
-    unknown, nothing = list(gaps.unknown()), list(gaps.void())
-    assert unknown[-1].ids.last == sys.maxsize
+    unknown, nothing = [*gaps.before(), *gaps.between(), *gaps.after()], gaps.void()
+    assert unknown[-1].span.last == sys.maxsize
     for trade_id in range(1, 25):
-        assert [gap for gap in nothing if trade_id in gap.ids] == [] or trade_id in void - held
-        beside = [gap for gap in [*unknown, *nothing] if trade_id in gap.ids]
+        assert [gap for gap in nothing if trade_id in gap.span] == [] or trade_id in void - held
+        beside = [gap for gap in [*unknown, *nothing] if trade_id in gap.span]
         assert len(beside) == (trade_id not in held)
         for gap in beside:
-            below = [one for one in held if one < trade_id]
-            above = [one for one in held if one > trade_id]
-            assert (gap.below and gap.below.span.last) == max(below, default=None)
-            assert (gap.above and gap.above.span.first) == min(above, default=None)
-            assert gap.from_us == max(below, default=None)
+            assert gap.after_us == gaps.from_us(gap) == max((one for one in held if one < trade_id), default=None)
+            assert gap.before_us == min((one for one in held if one > trade_id), default=None)
+            assert gap.state == ("void" if gap in nothing else "open")
 
 
 def test_a_confirmation_tells_before_when_unknown_ids_were_not_made() -> None:
     said = [Confirmed(PAIR, *known) for known in ((2, 30), (3, 40), (3, 45), (3, 60), (4, 47), (8, 99))]
     held = [Run(PAIR, Span(1, 3), 10, 20), Run(PAIR, Span(7, 7), 50, 50)]
     gaps = Gaps(held, [Span(4, 4)], said)
-    inner, last = gaps.unknown()
+    (inner,), (last,) = gaps.between(), gaps.after()
     # After id 3, or 4 which does not exist, none came until 47; a trade made at 50 refutes that none came until 60.
-    assert (inner.ids, inner.from_us) == (Span(5, 6), 47)
+    assert (inner.span, gaps.from_us(inner)) == (Span(5, 6), 47)
     # That none came after id 8 says nothing of whether id 8 came, and when.
-    assert (last.ids.first, last.from_us) == (8, 50)
+    assert (last.span.first, gaps.from_us(last)) == (8, 50)
     (void,) = gaps.void()
-    assert (void.ids, void.from_us) == (Span(4, 4), 20)
-
-
-def test_the_runs_of_an_account_have_their_times() -> None:
-    account = PairLedger()
-    account.observe(Span(5, 9), 50, 90)
-    account.observe(Span(1, 2), 10, 20)
-    account.observe(Span(10, 12), 100, 120)
-    assert held_runs(PAIR, account) == [Run(PAIR, Span(1, 2), 10, 20), Run(PAIR, Span(5, 12), 50, 120)]
+    assert (void.span, void.after_us) == (Span(4, 4), 20)

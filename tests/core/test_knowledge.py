@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core import knowledge
+from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed, Knowledge, Void
-from recorder.core.model import Event, Span
+from recorder.core.model import Event
 
 IDS = st.integers(1, 2**63 - 1)
 VOIDS = st.tuples(IDS, IDS).map(lambda ends: Void("BTC/USD", Span(min(ends), max(ends))))

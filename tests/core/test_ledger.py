@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.ids import Gap, Run, Span, joined, runs_of
 from recorder.core.knowledge import Confirmed, Void
-from recorder.core.ledger import History, Hole, Ledger, PairLedger, joined, runs
-from recorder.core.model import Span, Trade
+from recorder.core.ledger import History, Ledger, PairLedger
+from recorder.core.model import Trade
 
 
 def time_of(trade_id: int) -> int:
@@ -35,9 +36,9 @@ def assert_right(account: PairLedger, held: set[int]) -> None:
 
 @given(st.lists(a_span(), max_size=150))
 def test_the_times_at_the_edges_are_right_whatever_the_order_of_observation(observed: list[Span]) -> None:
-    account, held = PairLedger(), set[int]()
+    account, held = PairLedger(PAIR), set[int]()
     for span in observed:
-        account.observe(span, time_of(span.first), time_of(span.last))
+        account.observe(Run(PAIR, span, time_of(span.first), time_of(span.last)))
         held |= set(range(span.first, span.last + 1))
         assert_right(account, held)
 
@@ -46,13 +47,13 @@ def test_the_times_at_the_edges_are_right_whatever_the_order_of_observation(obse
 def test_every_hole_names_what_is_missing_and_when_its_neighbours_were_made(observed: list[Span]) -> None:
     ledger, held = Ledger(), set[int]()
     for span in observed:
-        ledger.observe("BTC/USD", span, first_us=time_of(span.first), last_us=time_of(span.last))
+        ledger.observe(Run("BTC/USD", span, time_of(span.first), time_of(span.last)))
         held |= set(range(span.first, span.last + 1))
-    holes = ledger.holes("BTC/USD")
+    holes = ledger.of("BTC/USD").gaps()
     for hole in holes:
         assert hole.span.first - 1 in held
         assert hole.span.last + 1 in held
-        assert hole == Hole("BTC/USD", hole.span, time_of(hole.span.first - 1), time_of(hole.span.last + 1))
+        assert hole == Gap("BTC/USD", hole.span, time_of(hole.span.first - 1), time_of(hole.span.last + 1))
     missing = {i for hole in holes for i in range(hole.span.first, hole.span.last + 1)}
     assert missing == set(range(min(held, default=0), max(held, default=0))) - held
 
@@ -70,7 +71,7 @@ def test_trades_of_any_pair_in_any_order_are_counted_once_each(arrived: list[tup
 @given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD"]), st.integers(1, 12))))
 def test_runs_cut_trades_without_losing_or_moving_one(arrived: list[tuple[str, int]]) -> None:
     trades = [trade(trade_id, pair) for pair, trade_id in arrived]
-    cut = runs(trades)
+    cut = runs_of(trades)
     ids = [(run.pair, trade_id) for run in cut for trade_id in range(run.span.first, run.span.last + 1)]
     assert ids == arrived
     assert all((run.first_us, run.last_us) == (time_of(run.span.first), time_of(run.span.last)) for run in cut)
@@ -78,39 +79,39 @@ def test_runs_cut_trades_without_losing_or_moving_one(arrived: list[tuple[str, i
 
 @given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD"]), st.integers(1, 12))))
 def test_joined_runs_claim_the_same_ids_in_fewer_runs(arrived: list[tuple[str, int]]) -> None:
-    single = [run for pair, trade_id in arrived for run in runs([trade(trade_id, pair)])]
+    single = [run for pair, trade_id in arrived for run in runs_of([trade(trade_id, pair)])]
     fewer = joined(single)
     apart, together = Ledger(), Ledger()
     for run in single:
-        apart.observe_run(run)
-    together.observe_runs(single)
+        apart.observe(run)
+    together.observe_all(single)
     for run in fewer:
         assert (run.first_us, run.last_us) == (time_of(run.span.first), time_of(run.span.last))
-    assert sum(len(run.span) for run in fewer) == len(arrived)
-    assert len(fewer) <= len(runs(trade(trade_id, pair) for pair, trade_id in arrived))
+    assert sum(len(run.span) for run in fewer) == len(set(arrived))
+    assert len(fewer) <= len(runs_of(trade(trade_id, pair) for pair, trade_id in arrived))
     for pair in ("BTC/USD", "ETH/USD"):
         assert apart.of(pair).spans == together.of(pair).spans
 
 
 def test_live_trades_do_not_pile_up_times() -> None:
-    account = PairLedger()
+    account = PairLedger(PAIR)
     for trade_id in range(1, 5_000):
-        account.observe(Span(trade_id, trade_id), time_of(trade_id), time_of(trade_id))
+        account.observe(Run(PAIR, Span(trade_id, trade_id), time_of(trade_id), time_of(trade_id)))
     assert len(account._times_us) == 2
 
 
 def test_snapshots_of_what_is_held_do_not_pile_up_times() -> None:
-    account = PairLedger()
-    account.observe(Span(1, 100_000), time_of(1), time_of(100_000))
+    account = PairLedger(PAIR)
+    account.observe(Run(PAIR, Span(1, 100_000), time_of(1), time_of(100_000)))
     for first in range(1, 90_000, 7):
-        account.observe(Span(first, first + 49), time_of(first), time_of(first + 49))
+        account.observe(Run(PAIR, Span(first, first + 49), time_of(first), time_of(first + 49)))
     assert len(account._times_us) < 100
     assert_right(account, set(range(1, 100_001)))
 
 
 def test_an_id_inside_a_span_has_no_time_here() -> None:
-    account = PairLedger()
-    account.observe(Span(1, 9), time_of(1), time_of(9))
+    account = PairLedger(PAIR)
+    account.observe(Run(PAIR, Span(1, 9), time_of(1), time_of(9)))
     with pytest.raises(KeyError):
         account.time_us(5)
 
@@ -119,7 +120,7 @@ def test_a_ledger_lists_its_pairs_and_an_unknown_pair_holds_nothing() -> None:
     ledger = Ledger()
     ledger.observe_trades([trade(5), trade(5, "ETH/USD")])
     assert sorted(ledger) == ["BTC/USD", "ETH/USD"]
-    assert ledger.holes("XRP/USD") == []
+    assert ledger.of("XRP/USD").gaps() == []
     assert ledger.of("XRP/USD").last_us is None
 
 
@@ -139,9 +140,9 @@ def test_void_ids_are_neither_held_nor_missing_and_held_beats_void_whatever_came
             ledger.know(Void(PAIR, span))
             void |= ids
         else:
-            ledger.observe(PAIR, span, first_us=time_of(span.first), last_us=time_of(span.last))
+            ledger.observe(Run(PAIR, span, time_of(span.first), time_of(span.last)))
             held |= ids
-    holes = ledger.holes(PAIR)
+    holes = ledger.of(PAIR).gaps()
     missing = [i for hole in holes for i in range(hole.span.first, hole.span.last + 1)]
     assert missing == sorted(set(range(min(held, default=0), max(held, default=0))) - held - void)
     assert {i for span in ledger.of(PAIR).void for i in range(span.first, span.last + 1)} == void - held
@@ -154,7 +155,7 @@ def test_void_ids_are_neither_held_nor_missing_and_held_beats_void_whatever_came
 def ledger_of(*spans: Span) -> Ledger:
     ledger = Ledger()
     for span in spans:
-        ledger.observe(PAIR, span, first_us=span.first * 10, last_us=span.last * 10)
+        ledger.observe(Run(PAIR, span, span.first * 10, span.last * 10))
     return ledger
 
 
@@ -163,9 +164,9 @@ def test_history_is_wanted_until_a_trade_from_before_it_is_held() -> None:
     assert ledger.history(PAIR, 300) == History(PAIR, from_us=300, before_id=50, before_us=500)
     assert ledger.history(PAIR, 500) == History(PAIR, from_us=500, before_id=50, before_us=500)  # 49 may be as young
     assert ledger.history(PAIR, 501) is None
-    ledger.observe(PAIR, Span(20, 21), first_us=299, last_us=300)
+    ledger.observe(Run(PAIR, Span(20, 21), 299, 300))
     assert ledger.history(PAIR, 300) is None
-    assert [hole.span for hole in ledger.holes(PAIR)] == [Span(22, 49)]
+    assert [hole.span for hole in ledger.of(PAIR).gaps()] == [Span(22, 49)]
 
 
 def test_the_whole_history_is_there_with_the_first_id_or_once_all_below_is_void() -> None:
@@ -186,6 +187,6 @@ def test_nothing_came_after_the_last_id_until_an_answer_said_so_and_only_about_t
     ledger.know(Confirmed(PAIR, 5, 900))
     ledger.know(Confirmed(PAIR, 5, 700))
     assert account.complete_until_us() == 900
-    ledger.observe(PAIR, Span(6, 6), first_us=950, last_us=950)
+    ledger.observe(Run(PAIR, Span(6, 6), 950, 950))
     assert account.complete_until_us() == 950
-    assert PairLedger().complete_until_us() is None
+    assert PairLedger(PAIR).complete_until_us() is None

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.core.voids import APART_S, REMEMBERED, Evidence
 
 PAIR = "BTC/USD"

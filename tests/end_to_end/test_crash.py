@@ -10,8 +10,7 @@ from random import Random
 
 import recorder
 from recorder.clock import SystemClock
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
 from recorder.ops import status
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -36,13 +35,8 @@ def held_on_disk(data: Path) -> dict[str, Spans]:
     """Return what archive and journal hold, read as a start-up reads them: no request has been made."""
     held = {}
     for pair in status.read(data):
-        spans = Spans([Span(pair.first_id, pair.last_id)])
-        held[pair.pair] = Spans(part for span in spans for part in _without(span, pair.holes))
+        held[pair.pair] = Spans(Spans(gap.span for gap in pair.holes).missing(Span(pair.first_id, pair.last_id)))
     return held
-
-
-def _without(span: Span, holes: tuple[Span, ...]) -> list[Span]:
-    return Spans(holes).missing(span)
 
 
 def free_port() -> int:

@@ -25,8 +25,7 @@ from recorder.archive import known
 from recorder.archive.files import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans
 from recorder.journal import tail
 from recorder.kraken import parse
 from recorder.ops import status

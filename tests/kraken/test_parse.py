@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recorder.core.ids import Span, runs_of
 from recorder.core.knowledge import Void
-from recorder.core.ledger import runs
-from recorder.core.model import Event, Instrument, Span, Trade
+from recorder.core.model import Event, Instrument, Trade
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import parse, rest
@@ -336,7 +336,7 @@ def test_the_runs_of_a_frame_are_those_of_its_trades(rows: list[tuple[str, int]]
     )
     frame = f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
     assert parse.trade_runs(frame) == parse.journalled_runs("ws:trade:1", frame, 1)
-    assert parse.trade_runs(frame) == runs(parse.trade_frame(frame, received_ns=1))
+    assert parse.trade_runs(frame) == runs_of(parse.trade_frame(frame, received_ns=1))
     assert parse.journalled_pair("ws:trade:1", frame) == (rows[0][0] or None if rows else None)
     assert parse.journalled_pair("ws:unreadable:1", frame) is None
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.ids import Run, Span
 from recorder.core.ledger import History, Ledger
-from recorder.core.model import Span, Trade
+from recorder.core.model import Trade
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.reach import LOOK_BACK_NS, Reach
 from tests.kraken.exchange import INSTRUMENT, Exchange
@@ -48,7 +49,7 @@ def test_it_gives_a_trade_from_before_the_moment_or_the_first_of_all_and_nothing
     assert rows[0].trade_id == 1 or rows[0].time_us < history.from_us
     assert [row.trade_id for row in rows] == list(range(rows[0].trade_id, rows[-1].trade_id + 1))
     ledger = Ledger()
-    ledger.observe("BTC/USD", Span(before_id, before_id), first_us=history.before_us, last_us=history.before_us)
+    ledger.observe(Run("BTC/USD", Span(before_id, before_id), history.before_us, history.before_us))
     ledger.observe_trades(rows)
     assert ledger.history("BTC/USD", history.from_us) is None
 

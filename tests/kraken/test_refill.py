@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.core.ledger import Hole
-from recorder.core.model import Span, Trade
+from recorder.core.ids import Gap, Span
+from recorder.core.model import Trade
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.refill import FRUITLESS_PAGES, OVERLAPS_NS, STALLED_PAGES, Refill
 from tests.kraken.exchange import INSTRUMENT, Exchange, printed_us, row
@@ -23,13 +23,13 @@ class Outcome:
     requests: int
 
 
-def hole_of(exchange: Exchange, first: int, last: int, *, live: bool = True) -> Hole:
+def hole_of(exchange: Exchange, first: int, last: int, *, live: bool = True) -> Gap:
     """Return the hole first..last; its neighbours came from the WebSocket (cut) or from REST (printed)."""
     time_us = (lambda ns: ns // 1000) if live else printed_us
-    return Hole("BTC/USD", Span(first, last), time_us(exchange.times_ns[first - 2]), time_us(exchange.times_ns[last]))
+    return Gap("BTC/USD", Span(first, last), time_us(exchange.times_ns[first - 2]), time_us(exchange.times_ns[last]))
 
 
-def fill(exchange: Exchange, hole: Hole, *, at_most: int = 100_000) -> Outcome:
+def fill(exchange: Exchange, hole: Gap, *, at_most: int = 100_000) -> Outcome:
     refill, given_rows, requests = Refill(hole, INSTRUMENT), [], 0
     while (request := refill.request()) is not None:
         requests += 1
@@ -42,7 +42,7 @@ def fill(exchange: Exchange, hole: Hole, *, at_most: int = 100_000) -> Outcome:
     return Outcome(refill, given_rows, requests)
 
 
-def assert_honest(outcome: Outcome, hole: Hole) -> None:
+def assert_honest(outcome: Outcome, hole: Gap) -> None:
     """Nothing was closed that was not given, nothing given was lost, nothing was given twice."""
     found = Counter(trade.trade_id for trade in outcome.given)
     missing = {i for span in outcome.refill.missing for i in range(span.first, span.last + 1)}
@@ -71,7 +71,7 @@ def histories(draw: st.DrawFn) -> list[int]:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Exchange, Hole]:
+def cases(draw: st.DrawFn) -> tuple[Exchange, Gap]:
     times = draw(histories())
     ids = st.integers(2, len(times) - 1)
     first = draw(ids)
@@ -90,7 +90,7 @@ def cases(draw: st.DrawFn) -> tuple[Exchange, Hole]:
 @settings(max_examples=500)
 @given(cases())
 def test_it_closes_no_hole_falsely_loses_no_trade_and_ends_whatever_the_exchange_does(
-    case: tuple[Exchange, Hole],
+    case: tuple[Exchange, Gap],
 ) -> None:
     exchange, hole = case
     outcome = fill(exchange, hole, at_most=(len(hole.span) + 1) * FRUITLESS_PAGES)
@@ -132,7 +132,7 @@ def test_it_fetches_all_that_there_is_around_ids_that_the_exchange_lacks(times: 
 
 @settings(max_examples=300)
 @given(cases())
-def test_attempts_that_follow_close_what_a_fault_left_open(case: tuple[Exchange, Hole]) -> None:
+def test_attempts_that_follow_close_what_a_fault_left_open(case: tuple[Exchange, Gap]) -> None:
     exchange, hole = case
     cap = max(2, exchange.cap, largest_group(list(exchange.times_ns)))
     # The faults pass: they are counted by answer, and the count goes on.
@@ -228,14 +228,14 @@ def test_a_cursor_that_is_no_time_of_the_page_is_not_followed(last: str) -> None
 
 
 def test_rows_outside_the_hole_are_not_given_out() -> None:
-    refill = Refill(Hole("BTC/USD", Span(5, 6), START_NS // 1000, START_NS // 1000), INSTRUMENT)
+    refill = Refill(Gap("BTC/USD", Span(5, 6), START_NS // 1000, START_NS // 1000), INSTRUMENT)
     page = TradesPage(tuple(row(trade_id, START_NS // 1000) for trade_id in range(3, 9)), None)
     assert [trade.trade_id for trade in refill.take(page)] == [5, 6]
     assert refill.request() is None
 
 
 def test_it_begins_a_millisecond_before_the_neighbour() -> None:
-    request = Refill(Hole("BTC/USD", Span(5, 6), 1_783_465_205_562_702, 1_783_465_205_662_702), INSTRUMENT).request()
+    request = Refill(Gap("BTC/USD", Span(5, 6), 1_783_465_205_562_702, 1_783_465_205_662_702), INSTRUMENT).request()
     assert request is not None
     assert dict(request.params) == {"pair": "XBTUSD", "since": "1783465205561702000", "count": "1000"}
 
@@ -249,7 +249,7 @@ def ids_of(spans: list[Span]) -> set[int]:
 
 @settings(max_examples=300)
 @given(cases())
-def test_only_ids_that_the_exchange_lacks_are_ever_called_skipped(case: tuple[Exchange, Hole]) -> None:
+def test_only_ids_that_the_exchange_lacks_are_ever_called_skipped(case: tuple[Exchange, Gap]) -> None:
     exchange, hole = case
     outcome = fill(exchange, hole, at_most=(len(hole.span) + 1) * FRUITLESS_PAGES)
     skipped = ids_of(outcome.refill.skipped)
@@ -274,9 +274,9 @@ def test_what_is_lacking_between_two_rows_is_called_skipped_by_a_later_attempt(
 
 def test_an_id_whose_time_steps_back_before_the_page_is_not_called_skipped() -> None:
     page = TradesPage(tuple(row(trade_id, START_NS // 1000 + 500) for trade_id in (4, 6)), None)
-    refill = Refill(Hole("BTC/USD", Span(5, 5), START_NS // 1000, START_NS // 1000 + 500), INSTRUMENT)
+    refill = Refill(Gap("BTC/USD", Span(5, 5), START_NS // 1000, START_NS // 1000 + 500), INSTRUMENT)
     assert refill.take(page) == []
     assert refill.skipped == []
-    refill = Refill(Hole("BTC/USD", Span(5, 5), START_NS // 1000, START_NS // 1000 + 500), INSTRUMENT, attempt=1)
+    refill = Refill(Gap("BTC/USD", Span(5, 5), START_NS // 1000, START_NS // 1000 + 500), INSTRUMENT, attempt=1)
     refill.take(page)
     assert refill.skipped == [Span(5, 5)]

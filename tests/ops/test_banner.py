@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from recorder.config import Config
+from recorder.core.ids import Run, Span
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.ops import banner
 from recorder.version import __version__
 
@@ -34,10 +34,10 @@ def test_it_says_what_is_recorded_to_where_and_at_what_pace() -> None:
 
 def test_it_says_since_when_and_how_many_trades_are_held_of_the_pairs_recorded() -> None:
     ledger = Ledger()
-    ledger.observe("ETH/EUR", Span(7, 9), first_us=us(2025, 11, 10, 23, 59), last_us=us(2025, 11, 11))
-    ledger.observe("BTC/USD", Span(100, 199), first_us=us(2026, 1, 1), last_us=us(2026, 1, 2))
-    ledger.observe("BTC/USD", Span(201, 201), first_us=us(2026, 1, 3), last_us=us(2026, 1, 3))
-    ledger.observe("XRP/USD", Span(1, 5), first_us=us(2020, 1, 1), last_us=us(2020, 1, 2))  # of an earlier run
+    ledger.observe(Run("ETH/EUR", Span(7, 9), us(2025, 11, 10, 23, 59), us(2025, 11, 11)))
+    ledger.observe(Run("BTC/USD", Span(100, 199), us(2026, 1, 1), us(2026, 1, 2)))
+    ledger.observe(Run("BTC/USD", Span(201, 201), us(2026, 1, 3), us(2026, 1, 3)))
+    ledger.observe(Run("XRP/USD", Span(1, 5), us(2020, 1, 1), us(2020, 1, 2)))  # of an earlier run
     archive = said(ledger=ledger)["archive"]
     assert (archive["since"], archive["trades_held"]) == ("2025-11-10", 104)
 

@@ -11,7 +11,8 @@ import pytest
 
 from recorder.archive.verify import Days
 from recorder.core.certificate import DAY_US, utc_day
-from recorder.core.model import Event, Span, Trade
+from recorder.core.ids import Span
+from recorder.core.model import Event, Trade
 from recorder.ops import certify, gaps
 from recorder.ops.certify import Certified
 from tests.end_to_end.harness import SHARED
@@ -112,7 +113,7 @@ def test_the_26_trades_that_a_downloader_threw_away_are_found_and_no_others(tmp_
         archive.append(rows[9000:])
         (one,) = certified(archive, TETHER, now_us=rows[-1].time_us)
     assert not one.findings
-    assert [(hole.ids, hole.state) for hole in gaps.read(tmp_path)[TETHER]] == [(Span(n, n), "open") for n in lost]
+    assert [(gap.span, gap.state) for gap in gaps.read(tmp_path)[TETHER]] == [(Span(n, n), "open") for n in lost]
     assert sum(day.missing for day in one.certificates) == 26
     by_id = {row.trade_id: row for row in rows}
     for day in one.certificates:

@@ -7,12 +7,11 @@ import pytest
 
 from recorder.archive.files import Layout
 from recorder.core.gaps import Gaps
-from recorder.core.ledger import Run
-from recorder.core.model import Event, Span
+from recorder.core.ids import Gap, Run, Span
+from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import gaps
-from recorder.ops.gaps import Missing
 from tests.query.writing import START_US, trade, trades, writing
 
 PAIR = "BTC/USD"
@@ -32,12 +31,12 @@ def test_holes_and_void_ids_are_told_apart(tmp_path: Path) -> None:
         archive.noted(void(1, 2), void(7, 7), void(21, 25), void(1, 1, pair="SOL/USD"))
     assert gaps.read(tmp_path) == {
         PAIR: [
-            Missing(PAIR, Span(1, 2), None, at_us(3), "void"),
-            Missing(PAIR, Span(6, 6), at_us(5), at_us(9), "open"),
-            Missing(PAIR, Span(7, 7), at_us(5), at_us(9), "void"),
-            Missing(PAIR, Span(8, 8), at_us(5), at_us(9), "open"),
-            Missing(PAIR, Span(10, 19), at_us(9), at_us(20), "open"),
-            Missing(PAIR, Span(22, 25), at_us(21), None, "void"),
+            Gap(PAIR, Span(1, 2), None, at_us(3), "void"),
+            Gap(PAIR, Span(6, 6), at_us(5), at_us(9), "open"),
+            Gap(PAIR, Span(7, 7), at_us(5), at_us(9), "void"),
+            Gap(PAIR, Span(8, 8), at_us(5), at_us(9), "open"),
+            Gap(PAIR, Span(10, 19), at_us(9), at_us(20), "open"),
+            Gap(PAIR, Span(22, 25), at_us(21), None, "void"),
         ],
         "ETH/USD": [],
     }
@@ -49,7 +48,11 @@ def test_what_is_only_in_the_journal_is_held_and_known(tmp_path: Path) -> None:
         archive.journalled(trades(2, 4))
         archive.journal.append([segment.encode_note(START_US * 1000, "void", pair=PAIR, first_id=6, last_id=7)])
         found = gaps.read(tmp_path)[PAIR]
-    assert [(one.ids, one.state) for one in found] == [(Span(5, 5), "open"), (Span(6, 7), "void"), (Span(8, 8), "open")]
+    assert [(one.span, one.state) for one in found] == [
+        (Span(5, 5), "open"),
+        (Span(6, 7), "void"),
+        (Span(8, 8), "open"),
+    ]
 
 
 def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -70,5 +73,6 @@ def test_without_an_archive_there_is_nothing_to_tell(tmp_path: Path) -> None:
 def test_the_ids_that_may_still_come_are_no_hole() -> None:
     held = [Run(PAIR, Span(5, 6), 1, 2)]
     assert gaps.missing(held, []) == []
-    assert [gap.ids.first for gap in Gaps(held).unknown()] == [1, 7]
+    unknown = [*Gaps(held).before(), *Gaps(held).after()]
+    assert [gap.span.first for gap in unknown] == [1, 7]
     assert Layout(Path("a")).pairs() == []

@@ -5,9 +5,9 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from recorder.core.ids import Span
 from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.errors import RateLimited
 from recorder.ops.metrics import PAIRS_LIMIT, Metrics
 from tests.tasks.support import PAIR, T0_US, trades

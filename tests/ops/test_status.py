@@ -10,7 +10,8 @@ import pytest
 
 from recorder.archive import files
 from recorder.archive.events import EventArchive
-from recorder.core.model import Event, Span
+from recorder.core.ids import Span
+from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import gaps, status
@@ -37,7 +38,7 @@ def test_archive_and_journal_are_counted_together_and_each_id_once(tmp_path: Pat
     assert (btc.rows, btc.journalled) == (24, 4)
     assert (btc.first_id, btc.last_id) == (1, 34)
     assert (btc.first_us, btc.last_us) == (T0_US + 1000, T0_US + 34_000)
-    assert btc.holes == (Span(11, 20),)
+    assert [gap.span for gap in btc.holes] == [Span(11, 20)]
     assert (eth.rows, eth.journalled, eth.holes) == (2, 0, ())
 
 
@@ -50,7 +51,7 @@ def test_ids_that_do_not_exist_are_no_hole(tmp_path: Path) -> None:
         opened.journal.append([segment.encode_note(2, "void", pair=PAIR, first_id=7, last_id=7)])
         opened.journal.append([segment.encode_note(2, "void", pair="ETH/USD", first_id=7, last_id=7)])
         (btc,) = status.read(tmp_path)
-    assert btc.holes == (Span(6, 6), Span(8, 8))
+    assert [gap.span for gap in btc.holes] == [Span(6, 6), Span(8, 8)]
 
 
 def test_an_empty_archive_has_no_pairs_and_no_archive_is_an_error_with_the_remedy(tmp_path: Path) -> None:

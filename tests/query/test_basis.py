@@ -7,10 +7,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Run, Span, Spans
 from recorder.query.basis import SHOWN, Basis, between, digest, windows
+
+PAIR = "BTC/USD"
 
 RUNS = st.sets(st.integers(1, 60)).map(Spans.of_ids)
 
@@ -34,7 +34,7 @@ def test_attrs_are_plain_values_of_bounded_size() -> None:
 
 @given(RUNS, st.integers(1, 60), st.integers(0, 60))
 def test_between_is_what_is_held_there(ids: Spans, first: int, more: int) -> None:
-    runs = [HeldSpan(run.first, run.last, 0, 0) for run in ids]
+    runs = [Run(PAIR, Span(run.first, run.last), 0, 0) for run in ids]
     assert between(runs, first, first + more) == ids.within(Span(first, first + more))
 
 

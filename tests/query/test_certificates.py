@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from recorder.archive import verify
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
+from recorder.core.ids import Run, Span, Spans
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import Run
-from recorder.core.model import Event, Span, Trade
-from recorder.core.spans import Spans
+from recorder.core.model import Event, Trade
 from recorder.ops import gaps
 from recorder.query.connect import connect
 from tests.query.conftest import Ask
@@ -102,7 +101,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         "FROM gaps WHERE pair = ? ORDER BY first_id",
         pair,
     ) == [
-        (one.ids.first, one.ids.last, len(one.ids), one.after_us, one.before_us, one.state)
+        (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
         for one in gaps.missing(runs(kept), [Span(*ends) for ends in void])
     ]
 

@@ -6,34 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Gap, Run, Span
 from recorder.query.asked import Range
-from recorder.query.holes import Lost, candle_sentence, joined, lost_in, missing_in, sentence
+from recorder.query.holes import Lost, candle_sentence, lost_in, missing_in, sentence
+
+PAIR = "BTC/USD"
 
 ALWAYS = Range(None, None)
 
 
-def span(first: int, last: int) -> HeldSpan:
+def span(first: int, last: int) -> Run:
     """Return a run in which trade n happens at 10 n µs."""
-    return HeldSpan(first, last, 10 * first, 10 * last)
-
-
-def test_runs_that_touch_are_one_with_the_times_of_its_ends() -> None:
-    assert joined([span(7, 9), span(1, 3), span(4, 6), span(11, 12)]) == (span(1, 9), span(11, 12))
-
-
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9))))
-def test_joined_is_the_union_of_ids_even_where_runs_overlap(runs: list[tuple[int, int]]) -> None:
-    together = joined(span(first, first + more) for first, more in runs)
-    expected = Spans(Span(first, first + more) for first, more in runs)
-    assert together == tuple(span(held.first, held.last) for held in expected)
+    return Run(PAIR, Span(first, last), 10 * first, 10 * last)
 
 
 def test_between_two_runs_something_is_missing_whenever_it_may_lie_in_the_range() -> None:
     runs = [span(1, 3), span(7, 9)]  # held until 30 µs and from 70 µs on
-    hole = HeldSpan(4, 6, 30, 70)
+    hole = Gap(PAIR, Span(4, 6), 30, 70)
     for start_us, stop_us, touched in [
         (None, None, True),
         (None, 30, False),  # up to the trade at 30, which is not in the range
@@ -49,7 +38,7 @@ def test_between_two_runs_something_is_missing_whenever_it_may_lie_in_the_range(
 def test_before_the_first_run_only_a_range_that_begins_there_asks_for_it() -> None:
     runs = [span(5, 9)]
     assert missing_in(runs, ALWAYS) == []
-    assert missing_in(runs, Range(20, None)) == [HeldSpan(1, 4, 20, 50)]
+    assert missing_in(runs, Range(20, None)) == [Gap(PAIR, Span(1, 4), 20, 50)]
     assert missing_in(runs, Range(51, None)) == []
     assert missing_in([span(1, 9)], Range(0, None)) == []
 
@@ -63,8 +52,8 @@ DATA = Path("/srv/my data")
 
 
 def test_the_sentence_counts_what_is_missing_and_gives_the_command_that_fetches_it() -> None:
-    holes = [HeldSpan(10 * n, 10 * n + 4, n * 1_500_000, n * 1_500_000 + 9) for n in range(1, 6)]
-    text = sentence({"BTC/USD": holes, "ETH/USD": [HeldSpan(7, 7, 0, 1)]}, DATA)
+    holes = [Gap(PAIR, Span(10 * n, 10 * n + 4), n * 1_500_000, n * 1_500_000 + 9) for n in range(1, 6)]
+    text = sentence({"BTC/USD": holes, "ETH/USD": [Gap(PAIR, Span(7, 7), 0, 1)]}, DATA)
     assert text.startswith("trades in this range are not archived: BTC/USD lacks 25 (ids 10 to 14 between ")
     assert "1970-01-01T00:00:01.500000Z and 1970-01-01T00:00:01.500009Z" in text
     assert "and 2 more holes); ETH/USD lacks 1 (id 7 between" in text
@@ -75,7 +64,7 @@ def test_the_sentence_counts_what_is_missing_and_gives_the_command_that_fetches_
 
 
 def test_of_many_pairs_a_sentence_names_a_few() -> None:
-    text = sentence({f"P{n}/USD": [HeldSpan(7, 7, 0, 1)] for n in range(5)}, DATA)
+    text = sentence({f"P{n}/USD": [Gap(PAIR, Span(7, 7), 0, 1)] for n in range(5)}, DATA)
     assert "P2/USD lacks 1" in text
     assert "P3/USD" not in text
     assert "and 2 more pairs lack some" in text
@@ -85,7 +74,10 @@ def test_of_many_pairs_a_sentence_names_a_few() -> None:
 def test_what_the_exchange_does_not_have_is_not_missing() -> None:
     runs = [span(1, 3), span(7, 9)]
     assert missing_in(runs, ALWAYS, [Span(4, 6)]) == []
-    assert missing_in(runs, ALWAYS, [Span(5, 5), Span(60, 70)]) == [HeldSpan(4, 4, 30, 70), HeldSpan(6, 6, 30, 70)]
+    assert missing_in(runs, ALWAYS, [Span(5, 5), Span(60, 70)]) == [
+        Gap(PAIR, Span(4, 4), 30, 70),
+        Gap(PAIR, Span(6, 6), 30, 70),
+    ]
 
 
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.integers(0, 30)), max_size=40), st.integers(1, 3))
@@ -114,5 +106,5 @@ def test_the_sentence_of_lost_candles_says_what_can_stand_in_for_them() -> None:
 
 
 @pytest.mark.parametrize("runs", [[], [span(1, 9)]])
-def test_where_no_id_is_missing_there_is_no_hole(runs: list[HeldSpan]) -> None:
+def test_where_no_id_is_missing_there_is_no_hole(runs: list[Run]) -> None:
     assert missing_in(runs, ALWAYS) == []

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from recorder.archive.coverage import FileFacts, read_facts
-from recorder.archive.schema import HeldSpan
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Run, Span, Spans
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.query import listing
 from recorder.query.listing import Listing
 from tests.query.writing import START_US, Written, trades
+
+PAIR = "BTC/USD"
 
 
 def test_a_folder_without_an_archive_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_it_lists_the_files_of_each_pair_with_the_ids_in_them(archive: Written) 
     bitcoin = found["BTC/USD"]
     assert sorted(bitcoin.footers) == [str(path) for path in archive.files()]
     assert bitcoin.ids == Spans([Span(1, 4), Span(7, 9)])
-    assert bitcoin.runs[0] == HeldSpan(1, 4, START_US + 1_000_000, START_US + 4_000_000)
+    assert bitcoin.runs[0] == Run(PAIR, Span(1, 4), START_US + 1_000_000, START_US + 4_000_000)
     assert found["NO/NE"].ids == Spans()
     assert sorted(Listing(archive.data).pairs()) == ["BTC/USD", "ETH/USD"]
 

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.core.model import Event, Span
+from recorder.core.ids import Span
+from recorder.core.model import Event
 from recorder.errors import GapError, UsageError
 from recorder.query import basis
 from recorder.query.connect import connect

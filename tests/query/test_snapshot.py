@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from recorder.core.spans import Spans
+from recorder.core.ids import Spans
 from recorder.errors import StorageError
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.snapshot import Moments, Snapshot
@@ -17,7 +17,7 @@ def tail_ids(moment: Snapshot) -> list[int]:
 
 
 def held(moment: Snapshot, pair: str = "BTC/USD") -> list[tuple[int, int]]:
-    return [(run.first_id, run.last_id) for run in moment.runs.get(pair, ())]
+    return [(run.span.first, run.span.last) for run in moment.runs.get(pair, ())]
 
 
 def test_without_live_a_moment_is_what_is_archived(archive: Written) -> None:

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.schema import HeldSpan
+from recorder.core.ids import Run, Spans
 from recorder.core.model import Trade
-from recorder.core.spans import Spans
 from recorder.errors import StorageError
 from recorder.journal import segment
 from recorder.query import tail
 from recorder.query.tail import Journalled, pending, runs_in
 from tests.query.writing import START_US, Written, frame, trade, trades
+
+PAIR = "BTC/USD"
 
 
 def columns(rows: list[Trade]) -> pa.Table:
@@ -141,7 +142,7 @@ def test_the_runs_of_a_tail_are_those_of_its_ids(rows: list[tuple[str, int]]) ->
     table = pending(columns([trade(trade_id, 10 * trade_id, pair=pair) for pair, trade_id in rows]), {})
     expected = {
         pair: tuple(
-            HeldSpan(span.first, span.last, 10 * span.first, 10 * span.last)
+            Run(pair, span, 10 * span.first, 10 * span.last)
             for span in Spans.of_ids(trade_id for name, trade_id in rows if name == pair)
         )
         for pair in {pair for pair, _ in rows}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recorder.core.ids import Spans
 from recorder.core.model import Event
-from recorder.core.spans import Spans
 from recorder.errors import CorruptFile
 from recorder.query.connect import connect
 from tests.query.conftest import Ask

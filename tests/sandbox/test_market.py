@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.core.model import PRICE_SCALE, Span
+from recorder.core.ids import Span
+from recorder.core.model import PRICE_SCALE
 from recorder.errors import UsageError
 from recorder.sandbox import wire
 from recorder.sandbox.market import CHARACTERS, LONGEST_HISTORY_NS, Market, others_trading

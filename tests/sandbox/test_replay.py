@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.errors import UsageError
 from recorder.sandbox.pairs import Listing, pair_of
 from recorder.sandbox.recorded import Page, Session, read_page, read_session

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.errors import DiskError, UsageError
 from recorder.sandbox.faults import Act
 from recorder.sandbox.market import Market

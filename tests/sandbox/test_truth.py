@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.model import Span, Trade
+from recorder.core.ids import Span
+from recorder.core.model import Trade
 from recorder.errors import DiskError, UsageError
 from recorder.sandbox.market import Market
 from recorder.sandbox.tape import Made

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.model import Span
+from recorder.core.ids import Span
 from recorder.sandbox import wire
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.tape import MARKET, SELL, Made, Tape

@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
+from recorder.core.ids import Span
 from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.disk import Room
 from recorder.errors import DiskError, Unavailable, UnknownPair
 from recorder.net.http import Http

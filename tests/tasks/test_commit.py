@@ -7,9 +7,9 @@ from typing import Literal, cast
 
 import pytest
 
+from recorder.core.ids import Run, Span, runs_of
 from recorder.core.knowledge import Void
-from recorder.core.ledger import Ledger, Run, runs
-from recorder.core.model import Span
+from recorder.core.ledger import Ledger
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -63,7 +63,7 @@ class Bench:
 
 async def test_nothing_counts_as_held_before_its_sync_has_returned() -> None:
     bench = Bench()
-    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 3))))
+    await bench.inbox.put(Inbound(b"a\n", runs_of(trades(1, 3))))
     flushing = asyncio.create_task(bench.commit.flush())
     await settle_until(lambda: bench.inbox.size == 0)
     assert bench.held() == []
@@ -78,7 +78,7 @@ async def test_what_waits_is_committed_in_one_sync() -> None:
     bench = Bench()
     bench.journal.release.set()
     for number in range(100):
-        await bench.inbox.put(Inbound(b"%d\n" % number, runs(trades(number + 1, number + 1))))
+        await bench.inbox.put(Inbound(b"%d\n" % number, runs_of(trades(number + 1, number + 1))))
     await bench.commit.flush()
     assert [len(lines) for lines in bench.journal.appended] == [100]
 
@@ -87,7 +87,7 @@ async def test_a_sync_that_fails_claims_nothing_and_is_not_swallowed() -> None:
     bench = Bench()
     bench.journal.error = DiskError("cannot sync journal: No space left on device")
     bench.journal.release.set()
-    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 3))))
+    await bench.inbox.put(Inbound(b"a\n", runs_of(trades(1, 3))))
     with pytest.raises(DiskError):
         await bench.commit.run()
     assert bench.held() == []
@@ -96,13 +96,13 @@ async def test_a_sync_that_fails_claims_nothing_and_is_not_swallowed() -> None:
 async def test_a_jump_of_ids_and_a_first_trade_are_told_and_an_unbroken_run_is_not() -> None:
     bench = Bench()
     bench.journal.release.set()
-    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 3))))
+    await bench.inbox.put(Inbound(b"a\n", runs_of(trades(1, 3))))
     await bench.commit.flush()
     assert bench.holes == 1, "history may be wanted before the first"
-    await bench.inbox.put(Inbound(b"b\n", runs(trades(4, 6))))
+    await bench.inbox.put(Inbound(b"b\n", runs_of(trades(4, 6))))
     await bench.commit.flush()
     assert bench.holes == 1
-    await bench.inbox.put(Inbound(b"c\n", runs(trades(10, 10))))
+    await bench.inbox.put(Inbound(b"c\n", runs_of(trades(10, 10))))
     await bench.commit.flush()
     assert bench.holes == 2
 
@@ -112,10 +112,10 @@ async def test_many_journalled_trades_ask_for_a_drain_and_rotating_answers_it(mo
     monkeypatch.setattr(commit_module, "DRAIN_ROWS_EACH", 5)
     bench = Bench()
     bench.journal.release.set()
-    await bench.inbox.put(Inbound(b"a\n", runs(trades(1, 4))))
+    await bench.inbox.put(Inbound(b"a\n", runs_of(trades(1, 4))))
     await bench.commit.flush()
     assert not bench.commit.drain_due.is_set()
-    await bench.inbox.put(Inbound(b"b\n", runs(trades(5, 5))))
+    await bench.inbox.put(Inbound(b"b\n", runs_of(trades(5, 5))))
     await bench.commit.flush()
     assert bench.commit.drain_due.is_set()
     await bench.commit.rotate()
@@ -135,7 +135,7 @@ async def test_many_pairs_wait_until_a_drain_brings_enough_rows_of_each(monkeypa
     bench = Bench()
     bench.journal.release.set()
     for pair, last_id, due in [("BTC/USD", 5, True), ("ETH/EUR", 2, False), ("BTC/USD", 6, True)]:
-        await bench.inbox.put(Inbound(b"a\n", runs(trades(1, last_id, pair=pair))))
+        await bench.inbox.put(Inbound(b"a\n", runs_of(trades(1, last_id, pair=pair))))
         await bench.commit.flush()
         assert bench.commit.drain_due.is_set() is due, "of all pairs that have traded since the last one"
         if pair == "BTC/USD":
@@ -206,10 +206,10 @@ async def test_lines_trades_and_bytes_are_counted_by_where_they_came_from() -> N
     bench = Bench()
     bench.journal.release.set()
     for inbound in (
-        Inbound(b"ab\n", runs(trades(1, 3))),
+        Inbound(b"ab\n", runs_of(trades(1, 3))),
         Inbound(b"note\n", [], source="note"),
-        Inbound(b"page\n", runs([*trades(3, 4), *trades(8, 8)]), source="rest"),
-        Inbound(b"cd\n", runs(trades(5, 5))),
+        Inbound(b"page\n", runs_of([*trades(3, 4), *trades(8, 8)]), source="rest"),
+        Inbound(b"cd\n", runs_of(trades(5, 5))),
     ):
         await bench.inbox.put(inbound)
     await bench.commit.flush()

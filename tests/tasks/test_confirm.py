@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.ops.offset import Vouched
 from recorder.tasks.confirm import AFTER_S, RETRY_S, ROUND_S, Confirm
 from tests.sandbox.conftest import ManualClock
@@ -32,7 +32,7 @@ class Bench:
 
     def trade(self, trade_id: int, time_s: float) -> None:
         time_us = round(time_s * 1e6)
-        self.ledger.observe(PAIR, Span(trade_id, trade_id), first_us=time_us, last_us=time_us)
+        self.ledger.observe(Run(PAIR, Span(trade_id, trade_id), time_us, time_us))
 
     async def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds / ROUND_S)):

@@ -7,9 +7,8 @@ import pytest
 
 from recorder.archive.events import EventArchive
 from recorder.archive.ohlc import OhlcArchive
-from recorder.core.ledger import Ledger, runs
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Span, Spans, runs_of
+from recorder.core.ledger import Ledger
 from recorder.journal import segment
 from recorder.kraken.parse import LISTING_SOURCE
 from recorder.ops.metrics import Metrics
@@ -144,7 +143,7 @@ async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_p
         running = asyncio.create_task(drain.run())
 
         async def arrives(trade_id: int) -> None:
-            await inbox.put(Inbound(line(trade_id, trade_id), runs(trades(trade_id, trade_id))))
+            await inbox.put(Inbound(line(trade_id, trade_id), runs_of(trades(trade_id, trade_id))))
             await commit.flush()
 
         await settle_until(lambda: len(clock._sleepers) == 1)
@@ -171,7 +170,7 @@ async def test_the_time_to_the_next_drain_follows_what_it_goes_by_while_it_waits
         running = asyncio.create_task(drain.run())
         await settle_until(lambda: len(clock._sleepers) == 1)
         for trade_id, (every_s, wait_s) in enumerate([(300.0, 200), (900.0, 800), (50.0, 0)], 1):
-            await inbox.put(Inbound(line(trade_id, trade_id), runs(trades(trade_id, trade_id))))
+            await inbox.put(Inbound(line(trade_id, trade_id), runs_of(trades(trade_id, trade_id))))
             await commit.flush()
             clock.move(100)
             every[0] = every_s

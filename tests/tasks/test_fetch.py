@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from recorder.core.ledger import History, Hole, Ledger
-from recorder.core.model import Span
+from recorder.core.ids import Gap, Run, Span
+from recorder.core.ledger import History, Ledger
 from recorder.core.plan import Work
 from recorder.errors import Malformed, Unavailable
 from recorder.kraken.rest import Request
@@ -56,8 +56,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(stack.enter_context(shop(tmp_path)))
 
 
-def hole(first: int, last: int) -> Hole:
-    return Hole(PAIR, Span(first, last), T0_US + (first - 1) * 1000, T0_US + (last + 1) * 1000)
+def hole(first: int, last: int) -> Gap:
+    return Gap(PAIR, Span(first, last), T0_US + (first - 1) * 1000, T0_US + (last + 1) * 1000)
 
 
 async def test_a_hole_is_archived_and_then_held(bench: Bench) -> None:
@@ -102,12 +102,12 @@ async def test_what_came_before_a_problem_is_kept(bench: Bench, problem: Excepti
 
 
 async def test_history_brings_where_it_begins_and_leaves_a_hole(bench: Bench) -> None:
-    bench.ledger.observe(PAIR, Span(5_000, 5_009), first_us=T0_US + 5_000_000, last_us=T0_US + 5_009_000)
+    bench.ledger.observe(Run(PAIR, Span(5_000, 5_009), T0_US + 5_000_000, T0_US + 5_009_000))
     history = bench.ledger.history(PAIR, T0_US + 2_000_000)
     assert history is not None
     await bench.fetch(history)
     assert bench.ledger.history(PAIR, T0_US + 2_000_000) is None
-    (left,) = bench.ledger.holes(PAIR)
+    (left,) = bench.ledger.of(PAIR).gaps()
     assert bench.opened.ids()[0] < 2_000
     assert left.span.last == 4_999
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from recorder.core.ledger import runs
+from recorder.core.ids import runs_of
 from recorder.tasks.inbox import Inbound, Inbox
 from tests.tasks.support import settle, trades
 
@@ -10,7 +10,7 @@ from tests.tasks.support import settle, trades
 async def test_take_returns_all_that_was_put_in_order() -> None:
     inbox = Inbox()
     for number in range(3):
-        await inbox.put(Inbound(b"%d\n" % number, runs(trades(number + 1, number + 1))))
+        await inbox.put(Inbound(b"%d\n" % number, runs_of(trades(number + 1, number + 1))))
     await inbox.wait()
     assert [inbound.line for inbound in inbox.take()] == [b"0\n", b"1\n", b"2\n"]
     assert inbox.take() == []

@@ -17,7 +17,11 @@ async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is
         opened.archive.coverage.observe_into(ledger, PAIR)
         other = TradeArchive(opened.layout, opened.disk, staging=opened.archive.staging)
         looking = Neighbours(
-            ledger, opened.archive, pairs=[PAIR], hole_seen=lambda: told.append(str(ledger.holes(PAIR))), clock=clock
+            ledger,
+            opened.archive,
+            pairs=[PAIR],
+            hole_seen=lambda: told.append(str(ledger.of(PAIR).gaps())),
+            clock=clock,
         )
         async with running(looking):
             for _ in range(2):  # nothing is new
@@ -28,7 +32,7 @@ async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is
             other.append(PAIR, trades(1, 50))
             clock.move(LOOK_S + 1)
             await settle_until(lambda: bool(told))
-    assert [hole.span.first for hole in ledger.holes(PAIR)] == [51]
+    assert [hole.span.first for hole in ledger.of(PAIR).gaps()] == [51]
     assert len(told) == 1
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from recorder.core import knowledge
+from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed, Void
-from recorder.core.model import Span
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import parse, rest

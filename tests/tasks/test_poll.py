@@ -8,8 +8,9 @@ from typing import cast
 
 import msgspec
 
+from recorder.core.ids import Span
 from recorder.core.ledger import Ledger
-from recorder.core.model import Instrument, Span
+from recorder.core.model import Instrument
 from recorder.errors import Unavailable, UnknownPair
 from recorder.journal import segment
 from recorder.kraken.parse import journalled_trades
@@ -57,7 +58,7 @@ class Bench:
             for inbound in self.inbox.take():
                 self.lines.append(inbound.line)
                 for run in inbound.claims:
-                    self.ledger.observe_run(run)
+                    self.ledger.observe(run)
 
     def journalled(self) -> list[int]:
         entries = [segment.decode(line.rstrip(b"\n")) for line in self.lines]

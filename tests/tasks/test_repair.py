@@ -11,9 +11,9 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
+from recorder.core.ids import Span
 from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
 from recorder.kraken.rest import Request
@@ -93,7 +93,7 @@ async def test_a_hole_is_fetched_archived_and_then_counted_as_held(tmp_path: Pat
     async with repairing(tmp_path) as (bench, start):
         bench.hold((1, 10), (500, 600))
         start()
-        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
         assert bench.opened.ids() == list(range(11, 500))
         assert 5 <= len(bench.http.asked) <= 7
 
@@ -106,7 +106,7 @@ async def test_a_hole_seen_later_wakes_it(tmp_path: Path) -> None:
         await settle()
         assert bench.http.asked == []
         bench.repair.hole_seen()
-        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
 
 
 async def test_a_refused_repair_leaves_its_hole_open_and_is_tried_again(tmp_path: Path) -> None:
@@ -115,14 +115,14 @@ async def test_a_refused_repair_leaves_its_hole_open_and_is_tried_again(tmp_path
         bench.http.problems = [Unavailable("HTTP 502"), UnknownPair("EQuery:Unknown asset pair")]
         start()
         await asleep(bench.clock)
-        assert bench.ledger.holes(PAIR)
+        assert bench.ledger.of(PAIR).gaps()
         bench.clock.move(4.9)
         await settle()
         assert len(bench.http.asked) == 1
         bench.clock.move(0.2)
         await settle_until(lambda: len(bench.http.asked) == 2 and bench.clock.sleepers == 1)
         bench.clock.move(10.1)
-        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
 
 
 async def test_only_answers_without_the_ids_make_it_look_further_back(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_only_answers_without_the_ids_make_it_look_further_back(tmp_path: 
         for _ in range(3):
             await asleep(bench.clock)
             bench.clock.move(LAST_RETRY_S)
-        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
         assert len({request.target for request in bench.http.asked}) == 1
 
 
@@ -144,7 +144,7 @@ async def test_ids_that_the_exchange_does_not_serve_stay_a_hole(tmp_path: Path) 
         bench.http.last = 300
         start()
         await asleep(bench.clock)
-        (hole,) = bench.ledger.holes(PAIR)
+        (hole,) = bench.ledger.of(PAIR).gaps()
         assert (hole.span.first, hole.span.last) == (301, 499)
         assert bench.opened.ids() == list(range(11, 301))
 
@@ -171,7 +171,7 @@ async def test_newest_holes_come_first(tmp_path: Path) -> None:
         bench.hold((1, 10), (20, 30))
         bench.hold((1, 10), (2000, 2010), pair="ETH/USD")
         start()
-        await settle_until(lambda: not bench.ledger.holes(PAIR) and not bench.ledger.holes("ETH/USD"))
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps() and not bench.ledger.of("ETH/USD").gaps())
         pairs = [parse_qs(request.target.partition("?")[2])["pair"][0] for request in bench.http.asked]
         assert pairs[0] == "ETHUSD"
         assert pairs[-1] == "XBTUSD"
@@ -193,7 +193,7 @@ async def test_a_hole_is_noted_once_when_it_opens_and_once_when_it_is_held_again
             "before": "2026-07-07T23:00:05.500000Z",
         }
         bench.clock.move(5.1)
-        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
         await asleep(bench.clock)
         assert bench.noted() == [("hole_closed", 11, 499)]
         assert bench.details[0]["missing"] == 489
@@ -209,7 +209,7 @@ async def test_a_hole_that_is_filled_in_part_is_neither_closed_nor_opened_anew(t
         bench.hold((100, 200))
         bench.repair.hole_seen()
         await asleep(bench.clock, 2)
-        assert len(bench.ledger.holes(PAIR)) == 2
+        assert len(bench.ledger.of(PAIR).gaps()) == 2
         assert bench.noted() == []
         bench.hold((11, 99))
         bench.clock.move(2 * LAST_RETRY_S)
@@ -266,7 +266,7 @@ async def test_a_hole_that_opens_while_a_long_one_is_filled_is_noted_after_its_b
 
         bench.http.get = get  # type: ignore[method-assign]
         start()
-        await settle_until(lambda: not bench.ledger.holes(PAIR))
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
         await asleep(bench.clock)
         assert bench.noted() == [
             ("hole_opened", 11, 899),
@@ -285,7 +285,7 @@ async def test_holes_of_pairs_that_come_are_looked_at_and_those_of_pairs_that_go
         assert (bench.noted(), bench.http.asked) == ([], [])
         bench.instruments["ETH/USD"] = ETH
         bench.repair.follow([ETH], [])
-        await settle_until(lambda: not bench.ledger.holes("ETH/USD"))
+        await settle_until(lambda: not bench.ledger.of("ETH/USD").gaps())
         await asleep(bench.clock, 2)
         assert bench.noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
         asked = len(bench.http.asked)
@@ -312,7 +312,7 @@ async def test_a_pair_that_goes_while_its_hole_is_filled_is_asked_for_no_more(tm
         await asleep(bench.clock)
         assert len(bench.http.asked) == 3
         assert bench.opened.ids(), "what was fetched is kept"
-        assert bench.ledger.holes(PAIR)
+        assert bench.ledger.of(PAIR).gaps()
 
 
 async def test_ids_that_two_answers_some_minutes_apart_step_over_are_noted_as_void(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from random import Random
 
 from recorder.core.backoff import Backoff
-from recorder.core.ledger import runs
+from recorder.core.ids import runs_of
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken.parse import journalled_trades
@@ -80,7 +80,7 @@ async def test_a_trade_frame_is_stamped_and_journalled_as_it_came_with_its_trade
     assert entry.payload == frame(1, 3)
     assert entry.source == "ws:trade:1"
     assert entry.recv_ns == bench.clock.wall_ns()
-    assert inbound.claims == runs(journalled_trades(entry.source, entry.payload, entry.recv_ns))
+    assert inbound.claims == runs_of(journalled_trades(entry.source, entry.payload, entry.recv_ns))
 
 
 async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:

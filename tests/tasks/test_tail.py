@@ -4,9 +4,9 @@ from typing import cast
 
 import pytest
 
+from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
-from recorder.core.model import Span
 from recorder.errors import Malformed, RateLimited, Unavailable
 from recorder.journal import segment
 from recorder.kraken import parse, rest
@@ -43,7 +43,7 @@ class Bench:
         for inbound in self.inbox.take():
             self.entries.append(segment.decode(inbound.line.rstrip(b"\n")))
             for run in inbound.claims:
-                self.ledger.observe_run(run)
+                self.ledger.observe(run)
         return last_id
 
     def journalled(self) -> list[int]:

@@ -9,8 +9,9 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from recorder.core.ledger import Ledger, Run
-from recorder.core.model import Instrument, Span
+from recorder.core.ids import Run, Span
+from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.errors import ExchangeError, Unavailable, UnknownPair
 from recorder.journal import segment
@@ -105,7 +106,7 @@ class Bench:
         )
 
     def hold(self, pair: str, last: int) -> None:
-        self.ledger.observe(pair, Span(1, last), first_us=1, last_us=last)
+        self.ledger.observe(Run(pair, Span(1, last), 1, last))
 
     def trade(self, instrument: Instrument, last: int, *, heard: bool = True) -> None:
         """Let ``instrument`` have made ``last`` trades."""
@@ -320,7 +321,7 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
             ledger, http, instruments=instruments, tail=tail, stream=stream, notes=notes, clock=clock, metrics=metrics
         )
         for pair, last in sandbox.last_ids().items():
-            ledger.observe(pair, Span(1, last), first_us=1, last_us=clock.wall_ns() // 1000)
+            ledger.observe(Run(pair, Span(1, last), 1, clock.wall_ns() // 1000))
         found: list[Run] = []
 
         def claimed() -> bool:

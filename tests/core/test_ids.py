@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.model import Span
-from recorder.core.spans import Spans
+from recorder.core.ids import Run, Span, Spans, gaps_between, joined
 
 IDS = st.integers(1, 60)
 
@@ -62,13 +61,6 @@ def test_missing_and_within_part_a_span_into_what_is_not_held_and_what_is(added:
     assert held.within(asked) == sorted(held.within(asked))
 
 
-@given(SPANS)
-def test_holes_are_what_is_missing_between_the_first_and_the_last_id(added: list[Span]) -> None:
-    held = Spans(added)
-    expected = set(range(held.first, held.last + 1)) - ids(held) if held.first and held.last else set()
-    assert ids(held.holes()) == expected
-
-
 @given(SPANS, a_span())
 def test_removing_takes_out_the_ids_of_one_span_and_no_other(added: list[Span], taken: Span) -> None:
     spans = Spans(added)
@@ -99,3 +91,29 @@ def test_it_prints_its_spans_and_equals_nothing_else() -> None:
     assert held != {1, 2, 3, 7, 8, 9}
     with pytest.raises(TypeError):
         hash(held)
+
+
+def run(first: int, last: int) -> Run:
+    """Return a run in which trade n happens at 10 n µs."""
+    return Run("BTC/USD", Span(first, last), 10 * first, 10 * last)
+
+
+def test_runs_that_touch_are_one_with_the_times_of_its_ends() -> None:
+    assert joined([run(7, 9), run(1, 3), run(4, 6), run(11, 12)]) == [run(1, 9), run(11, 12)]
+
+
+@given(st.lists(a_span(), max_size=60))
+def test_joined_is_the_union_of_ids_even_where_runs_overlap(spans: list[Span]) -> None:
+    assert joined(run(span.first, span.last) for span in spans) == [run(one.first, one.last) for one in Spans(spans)]
+
+
+@given(st.lists(a_span(), max_size=60), SPANS)
+def test_gaps_lie_between_runs_and_leave_void_ids_out(spans: list[Span], void: list[Span]) -> None:
+    held = Spans(spans)
+    gaps = gaps_between(joined(run(span.first, span.last) for span in spans), Spans(void))
+    between = set(range(held.first, held.last + 1)) if held.first and held.last else set()
+    assert ids([gap.span for gap in gaps]) == between - ids(held) - ids(Spans(void))
+    for gap in gaps:
+        below = max(one.last for one in held if one.last < gap.span.first)
+        above = min(one.first for one in held if one.first > gap.span.last)
+        assert (gap.after_us, gap.before_us) == (10 * below, 10 * above)

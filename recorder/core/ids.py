@@ -1,14 +1,68 @@
-"""Sets of trade ids as sorted, disjoint spans: completeness is arithmetic on these.
+"""Trade ids: spans of them, sets of spans, runs with the times of their ends, and the gaps between runs.
 
-Owns: the set algebra. A set never holds two spans that touch, so equal sets have equal spans.
+Completeness is arithmetic on these. Owns: their algebra, joined and subtracted here and nowhere else. Refuses: to know
+where rows lie or why ids are missing.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Literal
 
-from recorder.core.model import Span
+import msgspec
+
+from recorder.core.model import Trade
+
+GapState = Literal["open", "void"]
+"""Why ids are missing: ``open`` ones are still to be fetched, ``void`` ones the exchange itself does not have."""
+
+
+class Span(msgspec.Struct, frozen=True, order=True, gc=False):
+    """An unbroken run of trade ids, both ends included."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError(f"a span runs upwards, not from {self.first} to {self.last}")
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __contains__(self, trade_id: int) -> bool:
+        return self.first <= trade_id <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
+
+
+class Run(msgspec.Struct, frozen=True, order=True, gc=False):
+    """Trades of one pair with ids going up by one, and when the first and the last were made (µs since 1970 UTC)."""
+
+    pair: str
+    span: Span
+    first_us: int
+    last_us: int
+
+
+class Gap(msgspec.Struct, frozen=True, gc=False):
+    """Ids of ``pair`` of which none is held, and why.
+
+    ``after_us`` and ``before_us`` are the times of the trades held next to them, in µs since 1970 UTC; None where none
+    is held on that side.
+    """
+
+    pair: str
+    span: Span
+    after_us: int | None
+    before_us: int | None
+    state: GapState = "open"
+
+    def __str__(self) -> str:
+        return f"ids {self.span}"
 
 
 class Spans:
@@ -114,10 +168,6 @@ class Spans:
             held.append(Span(max(first, span.first), min(last, span.last)))
         return held
 
-    def holes(self) -> list[Span]:
-        """Return what is missing between the first and the last id held, lowest first."""
-        return [Span(last + 1, first - 1) for last, first in zip(self._lasts, self._firsts[1:], strict=False)]
-
     def count(self) -> int:
         """Return the number of ids."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
@@ -153,3 +203,66 @@ class Spans:
 
     def __repr__(self) -> str:
         return f"Spans({', '.join(str(span) for span in self)})"
+
+
+def runs_of(trades: Iterable[Trade]) -> list[Run]:
+    """Cut trades into runs of one pair with ids going up by one; repeats and jumps begin a new run."""
+    found: list[Run] = []
+    first = last = None
+    for trade in trades:
+        if first is None or last is None:
+            first = last = trade
+        elif trade.trade_id == last.trade_id + 1 and trade.pair == last.pair:
+            last = trade
+        else:
+            found.append(Run(first.pair, Span(first.trade_id, last.trade_id), first.time_us, last.time_us))
+            first = last = trade
+    if first is not None and last is not None:
+        found.append(Run(first.pair, Span(first.trade_id, last.trade_id), first.time_us, last.time_us))
+    return found
+
+
+def joined(runs: Iterable[Run]) -> list[Run]:
+    """Return the longest runs that these make together: pair by pair, in ascending id.
+
+    They may come in any order and overlap. A group commit brings thousands that are in order already, in one pass.
+    """
+    by_pair: dict[str, list[Run]] = {}
+    for run in runs:
+        of_pair = by_pair.get(run.pair)
+        if of_pair is None:
+            by_pair[run.pair] = [run]
+        else:
+            of_pair.append(run)
+    found: list[Run] = []
+    for of_pair in by_pair.values():
+        if any(later.span.first < earlier.span.first for earlier, later in pairwise(of_pair)):
+            of_pair.sort()
+        found += _joined(of_pair)
+    return found
+
+
+def _joined(ordered: Sequence[Run]) -> Iterator[Run]:
+    begin = end = ordered[0]
+    for run in ordered:
+        if run.span.first > end.span.last + 1:
+            yield _from_to(begin, end)
+            begin = end = run
+        elif run.span.last > end.span.last:
+            end = run
+    yield _from_to(begin, end)
+
+
+def _from_to(begin: Run, end: Run) -> Run:
+    if begin is end:
+        return begin
+    return Run(begin.pair, Span(begin.span.first, end.span.last), begin.first_us, end.last_us)
+
+
+def gaps_between(runs: Iterable[Run], void: Spans) -> list[Gap]:
+    """Return the ids that are missing between ``runs`` of one pair, as :func:`joined` gives them, and are not void."""
+    return [
+        Gap(below.pair, part, below.last_us, above.first_us)
+        for below, above in pairwise(runs)
+        for part in void.missing(Span(below.span.last + 1, above.span.first - 1))
+    ]
