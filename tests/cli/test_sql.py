@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from recorder.cli.sql import sql
 from recorder.errors import NoSuchArchive, UsageError
-from tests.query.writing import Written, trade, trades, writing
+from tests.archives import Written, trade, trades, writing
 from tests.tasks.support import shop
 
 app = typer.Typer()

@@ -16,8 +16,8 @@ from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import gaps, status
 from recorder.ops.status import CandleStatus
-from tests.query.writing import MINUTE_US, START_US, Written, candle, writing
-from tests.query.writing import trades as made
+from tests.archives import MINUTE_US, START_US, Written, candle, writing
+from tests.archives import trades as made
 from tests.tasks.support import PAIR, T0_US, frame, shop, trades
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.query import catalogue
-from tests.query.writing import trades, writing
+from tests.archives import trades, writing
 
 QUERIES = Path(__file__).parents[2] / "queries"
 OURS = sorted(

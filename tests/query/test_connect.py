@@ -19,7 +19,7 @@ from recorder.core.model import Event, Trade
 from recorder.errors import CorruptFile, GapError, NoSuchArchive, RecorderError, StorageError, UsageError
 from recorder.query.connect import Archive, connect
 from recorder.query.engine import Engine
-from tests.query.writing import MINUTE_US, START, START_US, Written, candle, trade, trades
+from tests.archives import MINUTE_US, START, START_US, Written, candle, trade, trades
 from tests.tasks import support
 
 MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]

@@ -16,8 +16,7 @@ from recorder.errors import UsageError
 from recorder.query import catalogue
 from recorder.query.engine import Engine
 from recorder.query.snapshot import Moments
-from tests.query.conftest import Ask
-from tests.query.writing import START_US, Written, trades
+from tests.archives import START_US, Ask, Written, trades
 
 
 @pytest.fixture

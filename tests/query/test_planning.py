@@ -10,7 +10,7 @@ import pytest
 
 from recorder.core.model import Candle, Event
 from recorder.query.connect import Archive, connect
-from tests.query.writing import START_US, Written, candle, trades
+from tests.archives import START_US, Written, candle, trades
 
 RELATIONS = ["trades", "pair_trades('BTC/USD')", "pair_trades('aUSD/USD')", "stored_ohlc()", "ohlc", "events"]
 

@@ -11,7 +11,7 @@ from recorder.core.model import Event
 from recorder.errors import CorruptFile, StorageError
 from recorder.query import stamped
 from recorder.query.stamped import Extent, Stamped, StampedListing
-from tests.query.writing import START, START_US, Written, candle
+from tests.archives import START, START_US, Written, candle
 
 
 def later(minutes: int) -> datetime:
