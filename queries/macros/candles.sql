@@ -80,13 +80,7 @@ WITH
 bars AS (
     SELECT
         epoch_us(t.time) // timeframe_us(timeframe) AS number,
-        arg_min(t.price, t.trade_id) AS open,
-        max(t.price) AS high,
-        min(t.price) AS low,
-        arg_max(t.price, t.trade_id) AS close,
-        sum(t.price * t.qty) AS amount,
-        sum(t.qty) AS volume,
-        count(*) AS count
+        unnest(ohlcv(t.trade_id, t.price, t.qty))
     FROM pair_trades(pair, bar_ceiling(start, timeframe), bar_ceiling(stop, timeframe)) AS t
     GROUP BY number
 ),

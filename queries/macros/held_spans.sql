@@ -4,7 +4,8 @@
 --                    of the view coverage
 --
 -- A footer lists the runs of ids in its own file (docs/format.md). A run may go on in another file, so runs that
--- touch are joined: one begins where its first id lies beyond the successor of every id before it.
+-- touch are joined: one begins where its first id lies beyond the successor of every id before it. A file of a later
+-- schema version than recorder_schema is an error.
 
 CREATE OR REPLACE MACRO held_spans(files) AS TABLE
 WITH
@@ -15,9 +16,10 @@ footer AS (
 ),
 held AS (
     SELECT
-        CASE WHEN (content ->> 'schema')::INTEGER > 1 THEN error(format(
-            '{} has schema version {}, and this release reads version 1: upgrade the recorder to the release that '
-            || 'wrote it ({}) or a later one', file_name, content ->> 'schema', content ->> 'writer'
+        CASE WHEN (content ->> 'schema')::INTEGER > getvariable('recorder_schema') THEN error(format(
+            '{} has schema version {}, and this release reads version {}: upgrade the recorder to the release that '
+            || 'wrote it ({}) or a later one',
+            file_name, content ->> 'schema', getvariable('recorder_schema'), content ->> 'writer'
         )) ELSE content ->> 'pair' END AS pair,
         unnest(from_json(content -> 'spans', '["BIGINT[]"]')) AS span
     FROM footer

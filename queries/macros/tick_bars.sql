@@ -49,13 +49,7 @@ bars AS (
         arg_max(t.time, t.trade_id) AS time_end,
         min(t.trade_id) AS first_id,
         max(t.trade_id) AS last_id,
-        arg_min(t.price, t.trade_id) AS open,
-        max(t.price) AS high,
-        min(t.price) AS low,
-        arg_max(t.price, t.trade_id) AS close,
-        sum(t.price * t.qty) AS amount,
-        sum(t.qty) AS volume,
-        count(*) AS count,
+        unnest(ohlcv(t.trade_id, t.price, t.qty)),
         coalesce(sum(t.qty) FILTER (t.side = 'buy'), 0) AS buy_volume
     FROM pair_trades(pair, start, stop) AS t
     GROUP BY number

@@ -49,13 +49,7 @@ bars AS (
         arg_max(n.time, n.trade_id) AS time_end,
         min(n.trade_id) AS first_id,
         max(n.trade_id) AS last_id,
-        arg_min(n.price, n.trade_id) AS open,
-        max(n.price) AS high,
-        min(n.price) AS low,
-        arg_max(n.price, n.trade_id) AS close,
-        sum(n.price * n.qty) AS amount,
-        sum(n.qty) AS volume,
-        count(*) AS count,
+        unnest(ohlcv(n.trade_id, n.price, n.qty)),
         coalesce(sum(n.qty) FILTER (n.side = 'buy'), 0) AS buy_volume
     FROM numbered AS n
     GROUP BY n.run_first, n.number

@@ -52,13 +52,7 @@ bars AS (
         l.held_us,
         l.held_close,
         l.number,
-        arg_min(t.price, t.trade_id) AS open,
-        max(t.price) AS high,
-        min(t.price) AS low,
-        arg_max(t.price, t.trade_id) AS close,
-        sum(t.price * t.qty) AS amount,
-        sum(t.qty) AS volume,
-        count(t.trade_id) AS count,
+        unnest(ohlcv(t.trade_id, t.price, t.qty)),
         max(length(rtrim(split_part(t.price::VARCHAR, '.', 2), '0'))) AS printed
     FROM lost AS l
     LEFT JOIN numbered AS t

@@ -161,13 +161,15 @@ def existing(data: Path) -> Layout:
 def undisturbed(look: Callable[[], _Seen], of: str) -> _Seen:
     """Return what ``look`` sees of some files once none of them is taken away, by a compaction or a drain, meanwhile.
 
-    That is what a FileNotFoundError tells; then it looks again. Raises StorageError, which names the files (``of``),
-    where it never ends.
+    That is what a FileNotFoundError tells; then it looks again. Raises StorageError, which names the files (``of``)
+    and what was missing last, where it never ends.
     """
     for _ in range(_ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             return look()
-    raise StorageError(f"{of} keep changing faster than they can be read")
+        except FileNotFoundError as error:
+            cause = error
+    raise StorageError(f"{of} keep changing faster than they can be read: {cause}") from cause
 
 
 def _is_todays(born: Path) -> bool:

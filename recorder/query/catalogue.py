@@ -18,20 +18,27 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
+from recorder.archive.versions import SCHEMA_VERSION
 from recorder.errors import UsageError
 from recorder.query import asked
 
-_SHARED: Final = (
+_ORDER: Final = (
+    "macros/timeframe",
+    "macros/held_spans",
+    "sources/{}/trades",
+    "sources/{}/footers",
+    "sources/{}/stored",
     "views/coverage",
     "macros/pair_coverage",
     "views/instruments",
     "views/events",
     "macros/told_void_spans",
-    "macros/void_spans",
+    "sources/{}/void_spans",
     "macros/known_ids",
     "macros/unheld_spans",
     "views/gaps",
     "views/certificates",
+    "macros/ohlcv",
     "macros/candles",
     "macros/decimals",
     "macros/grid",
@@ -44,33 +51,18 @@ _SHARED: Final = (
     "views/ohlc_filled",
     "macros/candle_audit",
 )
-"""What says the same over whatever files the first ones name, each after what it needs."""
-PLAIN: Final = (
-    "macros/timeframe",
-    "macros/held_spans",
-    "macros/pair_files",
-    "macros/pair_trades",
-    "macros/footers",
-    "macros/stored",
-    "views/trades",
-    *_SHARED,
-)
+"""Every view and macro after what it needs. The sources name files: those there are, or those of one moment."""
+PLAIN: Final = tuple(name.format("plain") for name in _ORDER)
 """What any DuckDB client can run over an archive's folder."""
-PINNED: Final = (
-    "macros/timeframe",
-    "macros/held_spans",
-    "pinned/trades",
-    "pinned/footers",
-    "pinned/stored",
-    *_SHARED,
-    "pinned/candles_of",
-)
-"""The same views and macros over one moment of an archive, which recorder.connect() provides."""
-VOIDS: Final = "pinned/void_spans"
+SNAPSHOT: Final = (*(name.format("snapshot") for name in _ORDER), "macros/candles_of")
+"""The same views and macros over one moment of an archive, which recorder.connect() provides, and its own question."""
+VOIDS: Final = "sources/snapshot/void_spans"
 """What gathers the void ids of that moment, for ASKED_VOIDS, which reads the events at each question."""
-ASKED_VOIDS: Final = "macros/void_spans"
+ASKED_VOIDS: Final = "sources/plain/void_spans"
 DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
+SCHEMA: Final = "recorder_schema"
+"""The one that says which schema version is read."""
 ANALYSIS: Final = "analysis"
 """The folder of the questions that are asked by name."""
 
@@ -159,10 +151,16 @@ def script(data: Path) -> str:
 
 
 def preamble(data: Path) -> str:
-    """Return what every connection begins with: times are UTC, and the archive is at ``data``."""
+    """Return what every connection begins with: times are UTC, and the archive is at ``data``.
+
+    Of one pair of the view trades, and of one timeframe of ohlc, DuckDB expects a single row unless its first file is
+    of it; to the left of an ASOF join it would then compare that row, in truth a million, with each on the right.
+    """
     # The folder becomes part of globs, so what is special in them must stand for itself.
     folder = glob.escape(str(data)).replace("'", "''")
-    return f"SET TimeZone='UTC';\nSET VARIABLE {DATA} = '{folder}';\n"
+    settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
+    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {SCHEMA_VERSION}")
+    return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
 
 
 def _analyses() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Final
 import duckdb
 
 from recorder.archive.coverage import FileFacts, read_facts
+from recorder.archive.tables import TABLES
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.errors import CorruptFile, DiskError, RecorderError, StorageError
 
@@ -20,6 +21,11 @@ _TOLD: Final = (duckdb.InvalidInputException, duckdb.IOException)
 """What a fault that DuckDB knows comes as, and some mistakes of a user do."""
 _OF_FILES: Final = re.compile("(?i)parquet|corrupt|decompress|zstd|decimal|bitpacked|converted type")
 _A_FILE: Final = re.compile("(?i)file ['\"]|\\.parquet")
+_OF_COLUMNS: Final = re.compile(
+    r'column (?:named )?"(\w+)"|same number of result columns|Contents of view were altered'
+)
+"""What DuckDB says where the first of the files lacks a column, being of an older version."""
+_COLUMNS: Final = frozenset(name for table in TABLES for name in table.columns.names)
 _FOOTERS: Final = 20_000
 """Files of which the footers are looked at where none is named: some 2 s."""
 _PAGES: Final = 512 * 1024 * 1024
@@ -41,6 +47,8 @@ def blamed(error: Exception, data: Path, asked: Iterable[str] = ()) -> RecorderE
 def _sounds_like_damage(error: Exception) -> bool:
     if type(error) in FAULTS:
         return True
+    if isinstance(error, duckdb.BinderException) and (lacking := _OF_COLUMNS.search(str(error))):
+        return lacking[1] is None or lacking[1] in _COLUMNS
     return isinstance(error, _TOLD) and _OF_FILES.search(str(error)) is not None and not _A_FILE.search(str(error))
 
 

@@ -74,15 +74,17 @@ class Engine:
             return
         if self._snapshot is None:
             # Creating a view opens its files, and of all files only the schema's cannot vanish.
-            empty = snapshot.files[:1]
-            born = {name: TableFiles(held.files[:1], held.files[:1]) for name, held in snapshot.stamped.tables.items()}
+            empty = snapshot.files[-1:]
+            born = {
+                name: TableFiles(held.files[-1:], held.files[-1:]) for name, held in snapshot.stamped.tables.items()
+            }
             self._hold(
                 replace(
                     snapshot, files=empty, cut_files=empty, unread=empty, stamped=replace(snapshot.stamped, tables=born)
                 )
             )
             # The snapshot is set at the end: if one view fails, all are created again.
-            for name in catalogue.PINNED:
+            for name in catalogue.SNAPSHOT:
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
         self._know_voids(snapshot)
@@ -106,14 +108,18 @@ class Engine:
 
         Where an event file cannot be read, they are left to the questions that need them, and so is the error.
         """
-        told = (snapshot.stamped.tables[EVENTS.name], snapshot.stamped.folders)
+        events = snapshot.stamped.tables[EVENTS.name]
+        told = (events, snapshot.stamped.folders)
         if self._tables.get("voids") == told:
             return
         self._tables.pop("voids", None)
         try:
             self._connection.execute(catalogue.text(catalogue.VOIDS))
         except FAULTS:
+            # Creating the macro opens a file too.
+            self._set("events_files", events.files[-1:])
             self._connection.execute(catalogue.text(catalogue.ASKED_VOIDS))
+            self._set("events_files", events.files)
         else:
             self._tables["voids"] = told
 

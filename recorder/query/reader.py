@@ -6,8 +6,6 @@ no rows are given across a hole unless the caller says so. Refuses: formats, whi
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import os
 import threading
@@ -21,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
+from recorder.archive.files import undisturbed
 from recorder.core.ids import Gap, Span
 from recorder.core.model import TIMEFRAMES
-from recorder.errors import GapError, StorageError, UsageError
+from recorder.errors import GapError, UsageError
 from recorder.query import asked, basis, holes
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
@@ -32,8 +31,6 @@ from recorder.query.engine import Engine
 from recorder.query.frames import labelled
 from recorder.query.snapshot import Moments, Snapshot
 
-_ATTEMPTS: Final = 50
-"""A pair is compacted every few minutes; meeting that many compactions in a row is no coincidence."""
 BATCH_ROWS: Final = 500_000
 """Rows of a batch: some 100 MB as a pandas frame, and four row groups of a file."""
 
@@ -106,6 +103,13 @@ class Answer:
     warning: str | None = None
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A moment that outlives its files, in those that hold its rows now; None where every question takes its own."""
+
+    moment: Snapshot | None
+
+
 class Reader:
     """Reads the archive at ``data``; for the thread that made it."""
 
@@ -113,12 +117,17 @@ class Reader:
         self.data = data
         self.live = live
         self.frozen = frozen
-        self.kept = kept
+        self._kept = _Kept(kept)
         self._thread = threading.get_ident()
         self._process = os.getpid()
         self._moments = Moments(data, live=live)
         self._engine = Engine(data)
         self._closed = False
+
+    @property
+    def kept(self) -> Snapshot | None:
+        """The moment that is kept, if one is."""
+        return self._kept.moment
 
     def check(self) -> None:
         """Return if this thread may ask. Raises UsageError."""
@@ -143,20 +152,16 @@ class Reader:
     def refresh(self) -> None:
         """Keep this moment from now on, if one is kept."""
         if self.frozen:
-            self.kept = self._until_whole(self._moments.keep)
+            self._kept.moment = self._whole(self._moments.keep)
 
     def sql(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
         """Return the rows of one SQL statement."""
-
-        def once() -> pa.Table:
-            self._engine.pin(self.kept or (self._moments.take() if self.live else self._moments.listed()))
-            return self._engine.fetch(text, params, exact=exact)
-
-        return self._until_whole(once, self._find_again)
+        take = self._moments.take if self.live else self._moments.listed
+        return self._ask(take, lambda _: self._engine.fetch(text, params, exact=exact))
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades, in no order."""
-        return list(self.kept.runs) if self.kept else self._until_whole(self._moments.pairs)
+        return list(self.kept.runs) if self.kept else self._whole(self._moments.pairs)
 
     def trades(self, question: Question) -> Answer:
         """Return trades. Raises GapError, UsageError."""
@@ -185,11 +190,10 @@ class Reader:
         The moment is taken now; raises GapError, UsageError.
         """
 
-        def once() -> tuple[Snapshot, _Missing, _Ends]:
-            moment, missing = self._taken(question)
-            return moment, missing, self._ends(question, moment)
+        def begun(moment: Snapshot) -> tuple[Snapshot, _Missing, _Ends]:
+            return moment, self._checked(question, moment), self._ends(question, moment)
 
-        moment, missing, ends = self._until_whole(once, self._find_again)
+        moment, missing, ends = self._ask(lambda: self._moments.take(*question.pairs), begun)
         pieces = self._pieces(question, moment, missing, _windows(question, moment, ends, size))
         return pieces, self._warning(question, missing)
 
@@ -197,15 +201,17 @@ class Reader:
         """Return candles of the exchange. Raises GapError, UsageError."""
         view, names = "ohlc_filled" if filled else "ohlc", question.pairs
 
-        def once() -> pa.Table:
-            self._engine.pin(self.kept or (self._moments.take(*names) if filled else self._moments.without_trades()))
+        def take() -> Snapshot:
+            return self._moments.take(*names) if filled else self._moments.without_trades()
+
+        def published(_: Snapshot) -> pa.Table:
             wanted = {"pair": names, "timeframe": (timeframe,)}
             found = self._select(view, wanted, question.limits, exact=question.exact)
             for name in set(names).difference(pc.unique(found["pair"]).to_pylist()):
                 self._check_series(name, timeframe)
             return found
 
-        found = self._until_whole(once, self._find_again)
+        found = self._ask(take, published)
         width_us = TIMEFRAMES[timeframe] * 60_000_000
         starts_us = found["time"].cast(pa.int64()).to_numpy()
         lost = holes.lost_in(found["pair"].to_pylist() if len(names) > 1 else names, starts_us, width_us)
@@ -220,8 +226,7 @@ class Reader:
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
         """Return events of this kind or pair. Raises UsageError for one that there cannot be."""
 
-        def once() -> pa.Table:
-            self._engine.pin(self.kept or self._moments.without_trades())
+        def noted(_: Snapshot) -> pa.Table:
             found = self._select("events", {name: (value,) for name, value in wanted.items()}, limits, exact=True)
             if "kind" in wanted and not found.num_rows:
                 asked.kind(wanted["kind"], self._words("SELECT DISTINCT kind FROM stored_events()"))
@@ -230,35 +235,33 @@ class Reader:
                 asked.pair(wanted["pair"], self._words(known), of="events")
             return found
 
-        return self._until_whole(once, self._find_again)
+        return self._ask(self._moments.without_trades, noted)
 
     def _rested(self, question: Question, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Answer:
         """Answer from one moment, so that the holes told of, the rows given and what they rest on agree."""
 
-        def once() -> tuple[pa.Table, _Missing, Basis]:
-            moment, missing = self._taken(question)
+        def rested(moment: Snapshot) -> tuple[pa.Table, _Missing, Basis]:
+            missing = self._checked(question, moment)
             table, ends = rows(moment)
             coverage = {pair: basis.between(moment.runs[pair], *ends.get(pair, _NONE)) for pair in question.pairs}
             hashes = self._hashes(question, coverage) if question.hashed else None
             counts = {pair: holes.count(missing.get(pair, ())) for pair in question.pairs}
             return table, missing, Basis(coverage, counts, hashes)
 
-        table, missing, rests = self._until_whole(once, self._find_again)
+        table, missing, rests = self._ask(lambda: self._moments.take(*question.pairs), rested)
         return Answer(table, rests.attrs(), self._warning(question, missing))
 
-    def _taken(self, question: Question) -> tuple[Snapshot, _Missing]:
-        """Take a moment, hold the connection to it, and return what is missing. Raises GapError, UsageError."""
-        moment = self.kept or self._moments.take(*question.pairs)
+    def _checked(self, question: Question, moment: Snapshot) -> _Missing:
+        """Return what is missing of the pairs asked for. Raises GapError, UsageError."""
         for pair in question.pairs:
             if not moment.runs.get(pair):
                 asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
-        self._engine.pin(moment)
         missing = _missing(question, moment, {})
         if missing:
             missing = _missing(question, moment, self._voids(list(missing)))
         if missing and question.on_gap == "raise":
             raise GapError(holes.sentence(missing, self.data))
-        return moment, missing
+        return missing
 
     def _voids(self, pairs: list[str]) -> dict[str, list[Span]]:
         found: dict[str, list[Span]] = {}
@@ -312,23 +315,17 @@ class Reader:
         self, question: Question, moment: Snapshot, missing: _Missing, windows: Iterator[tuple[str, Span]]
     ) -> Iterator[Answer]:
         """Read window after window of one moment, which is found again in other files where it must be."""
-        held = moment
-
-        def read(pair: str, window: Span) -> pa.Table:
-            self._engine.pin(held)
-            return self._window(question, pair, window, exact=question.exact)
-
-        def again() -> None:
-            nonlocal held
-            held = self._moments.find_again(held)
-
+        kept = _Kept(moment)
         for pair, window in windows:
             self.check()
-            table = self._until_whole(functools.partial(read, pair, window), again)
+            table = self._ask(self._moments.take, self._reading(question, pair, window), kept)
             if table.num_rows:
                 coverage = {pair: basis.between(moment.runs[pair], *_ends_in(table))}
                 rests = Basis(coverage, {pair: holes.count(missing.get(pair, ()))})
                 yield Answer(labelled(table, pair=pair), rests.attrs())
+
+    def _reading(self, question: Question, pair: str, window: Span) -> Callable[[Snapshot], pa.Table]:
+        return lambda _: self._window(question, pair, window, exact=question.exact)
 
     def _select(self, view: str, wanted: Mapping[str, tuple[str, ...]], limits: Range, *, exact: bool) -> pa.Table:
         """Return the rows of ``view`` whose columns have one of the values wanted and whose time is in the range."""
@@ -360,27 +357,38 @@ class Reader:
         found: list[str] = self._engine.fetch(text, params).column(0).to_pylist()
         return found
 
-    def _until_whole(self, once: Callable[[], _Answer], again: Callable[[], None] | None = None) -> _Answer:
-        """Return what ``once`` answers, after ``again`` as often as a compaction took a file away under it."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return once()
-            except FileNotFoundError as error:
-                cause: Exception = error
-            except duckdb.IOException as error:
-                if (found := blamed(error, self.data, self._engine.listed())) is not None:
-                    raise found from error
-                if str(self.data) not in str(error):  # a file of the caller's own
-                    raise UsageError(f"DuckDB: {error}") from error
-                cause = error
-            if again is not None:
-                with contextlib.suppress(FileNotFoundError):  # and again: the next attempt will tell
-                    again()
-        raise StorageError(f"{self.data} could not be read in {_ATTEMPTS} attempts: {cause}") from cause
+    def _ask(
+        self, take: Callable[[], Snapshot], answer: Callable[[Snapshot], _Answer], kept: _Kept | None = None
+    ) -> _Answer:
+        """Return what ``answer`` makes of a moment to which the connection is held: a kept one, or what ``take`` takes.
 
-    def _find_again(self) -> None:
-        if self.kept is not None:
-            self.kept = self._moments.find_again(self.kept)
+        Where a compaction took a file away meanwhile, it is asked again, of the same moment if that is kept.
+        """
+        held = kept or self._kept
+
+        def attempt() -> _Answer:
+            try:
+                moment = held.moment or take()
+                self._engine.pin(moment)
+                return answer(moment)
+            except (FileNotFoundError, duckdb.IOException) as error:
+                if not isinstance(error, FileNotFoundError):
+                    self._check_vanished(error)
+                if held.moment is not None:
+                    held.moment = self._moments.find_again(held.moment)
+                raise FileNotFoundError(str(error)) from error
+
+        return self._whole(attempt)
+
+    def _check_vanished(self, error: duckdb.IOException) -> None:
+        """Return if a file was taken away. Raises StorageError, UsageError where something else is wrong."""
+        if (found := blamed(error, self.data, self._engine.listed())) is not None:
+            raise found from error
+        if str(self.data) not in str(error):  # a file of the caller's own
+            raise UsageError(f"DuckDB: {error}") from error
+
+    def _whole(self, look: Callable[[], _Answer]) -> _Answer:
+        return undisturbed(look, f"the files of {self.data}")
 
 
 def _missing(question: Question, moment: Snapshot, voids: Mapping[str, Sequence[Span]]) -> _Missing:

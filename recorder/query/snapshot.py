@@ -6,7 +6,7 @@ change and ids decide, so a moment is its ids; files are only where they lie now
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from recorder.archive.files import Layout
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
+from recorder.query import ordering
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.stamped import Stamped, StampedListing
 from recorder.query.tail import NONE, Journalled, pending, runs_in
@@ -27,8 +28,9 @@ class Snapshot:
 
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
     there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail,
-    but for the files ``unread``. All lists begin with the table's empty schema file: one without files is an error
-    in DuckDB. ``stamped`` are the files of the tables without ids.
+    but for the files ``unread``. All lists end with the table's empty schema file: one without files is an error in
+    DuckDB, and one that begins with it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files
+    of the tables without ids.
     """
 
     files: tuple[str, ...]
@@ -56,13 +58,12 @@ class Moments:
 
     def listed(self) -> Snapshot:
         """Take this moment of the archive without its journal, and leave footers to whoever needs them."""
-        paths = [path for files in self._listing.paths(self._listing.pairs()).values() for path in files]
-        empty = (self._listing.schema_file,)
-        return Snapshot((*empty, *paths), empty, (*empty, *paths), {}, NONE, {}, stamped=self._stamped.now())
+        paths = self._planned(self._listing.paths(self._listing.pairs()).values())
+        return Snapshot(paths, self._planned(), paths, {}, NONE, {}, stamped=self._stamped.now())
 
     def without_trades(self) -> Snapshot:
         """Take this moment of the tables without ids alone."""
-        empty = (self._listing.schema_file,)
+        empty = self._planned()
         return Snapshot(empty, empty, empty, {}, NONE, {}, stamped=self._stamped.now())
 
     def take(self, *pairs: str) -> Snapshot:
@@ -79,11 +80,10 @@ class Moments:
         runs = {name: files.runs for name, files in found.items()}
         for name, more in runs_in(tail).items():
             runs[name] = tuple(joined((*runs.get(name, ()), *more)))
-        empty = (self._listing.schema_file,)
         return Snapshot(
-            files=(*empty, *(path for files in found.values() for path in files.footers)),
-            cut_files=empty,
-            unread=empty,
+            files=self._planned(list(files.footers) for files in found.values()),
+            cut_files=self._planned(),
+            unread=self._planned(),
             archived=archived,
             tail=tail,
             runs=runs,
@@ -106,20 +106,24 @@ class Moments:
                     f"refresh() takes what is there now"
                 )
         whole, cut = _fit(kept.archived, found)
-        empty = (self._listing.schema_file,)
         stamped = self._stamped.find_again(kept.stamped)
-        return replace(kept, files=(*empty, *whole), cut_files=(*empty, *cut), stamped=stamped)
+        return replace(kept, files=self._planned(whole), cut_files=self._planned(cut), stamped=stamped)
+
+    def _planned(self, groups: Iterable[Sequence[str]] = ()) -> tuple[str, ...]:
+        return ordering.planned(groups, ordering.named_rows, self._listing.schema_file)
 
 
-def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[str], list[str]]:
-    """Part files into those of which every row was archived at that moment, and those of which only some were."""
-    whole: list[str] = []
-    cut: list[str] = []
+def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[list[str]], list[list[str]]]:
+    """Part the files of each pair into those all of whose rows were archived at that moment, and those with some."""
+    whole: list[list[str]] = []
+    cut: list[list[str]] = []
     for pair, ids in archived.items():
+        whole.append([])
+        cut.append([])
         for path, runs in found[pair].footers.items():
             held = [run.span for run in runs]
             if all(ids.covers(span) for span in held):
-                whole.append(path)
+                whole[-1].append(path)
             elif any(ids.within(span) for span in held):
-                cut.append(path)
+                cut[-1].append(path)
     return whole, cut

@@ -7,7 +7,7 @@ which rows were there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from recorder.archive.files import Layout
 from recorder.archive.schema import Footer
 from recorder.archive.tables import Table
 from recorder.errors import CorruptFile, StorageError
+from recorder.query import ordering
 
 STAMPS: Final[Mapping[Table, str]] = {
     tables.OHLC: "seen",
@@ -38,7 +39,7 @@ _BATCH: Final = 65_536
 class TableFiles:
     """Files of one table: all rows of ``files`` belong to the moment, of ``cut_files`` those up to the folder's stamp.
 
-    Both begin with the table's empty schema file: a list without files is an error in DuckDB.
+    Both end with the table's empty schema file: a list without files is an error in DuckDB.
     """
 
     files: tuple[str, ...]
@@ -83,15 +84,14 @@ class StampedListing:
         found = {}
         for table in STAMPS:
             born = self._born(table)
-            paths = (path for inside in self._folders(table).values() for path in inside)
-            found[table.name] = TableFiles((born, *paths), (born,))
+            found[table.name] = TableFiles(_planned(self._folders(table).values(), born), (born,))
         return Stamped(found, {})
 
     def keep(self, moment: Stamped) -> Stamped:
         """Return the moment such that :meth:`find_again` can: reads each footer, once."""
         folders: dict[str, Extent] = {}
         for table, stamp in STAMPS.items():
-            for path in moment.tables[table.name].files[1:]:
+            for path in moment.tables[table.name].files[:-1]:
                 held, folder = self._held(path, stamp), str(Path(path).parent)
                 before = folders.get(folder, Extent(0, held.last_us))
                 folders[folder] = Extent(before.rows + held.rows, max(before.last_us, held.last_us))
@@ -102,7 +102,8 @@ class StampedListing:
         found = {}
         for table, stamp in STAMPS.items():
             born, before = self._born(table), set(kept.tables[table.name].files)
-            whole, cut = [born], [born]
+            whole: list[str] = []
+            cut: list[str] = []
             now = self._folders(table)
             for folder, extent in kept.folders.items():
                 if Path(folder).is_relative_to(self._layout.folder(table)):
@@ -120,7 +121,7 @@ class StampedListing:
                             f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files "
                             f"deleted by hand? refresh() takes what is there now"
                         )
-            found[table.name] = TableFiles(tuple(whole), tuple(cut))
+            found[table.name] = TableFiles(_planned([whole], born), _planned([cut], born))
         return replace(kept, tables=found)
 
     def _born(self, table: Table) -> str:
@@ -148,6 +149,10 @@ class StampedListing:
         if path not in self._known:  # a name is never used twice
             self._known[path] = _read_footer(path, stamp)
         return self._known[path]
+
+
+def _planned(folders: Iterable[Sequence[str]], born: str) -> tuple[str, ...]:
+    return ordering.planned(folders, ordering.bytes_in, born)
 
 
 def _read_footer(path: str, stamp: str) -> _Held:

@@ -15,7 +15,7 @@ from recorder.archive.files import Layout
 from recorder.archive.tables import TABLES, Branch
 from recorder.archive.verify import Days, Finding
 from recorder.core.model import Event
-from tests.query.writing import START_US, candle, trade, writing
+from tests.archives import START_US, candle, trade, writing
 
 YEAR = 2025
 PLACES = {"ohlc": f"timeframe=1m/year={YEAR}", "events": f"year={YEAR}", "instruments": "."}

@@ -29,7 +29,7 @@ from recorder.errors import StorageError, UnknownVersion
 from recorder.ops import gaps, status
 from recorder.query.connect import connect
 from tests.archive.rows import plenty
-from tests.query.writing import START_US, Written, candle, trades, writing
+from tests.archives import START_US, Written, candle, trades, writing
 
 PAIR = "BTC/USD"
 VOID = Event(START_US, "void", PAIR, '{"first_id":1,"last_id":1}')

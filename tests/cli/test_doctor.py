@@ -10,8 +10,8 @@ from recorder.cli.doctor import doctor
 from recorder.clock import SystemClock
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
+from tests.archives import trades, writing
 from tests.end_to_end.harness import Process, environ_for
-from tests.query.writing import trades, writing
 
 
 @pytest.fixture(autouse=True)

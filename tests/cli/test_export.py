@@ -18,7 +18,7 @@ from recorder.cli import export as module
 from recorder.cli.export import export
 from recorder.errors import GapError, NoSuchArchive, UsageError
 from recorder.query.connect import connect
-from tests.query.writing import START, Written, trade, trades, writing
+from tests.archives import START, Written, trade, trades, writing
 
 app = typer.Typer()
 app.command()(export)

@@ -9,7 +9,7 @@ import typer
 from recorder.cli.gaps import gaps, iso
 from recorder.core.model import Event
 from recorder.errors import UsageError
-from tests.query.writing import START_US, trades, writing
+from tests.archives import START_US, trades, writing
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
 from tests.archive.candles import rows
+from tests.archives import START_US, candle, frame, trade, trades, writing
 from tests.end_to_end.harness import Process, archived, caught_up, config_for, environ_for, recording, until
-from tests.query.writing import START_US, candle, frame, trade, trades, writing
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from recorder.cli.plot import plot
 from recorder.errors import UsageError
-from tests.query.writing import trades, writing
+from tests.archives import trades, writing
 
 app = typer.Typer()
 app.command()(plot)

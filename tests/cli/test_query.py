@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from recorder.cli.query import query
 from recorder.errors import NoSuchArchive, UsageError
 from recorder.query import catalogue
-from tests.query.writing import START, Written, trades, writing
+from tests.archives import START, Written, trades, writing
 
 app = typer.Typer()
 app.command()(query)

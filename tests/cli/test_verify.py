@@ -17,8 +17,8 @@ from recorder.core.ids import Span
 from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive, UsageError
 from recorder.ops.certify import Certified
+from tests.archives import START, START_US, Written, candle, silent, trade, writing
 from tests.core.test_certificate import certified
-from tests.query.writing import START, START_US, Written, candle, silent, trade, writing
 
 NOON_US = DAY_US // 2
 

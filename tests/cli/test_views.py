@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from recorder.cli.views import views
 from recorder.errors import NoSuchArchive
-from tests.query.writing import trades, writing
+from tests.archives import trades, writing
 
 app = typer.Typer()
 app.command()(views)

@@ -31,9 +31,9 @@ from recorder.ops import process, status
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
+from tests.archives import candle, trade, trades, writing
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, caught_up, config_for, recording, until
 from tests.powercut import Unsynced
-from tests.query.writing import candle, trade, trades, writing
 from tests.tasks.drained import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
 
 DOCUMENT: Final = (REPOSITORY / "docs" / "operations.md").read_text()

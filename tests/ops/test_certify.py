@@ -15,8 +15,8 @@ from recorder.core.ids import Span
 from recorder.core.model import Event, Trade
 from recorder.ops import certify, gaps
 from recorder.ops.certify import Certified
+from tests.archives import START_US, Written, trade, writing
 from tests.end_to_end.harness import SHARED
-from tests.query.writing import START_US, Written, trade, writing
 
 PAIR = "BTC/USD"
 TETHER = "BTC/USDT"

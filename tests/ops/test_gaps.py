@@ -12,7 +12,7 @@ from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import gaps
-from tests.query.writing import START_US, trade, trades, writing
+from tests.archives import START_US, trade, trades, writing
 
 PAIR = "BTC/USD"
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from recorder.query import catalogue
-from tests.query.writing import Written, writing
-
-Ask = Callable[..., list[tuple[object, ...]]]
+from tests.archives import Ask, Written, writing
 
 
 @pytest.fixture

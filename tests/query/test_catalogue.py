@@ -11,19 +11,33 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.query import catalogue
-from tests.query.writing import trades, writing
+from tests.archives import trades, writing
 
 QUERIES = Path(__file__).parents[2] / "queries"
 OURS = sorted(
     path.relative_to(QUERIES).with_suffix("").as_posix()
-    for folder in ("macros", "views", "pinned")
+    for folder in ("macros", "views", "sources/plain", "sources/snapshot")
     for path in (QUERIES / folder).glob("*.sql")
 )
 
 
 def test_every_view_and_macro_is_loaded_and_nothing_else() -> None:
-    assert sorted({*catalogue.PLAIN, *catalogue.PINNED, catalogue.VOIDS}) == OURS
-    assert sorted(catalogue.PLAIN) == [name for name in OURS if not name.startswith("pinned/")]
+    assert sorted({*catalogue.PLAIN, *catalogue.SNAPSHOT}) == OURS
+    assert len(catalogue.SNAPSHOT) == len(set(catalogue.SNAPSHOT))
+
+
+def test_what_names_files_is_there_for_the_files_there_are_and_for_those_of_a_moment() -> None:
+    plain, snapshot = (
+        {path.name: set(re.findall(r"CREATE OR REPLACE (?:MACRO|VIEW) (\w+)", path.read_text())) for path in folder}
+        for folder in (sorted((QUERIES / "sources" / kind).glob("*.sql")) for kind in ("plain", "snapshot"))
+    )
+    helpers = {"recorder_kept"}  # only files that outlive their moment must be cut
+    assert {name: defined - helpers for name, defined in snapshot.items()} == plain
+
+
+def test_only_what_recorder_connect_alone_asks_is_left_out_of_the_script() -> None:
+    ours = [name for name in OURS if not name.startswith("sources/snapshot/")]
+    assert [name for name in ours if name not in catalogue.PLAIN] == ["macros/candles_of"]
 
 
 @pytest.mark.parametrize("name", OURS)

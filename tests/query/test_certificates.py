@@ -18,8 +18,7 @@ from recorder.core.knowledge import Confirmed
 from recorder.core.model import Event, Trade
 from recorder.ops import gaps
 from recorder.query.connect import connect
-from tests.query.conftest import Ask
-from tests.query.writing import START_US, Written, trade
+from tests.archives import START_US, Ask, Written, trade
 
 HOUR_US = DAY_US // 24
 

@@ -12,7 +12,7 @@ from recorder.core.model import Event
 from recorder.errors import CorruptFile, UsageError
 from recorder.query.connect import connect
 from recorder.query.damage import blamed
-from tests.query.writing import START_US, Written, candle, trades
+from tests.archives import START_US, Written, candle, trades
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 """What each compressed page begins with (RFC 8878)."""

@@ -13,7 +13,7 @@ import recorder
 from recorder.core.model import Event
 from recorder.query import asked, basis, doubles, frames, holes
 from recorder.query import connect as public
-from tests.query.writing import START_US, Written, candle, trade
+from tests.archives import START_US, Written, candle, trade
 
 MODULES = [recorder, public, asked, basis, doubles, frames, holes]
 

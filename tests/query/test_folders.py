@@ -10,7 +10,7 @@ import pytest
 from recorder.archive import files
 from recorder.query.folders import SETTLED_S, Folders
 from recorder.query.listing import Listing
-from tests.query.writing import START_US, Written, trade, trades
+from tests.archives import START_US, Written, trade, trades
 
 
 class Clock:

@@ -26,7 +26,7 @@ import pytest
 from recorder.core.model import Trade
 from recorder.query import catalogue
 from recorder.query.connect import connect
-from tests.query.writing import START_US, Written, trade
+from tests.archives import START_US, Written, trade
 
 PAIRS = ("BTC/USD", "ETH/USD")
 YEAR_US = 366 * 86_400_000_000

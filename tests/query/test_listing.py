@@ -10,7 +10,7 @@ from recorder.core.ids import Run, Span, Spans
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.query import listing
 from recorder.query.listing import Listing
-from tests.query.writing import START_US, Written, trades
+from tests.archives import START_US, Written, trades
 
 PAIR = "BTC/USD"
 

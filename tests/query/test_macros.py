@@ -18,8 +18,7 @@ from recorder.core.model import TIMEFRAMES, Candle, Trade
 from recorder.kraken.parse import candles, trades_page
 from recorder.query import catalogue
 from recorder.query.connect import connect
-from tests.query.conftest import Ask
-from tests.query.writing import MINUTE_US, START, START_US, Written, candle, silent, trade, trades
+from tests.archives import MINUTE_US, START, START_US, Ask, Written, candle, silent, trade, trades
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "rest"
 

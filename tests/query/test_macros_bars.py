@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from recorder.core.model import TIMEFRAMES, Trade
 from recorder.query.connect import connect
-from tests.query.conftest import Ask
-from tests.query.real import downloaded
-from tests.query.writing import MINUTE_US, START, START_US, Written, at_us, minute, sold, trade, trades
+from tests.archives import MINUTE_US, START, START_US, Ask, Written, at_us, minute, sold, trade, trades
+from tests.real import downloaded
 
 EXACT = "first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume"
 

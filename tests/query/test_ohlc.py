@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.core.model import Candle, Trade
-from tests.query.conftest import Ask
-from tests.query.writing import MINUTE_US, START, START_US, Written, candle, silent, trade
+from tests.archives import MINUTE_US, START, START_US, Ask, Written, candle, silent, trade
 
 COLUMNS = [
     ("pair", "VARCHAR"),

@@ -19,7 +19,7 @@ from recorder.errors import UsageError
 from recorder.query import charts, plots
 from recorder.query.charts import Figure
 from recorder.query.connect import Archive, connect
-from tests.query.writing import MINUTE_US, START, START_US, Written, trade, writing
+from tests.archives import MINUTE_US, START, START_US, Written, trade, writing
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000

@@ -25,7 +25,7 @@ from recorder.errors import GapError, UsageError
 from recorder.query import basis
 from recorder.query.connect import connect
 from recorder.query.engine import Engine
-from tests.query.writing import START, START_US, Written, candle, trade, trades
+from tests.archives import START, START_US, Written, candle, trade, trades
 
 PAIRS = ["ETH/USD", "BTC/USD", "SOL/USD"]
 DAY = "2025-11-10"

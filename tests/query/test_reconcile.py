@@ -10,8 +10,8 @@ import pytest
 from recorder.core.model import Candle, Trade
 from recorder.query.connect import connect
 from recorder.query.reconcile import Series, reconcile
+from tests.archives import START_US, candle, trade, writing
 from tests.end_to_end.harness import SHARED
-from tests.query.writing import START_US, candle, trade, writing
 
 PAGES = SHARED / "data/real/rest"
 TETHER = "BTC/USDT"

@@ -8,7 +8,7 @@ from recorder.core.ids import Spans
 from recorder.errors import StorageError
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.snapshot import Moments, Snapshot
-from tests.query.writing import Written, trades
+from tests.archives import Written, trades
 
 
 def tail_ids(moment: Snapshot) -> list[int]:

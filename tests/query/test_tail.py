@@ -14,7 +14,7 @@ from recorder.errors import StorageError
 from recorder.journal import segment
 from recorder.query import tail
 from recorder.query.tail import Journalled, pending, runs_in
-from tests.query.writing import START_US, Written, frame, trade, trades
+from tests.archives import START_US, Written, frame, trade, trades
 
 PAIR = "BTC/USD"
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from recorder.archive.schema import Footer, held_runs
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
-from tests.query.conftest import Ask
-from tests.query.writing import START, START_US, Written, trade, trades
+from tests.archives import START, START_US, Ask, Written, trade, trades
 
 PAIR = "BTC/USD"
 

@@ -14,8 +14,7 @@ from recorder.core.ids import Spans
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
 from recorder.query.connect import connect
-from tests.query.conftest import Ask
-from tests.query.writing import START_US, Written, candle, silent, trade
+from tests.archives import START_US, Ask, Written, candle, silent, trade
 
 HELD, VOID, OPEN = "held", "void", "open"
 COLUMNS = "* EXCLUDE (pair, first_id, last_id)"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recorder.query.engine import Engine
 from recorder.query.snapshot import Moments
-from tests.query.writing import writing
+from tests.archives import writing
 
 LEAST = Decimal("1e-20")
 """The smallest step of a sum of price times quantity."""

@@ -1,4 +1,4 @@
-"""An archive that a test writes, by the writers that the daemon uses."""
+"""Archives that tests write, by the writers that the daemon uses, and what goes into them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -32,6 +32,8 @@ START = datetime(2025, 11, 10, 12, tzinfo=UTC)
 """A moment at which a bar of every timeframe up to 4h begins."""
 START_US = int(START.timestamp()) * 1_000_000
 MINUTE_US = 60_000_000
+Ask = Callable[..., list[tuple[object, ...]]]
+"""A question to a plain DuckDB client (the fixture ``ask``): SQL and its parameters to rows."""
 
 
 def at_us(minutes: float) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from recorder.core.model import Trade
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "real"
+DATA = Path(__file__).parents[2] / "shared" / "data" / "real"
 
 
 def downloaded() -> list[Trade]:

@@ -9,7 +9,7 @@
 
 CREATE OR REPLACE MACRO footer_files() AS getvariable('recorder_unread');
 
-CREATE OR REPLACE MACRO pair_footers(pair) AS pinned_files('recorder_unread', pair);
+CREATE OR REPLACE MACRO pair_footers(pair) AS pair_files('recorder_unread', pair);
 
 CREATE OR REPLACE MACRO coverage_in(files) AS TABLE
 SELECT s.pair, s.first_id, s.last_id, s.first_time, s.last_time, s.last_id - s.first_id + 1 AS rows

@@ -11,13 +11,7 @@ bars AS (
     SELECT
         t.pair,
         epoch_us(t.time) // timeframe_us(timeframe) AS number,
-        arg_min(t.price, t.trade_id) AS open,
-        max(t.price) AS high,
-        min(t.price) AS low,
-        arg_max(t.price, t.trade_id) AS close,
-        sum(t.price * t.qty) AS amount,
-        sum(t.qty) AS volume,
-        count(*) AS count
+        unnest(ohlcv(t.trade_id, t.price, t.qty))
     FROM trades AS t
     WHERE list_contains(symbols, t.pair)
         AND (start IS NULL OR t.time >= bar_ceiling(start, timeframe))

@@ -1,0 +1,42 @@
+-- Which trades are archived? One row per trade; (pair, trade_id) identifies it.
+--
+-- trades(pair, trade_id, time, price, qty, side, ord_type, misc, source, received)
+-- pair_trades(pair, start, stop)  those of one pair: start inclusive, stop exclusive, NULL or left out: open end. Only
+--                                 the pair's files are opened. A pair without trades has no rows.
+-- pair_files(pair)                a glob over the pair's files and the table's empty schema file, and over nothing else
+--                                 but pairs whose name begins with this one; callers filter by pair, which costs them
+--                                 no reading
+-- trades_in(files)                the rows of the files of a glob or list
+--
+-- Set recorder_data to the archive's folder first. While the recorder runs, "cannot open file" means that a compaction
+-- took it away meanwhile: ask again. One that falls into the fraction of a millisecond in which DuckDB lists a year's
+-- folder can hide the year from this one query, since DuckDB passes over names that are gone. recorder.connect() lists
+-- by itself and is never fooled.
+
+CREATE OR REPLACE MACRO trades_in(files) AS TABLE
+SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
+FROM read_parquet(
+    files,
+    hive_partitioning = true,
+    hive_types = {'pair': VARCHAR, 'year': BIGINT},
+    hive_types_autocast = false
+);
+
+CREATE OR REPLACE VIEW trades AS
+FROM trades_in(getvariable('recorder_data') || '/trades/*/*/*.parquet');
+
+-- A glob that matches nothing is an error in DuckDB, and a pair without trades is none. So the folder's name is matched
+-- letter by letter with that of the empty partition: BTC%2FUSD becomes [B_][T_][Cn][%o][2n][Fe][U_][S_]*.
+CREATE OR REPLACE MACRO pair_files(pair) AS
+    getvariable('recorder_data') || '/trades/pair='
+    || array_to_string([
+        '[' || url_encode(pair)[i] || '__none__'[i] || ']'
+        for i in range(1, least(length(url_encode(pair)), length('__none__')) + 1)
+    ], '')
+    || '*/*/*.parquet';
+
+CREATE OR REPLACE MACRO pair_trades(pair, start := NULL, stop := NULL) AS TABLE
+FROM trades_in(pair_files(pair)) AS t
+WHERE t.pair = pair
+    AND (start IS NULL OR t.time >= start::TIMESTAMPTZ)
+    AND (stop IS NULL OR t.time < stop::TIMESTAMPTZ);

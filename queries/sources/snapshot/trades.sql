@@ -1,0 +1,47 @@
+-- Which trades belong to one moment of the archive?
+--
+-- recorder_files      files all of whose rows belong to the moment, and the table's empty schema file
+-- recorder_cut_files  files with rows that came later, which happens when a frozen moment outlives a compaction;
+--                     and the schema file
+-- recorder_archived   the ids that were in files at that moment
+-- recorder_tail       the rows that were only in the journal, with the columns of trades
+--
+-- The view trades and the macro pair_trades() of a connection that recorder.connect() holds to a listing, with the
+-- columns and parameters of the plain ones. It sets the variables and fills the tables named here.
+
+CREATE OR REPLACE MACRO trades_in(files, cut_files) AS TABLE
+SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
+FROM (
+    FROM read_parquet(
+        files,
+        hive_partitioning = true,
+        hive_types = {'pair': VARCHAR, 'year': BIGINT},
+        hive_types_autocast = false
+    )
+    UNION ALL
+    SELECT t.*
+    FROM read_parquet(
+        cut_files,
+        hive_partitioning = true,
+        hive_types = {'pair': VARCHAR, 'year': BIGINT},
+        hive_types_autocast = false
+    ) AS t
+    ASOF JOIN recorder_archived AS a ON t.pair = a.pair AND t.trade_id >= a.first_id
+    WHERE t.trade_id <= a.last_id
+)
+UNION ALL
+FROM recorder_tail;
+
+CREATE OR REPLACE VIEW trades AS
+FROM trades_in(getvariable('recorder_files'), getvariable('recorder_cut_files'));
+
+CREATE OR REPLACE MACRO pair_files(files, pair) AS [
+    file for file in getvariable(files)
+    if contains(file, '/pair=' || url_encode(pair) || '/') or contains(file, '/pair=__none__/')
+];
+
+CREATE OR REPLACE MACRO pair_trades(pair, start := NULL, stop := NULL) AS TABLE
+FROM trades_in(pair_files('recorder_files', pair), pair_files('recorder_cut_files', pair)) AS t
+WHERE t.pair = pair
+    AND (start IS NULL OR t.time >= start::TIMESTAMPTZ)
+    AND (stop IS NULL OR t.time < stop::TIMESTAMPTZ);

@@ -1,0 +1,106 @@
+"""What DuckDB expects of the views, for that decides how it joins them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from recorder.core.model import Candle, Event
+from recorder.query.connect import Archive, connect
+from tests.archives import START_US, Written, candle, trades
+
+RELATIONS = ["trades", "pair_trades('BTC/USD')", "pair_trades('aUSD/USD')", "stored_ohlc()", "ohlc", "events"]
+
+
+def fill(archive: Written) -> None:
+    """Write what compaction and the drains since leave: of each a large file and smaller ones."""
+    for pair, large, small in (("BTC/USD", 3_000, 400), ("ETH/USD", 500, 80), ("aUSD/USD", 1_000, 200)):
+        archive.append(trades(1, large, pair=pair))
+        for part in range(3):
+            archive.append(trades(large + part * small + 1, large + (part + 1) * small, pair=pair))
+    archive.published([candle(0, timeframe="15d")])
+    for part in range(4):
+        archive.published([candle(60 * hour, timeframe="1h") for hour in range(part * 10, (part + 1) * 10)])
+        archive.published([varied(minute) for minute in range(part * 600, (part + 1) * 600)])
+    archive.noted(*(Event(START_US + number, "connected", None, "{}") for number in range(500)))
+    archive.noted(*(Event(START_US + number, "connected", None, "{}") for number in range(500, 600)))
+
+
+def varied(minute: int) -> Candle:
+    """Return a candle that compresses no better than real ones."""
+    price = f"{100 + minute * 7919 % 1009 / 10:.1f}"
+    return candle(
+        minute, price, price, price, price, f"{price}{minute * 104729 % 9973}", f"0.{minute * 7907 % 99991}", 5
+    )
+
+
+def plain(archive: Written) -> Archive:
+    return connect(archive.data)
+
+
+def live(archive: Written) -> Archive:
+    archive.journalled(trades(5_001, 5_100))
+    return connect(archive.data, live=True)
+
+
+def frozen(archive: Written) -> Archive:
+    return connect(archive.data, frozen=True)
+
+
+def frozen_and_merged(archive: Written) -> Archive:
+    opened = connect(archive.data, frozen=True)
+    archive.append(trades(6_001, 6_010))
+    archive.compact()
+    archive.noted(Event(START_US + 601, "connected", None, "{}"))
+    archive.merge("events")
+    return opened
+
+
+@pytest.fixture(params=[plain, live, frozen, frozen_and_merged])
+def opened(archive: Written, request: pytest.FixtureRequest) -> Iterator[Archive]:
+    fill(archive)
+    open_archive: Callable[[Written], Archive] = request.param
+    with open_archive(archive) as found:
+        yield found
+
+
+def planned(archive: Archive, text: str) -> dict[str, Any]:
+    archive.sql(text, to="arrow")  # finds a moment that is kept in the files of now
+    (root,) = json.loads(archive.sql(f"EXPLAIN (FORMAT json) {text}", to="arrow")["explain_value"][0].as_py())
+    return dict(root)
+
+
+def expected(node: dict[str, Any]) -> int:
+    """Return how many rows DuckDB expects; of a union it says so of the parts alone."""
+    told = node["extra_info"].get("Estimated Cardinality")
+    return int(told) if told is not None else sum(expected(child) for child in node["children"])
+
+
+def operators(node: dict[str, Any]) -> Iterator[str]:
+    yield node["name"]
+    for child in node["children"]:
+        yield from operators(child)
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_duckdb_expects_about_as_many_rows_as_there_are(opened: Archive, relation: str) -> None:
+    true = opened.sql(f"SELECT count(*) AS n FROM {relation}", to="arrow")["n"][0].as_py()
+    assert true / 10 <= expected(planned(opened, f"FROM {relation}")) <= true * 10
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("pair_trades('ETH/USD')", "pair_trades('BTC/USD')"),
+        ("(FROM trades WHERE pair = 'ETH/USD')", "(FROM trades WHERE pair = 'BTC/USD')"),
+        ("(FROM trades WHERE pair = 'aUSD/USD')", "(FROM ohlc WHERE pair = 'BTC/USD' AND timeframe = '1m')"),
+        ("(FROM ohlc WHERE pair = 'BTC/USD' AND timeframe = '1h')", "pair_trades('BTC/USD')"),
+        ("events", "trades"),
+    ],
+)
+def test_an_asof_join_compares_no_row_with_every_other(opened: Archive, left: str, right: str) -> None:
+    text = f"SELECT a.time FROM {left} AS a ASOF JOIN {right} AS b ON a.time >= b.time"
+    assert not any("LOOP" in name for name in operators(planned(opened, text)))

@@ -1,0 +1,55 @@
+"""The SQL that names files, against the registry of tables: no column, type or version is another there."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from recorder.archive.tables import TABLES, TRADES, Table
+from recorder.archive.versions import SCHEMA_VERSION
+from recorder.query.connect import connect
+from tests.archives import Ask, Written
+
+PER_TABLE = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+
+
+def registered(table: Table) -> dict[str, str]:
+    """Return the columns of a table, and what parts it into folders, with DuckDB's names for their types."""
+    rows = table.columns.empty_table()
+    with duckdb.connect() as client:
+        found = {name: str(kind) for name, kind, *_ in client.sql("DESCRIBE FROM rows").fetchall()}
+    assert list(found) == rows.column_names
+    return found | ({} if table.partition is None else {table.partition: "VARCHAR"})
+
+
+def relations(table: Table) -> list[str]:
+    return ["trades", "pair_trades('A/B')"] if table is TRADES else [f"stored_{table.name}()"]
+
+
+@PER_TABLE
+def test_a_plain_source_has_the_columns_of_its_table(ask: Ask, table: Table) -> None:
+    for relation in relations(table):
+        assert {name: kind for name, kind, *_ in ask(f"DESCRIBE FROM {relation}")} == registered(table)
+
+
+@PER_TABLE
+def test_a_source_of_one_moment_has_the_columns_of_its_table(archive: Written, table: Table) -> None:
+    with connect(archive.data) as opened:
+        for relation in relations(table):
+            told = opened.sql(f"DESCRIBE FROM {relation}", to="arrow").to_pydict()
+            assert dict(zip(told["column_name"], told["column_type"], strict=True)) == registered(table)
+
+
+def test_the_views_of_what_was_noted_show_every_column_of_their_tables(ask: Ask) -> None:
+    columns = {table.name: registered(table) for table in TABLES}
+    expected = {
+        "ohlc": columns["ohlc"],
+        "events": columns["events"] | {"detail": "JSON"},
+        "instruments": columns["instruments"] | {"valid_to": "TIMESTAMP WITH TIME ZONE"},
+    }
+    for view, shown in expected.items():
+        assert {name: kind for name, kind, *_ in ask(f"DESCRIBE {view}")} == shown
+
+
+def test_the_script_reads_the_schema_version_that_is_written(ask: Ask) -> None:
+    assert ask("SELECT getvariable('recorder_schema')") == [(SCHEMA_VERSION,)]
