@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +20,11 @@ from typing import Any, Final, Protocol
 import aiohttp
 import structlog
 
-from recorder.archive import files, known, segments
+from recorder.archive import known, opening
 from recorder.archive.append import TradeArchive
-from recorder.archive.events import EventArchive
-from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.layout import Layout
+from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core import knowledge
@@ -33,7 +32,7 @@ from recorder.core.ids import Run
 from recorder.core.ledger import Ledger
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, CorruptLine, Malformed
+from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -128,26 +127,26 @@ async def record(
     """
     clock, disk = clock or SystemClock(), disk or Disk()
     layout = Layout(config.archive.path.resolve())
-    disk.make_dir(layout.data)
-    with _held(layout), ThreadPoolExecutor(THREADS, "recorder") as threads:
+    in_use = f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
+    with (
+        ThreadPoolExecutor(THREADS, "recorder") as threads,
+        opening.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
+        contextlib.ExitStack() as opened,
+    ):
         asyncio.get_running_loop().set_default_executor(threads)
-        layout.create(disk)
-        files.sweep_staging(layout, disk)
-        with files.staging(layout, disk) as staging, contextlib.ExitStack() as opened:
-            above = await asyncio.to_thread(segments.highest, layout)
-            journal = Journal(layout.data, disk, staging=staging, now_ns=clock.wall_ns(), above=above)
-            opened.callback(journal.close)
-            # Before the journal is closed and the staging folder goes, every thread must be done with them.
-            opened.callback(threads.shutdown)
-            if journal.recovered:
-                log.warning("cut a torn line", reason=str(journal.recovered))
-            archive = TradeArchive(layout, disk, staging=staging)
-            ledger = Ledger()
-            await asyncio.to_thread(rebuild, ledger, archive, journal)
-            await asyncio.to_thread(process.give_back)
-            jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
-            run = _Run(config, clock, disk, jitter, archive, journal, ledger, staging)
-            await run.until(stop, rhythm or Rhythm(), source or Source(lambda: config))
+        above = await asyncio.to_thread(highest, layout)
+        journal = Journal(layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above)
+        opened.callback(journal.close)
+        # Before the journal is closed and the staging folder goes, every thread must be done with them.
+        opened.callback(threads.shutdown)
+        if journal.recovered:
+            log.warning("cut a torn line", reason=str(journal.recovered))
+        ledger = Ledger()
+        await asyncio.to_thread(rebuild, ledger, archive, journal)
+        await asyncio.to_thread(process.give_back)
+        jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
+        run = _Run(config, clock, disk, jitter, archive, journal, ledger, archive.staging)
+        await run.until(stop, rhythm or Rhythm(), source or Source(lambda: config))
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
@@ -180,18 +179,6 @@ def _count(ledger: Ledger, entries: Iterable[Entry | CorruptLine]) -> None:
             ledger.observe_all(claims)
             claims = []
     ledger.observe_all(claims)
-
-
-@contextlib.contextmanager
-def _held(layout: Layout) -> Iterator[None]:
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(files.hold(layout.lock))
-        except ArchiveInUse:
-            raise ArchiveInUse(
-                f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
-            ) from None
-        yield
 
 
 class Task(Protocol):
@@ -250,10 +237,10 @@ class _Run:
                 listing_s=rhythm.listing_s,
                 soon_s=rhythm.listing_soon_s,
             )
-            instruments = InstrumentArchive(self.archive.layout, self.disk, staging=self.staging)
-            if await first_listing(roster, http, inbox, instruments, clock=clock, stop=stop.asked):
+            tables = SegmentTables(self.archive.layout, self.disk, staging=self.staging)
+            if await first_listing(roster, http, inbox, InstrumentArchive(tables), clock=clock, stop=stop.asked):
                 shared = _Shared(client, pace, http, inbox, notes, metrics, pulse, roster, rhythm.pairs_a_line)
-                await self._record(shared, instruments, stop, source, upkeep_s=rhythm.upkeep_s)
+                await self._record(shared, tables, stop, source, upkeep_s=rhythm.upkeep_s)
                 log.info("stopped", pairs=len(roster.instruments))
 
     def _http(self, client: aiohttp.ClientSession, pace: Pace, notes: Notes, pulse: Pulse, metrics: Metrics) -> Http:
@@ -272,7 +259,7 @@ class _Run:
         )
 
     async def _record(
-        self, shared: _Shared, instruments: InstrumentArchive, stop: Stop, source: Source, *, upkeep_s: float
+        self, shared: _Shared, tables: SegmentTables, stop: Stop, source: Source, *, upkeep_s: float
     ) -> None:
         """Run all tasks until ``stop`` is asked; then end them in the order in which a trade goes through them."""
         repair = self._repair(shared)
@@ -285,7 +272,7 @@ class _Run:
             metrics=shared.metrics,
             hole_seen=repair.hole_seen,
         )
-        drainer = self._drainer(shared, instruments)
+        drainer = self._drainer(shared, tables)
         drain = Drain(drainer, self.journal, commit, every_s=lambda: self._drain_every_s(shared), clock=self.clock)
         upkeep = Upkeep(
             self.archive,
@@ -369,14 +356,11 @@ class _Run:
         moments = (self.config.trades.backfill_from, renamed_us)
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _drainer(self, shared: _Shared, instruments: InstrumentArchive) -> Drainer:
-        layout = self.archive.layout
+    def _drainer(self, shared: _Shared, tables: SegmentTables) -> Drainer:
         return Drainer(
             self.journal,
             self.archive,
-            instruments,
-            candles=OhlcArchive(layout, self.disk, staging=self.staging),
-            events=EventArchive(layout, self.disk, staging=self.staging),
+            tables,
             keep_raw=self.config.journal.keep > 0,
             latest_s=shared.pulse.latest_s,
             metrics=shared.metrics,

@@ -13,11 +13,13 @@ from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive import files
-from recorder.archive.coverage import Coverage, FileFacts
-from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, held_runs, trades_table
-from recorder.archive.tables import TRADES, Branch
+from recorder.archive import locks, parquet
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import TRADES, Branch
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.layout import Layout, new_name
+from recorder.archive.parquet import FileFacts
+from recorder.archive.schema import trades_table
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
 from recorder.disk import Disk
@@ -43,9 +45,7 @@ class TradeArchive:
         """
         if not trades:
             return Spans()
-        branch = Branch(TRADES, pair)
-        with files.branch_lock(self.layout, branch):
-            files.mend(self.layout, self.disk, branch)
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
             added = Spans()
             for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
                 for start in range(0, len(rows), MAX_ROWS):
@@ -60,9 +60,9 @@ class TradeArchive:
             raise StorageError(f"a trade of {pair} does not fit the archive's schema: {error}") from error
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
-        path = directory / files.new_name(rows[0].trade_id, rows[-1].trade_id)
-        footer = Footer("trades", pair, held_runs(table, pair))
-        size = files.write(table, footer, path, self.disk, staged_in=self.staging)
+        path = directory / new_name(rows[0].trade_id, rows[-1].trade_id)
+        footer = Footer(TRADES.name, pair, held_runs(table, pair))
+        size = parquet.write(table, footer, path, self.disk, staged_in=self.staging)
         self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
         return footer
 

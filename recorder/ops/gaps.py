@@ -7,11 +7,13 @@ import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recorder.archive import files, known
+from recorder.archive import known
 from recorder.archive.coverage import Coverage
+from recorder.archive.layout import existing
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Gap, Run, Span, Spans
 from recorder.core.ledger import Ledger
+from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, Malformed
 from recorder.journal import tail
 from recorder.kraken import parse
@@ -24,7 +26,7 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
     what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
     one of events, without which nobody knows what is void.
     """
-    layout = files.existing(data)
+    layout = existing(data)
     # The journal first, then the archive: a row may move between the two, but is never missed.
     journal = tail.entries(layout.journal)
     ledger = Ledger()
@@ -34,7 +36,7 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
     coverage = Coverage(layout)
     for pair in layout.pairs():
         try:
-            files.undisturbed(functools.partial(coverage.observe_into, ledger, pair), f"the files of {pair}")
+            undisturbed(functools.partial(coverage.observe_into, ledger, pair), f"the files of {pair}")
         except CorruptFile as error:
             if damaged is None:
                 raise

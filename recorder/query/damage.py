@@ -10,7 +10,7 @@ from typing import Final
 
 import duckdb
 
-from recorder.archive.coverage import FileFacts, read_facts
+from recorder.archive.parquet import FileFacts, read_facts
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.errors import CorruptFile, DiskError, RecorderError, StorageError
 

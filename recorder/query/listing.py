@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from recorder.archive.coverage import checked, read_facts
-from recorder.archive.files import NO_PARTITION, SCHEMA_FILE, Layout
+from recorder.archive.datasets import NO_PARTITION, SCHEMA_FILE, TRADES, Branch
+from recorder.archive.integrity import placed
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import read_facts
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import NoSuchArchive
 from recorder.query.folders import Folders
@@ -74,7 +76,7 @@ class Listing:
         footers = {
             path: known.footers[path]
             if known and path in known.footers
-            else checked(read_facts(Path(path)), pair).footer.runs
+            else placed(read_facts(Path(path)), Branch(TRADES, pair)).footer.runs
             for path in paths
         }
         runs = tuple(joined(run for held in footers.values() for run in held))

@@ -18,12 +18,12 @@ import zstandard
 
 from recorder import disk as rim
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout, undisturbed
+from recorder.archive.layout import Layout
 from recorder.clock import Clock
 from recorder.core.ids import Spans, runs_of
 from recorder.core.model import Trade
 from recorder.core.room import Growth, Marks, marks
-from recorder.disk import Disk, Room
+from recorder.disk import Disk, Room, undisturbed
 from recorder.errors import CorruptLine, DiskError, ExchangeError, StorageError
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX, RAW_SUFFIX

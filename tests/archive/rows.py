@@ -15,9 +15,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive import files
 from recorder.archive.append import TradeArchive
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
+from recorder.archive.opening import opened
 from recorder.core.model import Trade
 from recorder.disk import Disk, Room
 
@@ -96,8 +96,5 @@ def archive(data: Path, disk: Disk | None = None) -> Iterator[TradeArchive]:
     """Open the archive at ``data`` as the daemon does at its start."""
     disk = disk or Disk()
     layout = Layout(data)
-    disk.make_dir(data)
-    layout.create(disk)
-    files.sweep_staging(layout, disk)
-    with files.staging(layout, disk) as staging:
-        yield TradeArchive(layout, disk, staging=staging)
+    with opened(layout, disk) as archive:
+        yield archive
