@@ -186,13 +186,16 @@ def sync_for_reading(file: BinaryIO) -> None:
 def undisturbed(look: Callable[[], _Seen], of: str) -> _Seen:
     """Return what ``look`` sees of some files once none of them is taken away, by a compaction or a drain, meanwhile.
 
-    That is what a FileNotFoundError tells; then it looks again. Raises StorageError, which names the files (``of``),
-    where it never ends.
+    That is what a FileNotFoundError tells; then it looks again. Raises StorageError, which names the files (``of``)
+    and what was missing last, where it never ends.
     """
+    missing = FileNotFoundError()
     for _ in range(_ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             return look()
-    raise StorageError(f"{of} keep changing faster than they can be read: is something else deleting them?")
+        except FileNotFoundError as error:
+            missing = error
+    raise StorageError(f"{of} keep changing faster than they can be read: {missing}") from missing
 
 
 @contextlib.contextmanager
