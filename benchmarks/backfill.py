@@ -22,7 +22,7 @@ from typing import Final
 from benchmarks.soak import memory_kb
 from recorder.archive import read
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.sandbox.market import Market
 from recorder.sandbox.rest import PAGE_LIMIT

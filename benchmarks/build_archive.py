@@ -26,11 +26,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recorder.archive import files
+from recorder.archive import locks
 from recorder.archive.append import MAX_ROWS
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_runs
+from recorder.archive.datasets import INSTRUMENTS, Branch
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.layout import Layout, new_name
+from recorder.archive.opening import create
+from recorder.archive.parquet import MERGED_LEVEL, ROW_GROUP, writer
+from recorder.archive.schema import PRICE, QTY, TIME, TRADES
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
 from recorder.disk import Disk
 from recorder.sandbox.market import CHARACTERS, REPEATED, SWEEP_SIZES, Character, character_of
@@ -91,10 +95,11 @@ def _symbol(wanted: Wanted) -> str:
 
 def build(folder: Path, wanted: list[Wanted]) -> None:
     layout, disk = Layout(folder / "data"), Disk()
-    layout.create(disk)
-    with files.staging(layout, disk) as staging:
-        listing = InstrumentArchive(layout, disk, staging=staging)
-        listing.append(_start_us(YEARS[0]), [instrument(one.character) for one in wanted], segment=1)
+    create(layout, disk)
+    with locks.staging(layout, disk) as staging:
+        tables = SegmentTables(layout, disk, staging=staging)
+        tables.take(Branch(INSTRUMENTS), [(_start_us(YEARS[0]), instrument(one.character)) for one in wanted])
+        tables.write(1)
     with exports(folder) as (exact, plain):
         for number, one in enumerate(wanted):
             pair = one.character.pair.symbol
@@ -104,7 +109,7 @@ def build(folder: Path, wanted: list[Wanted]) -> None:
             named = table.add_column(
                 0, EXPORT.field("pair"), pa.array([pair]).take(pa.array(np.zeros(len(table), int)))
             )
-            exact.write_table(named, row_group_size=files.ROW_GROUP)
+            exact.write_table(named, row_group_size=ROW_GROUP)
             plain.write_table(as_doubles(named))
 
 
@@ -112,7 +117,7 @@ def build(folder: Path, wanted: list[Wanted]) -> None:
 def exports(folder: Path) -> Iterator[tuple[pq.ParquetWriter, pq.ParquetWriter]]:
     doubles = as_doubles(EXPORT.empty_table()).schema
     with (
-        files.writer(str(folder / "sorted.parquet"), EXPORT, Footer("export"), level=files.MERGED_LEVEL) as exact,
+        writer(str(folder / "sorted.parquet"), EXPORT, Footer("trades"), level=MERGED_LEVEL) as exact,
         pq.ParquetWriter(folder / "plain.parquet", doubles) as plain,
     ):
         yield exact, plain
@@ -224,10 +229,10 @@ def write(layout: Layout, pair: str, year: int, table: pa.Table, count: int) -> 
         count -= 1
         rows = min(left if count <= 0 else max(1, left - left // 4), MAX_ROWS)
         part = table.slice(start, rows)
-        name = files.new_name(part["trade_id"][0].as_py(), part["trade_id"][-1].as_py())
+        name = new_name(part["trade_id"][0].as_py(), part["trade_id"][-1].as_py())
         footer = Footer("trades", pair, held_runs(part, pair))
-        with files.writer(str(folder / name), TRADES, footer, level=files.MERGED_LEVEL) as parquet:
-            parquet.write_table(part, row_group_size=files.ROW_GROUP)
+        with writer(str(folder / name), TRADES, footer, level=MERGED_LEVEL) as parquet:
+            parquet.write_table(part, row_group_size=ROW_GROUP)
         start, left = start + rows, left - rows
 
 

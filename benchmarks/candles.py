@@ -17,10 +17,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from recorder.archive import files
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.schema import PRICE, QTY, TIME, TRADES, Footer, held_runs
+from recorder.archive import locks
+from recorder.archive.datasets import INSTRUMENTS, Branch
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.layout import Layout, new_name
+from recorder.archive.opening import create
+from recorder.archive.parquet import write
+from recorder.archive.schema import PRICE, QTY, TIME, TRADES
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Instrument
 from recorder.disk import Disk
 from recorder.query import catalogue
@@ -70,20 +74,22 @@ def main() -> None:
 
 def build(data: Path, file: Path, rows: int) -> None:
     layout, disk = Layout(data), Disk()
-    layout.create(disk)
+    create(layout, disk)
     table = market(rows)
-    with files.staging(layout, disk) as staging:
+    with locks.staging(layout, disk) as staging:
         year = layout.year_dir(PAIR, 2025)
         disk.make_dir(year)
         for part in range(FILES):
             some = table.slice(part * rows // FILES, (part + 1) * rows // FILES - part * rows // FILES)
-            name = files.new_name(some["trade_id"][0].as_py(), some["trade_id"][-1].as_py())
-            files.write(some, Footer("trades", PAIR, held_runs(some, PAIR)), year / name, disk, staged_in=staging)
-        files.write(table, Footer("trades", PAIR, held_runs(table, PAIR)), file, disk, staged_in=staging)
+            name = new_name(some["trade_id"][0].as_py(), some["trade_id"][-1].as_py())
+            write(some, Footer("trades", PAIR, held_runs(some, PAIR)), year / name, disk, staged_in=staging)
+        write(table, Footer("trades", PAIR, held_runs(table, PAIR)), file, disk, staged_in=staging)
         instrument = Instrument(
             PAIR, "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online"
         )
-        InstrumentArchive(layout, disk, staging=staging).append(START_US, [instrument], segment=1)
+        tables = SegmentTables(layout, disk, staging=staging)
+        tables.take(Branch(INSTRUMENTS), [(START_US, instrument)])
+        tables.write(1)
 
 
 def market(rows: int) -> pa.Table:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -22,12 +23,11 @@ import msgspec
 import pyarrow.parquet as pq
 
 from benchmarks.frames import frames
-from recorder.archive import compact, files
+from recorder.archive import compact, locks
 from recorder.archive.append import TradeArchive
-from recorder.archive.events import EventArchive
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Side, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -46,8 +46,8 @@ def speed(trades: int) -> None:
     disk = Disk()
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
         layout = Layout(Path(folder))
-        layout.create(disk)
-        with files.staging(layout, disk) as staging:
+        create(layout, disk)
+        with locks.staging(layout, disk) as staging:
             journal = Journal(layout.data, disk, staging=staging, now_ns=1)
             for start in range(0, trades, SEGMENT_TRADES):
                 count = min(SEGMENT_TRADES, trades - start) // TRADES_EACH
@@ -58,13 +58,10 @@ def speed(trades: int) -> None:
                 journal.append(lines)
                 journal.rotate(2)
             archive = TradeArchive(layout, disk, staging=staging)
-            instruments = InstrumentArchive(layout, disk, staging=staging)
             drainer = Drainer(
                 journal,
                 archive,
-                instruments,
-                candles=OhlcArchive(layout, disk, staging=staging),
-                events=EventArchive(layout, disk, staging=staging),
+                SegmentTables(layout, disk, staging=staging),
                 keep_raw=True,
                 latest_s=time.time,
                 metrics=Metrics(),
@@ -74,7 +71,7 @@ def speed(trades: int) -> None:
             took = time.perf_counter() - started
             assert added == trades
             print(f"drain    {trades / took:12,.0f} trades/s   ({trades:,} trades in {took:.2f} s; target 500,000)")
-            while compact.compact(archive, "BTC/USD", this_year=2027):
+            while compact.compact(archive, "BTC/USD", today=date(2027, 1, 1)):
                 pass
             report("synthetic, live", archive, "BTC/USD")
             journal.close()
@@ -157,8 +154,8 @@ def bytes_per_trade() -> None:
     disk, random = Disk(), Random(1)
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        layout.create(disk)
-        with files.staging(layout, disk) as staging:
+        create(layout, disk)
+        with locks.staging(layout, disk) as staging:
             archive = TradeArchive(layout, disk, staging=staging)
             for pair, rows in real():
                 for live in (False, True):
@@ -176,7 +173,7 @@ def bytes_per_trade() -> None:
                     ]
                     for half in (made[: len(made) // 2], made[len(made) // 2 :]):
                         archive.append(name, half)
-                    while compact.compact(archive, name, this_year=2027):
+                    while compact.compact(archive, name, today=date(2027, 1, 1)):
                         pass
                     report(name, archive, name)
 

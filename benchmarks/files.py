@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import exp
 from pathlib import Path
@@ -27,14 +27,15 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from recorder.archive import files
+from recorder.archive import locks
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact, compact_segments
+from recorder.archive.datasets import EVENTS, OHLC, TRADES, Branch
 from recorder.archive.events import event
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
 from recorder.archive.schema import events_table, ohlc_table
-from recorder.archive.segments import Segments
-from recorder.archive.tables import EVENTS, OHLC, TRADES, Branch
+from recorder.archive.segment_tables import Segments
 from recorder.config import Config
 from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Trade
@@ -47,6 +48,7 @@ from recorder.tasks.drain import BATCH_TRADES
 BOUNDS = {50: 15_000, 1_000: 80_000}
 LIVE_EACH, LIVE_BYTES = 3, 64_000_000
 BEGAN = datetime(2026, 6, 1, tzinfo=UTC)
+NEXT_YEAR = date(BEGAN.year + 1, 1, 1)
 BEGAN_US = int(BEGAN.timestamp()) * 1_000_000
 MEAN_SWEEP = sum(share * (low + high) / 2 for share, low, high in SWEEP_SIZES)
 SAMPLED_EACH = 4
@@ -134,9 +136,9 @@ def trades(
         ]  # fmt: skip
 
 
-def merge_all(archive: TradeArchive, pair: str, *, year: int) -> int:
+def merge_all(archive: TradeArchive, pair: str, *, today: date) -> int:
     count = 0
-    while compact(archive, pair, this_year=year) is not None:
+    while compact(archive, pair, today=today) is not None:
         count += 1
     return count
 
@@ -151,11 +153,11 @@ def of_pair(archive: TradeArchive, stretch: Stretch, *, per_s: float, every_s: f
             archive.append(pair, part)
             counted.appended += 1
         next_id += count
-        counted.merged += merge_all(archive, pair, year=BEGAN.year)
+        counted.merged += merge_all(archive, pair, today=BEGAN.date())
         counted.most = max(counted.most, len(archive.coverage.files(pair)))
     held = archive.coverage.files(pair)
     counted.live, counted.size = len(held), sum(file.size for file in held)
-    merge_all(archive, pair, year=BEGAN.year + 1)
+    merge_all(archive, pair, today=NEXT_YEAR)
     counted.settled = len(archive.coverage.files(pair))
     return counted
 
@@ -165,14 +167,14 @@ def of_table(segments: Segments, branch: Branch, rows: pa.Table, drains: int) ->
     counted = Counted()
     for drain in range(drains):
         counted.appended += segments.append(branch, rows, segment=drain + 1) > 0
-        while compact_segments(segments, branch, this_year=BEGAN.year, drained_to=drain + 1) is not None:
+        while compact_segments(segments, branch, today=BEGAN.date(), drained_to=drain + 1) is not None:
             counted.merged += 1
         with segments.locked(branch):
             counted.most = max(counted.most, len(segments.files(branch)))
     with segments.locked(branch):
         held = segments.files(branch)
     counted.live, counted.size = len(held), sum(file.size for file in held)
-    while compact_segments(segments, branch, this_year=BEGAN.year + 1, drained_to=drains) is not None:
+    while compact_segments(segments, branch, today=NEXT_YEAR, drained_to=drains) is not None:
         pass
     with segments.locked(branch):
         counted.settled = len(segments.files(branch))
@@ -213,8 +215,8 @@ def main() -> None:
     whole, disk, began_s = Counted(), Unsynced(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         layout = Layout(Path(folder))
-        layout.create(disk)
-        with files.staging(layout, disk) as staging:
+        create(layout, disk)
+        with locks.staging(layout, disk) as staging:
             archive, of_trades = TradeArchive(layout, disk, staging=staging), Counted()
             for one in chosen:
                 counted = of_pair(archive, one, per_s=first_per_s / one.rank, every_s=every_s, hours=asked.hours)

@@ -26,8 +26,9 @@ from random import Random
 import msgspec
 
 from benchmarks.frames import frames
-from recorder.archive import files
-from recorder.archive.files import Layout
+from recorder.archive import locks
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
 from recorder.clock import SystemClock
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
@@ -117,8 +118,8 @@ async def durable(url: str, count: int) -> float:
     clock, disk, metrics, ledger, inbox = SystemClock(), Disk(), Metrics(), Ledger(), Inbox()
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
         layout = Layout(Path(folder))
-        layout.create(disk)
-        with files.staging(layout, disk) as staging:
+        create(layout, disk)
+        with locks.staging(layout, disk) as staging:
             journal = Journal(layout.data, disk, staging=staging, now_ns=clock.wall_ns())
             async with client_session() as client:
                 notes = Notes(inbox, clock)

@@ -25,9 +25,10 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.exchange import Exchange, Wanted, characters, cpu_s
-from recorder.archive import files
+from recorder.archive import locks
 from recorder.archive.append import TradeArchive
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
 from recorder.core.model import Trade
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -46,8 +47,8 @@ TORN = b'{"recv_ns":1780000000000000000,"source":"ws:trade:1","crc32":1,"payload
 def build(data: Path, pairs: list[str], *, per_pair: int, size: int) -> int:
     """Build the archive and its journal; return the last id of every pair."""
     layout, disk, random = Layout(data), Disk(), Random(1)
-    layout.create(disk)
-    with files.staging(layout, disk) as staging:
+    create(layout, disk)
+    with locks.staging(layout, disk) as staging:
         archive = TradeArchive(layout, disk, staging=staging)
         for pair in pairs:
             for number in range(per_pair):

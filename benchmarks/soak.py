@@ -37,7 +37,7 @@ from typing import Final
 
 from benchmarks.exchange import Exchange, Wanted, cpu_s
 from recorder.archive import read
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.ops import status
 from recorder.sandbox import garble, mishaps

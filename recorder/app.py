@@ -18,12 +18,11 @@ from typing import Any, Final, Protocol
 import aiohttp
 import structlog
 
-from recorder.archive import append, segments, state
+from recorder.archive import opening, state
 from recorder.archive.append import TradeArchive
-from recorder.archive.events import EventArchive
-from recorder.archive.files import Layout
 from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.layout import Layout
+from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
@@ -124,11 +123,11 @@ async def record(
     in_use = f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
     with (
         ThreadPoolExecutor(THREADS, "recorder") as threads,
-        append.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
+        opening.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
         contextlib.ExitStack() as opened,
     ):
         asyncio.get_running_loop().set_default_executor(threads)
-        above = await asyncio.to_thread(segments.highest, layout)
+        above = await asyncio.to_thread(highest, layout)
         journal = Journal(layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above)
         opened.callback(journal.close)
         # Before the journal is closed and the staging folder goes, every thread must be done with them.
@@ -210,7 +209,8 @@ class _Run:
     ) -> None:
         self._config, self._basis, self._context, self._pulse, self._stop = config, basis, context, pulse, stop
         archive, ledger, clock = basis.archive, basis.ledger, basis.clock
-        self._listings = InstrumentArchive(archive.layout, basis.disk, staging=archive.staging)
+        self._tables = SegmentTables(archive.layout, basis.disk, staging=archive.staging)
+        self._listings = InstrumentArchive(self._tables)
         self._roster = roster = Roster(config.pairs, context, listing_s=rhythm.listing_s, soon_s=rhythm.listing_soon_s)
         pairs = roster.instruments
         repair = Repair(
@@ -268,13 +268,10 @@ class _Run:
         ]
 
     def _drainer(self) -> Drainer:
-        archive, disk = self._basis.archive, self._basis.disk
         return Drainer(
             self._basis.journal,
-            archive,
-            self._listings,
-            candles=OhlcArchive(archive.layout, disk, staging=archive.staging),
-            events=EventArchive(archive.layout, disk, staging=archive.staging),
+            self._basis.archive,
+            self._tables,
             keep_raw=self._config.journal.keep > 0,
             latest_s=self._pulse.latest_s,
             metrics=self._context.metrics,

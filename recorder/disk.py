@@ -12,12 +12,12 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final, TypeVar
 
-from recorder.errors import DiskError
+from recorder.errors import DiskError, StorageError
 
 # macOS has no fdatasync; fsync does all that it does and a little more.
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -32,6 +32,10 @@ _UNSYNCABLE = frozenset((errno.EROFS, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP,
 
 ASIDE = ".aside"
 """Where two directories cannot be swapped in one step, the one that is replaced bears this suffix for a moment."""
+_ATTEMPTS: Final = 50
+"""A folder is compacted, a segment drained, every few minutes; meeting so many in a row is no coincidence."""
+
+_Seen = TypeVar("_Seen")
 
 
 class Disk:
@@ -177,6 +181,21 @@ def sync_for_reading(file: BinaryIO) -> None:
     except OSError as error:
         if error.errno not in _UNSYNCABLE:
             raise DiskError(f"cannot sync {file.name}: {error.strerror or error}") from error
+
+
+def undisturbed(look: Callable[[], _Seen], of: str) -> _Seen:
+    """Return what ``look`` sees of some files once none of them is taken away, by a compaction or a drain, meanwhile.
+
+    That is what a FileNotFoundError tells; then it looks again. Raises StorageError, which names the files (``of``)
+    and what was missing last, where it never ends.
+    """
+    missing = FileNotFoundError()
+    for _ in range(_ATTEMPTS):
+        try:
+            return look()
+        except FileNotFoundError as error:
+            missing = error
+    raise StorageError(f"{of} keep changing faster than they can be read: {missing}") from missing
 
 
 @contextlib.contextmanager

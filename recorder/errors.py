@@ -8,12 +8,14 @@
     │   └── NoSuchArchive              2
     ├── ArchiveInUse                   3   another recorder holds this archive
     ├── DiskError                      4   the operating system refused a read or a write
+    │   └── UnreadableFile             4   of a file of the archive; carries it, and the remedy
     ├── CheckFailed                    1   incomplete, or not what it should be
     │   └── GapError                   1   rows were asked for across a hole
     ├── StorageError                   1   what lies on disk is not what was written there
     │   ├── TornTail                       carries how many bytes are whole
     │   ├── CorruptLine
     │   ├── CorruptFile
+    │   │   └── UnsoundFile                carries the file, what is wrong with it, and the remedy
     │   └── UnknownVersion                 sound, but of a release that knows more, or less
     └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next
         ├── RateLimited                    retry AFTER_PAUSE; carries ``retry_after_s``
@@ -75,6 +77,16 @@ class DiskError(RecorderError):
     exit_code = 4
 
 
+class UnreadableFile(DiskError):
+    """A file of the archive that the operating system does not read; ``problem`` and ``remedy`` as of UnsoundFile."""
+
+    def __init__(self, file: object, reason: str, remedy: str) -> None:
+        super().__init__(f"cannot read {file}: {reason}")
+        self.file = str(file)
+        self.problem = f"cannot be read: {reason}"
+        self.remedy = f"check the disk, and that this user may read it; else {remedy}"
+
+
 class CheckFailed(RecorderError):
     """Something was checked and is not as it should be."""
 
@@ -106,6 +118,16 @@ class CorruptLine(StorageError):
 
 class CorruptFile(StorageError):
     """A Parquet file that cannot be read, or does not hold what its footer says."""
+
+
+class UnsoundFile(CorruptFile):
+    """A file of the archive of which it is known what is wrong (``problem``), and what to do about it (``remedy``)."""
+
+    def __init__(self, file: object, problem: str, remedy: str) -> None:
+        super().__init__(f"{file} {problem}: {remedy}")
+        self.file = str(file)
+        self.problem = problem
+        self.remedy = remedy
 
 
 class UnknownVersion(StorageError):

@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,12 +16,16 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive import files, schema
+from recorder.archive import locks, schema
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.schema import PRICE, QTY, TIME, Footer
+from recorder.archive.datasets import INSTRUMENTS, SCHEMA_FILE, Branch
+from recorder.archive.footer import Footer
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
+from recorder.archive.parquet import ROW_GROUP, writer
+from recorder.archive.schema import PRICE, QTY, TIME
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Candle, Event, Instrument, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -109,7 +113,7 @@ class Written:
         self.data = data
         self.layout = Layout(data)
         self._archive = TradeArchive(self.layout, Disk(), staging=staging)
-        self._instruments = InstrumentArchive(self.layout, Disk(), staging=staging)
+        self._tables = SegmentTables(self.layout, Disk(), staging=staging)
         self._segment = itertools.count(1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
@@ -120,7 +124,7 @@ class Written:
 
     def compact(self, pair: str = "BTC/USD") -> None:
         """Merge all files of ``pair``, as of a year that is over."""
-        while compact(self._archive, pair, this_year=9999) is not None:
+        while compact(self._archive, pair, today=date(9999, 1, 1)) is not None:
             pass
 
     def published(self, candles: Sequence[Candle], *, seen: datetime = START) -> None:
@@ -160,21 +164,21 @@ class Written:
     def _store(self, table: pa.Table, name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{uuid.uuid4().hex}.parquet"
-        with files.writer(str(path), table.schema, Footer(name, segments=(next(self._segment),))) as parquet:
-            parquet.write_table(table, row_group_size=files.ROW_GROUP)
+        with writer(str(path), table.schema, Footer(name, segments=(next(self._segment),))) as parquet:
+            parquet.write_table(table, row_group_size=ROW_GROUP)
 
     def merge(self, name: str) -> None:
         """Merge the files of each folder of a table without ids, and exchange the folder for one with the result."""
         for folder in sorted({path.parent for path in (self.data / name).rglob("*.parquet")}):
-            paths = [path for path in sorted(folder.glob("*.parquet")) if path.name != files.SCHEMA_FILE]
+            paths = [path for path in sorted(folder.glob("*.parquet")) if path.name != SCHEMA_FILE]
             if len(paths) > 1:
                 aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
                 aside.mkdir()
                 merged = pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths])
                 footer = Footer(name, segments=(next(self._segment),))
-                with files.writer(str(aside / f"{uuid.uuid4().hex}.parquet"), merged.schema, footer) as parquet:
+                with writer(str(aside / f"{uuid.uuid4().hex}.parquet"), merged.schema, footer) as parquet:
                     parquet.write_table(merged)
-                for born in folder.glob(files.SCHEMA_FILE):
+                for born in folder.glob(SCHEMA_FILE):
                     os.link(born, aside / born.name)
                 Disk().exchange(aside, folder)
                 Disk().remove_tree(aside)
@@ -196,7 +200,8 @@ class Written:
             costmin="0.5",
             status=status,
         )
-        self._instruments.append(int(valid_from.timestamp()) * 1_000_000, [instrument], segment=next(self._segment))
+        self._tables.take(Branch(INSTRUMENTS), [(int(valid_from.timestamp()) * 1_000_000, instrument)])
+        self._tables.write(next(self._segment))
 
     def journalled(self, rows: Sequence[Trade]) -> None:
         """Receive trades: they are durable in the journal, and nowhere else."""
@@ -219,8 +224,8 @@ class Written:
 def writing(data: Path) -> Iterator[Written]:
     """Create an archive in the folder ``data``."""
     layout, disk = Layout(data), Disk()
-    layout.create(disk)
-    with files.staging(layout, disk) as staging:
+    create(layout, disk)
+    with locks.staging(layout, disk) as staging:
         written = Written(data, staging)
         yield written
         written.journal.close()

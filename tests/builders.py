@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from recorder.archive import files
+from recorder.archive import locks
 from recorder.archive.append import TradeArchive
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Event, Instrument, Source, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -98,7 +99,7 @@ class Shop:
         self.disk = Disk()
         self.journal = Journal(data, self.disk, staging=staging, now_ns=1)
         self.archive = TradeArchive(self.layout, self.disk, staging=staging)
-        self.instruments = InstrumentArchive(self.layout, self.disk, staging=staging)
+        self.tables = SegmentTables(self.layout, self.disk, staging=staging)
 
     def ids(self, pair: str = PAIR) -> list[int]:
         return [i for span in self.archive.coverage.spans(pair) for i in range(span.first, span.last + 1)]
@@ -107,8 +108,8 @@ class Shop:
 @contextlib.contextmanager
 def shop(data: Path) -> Iterator[Shop]:
     layout, disk = Layout(data), Disk()
-    layout.create(disk)
-    with files.staging(layout, disk) as staging:
+    create(layout, disk)
+    with locks.staging(layout, disk) as staging:
         opened = Shop(data, staging)
         try:
             yield opened

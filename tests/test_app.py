@@ -8,8 +8,11 @@ import pytest
 from aiohttp import web
 
 from recorder import app
-from recorder.archive.events import EventArchive, event
-from recorder.archive.files import Layout, hold
+from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.events import event
+from recorder.archive.layout import Layout
+from recorder.archive.locks import hold
+from recorder.archive.segment_tables import SegmentTables
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig
 from recorder.core.events import EventKind
 from recorder.core.ids import Span
@@ -45,9 +48,9 @@ def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: 
 def test_what_is_known_of_ids_is_rebuilt_from_events_and_closed_segments(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, [*trades(1, 3), *trades(9, 10)])
-        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
-        events.take(event(1, EventKind.VOID, PAIR, first_id=4, last_id=5))
-        events.write(1)
+        tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
+        tables.take(Branch(EVENTS), [event(1, EventKind.VOID, PAIR, first_id=4, last_id=5)])
+        tables.write(1)
         opened.journal.append([segment.encode_note(2, "confirmed", pair=PAIR, last_id=10, until_us=77)])
         opened.journal.append([segment.encode_note(3, "void", pair=PAIR, first_id=7, last_id=7)])
     with shop(tmp_path) as opened:
@@ -62,10 +65,10 @@ def test_a_damaged_file_of_events_is_named_and_stops_nothing(
 ) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 3))
-        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
+        tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
         for number in (1, 2):
-            events.take(event(number, EventKind.VOID, PAIR, first_id=3 + number, last_id=3 + number))
-            events.write(number)
+            tables.take(Branch(EVENTS), [event(number, EventKind.VOID, PAIR, first_id=3 + number, last_id=3 + number)])
+            tables.write(number)
         damaged = min((tmp_path / "events" / "year=1970").glob("0*.parquet"))
         damaged.write_bytes(b"not Parquet")
         ledger = Ledger()
@@ -78,9 +81,9 @@ def test_a_damaged_file_of_events_is_named_and_stops_nothing(
 
 async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_names(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
-        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
-        events.take(event(1, EventKind.CONNECTED))
-        events.write(41)
+        tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
+        tables.take(Branch(EVENTS), [event(1, EventKind.CONNECTED)])
+        tables.write(41)
     shutil.rmtree(tmp_path / "journal")
     stop = app.Stop()
     stop.signal()

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import pytest
 
 from recorder import disk as module
-from recorder.disk import ASIDE, Disk, room, sync_for_reading
-from recorder.errors import DiskError
+from recorder.disk import ASIDE, Disk, room, sync_for_reading, undisturbed
+from recorder.errors import DiskError, StorageError
 
 
 @pytest.fixture
@@ -177,3 +177,19 @@ def test_room_is_what_may_still_be_written_and_what_there_is(tmp_path: Path) -> 
     assert 0 <= found.free <= found.total == asked.f_blocks * asked.f_frsize
     with pytest.raises(DiskError, match=r"^cannot see how much room is left at .*/nowhere: No such file or directory$"):
         room(tmp_path / "nowhere")
+
+
+def test_what_is_taken_away_meanwhile_is_looked_at_again_but_not_for_ever() -> None:
+    taken_away = [FileNotFoundError(), FileNotFoundError()]
+
+    def look() -> str:
+        if taken_away:
+            raise taken_away.pop()
+        return "seen"
+
+    def never() -> None:
+        raise FileNotFoundError("a.parquet is gone")
+
+    assert undisturbed(look, "the files of BTC/USD") == "seen"
+    with pytest.raises(StorageError, match=r"^the files of BTC/USD keep changing .* be read: a\.parquet is gone$"):
+        undisturbed(never, "the files of BTC/USD")

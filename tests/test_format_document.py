@@ -18,18 +18,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from recorder.archive.events import EventArchive
-from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.datasets import DATASETS, EVENTS, INSTRUMENTS, Branch
 from recorder.archive.ohlc import OhlcArchive
-from recorder.archive.tables import TABLES
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.events import EventKind
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
 from recorder.kraken.records import SOURCES, Note, PublishedCandles, Unknown
 from recorder.version import __version__
+from tests.archive.listings import BTC
 from tests.archive.rows import archive
-from tests.archive.test_instruments import BTC
 from tests.powercut import Unsynced
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
@@ -63,17 +62,16 @@ def data(tmp_path: Path) -> Path:
         entries = [segment.decode(line) for line in LINES]
         rows = [row for entry in entries for row in records.trades(entry)]
         opened.append("BTC/USD", rows)
-        InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [BTC], segment=7)
-        candles = OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
-        events = EventArchive(opened.layout, Unsynced(), staging=opened.staging)
+        tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
+        tables.take(Branch(INSTRUMENTS), [(1, BTC)])
+        candles = OhlcArchive(tables)
         for entry in entries:
             match records.read(entry):
                 case PublishedCandles() as answer:
                     candles.take(answer.candles(), entry.recv_ns // 1000)
                 case Note() as note:
-                    events.take(note.event())
-        events.write(7)
-        candles.write(7)
+                    tables.take(Branch(EVENTS), [note.event()])
+        tables.write(7)
         Journal(data, Unsynced(), staging=opened.staging, now_ns=1762776000000000000).close()
     return data
 
@@ -186,7 +184,7 @@ def test_the_kinds_of_events_that_the_document_lists_are_those_there_are() -> No
     assert listed == set(EventKind)
 
 
-@pytest.mark.parametrize("table", [table.name for table in TABLES])
+@pytest.mark.parametrize("table", [table.name for table in DATASETS])
 def test_the_columns_are_those_that_the_document_lists(data: Path, table: str) -> None:
     for path in (data / table).rglob("*.parquet"):
         schema = pq.ParquetFile(path).schema

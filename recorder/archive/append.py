@@ -5,24 +5,25 @@ That holds for whatever arrives twice, from any process, after any crash, becaus
 
 from __future__ import annotations
 
-import contextlib
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive import files
-from recorder.archive.coverage import Coverage, FileFacts
-from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, held_runs, trades_table
-from recorder.archive.tables import TRADES, Branch
+from recorder.archive import locks, parquet
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import TRADES, Branch
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.layout import Layout, new_name
+from recorder.archive.parquet import FileFacts
+from recorder.archive.schema import trades_table
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, StorageError
+from recorder.errors import StorageError
 
 MAX_ROWS: Final = 5_000_000
 """Rows of one file at most (DESIGN 6)."""
@@ -44,9 +45,7 @@ class TradeArchive:
         """
         if not trades:
             return Spans()
-        branch = Branch(TRADES, pair)
-        with files.branch_lock(self.layout, branch):
-            files.mend(self.layout, self.disk, branch)
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
             added = Spans()
             for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
                 for start in range(0, len(rows), MAX_ROWS):
@@ -61,30 +60,11 @@ class TradeArchive:
             raise StorageError(f"a trade of {pair} does not fit the archive's schema: {error}") from error
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
-        path = directory / files.new_name(rows[0].trade_id, rows[-1].trade_id)
-        footer = Footer("trades", pair, held_runs(table, pair))
-        size = files.write(table, footer, path, self.disk, staged_in=self.staging)
+        path = directory / new_name(rows[0].trade_id, rows[-1].trade_id)
+        footer = Footer(TRADES.name, pair, held_runs(table, pair))
+        size = parquet.write(table, footer, path, self.disk, staged_in=self.staging)
         self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
         return footer
-
-
-@contextlib.contextmanager
-def opened(layout: Layout, disk: Disk, *, alone: Path | None = None, in_use: str = "") -> Iterator[TradeArchive]:
-    """Open an archive for writing; begin one where there is none, and take away what dead processes left staged.
-
-    Only one process at a time may hold the lock ``alone``; ``in_use`` says so to the others. Raises ArchiveInUse;
-    UnknownVersion where a newer release has written here.
-    """
-    with contextlib.ExitStack() as held:
-        if alone is not None:
-            disk.make_dir(alone.parent)
-            try:
-                held.enter_context(files.hold(alone))
-            except ArchiveInUse:
-                raise ArchiveInUse(in_use) from None
-        layout.create(disk)
-        files.sweep_staging(layout, disk)
-        yield TradeArchive(layout, disk, staging=held.enter_context(files.staging(layout, disk)))
 
 
 def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:

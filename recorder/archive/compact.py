@@ -7,24 +7,23 @@ directory is built aside, with hard links to what is left alone, checked, synced
 from __future__ import annotations
 
 import contextlib
-import functools
-from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recorder.archive import files, read
+from recorder.archive import locks, parquet
 from recorder.archive.append import TradeArchive
-from recorder.archive.coverage import FileFacts
-from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, held_runs
-from recorder.archive.segments import Segments
-from recorder.archive.tables import TRADES, Branch, Table
+from recorder.archive.datasets import TRADES, Branch, Dataset
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.integrity import check_columns
+from recorder.archive.layout import Layout, listed, new_name, period_of
+from recorder.archive.ordered_merge import Batches, in_order, in_row_order, key
+from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile
+from recorder.archive.segment_tables import Segments
 from recorder.core.ids import Spans, joined
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
@@ -90,30 +89,30 @@ class Compacted:
     rows: int
 
 
-def compact(archive: TradeArchive, pair: str, *, this_year: int, now_s: float | None = None) -> Compacted | None:
+def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | None = None) -> Compacted | None:
     """Do the next merge of ``pair``, if one is worth it; the rows stay the same, ids and all.
 
-    ``now_s``, seconds since 1970, tells which past years have been quiet; without it all of them count so.
-    Raises CorruptFile, with the archive untouched, where the files do not hold what their footers say.
+    ``today`` is the UTC day; ``now_s``, seconds since 1970, tells which past years have been quiet; without it all of
+    them count so. Raises CorruptFile, with the archive untouched, where the files do not hold what their footers say.
     """
     branch = Branch(TRADES, pair)
-    with files.branch_lock(archive.layout, branch):
-        files.mend(archive.layout, archive.disk, branch)
+    with locks.writing(archive.layout, archive.disk, branch):
         held = sorted(archive.coverage.files(pair), key=_first_id)
-        for leaf, merged in _worth_it(archive.layout.leaves(branch), held, this_year, now_s):
+        for leaf, merged in _worth_it(archive.layout, branch, held, today, now_s):
             runs = joined(run for file in merged for run in file.footer.runs)
             ids = Spans(run.span for run in runs)
-            footer = Footer("trades", pair, tuple(runs))
-            name = files.new_name(ids.first or 0, ids.last or 0)
+            name = new_name(runs[0].span.first, runs[-1].span.last)
             with _replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
-                _merge(_in_order(TRADES, merged, first=_first_id), TRADES, footer, built / name, archive.disk)
-                _check(built / name, pair, ids)
+                footer = Footer(TRADES.name, pair, tuple(runs))
+                rows = _in_order(TRADES, merged, first=_first_id)
+                parquet.write_stream(rows, TRADES.columns, footer, built / name, archive.disk)
+                _check_ids(built / name, ids)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
     return None
 
 
 def compact_segments(
-    segments: Segments, branch: Branch, *, this_year: int, now_s: float | None = None, drained_to: int = 0
+    segments: Segments, branch: Branch, *, today: date, now_s: float | None = None, drained_to: int = 0
 ) -> Compacted | None:
     """Do the next merge of a branch of a table without ids, if one is worth it; the rows stay the same.
 
@@ -121,32 +120,33 @@ def compact_segments(
     are left out of the new footer, but for the highest, which keeps files in order. Raises CorruptFile, with the
     archive untouched.
     """
-    layout, table = segments.layout, branch.table
+    layout, dataset = segments.layout, branch.dataset
     with segments.locked(branch):
         held = sorted(segments.files(branch), key=_last_segment)
-        for leaf, merged in _worth_it(layout.leaves(branch), held, this_year, now_s):
+        for leaf, merged in _worth_it(layout, branch, held, today, now_s):
             numbers = sorted({number for file in merged for number in file.footer.segments})
             kept = tuple(number for number in numbers if number > drained_to) or tuple(numbers[-1:])
-            name = files.new_name(numbers[0], numbers[-1])
+            name = new_name(numbers[0], numbers[-1])
             with _replacing(layout, segments.disk, branch, leaf, merged) as built:
-                footer = Footer(table.name, segments=kept)
-                _merge(_in_order(table, merged), table, footer, built / name, segments.disk)
-                _check_rows(built / name, table, merged)
+                footer, rows = Footer(dataset.name, segments=kept), _in_order(dataset, merged)
+                parquet.write_stream(rows, dataset.columns, footer, built / name, segments.disk)
+                _check_rows(built / name, dataset, merged)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
     return None
 
 
 def _worth_it(
-    leaves: Sequence[Path], held: Sequence[FileFacts], this_year: int, now_s: float | None
+    layout: Layout, branch: Branch, held: Sequence[FileFacts], today: date, now_s: float | None
 ) -> Iterator[tuple[Path, Sequence[FileFacts]]]:
     """Yield each leaf in which a merge is worth it, and the files to merge; ``held`` are in order.
 
     A file of an older version of the schema is rewritten even if it stands alone, or is full.
     """
-    for leaf in leaves:
+    this_period = branch.dataset.period_of(today)
+    for leaf in layout.leaves(branch):
         inside = [file for file in held if file.path.parent == leaf]
-        year = files.year_of(leaf)
-        over = year is not None and year < this_year
+        period = period_of(leaf)
+        over = period is not None and this_period is not None and period < this_period
         chosen = plan([file.rows for file in inside], settled=over and _quiet(inside, now_s))
         if chosen is None:
             chosen = next((slice(at, at + 1) for at, file in enumerate(inside) if file.footer.is_old), None)
@@ -164,14 +164,14 @@ def _replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: S
 
     Call it under the branch's lock. Raises CorruptFile, with nothing changed, where the merge cannot read its files.
     """
-    # Not in the process's own folder, which goes when the process fails: see files.mend.
+    # Not in the process's own folder, which goes when the process fails: see locks.mend.
     built = layout.built(branch) / leaf.name
     disk.make_dir(built)
-    for name in set(files.listed(leaf)).difference(file.path.name for file in merged):
+    for name in set(listed(leaf)).difference(file.path.name for file in merged):
         disk.link(leaf / name, built / name)
     try:
         yield built
-    except (pa.ArrowInvalid, OSError) as error:  # pyarrow's words for damage are both; the disk's is DiskError
+    except (*UNSOUND, FileNotFoundError) as error:
         raise CorruptFile(f"cannot merge files in {leaf}: {error}; nothing was changed") from error
     disk.sync_dir(built)
     disk.exchange(built, leaf)
@@ -187,76 +187,33 @@ def _last_segment(file: FileFacts) -> int:
     return max(file.footer.segments, default=0)
 
 
-def _merge(rows: Iterable[pa.Table], table: Table, footer: Footer, target: Path, disk: Disk) -> None:
-    """Write ``rows`` as one file; memory is a few row groups."""
-    with disk.create(target) as file:
-        with files.writer(_Sink(disk, file), table.columns, footer, level=files.MERGED_LEVEL) as parquet:
-            waiting: list[pa.RecordBatch] = []
-            held = 0
-            for part in rows:
-                waiting.extend(part.to_batches())
-                held += part.num_rows
-                if held >= files.ROW_GROUP:
-                    joined = pa.Table.from_batches(waiting)
-                    whole = joined.num_rows - joined.num_rows % files.ROW_GROUP
-                    parquet.write_table(joined.slice(0, whole), row_group_size=files.ROW_GROUP)
-                    waiting = joined.slice(whole).to_batches()
-                    held -= whole
-            if waiting:
-                parquet.write_table(pa.Table.from_batches(waiting), row_group_size=files.ROW_GROUP)
-        disk.sync(file)
+def _opener(path: Path, dataset: Dataset, size: int) -> Batches:
+    def batches() -> Iterator[pa.Table]:
+        with OpenFile(path, buffer_bytes=_READ_BYTES) as file:
+            for rows in check_columns(file, dataset).read(size):
+                yield rows.cast(dataset.columns)
 
-
-def _batches(path: Path, columns: pa.Schema, size: int) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=_READ_BYTES) as parquet:
-        for rows in read.batches(parquet, read.footer_of(parquet, path), size):
-            yield rows.cast(columns)
+    return batches
 
 
 def _in_order(
-    table: Table, merged: Sequence[FileFacts], *, first: Callable[[FileFacts], Any] | None = None
+    dataset: Dataset, merged: Sequence[FileFacts], *, first: Callable[[FileFacts], int] | None = None
 ) -> Iterator[pa.Table]:
-    """Merge files that are each sorted in the table's order; of equal rows those of an earlier file come first.
+    """Yield the rows of files in the table's order; of equal ones those of an earlier file come first.
 
-    Each round takes from every open file the rows up to the lowest key at which one of the batches in hand ends.
-    ``first`` tells the value of the first column with which a file begins, and that ``merged`` are in its order: then
-    a file is opened only when its turn comes.
+    ``first`` tells the value of the first column with which a file begins, where that is known.
     """
     size = max(1, min(_BATCH, _ROWS_IN_HAND // len(merged)))
-    waiting = deque(merged)
-    heads: list[tuple[pa.Table, Iterator[pa.Table]]] = []
-    while waiting or heads:
-        end = min((_key(table, rows, -1) for rows, _ in heads), default=())
-        if waiting and (not end or first is None or first(waiting[0]) <= end[0]):
-            batches = _batches(waiting.popleft().path, table.columns, size)
-            if (rows := next(batches, None)) is not None:
-                heads.append((rows, batches))
-            continue
-        parts, left = [], []
-        for rows, batches in heads:
-            cut = bisect_right(range(rows.num_rows), end, key=functools.partial(_key, table, rows))
-            parts.append(rows.slice(0, cut))
-            rest = rows.slice(cut) if cut < rows.num_rows else next(batches, None)
-            if rest is not None:
-                left.append((rest, batches))
-        heads = left
-        yield parts[0] if len(parts) == 1 else _sorted(table, pa.concat_tables(parts))
+    files = ((None if first is None else first(file), _opener(file.path, dataset, size)) for file in merged)
+    return in_order(files, dataset.order)
 
 
-def _key(table: Table, rows: pa.Table, index: int) -> tuple[Any, ...]:
-    return tuple(rows[name][index].as_py() for name in table.order)
-
-
-def _sorted(table: Table, rows: pa.Table) -> pa.Table:
-    return rows.sort_by([(name, "ascending") for name in table.order])  # stable
-
-
-def _check(path: Path, pair: str, expected: Spans) -> None:
+def _check_ids(path: Path, expected: Spans) -> None:
     """Read the ids back from the disk: they must be exactly the ones that the merged files claimed."""
     found, rows = Spans(), 0
-    for table in _batches(path, TRADES.columns, _BATCH):
-        found.update(run.span for run in held_runs(table, pair))
-        rows += table.num_rows
+    for part in _opener(path, TRADES, _BATCH)():
+        found.update(run.span for run in held_runs(part, ""))
+        rows += part.num_rows
     if found != expected or rows != expected.count():
         raise CorruptFile(
             f"merging files of {path.parent.name} would turn {expected.count()} ids into {found.count()} ids in "
@@ -264,16 +221,17 @@ def _check(path: Path, pair: str, expected: Spans) -> None:
         )
 
 
-def _check_rows(path: Path, table: Table, merged: Sequence[FileFacts]) -> None:
+def _check_rows(path: Path, dataset: Dataset, merged: Sequence[FileFacts]) -> None:
     """Read the rows back from the disk: as many as there were, in order, and the same as a second merge gives."""
+    written, order = _opener(path, dataset, _BATCH), dataset.order
     expected = sum(file.rows for file in merged)
-    rows, in_order, last = 0, True, None
-    for part in _batches(path, table.columns, _BATCH):
+    rows, ordered, last = 0, True, None
+    for part in written():
         rows += part.num_rows
-        in_order &= part.equals(_sorted(table, part)) and (last is None or last <= _key(table, part, 0))
-        last = _key(table, part, -1)
-    same = _same(_batches(path, table.columns, _BATCH), _in_order(table, merged))
-    if rows != expected or not in_order or not same:
+        ordered &= part.equals(in_row_order(order, part)) and (last is None or last <= key(order, part, 0))
+        last = key(order, part, -1)
+    same = _same(written(), _in_order(dataset, merged))
+    if rows != expected or not ordered or not same:
         raise CorruptFile(
             f"merging files of {path.parent.name} would turn {expected} rows into {rows}, or into other ones; nothing "
             "was changed, check the disk"
@@ -281,7 +239,7 @@ def _check_rows(path: Path, table: Table, merged: Sequence[FileFacts]) -> None:
 
 
 def _same(one: Iterator[pa.Table], other: Iterator[pa.Table]) -> bool:
-    """Tell whether two streams hold the same rows in the same order, however they are cut."""
+    """Return whether two streams hold the same rows in the same order, however they are cut."""
     left, right = next(one, None), next(other, None)
     while left is not None and right is not None:
         count = min(left.num_rows, right.num_rows)
@@ -290,22 +248,3 @@ def _same(one: Iterator[pa.Table], other: Iterator[pa.Table]) -> bool:
         left = left.slice(count) if left.num_rows > count else next(one, None)
         right = right.slice(count) if right.num_rows > count else next(other, None)
     return left is None and right is None
-
-
-class _Sink:
-    """The little that pyarrow asks of a file to write to, through the disk."""
-
-    def __init__(self, disk: Disk, file: BinaryIO) -> None:
-        self._disk = disk
-        self._file = file
-        self.closed = False
-
-    def write(self, content: bytes) -> int:
-        self._disk.write(self._file, content)
-        return len(content)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.closed = True

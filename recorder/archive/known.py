@@ -9,18 +9,16 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recorder.archive import files
-from recorder.archive.files import Layout
-from recorder.archive.read import batches, footer_of
-from recorder.archive.tables import EVENTS, Branch
-from recorder.archive.verify import DAMAGE, NO_FOOTER, OTHER_COLUMNS, Finding, damage
+from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.integrity import Finding
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.core import knowledge
 from recorder.core.ids import Spans
 from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
-from recorder.errors import CorruptFile
+from recorder.disk import undisturbed
 
 _COLUMNS: Final = ["kind", "pair", "detail"]
 _BATCH: Final = 32_768
@@ -58,33 +56,23 @@ class Known:
 def read(layout: Layout, pairs: Sequence[str]) -> Known:
     """Read what is known of ``pairs``. Raises UnknownVersion; StorageError if files keep changing as they are read."""
     wanted = pa.array(pairs, pa.string())
-    return files.undisturbed(lambda: _read(layout, wanted), f"the files in {layout.folder(EVENTS)}")
+    return undisturbed(lambda: _read(layout, wanted), f"the files in {layout.folder(EVENTS)}")
 
 
 def _read(layout: Layout, pairs: pa.Array) -> Known:
     known = Known()
-    for path in _paths(layout):
+    for path in layout.files(Branch(EVENTS)):
         try:
             for event in _events(path, pairs):
                 known.take(event)
-        except FileNotFoundError:
-            raise
-        except CorruptFile:
-            known.findings.append(Finding(path, NO_FOOTER, files.remedy(path)))
-        except DAMAGE as error:
-            known.findings.append(Finding(path, damage(error), files.remedy(path)))
-        except KeyError:  # pyarrow's word for a column that is not there
-            known.findings.append(Finding(path, OTHER_COLUMNS.format(EVENTS.name), files.remedy(path)))
+        except UNSOUND as error:
+            known.findings.append(Finding.of(error))
     return known
 
 
-def _paths(layout: Layout) -> list[Path]:
-    return [leaf / name for leaf in layout.leaves(Branch(EVENTS)) for name in files.listed(leaf)]
-
-
 def _events(path: Path, pairs: pa.Array) -> Iterator[Event]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        for rows in batches(parquet, footer_of(parquet, path), _BATCH, columns=_COLUMNS):
+    with OpenFile(path) as file:
+        for rows in file.read(_BATCH, columns=_COLUMNS):
             telling = pc.is_in(rows["kind"], value_set=pa.array(knowledge.KINDS))
             for row in rows.filter(pc.and_(telling, pc.is_in(rows["pair"], value_set=pairs))).to_pylist():
                 yield Event(0, row["kind"], row["pair"], row["detail"])

@@ -17,23 +17,23 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recorder.archive import files, read, sound
+from recorder.archive import integrity, read, sound
 from recorder.archive.append import TradeArchive
-from recorder.archive.coverage import Coverage, FileFacts
-from recorder.archive.files import Layout
-from recorder.archive.merge import in_order
-from recorder.archive.schema import TRADES, Footer, held_runs
-from recorder.archive.segments import Segments
-from recorder.archive.sound import Opened
-from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
-from recorder.archive.verify import Finding, sound_files
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import INSTRUMENTS, OHLC, TRADES, Branch
+from recorder.archive.footer import held_runs
+from recorder.archive.integrity import Finding
+from recorder.archive.layout import Layout, period_of
+from recorder.archive.ordered_merge import Batches, in_order
+from recorder.archive.parquet import ROW_GROUP, FileFacts, OpenFile
+from recorder.archive.segment_tables import Segments
+from recorder.archive.verify import sound_files
 from recorder.core.ids import Span, Spans
 from recorder.core.model import plain
 from recorder.core.room import require
-from recorder.disk import Room
-from recorder.errors import CorruptFile
+from recorder.disk import Room, undisturbed
+from recorder.errors import CorruptFile, UnsoundFile
 
 SEGMENT: Final = 0
 """What stands in a footer for rows that no journal segment of this archive brought: the first segment is number 1."""
@@ -41,7 +41,7 @@ APPENDED_ROWS: Final = 100_000
 """Trades written at once, some 100 MB as objects: what a drain takes."""
 TIDY_FILES: Final = 8
 """So many files are written before they are merged, as a backfill does: a long history would make thousands."""
-CANDLE_ROWS: Final = files.ROW_GROUP
+CANDLE_ROWS: Final = ROW_GROUP
 """Candles that wait to be written together."""
 _BATCH: Final = 32_768
 _STRICT: Final = ("price", "qty", "side", "ord_type")
@@ -103,9 +103,7 @@ class TradeMerge:
         """Take ``leaf``, a year of ``pair`` of the other archive; return what is wrong with files that are left out."""
         with sound_files(leaf, pair) as (sound, findings):
             size = max(1, _BATCH // max(1, len(sound)))
-            for rows in in_order(
-                (file.footer.runs[0].span.first, _opener(file.parquet, file.footer, size)) for file in sound
-            ):
+            for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in sound), TRADES.order):
                 self.take(pair, _each_once(rows))
         self.finish(pair)
         return findings
@@ -159,11 +157,11 @@ class TradeMerge:
         _require(self._room, f"{pair}: stopped with {self.tally(pair).added:,} of its trades added")
 
     def _held(self, pair: str) -> Spans:
-        return files.undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
+        return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
 
     def _compare(self, pair: str, theirs: pa.Table, common: Spans, tally: Tally) -> None:
         ids = theirs["trade_id"].combine_chunks()
-        ours = files.undisturbed(lambda: self._ours(pair, ids, common), f"the files of {pair}")
+        ours = undisturbed(lambda: self._ours(pair, ids, common), f"the files of {pair}")
         tally.compared += theirs.num_rows
         for trade_id, field, one, other in _differences(ours, theirs):
             tally.disagreements += 1
@@ -183,10 +181,10 @@ class TradeMerge:
         return ours
 
 
-def _opener(parquet: pq.ParquetFile, footer: Footer, size: int) -> Callable[[], Iterator[pa.Table]]:
+def _opener(file: OpenFile, size: int) -> Batches:
     def batches() -> Iterator[pa.Table]:
-        for rows in read.batches(parquet, footer, size):
-            yield rows.cast(TRADES)
+        for rows in file.read(size):
+            yield rows.cast(TRADES.columns)
 
     return batches
 
@@ -209,20 +207,11 @@ def _within(rows: pa.Table, spans: Spans) -> pa.Array:
 
 def _rows_of(facts: FileFacts, ids: pa.Array, common: Spans) -> list[pa.Table]:
     """Read the rows of these ids from one of our files: only the row groups that may have some."""
-    try:
-        with pq.ParquetFile(facts.path, page_checksum_verification=True) as parquet:
-            column = parquet.metadata.schema.names.index("trade_id")
-            limits = [
-                parquet.metadata.row_group(number).column(column).statistics
-                for number in range(parquet.metadata.num_row_groups)
-            ]
-            groups = [number for number, ends in enumerate(limits) if common.within(Span(int(ends.min), int(ends.max)))]
-            parts = read.batches(parquet, facts.footer, _BATCH, row_groups=groups, columns=_COMPARED)
-            return [rows.filter(pc.is_in(rows["trade_id"], value_set=ids)) for rows in parts]
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptFile(f"cannot read {facts.path}: {error}; see `recorder verify`") from error
+    with OpenFile(facts.path) as file:
+        limits = ((group, Span(*file.limits("trade_id", group))) for group in file.groups)
+        groups = [group for group, ids_in in limits if common.within(ids_in)]
+        parts = file.read(_BATCH, groups=groups, columns=_COMPARED)
+        return [rows.filter(pc.is_in(rows["trade_id"], value_set=ids)) for rows in parts]
 
 
 def _differences(ours: pa.Table, theirs: pa.Table) -> Iterator[tuple[int, str, str, str]]:
@@ -262,7 +251,7 @@ def candles(
             with contextlib.ExitStack() as stack:
                 theirs, unsound = sound.opened(leaf, branch, stack)
                 findings += unsound
-                held = _ours_opened(ours.leaf(branch, files.year_of(leaf)), branch, stack)
+                held = _ours_opened(ours.leaf(branch, period_of(leaf)), branch, stack)
                 for pair in _pairs(theirs):
                     rows = _of_pair(theirs, pair, OHLC.columns)
                     times = _of_pair(held, pair, pa.schema([OHLC.columns.field("time")]))["time"].combine_chunks()
@@ -281,10 +270,10 @@ def listings(
     """Add the listings of pairs of which this archive has none. Returns, and raises, as :func:`candles` does."""
     branch = Branch(INSTRUMENTS)
     with contextlib.ExitStack() as stack:
-        theirs, findings = sound.opened(other.instruments, branch, stack)
-        known = pa.array(_pairs(_ours_opened(ours.instruments, branch, stack)), pa.string())
+        theirs, findings = sound.opened(other.leaf(branch, None), branch, stack)
+        known = pa.array(_pairs(_ours_opened(ours.leaf(branch, None), branch, stack)), pa.string())
         columns = INSTRUMENTS.columns
-        parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.rows())]
+        parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.read(_BATCH))]
     rows = pa.concat_tables(parts)
     fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
     _add(segments, branch, [fresh], fresh.num_rows, room)
@@ -298,7 +287,7 @@ def _add(
     rows = sum(part.num_rows for part in waiting)
     if segments is None or not rows:
         return
-    name = f"{branch.table.name} {branch.value}" if branch.value else branch.table.name
+    name = f"{branch.dataset.name} {branch.value}" if branch.value else branch.dataset.name
     _require(room, f"{name}: stopped with {found - rows:,} rows added")
     # Whatever is there of this number, for it stands for all merges.
     segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
@@ -309,34 +298,32 @@ def _require(room: Callable[[], Room], stopped: str) -> None:
     require(found.free, found.total, stopped=stopped)
 
 
-def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[Opened]:
-    found, findings = sound.opened(leaf, branch, stack, through=False)
+def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[OpenFile]:
+    found, findings = integrity.opened(leaf, branch, stack)
     for finding in findings:  # what it holds would be taken for missing
-        raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
-    return found
+        raise UnsoundFile(finding.file, finding.problem, finding.remedy)
+    return [file for file in found if file.rows]
 
 
-def _pairs(opened: Iterable[Opened]) -> list[str]:
+def _pairs(opened: Iterable[OpenFile]) -> list[str]:
     return sorted(
         {
             pair
             for file in opened
-            for rows in file.rows(columns=["pair"])
+            for rows in file.read(_BATCH, columns=["pair"])
             for pair in pc.unique(rows["pair"]).to_pylist()
         }
     )
 
 
-def _of_pair(opened: Iterable[Opened], pair: str, schema: pa.Schema) -> pa.Table:
+def _of_pair(opened: Iterable[OpenFile], pair: str, schema: pa.Schema) -> pa.Table:
     """Return columns of the rows of one pair, a year at most: only row groups that may have some are read."""
     found = [schema.empty_table()]
     for file in opened:
-        metadata = file.parquet.metadata
-        at = metadata.schema.names.index("pair")
-        limits = [metadata.row_group(n).column(at).statistics for n in range(metadata.num_row_groups)]
-        groups = [number for number, ends in enumerate(limits) if ends.min <= pair <= ends.max]
+        limits = ((group, file.limits("pair", group)) for group in file.groups)
+        groups = [group for group, (first, last) in limits if first <= pair.encode() <= last]
         found += (
             rows.filter(pc.equal(rows["pair"], pair)).select(schema.names).cast(schema)
-            for rows in file.rows(row_groups=groups, columns=list({*schema.names, "pair"}))
+            for rows in file.read(_BATCH, groups=groups, columns=list({*schema.names, "pair"}))
         )
     return pa.concat_tables(found)

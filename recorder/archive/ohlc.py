@@ -15,19 +15,14 @@ from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recorder.archive.coverage import FileFacts
+from recorder.archive.datasets import OHLC, Branch
 from recorder.archive.events import event, iso
-from recorder.archive.files import Layout
-from recorder.archive.read import batches
-from recorder.archive.schema import TIME, ohlc_table
-from recorder.archive.segments import Segments, Waiting
-from recorder.archive.tables import OHLC, Branch
+from recorder.archive.parquet import FileFacts, OpenFile
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Event, plain
-from recorder.disk import Disk
-from recorder.errors import CorruptFile, StorageError
+from recorder.errors import CorruptFile, RecorderError, UnreadableFile
 
 REMEMBERED: Final = 768
 """Intervals of a series whose content is remembered: the 720 that an answer can hold (API.md 6.6), and some for one
@@ -51,26 +46,20 @@ class Taken:
 
     rows: int = 0
     events: tuple[Event, ...] = ()
-    unreadable: StorageError | None = None
+    unreadable: RecorderError | None = None
 
 
 class OhlcArchive:
-    """The ohlc table, for writing: :meth:`take` the answers of a segment in order, then :meth:`write` the rows."""
+    """What is archived of the exchange's candles: :meth:`take` the answers of a segment in order, to add what is new.
 
-    def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
-        self._layout = layout
-        self._segments = Segments(layout, disk, staging=staging)
+    One process writes it: the daemon.
+    """
+
+    def __init__(self, tables: SegmentTables) -> None:
+        self._tables = tables
         self._series: dict[tuple[str, str], _Series] = {}
-        self._waiting: dict[str, Waiting[tuple[int, Candle]]] = {}
         self._groups: dict[Path, list[_Group]] = {}
-        self._unwritten = False
-
-    def begin(self) -> None:
-        """Begin a segment. What was taken and never written is forgotten."""
-        if self._unwritten:
-            self._waiting = {}
-            self._series = {}
-            self._unwritten = False
+        tables.on_loss(self._series.clear)
 
     def take(self, candles: Sequence[Candle], seen_us: int) -> Taken:
         """Take one answer's candles, which are of one series and in order; ``seen_us`` is when it was received.
@@ -80,11 +69,10 @@ class OhlcArchive:
         """
         if not candles:
             return Taken()
-        self._unwritten = True
-        unreadable = None
+        unreadable: RecorderError | None = None
         try:
             series = self._known(candles)
-        except CorruptFile as error:
+        except (CorruptFile, UnreadableFile) as error:
             series, unreadable = self._forgotten(candles), error
         lost = series.lost_before(candles[0])
         new: list[tuple[int, Candle]] = []
@@ -103,27 +91,13 @@ class OhlcArchive:
         if doubtful:
             try:
                 changed = self._changed(doubtful)
-            except CorruptFile as error:
+            except (CorruptFile, UnreadableFile) as error:
                 changed, unreadable = [(candle, None) for candle in doubtful], error
             new += [(seen_us if was is None else max(seen_us, was.seen_us + 1), candle) for candle, was in changed]
             revised = [_revised(seen_us, candle, was.content) for candle, was in changed if was is not None]
-        if new:
-            self._waiting.setdefault(candles[0].timeframe, Waiting(ohlc_table)).add(new)
+        self._tables.take(Branch(OHLC, candles[0].timeframe), new)
         told = revised if lost is None else [_lost(seen_us, candles[0], *lost), *revised]
         return Taken(len(new), tuple(told), unreadable)
-
-    def holds(self, segment: int) -> bool:
-        """Tell whether rows of that segment are archived."""
-        return self._segments.holds(OHLC, segment)
-
-    def write(self, segment: int) -> int:
-        """Add the rows that were taken, durably; return how many. Folders that hold rows of ``segment`` are left."""
-        added = 0
-        for timeframe, waiting in self._waiting.items():
-            added += self._segments.append(Branch(OHLC, timeframe), waiting.table(), segment=segment)
-        self._waiting = {}
-        self._unwritten = False
-        return added
 
     def _known(self, candles: Sequence[Candle]) -> _Series:
         """Return what is remembered of the series, reading it where nothing is. Raises CorruptFile."""
@@ -150,18 +124,19 @@ class OhlcArchive:
         pair, timeframe = candles[0].pair, candles[0].timeframe
         from_us, to_us = candles[0].time_us, candles[-1].time_us
         held = dict(self._archived(pair, timeframe, from_us, to_us))
-        if timeframe in self._waiting:  # taken after all that is archived, in this order
-            held |= dict(_rows(_within(self._waiting[timeframe].table(), pair, from_us, to_us)))
+        # Taken after all that is archived, in this order.
+        waiting = self._tables.waiting(Branch(OHLC, timeframe))
+        held |= dict(_rows(_within(waiting, pair, from_us, to_us)))
         found = ((candle, held.get(candle.time_us)) for candle in candles)
         return [(candle, was) for candle, was in found if was is None or was.content != _content(candle)]
 
     def _archived(self, pair: str, timeframe: str, from_us: int, to_us: int | None) -> Iterator[tuple[int, _Held]]:
         """Yield (time, what is archived) of a stretch of time; of a candle's rows the latest seen last."""
-        branch = Branch(OHLC, timeframe)
-        with self._segments.locked(branch):
+        branch, segments = Branch(OHLC, timeframe), self._tables.segments
+        with segments.locked(branch):
             found = [
                 part
-                for facts in self._segments.files(branch)
+                for facts in segments.files(branch)
                 for part in self._read(facts, pair, from_us, to_us, ["pair", "time", *_CONTENT, "seen"])
             ]
         if found:
@@ -169,10 +144,10 @@ class OhlcArchive:
 
     def _newest(self, pair: str, timeframe: str) -> int | None:
         """Return the start of the newest candle archived, however old it is."""
-        branch = Branch(OHLC, timeframe)
-        with self._segments.locked(branch):
-            held = self._segments.files(branch)
-            for leaf in reversed(self._layout.leaves(branch)):
+        branch, segments = Branch(OHLC, timeframe), self._tables.segments
+        with segments.locked(branch):
+            held = segments.files(branch)
+            for leaf in reversed(segments.layout.leaves(branch)):
                 times_us = [
                     int(pc.max(part["time"]).cast(pa.int64()).as_py())
                     for facts in held
@@ -187,24 +162,17 @@ class OhlcArchive:
         self, facts: FileFacts, pair: str, from_us: int, to_us: int | None, columns: Sequence[str]
     ) -> list[pa.Table]:
         """Read the rows of one pair and a stretch of time from one file: only the row groups that may have some."""
-        try:
-            if facts.path not in self._groups:
-                self._groups = {path: groups for path, groups in self._groups.items() if path.exists()}
-                self._groups[facts.path] = _groups(facts.path)
-            wanted = [
-                group.number
-                for group in self._groups[facts.path]
-                if group.first_pair <= pair <= group.last_pair
-                and group.last_us >= from_us
-                and (to_us is None or group.first_us <= to_us)
-            ]
-            if not wanted:
-                return []
-            with pq.ParquetFile(facts.path, page_checksum_verification=True) as parquet:
-                parts = batches(parquet, facts.footer, _BATCH, row_groups=wanted, columns=columns)
-                found = [_within(part, pair, from_us, to_us) for part in parts]
-        except (pa.ArrowInvalid, OSError) as error:  # pyarrow's words for damage are both
-            raise CorruptFile(f"cannot read candles from {facts.path}: {error}") from error
+        path = facts.path
+        if path not in self._groups:
+            self._groups = {path: groups for path, groups in self._groups.items() if path.exists()}
+            with OpenFile(path) as file:
+                self._groups[path] = [_group(file, number) for number in file.groups]
+        wanted = [group.number for group in self._groups[path] if group.may_hold(pair, from_us, to_us)]
+        if not wanted:
+            return []
+        with OpenFile(path) as file:
+            parts = file.read(_BATCH, groups=wanted, columns=columns)
+            found = [_within(part, pair, from_us, to_us) for part in parts]
         return [table for table in found if table.num_rows]
 
 
@@ -247,24 +215,22 @@ class _Series:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What a row group may hold, by its statistics."""
+    """What a row group may hold, by its statistics; pairs in UTF-8."""
 
     number: int
-    first_pair: str
-    last_pair: str
+    first_pair: bytes
+    last_pair: bytes
     first_us: int
     last_us: int
 
+    def may_hold(self, pair: str, from_us: int, to_us: int | None) -> bool:
+        """Return whether rows of a pair and a stretch of time, both ends included, may be in it."""
+        named = self.first_pair <= pair.encode() <= self.last_pair
+        return named and self.last_us >= from_us and (to_us is None or self.first_us <= to_us)
 
-def _groups(path: Path) -> list[_Group]:
-    metadata = pq.read_metadata(path)
-    found = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        pairs, times = (group.column(metadata.schema.names.index(name)).statistics for name in ("pair", "time"))
-        first_us, last_us = (pa.scalar(moment, TIME).value for moment in (times.min, times.max))
-        found.append(_Group(number, pairs.min, pairs.max, first_us, last_us))
-    return found
+
+def _group(file: OpenFile, number: int) -> _Group:
+    return _Group(number, *file.limits("pair", number), *file.limits("time", number))
 
 
 def _within(rows: pa.Table, pair: str, from_us: int, to_us: int | None) -> pa.Table:

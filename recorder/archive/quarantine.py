@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Final
 
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.disk import Disk
 
 SUFFIX: Final = ".jsonl"

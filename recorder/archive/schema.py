@@ -1,27 +1,17 @@
-"""The tables of the archive: columns, exact types, footers, and rows ↔ columns.
+"""The tables of the archive: columns, exact types, and parsed rows as columns.
 
-Owns what stands inside a Parquet file. A footer says what the file really holds, so that coverage can be
-rebuilt from footers alone; ``docs/format.md`` describes it for strangers.
+Owns what stands inside a Parquet file; ``docs/format.md`` describes it for strangers.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from recorder.archive import versions
-from recorder.archive.versions import SCHEMA_VERSION, WRITER
-from recorder.core.ids import Run, Span
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Candle, Event, Instrument, Trade
-from recorder.errors import CorruptFile
-
-FOOTER_KEY: Final = b"recorder"
 
 TIME = pa.timestamp("us", "UTC")
 PRICE = pa.decimal128(PRECISION, PRICE_SCALE)
@@ -84,53 +74,6 @@ INSTRUMENTS: Final = pa.schema(
         pa.field("status", pa.string(), nullable=False),
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Footer:
-    """What a file says of itself. ``runs`` for tables with ids, ``segments`` for those without.
-
-    ``version`` is the schema's, of a file that was read: what is written is always of today's.
-    """
-
-    table: str
-    pair: str | None = None
-    runs: tuple[Run, ...] = ()
-    segments: tuple[int, ...] = ()
-    version: int = SCHEMA_VERSION
-
-    @property
-    def is_old(self) -> bool:
-        """Whether the file is of an older version, and to be brought up to date."""
-        return self.version != SCHEMA_VERSION
-
-    def encode(self) -> dict[bytes, bytes]:
-        """Return the Parquet key-value metadata."""
-        content: dict[str, Any] = {"schema": SCHEMA_VERSION, "table": self.table, "writer": WRITER}
-        if self.pair is not None:
-            content["pair"] = self.pair
-        if self.runs:
-            content["spans"] = [[run.span.first, run.span.last, run.first_us, run.last_us] for run in self.runs]
-        if self.segments:
-            content["segments"] = list(self.segments)
-        return {FOOTER_KEY: json.dumps(content, separators=(",", ":")).encode()}
-
-    @classmethod
-    def decode(cls, metadata: dict[bytes, bytes] | None, path: str) -> Footer:
-        """Read the key-value metadata of ``path``. Raises CorruptFile where it is not ours, UnknownVersion."""
-        try:
-            content = json.loads((metadata or {})[FOOTER_KEY])
-            return cls(
-                version=versions.check(content["schema"], path, content.get("writer", "unknown")),
-                table=content["table"],
-                pair=content.get("pair"),
-                runs=tuple(_run(content["pair"], *ends) for ends in content.get("spans", ())),
-                segments=tuple(content.get("segments", ())),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFile(
-                f"{path} carries no footer of this archive: was it put there by hand? Then move it out of the archive"
-            ) from error
 
 
 def trades_table(rows: Sequence[Trade]) -> pa.Table:
@@ -223,22 +166,3 @@ def instruments_table(rows: Sequence[tuple[int, Instrument]]) -> pa.Table:
         ],
         schema=INSTRUMENTS,
     )
-
-
-def held_runs(table: pa.Table, pair: str) -> tuple[Run, ...]:
-    """Return the runs of the ids that a table of trades of ``pair``, sorted by id, really holds."""
-    if not table.num_rows:
-        return ()
-    ids = table["trade_id"].combine_chunks()
-    times_us = table["time"].cast(pa.int64()).combine_chunks()
-    # Where an id is not its predecessor plus one, a run begins; the first row's difference is null.
-    begins = [0, *pc.indices_nonzero(pc.not_equal(pc.pairwise_diff(ids), 1)).to_pylist()]
-    ends = [begin - 1 for begin in begins[1:]] + [table.num_rows - 1]
-    return tuple(
-        _run(pair, ids[begin].as_py(), ids[end].as_py(), times_us[begin].as_py(), times_us[end].as_py())
-        for begin, end in zip(begins, ends, strict=True)
-    )
-
-
-def _run(pair: str, first_id: int, last_id: int, first_us: int, last_us: int) -> Run:
-    return Run(pair, Span(first_id, last_id), first_us, last_us)

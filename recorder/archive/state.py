@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import files, known
+from recorder.archive import known
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout
-from recorder.archive.verify import Finding
+from recorder.archive.integrity import Finding
+from recorder.archive.layout import Layout
 from recorder.core.ids import Run
 from recorder.core.knowledge import Knowledge
 from recorder.core.ledger import Ledger
+from recorder.disk import undisturbed
 from recorder.errors import CorruptFile
 
 JOINED_RUNS: Final = 20_000
@@ -61,7 +62,7 @@ def load(
 
     def observe(pair: str) -> int | CorruptFile:
         try:
-            return files.undisturbed(lambda: held.observe_into(ledger, pair), f"the files of {pair}")
+            return undisturbed(lambda: held.observe_into(ledger, pair), f"the files of {pair}")
         except CorruptFile as error:
             return error
 

@@ -22,21 +22,19 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recorder.archive import files, tables
+from recorder.archive import integrity
 from recorder.archive.canonical import canonical
-from recorder.archive.files import Layout, on_one_line
-from recorder.archive.merge import in_order
-from recorder.archive.read import batches, columns_of
-from recorder.archive.schema import TRADES, Footer, held_runs
+from recorder.archive.datasets import TRADES, Branch, remedy
+from recorder.archive.footer import held_runs
+from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
+from recorder.archive.layout import Layout, size_of
+from recorder.archive.ordered_merge import in_order
+from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.ids import Run, Span, joined
-from recorder.errors import CorruptFile
+from recorder.errors import UnsoundFile
 
-MOVE_OUT: Final = tables.TRADES.remedy
-NO_FOOTER: Final = "is none of ours: it carries no footer of this archive"
 MOVE_ONE_OUT: Final = "move one of the two out of the archive"
 _BATCH: Final = 32_768
 """Rows in hand of each file at most: files of one year that overlap are read side by side."""
@@ -48,19 +46,7 @@ _NEEDED: Final = ["trade_id", "time", "price", "qty", "side"]
 """Columns that are looked at; the others are read for their checksums."""
 _AHEAD: Final = 4
 """Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
-OTHER_COLUMNS: Final = "has other columns than the table of {}"
-DAMAGE: Final = (pa.ArrowException, OSError, ValueError)
-"""pyarrow's words for damage; ValueError is that of names in a footer that are no text."""
 _EPOCH: Final = date(1970, 1, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong with a file, and what to do."""
-
-    file: Path
-    problem: str
-    remedy: str = MOVE_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +59,6 @@ class Content:
     findings: tuple[Finding, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Days:
-    """A range of UTC days, both included; None: open end."""
-
-    first: date | None = None
-    last: date | None = None
-
-    def __contains__(self, day: date) -> bool:
-        return (self.first is None or day >= self.first) and (self.last is None or day <= self.last)
-
-    def has_year(self, year: int) -> bool:
-        """Tell whether a day of this year is in the range."""
-        return (self.first is None or year >= self.first.year) and (self.last is None or year <= self.last.year)
-
-    def touch(self, runs: Iterable[Run]) -> bool:
-        """Tell whether a trade of these runs may have been made in the range, or on the days beside it."""
-        times_us = [time_us for run in runs for time_us in (run.first_us, run.last_us)]
-        low, high = _midnight_us(self.first, -1), _midnight_us(self.last, 2)
-        return (high is None or min(times_us) < high) and (low is None or max(times_us) >= low)
-
-
-def _midnight_us(day: date | None, later: int) -> int | None:
-    return None if day is None else ((day - _EPOCH).days + later) * DAY_US
-
-
-ALL_DAYS: Final = Days()
-
-
 def read(
     layout: Layout, pair: str, pool: Executor, *, days: Days = ALL_DAYS, done: Callable[[int], None] = lambda _: None
 ) -> Content:
@@ -110,46 +68,27 @@ def read(
     Raises StorageError only if the files keep changing faster than they can be listed.
     """
     found = _Found(pair, pool, days, done)
-    found.findings += [Finding(path, "lies in no year of its pair") for path in _strays(layout, pair)]
+    found.findings += [Finding(path, "lies in no year of its pair", remedy(path)) for path in _strays(layout, pair)]
     for year in layout.years(pair):
-        with contextlib.ExitStack() as stack:
-            found.read_year(year, _open_all(year, stack))
+        found.read_year(year)
     return found.content()
 
 
 def size(layout: Layout, pair: str) -> int:
     """Return the bytes of the files of ``pair``, about: what ``done`` is told in all."""
-    total = 0
-    for year in layout.years(pair):
-        with contextlib.suppress(FileNotFoundError):
-            total += sum((year / name).stat().st_size for name in files.listed(year))
-    return total
+    return sum(size_of(year) for year in layout.years(pair))
 
 
 @contextlib.contextmanager
-def sound_files(year: Path, pair: str) -> Iterator[tuple[list[SoundFile], list[Finding]]]:
+def sound_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list[Finding]]]:
     """Open the files of one year of ``pair`` together, and read them all through.
 
     Gives those that are sound, and what is wrong with the others. Raises UnknownVersion; StorageError if the files keep
     changing faster than they can be listed.
     """
-    number = int(year.name.removeprefix("year="))
-    sound: list[SoundFile] = []
-    findings: list[Finding] = []
     with contextlib.ExitStack() as stack:
-        for opened in _open_all(year, stack):
-            if isinstance(opened, Finding):
-                findings.append(opened)
-                continue
-            try:
-                file = _fits(opened, pair)
-                for _ in _rows(file, number, _BATCH, lambda _: None):
-                    pass
-            except _Unsound as unsound:
-                findings.append(unsound.finding)
-            else:
-                sound.append(file)
-        yield sound, findings
+        files, findings = _opened(year, pair, stack)
+        yield [file for file in files if _sound(file, findings)], findings
 
 
 def _strays(layout: Layout, pair: str) -> list[Path]:
@@ -158,133 +97,55 @@ def _strays(layout: Layout, pair: str) -> list[Path]:
     return sorted(path for entry in folder.iterdir() if entry not in years for path in parquet_in(entry))
 
 
-def parquet_in(entry: Path) -> list[Path]:
-    """Return the Parquet files at a path and below it."""
-    return [path for path in (entry, *entry.rglob("*")) if path.suffix == files.SUFFIX and path.is_file()]
+def _opened(year: Path, pair: str, stack: contextlib.ExitStack) -> tuple[list[OpenFile], list[Finding]]:
+    return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS)
 
 
-class _Unsound(Exception):
-    """A file does not hold what it should."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.problem)
-        self.finding = finding
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A file that is open, whatever becomes of its name."""
-
-    path: Path
-    size: int
-    parquet: pq.ParquetFile
-
-
-@dataclass(frozen=True, slots=True)
-class SoundFile(_Opened):
-    """One that says of itself what fits its place, and, once it was read through, what is in it."""
-
-    footer: Footer
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """The runs of ids that it claims to hold."""
-        return self.footer.runs
-
-
-def _open_all(year: Path, stack: contextlib.ExitStack) -> list[_Opened | Finding]:
-    """Open all files of a year before one is read, so that a compaction takes nothing away."""
-
-    def attempt() -> list[_Opened | Finding]:
-        with contextlib.ExitStack() as opened:
-            found = [_open(year / name, opened) for name in files.listed(year)]
-            stack.push(opened.pop_all())
-            return found
-
-    return files.undisturbed(attempt, f"the files in {year}")
-
-
-def _open(path: Path, stack: contextlib.ExitStack) -> _Opened | Finding:
+def _sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] = lambda _: None) -> bool:
+    """Read a file through; where it is not sound, add what is wrong to ``findings``."""
     try:
-        try:
-            parquet = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=_WORDS, pre_buffer=False)
-        except KeyError:  # pyarrow's word for a column that is not there: perhaps not yet, in this version
-            parquet = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
-        return _Opened(path, path.stat().st_size, stack.enter_context(parquet))
-    except FileNotFoundError:
-        raise
-    except DAMAGE as error:
-        return Finding(path, damage(error))
+        for _ in _rows(file, _BATCH, done):
+            pass
+    except UNSOUND as error:
+        findings.append(Finding.of(error))
+        return False
+    return True
 
 
-def damage(error: Exception) -> str:
-    """Return what an error of pyarrow, or of the system, says of a file."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be read: {error.strerror}"
-    return f"is damaged: {on_one_line(error)}"
-
-
-def _fits(opened: _Opened, pair: str) -> SoundFile:
-    """Return the file if what it says of itself fits its place. Raises _Unsound, UnknownVersion."""
-    path, metadata = opened.path, opened.parquet.metadata
-    try:
-        footer = Footer.decode(metadata.metadata, str(path))
-    except CorruptFile as error:
-        raise _Unsound(Finding(path, NO_FOOTER)) from error
-    if footer.table != "trades" or footer.pair != pair:
-        problem = f"says it holds {footer.table} of {footer.pair}, and lies among trades of {pair}"
-        raise _Unsound(Finding(path, problem, "move it back to where it belongs, or out of the archive"))
-    if not columns(opened.parquet, footer).equals(TRADES):
-        raise _Unsound(Finding(path, OTHER_COLUMNS.format("trades")))
-    claimed = sum(len(run.span) for run in footer.runs)
-    if claimed != metadata.num_rows or not claimed:
-        raise _Unsound(Finding(path, f"holds {metadata.num_rows} rows, but its footer claims {claimed} ids"))
-    return SoundFile(path, opened.size, opened.parquet, footer)
-
-
-def columns(parquet: pq.ParquetFile, footer: Footer) -> pa.Schema:
-    """Return the columns of a file as today's version has them; words are read as dictionaries, and are none."""
-    try:
-        found = columns_of(parquet, footer)
-    except (KeyError, pa.ArrowException):  # not even what an older version had
-        return pa.schema([])
-    words = (field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in found)
-    return pa.schema(words)
-
-
-def _side_by_side(chosen: Iterable[SoundFile]) -> int:
+def _side_by_side(chosen: Iterable[OpenFile]) -> int:
     """Return of how many files at most the ids overlap: so many are read at the same time."""
-    edges = [edge for file in chosen for edge in ((file.runs[0].span.first, 1), (file.runs[-1].span.last + 1, -1))]
+    runs = [file.footer.runs for file in chosen]
+    edges = [edge for one in runs for edge in ((one[0].span.first, 1), (one[-1].span.last + 1, -1))]
     return max(accumulate(step for _, step in sorted(edges)), default=0)
 
 
-def _rows(file: SoundFile, year: int, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
-    """Yield the rows of a file, held against its footer and its place. Raises _Unsound."""
+def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
+    """Yield the rows of a file, held against its footer and its place. Raises UnsoundFile, UnreadableFile."""
     runs: list[Run] = []
     told = 0
-    try:
-        for stored in batches(file.parquet, file.footer, size, use_threads=False):  # the other core sets text
+    path, footer, bytes_of = file.path, file.footer, file.facts.size
+    branch = Branch(TRADES, footer.pair)
+    for stored in file.read(size, use_threads=False):  # the other core sets text
+        with integrity.checking(path):
             rows = stored.select(_NEEDED)
-            for run in held_runs(rows, file.footer.pair or ""):
-                _continue(runs, run, file)
-            _check_year(rows, year, file)
-            share = file.size * rows.num_rows // file.parquet.metadata.num_rows
-            told += share
-            done(share)
-            yield rows
-    except DAMAGE as error:
-        raise _Unsound(Finding(file.path, damage(error))) from error
-    if tuple(runs) != file.runs:
-        raise _Unsound(Finding(file.path, _differs(runs, file.runs)))
-    done(file.size - told)
+            for run in held_runs(rows, footer.pair or ""):
+                _continue(runs, run, path)
+            integrity.check_period(rows, branch, path.parent, path)
+        share = bytes_of * rows.num_rows // file.rows
+        told += share
+        done(share)
+        yield rows
+    if tuple(runs) != footer.runs:
+        raise UnsoundFile(path, _differs(runs, footer.runs), remedy(path))
+    done(bytes_of - told)
 
 
-def _continue(runs: list[Run], run: Run, file: SoundFile) -> None:
+def _continue(runs: list[Run], run: Run, path: Path) -> None:
     """Add the next run of a file; the ids of a file go up."""
     before = runs[-1].span if runs else None
     if before is not None and run.span.first <= before.last:
         problem = f"has id {run.span.first} after {before.last}: its ids do not go up, each once"
-        raise _Unsound(Finding(file.path, problem))
+        raise UnsoundFile(path, problem, remedy(path))
     runs[-1:] = joined([*runs[-1:], run])
 
 
@@ -305,13 +166,6 @@ def _text(time_us: int) -> str:
     return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _check_year(rows: pa.Table, year: int, file: SoundFile) -> None:
-    limits = pc.min_max(rows["time"]).as_py()
-    for time in limits.values():
-        if time.year != year:
-            raise _Unsound(Finding(file.path, f"holds a trade of {time.year}, and lies in year={year}"))
-
-
 class _Found:
     """What was found of a pair so far."""
 
@@ -324,48 +178,31 @@ class _Found:
         self._held: list[tuple[Run, Path]] = []
         self._rows: dict[date, DayRows] = {}
 
-    def read_year(self, year: Path, opened: Iterable[_Opened | Finding]) -> None:
+    def read_year(self, year: Path) -> None:
         """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
-        claimed = []
-        for file in opened:
-            if isinstance(file, Finding):
-                self.findings.append(file)
-                continue
+        with contextlib.ExitStack() as stack:
+            files, findings = _opened(year, self._pair, stack)
+            self.findings += findings
+            chosen = []
+            for file in files:
+                if self._days.touch(file.footer.runs):
+                    chosen.append(file)
+                else:
+                    self._hold(file)
+                    self._done(file.facts.size)
             try:
-                claimed.append(_fits(file, self._pair))
-            except _Unsound as unsound:
-                self.findings.append(unsound.finding)
-                self._done(file.size)
-        number = int(year.name.removeprefix("year="))
-        chosen = []
-        for fitting in claimed:
-            if self._days.touch(fitting.runs):
-                chosen.append(fitting)
-            else:
-                self._hold(fitting)
-                self._done(fitting.size)
-        try:
-            self._merge(chosen, number, self._done)
-        except _Unsound:
-            sound = [file for file in chosen if self._sound(file, number)]
-            self._merge(sound, number, lambda _: None)
+                self._merge(chosen, self._done)
+            except UNSOUND:
+                self._merge([file for file in chosen if _sound(file, self.findings, self._done)], lambda _: None)
 
-    def _sound(self, file: SoundFile, year: int) -> bool:
-        try:
-            for _ in _rows(file, year, _BATCH, self._done):
-                pass
-        except _Unsound as unsound:
-            self.findings.append(unsound.finding)
-            return False
-        return True
+    def _hold(self, file: OpenFile) -> None:
+        self._held += ((run, file.path) for run in file.footer.runs)
 
-    def _hold(self, file: SoundFile) -> None:
-        self._held += ((run, file.path) for run in file.runs)
-
-    def _merge(self, chosen: Sequence[SoundFile], year: int, done: Callable[[int], None]) -> None:
+    def _merge(self, chosen: Sequence[OpenFile], done: Callable[[int], None]) -> None:
         book = _DayBook(self._pool)
         size = max(1, min(_BATCH, _ROWS_IN_HAND // max(1, _side_by_side(chosen))))
-        for rows in in_order((file.runs[0].span.first, partial(_rows, file, year, size, done)) for file in chosen):
+        ordered = in_order(((file.facts.first_id, partial(_rows, file, size, done)) for file in chosen), TRADES.order)
+        for rows in ordered:
             book.enter(rows)
         self._rows |= {day: rows for day, rows in book.days().items() if day in self._days}
         for file in chosen:

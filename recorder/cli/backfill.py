@@ -20,10 +20,10 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import append, state
+from recorder.archive import opening, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
@@ -152,7 +152,7 @@ def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> None:
 @contextlib.asynccontextmanager
 async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
     # Before the staging folder goes, the thread that writes there must be done with it.
-    with append.opened(layout, Disk()) as archive, ThreadPoolExecutor(1, "backfill") as threads:
+    with opening.opened(layout, Disk()) as archive, ThreadPoolExecutor(1, "backfill") as threads:
         asyncio.get_running_loop().set_default_executor(threads)
         yield archive
 
@@ -189,8 +189,8 @@ async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> Non
 def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
     """Merge the small files of the batches, as far as that is worth it."""
     now_s = clock.wall_ns() / 1e9
-    this_year = datetime.fromtimestamp(now_s, UTC).year
-    while compact(archive, pair, this_year=this_year, now_s=now_s) is not None:
+    today = datetime.fromtimestamp(now_s, UTC).date()
+    while compact(archive, pair, today=today, now_s=now_s) is not None:
         pass
 
 

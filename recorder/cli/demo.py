@@ -19,7 +19,7 @@ from rich.table import Table
 
 from recorder import app
 from recorder.archive import read
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, TradesConfig
 from recorder.core.model import Trade, plain

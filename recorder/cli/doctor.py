@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config

@@ -10,11 +10,11 @@ from typing import Annotated, Any, BinaryIO, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recorder.archive.parquet import exported
 from recorder.cli import output
 from recorder.cli.output import Format
 from recorder.errors import GapError, UsageError
@@ -96,7 +96,7 @@ def _writer(format_: Format, file: BinaryIO, none: pa.Table) -> Iterator[Callabl
     """Give out what writes tables with the columns of ``none``, which has no rows, to ``file``."""
     match format_:
         case Format.PARQUET:
-            with pq.ParquetWriter(file, none.schema, compression="zstd") as parquet:
+            with exported(file, none.schema) as parquet:
                 yield parquet.write_table
         case Format.ARROW:
             with pa.ipc.new_file(file, none.schema) as arrow:

@@ -21,14 +21,14 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import append, files, merging
+from recorder.archive import merging, opening
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
-from recorder.archive.files import Layout
+from recorder.archive.integrity import Finding
+from recorder.archive.layout import Layout, existing
 from recorder.archive.merging import Disagreement, Tally, TradeMerge
 from recorder.archive.schema import trades_table
-from recorder.archive.segments import Segments
-from recorder.archive.verify import Finding
+from recorder.archive.segment_tables import Segments
 from recorder.clock import SystemClock
 from recorder.core.model import Trade
 from recorder.disk import Disk
@@ -79,7 +79,7 @@ def merge(
         room = functools.partial(rim.room, layout.data)
         tidy = functools.partial(_tidy, archive)
         job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room)
-        waiting = files.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
+        waiting = rim.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
         with Progress(
             console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
@@ -102,7 +102,7 @@ def merge(
 
 
 def _other(other: Path, layout: Layout) -> Layout:
-    theirs = files.existing(other.resolve())
+    theirs = existing(other.resolve())
     if theirs.data == layout.data:
         raise UsageError(f"{other} is the archive itself: name another one, and this one with --data")
     return theirs
@@ -134,15 +134,15 @@ def _opened(layout: Layout, *, dry_run: bool) -> Iterator[tuple[TradeArchive | N
         yield None, None
         return
     in_use = f"another merge into {layout.data} is under way: wait for its end"
-    with append.opened(layout, Disk(), alone=layout.locks / "merge.lock", in_use=in_use) as archive:
+    with opening.opened(layout, Disk(), alone=layout.locks / "merge.lock", in_use=in_use) as archive:
         yield archive, Segments(layout, archive.disk, staging=archive.staging)
 
 
 def _tidy(archive: TradeArchive | None, pair: str) -> None:
     """Merge the small files that were written, as far as that is worth it."""
     now_s = SystemClock().wall_ns() / 1e9
-    this_year = datetime.fromtimestamp(now_s, UTC).year
-    while archive is not None and compact(archive, pair, this_year=this_year, now_s=now_s) is not None:
+    today = datetime.fromtimestamp(now_s, UTC).date()
+    while archive is not None and compact(archive, pair, today=today, now_s=now_s) is not None:
         pass
 
 

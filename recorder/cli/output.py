@@ -22,9 +22,9 @@ from shutil import get_terminal_size
 from typing import Annotated, Any, BinaryIO, Final, TextIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 
+from recorder.archive.parquet import exported
 from recorder.core.model import plain
 from recorder.errors import UsageError
 
@@ -142,7 +142,8 @@ def _write(table: pa.Table, format_: Format, file: BinaryIO) -> None:
 def _write_binary(table: pa.Table, format_: Format, file: BinaryIO) -> None:
     try:
         if format_ is Format.PARQUET:
-            pq.write_table(table, file, compression="zstd")
+            with exported(file, table.schema) as parquet:
+                parquet.write_table(table)
         else:
             with pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)

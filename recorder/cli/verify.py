@@ -18,9 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
-from recorder.archive import files
-from recorder.archive.files import Layout
-from recorder.archive.verify import Days, Finding
+from recorder.archive.integrity import Days, Finding
+from recorder.archive.layout import Layout, existing
 from recorder.cli.gaps import iso
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
@@ -56,7 +55,7 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     --to only candles of these years.
     """
     history_from = _history_from(config.load(config_file))
-    layout = files.existing(data)
+    layout = existing(data)
     days = Days(first.date() if first else None, last.date() if last else None)
     if days.first and days.last and days.first > days.last:
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")

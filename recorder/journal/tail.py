@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recorder.errors import CorruptLine, StorageError
+from recorder.disk import undisturbed
+from recorder.errors import CorruptLine
 from recorder.journal import segment
 from recorder.journal.segment import Entry
-
-_ATTEMPTS = 50
-"""A segment is retired every few minutes; meeting that many retirements in a row is no coincidence."""
 
 
 def entries(journal: Path) -> list[Entry]:
@@ -18,14 +16,14 @@ def entries(journal: Path) -> list[Entry]:
     A live reader calls this first and lists the archive after it: a row may have moved, but is never missed.
     Lines that cannot be read are left to the drain, which sets them aside and reports them.
     """
-    for _ in range(_ATTEMPTS):
-        try:
-            return [
-                entry
-                for path in segment.segments(journal)
-                for entry in segment.entries(path)
-                if not isinstance(entry, CorruptLine)
-            ]
-        except FileNotFoundError:  # retired under us: its rows are in the archive now, so begin anew
-            continue
-    raise StorageError(f"{journal}: segments keep vanishing; is something else deleting them?")
+
+    def look() -> list[Entry]:
+        return [
+            entry
+            for path in segment.segments(journal)
+            for entry in segment.entries(path)
+            if not isinstance(entry, CorruptLine)
+        ]
+
+    # Retired under us, a segment's rows are in the archive now, so begin anew.
+    return undisturbed(look, f"the segments in {journal}")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from recorder.archive import known, sound, verify
-from recorder.archive.files import Layout
-from recorder.archive.verify import ALL_DAYS, Days, Finding
+from recorder.archive.integrity import ALL_DAYS, Days, Finding
+from recorder.archive.layout import Layout
 from recorder.core.certificate import Certificate, certificates
 from recorder.core.ids import Spans
 

@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import Final, Literal
 
 from recorder import disk
-from recorder.archive import coverage, segments
-from recorder.archive.coverage import FileFacts, read_facts
-from recorder.archive.files import SCHEMA_FILE, Layout, listed
-from recorder.archive.tables import TABLES, TRADES, Branch
+from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch
+from recorder.archive.integrity import placed
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import FileFacts, read_facts
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.clock import Clock
 from recorder.config import Config
 from recorder.core.ids import Spans
 from recorder.core.pacing import Pace
 from recorder.core.room import marks
-from recorder.errors import CorruptFile, CorruptLine, DiskError, ExchangeError, StorageError, UnknownVersion
+from recorder.errors import CorruptLine, DiskError, ExchangeError, UnknownVersion, UnreadableFile, UnsoundFile
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX
 from recorder.kraken import rest, wire
@@ -50,8 +50,6 @@ seconds, and the edge repeats an answer for two (API.md 2)."""
 AHEAD_US: Final = 60_000_000
 """A trade recorded so much later than now cannot have been made yet."""
 DISTRIBUTION: Final = "kraken-recorder"
-_ATTEMPTS: Final = 20
-"""A compaction exchanges a folder now and then; meeting so many in a row is no coincidence."""
 _SWAPPING: Final = frozenset(("ext4", "xfs", "btrfs", "tmpfs", "f2fs", "overlay", "bcachefs"))
 """File systems of Linux that swap two directories in one step."""
 _REMOTE: Final = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph"))
@@ -94,19 +92,19 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
     if not layout.exists:
         return [Finding(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
     found: list[Finding] = []
-    for table in TABLES:
-        if not layout.born(table).exists():
-            said = f"{layout.born(table)} is missing, and without any file other tools cannot read the table"
+    for dataset in DATASETS:
+        if not layout.born(dataset).exists():
+            said = f"{layout.born(dataset)} is missing, and without any file other tools cannot read the table"
             found.append(Finding(area, "note", said, "start the recorder, which makes it"))
     held = older = 0
     newest_us = 0
-    for table in TABLES:
-        for branch in layout.branches(table):
+    for dataset in DATASETS:
+        for branch in layout.branches(dataset):
             facts, damaged = _facts(layout, branch)
-            found += [Finding(area, "wrong", str(error), _remedy(error)) for error in damaged]
+            found += damaged
             older += sum(file.footer.is_old for file in facts)
             held += len(facts)
-            if table is TRADES:
+            if dataset.has_ids:
                 found += _twice(str(branch.value), facts)
                 newest_us = max([newest_us, *(run.last_us for file in facts for run in file.footer.runs)])
     found += _older(older)
@@ -125,31 +123,25 @@ def _older(files: int) -> list[Finding]:
     return [Finding("archive", "note", said, "let the recorder run, which rewrites them")] if files else []
 
 
-def _remedy(error: StorageError) -> str:
-    return "leave it where it is" if isinstance(error, UnknownVersion) else "move it out of the archive"
+def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Finding]]:
+    """Return what the footers of a branch say, and what is wrong with files."""
 
+    def look() -> tuple[list[FileFacts], list[Finding]]:
+        facts: list[FileFacts] = []
+        found: list[Finding] = []
+        for path in layout.files(branch):
+            try:
+                if path.name != SCHEMA_FILE:
+                    facts.append(placed(read_facts(path), branch))
+            except (UnsoundFile, UnreadableFile) as error:
+                if isinstance(error.__cause__, PermissionError):
+                    raise error.__cause__ from None
+                found.append(Finding("archive", "wrong", f"{path} {error.problem}", error.remedy))
+            except UnknownVersion as error:
+                found.append(Finding("archive", "wrong", str(error), "leave it where it is"))
+        return facts, found
 
-def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[StorageError]]:
-    for _ in range(_ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
-            facts: list[FileFacts] = []
-            damaged: list[StorageError] = []
-            paths = [leaf / name for leaf in layout.leaves(branch) for name in listed(leaf) if name != SCHEMA_FILE]
-            for path in paths:
-                try:
-                    one = read_facts(path)
-                    fits = branch.table is TRADES
-                    facts.append(
-                        coverage.checked(one, str(branch.value)) if fits else segments.checked(one, branch.table)
-                    )
-                except (CorruptFile, UnknownVersion) as error:
-                    damaged.append(error)
-                except DiskError as error:
-                    if isinstance(error.__cause__, PermissionError):
-                        raise error.__cause__ from None
-                    damaged.append(CorruptFile(str(error)))
-            return facts, damaged
-    return [], []  # it is being compacted all the time, which only a recorder that is well does
+    return disk.undisturbed(look, f"the files of {branch.name}")
 
 
 def _twice(pair: str, facts: Iterable[FileFacts]) -> list[Finding]:
@@ -165,12 +157,7 @@ def _twice(pair: str, facts: Iterable[FileFacts]) -> list[Finding]:
 def journal(layout: Layout) -> list[Finding]:
     """Look at every line of the journal, and for lines that were set aside."""
     area = "journal"
-    for _ in range(_ATTEMPTS):
-        with contextlib.suppress(FileNotFoundError):  # drained meanwhile
-            found, lines, size = _segments(layout)
-            break
-    else:
-        found, lines, size = [], 0, 0
+    found, lines, size = disk.undisturbed(lambda: _segments(layout), f"the segments in {layout.journal}")
     aside = sorted(layout.raw.glob(f"*{CORRUPT_SUFFIX}"))
     if aside:
         said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0].name} and its like in {layout.raw}"
@@ -304,7 +291,7 @@ def permissions(layout: Layout) -> list[Finding]:
     """Look whether this user can write, and whether others can."""
     area = "permissions"
     at = _existing(layout.data)
-    folders = [layout.journal, layout.raw, layout.staging, layout.locks, *map(layout.folder, TABLES)]
+    folders = [layout.journal, layout.raw, layout.staging, layout.locks, *map(layout.folder, DATASETS)]
     # That a mount takes no writes is said once, with the disk.
     writing = 0 if os.statvfs(at).f_flag & os.ST_RDONLY else os.W_OK
     found: list[Finding] = []

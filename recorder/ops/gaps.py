@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from recorder.archive import files, state
+from recorder.archive import state
+from recorder.archive.layout import existing
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Gap, Run, Span
 from recorder.core.ledger import Ledger
@@ -21,7 +22,7 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
     what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
     one of events, without which nobody knows what is void.
     """
-    layout = files.existing(data)
+    layout = existing(data)
     ledger = Ledger()
     loaded = state.load(ledger, layout, records.claims(tail.entries(layout.journal)))
     if damaged is None:

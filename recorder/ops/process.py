@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.errors import UsageError
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)

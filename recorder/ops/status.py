@@ -14,18 +14,17 @@ from typing import Any, Final, TypeVar, assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recorder.archive import files, state, tables
-from recorder.archive.files import Layout
-from recorder.archive.read import batches, columns_of, footer_of
-from recorder.archive.schema import EVENTS
-from recorder.archive.tables import Branch
+from recorder.archive import state
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive.layout import Layout, existing, listed
+from recorder.archive.parquet import OpenFile
 from recorder.core.events import EventKind
 from recorder.core.ids import Gap
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event
-from recorder.errors import CorruptFile, Malformed
+from recorder.disk import undisturbed
+from recorder.errors import CorruptFile, Malformed, UnreadableFile
 from recorder.journal import tail
 from recorder.journal.segment import Entry
 from recorder.kraken import records
@@ -49,7 +48,6 @@ LAST_EVENTS: Final = 5
 """So many of the newest events are shown, without the routine that a start or a quiet day tells of every pair."""
 _ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED)
 _TELLING: Final = (EventKind.MAINTENANCE, EventKind.OHLC_LOST)
-_TIME: Final = EVENTS.get_field_index("time")
 
 _Answer = TypeVar("_Answer")
 
@@ -106,7 +104,7 @@ def read(data: Path) -> list[PairStatus]:
     Raises NoSuchArchive; CorruptFile where a file cannot be what it should; UnknownVersion.
     """
     damaged: list[str] = []
-    layout = files.existing(data)
+    layout = existing(data)
     found = _pairs(layout, list(tail.entries(layout.journal)), damaged)
     if damaged:
         raise CorruptFile(damaged[0])
@@ -115,7 +113,7 @@ def read(data: Path) -> list[PairStatus]:
 
 def everything(data: Path) -> Status:
     """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive, UnknownVersion."""
-    layout = files.existing(data)
+    layout = existing(data)
     damaged: list[str] = []
     # The journal first, then the archive: a row may move between the two, but is never missed.
     journal = list(tail.entries(layout.journal))
@@ -135,8 +133,8 @@ def everything(data: Path) -> Status:
 def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
     """Return what ``look`` sees; None, with a sentence added to ``damaged``, where it meets a damaged file."""
     try:
-        return files.undisturbed(look, "the archive's files")
-    except CorruptFile as error:
+        return undisturbed(look, "the archive's files")
+    except (CorruptFile, UnreadableFile) as error:
         damaged.append(str(error))
         return None
 
@@ -200,17 +198,16 @@ def _events(layout: Layout, journalled: Sequence[Event]) -> _Happened:
     _take(happened, journalled)
     seen = {(event.time_us, event.kind, event.pair) for event in journalled}
     rows = 0
-    for path, _ in _newest_first(layout, Branch(tables.EVENTS), "time"):
-        with _opened(path, read_dictionary=["kind"]) as parquet:
-            for group in reversed(range(parquet.num_row_groups)):  # a file is sorted by time
-                held = parquet.metadata.row_group(group)
-                if rows and rows + held.num_rows > EVENT_ROWS:
+    for path, _ in _newest_first(layout, Branch(EVENTS)):
+        with OpenFile(path, words=["kind"]) as file:
+            for group in reversed(file.groups):  # a file is sorted by time
+                if rows and rows + file.rows_in(group) > EVENT_ROWS:
                     return happened
-                rows += held.num_rows
-                archived = _telling(parquet, group, want_newest=len(happened.newest) < LAST_EVENTS)
+                rows += file.rows_in(group)
+                archived = _telling(file, group, want_newest=len(happened.newest) < LAST_EVENTS)
                 # What moved from the journal to the archive since is there twice.
                 _take(happened, [one for one in archived if (one.time_us, one.kind, one.pair) not in seen])
-                happened.since_us = held.column(_TIME).statistics.min_raw
+                happened.since_us = file.limits(EVENTS.time, group)[0]
     happened.since_us = None
     return happened
 
@@ -234,16 +231,16 @@ def _detail(event: Event) -> dict[str, Any]:
     return detail if isinstance(detail, dict) else {}
 
 
-def _telling(parquet: Any, group: int, *, want_newest: bool) -> list[Event]:  # noqa: ANN401 -- pyarrow has no types
+def _telling(file: OpenFile, group: int, *, want_newest: bool) -> list[Event]:
     """Return the events of one row group that tell of the exchange and of lost candles, and its newest if wanted."""
-    kinds = _rows(parquet, ["kind"], groups=[group])["kind"]
+    kinds = file.table(columns=["kind"], groups=[group])["kind"]
     kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=pa.array(_TELLING))).to_pylist())
     if want_newest:
         shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=pa.array(_ROUTINE)))).to_pylist()
         kept |= set(shown[-LAST_EVENTS:])
     if not kept:
         return []
-    rows = _rows(parquet, EVENTS.names, groups=[group]).take(pa.array(sorted(kept)))
+    rows = file.table(columns=EVENTS.columns.names, groups=[group]).take(pa.array(sorted(kept)))
     times_us = rows["time"].cast(pa.int64()).to_pylist()
     others = (rows[name].to_pylist() for name in ("kind", "pair", "detail"))
     return [Event(*values) for values in zip(times_us, *others, strict=True)]
@@ -255,15 +252,15 @@ def _candles(layout: Layout, journalled: Iterable[Candle], lost: Mapping[str, in
     for candle in journalled:
         pairs.setdefault(candle.timeframe, set()).add(candle.pair)
         last_us[candle.timeframe] = max(last_us.get(candle.timeframe, 0), candle.time_us)
-    for branch in layout.branches(tables.OHLC):
+    for branch in layout.branches(OHLC):
         timeframe, rows = str(branch.value), 0
-        for path, count in _newest_first(layout, branch, "time"):
+        for path, count in _newest_first(layout, branch):
             if rows and rows + count > CANDLE_ROWS:
                 break
             rows += count
-            with _opened(path, read_dictionary=["pair"]) as parquet:
-                table = _rows(parquet, ["pair"])
-                newest_us = _span(parquet.metadata, "time")[1]
+            with OpenFile(path, words=["pair"]) as file:
+                table = file.table(columns=["pair"])
+                newest_us = file.span(OHLC.time)[1]
             pairs.setdefault(timeframe, set()).update(table["pair"].unique().to_pylist())
             last_us[timeframe] = max(last_us.get(timeframe, 0), newest_us)
     return [
@@ -276,55 +273,21 @@ def _candles(layout: Layout, journalled: Iterable[Candle], lost: Mapping[str, in
 def _listing(layout: Layout) -> dict[str, str]:
     """Return the newest status of each pair ever listed."""
     newest: dict[str, tuple[int, str]] = {}
-    for path in _paths(layout, Branch(tables.INSTRUMENTS)):
-        with _opened(path) as parquet:
-            table = _rows(parquet, ["pair", "valid_from", "status"])
+    for path in layout.files(Branch(INSTRUMENTS)):
+        with OpenFile(path) as file:
+            table = file.table(columns=["pair", "valid_from", "status"])
             since_us = table["valid_from"].cast(pa.int64()).to_pylist()
         for pair, *row in zip(table["pair"].to_pylist(), since_us, table["status"].to_pylist(), strict=True):
             newest[pair] = max(newest.get(pair, (0, "")), (row[0], row[1]))
     return {pair: status for pair, (_, status) in newest.items()}
 
 
-def _newest_first(layout: Layout, branch: Branch, stamp: str) -> Iterator[tuple[Path, int]]:
+def _newest_first(layout: Layout, branch: Branch) -> Iterator[tuple[Path, int]]:
     """Yield the files of a branch that have rows, and how many, the one with the newest first; year by year."""
     for leaf in reversed(layout.leaves(branch)):
         found = []
-        for name in files.listed(leaf):
-            with _opened(leaf / name) as parquet:
-                if parquet.metadata.num_rows:
-                    found.append((_span(parquet.metadata, stamp)[1], leaf / name, parquet.metadata.num_rows))
+        for name in listed(leaf):
+            with OpenFile(leaf / name) as file:
+                if file.rows:
+                    found.append((file.span(branch.dataset.time)[1], leaf / name, file.rows))
         yield from ((path, rows) for _, path, rows in sorted(found, reverse=True))
-
-
-def _paths(layout: Layout, branch: Branch) -> list[Path]:
-    return [leaf / name for leaf in layout.leaves(branch) for name in files.listed(leaf)]
-
-
-@contextlib.contextmanager
-def _opened(path: Path, **options: Any) -> Iterator[Any]:  # noqa: ANN401 -- pyarrow has no types
-    """Open a file for reading. Raises CorruptFile, UnknownVersion; FileNotFoundError where it is gone."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True, **options) as parquet:
-            footer_of(parquet, path)
-            yield parquet
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:  # pyarrow's words for damage are both
-        reason = " ".join(str(error).split())
-        raise CorruptFile(f"{path} is no whole Parquet file ({reason}): move it out of the archive") from error
-    except (KeyError, ValueError) as error:  # pyarrow's words, and a list's, for a column that is not there
-        raise CorruptFile(f"{path} has other columns than its table: move it out of the archive") from error
-
-
-def _rows(parquet: Any, columns: Sequence[str], *, groups: Sequence[int] | None = None) -> Any:  # noqa: ANN401 -- likewise
-    """Return columns of an open file, of all its row groups or of some, as today's version has them."""
-    footer = footer_of(parquet, "the file")
-    parts = list(batches(parquet, footer, max(1, parquet.metadata.num_rows), columns=columns, row_groups=groups))
-    return pa.concat_tables(parts) if parts else columns_of(parquet, footer).empty_table().select(columns)
-
-
-def _span(metadata: Any, column: str) -> tuple[int, int]:  # noqa: ANN401 -- pyarrow has no types
-    """Return the least and the greatest value of a column of whole numbers or times, by the file's statistics."""
-    index = metadata.schema.names.index(column)
-    groups = [metadata.row_group(group).column(index).statistics for group in range(metadata.num_row_groups)]
-    return min(group.min_raw for group in groups), max(group.max_raw for group in groups)

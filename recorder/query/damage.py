@@ -10,8 +10,8 @@ from typing import Final
 
 import duckdb
 
-from recorder.archive.coverage import FileFacts, read_facts
-from recorder.archive.tables import TABLES
+from recorder.archive.datasets import DATASETS
+from recorder.archive.parquet import FileFacts, read_facts
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.errors import CorruptFile, DiskError, RecorderError, StorageError
 
@@ -25,7 +25,7 @@ _OF_COLUMNS: Final = re.compile(
     r'column (?:named )?"(\w+)"|same number of result columns|Contents of view were altered'
 )
 """What DuckDB says where the first of the files lacks a column, being of an older version."""
-_COLUMNS: Final = frozenset(name for table in TABLES for name in table.columns.names)
+_COLUMNS: Final = frozenset(name for table in DATASETS for name in table.columns.names)
 _FOOTERS: Final = 20_000
 """Files of which the footers are looked at where none is named: some 2 s."""
 _PAGES: Final = 512 * 1024 * 1024

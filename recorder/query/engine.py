@@ -15,7 +15,7 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from recorder.archive.tables import EVENTS
+from recorder.archive.datasets import EVENTS
 from recorder.core.ids import Run, Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue

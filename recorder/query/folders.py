@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import files
+from recorder.archive.layout import listed
 
 SETTLED_S: Final = 3.0
 """Longer than the tick of any file system: 2 s on FAT, 1 s on old NFS servers, some milliseconds elsewhere."""
@@ -45,7 +45,7 @@ class Folders:
         return self._remembered(directory, _names)
 
     def files(self, directory: str) -> list[str]:
-        """Return the paths of the Parquet files in ``directory``, wholly or not at all: see ``files.listed``.
+        """Return the paths of the Parquet files in ``directory``, wholly or not at all: see ``listed``.
 
         Raises FileNotFoundError where a compaction came between.
         """
@@ -70,4 +70,4 @@ def _names(directory: str) -> list[str]:
 
 
 def _paths(directory: str) -> list[str]:
-    return [f"{directory}/{name}" for name in files.listed(directory)]
+    return [f"{directory}/{name}" for name in listed(directory)]

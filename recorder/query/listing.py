@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from recorder.archive import files
-from recorder.archive.coverage import checked, read_facts
-from recorder.archive.tables import TRADES
+from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
+from recorder.archive.integrity import placed
+from recorder.archive.layout import existing
+from recorder.archive.parquet import read_facts
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import NoSuchArchive
 from recorder.query.folders import Folders
@@ -40,7 +41,7 @@ class Listing:
 
     def __init__(self, data: Path, folders: Folders | None = None) -> None:
         """Open the archive. Raises NoSuchArchive; UnknownVersion where a newer release has written here."""
-        layout = files.existing(data)
+        layout = existing(data)
         self._trades = str(layout.trades)
         self._folders = folders or Folders()
         self.schema_file = str(layout.born(TRADES))
@@ -56,7 +57,7 @@ class Listing:
     def pairs(self) -> list[str]:
         """Return the pairs that have files."""
         names = self._folders.names(self._trades)
-        return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{files.NO_PARTITION}"]
+        return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{NO_PARTITION}"]
 
     def paths(self, pairs: Iterable[str]) -> dict[str, list[str]]:
         """Return the files there are now of ``pairs``. Raises FileNotFoundError where a compaction came between."""
@@ -76,7 +77,7 @@ class Listing:
         footers = {
             path: known.footers[path]
             if known and path in known.footers
-            else checked(read_facts(Path(path)), pair).footer.runs
+            else placed(read_facts(Path(path)), Branch(TRADES, pair)).footer.runs
             for path in paths
         }
         runs = tuple(joined(run for held in footers.values() for run in held))

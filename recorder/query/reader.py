@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
-from recorder.archive.files import undisturbed
 from recorder.core.ids import Gap, Span
 from recorder.core.model import TIMEFRAMES
+from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
 from recorder.query import asked, basis, holes
 from recorder.query.asked import OnGap, Range

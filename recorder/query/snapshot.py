@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.query import ordering

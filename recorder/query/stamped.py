@@ -14,23 +14,15 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from recorder.archive import files, read, tables
-from recorder.archive.coverage import read_facts
-from recorder.archive.files import Layout
-from recorder.archive.schema import Footer
-from recorder.archive.tables import Table
-from recorder.errors import CorruptFile, StorageError
+from recorder.archive.datasets import WITHOUT_IDS, Dataset
+from recorder.archive.layout import Layout, listed
+from recorder.archive.parquet import OpenFile, read_facts
+from recorder.errors import StorageError
 from recorder.query import ordering
 
-STAMPS: Final[Mapping[Table, str]] = {
-    tables.OHLC: "seen",
-    tables.EVENTS: "time",
-    tables.INSTRUMENTS: "valid_from",
-}
+STAMPS: Final[Mapping[Dataset, str]] = {dataset: dataset.stamp for dataset in WITHOUT_IDS if dataset.stamp is not None}
 """The tables without ids, and in which column each says when its rows came."""
-
 
 _BATCH: Final = 65_536
 
@@ -124,7 +116,7 @@ class StampedListing:
             found[table.name] = TableFiles(_planned([whole], born), _planned([cut], born))
         return replace(kept, tables=found)
 
-    def _born(self, table: Table) -> str:
+    def _born(self, table: Dataset) -> str:
         born = self._layout.born(table)
         if not born.is_file():
             raise StorageError(
@@ -136,12 +128,12 @@ class StampedListing:
             self._checked.add(str(born))
         return str(born)
 
-    def _folders(self, table: Table) -> dict[str, list[str]]:
+    def _folders(self, table: Dataset) -> dict[str, list[str]]:
         """Return the files of each folder of the table, but for the one it was born with."""
         born = self._layout.born(table)
         leaves = (leaf for branch in self._layout.branches(table) for leaf in self._layout.leaves(branch))
         return {
-            str(leaf): [f"{leaf}/{name}" for name in files.listed(leaf) if (leaf, name) != (born.parent, born.name)]
+            str(leaf): [f"{leaf}/{name}" for name in listed(leaf) if (leaf, name) != (born.parent, born.name)]
             for leaf in leaves
         }
 
@@ -156,24 +148,11 @@ def _planned(folders: Iterable[Sequence[str]], born: str) -> tuple[str, ...]:
 
 
 def _read_footer(path: str, stamp: str) -> _Held:
-    try:
-        metadata = pq.read_metadata(path)
-        Footer.decode(metadata.metadata, path)
-        column = metadata.schema.names.index(stamp)
-        statistics = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
-        return _Held(
-            metadata.num_rows,
-            min(group.min_raw for group in statistics),
-            max(group.max_raw for group in statistics),
-        )
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowInvalid, OSError, ValueError, AttributeError) as error:  # damaged, foreign, or without statistics
-        raise CorruptFile(f"{path} is no file of this archive ({error}): move it out of the archive") from error
+    with OpenFile(Path(path)) as file:
+        return _Held(file.rows, *file.span(stamp))
 
 
 def _rows_until(path: str, stamp: str, last_us: int) -> int:
-    with pq.ParquetFile(path) as parquet:
-        parts = read.batches(parquet, read.footer_of(parquet, path), _BATCH, columns=[stamp])
-        stamps = (rows[stamp].cast(pa.int64()) for rows in parts)
+    with OpenFile(Path(path)) as file:
+        stamps = (rows[stamp].cast(pa.int64()) for rows in file.read(_BATCH, columns=[stamp]))
         return sum(int(pc.sum(pc.less_equal(part, last_us)).as_py() or 0) for part in stamps)

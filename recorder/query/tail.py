@@ -14,10 +14,12 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recorder.archive.schema import TRADES, held_runs, trades_table
+from recorder.archive.footer import held_runs
+from recorder.archive.schema import TRADES, trades_table
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Trade
-from recorder.errors import CorruptLine, Malformed, StorageError
+from recorder.disk import undisturbed
+from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.kraken import records
 
@@ -26,8 +28,6 @@ TAIL: Final = pa.schema([pa.field("pair", pa.string(), nullable=False), *TRADES]
 NONE: Final = pa.Table.from_batches([], TAIL)
 """A tail without rows. (``empty_table()`` would import pandas.)"""
 
-_ATTEMPTS: Final = 50
-"""A segment is retired every few minutes; meeting that many retirements in a row is no coincidence."""
 _CHUNK: Final = 1 << 22
 """Bytes of journal parsed at once; bounds the memory that Python objects take."""
 _PIECES: Final = 64
@@ -47,14 +47,12 @@ class Journalled:
         Whole lines only, and durable before they are returned. Call it before the archive is listed: a row may
         move meanwhile, but is then in the listing.
         """
-        for _ in range(_ATTEMPTS):
-            try:
-                paths = segment.segments(self._journal)
-                self._read = {path: self._read_on(path) for path in paths}
-            except FileNotFoundError:  # retired under us: its rows are in the archive now, so begin anew
-                continue
-            return pa.concat_tables([NONE, *(table for _, table in self._read.values())])
-        raise StorageError(f"{self._journal}: segments keep vanishing; is something else deleting them?")
+        # Retired under us, a segment's rows are in the archive now, so begin anew.
+        self._read = undisturbed(self._all, f"the segments in {self._journal}")
+        return pa.concat_tables([NONE, *(table for _, table in self._read.values())])
+
+    def _all(self) -> dict[Path, tuple[int, pa.Table]]:
+        return {path: self._read_on(path) for path in segment.segments(self._journal)}
 
     def _read_on(self, path: Path) -> tuple[int, pa.Table]:
         offset, table = self._read.get(path, (0, NONE))

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import undisturbed
 from recorder.clock import Clock
 from recorder.core.backoff import Growing
 from recorder.core.ids import Gap, Span
 from recorder.core.ledger import History, Ledger
 from recorder.core.model import Instrument
 from recorder.core.room import require
-from recorder.disk import Room
+from recorder.disk import Room, undisturbed
 from recorder.errors import ExchangeError, Retry
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage

@@ -2,8 +2,7 @@
 
 Trades go a few pairs at a time, so that each pair gets one file of a drain, however much that is and however many pairs
 there are. Ids make them exact. Then, segment by segment, the rows of tables without ids: all of a segment at once,
-because some events are found by comparing with what is archived. Events are written first. So where rows of the segment
-lie in another of these tables its events are complete, and where none do the same events are found again.
+because some events are found by comparing with what is archived.
 """
 
 from __future__ import annotations
@@ -22,13 +21,15 @@ from typing import Final, TypeAlias, assert_never
 import structlog
 
 from recorder.archive.append import TradeArchive
-from recorder.archive.events import EventArchive, event
+from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.events import event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.segment_tables import SegmentTables
 from recorder.clock import Clock
 from recorder.core.events import EventKind
 from recorder.core.model import Event, Instrument, Trade
-from recorder.errors import CorruptLine, Malformed, StorageError
+from recorder.errors import CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -127,19 +128,17 @@ class Drainer:
         self,
         journal: Journal,
         trades: TradeArchive,
-        instruments: InstrumentArchive,
+        tables: SegmentTables,
         *,
-        candles: OhlcArchive,
-        events: EventArchive,
         keep_raw: bool,
         latest_s: Callable[[], float],
         metrics: Metrics,
     ) -> None:
         self._journal = journal
         self._trades = trades
-        self._instruments = instruments
-        self._candles = candles
-        self._events = events
+        self._tables = tables
+        self._instruments = InstrumentArchive(tables)
+        self._candles = OhlcArchive(tables)
         self.keep_raw = keep_raw
         self._latest_s = latest_s
         self.metrics = metrics
@@ -180,23 +179,18 @@ class Drainer:
         return size
 
     def _write(self, closed: _Closed) -> None:
-        """Add the segment's rows of the tables without ids, events first: see above."""
-        for table in (self._events, self._instruments, self._candles):
-            table.begin()
+        """Add the segment's rows of the tables without ids."""
+        self._tables.begin()
         for entry in closed.others.entries():
             try:
                 self._take(entry, closed)
             except Malformed as error:
                 closed.not_understood(entry, error)
-            except StorageError as error:
+            except (StorageError, UnreadableFile) as error:
                 # A damaged file of listings must not keep the rest from being archived; the line stays in raw/.
                 log.error("listing not archived", segment=closed.number, reason=str(error))
-        self._events.take(*closed.events)
-        number = closed.number
-        if not (self._candles.holds(number) or self._instruments.holds(number)):
-            self._events.write(number)
-        self._instruments.write(number)
-        self._candles.write(number)
+        self._tables.take(Branch(EVENTS), closed.events)
+        self._tables.write(closed.number)
 
     def _append(self, batch: Mapping[str, Sequence[Trade]]) -> int:
         return sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
@@ -205,18 +199,18 @@ class Drainer:
         match records.read(entry):
             case Listing() as answer:
                 changed = self._instruments.take(entry.recv_ns // 1000, answer.instruments())
-                self._events.take(*changed.events)
+                self._tables.take(Branch(EVENTS), changed.events)
                 if changed.disbelief is not None:
                     log.error("absent pairs are kept as listed", segment=closed.number, reason=changed.disbelief)
                     closed.malformed(entry.recv_ns, entry.source, changed.disbelief)
             case PublishedCandles() as answer:
                 taken = self._candles.take(answer.candles(), entry.recv_ns // 1000)
-                self._events.take(*taken.events)
+                self._tables.take(Branch(EVENTS), taken.events)
                 if taken.unreadable is not None:
                     reason = str(taken.unreadable)
                     log.error("candles archived without comparison", segment=closed.number, reason=reason)
             case Note() as note:
-                self._events.take(note.event())
+                self._tables.take(Branch(EVENTS), [note.event()])
             case Unknown():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case StreamedTrades() | PolledTrades() | Header() | Told() | Unreadable():

@@ -13,7 +13,7 @@ import structlog
 from recorder.archive.instruments import InstrumentArchive
 from recorder.core.backoff import Growing
 from recorder.core.model import Instrument
-from recorder.errors import ConfigError, ExchangeError, Malformed, StorageError
+from recorder.errors import ConfigError, ExchangeError, Malformed, StorageError, UnreadableFile
 from recorder.kraken import parse, rest
 from recorder.tasks.context import Context
 from recorder.tasks.roster import Roster, disbelief, journalled
@@ -67,7 +67,7 @@ def archived(instruments: InstrumentArchive) -> list[Instrument]:
     """Return what the archive knows of every pair: nothing where its listings are damaged, which stops no recording."""
     try:
         return instruments.remembered()
-    except StorageError as error:
+    except (StorageError, UnreadableFile) as error:
         log.error("archived listings not read", reason=str(error))
         return []
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from recorder.archive.append import TradeArchive
-from recorder.archive.coverage import FileFacts
+from recorder.archive.parquet import FileFacts
 from recorder.clock import Clock
 from recorder.core.ledger import Ledger
 from recorder.errors import CorruptFile

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from recorder.archive import quarantine
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.clock import Clock
 from recorder.core import knowledge
 from recorder.core.events import EventKind

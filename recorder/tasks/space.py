@@ -18,11 +18,11 @@ import zstandard
 
 from recorder import disk as rim
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout, undisturbed
+from recorder.archive.layout import Layout
 from recorder.core.events import EventKind
 from recorder.core.ids import Run, Spans
 from recorder.core.room import Growth, Marks, marks
-from recorder.disk import Disk, Room
+from recorder.disk import Disk, Room, undisturbed
 from recorder.errors import CorruptLine, DiskError, Malformed, StorageError
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX, RAW_SUFFIX

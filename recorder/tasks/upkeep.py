@@ -7,14 +7,15 @@ import functools
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import Compacted, compact, compact_segments
-from recorder.archive.segments import Segments
-from recorder.archive.tables import TABLES, TRADES, Branch
+from recorder.archive.datasets import DATASETS, Branch
+from recorder.archive.segment_tables import Segments
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
 from recorder.journal import segment
@@ -69,8 +70,8 @@ class Upkeep:
             await self._clock.sleep(self._round_s)
             await self._timed(self._expire_raw)
             merged = False
-            for table in TABLES:
-                for branch in await asyncio.to_thread(self._archive.layout.branches, table):
+            for dataset in DATASETS:
+                for branch in await asyncio.to_thread(self._archive.layout.branches, dataset):
                     while await self._timed(functools.partial(self._compact, branch)):
                         merged = True
             if merged:
@@ -99,14 +100,14 @@ class Upkeep:
 
     def _merged(self, branch: Branch) -> Compacted | None:
         now_s = self._clock.wall_ns() / 1e9
-        this_year = datetime.fromtimestamp(now_s, UTC).year
-        if branch.table is TRADES:
-            return compact(self._archive, str(branch.value), this_year=this_year, now_s=now_s)
-        return compact_segments(self._segments, branch, this_year=this_year, now_s=now_s, drained_to=self._drained_to())
+        today = datetime.fromtimestamp(now_s, UTC).date()
+        if branch.dataset.has_ids:
+            return compact(self._archive, str(branch.value), today=today, now_s=now_s)
+        drained_to = self._drained_to(self._archive.layout.data / branch.dataset.journal)
+        return compact_segments(self._segments, branch, today=today, now_s=now_s, drained_to=drained_to)
 
-    def _drained_to(self) -> int:
+    def _drained_to(self, journal: Path) -> int:
         """Return the highest number such that no segment up to it can ever be drained again, in no copy either."""
-        journal = self._archive.layout.journal
         left = segment.segments(journal)
         self._disk.sync_dir(journal)  # or a power cut could bring back a segment that was just retired
         return max(0, segment.number_of(left[0]) - 1 - REMEMBERED) if left else 0

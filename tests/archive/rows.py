@@ -15,9 +15,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive import append
 from recorder.archive.append import TradeArchive
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
+from recorder.archive.opening import opened
 from recorder.core.model import Trade
 from recorder.disk import Disk, Room
 
@@ -94,5 +94,7 @@ def ids(data: Path, pair: str = PAIR) -> list[int]:
 @contextmanager
 def archive(data: Path, disk: Disk | None = None) -> Iterator[TradeArchive]:
     """Open the archive at ``data`` as the daemon does at its start."""
-    with append.opened(Layout(data), disk or Disk()) as opened:
-        yield opened
+    disk = disk or Disk()
+    layout = Layout(data)
+    with opened(layout, disk) as archive:
+        yield archive

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.archive import append as module
-from recorder.archive import files, read
-from recorder.archive.files import Layout
+from recorder.archive import locks, opening, read
+from recorder.archive.layout import Layout
 from recorder.core.ids import Spans
 from recorder.core.model import Trade
 from recorder.errors import ArchiveInUse, StorageError
@@ -132,21 +132,21 @@ def test_an_append_after_new_year_keeps_the_order_of_ids_in_each_file(tmp_path: 
 
 def test_opening_begins_an_archive_and_takes_away_what_a_dead_process_left_staged(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "new" / "data")
-    with module.opened(layout, Unsynced()) as opened:
+    with opening.opened(layout, Unsynced()) as opened:
         assert layout.exists
         assert opened.staging.parent == layout.staging
     left = layout.staging / "left"
     left.mkdir()
-    with module.opened(layout, Unsynced()):
+    with opening.opened(layout, Unsynced()):
         assert not left.exists()
 
 
 def test_who_must_be_alone_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "data")
     layout.data.mkdir()
-    refused = module.opened(layout, Unsynced(), alone=layout.lock, in_use="it is in use: wait")
-    with files.hold(layout.lock), pytest.raises(ArchiveInUse, match=r"^it is in use: wait$"), refused:
+    refused = opening.opened(layout, Unsynced(), alone=layout.lock, in_use="it is in use: wait")
+    with locks.hold(layout.lock), pytest.raises(ArchiveInUse, match=r"^it is in use: wait$"), refused:
         pass
     assert list(layout.data.iterdir()) == [layout.lock]
-    with module.opened(layout, Unsynced(), alone=layout.lock, in_use="it is in use: wait"):
+    with opening.opened(layout, Unsynced(), alone=layout.lock, in_use="it is in use: wait"):
         pass

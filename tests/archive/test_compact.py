@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import tracemalloc
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.archive import compact as module
-from recorder.archive import files, read
+from recorder.archive import read
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import FULL_ROWS, QUIET_S, TIERS, compact, plan
-from recorder.archive.coverage import FileFacts, read_facts
-from recorder.archive.schema import Footer, held_runs, trades_table
-from recorder.archive.tables import TRADES
+from recorder.archive.datasets import TRADES
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.layout import new_name
+from recorder.archive.parquet import FileFacts, read_facts, write
+from recorder.archive.schema import trades_table
 from recorder.core.ids import Spans
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.rows import PAIR, archive, held, ids, over_new_year, trade, trades
@@ -101,7 +104,7 @@ def test_files_interleaved_in_any_way_are_merged_in_ascending_id(
         rows = [trade(index * gap + 1) for index, whose in enumerate(owner) if whose == one]
         table = trades_table(rows)
         path = folder / f"{one}.parquet"
-        files.write(table, Footer("trades", PAIR, held_runs(table, PAIR)), path, Unsynced(), staged_in=folder.parent)
+        write(table, Footer("trades", PAIR, held_runs(table, PAIR)), path, Unsynced(), staged_in=folder.parent)
         merged.append(read_facts(path))
     merged.sort(key=module._first_id)
     with pytest.MonkeyPatch.context() as patch:
@@ -115,13 +118,13 @@ def test_a_merge_keeps_every_row_and_the_newest_footer_tells_it(tmp_path: Path) 
         for first in (1, 21, 11, 41):
             opened.append(PAIR, trades(first, first + 9))
         before = sorted(read.trades(opened.layout, PAIR), key=lambda row: row.trade_id)
-        done = compact(opened, PAIR, this_year=9999)
+        done = compact(opened, PAIR, today=date(9999, 1, 1))
         assert done is not None
         assert (done.files, done.rows) == (4, 40)
         assert list(read.trades(opened.layout, PAIR)) == before
         (facts,) = opened.coverage.files(PAIR)
         assert [(run.span.first, run.span.last) for run in facts.footer.runs] == [(1, 30), (41, 50)]
-        assert compact(opened, PAIR, this_year=9999) is None
+        assert compact(opened, PAIR, today=date(9999, 1, 1)) is None
     assert held(tmp_path)[PAIR].files == 1
     assert not list((tmp_path / ".staging" / "exchange").iterdir())
 
@@ -130,10 +133,10 @@ def test_years_are_merged_each_for_itself(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         for first in (1, 101):
             opened.append(PAIR, over_new_year(range(first, first + 10)))
-        assert compact(opened, PAIR, this_year=2026)
+        assert compact(opened, PAIR, today=date(2026, 1, 1))
         assert held(tmp_path)[PAIR].files == 3, "this year's two files are too few rows to be worth it"
-        assert compact(opened, PAIR, this_year=2026) is None
-        assert compact(opened, PAIR, this_year=2027)
+        assert compact(opened, PAIR, today=date(2026, 1, 1)) is None
+        assert compact(opened, PAIR, today=date(2027, 1, 1))
     assert held(tmp_path)[PAIR].files == 2
 
 
@@ -142,8 +145,8 @@ def test_a_past_year_is_merged_for_good_only_once_nothing_comes_to_it(tmp_path: 
         opened.append(PAIR, trades(1, 5))
         opened.append(PAIR, trades(6, 9))
         written_s = max(path.stat().st_mtime for path in opened.layout.trade_files(PAIR))
-        assert compact(opened, PAIR, this_year=2027, now_s=written_s + QUIET_S / 2) is None
-        assert compact(opened, PAIR, this_year=2027, now_s=written_s + QUIET_S + 1)
+        assert compact(opened, PAIR, today=date(2027, 1, 1), now_s=written_s + QUIET_S / 2) is None
+        assert compact(opened, PAIR, today=date(2027, 1, 1), now_s=written_s + QUIET_S + 1)
 
 
 def test_files_left_alone_keep_their_names_and_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +157,7 @@ def test_files_left_alone_keep_their_names_and_are_not_copied(tmp_path: Path, mo
         inode = large.stat().st_ino
         opened.append(PAIR, trades(51, 60))
         opened.append(PAIR, trades(61, 70))
-        assert compact(opened, PAIR, this_year=2025)
+        assert compact(opened, PAIR, today=date(2025, 1, 1))
         assert large.stat().st_ino == inode
     assert held(tmp_path)[PAIR].files == 2
 
@@ -171,7 +174,7 @@ def claims_more(archive: TradeArchive) -> None:
     rows = trades_table([trade(1), trade(2), trade(2)])
     footer = Footer("trades", PAIR, held_runs(trades_table(trades(1, 3)), PAIR))
     path.unlink()
-    files.write(rows, footer, path, Unsynced(), staged_in=archive.staging)
+    write(rows, footer, path, Unsynced(), staged_in=archive.staging)
     archive.coverage = type(archive.coverage)(archive.layout)
 
 
@@ -185,7 +188,7 @@ def test_files_that_do_not_hold_what_they_should_are_not_merged(tmp_path: Path, 
         before = {path: path.read_bytes() for path in opened.layout.trade_files(PAIR)}
         for _ in range(2):  # the second attempt also finds what the first one left
             with pytest.raises(CorruptFile, match=r"nothing was changed"):
-                compact(opened, PAIR, this_year=9999)
+                compact(opened, PAIR, today=date(9999, 1, 1))
         assert {path: path.read_bytes() for path in opened.layout.trade_files(PAIR)} == before
 
 
@@ -199,7 +202,7 @@ def test_a_full_disk_ends_a_merge_with_the_disks_own_sentence(tmp_path: Path) ->
         opened.append(PAIR, trades(3, 4))
         opened.disk = Full()
         with pytest.raises(DiskError, match="No space left"):
-            compact(opened, PAIR, this_year=9999)
+            compact(opened, PAIR, today=date(9999, 1, 1))
     assert ids(tmp_path) == [1, 2, 3, 4]
 
 
@@ -237,8 +240,8 @@ def _large(year: Path, first: int, rows: int) -> FileFacts:
         ],
         schema=TRADES.columns,
     )
-    path = year / files.new_name(first, first)
-    files.write(table, Footer("trades", PAIR, ()), path, Unsynced(), staged_in=year.parents[2])
+    path = year / new_name(first, first)
+    write(table, Footer("trades", PAIR, ()), path, Unsynced(), staged_in=year.parents[2])
     return FileFacts(path, Footer("trades", PAIR, held_runs(table.slice(0, 1), PAIR)), rows, os.stat(path).st_size)  # noqa: PTH116
 
 

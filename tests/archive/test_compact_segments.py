@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,21 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.archive import compact as module
-from recorder.archive import files
+from recorder.archive import parquet
 from recorder.archive.compact import compact_segments
-from recorder.archive.coverage import FileFacts, read_facts
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive.footer import Footer
 from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.schema import Footer, ohlc_table
-from recorder.archive.segments import Segments
-from recorder.archive.tables import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive.parquet import FileFacts, read_facts
+from recorder.archive.schema import ohlc_table
+from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.core.model import Candle
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
 from tests.archive.candles import MINUTE_US, NEW_YEAR_US, candle, files_in, rows
+from tests.archive.events import details, write_events
+from tests.archive.listings import listing
 from tests.archive.rows import archive
-from tests.archive.test_instruments import listing
-from tests.archive.test_segments import details
-from tests.archive.test_segments import write as write_events
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
 
 MINUTES = Branch(OHLC, "1m")
@@ -52,7 +53,8 @@ def merge(data: Path, branch: Branch = MINUTES, disk: Disk | None = None, *, dra
     with archive(data, disk) as opened:
         segments = Segments(opened.layout, disk, staging=opened.staging)
         merges = itertools.takewhile(
-            bool, (compact_segments(segments, branch, this_year=9999, drained_to=drained_to) for _ in range(100))
+            bool,
+            (compact_segments(segments, branch, today=date(9999, 1, 1), drained_to=drained_to) for _ in range(100)),
         )
         return len(list(merges))
 
@@ -99,14 +101,16 @@ def test_events_are_merged_in_each_year(tmp_path: Path) -> None:
 def test_instruments_are_merged_beside_the_file_that_the_table_is_born_with(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         for number in range(1, module.MANY + 2):
-            table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
-            table.append(number * 1_000_000, listing(number), segment=number)
+            tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
+            table = InstrumentArchive(tables)
+            table.take(number * 1_000_000, listing(number))
+            tables.write(number)
         before = rows(tmp_path, "instruments")
         assert merge(tmp_path, Branch(INSTRUMENTS)) == 1
         assert rows(tmp_path, "instruments") == before
         assert files_in(tmp_path / "instruments") == {"instruments": 1}
         assert (tmp_path / "instruments" / "schema.parquet").exists()
-        assert table.append(20_000_000, listing(number), segment=20) == 0
+        assert table.take(20_000_000, listing(number)).rows == ()
 
 
 @pytest.mark.parametrize(("drained_to", "kept"), [(0, [1, 2, 3]), (1, [2, 3]), (2, [3]), (3, [3]), (99, [3])])
@@ -127,8 +131,8 @@ def test_files_stay_in_the_order_of_their_segments_and_large_ones_are_left_alone
         segments = Segments(opened.layout, Unsynced(), staging=opened.staging)
         large = next(facts.path for facts in segments.files(MINUTES) if facts.rows == 9)
         inode = large.stat().st_ino
-        assert compact_segments(segments, MINUTES, this_year=2025)
-        assert compact_segments(segments, MINUTES, this_year=2025) is None
+        assert compact_segments(segments, MINUTES, today=date(2025, 1, 1))
+        assert compact_segments(segments, MINUTES, today=date(2025, 1, 1)) is None
     assert large.stat().st_ino == inode
     assert footers(tmp_path / "ohlc") == [[1], [2], [3], [4, 5]]
 
@@ -179,9 +183,9 @@ def test_a_power_cut_at_any_call_leaves_every_row_once(
     else:
         with archive(before, Unsynced()) as opened:
             for number in range(module.MANY):
-                InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(
-                    number * 1_000_000, listing(number), segment=number + 1
-                )
+                tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
+                InstrumentArchive(tables).take(number * 1_000_000, listing(number))
+                tables.write(number + 1)
     branch = Branch(EVENTS if table == "events" else INSTRUMENTS)
     expected = rows(before, table)
     counting = PowerCut(shutil.copytree(before, tmp_path / "whole"), can_swap=can_swap)
@@ -242,5 +246,5 @@ def _large(folder: Path, number: int, pairs: int, each: int) -> FileFacts:
     table = pa.table(columns, schema=OHLC.columns)
     assert pc.min(table["time"]) is not None
     path = folder / f"{number}.parquet"
-    files.write(table, Footer("ohlc", segments=(number,)), path, Unsynced(), staged_in=folder.parent)
+    parquet.write(table, Footer("ohlc", segments=(number,)), path, Unsynced(), staged_in=folder.parent)
     return read_facts(path)

@@ -3,15 +3,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from recorder.archive import files
+from recorder.archive import parquet
 from recorder.archive.compact import compact
-from recorder.archive.coverage import Coverage, read_facts
-from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, trades_table
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import Branch
+from recorder.archive.footer import Footer
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import read_facts
+from recorder.archive.schema import trades_table
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.errors import CorruptFile, DiskError
@@ -99,7 +103,7 @@ def relabelled(rows: int, *spans: Run, pair: str = PAIR, table: str = "trades") 
     def write(file: Path) -> None:
         path = file.parent / "again.parquet"
         footer = Footer(table, pair, spans)
-        files.write(trades_table(trades(1, rows)), footer, path, Unsynced(), staged_in=file.parents[3])
+        parquet.write(trades_table(trades(1, rows)), footer, path, Unsynced(), staged_in=file.parents[3])
         file.unlink()
 
     return write
@@ -130,7 +134,7 @@ def test_a_file_that_cannot_be_what_its_place_says_is_never_counted(
 
 def test_a_file_that_was_moved_to_another_pair_does_not_count_there(file: Path) -> None:
     shutil.copytree(file.parent, file.parent.parent.with_name("pair=ETH%2FUSD") / file.parent.name)
-    with pytest.raises(CorruptFile, match="Move it back"):
+    with pytest.raises(CorruptFile, match="Then move it back"):
         coverage(file).files("ETH/USD")
 
 
@@ -146,15 +150,15 @@ def test_a_compaction_between_listing_and_reading_is_a_clean_error_then_the_same
         for first in range(1, 31, 3):
             opened.append(PAIR, trades(first, first + 2))
         reader = Coverage(opened.layout)
-        listed = opened.layout.trade_files
+        listed = opened.layout.files
 
-        def then_compacted(pair: str) -> list[Path]:
-            found = listed(pair)
-            compact(opened, pair, this_year=9999)
+        def then_compacted(branch: Branch) -> list[Path]:
+            found = listed(branch)
+            compact(opened, PAIR, today=date(9999, 1, 1))
             return found
 
         reader._layout = Layout(tmp_path)
-        reader._layout.trade_files = then_compacted  # type: ignore[method-assign]
+        reader._layout.files = then_compacted  # type: ignore[method-assign]
         with pytest.raises(FileNotFoundError):
             reader.files(PAIR)
         assert reader.spans(PAIR) == Spans.of_ids(range(1, 31))
@@ -172,7 +176,7 @@ def test_a_year_that_was_exchanged_while_it_was_listed_is_not_half_listed(
 
         def compacted_meanwhile(directory: int) -> list[str]:
             monkeypatch.undo()
-            assert compact(opened, PAIR, this_year=9999)
+            assert compact(opened, PAIR, today=date(9999, 1, 1))
             return listdir(directory)
 
         monkeypatch.setattr(os, "listdir", compacted_meanwhile)

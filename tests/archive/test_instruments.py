@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -8,17 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recorder.archive.append import TradeArchive
 from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Instrument
+from tests.archive.listings import BTC, ETH, listing
 from tests.archive.rows import archive
 from tests.powercut import PowerCut, PowerLoss, Unsynced
-
-BTC = Instrument("BTC/USD", "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online")
-ETH = msgspec.structs.replace(BTC, pair="ETH/USD", key="XETHZUSD", tick_size="0.0000000001", costmin=None)
-
-
-def listing(number: int) -> list[Instrument]:
-    return [msgspec.structs.replace(BTC, status=f"status {number}"), ETH]
 
 
 def rows(data: Path) -> list[tuple[int, str, str]]:
@@ -28,12 +25,23 @@ def rows(data: Path) -> list[tuple[int, str, str]]:
     return sorted((int(row["valid_from"].timestamp()), row["pair"], row["status"]) for row in found)
 
 
+def opening(opened: TradeArchive) -> InstrumentArchive:
+    return InstrumentArchive(SegmentTables(opened.layout, opened.disk, staging=opened.staging))
+
+
+def add(table: InstrumentArchive, valid_from_us: int, listing: Sequence[Instrument], *, segment: int) -> int:
+    """Archive one listing at once; return how many rows it adds."""
+    added = len(table.take(valid_from_us, listing).rows)
+    table._tables.write(segment)
+    return added
+
+
 def test_one_row_is_added_for_each_change_of_a_pair(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
-        table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
-        assert table.append(1_000_000, [BTC, ETH], segment=1) == 2
-        assert table.append(2_000_000, [BTC, ETH], segment=1) == 0
-        assert table.append(3_000_000, listing(3), segment=2) == 1
+        table = opening(opened)
+        assert add(table, 1_000_000, [BTC, ETH], segment=1) == 2
+        assert add(table, 2_000_000, [BTC, ETH], segment=1) == 0
+        assert add(table, 3_000_000, listing(3), segment=2) == 1
         assert table.remembered() == listing(3)
     assert rows(tmp_path) == [(1, "BTC/USD", "online"), (1, "ETH/USD", "online"), (3, "BTC/USD", "status 3")]
 
@@ -47,9 +55,9 @@ def test_a_drain_repeated_after_a_crash_adds_nothing(
     data = tmp_path_factory.mktemp("data")
     with archive(data, Unsynced()) as opened:
         for count in (drained.draw(st.integers(0, len(changes))), len(changes), len(changes)):
-            table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
+            table = opening(opened)
             for moment_s, number in enumerate(changes[:count]):
-                table.append(moment_s * 1_000_000, listing(number), segment=1)
+                add(table, moment_s * 1_000_000, listing(number), segment=1)
     expected = [
         (moment_s, "BTC/USD", f"status {number}")
         for moment_s, number in enumerate(changes)
@@ -60,9 +68,9 @@ def test_a_drain_repeated_after_a_crash_adds_nothing(
 
 def append(data: Path, disk: Unsynced) -> None:
     with archive(data, disk) as opened:
-        table = InstrumentArchive(opened.layout, disk, staging=opened.staging)
+        table = opening(opened)
         for moment_s in (1, 2):
-            table.append(moment_s * 1_000_000, listing(moment_s), segment=1)
+            add(table, moment_s * 1_000_000, listing(moment_s), segment=1)
 
 
 def test_a_power_cut_at_any_call_neither_loses_nor_doubles_a_row(tmp_path: Path) -> None:
@@ -82,11 +90,11 @@ def test_a_power_cut_at_any_call_neither_loses_nor_doubles_a_row(tmp_path: Path)
 def take(data: Path, disk: Unsynced) -> None:
     """Drain a segment of three whole listings: listed, delisted, listed again."""
     with archive(data, disk) as opened:
-        table = InstrumentArchive(opened.layout, disk, staging=opened.staging)
-        table.begin()
+        table = opening(opened)
+        table._tables.begin()
         for moment_s, listed in enumerate(([BTC, ETH], [ETH], [BTC, ETH]), 1):
             table.take(moment_s * 1_000_000, listed)
-        table.write(1)
+        table._tables.write(1)
 
 
 def test_a_segment_of_listings_is_one_file_and_drained_again_adds_nothing(tmp_path: Path) -> None:
@@ -103,22 +111,22 @@ def test_a_segment_of_listings_is_one_file_and_drained_again_adds_nothing(tmp_pa
 
 def test_what_is_not_listed_any_more_is_remembered_as_delisted(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
-        table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
+        table = opening(opened)
         table.take(1_000_000, [BTC, ETH])
         assert [event.kind for event in table.take(2_000_000, [ETH]).events] == ["delisted"]
-        table.write(1)
+        table._tables.write(1)
         assert table.remembered() == [msgspec.structs.replace(BTC, status="delisted"), ETH]
 
 
 def test_what_was_taken_and_never_written_is_forgotten(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
-        table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
+        table = opening(opened)
         table.take(1_000_000, [BTC])
-        table.begin()
+        table._tables.begin()
         assert table.take(1_000_000, [BTC]).rows == (BTC,)
 
 
 def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path: Path) -> None:
     with archive(tmp_path / "status=wrong" / "data", Unsynced()) as opened:
-        InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [BTC], segment=1)
-        assert InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).remembered() == [BTC]
+        add(opening(opened), 1, [BTC], segment=1)
+        assert opening(opened).remembered() == [BTC]

@@ -9,9 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recorder.archive import files, known
-from recorder.archive.files import Layout
-from recorder.archive.schema import EVENTS, TIME, Footer
+from recorder.archive import known
+from recorder.archive.footer import Footer
+from recorder.archive.layout import Layout, listed
+from recorder.archive.opening import create
+from recorder.archive.parquet import write
+from recorder.archive.schema import EVENTS, TIME
 from recorder.core.ids import Span, Spans
 from recorder.core.knowledge import Confirmed
 from recorder.core.model import Event
@@ -32,7 +35,7 @@ def confirmed(pair: str, last_id: int, until_us: int) -> Event:
 def noted(data: Path, events: Sequence[Event], *, segment: int = 1) -> Path:
     """Write one file of the table events, as docs/format.md describes it."""
     layout = Layout(data)
-    layout.create(Unsynced())
+    create(layout, Unsynced())
     columns = [
         pa.array([event.time_us for event in events], pa.int64()).cast(TIME),
         pa.array([event.kind for event in events], pa.string()),
@@ -42,7 +45,7 @@ def noted(data: Path, events: Sequence[Event], *, segment: int = 1) -> Path:
     path = data / "events" / "year=2025" / f"{segment:012d}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     footer = Footer("events", segments=(segment,))
-    files.write(pa.table(columns, schema=EVENTS), footer, path, Unsynced(), staged_in=layout.staging)
+    write(pa.table(columns, schema=EVENTS), footer, path, Unsynced(), staged_in=layout.staging)
     return path
 
 
@@ -82,7 +85,7 @@ def test_a_damaged_file_is_a_finding_and_the_others_are_read(tmp_path: Path) -> 
     assert found.void == {"A/B": Spans([Span(3, 4)])}
     (finding,) = found.findings
     assert finding.file == broken
-    assert "damaged" in finding.problem
+    assert "is no whole Parquet file" in finding.problem
 
 
 def test_a_file_that_another_program_put_there_is_a_finding(tmp_path: Path) -> None:
@@ -97,15 +100,15 @@ def test_a_file_that_another_program_put_there_is_a_finding(tmp_path: Path) -> N
 
 def test_a_folder_that_is_exchanged_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noted(tmp_path, [void("A/B", 1, 2)])
-    listed, looks = files.listed, 0
+    original, looks = listed, 0
 
     def exchanged(directory: Path) -> list[str]:
         nonlocal looks
         looks += 1
-        return ["gone.parquet", *listed(directory)] if looks < 3 else listed(directory)
+        return ["gone.parquet", *original(directory)] if looks < 3 else original(directory)
 
-    monkeypatch.setattr(files, "listed", exchanged)
+    monkeypatch.setattr("recorder.archive.layout.listed", exchanged)
     assert known.read(Layout(tmp_path), ["A/B"]).void == {"A/B": Spans([Span(1, 2)])}
-    monkeypatch.setattr(files, "listed", lambda _: ["gone.parquet"])
+    monkeypatch.setattr("recorder.archive.layout.listed", lambda _: ["gone.parquet"])
     with pytest.raises(StorageError, match="keep changing"):
         known.read(Layout(tmp_path), ["A/B"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recorder.archive.listing import DELISTED, FEW, changes
 from recorder.core.model import Event, Instrument
-from tests.archive.test_instruments import BTC, ETH
+from tests.archive.listings import BTC, ETH
 
 XBT = msgspec.structs.replace(BTC, pair="XBT/USD")
 GONE = msgspec.structs.replace(BTC, status=DELISTED)

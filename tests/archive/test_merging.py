@@ -6,6 +6,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,12 @@ from hypothesis import strategies as st
 from recorder.archive import merging, read
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact, compact_segments
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.datasets import INSTRUMENTS, OHLC, Branch
+from recorder.archive.integrity import Finding
+from recorder.archive.layout import Layout
 from recorder.archive.merging import Disagreement, Tally, TradeMerge
 from recorder.archive.ohlc import OhlcArchive
-from recorder.archive.segments import Segments
-from recorder.archive.tables import OHLC, Branch
-from recorder.archive.verify import Finding
+from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.core.model import Candle, Trade
 from recorder.disk import Disk, Room
 from recorder.errors import CorruptFile, DiskError
@@ -113,7 +113,7 @@ def test_the_ids_of_two_archives_become_their_union_and_every_row_stays_what_it_
 def test_years_and_many_batches_and_row_groups_come_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merging, "APPENDED_ROWS", 100)
     monkeypatch.setattr(merging, "_BATCH", 64)
-    monkeypatch.setattr("recorder.archive.files.ROW_GROUP", 50)
+    monkeypatch.setattr("recorder.archive.parquet.ROW_GROUP", 50)
     fill(tmp_path / "a", (trade(n) for n in range(1, 1000, 3)), trades(400, 420))
     fill(tmp_path / "b", (trade(n) for n in range(1, 1000, 2)), (trade(n) for n in range(2, 1000, 2)))
     fill(tmp_path / "b", over_new_year(range(1001, 1021)))
@@ -191,7 +191,7 @@ def test_damage_of_our_own_is_not_compared_but_said(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptFile, match="see `recorder verify`"):
+    with pytest.raises(CorruptFile, match=rf"^{path} is damaged: "):
         merge(tmp_path / "a", tmp_path / "b")
 
 
@@ -207,7 +207,7 @@ def merge_and_tidy(data: Path, other: Path, disk: Disk) -> None:
     with archive(data, disk) as opened:
 
         def tidy(pair: str) -> None:
-            while compact(opened, pair, this_year=9999):
+            while compact(opened, pair, today=date(9999, 1, 1)):
                 pass
 
         take_all(TradeMerge(opened.layout, opened, disagreed=lambda _: None, tidy=tidy, room=plenty), other)
@@ -278,10 +278,11 @@ def test_where_the_disk_is_low_it_ends_before_the_next_file_and_goes_on_once_the
 def seen(data: Path, *answers: tuple[int, list[Candle]], first_segment: int = 1) -> None:
     """Archive answers with candles, each (seen at, candles) from a journal segment of its own."""
     with archive(data, Unsynced()) as opened:
-        table = OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
+        tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
+        table = OhlcArchive(tables)
         for number, (seen_us, answer) in enumerate(answers, first_segment):
             table.take(answer, seen_us)
-            table.write(number)
+            tables.write(number)
 
 
 @contextmanager
@@ -330,7 +331,7 @@ def test_merged_candles_neither_keep_a_segment_from_being_drained_nor_a_folder_f
     assert len(latest_seen(tmp_path / "a")) == 39
     assert repeated(tmp_path / "a") == []
     with segments(tmp_path / "a") as (opened, writing):
-        while compact_segments(writing, Branch(OHLC, "1m"), this_year=9999, drained_to=20):
+        while compact_segments(writing, Branch(OHLC, "1m"), today=date(9999, 1, 1), drained_to=20):
             pass
         paths = list((tmp_path / "a" / "ohlc" / "timeframe=1m").rglob("*.parquet"))
         assert len(paths) == 1
@@ -358,7 +359,9 @@ def test_candles_and_listings_wait_for_room_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(merging, "CANDLE_ROWS", 1)
     seen(tmp_path / "b", (1, candles(1, 3)), (2, candles(1, 2, pair="ETH/USD")))
     with archive(tmp_path / "b", Unsynced()) as opened:
-        InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging).append(1, [instrument(PAIR)], segment=1)
+        tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
+        tables.take(Branch(INSTRUMENTS), [(1, instrument(PAIR))])
+        tables.write(1)
     other = Layout(tmp_path / "b")
     with segments(tmp_path / "a") as (opened, writing):
         with pytest.raises(DiskError, match=r"^ohlc 1m: stopped with 3 rows added, which are safe: "):
@@ -373,14 +376,15 @@ def test_candles_and_listings_wait_for_room_too(tmp_path: Path, monkeypatch: pyt
 def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
     for name, pairs in (("a", ["A/USD", "B/USD"]), ("b", ["B/USD", "C/USD", "D/USD"])):
         with archive(tmp_path / name, Unsynced()) as opened:
-            table = InstrumentArchive(opened.layout, Unsynced(), staging=opened.staging)
-            table.append(1 if name == "a" else 2, [instrument(pair) for pair in pairs], segment=1)
+            tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
+            tables.take(Branch(INSTRUMENTS), [(1 if name == "a" else 2, instrument(pair)) for pair in pairs])
+            tables.write(1)
     with segments(tmp_path / "a") as (opened, writing):
         other = Layout(tmp_path / "b")
         assert merging.listings(opened.layout, None, other, room=plenty) == (2, [])
         assert merging.listings(opened.layout, writing, other, room=plenty) == (2, [])
         assert merging.listings(opened.layout, writing, other, room=plenty) == (0, [])
-        (path,) = opened.layout.instruments.glob("000000000000-*.parquet")
+        (path,) = (tmp_path / "a" / "instruments").glob("000000000000-*.parquet")
         assert pq.read_metadata(path).metadata[b"recorder"].endswith(b'"segments":[0]}')
     found = [(row["pair"], row["valid_from"].timestamp()) for row in rows(tmp_path / "a", "instruments")]
     assert found == [("A/USD", 1e-6), ("B/USD", 1e-6), ("C/USD", 2e-6), ("D/USD", 2e-6)]

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.archive import ohlc as module
+from recorder.archive.datasets import OHLC
 from recorder.archive.ohlc import REMEMBERED, OhlcArchive
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Candle, Event
 from recorder.errors import CorruptFile
 from tests.archive.candles import (
@@ -36,12 +38,13 @@ SEEN_US = NOON_US + 86_400_000_000
 @contextmanager
 def writing(data: Path) -> Iterator[OhlcArchive]:
     with archive(data, Unsynced()) as opened:
-        yield OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
+        yield OhlcArchive(SegmentTables(opened.layout, Unsynced(), staging=opened.staging))
 
 
 def reopened(table: OhlcArchive) -> OhlcArchive:
     """Return the same table as a process that starts anew sees it."""
-    return OhlcArchive(table._layout, Unsynced(), staging=table._segments._staging)
+    segments = table._tables.segments
+    return OhlcArchive(SegmentTables(segments.layout, Unsynced(), staging=segments._staging))
 
 
 def told(events: Sequence[Event]) -> list[tuple[str, str | None, dict[str, object]]]:
@@ -50,9 +53,9 @@ def told(events: Sequence[Event]) -> list[tuple[str, str | None, dict[str, objec
 
 def answer(table: OhlcArchive, segment: int, page: list[Candle]) -> tuple[int, Sequence[Event]]:
     """Archive one answer, as a segment of its own."""
-    table.begin()
+    table._tables.begin()
     taken = table.take(page, SEEN_US + segment)
-    table.write(segment)
+    table._tables.write(segment)
     assert taken.unreadable is None
     return taken.rows, taken.events
 
@@ -80,7 +83,7 @@ def test_whatever_answers_come_the_last_seen_content_is_archived_and_nothing_twi
     expected: dict[tuple[str, str, int], Decimal] = {}
     with pytest.MonkeyPatch.context() as patch, archive(data, Unsynced()) as opened:
         patch.setattr(module, "REMEMBERED", 8)  # so that answers reach further back than what is remembered
-        table = OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
+        table = OhlcArchive(SegmentTables(opened.layout, Unsynced(), staging=opened.staging))
         segment = 1
         revisions = changed = 0
         seen_us = SEEN_US
@@ -94,10 +97,10 @@ def test_whatever_answers_come_the_last_seen_content_is_archived_and_nothing_twi
                 expected[key] = one.close
             revisions += sum(event.kind == "ohlc_revised" for event in taken.events)
             if then != "go on" or number == len(sequence) - 1:
-                table.write(segment)
+                table._tables.write(segment)
                 segment += 1
             if then == "restart":
-                table = OhlcArchive(opened.layout, Unsynced(), staging=opened.staging)
+                table = OhlcArchive(SegmentTables(opened.layout, Unsynced(), staging=opened.staging))
     assert latest_seen(data) == expected
     assert repeated(data) == []
     assert revisions == changed
@@ -148,7 +151,7 @@ def test_a_revision_of_what_still_waits_in_the_segment_is_seen_too(tmp_path: Pat
         assert json.loads(event.detail)["was"]["close"] == "100"
         (event,) = table.take([candle(2, "99")], SEEN_US + 2).events
         assert json.loads(event.detail)["was"]["close"] == "101"
-        assert table.write(1) == 4
+        assert table._tables.write(1) == 4
     assert latest_seen(tmp_path)["BTC/USD", "1m", NOON_US + 2 * MINUTE_US] == 99
 
 
@@ -183,12 +186,12 @@ def test_an_answer_far_behind_what_is_remembered_is_compared_with_the_archive(tm
 
 def test_series_are_told_apart_and_lie_in_their_timeframe_and_year(tmp_path: Path) -> None:
     with writing(tmp_path) as table:
-        table.begin()
+        table._tables.begin()
         for timeframe in ("1m", "1d"):
             for pair in ("BTC/USD", "ETH/USD", "Ä/€"):
                 page = candles(-1, 1, pair=pair, timeframe=timeframe, from_us=NEW_YEAR_US)
                 assert table.take(page, SEEN_US).rows == 3
-        assert table.write(9) == 18
+        assert table._tables.write(9) == 18
     assert files_in(tmp_path / "ohlc" / "timeframe=1m") == {"year=2025": 1, "year=2026": 1}
     assert len(rows(tmp_path, "ohlc")) == 18  # which also holds each time against its folder
     with writing(tmp_path) as table:
@@ -201,11 +204,11 @@ def test_a_segment_written_in_part_is_completed_and_not_repeated(tmp_path: Path)
         answer(table, 1, candles(1, 3))
         for _ in range(2):
             again = reopened(table)
-            assert again.holds(1)
-            assert not again.holds(2)
+            assert again._tables.segments.holds(OHLC, 1)
+            assert not again._tables.segments.holds(OHLC, 2)
             again.take(candles(1, 3), SEEN_US)
             again.take(candles(1, 3, timeframe="1h"), SEEN_US)
-            again.write(1)
+            again._tables.write(1)
     assert len(rows(tmp_path, "ohlc")) == 6
 
 
@@ -222,13 +225,13 @@ def test_a_damaged_file_makes_everything_new_and_loses_nothing(tmp_path: Path) -
     (path,) = (tmp_path / "ohlc").rglob("0*.parquet")
     path.write_bytes(b"junk")
     with writing(tmp_path) as table:
-        table.begin()
+        table._tables.begin()
         taken = table.take(candles(1, 4), SEEN_US)
         assert isinstance(taken.unreadable, CorruptFile)
         assert (taken.rows, taken.events) == (4, ())
         taken = table.take([candle(4), candle(5)], SEEN_US + 1)
         assert (taken.rows, taken.unreadable) == (1, None), "what came since is known"
-        table.write(2)
+        table._tables.write(2)
     path.unlink()
     assert len(rows(tmp_path, "ohlc")) == 5
 

@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def append_over_new_year(data: Path, disk: Disk, acked: Acked) -> None:
 
 def merge(data: Path, disk: Disk, acked: Acked) -> None:
     with archive(data, disk) as opened:
-        while compact(opened, PAIR, this_year=9999):
+        while compact(opened, PAIR, today=date(9999, 1, 1)):
             pass
 
 

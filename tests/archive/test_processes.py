@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.core.ids import Spans
 from tests.archive.rows import PAIR, archive, ids, trades
 from tests.powercut import Unsynced
@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 ROUNDS = 60
 WRITER = """
 import sys
+from datetime import date
 from pathlib import Path
 from recorder.archive.compact import compact
 from tests.archive.rows import PAIR, archive, trades
@@ -24,7 +25,7 @@ with archive(data) as opened:
     for number in range(60):
         first = start + step * number
         opened.append(PAIR, trades(first, first + 14))
-        while compacting and compact(opened, PAIR, this_year=9999):
+        while compacting and compact(opened, PAIR, today=date(9999, 1, 1)):
             pass
 """
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder.archive import quarantine
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from tests.powercut import PowerCut, Unsynced
 
 LINES = (b"what came\n", b"and why it is kept\n")

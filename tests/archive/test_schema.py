@@ -1,65 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import pyarrow as pa
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from recorder.archive.schema import FOOTER_KEY, TRADES, Footer, held_runs, trades_table
-from recorder.core.ids import Run, Span, Spans
-from recorder.errors import CorruptFile, UnknownVersion
-from tests.archive.rows import trade, trades
-
-PAIR = "BTC/USD"
-
-ends = st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)))
-
-
-@st.composite
-def a_footer(draw: st.DrawFn) -> Footer:
-    pair = draw(st.none() | st.text())
-    runs = () if pair is None else tuple(Run(pair, Span(low, low + more), 1, 2) for low, more in draw(ends))
-    return Footer(draw(st.text()), pair, runs, tuple(draw(st.lists(st.integers(0, 10**12)))))
-
-
-@given(footer=a_footer())
-def test_a_footer_is_read_back_as_it_was_written(footer: Footer) -> None:
-    assert Footer.decode(footer.encode(), "a.parquet") == footer
-
-
-@given(ids=st.sets(st.integers(1, 100)))
-def test_spans_are_those_of_the_ids_that_a_table_holds(ids: set[int]) -> None:
-    found = held_runs(trades_table([trade(trade_id) for trade_id in sorted(ids)]), PAIR)
-    assert [run.span for run in found] == list(Spans.of_ids(ids))
-    for run in found:
-        assert (run.pair, run.first_us, run.last_us) == (
-            PAIR,
-            trade(run.span.first).time_us,
-            trade(run.span.last).time_us,
-        )
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        {},
-        {FOOTER_KEY: b"{"},
-        {FOOTER_KEY: b"[]"},
-        {FOOTER_KEY: b'{"schema":1,"table":"trades","spans":[[3,1,0,0]]}'},
-    ],
-)
-def test_a_footer_that_is_not_ours_is_told_so(content: dict[bytes, bytes] | None) -> None:
-    with pytest.raises(CorruptFile, match="carries no footer of this archive: was it put there by hand"):
-        Footer.decode(content, "a.parquet")
-
-
-def test_a_footer_of_a_later_release_names_the_release_that_reads_it() -> None:
-    content = {FOOTER_KEY: json.dumps({"schema": 2, "table": "trades", "writer": "kraken-recorder 9"}).encode()}
-    with pytest.raises(UnknownVersion, match=r"^a.parquet has schema version 2, .* version 1: upgrade .*recorder 9"):
-        Footer.decode(content, "a.parquet")
+from recorder.archive.schema import TRADES, trades_table
+from tests.archive.rows import trades
 
 
 def test_rows_become_columns_of_exact_types() -> None:

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recorder.archive import files, sound
-from recorder.archive.files import Layout
-from recorder.archive.tables import TABLES, Branch
-from recorder.archive.verify import Days, Finding
+from recorder.archive import sound
+from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, remedy
+from recorder.archive.integrity import Days, Finding
+from recorder.archive.layout import Layout
 from recorder.core.model import Event
 from tests.archives import START_US, candle, trade, writing
 
@@ -39,7 +39,7 @@ def data(written: Path, tmp_path: Path) -> Path:
 
 def of(data: Path, table: str) -> Path:
     """Return the one file with rows of a table."""
-    (path,) = (one for one in (data / table / PLACES[table]).glob("*.parquet") if one.name != files.SCHEMA_FILE)
+    (path,) = (one for one in (data / table / PLACES[table]).glob("*.parquet") if one.name != SCHEMA_FILE)
     return path
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_file_of_any_table_is_a_finding_that_says_what_is_true_of_its_
     path = of(data, table)
     damage(path)
     (finding,) = sound.findings(Layout(data))
-    assert (finding.file, finding.remedy) == (path, next(one.remedy for one in TABLES if one.name == table))
+    assert (finding.file, finding.remedy) == (path, next(one.remedy for one in DATASETS if one.name == table))
     assert "\n" not in finding.problem
     assert str(path) not in finding.problem
     assert sound.wrong(data, path) == finding
@@ -108,9 +108,7 @@ def test_a_footer_that_would_make_readers_pass_over_rows_is_a_finding(data: Path
     newest = metadata.row_group(0).column(metadata.schema.names.index("time")).statistics.max_raw.to_bytes(8, "little")
     pages = int.from_bytes(content[-8:-4], "little") + 8
     path.write_bytes(content[:-pages] + content[-pages:].replace(newest, b"\x01" + newest[1:]))
-    assert sound.wrong(data, path) == Finding(
-        path, "holds other rows than its footer claims of time", files.remedy(path)
-    )
+    assert sound.wrong(data, path) == Finding(path, "holds other rows than its footer claims of time", remedy(path))
 
 
 def to_another_year(data: Path) -> Path:
@@ -126,7 +124,7 @@ def to_another_table(data: Path) -> Path:
 
 
 def to_the_folder_of_none(data: Path) -> Path:
-    return of(data, "ohlc").rename(Layout(data).born(TABLES[1]).parent / "x.parquet")
+    return of(data, "ohlc").rename(Layout(data).born(DATASETS[1]).parent / "x.parquet")
 
 
 def to_no_folder(data: Path) -> Path:
@@ -171,10 +169,10 @@ def test_a_file_that_is_not_what_its_place_says_is_a_finding(
 
 def test_the_file_that_a_table_is_born_with_is_written_anew(data: Path) -> None:
     layout = Layout(data)
-    for table in TABLES:
+    for table in DATASETS:
         layout.born(table).write_bytes(b"cut")
     found = list(sound.findings(layout))
-    assert {finding.file for finding in found} == {layout.born(table) for table in TABLES}
+    assert {finding.file for finding in found} == {layout.born(table) for table in DATASETS}
     for finding in found:
         assert finding.remedy.startswith("remove it; `recorder run`")
         finding.file.unlink()
@@ -204,8 +202,8 @@ def test_days_choose_candles_and_nothing_but_events_may_be_asked_for(data: Path)
 def test_what_is_opened_together_is_read_whatever_becomes_of_its_names(data: Path) -> None:
     path = of(data, "instruments")
     with contextlib.ExitStack() as stack:
-        held, findings = sound.opened(path.parent, Branch(TABLES[3]), stack)
+        held, findings = sound.opened(path.parent, Branch(DATASETS[3]), stack)
         path.unlink()
-        assert [pa.concat_tables(one.rows()).num_rows for one in held] == [1]
+        assert [pa.concat_tables(one.read(10)).num_rows for one in held] == [1]
     assert not findings
-    assert sound.opened(data / "nowhere", Branch(TABLES[3]), contextlib.ExitStack()) == ([], [])
+    assert sound.opened(data / "nowhere", Branch(DATASETS[3]), contextlib.ExitStack()) == ([], [])

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import files, state
+from recorder.archive import layout, state
 from recorder.archive.append import TradeArchive
-from recorder.archive.events import EventArchive, event
-from recorder.archive.files import Layout
+from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.events import event
+from recorder.archive.layout import Layout
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.events import EventKind
 from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Confirmed, Knowledge, Void
@@ -25,9 +27,9 @@ def run(first: int, last: int, pair: str = PAIR) -> Run:
 
 
 def note_void(opened: TradeArchive, first_id: int, last_id: int) -> None:
-    events = EventArchive(opened.layout, opened.disk, staging=opened.staging)
-    events.take(event(first_id, EventKind.VOID, PAIR, first_id=first_id, last_id=last_id))
-    events.write(first_id)
+    tables = SegmentTables(opened.layout, opened.disk, staging=opened.staging)
+    tables.take(Branch(EVENTS), [event(first_id, EventKind.VOID, PAIR, first_id=first_id, last_id=last_id)])
+    tables.write(first_id)
 
 
 def test_journal_footers_and_events_are_counted_together(tmp_path: Path) -> None:
@@ -120,16 +122,16 @@ def test_a_damaged_file_of_events_is_a_finding_and_the_others_count(tmp_path: Pa
 def test_a_compaction_that_comes_between_is_looked_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         opened.append(PAIR, trades(1, 3))
-    listed, looks = files.listed, 0
+    listed, looks = layout.listed, 0
 
     def exchanged(directory: str | Path) -> list[str]:
         nonlocal looks
         looks += 1
         return ["gone.parquet", *listed(directory)] if looks < 3 else listed(directory)
 
-    monkeypatch.setattr(files, "listed", exchanged)
+    monkeypatch.setattr(layout, "listed", exchanged)
     ledger = Ledger()
     assert state.load(ledger, Layout(tmp_path), []).rows == {PAIR: 3}
-    monkeypatch.setattr(files, "listed", lambda _: ["gone.parquet"])
+    monkeypatch.setattr(layout, "listed", lambda _: ["gone.parquet"])
     with pytest.raises(StorageError, match="keep changing"):
         state.load(Ledger(), Layout(tmp_path), [])

@@ -14,12 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.archive import files, verify
+from recorder.archive import verify
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
-from recorder.archive.files import Layout
-from recorder.archive.schema import Footer, held_runs, trades_table
-from recorder.archive.verify import ALL_DAYS, MOVE_ONE_OUT, MOVE_OUT, Content, Days, Finding
+from recorder.archive.datasets import TRADES
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.integrity import ALL_DAYS, Days, Finding
+from recorder.archive.layout import Layout, listed
+from recorder.archive.opening import create
+from recorder.archive.parquet import write as write_file
+from recorder.archive.schema import trades_table
+from recorder.archive.verify import MOVE_ONE_OUT, Content
 from recorder.core.certificate import DayRows, utc_day
 from recorder.core.ids import Run, Span
 from recorder.core.model import Trade, plain
@@ -59,7 +64,7 @@ def write(rows: Sequence[Trade], path: Path, footer: Footer | None = None) -> Pa
     table = trades_table(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     own = footer or Footer("trades", PAIR, held_runs(table, PAIR))
-    files.write(table, own, path, Unsynced(), staged_in=path.parents[3] / ".staging")
+    write_file(table, own, path, Unsynced(), staged_in=path.parents[3] / ".staging")
     return path
 
 
@@ -97,7 +102,7 @@ def test_neither_files_nor_batches_nor_compaction_change_what_is_found(
         everything = set().union(*held)
         assert not content.findings
         assert content.days == day_rows([row for row in hourly(1, 90) if row.trade_id in everything])
-        while compact(opened, PAIR, this_year=9999):
+        while compact(opened, PAIR, today=date(9999, 1, 1)):
             pass
         assert verify.read(opened.layout, PAIR, pool) == content
 
@@ -196,12 +201,16 @@ def another_year(opened: TradeArchive) -> Path:
     return swapped(opened, later)
 
 
+def no_year(opened: TradeArchive) -> Path:
+    return swapped(opened, lambda rows: [trade(row.trade_id, 2**62 + row.trade_id) for row in rows])
+
+
 @pytest.mark.parametrize(
     ("harm", "problem"),
     [
         (damaged_page, "is damaged"),
-        (torn, "is damaged"),
-        (emptied, "is damaged"),
+        (torn, "is no whole Parquet file"),
+        (emptied, "is no whole Parquet file"),
         (footer_gone, "is none of ours"),
         (other_columns, "has other columns"),
         (another_table, "is none of ours"),
@@ -211,7 +220,8 @@ def another_year(opened: TradeArchive) -> Path:
         (claims_other_times, "to 2025-11-10T20:00:00.000001Z"),
         (an_id_twice, "has id 15 after 15: its ids do not go up"),
         (another_pair, "says it holds trades of ETH/USD, and lies among trades of BTC/USD"),
-        (another_year, "holds a trade of 2026, and lies in year=2025"),
+        (another_year, "holds a row of 2026, and lies in year=2025"),
+        (no_year, "is damaged"),
     ],
 )
 def test_a_file_that_is_not_sound_is_one_finding_and_proves_nothing(
@@ -288,7 +298,7 @@ def test_a_file_that_lies_in_no_year_is_found(tmp_path: Path, pool: ThreadPoolEx
             shutil.copy(path, stray)
         content = verify.read(opened.layout, PAIR, pool)
     assert content.findings == tuple(
-        Finding(stray, "lies in no year of its pair", MOVE_OUT) for stray in sorted(strays)
+        Finding(stray, "lies in no year of its pair", TRADES.remedy) for stray in sorted(strays)
     )
     assert content.days == day_rows(hourly(1, 10))
 
@@ -332,7 +342,7 @@ def test_a_compaction_meanwhile_takes_nothing_away(tmp_path: Path, pool: ThreadP
         before = set(opened.layout.trade_files(PAIR))
 
         def merge(_: int) -> None:
-            compact(opened, PAIR, this_year=9999)
+            compact(opened, PAIR, today=date(9999, 1, 1))
 
         content = verify.read(opened.layout, PAIR, pool, done=merge)
         assert before.isdisjoint(opened.layout.trade_files(PAIR))
@@ -343,20 +353,20 @@ def test_a_compaction_meanwhile_takes_nothing_away(tmp_path: Path, pool: ThreadP
 def test_a_folder_that_changes_while_it_is_listed_is_listed_again(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed, looks = files.listed, 0
+    original, looks = listed, 0
 
     def exchanged(directory: Path) -> list[str]:
         nonlocal looks
         looks += 1
         if looks < 3:
             raise FileNotFoundError
-        return listed(directory)
+        return original(directory)
 
     with archive(tmp_path, Unsynced()) as opened:
         opened.append(PAIR, hourly(1, 10))
-        monkeypatch.setattr(files, "listed", exchanged)
+        monkeypatch.setattr("recorder.archive.integrity.listed", exchanged)
         assert verify.read(opened.layout, PAIR, pool).days == day_rows(hourly(1, 10))
-        monkeypatch.setattr(files, "listed", lambda _: ["gone.parquet"])
+        monkeypatch.setattr("recorder.archive.integrity.listed", lambda _: ["gone.parquet"])
         with pytest.raises(StorageError, match="keep changing"):
             verify.read(opened.layout, PAIR, pool)
 
@@ -379,7 +389,7 @@ def test_of_files_that_overlap_fewer_rows_are_in_hand_of_each(
             opened.append(PAIR, [row for row in hourly(1, 102) if row.trade_id in ids])
         with contextlib.ExitStack() as stack:
             (year,) = opened.layout.years(PAIR)
-            found = [verify._fits(one, PAIR) for one in verify._open_all(year, stack) if not isinstance(one, Finding)]
+            found, _ = verify._opened(year, PAIR, stack)
             assert verify._side_by_side(found) == 3
         content = verify.read(opened.layout, PAIR, pool)
     assert sum(day.rows for day in content.days.values()) == 10
@@ -400,10 +410,10 @@ def test_reading_streams_however_many_rows_there_are(tmp_path: Path, pool: Threa
     ids = pa.array(range(1, rows + 1), pa.int64())
     whole = pa.table([ids, *list(filled.values())[1:]], schema=table.schema)
     layout = Layout(tmp_path)
-    layout.create(Unsynced())
+    create(layout, Unsynced())
     path = layout.year_dir(PAIR, 2025) / "a.parquet"
     path.parent.mkdir(parents=True)
-    files.write(whole, Footer("trades", PAIR, held_runs(whole, PAIR)), path, Unsynced(), staged_in=layout.staging)
+    write_file(whole, Footer("trades", PAIR, held_runs(whole, PAIR)), path, Unsynced(), staged_in=layout.staging)
     size = whole.nbytes
     del whole, filled, ids
     memory = pa.default_memory_pool()

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recorder.archive import files, known, merging, read, segments, verify, versions
+from recorder.archive import known, locks, merging, read, verify, versions
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact, compact_segments
 from recorder.archive.coverage import Coverage
-from recorder.archive.files import Layout
+from recorder.archive.datasets import EVENTS as EVENTS_TABLE
+from recorder.archive.datasets import INSTRUMENTS, OHLC, SCHEMA_FILE, Branch
+from recorder.archive.footer import FOOTER_KEY
 from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.layout import Layout
 from recorder.archive.merging import TradeMerge
-from recorder.archive.schema import EVENTS, FOOTER_KEY, TIME
-from recorder.archive.segments import Segments
-from recorder.archive.tables import EVENTS as EVENTS_TABLE
-from recorder.archive.tables import INSTRUMENTS, OHLC, Branch
+from recorder.archive.opening import create
+from recorder.archive.schema import EVENTS, TIME
+from recorder.archive.segment_tables import Segments, SegmentTables, highest
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 from recorder.disk import Disk
@@ -64,7 +67,7 @@ def rewrite(path: Path, version: int, change: Callable[[pa.Table], pa.Table] = l
 
 
 def files_of(data: Path, table: str) -> list[Path]:
-    return sorted(path for path in (data / table).rglob("*.parquet") if path.name != files.SCHEMA_FILE)
+    return sorted(path for path in (data / table).rglob("*.parquet") if path.name != SCHEMA_FILE)
 
 
 def version_of(path: Path) -> int:
@@ -105,7 +108,7 @@ def test_a_file_of_an_older_version_is_read_by_all_and_rewritten_by_compaction(
     assert (found.findings, [str(run.span) for run in found.runs]) == ((), ["2..7"])
     assert [one.rows for one in status.read(archive.data)] == [6]
 
-    with writing(tmp_path / "other") as other, files.staging(other.layout, Disk()) as staging:
+    with writing(tmp_path / "other") as other, locks.staging(other.layout, Disk()) as staging:
         job = TradeMerge(
             other.layout,
             TradeArchive(other.layout, Disk(), staging=staging),
@@ -122,10 +125,10 @@ def test_a_file_of_an_older_version_is_read_by_all_and_rewritten_by_compaction(
     with connect(archive.data) as opened:
         with pytest.raises(StorageError, match=rf"{old} is still of schema version 0.*`recorder run`"):
             opened.trades(PAIR)
-        with files.staging(archive.layout, Disk()) as staging:
+        with locks.staging(archive.layout, Disk()) as staging:
             writer = TradeArchive(archive.layout, Disk(), staging=staging)
-            assert compact(writer, PAIR, this_year=2025) is not None, "alone, and too few to be merged"
-            assert compact(writer, PAIR, this_year=2025) is None
+            assert compact(writer, PAIR, today=date(2025, 1, 1)) is not None, "alone, and too few to be merged"
+            assert compact(writer, PAIR, today=date(2025, 1, 1)) is None
         assert opened.trades(PAIR)["trade_id"].to_list() == [2, 3, 4, 5, 6, 7]
     assert not old.exists()
     assert new in archive.files()
@@ -138,9 +141,9 @@ def test_a_full_file_of_an_older_version_is_rewritten_once(archive: Written, mon
     monkeypatch.setattr("recorder.archive.compact.plan", lambda *_, **__: None)  # as of full files
     for path in archive.files():
         rewrite(path, 0)
-    with files.staging(archive.layout, Disk()) as staging:
+    with locks.staging(archive.layout, Disk()) as staging:
         writer = TradeArchive(archive.layout, Disk(), staging=staging)
-        done = [compact(writer, PAIR, this_year=2026) for _ in range(3)]
+        done = [compact(writer, PAIR, today=date(2026, 1, 1)) for _ in range(3)]
     assert [one.rows if one else None for one in done] == [3, 3, None]
     assert [version_of(path) for path in archive.files()] == [1, 1]
 
@@ -157,12 +160,12 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
     assert [one.state for one in gaps.read(archive.data)[PAIR]] == ["void"]
     assert merging.candles(archive.layout, None, archive.layout, room=plenty) == (0, [])
     assert merging.listings(archive.layout, None, archive.layout, room=plenty) == (0, [])
-    with files.staging(archive.layout, Disk()) as staging:
-        assert len(InstrumentArchive(archive.layout, Disk(), staging=staging).remembered()) == 1
+    with locks.staging(archive.layout, Disk()) as staging:
+        assert len(InstrumentArchive(SegmentTables(archive.layout, Disk(), staging=staging)).remembered()) == 1
         writer = Segments(archive.layout, Disk(), staging=staging)
         for branch in (Branch(EVENTS_TABLE), Branch(OHLC, "1m"), Branch(INSTRUMENTS)):
-            assert compact_segments(writer, branch, this_year=2025) is not None
-            assert compact_segments(writer, branch, this_year=2025) is None
+            assert compact_segments(writer, branch, today=date(2025, 1, 1)) is not None
+            assert compact_segments(writer, branch, today=date(2025, 1, 1)) is None
     for table in ("events", "ohlc", "instruments"):
         assert [version_of(path) for path in files_of(archive.data, table)] == [1]
     assert status.everything(archive.data) == before
@@ -170,7 +173,7 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
 
 READERS: dict[str, Callable[[Written, Path], object]] = {
     "append": lambda a, s: TradeArchive(a.layout, Disk(), staging=s).append(PAIR, trades(1, 9)),
-    "compact": lambda a, s: compact(TradeArchive(a.layout, Disk(), staging=s), PAIR, this_year=9999),
+    "compact": lambda a, s: compact(TradeArchive(a.layout, Disk(), staging=s), PAIR, today=date(9999, 1, 1)),
     "verify": lambda a, _: verify.read(a.layout, PAIR, ThreadPoolExecutor(1)),
     "read": lambda a, _: list(read.trades(a.layout, PAIR)),
     "merge": lambda a, _: TradeMerge(
@@ -186,10 +189,10 @@ EVENT_READERS: dict[str, Callable[[Written, Path], object]] = {
     "known": lambda a, _: known.read(a.layout, [PAIR]),
     "status": READERS["status"],
     "gaps": READERS["gaps"],
-    "highest": lambda a, _: segments.highest(a.layout),
+    "highest": lambda a, _: highest(a.layout),
     "holds": lambda a, s: Segments(a.layout, Disk(), staging=s).holds(EVENTS_TABLE, 99),
     "compact": lambda a, s: compact_segments(
-        Segments(a.layout, Disk(), staging=s), Branch(EVENTS_TABLE), this_year=9999
+        Segments(a.layout, Disk(), staging=s), Branch(EVENTS_TABLE), today=date(9999, 1, 1)
     ),
     "frozen": lambda a, _: connect(a.data, frozen=True).events(),
 }
@@ -217,14 +220,14 @@ def test_the_first_file_of_a_table_keeps_older_releases_away(archive: Written, m
     born = archive.layout.born(EVENTS_TABLE)
     rewrite(born, 0)
     monkeypatch.setitem(versions.UPGRADES, 0, {})
-    archive.layout.create(Disk())
+    create(archive.layout, Disk())
     assert version_of(born) == 1, "brought up to date before anything is written"
     born.write_bytes(b"cut")
-    archive.layout.create(Disk())
+    create(archive.layout, Disk())
     assert version_of(born) == 1
     rewrite(born, 2)
     with pytest.raises(UnknownVersion, match="schema version 2"):
-        archive.layout.create(Disk())
+        create(archive.layout, Disk())
     with pytest.raises(UnknownVersion, match="schema version 2"):
         connect(archive.data).sql("FROM trades")
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from recorder.archive import files as archive_files
-from recorder.archive.events import EventArchive, event
-from recorder.archive.files import Layout
+from recorder.archive import locks
+from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.events import event
+from recorder.archive.layout import Layout
+from recorder.archive.segment_tables import SegmentTables
 from recorder.clock import SystemClock
 from recorder.core.events import EventKind
 from recorder.core.ids import Span, Spans
@@ -103,11 +105,10 @@ async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path:
     assert code == 1
     assert "does not serve ids 5001..5004" in said
     layout, disk = Layout(tmp_path / "data"), Disk()
-    with archive_files.staging(layout, disk) as staging:
-        archived_events = EventArchive(layout, disk, staging=staging)
-        archived_events.begin()
-        archived_events.take(event(1, EventKind.VOID, BTC, first_id=5001, last_id=5002))
-        archived_events.write(1)
+    with locks.staging(layout, disk) as staging:
+        tables = SegmentTables(layout, disk, staging=staging)
+        tables.take(Branch(EVENTS), [event(1, EventKind.VOID, BTC, first_id=5001, last_id=5002)])
+        tables.write(1)
         journal = Journal(layout.data, disk, staging=staging, now_ns=1)
         journal.append([segment.encode_note(1, "void", pair=BTC, first_id=5003, last_id=5004)])
         journal.close()

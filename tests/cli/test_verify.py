@@ -83,12 +83,11 @@ def remedy_told(data: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> s
     """Return what is told to do about the one file that is damaged, both to people and to programs."""
     assert run(data) == 1
     said = capsys.readouterr().out
-    assert f"{path} is damaged: " in said
     assert said.endswith("1 file not sound\n")
     assert run(data, as_json=True) == 1
     (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert finding["file"] == str(path)
-    assert f": {finding['remedy']}\n" in said
+    assert f"{path} {finding['problem']}: {finding['remedy']}\n" in said
     return str(finding["remedy"])
 
 

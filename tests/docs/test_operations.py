@@ -20,9 +20,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from recorder import app as composition
-from recorder.archive import files
-from recorder.archive.files import Layout
-from recorder.archive.segments import Segments
+from recorder.archive import locks
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
+from recorder.archive.segment_tables import Segments
 from recorder.cli import VERBS, app
 from recorder.clock import SystemClock
 from recorder.errors import RecorderError
@@ -240,13 +241,13 @@ def test_a_copy_is_whole_whenever_the_recorder_drains_and_merges_while_it_is_mad
 
 def drain_and_merge(data: Path) -> None:
     drain(data, Unsynced())
-    with files.staging(Layout(data), Unsynced()) as staging:
+    with locks.staging(Layout(data), Unsynced()) as staging:
         segments = Segments(Layout(data), Unsynced(), staging=staging)
         merge(segments, segment.number_of(segment.segments(data / "journal")[0]) - 1)
 
 
 def test_all_that_an_archive_consists_of_is_copied(tmp_path: Path) -> None:
-    Layout(tmp_path).create(Unsynced())
+    create(Layout(tmp_path), Unsynced())
     kept = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} | {"journal", "raw"}
     assert {folder for folder, _ in copied()} == {f"data/{name}" for name in kept}
 

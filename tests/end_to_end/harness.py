@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recorder import app
 from recorder.archive import read
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig
 from recorder.core.model import Trade
 from recorder.ops import status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.core.certificate import Certificate
 from recorder.ops.certify import certify
 from recorder.sandbox.truth import compare, read_truth

@@ -21,7 +21,7 @@ import zstandard
 
 import recorder
 from recorder import app
-from recorder.archive.coverage import read_facts
+from recorder.archive.parquet import read_facts
 from recorder.clock import SystemClock
 from recorder.core.pacing import FIRST_PAUSE_S
 from recorder.journal import segment

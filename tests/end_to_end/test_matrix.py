@@ -22,7 +22,7 @@ import pytest
 
 from recorder import app
 from recorder.archive import state
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
 from recorder.core.ids import Span, Spans

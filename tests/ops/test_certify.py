@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive.verify import Days
+from recorder.archive.integrity import Days
 from recorder.core.certificate import DAY_US, utc_day
 from recorder.core.ids import Span
 from recorder.core.model import Event, Trade

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import pytest
 
 from recorder import disk
-from recorder.archive.coverage import FileFacts
-from recorder.archive.files import Layout, hold
+from recorder.archive.layout import Layout
+from recorder.archive.locks import hold
+from recorder.archive.parquet import FileFacts
 from recorder.clock import SystemClock
 from recorder.config import Config, ExchangeConfig
 from recorder.disk import Room
-from recorder.errors import ConfigError, DiskError
+from recorder.errors import ConfigError, UnreadableFile
 from recorder.journal import segment
 from recorder.ops import doctor
 from recorder.ops.doctor import Finding
@@ -88,7 +89,8 @@ def test_what_this_user_may_not_read_is_a_finding(tmp_path: Path, monkeypatch: p
         path = filled(opened)
 
     def closed(path: Path) -> FileFacts:
-        raise DiskError(f"cannot read {path}") from PermissionError(13, "Permission denied", str(path))
+        refused = PermissionError(13, "Permission denied", str(path))
+        raise UnreadableFile(path, "Permission denied", "") from refused
 
     monkeypatch.setattr(doctor, "read_facts", closed)
     found = doctor.readable("archive", lambda: doctor.archive(Layout(tmp_path), now_us=NOW_US))
@@ -129,7 +131,7 @@ def test_a_schema_of_another_age_and_a_table_without_its_first_file_are_said(
 ) -> None:
     with shop(tmp_path) as opened:
         with monkeypatch.context() as patch:
-            patch.setattr("recorder.archive.schema.SCHEMA_VERSION", 7)
+            patch.setattr("recorder.archive.footer.SCHEMA_VERSION", 7)
             opened.archive.append(PAIR, trades(1, 3))
         (tmp_path / "events" / "year=1970" / "schema.parquet").unlink()
     found = doctor.archive(Layout(tmp_path), now_us=NOW_US)

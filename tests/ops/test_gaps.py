@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Gap, Run, Span
 from recorder.core.model import Event

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
 from recorder.disk import Disk
 from recorder.errors import UsageError
 from recorder.ops import process
@@ -21,9 +22,10 @@ from pathlib import Path
 os.umask(0)
 from recorder.ops import process
 process.prepare()
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
 from recorder.disk import Disk
-Layout(Path({str(tmp_path / "data")!r})).create(Disk())
+create(Layout(Path({str(tmp_path / "data")!r})), Disk())
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     made = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
@@ -49,7 +51,7 @@ def test_nobody_writes_into_the_archive_of_another_user_who_could_not_read_it(tm
     layout = Layout(tmp_path / "data")
     process.as_owner(layout.data)
     assert not layout.data.exists()
-    layout.create(Disk())
+    create(layout, Disk())
     process.as_owner(layout.data)
     if os.geteuid() == 0:
         os.chown(layout.trades, 65534, -1)

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recorder.archive import files
-from recorder.archive.events import EventArchive
+from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.layout import listed
+from recorder.archive.segment_tables import SegmentTables
 from recorder.core.ids import Span
 from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive
@@ -45,9 +46,9 @@ def test_archive_and_journal_are_counted_together_and_each_id_once(tmp_path: Pat
 def test_ids_that_do_not_exist_are_no_hole(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, [*trades(1, 3), *trades(9, 10)])
-        events = EventArchive(opened.layout, opened.disk, staging=opened.layout.staging)
-        events.take(Event(1, "void", PAIR, '{"first_id":4,"last_id":5}'))
-        events.write(1)
+        tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
+        tables.take(Branch(EVENTS), [Event(1, "void", PAIR, '{"first_id":4,"last_id":5}')])
+        tables.write(1)
         opened.journal.append([segment.encode_note(2, "void", pair=PAIR, first_id=7, last_id=7)])
         opened.journal.append([segment.encode_note(2, "void", pair="ETH/USD", first_id=7, last_id=7)])
         (btc,) = status.read(tmp_path)
@@ -135,7 +136,7 @@ def test_of_very_many_events_only_the_newest_are_looked_through_and_it_says_so(
 
 def test_of_a_large_file_the_end_is_looked_through_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "EVENT_ROWS", 6)
-    monkeypatch.setattr(files, "ROW_GROUP", 2)
+    monkeypatch.setattr("tests.query.writing.ROW_GROUP", 2)
     with writing(tmp_path) as archive:
         lost = event(13, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":5}')
         archive.noted(told(9, "rest", "online"), *(event(number) for number in (10, 11, 12)), lost, told(14, "ws", "?"))
@@ -204,7 +205,7 @@ def test_a_folder_exchanged_meanwhile_is_looked_at_again(tmp_path: Path, monkeyp
     with writing(tmp_path) as archive:
         for number in range(3):
             archive.noted(event(number))
-        original, merged = files.listed, list[bool]()
+        original, merged = listed, list[bool]()
 
         def late(directory: Path) -> list[str]:
             names = original(directory)
@@ -213,6 +214,6 @@ def test_a_folder_exchanged_meanwhile_is_looked_at_again(tmp_path: Path, monkeyp
                 archive.merge("events")
             return names
 
-        monkeypatch.setattr(files, "listed", late)
+        monkeypatch.setattr(status, "listed", late)
         assert [one.time_us - START_US for one in status.everything(tmp_path).events] == [0, 1, 2]
     assert merged

@@ -7,7 +7,7 @@ import re
 import duckdb
 import pytest
 
-from recorder.archive.files import SCHEMA_FILE
+from recorder.archive.datasets import SCHEMA_FILE
 from recorder.core.model import Event
 from recorder.errors import CorruptFile, UsageError
 from recorder.query.connect import connect

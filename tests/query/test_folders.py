@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import files
+from recorder.archive.layout import listed
 from recorder.query.folders import SETTLED_S, Folders
 from recorder.query.listing import Listing
 from tests.archives import START_US, Written, trade, trades
@@ -32,13 +32,13 @@ def clock() -> Clock:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders that were really read."""
     found: list[str] = []
-    original = files.listed
+    original = listed
 
     def counted(directory: str) -> list[str]:
         found.append(directory)
         return original(directory)
 
-    monkeypatch.setattr(files, "listed", counted)
+    monkeypatch.setattr("recorder.query.folders.listed", counted)
     return found
 
 
@@ -74,7 +74,9 @@ def test_a_change_within_the_tick_of_the_one_before_is_seen(
     (tmp_path / "a.parquet").touch()
     kept = tmp_path.stat()
     monkeypatch.setattr(os, "stat", lambda _path: kept)  # its times and inode stay what they were
-    monkeypatch.setattr(files, "listed", lambda directory: sorted(path.name for path in Path(directory).iterdir()))
+    monkeypatch.setattr(
+        "recorder.query.folders.listed", lambda directory: sorted(path.name for path in Path(directory).iterdir())
+    )
     folders = Folders(monotonic=clock)
     assert folders.files(str(tmp_path)) == [f"{tmp_path}/a.parquet"]
     (tmp_path / "b.parquet").touch()

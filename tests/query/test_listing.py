@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive.coverage import FileFacts, read_facts
+from recorder.archive.parquet import FileFacts, read_facts
 from recorder.core.ids import Run, Span, Spans
 from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.query import listing

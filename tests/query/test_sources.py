@@ -5,15 +5,15 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from recorder.archive.tables import TABLES, TRADES, Table
+from recorder.archive.datasets import DATASETS, TRADES, Dataset
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.query.connect import connect
 from tests.archives import Ask, Written
 
-PER_TABLE = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+PER_TABLE = pytest.mark.parametrize("table", DATASETS, ids=lambda table: table.name)
 
 
-def registered(table: Table) -> dict[str, str]:
+def registered(table: Dataset) -> dict[str, str]:
     """Return the columns of a table, and what parts it into folders, with DuckDB's names for their types."""
     rows = table.columns.empty_table()
     with duckdb.connect() as client:
@@ -22,18 +22,18 @@ def registered(table: Table) -> dict[str, str]:
     return found | ({} if table.partition is None else {table.partition: "VARCHAR"})
 
 
-def relations(table: Table) -> list[str]:
+def relations(table: Dataset) -> list[str]:
     return ["trades", "pair_trades('A/B')"] if table is TRADES else [f"stored_{table.name}()"]
 
 
 @PER_TABLE
-def test_a_plain_source_has_the_columns_of_its_table(ask: Ask, table: Table) -> None:
+def test_a_plain_source_has_the_columns_of_its_table(ask: Ask, table: Dataset) -> None:
     for relation in relations(table):
         assert {name: kind for name, kind, *_ in ask(f"DESCRIBE FROM {relation}")} == registered(table)
 
 
 @PER_TABLE
-def test_a_source_of_one_moment_has_the_columns_of_its_table(archive: Written, table: Table) -> None:
+def test_a_source_of_one_moment_has_the_columns_of_its_table(archive: Written, table: Dataset) -> None:
     with connect(archive.data) as opened:
         for relation in relations(table):
             told = opened.sql(f"DESCRIBE FROM {relation}", to="arrow").to_pydict()
@@ -41,7 +41,7 @@ def test_a_source_of_one_moment_has_the_columns_of_its_table(archive: Written, t
 
 
 def test_the_views_of_what_was_noted_show_every_column_of_their_tables(ask: Ask) -> None:
-    columns = {table.name: registered(table) for table in TABLES}
+    columns = {table.name: registered(table) for table in DATASETS}
     expected = {
         "ohlc": columns["ohlc"],
         "events": columns["events"] | {"detail": "JSON"},

@@ -131,5 +131,5 @@ def test_a_file_that_is_not_ours_is_an_error_that_names_it(archive: Written) -> 
     archive.noted(event(1))
     (archive.data / "events" / "year=2025" / "mine.parquet").write_bytes(b"PAR1")
     listing = StampedListing(archive.layout)
-    with pytest.raises(CorruptFile, match=r"mine\.parquet is no file of this archive"):
+    with pytest.raises(CorruptFile, match=r"mine\.parquet is no whole Parquet file .* from a back-up"):
         listing.keep(listing.now())

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.archive.schema import Footer, held_runs
+from recorder.archive.footer import Footer, held_runs
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 from tests.archives import START, START_US, Ask, Written, trade, trades

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
-from recorder.archive import files
+from recorder.archive import locks
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact_segments
-from recorder.archive.events import EventArchive
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.ohlc import OhlcArchive
-from recorder.archive.segments import Segments
-from recorder.archive.tables import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive.layout import Layout
+from recorder.archive.opening import create
+from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -91,10 +90,10 @@ TO_AND_FRO = [candles(-20, -12, -2), candles(50, -3, 0, "101")]
 def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: bool = False) -> None:
     """Start as the daemon does and drain what is journalled; ``merging`` compacts before, as upkeep may."""
     layout = Layout(data)
-    layout.create(disk)
-    files.sweep_staging(layout, disk)
+    create(layout, disk)
+    locks.sweep_staging(layout, disk)
     with (
-        files.staging(layout, disk) as staging,
+        locks.staging(layout, disk) as staging,
         contextlib.closing(Journal(data, disk, staging=staging, now_ns=at(0))) as journal,
     ):
         if journalled:
@@ -105,9 +104,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
         drainer = Drainer(
             journal,
             TradeArchive(layout, disk, staging=staging),
-            InstrumentArchive(layout, disk, staging=staging),
-            candles=OhlcArchive(layout, disk, staging=staging),
-            events=EventArchive(layout, disk, staging=staging),
+            SegmentTables(layout, disk, staging=staging),
             keep_raw=False,
             latest_s=lambda: 1.0,
             metrics=Metrics(),
@@ -118,7 +115,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
 
 def merge(segments: Segments, drained_to: int) -> None:
     for branch in (Branch(EVENTS), Branch(INSTRUMENTS), Branch(OHLC, "1m"), Branch(OHLC, "1h")):
-        while compact_segments(segments, branch, this_year=9999, drained_to=drained_to):
+        while compact_segments(segments, branch, today=date(9999, 1, 1), drained_to=drained_to):
             pass
 
 
@@ -131,7 +128,7 @@ def prepared(tmp_path: Path, lines: Sequence[bytes]) -> Path:
     data = tmp_path / "before"
     data.mkdir()
     drain(data, Unsynced(), journalled=EARLIER)
-    with files.staging(Layout(data), Unsynced()) as staging:
+    with locks.staging(Layout(data), Unsynced()) as staging:
         journal = Journal(data, Unsynced(), staging=staging, now_ns=at(0))
         journal.append(lines)
         journal.close()

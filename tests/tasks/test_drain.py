@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive.events import EventArchive
-from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.instruments import InstrumentArchive
 from recorder.core.events import EventKind
 from recorder.core.ids import Span, Spans, runs_of
 from recorder.journal import segment
@@ -33,13 +32,10 @@ MADE_S = 1_783_465_210.5
 
 
 def drainer(opened: Shop, *, keep_raw: bool = True, metrics: Metrics | None = None) -> Drainer:
-    staging = opened.archive.staging
     return Drainer(
         opened.journal,
         opened.archive,
-        opened.instruments,
-        candles=OhlcArchive(opened.layout, opened.disk, staging=staging),
-        events=EventArchive(opened.layout, opened.disk, staging=staging),
+        opened.tables,
         keep_raw=keep_raw,
         latest_s=lambda: MADE_S,
         metrics=metrics or Metrics(),
@@ -81,7 +77,7 @@ def test_a_segment_drained_twice_adds_nothing(tmp_path: Path) -> None:
         assert drainer(opened).drain(path) == 0
         assert opened.ids() == [1, 2, 3]
         assert len(list((tmp_path / "instruments").glob("[0-9]*.parquet"))) == 1
-        assert [instrument.pair for instrument in opened.instruments.remembered()] == ["BTC/USD"]
+        assert [instrument.pair for instrument in InstrumentArchive(opened.tables).remembered()] == ["BTC/USD"]
 
 
 def test_a_corrupt_line_is_set_aside_and_the_rest_is_kept(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import pytest
 
+from recorder.archive.datasets import INSTRUMENTS, Branch
+from recorder.archive.instruments import InstrumentArchive
 from recorder.core.ids import Gap, Span
 from recorder.errors import ExchangeError, Malformed, RateLimited, Refused, Retry, Unavailable, UnknownPair
 from recorder.kraken import rest
@@ -136,9 +138,10 @@ async def listing(asking: Fakes, _: Shop) -> None:
 
 
 async def first(asking: Fakes, opened: Shop) -> None:
-    opened.instruments.append(1, [BTC], segment=1)
-    stop = asyncio.Event()
-    assert await first_listing(Roster([PAIR], asking.context), asking.context, opened.instruments, stop=stop)
+    opened.tables.take(Branch(INSTRUMENTS), [(1, BTC)])
+    opened.tables.write(1)
+    stop, listings = asyncio.Event(), InstrumentArchive(opened.tables)
+    assert await first_listing(Roster([PAIR], asking.context), asking.context, listings, stop=stop)
 
 
 async def system(asking: Fakes, _: Shop) -> None:

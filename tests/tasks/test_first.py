@@ -5,6 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from recorder.archive.datasets import INSTRUMENTS, Branch
+from recorder.archive.instruments import InstrumentArchive
 from recorder.core.model import Instrument
 from recorder.errors import Malformed
 from recorder.tasks.first import archived, believable
@@ -27,9 +29,11 @@ def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_
 
 def test_damaged_listings_in_the_archive_stop_no_start(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
-        opened.instruments.append(1, [BTC], segment=1)
-        (path,) = [path for path in opened.layout.instruments.iterdir() if path.name != "schema.parquet"]
-        assert archived(opened.instruments) == [BTC]
+        opened.tables.take(Branch(INSTRUMENTS), [(1, BTC)])
+        opened.tables.write(1)
+        instruments = InstrumentArchive(opened.tables)
+        (path,) = [path for path in (tmp_path / "instruments").iterdir() if path.name != "schema.parquet"]
+        assert archived(instruments) == [BTC]
         path.write_bytes(path.read_bytes()[:50])
     with shop(tmp_path) as opened:
-        assert archived(opened.instruments) == []
+        assert archived(instruments) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from recorder.archive.files import Layout
+from recorder.archive.layout import Layout
 from recorder.core import knowledge
 from recorder.core.events import EventKind
 from recorder.core.ids import Span

@@ -68,10 +68,10 @@ async def test_tables_without_ids_are_merged_and_forget_segments_that_have_long_
     with shop(tmp_path) as opened:
         for path in opened.layout.journal.iterdir():
             opened.disk.rename(path, segment.path_of(path.parent, oldest))
-        candles = OhlcArchive(opened.layout, opened.disk, staging=opened.archive.staging)
+        candles = OhlcArchive(opened.tables)
         for number in range(20):
             candles.take([candle(number)], number)
-            candles.write(number)
+            opened.tables.write(number)
 
         def footers() -> list[list[int]]:
             with contextlib.suppress(OSError):  # exchanged while it was listed: look again

@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.merge import in_order
+from recorder.archive.ordered_merge import in_order
 
 FILES = st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=12, unique=True).map(sorted), max_size=6)
 
@@ -22,7 +22,7 @@ def batches(ids: list[int], size: int, opened: list[int]) -> Iterator[pa.Table]:
 @given(FILES, st.integers(1, 5))
 def test_rows_come_in_the_order_of_their_ids_those_of_one_id_together(files: list[list[int]], size: int) -> None:
     opened: list[int] = []
-    tables = list(in_order((ids[0], partial(batches, ids, size, opened)) for ids in files))
+    tables = list(in_order(((ids[0], partial(batches, ids, size, opened)) for ids in files), ["trade_id"]))
     found = [table["trade_id"].to_pylist() for table in tables]
     assert [trade_id for ids in found for trade_id in ids] == sorted(trade_id for ids in files for trade_id in ids)
     assert all(one[-1] < other[0] for one, other in pairwise(found))
@@ -32,7 +32,7 @@ def test_rows_come_in_the_order_of_their_ids_those_of_one_id_together(files: lis
 def test_a_file_is_opened_when_its_turn_comes() -> None:
     opened: list[int] = []
     files = [[1, 2, 3, 4], [11, 12], [3, 5]]
-    rows = in_order((ids[0], partial(batches, ids, 2, opened)) for ids in files)
+    rows = in_order(((ids[0], partial(batches, ids, 2, opened)) for ids in files), ["trade_id"])
     next(rows)
     assert opened == [1]
     assert sum(table.num_rows for table in rows) == 6

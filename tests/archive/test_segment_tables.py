@@ -6,68 +6,52 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.events import EventArchive, event
-from recorder.archive.files import Layout
+from recorder.archive.datasets import EVENTS, OHLC, Branch
+from recorder.archive.events import event
+from recorder.archive.layout import Layout
 from recorder.archive.schema import events_table
-from recorder.archive.segments import Segments, Waiting, highest
-from recorder.archive.tables import EVENTS, OHLC, Branch
+from recorder.archive.segment_tables import Segments, Waiting, highest
 from recorder.core.events import EventKind
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
-from tests.archive.candles import NEW_YEAR_US, files_in, rows
+from tests.archive.candles import files_in
+from tests.archive.events import details, write_events
 from tests.archive.rows import archive
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 
 
-def events(first: int, last: int) -> list[Event]:
-    """Return one event a second; New Year begins with number 0."""
-    return [event(NEW_YEAR_US + n * 1_000_000, EventKind.CONNECTED, connection=n) for n in range(first, last + 1)]
-
-
-def write(data: Path, segment: int, first: int, last: int, disk: Unsynced | None = None) -> int:
-    disk = disk or Unsynced()
-    with archive(data, disk) as opened:
-        table = EventArchive(opened.layout, disk, staging=opened.staging)
-        table.take(*events(first, last))
-        return table.write(segment)
-
-
-def details(data: Path) -> list[str]:
-    return [row["detail"] for row in rows(data, "events")]
-
-
 def test_a_segment_adds_its_rows_once_to_each_year(tmp_path: Path) -> None:
-    assert write(tmp_path, 7, -2, 2) == 5
-    assert write(tmp_path, 7, -2, 2) == 0
-    assert write(tmp_path, 8, 3, 3) == 1
+    assert write_events(tmp_path, 7, -2, 2) == 5
+    assert write_events(tmp_path, 7, -2, 2) == 0
+    assert write_events(tmp_path, 8, 3, 3) == 1
     assert files_in(tmp_path / "events") == {"year=2025": 1, "year=2026": 2}
     assert details(tmp_path) == [f'{{"connection":{n}}}' for n in range(-2, 4)]
 
 
 def test_nothing_writes_nothing(tmp_path: Path) -> None:
-    assert write(tmp_path, 7, 1, 0) == 0
+    assert write_events(tmp_path, 7, 1, 0) == 0
     assert files_in(tmp_path / "events") == {}
 
 
 def test_a_power_cut_at_any_call_neither_loses_nor_doubles_a_row(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     whole = PowerCut(tmp_path / "whole")
-    write(tmp_path / "whole", 7, -1, 1, whole)
+    write_events(tmp_path / "whole", 7, -1, 1, whole)
     states = 0
     for cut_at in range(1, len(whole.calls) + 1):
         data = tmp_path / str(cut_at)
         data.mkdir()
         disk = PowerCut(data, cut_at=cut_at)
         with pytest.raises(PowerLoss):
-            write(data, 7, -1, 1, disk)
+            write_events(data, 7, -1, 1, disk)
         for tree in disk.aftermaths():
             states += 1
             after = lay(tree, tmp_path / f"after {states}")
-            write(after, 7, -1, 1)
+            write_events(after, 7, -1, 1)
             assert details(after) == details(tmp_path / "whole")
         # Or only the process died. What it wrote must be durable before another counts it.
         disk.revive()
-        write(data, 7, -1, 1, disk)
+        write_events(data, 7, -1, 1, disk)
         for tree in disk.aftermaths(("lost",)):
             states += 1
             assert details(lay(tree, tmp_path / f"after {states}")) == details(tmp_path / "whole")
@@ -75,10 +59,10 @@ def test_a_power_cut_at_any_call_neither_loses_nor_doubles_a_row(tmp_path: Path)
 
 
 def test_a_damaged_file_does_not_keep_rows_out(tmp_path: Path) -> None:
-    write(tmp_path, 7, 1, 2)
+    write_events(tmp_path, 7, 1, 2)
     (path,) = (tmp_path / "events" / "year=2026").glob("0*.parquet")
     path.write_bytes(b"junk")
-    assert write(tmp_path, 8, 3, 4) == 2
+    assert write_events(tmp_path, 8, 3, 4) == 2
     with archive(tmp_path, Unsynced()) as opened:
         segments = Segments(opened.layout, Unsynced(), staging=opened.staging)
         assert segments.holds(EVENTS, 8)
@@ -88,7 +72,7 @@ def test_a_damaged_file_does_not_keep_rows_out(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_table_is_told(tmp_path: Path) -> None:
-    write(tmp_path, 7, 1, 2)
+    write_events(tmp_path, 7, 1, 2)
     (path,) = (tmp_path / "events" / "year=2026").glob("0*.parquet")
     folder = tmp_path / "ohlc" / "timeframe=1m" / "year=2026"
     folder.mkdir(parents=True)
@@ -113,8 +97,8 @@ def test_the_highest_segment_is_that_of_any_table_and_a_damaged_file_does_not_hi
     with archive(tmp_path):
         pass
     assert highest(Layout(tmp_path)) == 0
-    write(tmp_path, 12, 1, 2)
-    write(tmp_path, 7, 3, 4)
+    write_events(tmp_path, 12, 1, 2)
+    write_events(tmp_path, 7, 3, 4)
     (tmp_path / "ohlc" / "timeframe=1m" / "year=2026").mkdir(parents=True)
     (tmp_path / "ohlc" / "timeframe=1m" / "year=2026" / "damaged.parquet").write_bytes(b"PAR1")
     assert highest(Layout(tmp_path)) == 12

@@ -1,0 +1,186 @@
+"""The registry of datasets: all that differs between one table of the archive and another stands in its entry here.
+
+Folders, locks, the files that tables are born with, encodings, the writer of tables without ids, compaction, checks and
+remedies follow from it. ``docs/adding-a-dataset.md`` says how one is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+
+from recorder.archive import schema
+
+Period = Literal["year", "date"]
+"""What of its UTC time a row is parted by, and the name of the folders: ``year=2025``, ``date=2025-11-10``."""
+Encoding = Literal["delta", "words"]
+"""How the values of a column are stored: as differences from one to the next, or each but once, in a dictionary."""
+
+_ISO_LENGTH: Final[Mapping[Period, int]] = {"year": len("2025"), "date": len("2025-11-10")}
+"""So many characters of a time as ISO 8601 spells it name its period."""
+
+NO_PARTITION: Final = "__none__"
+"""No pair and no timeframe has this name: the empty file that each table is born with lies there. Not Hive's own word
+for null, since pandas cannot read a column of names with a null among them."""
+SCHEMA_FILE: Final = "schema.parquet"
+"""The name of that file."""
+MAIN_JOURNAL: Final = "journal"
+"""The folder of the journal that the daemon drains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One table: a folder of this name. Two entries are equal where their names are.
+
+    ``build`` makes columns of parsed rows. ``order`` names the columns by which the rows of each file are sorted,
+    ``time`` the one whose ``period`` parts the table into folders; without a period it is not parted by time.
+    ``partition`` names what else parts it, and is no column of the files. ``encodings`` are of single columns; others
+    are stored plain. ``remedy`` says what to do about a damaged file.
+
+    Rows with ids are told apart by them. Those without are by the journal segment they were drained from, or with
+    ``by_key`` by their own values, so that another row of a segment that was there before is added. ``stamp`` names the
+    column that says when such a row came. ``journal`` is the folder of the journal that they come from, and ``keep_s``
+    how many seconds they are kept; None: for ever.
+    """
+
+    name: str
+    columns: pa.Schema = field(repr=False, compare=False)
+    build: Callable[[Sequence[Any]], pa.Table] = field(repr=False, compare=False)
+    order: tuple[str, ...] = field(compare=False)
+    time: str = field(compare=False)
+    remedy: str = field(repr=False, compare=False)
+    encodings: Mapping[str, Encoding] = field(repr=False, compare=False)
+    partition: str | None = field(default=None, compare=False)
+    period: Period | None = field(default=None, compare=False)
+    has_ids: bool = field(default=False, compare=False)
+    by_key: bool = field(default=False, compare=False)
+    stamp: str | None = field(default=None, compare=False)
+    journal: str = field(default=MAIN_JOURNAL, compare=False)
+    keep_s: float | None = field(default=None, compare=False)
+
+    def period_of(self, moment: date) -> str | None:
+        """Return the name of the period in which a UTC time or day lies; None where there are no periods.
+
+        >>> TRADES.period_of(date(2025, 11, 10))
+        '2025'
+        """
+        return None if self.period is None else moment.isoformat()[: _ISO_LENGTH[self.period]]
+
+
+TRADES: Final = Dataset(
+    "trades",
+    schema.TRADES,
+    schema.trades_table,
+    order=("trade_id",),
+    time="time",
+    remedy="move it out of the archive; its ids are then a hole, and fetched again",
+    encodings={
+        "trade_id": "delta",
+        "time": "delta",
+        "price": "words",
+        "side": "words",
+        "ord_type": "words",
+        "misc": "words",
+        "source": "words",
+        "received": "delta",
+    },
+    partition="pair",
+    period="year",
+    has_ids=True,
+)
+OHLC: Final = Dataset(
+    "ohlc",
+    schema.OHLC,
+    schema.ohlc_table,
+    order=("pair", "time", "seen"),
+    time="time",
+    remedy="move it out of the archive and merge a back-up; candles that are in none are not fetched again, except the "
+    "last 720 of a series, and `ohlc_filled` builds them from trades",
+    encodings={
+        "pair": "words",
+        "time": "delta",
+        "open": "words",
+        "close": "words",
+        "count": "delta",
+        "source": "words",
+        "seen": "delta",
+    },
+    partition="timeframe",
+    period="year",
+    stamp="seen",
+)
+EVENTS: Final = Dataset(
+    "events",
+    schema.EVENTS,
+    schema.events_table,
+    order=("time",),
+    time="time",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then what it told is "
+    "lost, and only what it said of ids is asked for again",
+    encodings={"time": "delta", "kind": "words", "pair": "words"},
+    period="year",
+    stamp="time",
+)
+INSTRUMENTS: Final = Dataset(
+    "instruments",
+    schema.INSTRUMENTS,
+    schema.instruments_table,
+    order=("pair", "valid_from"),
+    time="valid_from",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then what is listed "
+    "now is archived anew, and what was listed before is lost",
+    encodings={"pair": "words", "valid_from": "delta"},
+    by_key=True,
+    stamp="valid_from",
+)
+
+DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS)
+BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
+WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
+
+
+def remedy(path: Path | str) -> str:
+    """Return what to do about a file of a table that is damaged; its place says of which table."""
+    parts = Path(path).parts
+    if parts[-1] == SCHEMA_FILE:
+        return "remove it; `recorder run` writes it anew when it starts"
+    return next((BY_NAME[part].remedy for part in reversed(parts) if part in BY_NAME), TRADES.remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A part of a dataset that one lock guards: one partition, or the whole of a dataset that has none."""
+
+    dataset: Dataset
+    value: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its partition's folder. The value is percent-encoded, so that it cannot lead anywhere else."""
+        return f"{self.dataset.partition}={quote(self.value or '', safe='')}"
+
+    @property
+    def name(self) -> str:
+        """The name of its lock, and of its folder while it is exchanged: no other branch of any dataset has it."""
+        if self.value is None:
+            return f"table={self.dataset.name}"
+        first = next(dataset for dataset in DATASETS if dataset.partition == self.dataset.partition)
+        return self.folder if first == self.dataset else f"table={self.dataset.name},{self.folder}"
+
+
+def branch_named(name: str) -> Branch | None:
+    """Return the branch of this name; None where there can be none."""
+    for dataset in DATASETS:
+        branch = Branch(dataset)
+        if dataset.partition is not None:
+            _, found, value = name.rpartition(f"{dataset.partition}=")
+            branch = Branch(dataset, unquote(value)) if found else branch
+        if branch.name == name:
+            return branch
+    return None

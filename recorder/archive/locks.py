@@ -1,0 +1,119 @@
+"""Who may write what: advisory locks, private folders to stage in, and what a process that died left behind.
+
+What is staged is rubbish once its process is gone, except between the renames that stand in for an exchange: see
+:func:`mend`. Readers take no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from recorder.archive.datasets import Branch, branch_named
+from recorder.archive.layout import Layout
+from recorder.disk import ASIDE, Disk
+from recorder.errors import ArchiveInUse, DiskError
+
+_LOCK: Final = ".lock"
+
+
+@contextlib.contextmanager
+def hold(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold an advisory lock; the system lets go of it if the process dies. Raises ArchiveInUse if held elsewhere."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DiskError(f"cannot open the lock {path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArchiveInUse(f"{path} is held by another process") from error
+        except OSError as error:
+            raise DiskError(f"cannot lock {path}: {error.strerror}; locks are needed, on every mount") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def branch_lock(layout: Layout, branch: Branch, *, wait: bool = True) -> Iterator[None]:
+    """Hold the write lock of ``branch``, waiting for whoever has it."""
+    with hold(layout.locks / f"{branch.name}{_LOCK}", wait=wait):
+        yield
+
+
+@contextlib.contextmanager
+def writing(layout: Layout, disk: Disk, branch: Branch) -> Iterator[None]:
+    """Hold the branch's lock, with what a cut compaction left put right: then no file can vanish."""
+    with branch_lock(layout, branch):
+        mend(layout, disk, branch)
+        yield
+
+
+@contextlib.contextmanager
+def staging(layout: Layout, disk: Disk) -> Iterator[Path]:
+    """Give this process a private folder on the archive's file system, and take it away afterwards."""
+    private = layout.staging / uuid.uuid4().hex
+    with contextlib.ExitStack() as held:
+        # A sweep must never meet a lock file that is made but not locked yet.
+        with hold(_sweep_lock(layout), wait=True):
+            held.enter_context(hold(private.with_suffix(_LOCK)))
+            disk.make_dir(private)
+        try:
+            yield private
+        finally:
+            # Rubbish by definition; should this fail, the next start sweeps it away.
+            shutil.rmtree(private, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                private.with_suffix(_LOCK).unlink()
+
+
+def sweep_staging(layout: Layout, disk: Disk) -> None:
+    """Take away what processes that are gone left in staging; what a living one holds locked stays."""
+    with hold(_sweep_lock(layout), wait=True):
+        for lock in layout.staging.glob(f"*{_LOCK}"):
+            with contextlib.suppress(ArchiveInUse), hold(lock):
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        for folder in layout.staging.iterdir():
+            if folder != layout.exchange and folder.is_dir() and not folder.with_suffix(_LOCK).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+    named = (branch_named(folder.name) for folder in layout.exchange.iterdir())
+    mend_all(layout, disk, (branch for branch in named if branch is not None))
+
+
+def mend_all(layout: Layout, disk: Disk, branches: Iterable[Branch]) -> None:
+    """Mend branches that nobody is at."""
+    for branch in branches:
+        with contextlib.suppress(ArchiveInUse), branch_lock(layout, branch, wait=False):
+            mend(layout, disk, branch)
+
+
+def mend(layout: Layout, disk: Disk, branch: Branch) -> None:
+    """Finish or undo what a compaction of ``branch`` that was cut left behind. Call it under the branch's lock.
+
+    After a cut between the renames that stand in for an exchange, a leaf lies aside: it gets its name back. All
+    else is rubbish, but only when the names in the table are durable: until then the files that were exchanged
+    away may be the only ones that a power cut leaves.
+    """
+    left = layout.built(branch)
+    if not left.is_dir():
+        return
+    home = layout.home(branch)
+    for aside in left.glob(f"*{ASIDE}"):
+        if not (home / aside.stem).exists():
+            disk.rename(aside, home / aside.stem)
+    if home.is_dir():
+        disk.sync_dir(home)
+    disk.remove_tree(left)
+
+
+def _sweep_lock(layout: Layout) -> Path:
+    return layout.locks / "sweep.lock"

@@ -1,0 +1,65 @@
+"""Open an archive for writing: what is missing is made, and what processes that are gone left is put right."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from recorder.archive import locks, parquet
+from recorder.archive.append import TradeArchive
+from recorder.archive.datasets import DATASETS, Branch
+from recorder.archive.footer import Footer
+from recorder.archive.layout import Layout
+from recorder.disk import Disk
+from recorder.errors import ArchiveInUse, CorruptFile
+
+
+@contextlib.contextmanager
+def opened(layout: Layout, disk: Disk, *, alone: Path | None = None, in_use: str = "") -> Iterator[TradeArchive]:
+    """Open an archive for writing; begin one where there is none, and take away what dead processes left staged.
+
+    Only one process at a time may hold the lock ``alone``; ``in_use`` says so to the others. Raises ArchiveInUse;
+    UnknownVersion where a newer release has written here.
+    """
+    with contextlib.ExitStack() as held:
+        if alone is not None:
+            disk.make_dir(alone.parent)
+            try:
+                held.enter_context(locks.hold(alone))
+            except ArchiveInUse:
+                raise ArchiveInUse(in_use) from None
+        create(layout, disk)
+        locks.sweep_staging(layout, disk)
+        yield TradeArchive(layout, disk, staging=held.enter_context(locks.staging(layout, disk)))
+
+
+def create(layout: Layout, disk: Disk) -> None:
+    """Create what is missing: folders, and in each table one empty file that carries the schema.
+
+    A glob without files is an error in DuckDB; this way a view is right from the first moment. Raises
+    UnknownVersion where a newer release has written here.
+    """
+    for directory in (layout.data, layout.staging, layout.exchange, layout.locks):
+        disk.make_dir(directory)
+    # A table's own folder may lie aside after a cut compaction: one made anew would take its name.
+    locks.mend_all(layout, disk, (Branch(dataset) for dataset in DATASETS if dataset.partition is None))
+    with locks.staging(layout, disk) as private:
+        for dataset in DATASETS:
+            born = layout.born(dataset)
+            disk.make_dir(born.parent)
+            if not _is_todays(born):
+                empty = dataset.columns.empty_table()
+                parquet.write(empty, Footer(dataset.name), born, disk, staged_in=private)
+
+
+def _is_todays(born: Path) -> bool:
+    """Return whether a table's first file is there, and of today's version. Raises UnknownVersion.
+
+    It is brought up to date before anything of a newer version is written, so that it tells an older release to keep
+    away. It holds no rows: damaged, it is written anew.
+    """
+    try:
+        return not parquet.read_facts(born).footer.is_old
+    except (FileNotFoundError, CorruptFile):
+        return False

@@ -1,0 +1,62 @@
+"""Rows of files that overlap, in one order, in bounded memory: for compaction, verify and the merging of archives."""
+
+from __future__ import annotations
+
+import functools
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+Batches: TypeAlias = Callable[[], Iterator[pa.Table]]
+"""Opens one file and gives its rows, in order, in tables none of which is empty."""
+
+
+def in_order(files: Iterable[tuple[Any, Batches]], order: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the rows of files that are each sorted by the columns ``order``; equal ones as their files are given.
+
+    With each file is given the value of the first column that it begins with, by which they then come, so that a file
+    is opened when its turn comes; None where that is not known: it is opened at once. Each round takes from every open
+    file the rows up to the lowest key at which one of the tables in hand ends, so that of each open file one table is
+    in memory. Rows of one key are yielded next to each other, in one table.
+    """
+    waiting = deque(sorted(files, key=_begins))
+    heads: list[tuple[pa.Table, Iterator[pa.Table]]] = []
+    while waiting or heads:
+        end: tuple[Any, ...] = min((key(order, rows, -1) for rows, _ in heads), default=())
+        if waiting and (not end or waiting[0][0] is None or waiting[0][0] <= end[0]):
+            batches = waiting.popleft()[1]()
+            if (rows := next(batches, None)) is not None:
+                heads.append((rows, batches))
+            continue
+        parts, left = [], []
+        for rows, batches in heads:
+            # Alone, all that is in hand comes before the next file.
+            cut = rows.num_rows if len(heads) == 1 else _up_to(rows, end, order)
+            if cut:
+                parts.append(rows.slice(0, cut))
+            rest = rows.slice(cut) if cut < rows.num_rows else next(batches, None)
+            if rest is not None:
+                left.append((rest, batches))
+        heads = left
+        yield parts[0] if len(parts) == 1 else in_row_order(order, pa.concat_tables(parts))
+
+
+def _begins(file: tuple[Any, Batches]) -> tuple[bool, Any]:
+    return file[0] is not None, file[0] or 0
+
+
+def key(order: Sequence[str], rows: pa.Table, index: int) -> tuple[Any, ...]:
+    """Return by what a row is sorted."""
+    return tuple(rows[name][index].as_py() for name in order)
+
+
+def in_row_order(order: Sequence[str], rows: pa.Table) -> pa.Table:
+    """Return rows sorted; equal ones stay as they were."""
+    return rows.sort_by([(name, "ascending") for name in order])  # stable
+
+
+def _up_to(rows: pa.Table, end: tuple[Any, ...], order: Sequence[str]) -> int:
+    return bisect_right(range(rows.num_rows), end, key=functools.partial(key, order, rows))

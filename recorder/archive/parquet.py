@@ -1,0 +1,299 @@
+"""The one door to Parquet: files are opened, read and written here, and nowhere else in the package.
+
+Whatever can be wrong with a file comes out as one of a few errors, each with what to do about it: UnsoundFile (damaged,
+or not what its place says), UnreadableFile (the operating system does not read it), UnknownVersion (of another
+release). FileNotFoundError passes: a compaction took the file away. Rows of an older version come out as today's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recorder.archive.datasets import BY_NAME, Encoding, remedy
+from recorder.archive.footer import Footer
+from recorder.archive.versions import upgraded
+from recorder.disk import Disk
+from recorder.errors import UnreadableFile, UnsoundFile
+
+ROW_GROUP: Final = 122_880
+"""DuckDB scans in groups of this many rows; whole groups parallelise best (measured, DESIGN 9)."""
+FRESH_LEVEL: Final = 1
+"""zstd level of what is appended: it will be rewritten soon, and the drain should be fast."""
+MERGED_LEVEL: Final = 9
+"""zstd level of what is merged: 5 % smaller on real trades than level 3, and nobody waits for it."""
+
+UNSOUND: Final = (UnsoundFile, UnreadableFile)
+"""What reading a file raises where that file is at fault, or the disk under it: others can be read all the same."""
+_DAMAGE: Final = (pa.ArrowException, OSError, ValueError, KeyError)
+"""pyarrow's words for damage: ValueError for names in a footer that are no text, KeyError for a missing column."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What one file holds, by its footer."""
+
+    path: Path
+    footer: Footer
+    rows: int
+    size: int
+
+    @property
+    def first_id(self) -> int:
+        """The lowest id in the file."""
+        return self.footer.runs[0].span.first
+
+
+def read_facts(path: Path) -> FileFacts:
+    """Read the footer of ``path``. Raises UnsoundFile, UnreadableFile, UnknownVersion; FileNotFoundError."""
+    try:
+        with path.open("rb") as file:
+            metadata = pq.read_metadata(file)
+            size = file.seek(0, 2)
+    except (OSError, ValueError) as error:
+        raise _not_opened(path, error) from error
+    return FileFacts(path, Footer.decode(metadata.metadata, path), metadata.num_rows, size)
+
+
+class OpenFile:
+    """A file that is open, whatever becomes of its name: its footer was read, and fits this release."""
+
+    __slots__ = ("_parquet", "facts")
+
+    def __init__(self, path: Path, *, words: Sequence[str] = (), buffer_bytes: int = 0) -> None:
+        """Open ``path``. Raises as :func:`read_facts` does.
+
+        ``words`` are columns of few words, which come as dictionaries: that saves a third of all reading. With
+        ``buffer_bytes`` it is read in such pieces instead of a row group at once.
+        """
+        options = {"page_checksum_verification": True, "buffer_size": buffer_bytes}
+        try:
+            try:
+                self._parquet = pq.ParquetFile(path, read_dictionary=list(words), **options)
+            except KeyError:  # such a column is not there: perhaps not yet, in this version
+                self._parquet = pq.ParquetFile(path, **options)
+            size = path.stat().st_size
+        except (OSError, ValueError) as error:
+            raise _not_opened(path, error) from error
+        metadata = self._parquet.metadata
+        try:
+            self.facts = FileFacts(path, Footer.decode(metadata.metadata, path), metadata.num_rows, size)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it."""
+        self._parquet.close()
+
+    @property
+    def path(self) -> Path:
+        """Where it was opened."""
+        return self.facts.path
+
+    @property
+    def footer(self) -> Footer:
+        """What it says of itself."""
+        return self.facts.footer
+
+    @property
+    def rows(self) -> int:
+        """How many rows it claims to hold."""
+        return self.facts.rows
+
+    @property
+    def groups(self) -> Sequence[int]:
+        """The row groups that claim to hold rows, by number."""
+        return [number for number in range(self._parquet.num_row_groups) if self.rows_in(number)]
+
+    def columns(self) -> pa.Schema:
+        """Return its columns as today's version has them, none where it has not even an older one's."""
+        try:
+            found = upgraded(self._parquet.schema_arrow.empty_table(), self.footer.table, self.footer.version).schema
+        except (KeyError, pa.ArrowException):
+            return pa.schema([])
+        except (OSError, ValueError) as error:
+            raise _not_read(self, error) from error
+        return pa.schema(
+            field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in found
+        )
+
+    def rows_in(self, group: int) -> int:
+        """Return how many rows a row group claims to hold."""
+        return int(self._parquet.metadata.row_group(group).num_rows)
+
+    def limits(self, column: str, group: int) -> tuple[Any, Any]:
+        """Return the least and the greatest value of a row group, as its statistics claim.
+
+        Times are in µs since 1970 UTC, texts in UTF-8. Raises UnsoundFile where there are none.
+        """
+        metadata = self._parquet.metadata
+        try:
+            found = metadata.row_group(group).column(metadata.schema.names.index(column)).statistics
+            if found is not None and found.has_min_max:
+                return found.min_raw, found.max_raw
+        except ValueError as error:  # a list's word for what is not in it
+            raise _not_read(self, KeyError(column)) from error
+        raise UnsoundFile(self.path, f"has no statistics of {column}", remedy(self.path))
+
+    def span(self, column: str) -> tuple[Any, Any]:
+        """Return the limits of a column over all rows, of which there must be some. Raises UnsoundFile."""
+        lows, highs = zip(*(self.limits(column, group) for group in self.groups), strict=True)
+        return min(lows), max(highs)
+
+    def read(
+        self,
+        size: int,
+        *,
+        columns: Sequence[str] | None = None,
+        groups: Sequence[int] | None = None,
+        use_threads: bool = True,
+    ) -> Iterator[pa.Table]:
+        """Yield rows, at most ``size`` at a time: with these columns or all, of these row groups or all.
+
+        Raises UnsoundFile, UnreadableFile.
+        """
+        footer = self.footer
+        # Whoever upgrades rows may need any column of them.
+        stored = None if columns is None or footer.is_old else list(columns)
+        try:
+            batches = self._parquet.iter_batches(
+                size, row_groups=self.groups if groups is None else groups, columns=stored, use_threads=use_threads
+            )
+        except _DAMAGE as error:
+            raise _not_read(self, error) from error
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                rows = upgraded(pa.Table.from_batches([batch]), footer.table, footer.version)
+                rows = rows if columns is None else rows.select(columns)
+            except _DAMAGE as error:
+                raise _not_read(self, error) from error
+            yield rows
+
+    def table(self, *, columns: Sequence[str], groups: Sequence[int] | None = None) -> pa.Table:
+        """Return all rows with these columns, of these row groups or all. Raises as :meth:`read` does."""
+        parts = list(self.read(max(1, self.rows), columns=columns, groups=groups))
+        return pa.concat_tables(parts) if parts else self.columns().empty_table().select(columns)
+
+
+def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
+    if isinstance(error, FileNotFoundError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return UnreadableFile(path, error.strerror or "", remedy(path))
+    said = on_one_line(error)
+    if isinstance(error, OSError):  # pyarrow's own, of a footer that it cannot parse
+        return UnsoundFile(path, f"has a damaged Parquet footer ({said})", remedy(path))
+    return UnsoundFile(path, f"is no whole Parquet file ({said})", remedy(path))
+
+
+def _not_read(file: OpenFile, error: Exception) -> Exception:
+    """Return why pages of an open file cannot be read."""
+    path = file.path
+    if isinstance(error, OSError) and error.errno is not None:
+        return UnreadableFile(path, error.strerror or "", remedy(path))
+    if isinstance(error, KeyError):
+        return UnsoundFile(path, f"has other columns than the table of {file.footer.table}", remedy(path))
+    return UnsoundFile(path, f"is damaged: {on_one_line(error)}", remedy(path))
+
+
+def on_one_line(error: Exception) -> str:
+    """Return what an error says, which in pyarrow's case may be several lines."""
+    return " ".join(str(error).split()).removesuffix(".")
+
+
+def write(table: pa.Table, footer: Footer, path: Path, disk: Disk, *, staged_in: Path) -> int:
+    """Write ``table`` so that ``path`` is either whole and durable or not there: aside, sync, rename, sync.
+
+    Returns its bytes.
+    """
+    sink = pa.BufferOutputStream()
+    with writer(sink, table.schema, footer) as parquet:
+        parquet.write_table(table, row_group_size=ROW_GROUP)
+    content = sink.getvalue()
+    staged = staged_in / path.name
+    with disk.create(staged) as file:
+        disk.write(file, memoryview(content))
+        disk.sync(file)
+    disk.rename(staged, path)
+    disk.sync_dir(path.parent)
+    return int(content.size)
+
+
+def write_stream(rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, path: Path, disk: Disk) -> None:
+    """Write what is merged as one new file, synced but for its name; memory is a few row groups."""
+    with disk.create(path) as file:
+        with writer(_Sink(disk, file), columns, footer, level=MERGED_LEVEL) as parquet:
+            waiting: list[pa.RecordBatch] = []
+            held = 0
+            for part in rows:
+                waiting.extend(part.to_batches())
+                held += part.num_rows
+                if held >= ROW_GROUP:
+                    joined = pa.Table.from_batches(waiting)
+                    whole = joined.num_rows - joined.num_rows % ROW_GROUP
+                    parquet.write_table(joined.slice(0, whole), row_group_size=ROW_GROUP)
+                    waiting = joined.slice(whole).to_batches()
+                    held -= whole
+            if waiting:
+                parquet.write_table(pa.Table.from_batches(waiting), row_group_size=ROW_GROUP)
+        disk.sync(file)
+
+
+def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRESH_LEVEL) -> pq.ParquetWriter:
+    """Open a Parquet writer with the encodings of the table (measured on real rows, DESIGN 9)."""
+    encodings: Mapping[str, Encoding] = BY_NAME[footer.table].encodings
+    parquet = pq.ParquetWriter(
+        sink,
+        columns,
+        version="2.6",
+        compression="zstd",
+        compression_level=level,
+        use_dictionary=[name for name in columns.names if encodings.get(name) == "words"],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in columns.names if encodings.get(name) == "delta"},
+        store_schema=False,
+        write_page_checksum=True,  # so that a merge never passes a flipped bit on
+    )
+    parquet.add_key_value_metadata(footer.encode())
+    return parquet
+
+
+def exported(sink: object, columns: pa.Schema) -> pq.ParquetWriter:
+    """Open a Parquet writer of a file that leaves the archive, for whatever reads it."""
+    return pq.ParquetWriter(sink, columns, compression="zstd")
+
+
+class _Sink:
+    """The little that pyarrow asks of a file to write to, through the disk."""
+
+    def __init__(self, disk: Disk, file: BinaryIO) -> None:
+        self._disk = disk
+        self._file = file
+        self.closed = False
+
+    def write(self, content: bytes) -> int:
+        self._disk.write(self._file, content)
+        return len(content)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True

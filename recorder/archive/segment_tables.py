@@ -1,0 +1,208 @@
+"""Write the tables without ids exactly once: the rows of a whole journal segment at a time.
+
+What a segment brings to a folder is one file, and its footer names the segment. So a drain that is repeated after a
+crash finds in the footers what is there already; there is no other state. Which tables there are, and how each of them
+is stored, the registry says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder.archive import locks, parquet
+from recorder.archive.datasets import EVENTS, MAIN_JOURNAL, SCHEMA_FILE, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.footer import Footer
+from recorder.archive.integrity import placed
+from recorder.archive.layout import Layout, new_name
+from recorder.archive.parquet import FileFacts, read_facts
+from recorder.disk import Disk
+from recorder.errors import CorruptFile
+
+_AS_OBJECTS: Final = 1024
+"""So many rows are held as objects, some 800 bytes each, before they become Arrow, some 125."""
+
+
+class Waiting:
+    """The rows of one segment until its end, in the order they came, as columns: an eighth of what objects take."""
+
+    def __init__(self, build: Callable[[Sequence[Any]], pa.Table]) -> None:
+        self._build = build
+        self._tables: list[pa.Table] = []
+        self._objects: list[Any] = []
+
+    def add(self, rows: Iterable[Any]) -> None:
+        """Take in more rows."""
+        self._objects.extend(rows)
+        if len(self._objects) >= _AS_OBJECTS:
+            self._pack()
+
+    def table(self) -> pa.Table:
+        """Return all rows; nothing is copied."""
+        if self._objects or not self._tables:
+            self._pack()
+        return pa.concat_tables(self._tables)
+
+    def _pack(self) -> None:
+        self._tables.append(self._build(self._objects))
+        self._objects = []
+
+
+class Segments:
+    """The files of tables without ids, for writing. Footers are read once, and remembered by path."""
+
+    def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
+        self.layout = layout
+        self.disk = disk
+        self._staging = staging
+        self._facts: dict[Branch, dict[Path, FileFacts]] = {}
+
+    @contextlib.contextmanager
+    def locked(self, branch: Branch) -> Iterator[None]:
+        """Hold the branch's lock: then no file can vanish."""
+        with locks.writing(self.layout, self.disk, branch):
+            yield
+
+    def files(self, branch: Branch) -> list[FileFacts]:
+        """Return what the files of ``branch`` are now, under its lock. Raises CorruptFile where one is none of them."""
+        found, damaged = self._read(branch)
+        if damaged:
+            raise damaged[0]
+        return found
+
+    def holds(self, dataset: Dataset, segment: int) -> bool:
+        """Return whether rows of that segment are in the table. A file that cannot be read does not count."""
+        for branch in self.layout.branches(dataset):
+            with self.locked(branch):
+                found, _ = self._read(branch)
+            if any(segment in facts.footer.segments for facts in found):
+                return True
+        return False
+
+    def append(self, branch: Branch, rows: pa.Table, *, segment: int) -> int:
+        """Add the rows drained from ``segment``, durably, but for the folders that hold rows of it; return how many."""
+        added = 0
+        with self.locked(branch):
+            found, _ = self._read(branch)
+            done = {facts.path.parent for facts in found if segment in facts.footer.segments}
+            for leaf, part in self._parted(branch, rows):
+                if leaf not in done:
+                    self._write(branch, leaf, part, segment)
+                    added += part.num_rows
+        return added
+
+    def add(self, branch: Branch, rows: pa.Table, *, segment: int) -> int:
+        """Add rows whatever is there from that segment: for rows that a key tells apart; return how many."""
+        with self.locked(branch):
+            for leaf, part in self._parted(branch, rows):
+                self._write(branch, leaf, part, segment)
+        return int(rows.num_rows)
+
+    def _read(self, branch: Branch) -> tuple[list[FileFacts], list[CorruptFile]]:
+        known = self._facts.get(branch, {})
+        found: dict[Path, FileFacts] = {}
+        damaged: list[CorruptFile] = []
+        for path in self.layout.files(branch):
+            if path.name != SCHEMA_FILE:
+                try:
+                    found[path] = known.get(path) or placed(read_facts(path), branch)
+                except CorruptFile as error:
+                    damaged.append(error)
+        # Whoever gave a file its name may have died before the name was on the disk.
+        for directory in sorted({path.parent for path in found if path not in known}):
+            self.disk.sync_dir(directory)
+        self._facts[branch] = found
+        return list(found.values()), damaged
+
+    def _parted(self, branch: Branch, rows: pa.Table) -> Iterator[tuple[Path, pa.Table]]:
+        """Part rows by the folders that they belong in."""
+        dataset = branch.dataset
+        if not rows.num_rows:
+            return
+        if dataset.period is None:
+            yield self.layout.leaf(branch, None), rows
+            return
+        # Without a zone, which would ask for a database of zones; it is UTC.
+        moments = rows[dataset.time].cast(pa.int64()).cast(pa.timestamp("us"))
+        periods = pc.year(moments) if dataset.period == "year" else moments.cast(pa.date32(), safe=False)
+        for period in sorted(pc.unique(periods).to_pylist()):
+            yield self.layout.leaf(branch, str(period)), rows.filter(pc.equal(periods, period))
+
+    def _write(self, branch: Branch, leaf: Path, rows: pa.Table, segment: int) -> None:
+        self.disk.make_dir(leaf)
+        path = leaf / new_name(segment, segment)
+        footer = Footer(branch.dataset.name, segments=(segment,))
+        rows = rows.sort_by([(name, "ascending") for name in branch.dataset.order])
+        size = parquet.write(rows, footer, path, self.disk, staged_in=self._staging)
+        self._facts.setdefault(branch, {})[path] = FileFacts(path, footer, rows.num_rows, size)
+
+
+class SegmentTables:
+    """All tables without ids of a journal: :meth:`take` the rows of one segment, then :meth:`write` them, exactly once.
+
+    Whoever decides which rows are new remembers what he gave; he is told to forget where that is never written.
+    """
+
+    def __init__(self, layout: Layout, disk: Disk, *, staging: Path, journal: str = MAIN_JOURNAL) -> None:
+        self.segments = Segments(layout, disk, staging=staging)
+        self._datasets = [dataset for dataset in WITHOUT_IDS if dataset.journal == journal]
+        self._waiting: dict[Branch, Waiting] = {}
+        self._forget: list[Callable[[], None]] = []
+
+    def on_loss(self, forget: Callable[[], None]) -> None:
+        """Call ``forget`` whenever rows that were taken are dropped."""
+        self._forget.append(forget)
+
+    def begin(self) -> None:
+        """Begin a segment: what was taken and never written is dropped."""
+        if self._waiting:
+            self._waiting = {}
+            for forget in self._forget:
+                forget()
+
+    def take(self, branch: Branch, rows: Iterable[Any]) -> None:
+        """Take in rows of the segment, as the ``build`` of their table has them."""
+        taken = list(rows)
+        if taken:
+            self._waiting.setdefault(branch, Waiting(branch.dataset.build)).add(taken)
+
+    def waiting(self, branch: Branch) -> pa.Table:
+        """Return what was taken and is not written yet."""
+        waiting = self._waiting.get(branch)
+        return branch.dataset.columns.empty_table() if waiting is None else waiting.table()
+
+    def write(self, segment: int) -> int:
+        """Add what was taken, durably; return how many rows. Nothing, where it was done before.
+
+        Some events are found by comparing with what is archived, so events are written first. Where rows of the
+        segment lie in another of these tables its events are complete, and where none do the same are found again.
+        """
+        added = 0
+        for branch in sorted(self._waiting, key=lambda branch: branch.dataset != EVENTS):
+            dataset, rows = branch.dataset, self._waiting[branch].table()
+            others = (other for other in self._datasets if other != EVENTS)
+            if dataset != EVENTS or not any(self.segments.holds(other, segment) for other in others):
+                put = self.segments.add if dataset.by_key else self.segments.append
+                added += put(branch, rows, segment=segment)
+        self._waiting = {}
+        return added
+
+
+def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
+    """Return the highest segment of a journal that any footer names, 0 where none does.
+
+    A journal that was lost, or not copied along, must not give its number again: the drain would take the new
+    segment for one that is archived. A file that cannot be read does not count.
+    """
+    found = 0
+    for dataset in (dataset for dataset in WITHOUT_IDS if dataset.journal == journal):
+        for branch in layout.branches(dataset):
+            for path in layout.files(branch):
+                with contextlib.suppress(CorruptFile):
+                    found = max(found, *read_facts(path).footer.segments, 0)
+    return found

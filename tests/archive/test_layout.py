@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset, branch_named
+from recorder.archive.layout import Layout, new_name
+from recorder.archive.opening import create
+from tests.powercut import Unsynced
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(tmp_path / "data")
+    create(made, Unsynced())
+    return made
+
+
+@pytest.mark.parametrize(
+    ("table", "born"),
+    list(
+        zip(
+            DATASETS,
+            [
+                "trades/pair=__none__/year=1970/schema.parquet",
+                "ohlc/timeframe=__none__/year=1970/schema.parquet",
+                "events/year=1970/schema.parquet",
+                "instruments/schema.parquet",
+            ],
+            strict=True,
+        )
+    ),
+    ids=[table.name for table in DATASETS],
+)
+def test_every_table_is_born_with_one_empty_file_that_carries_its_schema(
+    layout: Layout, table: Dataset, born: str
+) -> None:
+    assert list(layout.folder(table).rglob("*.parquet")) == [layout.data / born]
+    parquet = pq.ParquetFile(layout.data / born)
+    assert parquet.metadata.num_rows == 0
+    assert parquet.schema_arrow.remove_metadata().equals(table.columns)
+    if table.partition is not None:
+        assert layout.branches(table) == []
+
+
+def test_creating_an_archive_that_is_there_changes_nothing(layout: Layout) -> None:
+    before = sorted(layout.data.rglob("*.parquet"))
+    create(layout, Unsynced())
+    assert sorted(layout.data.rglob("*.parquet")) == before
+
+
+def test_no_name_is_used_twice(layout: Layout) -> None:
+    assert new_name(1, 2) != new_name(1, 2)
+    assert new_name(1, 2).startswith("000000000001-000000000002-")
+
+
+HOSTILE = [
+    "../../../etc/passwd",
+    "/etc/passwd",
+    "..",
+    ".",
+    "",
+    "a/../../b",
+    "..\\..\\x",
+    "BTC/USD\0.parquet",
+    "%2e%2e%2f%2e%2e",
+    "pair=../x",
+    "~root",
+    "*",
+    "[a-z]",
+    "a\nb",
+    "__HIVE_DEFAULT_PARTITION__/../../x",
+    "ＢＴＣ／ＵＳＤ",  # noqa: RUF001 -- wide letters are the point
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_of_a_pair_leads_out_of_its_table(layout: Layout, name: str) -> None:
+    branch = Branch(TRADES, name)
+    for path, home in (
+        (layout.pair_dir(name), layout.trades),
+        (layout.year_dir(name, 2025).parent, layout.trades),
+        (layout.built(branch), layout.exchange),
+        (layout.locks / f"{branch.name}.lock", layout.locks),
+    ):
+        assert path.parent == home
+        assert Path(os.path.normpath(path)) == path
+        assert not set("/\\\0*?[") & set(path.name)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_name_of_a_pair_is_one_folder_which_says_it_again(name: str) -> None:
+    branch = Branch(TRADES, name)
+    assert Path(branch.name).name == branch.name
+    assert branch_named(branch.name) == branch or name == ""
