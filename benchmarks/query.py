@@ -40,7 +40,14 @@ BARS = """
     count(*) AS count
 """
 RAW_TRADES = "FROM read_parquet($file) WHERE pair = $pair AND {where} ORDER BY trade_id"
+OTHER = "ETH/USD"
 RAW_RANGE = "time >= $start::TIMESTAMPTZ AND time < $stop::TIMESTAMPTZ"
+
+ASOF = """
+    SELECT a.trade_id, a.qty, b.price
+    FROM ({left}) AS a ASOF JOIN ({right}) AS b ON a.time >= b.time
+    ORDER BY a.trade_id
+"""
 
 Answer = Callable[[], Any]
 
@@ -74,19 +81,25 @@ class Rivals:
         text = f"SELECT {bars} FROM read_parquet($file) WHERE {where} GROUP BY {by} ORDER BY 1"
         return self.duckdb(text, pair=PAIR, start=span[0], stop=span[1])
 
-    def pandas(self, *filters: tuple[str, str, object]) -> pd.DataFrame:
-        """Return the pair's rows that pass the filters."""
-        return pd.read_parquet(self.plain, filters=[("pair", "==", PAIR), *filters])
+    def duckdb_asof(self, span: tuple[str, str]) -> Any:  # noqa: ANN401 -- likewise
+        """Return the trades of one pair, each with the last price of the other."""
+        side = f"FROM read_parquet($file) WHERE pair = {{}} AND {RAW_RANGE}".format
+        text = ASOF.format(left=side("$other"), right=side("$pair"))
+        return self.duckdb(text, pair=PAIR, other=OTHER, start=span[0], stop=span[1])
 
-    def pandas_between(self, span: tuple[str, str]) -> pd.DataFrame:
+    def pandas(self, *filters: tuple[str, str, object], pair: str = PAIR) -> pd.DataFrame:
+        """Return the pair's rows that pass the filters."""
+        return pd.read_parquet(self.plain, filters=[("pair", "==", pair), *filters])
+
+    def pandas_between(self, span: tuple[str, str], pair: str = PAIR) -> pd.DataFrame:
         """Return the pair's rows of a range of time."""
         start, stop = (pd.Timestamp(end, tz="UTC") for end in span)
-        return self.pandas(("time", ">=", start), ("time", "<", stop))
+        return self.pandas(("time", ">=", start), ("time", "<", stop), pair=pair)
 
-    def polars_between(self, span: tuple[str, str]) -> pl.LazyFrame:
+    def polars_between(self, span: tuple[str, str], pair: str = PAIR) -> pl.LazyFrame:
         """Return the same, lazily."""
         start, stop = (pd.Timestamp(end, tz="UTC").to_pydatetime() for end in span)
-        inside = (pl.col("pair") == PAIR) & (pl.col("time") >= start) & (pl.col("time") < stop)
+        inside = (pl.col("pair") == pair) & (pl.col("time") >= start) & (pl.col("time") < stop)
         return pl.scan_parquet(self.plain).filter(inside)
 
 
@@ -152,6 +165,7 @@ def questions(archive: Archive, rivals: Rivals) -> list[Question]:
         )
         for name, span in (("a month", MONTH), ("a year", YEAR))
     ]
+    found.append(asof(archive, rivals))
     every = archive.pairs()
     bars = BARS.format(width="DAY")
     daily = (
@@ -190,6 +204,37 @@ def questions(archive: Archive, rivals: Rivals) -> list[Question]:
         ),
     ]
     return found
+
+
+def asof(archive: Archive, rivals: Rivals) -> Question:
+    params: dict[str, Any] = {"pair": PAIR, "other": OTHER, "start": MONTH[0], "stop": MONTH[1]}
+    side = "FROM pair_trades({}, $start, $stop)".format
+    ours = ASOF.format(left=side("$other"), right=side("$pair"))
+    view = f"FROM trades WHERE pair = {{}} AND {RAW_RANGE}".format
+    through_view = ASOF.format(left=view("$other"), right=view("$pair"))
+    price = ["time", "price"]
+    return Question(
+        "ASOF join of two pairs, a month",
+        "x1.5",
+        {
+            "ours": lambda: archive.sql(ours, to="arrow", decimals=True, **params),
+            "ours, pandas": lambda: archive.sql(through_view, **params),
+            "raw DuckDB": lambda: rivals.duckdb_asof(MONTH),
+            "pandas": lambda: pd.merge_asof(
+                rivals.pandas_between(MONTH, OTHER).drop(columns="price").sort_values("time"),
+                rivals.pandas_between(MONTH)[price].sort_values("time"),
+                on="time",
+            ).dropna(subset="price"),
+            "polars": lambda: (
+                rivals.polars_between(MONTH, OTHER)
+                .drop("price")
+                .sort("time")
+                .join_asof(rivals.polars_between(MONTH).select(price).sort("time"), on="time")
+                .drop_nulls("price")
+                .collect()
+            ),
+        },
+    )
 
 
 def minutes(trades: pd.DataFrame) -> pd.DataFrame:

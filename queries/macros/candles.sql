@@ -88,13 +88,18 @@ timed AS (
     SELECT b.*, make_timestamptz(b.number * timeframe_us(timeframe)) AS time
     FROM bars AS b
 ),
-digits AS (
+listed AS (
     SELECT d.since, lead(d.since, 1, 'infinity'::TIMESTAMPTZ) OVER (ORDER BY d.since) AS until, d.digits
     FROM listed_decimals(pair) AS d
     UNION ALL
     SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, p.digits
     FROM printed_decimals(pair, bar_ceiling(start, timeframe), bar_ceiling(stop, timeframe)) AS p
     WHERE p.digits IS NOT NULL
+),
+-- Through a list, so that DuckDB expects one row, which it nearly always is: it then need not sort the bars to join them.
+digits AS (
+    SELECT unnest(list(l), recursive := true)
+    FROM listed AS l
 ),
 -- The bars in which a run of ids begins or ends. All others with trades lie inside the run that their trades are of:
 -- it has a trade before them and one at or after their end.

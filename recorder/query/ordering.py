@@ -9,40 +9,45 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple
 
-_Item = TypeVar("_Item")
-_FILES: Final = 65_536
-"""Sizes that are kept, some 10 MB: a name is never used twice, so what was seen once stays true."""
+_GROUPS: Final = 4_096
+"""Groups whose order is remembered, of a few files each: some times the pairs that the exchange has ever listed."""
+
+
+class _Led(NamedTuple):
+    """Files with the typical one first, its size, and that of all."""
+
+    paths: list[str]
+    typical: int
+    whole: int
 
 
 def planned(groups: Iterable[Sequence[str]], size: Callable[[str], int], born: str) -> tuple[str, ...]:
     """Return all files, and last the empty one that the table was ``born`` with.
 
-    The first is the one nearest to the mean ``size``, among those that are so in their group: who asks for one pair is
-    given that pair's files in the same order.
+    The first is the one nearest to the mean ``size``, which is above zero, among those that are so in their group: who
+    asks for one pair is given that pair's files in the same order.
     """
-    led = []
-    rows = files = 0
-    for group in groups:
-        if group:
-            sizes = dict(zip(group, map(size, group), strict=True))
-            within = sum(sizes.values())
-            led.append(_typical_first(group, sizes.__getitem__, within / len(group)))
-            rows += within
-            files += len(group)
-    if len(led) > 1:
-        led = _typical_first(led, lambda group: size(group[0]), rows / files)
-    return (*(path for group in led for path in group), born)
+    led = [_led(tuple(group), size) for group in groups if group]
+    if led:
+        best = _typical([group.typical for group in led], sum(g.whole for g in led) / sum(len(g.paths) for g in led))
+        led.insert(0, led.pop(best))
+    return (*(path for group in led for path in group.paths), born)
 
 
-def _typical_first(items: Sequence[_Item], size: Callable[[_Item], int], mean: float) -> list[_Item]:
-    """Return the items, and first the one whose size, which is above zero, is the fewest times the mean or its part."""
-    best = min(range(len(items)), key=lambda at: max(size(items[at]) / mean, mean / size(items[at])))
-    return [items[best], *items[:best], *items[best + 1 :]]
+@functools.lru_cache(_GROUPS)
+def _led(group: tuple[str, ...], size: Callable[[str], int]) -> _Led:
+    sizes = [size(path) for path in group]
+    best = _typical(sizes, sum(sizes) / len(sizes))
+    return _Led([group[best], *group[:best], *group[best + 1 :]], sizes[best], sum(sizes))
 
 
-@functools.lru_cache(_FILES)
+def _typical(sizes: Sequence[int], mean: float) -> int:
+    """Return which of the sizes is the fewest times the mean, or its largest part."""
+    return min(range(len(sizes)), key=lambda at: max(sizes[at] / mean, mean / sizes[at]))
+
+
 def named_rows(path: str) -> int:
     """Return how many ids the name of a file of trades spans: good enough for a guess, and it costs no look at it."""
     first, _, rest = path[path.rfind("/") + 1 :].partition("-")
@@ -50,7 +55,6 @@ def named_rows(path: str) -> int:
     return max(1, int(last) - int(first) + 1) if first.isdecimal() and last.isdecimal() else 1
 
 
-@functools.lru_cache(_FILES)
 def bytes_in(path: str) -> int:
     """Return the size of a file. Raises FileNotFoundError."""
     return max(1, Path(path).stat().st_size)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from recorder.core.model import Candle, Event
+from recorder.query import ordering
 from recorder.query.connect import Archive, connect
-from tests.archives import START_US, Written, candle, trades
+from tests.archives import START_US, Ask, Written, candle, trades
 
 RELATIONS = ["trades", "pair_trades('BTC/USD')", "pair_trades('aUSD/USD')", "stored_ohlc()", "ohlc", "events"]
 
@@ -91,7 +92,7 @@ def test_duckdb_expects_about_as_many_rows_as_there_are(opened: Archive, relatio
     assert true / 10 <= expected(planned(opened, f"FROM {relation}")) <= true * 10
 
 
-@pytest.mark.parametrize(
+JOINS = pytest.mark.parametrize(
     ("left", "right"),
     [
         ("pair_trades('ETH/USD')", "pair_trades('BTC/USD')"),
@@ -101,6 +102,32 @@ def test_duckdb_expects_about_as_many_rows_as_there_are(opened: Archive, relatio
         ("events", "trades"),
     ],
 )
+
+
+@JOINS
 def test_an_asof_join_compares_no_row_with_every_other(opened: Archive, left: str, right: str) -> None:
     text = f"SELECT a.time FROM {left} AS a ASOF JOIN {right} AS b ON a.time >= b.time"
     assert not any("LOOP" in name for name in operators(planned(opened, text)))
+
+
+@JOINS
+def test_nor_does_one_in_a_client_that_ran_the_script(archive: Written, ask: Ask, left: str, right: str) -> None:
+    fill(archive)
+    text = f"SELECT a.time FROM {left} AS a ASOF JOIN {right} AS b ON a.time >= b.time"
+    ((_, plan),) = ask(f"EXPLAIN (FORMAT json) {text}")
+    (root,) = json.loads(str(plan))
+    assert not any("LOOP" in name for name in operators(root))
+
+
+def test_files_come_in_the_order_of_how_typical_they_are_and_the_empty_one_last() -> None:
+    sizes = {"a": 1, "b": 50, "c": 60, "d": 500, "e": 5}
+    found = ordering.planned([["a", "b", "c"], [], ["d", "e"]], sizes.__getitem__, "born")
+    assert found == ("b", "a", "c", "d", "e", "born")
+    assert ordering.planned([], sizes.__getitem__, "born") == ("born",)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("000000000011-000000000020-0f.parquet", 10), ("mine.parquet", 1), ("a-b-c.parquet", 1)]
+)
+def test_a_name_says_about_how_many_trades_a_file_holds(name: str, rows: int) -> None:
+    assert ordering.named_rows(f"/data/trades/pair=A-B%2FUSD/year=2025/{name}") == rows
