@@ -1,0 +1,18 @@
+"""What no linter holds: who may import whom among the tests."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+
+def test_no_test_module_imports_from_another() -> None:
+    importing = {
+        (path.relative_to(TESTS).as_posix(), node.module)
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.rpartition(".")[2].startswith("test_")
+    }
+    assert importing == set(), "what tests share stands in a module that is none"
