@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 TESTS = Path(__file__).parent
@@ -13,6 +14,6 @@ def test_no_test_module_imports_from_another() -> None:
         (path.relative_to(TESTS).as_posix(), node.module)
         for path in TESTS.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.rpartition(".")[2].startswith("test_")
+        if isinstance(node, ast.ImportFrom) and re.fullmatch(r"tests\.(\w+\.)*test_\w+", node.module or "")
     }
     assert importing == set(), "what tests share stands in a module that is none"
