@@ -47,11 +47,14 @@ def plan(gaps: Iterable[Sequence[Gap]], histories: Iterable[History] = ()) -> li
     """
     works: list[Work] = [*histories]
     for of_pair in gaps:
-        short = [gap for gap in of_pair if len(gap.span) <= SHORT]
+        short: list[Gap] = []
+        for gap in of_pair:
+            if len(gap.span) <= SHORT:
+                short.append(gap)
+            else:
+                works.append(Fill(gap.pair, (gap,)))
         if short:
             works.append(Fill(short[0].pair, tuple(short[-TOGETHER:])))
-        if len(short) < len(of_pair):
-            works += [Fill(gap.pair, (gap,)) for gap in of_pair if len(gap.span) > SHORT]
     return sorted(works, key=_turn)
 
 
