@@ -97,7 +97,7 @@ class GapFill:
 
     def request(self) -> rest.Request | None:
         """Return the next request; None when all is found, or when this attempt has no way on."""
-        if self._wanted is None or self._fruitless >= FRUITLESS_PAGES:
+        if self._wanted is None:
             return None
         return rest.trades(self._instrument, since_ns=str(self._since_ns))
 
@@ -112,6 +112,9 @@ class GapFill:
         self._note_skipped(page)
         if self._wanted is not None:
             self._advance(page, self._wanted)
+        if self._wanted is not None and self._fruitless >= FRUITLESS_PAGES:
+            self._give_up(self._wanted)
+            self._wanted = None
         return fresh
 
     def _note_skipped(self, page: TradesPage) -> None:
@@ -139,7 +142,7 @@ class GapFill:
                 return
             self._open.remove(Span(wanted, lowest - 1))
         if self._stalled >= STALLED_PAGES:
-            self._open.remove(Span(wanted, max(wanted, self._gap_of(wanted).span.last)))
+            self._give_up(wanted)
         self._follow(newest, page.last)
         self._aim()
 
@@ -188,6 +191,10 @@ class GapFill:
 
     def _before(self, wanted: int) -> int:
         return max(0, self._times_us[wanted - 1] * 1000 - OVERLAPS_NS[self._overlap])
+
+    def _give_up(self, wanted: int) -> None:
+        """Leave the rest of the gap that ``wanted`` is of."""
+        self._open.remove(Span(wanted, self._gap_of(wanted).span.last))
 
     def _gap_of(self, wanted: int) -> Gap:
         return self._gaps[bisect_right(self._firsts, wanted) - 1]

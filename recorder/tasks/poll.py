@@ -19,8 +19,8 @@ from recorder.core.model import Instrument
 from recorder.errors import ExchangeError, UnknownPair
 from recorder.journal import segment
 from recorder.kraken import parse, rest
+from recorder.kraken.gap_fill import LAST_NS
 from recorder.kraken.parse import TradesPage
-from recorder.kraken.refill import LAST_NS
 from recorder.net.http import Answer, Http
 from recorder.ops.metrics import Metrics
 from recorder.tasks.inbox import Inbound, Inbox

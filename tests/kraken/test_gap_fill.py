@@ -249,7 +249,9 @@ def test_where_one_page_closes_most_is_asked_for_first_but_for_the_newest_gap() 
 def test_an_exchange_that_repeats_one_page_forever_is_left_however_many_gaps_there_are() -> None:
     exchange = Exchange([START_NS + step * 10**6 for step in range(20_000)], repeated=frozenset(range(1, 10_000)))
     gaps = [gap_of(exchange, first, first) for first in range(2, 20_000, 3)]
-    assert fill(exchange, *gaps).requests <= 1 + FRUITLESS_PAGES
+    outcome = fill(exchange, *gaps)
+    assert outcome.requests <= 1 + FRUITLESS_PAGES
+    assert outcome.fill.given_up, "somebody has to wait before it is tried again"
 
 
 # -- particular answers ---------------------------------------------------------------------------------------------
