@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 import multiprocessing
 import resource
 import statistics
@@ -38,10 +39,12 @@ from recorder.net.socket import dial
 from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
+from recorder.tasks.context import Context
+from recorder.tasks.exchange import Exchange
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.poll import Poll
-from recorder.tasks.stream import Common, Listeners, Stream
+from recorder.tasks.stream import Listeners, Stream
 from recorder.tasks.system import Standing
 
 TRADES_EACH = 10
@@ -117,18 +120,21 @@ async def durable(url: str, count: int) -> float:
         layout.create(disk)
         with files.staging(layout, disk) as staging:
             journal = Journal(layout.data, disk, staging=staging, now_ns=clock.wall_ns())
-            commit = Commit(
-                inbox, journal, ledger, sync_every_s=0.1, clock=clock, metrics=metrics, hole_seen=lambda: None
-            )
             async with client_session() as client:
-                http = Http(client, url, pace=Pace(1), clock=clock)
                 notes = Notes(inbox, clock)
-                poll = Poll(  # nothing to poll
-                    ledger, inbox, http, instruments={}, refresh_soon=lambda: None, clock=clock, metrics=metrics
+                exchange = Exchange(Http(client, url, pace=Pace(1), clock=clock), notes, metrics=metrics)
+                context = Context(exchange, inbox, notes, metrics, clock)
+                commit = Commit(journal, ledger, context, sync_every_s=0.1, hole_seen=lambda: None)
+                poll = Poll(ledger, context, instruments={}, refresh_soon=lambda: None)  # nothing to poll
+                stream = Stream(
+                    ["BTC/USD"],
+                    lambda: dial(client, url),
+                    context,
+                    listeners=Listeners(poll, Standing(notes), refresh_soon=lambda: None),
+                    backoff=Backoff(Random(1)),
+                    numbers=itertools.count(1),
+                    heard={},
                 )
-                listeners = Listeners(poll, Standing(notes), refresh_soon=lambda: None)
-                common = Common(inbox, listeners, notes, clock, metrics)
-                stream = Stream(["BTC/USD"], lambda: dial(client, url), common, Backoff(Random(1)))
                 started = time.perf_counter()
                 tasks = [asyncio.create_task(stream.run()), asyncio.create_task(commit.run())]
                 while ledger.of("BTC/USD").spans.last != count * TRADES_EACH:

@@ -13,7 +13,6 @@ import signal
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -33,7 +32,7 @@ from recorder.core.ids import Run
 from recorder.core.ledger import Ledger
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, CorruptLine, Malformed
+from recorder.errors import ArchiveInUse, ConfigError, CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -47,7 +46,9 @@ from recorder.ops.notify import Notifier
 from recorder.ops.server import Face, serve
 from recorder.tasks.commit import Commit
 from recorder.tasks.confirm import Confirm
+from recorder.tasks.context import Context
 from recorder.tasks.drain import Drain, Drainer
+from recorder.tasks.exchange import Exchange, note_refusals
 from recorder.tasks.fetch import Fetcher
 from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
@@ -61,7 +62,7 @@ from recorder.tasks.reload import Live, Reload, Source, candles
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import LISTING_S, SOON_S, Roster
 from recorder.tasks.space import Space
-from recorder.tasks.stream import Common, Listeners
+from recorder.tasks.stream import Listeners
 from recorder.tasks.survey import Survey
 from recorder.tasks.system import Standing, System
 from recorder.tasks.tail import Tail
@@ -145,9 +146,8 @@ async def record(
             ledger = Ledger()
             await asyncio.to_thread(rebuild, ledger, archive, journal)
             await asyncio.to_thread(process.give_back)
-            jitter = random or Random()  # noqa: S311 -- spreads retries, guards no secret
-            run = _Run(config, clock, disk, jitter, archive, journal, ledger, staging)
-            await run.until(stop, rhythm or Rhythm(), source or Source(lambda: config))
+            basis = _Basis(disk, clock, random or Random(), archive, journal, ledger)  # noqa: S311 -- spreads retries
+            await _run(config, stop, basis, rhythm or Rhythm(), source or Source(lambda: config))
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
@@ -203,239 +203,197 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Shared:
-    """What the tasks of a run have in common."""
+class _Basis:
+    """What a run stands on: the host's disk, clock and dice, and the archive, opened for writing."""
 
-    client: aiohttp.ClientSession
-    pace: Pace
-    http: Http
-    inbox: Inbox
-    notes: Notes
-    metrics: Metrics
-    pulse: Pulse
-    roster: Roster
-    pairs_a_line: int
-
-
-@dataclass(slots=True)
-class _Run:
-    """One run's objects. ``config`` is what is in force: another after a reload."""
-
-    config: Config
-    clock: Clock
     disk: Disk
+    clock: Clock
     random: Random
     archive: TradeArchive
     journal: Journal
     ledger: Ledger
-    staging: Path
 
-    async def until(self, stop: Stop, rhythm: Rhythm, source: Source) -> None:
-        """Record until ``stop`` is asked; nothing, if it is before it is known what to record."""
-        config, clock, metrics = self.config, self.clock, Metrics()
-        inbox = Inbox()
-        notes = Notes(inbox, clock)
-        pulse = Pulse(self.archive.layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
-        async with client_session() as client, serve(config.ops, Face(metrics, pulse.state, pulse.about)):
-            pace = Pace(config.exchange.requests_per_second)
-            metrics.pace.set_function(lambda: pace.per_s)
-            http = self._http(client, pace, notes, pulse, metrics)
-            roster = Roster(
-                config.pairs,
-                http,
-                inbox,
-                notes=notes,
-                clock=clock,
-                metrics=metrics,
-                listing_s=rhythm.listing_s,
-                soon_s=rhythm.listing_soon_s,
-            )
-            instruments = InstrumentArchive(self.archive.layout, self.disk, staging=self.staging)
-            if await first_listing(roster, http, inbox, instruments, clock=clock, stop=stop.asked):
-                shared = _Shared(client, pace, http, inbox, notes, metrics, pulse, roster, rhythm.pairs_a_line)
-                await self._record(shared, instruments, stop, source, upkeep_s=rhythm.upkeep_s)
-                log.info("stopped", pairs=len(roster.instruments))
 
-    def _http(self, client: aiohttp.ClientSession, pace: Pace, notes: Notes, pulse: Pulse, metrics: Metrics) -> Http:
-        async def refused(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
-            metrics.throttled_seconds.inc(pause_s)
-            await notes.take("throttled", reason=reason, path=path, pause_s=pause_s, per_s=per_s)
-
-        return Http(
+async def _run(config: Config, stop: Stop, basis: _Basis, rhythm: Rhythm, source: Source) -> None:
+    """Record until ``stop`` is asked; nothing, if it is before it is known what to record."""
+    layout, clock, metrics, inbox = basis.archive.layout, basis.clock, Metrics(), Inbox()
+    notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
+    metrics.pace.set_function(lambda: pace.per_s)
+    pulse = Pulse(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
+    async with client_session() as client, serve(config.ops, Face(metrics, pulse.state, pulse.about)):
+        http = Http(
             client,
-            self.config.exchange.rest_url,
+            config.exchange.rest_url,
             pace=pace,
-            clock=self.clock,
-            refused=refused,
+            clock=clock,
+            refused=note_refusals(notes, metrics),
             ended=pulse.ended,
-            turns=Turns(self.archive.layout.turns, self.clock),
+            turns=Turns(layout.turns, clock),
         )
+        context = Context(Exchange(http, notes, metrics=metrics), inbox, notes, metrics, clock)
+        run = _Run(config, basis, context, pulse, client, pace=pace, rhythm=rhythm, source=source, stop=stop)
+        await run.until_stopped()
 
-    async def _record(
-        self, shared: _Shared, instruments: InstrumentArchive, stop: Stop, source: Source, *, upkeep_s: float
+
+class _Run:
+    """All that records, each object made once, and the order in which it begins and ends."""
+
+    def __init__(
+        self,
+        config: Config,
+        basis: _Basis,
+        context: Context,
+        pulse: Pulse,
+        client: aiohttp.ClientSession,
+        *,
+        pace: Pace,
+        rhythm: Rhythm,
+        source: Source,
+        stop: Stop,
     ) -> None:
-        """Run all tasks until ``stop`` is asked; then end them in the order in which a trade goes through them."""
-        repair = self._repair(shared)
-        commit = Commit(
-            shared.inbox,
-            self.journal,
-            self.ledger,
-            sync_every_s=self.config.journal.sync_every,
-            clock=self.clock,
-            metrics=shared.metrics,
+        self._config, self._basis, self._context, self._pulse, self._stop = config, basis, context, pulse, stop
+        archive, ledger, clock = basis.archive, basis.ledger, basis.clock
+        self._listings = InstrumentArchive(archive.layout, basis.disk, staging=archive.staging)
+        self._roster = roster = Roster(config.pairs, context, listing_s=rhythm.listing_s, soon_s=rhythm.listing_soon_s)
+        pairs = roster.instruments
+        repair = Repair(
+            ledger,
+            Fetcher(ledger, archive, context.exchange, instruments=pairs, clock=clock, metrics=context.metrics),
+            context,
+            instruments=pairs,
+            history_from_us=config.trades.backfill_from,
+            earlier_names=roster.earlier_names,
+        )
+        self._commit = Commit(
+            basis.journal,
+            ledger,
+            context,
+            sync_every_s=config.journal.sync_every,
             hole_seen=repair.hole_seen,
         )
-        drainer = self._drainer(shared, instruments)
-        drain = Drain(drainer, self.journal, commit, every_s=lambda: self._drain_every_s(shared), clock=self.clock)
-        upkeep = Upkeep(
-            self.archive,
-            self.disk,
-            keep_s=self.config.journal.keep,
-            now_s=shared.pulse.now_s,
-            clock=self.clock,
-            metrics=shared.metrics,
-            round_s=upkeep_s,
+        drainer = self._drainer()
+        self._drain = Drain(
+            drainer, basis.journal, self._commit, every_s=config.drain_every_s, pairs=pairs, clock=clock
         )
-        space = Space(
-            self.archive.layout,
-            self.disk,
-            shared.notes,
+        upkeep = Upkeep(
+            archive,
+            basis.disk,
+            context,
+            keep_s=config.journal.keep,
+            now_s=pulse.now_s,
+            round_s=rhythm.upkeep_s,
+        )
+        self._space = Space(
+            archive.layout,
+            basis.disk,
+            context,
             history_waits=lambda waits: repair.hold_history(waits=waits),
             full=stop.asked.set,
             raw=upkeep.raw,
-            clock=self.clock,
         )
-        survey = Survey(self.archive.layout.data, space, clock=self.clock, metrics=shared.metrics)
         neighbours = Neighbours(
-            self.ledger,
-            self.archive,
-            pairs=shared.roster.instruments,
-            hole_seen=repair.hole_seen,
-            clock=self.clock,
-            look_s=upkeep_s,
+            ledger, archive, pairs=pairs, hole_seen=repair.hole_seen, clock=clock, look_s=rhythm.upkeep_s
         )
-        collectors, ohlc, pulse = self._collectors(shared, repair), self._ohlc(shared), shared.pulse
-        shared.roster.tell(ohlc, drain)
+        ohlc = Ohlc(context, instruments=pairs, wanted=candles(config), unknown=lambda _: roster.refresh_soon())
+        live = Live(pace, ohlc, self._commit, upkeep, drainer, self._drain, repair)
+        roster.tell(ohlc, self._drain, repair)
+        self._tasks: list[Task] = [
+            roster,
+            repair,
+            upkeep,
+            neighbours,
+            self._space,
+            Survey(archive.layout.data, self._space, context),
+            pulse,
+            ohlc,
+            Reload(config, source, roster, live.take),
+            *self._collectors(client, rhythm.pairs_a_line),
+        ]
 
-        live = Live(shared.pace, ohlc, commit, upkeep, drainer, drain, repair)
-
-        def take(config: Config) -> None:
-            self.config = config
-            live.take(config)
-
-        reload = Reload(self.config, source, shared.roster, take)
-        tasks: list[Task] = [shared.roster, repair, upkeep, neighbours, space, survey, pulse, ohlc, reload, *collectors]
-        shared.metrics.watch(self.ledger, shared.roster.instruments)
-        for said, told in banner.lines(
-            self.config, self.archive.layout.data, self.ledger, list(shared.roster.instruments)
-        ):
-            log.info(said, **told)
-        pulse.begun(Parts(shared.roster.instruments, commit, drain, space))
-        async with asyncio.TaskGroup() as group:
-            interruptible = [group.create_task(task.run()) for task in tasks]
-            committing = group.create_task(commit.run())
-            draining = group.create_task(drain.run())
-            await stop.asked.wait()
-            pulse.stopping()
-            log.info("stopping: draining the journal; a second signal leaves that to the next start")
-            for running in interruptible:
-                running.cancel()
-            await asyncio.wait(interruptible)
-            committing.cancel()
-            await asyncio.wait([committing])
-            await commit.flush()
-            drain.stop()
-            await first_of(asyncio.wait([draining]), stop.hurried.wait())
-            draining.cancel()
-        space.check()
-
-    def _repair(self, shared: _Shared) -> Repair:
-        chosen, clock, metrics = shared.roster.instruments, self.clock, shared.metrics
-        return Repair(
-            self.ledger,
-            Fetcher(self.ledger, self.archive, shared.http, instruments=chosen, clock=clock, metrics=metrics),
-            shared.notes,
-            instruments=chosen,
-            history_from=functools.partial(self._history_from, shared.roster),
-            clock=clock,
-            metrics=metrics,
-        )
-
-    def _history_from(self, roster: Roster, pair: str) -> int | None:
-        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended."""
-        held = set(self.ledger)
-        ended_us = [self.ledger.of(name).last_us for name in roster.earlier_names(pair) if name in held]
-        renamed_us = max((end_us for end_us in ended_us if end_us is not None), default=None)
-        moments = (self.config.trades.backfill_from, renamed_us)
-        return min((moment for moment in moments if moment is not None), default=None)
-
-    def _drainer(self, shared: _Shared, instruments: InstrumentArchive) -> Drainer:
-        layout = self.archive.layout
+    def _drainer(self) -> Drainer:
+        archive, disk = self._basis.archive, self._basis.disk
         return Drainer(
-            self.journal,
-            self.archive,
-            instruments,
-            candles=OhlcArchive(layout, self.disk, staging=self.staging),
-            events=EventArchive(layout, self.disk, staging=self.staging),
-            keep_raw=self.config.journal.keep > 0,
-            latest_s=shared.pulse.latest_s,
-            metrics=shared.metrics,
+            self._basis.journal,
+            archive,
+            self._listings,
+            candles=OhlcArchive(archive.layout, disk, staging=archive.staging),
+            events=EventArchive(archive.layout, disk, staging=archive.staging),
+            keep_raw=self._config.journal.keep > 0,
+            latest_s=self._pulse.latest_s,
+            metrics=self._context.metrics,
         )
 
-    def _drain_every_s(self, shared: _Shared) -> float:
-        return self.config.drain_every_s(len(shared.roster.instruments))
-
-    def _ohlc(self, shared: _Shared) -> Ohlc:
-        return Ohlc(
-            shared.inbox,
-            shared.http,
-            shared.notes,
-            instruments=shared.roster.instruments,
-            wanted=candles(self.config),
-            unknown=lambda _: shared.roster.refresh_soon(),
-            clock=self.clock,
-            metrics=shared.metrics,
-        )
-
-    def _collectors(self, shared: _Shared, repair: Repair) -> list[Task]:
-        """Return what asks the exchange, and have those told of pairs that come and go."""
-        config, clock, metrics, roster = self.config, self.clock, shared.metrics, shared.roster
-        inbox, http, notes, chosen = shared.inbox, shared.http, shared.notes, shared.roster.instruments
+    def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:
+        """Return what asks the exchange for trades and hears it, and have those told of pairs that come and go."""
+        config, ledger, context, roster = self._config, self._basis.ledger, self._context, self._roster
+        pairs = roster.instruments
         poll = Poll(
-            self.ledger,
-            inbox,
-            http,
-            instruments=chosen,
+            ledger,
+            context,
+            instruments=pairs,
             refresh_soon=roster.refresh_soon,
-            clock=clock,
-            metrics=metrics,
             everything=not config.trades.stream,
         )
-        standing = Standing(notes)
-        tail = Tail(self.ledger, inbox, http, instruments=chosen, notes=notes, metrics=metrics)
+        standing = Standing(context.notes)
+        tail = Tail(ledger, context, instruments=pairs)
         lines = Lines(
-            chosen,
-            lambda: dial(shared.client, config.exchange.ws_url),
-            Common(inbox, Listeners(poll, standing, roster.refresh_soon), notes, clock, metrics),
-            attempts=Attempts(self.archive.layout.attempts),
-            random=self.random,
-            pairs_a_line=shared.pairs_a_line,
+            pairs,
+            lambda: dial(client, config.exchange.ws_url),
+            context,
+            listeners=Listeners(poll, standing, roster.refresh_soon),
+            attempts=Attempts(self._basis.archive.layout.attempts),
+            random=self._basis.random,
+            pairs_a_line=pairs_a_line,
         )
-        watch = Watch(
-            self.ledger,
-            http,
-            instruments=chosen,
-            tail=tail,
-            stream=lines,
-            notes=notes,
-            clock=clock,
-            metrics=metrics,
-        )
-        roster.tell(poll, lines, repair)
-        system = System(http, standing, notes, clock=clock, metrics=metrics)
-        confirm = Confirm(self.ledger, tail, instruments=chosen, now_s=shared.pulse.now_s, clock=clock)
-        streaming: list[Task] = [lines, watch] if config.trades.stream else []
-        if streaming:
-            shared.pulse.listen(lines.silent_s)
-        timekeeper = Timekeeper(notes, clock=clock, metrics=metrics)
-        return [poll, system, confirm, timekeeper, *streaming]
+        roster.tell(poll, lines)
+        confirm = Confirm(ledger, tail, instruments=pairs, now_s=self._pulse.now_s, clock=context.clock)
+        always: list[Task] = [poll, System(context, standing), confirm, Timekeeper(context)]
+        if not config.trades.stream:
+            return always
+        self._pulse.listen(lines.silent_s)
+        return [*always, lines, Watch(ledger, context, instruments=pairs, tail=tail, stream=lines)]
+
+    async def until_stopped(self) -> None:
+        """Record until it is asked to stop; then end all in the order in which a trade goes through it."""
+        listed, mistake = False, None
+        async with asyncio.TaskGroup() as group:
+            # At once: what is noted while it is not known yet what to record is journalled too, however long it takes.
+            committing = group.create_task(self._commit.run())
+            try:
+                listed = await first_listing(self._roster, self._context, self._listings, stop=self._stop.asked)
+            except ConfigError as error:  # to be raised as it is, and not by a group of tasks
+                mistake = error
+            draining = await self._recorded(group) if listed else None
+            committing.cancel()
+            await asyncio.wait([committing])
+            await self._commit.flush()
+            if draining is not None:
+                self._drain.stop()
+                await first_of(asyncio.wait([draining]), self._stop.hurried.wait())
+                draining.cancel()
+        if mistake is not None:
+            raise mistake
+        self._space.check()
+        if listed:
+            log.info("stopped", pairs=len(self._roster.instruments))
+
+    async def _recorded(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        """Run what records until it is asked to stop; return what drains, which goes on."""
+        self._introduce()
+        interruptible = [group.create_task(task.run()) for task in self._tasks]
+        draining = group.create_task(self._drain.run())
+        await self._stop.asked.wait()
+        self._pulse.stopping()
+        log.info("stopping: draining the journal; a second signal leaves that to the next start")
+        for running in interruptible:
+            running.cancel()
+        await asyncio.wait(interruptible)
+        return draining
+
+    def _introduce(self) -> None:
+        """Tell people, metrics and the service manager what is recorded from now on."""
+        pairs, ledger = self._roster.instruments, self._basis.ledger
+        self._context.metrics.watch(ledger, pairs)
+        for said, told in banner.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):
+            log.info(said, **told)
+        self._pulse.begun(Parts(pairs, self._commit, self._drain, self._space))

@@ -1,10 +1,18 @@
-"""What holds for every test: where its temporary folder lies."""
+"""What holds for every test: where its temporary folder lies, and what it may ask for."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from tests.builders import Shop, shop
+from tests.clocks import ManualClock
+from tests.fakes import Fakes
+from tests.servers import Listen, Serve, deserted, listening, serving
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 2 << 30
@@ -18,3 +26,40 @@ def pytest_configure() -> None:
     """
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands."""
+    return ManualClock()
+
+
+@pytest.fixture
+def fakes(clock: ManualClock) -> Fakes:
+    """The context of a task that asks nobody."""
+    return Fakes(clock=clock)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Shop]:
+    """An archive in ``tmp_path``, opened for writing."""
+    with shop(tmp_path) as archive:
+        yield archive
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """Serve HTTP on loopback."""
+    return serving
+
+
+@pytest.fixture
+def listen() -> Listen:
+    """Serve raw bytes on loopback."""
+    return listening
+
+
+@pytest.fixture
+async def nobody() -> str:
+    """An address at which nobody listens."""
+    return await deserted()

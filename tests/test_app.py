@@ -5,17 +5,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from recorder import app
 from recorder.archive.events import EventArchive, event
 from recorder.archive.files import Layout, hold
-from recorder.config import ArchiveConfig, Config, OpsConfig
+from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig
 from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.errors import ArchiveInUse
 from recorder.journal import segment
-from tests.tasks.support import PAIR, T0_US, frame, shop, trades
+from tests.builders import PAIR, T0_US, frame, shop, trades
+from tests.clocks import settle_until
+from tests.servers import Serve
 
 
 def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: Path) -> None:
@@ -83,6 +86,26 @@ async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_na
     config = Config(archive=ArchiveConfig(path=tmp_path), ops=OpsConfig(port=0))
     await app.record(config, stop)
     assert [segment.number_of(path) for path in segment.segments(tmp_path / "journal")] == [42]
+
+
+async def test_what_cannot_be_read_before_it_is_known_what_to_record_is_journalled_at_once(
+    tmp_path: Path, serve: Serve
+) -> None:
+    async def odd(_: web.Request) -> web.Response:
+        return web.Response(body=b'{"error":[],"result":[5]}')
+
+    def journalled() -> list[str]:
+        found = [entry for path in (tmp_path / "journal").glob("*.jsonl") for entry in segment.entries(path)]
+        return [entry.source for entry in found if isinstance(entry, segment.Entry)]
+
+    stop = app.Stop()
+    async with serve(odd) as address:
+        exchange = ExchangeConfig(rest_url=f"http://{address}", requests_per_second=100)
+        config = Config(archive=ArchiveConfig(path=tmp_path), exchange=exchange, ops=OpsConfig(port=0))
+        recording = asyncio.create_task(app.record(config, stop))
+        await settle_until(lambda: "rest-unreadable:/0/public/AssetPairs" in journalled())
+        stop.signal()
+        await recording
 
 
 async def test_an_archive_that_is_held_is_refused_before_anything_is_touched(tmp_path: Path) -> None:

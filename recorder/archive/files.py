@@ -51,6 +51,7 @@ class Layout:
         self.data = data
         self.journal = data / "journal"
         self.raw = data / "raw"
+        self.quarantine = data / "quarantine"
         self.trades = self.folder(TRADES)
         self.instruments = self.folder(tables.INSTRUMENTS)
         self.staging = data / ".staging"

@@ -41,7 +41,9 @@ from recorder.ops.metrics import Metrics
 from recorder.query import asked
 from recorder.tasks import backfill as job
 from recorder.tasks.backfill import Backfill, Stretch
+from recorder.tasks.exchange import Exchange
 from recorder.tasks.fetch import Fetcher
+from recorder.tasks.notes import Aside
 
 LISTING: Final = "listing"
 """What --from says for the first trade of all."""
@@ -100,15 +102,16 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
     pace = Pace(settings.exchange.requests_per_second)
     async with _opened(layout) as archive, client_session() as client:
         http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
-        instruments = await _listed(http, wanted.names)
-        ledger = Ledger()
-        fetcher = Fetcher(ledger, archive, http, instruments=instruments, clock=clock, metrics=Metrics())
+        metrics, ledger = Metrics(), Ledger()
+        exchange = Exchange(http, Aside(layout, Disk(), clock), metrics=metrics)
+        instruments = await _listed(exchange, wanted.names)
+        fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
         tidy = functools.partial(_compact, archive, clock)
         work = Backfill(
             ledger,
             archive.coverage,
             fetcher,
-            http,
+            exchange,
             instruments=instruments,
             tidy=tidy,
             room=functools.partial(rim.room, layout.data),
@@ -127,8 +130,9 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             await _fill(work, found, pace)
 
 
-async def _listed(http: Http, names: Sequence[str]) -> dict[str, Instrument]:
-    listing = Listing(parse.instruments((await http.get(rest.asset_pairs())).result))
+async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
+    _, instruments = await exchange.ask(rest.asset_pairs(), parse.instruments)
+    listing = Listing(instruments)
     try:
         chosen = [listing.resolve(name) for name in names]
     except UnknownPair as error:

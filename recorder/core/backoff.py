@@ -1,8 +1,9 @@
-"""How long to wait before the next connection: full jitter, growing, and reset only by a healthy session.
+"""How long to wait after failures: ever longer; and before the next connection: jittered, and within a budget.
 
-A loop that resets after each successful handshake reconnects a thousand times a second against a server that
-accepts and closes. Here only time spent connected counts. Each line has a :class:`Backoff` of its own, and all
-lines together have one budget of attempts, since the exchange counts by address.
+What is asked again doubles its wait with each failure in a row (:class:`Growing`), and begins anew once it succeeds.
+Reconnecting is another matter. A loop that resets after each successful handshake reconnects a thousand times a second
+against a server that accepts and closes. Here only time spent connected counts. Each line has a :class:`Backoff` of its
+own, and all lines together have one budget of attempts, since the exchange counts by address.
 """
 
 from __future__ import annotations
@@ -24,11 +25,36 @@ before the budget slows them."""
 SPACING_S: Final = WINDOW_S / (WINDOW_ATTEMPTS - BURST)
 """The others come one at a time, evenly. Spent all at once, they would leave minutes without any attempt."""
 _SPACING_NS: Final = int(SPACING_S * 1e9)
+_DOUBLINGS: Final = 30
+"""A wait that has doubled so often is at its end, or is longer than any recorder runs."""
+
+
+def grown_s(failures: int, *, first_s: float, last_s: float) -> float:
+    """Return the wait after so many failures in a row: ``first_s``, twice, four times that, … ``last_s``."""
+    return min(last_s, first_s * 2.0 ** min(max(failures - 1, 0), _DOUBLINGS))
+
+
+class Growing:
+    """A wait that doubles with each failure in a row, from ``first_s`` up to ``last_s`` seconds."""
+
+    def __init__(self, first_s: float, last_s: float) -> None:
+        self._first_s = first_s
+        self._last_s = last_s
+        self._failures = 0
+
+    def failed(self) -> float:
+        """Count a failure; return how many seconds to wait after it."""
+        self._failures += 1
+        return grown_s(self._failures, first_s=self._first_s, last_s=self._last_s)
+
+    def reset(self) -> None:
+        """Begin anew: it succeeded."""
+        self._failures = 0
 
 
 def ceiling_s(failures: int) -> float:
-    """Return the longest wait after so many failures in a row: 1, 2, 4, … 30 s."""
-    return min(LAST_CEILING_S, FIRST_CEILING_S * 2.0 ** min(max(failures - 1, 0), 10))
+    """Return the longest wait before a connection after so many failures in a row: 1, 2, 4, … 30 s."""
+    return grown_s(failures, first_s=FIRST_CEILING_S, last_s=LAST_CEILING_S)
 
 
 def session_healthy(lasted_s: float, *, subscribed: bool) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from recorder.core.backoff import Growing
+
 FIRST_PAUSE_S: Final = 5.0
 """Kraken wants at least 5 s of silence after a throttle answer; calling on keeps the throttle on (API.md 3.2)."""
 LAST_PAUSE_S: Final = 60.0
@@ -26,7 +28,7 @@ class Pace:
     def __init__(self, requests_per_second: float) -> None:
         self._wished_per_s = self._per_s = _positive(requests_per_second)
         self._next_s = float("-inf")
-        self._pause_s = FIRST_PAUSE_S
+        self._pause = Growing(FIRST_PAUSE_S, LAST_PAUSE_S)
         self._paused_until_s = float("-inf")
         self._adapted_s = float("-inf")
 
@@ -54,8 +56,7 @@ class Pace:
             # Asked before the pause began: it refuses the pace that is halved already, but may want a longer pause.
             self._pause_until(max(self._paused_until_s, now_s + wanted_s))
         else:
-            self._pause_until(now_s + max(self._pause_s, wanted_s))
-            self._pause_s = min(LAST_PAUSE_S, self._pause_s * 2)
+            self._pause_until(now_s + max(self._pause.failed(), wanted_s))
             self._per_s = max(min(SLOWEST_PER_S, self._wished_per_s), self._per_s / 2)
         return self._paused_until_s - now_s
 
@@ -65,7 +66,7 @@ class Pace:
         One that was under way when a pause began says nothing about the pace after it.
         """
         if now_s >= self._paused_until_s:
-            self._pause_s = FIRST_PAUSE_S
+            self._pause.reset()
 
     def wish(self, requests_per_second: float) -> None:
         """Wish for another pace from now on. One that refusals have lowered recovers from where it is."""

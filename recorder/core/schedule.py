@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from recorder.core.backoff import grown_s
 from recorder.core.model import TIMEFRAMES
 
 WINDOW: Final = 720
@@ -58,7 +59,7 @@ class _State(msgspec.Struct):
 
     held_until_s: float
     due_s: float
-    retry_s: float = FIRST_RETRY_S
+    failures: int = 0
     entry: int = 0
 
 
@@ -150,8 +151,9 @@ class Schedule:
         """Take note that asking for ``series`` brought nothing."""
         state = self._states.get(series)
         if state is not None:
-            retry_s = min(LAST_RETRY_S, state.retry_s * 2)
-            self._put(series, _State(state.held_until_s, due_s=now_s + state.retry_s, retry_s=retry_s))
+            failures = state.failures + 1
+            wait_s = grown_s(failures, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S)
+            self._put(series, _State(state.held_until_s, due_s=now_s + wait_s, failures=failures))
 
     def _due_s(self, series: Series, now_s: float, *, held_until_s: float) -> float:
         """Return when a series is due that was asked for now and is held so far."""

@@ -18,6 +18,7 @@ from typing import Final
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import undisturbed
 from recorder.clock import Clock
+from recorder.core.backoff import Growing
 from recorder.core.ids import Gap, Span
 from recorder.core.ledger import History, Ledger
 from recorder.core.model import Instrument
@@ -25,10 +26,10 @@ from recorder.core.plan import TOGETHER, Fill
 from recorder.core.room import require
 from recorder.disk import Room
 from recorder.errors import ExchangeError, Retry
-from recorder.kraken import parse, rest
+from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.reach import Reach
-from recorder.net.http import Http
+from recorder.tasks.exchange import Exchange
 from recorder.tasks.fetch import Fetcher
 
 ATTEMPTS: Final = 3
@@ -71,7 +72,7 @@ class Backfill:
         ledger: Ledger,
         coverage: Coverage,
         fetcher: Fetcher,
-        http: Http,
+        exchange: Exchange,
         *,
         instruments: Mapping[str, Instrument],
         tidy: Callable[[str], None],
@@ -81,7 +82,7 @@ class Backfill:
         self._ledger = ledger
         self._coverage = coverage
         self._fetcher = fetcher
-        self._http = http
+        self._exchange = exchange
         self._instruments = instruments
         self._tidy = tidy
         self._room = room
@@ -127,7 +128,7 @@ class Backfill:
         the disk is low: a batch and a merge fit into what is left below the mark, and a daemon's last drain.
         """
         attempts: Counter[int] = Counter()  # by the first id of what did not come
-        batches, wait_s = 0, FIRST_RETRY_S
+        batches, wait = 0, Growing(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             holes = self.missing(stretch)
             held = len(stretch.span) - sum(len(hole.span) for hole in holes)
@@ -145,13 +146,13 @@ class Backfill:
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem
             if fetched.rows:
-                batches, wait_s = batches + 1, FIRST_RETRY_S
+                batches += 1
+                wait.reset()
                 if batches % TIDY_BATCHES == 0:
                     await asyncio.to_thread(self._tidy, stretch.pair)
             elif fetched.problem is not None:
                 tell(Progress(held, waiting=str(fetched.problem)))
-                await self._clock.sleep(wait_s)
-                wait_s = min(LAST_RETRY_S, wait_s * 2)
+                await self._clock.sleep(wait.failed())
 
     async def _last_before(self, instrument: Instrument, to_us: int) -> int | None:
         """Return the id of the last trade before ``to_us``; None where there is none."""
@@ -164,15 +165,16 @@ class Backfill:
 
     async def _page(self, request: rest.Request, pair: str) -> TradesPage:
         """Ask until there is an answer, unless asking again cannot mend what is wrong."""
-        wait_s = FIRST_RETRY_S
+        wait = Growing(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
-                return parse.trades_page((await self._http.get(request)).result, pair)
+                _, page = await self._exchange.trades(request, pair)
             except ExchangeError as error:
                 if error.retry is Retry.NEVER:
                     raise
-                await self._clock.sleep(wait_s)
-                wait_s = min(LAST_RETRY_S, wait_s * 2)
+                await self._clock.sleep(wait.failed())
+            else:
+                return page
 
 
 def _adding_to(held: int, tell: Callable[[Progress], None]) -> Callable[[int], None]:

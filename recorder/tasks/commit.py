@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from recorder.clock import Clock
 from recorder.core.ids import Run, joined
 from recorder.core.ledger import Ledger
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.context import Context
+from recorder.tasks.inbox import Inbound
 from recorder.tasks.waiting import first_of
 
 DRAIN_TRADES: Final = 200_000
@@ -47,21 +46,19 @@ class Commit:
 
     def __init__(
         self,
-        inbox: Inbox,
         journal: Journal,
         ledger: Ledger,
+        context: Context,
         *,
         sync_every_s: float,
-        clock: Clock,
-        metrics: Metrics,
         hole_seen: Callable[[], None],
     ) -> None:
-        self._inbox = inbox
+        self._inbox = inbox = context.inbox
+        self._metrics = metrics = context.metrics
+        self._clock = context.clock
         self._journal = journal
         self._ledger = ledger
         self.sync_every_s = sync_every_s
-        self._clock = clock
-        self._metrics = metrics
         self._hole_seen = hole_seen
         self.writing = asyncio.Lock()
         self.drain_due = asyncio.Event()

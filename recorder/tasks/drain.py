@@ -14,7 +14,7 @@ import functools
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -268,15 +268,26 @@ def together(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 class Drain:
-    """Drains every ``every_s()`` seconds, sooner when many trades wait. Told that this has changed, it looks again."""
+    """Drains every so many seconds, sooner when many trades wait.
+
+    ``every_s`` returns how many, for as many as there are ``pairs``, a live collection.
+    """
 
     def __init__(
-        self, drainer: Drainer, journal: Journal, commit: Commit, *, every_s: Callable[[], float], clock: Clock
+        self,
+        drainer: Drainer,
+        journal: Journal,
+        commit: Commit,
+        *,
+        every_s: Callable[[int], float],
+        pairs: Collection[str],
+        clock: Clock,
     ) -> None:
         self._drainer = drainer
         self._journal = journal
         self._commit = commit
         self._every_s = every_s
+        self._pairs = pairs
         self._clock = clock
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -284,6 +295,7 @@ class Drain:
 
     async def run(self) -> None:
         """Drain what an earlier run left, then on time, until :meth:`stop`."""
+        self._drained_s = self._clock.monotonic()
         while True:
             last = self._stopping.is_set()  # asked before this drain began, so that it takes all there is
             await self.everything()
@@ -294,15 +306,16 @@ class Drain:
     @property
     def every_s(self) -> float:
         """Seconds from one drain to the next."""
-        return self._every_s()
+        return self._every_s(len(self._pairs))
 
-    def changed(self) -> None:
-        """Look again how long to wait."""
+    def want(self, every_s: Callable[[int], float]) -> None:
+        """Drain so often from now on, as the constructor's ``every_s``."""
+        self._every_s = every_s
         self._changed.set()
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- their number counts
         """Look again how long to wait: it may go by the number of pairs."""
-        self.changed()
+        self._changed.set()
 
     def drained_s(self) -> float:
         """Return for how many seconds no drain has ended; from the beginning, before the first."""

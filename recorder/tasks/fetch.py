@@ -19,11 +19,10 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
 from recorder.core.plan import Fill, Work
 from recorder.errors import ExchangeError
-from recorder.kraken import parse
 from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.reach import Reach
-from recorder.net.http import Http
 from recorder.ops.metrics import Metrics
+from recorder.tasks.exchange import Exchange
 
 BATCH_ROWS: Final = 50_000
 """Rows fetched before they are archived: few files, and little to fetch again after a crash."""
@@ -52,7 +51,7 @@ class Fetcher:
         self,
         ledger: Ledger,
         archive: TradeArchive,
-        http: Http,
+        exchange: Exchange,
         *,
         instruments: Mapping[str, Instrument],
         clock: Clock,
@@ -60,7 +59,7 @@ class Fetcher:
     ) -> None:
         self._ledger = ledger
         self._archive = archive
-        self._http = http
+        self._exchange = exchange
         self._instruments = instruments
         self._clock = clock
         self._metrics = metrics
@@ -87,14 +86,13 @@ class Fetcher:
             if request is None or work.pair not in self._instruments:  # the mapping is live
                 break
             try:
-                answer = await self._http.get(request)
-                rows += asking.take(parse.trades_page(answer.result, work.pair))
-                if came is not None:
-                    came(len(rows))
+                _, page = await self._exchange.trades(request, work.pair)
             except ExchangeError as error:
-                self._metrics.rest_failed(error)
                 problem = error
                 break
+            rows += asking.take(page)
+            if came is not None:
+                came(len(rows))
         await self._keep(work.pair, rows)
         return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), problem)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -20,7 +21,8 @@ from recorder.core.model import Instrument
 from recorder.core.spread import spread
 from recorder.net.socket import Socket
 from recorder.net.turns import Attempts
-from recorder.tasks.stream import Common, Dial, Stream
+from recorder.tasks.context import Context
+from recorder.tasks.stream import Dial, Listeners, Stream
 
 PAIRS_A_LINE: Final = 200
 """Pairs on one connection at most. No cap is published (API.md 8.2). What the end of one leaves out of so many is
@@ -52,15 +54,20 @@ class Lines:
         self,
         pairs: Collection[str],
         dial: Dial,
-        common: Common,
+        context: Context,
         *,
+        listeners: Listeners,
         attempts: Attempts,
         random: Random,
         pairs_a_line: int = PAIRS_A_LINE,
     ) -> None:
         self._pairs = pairs
         self._dial = dial
-        self._common = common
+        self._context = context
+        self._clock = context.clock
+        self._listeners = listeners
+        self._numbers = itertools.count(1)
+        self._heard: dict[str, int] = {}
         self._random = random
         self._pairs_a_line = pairs_a_line
         self._lines: list[_Line] = []
@@ -68,10 +75,9 @@ class Lines:
         self._attempts = attempts
         self._turns = asyncio.Lock()
         self._held_back = False
-        common.metrics.connections_wanted.set_function(lambda: len(self._lines))
-        common.metrics.connections_open.set_function(
-            lambda: sum(line.stream.connection is not None for line in self._lines)
-        )
+        metrics = context.metrics
+        metrics.connections_wanted.set_function(lambda: len(self._lines))
+        metrics.connections_open.set_function(lambda: sum(line.stream.connection is not None for line in self._lines))
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
         """Bring the lines into accord with the pairs."""
@@ -80,6 +86,10 @@ class Lines:
     def streaming(self, pair: str) -> bool:
         """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
         return any(line.stream.streaming(pair) for line in self._lines)
+
+    def heard(self, pair: str) -> int:
+        """Return the highest id of ``pair`` that a frame brought in this run; 0 while none did."""
+        return self._heard.get(pair, 0)
 
     def silent_s(self) -> list[float]:
         """Return for how many seconds each line has heard nothing on a connection that had answered a subscription."""
@@ -116,7 +126,15 @@ class Lines:
 
     def _opened(self, share: Sequence[str], group: asyncio.TaskGroup) -> _Line:
         pairs = dict.fromkeys(share)
-        stream = Stream(pairs, self._dial_in_turn, self._common, Backoff(self._random))
+        stream = Stream(
+            pairs,
+            self._dial_in_turn,
+            self._context,
+            listeners=self._listeners,
+            backoff=Backoff(self._random),
+            numbers=self._numbers,
+            heard=self._heard,
+        )
         return _Line(pairs, stream, group.create_task(stream.run()))
 
     async def _close(self, lines: Sequence[_Line]) -> None:
@@ -125,19 +143,19 @@ class Lines:
             line.running.cancel()
             await asyncio.wait([line.running])
             if connection is not None:
-                self._common.metrics.disconnected(_EMPTIED)
-                await self._common.notes.take("disconnected", connection=connection, reason="no pair is left on it")
+                self._context.metrics.disconnected(_EMPTIED)
+                await self._context.notes.take("disconnected", connection=connection, reason="no pair is left on it")
 
     @contextlib.asynccontextmanager
     async def _dial_in_turn(self) -> AsyncIterator[Socket]:
         # First come, first served: each waits while those before it do, and is counted in the moment it dials.
         async with self._turns:
-            wait_s = self._attempts.claim(self._common.clock.wall_ns())
+            wait_s = self._attempts.claim(self._clock.wall_ns())
             if wait_s and not self._held_back:
                 log.warning("too many attempts to connect: the next ones are spaced out", wait_s=round(wait_s, 1))
             self._held_back = wait_s > 0
             while wait_s > 0:
-                await self._common.clock.sleep(wait_s)
-                wait_s = self._attempts.claim(self._common.clock.wall_ns())
+                await self._clock.sleep(wait_s)
+                wait_s = self._attempts.claim(self._clock.wall_ns())
         async with self._dial() as socket:
             yield socket

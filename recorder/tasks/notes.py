@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
+import structlog
+
+from recorder.archive import quarantine
+from recorder.archive.files import Layout
 from recorder.clock import Clock
 from recorder.core import knowledge
 from recorder.core.knowledge import Knowledge
+from recorder.disk import Disk
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import parse, rest
@@ -17,6 +23,11 @@ UNREADABLE: Final = "rest-unreadable"
 KEPT_BYTES: Final = 1024 * 1024
 """Of an unreadable answer at most so much is journalled. The largest real one, the whole listing, is 0.8 MB; what is
 longer is something else, and would be kept again at every retry."""
+KEPT_ASIDE: Final = 100
+"""Answers that one process keeps in files of their own: 100 MB at most. An exchange that has changed its answers gives
+ever the same at every retry, and nothing of these files expires."""
+
+log = structlog.get_logger()
 
 
 class Notes:
@@ -40,10 +51,39 @@ class Notes:
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
-        # Of an answer that is of no pair, nothing stands behind the request.
-        named = f"rest:{request.target}" if pair is None else parse.poll_source(request, pair)
-        source = UNREADABLE + named.removeprefix("rest")
-        if error.body is not None:
-            line = segment.encode(self._clock.wall_ns(), source, error.body[:KEPT_BYTES])
-            await self._inbox.put(Inbound(line, [], source="rest"))
-        await self.take("malformed", pair=pair, source=source, reason=str(error)[: rest.QUOTE_LIMIT])
+        kept, note = _unreadable(self._clock.wall_ns(), request, error, pair)
+        if kept:
+            await self._inbox.put(Inbound(kept, [], source="rest"))
+        await self._inbox.put(Inbound(note, [], source="note"))
+
+
+class Aside:
+    """Keeps answers that could not be read where the journal is another process's: in files of ``data/quarantine/``."""
+
+    def __init__(self, layout: Layout, disk: Disk, clock: Clock) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._clock = clock
+        self._kept = 0
+
+    async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
+        """Keep an answer as it came, with the reason; of very many only the first. Raises DiskError."""
+        reason = str(error)[: rest.QUOTE_LIMIT]
+        if self._kept >= KEPT_ASIDE:
+            log.error("answer not understood, and like those before it not kept", pair=pair, reason=reason)
+            return
+        self._kept += 1
+        lines = _unreadable(self._clock.wall_ns(), request, error, pair)
+        path = await asyncio.to_thread(quarantine.keep, self._layout, self._disk, *lines)
+        log.error("answer kept but not understood", pair=pair, file=str(path), reason=reason)
+
+
+def _unreadable(now_ns: int, request: rest.Request, error: Malformed, pair: str | None) -> tuple[bytes, bytes]:
+    """Return the journal lines of an answer that could not be read: what came, as far as it is known, and a note."""
+    # Of an answer that is of no pair, nothing stands behind the request.
+    asked = f"rest:{request.target}" if pair is None else parse.poll_source(request, pair)
+    source = UNREADABLE + asked.removeprefix("rest")
+    named = {} if pair is None else {"pair": pair}
+    reason = str(error)[: rest.QUOTE_LIMIT]
+    kept = b"" if error.body is None else segment.encode(now_ns, source, error.body[:KEPT_BYTES])
+    return kept, segment.encode_note(now_ns, "malformed", **named, source=source, reason=reason)

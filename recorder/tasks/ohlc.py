@@ -7,22 +7,20 @@ answer counts as read only when it was: what cannot be read is kept beside, note
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from recorder.clock import Clock
 from recorder.core.model import Candle, Instrument
 from recorder.core.schedule import Reach, Schedule, Series
-from recorder.errors import ExchangeError, Malformed, Retry, UnknownPair
+from recorder.errors import ExchangeError, Retry, UnknownPair
 from recorder.journal import segment
 from recorder.kraken import parse, rest
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbound, Inbox
-from recorder.tasks.notes import Notes
+from recorder.tasks.context import Context
+from recorder.tasks.inbox import Inbound
 from recorder.tasks.waiting import first_of
 
 _US_PER_S: Final = 1_000_000
@@ -48,29 +46,24 @@ class Ohlc:
 
     def __init__(
         self,
-        inbox: Inbox,
-        http: Http,
-        notes: Notes,
+        context: Context,
         *,
         instruments: Mapping[str, Instrument],
         wanted: Wanted,
         unknown: Callable[[str], None],
-        clock: Clock,
-        metrics: Metrics,
     ) -> None:
-        self._inbox = inbox
-        self._http = http
-        self._notes = notes
+        self._exchange = context.exchange
+        self._inbox = context.inbox
+        self._clock = context.clock
+        self._metrics = context.metrics
         self._instruments = instruments
         self._timeframes = wanted.timeframes
         self._unknown = unknown
-        self._clock = clock
-        self._metrics = metrics
         self._schedule = Schedule(refresh_s=wanted.refresh_s, per_s=wanted.per_s)
         self._reaches: dict[Series, Reach] = {}
         self._wake = asyncio.Event()
         self.follow(instruments.values(), ())
-        metrics.candle_slack.set_function(lambda: self._schedule.slack_s(self._now_s()))
+        context.metrics.candle_slack.set_function(lambda: self._schedule.slack_s(self._now_s()))
 
     def follow(self, added: Iterable[Instrument], removed: Iterable[str]) -> None:
         """Record the candles of pairs that were ``added`` from now on, and no more of those that were ``removed``."""
@@ -117,9 +110,10 @@ class Ohlc:
         since_s = reach.since_s()
         request = rest.ohlc(instrument, series.timeframe, since_s=since_s)
         try:
-            answer, candles = await self._ask(request, series)
+            read = functools.partial(parse.candles, pair=series.pair, timeframe=series.timeframe)
+            answer, candles = await self._exchange.ask(request, read, pair=series.pair)
         except ExchangeError as error:
-            await self._failed(series, request, error)
+            self._failed(series, error)
             return
         line = segment.encode(answer.recv_ns, parse.poll_source(request, series.pair), answer.body)
         await self._inbox.put(Inbound(line, [], source="rest"))
@@ -134,23 +128,12 @@ class Ohlc:
             )
             self._schedule.failed(series, self._now_s())
 
-    async def _ask(self, request: rest.Request, series: Series) -> tuple[Answer, list[Candle]]:
-        answer = await self._http.get(request)
-        try:
-            return answer, parse.candles(answer.result, series.pair, series.timeframe)
-        except Malformed as error:
-            error.body = answer.body
-            raise
-
-    async def _failed(self, series: Series, request: rest.Request, error: ExchangeError) -> None:
-        self._metrics.rest_failed(error)
+    def _failed(self, series: Series, error: ExchangeError) -> None:
         self._schedule.failed(series, self._now_s())
         level = log.error if error.retry is Retry.NEVER else log.warning
         level("candles not fetched", pair=series.pair, timeframe=series.timeframe, reason=str(error))
         if isinstance(error, UnknownPair):
             self._unknown(series.pair)
-        if isinstance(error, Malformed):
-            await self._notes.unreadable(request, error, pair=series.pair)
 
     def _forget(self, series: Series) -> None:
         self._schedule.remove(series)

@@ -1,8 +1,4 @@
-"""Record trades by polling REST alone: pairs that are not streamed, by wish or because Kraken refuses to.
-
-A page with news is journalled like a frame. It could be asked for again, but this way it is seen by live readers at
-once and reaches the archive with the next drain, instead of as a small file a poll.
-"""
+"""Record trades by polling REST alone: pairs that are not streamed, by wish or because Kraken refuses to."""
 
 from __future__ import annotations
 
@@ -12,18 +8,15 @@ from typing import Final
 
 import structlog
 
-from recorder.clock import Clock
-from recorder.core.ids import runs_of
+from recorder.core.backoff import Growing
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError, UnknownPair
-from recorder.journal import segment
-from recorder.kraken import parse, rest
+from recorder.kraken import rest
 from recorder.kraken.gap_fill import LAST_NS
 from recorder.kraken.parse import TradesPage
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.context import Context
+from recorder.tasks.pages import newer, newest_held
 from recorder.tasks.waiting import first_of
 
 POLL_S: Final = 5.0
@@ -33,28 +26,8 @@ RETRY_S: Final = 15.0
 LAST_RETRY_S: Final = 900.0
 """Wait at most, after 15 s, 30 s, …, for a pair that the exchange does not know: it may be delisted for good, or
 back under another name, of which the roster hears first."""
-OVERLAP_NS: Final = 1_000_000
-"""How far before the last trade held to begin: REST's printed times lie up to 1.3 µs off, stamps are cut to µs."""
 
 log = structlog.get_logger()
-
-
-def newest_held(ledger: Ledger, pair: str) -> str | None:
-    """Return ``since`` for a request of what is newer than all that is held; None where nothing is."""
-    last_us = ledger.of(pair).last_us
-    return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
-
-
-def has_news(page: TradesPage, ledger: Ledger, pair: str) -> bool:
-    """Tell whether a page of ``pair`` has an id that is not held."""
-    held = ledger.of(pair).spans
-    return any(trade.trade_id not in held for trade in page.trades)
-
-
-def polled(request: rest.Request, answer: Answer, page: TradesPage, pair: str) -> Inbound:
-    """Return the journal line of an answer, and the runs of ids in it."""
-    line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
-    return Inbound(line, runs_of(page.trades), source="rest")
 
 
 class Poll:
@@ -67,26 +40,21 @@ class Poll:
     def __init__(
         self,
         ledger: Ledger,
-        inbox: Inbox,
-        http: Http,
+        context: Context,
         *,
         instruments: Mapping[str, Instrument],
         refresh_soon: Callable[[], None],
-        clock: Clock,
-        metrics: Metrics,
         everything: bool = False,
     ) -> None:
         self._ledger = ledger
-        self._inbox = inbox
-        self._http = http
+        self._context = context
+        self._clock = context.clock
         self._instruments = instruments
         self._refresh_soon = refresh_soon
-        self._clock = clock
-        self._metrics = metrics
         self._everything = everything
         self._due_s: dict[str, float] = {}
         self._since_ns: dict[str, int] = {}
-        self._retry_s: dict[str, float] = {}
+        self._unknown: dict[str, Growing] = {}
         self._wake = asyncio.Event()
         self.follow(list(instruments.values()), ())
 
@@ -99,7 +67,7 @@ class Poll:
 
     def hand_back(self, pair: str) -> None:
         """Poll ``pair`` no more: it is streamed."""
-        for of_pair in (self._due_s, self._since_ns, self._retry_s):
+        for of_pair in (self._due_s, self._since_ns, self._unknown):
             of_pair.pop(pair, None)
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
@@ -130,25 +98,19 @@ class Poll:
         """Ask for what is new of ``pair``; return seconds until it is due again."""
         request = rest.trades(self._instruments[pair], since_ns=self._since(pair))
         try:
-            answer = await self._http.get(request)
-            page = parse.trades_page(answer.result, pair)
+            _, page = await newer(self._context, self._ledger, request, pair)
         except ExchangeError as error:
-            self._metrics.rest_failed(error)
             wait_s = self._retry_after_s(pair, error)
             log.warning("poll failed", pair=pair, reason=str(error), retry_in_s=wait_s)
             return wait_s
-        self._retry_s.pop(pair, None)
-        if has_news(page, self._ledger, pair):
-            await self._inbox.put(polled(request, answer, page, pair))
+        self._unknown.pop(pair, None)
         return 0.0 if self._advance(pair, page) and len(page.trades) >= rest.PAGE_LIMIT else POLL_S
 
     def _retry_after_s(self, pair: str, error: ExchangeError) -> float:
         if not isinstance(error, UnknownPair):
             return RETRY_S
         self._refresh_soon()
-        wait_s = self._retry_s.get(pair, RETRY_S)
-        self._retry_s[pair] = min(LAST_RETRY_S, 2 * wait_s)
-        return wait_s
+        return self._unknown.setdefault(pair, Growing(RETRY_S, LAST_RETRY_S)).failed()
 
     def _since(self, pair: str) -> str | None:
         """Return where to begin; None, the newest page, where nothing is held yet."""

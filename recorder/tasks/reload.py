@@ -74,8 +74,8 @@ class Live:
         self.commit.sync_every_s = config.journal.sync_every
         self.upkeep.keep_s = config.journal.keep
         self.drainer.keep_raw = config.journal.keep > 0
-        self.drain.changed()
-        self.repair.hole_seen()  # or history that is wanted now
+        self.drain.want(config.drain_every_s)
+        self.repair.want_history(config.trades.backfill_from)
 
 
 def candles(config: Config) -> Wanted:

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from recorder.archive.events import iso
-from recorder.clock import Clock
+from recorder.core.backoff import grown_s
 from recorder.core.gap_notes import GapNote, GapNotes
 from recorder.core.ids import Gap, Span
 from recorder.core.knowledge import Void
@@ -19,9 +19,8 @@ from recorder.core.model import Instrument
 from recorder.core.plan import Work, is_history, plan
 from recorder.core.voids import Evidence
 from recorder.errors import Retry
-from recorder.ops.metrics import Metrics
+from recorder.tasks.context import Context
 from recorder.tasks.fetch import Fetched, Fetcher
-from recorder.tasks.notes import Notes
 from recorder.tasks.waiting import first_of
 
 FIRST_RETRY_S: Final = 5.0
@@ -44,29 +43,30 @@ class _Failed:
 class Repair:
     """Watches the ledger for holes of ``instruments`` (by pair) and closes them, then fetches wanted history.
 
-    ``history_from`` says since when trades of a pair are wanted (µs since 1970 UTC; 0: all), None where only what lies
-    between held ones is. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it is
-    first seen, and again when nothing of it is missing any more, whoever filled it; that it has shrunk is not noted.
+    ``history_from_us`` is since when trades are wanted (µs since 1970 UTC; 0: all), None where only what lies between
+    held ones is. Of a pair that had a name before it is also what came after the last trade under that:
+    ``earlier_names`` tells them. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it
+    is first seen, and again when nothing of it is missing any more, whoever filled it; that it has shrunk is not noted.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         fetcher: Fetcher,
-        notes: Notes,
+        context: Context,
         *,
         instruments: Mapping[str, Instrument],
-        history_from: Callable[[str], int | None],
-        clock: Clock,
-        metrics: Metrics,
+        history_from_us: int | None,
+        earlier_names: Callable[[str], Sequence[str]],
     ) -> None:
         self._ledger = ledger
         self._fetcher = fetcher
-        self._notes = notes
+        self._notes = context.notes
+        self._clock = context.clock
+        self._metrics = context.metrics
         self._instruments = instruments
-        self._history_from = history_from
-        self._clock = clock
-        self._metrics = metrics
+        self._history_from_us = history_from_us
+        self._earlier_names = earlier_names
         self._wake = asyncio.Event()
         self._history_waits = False
         self._evidence = Evidence()
@@ -78,6 +78,11 @@ class Repair:
 
     def hole_seen(self) -> None:
         """Look at the ledger soon."""
+        self._wake.set()
+
+    def want_history(self, from_us: int | None) -> None:
+        """Want history since then, from now on, as the constructor's ``history_from_us``."""
+        self._history_from_us = from_us
         self._wake.set()
 
     def hold_history(self, *, waits: bool) -> None:
@@ -123,6 +128,14 @@ class Repair:
         wanted = {pair: self._history_from(pair) for pair in pairs if self._is_due(pair, _BELOW, now_s)}
         histories = [self._ledger.history(pair, from_us) for pair, from_us in wanted.items() if from_us is not None]
         return [history for history in histories if history is not None]
+
+    def _history_from(self, pair: str) -> int | None:
+        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended."""
+        held = set(self._ledger)
+        ended_us = [self._ledger.of(name).last_us for name in self._earlier_names(pair) if name in held]
+        renamed_us = max((end_us for end_us in ended_us if end_us is not None), default=None)
+        moments = (self._history_from_us, renamed_us)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _is_due(self, pair: str, first_id: int, now_s: float) -> bool:
         failed = self._unserved.get((pair, first_id))
@@ -192,4 +205,4 @@ def _said(note: GapNote) -> dict[str, int]:
 def _later(failed: _Failed | None, now_s: float) -> _Failed:
     """Count one more attempt that brought nothing."""
     attempts = 0 if failed is None else failed.attempts
-    return _Failed(attempts + 1, now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(attempts, 30)))
+    return _Failed(attempts + 1, now_s + grown_s(attempts + 1, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S))

@@ -13,16 +13,15 @@ from typing import Final, Protocol
 import structlog
 
 from recorder.archive.listing import changes
-from recorder.clock import Clock
+from recorder.core.backoff import grown_s
 from recorder.core.model import Instrument
-from recorder.errors import ConfigError, ExchangeError, Malformed
+from recorder.errors import ConfigError, ExchangeError
 from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.kraken.selection import Selection, is_pattern, select
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbound, Inbox
-from recorder.tasks.notes import Notes
+from recorder.net.http import Answer
+from recorder.tasks.context import Context
+from recorder.tasks.inbox import Inbound
 from recorder.tasks.waiting import first_of
 
 LISTING_S: Final = 86_400.0
@@ -54,21 +53,15 @@ class Roster:
     def __init__(
         self,
         names: Sequence[str],
-        http: Http,
-        inbox: Inbox,
+        context: Context,
         *,
-        notes: Notes,
-        clock: Clock,
-        metrics: Metrics,
         listing_s: float = LISTING_S,
         soon_s: float = SOON_S,
     ) -> None:
         self._names = names
-        self._http = http
-        self._inbox = inbox
-        self._notes = notes
-        self._clock = clock
-        self._metrics = metrics
+        self._exchange = context.exchange
+        self._inbox = context.inbox
+        self._clock = context.clock
         self._listing_s = listing_s
         self._soon_s = soon_s
         self._instruments: dict[str, Instrument] = {}
@@ -76,7 +69,7 @@ class Roster:
         self._selection = Selection()
         self._followers: list[Follower] = []
         self._asked = asyncio.Event()
-        self._read_s = clock.monotonic()
+        self._read_s = context.clock.monotonic()
         self._failures = 0
         self._symbols: dict[str, set[str]] = {}
         self._remembered: dict[str, Instrument] = {}
@@ -147,21 +140,13 @@ class Roster:
         try:
             good = await self._refreshed()
         except ExchangeError as error:
-            self._metrics.rest_failed(error)
             log.warning("listing not read", reason=str(error))
             good = False
         self._read_s = self._clock.monotonic()
         self._failures = 0 if good else self._failures + 1
 
     async def _refreshed(self) -> bool:
-        request = rest.asset_pairs()
-        answer = await self._http.get(request)
-        try:
-            listing = parse.instruments(answer.result)
-        except Malformed as error:
-            error.body = answer.body
-            await self._notes.unreadable(request, error)
-            raise
+        answer, listing = await self._exchange.ask(rest.asset_pairs(), parse.instruments)
         await self._inbox.put(journalled(answer))
         return self.believe(listing)
 
@@ -193,7 +178,7 @@ class Roster:
     def _rest_s(self) -> float:
         """Return how long after the last reading the next one is due."""
         if self._failures:
-            return min(self._soon_s, RETRY_S * 2.0 ** min(self._failures - 1, 10))
+            return grown_s(self._failures, first_s=RETRY_S, last_s=self._soon_s)
         return self._soon_s if self._asked.is_set() else self._listing_s
 
     def _take(

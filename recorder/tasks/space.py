@@ -19,7 +19,6 @@ import zstandard
 from recorder import disk as rim
 from recorder.archive.coverage import Coverage
 from recorder.archive.files import Layout, undisturbed
-from recorder.clock import Clock
 from recorder.core.ids import Spans, runs_of
 from recorder.core.model import Trade
 from recorder.core.room import Growth, Marks, marks
@@ -29,7 +28,7 @@ from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX, RAW_SUFFIX
 from recorder.journal.segment import Entry
 from recorder.kraken import parse, rest
-from recorder.tasks.notes import Notes
+from recorder.tasks.context import Context
 
 LOOK_S: Final = 5.0
 """How often the disk is asked, which takes microseconds: at 50 MB a second, 256 MB last for so long."""
@@ -55,21 +54,20 @@ class Space:
         self,
         layout: Layout,
         disk: Disk,
-        notes: Notes,
+        context: Context,
         *,
         history_waits: Callable[[bool], None],
         full: Callable[[], None],
         raw: threading.Lock,
-        clock: Clock,
         room: Callable[[Path], Room] = rim.room,
     ) -> None:
         self._layout = layout
         self._disk = disk
-        self._notes = notes
+        self._notes = context.notes
+        self._clock = context.clock
         self._history_waits = history_waits
         self._full = full
         self._raw = raw
-        self._clock = clock
         self._room = room
         self._growth = Growth()
         self._archived = Archived(layout, disk)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import structlog
 
-from recorder.clock import Clock
 from recorder.core.backoff import Backoff, session_healthy
 from recorder.errors import Unavailable
 from recorder.journal import segment
@@ -30,9 +28,8 @@ from recorder.kraken.session import (
     Unreadable,
 )
 from recorder.net.socket import Socket
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbound, Inbox
-from recorder.tasks.notes import Notes
+from recorder.tasks.context import Context
+from recorder.tasks.inbox import Inbound
 
 TICK_S: Final = 1.0
 """How often a session is told that time passes; its deadlines are whole seconds."""
@@ -80,18 +77,6 @@ class Listeners:
     refresh_soon: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What all connections of a run have in common; ``numbers`` are theirs, each given once."""
-
-    inbox: Inbox
-    listeners: Listeners
-    notes: Notes
-    clock: Clock
-    metrics: Metrics
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-
-
 Dial = Callable[[], AbstractAsyncContextManager[Socket]]
 """Opens a connection, or raises Unavailable."""
 
@@ -100,19 +85,31 @@ class Stream:
     """Records the live trades of ``pairs`` over one connection at a time.
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
-    number, which names its frames in the journal.
+    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
+    they do ``heard``, the highest id of each pair that a frame brought.
     """
 
-    def __init__(self, pairs: Collection[str], dial: Dial, common: Common, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        pairs: Collection[str],
+        dial: Dial,
+        context: Context,
+        *,
+        listeners: Listeners,
+        backoff: Backoff,
+        numbers: Iterator[int],
+        heard: dict[str, int],
+    ) -> None:
         self._pairs = pairs
         self._dial = dial
-        self._inbox = common.inbox
-        self._listeners = common.listeners
-        self._notes = common.notes
-        self._clock = common.clock
-        self._metrics = common.metrics
-        self._numbers = common.numbers
+        self._inbox = context.inbox
+        self._notes = context.notes
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._listeners = listeners
         self._backoff = backoff
+        self._numbers = numbers
+        self._heard = heard
         self._connection = 0
         self._changed = asyncio.Event()
         self._open: tuple[Session, Socket] | None = None
@@ -193,6 +190,9 @@ class Stream:
                         inbound = Inbound(segment.encode(recv_ns, source, frame, parsed=True), effect.runs)
                         if not self._inbox.add(inbound):
                             await self._inbox.put(inbound)
+                        for run in effect.runs:
+                            if run.span.last > self._heard.get(run.pair, 0):
+                                self._heard[run.pair] = run.span.last
                     elif isinstance(effect, Keep):
                         line = segment.encode(recv_ns, f"ws:{effect.channel}:{self._connection}", frame)
                         await self._inbox.put(Inbound(line, []))

@@ -7,9 +7,8 @@ import math
 from pathlib import Path
 from typing import Final
 
-from recorder.clock import Clock
-from recorder.ops.metrics import Metrics
 from recorder.ops.survey import measure
+from recorder.tasks.context import Context
 from recorder.tasks.space import Space
 
 EVERY_S: Final = 600.0
@@ -19,10 +18,10 @@ EVERY_S: Final = 600.0
 class Survey:
     """Counts what lies in the folder ``data``, and shows what ``space`` has found."""
 
-    def __init__(self, data: Path, space: Space, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, data: Path, space: Space, context: Context) -> None:
         self._data = data
-        self._clock = clock
-        self._metrics = metrics
+        self._clock = context.clock
+        self._metrics = metrics = context.metrics
         metrics.disk_free.set_function(lambda: space.room.free if space.room else math.nan)
         metrics.disk_size.set_function(lambda: space.room.total if space.room else math.nan)
         metrics.runway.set_function(lambda: space.runway_s)

@@ -7,11 +7,9 @@ from typing import Any, Final
 
 import structlog
 
-from recorder.clock import Clock
 from recorder.errors import ExchangeError, Malformed
 from recorder.kraken import rest, wire
-from recorder.net.http import Http
-from recorder.ops.metrics import Metrics
+from recorder.tasks.context import Context
 from recorder.tasks.notes import Notes
 
 EVERY_S: Final = 300.0
@@ -62,12 +60,10 @@ class Standing:
 class System:
     """Asks REST SystemStatus, and tells ``standing``."""
 
-    def __init__(self, http: Http, standing: Standing, notes: Notes, *, clock: Clock, metrics: Metrics) -> None:
-        self._http = http
+    def __init__(self, context: Context, standing: Standing) -> None:
+        self._exchange = context.exchange
+        self._clock = context.clock
         self._standing = standing
-        self._notes = notes
-        self._clock = clock
-        self._metrics = metrics
 
     async def run(self) -> None:
         """Ask now and every :data:`EVERY_S` seconds, until cancelled."""
@@ -76,26 +72,19 @@ class System:
             await self._clock.sleep(EVERY_S)
 
     async def _ask(self) -> None:
-        request = rest.system_status()
         try:
-            answer = await self._http.get(request)
-            status = _read(answer.body, answer.result)
+            _, status = await self._exchange.ask(rest.system_status(), _read)
         except ExchangeError as error:
-            self._metrics.rest_failed(error)
             log.warning("the exchange does not say how it is", reason=str(error))
-            if isinstance(error, Malformed):
-                await self._notes.unreadable(request, error)
             return
         await self._standing.told("rest", status.status, status.upcoming_maintenance, status.emergency)
 
 
-def _read(body: bytes, result: bytes) -> wire.SystemStatus:
+def _read(result: bytes) -> wire.SystemStatus:
     try:
         return wire.system_status(result)
     except wire.UNREADABLE as error:
-        unread = Malformed(f"an answer of SystemStatus that cannot be read: {error}")
-        unread.body = body
-        raise unread from error
+        raise Malformed(f"an answer of SystemStatus that cannot be read: {error}") from error
 
 
 def _lasting(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Ask what is newer than the last trade held of a pair: of one that traded unheard, or to know that nothing came.
 
-The answers are journalled, as polled ones are (:mod:`recorder.tasks.poll`), so that live readers see them at once.
+The answers are journalled, as polled ones are (:mod:`recorder.tasks.pages`), so that live readers see them at once.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ import structlog
 from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
-from recorder.errors import ExchangeError, Malformed
-from recorder.kraken import parse, rest
+from recorder.errors import ExchangeError
+from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
-from recorder.tasks.poll import has_news, newest_held, polled
+from recorder.tasks.context import Context
+from recorder.tasks.pages import newer, newest_held
 
 CLOCK_S: Final = 60
 """An answer speaks of a moment so long before it came at least: it may take half a minute, or come from a cache."""
@@ -32,22 +29,10 @@ log = structlog.get_logger()
 class Tail:
     """Fetches the newest trades of ``instruments`` (by pair, live)."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        inbox: Inbox,
-        http: Http,
-        *,
-        instruments: Mapping[str, Instrument],
-        notes: Notes,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, ledger: Ledger, context: Context, *, instruments: Mapping[str, Instrument]) -> None:
         self._ledger = ledger
-        self._inbox = inbox
-        self._http = http
+        self._context = context
         self._instruments = instruments
-        self._notes = notes
-        self._metrics = metrics
 
     async def behind(self, pair: str) -> int | None:
         """Fetch up to the newest trade; return the highest id that is held or was fetched, None where that failed.
@@ -61,13 +46,12 @@ class Tail:
         since_ns = newest_held(self._ledger, pair)
         newest = self._ledger.of(pair).spans.last or 0
         try:
-            _, page = await self._page(rest.trades(instrument, since_ns=since_ns), pair)
+            _, page = await newer(self._context, self._ledger, rest.trades(instrument, since_ns=since_ns), pair)
             newest = max(newest, _highest(page))
             if since_ns is not None and len(page.trades) >= rest.PAGE_LIMIT:
-                _, page = await self._page(rest.trades(instrument), pair)
+                _, page = await newer(self._context, self._ledger, rest.trades(instrument), pair)
                 newest = max(newest, _highest(page))
         except ExchangeError as error:
-            self._metrics.rest_failed(error)
             log.warning("tail not fetched", pair=pair, reason=str(error))
             return None
         return newest
@@ -84,9 +68,9 @@ class Tail:
         if instrument is None or last_id is None:
             return False
         try:
-            answer, page = await self._page(rest.trades(instrument, since_ns=newest_held(self._ledger, pair)), pair)
+            request = rest.trades(instrument, since_ns=newest_held(self._ledger, pair))
+            answer, page = await newer(self._context, self._ledger, request, pair)
         except ExchangeError as error:
-            self._metrics.rest_failed(error)
             log.warning("not confirmed", pair=pair, reason=str(error))
             return False
         if answer.date_s is None or _highest(page) != last_id or self._ledger.of(pair).spans.last != last_id:
@@ -94,21 +78,8 @@ class Tail:
         if len(page.trades) >= rest.PAGE_LIMIT:  # trades of the same instant may follow on the next page
             return False
         until_us = min(answer.date_s * _US_PER_S, answer.recv_ns // 1000) - CLOCK_S * _US_PER_S
-        await self._notes.know(Confirmed(pair, last_id, until_us))
+        await self._context.notes.know(Confirmed(pair, last_id, until_us))
         return True
-
-    async def _page(self, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
-        """Ask for one page, and journal it if it has news."""
-        answer = await self._http.get(request)
-        try:
-            page = parse.trades_page(answer.result, pair)
-        except Malformed as error:
-            error.body = answer.body
-            await self._notes.unreadable(request, error, pair=pair)
-            raise
-        if has_news(page, self._ledger, pair):
-            await self._inbox.put(polled(request, answer, page, pair))
-        return answer, page
 
 
 def _highest(page: TradesPage) -> int:

@@ -11,10 +11,8 @@ from typing import Final
 
 import structlog
 
-from recorder.clock import Clock
 from recorder.core.steps import Steps
-from recorder.ops.metrics import Metrics
-from recorder.tasks.notes import Notes
+from recorder.tasks.context import Context
 
 LOOK_S: Final = 5.0
 """How often both clocks are read, which takes microseconds: so well is it known when the step was."""
@@ -25,10 +23,10 @@ log = structlog.get_logger()
 class Timekeeper:
     """Reads both clocks every :data:`LOOK_S` seconds."""
 
-    def __init__(self, notes: Notes, *, clock: Clock, metrics: Metrics) -> None:
-        self._notes = notes
-        self._clock = clock
-        self._metrics = metrics
+    def __init__(self, context: Context) -> None:
+        self._notes = context.notes
+        self._clock = context.clock
+        self._metrics = context.metrics
 
     async def run(self) -> None:
         """Look until cancelled."""

@@ -15,12 +15,11 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import Compacted, compact, compact_segments
 from recorder.archive.segments import Segments
 from recorder.archive.tables import TABLES, TRADES, Branch
-from recorder.clock import Clock
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
 from recorder.journal import segment
 from recorder.ops import process
-from recorder.ops.metrics import Metrics
+from recorder.tasks.context import Context
 
 ROUND_S: Final = 60.0
 """How often upkeep looks; drains bring at most a file per pair every few minutes."""
@@ -47,19 +46,18 @@ class Upkeep:
         self,
         archive: TradeArchive,
         disk: Disk,
+        context: Context,
         *,
         keep_s: float,
         now_s: Callable[[], float | None],
-        clock: Clock,
-        metrics: Metrics,
         round_s: float = ROUND_S,
     ) -> None:
+        self._clock = context.clock
+        self._metrics = context.metrics
         self._archive = archive
         self._disk = disk
         self.keep_s = keep_s
         self._now_s = now_s
-        self._clock = clock
-        self._metrics = metrics
         self._round_s = round_s
         self.raw = threading.Lock()
         """Held while raw segments are removed: whoever lists them must find them."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
-from recorder.clock import Clock
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
-from recorder.errors import ExchangeError, Malformed, UnknownPair
+from recorder.errors import ExchangeError, UnknownPair
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import Quote
 from recorder.kraken.silence import GRACE_S, LAG_S, Behind, Silence
-from recorder.net.http import Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.notes import Notes
+from recorder.tasks.context import Context
 
 EVERY_S: Final = 60.0
 """From one look to the next. The first comes after as long, when snapshots are in."""
@@ -42,6 +40,10 @@ class Resubscriber(Protocol):
         """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
         ...
 
+    def heard(self, pair: str) -> int:
+        """Return the highest id of ``pair`` that the stream brought; 0 while it brought none."""
+        ...
+
     async def resubscribe(self, pairs: Sequence[str]) -> None:
         """End the subscriptions of ``pairs`` and ask for new ones, on the open connection; if there is none, nothing.
 
@@ -56,23 +58,19 @@ class Watch:
     def __init__(
         self,
         ledger: Ledger,
-        http: Http,
+        context: Context,
         *,
         instruments: Mapping[str, Instrument],
         tail: TailFetcher,
         stream: Resubscriber,
-        notes: Notes,
-        clock: Clock,
-        metrics: Metrics,
     ) -> None:
         self._ledger = ledger
-        self._http = http
+        self._exchange = context.exchange
+        self._notes = context.notes
+        self._clock = context.clock
         self._instruments = instruments
         self._tail = tail
         self._stream = stream
-        self._notes = notes
-        self._clock = clock
-        self._metrics = metrics
         self._silence = Silence()
         self._unreadable: set[str] = set()
 
@@ -86,36 +84,32 @@ class Watch:
                 await self._look()
 
     async def _look(self) -> None:
-        before = self._held()
+        before = self._heard()
         await self._clock.sleep(LAG_S)
         try:
             quotes = await self._ask()
         except ExchangeError as error:
-            self._metrics.rest_failed(error)
             log.warning("silent pairs not looked for", reason=str(error))
             return
         # One that is subscribed by now has its snapshot, if any is to come, before the grace ends.
         streamed = {pair: quote for pair, quote in quotes.items() if self._stream.streaming(pair)}
         await self._clock.sleep(GRACE_S)
         judged = {pair: quote for pair, quote in streamed.items() if self._stream.streaming(pair)}
-        await self._catch_up(self._silence.judge(judged, before, self._held()))
+        await self._catch_up(self._silence.judge(judged, before, self._heard()))
 
-    def _held(self) -> dict[str, int]:
-        return {pair: self._ledger.of(pair).spans.last or 0 for pair in self._instruments}
+    def _heard(self) -> dict[str, int]:
+        # What is not durable yet is not counted, nor is an id that is not believed.
+        return {pair: min(self._stream.heard(pair), self._held(pair)) for pair in self._instruments}
+
+    def _held(self, pair: str) -> int:
+        return self._ledger.of(pair).spans.last or 0
 
     async def _ask(self) -> dict[str, Quote]:
-        request = rest.ticker(self._instruments.values())
+        read = functools.partial(parse.quotes, instruments=self._instruments.values())
         try:
-            answer = await self._http.get(request)
+            _, quotes = await self._exchange.ask(rest.ticker(self._instruments.values()), read)
         except UnknownPair:  # one of the list; the roster will find out which
-            request = rest.ticker()
-            answer = await self._http.get(request)
-        try:
-            quotes = parse.quotes(answer.result, self._instruments.values())
-        except Malformed as error:
-            error.body = answer.body
-            await self._notes.unreadable(request, error)
-            raise
+            _, quotes = await self._exchange.ask(rest.ticker(), read)
         for pair, reason in quotes.unreadable.items():
             if pair not in self._unreadable:
                 log.error("silence of a pair cannot be told", pair=pair, reason=reason)
@@ -127,7 +121,7 @@ class Watch:
         for behind in found:
             log.warning("a pair traded unheard", pair=behind.pair, moved=behind.moved, resubscribing=behind.again)
             await self._notes.take(
-                "behind", pair=behind.pair, moved=behind.moved, held=behind.held, resubscribing=behind.again
+                "behind", pair=behind.pair, moved=behind.moved, held=self._held(behind.pair), resubscribing=behind.again
             )
         again = [behind.pair for behind in found if behind.again]
         if again:

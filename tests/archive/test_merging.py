@@ -31,7 +31,7 @@ from recorder.disk import Disk, Room
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.candles import NEW_YEAR_US, candle, candles, latest_seen, repeated, rows
 from tests.archive.rows import PAIR, START_US, archive, held, ids, over_new_year, plenty, trade, trades
-from tests.kraken.test_names import instrument
+from tests.builders import instrument
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 
 Tidy = Callable[[str], None]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from recorder.archive import files as archive_files
 from recorder.archive.events import EventArchive, event
@@ -24,6 +25,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, environ_for, until
+from tests.servers import Serve
 
 BTC = "BTC/USD"
 HISTORY = 5_000
@@ -283,3 +285,22 @@ async def test_a_mistake_exits_2_before_anything_is_written(
     assert "Traceback" not in said
     assert not (tmp_path / "data" / "trades" / "pair=BTC%2FUSD").exists()
     assert pages(sandbox) == 0
+
+
+async def test_an_answer_that_cannot_be_read_is_kept_in_the_archive_and_named(tmp_path: Path, serve: Serve) -> None:
+    odd = b'{"error":[],"result":[5]}'
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=odd)
+
+    async with serve(answer) as address:
+        environ = {"RECORDER_EXCHANGE__REST_URL": f"http://{address}"}
+        process = Process("backfill", "--data", "data", BTC, "--from", "listing", cwd=tmp_path, **environ)
+        try:
+            code = await process.ended()
+        finally:
+            process.close()
+    (path,) = (tmp_path / "data" / "quarantine").iterdir()
+    kept, _ = (entry for entry in segment.entries(path) if isinstance(entry, segment.Entry))
+    assert (code, kept.source, kept.payload) == (1, "rest-unreadable:/0/public/AssetPairs", odd)
+    assert path.name in "".join(process.said.split())

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from recorder.cli.sql import sql
 from recorder.errors import NoSuchArchive, UsageError
+from tests.builders import shop
 from tests.query.writing import Written, trade, trades, writing
-from tests.tasks.support import shop
 
 app = typer.Typer()
 app.command()(sql)

@@ -10,9 +10,9 @@ from recorder.cli.status import age, status
 from recorder.core.model import Event
 from recorder.ops import inquiry
 from recorder.ops.inquiry import Daemon
+from tests.builders import PAIR, shop, trades
 from tests.query.writing import START_US, candle, writing
 from tests.query.writing import trades as made
-from tests.tasks.support import PAIR, shop, trades
 
 
 @pytest.fixture(autouse=True)

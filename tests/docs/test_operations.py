@@ -34,7 +34,7 @@ from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, caught_up, config_for, recording, until
 from tests.powercut import Unsynced
 from tests.query.writing import candle, trade, trades, writing
-from tests.tasks.test_drain_tables import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
+from tests.tasks.drained import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
 
 DOCUMENT: Final = (REPOSITORY / "docs" / "operations.md").read_text()
 FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

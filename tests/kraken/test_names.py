@@ -7,12 +7,7 @@ import pytest
 from recorder.core.model import Instrument
 from recorder.errors import Refused, UnknownPair
 from recorder.kraken.names import Listing, v2_symbol
-
-
-def instrument(wsname: str, *, altname: str | None = None, key: str | None = None) -> Instrument:
-    base, quote = wsname.split("/")
-    alt = altname or base + quote
-    return Instrument(v2_symbol(wsname), key or alt, alt, wsname, base, quote, 1, 8, 5, None, None, None, "online")
+from tests.builders import instrument
 
 
 def test_only_bitcoin_and_dogecoin_are_spelt_differently_in_v2(listing_json: dict[str, dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from recorder.core.model import Instrument
 from recorder.kraken import parse, rest
 from recorder.kraken.names import v2_symbol
 from recorder.kraken.selection import is_pattern, matcher, select
-from tests.kraken.test_names import instrument
+from tests.builders import instrument
 
 
 def changed(one: Instrument, **fields: object) -> Instrument:

@@ -20,42 +20,17 @@ from recorder.net import http
 from recorder.net.http import FORBIDDEN_PAUSE_S, USER_AGENT, Answer, Http, client_session
 from recorder.net.turns import Turns
 from recorder.version import __version__
-from tests.net.conftest import Handler, Listen, Serve
+from tests.clocks import ManualClock
+from tests.servers import Handler, Listen, Serve
 
 GOOD = b'{"error":[],"result":{"a":"1.500"}}'
 ASK = Request("/0/public/Trades", (("pair", "XBTUSD"), ("since", "5")))
 WALL_S = 1_790_359_800
 
 
-class FakeClock:
-    """Time that passes by sleeping alone, and then at once, unless it was stopped."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self._runs = asyncio.Event()
-        self._runs.set()
-
-    def stop(self) -> None:
-        self._runs.clear()
-
-    def go_on(self) -> None:
-        self._runs.set()
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def wall_ns(self) -> int:
-        return round((WALL_S + self.now_s) * 1e9)
-
-    async def sleep(self, delay_s: float) -> None:
-        await self._runs.wait()
-        self.now_s += delay_s
-        await asyncio.sleep(0)
-
-
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
+def clock() -> ManualClock:
+    return ManualClock(WALL_S * 10**9, eager=True)
 
 
 @pytest.fixture
@@ -64,12 +39,12 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def starts(client: aiohttp.ClientSession, clock: FakeClock) -> list[float]:
+def starts(client: aiohttp.ClientSession, clock: ManualClock) -> list[float]:
     """Return a list that will hold when each request of ``client`` started."""
     moments: list[float] = []
 
     async def started(*_: object) -> None:
-        moments.append(clock.now_s)
+        moments.append(clock.monotonic())
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(started)
@@ -94,7 +69,7 @@ def answering(*answers: tuple[int, bytes, dict[str, str]] | bytes) -> Handler:
 
 
 async def test_a_good_answer_carries_its_time_its_body_and_its_result(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     async with serve(answering(GOOD)) as address:
         got = await Http(client, f"http://{address}/", pace=Pace(1.0), clock=clock).get(ASK)
@@ -102,7 +77,7 @@ async def test_a_good_answer_carries_its_time_its_body_and_its_result(
 
 
 async def test_it_says_who_calls_and_asks_exactly_what_the_request_says(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     seen = []
 
@@ -118,13 +93,13 @@ async def test_it_says_who_calls_and_asks_exactly_what_the_request_says(
     assert f"kraken-recorder/{__version__}" in USER_AGENT
 
 
-async def test_a_compressed_answer_is_read(serve: Serve, client: aiohttp.ClientSession, clock: FakeClock) -> None:
+async def test_a_compressed_answer_is_read(serve: Serve, client: aiohttp.ClientSession, clock: ManualClock) -> None:
     async with serve(answering((200, gzip.compress(GOOD), {"Content-Encoding": "gzip"}))) as address:
         assert (await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)).body == GOOD
 
 
 async def test_requests_start_at_the_pace_whether_one_asks_or_many(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     moments = starts(client, clock)
     async with serve(answering(GOOD)) as address:
@@ -154,7 +129,7 @@ async def test_requests_start_at_the_pace_whether_one_asks_or_many(
 async def test_every_bad_answer_is_raised_as_the_error_that_it_is(
     serve: Serve,
     client: aiohttp.ClientSession,
-    clock: FakeClock,
+    clock: ManualClock,
     answer: tuple[int, bytes, dict[str, str]] | bytes,
     kind: type[ExchangeError],
 ) -> None:
@@ -181,7 +156,7 @@ async def test_every_bad_answer_is_raised_as_the_error_that_it_is(
 async def test_a_throttle_stops_every_later_request_for_as_long_as_it_asks(
     serve: Serve,
     client: aiohttp.ClientSession,
-    clock: FakeClock,
+    clock: ManualClock,
     answer: tuple[int, bytes, dict[str, str]] | bytes,
     pause_s: float,
 ) -> None:
@@ -190,11 +165,11 @@ async def test_a_throttle_stops_every_later_request_for_as_long_as_it_asks(
         with pytest.raises(ExchangeError):
             await paced.get(ASK)
         await paced.get(ASK)
-    assert clock.now_s == pytest.approx(pause_s)
+    assert clock.monotonic() == pytest.approx(pause_s)
 
 
 async def test_those_who_waited_when_the_throttle_came_go_one_by_one_after_it(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     moments = starts(client, clock)
     clock.stop()
@@ -211,13 +186,13 @@ async def test_those_who_waited_when_the_throttle_came_go_one_by_one_after_it(
 
 
 async def test_an_exchange_that_nobody_answers_for_is_out_of_reach(
-    nobody: str, client: aiohttp.ClientSession, clock: FakeClock
+    nobody: str, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     with pytest.raises(Unavailable, match=f"cannot reach http://{nobody}/0/public/Trades: Connection refused$"):
         await Http(client, f"http://{nobody}", pace=Pace(1.0), clock=clock).get(ASK)
 
 
-async def test_an_answer_that_does_not_come_in_time_says_so(serve: Serve, clock: FakeClock) -> None:
+async def test_an_answer_that_does_not_come_in_time_says_so(serve: Serve, clock: ManualClock) -> None:
     async def handle(_request: web.Request) -> web.Response:
         await asyncio.Event().wait()
         raise AssertionError
@@ -237,7 +212,7 @@ async def test_an_answer_that_does_not_come_in_time_says_so(serve: Serve, clock:
     ],
 )
 async def test_a_body_cut_short_is_an_exchange_out_of_reach(
-    listen: Listen, client: aiohttp.ClientSession, clock: FakeClock, said: bytes
+    listen: Listen, client: aiohttp.ClientSession, clock: ManualClock, said: bytes
 ) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -250,7 +225,7 @@ async def test_a_body_cut_short_is_an_exchange_out_of_reach(
 
 
 async def test_a_body_beyond_all_measure_is_not_taken_in(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "MAX_BODY", 100_000)
     packed = gzip.compress(b"[" * 10_000_000)
@@ -260,7 +235,7 @@ async def test_a_body_beyond_all_measure_is_not_taken_in(
 
 
 async def test_who_gives_up_waiting_does_not_hold_up_the_others(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     async with serve(answering(GOOD)) as address:
         paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock)
@@ -279,16 +254,16 @@ THROTTLED = b'{"error":["EGeneral:Too many requests"]}'
 class Told:
     """Who is told of refusals; with ``when`` it was told and what."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.heard: list[tuple[float, str, str, float, float]] = []
 
     async def __call__(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
-        self.heard.append((self._clock.now_s, reason, path, pause_s, per_s))
+        self.heard.append((self._clock.monotonic(), reason, path, pause_s, per_s))
 
 
 async def test_each_refusal_is_told_once_with_its_pause_and_the_pace_after_it(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     told = Told(clock)
     throttle = (429, b"", {"Retry-After": "33"})
@@ -312,7 +287,7 @@ async def test_each_refusal_is_told_once_with_its_pause_and_the_pace_after_it(
 
 
 async def test_whoever_is_told_of_a_refusal_cannot_delay_the_pause(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     moments, may_end = starts(client, clock), asyncio.Event()
 
@@ -335,13 +310,13 @@ async def test_whoever_is_told_of_a_refusal_cannot_delay_the_pause(
 async def test_nothing_is_sent_in_a_pause_by_any_of_several_tasks(
     serve: Serve,
     client: aiohttp.ClientSession,
-    clock: FakeClock,
+    clock: ManualClock,
     refusal: tuple[int, bytes, dict[str, str]] | bytes,
 ) -> None:
     told, sent = Told(clock), list[tuple[float, int]]()
 
     async def went_out(*_: object) -> None:
-        sent.append((clock.now_s, len(told.heard)))
+        sent.append((clock.monotonic(), len(told.heard)))
 
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(went_out)
@@ -363,13 +338,13 @@ async def test_nothing_is_sent_in_a_pause_by_any_of_several_tasks(
 
 
 async def test_a_request_that_was_connecting_when_a_pause_began_waits_it_out(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     arrived: list[float] = []
     first_came, may_refuse, may_connect = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def handle(_request: web.Request) -> web.Response:
-        arrived.append(clock.now_s)
+        arrived.append(clock.monotonic())
         if len(arrived) == 1:
             first_came.set()
             await may_refuse.wait()
@@ -389,7 +364,7 @@ async def test_a_request_that_was_connecting_when_a_pause_began_waits_it_out(
         first = asyncio.ensure_future(paced.get(ASK))
         await first_came.wait()
         second = asyncio.ensure_future(paced.get(ASK))
-        while clock.now_s == 0.0:  # until its turn has come, and it connects
+        while clock.monotonic() == 0.0:  # until its turn has come, and it connects
             await asyncio.sleep(0)
         may_refuse.set()
         with pytest.raises(RateLimited):
@@ -400,7 +375,7 @@ async def test_a_request_that_was_connecting_when_a_pause_began_waits_it_out(
 
 
 async def test_an_envelope_that_cannot_be_read_is_raised_with_its_body(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     async with serve(answering(b'["surprise"]')) as address:
         with pytest.raises(Malformed) as caught:
@@ -409,7 +384,7 @@ async def test_an_envelope_that_cannot_be_read_is_raised_with_its_body(
 
 
 async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, tmp_path: Path
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, tmp_path: Path
 ) -> None:
     moments = starts(client, clock)
     turns = Turns(tmp_path / "turns", clock)
@@ -428,7 +403,7 @@ async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
     ("date", "date_s"), [("Fri, 25 Sep 2026 18:10:41 GMT", 1_790_359_841), ("soon", None), ("", None)]
 )
 async def test_an_answer_carries_the_servers_time_if_it_is_one(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, date: str, date_s: int | None
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, date: str, date_s: int | None
 ) -> None:
     async with serve(answering((200, GOOD, {"Date": date}))) as host:
         answer = await Http(client, f"http://{host}", pace=Pace(2.0), clock=clock).get(ASK)
@@ -436,7 +411,7 @@ async def test_an_answer_carries_the_servers_time_if_it_is_one(
 
 
 async def test_whoever_wants_to_know_is_told_how_each_request_has_ended(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock, nobody: str
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, nobody: str
 ) -> None:
     told: list[tuple[Request, object]] = []
 
@@ -457,7 +432,7 @@ async def test_whoever_wants_to_know_is_told_how_each_request_has_ended(
 
 
 async def test_an_answer_says_when_it_was_asked_for_once_its_turn_had_come(
-    serve: Serve, client: aiohttp.ClientSession, clock: FakeClock
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
     async with serve(answering(GOOD)) as address:
         asking = Http(client, f"http://{address}", pace=Pace(0.5), clock=clock)

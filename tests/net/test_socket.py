@@ -11,7 +11,7 @@ from recorder.errors import Unavailable
 from recorder.net import socket
 from recorder.net.http import USER_AGENT, client_session
 from recorder.net.socket import Socket, dial
-from tests.net.conftest import Handler, Listen, Serve
+from tests.servers import Handler, Listen, Serve
 
 
 @pytest.fixture

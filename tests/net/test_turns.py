@@ -12,7 +12,7 @@ from recorder.core.backoff import BURST, SPACING_S
 from recorder.core.pacing import LONGEST_PAUSE_S
 from recorder.errors import DiskError
 from recorder.net.turns import Attempts, Turns
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from recorder.ops import doctor
 from recorder.ops.doctor import Finding
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, T0_US, Shop, frame, shop, trades
+from tests.builders import PAIR, T0_US, Shop, frame, shop, trades
+from tests.clocks import ManualClock
 
 NOW_US = T0_US + 1_000_000
 

@@ -13,7 +13,7 @@ import structlog
 
 from recorder.ops import log
 from recorder.ops.repeats import LINES, WINDOW_S
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 
 @pytest.fixture(autouse=True)

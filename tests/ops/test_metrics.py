@@ -10,7 +10,7 @@ from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger
 from recorder.errors import RateLimited
 from recorder.ops.metrics import PAIRS_LIMIT, Metrics
-from tests.tasks.support import PAIR, T0_US, trades
+from tests.builders import PAIR, T0_US, trades
 
 UNITS = ("_seconds", "_bytes", "_info", "_total", "_ratio")
 COUNTS = {  # gauges that count things, which have no unit

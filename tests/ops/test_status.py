@@ -16,9 +16,9 @@ from recorder.errors import CorruptFile, NoSuchArchive
 from recorder.journal import segment
 from recorder.ops import gaps, status
 from recorder.ops.status import CandleStatus
+from tests.builders import PAIR, T0_US, frame, shop, trades
 from tests.query.writing import MINUTE_US, START_US, Written, candle, writing
 from tests.query.writing import trades as made
-from tests.tasks.support import PAIR, T0_US, frame, shop, trades
 
 
 def test_archive_and_journal_are_counted_together_and_each_id_once(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from recorder.core.model import Event, Trade
 from recorder.errors import CorruptFile, GapError, NoSuchArchive, RecorderError, StorageError, UsageError
 from recorder.query.connect import Archive, connect
 from recorder.query.engine import Engine
+from tests import builders
 from tests.query.writing import MINUTE_US, START, START_US, Written, candle, trade, trades
-from tests.tasks import support
 
 MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
 
@@ -477,8 +477,8 @@ def test_a_looping_frozen_reader_always_counts_the_same(archive: Written) -> Non
 
 
 def test_a_connection_whose_first_query_failed_is_good_again_when_the_archive_is(tmp_path: Path) -> None:
-    with support.shop(tmp_path) as opened:
-        opened.archive.append(support.PAIR, support.trades(1, 10))
+    with builders.shop(tmp_path) as opened:
+        opened.archive.append(builders.PAIR, builders.trades(1, 10))
     listing = tmp_path / "instruments" / "schema.parquet"
     listing.rename(tmp_path / "away")
     with recorder.connect(tmp_path) as archive:
@@ -489,11 +489,11 @@ def test_a_connection_whose_first_query_failed_is_good_again_when_the_archive_is
 
 
 def test_a_file_of_another_pair_is_refused_and_not_read_as_this_one(tmp_path: Path) -> None:
-    with support.shop(tmp_path) as opened:
-        opened.archive.append(support.PAIR, support.trades(1, 10))
-        opened.archive.append("ETH/EUR", support.trades(20, 30, pair="ETH/EUR"))
+    with builders.shop(tmp_path) as opened:
+        opened.archive.append(builders.PAIR, builders.trades(1, 10))
+        opened.archive.append("ETH/EUR", builders.trades(20, 30, pair="ETH/EUR"))
         (foreign,) = opened.layout.trade_files("ETH/EUR")
-        foreign.rename(opened.layout.trade_files(support.PAIR)[0].with_name(foreign.name))
+        foreign.rename(opened.layout.trade_files(builders.PAIR)[0].with_name(foreign.name))
     with (
         recorder.connect(tmp_path, live=True) as archive,
         pytest.raises(CorruptFile, match="lies among trades of BTC/USD"),

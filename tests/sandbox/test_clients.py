@@ -13,7 +13,7 @@ import pytest
 from recorder.sandbox import clients
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 SUBSCRIBE = {"method": "subscribe", "params": {"channel": "trade", "symbol": ["MINA/GBP"], "snapshot": False}}
 

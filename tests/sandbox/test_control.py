@@ -10,7 +10,7 @@ import pytest
 from recorder.sandbox.faults import NAMES
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 
 @pytest.fixture

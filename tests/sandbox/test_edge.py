@@ -11,7 +11,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.mishaps import ERRORS, PAGES, page_text
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import Throttle
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 OHLC = "/0/public/OHLC?pair=XBTUSD"
 TRADES = "/0/public/Trades?pair=XBTUSD"

@@ -5,7 +5,7 @@ import pytest
 from recorder.errors import UsageError
 from recorder.sandbox.faults import NAMES, Act, Faults, parse_act
 from recorder.sandbox.status import StatusBoard
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 
 class Line:

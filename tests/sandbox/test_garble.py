@@ -11,7 +11,7 @@ from recorder.sandbox.faults import Faults, parse_act
 from recorder.sandbox.garble import FRAMES, LINES, Garble
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 BEAT = '{"channel":"heartbeat"}'
 

@@ -8,7 +8,7 @@ import pytest
 from recorder.errors import UsageError
 from recorder.sandbox.mishaps import ERRORS, NAMES, PAGES, Mishaps, error_text, page_text
 from recorder.sandbox.rest import failure
-from tests.sandbox.conftest import NOW_NS, ManualClock
+from tests.clocks import NOW_NS, ManualClock
 
 OHLC = "/0/public/OHLC"
 

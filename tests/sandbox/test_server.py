@@ -20,7 +20,7 @@ from recorder.sandbox.replay import listing_of, replay_files
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.tape import Made
 from recorder.sandbox.truth import read_truth
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 S = 10**9
 

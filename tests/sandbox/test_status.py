@@ -9,7 +9,7 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.status import LADDER, SYSTEMS, StatusBoard, Told
-from tests.sandbox.conftest import NOW_NS, ManualClock
+from tests.clocks import NOW_NS, ManualClock
 
 
 def answer(board: StatusBoard, clock: ManualClock) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from recorder.errors import UsageError
 from recorder.sandbox.throttle import CALM_S, Throttle
-from tests.sandbox.conftest import ManualClock
+from tests.clocks import ManualClock
 
 
 def served(throttle: Throttle, clock: ManualClock, calls: int, *, every_s: float) -> list[bool]:

@@ -1,25 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import cast
 
 import pytest
 
 from recorder.core.ids import Span
 from recorder.core.knowledge import Void
-from recorder.core.ledger import Ledger
 from recorder.disk import Room
 from recorder.errors import DiskError, Unavailable, UnknownPair
-from recorder.net.http import Http
-from recorder.ops.metrics import Metrics
 from recorder.tasks import backfill, fetch
 from recorder.tasks.backfill import FIRST_RETRY_S, Backfill, Progress, Stretch
 from recorder.tasks.fetch import Fetcher
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, asleep, shop, trades
+from tests.builders import BTC, PAIR, T0_US, Shop, trades
+from tests.clocks import asleep
+from tests.fakes import FakeHttp, Fakes
 
 MB = 10**6
 
@@ -29,13 +23,18 @@ def at(trade_id: int) -> int:
     return T0_US + trade_id * 1000
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self, opened: Shop) -> None:
-        self.opened, self.clock, self.ledger, self.http = opened, ManualClock(), Ledger(), FakeHttp()
-        http = cast("Http", self.http)
+        self.opened, self.http = opened, FakeHttp()
+        super().__init__(self.http)
         instruments = {PAIR: BTC}
         fetcher = Fetcher(
-            self.ledger, opened.archive, http, instruments=instruments, clock=self.clock, metrics=Metrics()
+            self.ledger,
+            opened.archive,
+            self.exchange,
+            instruments=instruments,
+            clock=self.clock,
+            metrics=self.metrics,
         )
         self.tidied: list[str] = []
         self.free = [1_000 * MB]
@@ -44,7 +43,7 @@ class Bench:
             self.ledger,
             opened.archive.coverage,
             fetcher,
-            http,
+            self.exchange,
             instruments=instruments,
             tidy=self.tidied.append,
             room=lambda: Room(self.free.pop(0) if len(self.free) > 1 else self.free[0], 10_000 * MB),
@@ -61,9 +60,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with contextlib.ExitStack() as stack:
-        yield Bench(stack.enter_context(shop(tmp_path)))
+def bench(opened: Shop) -> Bench:
+    return Bench(opened)
 
 
 @pytest.mark.parametrize(

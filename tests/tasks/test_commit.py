@@ -9,16 +9,15 @@ import pytest
 
 from recorder.core.ids import Run, Span, runs_of
 from recorder.core.knowledge import Void
-from recorder.core.ledger import Ledger
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.ops.metrics import Metrics
 from recorder.tasks import commit as commit_module
 from recorder.tasks.commit import Commit
-from recorder.tasks.inbox import CROWDED, Inbound, Inbox
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, settle, settle_until, trades
+from recorder.tasks.inbox import CROWDED, Inbound
+from tests.builders import PAIR, trades
+from tests.clocks import settle, settle_until
+from tests.fakes import Fakes
 
 
 class SlowJournal:
@@ -40,17 +39,15 @@ class SlowJournal:
         self.rotations += 1
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self) -> None:
-        self.journal, self.ledger, self.inbox = SlowJournal(), Ledger(), Inbox()
-        self.clock, self.metrics, self.holes = ManualClock(), Metrics(), 0
+        super().__init__()
+        self.journal, self.holes = SlowJournal(), 0
         self.commit = Commit(
-            self.inbox,
             cast("Journal", self.journal),
             self.ledger,
+            self.context,
             sync_every_s=0.1,
-            clock=self.clock,
-            metrics=self.metrics,
             hole_seen=self.saw_hole,
         )
 
@@ -67,11 +64,11 @@ async def test_nothing_counts_as_held_before_its_sync_has_returned() -> None:
     flushing = asyncio.create_task(bench.commit.flush())
     await settle_until(lambda: bench.inbox.size == 0)
     assert bench.held() == []
-    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"source": "ws"}) == 0
+    assert bench.value("recorder_trades_total", source="ws") == 0
     bench.journal.release.set()
     await flushing
     assert bench.held() == [Span(1, 3)]
-    assert bench.metrics.registry.get_sample_value("recorder_trades_total", {"source": "ws"}) == 3
+    assert bench.value("recorder_trades_total", source="ws") == 3
 
 
 async def test_what_waits_is_committed_in_one_sync() -> None:
@@ -213,9 +210,8 @@ async def test_lines_trades_and_bytes_are_counted_by_where_they_came_from() -> N
     ):
         await bench.inbox.put(inbound)
     await bench.commit.flush()
-    value = bench.metrics.registry.get_sample_value
     counted = [
-        [value(f"recorder_{name}_total", {"source": source}) for name in ("frames", "trades", "journal_written_bytes")]
+        [bench.value(f"recorder_{name}_total", source=source) for name in ("frames", "trades", "journal_written_bytes")]
         for source in ("ws", "rest", "note")
     ]
     assert counted == [[2, 4, 6], [1, 3, 5], [1, 0, 5]]
@@ -224,7 +220,6 @@ async def test_lines_trades_and_bytes_are_counted_by_where_they_came_from() -> N
 async def test_latencies_are_of_the_oldest_line_and_of_the_newest_live_trade_but_not_of_a_snapshot() -> None:
     bench = Bench()
     bench.journal.release.set()
-    value = bench.metrics.registry.get_sample_value
     now_ns = bench.clock.wall_ns()
 
     def lived(age_s: float, trade_age_s: float, kind: str = "update") -> Inbound:
@@ -236,15 +231,15 @@ async def test_latencies_are_of_the_oldest_line_and_of_the_newest_live_trade_but
     for inbound in (lived(4, 50), lived(2, 0.25), Inbound(b"", [], source="note")):
         await bench.inbox.put(inbound)
     await bench.commit.flush()
-    assert value("recorder_receive_to_durable_seconds_sum") == pytest.approx(4)
-    assert value("recorder_exchange_to_receive_seconds_sum") == pytest.approx(0.25, abs=1e-5)
+    assert bench.value("recorder_receive_to_durable_seconds_sum") == pytest.approx(4)
+    assert bench.value("recorder_exchange_to_receive_seconds_sum") == pytest.approx(0.25, abs=1e-5)
     await bench.inbox.put(lived(1, 3600, "snapshot"))
     await bench.commit.flush()
-    assert value("recorder_exchange_to_receive_seconds_count") == 1
+    assert bench.value("recorder_exchange_to_receive_seconds_count") == 1
     await bench.inbox.put(lived(-5, -9))  # the host's clock stepped back: a latency is never negative
     await bench.commit.flush()
-    assert value("recorder_receive_to_durable_seconds_sum") == pytest.approx(5)
-    assert value("recorder_exchange_to_receive_seconds_sum") == pytest.approx(0.25, abs=1e-5)
+    assert bench.value("recorder_receive_to_durable_seconds_sum") == pytest.approx(5)
+    assert bench.value("recorder_exchange_to_receive_seconds_sum") == pytest.approx(0.25, abs=1e-5)
 
 
 async def test_what_is_not_durable_ages_while_its_sync_hangs_and_while_the_journal_is_busy_otherwise() -> None:
@@ -258,7 +253,7 @@ async def test_what_is_not_durable_ages_while_its_sync_hangs_and_while_the_journ
     await settle_until(lambda: bench.inbox.size == 0)
     bench.clock.move(7)
     assert bench.commit.unsynced_s() == 7
-    assert bench.metrics.registry.get_sample_value("recorder_journal_unsynced_seconds") == 7
+    assert bench.value("recorder_journal_unsynced_seconds") == 7
     bench.journal.release.set()
     await settle_until(lambda: bench.journal.appended != [] and bench.commit.unsynced_s() == 0)
     bench.clock.move(1)

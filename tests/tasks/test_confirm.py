@@ -5,8 +5,8 @@ from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.ops.offset import Vouched
 from recorder.tasks.confirm import AFTER_S, RETRY_S, ROUND_S, Confirm
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, running, settle
+from tests.builders import BTC, PAIR
+from tests.clocks import ManualClock, running, settle
 
 MIDNIGHT_S = 1_783_468_800
 """2026-07-08 00:00 UTC."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,16 @@ import pytest
 from recorder.archive.events import EventArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.core.ids import Span, Spans, runs_of
-from recorder.core.ledger import Ledger
 from recorder.journal import segment
 from recorder.kraken.parse import LISTING_SOURCE
 from recorder.ops.metrics import Metrics
 from recorder.tasks import drain as drain_module
 from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain, Drainer
-from recorder.tasks.inbox import Inbound, Inbox
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import Shop, frame, settle, settle_until, shop, trades
+from recorder.tasks.inbox import Inbound
+from tests.builders import PAIR, Shop, frame, shop, trades
+from tests.clocks import settle, settle_until
+from tests.fakes import Fakes
 
 LISTING = (
     b'{"error":[],"result":{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","base":"XXBT","quote":"ZUSD",'
@@ -40,6 +41,12 @@ def drainer(opened: Shop, *, keep_raw: bool = True, metrics: Metrics | None = No
         latest_s=lambda: MADE_S,
         metrics=metrics or Metrics(),
     )
+
+
+def draining(opened: Shop, fakes: Fakes, *, every_s: Callable[[int], float] = lambda _: 300.0) -> tuple[Commit, Drain]:
+    commit = Commit(opened.journal, fakes.ledger, fakes.context, sync_every_s=0.1, hole_seen=lambda: None)
+    moving = drainer(opened, metrics=fakes.metrics)
+    return commit, Drain(moving, opened.journal, commit, every_s=every_s, pairs=[PAIR], clock=fakes.clock)
 
 
 def journal(opened: Shop, *lines: bytes) -> Path:
@@ -127,26 +134,17 @@ def test_without_keep_no_raw_frames_stay(tmp_path: Path) -> None:
         assert list((tmp_path / "raw").iterdir()) == []
 
 
-async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_path: Path) -> None:
-    clock, inbox = ManualClock(), Inbox()
+async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_path: Path, fakes: Fakes) -> None:
+    clock, inbox = fakes.clock, fakes.inbox
     with shop(tmp_path) as opened:
-        commit = Commit(
-            inbox,
-            opened.journal,
-            Ledger(),
-            sync_every_s=0.1,
-            clock=clock,
-            metrics=Metrics(),
-            hole_seen=lambda: None,
-        )
-        drain = Drain(drainer(opened), opened.journal, commit, every_s=lambda: 300.0, clock=clock)
+        commit, drain = draining(opened, fakes)
         running = asyncio.create_task(drain.run())
 
         async def arrives(trade_id: int) -> None:
             await inbox.put(Inbound(line(trade_id, trade_id), runs_of(trades(trade_id, trade_id))))
             await commit.flush()
 
-        await settle_until(lambda: len(clock._sleepers) == 1)
+        await settle_until(lambda: clock.sleepers == 1)
         await arrives(1)
         assert opened.ids() == []
         clock.move(300)
@@ -160,15 +158,12 @@ async def test_it_drains_on_time_when_many_wait_and_once_more_when_stopped(tmp_p
         assert opened.ids() == [1, 2, 3]
 
 
-async def test_the_time_to_the_next_drain_follows_what_it_goes_by_while_it_waits(tmp_path: Path) -> None:
-    clock, inbox, every = ManualClock(), Inbox(), [900.0]
+async def test_the_time_to_the_next_drain_follows_what_it_goes_by_while_it_waits(tmp_path: Path, fakes: Fakes) -> None:
+    clock, inbox, every = fakes.clock, fakes.inbox, [900.0]
     with shop(tmp_path) as opened:
-        commit = Commit(
-            inbox, opened.journal, Ledger(), sync_every_s=0.1, clock=clock, metrics=Metrics(), hole_seen=lambda: None
-        )
-        drain = Drain(drainer(opened), opened.journal, commit, every_s=lambda: every[0], clock=clock)
+        commit, drain = draining(opened, fakes, every_s=lambda _: every[0])
         running = asyncio.create_task(drain.run())
-        await settle_until(lambda: len(clock._sleepers) == 1)
+        await settle_until(lambda: clock.sleepers == 1)
         for trade_id, (every_s, wait_s) in enumerate([(300.0, 200), (900.0, 800), (50.0, 0)], 1):
             await inbox.put(Inbound(line(trade_id, trade_id), runs_of(trades(trade_id, trade_id))))
             await commit.flush()
@@ -184,7 +179,7 @@ async def test_the_time_to_the_next_drain_follows_what_it_goes_by_while_it_waits
                 clock.move(1)
             await settle_until(lambda: drain.drained_s() == 0)
             assert opened.ids()[-1] == trade_id
-            await settle_until(lambda: any(not woken.done() for _, woken in clock._sleepers))
+            await settle_until(lambda: bool(clock.waking_ns))
         drain.stop()
         await running
 
@@ -197,15 +192,10 @@ def test_a_damaged_file_of_listings_does_not_keep_trades_from_the_archive(tmp_pa
         assert opened.ids() == [1, 2, 3]
 
 
-async def test_a_drain_is_timed_and_what_waits_for_one_is_weighed(tmp_path: Path) -> None:
-    clock, metrics = ManualClock(), Metrics()
-    value = metrics.registry.get_sample_value
+async def test_a_drain_is_timed_and_what_waits_for_one_is_weighed(tmp_path: Path, fakes: Fakes) -> None:
+    clock, value = fakes.clock, fakes.value
     with shop(tmp_path) as opened:
-        moving = drainer(opened, metrics=metrics)
-        commit = Commit(
-            Inbox(), opened.journal, Ledger(), sync_every_s=0.1, clock=clock, metrics=metrics, hole_seen=lambda: None
-        )
-        drain = Drain(moving, opened.journal, commit, every_s=lambda: 300.0, clock=clock)
+        _, drain = draining(opened, fakes)
         assert drain.every_s == 300
         journal(opened, line(1, 3))
         opened.journal.append([line(4, 4)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
 import json
@@ -14,141 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import files
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact_segments
-from recorder.archive.events import EventArchive
-from recorder.archive.files import Layout
-from recorder.archive.instruments import InstrumentArchive
-from recorder.archive.ohlc import OhlcArchive
-from recorder.archive.segments import Segments
-from recorder.archive.tables import EVENTS, INSTRUMENTS, OHLC, Branch
-from recorder.disk import Disk
 from recorder.errors import DiskError
-from recorder.journal import segment
-from recorder.journal.journal import Journal
-from recorder.kraken import parse, rest
-from recorder.ops.metrics import Metrics
-from recorder.tasks.drain import Drainer
-from tests.archive.candles import NEW_YEAR_US, repeated, rows
+from tests.archive.candles import repeated, rows
 from tests.archive.rows import ids
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
-from tests.tasks.support import BTC, frame
-
-TABLES = ("ohlc", "events", "instruments")
-MINUTE_S = 60
-NEW_YEAR_S = NEW_YEAR_US // 1_000_000
-
-
-def candles(received_s: float, first: int, last: int, price: str = "100", minutes: int = 1) -> bytes:
-    """An answer with committed candles of these numbers, counted from New Year, and the running one."""
-    starts = [NEW_YEAR_S + number * minutes * MINUTE_S for number in range(first, last + 2)]
-    listed = [[start, price, price, price, price, price, "0.5", 3] for start in starts]
-    body = json.dumps({"error": [], "result": {"XXBTZUSD": listed, "last": starts[-2]}}).encode()
-    request = rest.ohlc(BTC, "1m" if minutes == 1 else "1h")
-    return segment.encode(at(received_s), parse.poll_source(request, BTC.pair), body)
-
-
-def listing(received_s: float, *names: str) -> bytes:
-    entries = {
-        f"{name}ZUSD": {
-            "altname": f"{name}USD",
-            "wsname": f"{name}/USD",
-            "base": name,
-            "quote": "ZUSD",
-            "pair_decimals": 1,
-            "lot_decimals": 8,
-        }
-        for name in names
-    }
-    body = json.dumps({"error": [], "result": entries}).encode()
-    return segment.encode(at(received_s), parse.LISTING_SOURCE, body)
-
-
-def trades(first: int, last: int) -> bytes:
-    return segment.encode(at(0), "ws:trade:1", frame(first, last), parsed=True)
-
-
-def note(received_s: float, kind: str, **detail: object) -> bytes:
-    return segment.encode_note(at(received_s), kind, **detail)
-
-
-def at(seconds: float) -> int:
-    return int((NEW_YEAR_S + seconds) * 1_000_000_000)
-
-
-EARLIER = [trades(1, 2), candles(-600, -30, -12), listing(-600, "ETH", "OLD", "XBT"), note(-600, "connected")]
-SEGMENT = [
-    trades(2, 5),
-    note(-30, "disconnected", connection=1),
-    candles(-20, -8, -2),  # what was held ends at -12: three are lost
-    listing(-10, "ETH", "XBT", "NEW"),
-    candles(-5, -8, -2, "101"),  # revised, in the old year
-    candles(40, -8, 0, "101"),
-    candles(50, -3, 0, "101.0"),  # and to and fro, so that the state after is not the state before
-    candles(55, -3, 0, "100"),
-    candles(56, -1, 0, "100", minutes=60),
-    segment.encode(at(57), "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", b'{"error":[],"result":[]}'),
-    note(58, "connected", connection=2),
-]
-
-# No event in the old year; but seen from the end of the segment, its first answer would look like a revision then.
-TO_AND_FRO = [candles(-20, -12, -2), candles(50, -3, 0, "101")]
-
-
-def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: bool = False) -> None:
-    """Start as the daemon does and drain what is journalled; ``merging`` compacts before, as upkeep may."""
-    layout = Layout(data)
-    layout.create(disk)
-    files.sweep_staging(layout, disk)
-    with (
-        files.staging(layout, disk) as staging,
-        contextlib.closing(Journal(data, disk, staging=staging, now_ns=at(0))) as journal,
-    ):
-        if journalled:
-            journal.append(journalled)
-            journal.rotate(at(60))
-        if merging:
-            merge(Segments(layout, disk, staging=staging), segment.number_of(journal.closed()[0]) - 1)
-        drainer = Drainer(
-            journal,
-            TradeArchive(layout, disk, staging=staging),
-            InstrumentArchive(layout, disk, staging=staging),
-            candles=OhlcArchive(layout, disk, staging=staging),
-            events=EventArchive(layout, disk, staging=staging),
-            keep_raw=False,
-            latest_s=lambda: 1.0,
-            metrics=Metrics(),
-        )
-        for path in journal.closed():
-            drainer.drain(path)
-
-
-def merge(segments: Segments, drained_to: int) -> None:
-    for branch in (Branch(EVENTS), Branch(INSTRUMENTS), Branch(OHLC, "1m"), Branch(OHLC, "1h")):
-        while compact_segments(segments, branch, this_year=9999, drained_to=drained_to):
-            pass
-
-
-def state(data: Path) -> dict[str, object]:
-    return {"trades": ids(data), **{table: rows(data, table) for table in TABLES}}
+from tests.tasks.drained import NEW_YEAR_S, SEGMENT, TO_AND_FRO, drain, listing, note, prepared, state
 
 
 @pytest.fixture
 def before(tmp_path: Path) -> Path:
     return prepared(tmp_path, SEGMENT)
-
-
-def prepared(tmp_path: Path, lines: Sequence[bytes]) -> Path:
-    """Return an archive with an earlier segment drained, and the next one in the journal."""
-    data = tmp_path / "before"
-    data.mkdir()
-    drain(data, Unsynced(), journalled=EARLIER)
-    with files.staging(Layout(data), Unsynced()) as staging:
-        journal = Journal(data, Unsynced(), staging=staging, now_ns=at(0))
-        journal.append(lines)
-        journal.close()
-    return data
 
 
 def test_a_segment_ends_up_in_its_tables(before: Path) -> None:

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import cast
-
 import pytest
 
 from recorder.core.ids import Gap, Run, Span
-from recorder.core.ledger import History, Ledger
+from recorder.core.ledger import History
 from recorder.core.plan import Fill, Work
 from recorder.errors import Malformed, Unavailable
 from recorder.kraken.rest import Request
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
+from recorder.net.http import Answer
 from recorder.tasks import fetch
 from recorder.tasks.fetch import Fetched, Fetcher
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, Shop, shop, trades
+from tests.builders import BTC, PAIR, T0_US, Shop, trades
+from tests.clocks import ManualClock
+from tests.fakes import FakeHttp, Fakes
 
 
 class Slow(FakeHttp):
@@ -33,17 +28,18 @@ class Slow(FakeHttp):
         return await super().get(request)
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self, opened: Shop) -> None:
-        self.opened, self.clock, self.ledger = opened, ManualClock(), Ledger()
-        self.http = Slow(self.clock)
+        clock = ManualClock()
+        self.opened, self.http = opened, Slow(clock)
+        super().__init__(self.http, clock=clock)
         self.fetcher = Fetcher(
             self.ledger,
             opened.archive,
-            cast("Http", self.http),
+            self.exchange,
             instruments={PAIR: BTC},
-            clock=self.clock,
-            metrics=Metrics(),
+            clock=clock,
+            metrics=self.metrics,
         )
 
     async def fetch(self, work: Work, *, attempt: int = 0) -> Fetched:
@@ -52,9 +48,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with contextlib.ExitStack() as stack:
-        yield Bench(stack.enter_context(shop(tmp_path)))
+def bench(opened: Shop) -> Bench:
+    return Bench(opened)
 
 
 def gap(first: int, last: int) -> Gap:

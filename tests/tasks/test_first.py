@@ -7,27 +7,22 @@ import pytest
 
 from recorder.core.model import Instrument
 from recorder.errors import Malformed
-from recorder.kraken import rest
-from recorder.net.http import Answer
 from recorder.tasks.first import archived, believable
-from tests.kraken.test_names import instrument
-from tests.tasks.support import BTC, shop
-from tests.tasks.test_roster import body_of
+from tests.builders import BTC, answered, instrument, listing_body, shop
 
 
-def answered(*listing: Instrument) -> Answer:
-    body = body_of(listing)
-    return Answer(1, body, rest.result(200, body))
+def result(*listing: Instrument) -> bytes:
+    return answered(listing_body(listing)).result
 
 
 def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_knows_as_listed() -> None:
     known = [instrument(f"A{number}/USD") for number in range(20)]
-    assert len(believable(answered(*known[:10]), known)) == 10
+    assert len(believable(result(*known[:10]), known)) == 10
     with pytest.raises(Malformed, match="lacks 11 of 20"):
-        believable(answered(*known[:9]), known)
+        believable(result(*known[:9]), known)
     delisted = [msgspec.structs.replace(one, status="delisted") for one in known[:12]]
-    assert len(believable(answered(*known[12:17]), [*delisted, *known[12:]])) == 5
-    assert len(believable(answered(BTC), [])) == 1
+    assert len(believable(result(*known[12:17]), [*delisted, *known[12:]])) == 5
+    assert len(believable(result(BTC), [])) == 1
 
 
 def test_damaged_listings_in_the_archive_stop_no_start(tmp_path: Path) -> None:

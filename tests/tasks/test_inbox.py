@@ -4,7 +4,8 @@ import asyncio
 
 from recorder.core.ids import runs_of
 from recorder.tasks.inbox import Inbound, Inbox
-from tests.tasks.support import settle, trades
+from tests.builders import trades
+from tests.clocks import settle
 
 
 async def test_take_returns_all_that_was_put_in_order() -> None:

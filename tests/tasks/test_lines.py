@@ -12,33 +12,33 @@ import pytest
 
 from recorder.core.backoff import SPACING_S, WINDOW_ATTEMPTS, WINDOW_S
 from recorder.errors import Unavailable
-from recorder.journal import segment
 from recorder.net.turns import Attempts
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
 from recorder.tasks.lines import Lines
-from recorder.tasks.notes import Notes
-from recorder.tasks.stream import Common, Listeners
+from recorder.tasks.stream import Listeners
 from recorder.tasks.system import Standing
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import HEARTBEAT, FakeSocket, Fallback, asked, frame, journalled, running, settle
+from tests.builders import HEARTBEAT, events, frame
+from tests.clocks import running, settle
+from tests.fakes import Fakes, FakeSocket, Fallback, asked
 
 
-class Bench:
+class Bench(Fakes):
     """Lines of two pairs at most, over sockets that acknowledge what they are asked for."""
 
     def __init__(self, folder: Path, *pairs: str) -> None:
-        self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
+        super().__init__()
         self.pairs = dict.fromkeys(pairs)
         self.sockets: list[Acknowledging] = []
         self.dialled_s: list[float] = []
         self.refusal: Exception | None = None
-        notes = Notes(self.inbox, self.clock)
-        listeners = Listeners(Fallback(), Standing(notes), lambda: None)
-        common = Common(self.inbox, listeners, notes, self.clock, self.metrics)
-        attempts = Attempts(folder / "attempts")
-        self.lines = Lines(self.pairs, self.dial, common, attempts=attempts, random=Random(1), pairs_a_line=2)
-        self.entries: list[segment.Entry] = []
+        self.lines = Lines(
+            self.pairs,
+            self.dial,
+            self.context,
+            listeners=Listeners(Fallback(), Standing(self.notes), lambda: None),
+            attempts=Attempts(folder / "attempts"),
+            random=Random(1),
+            pairs_a_line=2,
+        )
 
     @contextlib.asynccontextmanager
     async def dial(self) -> AsyncIterator[FakeSocket]:
@@ -59,27 +59,21 @@ class Bench:
         self.lines.follow([], [])
         await settle()
 
-    async def pass_time(self, seconds: int, *, silent: FakeSocket | None = None) -> None:
+    async def live(self, seconds: int, *, silent: FakeSocket | None = None) -> None:
+        """Let time pass, with a heartbeat a second on every line that is not ``silent``."""
         for _ in range(seconds):
             for socket in self.sockets:
                 if socket is not silent:
                     socket.frames.put_nowait(HEARTBEAT)
-            self.clock.move(1.0)
-            await settle()
+            await self.pass_time(1)
 
     def asked(self) -> list[list[tuple[str, list[str]]]]:
         return [asked(socket) for socket in self.sockets]
 
-    def journalled(self) -> list[segment.Entry]:
-        self.entries += journalled(self.inbox)
-        return self.entries
-
-    def notes(self, kind: str) -> list[Any]:
-        said = [json.loads(entry.payload) for entry in self.journalled() if entry.source == segment.NOTE]
-        return [note for note in said if note["note"] == kind]
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(name, labels)
+    def all_noted(self, kind: str) -> list[dict[str, Any]]:
+        """Return the detail of all notes of this kind."""
+        self.journalled()
+        return [json.loads(event.detail) for event in events(self.entries) if event.kind == kind]
 
 
 class Acknowledging(FakeSocket):
@@ -96,7 +90,7 @@ async def test_pairs_that_one_line_holds_are_on_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "A", "B")
     async with running(bench.lines):
         assert bench.asked() == [[("subscribe", ["A", "B"])]]
-        assert bench.notes("connected") == [{"note": "connected", "connection": 1}]
+        assert bench.all_noted("connected") == [{"connection": 1}]
 
 
 async def test_the_end_of_one_line_is_its_own_affair(tmp_path: Path) -> None:
@@ -109,16 +103,16 @@ async def test_the_end_of_one_line_is_its_own_affair(tmp_path: Path) -> None:
         assert [pair for pair in bench.pairs if bench.lines.streaming(pair)] == ["A", "C", "D"]
         assert (bench.value("recorder_connections_open"), bench.value("recorder_connections_wanted")) == (2, 3)
         bench.sockets[2].frames.put_nowait(frame(1, 1))
-        await bench.pass_time(1)
+        await bench.live(1)
         bench.sockets[3].frames.put_nowait(frame(2, 2))
         await settle()
         assert bench.asked()[3:] == [[("subscribe", ["B", "E"])]]
         assert all(bench.lines.streaming(pair) for pair in bench.pairs)
         assert not any(bench.sockets[number].closed for number in (0, 2))
         # A frame is named by its connection, so no two may bear the same number.
-        assert [note["connection"] for note in bench.notes("connected")] == [1, 2, 3, 4]
-        assert [note["connection"] for note in bench.notes("disconnected")] == [2]
-        trades = [entry.source for entry in bench.journalled() if entry.source.startswith("ws:trade:")]
+        assert [note["connection"] for note in bench.all_noted("connected")] == [1, 2, 3, 4]
+        assert [note["connection"] for note in bench.all_noted("disconnected")] == [2]
+        trades = [entry.source for entry in bench.entries if entry.source.startswith("ws:trade:")]
         assert trades == ["ws:trade:3", "ws:trade:4"]
 
 
@@ -126,11 +120,11 @@ async def test_a_line_that_falls_silent_is_replaced_and_told_of_while_the_others
     bench = Bench(tmp_path, "A", "B", "C")
     async with running(bench.lines):
         silent, heard = bench.sockets
-        await bench.pass_time(7, silent=silent)
+        await bench.live(7, silent=silent)
         assert bench.lines.silent_s() == [7, 0]
-        await bench.pass_time(3, silent=silent)
+        await bench.live(3, silent=silent)
         assert (silent.closed, heard.closed) == (True, False)
-        assert [note["connection"] for note in bench.notes("stalled")] == [1]
+        assert [note["connection"] for note in bench.all_noted("stalled")] == [1]
         assert bench.asked()[2:] == [[("subscribe", ["A", "C"])]]
 
 
@@ -152,10 +146,10 @@ async def test_a_line_that_its_last_pair_has_left_is_closed_for_good(tmp_path: P
     bench = Bench(tmp_path, "A", "B", "C")
     async with running(bench.lines):
         await bench.change(go=["B"])
-        await bench.pass_time(3)
+        await bench.live(3)
         assert bench.asked() == [[("subscribe", ["A", "C"])], [("subscribe", ["B"])]]
         assert [socket.closed for socket in bench.sockets] == [False, True]
-        (note,) = bench.notes("disconnected")
+        (note,) = bench.all_noted("disconnected")
         assert (note["connection"], note["reason"]) == (2, "no pair is left on it")
         assert bench.value("recorder_disconnects_total", reason="emptied") == 1
         assert bench.value("recorder_connections_open") == bench.value("recorder_connections_wanted") == 1
@@ -183,7 +177,7 @@ async def test_what_the_exchange_says_of_itself_on_every_line_is_noted_once(tmp_
             for number, socket in enumerate(bench.sockets):
                 socket.frames.put_nowait((status % (system, number)).encode())
             await settle()
-        assert [note["system"] for note in bench.notes("maintenance")] == ["online", "maintenance"]
+        assert [note["system"] for note in bench.all_noted("maintenance")] == ["online", "maintenance"]
 
 
 async def test_all_lines_together_make_no_more_attempts_than_the_exchange_bears(tmp_path: Path) -> None:
@@ -191,7 +185,7 @@ async def test_all_lines_together_make_no_more_attempts_than_the_exchange_bears(
     bench.refusal = Unavailable("cannot reach it")
     async with running(bench.lines):
         while bench.clock.monotonic() < 1.5 * WINDOW_S:
-            await bench.pass_time(1)
+            await bench.live(1)
         crowd = [
             later - first for first, later in zip(bench.dialled_s, bench.dialled_s[WINDOW_ATTEMPTS:], strict=False)
         ]
@@ -199,7 +193,7 @@ async def test_all_lines_together_make_no_more_attempts_than_the_exchange_bears(
         assert min(crowd) >= WINDOW_S
         assert max(after - before for before, after in pairwise(bench.dialled_s)) <= SPACING_S + 1
         bench.refusal = None
-        await bench.pass_time(round(6 * (SPACING_S + 1)))
+        await bench.live(round(6 * (SPACING_S + 1)))
         assert all(bench.lines.streaming(pair) for pair in bench.pairs)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from recorder.archive.append import TradeArchive
 from recorder.core.ledger import Ledger
 from recorder.tasks.neighbours import LOOK_S, Neighbours
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, asleep, running, settle_until, shop, trades
+from tests.builders import PAIR, shop, trades
+from tests.clocks import ManualClock, asleep, running, settle_until
 
 
 async def test_what_another_process_adds_is_learnt_and_the_hole_that_it_opens_is_told(tmp_path: Path) -> None:

@@ -16,38 +16,20 @@ from yarl import URL
 from recorder.core.model import TIMEFRAMES, Candle, Instrument
 from recorder.core.pacing import FIRST_PAUSE_S, Pace
 from recorder.core.schedule import WINDOW, Series
-from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.net.http import Http
-from recorder.ops.metrics import Metrics
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.requests import Request
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import Throttle
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
 from recorder.tasks.ohlc import Ohlc, Wanted
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import journalled, running, settle
+from tests.builders import PAIR, events
+from tests.clocks import ManualClock, running, settle
+from tests.fakes import Fakes
 
-PAIR = "BTC/USD"
 HOUR_S = 3600
 OHLC_PATH = "/0/public/OHLC"
-
-
-class LeapClock(ManualClock):
-    """Time that moves at each sleep, were it for less than a nanosecond: else such a wait has no end.
-
-    And a little between any two looks at it, as time does.
-    """
-
-    def wall_ns(self) -> int:
-        self._now_ns += 100
-        return super().wall_ns()
-
-    async def sleep(self, delay_s: float) -> None:
-        await super().sleep(max(delay_s, 2e-9))
 
 
 class _Response:
@@ -79,61 +61,56 @@ class _Door:
         yield _Response(response.status, body, dict(response.headers))
 
 
-class Bench:
+class Bench(Fakes):
     """The collector and the sandbox exchange in virtual time, with the real REST client and pace between them."""
 
     def __init__(self, *timeframes: str, per_s: float = 1.0, refresh_s: float = 60.0, inclusive: bool = True) -> None:
-        self.clock, self.inbox, self.metrics = LeapClock(), Inbox(), Metrics()
+        clock = ManualClock(look_ns=100)
         # The trades go back for more than a window of minutes.
-        market = Market(start_ns=self.clock.wall_ns(), rate=0.05, history=6_000)
-        self.sandbox = Sandbox(market, clock=self.clock, inclusive_ohlc=inclusive)
+        market = Market(start_ns=clock.wall_ns(), rate=0.05, history=6_000)
+        self.sandbox = Sandbox(market, clock=clock, inclusive_ohlc=inclusive)
         self.door = _Door(self.sandbox)
         self.told: list[tuple[float, float]] = []
         self.http = Http(
             cast("aiohttp.ClientSession", self.door),
             "http://sandbox",
             pace=Pace(per_s),
-            clock=self.clock,
+            clock=clock,
             refused=self._refused,
         )
+        super().__init__(self.http, clock=clock)
         self.instruments = {pair: self.listed()[pair] for pair in (PAIR, "MINA/GBP")}
         self.unknown: list[str] = []
         self.timeframes = timeframes
         self.ohlc = Ohlc(
-            self.inbox,
-            self.http,
-            Notes(self.inbox, self.clock),
+            self.context,
             wanted=Wanted(timeframes, refresh_s, per_s),
             instruments=self.instruments,
             unknown=self.unknown.append,
-            clock=self.clock,
-            metrics=self.metrics,
         )
-        self.entries: list[segment.Entry] = []
         self.truth: dict[tuple[str, str, int], Candle] = {}
 
     def listed(self) -> dict[str, Instrument]:
         answer = self.sandbox._answer("AssetPairs", {}).encode()
         return {instrument.pair: instrument for instrument in parse.instruments(rest.result(200, answer))}
 
-    async def pass_time(self, seconds: float) -> None:
+    async def pass_time(self, seconds: float, step_s: float = 0.0) -> None:
         """Let time leap from one sleeper to the next; each hour, look at what the exchange serves."""
         end_ns = self.clock.wall_ns() + round(seconds * 1e9)
         look_ns = self.clock.wall_ns()
         while True:
             await settle()
-            self.entries += journalled(self.inbox)
+            self.journalled()
             if self.clock.wall_ns() >= look_ns:
                 self.look()
                 look_ns += HOUR_S * 10**9
-            waking_ns = [at_ns for at_ns, woken in self.clock._sleepers if not woken.done()]
-            next_ns = min([*waking_ns, end_ns])
+            next_ns = min([*self.clock.waking_ns, end_ns])
             if next_ns >= end_ns:
                 break
             self.clock.move((next_ns - self.clock.wall_ns()) / 1e9)
         self.clock.move((end_ns - self.clock.wall_ns()) / 1e9)
         await settle()
-        self.entries += journalled(self.inbox)
+        self.journalled()
 
     def look(self) -> None:
         """Take in what the exchange serves now of what is recorded."""
@@ -168,10 +145,6 @@ class Bench:
 
     def asked(self) -> list[Request]:
         return self.sandbox.requests.to(OHLC_PATH)
-
-    def events(self) -> list[tuple[str, str | None, dict[str, Any]]]:
-        events = [parse.journalled_event(entry.source, entry.payload, entry.recv_ns) for entry in self.entries]
-        return [(event.kind, event.pair, json.loads(event.detail)) for event in events if event is not None]
 
     async def _refused(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
         self.told.append((self.clock.monotonic(), pause_s))
@@ -220,9 +193,8 @@ async def test_answers_are_journalled_as_they_came_under_the_name_of_the_request
         assert entry.source == "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD"
         assert entry.payload.startswith(b'{"error":[],"result":{"XXBTZUSD":[[')
         assert len(parse.journalled_candles(entry.source, entry.payload)) == WINDOW
-        value = bench.metrics.registry.get_sample_value
-        assert value("recorder_candle_answers_total", {"timeframe": "1m"}) == 2
-        assert value("recorder_candle_slack_seconds") == pytest.approx(WINDOW * 60, abs=70)
+        assert bench.value("recorder_candle_answers_total", timeframe="1m") == 2
+        assert bench.value("recorder_candle_slack_seconds") == pytest.approx(WINDOW * 60, abs=70)
 
 
 async def test_without_timeframes_nothing_is_asked() -> None:
@@ -231,7 +203,7 @@ async def test_without_timeframes_nothing_is_asked() -> None:
         bench.ohlc.follow([bench.listed()["ETH/EUR"]], ["GONE/USD"])
         await bench.pass_time(HOUR_S)
         assert bench.asked() == []
-        assert bench.metrics.registry.get_sample_value("recorder_candle_slack_seconds") == float("inf")
+        assert bench.value("recorder_candle_slack_seconds") == float("inf")
 
 
 async def test_other_timeframes_are_asked_for_at_once_and_those_that_stay_go_on_where_they_are() -> None:
@@ -293,9 +265,9 @@ async def test_an_outage_within_the_window_costs_nothing_and_one_beyond_it_only_
         bench.sandbox.faults.refuse(13 * HOUR_S)
         began_us = bench.clock.wall_ns() // 1000
         await bench.pass_time(13 * HOUR_S)
-        assert bench.metrics.registry.get_sample_value("recorder_candle_slack_seconds") == pytest.approx(
-            -HOUR_S, abs=400
-        ), "a metric said so before it was over"
+        assert bench.value("recorder_candle_slack_seconds") == pytest.approx(-HOUR_S, abs=400), (
+            "a metric said so before it was over"
+        )
         bench.truth.clear()
         await bench.pass_time(900)
         assert bench.complete(), "all that was still served is held"
@@ -333,8 +305,8 @@ async def test_what_cannot_be_read_is_kept_beside_noted_and_asked_for_again(odd:
         await bench.pass_time(60)
         (kept,) = [entry for entry in bench.entries if entry.source.startswith("rest-unreadable:")]
         assert (kept.source, kept.payload) == ("rest-unreadable:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", odd)
-        ((kind, pair, detail),) = bench.events()
-        assert (kind, pair, detail["source"]) == ("malformed", PAIR, kept.source)
+        (event,) = events(bench.entries)
+        assert (event.kind, event.pair, json.loads(event.detail)["source"]) == ("malformed", PAIR, kept.source)
         assert len(bench.recorded()) >= WINDOW, "it was asked for again, and read"
         assert bench.complete()
 

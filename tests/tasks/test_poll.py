@@ -4,40 +4,33 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
-from typing import cast
 
 import msgspec
 
 from recorder.core.ids import Span
-from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import Unavailable, UnknownPair
-from recorder.journal import segment
 from recorder.kraken.parse import journalled_trades
 from recorder.kraken.rest import Request
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
+from recorder.net.http import Answer
 from recorder.tasks.poll import LAST_RETRY_S, Poll
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, running, settle, trades
+from tests.builders import BTC, ETH, PAIR, T0_US, trades
+from tests.clocks import running
+from tests.fakes import FakeHttp, Fakes
 
 
-class Bench:
+class Bench(Fakes):
     """Polls a fake exchange; what is polled is claimed at once, as the commit would."""
 
     def __init__(self, last: int, *, everything: bool = False) -> None:
-        self.http, self.clock, self.ledger, self.inbox = FakeHttp(last), ManualClock(), Ledger(), Inbox()
-        self.lines: list[bytes] = []
+        self.http = FakeHttp(last)
+        super().__init__(self.http)
         self.instruments, self.refreshes = {PAIR: BTC}, 0
         self.poll = Poll(
             self.ledger,
-            self.inbox,
-            cast("Http", self.http),
+            self.context,
             instruments=self.instruments,
             refresh_soon=self.refresh_soon,
-            clock=self.clock,
-            metrics=Metrics(),
             everything=everything,
         )
 
@@ -51,18 +44,14 @@ class Bench:
             del self.instruments[pair]
         self.poll.follow(come, go)
 
-    async def pass_time(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.clock.move(1.0)
-            await settle()
-            for inbound in self.inbox.take():
-                self.lines.append(inbound.line)
-                for run in inbound.claims:
-                    self.ledger.observe(run)
+    async def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
+        for _ in range(int(seconds / step_s)):
+            await super().pass_time(step_s, step_s)
+            self.journalled()
 
-    def journalled(self) -> list[int]:
-        entries = [segment.decode(line.rstrip(b"\n")) for line in self.lines]
-        return [t.trade_id for e in entries for t in journalled_trades(e.source, e.payload, e.recv_ns)]
+    def ids(self) -> list[int]:
+        """Return the ids of all that was journalled."""
+        return [t.trade_id for e in self.entries for t in journalled_trades(e.source, e.payload, e.recv_ns)]
 
     @property
     def held(self) -> list[Span]:
@@ -96,10 +85,10 @@ async def test_a_pair_begins_with_the_newest_page_and_then_takes_only_what_is_ne
         bench.http.last = 530
         await bench.pass_time(10)
         assert bench.held == [Span(401, 530)]
-        assert set(bench.journalled()) == set(range(401, 531))
-        lines = len(bench.lines)
+        assert set(bench.ids()) == set(range(401, 531))
+        lines = len(bench.entries)
         await bench.pass_time(30)
-        assert len(bench.lines) == lines, "an answer without news is not journalled"
+        assert len(bench.entries) == lines, "an answer without news is not journalled"
 
 
 async def test_after_a_restart_it_goes_on_from_the_last_trade_held() -> None:
@@ -134,9 +123,6 @@ async def test_a_last_that_is_no_time_of_the_page_is_not_followed() -> None:
         bench.http.last = 30
         await bench.pass_time(10)
         assert bench.held == [Span(1, 30)]
-
-
-ETH = msgspec.structs.replace(BTC, pair="ETH/USD", altname="ETHUSD")
 
 
 def names(bench: Bench) -> list[str]:

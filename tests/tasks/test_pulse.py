@@ -12,13 +12,12 @@ from recorder.errors import RateLimited
 from recorder.kraken import rest
 from recorder.net.http import Answer
 from recorder.ops import health, log
-from recorder.ops.metrics import Metrics
 from recorder.ops.notify import Notifier
 from recorder.ops.repeats import WINDOW_S
-from recorder.tasks.inbox import Inbound, Inbox
+from recorder.tasks.inbox import Inbound
 from recorder.tasks.pulse import BEAT_S, Parts, Pulse
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import running, settle
+from tests.clocks import ManualClock, running, settle
+from tests.fakes import Fakes
 
 
 class Manager(Notifier):
@@ -33,9 +32,10 @@ class Manager(Notifier):
         self.told.append(messages)
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self, manager: Manager | None = None) -> None:
-        self.clock, self.metrics, self.inbox, self.manager = ManualClock(), Metrics(), Inbox(), manager or Manager()
+        super().__init__()
+        self.manager = manager or Manager()
         self.pulse = Pulse(Path("/data"), self.inbox, clock=self.clock, metrics=self.metrics, notifier=self.manager)
         self.unsynced_s, self.drained_s, self.silent_s = 0.0, 0.0, 0.0
         self.space = SimpleNamespace(room=None, low_bytes=0)
@@ -62,7 +62,7 @@ def test_before_it_is_known_what_to_record_it_says_so() -> None:
     assert "it is not known yet what Kraken lists" in bench.unready()[0]
     assert health.dead(bench.pulse.state()) == []
     assert bench.pulse.about()["pairs"] == 0
-    assert bench.metrics.registry.get_sample_value("recorder_ready") == 0
+    assert bench.value("recorder_ready") == 0
     assert bench.manager.told == []
 
 
@@ -70,7 +70,7 @@ def test_once_recording_begins_it_is_ready_until_it_stops() -> None:
     bench = Bench()
     bench.begin()
     assert bench.unready() == []
-    assert bench.metrics.registry.get_sample_value("recorder_ready") == 1
+    assert bench.value("recorder_ready") == 1
     assert bench.manager.told == [("READY=1", "STATUS=recording 2 pairs")]
     assert bench.pulse.about()["archive"] == "/data"
     assert str(bench.pulse.about()["since"]).endswith("Z")
@@ -106,13 +106,12 @@ def test_without_a_stream_it_is_answers_of_rest_that_count() -> None:
 
 def test_requests_are_counted_and_their_dates_tell_the_clock_s_offset() -> None:
     bench = Bench()
-    value = bench.metrics.registry.get_sample_value
     bench.pulse.ended(rest.system_status(), RateLimited("EGeneral:Too many requests"))
     bench.pulse.ended(rest.system_status(), answer(bench.clock))
-    assert value("recorder_rest_requests_total", {"endpoint": "SystemStatus", "outcome": "RateLimited"}) == 1
-    assert value("recorder_rest_requests_total", {"endpoint": "SystemStatus", "outcome": "ok"}) == 1
+    assert bench.value("recorder_rest_requests_total", endpoint="SystemStatus", outcome="RateLimited") == 1
+    assert bench.value("recorder_rest_requests_total", endpoint="SystemStatus", outcome="ok") == 1
     bench.pulse.ended(rest.system_status(), answer(bench.clock, date_s=bench.clock.wall_ns() // 10**9 - 100))
-    offset_s = value("recorder_clock_offset_seconds")
+    offset_s = bench.value("recorder_clock_offset_seconds")
     assert offset_s is not None
     assert 98.9 < offset_s < 101.1
 

@@ -22,13 +22,13 @@ from recorder.tasks.reload import Live, Reload, Source
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import SOON_S
 from recorder.tasks.upkeep import Upkeep
-from tests.kraken.test_names import instrument
-from tests.tasks.support import running, settle_until
-from tests.tasks.test_roster import BTC, DOGE, ETH, Bench, changed
+from tests.builders import instrument
+from tests.clocks import running, settle_until
+from tests.tasks.listings import BTC, DOGE, ETH, Bench
 
 GOOD = "pairs: [BTC/USD, ETH/EUR]\nohlc: {timeframes: [1m, 1h]}\narchive: {path: there}\n"
 OTHER = "pairs: [BTC/USD, DOGE/USD]\nohlc: {timeframes: [1h, 5m]}\narchive: {path: there}\njournal: {keep: 1h}\n"
-FINE = changed(instrument("FINE/USD"), pair_decimals=13)
+FINE = instrument("FINE/USD", pair_decimals=13)
 
 
 class Recorder:
@@ -189,16 +189,16 @@ def test_each_part_is_told_what_is_its_own(tmp_path: Path) -> None:
         commit=cast("Commit", commit),
         upkeep=cast("Upkeep", upkeep),
         drainer=cast("Drainer", drainer),
-        drain=cast("Drain", SimpleNamespace(changed=lambda: told.update(drain=True))),
-        repair=cast("Repair", SimpleNamespace(hole_seen=lambda: told.update(repair=True))),
+        drain=cast("Drain", SimpleNamespace(want=lambda every_s: told.update(drain=every_s(1)))),
+        repair=cast("Repair", SimpleNamespace(want_history=lambda from_us: told.update(repair=from_us))),
     )
     file = tmp_path / "config.yaml"
     file.write_text(
         "ohlc: {timeframes: [15d], refresh: 5s}\njournal: {sync_every: 2s, keep: 1h}\n"
-        "exchange: {requests_per_second: 7}\n"
+        "exchange: {requests_per_second: 7}\narchive: {drain_every: 2m}\ntrades: {backfill_from: 2025-11-10}\n"
     )
     live.take(load(file))
-    assert told == {"pace": 7, "ohlc": Wanted(("15d",), 5, 7), "drain": True, "repair": True}
+    assert told == {"pace": 7, "ohlc": Wanted(("15d",), 5, 7), "drain": 120, "repair": 1_762_732_800_000_000}
     assert (commit.sync_every_s, upkeep.keep_s, drainer.keep_raw) == (2, 3600, True)
     file.write_text("journal: {keep: 0s}")
     live.take(load(file))

@@ -2,78 +2,57 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import cast
 from urllib.parse import parse_qs
 
-import msgspec
 import pytest
 
 from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Void
-from recorder.core.ledger import Ledger
 from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
 from recorder.kraken.rest import Request
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
+from recorder.net.http import Answer
 from recorder.tasks import fetch
 from recorder.tasks.fetch import Fetcher
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
 from recorder.tasks.repair import LAST_RETRY_S, Repair
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import (
-    BTC,
-    PAIR,
-    T0_US,
-    FakeHttp,
-    Shop,
-    asleep,
-    events,
-    journalled,
-    settle,
-    settle_until,
-    shop,
-    trades,
-)
-
-ETH = msgspec.structs.replace(BTC, pair="ETH/USD", altname="ETHUSD")
+from tests.builders import BTC, ETH, PAIR, T0_US, Shop, shop, trades
+from tests.clocks import asleep, settle, settle_until
+from tests.fakes import FakeHttp, Fakes
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self, opened: Shop) -> None:
-        self.opened, self.http, self.clock, self.ledger = opened, FakeHttp(), ManualClock(), Ledger()
-        self.inbox = Inbox()
+        self.opened, self.http = opened, FakeHttp()
+        super().__init__(self.http)
         self.instruments = {PAIR: BTC, "ETH/USD": ETH}
-        http = cast("Http", self.http)
+        self.earlier: list[str] = []
         self.fetcher = Fetcher(
-            self.ledger, opened.archive, http, instruments=self.instruments, clock=self.clock, metrics=Metrics()
+            self.ledger,
+            opened.archive,
+            self.exchange,
+            instruments=self.instruments,
+            clock=self.clock,
+            metrics=self.metrics,
         )
-        self.repair = self.repair_from(None)
-
-    def repair_from(self, history_from_us: int | None) -> Repair:
-        return Repair(
+        self.repair = Repair(
             self.ledger,
             self.fetcher,
-            Notes(self.inbox, self.clock),
+            self.context,
             instruments=self.instruments,
-            history_from=lambda _: history_from_us,
-            clock=self.clock,
-            metrics=Metrics(),
+            history_from_us=None,
+            earlier_names=lambda pair: self.earlier if pair == PAIR else [],
         )
 
     def hold(self, *spans: tuple[int, int], pair: str = PAIR) -> None:
         for first, last in spans:
             self.ledger.observe_trades(trades(first, last, pair=pair))
 
-    def noted(self) -> list[tuple[str, int, int]]:
+    def ids_noted(self) -> list[tuple[str, int, int]]:
         """Return the kind and the ids of each note since the last look."""
-        noted = [(event.kind, json.loads(event.detail)) for event in events(journalled(self.inbox))]
-        self.details = [detail for _, detail in noted]
-        return [(kind, detail["first_id"], detail["last_id"]) for kind, detail in noted]
+        self.details = self.noted()
+        return [(detail["kind"], detail["first_id"], detail["last_id"]) for detail in self.details]
 
 
 @contextlib.asynccontextmanager
@@ -207,7 +186,7 @@ async def test_tens_of_thousands_of_holes_are_one_note_and_closed_bit_by_bit(tmp
         bench.http.last = 120_001
         start()
         await settle_until(lambda: len(bench.http.asked) >= 10)
-        assert bench.noted() == [("hole_opened", 2, 120_000)]
+        assert bench.ids_noted() == [("hole_opened", 2, 120_000)]
         assert (bench.details[0]["missing"], bench.details[0]["holes"]) == (60_000, 60_000)
 
 
@@ -224,7 +203,7 @@ async def test_what_an_answer_stepped_over_waits_for_the_proof_while_the_rest_go
         for _ in range(3):
             bench.clock.move(APART_S)
             await asleep(bench.clock)
-        assert {first for kind, first, _ in bench.noted() if kind == "void"} == lacking
+        assert {first for kind, first, _ in bench.ids_noted() if kind == "void"} == lacking
 
 
 def ids_missing(bench: Bench) -> set[int]:
@@ -237,9 +216,11 @@ async def test_a_hole_is_noted_once_when_it_opens_and_once_when_it_is_held_again
         bench.http.problems = [Unavailable("HTTP 502")]
         start()
         await asleep(bench.clock)
-        assert bench.noted() == [("hole_opened", 11, 499)]
+        assert bench.ids_noted() == [("hole_opened", 11, 499)]
         (detail,) = bench.details
         assert detail == {
+            "kind": "hole_opened",
+            "pair": PAIR,
             "first_id": 11,
             "last_id": 499,
             "missing": 489,
@@ -249,7 +230,7 @@ async def test_a_hole_is_noted_once_when_it_opens_and_once_when_it_is_held_again
         bench.clock.move(5.1)
         await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
         await asleep(bench.clock)
-        assert bench.noted() == [("hole_closed", 11, 499)]
+        assert bench.ids_noted() == [("hole_closed", 11, 499)]
         assert bench.details[0]["missing"] == 489
 
 
@@ -259,20 +240,20 @@ async def test_a_hole_that_is_filled_in_part_is_neither_closed_nor_opened_anew(t
         bench.http.last = 10
         start()
         await asleep(bench.clock)
-        assert bench.noted() == [("hole_opened", 11, 499)]
+        assert bench.ids_noted() == [("hole_opened", 11, 499)]
         bench.hold((100, 200))
         bench.repair.hole_seen()
         await asleep(bench.clock, 2)
         assert len(bench.ledger.of(PAIR).gaps()) == 2
-        assert bench.noted() == []
+        assert bench.ids_noted() == []
         bench.hold((11, 99))
         bench.clock.move(2 * LAST_RETRY_S)
         await asleep(bench.clock)
-        assert bench.noted() == []
+        assert bench.ids_noted() == []
         bench.hold((201, 499))
         bench.clock.move(2 * LAST_RETRY_S)
         await settle()
-        assert bench.noted() == [("hole_closed", 11, 499)]
+        assert bench.ids_noted() == [("hole_closed", 11, 499)]
 
 
 async def test_a_hole_that_others_fill_is_noted_as_closed_and_no_longer_asked_for(tmp_path: Path) -> None:
@@ -285,7 +266,7 @@ async def test_a_hole_that_others_fill_is_noted_as_closed_and_no_longer_asked_fo
         asked = len(bench.http.asked)
         bench.clock.move(LAST_RETRY_S)
         await settle()
-        assert bench.noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
+        assert bench.ids_noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
         assert len(bench.http.asked) == asked
 
 
@@ -298,11 +279,11 @@ async def test_ids_that_are_found_void_close_their_hole(tmp_path: Path) -> None:
         bench.ledger.know(Void(PAIR, Span(15, 15)))
         bench.repair.hole_seen()
         await asleep(bench.clock, 2)
-        assert bench.noted() == [("hole_opened", 11, 19)], "parted by void ids, it is still the same hole"
+        assert bench.ids_noted() == [("hole_opened", 11, 19)], "parted by void ids, it is still the same hole"
         bench.ledger.know(Void(PAIR, Span(11, 19)))
         bench.repair.hole_seen()
         await asleep(bench.clock, 3)
-        assert bench.noted() == [("hole_closed", 11, 19)]
+        assert bench.ids_noted() == [("hole_closed", 11, 19)]
 
 
 async def test_a_hole_that_opens_while_a_long_one_is_filled_is_noted_after_its_batch_and_comes_next(
@@ -322,7 +303,7 @@ async def test_a_hole_that_opens_while_a_long_one_is_filled_is_noted_after_its_b
         start()
         await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
         await asleep(bench.clock)
-        assert bench.noted() == [
+        assert bench.ids_noted() == [
             ("hole_opened", 11, 899),
             ("hole_opened", 1001, 1999),
             ("hole_closed", 1001, 1999),
@@ -336,19 +317,19 @@ async def test_holes_of_pairs_that_come_are_looked_at_and_those_of_pairs_that_go
         bench.hold((1, 10), (20, 30), pair="ETH/USD")
         start()
         await asleep(bench.clock)
-        assert (bench.noted(), bench.http.asked) == ([], [])
+        assert (bench.ids_noted(), bench.http.asked) == ([], [])
         bench.instruments["ETH/USD"] = ETH
         bench.repair.follow([ETH], [])
         await settle_until(lambda: not bench.ledger.of("ETH/USD").gaps())
         await asleep(bench.clock, 2)
-        assert bench.noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
+        assert bench.ids_noted() == [("hole_opened", 11, 19), ("hole_closed", 11, 19)]
         asked = len(bench.http.asked)
         del bench.instruments[PAIR]
         bench.repair.follow([], [PAIR])
         bench.hold((1, 10), (20, 30))
         bench.repair.hole_seen()
         await asleep(bench.clock, 3)
-        assert (bench.noted(), len(bench.http.asked)) == ([], asked)
+        assert (bench.ids_noted(), len(bench.http.asked)) == ([], asked)
 
 
 async def test_a_pair_that_goes_while_its_hole_is_filled_is_asked_for_no_more(tmp_path: Path) -> None:
@@ -375,9 +356,9 @@ async def test_ids_that_two_answers_some_minutes_apart_step_over_are_noted_as_vo
         bench.hold((1, 2_010), (2_020, 2_030))
         start()
         await asleep(bench.clock)
-        bench.noted()
+        bench.ids_noted()
         attempts = 0
-        while not (noted := bench.noted()):
+        while not (noted := bench.ids_noted()):
             attempts += 1
             assert attempts <= 3, "asking before an answer can prove something is no manner"
             bench.clock.move(APART_S)
@@ -389,12 +370,12 @@ async def test_ids_that_two_answers_some_minutes_apart_step_over_are_noted_as_vo
 
 async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
-        bench.repair = bench.repair_from(T0_US + 7_000_000)
+        bench.repair.want_history(T0_US + 7_000_000)
         bench.hold((9_000, 9_010), (9_020, 9_030))
         start()
         await asleep(bench.clock)
         assert list(bench.ledger.of(PAIR).spans) == [Span(6_999, 9_030)]
-        assert [kind for kind, *_ in bench.noted()] == ["hole_opened", "hole_closed"] * 2
+        assert [kind for kind, *_ in bench.ids_noted()] == ["hole_opened", "hole_closed"] * 2
         since = [
             int(parse_qs(request.target.partition("?")[2])["since"][0]) // 1_000_000 for request in bench.http.asked
         ]
@@ -402,9 +383,22 @@ async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None
         assert min(since[1:]) < T0_US // 1000 + 7_000
 
 
+async def test_of_a_pair_that_had_a_name_before_what_came_after_its_last_trade_is_wanted_too(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.earlier = ["XBT/USD", "OLD/USD"]
+        bench.hold((6_000, 6_010), pair="OLD/USD")
+        bench.hold((9_000, 9_010))
+        bench.hold((9_000, 9_010), pair="ETH/USD")
+        start()
+        await asleep(bench.clock)
+        assert list(bench.ledger.of("ETH/USD").spans) == [Span(9_000, 9_010)], "nothing before is wanted of others"
+        (held,) = bench.ledger.of(PAIR).spans
+        assert (5_900 < held.first <= 6_010, held.last) == (True, 9_010)
+
+
 async def test_while_the_disk_is_low_history_waits_and_holes_do_not(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
-        bench.repair = bench.repair_from(0)
+        bench.repair.want_history(0)
         bench.http.problems = [Unavailable("tried, and due again later")]
         bench.http.last = 60_200
         bench.hold((100, 110), (60_111, 60_120))
@@ -424,7 +418,7 @@ async def test_while_the_disk_is_low_history_waits_and_holes_do_not(tmp_path: Pa
 
 async def test_history_is_wanted_of_every_pair_and_stops_with_its_first_trade(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
-        bench.repair = bench.repair_from(0)
+        bench.repair.want_history(0)
         bench.hold((150, 160))
         bench.hold((150, 160), pair="ETH/USD")
         start()
@@ -434,12 +428,12 @@ async def test_history_is_wanted_of_every_pair_and_stops_with_its_first_trade(tm
 
 async def test_ids_below_the_first_trade_of_all_become_void(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
-        bench.repair = bench.repair_from(0)
+        bench.repair.want_history(0)
         bench.http.lacking = frozenset({1, 2})
         bench.hold((3, 10))
         start()
         await asleep(bench.clock)
         bench.clock.move(APART_S)
         await asleep(bench.clock)
-        assert bench.noted() == [("void", 1, 2)]
+        assert bench.ids_noted() == [("void", 1, 2)]
         assert len(bench.http.asked) == 2

@@ -2,108 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
 from typing import cast
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from recorder.core.model import Instrument
 from recorder.errors import ConfigError, ExchangeError, RateLimited, Unavailable
-from recorder.journal import segment
 from recorder.kraken import parse, rest
-from recorder.kraken.rest import Request
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
-from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S, Roster
-from tests.kraken.test_names import instrument
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import journalled, running, settle
-
-BTC, DOGE, ETH = instrument("XBT/USD", key="XXBTZUSD"), instrument("XDG/USD"), instrument("ETH/EUR")
-
-
-def changed(one: Instrument, **fields: object) -> Instrument:
-    return msgspec.structs.replace(one, **fields)
-
-
-def body_of(listing: Iterable[Instrument]) -> bytes:
-    """Spell a listing as AssetPairs does."""
-    fields = ("altname", "wsname", "base", "quote", "pair_decimals", "lot_decimals", "cost_decimals", "status")
-    result = {one.key: {field: getattr(one, field) for field in fields} for one in listing}
-    return json.dumps({"error": [], "result": result}).encode()
-
-
-class ScriptedHttp:
-    """Answers with one listing or problem after the other, the last one for good."""
-
-    def __init__(self, clock: ManualClock, answers: Sequence[list[Instrument] | ExchangeError | bytes]) -> None:
-        self.clock, self.answers = clock, list(answers)
-        self.asked_s: list[float] = []
-
-    async def get(self, request: Request) -> Answer:
-        assert request == rest.asset_pairs()
-        self.asked_s.append(self.clock.monotonic())
-        said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(said, ExchangeError):
-            raise said
-        body = said if isinstance(said, bytes) else body_of(said)
-        return Answer(self.clock.wall_ns(), body, rest.result(200, body))
-
-
-class Sums:
-    """Adds up what it is told."""
-
-    def __init__(self, first: Iterable[str]) -> None:
-        self.pairs = set(first)
-        self.told = 0
-
-    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
-        self.told += 1
-        assert self.pairs.issuperset(removed)
-        assert self.pairs.isdisjoint(one.pair for one in added)
-        self.pairs = self.pairs - set(removed) | {one.pair for one in added}
-
-
-class Bench:
-    def __init__(
-        self,
-        names: Sequence[str],
-        first: list[Instrument],
-        *answers: list[Instrument] | ExchangeError | bytes,
-        fresh: bool = True,
-        known: Sequence[Instrument] = (),
-    ) -> None:
-        self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
-        self.http = ScriptedHttp(self.clock, answers or [first])
-        self.roster = Roster(
-            names,
-            cast("Http", self.http),
-            self.inbox,
-            notes=Notes(self.inbox, self.clock),
-            clock=self.clock,
-            metrics=self.metrics,
-        )
-        self.roster.begin(first, known=known, fresh=fresh)
-        self.sums = Sums(self.roster.instruments)
-        self.roster.tell(self.sums)
-
-    @property
-    def pairs(self) -> set[str]:
-        return set(self.roster.instruments)
-
-    def journalled(self) -> list[segment.Entry]:
-        return journalled(self.inbox)
-
-    async def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
-        for _ in range(int(seconds / step_s)):
-            self.clock.move(step_s)
-            await settle()
-
+from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S
+from tests.builders import instrument
+from tests.clocks import running, settle
+from tests.tasks.listings import BTC, DOGE, ETH, Bench
 
 # -- the start ------------------------------------------------------------------------------------------------------
 
@@ -125,14 +37,14 @@ async def test_every_mistaken_name_is_a_configuration_error_with_a_hint() -> Non
 
 
 async def test_a_pair_finer_than_the_schema_is_refused_never_rounded() -> None:
-    fine = changed(BTC, pair_decimals=13)
+    fine = replace(BTC, pair_decimals=13)
     with pytest.raises(ConfigError, match=r"pairs: BTC/USD .*13 price .* digits"):
         Bench(["BTC/USD"], [fine, DOGE])
     assert Bench(["*"], [fine, DOGE]).pairs == {"DOGE/USD"}
 
 
 async def test_a_name_that_was_listed_once_is_waited_for_and_stops_no_start() -> None:
-    gone = changed(BTC, status="delisted")
+    gone = replace(BTC, status="delisted")
     bench = Bench(["BTC/USD", "DOGE/USD", "XBT/*"], [DOGE], [DOGE, BTC], known=[gone, DOGE])
     assert bench.pairs == {"DOGE/USD"}
     await bench.roster.refresh()
@@ -141,13 +53,13 @@ async def test_a_name_that_was_listed_once_is_waited_for_and_stops_no_start() ->
 
 async def test_a_pair_renamed_while_the_recorder_was_away_is_found_by_what_the_archive_remembers() -> None:
     was, now = instrument("MATIC/USD", key="MATICUSD"), instrument("POL/USD", key="MATICUSD")
-    for remembered in ([was], [changed(was, status="delisted"), now]):
+    for remembered in ([was], [replace(was, status="delisted"), now]):
         for name in ("MATIC/USD", "MATIC/*"):
             assert Bench([name], [now], known=remembered).pairs == {"POL/USD"}
 
 
 async def test_the_archive_stands_in_as_the_first_listing_without_what_was_delisted() -> None:
-    archived = [BTC, changed(DOGE, status="delisted")]
+    archived = [BTC, replace(DOGE, status="delisted")]
     bench = Bench(["*"], archived, known=archived, fresh=False)
     assert bench.pairs == {"BTC/USD"}
 
@@ -166,7 +78,7 @@ async def test_pairs_join_leave_and_come_back_in_the_same_mapping() -> None:
 
 
 async def test_changed_decimals_and_names_are_taken_over_without_telling_anybody() -> None:
-    finer = changed(BTC, pair_decimals=2, altname="BTCUSD")
+    finer = replace(BTC, pair_decimals=2, altname="BTCUSD")
     bench = Bench(["XBTUSD"], [BTC, DOGE], [finer, DOGE])
     await bench.roster.refresh()
     assert bench.roster.instruments["BTC/USD"] == finer
@@ -183,7 +95,7 @@ async def test_a_renamed_pair_is_recorded_under_its_new_symbol() -> None:
 
 async def test_the_earlier_names_of_a_market_are_known_from_the_archive_and_from_every_listing() -> None:
     first, then, now = (instrument(pair, key="MATICUSD") for pair in ("MATIC/USD", "POLY/USD", "POL/USD"))
-    bench = Bench(["*"], [then, BTC], [now, BTC], known=[changed(first, status="delisted"), then, BTC])
+    bench = Bench(["*"], [then, BTC], [now, BTC], known=[replace(first, status="delisted"), then, BTC])
     assert bench.roster.earlier_names("POLY/USD") == ["MATIC/USD"]
     await bench.roster.refresh()
     assert bench.roster.earlier_names("POL/USD") == ["MATIC/USD", "POLY/USD"]
@@ -191,7 +103,7 @@ async def test_the_earlier_names_of_a_market_are_known_from_the_archive_and_from
 
 
 async def test_a_named_pair_that_becomes_too_fine_leaves_and_comes_back() -> None:
-    bench = Bench(["BTC/USD"], [BTC], [changed(BTC, pair_decimals=13)], [BTC])
+    bench = Bench(["BTC/USD"], [BTC], [replace(BTC, pair_decimals=13)], [BTC])
     await bench.roster.refresh()
     assert bench.pairs == bench.sums.pairs == set()
     await bench.roster.refresh()
@@ -227,7 +139,7 @@ async def test_a_listing_that_cannot_be_read_is_kept_and_noted_and_changes_nothi
     assert not kept.source.startswith(parse.LISTING_SOURCE)
     assert json.loads(note.payload)["note"] == "malformed"
     assert bench.pairs == {"BTC/USD"}
-    assert bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": "Malformed"}) == 1
+    assert bench.value("recorder_rest_failures_total", kind="Malformed") == 1
     await bench.roster.refresh()
     assert bench.pairs == {"BTC/USD", "DOGE/USD"}
 
@@ -266,7 +178,7 @@ async def test_an_unknown_name_is_looked_up_in_a_newer_listing_and_is_a_mistake_
 
 
 async def test_a_new_name_that_was_listed_once_is_waited_for_and_the_listing_is_read_soon() -> None:
-    bench = Bench(["BTC/USD"], [BTC], [BTC, DOGE], known=[changed(DOGE, status="delisted")])
+    bench = Bench(["BTC/USD"], [BTC], [BTC, DOGE], known=[replace(DOGE, status="delisted")])
     async with running(bench.roster):
         assert await bench.roster.rename(["BTC/USD", "DOGE/USD"]) == ([], [])
         await bench.pass_time(SOON_S, step_s=10)
@@ -274,7 +186,7 @@ async def test_a_new_name_that_was_listed_once_is_waited_for_and_the_listing_is_
 
 
 async def test_a_name_whose_pair_became_too_fine_or_was_delisted_while_it_ran_keeps_no_other_name_out() -> None:
-    bench = Bench(["BTC/USD", "DOGE/USD"], [BTC, DOGE, ETH], [changed(BTC, pair_decimals=13), ETH])
+    bench = Bench(["BTC/USD", "DOGE/USD"], [BTC, DOGE, ETH], [replace(BTC, pair_decimals=13), ETH])
     await bench.roster.refresh()
     assert await bench.roster.rename(["BTC/USD", "DOGE/USD", "ETH/EUR"]) == (["ETH/EUR"], [])
 
@@ -352,7 +264,7 @@ def listings(draw: st.DrawFn) -> list[Instrument]:
     keys = draw(st.lists(st.sampled_from(KEYS), unique=True, min_size=draw(st.sampled_from([0, 8])), max_size=14))
     symbols = draw(st.permutations(SYMBOLS))
     return [
-        changed(
+        replace(
             instrument(symbol, key=key, altname=f"{key}ALT"),
             status=draw(st.sampled_from(WORDS)),
             pair_decimals=draw(st.sampled_from([1, 2, 12, 13])),

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import threading
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,38 +13,31 @@ from recorder.disk import Room
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.segment import Entry
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
 from recorder.tasks.space import AGAIN_S, LOOK_S, Archived, Space
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, Shop, asleep, events, frame, journalled, running, settle_until, shop, trades
+from tests.builders import PAIR, Shop, frame, shop, trades
+from tests.clocks import asleep, running, settle_until
+from tests.fakes import Fakes
 
 MB = 1_000_000
 TOTAL = 10_000 * MB
 """Low at 1,000 MB, the end at 250."""
 
 
-@dataclass
-class Bench:
+class Bench(Fakes):
     """A disk that has ``free`` bytes, and 100 MB more for each raw segment that is gone."""
 
-    opened: Shop
-    free: int = 5_000 * MB
-    clock: ManualClock = field(default_factory=ManualClock)
-    inbox: Inbox = field(default_factory=Inbox)
-    history: list[bool] = field(default_factory=list)
-    full: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self, opened: Shop) -> None:
+        super().__init__()
+        self.opened, self.free, self.full = opened, 5_000 * MB, 0
+        self.history: list[bool] = []
         self.there = len(self.raw())
         self.space = Space(
-            self.opened.layout,
-            self.opened.disk,
-            Notes(self.inbox, self.clock),
+            opened.layout,
+            opened.disk,
+            self.context,
             history_waits=self.history.append,
             full=self.end,
             raw=threading.Lock(),
-            clock=self.clock,
             room=self.room,
         )
 
@@ -59,11 +50,6 @@ class Bench:
 
     def end(self) -> None:
         self.full += 1
-
-    def noted(self) -> list[dict[str, object]]:
-        noted = events(journalled(self.inbox))
-        assert {event.kind for event in noted} <= {"disk_low"}
-        return [json.loads(event.detail) for event in noted]
 
     async def look(self) -> None:
         """Let it look once more."""
@@ -116,7 +102,9 @@ async def test_at_the_low_mark_history_waits_and_the_oldest_raw_segments_go_unti
             await bench.look()
             assert bench.raw() == ["3", "4"], "1,050 MB are free then"
             assert bench.history == [True]
-            assert bench.noted() == [{"free": 850 * MB, "low": 1_000 * MB, "stop": 250 * MB}]
+            assert bench.noted() == [
+                {"kind": "disk_low", "pair": None, "free": 850 * MB, "low": 1_000 * MB, "stop": 250 * MB}
+            ]
             await bench.look()
             assert (bench.raw(), bench.history, bench.noted()) == (["3", "4"], [True], []), "said once"
             bench.free = 1_049 * MB
@@ -253,17 +241,15 @@ def test_a_corrupt_line_that_was_set_aside_is_kept_there(tmp_path: Path) -> None
         assert archived.lacks(path) is None
 
 
-async def test_a_disk_that_does_not_answer_ends_the_run(tmp_path: Path) -> None:
-    with shop(tmp_path) as opened:
-        space = Space(
-            opened.layout,
-            opened.disk,
-            Notes(Inbox(), ManualClock()),
-            history_waits=lambda _: None,
-            full=lambda: None,
-            raw=threading.Lock(),
-            clock=ManualClock(),
-        )
-        opened.layout.data = tmp_path / "gone"
-        with pytest.raises(DiskError, match=r"cannot see how much room is left at .*gone: No such file"):
-            await space.run()
+async def test_a_disk_that_does_not_answer_ends_the_run(tmp_path: Path, opened: Shop, fakes: Fakes) -> None:
+    space = Space(
+        opened.layout,
+        opened.disk,
+        fakes.context,
+        history_waits=lambda _: None,
+        full=lambda: None,
+        raw=threading.Lock(),
+    )
+    opened.layout.data = tmp_path / "gone"
+    with pytest.raises(DiskError, match=r"cannot see how much room is left at .*gone: No such file"):
+        await space.run()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
 from random import Random
@@ -11,24 +12,10 @@ from recorder.core.ids import runs_of
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken.parse import journalled_trades
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
-from recorder.tasks.stream import Common, Listeners, Stream
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import (
-    HEARTBEAT,
-    PAIR,
-    FakeSocket,
-    Fallback,
-    ToldStanding,
-    asked,
-    dialler,
-    frame,
-    journalled,
-    running,
-    settle,
-)
+from recorder.tasks.stream import Listeners, Stream
+from tests.builders import HEARTBEAT, PAIR, events, frame
+from tests.clocks import running, settle
+from tests.fakes import Fakes, FakeSocket, Fallback, ToldStanding, asked, dialler
 
 ACK = (
     b'{"method":"subscribe","req_id":1,"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true}'
@@ -36,15 +23,20 @@ ACK = (
 REFUSAL = b'{"error":"Currency pair not supported BTC/USD","method":"subscribe","success":false,"symbol":"BTC/USD"}'
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
-        self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
+        super().__init__()
         self.fallback, self.standing, self.refreshes = Fallback(), ToldStanding(), 0
-        self.pairs = dict.fromkeys([PAIR])
-        listeners = Listeners(self.fallback, self.standing, self.refresh_soon)
-        common = Common(self.inbox, listeners, Notes(self.inbox, self.clock), self.clock, self.metrics)
-        self.stream = Stream(self.pairs, dialler(sockets), common, Backoff(Random(1)))
-        self.entries: list[segment.Entry] = []
+        self.pairs, self.heard = dict.fromkeys([PAIR]), dict[str, int]()
+        self.stream = Stream(
+            self.pairs,
+            dialler(sockets),
+            self.context,
+            listeners=Listeners(self.fallback, self.standing, self.refresh_soon),
+            backoff=Backoff(Random(1)),
+            numbers=itertools.count(1),
+            heard=self.heard,
+        )
 
     def refresh_soon(self) -> None:
         self.refreshes += 1
@@ -56,17 +48,13 @@ class Bench:
             del self.pairs[pair]
         self.stream.follow()
 
-    def journalled(self) -> list[segment.Entry]:
-        self.entries += journalled(self.inbox)
+    def all_journalled(self) -> list[segment.Entry]:
+        self.journalled()
         return self.entries
 
-    def notes(self) -> list[str]:
-        return [json.loads(entry.payload)["note"] for entry in self.journalled() if entry.source == segment.NOTE]
-
-    async def pass_time(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.clock.move(1.0)
-            await settle()
+    def kinds(self) -> list[str]:
+        """Return the kinds of all notes."""
+        return [event.kind for event in events(self.all_journalled())]
 
 
 async def test_a_trade_frame_is_stamped_and_journalled_as_it_came_with_its_trades() -> None:
@@ -83,6 +71,21 @@ async def test_a_trade_frame_is_stamped_and_journalled_as_it_came_with_its_trade
     assert inbound.claims == runs_of(journalled_trades(entry.source, entry.payload, entry.recv_ns))
 
 
+async def test_the_highest_id_that_it_brought_of_a_pair_is_known_whatever_comes_again() -> None:
+    first, second = FakeSocket(), FakeSocket()
+    bench = Bench([first, second])
+    async with running(bench.stream):
+        first.frames.put_nowait(frame(5, 9))
+        first.frames.put_nowait(frame(3, 7))
+        await settle()
+        assert bench.heard == {PAIR: 9}
+        first.frames.put_nowait(None)
+        await bench.pass_time(2)
+        second.frames.put_nowait(frame(8, 8, kind="snapshot"))
+        await settle()
+        assert bench.heard == {PAIR: 9}
+
+
 async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:
     socket = FakeSocket()
     bench = Bench([socket])
@@ -91,8 +94,8 @@ async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:
         socket.frames.put_nowait(ACK)
         socket.frames.put_nowait(REFUSAL)
         await settle()
-        assert bench.notes() == ["connected", "subscribed", "rejected"]
-        assert [entry.source for entry in bench.journalled() if entry.source != "note"] == ["ws:answer:1"] * 2
+        assert bench.kinds() == ["connected", "subscribed", "rejected"]
+        assert [entry.source for entry in bench.all_journalled() if entry.source != "note"] == ["ws:answer:1"] * 2
 
 
 async def test_after_the_end_of_a_connection_it_dials_again_within_a_second() -> None:
@@ -103,10 +106,10 @@ async def test_after_the_end_of_a_connection_it_dials_again_within_a_second() ->
         await settle()
         await bench.pass_time(1)
         assert second.sent
-        assert bench.notes() == ["connected", "disconnected", "connected"]
+        assert bench.kinds() == ["connected", "disconnected", "connected"]
         second.frames.put_nowait(frame(1, 1))
         await settle()
-        assert bench.journalled()[-1].source == "ws:trade:2"
+        assert bench.all_journalled()[-1].source == "ws:trade:2"
 
 
 async def test_attempts_that_fail_are_tried_again_for_good() -> None:
@@ -116,7 +119,7 @@ async def test_attempts_that_fail_are_tried_again_for_good() -> None:
         for _ in range(70):
             if not socket.sent:
                 await bench.pass_time(1)
-        assert bench.notes() == ["disconnected"] * 6 + ["connected"]
+        assert bench.kinds() == ["disconnected"] * 6 + ["connected"]
 
 
 async def test_a_silent_connection_is_hung_up_within_ten_seconds_and_replaced() -> None:
@@ -131,7 +134,7 @@ async def test_a_silent_connection_is_hung_up_within_ten_seconds_and_replaced() 
         assert silent.closed
         await bench.pass_time(1)
         assert fresh.sent
-        assert "stalled" in bench.notes()
+        assert "stalled" in bench.kinds()
 
 
 async def test_heartbeats_keep_a_quiet_market_connected_and_are_not_journalled() -> None:
@@ -143,8 +146,8 @@ async def test_heartbeats_keep_a_quiet_market_connected_and_are_not_journalled()
             socket.frames.put_nowait(HEARTBEAT)
             await bench.pass_time(1)
         assert not socket.closed
-        assert bench.notes() == ["connected", "subscribed"]
-        assert all(b"heartbeat" not in entry.payload for entry in bench.journalled())
+        assert bench.kinds() == ["connected", "subscribed"]
+        assert all(b"heartbeat" not in entry.payload for entry in bench.all_journalled())
 
 
 async def test_a_frame_that_cannot_be_read_is_kept_counted_and_reported() -> None:
@@ -154,10 +157,10 @@ async def test_a_frame_that_cannot_be_read_is_kept_counted_and_reported() -> Non
         socket.frames.put_nowait(b"\xff\x00 no json")
         socket.frames.put_nowait(frame(1, 1).replace(b"63501.6", b'"abc"'))
         await settle()
-        kept = [entry.payload for entry in bench.journalled() if entry.source == "ws:unreadable:1"]
+        kept = [entry.payload for entry in bench.all_journalled() if entry.source == "ws:unreadable:1"]
         assert kept == [b"\xff\x00 no json", frame(1, 1).replace(b"63501.6", b'"abc"')]
-        assert bench.notes().count("malformed") == 2
-        assert bench.metrics.registry.get_sample_value("recorder_frames_unreadable_total") == 2
+        assert bench.kinds().count("malformed") == 2
+        assert bench.value("recorder_frames_unreadable_total") == 2
 
 
 async def test_a_pair_that_is_refused_is_recorded_by_the_fallback_until_it_is_accepted() -> None:
@@ -215,7 +218,7 @@ async def test_a_status_is_journalled_and_told_with_all_it_announces() -> None:
             ("ws", "maintenance", [], []),
             ("ws", "maintenance", [{"event_id": 1}], [{"event_id": 2}]),
         ]
-        kept = [entry.payload for entry in bench.journalled() if entry.source == "ws:status:1"]
+        kept = [entry.payload for entry in bench.all_journalled() if entry.source == "ws:status:1"]
         assert kept == [status % b"", status % planned]
 
 
@@ -309,7 +312,7 @@ async def test_a_pair_that_was_left_and_refused_for_it_is_not_given_to_the_fallb
         await settle()
         assert bench.fallback.pairs == set()
         assert bench.refreshes == 0
-        assert "rejected" not in bench.notes()
+        assert "rejected" not in bench.kinds()
 
 
 async def test_a_pair_is_subscribed_anew_on_the_open_connection_if_it_is_subscribed_there() -> None:
@@ -337,7 +340,6 @@ async def test_a_pair_is_subscribed_anew_on_the_open_connection_if_it_is_subscri
 async def test_ends_of_connections_are_counted_by_who_ended_them() -> None:
     ended, silent, fresh = FakeSocket(), FakeSocket(), FakeSocket()
     bench = Bench([Unavailable("cannot reach it"), ended, silent, fresh])
-    value = bench.metrics.registry.get_sample_value
     async with running(bench.stream):
         await bench.pass_time(2)
         assert bench.stream.connection == 2
@@ -346,9 +348,9 @@ async def test_ends_of_connections_are_counted_by_who_ended_them() -> None:
         assert bench.stream.connection is None
         await bench.pass_time(20)
         assert fresh.sent
-        counts = [value("recorder_disconnects_total", {"reason": why}) for why in ("not_opened", "ended", "hung_up")]
+        counts = [bench.value("recorder_disconnects_total", reason=why) for why in ("not_opened", "ended", "hung_up")]
         assert counts == [1, 1, 1]
-        assert value("recorder_connects_total") == 3
+        assert bench.value("recorder_connects_total") == 3
 
 
 async def test_only_a_connection_that_answers_a_subscription_counts_as_heard() -> None:

@@ -9,34 +9,31 @@ from pathlib import Path
 import pytest
 
 from recorder.disk import Room
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
 from recorder.tasks.space import LOOK_S, Space
 from recorder.tasks.survey import EVERY_S, Survey
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import Shop, asleep, running, shop
+from tests.builders import Shop, shop
+from tests.clocks import asleep, running
+from tests.fakes import Fakes
 
 GB = 10**9
 
 
-class Bench:
+class Bench(Fakes):
     """A disk of 4,000 GB, and those that look at it."""
 
     def __init__(self, opened: Shop) -> None:
-        self.clock, self.metrics, self.free = ManualClock(), Metrics(), 1_000 * GB
-        self.value = self.metrics.registry.get_sample_value
+        super().__init__()
+        self.free = 1_000 * GB
         self.space = Space(
             opened.layout,
             opened.disk,
-            Notes(Inbox(), self.clock),
+            self.context,
             history_waits=lambda _: None,
             full=lambda: None,
             raw=threading.Lock(),
-            clock=self.clock,
             room=lambda _: Room(self.free, 4_000 * GB),
         )
-        self.survey = Survey(opened.layout.data, self.space, clock=self.clock, metrics=self.metrics)
+        self.survey = Survey(opened.layout.data, self.space, self.context)
 
     def room(self) -> list[float | None]:
         return [self.value(f"recorder_disk_{name}") for name in ("free_bytes", "size_bytes", "runway_seconds")]

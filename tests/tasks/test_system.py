@@ -3,36 +3,33 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from recorder.errors import ExchangeError, Unavailable
 from recorder.kraken.rest import Request
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
+from recorder.net.http import Answer
 from recorder.sandbox.status import StatusBoard
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
 from recorder.tasks.system import EVERY_S, Standing, System
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import events, journalled, running, settle
+from tests.builders import events
+from tests.clocks import running, settle
+from tests.fakes import Fakes
 
 SOON: dict[str, Any] = {"event_id": 21, "title": "Spot", "phase": "scheduled", "time_to_start_s": 1800}
 BAD: dict[str, Any] = {"event_id": 22, "title": "Spot trading degraded", "incident_status": "identified"}
 
 
-class Bench:
+class Bench(Fakes):
     """Asks a status board of the sandbox, without a socket."""
 
     def __init__(self) -> None:
-        self.clock, self.inbox, self.metrics = ManualClock(), Inbox(), Metrics()
+        super().__init__(self)
         self.board = StatusBoard(self.clock)
         self.problems: list[ExchangeError | str] = []
         self.asked: list[Request] = []
-        self.notes = Notes(self.inbox, self.clock)
         self.standing = Standing(self.notes)
-        self.system = System(cast("Http", self), self.standing, self.notes, clock=self.clock, metrics=self.metrics)
+        self.system = System(self.context, self.standing)
 
     async def get(self, request: Request) -> Answer:
         self.asked.append(request)
@@ -43,7 +40,7 @@ class Bench:
         return Answer(self.clock.wall_ns(), b'{"error":[],"result":' + result + b"}", result)
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
-        return [(event.kind, json.loads(event.detail)) for event in events(journalled(self.inbox))]
+        return [(event.kind, json.loads(event.detail)) for event in events(self.journalled())]
 
 
 @contextlib.asynccontextmanager

@@ -6,47 +6,33 @@ import pytest
 
 from recorder.core.ids import Span
 from recorder.core.knowledge import Confirmed
-from recorder.core.ledger import Ledger
 from recorder.errors import Malformed, RateLimited, Unavailable
-from recorder.journal import segment
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import journalled_trades
 from recorder.kraken.rest import Request
-from recorder.net.http import Answer, Http
-from recorder.ops.metrics import Metrics
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
+from recorder.net.http import Answer
 from recorder.tasks.tail import CLOCK_S, Tail
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, T0_US, FakeHttp, trades
+from tests.builders import BTC, PAIR, T0_US, trades
+from tests.fakes import FakeHttp, Fakes
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self, last: int, held: int | None = None) -> None:
-        self.http, self.ledger, self.inbox, self.metrics = FakeHttp(last), Ledger(), Inbox(), Metrics()
+        self.http = FakeHttp(last)
+        super().__init__(self.http)
         self.instruments = {PAIR: BTC}
         if held is not None:
             self.ledger.observe_trades(trades(1, held))
-        self.entries: list[segment.Entry] = []
-        self.tail = Tail(
-            self.ledger,
-            self.inbox,
-            cast("Http", self.http),
-            instruments=self.instruments,
-            notes=Notes(self.inbox, ManualClock()),
-            metrics=self.metrics,
-        )
+        self.tail = Tail(self.ledger, self.context, instruments=self.instruments)
 
     async def behind(self) -> int | None:
         """Fetch, and claim what was journalled, as the commit would."""
         last_id = await self.tail.behind(PAIR)
-        for inbound in self.inbox.take():
-            self.entries.append(segment.decode(inbound.line.rstrip(b"\n")))
-            for run in inbound.claims:
-                self.ledger.observe(run)
+        self.journalled()
         return last_id
 
-    def journalled(self) -> list[int]:
+    def ids(self) -> list[int]:
+        """Return the ids of all that was journalled."""
         return [t.trade_id for e in self.entries for t in journalled_trades(e.source, e.payload, e.recv_ns)]
 
     @property
@@ -58,7 +44,7 @@ async def test_what_is_newer_than_the_last_trade_held_is_fetched_in_one_request_
     bench = Bench(130, held=100)
     assert await bench.behind() == 130
     assert bench.held == [Span(1, 130)]
-    assert bench.journalled() == list(range(99, 131))
+    assert bench.ids() == list(range(99, 131))
     (request,) = bench.http.asked
     assert f"since={(T0_US + 100_000) * 1000 - 1_000_000}" in request.target
 
@@ -101,9 +87,7 @@ async def test_a_refusal_is_counted_and_told_and_holds_nothing_up(problem: Excep
     bench = Bench(130, held=100)
     bench.http.problems = [cast("Unavailable", problem)]
     assert await bench.behind() is None
-    assert (
-        bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": type(problem).__name__}) == 1
-    )
+    assert bench.value("recorder_rest_failures_total", kind=type(problem).__name__) == 1
     assert bench.held == [Span(1, 100)]
 
 

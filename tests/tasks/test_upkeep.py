@@ -13,24 +13,24 @@ import pytest
 import recorder
 from recorder.archive.ohlc import OhlcArchive
 from recorder.journal import segment
-from recorder.ops.metrics import Metrics
 from recorder.ops.offset import Vouched
 from recorder.tasks.upkeep import REMEMBERED, Upkeep
 from tests.archive.candles import candle, rows
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import PAIR, Shop, asleep, settle_until, shop, trades
+from tests.builders import PAIR, Shop, shop, trades
+from tests.clocks import ManualClock, asleep, settle_until
+from tests.fakes import Fakes
 
 
 @contextlib.asynccontextmanager
 async def keeping(
     opened: Shop, clock: ManualClock, now_s: Callable[[], float | None] = lambda: None
-) -> AsyncIterator[Metrics]:
-    metrics = Metrics()
-    upkeep = Upkeep(opened.archive, opened.disk, keep_s=86_400, now_s=now_s, clock=clock, metrics=metrics)
+) -> AsyncIterator[Fakes]:
+    fakes = Fakes(clock=clock)
+    upkeep = Upkeep(opened.archive, opened.disk, fakes.context, keep_s=86_400, now_s=now_s)
     task = asyncio.create_task(upkeep.run())
     try:
         await asleep(clock)
-        yield metrics
+        yield fakes
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -41,7 +41,7 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
     with shop(tmp_path) as opened:
         for n in range(20):
             opened.archive.append(PAIR, trades(n * 10 + 1, n * 10 + 10))
-        async with keeping(opened, clock) as metrics:
+        async with keeping(opened, clock) as fakes:
 
             def tidy() -> bool:
                 clock.move(61)
@@ -51,7 +51,7 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
 
             await settle_until(tidy)
         assert opened.ids() == list(range(1, 201))
-        value = metrics.registry.get_sample_value
+        value = fakes.value
         assert (value("recorder_files_compacted_total") or 0) >= 8
         assert (value("recorder_compaction_duration_seconds_count") or 0) >= 1
 

@@ -4,34 +4,28 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from recorder.core.ids import Run, Span
-from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.errors import ExchangeError, Unavailable, UnknownPair
-from recorder.journal import segment
 from recorder.kraken import parse
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer, Http, client_session
-from recorder.ops.metrics import Metrics
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
 from recorder.tasks.tail import Tail
 from recorder.tasks.watch import FETCHES, Watch
-from tests.sandbox.conftest import ManualClock
-from tests.tasks.support import BTC, PAIR, journalled, running, settle
+from tests.builders import BTC, ETH, PAIR
+from tests.clocks import ManualClock, running
+from tests.fakes import Fakes
 
-ETH = msgspec.structs.replace(BTC, pair="ETH/USD", key="XETHZUSD", altname="ETHUSD", wsname="ETH/USD")
 
-
-class Exchange:
+class Ticker:
     """Answers Ticker: each pair has made so many trades, all of them today."""
 
     def __init__(self) -> None:
@@ -67,7 +61,7 @@ class FakeTail:
         self.asked.append(pair)
         if not self.works:
             return None
-        made = self.bench.exchange.made[self.bench.instruments[pair].key]
+        made = self.bench.http.made[self.bench.instruments[pair].key]
         self.bench.hold(pair, made)
         return made
 
@@ -77,50 +71,42 @@ class FakeStream:
 
     def __init__(self) -> None:
         self.down: set[str] = set()
+        self.ids: dict[str, int] = {}
         self.renewed: list[list[str]] = []
 
     def streaming(self, pair: str) -> bool:
         return pair not in self.down
 
+    def heard(self, pair: str) -> int:
+        return self.ids.get(pair, 0)
+
     async def resubscribe(self, pairs: Sequence[str]) -> None:
         self.renewed.append(list(pairs))
 
 
-class Bench:
+class Bench(Fakes):
     def __init__(self, *instruments: Instrument) -> None:
-        self.exchange, self.clock, self.ledger = Exchange(), ManualClock(), Ledger()
-        self.inbox, self.metrics, self.stream = Inbox(), Metrics(), FakeStream()
+        self.http, self.stream = Ticker(), FakeStream()
+        super().__init__(self.http)
         self.instruments = {instrument.pair: instrument for instrument in instruments or (BTC, ETH)}
         self.tail = FakeTail(self)
         for instrument in self.instruments.values():
             self.trade(instrument, 10)
-        self.watch = Watch(
-            self.ledger,
-            cast("Http", self.exchange),
-            instruments=self.instruments,
-            tail=self.tail,
-            stream=self.stream,
-            notes=Notes(self.inbox, self.clock),
-            clock=self.clock,
-            metrics=self.metrics,
-        )
+        self.watch = Watch(self.ledger, self.context, instruments=self.instruments, tail=self.tail, stream=self.stream)
 
     def hold(self, pair: str, last: int) -> None:
         self.ledger.observe(Run(pair, Span(1, last), 1, last))
 
+    def hear(self, pair: str, last: int) -> None:
+        """Let the frames up to ``last`` arrive."""
+        self.stream.ids[pair] = last
+        self.hold(pair, last)
+
     def trade(self, instrument: Instrument, last: int, *, heard: bool = True) -> None:
         """Let ``instrument`` have made ``last`` trades."""
-        self.exchange.made[instrument.key] = last
+        self.http.made[instrument.key] = last
         if heard:
-            self.hold(instrument.pair, last)
-
-    async def pass_time(self, seconds: int) -> None:
-        for _ in range(seconds):
-            self.clock.move(1.0)
-            await settle()
-
-    def notes(self) -> list[dict[str, Any]]:
-        return [json.loads(entry.payload) for entry in journalled(self.inbox) if entry.source == segment.NOTE]
+            self.hear(instrument.pair, last)
 
 
 @contextlib.asynccontextmanager
@@ -133,9 +119,9 @@ async def watching(*instruments: Instrument) -> AsyncIterator[Bench]:
 async def test_one_call_a_minute_for_all_pairs_and_a_quiet_market_changes_nothing() -> None:
     async with watching() as bench:
         await bench.pass_time(60 * 30)
-        assert len(bench.exchange.asked) == 29
-        assert set(bench.exchange.asked) == {"/0/public/Ticker?pair=XBTUSD%2CETHUSD"}
-        assert (bench.tail.asked, bench.stream.renewed, bench.notes()) == ([], [], [])
+        assert len(bench.http.asked) == 29
+        assert set(bench.http.asked) == {"/0/public/Ticker?pair=XBTUSD%2CETHUSD"}
+        assert (bench.tail.asked, bench.stream.renewed, bench.noted()) == ([], [], [])
 
 
 async def test_a_market_that_is_heard_changes_nothing() -> None:
@@ -144,31 +130,61 @@ async def test_a_market_that_is_heard_changes_nothing() -> None:
             bench.trade(BTC, last)
             bench.trade(ETH, last)
             await bench.pass_time(3)
-        assert len(bench.exchange.asked) == 24
-        assert (bench.tail.asked, bench.stream.renewed, bench.notes()) == ([], [], [])
+        assert len(bench.http.asked) == 24
+        assert (bench.tail.asked, bench.stream.renewed, bench.noted()) == ([], [], [])
 
 
-async def test_a_pair_that_trades_unheard_is_fetched_at_once_and_the_second_time_subscribed_anew() -> None:
+async def test_a_pair_that_falls_silent_is_fetched_at_the_first_look_and_subscribed_anew_at_the_second() -> None:
     async with watching() as bench:
         await bench.pass_time(90)
-        bench.trade(ETH, 11, heard=False)
+        bench.trade(ETH, 11)
         await bench.pass_time(60)
-        assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"], [])
-        detail = {"moved": ["price", "count"], "held": 10, "resubscribing": False}
-        assert bench.notes() == [{"note": "behind", "pair": "ETH/USD", **detail}]
-        await bench.pass_time(300)
-        assert bench.tail.asked == ["ETH/USD"], "what was fetched is no news"
         bench.trade(ETH, 12, heard=False)
         await bench.pass_time(60)
+        assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"], [])
+        detail = {"moved": ["price", "count"], "held": 11, "resubscribing": False}
+        assert bench.noted() == [{"kind": "behind", "pair": "ETH/USD", **detail}]
+        await bench.pass_time(60)
         assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"] * 2, [["ETH/USD"]])
-        assert [note["resubscribing"] for note in bench.notes()] == [True]
+        assert [note["resubscribing"] for note in bench.noted()] == [True]
+        await bench.pass_time(600)
+        assert bench.stream.renewed == [["ETH/USD"]], "a quiet market asks for nothing"
+
+
+async def test_a_pair_that_was_silent_before_the_first_look_is_subscribed_anew_at_the_second() -> None:
+    async with watching() as bench:
+        bench.stream.ids.clear()
+        for last in (11, 12, 13):
+            bench.trade(ETH, last, heard=False)
+            await bench.pass_time(50)
+        assert bench.stream.renewed == [["ETH/USD"]]
+
+
+async def test_what_others_fetch_meanwhile_was_not_heard() -> None:
+    async with watching() as bench:
+        for last in (11, 12, 13):
+            bench.trade(ETH, last, heard=False)
+            bench.hold("ETH/USD", last)
+            await bench.pass_time(50)
+        assert bench.stream.renewed == [["ETH/USD"]]
+
+
+async def test_an_id_that_is_not_believed_does_not_make_a_pair_heard_for_good() -> None:
+    async with watching() as bench:
+        bench.stream.ids["ETH/USD"] = 2**40
+        for last in (11, 12, 13):
+            bench.trade(ETH, last, heard=False)
+            await bench.pass_time(50)
+        assert bench.stream.renewed == [["ETH/USD"]]
 
 
 async def test_while_the_tail_cannot_be_fetched_the_next_look_subscribes_anew() -> None:
     async with watching() as bench:
         await bench.pass_time(90)
         bench.tail.works = False
-        bench.trade(ETH, 11, heard=False)
+        bench.trade(ETH, 11)
+        await bench.pass_time(60)
+        bench.trade(ETH, 12, heard=False)
         await bench.pass_time(120)
         assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"] * 2, [["ETH/USD"]])
 
@@ -178,8 +194,8 @@ async def test_a_frame_that_comes_within_the_grace_is_waited_for() -> None:
         await bench.pass_time(120)
         bench.trade(BTC, 11, heard=False)
         await bench.pass_time(9)
-        assert len(bench.exchange.asked) == 2
-        bench.hold(PAIR, 11)
+        assert len(bench.http.asked) == 2
+        bench.hear(PAIR, 11)
         await bench.pass_time(60)
         assert bench.tail.asked == []
 
@@ -187,9 +203,9 @@ async def test_a_frame_that_comes_within_the_grace_is_waited_for() -> None:
 async def test_an_answer_may_lag_behind_the_frames_by_seconds() -> None:
     async with watching() as bench:
         await bench.pass_time(62)
-        bench.hold(PAIR, 11)
+        bench.hear(PAIR, 11)
         await bench.pass_time(5)
-        assert len(bench.exchange.asked) == 1
+        assert len(bench.http.asked) == 1
         bench.trade(BTC, 11)
         await bench.pass_time(120)
         assert bench.tail.asked == []
@@ -201,10 +217,10 @@ async def test_a_pair_that_was_subscribed_after_the_answer_may_still_wait_for_it
         bench.stream.down = {PAIR}
         bench.trade(BTC, 11, heard=False)
         await bench.pass_time(39)
-        assert len(bench.exchange.asked) == 2
+        assert len(bench.http.asked) == 2
         bench.stream.down = set()
         await bench.pass_time(2)
-        bench.hold(PAIR, 11)
+        bench.hear(PAIR, 11)
         await bench.pass_time(120)
         assert bench.tail.asked == []
 
@@ -218,7 +234,7 @@ async def test_a_pair_that_is_not_streamed_is_not_judged_until_it_is_again() -> 
         await bench.pass_time(180)
         assert bench.tail.asked == []
         bench.stream.down = set()
-        bench.hold(PAIR, 11)  # by the snapshot; the other one has none
+        bench.hear(PAIR, 11)  # by the snapshot; the other one has none
         await bench.pass_time(60)
         assert bench.tail.asked == ["ETH/USD"]
 
@@ -235,11 +251,11 @@ async def test_a_pair_whose_connection_ends_within_the_grace_is_not_judged() -> 
 
 async def test_one_pair_that_is_not_listed_any_more_does_not_blind_it_for_the_others() -> None:
     async with watching() as bench:
-        bench.exchange.unlisted = {"XBTUSD", "XXBTZUSD"}
+        bench.http.unlisted = {"XBTUSD", "XXBTZUSD"}
         await bench.pass_time(90)
         bench.trade(ETH, 11, heard=False)
         await bench.pass_time(60)
-        assert bench.exchange.asked == ["/0/public/Ticker?pair=XBTUSD%2CETHUSD", "/0/public/Ticker"] * 2
+        assert bench.http.asked == ["/0/public/Ticker?pair=XBTUSD%2CETHUSD", "/0/public/Ticker"] * 2
         assert bench.tail.asked == ["ETH/USD"]
 
 
@@ -255,20 +271,19 @@ async def test_pairs_may_come_and_go() -> None:
         await bench.pass_time(60)
         assert bench.tail.asked == ["ETH/USD"]
         bench.instruments.clear()
-        asked = len(bench.exchange.asked)
+        asked = len(bench.http.asked)
         await bench.pass_time(180)
-        assert len(bench.exchange.asked) == asked, "without pairs nothing is asked"
+        assert len(bench.http.asked) == asked, "without pairs nothing is asked"
 
 
 async def test_a_failure_is_counted_and_the_next_look_judges_all_of_the_time() -> None:
     async with watching() as bench:
         await bench.pass_time(90)
-        bench.exchange.problems = [Unavailable("HTTP 520"), Unavailable("HTTP 520")]
+        bench.http.problems = [Unavailable("HTTP 520"), Unavailable("HTTP 520")]
         bench.trade(ETH, 11, heard=False)
         await bench.pass_time(120)
         assert bench.tail.asked == []
-        failures = bench.metrics.registry.get_sample_value("recorder_rest_failures_total", {"kind": "Unavailable"})
-        assert failures == 2
+        assert bench.value("recorder_rest_failures_total", kind="Unavailable") == 2
         await bench.pass_time(60)
         assert bench.tail.asked == ["ETH/USD"]
 
@@ -278,13 +293,13 @@ async def test_what_cannot_be_read_is_noted_and_the_rest_is_judged() -> None:
         await bench.pass_time(90)
         bench.trade(ETH, 11, heard=False)
         part = b'{"XXBTZUSD":{"c":null},"XETHZUSD":{"c":["11","1"],"t":[11,11]}}'
-        bench.exchange.bodies = [part, b"[]", part, part]
+        bench.http.bodies = [part, b"[]", part, part]
         await bench.pass_time(60)
         assert bench.tail.asked == ["ETH/USD"]
-        malformed = [note for note in bench.notes() if note["note"] == "malformed"]
+        malformed = [note for note in bench.noted() if note["kind"] == "malformed"]
         assert [note["pair"] for note in malformed] == [PAIR]
         await bench.pass_time(180)
-        malformed = [note for note in bench.notes() if note["note"] == "malformed"]
+        malformed = [note for note in bench.noted() if note["kind"] == "malformed"]
         assert ["an answer of Ticker" in note["reason"] for note in malformed] == [True], "each thing is noted once"
 
 
@@ -297,11 +312,14 @@ async def test_where_very_many_are_silent_some_are_fetched_and_all_are_subscribe
         bench.tail.works = False
         await bench.pass_time(90)
         for instrument in many:
-            bench.trade(instrument, 11, heard=False)
+            bench.trade(instrument, 11)
         await bench.pass_time(60)
-        assert set(bench.exchange.asked) == {"/0/public/Ticker"}, "a list of so many would be too long"
+        for instrument in many:
+            bench.trade(instrument, 12, heard=False)
+        await bench.pass_time(60)
+        assert set(bench.http.asked) == {"/0/public/Ticker"}, "a list of so many would be too long"
         assert len(bench.tail.asked) == FETCHES
-        assert len(bench.notes()) == len(many)
+        assert len(bench.noted()) == len(many)
         await bench.pass_time(60)
         assert bench.stream.renewed == [[instrument.pair for instrument in many]]
 
@@ -311,15 +329,13 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
     market = Market(start_ns=clock.wall_ns(), rate=0.0001, history=60)
     async with Sandbox(market, clock=clock).serve() as sandbox, client_session() as client:
         sandbox.freeze()
-        ledger, inbox, metrics, stream = Ledger(), Inbox(), Metrics(), FakeStream()
         http = Http(client, sandbox.rest_url, pace=Pace(1000.0), clock=clock)
+        fakes = Fakes(http, clock=clock)
+        ledger, inbox = fakes.ledger, fakes.inbox
         listing = parse.instruments((await http.get(Request("/0/public/AssetPairs"))).result)
         instruments = {instrument.pair: instrument for instrument in listing}
-        notes = Notes(inbox, clock)
-        tail = Tail(ledger, inbox, http, instruments=instruments, notes=notes, metrics=metrics)
-        watch = Watch(
-            ledger, http, instruments=instruments, tail=tail, stream=stream, notes=notes, clock=clock, metrics=metrics
-        )
+        tail = Tail(ledger, fakes.context, instruments=instruments)
+        watch = Watch(ledger, fakes.context, instruments=instruments, tail=tail, stream=FakeStream())
         for pair, last in sandbox.last_ids().items():
             ledger.observe(Run(pair, Span(1, last), 1, clock.wall_ns() // 1000))
         found: list[Run] = []

@@ -1,3 +1,5 @@
+"""Servers on loopback, over HTTP or of raw bytes."""
+
 from __future__ import annotations
 
 import asyncio
@@ -5,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 
-import pytest
 from aiohttp import web
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -15,7 +16,9 @@ Listen: TypeAlias = Callable[[Talk], AbstractAsyncContextManager[str]]
 
 
 @asynccontextmanager
-async def _serving(handler: Handler) -> AsyncIterator[str]:
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """Serve HTTP on loopback: the address while the context lasts."""
+
     async def handle(request: web.Request) -> web.StreamResponse:
         return await handler(request)
 
@@ -33,7 +36,9 @@ async def _serving(handler: Handler) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _listening(talk: Talk) -> AsyncIterator[str]:
+async def listening(talk: Talk) -> AsyncIterator[str]:
+    """Serve raw bytes on loopback."""
+
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await talk(reader, writer)
@@ -46,20 +51,7 @@ async def _listening(talk: Talk) -> AsyncIterator[str]:
         yield f"{host}:{port}"
 
 
-@pytest.fixture
-def serve() -> Serve:
-    """Serve HTTP on loopback: the address while the context lasts."""
-    return _serving
-
-
-@pytest.fixture
-def listen() -> Listen:
-    """Serve raw bytes on loopback."""
-    return _listening
-
-
-@pytest.fixture
-async def nobody() -> str:
+async def deserted() -> str:
     """An address at which nobody listens."""
     server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     host, port, *_ = server.sockets[0].getsockname()

@@ -1,0 +1,75 @@
+"""The one place that asks the exchange: what it answers is read, or kept as it came; what fails is counted and raised.
+
+Pace, pauses and time-outs are the business of ``net.http`` below; when to ask again, that of whoever asks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from recorder.errors import ExchangeError, Malformed
+from recorder.kraken import parse, rest
+from recorder.kraken.parse import TradesPage
+from recorder.net.http import Answer, Http, OnRefusal
+from recorder.ops.metrics import Metrics
+from recorder.tasks.notes import Notes
+
+_Value = TypeVar("_Value")
+
+
+class Keeper(Protocol):
+    """Who keeps what could not be read."""
+
+    async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
+        """Keep the body that ``error`` carries, of an answer to ``request``; it is durable, or will be, after that."""
+        ...
+
+
+class Exchange:
+    """Asks over ``http``. Failures are counted in ``metrics``; ``keeper`` keeps each body that could not be read."""
+
+    def __init__(self, http: Http, keeper: Keeper, *, metrics: Metrics) -> None:
+        self._http = http
+        self._keeper = keeper
+        self._metrics = metrics
+
+    async def ask(
+        self, request: rest.Request, read: Callable[[bytes], _Value], *, pair: str | None = None
+    ) -> tuple[Answer, _Value]:
+        """Wait for this request's turn; return its answer, and what ``read`` makes of the result in it.
+
+        ``read`` raises Malformed where it can make nothing of it. ``pair`` is whose answer it is, if it is of one.
+        Raises ExchangeError, whose ``retry`` says what to do next; a body that could not be read is kept by then.
+        """
+        try:
+            answer = await self._http.get(request)
+            return answer, _read(answer, read)
+        except ExchangeError as error:
+            self._metrics.rest_failed(error)
+            if isinstance(error, Malformed):
+                await self._keeper.unreadable(request, error, pair=pair)
+            raise
+
+    async def trades(self, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
+        """Ask for a page of trades of ``pair``. Raises ExchangeError, as :meth:`ask` does."""
+        return await self.ask(request, functools.partial(parse.trades_page, pair=pair), pair=pair)
+
+
+def _read(answer: Answer, read: Callable[[bytes], _Value]) -> _Value:
+    try:
+        return read(answer.result)
+    except Malformed as error:
+        error.body = answer.body
+        raise
+
+
+def note_refusals(notes: Notes, metrics: Metrics) -> OnRefusal:
+    """Return who is to be told of refusals, to note and to meter each."""
+
+    async def refused(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
+        metrics.throttled_seconds.inc(pause_s)
+        await notes.take("throttled", reason=reason, path=path, pause_s=pause_s, per_s=per_s)
+
+    return refused

@@ -1,0 +1,37 @@
+"""Pages of trades that are newer than what is held: where they begin, and what is journalled of them.
+
+A page with news is journalled like a frame. It could be asked for again, but this way it is seen by live readers at
+once and reaches the archive with the next drain, instead of as a small file a page.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from recorder.core.ids import runs_of
+from recorder.core.ledger import Ledger
+from recorder.journal import segment
+from recorder.kraken import parse, rest
+from recorder.kraken.parse import TradesPage
+from recorder.net.http import Answer
+from recorder.tasks.context import Context
+from recorder.tasks.inbox import Inbound
+
+OVERLAP_NS: Final = 1_000_000
+"""How far before the last trade held to begin: REST's printed times lie up to 1.3 µs off, stamps are cut to µs."""
+
+
+def newest_held(ledger: Ledger, pair: str) -> str | None:
+    """Return ``since`` for a request of what is newer than all that is held; None where nothing is."""
+    last_us = ledger.of(pair).last_us
+    return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
+
+
+async def newer(context: Context, ledger: Ledger, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
+    """Ask for a page of ``pair``, and journal it if it has an id that is not held. Raises ExchangeError."""
+    answer, page = await context.exchange.trades(request, pair)
+    held = ledger.of(pair).spans
+    if any(trade.trade_id not in held for trade in page.trades):
+        line = segment.encode(answer.recv_ns, parse.poll_source(request, pair), answer.body)
+        await context.inbox.put(Inbound(line, runs_of(page.trades), source="rest"))
+    return answer, page
