@@ -42,6 +42,9 @@ nanosecond needs three: from before it, from it, and from after it."""
 STEP_BACK_NS: Final = OVERLAPS_NS[1]
 """Times go up with ids but for small steps back. Answers that touch, the first of which begins so long before a row,
 can have left nothing out after it for its time."""
+FAR: Final = 1_000_000
+"""A row whose id lies so far above the one below it proves nothing of the ids between: more than a day of the busiest
+pair, which no answer of a thousand rows steps over, so the odd one is that row."""
 FRESH_ROWS: Final = rest.PAGE_LIMIT - 10
 """So many ids after a known trade a page is planned to reach: it begins a little before that trade."""
 FRUITLESS_PAGES: Final = 200
@@ -119,7 +122,7 @@ class GapFill:
 
     def _note_skipped(self, page: TradesPage) -> None:
         for before, after in pairwise(page.trades):
-            stepped = after.trade_id > before.trade_id + 1
+            stepped = 1 < after.trade_id - before.trade_id < FAR
             if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
                 self._skipped.update(self._missing.within(Span(before.trade_id + 1, after.trade_id - 1)))
 

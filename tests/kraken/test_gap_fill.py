@@ -380,3 +380,13 @@ def test_an_id_whose_time_steps_back_before_the_page_is_not_called_skipped() -> 
     filling = GapFill([gap], INSTRUMENT, attempts={5: 1})
     filling.take(page)
     assert filling.skipped == [Span(5, 5)]
+
+
+def test_a_row_with_an_odd_id_proves_nothing_of_all_the_ids_below_it() -> None:
+    exchange = Exchange([START_NS + step * 10**9 for step in range(100)], cap=20)
+    filling = GapFill([gap_of(exchange, 10, 90)], INSTRUMENT, attempts={10: 2})
+    odd = row(2**40, exchange.times_ns[20] // 1000)
+    while (request := filling.request()) is not None:
+        page = exchange.get(request)
+        filling.take(replace(page, trades=(*page.trades, odd)))
+    assert filling.skipped == []
