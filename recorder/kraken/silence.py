@@ -19,8 +19,8 @@ Only an answer that differs from the last one of its pair teaches, since an equa
 cache. A count that falls is the day's turn or an old answer: it is believed when it is told twice.
 
 A pair that is behind twice without a frame between is to be subscribed anew. At its first look nobody can tell whether
-it has been silent for long, so that counts as once. The renewal uses up what was known: the next one takes something
-new, and two more looks.
+it has been silent for long, so that counts as once. A renewal, once what was missed is fetched, uses up what was known:
+the next one takes something new, and two more looks.
 
 Of a pair that trades just when it falls silent, or when an account of it begins, one trade can hide in these seconds;
 it is found with the next one.
@@ -83,11 +83,10 @@ class _Account:
         if not flows and (moved or self.fetched > self.heard):
             self.strikes += 1
             found = Behind(pair, moved, self.heard, self.strikes >= STRIKES)
+            self.strikes %= STRIKES
         if told and quote != self.quote:
             self.quote, self.before = quote, before
             self.lead = min(self.lead, quote.today - before)
-        if found is not None and found.again:
-            self.believe()
         return found
 
     def _moved(self, quote: Quote) -> tuple[str, ...]:
@@ -135,12 +134,13 @@ class Silence:
     def fetched(self, behind: Behind, last_id: int) -> None:
         """Take note that REST was asked for what is newer, and that its newest id is ``last_id``.
 
-        If nothing is newer than what was heard, the pair was not behind, and its count is not what it seemed.
+        If nothing is newer than what was heard, the pair was not behind, and its count is not what it seemed. With a
+        new subscription all that was told until now is dealt with.
         """
         account = self._accounts.get(behind.pair)
         if account is None:
             return
-        if last_id <= behind.heard:
+        if behind.again or last_id <= behind.heard:
             account.believe()
-        elif not behind.again:
+        else:
             account.fetched = max(account.fetched, last_id)
