@@ -87,7 +87,8 @@ class Stream:
     """Records the live trades of ``pairs`` over one connection at a time.
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
-    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share.
+    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
+    they do ``heard``, the highest id of each pair that a frame brought.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Stream:
         listeners: Listeners,
         backoff: Backoff,
         numbers: Iterator[int],
+        heard: dict[str, int],
     ) -> None:
         self._pairs = pairs
         self._dial = dial
@@ -109,6 +111,7 @@ class Stream:
         self._listeners = listeners
         self._backoff = backoff
         self._numbers = numbers
+        self._heard = heard
         self._connection = 0
         self._source = ""
         self._changed = asyncio.Event()
@@ -211,7 +214,7 @@ class Stream:
                 effects = [*session.drop(gone), *session.add(self._pairs, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
-    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
+    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901, PLR0912 -- a case for each effect
         """Carry out what the session wants, in order."""
         for effect in effects:
             match effect:
@@ -220,6 +223,9 @@ class Stream:
                     inbound = Inbound(line, effect.runs)
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
+                    for run in effect.runs:
+                        if run.span.last > self._heard.get(run.pair, 0):
+                            self._heard[run.pair] = run.span.last
                 case Keep(kind, frame, received_ns):
                     line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
                     await self._inbox.put(Inbound(line, []))
