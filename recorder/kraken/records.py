@@ -8,10 +8,10 @@ it came is what is archived. docs/format.md lists the sources with the same word
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Protocol, TypeAlias, assert_never
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, assert_never
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import msgspec
@@ -106,8 +106,31 @@ class Listing(_OfLine, frozen=True, gc=False):
         return parse.instruments(_result(self.line))
 
 
-class Note(_OfLine, frozen=True, gc=False):
+Parts: TypeAlias = Mapping[str | None, Sequence[Any]]
+"""Rows by the partition that they belong in; by None where the table has none."""
+
+
+class TableRows(_OfLine, frozen=True, gc=False):
+    """Rows of a table without ids that ask for no rule: what came is what is archived.
+
+    Each such table has a class of its own, which names it and parses its rows as the ``build`` of its entry has them.
+    """
+
+    table: ClassVar[str]
+
+    def parts(self) -> Parts:
+        """Return the rows. Raises Malformed."""
+        raise NotImplementedError
+
+
+class Note(TableRows, frozen=True, gc=False):
     """A note of our own that is an event."""
+
+    table = "events"
+
+    def parts(self) -> Parts:
+        """Return the one event. Raises Malformed."""
+        return {None: [self.event()]}
 
     def event(self) -> Event:
         """Return the event; what stands beside kind and pair is its detail. Raises Malformed."""
@@ -138,7 +161,7 @@ class Unknown(_OfLine, frozen=True, gc=False):
 
 
 Record: TypeAlias = (
-    StreamedTrades | PolledTrades | PublishedCandles | Listing | Note | Header | Told | Unreadable | Unknown
+    StreamedTrades | PolledTrades | PublishedCandles | Listing | TableRows | Header | Told | Unreadable | Unknown
 )
 
 
@@ -201,7 +224,7 @@ def trades(line: Line) -> list[Trade]:
     match read(line):
         case StreamedTrades() | PolledTrades() as carrying:
             return carrying.trades()
-        case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
             return []
         case never:
             assert_never(never)
@@ -228,7 +251,7 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
         case Note() as note:
             told = knowledge.told(note.event())
             return () if told is None else (told,)
-        case PublishedCandles() | Listing() | Header() | Told() | Unreadable() | Unknown():
+        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
             return ()
         case never:
             assert_never(never)

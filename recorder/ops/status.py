@@ -35,6 +35,7 @@ from recorder.kraken.records import (
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -186,7 +187,16 @@ def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
                     events.append(note.event())
                 case PublishedCandles() as answer:
                     candles += answer.candles()
-                case StreamedTrades() | PolledTrades() | Listing() | Header() | Told() | Unreadable() | Unknown():
+                case (
+                    StreamedTrades()
+                    | PolledTrades()
+                    | Listing()
+                    | TableRows()
+                    | Header()
+                    | Told()
+                    | Unreadable()
+                    | Unknown()
+                ):
                     pass
                 case never:
                     assert_never(never)

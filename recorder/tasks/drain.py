@@ -21,7 +21,7 @@ from typing import Final, TypeAlias, assert_never
 import structlog
 
 from recorder.archive.append import TradeArchive
-from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.datasets import BY_NAME, EVENTS, Branch
 from recorder.archive.events import event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
@@ -37,10 +37,10 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
-    Note,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -209,8 +209,9 @@ class Drainer:
                 if taken.unreadable is not None:
                     reason = str(taken.unreadable)
                     log.error("candles archived without comparison", segment=closed.number, reason=reason)
-            case Note() as note:
-                self._tables.take(Branch(EVENTS), [note.event()])
+            case TableRows() as carrying:
+                for value, rows in carrying.parts().items():
+                    self._tables.take(Branch(BY_NAME[carrying.table], value), rows)
             case Unknown():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case StreamedTrades() | PolledTrades() | Header() | Told() | Unreadable():
@@ -240,7 +241,7 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
                         of_pair[pair].add(offset, size)
                     elif rows := closed.trades(entry):
                         of_pair[rows[0].pair].add(offset, size)
-                case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+                case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
                     closed.others.add(offset, size)
                 case never:
                     assert_never(never)
