@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from recorder.archive.append import TradeArchive
 from recorder.clock import Clock
-from recorder.core.ids import Gap, Span
+from recorder.core.ids import Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
-from recorder.core.plan import Work
+from recorder.core.plan import Fill, Work
 from recorder.errors import ExchangeError
+from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.reach import Reach
-from recorder.kraken.refill import Refill
 from recorder.ops.metrics import Metrics
 from recorder.tasks.exchange import Exchange
 
@@ -32,10 +33,14 @@ begin anew at the same place, and at a slow pace never get further."""
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one batch brought: rows archived, ids that an answer stepped over, and what stopped it, if anything did."""
+    """What one batch brought: rows archived, and what stopped it, if anything did.
+
+    ``given_up`` of the gaps was asked for and did not come, and answers stepped over ``skipped``.
+    """
 
     rows: int
     skipped: tuple[Span, ...] = ()
+    given_up: tuple[Span, ...] = ()
     problem: ExchangeError | None = None
 
 
@@ -59,14 +64,20 @@ class Fetcher:
         self._clock = clock
         self._metrics = metrics
 
-    async def fetch(self, work: Work, *, attempt: int = 0, came: Callable[[int], None] | None = None) -> Fetched:
-        """Fetch one batch. ``attempt`` counts those before it that were answered and brought nothing: it looks further.
+    async def fetch(
+        self,
+        work: Work,
+        *,
+        attempts: Mapping[int, int] = MappingProxyType({}),
+        came: Callable[[int], None] | None = None,
+    ) -> Fetched:
+        """Fetch one batch. ``attempts`` counts, by the first id of a gap, answers without it: it looks further back.
 
         ``came`` hears after each answer how many rows of the batch have come; they are not archived yet. Raises
         DiskError, StorageError. An answer that cannot be used is told in the result: what came before it is archived.
         """
         instrument = self._instruments[work.pair]
-        asking = Refill(work, instrument, attempt=attempt) if isinstance(work, Gap) else Reach(work, instrument)
+        asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else Reach(work, instrument)
         rows: list[Trade] = []
         problem: ExchangeError | None = None
         until_s = self._clock.monotonic() + BATCH_S
@@ -83,7 +94,12 @@ class Fetcher:
             if came is not None:
                 came(len(rows))
         await self._keep(work.pair, rows)
-        return Fetched(len(rows), tuple(asking.skipped), problem)
+        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), problem)
+
+    def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:
+        missing = Spans(gap.span for gap in self._ledger.of(work.pair).gaps())
+        missing.update(gap.span for gap in work.gaps)
+        return GapFill(work.gaps, instrument, attempts=attempts, missing=missing)
 
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
         if rows:

@@ -4,13 +4,13 @@ import pytest
 
 from recorder.core.ids import Gap, Run, Span
 from recorder.core.ledger import History
-from recorder.core.plan import Work
+from recorder.core.plan import Fill, Work
 from recorder.errors import Malformed, Unavailable
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks import fetch
 from recorder.tasks.fetch import Fetched, Fetcher
-from tests.builders import BTC, PAIR, T0_US, Shop
+from tests.builders import BTC, PAIR, T0_US, Shop, trades
 from tests.clocks import ManualClock
 from tests.fakes import FakeHttp, Fakes
 
@@ -43,7 +43,8 @@ class Bench(Fakes):
         )
 
     async def fetch(self, work: Work, *, attempt: int = 0) -> Fetched:
-        return await self.fetcher.fetch(work, attempt=attempt)
+        attempts = {gap.span.first: attempt for gap in work.gaps} if isinstance(work, Fill) else {}
+        return await self.fetcher.fetch(work, attempts=attempts)
 
 
 @pytest.fixture
@@ -51,8 +52,12 @@ def bench(opened: Shop) -> Bench:
     return Bench(opened)
 
 
-def hole(first: int, last: int) -> Gap:
+def gap(first: int, last: int) -> Gap:
     return Gap(PAIR, Span(first, last), T0_US + (first - 1) * 1000, T0_US + (last + 1) * 1000)
+
+
+def hole(first: int, last: int) -> Fill:
+    return Fill(PAIR, (gap(first, last),))
 
 
 async def test_a_hole_is_archived_and_then_held(bench: Bench) -> None:
@@ -92,8 +97,23 @@ async def test_what_came_before_a_problem_is_kept(bench: Bench, problem: Excepti
     assert isinstance(problem, Unavailable | Malformed)
     first = await bench.fetch(hole(11, 60))
     bench.http.problems = [problem]
-    assert await bench.fetch(hole(61, 90)) == Fetched(0, (), problem)
+    assert await bench.fetch(hole(61, 90)) == Fetched(0, problem=problem)
     assert (first.rows, bench.opened.ids()) == (50, list(range(11, 61)))
+
+
+async def test_gaps_are_filled_together_and_what_comes_along_is_archived_though_it_was_not_asked_for(
+    bench: Bench,
+) -> None:
+    for first, last in ((1, 100), (103, 110), (115, 120), (123, 200)):
+        bench.ledger.observe_trades(trades(first, last))
+    fetched = await bench.fetch(Fill(PAIR, (gap(101, 102), gap(121, 122))))
+    assert (fetched.rows, len(bench.http.asked)) == (8, 2)
+    assert list(bench.ledger.of(PAIR).spans) == [Span(1, 200)]
+
+
+async def test_what_was_asked_for_and_did_not_come_is_told_beside_what_came(bench: Bench) -> None:
+    bench.http.lacking = frozenset({40, 41})
+    assert await bench.fetch(hole(11, 60)) == Fetched(48, given_up=(Span(40, 41),))
 
 
 async def test_history_brings_where_it_begins_and_leaves_a_hole(bench: Bench) -> None:
