@@ -53,9 +53,13 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a backfill has come: ids of the stretch that are held or have come, and why it waits, if it does."""
+    """How far a backfill has come: ids of the stretch that are stored or void, and why it waits, if it does.
+
+    ``coming`` counts trades that have come and are not stored yet.
+    """
 
     held: int
+    coming: int = 0
     waiting: str = ""
 
 
@@ -140,7 +144,7 @@ class Backfill:
             stopped = f"{stretch.pair}: stopped at {held:,} of {len(stretch.span):,} trades"
             require(room.free, room.total, stopped=stopped)
             work = Fill(stretch.pair, left[:TOGETHER])
-            fetched = await self._fetcher.fetch(work, attempts=attempts, came=_adding_to(held, tell))
+            fetched = await self._fetcher.fetch(work, attempts=attempts, came=_coming(held, tell))
             attempts.update(span.first for span in fetched.given_up)
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem
@@ -176,5 +180,5 @@ class Backfill:
                 return page
 
 
-def _adding_to(held: int, tell: Callable[[Progress], None]) -> Callable[[int], None]:
-    return lambda rows: tell(Progress(held + rows))
+def _coming(held: int, tell: Callable[[Progress], None]) -> Callable[[int], None]:
+    return lambda rows: tell(Progress(held, coming=rows))

@@ -13,6 +13,7 @@ import structlog
 
 from recorder.core.backoff import Backoff, session_healthy
 from recorder.core.events import EventKind
+from recorder.core.ids import Run
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -199,6 +200,11 @@ class Stream:
         if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
+    def _hear(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            if run.span.last > self._heard.get(run.pair, 0):
+                self._heard[run.pair] = run.span.last
+
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
             while True:
@@ -223,9 +229,7 @@ class Stream:
                     inbound = Inbound(line, effect.runs)
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
-                    for run in effect.runs:
-                        if run.span.last > self._heard.get(run.pair, 0):
-                            self._heard[run.pair] = run.span.last
+                    self._hear(effect.runs)
                 case Keep(kind, frame, received_ns):
                     line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
                     await self._inbox.put(Inbound(line, []))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from recorder.core.ids import Gap, Run, Span
+from recorder.core.ids import Gap, Run, Span, Spans
 from recorder.core.ledger import History
 from recorder.core.plan import Fill, Work
-from recorder.errors import Malformed, Unavailable
+from recorder.errors import DiskError, Malformed, Unavailable
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks import fetch
@@ -130,3 +132,80 @@ async def test_history_brings_where_it_begins_and_leaves_a_hole(bench: Bench) ->
 async def test_the_whole_history_begins_with_its_first_trade(bench: Bench) -> None:
     assert await bench.fetch(History(PAIR, 0, 5_000, T0_US + 5_000_000)) == Fetched(100)
     assert bench.opened.ids()[0] == 1
+
+
+class Paused(FakeHttp):
+    """Lets others have their turn before each answer, and after it."""
+
+    async def get(self, request: Request) -> Answer:
+        await asyncio.sleep(0)
+        answer = await super().get(request)
+        await asyncio.sleep(0)
+        return answer
+
+
+class Broken(FakeHttp):
+    """Fails, as no exchange does, at the third request."""
+
+    async def get(self, request: Request) -> Answer:
+        if len(self.asked) == 2:
+            raise RuntimeError("not foreseen")
+        return await super().get(request)
+
+
+def fetcher_for(bench: Bench, http: FakeHttp) -> Fetcher:
+    fakes = Fakes(http, clock=bench.clock)
+    return Fetcher(
+        bench.ledger,
+        bench.opened.archive,
+        fakes.exchange,
+        instruments={PAIR: BTC},
+        clock=bench.clock,
+        metrics=bench.metrics,
+    )
+
+
+async def test_cancelled_at_any_moment_it_first_stores_and_counts_what_has_come(bench: Bench) -> None:
+    whole, cancelled, turns = hole(11, 499), 0, 0
+    while True:
+        came: list[int] = []
+        fetcher = fetcher_for(bench, Paused())
+        before = bench.opened.ids()
+        fetching = asyncio.create_task(fetcher.fetch(Fill(PAIR, whole.gaps), came=came.append))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        fetching.cancel()
+        await asyncio.sleep(0)
+        fetching.cancel()  # whoever stops it may be in a hurry
+        ended = (await asyncio.gather(fetching, return_exceptions=True))[0]
+        held = bench.opened.ids()
+        assert list(bench.ledger.of(PAIR).spans) == list(Spans.of_ids(held)), turns
+        assert set(held) - set(before) >= set(range(11, 11 + (came[-1] if came else 0))) - set(before), turns
+        assert fetcher.stored[PAIR] == len(held) - len(before)
+        if isinstance(ended, Fetched):
+            break
+        assert isinstance(ended, asyncio.CancelledError), turns
+        cancelled, turns = cancelled + 1, turns + 1
+    assert cancelled > 10
+    assert held == list(range(11, 500))
+
+
+async def test_an_error_that_nobody_foresaw_leaves_what_came_before_it_in_the_archive(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match="not foreseen"):
+        await fetcher_for(bench, Broken()).fetch(hole(11, 499))
+    assert 100 < len(bench.opened.ids()) <= 200
+    assert bench.ledger.of(PAIR).spans.count() == len(bench.opened.ids())
+
+
+async def test_a_disk_that_fails_goes_before_the_wish_to_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Spans:
+        raise DiskError("the disk is full (test)")
+
+    monkeypatch.setattr(bench.opened.archive, "append", full)
+    fetching = asyncio.create_task(fetcher_for(bench, Paused()).fetch(hole(11, 499)))
+    for _ in range(8):
+        await asyncio.sleep(0)
+    fetching.cancel()
+    with pytest.raises(DiskError):
+        await fetching
+    assert not bench.ledger.of(PAIR).spans

@@ -23,8 +23,8 @@ from tests.fakes import FakeHttp, Fakes
 
 
 class Bench(Fakes):
-    def __init__(self, opened: Shop) -> None:
-        self.opened, self.http = opened, FakeHttp()
+    def __init__(self, opened: Shop, http: FakeHttp | None = None) -> None:
+        self.opened, self.http = opened, http or FakeHttp()
         super().__init__(self.http)
         self.instruments = {PAIR: BTC, "ETH/USD": ETH}
         self.earlier: list[str] = []
@@ -437,3 +437,44 @@ async def test_ids_below_the_first_trade_of_all_become_void(tmp_path: Path) -> N
         await asleep(bench.clock)
         assert bench.ids_noted() == [("void", 1, 2)]
         assert len(bench.http.asked) == 2
+
+
+class Mortal(FakeHttp):
+    """Answers so many requests, and the next one never: that is when its recorder is stopped."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.left = answers
+        self.over = asyncio.Event()
+
+    async def get(self, request: Request) -> Answer:
+        if not self.left:
+            self.over.set()
+            await asyncio.Event().wait()
+        self.left -= 1
+        return await super().get(request)
+
+
+async def one_life(opened: Shop, answers: int) -> bool:
+    """Repair until that many answers have come, and stop; return whether gaps are left."""
+    http = Mortal(answers)
+    bench = Bench(opened, http)
+    opened.archive.coverage.observe_into(bench.ledger, PAIR)
+    repairing = asyncio.create_task(bench.repair.run())
+    await settle_until(lambda: http.over.is_set() or not bench.ledger.of(PAIR).gaps())
+    repairing.cancel()
+    await asyncio.wait([repairing])
+    return bool(bench.ledger.of(PAIR).gaps())
+
+
+async def test_a_recorder_that_is_restarted_over_and_over_gets_on(tmp_path: Path) -> None:
+    """Each run ends long before its first batch would, and asks for little that an earlier one had."""
+    pages, answers = 50, 7
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, [*trades(1, 10), *trades(5_000, 5_009)])
+        lives = 1
+        while await one_life(opened, answers):
+            lives += 1
+            assert lives <= pages / (answers - 2)
+        assert lives > 5
+        assert opened.ids() == list(range(1, 5_010))
