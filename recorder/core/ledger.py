@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from recorder.core.ids import Gap, Run, Span, Spans, gaps_between, joined, runs_of
-from recorder.core.knowledge import Confirmed, Knowledge, Void
+from recorder.core.knowledge import Confirmed, Knowledge, Parked, Void
 from recorder.core.model import Trade
+from recorder.core.plausible import is_far_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,16 @@ class History:
 class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
-    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void.
+    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void, nor
+    ``parked``. ``shown_id`` is the highest that REST has shown in this run, whether it is held yet or not.
     """
 
     def __init__(self, pair: str) -> None:
         self.pair = pair
         self.spans = Spans()
         self.void = Spans()
+        self.parked = Spans()
+        self.shown_id = 0
         self.confirmed: Confirmed | None = None
         self._times_us: dict[int, int] = {}
 
@@ -55,6 +59,8 @@ class PairLedger:
         self.spans.add(span)
         if self.void:
             self.void.remove(span)
+        if self.parked:
+            self.parked.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
             self._forget_inner(old_last, span.first)  # the live case, in constant time
         elif len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
@@ -66,6 +72,8 @@ class PairLedger:
         match known:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
+            case Parked(_, span):
+                self.parked.update(self.spans.missing(span))
             case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
                 self.confirmed = known
 
@@ -77,6 +85,10 @@ class PairLedger:
     def gaps(self) -> list[Gap]:
         """Return the ids that are missing between held ones and not void, lowest first. Void ids may part a gap."""
         return gaps_between(self.runs(), self.void)
+
+    def is_fetchable(self, gap: Gap) -> bool:
+        """Return whether a gap is worth asking for: it is one that an outage can leave, or REST has shown its end."""
+        return gap.span.last <= self.shown_id or not is_far_gap(gap)
 
     def complete_until_us(self) -> int | None:
         """Return until when it is known that nothing came after the last id held; None if nothing is held.

@@ -32,6 +32,7 @@ from recorder.kraken.records import (
     Header,
     Listing,
     Note,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
@@ -189,7 +190,9 @@ def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
                     events.append(note.event())
                 case PublishedCandles() as answer:
                     candles += answer.candles()
-                case StreamedTrades() | PolledTrades() | Listing() | Header() | Told() | Unreadable() | Unknown():
+                case StreamedTrades() | ParkedTrades() | PolledTrades() | Listing():
+                    pass
+                case Header() | Told() | Unreadable() | Unknown():
                     pass
                 case never:
                     assert_never(never)

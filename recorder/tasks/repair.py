@@ -103,7 +103,7 @@ class Repair:
     async def _turn(self) -> float:
         """Fetch a batch of the first work that is due; return seconds until the next is."""
         await self._take_note()
-        works = plan(self._gaps(), self._histories())
+        works = plan(filter(self._is_fetchable, self._gaps()), self._histories())
         if self._history_waits:
             works = [work for work in works if not is_history(work)]
         keys = {_key(work) for work in works}
@@ -118,6 +118,9 @@ class Repair:
 
     def _gaps(self) -> list[Gap]:
         return [gap for pair in self._instruments for gap in self._ledger.of(pair).gaps()]
+
+    def _is_fetchable(self, gap: Gap) -> bool:
+        return self._ledger.of(gap.pair).is_fetchable(gap)
 
     def _histories(self) -> list[History]:
         wanted = {pair: self._history_from(pair) for pair in self._instruments}
