@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import itertools
 import multiprocessing
@@ -44,6 +45,7 @@ from recorder.tasks.context import Context
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
+from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
 from recorder.tasks.stream import Listeners, Stream
 from recorder.tasks.system import Standing
@@ -125,7 +127,8 @@ async def durable(url: str, count: int) -> float:
                 notes = Notes(inbox, clock)
                 exchange = Exchange(Http(client, url, pace=Pace(1), clock=clock), notes, metrics=metrics)
                 context = Context(exchange, inbox, notes, metrics, clock)
-                commit = Commit(journal, ledger, context, sync_every_s=0.1, hole_seen=lambda: None)
+                parking = Parking(ledger, functools.partial(waiting, layout))
+                commit = Commit(journal, ledger, context, sync_every_s=0.1, hole_seen=lambda: None, parking=parking)
                 poll = Poll(ledger, context, instruments={}, refresh_soon=lambda: None)  # nothing to poll
                 stream = Stream(
                     ["BTC/USD"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ from recorder.tasks.confirm import Confirm
 from recorder.tasks.context import Context
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.exchange import Exchange, note_refusals
+from recorder.tasks.far_ids import FarIds
 from recorder.tasks.fetch import Fetcher
 from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
@@ -51,6 +53,7 @@ from recorder.tasks.lines import PAIRS_A_LINE, Lines
 from recorder.tasks.neighbours import Neighbours
 from recorder.tasks.notes import Notes
 from recorder.tasks.ohlc import Ohlc
+from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
 from recorder.tasks.pulse import Parts, Pulse
 from recorder.tasks.reload import Live, Reload, Source, candles
@@ -221,12 +224,14 @@ class _Run:
             history_from_us=config.trades.backfill_from,
             earlier_names=roster.earlier_names,
         )
+        self._hole_seen = repair.hole_seen
         self._commit = Commit(
             basis.journal,
             ledger,
             context,
             sync_every_s=config.journal.sync_every,
             hole_seen=repair.hole_seen,
+            parking=Parking(ledger, functools.partial(waiting, archive.layout)),
         )
         drainer = self._drainer()
         self._drain = Drain(
@@ -301,7 +306,8 @@ class _Run:
         )
         roster.tell(poll, lines)
         confirm = Confirm(ledger, tail, instruments=pairs, now_s=self._pulse.now_s, clock=context.clock)
-        always: list[Task] = [poll, System(context, standing), confirm, Timekeeper(context)]
+        far_ids = FarIds(ledger, tail, instruments=pairs, clock=context.clock, hole_seen=self._hole_seen)
+        always: list[Task] = [poll, System(context, standing), confirm, Timekeeper(context), far_ids]
         if not config.trades.stream:
             return always
         self._pulse.listen(lines.silent_s)

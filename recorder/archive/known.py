@@ -1,4 +1,4 @@
-"""What the events table knows of ids beside the rows: void and confirmed."""
+"""What the events table knows of ids beside the rows: void, confirmed and parked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recorder.archive.layout import Layout
 from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.core import knowledge
 from recorder.core.ids import Spans
-from recorder.core.knowledge import Confirmed, Knowledge, Void
+from recorder.core.knowledge import Confirmed, Knowledge, Parked, Void
 from recorder.core.model import Event
 from recorder.disk import undisturbed
 
@@ -29,6 +29,7 @@ class Known:
     """What is known of each pair; ``findings`` are files that could not be read."""
 
     void: dict[str, Spans] = field(default_factory=dict)
+    parked: dict[str, Spans] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     _until_us: dict[str, dict[int, int]] = field(default_factory=dict)
 
@@ -40,6 +41,8 @@ class Known:
         """Return all of it."""
         for pair, spans in self.void.items():
             yield from (Void(pair, span) for span in spans)
+        for pair, spans in self.parked.items():
+            yield from (Parked(pair, span) for span in spans)
         for pair in self._until_us:
             yield from self.confirmed(pair)
 
@@ -48,6 +51,8 @@ class Known:
         match knowledge.told(event):
             case Void(pair, span):
                 self.void.setdefault(pair, Spans()).add(span)
+            case Parked(pair, span):
+                self.parked.setdefault(pair, Spans()).add(span)
             case Confirmed(pair, last_id, until_us):
                 known = self._until_us.setdefault(pair, {})
                 known[last_id] = max(until_us, known.get(last_id, until_us))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import known
+from recorder.archive import known, quarantine
 from recorder.archive.coverage import Coverage
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
@@ -69,7 +69,8 @@ def load(
     archived = layout.pairs() if pairs is None else pairs
     with ThreadPoolExecutor(READERS, "footers") as readers:
         met = dict(zip(archived, readers.map(observe, archived), strict=True))
-    told = known.read(layout, sorted({*archived, *ledger}))
+    aside = {kept.pair for kept in quarantine.listed(layout) if kept.pair}  # of a pair all may be parked
+    told = known.read(layout, sorted({*archived, *ledger, *(aside if pairs is None else ())}))
     for one in told.told():
         ledger.know(one)
     return Loaded(

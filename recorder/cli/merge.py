@@ -38,6 +38,7 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
@@ -167,7 +168,7 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
             if isinstance(entry, CorruptLine):
                 continue
             match records.read(entry):
-                case StreamedTrades() | PolledTrades() as carrying:
+                case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
                     with contextlib.suppress(Malformed):  # its own drain reports it
                         for row in carrying.trades():
                             by_pair.setdefault(row.pair, []).append(row)

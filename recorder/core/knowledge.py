@@ -1,4 +1,4 @@
-"""What is known of ids beside the rows: that some do not exist, and that none came after another.
+"""What is known of ids beside the rows: that some do not exist, that none came after another, that some are parked.
 
 Owns: how both are told in an event's detail. Knowledge is evidence of a moment: an id that appears after all is held,
 and held beats void.
@@ -30,13 +30,23 @@ class Confirmed(msgspec.Struct, frozen=True):
     until_us: int
 
 
-Knowledge = Void | Confirmed
+class Parked(msgspec.Struct, frozen=True):
+    """Ids of ``pair`` that came over the stream, so far from all others that they do not count as held yet.
 
-KINDS: Final = (EventKind.VOID, EventKind.CONFIRMED)
+    Those that count by now are held: nothing takes it back.
+    """
+
+    pair: str
+    span: Span
+
+
+Knowledge = Void | Confirmed | Parked
+
+KINDS: Final = (EventKind.VOID, EventKind.CONFIRMED, EventKind.PARKED)
 """The kinds of events that tell it."""
 
 
-class _VoidDetail(msgspec.Struct):
+class _SpanDetail(msgspec.Struct):
     first_id: int
     last_id: int
 
@@ -46,14 +56,14 @@ class _ConfirmedDetail(msgspec.Struct):
     until_us: int
 
 
-_void = msgspec.json.Decoder(_VoidDetail).decode
+_span = msgspec.json.Decoder(_SpanDetail).decode
 _confirmed = msgspec.json.Decoder(_ConfirmedDetail).decode
 
 
 def detail(known: Knowledge) -> dict[str, int]:
     """Return what the event of kind :func:`kind` says in its detail."""
     match known:
-        case Void(_, span):
+        case Void(_, span) | Parked(_, span):
             return {"first_id": span.first, "last_id": span.last}
         case Confirmed(_, last_id, until_us):
             return {"last_id": last_id, "until_us": until_us}
@@ -61,7 +71,13 @@ def detail(known: Knowledge) -> dict[str, int]:
 
 def kind(known: Knowledge) -> EventKind:
     """Return the kind of event that tells it."""
-    return EventKind.VOID if isinstance(known, Void) else EventKind.CONFIRMED
+    match known:
+        case Void():
+            return EventKind.VOID
+        case Confirmed():
+            return EventKind.CONFIRMED
+        case Parked():
+            return EventKind.PARKED
 
 
 def told(event: Event) -> Knowledge | None:
@@ -69,9 +85,10 @@ def told(event: Event) -> Knowledge | None:
     if event.pair is None:
         return None
     try:
-        if event.kind == EventKind.VOID:
-            said = _void(event.detail)
-            return Void(event.pair, Span(said.first_id, said.last_id))
+        if event.kind in {EventKind.VOID, EventKind.PARKED}:
+            said = _span(event.detail)
+            span = Span(said.first_id, said.last_id)
+            return Void(event.pair, span) if event.kind == EventKind.VOID else Parked(event.pair, span)
         if event.kind == EventKind.CONFIRMED:
             confirmed = _confirmed(event.detail)
             return Confirmed(event.pair, confirmed.last_id, confirmed.until_us)

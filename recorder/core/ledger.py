@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from recorder.core.ids import Gap, Run, Span, Spans, gaps_between, joined, runs_of
-from recorder.core.knowledge import Confirmed, Knowledge, Void
+from recorder.core.knowledge import Confirmed, Knowledge, Parked, Void
 from recorder.core.model import Trade
+from recorder.core.plausible import is_far_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,20 @@ class History:
 class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
-    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void.
+    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void, nor
+    ``parked``. ``shown_id`` is the highest that REST has shown in this run, whether it is held yet or not.
     """
 
     def __init__(self, pair: str) -> None:
         self.pair = pair
         self.spans = Spans()
         self.void = Spans()
+        self.parked = Spans()
+        self.shown_id = 0
         self.confirmed: Confirmed | None = None
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
+        self._far_gaps: tuple[Gap, ...] = ()
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
@@ -58,6 +63,8 @@ class PairLedger:
         self.spans.add(span)
         if self.void:
             self.void.remove(span)
+        if self.parked:
+            self.parked.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
             self._forget_inner(old_last, span.first)  # the live case, in constant time
             return
@@ -72,6 +79,8 @@ class PairLedger:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
                 self._gaps = None
+            case Parked(_, span):
+                self.parked.update(self.spans.missing(span))
             case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
                 self.confirmed = known
 
@@ -87,7 +96,14 @@ class PairLedger:
         """
         if self._gaps is None:
             self._gaps = tuple(gaps_between(self.runs(), self.void))
+            self._far_gaps = tuple(filter(is_far_gap, self._gaps))
         return self._gaps
+
+    def fetchable_gaps(self) -> tuple[Gap, ...]:
+        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
+        gaps = self.gaps()
+        far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
+        return tuple(gap for gap in gaps if gap not in far) if far else gaps
 
     def complete_until_us(self) -> int | None:
         """Return until when it is known that nothing came after the last id held; None if nothing is held.

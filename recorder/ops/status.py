@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import state
+from recorder.archive import quarantine, state
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
@@ -32,6 +32,7 @@ from recorder.kraken.records import (
     Header,
     Listing,
     Note,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
@@ -87,7 +88,8 @@ class Status:
     ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
     all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
     ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it instead
-    of ``pairs``, and what stands in other tables is told without it.
+    of ``pairs``, and what stands in other tables is told without it. ``quarantine`` counts what was set aside by
+    reason: lines and bytes.
     """
 
     pairs: list[PairStatus]
@@ -97,6 +99,7 @@ class Status:
     events: list[Event]
     events_since_us: int | None
     damaged: list[str] = field(default_factory=list)
+    quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def read(data: Path) -> list[PairStatus]:
@@ -128,6 +131,7 @@ def everything(data: Path) -> Status:
         events=happened.newest,
         events_since_us=happened.since_us,
         damaged=list(dict.fromkeys(damaged)),
+        quarantine=quarantine.sizes(layout),
     )
 
 
@@ -189,6 +193,7 @@ def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
                     candles += answer.candles()
                 case (
                     StreamedTrades()
+                    | ParkedTrades()
                     | PolledTrades()
                     | Listing()
                     | TableRows()

@@ -12,6 +12,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.tasks.context import Context
 from recorder.tasks.inbox import Inbound
+from recorder.tasks.parking import Parking
 from recorder.tasks.waiting import first_of
 
 DRAIN_TRADES: Final = 200_000
@@ -44,7 +45,8 @@ class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
 
     ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
-    wanted. ``writing`` guards the journal's open segment. ``sync_every_s`` may change while it runs.
+    wanted. ``parking`` says which ids do not count yet. ``writing`` guards the journal's open segment. ``sync_every_s``
+    may change while it runs.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Commit:
         *,
         sync_every_s: float,
         hole_seen: Callable[[], None],
+        parking: Parking,
     ) -> None:
         self._inbox = inbox = context.inbox
         self._metrics = metrics = context.metrics
@@ -63,6 +66,7 @@ class Commit:
         self._ledger = ledger
         self.sync_every_s = sync_every_s
         self._hole_seen = hole_seen
+        self._parking = parking
         self.writing = asyncio.Lock()
         self.drain_due = asyncio.Event()
         self._trades_since = self._bytes_since = self._held_bytes_since = 0
@@ -100,9 +104,13 @@ class Commit:
                 return
             started_s = self._clock.monotonic()
             self._in_flight = True
-            await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
-            self._in_flight, self._since_s = False, started_s
             claims = joined(run for inbound in batch for run in inbound.claims)
+            if self._parking.concerns(claims):
+                batch = await self._append_sorted(batch)
+                claims = joined(run for inbound in batch for run in inbound.claims)
+            else:
+                await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
+            self._in_flight, self._since_s = False, started_s
             hole_seen = self._claim(claims)
             for inbound in batch:
                 if inbound.known is not None:
@@ -124,6 +132,23 @@ class Commit:
                 await self._rotate()
         if hole_seen:
             self._hole_seen()
+
+    async def _append_sorted(self, batch: Sequence[Inbound]) -> list[Inbound]:
+        """Journal a batch of which some ids may not count yet, or make earlier ones count; return what was journalled.
+
+        In one write, so that a release and what brought it are there together.
+        """
+        now_ns = self._clock.wall_ns()
+        steps = self._parking.sort(batch, now_ns)
+
+        def append() -> list[Inbound]:
+            lines = self._parking.resolved(steps, now_ns)
+            self._journal.append([inbound.line for inbound in lines])
+            return lines
+
+        written = await asyncio.to_thread(append)
+        self._parking.done(steps)
+        return written
 
     def _count(self, batch: Sequence[Inbound], trades: int, size: int) -> None:
         """Count what a commit made durable. Nearly all of it is frames: only what is none is looked at singly."""

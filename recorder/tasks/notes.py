@@ -7,13 +7,11 @@ from typing import Final
 
 import structlog
 
-from recorder.archive import quarantine
-from recorder.archive.layout import Layout
+from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.clock import Clock
 from recorder.core import knowledge
 from recorder.core.events import EventKind
 from recorder.core.knowledge import Knowledge
-from recorder.disk import Disk
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import records, rest
@@ -57,11 +55,10 @@ class Notes:
 
 
 class Aside:
-    """Keeps answers that could not be read where the journal is another process's: in files of ``data/quarantine/``."""
+    """Keeps answers that could not be read where the journal is another process's: in the quarantine."""
 
-    def __init__(self, layout: Layout, disk: Disk, clock: Clock) -> None:
-        self._layout = layout
-        self._disk = disk
+    def __init__(self, quarantine: Quarantine, clock: Clock) -> None:
+        self._quarantine = quarantine
         self._clock = clock
         self._kept = 0
 
@@ -72,8 +69,10 @@ class Aside:
             log.error("answer not understood, and like those before it not kept", pair=pair, reason=reason)
             return
         self._kept += 1
-        lines = _unreadable(self._clock.wall_ns(), request, error, pair)
-        path = await asyncio.to_thread(quarantine.keep, self._layout, self._disk, *lines)
+        now_ns = self._clock.wall_ns()
+        answer, note = _unreadable(now_ns, request, error, pair)
+        kept = Kept(now_ns, Reason.MALFORMED, (answer or note).rstrip(b"\n"), pair, why=reason)
+        path = await asyncio.to_thread(self._quarantine.put, [kept])
         log.error("answer kept but not understood", pair=pair, file=str(path), reason=reason)
 
 

@@ -31,6 +31,7 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
@@ -209,7 +210,7 @@ class Archived:
 def _understood(entry: Entry) -> list[Run]:
     """Return the runs of ids in a line. Raises Malformed, StorageError where nobody knows what it says."""
     match records.read(entry):
-        case StreamedTrades() | PolledTrades() as trades:
+        case StreamedTrades() | ParkedTrades() | PolledTrades() as trades:
             return trades.runs()
         case PublishedCandles() as answer:
             answer.candles()

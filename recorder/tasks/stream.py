@@ -220,7 +220,7 @@ class Stream:
                 effects = [*session.drop(gone), *session.add(self._pairs, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
-    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901, PLR0912 -- a case for each effect
+    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
         """Carry out what the session wants, in order."""
         for effect in effects:
             match effect:

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from recorder.core import knowledge
 from recorder.core.ids import Span
-from recorder.core.knowledge import Confirmed, Knowledge, Void
+from recorder.core.knowledge import Confirmed, Knowledge, Parked, Void
 from recorder.core.model import Event
 
 IDS = st.integers(1, 2**63 - 1)
 VOIDS = st.tuples(IDS, IDS).map(lambda ends: Void("BTC/USD", Span(min(ends), max(ends))))
+PARKED = VOIDS.map(lambda void: Parked(void.pair, void.span))
 CONFIRMED = st.builds(Confirmed, st.just("ETH/EUR"), IDS, st.integers(0, 2**62))
 
 
@@ -20,7 +21,7 @@ def event_of(known: Knowledge, **more: object) -> Event:
     return Event(0, knowledge.kind(known), known.pair, json.dumps({**knowledge.detail(known), **more}))
 
 
-@given(VOIDS | CONFIRMED)
+@given(VOIDS | CONFIRMED | PARKED)
 def test_what_an_event_tells_is_what_was_known(known: Knowledge) -> None:
     assert knowledge.told(event_of(known)) == known
     assert knowledge.told(event_of(known, evidence=[{"since": "0"}])) == known

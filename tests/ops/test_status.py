@@ -10,6 +10,7 @@ import pytest
 
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.layout import listed
+from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.ids import Span
 from recorder.core.model import Event
@@ -217,3 +218,10 @@ def test_a_folder_exchanged_meanwhile_is_looked_at_again(tmp_path: Path, monkeyp
         monkeypatch.setattr(status, "listed", late)
         assert [one.time_us - START_US for one in status.everything(tmp_path).events] == [0, 1, 2]
     assert merged
+
+
+def test_what_is_set_aside_is_counted_by_reason(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        kept = Kept(7, Reason.MALFORMED, b"{}", why="no number")
+        path = Quarantine(opened.layout, opened.disk, staging=opened.layout.staging).put([kept])
+    assert status.everything(tmp_path).quarantine == {"malformed": (1, path.stat().st_size)}

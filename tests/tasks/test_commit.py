@@ -15,6 +15,7 @@ from recorder.journal.journal import Journal
 from recorder.tasks import commit as commit_module
 from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import CROWDED, Inbound
+from recorder.tasks.parking import Parking
 from tests.builders import PAIR, trades
 from tests.clocks import settle, settle_until
 from tests.fakes import Fakes
@@ -49,6 +50,7 @@ class Bench(Fakes):
             self.context,
             sync_every_s=0.1,
             hole_seen=self.saw_hole,
+            parking=Parking(self.ledger, lambda _: []),
         )
 
     def saw_hole(self) -> None:
