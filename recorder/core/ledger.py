@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
-from recorder.core.ids import Gap, Run, Span, Spans, gaps_between, joined, runs_of
-from recorder.core.knowledge import Confirmed, Knowledge, Void
+from recorder.core import evidence
+from recorder.core.evidence import Anchored, Confirmed, Knowledge, Promise, Promised, Void
+from recorder.core.gaps import open_gaps
+from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
 from recorder.core.model import Trade
 
 
@@ -35,7 +38,8 @@ class History:
 class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
-    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void.
+    ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
+    held. An id that is held is never void.
     """
 
     def __init__(self, pair: str) -> None:
@@ -43,6 +47,8 @@ class PairLedger:
         self.spans = Spans()
         self.void = Spans()
         self.confirmed: Confirmed | None = None
+        self.promise: Promise | None = None
+        self._promises: set[Promised | Anchored] = set()
         self._times_us: dict[int, int] = {}
 
     def observe(self, run: Run) -> None:
@@ -66,8 +72,14 @@ class PairLedger:
         match known:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
-            case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
-                self.confirmed = known
+            case Confirmed():
+                if self.confirmed is None or known.until_us > self.confirmed.until_us:
+                    self.confirmed = known
+            case Promised() | Anchored():
+                self._promises.add(known)
+                self.promise = evidence.promise(self._promises)
+            case never:
+                assert_never(never)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
@@ -75,16 +87,32 @@ class PairLedger:
         return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
 
     def gaps(self) -> list[Gap]:
-        """Return the ids that are missing between held ones and not void, lowest first. Void ids may part a gap."""
-        return gaps_between(self.runs(), self.void)
+        """Return the ids that are missing and not void, lowest first. Void ids may part a gap.
+
+        Missing is what lies between held ones, or between the anchor of the promise and the first one held.
+        """
+        return open_gaps(self.pair, self.runs(), self.void, self.promise)
+
+    def newest(self) -> tuple[int, int] | None:
+        """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).
+
+        Of the anchor of a promise that is its moment: what follows was made later. None where nothing is known.
+        """
+        last_id, promise = self.spans.last, self.promise
+        if promise is not None and promise.after_id is not None and (last_id is None or last_id < promise.after_id):
+            return promise.after_id, promise.time_us
+        return None if last_id is None else (last_id, self._times_us[last_id])
 
     def complete_until_us(self) -> int | None:
-        """Return until when it is known that nothing came after the last id held; None if nothing is held.
+        """Return until when it is known that nothing came after :meth:`newest`; None if nothing is known.
 
-        That is the time of the last trade, or later where an answer confirmed that none followed.
+        That is its time, or later where an answer confirmed that none followed.
         """
-        last_us = self.last_us
-        if last_us is None or self.confirmed is None or self.confirmed.last_id != self.spans.last:
+        newest = self.newest()
+        if newest is None:
+            return None
+        last_id, last_us = newest
+        if self.confirmed is None or self.confirmed.last_id != last_id:
             return last_us
         return max(last_us, self.confirmed.until_us)
 

@@ -35,6 +35,7 @@ _ORDER: Final = (
     "macros/told_void_spans",
     "sources/{}/void_spans",
     "macros/known_ids",
+    "macros/promises",
     "macros/unheld_spans",
     "views/gaps",
     "views/certificates",

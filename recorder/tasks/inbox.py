@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
-from recorder.core.knowledge import Knowledge
 
 LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Some 200,000 trades: minutes of a calm market, seconds of the wildest; then the socket waits."""

@@ -10,9 +10,9 @@ import structlog
 from recorder.archive import quarantine
 from recorder.archive.layout import Layout
 from recorder.clock import Clock
-from recorder.core import knowledge
+from recorder.core import evidence
 from recorder.core.events import EventKind
-from recorder.core.knowledge import Knowledge
+from recorder.core.evidence import Knowledge
 from recorder.disk import Disk
 from recorder.errors import Malformed
 from recorder.journal import segment
@@ -42,10 +42,10 @@ class Notes:
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
         await self._inbox.put(Inbound(line, [], source="note"))
 
-    async def know(self, known: Knowledge, **evidence: object) -> None:
-        """Note what is known of ids beside the rows; it counts once the note is durable."""
-        detail = {"pair": known.pair, **knowledge.detail(known), **evidence}
-        line = segment.encode_note(self._clock.wall_ns(), knowledge.kind(known), **detail)
+    async def know(self, known: Knowledge, **beside: object) -> None:
+        """Note what is known of ids beside the rows, and what it rests on; it counts once the note is durable."""
+        detail = {"pair": known.pair, **evidence.detail(known), **beside}
+        line = segment.encode_note(self._clock.wall_ns(), evidence.kind(known), **detail)
         await self._inbox.put(Inbound(line, [], known, "note"))
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:

@@ -12,8 +12,8 @@ import structlog
 from recorder.archive.events import iso
 from recorder.core.backoff import grown_s
 from recorder.core.events import EventKind
+from recorder.core.evidence import Void
 from recorder.core.ids import Gap, Spans
-from recorder.core.knowledge import Void
 from recorder.core.ledger import History, Ledger
 from recorder.core.model import Instrument
 from recorder.core.plan import Work, is_history, plan

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from recorder.core.knowledge import Confirmed
+from recorder.core.evidence import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from recorder.archive import known
 from recorder.archive.layout import Layout
 from recorder.core.certificate import Certificate
 from recorder.ops.certify import certify
@@ -22,7 +23,7 @@ def certified(data: Path, clock: LeapingClock) -> dict[str, dict[str, Certificat
     layout = Layout(data)
     return {
         one.pair: {certificate.day.isoformat(): certificate for certificate in one.certificates}
-        for one in certify(layout, layout.pairs(), now_us=clock.wall_ns() // 1000)
+        for one in certify(layout, layout.pairs(), known.read(layout), now_us=clock.wall_ns() // 1000)
     }
 
 

@@ -7,8 +7,8 @@ from typing import Literal, cast
 
 import pytest
 
+from recorder.core.evidence import Void
 from recorder.core.ids import Run, Span, runs_of
-from recorder.core.knowledge import Void
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal

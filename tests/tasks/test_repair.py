@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from recorder.core.evidence import Void
 from recorder.core.ids import Span
-from recorder.core.knowledge import Void
 from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
 from recorder.kraken.rest import Request

@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 
+from recorder.core.evidence import Confirmed
 from recorder.core.ids import Span
-from recorder.core.knowledge import Confirmed
 from recorder.errors import Malformed, RateLimited, Unavailable
 from recorder.kraken import records, rest
 from recorder.kraken.rest import Request
