@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -44,9 +45,19 @@ class Notes:
 
     async def know(self, known: Knowledge, **beside: object) -> None:
         """Note what is known of ids beside the rows, and what it rests on; it counts once the note is durable."""
+        await self._inbox.put(Inbound(self._line(known, beside), [], known, "note"))
+
+    async def assure(self, known: Sequence[Knowledge]) -> None:
+        """Note what is known of ids, in this order, and return once all of it is durable and counts."""
+        counts: list[asyncio.Future[None]] = []
+        for one in known:
+            counts.append(asyncio.get_running_loop().create_future())
+            await self._inbox.put(Inbound(self._line(one, {}), [], one, "note", counts[-1]))
+        await asyncio.gather(*counts)
+
+    def _line(self, known: Knowledge, beside: Mapping[str, object]) -> bytes:
         detail = {"pair": known.pair, **evidence.detail(known), **beside}
-        line = segment.encode_note(self._clock.wall_ns(), evidence.kind(known), **detail)
-        await self._inbox.put(Inbound(line, [], known, "note"))
+        return segment.encode_note(self._clock.wall_ns(), evidence.kind(known), **detail)
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""

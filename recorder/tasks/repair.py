@@ -125,7 +125,14 @@ class Repair:
         return [history for history in histories if history is not None]
 
     def _history_from(self, pair: str) -> int | None:
-        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended."""
+        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended.
+
+        Of one that had never traded before it was promised, since ever: so it is learnt which ids its first trade left
+        out.
+        """
+        promise = self._ledger.of(pair).promise
+        if promise is not None and promise.after_id == 0 and not promise.assumed:
+            return 0
         held = set(self._ledger)
         ended_us = [self._ledger.of(name).last_us for name in self._earlier_names(pair) if name in held]
         renamed_us = max((end_us for end_us in ended_us if end_us is not None), default=None)

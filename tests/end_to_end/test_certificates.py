@@ -27,7 +27,7 @@ def certified(data: Path, clock: LeapingClock) -> dict[str, dict[str, Certificat
     }
 
 
-async def test_the_last_day_of_a_silent_pair_becomes_complete_because_the_exchange_confirms_it(tmp_path: Path) -> None:
+async def test_the_last_day_of_a_silent_pair_is_proven_because_the_exchange_confirms_it(tmp_path: Path) -> None:
     clock = LeapingClock(LATE_NS)
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=0, history=2500)
     async with sandbox.serve():
@@ -50,7 +50,7 @@ async def test_the_last_day_of_a_silent_pair_becomes_complete_because_the_exchan
     for pair in ("BTC/USD", "ETH/EUR"):
         days = after[pair]
         assert {days[day].status for day in days if day < TODAY.isoformat()} <= {"complete", "empty"}
-        assert days[TODAY.isoformat()].status == "complete"
+        assert days[TODAY.isoformat()].status == "partial"  # the promise begins on it
         assert days[max(days)].status == "pending"
     rows = list(archived(data))
     assert len(rows) == 2 * 2500 + 1
