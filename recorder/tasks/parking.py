@@ -16,10 +16,10 @@ import structlog
 from recorder.archive import quarantine
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Reason
-from recorder.core import knowledge
+from recorder.core import evidence
 from recorder.core.events import EventKind
+from recorder.core.evidence import Parked
 from recorder.core.ids import Run, Spans, runs_of
-from recorder.core.knowledge import Parked
 from recorder.core.ledger import Ledger
 from recorder.core.plausible import Arrivals, is_far
 from recorder.disk import undisturbed
@@ -151,8 +151,8 @@ def waiting(layout: Layout, pair: str) -> list[Entry]:
 def _note(run: Run, after_id: int, now_ns: int) -> Inbound:
     log.warning("far ids parked", pair=run.pair, first_id=run.span.first, last_id=run.span.last, after_id=after_id)
     known = Parked(run.pair, run.span)
-    detail = {**knowledge.detail(known), "after_id": after_id}
-    return Inbound(segment.encode_note(now_ns, knowledge.kind(known), pair=run.pair, **detail), [], known, "note")
+    detail = {**evidence.detail(known), "after_id": after_id}
+    return Inbound(segment.encode_note(now_ns, evidence.kind(known), pair=run.pair, **detail), [], known, "note")
 
 
 def _parked(inbound: Inbound, counts: list[Run], far: Iterable[Run]) -> Inbound:
