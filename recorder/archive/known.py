@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.archive.parquet import UNSOUND, OpenFile, Stamp, stamp
 from recorder.core import knowledge
 from recorder.core.ids import Spans
 from recorder.core.knowledge import Confirmed, Knowledge, Void
@@ -45,12 +45,55 @@ class Known:
 
     def take(self, event: Event) -> None:
         """Take in what an event tells, if it tells anything of the kind."""
-        match knowledge.told(event):
+        self.know(knowledge.told(event))
+
+    def know(self, told: Knowledge | None) -> None:
+        """Take in what is known."""
+        match told:
             case Void(pair, span):
                 self.void.setdefault(pair, Spans()).add(span)
             case Confirmed(pair, last_id, until_us):
                 known = self._until_us.setdefault(pair, {})
                 known[last_id] = max(until_us, known.get(last_id, until_us))
+
+
+class Reader:
+    """Reads what is known again and again, each file but once. Of what was confirmed it knows the newest alone."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._told: dict[Path, tuple[Stamp, list[Knowledge]]] = {}
+
+    def read(self, pairs: Collection[str]) -> Known:
+        """Read what is known of ``pairs``, as :func:`read` does."""
+        return undisturbed(lambda: self._read(frozenset(pairs)), f"the files in {self._layout.folder(EVENTS)}")
+
+    def _read(self, pairs: Collection[str]) -> Known:
+        known, found = Known(), dict[Path, tuple[Stamp, list[Knowledge]]]()
+        for path in self._layout.files(Branch(EVENTS)):
+            now, seen = stamp(path), self._told.get(path)
+            try:
+                found[path] = seen if seen and seen[0] == now else (now, _newest(path))
+            except UNSOUND as error:
+                known.findings.append(Finding.of(error))
+        self._told = found
+        for _, told in found.values():
+            for one in told:
+                if one.pair in pairs:
+                    known.know(one)
+        return known
+
+
+def _newest(path: Path) -> list[Knowledge]:
+    """Return what a file tells: of each pair what was confirmed last, and all else."""
+    told, confirmed = Known(), dict[str, Confirmed]()
+    for event in _events(path):
+        one = knowledge.told(event)
+        if not isinstance(one, Confirmed):
+            told.know(one)
+        elif one.pair not in confirmed or one.until_us > confirmed[one.pair].until_us:
+            confirmed[one.pair] = one
+    return [*told.told(), *confirmed.values()]
 
 
 def read(layout: Layout, pairs: Sequence[str]) -> Known:
@@ -70,9 +113,12 @@ def _read(layout: Layout, pairs: pa.Array) -> Known:
     return known
 
 
-def _events(path: Path, pairs: pa.Array) -> Iterator[Event]:
+def _events(path: Path, pairs: pa.Array | None = None) -> Iterator[Event]:
+    """Yield the events of ``pairs``, or of all, that may tell something."""
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
             telling = pc.is_in(rows["kind"], value_set=pa.array(knowledge.KINDS))
-            for row in rows.filter(pc.and_(telling, pc.is_in(rows["pair"], value_set=pairs))).to_pylist():
+            if pairs is not None:
+                telling = pc.and_(telling, pc.is_in(rows["pair"], value_set=pairs))
+            for row in rows.filter(telling).to_pylist():
                 yield Event(0, row["kind"], row["pair"], row["detail"])

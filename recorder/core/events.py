@@ -38,6 +38,8 @@ class EventKind(StrEnum):
     """The exchange itself does not have some ids."""
     CONFIRMED = "confirmed"
     """Nothing came after an id until a moment."""
+    MEMORY_DIFFERED = "memory_differed"
+    """The recorder held for stored what is not on the disk any more."""
     THROTTLED = "throttled"
     """The exchange refused requests for a while."""
     MAINTENANCE = "maintenance"
