@@ -192,8 +192,8 @@ async def test_a_file_that_gave_way_to_another_of_its_name_counts_for_what_it_ho
             await bench.receive((first, first + 9))
             await bench.drain.everything()
         await bench.pass_look()
-        first, second, _ = bench.opened.layout.trade_files(PAIR)
-        second.write_bytes(first.read_bytes())
+        lowest, second, _ = bench.opened.layout.trade_files(PAIR)
+        second.write_bytes(lowest.read_bytes())
         await bench.pass_look()
         assert bench.holes == [Span(11, 20)]
 
