@@ -167,10 +167,11 @@ class Reconcile:
         if parts:
             said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
             said |= {"held": gone.held.count(), "void": gone.void.count()}
+        if gone.held:
+            asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
+            said["not_fetched"] = gone.held.count() - asked.count()
         if gone.confirmed is not None:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
-        if not await asyncio.to_thread(self._archive.layout.pair_dir(pair).is_dir):
-            said["folder"] = "gone"
         self._metrics.memory_differences.inc()
         log.error("not on the disk any more", pair=pair, **said)
         await self._notes.take(EventKind.MEMORY_DIFFERED, pair=pair, **said)

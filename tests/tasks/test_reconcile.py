@@ -137,7 +137,8 @@ async def test_a_corrupt_line_in_a_closed_segment_is_missing_once_it_is_drained(
         assert bench.same()
         assert (bench.planned, bench.differences()) == ([PAIR], 1)
         assert await bench.told() == {
-            "kind": "memory_differed", "pair": PAIR, "first_id": 11, "last_id": 20, "held": 10, "void": 0
+            "kind": "memory_differed", "pair": PAIR,
+            "first_id": 11, "last_id": 20, "held": 10, "void": 0, "not_fetched": 0,
         }  # fmt: skip
 
 
@@ -209,7 +210,7 @@ async def test_a_folder_of_a_pair_that_vanished_is_reported_and_its_journal_stil
         assert list(bench.account.spans) == [Span(31, 40)]
         assert bench.same()
         told = await bench.told()
-        assert (told["first_id"], told["last_id"], told["held"], told["folder"]) == (1, 30, 30, "gone")
+        assert (told["first_id"], told["last_id"], told["held"], told["not_fetched"]) == (1, 30, 30, 30)
 
 
 async def test_what_another_process_adds_is_learnt_and_is_no_difference(tmp_path: Path) -> None:
