@@ -216,5 +216,5 @@ async def test_what_is_damaged_or_removed_under_it_is_missing_for_both_and_fetch
 
         shutil.rmtree(Layout(daemon.data).pair_dir(ETH))
         await damages.made_good(ETH)
-        assert re.search(r"ETH/EUR .*held=(\d+) not_fetched=\1\b", daemon.process.said), "nothing below is asked for"
+        assert re.search(r"ETH/EUR .*held=(\d+) void=0 not_fetched=\1\b", daemon.process.said), "nothing below is asked for"
     is_the_truth(tmp_path, daemon.sandbox)
