@@ -36,7 +36,7 @@ from recorder.tasks.context import Context
 from recorder.tasks.waiting import first_of
 
 LOOK_S: Final = 60.0
-"""From one look at the footers to the next: at a thousand pairs one takes a tenth of a second of a thread, for the
+"""From one look at the footers to the next: at a thousand pairs one takes some 0.2 s of a thread, for the
 names and times of the files."""
 ALL_S: Final = 3600.0
 """So often all is compared: the journal is parsed for it, which takes a second of a thread at most."""
