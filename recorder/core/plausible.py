@@ -19,6 +19,10 @@ FRAMES: Final = 2
 """So many frames that go on from parked ids make them believed: one may be a repeat, or the same fault again."""
 EARLIEST_US: Final = 1_293_840_000_000_000
 """2011-01-01, before the exchange opened: what is stamped earlier was not made then."""
+AHEAD_US: Final = 3_600_000_000
+"""So far ahead of the clock a stamp may be, for the clock may be behind."""
+BACK_US: Final = tuple(60_000_000 * 16**step for step in range(7))
+"""How far before the trade above a gap to begin, in turn, where the time below it is odd: a minute to 31 years."""
 _US_PER_S: Final = 1_000_000
 
 
@@ -32,6 +36,29 @@ def is_far_gap(gap: Gap) -> bool:
     if gap.after_us is None or gap.before_us is None:
         return False
     return is_far(gap.span.last, gap.span.first, gap.before_us - gap.after_us)
+
+
+def is_time(time_us: int, now_us: int) -> bool:
+    """Return whether a trade can have been made then, so that a request may begin there."""
+    return EARLIEST_US <= time_us <= now_us + AHEAD_US
+
+
+def begin_us(gap: Gap, attempt: int = 0) -> int:
+    """Return where to begin asking for a gap: at the trade below it, if its time goes with that of the one above.
+
+    Of two that do not go together nobody knows which is odd, so ``attempt`` (from 0) tries one after the other: before
+    the one above, further and further, and at the one below. Raises ValueError where neither is held.
+    """
+    after_us, before_us = gap.after_us, gap.before_us
+    if after_us is None and before_us is None:
+        raise ValueError(f"nothing is held next to {gap} of {gap.pair}, so nobody knows when they were made")
+    above = before_us is not None and before_us >= EARLIEST_US
+    below = after_us is not None and after_us >= EARLIEST_US
+    if below and (not above or after_us <= before_us + AHEAD_US):
+        return after_us
+    if above and not (below and attempt % 2):
+        return max(EARLIEST_US, before_us - BACK_US[min(attempt // (1 + below), len(BACK_US) - 1)])
+    return after_us if below else EARLIEST_US
 
 
 class Arrivals:

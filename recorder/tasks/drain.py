@@ -22,7 +22,7 @@ import structlog
 
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import EVENTS, Branch
-from recorder.archive.events import event
+from recorder.archive.events import event, iso
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.quarantine import Kept, Quarantine, Reason
@@ -31,6 +31,7 @@ from recorder.clock import Clock
 from recorder.core.events import EventKind
 from recorder.core.ids import Spans
 from recorder.core.model import Event, Instrument, Trade
+from recorder.core.plausible import AHEAD_US, EARLIEST_US
 from recorder.disk import undisturbed
 from recorder.errors import CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
@@ -61,6 +62,8 @@ TRADE_BYTES: Final = 150
 TOGETHER_BYTES: Final = 256 * 1024 * 1024
 """Segments of so many bytes are drained together, so that a pair gets one file of them; more has been left by a run
 that could not drain. Some 1.3 M trades, whose places take 20 MB."""
+CLOCK_ROWS: Final = 10
+"""So many trades at least tell the host's clock, if most of them are stamped after they came."""
 
 _READ_BYTES: Final = 65_536
 """Lines of a pair that follow each other are read together, up to so many bytes."""
@@ -101,6 +104,8 @@ class _Closed:
         self.parked = _Lines(path)
         self.corrupt: list[CorruptLine] = []
         self.events: list[Event] = []
+        self._rows = 0
+        self._odd: dict[str, dict[int, tuple[Trade, Entry]]] = {}
 
     def malformed(self, received_ns: int, source: str, reason: str) -> None:
         self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
@@ -108,10 +113,32 @@ class _Closed:
     def trades(self, entry: Entry) -> list[Trade]:
         """Return the trades in a line."""
         try:
-            return records.trades(entry)
+            rows = records.trades(entry)
         except Malformed as error:
             self.not_understood(entry, error)
             return []
+        self._rows += len(rows)
+        until_us = entry.recv_ns // 1000 + AHEAD_US
+        for row in rows:
+            if not EARLIEST_US <= row.time_us <= until_us:
+                self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, entry))
+        return rows
+
+    def tell_odd_times(self) -> None:
+        """Tell of trades that cannot have been made when they are stamped: once of each pair, they may be many.
+
+        Where most are stamped so, it is the host's clock that is behind, and other events say so.
+        """
+        if self._rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self._rows:
+            return
+        for pair, found in self._odd.items():
+            row, entry = found[min(found)]
+            said = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(entry.recv_ns // 1000)}"
+            others = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
+            reason = f"{said}{others}: stored as it came"
+            log.warning("odd time", pair=pair, reason=reason)
+            detail = {"source": entry.source, "reason": reason}
+            self.events.append(event(entry.recv_ns // 1000, EventKind.MALFORMED, pair, **detail))
 
     def not_understood(self, entry: Entry, error: Malformed) -> None:
         # It was read when it came, so this is a parser of another release; the line stays in raw/.
@@ -199,6 +226,7 @@ class Drainer:
             except (StorageError, UnreadableFile) as error:
                 # A damaged file of listings must not keep the rest from being archived; the line stays in raw/.
                 log.error("listing not archived", segment=closed.number, reason=str(error))
+        closed.tell_odd_times()
         self._tables.take(Branch(EVENTS), closed.events)
         self._tables.write(closed.number)
 

@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 
-from recorder.core.ids import Span
+from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Confirmed
 from recorder.errors import Malformed, RateLimited, Unavailable
 from recorder.kraken import records, rest
@@ -167,3 +167,17 @@ async def test_without_the_servers_time_or_an_answer_or_a_trade_nothing_is_confi
     assert await confirmed(Bench(100)) is None
     bench.instruments.clear()
     assert await confirmed(bench) is None
+
+
+# -- odd times ------------------------------------------------------------------------------------------------------
+
+IN_2102_US, IN_2013_US = 4_176_528_432_000_000, 1_370_000_000_000_000
+
+
+@pytest.mark.parametrize("odd_us", [IN_2102_US, IN_2013_US, 0, -62_135_596_800_000_000])
+async def test_what_is_newer_than_a_trade_with_an_odd_time_is_fetched_nevertheless(odd_us: int) -> None:
+    bench = Bench(last=9_000)
+    bench.ledger.observe(Run(PAIR, Span(8_950, 8_950), odd_us, odd_us))
+    assert await bench.tail.behind(PAIR) == 9_000
+    assert bench.http.asked
+    assert len(bench.http.asked) <= 2
