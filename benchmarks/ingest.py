@@ -137,6 +137,7 @@ async def durable(url: str, count: int) -> float:
                     listeners=Listeners(poll, Standing(notes), refresh_soon=lambda: None),
                     backoff=Backoff(Random(1)),
                     numbers=itertools.count(1),
+                    heard={},
                 )
                 started = time.perf_counter()
                 tasks = [asyncio.create_task(stream.run()), asyncio.create_task(commit.run())]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,13 +44,16 @@ from recorder.query import asked
 from recorder.tasks import backfill as job
 from recorder.tasks.backfill import Backfill, Stretch
 from recorder.tasks.exchange import Exchange
-from recorder.tasks.fetch import Fetcher
+from recorder.tasks.fetch import BATCH_S, Fetcher
 from recorder.tasks.notes import Aside
 
 LISTING: Final = "listing"
 """What --from says for the first trade of all."""
 BYTES_PER_TRADE: Final = 10
 """On disk after compaction, measured on real trades (benchmarks/drain.py)."""
+
+SPEED_S: Final = 4 * BATCH_S
+"""The speed shown is that of so long: trades are stored, and counted, a batch at a time."""
 
 console = Console(stderr=True)
 
@@ -65,7 +69,10 @@ def backfill(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
 ) -> None:
-    """Fetch the history of pairs into the archive. Stop it at any moment: called again it goes on from there."""
+    """Fetch the history of pairs into the archive. Stop it at any moment: called again it goes on from there.
+
+    Ctrl-C and SIGTERM store what has come, say how much that is, and exit 130.
+    """
     settings = config.load(config_file)
     clock = SystemClock()
     from_us, to_us = _range(from_, to, now_us=clock.wall_ns() // 1000)
@@ -78,7 +85,10 @@ def backfill(
         if dry_run and not layout.exists:
             # To an archive that is not there nothing differs from an empty one, and a dry run makes none.
             layout = Layout(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recorder-"))))
-        asyncio.run(_run(settings, layout, _Wanted(tuple(pairs), from_us, to_us), clock, dry_run=dry_run))
+        try:
+            asyncio.run(_run(settings, layout, _Wanted(tuple(pairs), from_us, to_us), clock, dry_run=dry_run))
+        except asyncio.CancelledError:  # by SIGTERM
+            raise KeyboardInterrupt from None
 
 
 def _range(from_: str, to: str | None, *, now_us: int) -> tuple[int, int]:
@@ -101,6 +111,8 @@ class _Wanted:
 
 async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, *, dry_run: bool) -> None:
     pace = Pace(settings.exchange.requests_per_second)
+    if (this := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with _opened(layout) as archive, client_session() as client:
         http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
         metrics, ledger = Metrics(), Ledger()
@@ -128,7 +140,23 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             for stretch in found:
                 _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
         else:
-            await _fill(work, found, pace)
+            try:
+                await _fill(work, found, pace)
+            except BaseException:
+                console.print(f"{_stored(fetcher.stored)}; called again, it goes on from there")
+                raise
+            if found:
+                console.print(_stored(fetcher.stored))
+
+
+def _stored(by_pair: Mapping[str, int]) -> str:
+    """Say what was added to the archive.
+
+    >>> _stored({"BTC/USD": 51_000, "ETH/EUR": 3})
+    'stored 51,000 trades of BTC/USD, 3 trades of ETH/EUR'
+    """
+    parts = [f"{rows:,} trades of {pair}" for pair, rows in by_pair.items() if rows]
+    return f"stored {', '.join(parts) or 'nothing new'}"
 
 
 async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
@@ -174,7 +202,8 @@ async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> Non
             bar = bars.add_task(stretch.pair, total=len(stretch.span), waiting="")
 
             def tell(progress: job.Progress, bar: TaskID = bar) -> None:
-                bars.update(bar, completed=progress.held, waiting=progress.waiting)
+                coming = f"+ {progress.coming:,} to be stored" if progress.coming else ""
+                bars.update(bar, completed=progress.held, waiting=progress.waiting or coming)
 
             left = await work.fill(stretch, tell)
             unserved += sum(map(len, left))
@@ -205,7 +234,7 @@ def _bars(pace: Pace) -> Iterator[Progress]:
         _Left(pace),
         TextColumn("[yellow]{task.fields[waiting]}"),
     )
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console, speed_estimate_period=SPEED_S) as bars:
         yield bars
 
 

@@ -38,11 +38,11 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
-    Note,
     ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -175,7 +175,7 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
                             in_hand += 1
                 case PublishedCandles():
                     found.candles += 1
-                case Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+                case Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
                     pass
                 case never:
                     assert_never(never)

@@ -7,7 +7,7 @@ disagree with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from recorder.core.ids import Gap, Run, Span, Spans, gaps_between, joined, runs_of
@@ -48,10 +48,14 @@ class PairLedger:
         self.shown_id = 0
         self.confirmed: Confirmed | None = None
         self._times_us: dict[int, int] = {}
+        self._gaps: tuple[Gap, ...] | None = None
+        self._has_far = False
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
         times, span = self._times_us, run.span
+        if self.spans.covers(span):
+            return
         times.setdefault(span.first, run.first_us)
         times.setdefault(span.last, run.last_us)
         before = len(self.spans)
@@ -63,7 +67,9 @@ class PairLedger:
             self.parked.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
             self._forget_inner(old_last, span.first)  # the live case, in constant time
-        elif len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
+            return
+        self._gaps = None
+        if len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
             edges = {edge for held in self.spans for edge in (held.first, held.last)}
             self._times_us = {edge: time_us for edge, time_us in times.items() if edge in edges}
 
@@ -72,6 +78,7 @@ class PairLedger:
         match known:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
+                self._gaps = None
             case Parked(_, span):
                 self.parked.update(self.spans.missing(span))
             case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
@@ -82,13 +89,25 @@ class PairLedger:
         times = self._times_us
         return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
 
-    def gaps(self) -> list[Gap]:
-        """Return the ids that are missing between held ones and not void, lowest first. Void ids may part a gap."""
-        return gaps_between(self.runs(), self.void)
+    def gaps(self) -> tuple[Gap, ...]:
+        """Return the ids that are missing between held ones and not void, lowest first. Void ids may part a gap.
 
-    def is_fetchable(self, gap: Gap) -> bool:
-        """Return whether a gap is worth asking for: it is one that an outage can leave, or REST has shown its end."""
-        return gap.span.last <= self.shown_id or not is_far_gap(gap)
+        As long as they do not change it is the same object, so that whoever looks often need not look through them.
+        """
+        if self._gaps is None:
+            self._gaps = tuple(gaps_between(self.runs(), self.void))
+            self._has_far = any(map(is_far_gap, self._gaps))
+        return self._gaps
+
+    def fetchable(self) -> Sequence[Gap]:
+        """Return the gaps worth asking for: those that an outage can leave, and those of which REST has shown the end.
+
+        It is the same object as :meth:`gaps` where these are all.
+        """
+        gaps = self.gaps()
+        if not self._has_far:
+            return gaps
+        return [gap for gap in gaps if gap.span.last <= self.shown_id or not is_far_gap(gap)]
 
     def complete_until_us(self) -> int | None:
         """Return until when it is known that nothing came after the last id held; None if nothing is held.

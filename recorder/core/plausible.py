@@ -21,7 +21,7 @@ EARLIEST_US: Final = 1_293_840_000_000_000
 """2011-01-01, before the exchange opened: what is stamped earlier was not made then."""
 AHEAD_US: Final = 3_600_000_000
 """So far ahead of the clock a stamp may be, for the clock may be behind."""
-BACK_US: Final = tuple(60_000_000 * 16**step for step in range(7))
+BACK_US: Final[tuple[int, ...]] = tuple(60_000_000 * 16**step for step in range(7))
 """How far before the trade above a gap to begin, in turn, where the time below it is odd: a minute to 31 years."""
 _US_PER_S: Final = 1_000_000
 
@@ -47,18 +47,19 @@ def begin_us(gap: Gap, attempt: int = 0) -> int:
     """Return where to begin asking for a gap: at the trade below it, if its time goes with that of the one above.
 
     Of two that do not go together nobody knows which is odd, so ``attempt`` (from 0) tries one after the other: before
-    the one above, further and further, and at the one below. Raises ValueError where neither is held.
+    the one above, further and further, and at the one below.
     """
-    after_us, before_us = gap.after_us, gap.before_us
-    if after_us is None and before_us is None:
-        raise ValueError(f"nothing is held next to {gap} of {gap.pair}, so nobody knows when they were made")
-    above = before_us is not None and before_us >= EARLIEST_US
-    below = after_us is not None and after_us >= EARLIEST_US
-    if below and (not above or after_us <= before_us + AHEAD_US):
-        return after_us
-    if above and not (below and attempt % 2):
-        return max(EARLIEST_US, before_us - BACK_US[min(attempt // (1 + below), len(BACK_US) - 1)])
-    return after_us if below else EARLIEST_US
+    below_us, above_us = _believed(gap.after_us), _believed(gap.before_us)
+    if below_us is not None and (above_us is None or below_us <= above_us + AHEAD_US):
+        return below_us
+    if above_us is not None and (below_us is None or attempt % 2 == 0):
+        step = attempt if below_us is None else attempt // 2
+        return max(EARLIEST_US, above_us - BACK_US[min(step, len(BACK_US) - 1)])
+    return EARLIEST_US if below_us is None else below_us
+
+
+def _believed(time_us: int | None) -> int | None:
+    return None if time_us is None or time_us < EARLIEST_US else time_us
 
 
 class Arrivals:

@@ -1,6 +1,6 @@
 """Find where wanted history begins: the last trade before a moment, or the first trade of all.
 
-Once that trade is held, what lies between it and the others is an ordinary hole, which :mod:`recorder.kraken.refill`
+Once that trade is held, what lies between it and the others is an ordinary gap, which :mod:`recorder.kraken.gap_fill`
 fills. So history needs no cursor: what is held says how far it has come.
 """
 
@@ -29,6 +29,8 @@ class Reach:
         self._begins_ns = [wanted_ns - back_ns for back_ns in LOOK_BACK_NS if back_ns < wanted_ns] + [0]
         self.skipped: list[Span] = []
         """The ids below the first row of an answer that was to begin with the first trade of all."""
+        self.given_up: list[Span] = []
+        """What was asked for and did not come: which ids history has is not known."""
 
     def request(self) -> rest.Request | None:
         """Return the next request; None when this attempt is over."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Protocol, TypeAlias, assert_never
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, assert_never
 from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
@@ -146,8 +146,31 @@ class Listing(_OfLine, frozen=True, gc=False):
         return parse.instruments(_result(self.line))
 
 
-class Note(_OfLine, frozen=True, gc=False):
+Parts: TypeAlias = Mapping[str | None, Sequence[Any]]
+"""Rows by the partition that they belong in; by None where the table has none."""
+
+
+class TableRows(_OfLine, frozen=True, gc=False):
+    """Rows of a table without ids that ask for no rule: what came is what is archived.
+
+    Each such table has a class of its own, which names it and parses its rows as the ``build`` of its entry has them.
+    """
+
+    table: ClassVar[str]
+
+    def parts(self) -> Parts:
+        """Return the rows. Raises Malformed."""
+        raise NotImplementedError
+
+
+class Note(TableRows, frozen=True, gc=False):
     """A note of our own that is an event."""
+
+    table = "events"
+
+    def parts(self) -> Parts:
+        """Return the one event. Raises Malformed."""
+        return {None: [self.event()]}
 
     def event(self) -> Event:
         """Return the event; what stands beside kind and pair is its detail. Raises Malformed."""
@@ -183,7 +206,7 @@ Record: TypeAlias = (
     | PolledTrades
     | PublishedCandles
     | Listing
-    | Note
+    | TableRows
     | Header
     | Told
     | Unreadable
@@ -255,7 +278,7 @@ def trades(line: Line) -> list[Trade]:
     match read(line):
         case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
             return carrying.trades()
-        case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
             return []
         case never:
             assert_never(never)
@@ -282,7 +305,7 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
         case Note() as note:
             told = knowledge.told(note.event())
             return () if told is None else (told,)
-        case PublishedCandles() | Listing() | Header() | Told() | Unreadable() | Unknown():
+        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
             return ()
         case never:
             assert_never(never)

@@ -2,20 +2,25 @@
 
 A subscription can be acknowledged and stay silent while heartbeats flow (API.md 8.1, 12), which looks just like a
 quiet market. REST Ticker tells them apart: it shows price and quantity of the last trade, and counts today's trades
-as ids do. Owns what was told and held at each look, and the judgement. Refuses clocks, requests, and who fetches.
+as ids do. Owns what was told and heard at each look, and the judgement. Refuses clocks, requests, and who fetches.
 
-What was held is known as the highest id held of a pair, whichever way it came. Each look takes it twice: ``before``
-is from some seconds before the question, so that every trade which a lagging answer leaves out has a higher id, and
-``after`` from some seconds after the answer, when the frames of all the trades that it counts are in. Then, for a pair
-whose frames all arrive, and whatever is late within these seconds:
+What was heard is known as the highest id of a pair that the stream brought; what was fetched was not heard. Each look
+takes it twice: ``before`` is from some seconds before the question, so that every trade which a lagging answer leaves
+out has a higher id, and ``after`` from some seconds after the answer, when the frames of all the trades that it counts
+are in. Then, for a pair whose frames all arrive, and whatever is late within these seconds:
 
 - today's count less the highest id is the same all day. So an answer's count less ``after`` is at most the least that
-  any earlier count less ``before`` was. More than that counts trades that we have not got. Midnight lowers the count
+  any earlier count less ``before`` was. More than that counts trades that we have not heard. Midnight lowers the count
   and with it that least; a count never rises by it.
-- price, quantity or count move only if something was held since ``before`` of the answer that first showed them.
+- price, quantity or count move only if something was heard since ``before`` of the answer that first showed them.
+- what REST was found to have at one look has been heard by the next.
 
 Only an answer that differs from the last one of its pair teaches, since an equal one may be that very answer from a
 cache. A count that falls is the day's turn or an old answer: it is believed when it is told twice.
+
+A pair that is behind twice without a frame between is to be subscribed anew. At its first look nobody can tell whether
+it has been silent for long, so that counts as once. A renewal, once what was missed is fetched, uses up what was known:
+the next one takes something new, and two more looks.
 
 Of a pair that trades just when it falls silent, or when an account of it begins, one trade can hide in these seconds;
 it is found with the next one.
@@ -39,70 +44,77 @@ STRIKES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A pair that traded unheard: what ``moved`` (price, volume, count), and the highest id ``held`` nevertheless.
+    """A pair that traded unheard: what ``moved`` (price, volume, count), and the highest id ``heard`` nevertheless.
 
-    ``again``: for the second time without a frame between, so that a new subscription is due as well.
+    Nothing ``moved`` where an id that was fetched after the last look has not been heard since. ``again``: for the
+    second time without a frame between, so that a new subscription is due as well.
     """
 
     pair: str
     moved: tuple[str, ...]
-    held: int
+    heard: int
     again: bool
 
 
 @dataclass(slots=True)
 class _Account:
-    """Of one pair: what was last told, the highest id ``before`` that, and the highest ``heard`` or fetched since.
+    """Of one pair: what was last told, the highest id heard ``before`` that, and the highest ``heard``.
 
-    ``lead`` is the least of count less ``before``, ``strikes`` how often it was behind since it was last heard.
+    ``lead`` is the least of count less ``before``, ``strikes`` how often it was behind since it was last heard, the
+    first look of all included, and ``fetched`` the highest id that was fetched for that.
     """
 
     quote: Quote
     before: int
     heard: int
     lead: int
-    strikes: int = 0
+    strikes: int = 1
+    fetched: int = 0
     fallen: bool = False
 
     def judge(self, pair: str, quote: Quote, before: int, after: int) -> Behind | None:
-        if quote.today < self.quote.today and not self.fallen:
-            self.fallen = True
-            return None
-        self.fallen = False
-        found = self._compare(pair, quote, after)
-        self.heard = max(self.heard, after)
-        if quote != self.quote:
+        flows, self.heard = after > self.heard, max(self.heard, after)
+        if flows:
+            self.strikes = 0
+        told = quote.today >= self.quote.today or self.fallen
+        self.fallen = not told
+        moved = self._moved(quote) if told else ()
+        found = None
+        if not flows and (moved or self.fetched > self.heard):
+            self.strikes += 1
+            found = Behind(pair, moved, self.heard, self.strikes >= STRIKES)
+            self.strikes %= STRIKES
+        if told and quote != self.quote:
             self.quote, self.before = quote, before
             self.lead = min(self.lead, quote.today - before)
         return found
 
-    def _compare(self, pair: str, quote: Quote, after: int) -> Behind | None:
-        if after > self.heard:
-            self.strikes = 0
-            return None
-        ahead = quote.today - after > self.lead
+    def _moved(self, quote: Quote) -> tuple[str, ...]:
+        """Return what moved, if that tells of a trade that was not heard."""
+        ahead = quote.today - self.heard > self.lead
         moved = {
             "price": quote.price != self.quote.price,
             "volume": quote.qty != self.quote.qty,
             "count": quote.today > self.quote.today or ahead,
         }
-        if not ahead and not (any(moved.values()) and after == self.before):
-            return None
-        self.strikes += 1
-        again = self.strikes >= STRIKES
-        if again:
-            self.strikes = 0
-        return Behind(pair, tuple(name for name, is_so in moved.items() if is_so), after, again)
+        if not ahead and self.heard != self.before:
+            return ()
+        return tuple(name for name, is_so in moved.items() if is_so)
+
+    def believe(self) -> None:
+        """Take what is told for no more than what was heard: only what is new counts from now on."""
+        self.strikes = self.fetched = 0
+        self.lead = max(self.lead, self.quote.today - self.heard)
 
 
 class Silence:
-    """Judges look after look. Ids are 0 where nothing is held."""
+    """Judges look after look. Ids are 0 where nothing was heard."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
 
     def judge(self, quotes: Mapping[str, Quote], before: Mapping[str, int], after: Mapping[str, int]) -> list[Behind]:
-        """Return the pairs that are behind by this answer, given the highest ids held before and after it.
+        """Return the pairs that are behind by this answer, given the highest ids heard before and after it.
 
         A pair without a quote is not judged this time; one that is missing in ``after`` is forgotten.
         """
@@ -122,14 +134,13 @@ class Silence:
     def fetched(self, behind: Behind, last_id: int) -> None:
         """Take note that REST was asked for what is newer, and that its newest id is ``last_id``.
 
-        What was fetched was not heard. If nothing is newer than what is held, the pair was not behind, and its count
-        is not what it seemed.
+        If nothing is newer than what was heard, the pair was not behind, and its count is not what it seemed. With a
+        new subscription all that was told until now is dealt with.
         """
         account = self._accounts.get(behind.pair)
         if account is None:
             return
-        if last_id > behind.held:
-            account.heard = max(account.heard, last_id)
+        if behind.again or last_id <= behind.heard:
+            account.believe()
         else:
-            account.strikes = 0
-            account.lead = max(account.lead, account.quote.today - behind.held)
+            account.fetched = max(account.fetched, last_id)

@@ -36,6 +36,7 @@ from recorder.kraken.records import (
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -190,9 +191,17 @@ def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
                     events.append(note.event())
                 case PublishedCandles() as answer:
                     candles += answer.candles()
-                case StreamedTrades() | ParkedTrades() | PolledTrades() | Listing():
-                    pass
-                case Header() | Told() | Unreadable() | Unknown():
+                case (
+                    StreamedTrades()
+                    | ParkedTrades()
+                    | PolledTrades()
+                    | Listing()
+                    | TableRows()
+                    | Header()
+                    | Told()
+                    | Unreadable()
+                    | Unknown()
+                ):
                     pass
                 case never:
                     assert_never(never)

@@ -10,6 +10,7 @@ called it, a person or a script, should know that history needs a larger disk.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,7 @@ from recorder.core.backoff import Growing
 from recorder.core.ids import Gap, Span
 from recorder.core.ledger import History, Ledger
 from recorder.core.model import Instrument
+from recorder.core.plan import TOGETHER, Fill
 from recorder.core.room import require
 from recorder.disk import Room, undisturbed
 from recorder.errors import ExchangeError, Retry
@@ -51,9 +53,13 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a backfill has come: ids of the stretch that are held or have come, and why it waits, if it does."""
+    """How far a backfill has come: ids of the stretch that are stored or void, and why it waits, if it does.
+
+    ``coming`` counts trades that have come and are not stored yet.
+    """
 
     held: int
+    coming: int = 0
     waiting: str = ""
 
 
@@ -124,35 +130,32 @@ class Backfill:
         ``tell`` hears of every step. Raises ExchangeError only for what asking again cannot mend, and DiskError where
         the disk is low: a batch and a merge fit into what is left below the mark, and a daemon's last drain.
         """
-        unserved: list[Span] = []
-        attempt, batches, wait = 0, 0, Growing(FIRST_RETRY_S, LAST_RETRY_S)
+        attempts: Counter[int] = Counter()  # by the first id of what did not come
+        batches, wait = 0, Growing(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             holes = self.missing(stretch)
             held = len(stretch.span) - sum(len(hole.span) for hole in holes)
             tell(Progress(held))
-            work = next((hole for hole in holes if hole.span not in unserved), None)
-            if work is None:
+            left = tuple(hole for hole in holes if attempts[hole.span.first] < ATTEMPTS)
+            if not left:
                 await asyncio.to_thread(self._tidy, stretch.pair)
-                return unserved
+                return [hole.span for hole in holes]
             room = await asyncio.to_thread(self._room)
             stopped = f"{stretch.pair}: stopped at {held:,} of {len(stretch.span):,} trades"
             require(room.free, room.total, stopped=stopped)
-            fetched = await self._fetcher.fetch(work, attempt=attempt, came=_adding_to(held, tell))
+            work = Fill(stretch.pair, left[:TOGETHER])
+            fetched = await self._fetcher.fetch(work, attempts=attempts, came=_coming(held, tell))
+            attempts.update(span.first for span in fetched.given_up)
             if fetched.problem is not None and fetched.problem.retry is Retry.NEVER:
                 raise fetched.problem
             if fetched.rows:
-                attempt, batches = 0, batches + 1
+                batches += 1
                 wait.reset()
                 if batches % TIDY_BATCHES == 0:
                     await asyncio.to_thread(self._tidy, stretch.pair)
             elif fetched.problem is not None:
                 tell(Progress(held, waiting=str(fetched.problem)))
                 await self._clock.sleep(wait.failed())
-            elif attempt + 1 < ATTEMPTS:
-                attempt += 1
-            else:
-                unserved.append(work.span)
-                attempt = 0
 
     async def _last_before(self, instrument: Instrument, to_us: int) -> int | None:
         """Return the id of the last trade before ``to_us``; None where there is none."""
@@ -177,5 +180,5 @@ class Backfill:
                 return page
 
 
-def _adding_to(held: int, tell: Callable[[Progress], None]) -> Callable[[int], None]:
-    return lambda rows: tell(Progress(held + rows))
+def _coming(held: int, tell: Callable[[Progress], None]) -> Callable[[int], None]:
+    return lambda rows: tell(Progress(held, coming=rows))

@@ -25,9 +25,12 @@ thousand pairs would get a thousand small files every few minutes."""
 DRAIN_TRADES_AT_MOST: Final = 1_000_000
 """With however many pairs: 200 MB of journal, which a start after a crash parses in two seconds."""
 
-ROTATE_BYTES: Final = 16 * 1024 * 1024
-"""So much that is no frame is enough for a segment, which then waits closed for the drain: that holds the candles of a
-segment until its end."""
+ROTATE_BYTES: Final = 64 * 1024 * 1024
+"""So much of all sources together is enough for a segment, which then waits closed for the drain. Each segment brings a
+file to each table without ids, so not fewer."""
+
+ROTATE_HELD_BYTES: Final = ROTATE_BYTES // 4
+"""So much that is no frame is enough, too: the drain holds such rows, candles above all, until the segment's end."""
 
 _NEWS: Final = b'"type":"update"'
 """What tells news from the snapshot after a subscription, whose trades may be days old (API.md 8.2)."""
@@ -66,7 +69,7 @@ class Commit:
         self._parking = parking
         self.writing = asyncio.Lock()
         self.drain_due = asyncio.Event()
-        self._trades_since = self._bytes_since = 0
+        self._trades_since = self._bytes_since = self._held_bytes_since = 0
         self._pairs_since: set[str] = set()
         self._in_flight = False
         # When the oldest line that is not durable can have come at the earliest; None while all are.
@@ -113,18 +116,18 @@ class Commit:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)
                     hole_seen = True  # it may be one no longer
-        trades = sum(
-            len(run.span) for inbound in batch for run in inbound.claims
-        )  # repeats too, which are joined in claims
+        # As they came: what came twice is joined in the claims.
+        trades = sum(len(run.span) for inbound in batch for run in inbound.claims)
         size = sum(len(inbound.line) for inbound in batch)
         self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
         self._count(batch, trades, size)
         self._trades_since += trades
         self._pairs_since.update(run.pair for run in claims)
-        self._bytes_since += sum(len(inbound.line) for inbound in batch if inbound.source != "ws")
+        self._bytes_since += size
+        self._held_bytes_since += sum(len(inbound.line) for inbound in batch if inbound.source != "ws")
         if self._trades_since >= enough(len(self._pairs_since)):
             self.drain_due.set()
-        if self._bytes_since >= ROTATE_BYTES:
+        if self._bytes_since >= ROTATE_BYTES or self._held_bytes_since >= ROTATE_HELD_BYTES:
             async with self.writing:
                 await self._rotate()
         if hole_seen:
@@ -184,4 +187,4 @@ class Commit:
 
     async def _rotate(self) -> None:
         await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
-        self._bytes_since = 0
+        self._bytes_since = self._held_bytes_since = 0

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias, assert_never, cast
 import structlog
 
 from recorder.archive.append import TradeArchive
-from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.datasets import BY_NAME, EVENTS, Branch
 from recorder.archive.events import event, iso
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
@@ -41,11 +41,11 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
-    Note,
     ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -262,8 +262,9 @@ class Drainer:
                 if taken.unreadable is not None:
                     reason = str(taken.unreadable)
                     log.error("candles archived without comparison", segment=closed.number, reason=reason)
-            case Note() as note:
-                self._tables.take(Branch(EVENTS), [note.event()])
+            case TableRows() as carrying:
+                for value, rows in carrying.parts().items():
+                    self._tables.take(Branch(BY_NAME[carrying.table], value), rows)
             case Unknown():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | Told() | Unreadable():
@@ -295,7 +296,7 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
                         of_pair[pair].add(offset, size)
                     elif rows := closed.trades(entry):
                         of_pair[rows[0].pair].add(offset, size)
-                case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+                case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
                     closed.others.add(offset, size)
                 case never:
                     assert_never(never)

@@ -1,27 +1,31 @@
 """Fetch from REST Trades what is missing, a batch at a time, straight into the archive.
 
-What can be asked for again needs no journal: rows count as held once they are archived. The daemon's repair and
+What can be asked for again needs no journal: rows count as held once they are archived. However a batch ends, be it
+with an error or because the process is asked to stop, what has come of it is archived first. The daemon's repair and
 ``recorder backfill`` both fetch so.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from recorder.archive.append import TradeArchive
 from recorder.clock import Clock
-from recorder.core.ids import Gap, Span
+from recorder.core.ids import Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
-from recorder.core.plan import Work
+from recorder.core.plan import Fill, Work
 from recorder.errors import ExchangeError
+from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.reach import Reach
-from recorder.kraken.refill import Refill
 from recorder.ops.metrics import Metrics
 from recorder.tasks.exchange import Exchange
+from recorder.tasks.waiting import to_the_end
 
 BATCH_ROWS: Final = 50_000
 """Rows fetched before they are archived: few files, and little to fetch again after a crash."""
@@ -32,15 +36,22 @@ begin anew at the same place, and at a slow pace never get further."""
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one batch brought: rows archived, ids that an answer stepped over, and what stopped it, if anything did."""
+    """What one batch brought: rows archived, and what stopped it, if anything did.
+
+    ``given_up`` of the gaps was asked for and did not come, and answers stepped over ``skipped``.
+    """
 
     rows: int
     skipped: tuple[Span, ...] = ()
+    given_up: tuple[Span, ...] = ()
     problem: ExchangeError | None = None
 
 
 class Fetcher:
-    """Carries out work of the plan for ``instruments`` (by pair)."""
+    """Carries out work of the plan for ``instruments`` (by pair).
+
+    ``stored`` counts by pair the rows that it has added to the archive; those that others had added are not counted.
+    """
 
     def __init__(
         self,
@@ -58,35 +69,51 @@ class Fetcher:
         self._instruments = instruments
         self._clock = clock
         self._metrics = metrics
+        self.stored: Counter[str] = Counter()
 
-    async def fetch(self, work: Work, *, attempt: int = 0, came: Callable[[int], None] | None = None) -> Fetched:
-        """Fetch one batch. ``attempt`` counts those before it that were answered and brought nothing: it looks further.
+    async def fetch(
+        self,
+        work: Work,
+        *,
+        attempts: Mapping[int, int] = MappingProxyType({}),
+        came: Callable[[int], None] | None = None,
+    ) -> Fetched:
+        """Fetch one batch. ``attempts`` counts, by the first id of a gap, answers without it: it looks further back.
 
         ``came`` hears after each answer how many rows of the batch have come; they are not archived yet. Raises
-        DiskError, StorageError. An answer that cannot be used is told in the result: what came before it is archived.
+        DiskError, StorageError. An answer that cannot be used is told in the result. Cancelled, it ends once what has
+        come is archived.
         """
         instrument = self._instruments[work.pair]
-        asking = Refill(work, instrument, attempt=attempt) if isinstance(work, Gap) else Reach(work, instrument)
+        asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else Reach(work, instrument)
         rows: list[Trade] = []
         problem: ExchangeError | None = None
         until_s = self._clock.monotonic() + BATCH_S
-        while len(rows) < BATCH_ROWS and (not rows or self._clock.monotonic() < until_s):
-            request = asking.request()
-            if request is None or work.pair not in self._instruments:  # the mapping is live
-                break
-            try:
+        try:
+            while len(rows) < BATCH_ROWS and (not rows or self._clock.monotonic() < until_s):
+                request = asking.request()
+                if request is None or work.pair not in self._instruments:  # the mapping is live
+                    break
                 _, page = await self._exchange.trades(request, work.pair)
-            except ExchangeError as error:
-                problem = error
-                break
-            rows += asking.take(page)
-            if came is not None:
-                came(len(rows))
-        await self._keep(work.pair, rows)
-        return Fetched(len(rows), tuple(asking.skipped), problem)
+                rows += asking.take(page)
+                if came is not None:
+                    came(len(rows))
+        except ExchangeError as error:
+            problem = error
+        finally:
+            if rows:
+                await to_the_end(self._keep(work.pair, rows))
+        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), problem)
+
+    def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:
+        missing = Spans(gap.span for gap in self._ledger.of(work.pair).gaps())
+        missing.update(gap.span for gap in work.gaps)
+        return GapFill(work.gaps, instrument, attempts=attempts, missing=missing)
 
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
-        if rows:
-            await asyncio.to_thread(self._archive.append, pair, rows)
-            self._ledger.observe_trades(rows)
-            self._metrics.refilled.inc(len(rows))
+        await asyncio.to_thread(self._store, pair, rows)
+        self._ledger.observe_trades(rows)
+        self._metrics.refilled.inc(len(rows))
+
+    def _store(self, pair: str, rows: list[Trade]) -> None:
+        self.stored[pair] += self._archive.append(pair, rows).count()

@@ -68,6 +68,7 @@ class Lines:
         self._clock = context.clock
         self._listeners = listeners
         self._numbers = itertools.count(1)
+        self._heard: dict[str, int] = {}
         self._random = random
         self._pairs_a_line = pairs_a_line
         self._lines: list[_Line] = []
@@ -86,6 +87,10 @@ class Lines:
     def streaming(self, pair: str) -> bool:
         """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
         return any(line.stream.streaming(pair) for line in self._lines)
+
+    def heard(self, pair: str) -> int:
+        """Return the highest id of ``pair`` that a frame brought in this run; 0 while none did."""
+        return self._heard.get(pair, 0)
 
     def silent_s(self) -> list[float]:
         """Return for how many seconds no sign of life came on each line, of a connection that had served us."""
@@ -129,6 +134,7 @@ class Lines:
             listeners=self._listeners,
             backoff=Backoff(self._random),
             numbers=self._numbers,
+            heard=self._heard,
         )
         return _Line(pairs, stream, group.create_task(stream.run()))
 

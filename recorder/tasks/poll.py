@@ -14,8 +14,8 @@ from recorder.core.model import Instrument
 from recorder.core.plausible import is_time
 from recorder.errors import ExchangeError, UnknownPair
 from recorder.kraken import rest
+from recorder.kraken.gap_fill import LAST_NS
 from recorder.kraken.parse import TradesPage
-from recorder.kraken.refill import LAST_NS
 from recorder.tasks.context import Context
 from recorder.tasks.pages import highest, newer, newest_held
 from recorder.tasks.waiting import first_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -12,7 +12,8 @@ import structlog
 from recorder.archive.events import iso
 from recorder.core.backoff import grown_s
 from recorder.core.events import EventKind
-from recorder.core.ids import Gap, Spans
+from recorder.core.gap_notes import GapNote, GapNotes
+from recorder.core.ids import Gap, Span
 from recorder.core.knowledge import Void
 from recorder.core.ledger import History, Ledger
 from recorder.core.model import Instrument
@@ -20,22 +21,23 @@ from recorder.core.plan import Work, is_history, plan
 from recorder.core.voids import Evidence
 from recorder.errors import Retry
 from recorder.tasks.context import Context
-from recorder.tasks.fetch import Fetcher
+from recorder.tasks.fetch import Fetched, Fetcher
 from recorder.tasks.waiting import first_of
 
 FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
 """What could not be fetched is tried again after 5 s, 10 s, … 5 min. It is never given up."""
+_BELOW: Final = 0
+"""Stands for the first of the ids below the lowest one held."""
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Failed:
-    """Attempts in a row that brought nothing, how many of them were answered, and when the next is due (monotonic)."""
+    """So many attempts in a row brought nothing, and the next is due then (monotonic)."""
 
     attempts: int = 0
-    answered: int = 0
     due_s: float = 0.0
 
 
@@ -69,9 +71,11 @@ class Repair:
         self._wake = asyncio.Event()
         self._history_waits = False
         self._evidence = Evidence()
-        self._failed: dict[tuple[str, int], _Failed] = {}
-        # As they were when they opened. Two never touch, since ids between them were held, so they stay apart here.
-        self._noted: dict[str, Spans] = {}
+        self._gap_notes = GapNotes()
+        # Of pairs that the exchange refused.
+        self._refused: dict[str, _Failed] = {}
+        # Of what was answered and did not come: pair and first id of a gap; 0 stands for all below the lowest id held.
+        self._unserved: dict[tuple[str, int], _Failed] = {}
 
     def hole_seen(self) -> None:
         """Look at the ledger soon."""
@@ -103,27 +107,26 @@ class Repair:
     async def _turn(self) -> float:
         """Fetch a batch of the first work that is due; return seconds until the next is."""
         await self._take_note()
-        works = plan(filter(self._is_fetchable, self._gaps()), self._histories())
-        if self._history_waits:
-            works = [work for work in works if not is_history(work)]
-        keys = {_key(work) for work in works}
-        self._failed = {key: failed for key, failed in self._failed.items() if key in keys}
-        for work in works:
-            failed = self._failed.get(_key(work))
-            if failed is None or failed.due_s <= self._clock.monotonic():
-                await self._fetch(work, failed or _Failed())
-                return 0.0
-        waits = [failed.due_s - self._clock.monotonic() for failed in self._failed.values()]
-        return max(0.0, min(waits, default=LAST_RETRY_S))
+        self._forget_closed()
+        now_s = self._clock.monotonic()
+        pairs = [pair for pair in self._instruments if self._refused.get(pair, _Failed()).due_s <= now_s]
+        works = plan((self._due_gaps(pair, now_s) for pair in pairs), self._due_histories(pairs, now_s))
+        work = next((work for work in works if not (self._history_waits and is_history(work))), None)
+        if work is not None:
+            await self._fetch(work)
+            return 0.0
+        # What is due, and not among the works that are left, is history that waits.
+        dues_s = [failed.due_s for failed in (*self._refused.values(), *self._unserved.values())]
+        return min((due_s - now_s for due_s in dues_s if due_s > now_s), default=LAST_RETRY_S)
 
-    def _gaps(self) -> list[Gap]:
-        return [gap for pair in self._instruments for gap in self._ledger.of(pair).gaps()]
+    def _due_gaps(self, pair: str, now_s: float) -> Sequence[Gap]:
+        gaps = self._ledger.of(pair).fetchable()
+        if not self._unserved:
+            return gaps
+        return [gap for gap in gaps if self._is_due(pair, gap.span.first, now_s)]
 
-    def _is_fetchable(self, gap: Gap) -> bool:
-        return self._ledger.of(gap.pair).is_fetchable(gap)
-
-    def _histories(self) -> list[History]:
-        wanted = {pair: self._history_from(pair) for pair in self._instruments}
+    def _due_histories(self, pairs: Iterable[str], now_s: float) -> list[History]:
+        wanted = {pair: self._history_from(pair) for pair in pairs if self._is_due(pair, _BELOW, now_s)}
         histories = [self._ledger.history(pair, from_us) for pair, from_us in wanted.items() if from_us is not None]
         return [history for history in histories if history is not None]
 
@@ -135,53 +138,72 @@ class Repair:
         moments = (self._history_from_us, renamed_us)
         return min((moment for moment in moments if moment is not None), default=None)
 
-    async def _fetch(self, work: Work, failed: _Failed) -> None:
-        fetched = await self._fetcher.fetch(work, attempt=failed.answered)
-        if fetched.rows and fetched.problem is None:
-            self._failed.pop(_key(work), None)
-            log.debug("fetched", pair=work.pair, rows=fetched.rows)
-            return
+    def _is_due(self, pair: str, first_id: int, now_s: float) -> bool:
+        failed = self._unserved.get((pair, first_id))
+        return failed is None or failed.due_s <= now_s
+
+    def _forget_closed(self) -> None:
+        """Forget the attempts at gaps that are none any more, and at pairs that are not recorded any more."""
+        self._refused = {pair: failed for pair, failed in self._refused.items() if pair in self._instruments}
+        there = {(pair, _BELOW) for pair in self._instruments}
+        for pair in {pair for pair, _ in self._unserved if pair in self._instruments}:
+            there.update((pair, gap.span.first) for gap in self._ledger.of(pair).gaps())
+        self._unserved = {key: failed for key, failed in self._unserved.items() if key in there}
+
+    async def _fetch(self, work: Work) -> None:
+        pair = work.pair
+        attempts = {first: failed.attempts for (of, first), failed in self._unserved.items() if of == pair}
+        fetched = await self._fetcher.fetch(work, attempts=attempts)
+        log.debug("fetched", pair=pair, rows=fetched.rows)
         now_s = self._clock.monotonic()
-        due_s = now_s + grown_s(failed.attempts + 1, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S)
-        for span in fetched.skipped:
-            for proven, apart_s in self._evidence.skipped(work.pair, span, now_s):
-                log.warning("ids do not exist", pair=work.pair, first_id=proven.first, last_id=proven.last)
-                await self._notes.know(Void(work.pair, proven), answers=2, apart_s=round(apart_s, 1))
-            # Asking before a second answer could prove anything would only cost requests.
-            due_s = now_s + max(FIRST_RETRY_S, self._evidence.due_s(work.pair, span, now_s) or 0.0)
-        answered = failed.answered + (fetched.problem is None)
-        self._failed[_key(work)] = _Failed(failed.attempts + 1, answered, due_s)
-        reason = str(fetched.problem) if fetched.problem else "the exchange did not serve these ids"
-        level = log.error if fetched.problem and fetched.problem.retry is Retry.NEVER else log.warning
-        level("not fetched", pair=work.pair, what=str(work), reason=reason, retry_in_s=round(due_s - now_s))
+        for proven, apart_s in self._evidence.skipped(pair, fetched.skipped, now_s):
+            log.warning("ids do not exist", pair=pair, first_id=proven.first, last_id=proven.last)
+            await self._notes.know(Void(pair, proven), answers=2, apart_s=round(apart_s, 1))
+        if fetched.problem is not None:
+            failed = self._refused[pair] = _later(self._refused.get(pair), now_s)
+            level = log.error if fetched.problem.retry is Retry.NEVER else log.warning
+            reason, retry_in_s = str(fetched.problem), round(failed.due_s - now_s)
+            level("not fetched", pair=pair, what=str(work), reason=reason, retry_in_s=retry_in_s)
+        else:
+            self._refused.pop(pair, None)
+        self._postpone(work, fetched, now_s)
+
+    def _postpone(self, work: Work, fetched: Fetched, now_s: float) -> None:
+        """Let what did not come wait: longer and longer, or until another answer can prove that it does not exist."""
+        unserved = {span.first: span for span in fetched.given_up}
+        if isinstance(work, History) and not fetched.rows and fetched.problem is None:
+            unserved = {_BELOW: Span(1, work.before_id - 1)}
+        for first_id, span in unserved.items():
+            failed = _later(self._unserved.get((work.pair, first_id)), now_s)
+            proof_s = self._evidence.due_s(work.pair, span, now_s)
+            if proof_s is not None:  # asking before would only cost requests
+                failed = replace(failed, due_s=now_s + max(FIRST_RETRY_S, proof_s))
+            self._unserved[work.pair, first_id] = failed
+        if unserved:
+            retry_s = min(self._unserved[work.pair, first_id].due_s for first_id in unserved) - now_s
+            reason = f"the exchange did not serve {sum(len(span) for span in unserved.values()):,} ids"
+            log.warning("not fetched", pair=work.pair, what=str(work), reason=reason, retry_in_s=round(retry_s))
 
     async def _take_note(self) -> None:
         """Note the holes that have opened and closed since the last look."""
-        for hole in self._gaps():
-            noted = self._noted.setdefault(hole.pair, Spans())
-            if not noted.covers(hole.span):
-                noted.add(hole.span)
-                log.info("hole", pair=hole.pair, first_id=hole.span.first, last_id=hole.span.last)
-                await self._notes.take(
-                    EventKind.HOLE_OPENED,
-                    pair=hole.pair,
-                    first_id=hole.span.first,
-                    last_id=hole.span.last,
-                    missing=len(hole.span),
-                    after=iso(hole.after_us or 0),
-                    before=iso(hole.before_us or 0),
-                )
-        for pair, noted in self._noted.items():
-            missing = Spans(gap.span for gap in self._ledger.of(pair).gaps())
-            for span in [span for span in noted if not missing.within(span)]:
-                noted.remove(span)
-                self._metrics.holes_closed.inc()
-                log.info("hole closed", pair=pair, first_id=span.first, last_id=span.last)
-                await self._notes.take(
-                    EventKind.HOLE_CLOSED, pair=pair, first_id=span.first, last_id=span.last, missing=len(span)
-                )
+        for pair in list(self._instruments):
+            opened, closed = self._gap_notes.look(pair, self._ledger.of(pair).gaps())
+            for note in opened:
+                log.info("hole", pair=pair, **_said(note))
+                times = {"after": iso(note.after_us or 0), "before": iso(note.before_us or 0)}
+                await self._notes.take(EventKind.HOLE_OPENED, pair=pair, **_said(note), **times)
+            for note in closed:
+                self._metrics.holes_closed.inc(note.holes)
+                log.info("hole closed", pair=pair, **_said(note))
+                await self._notes.take(EventKind.HOLE_CLOSED, pair=pair, **_said(note))
 
 
-def _key(work: Work) -> tuple[str, int]:
-    """Name work for its attempts: a hole by its first id; below the lowest id held there is only one."""
-    return work.pair, work.span.first if isinstance(work, Gap) else 0
+def _said(note: GapNote) -> dict[str, int]:
+    said = {"first_id": note.span.first, "last_id": note.span.last, "missing": note.missing}
+    return said if note.holes == 1 else {**said, "holes": note.holes}
+
+
+def _later(failed: _Failed | None, now_s: float) -> _Failed:
+    """Count one more attempt that brought nothing."""
+    attempts = 0 if failed is None else failed.attempts
+    return _Failed(attempts + 1, now_s + grown_s(attempts + 1, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S))

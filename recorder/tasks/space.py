@@ -31,11 +31,11 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
-    Note,
     ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -216,8 +216,8 @@ def _understood(entry: Entry) -> list[Run]:
             answer.candles()
         case Listing() as listing:
             listing.instruments()
-        case Note() as note:
-            note.event()
+        case TableRows() as carrying:
+            carrying.parts()
         case Header() | Told():
             pass
         case Unreadable() | Unknown():

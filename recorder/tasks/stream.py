@@ -13,6 +13,7 @@ import structlog
 
 from recorder.core.backoff import Backoff, session_healthy
 from recorder.core.events import EventKind
+from recorder.core.ids import Run
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -87,7 +88,8 @@ class Stream:
     """Records the live trades of ``pairs`` over one connection at a time.
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
-    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share.
+    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
+    they do ``heard``, the highest id of each pair that a frame brought.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Stream:
         listeners: Listeners,
         backoff: Backoff,
         numbers: Iterator[int],
+        heard: dict[str, int],
     ) -> None:
         self._pairs = pairs
         self._dial = dial
@@ -109,6 +112,7 @@ class Stream:
         self._listeners = listeners
         self._backoff = backoff
         self._numbers = numbers
+        self._heard = heard
         self._connection = 0
         self._source = ""
         self._changed = asyncio.Event()
@@ -196,6 +200,11 @@ class Stream:
         if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
+    def _hear(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            if run.span.last > self._heard.get(run.pair, 0):
+                self._heard[run.pair] = run.span.last
+
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
             while True:
@@ -220,6 +229,7 @@ class Stream:
                     inbound = Inbound(line, effect.runs)
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
+                    self._hear(effect.runs)
                 case Keep(kind, frame, received_ns):
                     line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
                     await self._inbox.put(Inbound(line, []))

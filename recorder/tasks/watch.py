@@ -41,6 +41,10 @@ class Resubscriber(Protocol):
         """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
         ...
 
+    def heard(self, pair: str) -> int:
+        """Return the highest id of ``pair`` that the stream brought; 0 while it brought none."""
+        ...
+
     async def resubscribe(self, pairs: Sequence[str]) -> None:
         """End the subscriptions of ``pairs`` and ask for new ones, on the open connection; if there is none, nothing.
 
@@ -81,7 +85,7 @@ class Watch:
                 await self._look()
 
     async def _look(self) -> None:
-        before = self._held()
+        before = self._heard()
         await self._clock.sleep(LAG_S)
         try:
             quotes = await self._ask()
@@ -92,10 +96,14 @@ class Watch:
         streamed = {pair: quote for pair, quote in quotes.items() if self._stream.streaming(pair)}
         await self._clock.sleep(GRACE_S)
         judged = {pair: quote for pair, quote in streamed.items() if self._stream.streaming(pair)}
-        await self._catch_up(self._silence.judge(judged, before, self._held()))
+        await self._catch_up(self._silence.judge(judged, before, self._heard()))
 
-    def _held(self) -> dict[str, int]:
-        return {pair: self._ledger.of(pair).spans.last or 0 for pair in self._instruments}
+    def _heard(self) -> dict[str, int]:
+        # What is not durable yet is not counted, nor is an id that is not believed.
+        return {pair: min(self._stream.heard(pair), self._held(pair)) for pair in self._instruments}
+
+    def _held(self, pair: str) -> int:
+        return self._ledger.of(pair).spans.last or 0
 
     async def _ask(self) -> dict[str, Quote]:
         read = functools.partial(parse.quotes, instruments=self._instruments.values())
@@ -114,7 +122,11 @@ class Watch:
         for behind in found:
             log.warning("a pair traded unheard", pair=behind.pair, moved=behind.moved, resubscribing=behind.again)
             await self._notes.take(
-                EventKind.BEHIND, pair=behind.pair, moved=behind.moved, held=behind.held, resubscribing=behind.again
+                EventKind.BEHIND,
+                pair=behind.pair,
+                moved=behind.moved,
+                held=self._held(behind.pair),
+                resubscribing=behind.again,
             )
         again = [behind.pair for behind in found if behind.again]
         if again:

@@ -90,12 +90,14 @@ async def test_pairs_are_fetched_whole_and_a_second_call_asks_for_nothing_again(
     assert code == 0, said
     assert "BTC/USD" in said
     assert "100.0 %" in said
+    assert said.endswith("stored 5,000 trades of BTC/USD, 2,500 trades of ETH/EUR")
     verdict = compare(archived(tmp_path / "data"), read_truth(tmp_path / "truth"), first_ids={BTC: 1, "ETH/EUR": 1})
     assert verdict.perfect, str(verdict)
     assert len(files(tmp_path)) <= 3, "small files are merged, year by year"
     asked = pages(sandbox)
     code, said = await backfill(tmp_path, sandbox, BTC, "ETH/EUR", "--from", "listing")
     assert (code, pages(sandbox) - asked <= 6) == (0, True)
+    assert said.endswith("stored nothing new")
 
 
 async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -163,13 +165,22 @@ async def test_killed_it_goes_on_from_what_is_archived(tmp_path: Path, deep: San
     assert compare(archived(tmp_path / "data"), read_truth(tmp_path / "truth"), first_ids={BTC: 1}).perfect
 
 
-async def test_interrupted_it_exits_130_and_leaves_a_whole_archive(tmp_path: Path, deep: Sandbox) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted_it_stores_what_has_come_says_how_much_and_exits_130(
+    tmp_path: Path, deep: Sandbox, by: signal.Signals
+) -> None:
     process = begun(tmp_path, deep, BTC, "--from", "listing", pace=150)
     try:
         await until(lambda: pages(deep) >= 20, what="it is at work")
-        process.signal(signal.SIGINT)
+        assert not files(tmp_path), "all that has come would be lost"
+        process.signal(by)
         assert await process.ended() == 130
         assert "Traceback" not in process.said
+        kept = len(archived(tmp_path / "data"))
+        assert kept >= 10_000
+        assert " ".join(process.said.split()).endswith(
+            f"stored {kept:,} trades of BTC/USD; called again, it goes on from there"
+        )
     finally:
         process.close()
     assert not list((tmp_path / "data" / ".staging").glob("*/*"))
@@ -183,8 +194,9 @@ import importlib, os
 archive = importlib.import_module("recorder.archive.append").TradeArchive
 write = archive._write
 def held_up(*arguments, **options):
-    os.mkfifo("writing")
-    open("writing").close()  # until the test, which has sent its signal, opens the other end
+    if not os.path.exists("writing"):  # the first file of the batch, which has one for each year
+        os.mkfifo("writing")
+        open("writing").close()  # until the test, which has sent its signal, opens the other end
     return write(*arguments, **options)
 archive._write = held_up
 from recorder.cli import main
@@ -224,7 +236,7 @@ async def test_interrupted_while_it_writes_a_batch_it_finishes_that(tmp_path: Pa
         code = await asyncio.wait_for(process.wait(), PATIENCE_S)
     assert code == 130, (tmp_path / "said").read_text()
     assert "Traceback" not in (tmp_path / "said").read_text()
-    assert archived(tmp_path / "data")
+    assert len(archived(tmp_path / "data")) == 2_500
 
 
 async def test_on_a_low_disk_it_exits_4_and_says_how_far_it_came(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -13,8 +13,7 @@ from recorder.clock import SystemClock
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
-from tests.end_to_end.harness import Process, archived, caught_up, environ_for, until
-from tests.end_to_end.test_listing import first_held, streamed
+from tests.end_to_end.harness import Process, archived, caught_up, environ_for, first_held, streamed, until
 
 
 async def ends(tmp_path: Path, *arguments: str, **environ: str) -> tuple[int, str]:

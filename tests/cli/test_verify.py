@@ -18,7 +18,7 @@ from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive, UsageError
 from recorder.ops.certify import Certified
 from tests.archives import START, START_US, Written, candle, silent, trade, writing
-from tests.core.test_certificate import certified
+from tests.core.certified import certified
 
 NOON_US = DAY_US // 2
 

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
-from recorder.core.ids import Run, Span, Spans
-from recorder.core.knowledge import Confirmed
+from recorder.core.certificate import DAY_US, utc_day
+from tests.core.certified import certified
 
-PAIR = "BTC/USD"
 NOON_US = DAY_US // 2
 HOUR_US = DAY_US // 24
 
@@ -20,30 +17,6 @@ HOUR_US = DAY_US // 24
 def day(number: int) -> date:
     """Return day ``number`` of these stories."""
     return date(1970, 1, 1) + timedelta(days=number)
-
-
-def certified(
-    times: dict[int, int],
-    *,
-    now_us: int,
-    void: Sequence[tuple[int, int]] = (),
-    confirmed: Sequence[tuple[int, int]] = (),
-) -> list[Certificate]:
-    """Certify a pair of which these trades are held: id → time."""
-    runs = [Run(PAIR, span, times[span.first], times[span.last]) for span in Spans.of_ids(times)]
-    rows: dict[date, DayRows] = {}
-    for trade_id in sorted(times):
-        time_us = times[trade_id]
-        before = rows.get(utc_day(time_us), DayRows(0, trade_id, trade_id, time_us, time_us))
-        rows[utc_day(time_us)] = replace(before, rows=before.rows + 1, last_id=trade_id, last_us=time_us)
-    return certificates(
-        PAIR,
-        runs,
-        rows,
-        now_us=now_us,
-        void=[Span(*ends) for ends in void],
-        confirmed=[Confirmed(PAIR, *known) for known in confirmed],
-    )
 
 
 def statuses(*args: object, **kwargs: object) -> list[str]:

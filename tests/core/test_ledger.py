@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.ids import Gap, Run, Span, joined, runs_of
+from recorder.core.ids import Gap, Run, Span, gaps_between, joined, runs_of
 from recorder.core.knowledge import Confirmed, Void
 from recorder.core.ledger import History, Ledger, PairLedger
 from recorder.core.model import Trade
@@ -120,7 +120,7 @@ def test_a_ledger_lists_its_pairs_and_an_unknown_pair_holds_nothing() -> None:
     ledger = Ledger()
     ledger.observe_trades([trade(5), trade(5, "ETH/USD")])
     assert sorted(ledger) == ["BTC/USD", "ETH/USD"]
-    assert ledger.of("XRP/USD").gaps() == []
+    assert ledger.of("XRP/USD").gaps() == ()
     assert ledger.of("XRP/USD").last_us is None
 
 
@@ -142,6 +142,8 @@ def test_void_ids_are_neither_held_nor_missing_and_held_beats_void_whatever_came
         else:
             ledger.observe(Run(PAIR, span, time_of(span.first), time_of(span.last)))
             held |= ids
+        gaps = ledger.of(PAIR).gaps()
+        assert list(gaps) == gaps_between(ledger.of(PAIR).runs(), ledger.of(PAIR).void)
     holes = ledger.of(PAIR).gaps()
     missing = [i for hole in holes for i in range(hole.span.first, hole.span.last + 1)]
     assert missing == sorted(set(range(min(held, default=0), max(held, default=0))) - held - void)
@@ -150,6 +152,17 @@ def test_void_ids_are_neither_held_nor_missing_and_held_beats_void_whatever_came
         after = max(i for i in held if i < hole.span.first)
         before = min(i for i in held if i > hole.span.last)
         assert (hole.after_us, hole.before_us) == (time_of(after), time_of(before))
+
+
+def test_gaps_that_have_not_changed_are_the_same_object_while_trades_come() -> None:
+    ledger = ledger_of(Span(1, 5), Span(8, 9))
+    gaps = ledger.of(PAIR).gaps()
+    for trade_id in range(10, 20):
+        ledger.observe(Run(PAIR, Span(trade_id, trade_id), trade_id * 10, trade_id * 10))
+        ledger.observe(Run(PAIR, Span(2, 3), 20, 30))
+        assert ledger.of(PAIR).gaps() is gaps
+    ledger.observe(Run(PAIR, Span(7, 7), 70, 70))
+    assert [gap.span for gap in ledger.of(PAIR).gaps()] == [Span(6, 6)]
 
 
 def ledger_of(*spans: Span) -> Ledger:

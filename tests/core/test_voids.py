@@ -12,12 +12,12 @@ PAIR = "BTC/USD"
 def test_it_takes_two_answers_some_minutes_apart() -> None:
     evidence = Evidence()
     assert evidence.due_s(PAIR, Span(5, 6), 0.0) is None
-    assert evidence.skipped(PAIR, Span(5, 6), 0.0) == []
-    assert evidence.skipped(PAIR, Span(5, 6), APART_S - 1) == []
+    assert evidence.skipped(PAIR, [Span(5, 6)], 0.0) == []
+    assert evidence.skipped(PAIR, [Span(5, 6)], APART_S - 1) == []
     assert evidence.due_s(PAIR, Span(6, 9), APART_S - 1) == 1.0
-    assert evidence.skipped("ETH/USD", Span(5, 6), APART_S) == []
-    assert evidence.skipped(PAIR, Span(6, 9), APART_S + 2) == [(Span(6, 6), APART_S + 2)]
-    assert evidence.skipped(PAIR, Span(5, 6), APART_S + 3) == [(Span(5, 5), APART_S + 3)]
+    assert evidence.skipped("ETH/USD", [Span(5, 6)], APART_S) == []
+    assert evidence.skipped(PAIR, [Span(6, 9)], APART_S + 2) == [(Span(6, 6), APART_S + 2)]
+    assert evidence.skipped(PAIR, [Span(5, 6)], APART_S + 3) == [(Span(5, 5), APART_S + 3)]
 
 
 @st.composite
@@ -41,7 +41,7 @@ def test_an_id_is_void_exactly_when_two_answers_so_far_apart_stepped_over_it(tol
             elif now_s - first_seen[trade_id] >= APART_S:
                 expected.add(trade_id)
                 del first_seen[trade_id]  # proven, so no longer in question; only a new pair of answers counts
-        answers = evidence.skipped(PAIR, span, now_s)
+        answers = evidence.skipped(PAIR, [span], now_s)
         assert all(apart_s >= APART_S for _, apart_s in answers)
         found = {i for part, _ in answers for i in range(part.first, part.last + 1)}
         assert found == expected
@@ -49,8 +49,17 @@ def test_an_id_is_void_exactly_when_two_answers_so_far_apart_stepped_over_it(tol
 
 
 def test_what_is_remembered_is_bounded_and_the_oldest_goes_first() -> None:
+    evidence, half = Evidence(), REMEMBERED // 2
+    single = [Span(3 * index + 1, 3 * index + 1) for index in range(REMEMBERED + 5)]
+    for now_s, part in enumerate((single[:5], single[5 : 5 + half], single[5 + half :])):
+        assert evidence.skipped(PAIR, part, float(now_s)) == []
+    assert evidence.skipped(PAIR, single[:5], 2 * APART_S) == []
+    assert [part for part, _ in evidence.skipped(PAIR, single[-5:], 2 * APART_S)] == single[-5:]
+
+
+def test_tens_of_thousands_of_spans_are_proven_by_two_answers() -> None:
     evidence = Evidence()
-    for index in range(REMEMBERED + 5):
-        assert evidence.skipped(PAIR, Span(3 * index + 1, 3 * index + 1), float(index) / REMEMBERED) == []
-    assert evidence.skipped(PAIR, Span(1, 1), 2 * APART_S) == []
-    assert evidence.skipped(PAIR, Span(3 * REMEMBERED + 1, 3 * REMEMBERED + 1), 2 * APART_S) != []
+    single = [Span(3 * index + 1, 3 * index + 1) for index in range(60_000)]
+    assert evidence.skipped(PAIR, single, 0.0) == []
+    assert evidence.skipped(PAIR, single, APART_S) == [(part, APART_S) for part in single]
+    assert evidence.skipped(PAIR, single, APART_S + 1) == []

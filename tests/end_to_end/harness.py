@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+
+import recorder
 from recorder import app
 from recorder.archive import read
 from recorder.archive.layout import Layout
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig
+from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
 from recorder.ops import status
 from recorder.sandbox.server import Sandbox
@@ -123,3 +131,58 @@ def environ_for(sandbox: Sandbox, *pairs: str, drain_every: str = "1s") -> dict[
         "RECORDER_EXCHANGE__REQUESTS_PER_SECOND": "200",
         "RECORDER_OPS__PORT": "0",
     }
+
+
+def rows(data: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return the rows that SQL gives, decimals as they are."""
+    with recorder.connect(data) as archive:
+        table = archive.sql(query, to="arrow", decimals=True)
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+async def served(sandbox: Sandbox, pair: str, minutes: int) -> list[tuple[Any, ...]]:
+    """Return the committed candles that the sandbox serves now, as they are printed."""
+    url = f"{sandbox.rest_url}/0/public/OHLC?pair={pair}&interval={minutes}"
+    async with aiohttp.ClientSession() as client, client.get(url) as answer:
+        content = json.loads(await answer.text())
+    found = content["result"][pair][:-1]
+    return [(row[0], *map(Decimal, row[1:7]), row[7]) for row in found]
+
+
+def candles_held(data: Path, view: str, pair: str, timeframe: str) -> list[tuple[Any, ...]]:
+    return rows(
+        data,
+        f"SELECT epoch_us(time) // 1000000, open, high, low, close, vwap, volume, count FROM {view} "
+        f"WHERE pair = '{pair}' AND timeframe = '{timeframe}' ORDER BY time",
+    )
+
+
+def kinds(data: Path) -> Counter[str]:
+    return Counter(kind for (kind,) in rows(data, "SELECT kind FROM events"))
+
+
+def first_held(data: Path, pair: str) -> int:
+    """The first id recorded of a pair."""
+    return next(one.first_id for one in status.read(data) if one.pair == pair)
+
+
+def streamed(sandbox: Sandbox) -> set[str]:
+    return {symbol for client in sandbox.clients._clients for symbol in client.connection.symbols}
+
+
+def claimed_now(data: Path) -> dict[str, Spans]:
+    """Return what a live reader counts at this moment."""
+    with recorder.connect(data, live=True) as archive:
+        rows = archive.coverage(to="arrow").to_pylist()
+    claims: dict[str, Spans] = {}
+    for row in rows:
+        claims.setdefault(row["pair"], Spans()).add(Span(row["first_id"], row["last_id"]))
+    return claims
+
+
+def held_on_disk(data: Path) -> dict[str, Spans]:
+    """Return what archive and journal hold, read as a start-up reads them: no request has been made."""
+    held = {}
+    for pair in status.read(data):
+        held[pair.pair] = Spans(Spans(gap.span for gap in pair.holes).missing(Span(pair.first_id, pair.last_id)))
+    return held

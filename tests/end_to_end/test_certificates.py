@@ -9,9 +9,8 @@ from recorder.archive.layout import Layout
 from recorder.core.certificate import Certificate
 from recorder.ops.certify import certify
 from recorder.sandbox.truth import compare, read_truth
-from tests.end_to_end.harness import archived, caught_up, until
+from tests.end_to_end.harness import archived, caught_up, kinds, until
 from tests.end_to_end.leaping import START_NS, LeapingClock, exchange, recorded, settings
-from tests.end_to_end.test_collectors import kinds
 
 TODAY = datetime(2026, 7, 7, tzinfo=UTC).date()
 """The day on which the clock of these tests begins, shortly before its end."""

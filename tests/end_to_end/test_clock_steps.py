@@ -8,9 +8,10 @@ from recorder import app
 from recorder.journal import segment
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
-from tests.end_to_end.harness import archived, caught_up, until
+from tests.end_to_end.harness import archived, candles_held, caught_up, kinds, rows, served, until
 from tests.end_to_end.leaping import LeapingClock, exchange, recorded, settings
-from tests.end_to_end.test_collectors import DAY_S, held, kinds, rows, served
+
+DAY_S = 86_400
 
 BTC = "BTC/USD"
 YEAR_S = 365 * DAY_S
@@ -60,7 +61,7 @@ async def test_steps_of_the_host_s_clock_lose_nothing_and_are_told(tmp_path: Pat
                 await asked_again(sandbox, clock, 2)
                 await until(lambda: caught_up(data, {BTC: sandbox.last_ids()[BTC]}), what="all is held")
         right = {row[0]: row for row in await served(sandbox, BTC, 1)}
-    shown = {row[0]: row for row in held(data, "ohlc", BTC, "1m")}
+    shown = {row[0]: row for row in candles_held(data, "ohlc", BTC, "1m")}
     assert [shown[start_s] for start_s in revised] == [right[start_s] for start_s in revised]
     told = rows(data, "SELECT round((detail ->> 'seconds')::double)::bigint FROM events WHERE kind = 'clock_stepped'")
     assert sorted(told) == sorted((step_s,) for step_s in STEPS_S)

@@ -15,11 +15,9 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import zstandard
 
-import recorder
 from recorder import app
 from recorder.archive.parquet import read_facts
 from recorder.clock import SystemClock
@@ -42,8 +40,12 @@ from tests.end_to_end.harness import (
     REPOSITORY,
     Process,
     archived,
+    candles_held,
     caught_up,
     environ_for,
+    kinds,
+    rows,
+    served,
     until,
 )
 from tests.end_to_end.leaping import LONG_S, SHORT_S, LeapingClock, exchange, recorded, settings
@@ -55,36 +57,13 @@ OFTEN = app.Rhythm(listing_s=20, listing_soon_s=5)
 NEW = pair_of("NEW/USD", pair_decimals=4, lot_decimals=8)
 
 
-def rows(data: Path, query: str) -> list[tuple[Any, ...]]:
-    with recorder.connect(data) as archive:
-        table = archive.sql(query, to="arrow", decimals=True)
-    return [tuple(row.values()) for row in table.to_pylist()]
-
-
-async def served(sandbox: Sandbox, pair: str, minutes: int) -> list[tuple[Any, ...]]:
-    """Return the committed candles that the sandbox serves now, as they are printed."""
-    url = f"{sandbox.rest_url}/0/public/OHLC?pair={pair}&interval={minutes}"
-    async with aiohttp.ClientSession() as client, client.get(url) as answer:
-        content = json.loads(await answer.text())
-    found = content["result"][pair][:-1]
-    return [(row[0], *map(Decimal, row[1:7]), row[7]) for row in found]
-
-
-def held(data: Path, view: str, pair: str, timeframe: str) -> list[tuple[Any, ...]]:
-    return rows(
-        data,
-        f"SELECT epoch_us(time) // 1000000, open, high, low, close, vwap, volume, count FROM {view} "
-        f"WHERE pair = '{pair}' AND timeframe = '{timeframe}' ORDER BY time",
-    )
-
-
 async def candles_are_right(sandbox: Sandbox, data: Path, pairs: list[str], *, late: int = 1) -> bool:
     """Tell whether all that is served now is held as it is served, but for the last ``late`` candles of a series."""
     for pair in pairs:
         for timeframe, minutes in TIMEFRAMES.items():
             right = await served(sandbox, pair, minutes)
             # What has slipped out of the window since is still held.
-            kept = [row for row in held(data, "ohlc", pair, timeframe) if right and row[0] >= right[0][0]]
+            kept = [row for row in candles_held(data, "ohlc", pair, timeframe) if right and row[0] >= right[0][0]]
             assert kept == right[: len(kept)]
             assert len(right) - len(kept) <= late
     return True
@@ -96,10 +75,6 @@ async def asked_for_all(sandbox: Sandbox, clock: LeapingClock, series: int) -> N
     await clock.live_until(
         lambda: len(sandbox.requests.to("/0/public/OHLC")) >= before + series, what="candles", leap_s=SHORT_S
     )
-
-
-def kinds(data: Path) -> Counter[str]:
-    return Counter(kind for (kind,) in rows(data, "SELECT kind FROM events"))
 
 
 async def test_candles_are_recorded_as_served_once_and_a_revised_one_twice(tmp_path: Path) -> None:
@@ -117,8 +92,8 @@ async def test_candles_are_recorded_as_served_once_and_a_revised_one_twice(tmp_p
             await asked_for_all(sandbox, clock, 9)
         assert await candles_are_right(sandbox, data, pairs)
         for pair in pairs:
-            assert held(data, "ohlc_filled", pair, "1m") == held(data, "ohlc", pair, "1m")
-    assert any(row[-1] == 0 for row in held(data, "ohlc", "BTC/USD", "1m")), "no silent interval: no test"
+            assert candles_held(data, "ohlc_filled", pair, "1m") == candles_held(data, "ohlc", pair, "1m")
+    assert any(row[-1] == 0 for row in candles_held(data, "ohlc", "BTC/USD", "1m")), "no silent interval: no test"
     assert rows(data, "FROM ohlc_gaps") == []
     twice = rows(
         data,
@@ -384,7 +359,7 @@ async def test_candles_lost_in_a_downtime_are_told_and_filled_from_trades(tmp_pa
         (pair, "1m", missing) for pair in pairs
     ]
     for pair in pairs:
-        whole_day = held(data, "ohlc_filled", pair, "1m")
+        whole_day = candles_held(data, "ohlc_filled", pair, "1m")
         filled = [row for row in whole_day if down_s <= row[0] < first_served_s]
         assert filled == [true[pair][row[0]] for row in filled]
         assert len(filled) == missing

@@ -2,46 +2,21 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
 from random import Random
 
-import recorder
 from recorder.clock import SystemClock
-from recorder.core.ids import Span, Spans
 from recorder.ops import status
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
-from tests.end_to_end.harness import Process, archived, caught_up, environ_for, until
+from tests.end_to_end.harness import Process, archived, caught_up, claimed_now, environ_for, held_on_disk, until
+from tests.servers import free_port
 
 KILLS = 4
 TRADES_BETWEEN_KILLS = 3000
-
-
-def claimed_now(data: Path) -> dict[str, Spans]:
-    """Return what a live reader counts at this moment."""
-    with recorder.connect(data, live=True) as archive:
-        rows = archive.coverage(to="arrow").to_pylist()
-    claims: dict[str, Spans] = {}
-    for row in rows:
-        claims.setdefault(row["pair"], Spans()).add(Span(row["first_id"], row["last_id"]))
-    return claims
-
-
-def held_on_disk(data: Path) -> dict[str, Spans]:
-    """Return what archive and journal hold, read as a start-up reads them: no request has been made."""
-    held = {}
-    for pair in status.read(data):
-        held[pair.pair] = Spans(Spans(gap.span for gap in pair.holes).missing(Span(pair.first_id, pair.last_id)))
-    return held
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def claimed(url: str) -> int:

@@ -24,8 +24,17 @@ from recorder.ops import status
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
-from tests.end_to_end.harness import Process, archived, caught_up, config_for, environ_for, recording, until
-from tests.end_to_end.test_crash import claimed_now, held_on_disk
+from tests.end_to_end.harness import (
+    Process,
+    archived,
+    caught_up,
+    claimed_now,
+    config_for,
+    environ_for,
+    held_on_disk,
+    recording,
+    until,
+)
 
 SIZE = 64 * 1024 * 1024
 

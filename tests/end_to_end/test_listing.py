@@ -15,7 +15,7 @@ from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end import leaping
-from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
+from tests.end_to_end.harness import archived, caught_up, config_for, first_held, recording, streamed, until
 
 DAILY = app.Rhythm(listing_soon_s=0.1)
 OFTEN = app.Rhythm(listing_s=0.2, listing_soon_s=0.1)
@@ -35,11 +35,6 @@ def held(data: Path, pair: str) -> int:
     return next((one.last_id for one in found if one.pair == pair and one.last_id is not None), 0)
 
 
-def first_held(data: Path, pair: str) -> int:
-    """The first id recorded of a pair."""
-    return next(one.first_id for one in status.read(data) if one.pair == pair)
-
-
 def whole(data: Path, sandbox: Sandbox, *pairs: str) -> Callable[[], bool]:
     """Tell whether all that was made of these pairs until now is recorded."""
     last_ids = {pair: sandbox.last_ids()[pair] for pair in pairs}
@@ -47,10 +42,6 @@ def whole(data: Path, sandbox: Sandbox, *pairs: str) -> Callable[[], bool]:
         all(held(data, pair) >= last for pair, last in last_ids.items())
         and caught_up(data, {pair: held(data, pair) for pair in pairs})
     )
-
-
-def streamed(sandbox: Sandbox) -> set[str]:
-    return {symbol for client in sandbox.clients._clients for symbol in client.connection.symbols}
 
 
 def nothing_lost_between_the_names(data: Path, was: str, now: str) -> bool:

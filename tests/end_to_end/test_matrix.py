@@ -13,6 +13,7 @@ import heapq
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from random import Random
 
 import pytest
 
-from recorder import app
+from recorder import app, connect
 from recorder.archive import state
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
@@ -308,6 +309,41 @@ async def test_a_pair_that_is_acknowledged_and_silent_is_recorded_nevertheless(b
         stop.signal()
         await recording
     assert {row.source for row in archived(bench.data) if row.pair == BTC} == {"rest"}
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_a_pair_that_is_silent_from_its_subscription_on_is_subscribed_anew_at_the_second_look(
+    bench: Bench,
+) -> None:
+    bench.sandbox.faults.lines.muted.add(BTC)
+    stop = app.Stop()
+    recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
+    try:
+        await bench.clock.passed(140.0)
+        bench.sandbox.freeze()
+        await until(bench.whole, what="all is held though the pair is silent")
+    finally:
+        stop.signal()
+        await recording
+    with connect(bench.data) as archive:
+        told = archive.sql("SELECT pair FROM events WHERE kind = 'subscribed'", to="arrow").column("pair").to_pylist()
+    assert Counter(told) == Counter([*bench.sandbox.last_ids(), BTC])
+    assert len(bench.sandbox.requests.to("/v2")) == 1
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_many_frames_lost_in_a_busy_minute_cost_few_requests(bench: Bench) -> None:
+    async with bench.recording():
+        await bench.clock.passed(5.0)
+        asked = len(bench.trades)
+        for _ in range(80):
+            bench.sandbox.faults.throw("drop", n=1)
+            bench.sandbox.burst(BTC, 50)
+        await bench.clock.passed(30.0)
+        await bench.hears()
+    assert len(bench.trades) - asked <= 20, "80 gaps within 4,000 trades"
     bench.is_the_truth()
     bench.has_manners()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -26,7 +28,7 @@ def row(trade_id: int, time_us: int) -> Trade:
 
 @dataclass
 class Exchange:
-    """``times_ns[i]`` is the time of trade ``i + 1``. ``lacking`` ids are not served.
+    """``times_ns[i]`` is the time of trade ``i + 1``, and they never go down. ``lacking`` ids are not served.
 
     The answers number ``without_last`` come without their cursor, those number ``repeated`` are the last answer again.
     """
@@ -45,11 +47,9 @@ class Exchange:
         number, self.asked = self.asked, self.asked + 1
         if number in self.repeated and self._answer is not None:
             return self._answer
-        rows = [
-            (trade_id, time_ns)
-            for trade_id, time_ns in enumerate(self.times_ns, start=1)
-            if (time_ns >= since_ns if self.inclusive else time_ns > since_ns) and trade_id not in self.lacking
-        ][: self.cap]
+        begin = (bisect_left if self.inclusive else bisect_right)(self.times_ns, since_ns)
+        there = (index for index in range(begin, len(self.times_ns)) if index + 1 not in self.lacking)
+        rows = [(index + 1, self.times_ns[index]) for index in itertools.islice(there, self.cap)]
         last = str(rows[-1][1] if rows else since_ns)
         page = TradesPage(
             tuple(row(trade_id, printed_us(time_ns)) for trade_id, time_ns in rows),

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from recorder.archive.datasets import BY_NAME, WITHOUT_IDS
 from recorder.core.events import EventKind
 from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Confirmed, Void
@@ -23,6 +24,7 @@ from recorder.kraken.records import (
     PublishedCandles,
     Record,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -117,7 +119,20 @@ def test_a_line_that_was_ever_written_is_read_as_what_it_is(line: bytes, kind: t
 def test_every_source_and_every_record_is_among_the_lines_above() -> None:
     entries = [segment.decode(line) for line in WRITTEN]
     assert all(any(source.names(entry.source) for entry in entries) for source in SOURCES)
-    assert set(WRITTEN.values()) == set(typing.get_args(Record))
+    ours = {kind for kind in TableRows.__subclasses__() if kind.__module__.startswith("recorder.")}
+    assert set(WRITTEN.values()) == {*typing.get_args(Record), *ours} - {TableRows}
+
+
+def test_rows_are_of_a_table_without_ids_that_there_is_and_come_by_its_partition() -> None:
+    for line, kind in WRITTEN.items():
+        if issubclass(kind, TableRows):
+            dataset = BY_NAME[kind.table]
+            assert dataset in WITHOUT_IDS
+            record = of(line)
+            assert isinstance(record, TableRows)
+            for value, rows in record.parts().items():
+                assert (value is None) == (dataset.partition is None)
+                assert dataset.build(rows).num_rows == len(rows) > 0
 
 
 def test_each_source_is_named_by_one_form_at_most() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -26,7 +27,7 @@ def quote(last: int, today: int) -> Quote:
 
 
 Look = tuple[int, int, int, int]
-"""Last id and count that the ticker shows, and the highest ids held before and after."""
+"""Last id and count that the ticker shows, and the highest ids heard before and after."""
 
 
 def verdicts(*looks: Look) -> list[Behind | None]:
@@ -51,8 +52,18 @@ def spelt(verdict: Behind | None) -> str:
     [
         pytest.param([(10, 5, 10, 10)] * 4, ["", "", "", ""], id="a quiet market"),
         pytest.param([(10, 5, 10, 10), (11, 6, 11, 11), (13, 8, 13, 13)], ["", "", ""], id="all is heard"),
-        pytest.param([(10, 5, 10, 10), (11, 6, 10, 10)], ["", "price volume count"], id="one trade unheard"),
-        pytest.param([(10, 5, 10, 10), (16, 11, 10, 10)], ["", "count"], id="equal price and volume, but a count"),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 6, 10, 10)], ["", "price volume count again"], id="silent before the first look"
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 6, 11, 11), (12, 7, 11, 11), (13, 8, 11, 11)],
+            ["", "", "price volume count", "price volume count again"],
+            id="silent after the first look",
+        ),
+        pytest.param([(90, 9, 0, 0), (91, 10, 0, 0)], ["", "price volume count again"], id="nothing was ever heard"),
+        pytest.param(
+            [(10, 5, 10, 10), (16, 11, 10, 10)], ["", "count again"], id="equal price and volume, but a count"
+        ),
         pytest.param([(10, 5, 10, 10), (11, 6, 10, 11)], ["", ""], id="the ticker ahead, the frame on its way"),
         pytest.param(
             [(10, 5, 10, 11), (11, 6, 11, 11), (11, 6, 11, 11)], ["", "", ""], id="the frame before the ticker shows it"
@@ -82,8 +93,13 @@ def spelt(verdict: Behind | None) -> str:
         ),
         pytest.param(
             [(10, 5, 10, 10), (11, 6, 10, 10), (11, 6, 10, 10), (12, 7, 10, 10)],
-            ["", "price volume count", "count again", "price volume count"],
+            ["", "price volume count again", "count", "price volume count again"],
             id="behind again while nothing is fetched; a new subscription has two chances of its own",
+        ),
+        pytest.param(
+            [(10, 5, 10, 10), (11, 6, 11, 11), (12, 7, 11, 11), (12, 7, 11, 11), (12, 7, 11, 11)],
+            ["", "", "price volume count", "count again", "count"],
+            id="still behind while nothing is fetched",
         ),
         pytest.param([(10, 5, 10, 10), (10, 0, 10, 10), (10, 0, 10, 10)], ["", "", ""], id="a quiet midnight"),
         pytest.param(
@@ -93,7 +109,7 @@ def spelt(verdict: Behind | None) -> str:
         ),
         pytest.param(
             [(10, 5, 10, 10), (10, 0, 10, 10), (10, 0, 10, 10), (11, 1, 10, 10)],
-            ["", "", "", "price volume count"],
+            ["", "", "", "price volume count again"],
             id="unheard on the next day",
         ),
         pytest.param(
@@ -103,7 +119,7 @@ def spelt(verdict: Behind | None) -> str:
         ),
         pytest.param(
             [(10, 5, 10, 10), (11, 1, 10, 10), (11, 1, 10, 10)],
-            ["", "", "price volume"],
+            ["", "", "price volume again"],
             id="unheard around midnight: the count fell, the price moved",
         ),
         pytest.param(
@@ -118,7 +134,7 @@ def spelt(verdict: Behind | None) -> str:
         ),
         pytest.param(
             [(0, 0, 0, 0), (0, 0, 0, 0), (1, 1, 0, 0)],
-            ["", "", "price volume count"],
+            ["", "", "price volume count again"],
             id="the first trade of a new listing",
         ),
         pytest.param(
@@ -137,50 +153,67 @@ def test_each_sequence_of_looks_ends_so(looks: list[Look], expected: list[str]) 
     assert [spelt(verdict) for verdict in verdicts(*looks)] == expected
 
 
-def look(silence: Silence, last: int, today: int, held: int) -> Behind | None:
-    found = silence.judge({PAIR: quote(last, today)}, {PAIR: held}, {PAIR: held})
+def look(silence: Silence, last: int, today: int, heard: int) -> Behind | None:
+    found = silence.judge({PAIR: quote(last, today)}, {PAIR: heard}, {PAIR: heard})
     return found[0] if found else None
 
 
-def behind_at(silence: Silence, last: int, today: int, held: int) -> Behind:
-    found = look(silence, last, today, held)
+def behind_at(silence: Silence, last: int, today: int, heard: int) -> Behind:
+    found = look(silence, last, today, heard)
     assert found is not None
     return found
 
 
-def test_what_was_fetched_was_not_heard_so_the_next_unheard_trade_asks_for_a_new_subscription() -> None:
+def streamed(last: int) -> Silence:
+    """Return the judge of a pair that was heard after its first look, up to this id, with 5 trades less today."""
     silence = Silence()
-    assert look(silence, 10, 5, 10) is None
+    assert look(silence, last - 1, last - 6, last - 1) is None
+    assert look(silence, last, last - 5, last) is None
+    return silence
+
+
+def test_what_was_fetched_and_not_heard_by_the_next_look_asks_for_a_new_subscription_though_nothing_moved() -> None:
+    silence = streamed(10)
     first = behind_at(silence, 11, 6, 10)
     silence.fetched(first, 11)
-    for _ in range(5):
-        assert look(silence, 11, 6, 11) is None
-    second = behind_at(silence, 12, 7, 11)
+    second = behind_at(silence, 11, 6, 10)
     assert (first.again, second.again) == (False, True)
 
 
-def test_a_frame_between_makes_the_next_time_the_first() -> None:
-    silence = Silence()
-    assert look(silence, 10, 5, 10) is None
+def test_a_trade_whose_frame_came_late_without_end_asks_for_nothing() -> None:
+    silence = streamed(10)
     silence.fetched(behind_at(silence, 11, 6, 10), 11)
-    assert look(silence, 12, 7, 12) is None
-    assert not behind_at(silence, 13, 8, 12).again
+    assert look(silence, 11, 6, 11) is None
+    assert look(silence, 11, 6, 11) is None
+    assert not behind_at(silence, 12, 7, 11).again
+
+
+def test_a_renewal_that_brings_nothing_is_not_repeated_while_nothing_new_is_traded() -> None:
+    silence = streamed(10)
+    silence.fetched(behind_at(silence, 11, 6, 10), 11)
+    second = behind_at(silence, 12, 7, 10)
+    assert second.again
+    silence.fetched(second, 12)
+    for _ in range(20):
+        assert look(silence, 12, 7, 10) is None
+    third = behind_at(silence, 13, 8, 10)
+    assert not third.again
+    silence.fetched(third, 13)
+    assert behind_at(silence, 13, 8, 10).again
 
 
 def test_a_new_subscription_that_works_is_left_in_peace() -> None:
-    silence = Silence()
-    assert look(silence, 10, 5, 10) is None
+    silence = streamed(10)
     silence.fetched(behind_at(silence, 11, 6, 10), 11)
-    second = behind_at(silence, 12, 7, 11)
-    assert second.again
+    second = behind_at(silence, 12, 7, 10)
     silence.fetched(second, 12)
+    assert second.again
     for last in range(12, 20):
         assert look(silence, last, last - 5, last) is None
 
 
 def test_where_nothing_newer_is_to_be_had_the_count_was_wrong_and_is_not_held_against_the_pair() -> None:
-    silence = Silence()
-    assert look(silence, 10, 5, 10) is None
+    silence = streamed(10)
     silence.fetched(behind_at(silence, 10, 6, 10), 10)
     assert look(silence, 10, 6, 10) is None
     wrong_again = behind_at(silence, 10, 7, 10)
@@ -212,7 +245,7 @@ def test_pairs_are_judged_each_by_its_own_account() -> None:
     assert silence.judge({pair: quote(last, 5) for pair, last in before.items()}, before, before) == []
     after = {"A/USD": 11, "B/USD": 20, "C/USD": 30}
     found = silence.judge({"A/USD": quote(11, 6), "B/USD": quote(21, 6), "C/USD": quote(30, 5)}, before, after)
-    assert [(behind.pair, behind.held) for behind in found] == [("B/USD", 20)]
+    assert [(behind.pair, behind.heard) for behind in found] == [("B/USD", 20)]
 
 
 # -- any interleaving -----------------------------------------------------------------------------------------------
@@ -234,7 +267,6 @@ class World:
     made: list[int] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     arrived: list[int | None] = field(default_factory=list)
-    fetched: int = 0
 
     def __post_init__(self) -> None:
         now, trade_id = self.first_after, 1000
@@ -245,9 +277,12 @@ class World:
             heard = self.silent_from is None or now < self.silent_from
             self.arrived.append(now + slow if heard else None)
 
-    def held(self, now: int) -> int:
+    def heard(self, now: int) -> int:
         heard = [i for i, at in zip(self.ids, self.arrived, strict=True) if at is not None and at <= now]
-        return max(1000, self.fetched, *heard)
+        return max([1000, *heard])
+
+    def newest(self, now: int) -> int:
+        return max(i for i, at in zip(self.ids, self.made, strict=True) if at <= now)
 
     def told(self, until: int) -> Quote:
         shown = [(at, i) for at, i in zip(self.made, self.ids, strict=True) if at <= until]
@@ -263,12 +298,11 @@ class World:
             if isinstance(answer, int):
                 last = self.told(now - answer)
             quotes = {} if last is None or answer == "missing" else {PAIR: last}
-            judged = silence.judge(quotes, {PAIR: self.held(now - LAG)}, {PAIR: self.held(now + GRACE)})
+            judged = silence.judge(quotes, {PAIR: self.heard(now - LAG)}, {PAIR: self.heard(now + GRACE)})
             found.append((now, fresh, judged))
             if fetching:
                 for behind in judged:
-                    self.fetched = max(i for at, i in zip(self.made, self.ids, strict=True) if at <= now + GRACE)
-                    silence.fetched(behind, self.fetched)
+                    silence.fetched(behind, self.newest(now + GRACE))
         return found
 
 
@@ -315,6 +349,41 @@ def test_each_unheard_trade_after_the_first_is_found_within_two_looks_whatever_c
     after = [now for now in fresh if second is not None and now >= second]
     if len(after) >= 2:
         assert any(judged for now, _, judged in looks if now <= after[1])
+
+
+@settings(max_examples=300)
+@given(STEPS, ANSWERS, st.integers(0, 1500), st.none() | st.integers(0, 1500))
+def test_a_silent_pair_is_subscribed_anew_at_the_second_look_at_the_latest(
+    steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int, midnight: int | None
+) -> None:
+    """The first is the one that finds it; a look at which the Ticker leaves the pair out is none."""
+    world = World(steps, [answer if answer != "missing" else 0 for answer in answers], silent_from, midnight)
+    verdicts = [judged[0] if judged else None for _, _, judged in world.looks()]
+    first = next((number for number, verdict in enumerate(verdicts) if verdict is not None), len(verdicts))
+    assert any(verdict and verdict.again for verdict in verdicts[first : first + 2]) or first + 1 >= len(verdicts)
+
+
+@settings(max_examples=300)
+@given(STEPS, ANSWERS, st.none() | st.integers(0, 1500))
+def test_a_pair_that_was_never_heard_is_subscribed_anew_at_once_when_it_is_found_which_is_after_its_first_look(
+    steps: list[tuple[int, int, int]], answers: list[int | str], midnight: int | None
+) -> None:
+    world = World(steps, answers, silent_from=0, midnight=midnight)
+    verdicts = [behind for _, _, judged in world.looks() for behind in judged]
+    assert all(verdict.again for verdict in verdicts[:1])
+
+
+@settings(max_examples=300)
+@given(STEPS, ANSWERS, st.integers(0, 1500))
+def test_each_renewal_takes_a_trade_of_its_own_and_two_looks(
+    steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
+) -> None:
+    """Though the new subscriptions stay as silent, and bring no snapshot."""
+    world = World(steps, answers, silent_from)
+    looks = world.looks()
+    renewed = [number for number, (_, _, judged) in enumerate(looks) if judged and judged[0].again]
+    assert all(later - earlier >= 2 for earlier, later in pairwise(renewed))
+    assert len(renewed) <= sum(at >= silent_from for at in world.made)
 
 
 @settings(max_examples=20)

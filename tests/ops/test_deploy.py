@@ -23,8 +23,8 @@ from recorder.errors import Unavailable
 from recorder.ops.metrics import Metrics
 from recorder.ops.server import Face, serve
 from tests.builders import PAIR, trades
-from tests.ops.test_health import GOOD
-from tests.ops.test_server import TOKEN, free_port
+from tests.ops.states import GOOD, TOKEN
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"

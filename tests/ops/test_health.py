@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -14,29 +13,10 @@ from recorder.ops.health import (
     STUCK_S,
     UNANSWERED_S,
     UNSYNCED_S,
-    State,
     dead,
     unready,
 )
-
-GOOD = State(
-    listed=True,
-    stopping=False,
-    pairs=3,
-    streaming=True,
-    silent_s=[1.0],
-    inbox_bytes=1000,
-    inbox_limit_bytes=16_000_000,
-    unsynced_s=0.1,
-    drained_s=200.0,
-    drain_every_s=300.0,
-    free_bytes=5e9,
-    low_bytes=2e9,
-)
-
-
-def with_(**changes: Any) -> State:
-    return dataclasses.replace(GOOD, **changes)
+from tests.ops.states import GOOD, with_
 
 
 def test_a_daemon_that_records_is_alive_and_ready() -> None:

@@ -15,8 +15,8 @@ from recorder.ops.health import State
 from recorder.ops.inquiry import Daemon, ask
 from recorder.ops.metrics import Metrics
 from recorder.ops.server import Face, serve
-from tests.ops.test_health import GOOD, with_
-from tests.ops.test_server import TOKEN, free_port
+from tests.ops.states import GOOD, TOKEN, with_
+from tests.servers import free_port
 
 
 @contextlib.asynccontextmanager

@@ -15,15 +15,10 @@ from recorder.config import OpsConfig
 from recorder.errors import ConfigError
 from recorder.ops.metrics import Metrics
 from recorder.ops.server import LINE_BYTES, Face, Limits, serve
-from tests.ops.test_health import GOOD, with_
+from tests.ops.states import GOOD, TOKEN, with_
+from tests.servers import free_port
 
-TOKEN = "0123456789-abcdefghij"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Bench:

@@ -141,14 +141,16 @@ async def test_many_pairs_wait_until_a_drain_brings_enough_rows_of_each(monkeypa
             await bench.commit.rotate()
 
 
-async def test_so_many_bytes_beside_frames_close_a_segment_and_ask_for_no_drain(
+async def test_so_many_bytes_of_all_sources_or_beside_frames_close_a_segment_and_ask_for_no_drain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(commit_module, "ROTATE_BYTES", 10)
+    monkeypatch.setattr(commit_module, "ROTATE_BYTES", 20)
+    monkeypatch.setattr(commit_module, "ROTATE_HELD_BYTES", 10)
     bench = Bench()
     bench.journal.release.set()
     came: list[tuple[Literal["ws", "rest", "note"], int]]
     came = [("rest", 0), ("ws", 0), ("note", 1), ("rest", 1), ("rest", 2)]
+    came += [("ws", 2), ("rest", 2), ("ws", 2), ("ws", 3), ("ws", 3)]
     for source, rotations in came:
         await bench.inbox.put(Inbound(b"1234\n", [], source=source))
         await bench.commit.flush()

@@ -10,6 +10,7 @@ import pytest
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.instruments import InstrumentArchive
 from recorder.core.ids import Gap, Span
+from recorder.core.plan import Fill
 from recorder.errors import ExchangeError, Malformed, RateLimited, Refused, Retry, Unavailable, UnknownPair
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
@@ -124,7 +125,7 @@ async def fetch(asking: Fakes, opened: Shop) -> None:
         clock=asking.clock,
         metrics=asking.metrics,
     )
-    await fetcher.fetch(Gap(PAIR, Span(11, 20), T0_US + 10_000, T0_US + 21_000))
+    await fetcher.fetch(Fill(PAIR, (Gap(PAIR, Span(11, 20), T0_US + 10_000, T0_US + 21_000),)))
 
 
 async def candles(asking: Fakes, _: Shop) -> None:
@@ -153,6 +154,9 @@ async def silence(asking: Fakes, _: Shop) -> None:
     class Streams:
         def streaming(self, pair: str) -> bool:
             return True
+
+        def heard(self, pair: str) -> int:
+            return 0
 
         async def resubscribe(self, pairs: Sequence[str]) -> None: ...
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from recorder.core.ids import Gap, Run, Span
+from recorder.core.ids import Gap, Run, Span, Spans
 from recorder.core.ledger import History
-from recorder.core.plan import Work
-from recorder.errors import Malformed, Unavailable
+from recorder.core.plan import Fill, Work
+from recorder.errors import DiskError, Malformed, Unavailable
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks import fetch
 from recorder.tasks.fetch import Fetched, Fetcher
-from tests.builders import BTC, PAIR, T0_US, Shop
+from tests.builders import BTC, PAIR, T0_US, Shop, trades
 from tests.clocks import ManualClock
 from tests.fakes import FakeHttp, Fakes
 
@@ -43,7 +45,8 @@ class Bench(Fakes):
         )
 
     async def fetch(self, work: Work, *, attempt: int = 0) -> Fetched:
-        return await self.fetcher.fetch(work, attempt=attempt)
+        attempts = {gap.span.first: attempt for gap in work.gaps} if isinstance(work, Fill) else {}
+        return await self.fetcher.fetch(work, attempts=attempts)
 
 
 @pytest.fixture
@@ -51,8 +54,12 @@ def bench(opened: Shop) -> Bench:
     return Bench(opened)
 
 
-def hole(first: int, last: int) -> Gap:
+def gap(first: int, last: int) -> Gap:
     return Gap(PAIR, Span(first, last), T0_US + (first - 1) * 1000, T0_US + (last + 1) * 1000)
+
+
+def hole(first: int, last: int) -> Fill:
+    return Fill(PAIR, (gap(first, last),))
 
 
 async def test_a_hole_is_archived_and_then_held(bench: Bench) -> None:
@@ -92,8 +99,23 @@ async def test_what_came_before_a_problem_is_kept(bench: Bench, problem: Excepti
     assert isinstance(problem, Unavailable | Malformed)
     first = await bench.fetch(hole(11, 60))
     bench.http.problems = [problem]
-    assert await bench.fetch(hole(61, 90)) == Fetched(0, (), problem)
+    assert await bench.fetch(hole(61, 90)) == Fetched(0, problem=problem)
     assert (first.rows, bench.opened.ids()) == (50, list(range(11, 61)))
+
+
+async def test_gaps_are_filled_together_and_what_comes_along_is_archived_though_it_was_not_asked_for(
+    bench: Bench,
+) -> None:
+    for first, last in ((1, 100), (103, 110), (115, 120), (123, 200)):
+        bench.ledger.observe_trades(trades(first, last))
+    fetched = await bench.fetch(Fill(PAIR, (gap(101, 102), gap(121, 122))))
+    assert (fetched.rows, len(bench.http.asked)) == (8, 2)
+    assert list(bench.ledger.of(PAIR).spans) == [Span(1, 200)]
+
+
+async def test_what_was_asked_for_and_did_not_come_is_told_beside_what_came(bench: Bench) -> None:
+    bench.http.lacking = frozenset({40, 41})
+    assert await bench.fetch(hole(11, 60)) == Fetched(48, given_up=(Span(40, 41),))
 
 
 async def test_history_brings_where_it_begins_and_leaves_a_hole(bench: Bench) -> None:
@@ -110,3 +132,80 @@ async def test_history_brings_where_it_begins_and_leaves_a_hole(bench: Bench) ->
 async def test_the_whole_history_begins_with_its_first_trade(bench: Bench) -> None:
     assert await bench.fetch(History(PAIR, 0, 5_000, T0_US + 5_000_000)) == Fetched(100)
     assert bench.opened.ids()[0] == 1
+
+
+class Paused(FakeHttp):
+    """Lets others have their turn before each answer, and after it."""
+
+    async def get(self, request: Request) -> Answer:
+        await asyncio.sleep(0)
+        answer = await super().get(request)
+        await asyncio.sleep(0)
+        return answer
+
+
+class Broken(FakeHttp):
+    """Fails, as no exchange does, at the third request."""
+
+    async def get(self, request: Request) -> Answer:
+        if len(self.asked) == 2:
+            raise RuntimeError("not foreseen")
+        return await super().get(request)
+
+
+def fetcher_for(bench: Bench, http: FakeHttp) -> Fetcher:
+    fakes = Fakes(http, clock=bench.clock)
+    return Fetcher(
+        bench.ledger,
+        bench.opened.archive,
+        fakes.exchange,
+        instruments={PAIR: BTC},
+        clock=bench.clock,
+        metrics=bench.metrics,
+    )
+
+
+async def test_cancelled_at_any_moment_it_first_stores_and_counts_what_has_come(bench: Bench) -> None:
+    whole, cancelled, turns = hole(11, 499), 0, 0
+    while True:
+        came: list[int] = []
+        fetcher = fetcher_for(bench, Paused())
+        before = bench.opened.ids()
+        fetching = asyncio.create_task(fetcher.fetch(Fill(PAIR, whole.gaps), came=came.append))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        fetching.cancel()
+        await asyncio.sleep(0)
+        fetching.cancel()  # whoever stops it may be in a hurry
+        ended = (await asyncio.gather(fetching, return_exceptions=True))[0]
+        held = bench.opened.ids()
+        assert list(bench.ledger.of(PAIR).spans) == list(Spans.of_ids(held)), turns
+        assert set(held) - set(before) >= set(range(11, 11 + (came[-1] if came else 0))) - set(before), turns
+        assert fetcher.stored[PAIR] == len(held) - len(before)
+        if isinstance(ended, Fetched):
+            break
+        assert isinstance(ended, asyncio.CancelledError), turns
+        cancelled, turns = cancelled + 1, turns + 1
+    assert cancelled > 10
+    assert held == list(range(11, 500))
+
+
+async def test_an_error_that_nobody_foresaw_leaves_what_came_before_it_in_the_archive(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match="not foreseen"):
+        await fetcher_for(bench, Broken()).fetch(hole(11, 499))
+    assert 100 < len(bench.opened.ids()) <= 200
+    assert bench.ledger.of(PAIR).spans.count() == len(bench.opened.ids())
+
+
+async def test_a_disk_that_fails_goes_before_the_wish_to_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Spans:
+        raise DiskError("the disk is full (test)")
+
+    monkeypatch.setattr(bench.opened.archive, "append", full)
+    fetching = asyncio.create_task(fetcher_for(bench, Paused()).fetch(hole(11, 499)))
+    for _ in range(8):
+        await asyncio.sleep(0)
+    fetching.cancel()
+    with pytest.raises(DiskError):
+        await fetching
+    assert not bench.ledger.of(PAIR).spans

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from recorder.core.ids import Span
+from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Void
 from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
@@ -23,8 +23,8 @@ from tests.fakes import FakeHttp, Fakes
 
 
 class Bench(Fakes):
-    def __init__(self, opened: Shop) -> None:
-        self.opened, self.http = opened, FakeHttp()
+    def __init__(self, opened: Shop, http: FakeHttp | None = None) -> None:
+        self.opened, self.http = opened, http or FakeHttp()
         super().__init__(self.http)
         self.instruments = {PAIR: BTC, "ETH/USD": ETH}
         self.earlier: list[str] = []
@@ -154,6 +154,60 @@ async def test_newest_holes_come_first(tmp_path: Path) -> None:
         pairs = [parse_qs(request.target.partition("?")[2])["pair"][0] for request in bench.http.asked]
         assert pairs[0] == "ETHUSD"
         assert pairs[-1] == "XBTUSD"
+
+
+async def test_many_small_holes_are_closed_by_the_pages_that_hold_them(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold(*((3 * n + 1, 3 * n + 2) for n in range(301)))
+        start()
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
+        assert bench.opened.ids() == list(range(3, 903, 3))
+        assert len(bench.http.asked) <= 12  # of a hundred rows each
+
+
+async def test_a_pair_that_is_refused_waits_with_all_its_holes(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.hold(*((n, n) for n in range(1, 9_000, 1_000)))
+        bench.hold((1, 10), (20, 30), pair="ETH/USD")
+        bench.http.problems = [Unavailable("HTTP 502"), Unavailable("HTTP 502")]
+        start()
+        await asleep(bench.clock)
+        assert len(bench.http.asked) == 2
+        bench.clock.move(5.1)
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps() and not bench.ledger.of("ETH/USD").gaps())
+
+
+async def test_tens_of_thousands_of_holes_are_one_note_and_closed_bit_by_bit(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.ledger.observe_all(
+            Run(PAIR, Span(2 * n + 1, 2 * n + 1), T0_US + 2000 * n + 1000, T0_US + 2000 * n + 1000)
+            for n in range(60_001)
+        )
+        bench.http.last = 120_001
+        start()
+        await settle_until(lambda: len(bench.http.asked) >= 10)
+        assert bench.ids_noted() == [("hole_opened", 2, 120_000)]
+        assert (bench.details[0]["missing"], bench.details[0]["holes"]) == (60_000, 60_000)
+
+
+async def test_what_an_answer_stepped_over_waits_for_the_proof_while_the_rest_goes_on(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        lacking = frozenset(range(2_005, 3_000, 100))
+        bench.http.lacking = lacking
+        bench.hold((1, 2_000))
+        bench.hold(*((first, first + 79) for first in range(2_011, 3_011, 100)))
+        start()
+        await asleep(bench.clock)
+        assert ids_missing(bench) == lacking
+        bench.noted()
+        for _ in range(3):
+            bench.clock.move(APART_S)
+            await asleep(bench.clock)
+        assert {first for kind, first, _ in bench.ids_noted() if kind == "void"} == lacking
+
+
+def ids_missing(bench: Bench) -> set[int]:
+    return {i for gap in bench.ledger.of(PAIR).gaps() for i in range(gap.span.first, gap.span.last + 1)}
 
 
 async def test_a_hole_is_noted_once_when_it_opens_and_once_when_it_is_held_again(tmp_path: Path) -> None:
@@ -345,7 +399,7 @@ async def test_of_a_pair_that_had_a_name_before_what_came_after_its_last_trade_i
 async def test_while_the_disk_is_low_history_waits_and_holes_do_not(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
         bench.repair.want_history(0)
-        bench.http.problems = [Unavailable("tried, and due again later") for _ in range(2)]
+        bench.http.problems = [Unavailable("tried, and due again later")]
         bench.http.last = 60_200
         bench.hold((100, 110), (60_111, 60_120))
         start()
@@ -383,3 +437,44 @@ async def test_ids_below_the_first_trade_of_all_become_void(tmp_path: Path) -> N
         await asleep(bench.clock)
         assert bench.ids_noted() == [("void", 1, 2)]
         assert len(bench.http.asked) == 2
+
+
+class Mortal(FakeHttp):
+    """Answers so many requests, and the next one never: that is when its recorder is stopped."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__()
+        self.left = answers
+        self.over = asyncio.Event()
+
+    async def get(self, request: Request) -> Answer:
+        if not self.left:
+            self.over.set()
+            await asyncio.Event().wait()
+        self.left -= 1
+        return await super().get(request)
+
+
+async def one_life(opened: Shop, answers: int) -> bool:
+    """Repair until that many answers have come, and stop; return whether gaps are left."""
+    http = Mortal(answers)
+    bench = Bench(opened, http)
+    opened.archive.coverage.observe_into(bench.ledger, PAIR)
+    repairing = asyncio.create_task(bench.repair.run())
+    await settle_until(lambda: http.over.is_set() or not bench.ledger.of(PAIR).gaps())
+    repairing.cancel()
+    await asyncio.wait([repairing])
+    return bool(bench.ledger.of(PAIR).gaps())
+
+
+async def test_a_recorder_that_is_restarted_over_and_over_gets_on(tmp_path: Path) -> None:
+    """Each run ends long before its first batch would, and asks for little that an earlier one had."""
+    pages, answers = 50, 7
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, [*trades(1, 10), *trades(5_000, 5_009)])
+        lives = 1
+        while await one_life(opened, answers):
+            lives += 1
+            assert lives <= pages / (answers - 2)
+        assert lives > 5
+        assert opened.ids() == list(range(1, 5_010))

@@ -27,7 +27,7 @@ class Bench(Fakes):
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         super().__init__()
         self.fallback, self.standing, self.refreshes = Fallback(), ToldStanding(), 0
-        self.pairs = dict.fromkeys([PAIR])
+        self.pairs, self.heard = dict.fromkeys([PAIR]), dict[str, int]()
         self.stream = Stream(
             self.pairs,
             dialler(sockets),
@@ -35,6 +35,7 @@ class Bench(Fakes):
             listeners=Listeners(self.fallback, self.standing, self.refresh_soon),
             backoff=Backoff(Random(1)),
             numbers=itertools.count(1),
+            heard=self.heard,
         )
 
     def refresh_soon(self) -> None:
@@ -68,6 +69,21 @@ async def test_a_trade_frame_is_stamped_and_journalled_as_it_came_with_its_trade
     assert entry.source == "ws:trade:1"
     assert entry.recv_ns == bench.clock.wall_ns()
     assert inbound.claims == runs_of(records.trades(entry))
+
+
+async def test_the_highest_id_that_it_brought_of_a_pair_is_known_whatever_comes_again() -> None:
+    first, second = FakeSocket(), FakeSocket()
+    bench = Bench([first, second])
+    async with running(bench.stream):
+        first.frames.put_nowait(frame(5, 9))
+        first.frames.put_nowait(frame(3, 7))
+        await settle()
+        assert bench.heard == {PAIR: 9}
+        first.frames.put_nowait(None)
+        await bench.pass_time(2)
+        second.frames.put_nowait(frame(8, 8, kind="snapshot"))
+        await settle()
+        assert bench.heard == {PAIR: 9}
 
 
 async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:

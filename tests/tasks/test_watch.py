@@ -71,10 +71,14 @@ class FakeStream:
 
     def __init__(self) -> None:
         self.down: set[str] = set()
+        self.ids: dict[str, int] = {}
         self.renewed: list[list[str]] = []
 
     def streaming(self, pair: str) -> bool:
         return pair not in self.down
+
+    def heard(self, pair: str) -> int:
+        return self.ids.get(pair, 0)
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:
         self.renewed.append(list(pairs))
@@ -93,11 +97,16 @@ class Bench(Fakes):
     def hold(self, pair: str, last: int) -> None:
         self.ledger.observe(Run(pair, Span(1, last), 1, last))
 
+    def hear(self, pair: str, last: int) -> None:
+        """Let the frames up to ``last`` arrive."""
+        self.stream.ids[pair] = last
+        self.hold(pair, last)
+
     def trade(self, instrument: Instrument, last: int, *, heard: bool = True) -> None:
         """Let ``instrument`` have made ``last`` trades."""
         self.http.made[instrument.key] = last
         if heard:
-            self.hold(instrument.pair, last)
+            self.hear(instrument.pair, last)
 
 
 @contextlib.asynccontextmanager
@@ -125,27 +134,57 @@ async def test_a_market_that_is_heard_changes_nothing() -> None:
         assert (bench.tail.asked, bench.stream.renewed, bench.noted()) == ([], [], [])
 
 
-async def test_a_pair_that_trades_unheard_is_fetched_at_once_and_the_second_time_subscribed_anew() -> None:
+async def test_a_pair_that_falls_silent_is_fetched_at_the_first_look_and_subscribed_anew_at_the_second() -> None:
     async with watching() as bench:
         await bench.pass_time(90)
-        bench.trade(ETH, 11, heard=False)
+        bench.trade(ETH, 11)
+        await bench.pass_time(60)
+        bench.trade(ETH, 12, heard=False)
         await bench.pass_time(60)
         assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"], [])
-        detail = {"moved": ["price", "count"], "held": 10, "resubscribing": False}
+        detail = {"moved": ["price", "count"], "held": 11, "resubscribing": False}
         assert bench.noted() == [{"kind": "behind", "pair": "ETH/USD", **detail}]
-        await bench.pass_time(300)
-        assert bench.tail.asked == ["ETH/USD"], "what was fetched is no news"
-        bench.trade(ETH, 12, heard=False)
         await bench.pass_time(60)
         assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"] * 2, [["ETH/USD"]])
         assert [note["resubscribing"] for note in bench.noted()] == [True]
+        await bench.pass_time(600)
+        assert bench.stream.renewed == [["ETH/USD"]], "a quiet market asks for nothing"
+
+
+async def test_a_pair_that_was_silent_before_the_first_look_is_subscribed_anew_at_the_second() -> None:
+    async with watching() as bench:
+        bench.stream.ids.clear()
+        for last in (11, 12, 13):
+            bench.trade(ETH, last, heard=False)
+            await bench.pass_time(50)
+        assert bench.stream.renewed == [["ETH/USD"]]
+
+
+async def test_what_others_fetch_meanwhile_was_not_heard() -> None:
+    async with watching() as bench:
+        for last in (11, 12, 13):
+            bench.trade(ETH, last, heard=False)
+            bench.hold("ETH/USD", last)
+            await bench.pass_time(50)
+        assert bench.stream.renewed == [["ETH/USD"]]
+
+
+async def test_an_id_that_is_not_believed_does_not_make_a_pair_heard_for_good() -> None:
+    async with watching() as bench:
+        bench.stream.ids["ETH/USD"] = 2**40
+        for last in (11, 12, 13):
+            bench.trade(ETH, last, heard=False)
+            await bench.pass_time(50)
+        assert bench.stream.renewed == [["ETH/USD"]]
 
 
 async def test_while_the_tail_cannot_be_fetched_the_next_look_subscribes_anew() -> None:
     async with watching() as bench:
         await bench.pass_time(90)
         bench.tail.works = False
-        bench.trade(ETH, 11, heard=False)
+        bench.trade(ETH, 11)
+        await bench.pass_time(60)
+        bench.trade(ETH, 12, heard=False)
         await bench.pass_time(120)
         assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"] * 2, [["ETH/USD"]])
 
@@ -156,7 +195,7 @@ async def test_a_frame_that_comes_within_the_grace_is_waited_for() -> None:
         bench.trade(BTC, 11, heard=False)
         await bench.pass_time(9)
         assert len(bench.http.asked) == 2
-        bench.hold(PAIR, 11)
+        bench.hear(PAIR, 11)
         await bench.pass_time(60)
         assert bench.tail.asked == []
 
@@ -164,7 +203,7 @@ async def test_a_frame_that_comes_within_the_grace_is_waited_for() -> None:
 async def test_an_answer_may_lag_behind_the_frames_by_seconds() -> None:
     async with watching() as bench:
         await bench.pass_time(62)
-        bench.hold(PAIR, 11)
+        bench.hear(PAIR, 11)
         await bench.pass_time(5)
         assert len(bench.http.asked) == 1
         bench.trade(BTC, 11)
@@ -181,7 +220,7 @@ async def test_a_pair_that_was_subscribed_after_the_answer_may_still_wait_for_it
         assert len(bench.http.asked) == 2
         bench.stream.down = set()
         await bench.pass_time(2)
-        bench.hold(PAIR, 11)
+        bench.hear(PAIR, 11)
         await bench.pass_time(120)
         assert bench.tail.asked == []
 
@@ -195,7 +234,7 @@ async def test_a_pair_that_is_not_streamed_is_not_judged_until_it_is_again() -> 
         await bench.pass_time(180)
         assert bench.tail.asked == []
         bench.stream.down = set()
-        bench.hold(PAIR, 11)  # by the snapshot; the other one has none
+        bench.hear(PAIR, 11)  # by the snapshot; the other one has none
         await bench.pass_time(60)
         assert bench.tail.asked == ["ETH/USD"]
 
@@ -273,7 +312,10 @@ async def test_where_very_many_are_silent_some_are_fetched_and_all_are_subscribe
         bench.tail.works = False
         await bench.pass_time(90)
         for instrument in many:
-            bench.trade(instrument, 11, heard=False)
+            bench.trade(instrument, 11)
+        await bench.pass_time(60)
+        for instrument in many:
+            bench.trade(instrument, 12, heard=False)
         await bench.pass_time(60)
         assert set(bench.http.asked) == {"/0/public/Ticker"}, "a list of so many would be too long"
         assert len(bench.tail.asked) == FETCHES

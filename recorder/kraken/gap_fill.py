@@ -1,0 +1,215 @@
+"""Fill the gaps of a pair from REST Trades: which page to ask for next, and what an answer proves.
+
+Only ids that were given close a gap, so a wrong guess here costs a request and never a trade. Every missing id that a
+page brings is taken, whichever gap it was asked for; the next page is asked for where it closes most. The guesses must
+hold whether ``since`` is inclusive or exclusive, however short pages are cut, whatever ``last`` says, and where
+many trades share one nanosecond (API.md 6.7):
+
+- a page begins at or before the row that the previous one ended with, so that pages touch by id, or at a known trade
+  further on, where what lies between is held;
+- ids that a page steps over, carrying rows on both sides of them, are given up for this attempt;
+- ids that must lie before a page begins are looked for from further back, and given up after the furthest.
+
+Ids that an answer stepped over are told as :attr:`GapFill.skipped`. Once is no proof: a copy of the exchange may lag.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Final
+
+from recorder.core.ids import Gap, Span, Spans
+from recorder.core.model import Instrument, Trade
+from recorder.core.plan import best_page
+from recorder.core.plausible import EARLIEST_US, begin_us, is_time
+from recorder.kraken import rest
+from recorder.kraken.parse import TradesPage
+
+OVERLAPS_NS: Final = (1_000_000, 1_000_000_000, 60_000_000_000)
+"""How far before the last known trade to begin: 1 ms covers REST's printed doubles and stamps cut to µs. Where a
+page begins behind ids that must lie earlier, a second, and then a minute, are tried."""
+PRINT_NS: Final = 1_300
+"""How far a time that REST printed and we cut to µs may lie from the true one: 1 µs by the cut, 119 ns by the double,
+and as much by its printed text (API.md 7.3)."""
+LAST_NS: Final = 1_000_000
+"""``last`` is the exact time of a page's last row; one that lies further from the printed time is something else.
+Prints of 2013 have four digits and lie up to 0.1 ms away."""
+STALLED_PAGES: Final = 4
+"""So many answers in a row with no id above the highest seen, and their gap is given up. A page full of trades of one
+nanosecond needs three: from before it, from it, and from after it."""
+STEP_BACK_NS: Final = OVERLAPS_NS[1]
+"""Times go up with ids but for small steps back. Answers that touch, the first of which begins so long before a row,
+can have left nothing out after it for its time."""
+FAR: Final = 1_000_000
+"""A row whose id lies so far above the one below it proves nothing of the ids between: more than a day of the busiest
+pair, which no answer of a thousand rows steps over, so the odd one is that row."""
+FRESH_ROWS: Final = rest.PAGE_LIMIT - 10
+"""So many ids after a known trade a page is planned to reach: it begins a little before that trade."""
+FRUITLESS_PAGES: Final = 200
+"""So many answers in a row without a missing id end it all, whatever else they bring: more than a whole minute
+of overlap holds on the busiest day."""
+
+
+class GapFill:
+    """One attempt at ``gaps`` of ``instrument``, lowest first; what it leaves open, a later attempt tries again.
+
+    ``attempts`` counts, by the first id of a gap, those before that were answered without it: the later ones begin
+    further back, since the first may have begun too late. ``missing`` is all that is missing of the pair, these gaps
+    among it: what of it comes along is taken too.
+    """
+
+    def __init__(
+        self,
+        gaps: Sequence[Gap],
+        instrument: Instrument,
+        *,
+        attempts: Mapping[int, int] = MappingProxyType({}),
+        missing: Spans | None = None,
+    ) -> None:
+        self._instrument = instrument
+        self._attempts = attempts
+        self._gaps = gaps
+        self._firsts = [gap.span.first for gap in gaps]
+        self._open = Spans(gap.span for gap in gaps)  # asked for, and neither found nor given up
+        self._missing = self._open.copy() if missing is None else missing
+        self._found = Spans()
+        self._skipped = Spans()
+        # When the trade below each open span was made: asking for the span begins there.
+        self._times_us = {gap.span.first - 1: begin_us(gap, attempts.get(gap.span.first, 0)) for gap in gaps}
+        self._fruitless = 0
+        self._highest = self._stalled = 0  # of the answers that touch each other
+        self._since_ns = self._unbroken_ns = 0  # where the next answer begins, and where those that it touches began
+        self._wanted: int | None = None  # the lowest open id of the page aimed at
+        self._overlap = 0
+        # The newest gap first: it is what users look at soonest.
+        self._page = Span(self._firsts[-1], self._firsts[-1] + FRESH_ROWS - 1) if gaps else None
+        self._aim()
+
+    @property
+    def skipped(self) -> list[Span]:
+        """What is missing and an answer stepped over, carrying the ids on both sides, and no other answer had."""
+        return [part for span in self._skipped for part in self._found.missing(span)]
+
+    @property
+    def given_up(self) -> list[Span]:
+        """What of the gaps was asked for and did not come, lowest first."""
+        settled = (part for gap in self._gaps for part in self._open.missing(gap.span))
+        return [part for span in settled for part in self._found.missing(span)]
+
+    def request(self) -> rest.Request | None:
+        """Return the next request; None when all is found, or when this attempt has no way on."""
+        if self._wanted is None:
+            return None
+        return rest.trades(self._instrument, since_ns=str(self._since_ns))
+
+    def take(self, page: TradesPage) -> list[Trade]:
+        """Take one answer; return its rows that were missing, in ascending id."""
+        fresh: list[Trade] = []
+        for trade in page.trades:
+            if trade.trade_id in self._missing and trade.trade_id not in self._found:
+                self._found.add(Span(trade.trade_id, trade.trade_id))
+                fresh.append(trade)
+        self._fruitless = 0 if fresh else self._fruitless + 1
+        self._note_skipped(page)
+        if self._wanted is not None:
+            self._advance(page, self._wanted)
+        if self._wanted is not None and self._fruitless >= FRUITLESS_PAGES:
+            self._give_up(self._wanted)
+            self._wanted = None
+        return fresh
+
+    def _note_skipped(self, page: TradesPage) -> None:
+        for before, after in pairwise(page.trades):
+            stepped = 1 < after.trade_id - before.trade_id < FAR
+            if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
+                self._skipped.update(self._missing.within(Span(before.trade_id + 1, after.trade_id - 1)))
+
+    def _advance(self, page: TradesPage, wanted: int) -> None:
+        """Choose where the next page begins."""
+        if not page.trades:
+            # Behind rows seen already, nothing has happened yet. Otherwise the attempt may have begun too late.
+            if self._highest or not self._look_further_back(wanted):
+                self._open.remove(Span(wanted, max(wanted, self._open.last or 0)))
+                self._aim()
+            return
+        lowest, highest, newest = page.trades[0].trade_id, page.trades[-1].trade_id, self._newest(page)
+        self._stalled = 0 if highest > self._highest else self._stalled + 1
+        self._highest = max(self._highest, highest)
+        self._open.remove(Span(lowest, highest))
+        self._times_us[highest] = newest.time_us
+        if wanted < lowest:
+            if self._look_further_back(wanted):
+                return
+            self._open.remove(Span(wanted, lowest - 1))
+        if self._stalled >= STALLED_PAGES:
+            self._give_up(wanted)
+        self._follow(newest, page.last)
+        self._aim()
+
+    def _newest(self, page: TradesPage) -> Trade:
+        """Return the last row of a page whose time goes with that of the trade above its gap; the last if none does."""
+        for trade in reversed(page.trades):
+            above = bisect_right(self._firsts, trade.trade_id)
+            gap = self._gaps[max(0, above - 1)]
+            if trade.trade_id > gap.span.last and above < len(self._gaps):
+                gap = self._gaps[above]
+            until_us = None if trade.trade_id > gap.span.last else gap.before_us
+            if trade.time_us >= EARLIEST_US and (until_us is None or is_time(trade.time_us, until_us)):
+                return trade
+        return page.trades[-1]
+
+    def _follow(self, newest: Trade, last: str | None) -> None:
+        """Begin the next page just before this one ends, or a little after where this one began if it led nowhere."""
+        printed_ns = newest.time_us * 1000
+        if last is not None and last.isdecimal() and abs(int(last) - printed_ns) <= LAST_NS:
+            touching_ns, step_ns = int(last) - 1, 1
+        else:  # the last resort (API.md 6.7)
+            touching_ns, step_ns = printed_ns - PRINT_NS, PRINT_NS
+        stepped_ns = self._since_ns + step_ns
+        self._since_ns = max(touching_ns, stepped_ns)
+        if stepped_ns > touching_ns:
+            self._unbroken_ns = self._since_ns
+
+    def _aim(self) -> None:
+        """Find the lowest open id of the page aimed at, or of a new one, and begin where it is found soonest."""
+        left = self._open.within(self._page) if self._page else []
+        if not left:
+            self._page = best_page(self._open, FRESH_ROWS)
+            left = self._open.within(self._page) if self._page else []
+        wanted = left[0].first if left else None
+        if wanted is None or wanted == self._wanted:
+            self._wanted = wanted
+            return
+        self._wanted = wanted
+        gap = self._gap_of(wanted)
+        self._overlap = min(self._attempts.get(gap.span.first, 0), len(OVERLAPS_NS) - 1)
+        within = wanted == self._highest + 1 and wanted > gap.span.first
+        begins_ns = self._before(wanted)
+        on_the_way = wanted > self._highest and self._unbroken_ns <= begins_ns <= self._since_ns
+        if not within and not on_the_way:
+            self._begin(begins_ns)
+
+    def _begin(self, since_ns: int) -> None:
+        self._highest = self._stalled = 0
+        self._since_ns = self._unbroken_ns = since_ns
+
+    def _look_further_back(self, wanted: int) -> bool:
+        """Begin again from further before ``wanted``; False when this is the furthest already."""
+        if self._overlap + 1 >= len(OVERLAPS_NS):
+            return False
+        self._overlap += 1
+        self._begin(self._before(wanted))
+        return True
+
+    def _before(self, wanted: int) -> int:
+        return max(0, self._times_us[wanted - 1] * 1000 - OVERLAPS_NS[self._overlap])
+
+    def _give_up(self, wanted: int) -> None:
+        """Leave the rest of the gap that ``wanted`` is of."""
+        self._open.remove(Span(wanted, self._gap_of(wanted).span.last))
+
+    def _gap_of(self, wanted: int) -> Gap:
+        return self._gaps[bisect_right(self._firsts, wanted) - 1]

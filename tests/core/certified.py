@@ -1,0 +1,37 @@
+"""Certificates of trades that are told by their ids and times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+
+from recorder.core.certificate import Certificate, DayRows, certificates, utc_day
+from recorder.core.ids import Run, Span, Spans
+from recorder.core.knowledge import Confirmed
+
+PAIR = "BTC/USD"
+
+
+def certified(
+    times: dict[int, int],
+    *,
+    now_us: int,
+    void: Sequence[tuple[int, int]] = (),
+    confirmed: Sequence[tuple[int, int]] = (),
+) -> list[Certificate]:
+    """Certify a pair of which these trades are held: id → time."""
+    runs = [Run(PAIR, span, times[span.first], times[span.last]) for span in Spans.of_ids(times)]
+    rows: dict[date, DayRows] = {}
+    for trade_id in sorted(times):
+        time_us = times[trade_id]
+        before = rows.get(utc_day(time_us), DayRows(0, trade_id, trade_id, time_us, time_us))
+        rows[utc_day(time_us)] = replace(before, rows=before.rows + 1, last_id=trade_id, last_us=time_us)
+    return certificates(
+        PAIR,
+        runs,
+        rows,
+        now_us=now_us,
+        void=[Span(*ends) for ends in void],
+        confirmed=[Confirmed(PAIR, *known) for known in confirmed],
+    )
