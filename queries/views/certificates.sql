@@ -12,7 +12,7 @@
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
 --            few days, since it needs their text in memory at once.
 --
--- One row for each day from the first trade held to today. `recorder verify` gives the same, and holds files against
+-- One row for each day from the first trade held to today; a trade with an odd time has its own day. `recorder verify` gives the same, and holds files against
 -- their footers and checksums first; this view believes them.
 
 CREATE OR REPLACE VIEW certificates AS
@@ -39,8 +39,14 @@ rows_of AS (
     FROM trades AS t
     GROUP BY t.pair, day
 ),
+-- Days between which all are told of. A time before 2011, or over a year ahead of now, gives a day of its own alone.
 ends AS (
-    SELECT c.pair, min(c.first_time)::DATE AS first_day, max(c.last_time)::DATE AS last_day
+    SELECT
+        c.pair,
+        coalesce(
+            min(c.first_time::DATE) FILTER (c.first_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366), now()::DATE
+        ) AS first_day,
+        max(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS last_day
     FROM coverage AS c
     GROUP BY c.pair
 ),
@@ -49,6 +55,10 @@ calendar AS (
         e.pair,
         unnest(generate_series(e.first_day, greatest(e.last_day, now()::DATE), INTERVAL 1 DAY))::DATE AS day
     FROM ends AS e
+    UNION
+    SELECT t.pair, t.time::DATE
+    FROM trades AS t
+    WHERE t.time < '2011-01-01 00:00:00+00' OR t.time > now() + INTERVAL 366 DAY
 ),
 timed AS (
     SELECT

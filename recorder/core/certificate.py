@@ -14,7 +14,7 @@ last trade of the day before is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import accumulate
@@ -23,12 +23,15 @@ from typing import Final, Literal
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Run, Span
 from recorder.core.knowledge import Confirmed
+from recorder.core.plausible import EARLIEST_US
 
 Status = Literal["complete", "pending", "open", "empty"]
 """``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``open``: neither is proven.
 ``pending``: not over yet."""
 
 DAY_US: Final = 86_400_000_000
+AHEAD_DAYS: Final = 366
+"""So far ahead of now days are told of one by one: the clock may be behind."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
@@ -92,6 +95,8 @@ def certificates(
 ) -> list[Certificate]:
     """Return a certificate of every day from the first trade held to today, oldest first; none if nothing is held.
 
+    A trade with a time at which none can have been made gets a day of its own, and none between.
+
     ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats void, and a
     confirmation that a held trade refutes is not believed.
     """
@@ -100,9 +105,8 @@ def certificates(
         return []
     gaps = Gaps(runs, void, confirmed)
     today = _number(now_us)
-    numbers = {_number(gaps.runs[0].first_us), *(day.toordinal() - _EPOCH for day in days)}
-    first, last = min(numbers), max(today, *numbers)
-    missing, voids, before, after = (_Tally(first, last) for _ in range(4))
+    numbers = _calendar({_number(gaps.runs[0].first_us), *(day.toordinal() - _EPOCH for day in days)}, now_us)
+    missing, voids, before, after = (_Tally(numbers[0], numbers[-1]) for _ in range(4))
     for gap in gaps.before():
         before.add(1, gaps.from_us(gap), gap.before_us)
     for gap in gaps.after():
@@ -111,9 +115,10 @@ def certificates(
         missing.add(len(gap.span), gaps.from_us(gap), gap.before_us)
     for gap in gaps.void():
         voids.add(len(gap.span), gap.after_us, gap.before_us)
-    columns = zip(missing.sums(), voids.sums(), before.sums(), after.sums(), strict=True)
+    columns = list(zip(missing.sums(), voids.sums(), before.sums(), after.sums(), strict=True))
     found = []
-    for number, (absent, nothing, early, late) in enumerate(columns, start=first):
+    for number in numbers:
+        absent, nothing, early, late = columns[number - numbers[0]]
         day = date.fromordinal(_EPOCH + number)
         rows = days.get(day)
         status: Status = "complete" if rows else "empty"
@@ -123,6 +128,17 @@ def certificates(
             status = "open"
         found.append(Certificate(pair, day, status, rows, absent, nothing, before=early > 0, after=late > 0))
     return found
+
+
+def _calendar(traded: Collection[int], now_us: int) -> list[int]:
+    """Return the days to tell of, in order: from the first on which can have been traded, and those of odd times alone.
+
+    A trade stamped in year 1, or in 2102, has a day of its own, but there is nothing to tell of those between.
+    """
+    today = _number(now_us)
+    earliest = _number(EARLIEST_US) if now_us >= EARLIEST_US else 0  # by a clock that is behind there is no telling
+    ordinary = [number for number in traded if earliest <= number <= today + AHEAD_DAYS]
+    return sorted({*traded, *range(min(ordinary, default=today), max([today, *ordinary]) + 1)})
 
 
 def _number(time_us: int) -> int:

@@ -93,7 +93,11 @@ class Arrivals:
 
     def released(self) -> Spans:
         """Return the parked ids that are not far any more, and count them as parked no more."""
-        near = Spans(span for span in self.parked if not is_far(span.first, self.last_id))
+        near = Spans()
+        for span in self.parked:  # lowest first
+            if is_far(span.first, self.last_id):
+                break
+            near.add(span)
         for span in near:
             self.parked.remove(span)
         if near:
@@ -102,7 +106,7 @@ class Arrivals:
 
     def _goes_on(self, span: Span) -> bool:
         """Return whether this goes on from parked ids, as enough before it did."""
-        if not any(far.first <= span.first <= far.last + 1 and far.last < span.last for far in self.parked):
+        if span.last in self.parked or not self.parked.within(Span(span.first - 1, span.first)):
             return False
         self._going_on += 1
         return self._going_on >= FRAMES
