@@ -42,6 +42,8 @@ class EventKind(StrEnum):
     """Ids came over the stream that lie so far from all others that they do not count yet."""
     RELEASED_IDS = "released_ids"
     """Ids that were parked count as held from now on."""
+    DIFFERS = "differs"
+    """What came under an id is not what is held under it."""
     THROTTLED = "throttled"
     """The exchange refused requests for a while."""
     MAINTENANCE = "maintenance"

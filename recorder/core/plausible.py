@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from recorder.core.ids import Gap, Run, Span, Spans
+from recorder.core.model import Trade
 
 REACH_IDS: Final = 1_000_000
 """So far above the last trade held an id may lie at any moment: a day of the busiest pair, whatever the clocks say."""
@@ -21,6 +22,8 @@ EARLIEST_US: Final = 1_293_840_000_000_000
 """2011-01-01, before the exchange opened: what is stamped earlier was not made then."""
 AHEAD_US: Final = 3_600_000_000
 """So far ahead of the clock a stamp may be, for the clock may be behind."""
+SAME_US: Final = 1_000
+"""So far apart the stream and REST may stamp one trade: both cut and print, and prints of 2013 have four digits."""
 BACK_US: Final[tuple[int, ...]] = tuple(60_000_000 * 16**step for step in range(7))
 """How far before the trade above a gap to begin, in turn, where the time below it is odd: a minute to 31 years."""
 _US_PER_S: Final = 1_000_000
@@ -41,6 +44,12 @@ def is_far_gap(gap: Gap) -> bool:
 def is_time(time_us: int, now_us: int) -> bool:
     """Return whether a trade can have been made then, so that a request may begin there."""
     return EARLIEST_US <= time_us <= now_us + AHEAD_US
+
+
+def is_same(one: Trade, other: Trade) -> bool:
+    """Return whether two rows with one id tell the same trade: all that both ways of hearing of it have in common."""
+    same = one.price == other.price and one.qty == other.qty and one.side == other.side
+    return same and abs(one.time_us - other.time_us) <= SAME_US
 
 
 def begin_us(gap: Gap, attempt: int = 0) -> int:

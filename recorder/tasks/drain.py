@@ -33,7 +33,7 @@ from recorder.core.ids import Spans
 from recorder.core.model import Event, Instrument, Trade
 from recorder.core.plausible import AHEAD_US, EARLIEST_US
 from recorder.disk import undisturbed
-from recorder.errors import CorruptLine, Malformed, StorageError, UnreadableFile
+from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -53,6 +53,7 @@ from recorder.kraken.records import (
 from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
+from recorder.tasks.differing import Differing
 from recorder.tasks.waiting import first_of
 
 BATCH_TRADES: Final = 25_000
@@ -185,12 +186,15 @@ class Drainer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
             closed = [_Closed(path) for path in paths]
+            found, differing = _found(closed), Differing()
             writing: Future[int] | None = None
-            for batch in _batches(_found(closed)):
+            for batch in _batches(found):
                 added += writing.result() if writing else 0
-                writing = writer.submit(self._append, batch)
+                writing = writer.submit(self._append, batch, differing)
             added += writing.result() if writing else 0
             for one in closed:
+                if differing:
+                    self._set_aside(one, differing, found)
                 self._write(one)
             for preserved in preserving:
                 preserved.result()
@@ -245,8 +249,28 @@ class Drainer:
                 why = "these ids lie too far from all others: neither REST nor the stream has shown more like them yet"
                 yield Kept(entry.recv_ns, Reason.PARKED, line, pair, tuple(spans), why)
 
-    def _append(self, batch: Mapping[str, Sequence[Trade]]) -> int:
-        return sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
+    def _append(self, batch: Mapping[str, Sequence[Trade]], differing: Differing) -> int:
+        added = 0
+        for pair, rows in batch.items():
+            try:
+                differing.add(self._trades.differing(pair, rows))
+            except (CorruptFile, UnreadableFile) as error:  # what it holds cannot be compared; verify reports it
+                log.error("repeats not compared", pair=pair, reason=str(error))
+            added += self._trades.append(pair, rows).count()
+        return added
+
+    def _set_aside(self, closed: _Closed, differing: Differing, found: _ByPair) -> None:
+        """Keep the segment's lines with rows that are held with other content, and tell of them."""
+        lines = [lines for parts in found.values() for of, lines in parts if of is closed]
+        kept = [one for part in lines for one in differing.kept(part.entries())]
+        if not kept:
+            return
+        path = self._quarantine.put(kept)
+        for pair in dict.fromkeys(one.pair for one in kept):
+            of_pair = [one for one in kept if one.pair == pair]
+            detail = differing.detail(of_pair)
+            log.error("ids came with other content", pair=pair, file=str(path), **detail)
+            closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
 
     def _take(self, entry: Entry, closed: _Closed) -> None:
         match records.read(entry):
