@@ -16,9 +16,9 @@
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
 --            few days, since it needs their text in memory at once.
 --
--- One row for each day from the promise, or the first trade held, to today. Where no promise was noted, the lowest id
--- held is taken for its beginning, unless the ids are known down to 1. `recorder verify` gives the same, and holds files against
--- their footers and checksums first; this view believes them.
+-- One row for each day from the promise, or the first trade held, to today; a trade with an odd time has its own day.
+-- Where no promise was noted, the lowest id held is taken for its beginning, unless the ids are known down to 1.
+-- `recorder verify` gives the same, and holds files against their footers and checksums first; this view believes them.
 
 CREATE OR REPLACE VIEW certificates AS
 WITH
@@ -44,11 +44,12 @@ rows_of AS (
     FROM trades AS t
     GROUP BY t.pair, day
 ),
+-- Days between which all are told of. A time before 2011, or over a year ahead of now, gives a day of its own alone.
 ends AS (
     SELECT
         c.pair,
-        min(c.first_time)::DATE AS first_day,
-        max(c.last_time)::DATE AS last_day,
+        min(c.first_time::DATE) FILTER (c.first_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS first_day,
+        max(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS last_day,
         min(c.first_id) AS first_id,
         arg_min(c.first_time, c.first_id)::DATE AS assumed_day
     FROM coverage AS c
@@ -57,7 +58,7 @@ ends AS (
 unheld AS MATERIALIZED (
     FROM unheld_spans()
 ),
-promised AS MATERIALIZED (
+noted AS (
     SELECT
         p.pair,
         p.time::DATE AS day,
@@ -72,15 +73,30 @@ promised AS MATERIALIZED (
     SEMI JOIN (FROM unheld AS u WHERE u.kind = 'before') AS b
         ON e.pair = b.pair
 ),
+promised AS MATERIALIZED (
+    SELECT n.*, CASE WHEN n.day BETWEEN '2011-01-01' AND now()::DATE + 366 THEN n.day END AS ordinary_day
+    FROM noted AS n
+),
 calendar AS (
     SELECT
         pair,
         unnest(
-            generate_series(least(e.first_day, p.day), greatest(e.last_day, p.day, now()::DATE), INTERVAL 1 DAY)
+            generate_series(
+                coalesce(least(e.first_day, p.ordinary_day), now()::DATE),
+                greatest(e.last_day, p.ordinary_day, now()::DATE),
+                INTERVAL 1 DAY
+            )
         )::DATE AS day
     FROM ends AS e
     FULL JOIN promised AS p
         USING (pair)
+    UNION
+    SELECT t.pair, t.time::DATE
+    FROM trades AS t
+    WHERE t.time < '2011-01-01 00:00:00+00' OR t.time > now() + INTERVAL 366 DAY
+    UNION
+    SELECT p.pair, p.day
+    FROM promised AS p
 ),
 timed AS (
     SELECT

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recorder.archive import locks, parquet
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.layout import Layout, new_name
-from recorder.archive.parquet import FileFacts
+from recorder.archive.parquet import FileFacts, OpenFile
+from recorder.archive.read import of_rows
 from recorder.archive.schema import trades_table
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
+from recorder.core.plausible import is_same
 from recorder.disk import Disk
 from recorder.errors import StorageError
 
@@ -52,6 +55,40 @@ class TradeArchive:
                     written = self._write(pair, year, rows[start : start + MAX_ROWS])
                     added.update(run.span for run in written.runs)
         return added
+
+    def differing(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
+        """Return the trades whose id is held with other content, each with what is held; :meth:`append` drops them.
+
+        Of ids that are stored only those in the row group of the highest are looked at, so that it costs one read.
+        Raises UnsoundFile, UnreadableFile.
+        """
+        first_of: dict[int, Trade] = {}
+        found = []
+        for trade in trades:
+            before = first_of.setdefault(trade.trade_id, trade)
+            if before is not trade and not is_same(before, trade):
+                found.append((trade, before))
+        if not first_of:
+            return []
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
+            again = Spans(self.coverage.spans(pair).within(Span(min(first_of), max(first_of))))
+            highest = max((trade_id for trade_id in first_of if trade_id in again), default=None)
+            stored = {} if highest is None else self._stored_near(pair, highest, pa.array(first_of, pa.int64()))
+        known = [(trade, stored.get(trade.trade_id)) for trade in first_of.values()]
+        return [*((trade, held) for trade, held in known if held and not is_same(trade, held)), *found]
+
+    def _stored_near(self, pair: str, trade_id: int, wanted: pa.Array) -> dict[int, Trade]:
+        """Return the rows of the row group with this id, by id, as far as they are ``wanted``."""
+        for facts in self.coverage.files(pair):
+            if any(trade_id in run.span for run in facts.footer.runs):
+                with OpenFile(facts.path) as file:
+                    for group in file.groups:
+                        low, high = file.limits("trade_id", group)
+                        if low <= trade_id <= high:
+                            rows = file.table(columns=TRADES.columns.names, groups=[group])
+                            rows = rows.filter(pc.is_in(rows["trade_id"], value_set=wanted))
+                            return {row.trade_id: row for row in of_rows(rows, pair)}
+        return {}
 
     def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> Footer:
         try:

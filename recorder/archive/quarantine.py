@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """It could not be read, and the journal is another process's."""
     PARKED = "parked"
     """It has ids so far from all others that they do not count yet."""
+    DIFFERS = "differs"
+    """It has ids that are held with other content."""
 
 
 class Kept(msgspec.Struct, frozen=True):

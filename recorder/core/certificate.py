@@ -17,7 +17,7 @@ the lowest id held is taken for the beginning, unless the ids are known down to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import accumulate
@@ -26,6 +26,7 @@ from typing import Final, Literal, NamedTuple
 from recorder.core.evidence import Confirmed, Promise
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Run, Span
+from recorder.core.plausible import EARLIEST_US
 
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
 """``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be one of
@@ -33,6 +34,8 @@ these, but the promise begins on this day, and nothing is promised of what was b
 ``pending``: not over yet. ``unknown``: what the exchange numbers cannot be compared with what is held."""
 
 DAY_US: Final = 86_400_000_000
+AHEAD_DAYS: Final = 366
+"""So far ahead of now days are told of one by one: the clock may be behind."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
@@ -100,8 +103,11 @@ def certificates(
 ) -> list[Certificate]:
     """Return a certificate of every day from the promise or the first trade held to today, oldest first.
 
-    There is none if nothing is held nor promised. ``held`` are disjoint runs of ids, in any order; ``days`` what they
-    hold of each day. Held beats void, and a confirmation that a held trade refutes is not believed.
+    There is none if nothing is held nor promised. A trade with a time at which none can have been made gets a day of
+    its own, and none between.
+
+    ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats void, and a
+    confirmation that a held trade refutes is not believed.
     """
     gaps = Gaps(pair, held, void, confirmed, promise)
     promise = promise or _assumed(gaps)
@@ -109,10 +115,9 @@ def certificates(
     if not begins_us:
         return []
     today = _number(now_us)
-    numbers = {*map(_number, begins_us), *(day.toordinal() - _EPOCH for day in days)}
-    first, last = min(numbers), max(today, *numbers)
+    numbers = _calendar({*map(_number, begins_us), *(day.toordinal() - _EPOCH for day in days)}, now_us)
     found = []
-    for number, counts in enumerate(_counted(gaps, promise, first, last), start=first):
+    for number, counts in zip(numbers, _counted(gaps, promise, numbers), strict=True):
         day = date.fromordinal(_EPOCH + number)
         rows = days.get(day)
         status: Status = "complete" if rows else "empty"
@@ -163,8 +168,9 @@ class _Counts(NamedTuple):
         return self.missing + self.after + self.unjoined > 0 or nameless
 
 
-def _counted(gaps: Gaps, promise: Promise | None, first: int, last: int) -> Iterator[_Counts]:
-    missing, void, before, after, unjoined = tallies = [_Tally(first, last) for _ in range(5)]
+def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int]) -> list[_Counts]:
+    """Return what may lie on each of these days, given in order."""
+    missing, void, before, after, unjoined = tallies = [_Tally(numbers[0], numbers[-1]) for _ in range(5)]
     history, between = gaps.before(), gaps.between()
     for gap in history:
         before.add(1, gaps.from_us(gap), gap.before_us)
@@ -181,7 +187,19 @@ def _counted(gaps: Gaps, promise: Promise | None, first: int, last: int) -> Iter
         for gap in [*history, *between]:
             if promise.after_id is not None and gap.span.first <= promise.after_id:
                 unjoined.add(1, None, gap.before_us, before=promised)
-    return map(_Counts, *(tally.sums() for tally in tallies))
+    sums = [tally.sums() for tally in tallies]
+    return [_Counts(*(each[number - numbers[0]] for each in sums)) for number in numbers]
+
+
+def _calendar(traded: Collection[int], now_us: int) -> list[int]:
+    """Return the days to tell of, in order: from the first on which can have been traded, and those of odd times alone.
+
+    A trade stamped in year 1, or in 2102, has a day of its own, but there is nothing to tell of those between.
+    """
+    today = _number(now_us)
+    earliest = _number(EARLIEST_US) if now_us >= EARLIEST_US else 0  # by a clock that is behind there is no telling
+    ordinary = [number for number in traded if earliest <= number <= today + AHEAD_DAYS]
+    return sorted({*traded, *range(min(ordinary, default=today), max([today, *ordinary]) + 1)})
 
 
 def _number(time_us: int) -> int:

@@ -48,6 +48,8 @@ class EventKind(StrEnum):
     """After which id the promise of a pair begins is known."""
     MEMORY_DIFFERED = "memory_differed"
     """The recorder held for stored what is not on the disk any more."""
+    DIFFERS = "differs"
+    """What came under an id is not what is held under it."""
     THROTTLED = "throttled"
     """The exchange refused requests for a while."""
     MAINTENANCE = "maintenance"

@@ -7,7 +7,7 @@ while recording, where it is found to disagree with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -55,7 +55,7 @@ class PairLedger:
         self._promises: set[Promised | Anchored] = set()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
-        self._far_gaps: tuple[Gap, ...] = ()
+        self._has_far = False
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
@@ -116,14 +116,18 @@ class PairLedger:
         """
         if self._gaps is None:
             self._gaps = tuple(open_gaps(self.pair, self.runs(), self.void, self.promise))
-            self._far_gaps = tuple(filter(is_far_gap, self._gaps))
+            self._has_far = any(map(is_far_gap, self._gaps))
         return self._gaps
 
-    def fetchable_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
+    def fetchable(self) -> Sequence[Gap]:
+        """Return the gaps worth asking for: those that an outage can leave, and those of which REST has shown the end.
+
+        It is the same object as :meth:`gaps` where these are all.
+        """
         gaps = self.gaps()
-        far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
-        return tuple(gap for gap in gaps if gap not in far) if far else gaps
+        if not self._has_far:
+            return gaps
+        return [gap for gap in gaps if gap.span.last <= self.shown_id or not is_far_gap(gap)]
 
     def newest(self) -> tuple[int, int] | None:
         """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).

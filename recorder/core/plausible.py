@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from recorder.core.ids import Gap, Run, Span, Spans
+from recorder.core.model import Trade
 
 REACH_IDS: Final = 1_000_000
 """So far above the last trade held an id may lie at any moment: a day of the busiest pair, whatever the clocks say."""
@@ -19,6 +20,12 @@ FRAMES: Final = 2
 """So many frames that go on from parked ids make them believed: one may be a repeat, or the same fault again."""
 EARLIEST_US: Final = 1_293_840_000_000_000
 """2011-01-01, before the exchange opened: what is stamped earlier was not made then."""
+AHEAD_US: Final = 3_600_000_000
+"""So far ahead of the clock a stamp may be, for the clock may be behind."""
+SAME_US: Final = 1_000
+"""So far apart the stream and REST may stamp one trade: both cut and print, and prints of 2013 have four digits."""
+BACK_US: Final[tuple[int, ...]] = tuple(60_000_000 * 16**step for step in range(7))
+"""How far before the trade above a gap to begin, in turn, where the time below it is odd: a minute to 31 years."""
 _US_PER_S: Final = 1_000_000
 
 
@@ -32,6 +39,36 @@ def is_far_gap(gap: Gap) -> bool:
     if gap.after_us is None or gap.before_us is None:
         return False
     return is_far(gap.span.last, gap.span.first, gap.before_us - gap.after_us)
+
+
+def is_time(time_us: int, now_us: int) -> bool:
+    """Return whether a trade can have been made then, so that a request may begin there."""
+    return EARLIEST_US <= time_us <= now_us + AHEAD_US
+
+
+def is_same(one: Trade, other: Trade) -> bool:
+    """Return whether two rows with one id tell the same trade: all that both ways of hearing of it have in common."""
+    same = one.price == other.price and one.qty == other.qty and one.side == other.side
+    return same and abs(one.time_us - other.time_us) <= SAME_US
+
+
+def begin_us(gap: Gap, attempt: int = 0) -> int:
+    """Return where to begin asking for a gap: at the trade below it, if its time goes with that of the one above.
+
+    Of two that do not go together nobody knows which is odd, so ``attempt`` (from 0) tries one after the other: before
+    the one above, further and further, and at the one below.
+    """
+    below_us, above_us = _believed(gap.after_us), _believed(gap.before_us)
+    if below_us is not None and (above_us is None or below_us <= above_us + AHEAD_US):
+        return below_us
+    if above_us is not None and (below_us is None or attempt % 2 == 0):
+        step = attempt if below_us is None else attempt // 2
+        return max(EARLIEST_US, above_us - BACK_US[min(step, len(BACK_US) - 1)])
+    return EARLIEST_US if below_us is None else below_us
+
+
+def _believed(time_us: int | None) -> int | None:
+    return None if time_us is None or time_us < EARLIEST_US else time_us
 
 
 class Arrivals:
@@ -65,7 +102,11 @@ class Arrivals:
 
     def released(self) -> Spans:
         """Return the parked ids that are not far any more, and count them as parked no more."""
-        near = Spans(span for span in self.parked if not is_far(span.first, self.last_id))
+        near = Spans()
+        for span in self.parked:  # lowest first
+            if is_far(span.first, self.last_id):
+                break
+            near.add(span)
         for span in near:
             self.parked.remove(span)
         if near:
@@ -74,7 +115,7 @@ class Arrivals:
 
     def _goes_on(self, span: Span) -> bool:
         """Return whether this goes on from parked ids, as enough before it did."""
-        if not any(far.first <= span.first <= far.last + 1 and far.last < span.last for far in self.parked):
+        if span.last in self.parked or not self.parked.within(Span(span.first - 1, span.first)):
             return False
         self._going_on += 1
         return self._going_on >= FRAMES

@@ -24,6 +24,7 @@ from typing import Final
 from recorder.core.ids import Gap, Span, Spans
 from recorder.core.model import Instrument, Trade
 from recorder.core.plan import best_page
+from recorder.core.plausible import EARLIEST_US, begin_us, is_time
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 
@@ -77,7 +78,7 @@ class GapFill:
         self._found = Spans()
         self._skipped = Spans()
         # When the trade below each open span was made: asking for the span begins there.
-        self._times_us = {gap.span.first - 1: _below_us(gap) for gap in gaps}
+        self._times_us = {gap.span.first - 1: begin_us(gap, attempts.get(gap.span.first, 0)) for gap in gaps}
         self._fruitless = 0
         self._highest = self._stalled = 0  # of the answers that touch each other
         self._since_ns = self._unbroken_ns = 0  # where the next answer begins, and where those that it touches began
@@ -134,8 +135,7 @@ class GapFill:
                 self._open.remove(Span(wanted, max(wanted, self._open.last or 0)))
                 self._aim()
             return
-        lowest, newest = page.trades[0].trade_id, page.trades[-1]
-        highest = newest.trade_id
+        lowest, highest, newest = page.trades[0].trade_id, page.trades[-1].trade_id, self._newest(page)
         self._stalled = 0 if highest > self._highest else self._stalled + 1
         self._highest = max(self._highest, highest)
         self._open.remove(Span(lowest, highest))
@@ -148,6 +148,18 @@ class GapFill:
             self._give_up(wanted)
         self._follow(newest, page.last)
         self._aim()
+
+    def _newest(self, page: TradesPage) -> Trade:
+        """Return the last row of a page whose time goes with that of the trade above its gap; the last if none does."""
+        for trade in reversed(page.trades):
+            above = bisect_right(self._firsts, trade.trade_id)
+            gap = self._gaps[max(0, above - 1)]
+            if trade.trade_id > gap.span.last and above < len(self._gaps):
+                gap = self._gaps[above]
+            until_us = None if trade.trade_id > gap.span.last else gap.before_us
+            if trade.time_us >= EARLIEST_US and (until_us is None or is_time(trade.time_us, until_us)):
+                return trade
+        return page.trades[-1]
 
     def _follow(self, newest: Trade, last: str | None) -> None:
         """Begin the next page just before this one ends, or a little after where this one began if it led nowhere."""
@@ -201,8 +213,3 @@ class GapFill:
 
     def _gap_of(self, wanted: int) -> Gap:
         return self._gaps[bisect_right(self._firsts, wanted) - 1]
-
-
-def _below_us(gap: Gap) -> int:
-    assert gap.after_us is not None  # between trades that are held: asking begins at the one below
-    return gap.after_us

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -31,6 +31,7 @@ _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASC
 _FIRST_PAIR = re.compile(rb'\{"channel":"trade","type":"(?:update|snapshot)","data":\[\{"symbol":"([^"\\]+)"')
 _TO_THE_POINT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
 _US: Final = Decimal("0.000001")
+_BEGIN_S: Final = -62_135_596_800
 _END_S: Final = 253_402_300_800
 """10000-01-01: calendars, here and in every reader of the archive, name no moment from then on."""
 
@@ -230,11 +231,11 @@ def micros(stamp: str) -> int:
 def rest_micros(seconds: Decimal) -> int:
     """Return µs since 1970 of REST's printed seconds, cut. The print itself may be 119 ns off (API.md 7.3).
 
-    Raises ValueError for what is no moment from 1970 to 9999.
+    Raises ValueError for what is no moment from year 1 to 9999.
     """
-    if not (seconds.is_finite() and 0 <= seconds < _END_S):
+    if not (seconds.is_finite() and _BEGIN_S <= seconds < _END_S):
         raise ValueError(f"{seconds} is not a time in seconds since 1970, like 1756443816.201052")
-    return int(seconds.quantize(_US, ROUND_DOWN).scaleb(6))
+    return int(seconds.quantize(_US, ROUND_FLOOR).scaleb(6))
 
 
 @lru_cache(maxsize=1024)

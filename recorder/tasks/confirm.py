@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from recorder.clock import Clock
-from recorder.core.ledger import Ledger
+from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.model import Instrument
+from recorder.core.plausible import is_time
 
 ROUND_S: Final = 60.0
 """How often to look; most pairs have traded by then, and need no request."""
@@ -68,7 +69,16 @@ class Confirm:
         if now_s is None:
             return False
         midnight_s = now_s // DAY_S * DAY_S
-        until_us = self._ledger.of(pair).complete_until_us()
+        until_us = _known_until_us(self._ledger.of(pair), round(now_s * 1e6))
         if until_us is None or until_us >= midnight_s * 1e6 or now_s < midnight_s + AFTER_S:
             return False
         return self._clock.monotonic() >= self._not_before_s.get(pair, 0.0)
+
+
+def _known_until_us(account: PairLedger, now_us: int) -> int | None:
+    """Return until when it is known what came; None if nothing is held. A trade stamped ahead of now tells nothing."""
+    until_us = account.complete_until_us()
+    if until_us is None or is_time(until_us, now_us):
+        return until_us
+    confirmed = account.confirmed
+    return confirmed.until_us if confirmed is not None and confirmed.last_id == account.spans.last else 0

@@ -22,7 +22,7 @@ import structlog
 
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import BY_NAME, EVENTS, Branch
-from recorder.archive.events import event
+from recorder.archive.events import event, iso
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.quarantine import Kept, Quarantine, Reason
@@ -31,8 +31,9 @@ from recorder.clock import Clock
 from recorder.core.events import EventKind
 from recorder.core.ids import Spans
 from recorder.core.model import Event, Instrument, Trade
+from recorder.core.plausible import AHEAD_US, EARLIEST_US
 from recorder.disk import undisturbed
-from recorder.errors import CorruptLine, Malformed, StorageError, UnreadableFile
+from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -52,6 +53,7 @@ from recorder.kraken.records import (
 from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
+from recorder.tasks.differing import Differing
 from recorder.tasks.waiting import first_of
 
 BATCH_TRADES: Final = 25_000
@@ -61,6 +63,8 @@ TRADE_BYTES: Final = 150
 TOGETHER_BYTES: Final = 256 * 1024 * 1024
 """Segments of so many bytes are drained together, so that a pair gets one file of them; more has been left by a run
 that could not drain. Some 1.3 M trades, whose places take 20 MB."""
+CLOCK_ROWS: Final = 10
+"""So many trades at least tell the host's clock, if most of them are stamped after they came."""
 
 _READ_BYTES: Final = 65_536
 """Lines of a pair that follow each other are read together, up to so many bytes."""
@@ -103,6 +107,8 @@ class _Closed:
         self.events: list[Event] = []
         self.lost = False
         """Whether a line of trades could not be read, which may have been counted when it came."""
+        self._rows = 0
+        self._odd: dict[str, dict[int, tuple[Trade, Entry]]] = {}
 
     def malformed(self, received_ns: int, source: str, reason: str) -> None:
         self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
@@ -110,11 +116,33 @@ class _Closed:
     def trades(self, entry: Entry) -> list[Trade]:
         """Return the trades in a line."""
         try:
-            return records.trades(entry)
+            rows = records.trades(entry)
         except Malformed as error:
             self.lost = True
             self.not_understood(entry, error)
             return []
+        self._rows += len(rows)
+        until_us = entry.recv_ns // 1000 + AHEAD_US
+        for row in rows:
+            if not EARLIEST_US <= row.time_us <= until_us:
+                self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, entry))
+        return rows
+
+    def tell_odd_times(self) -> None:
+        """Tell of trades that cannot have been made when they are stamped: once of each pair, they may be many.
+
+        Where most are stamped so, it is the host's clock that is behind, and other events say so.
+        """
+        if self._rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self._rows:
+            return
+        for pair, found in self._odd.items():
+            row, entry = found[min(found)]
+            said = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(entry.recv_ns // 1000)}"
+            others = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
+            reason = f"{said}{others}: stored as it came"
+            log.warning("odd time", pair=pair, reason=reason)
+            detail = {"source": entry.source, "reason": reason}
+            self.events.append(event(entry.recv_ns // 1000, EventKind.MALFORMED, pair, **detail))
 
     def not_understood(self, entry: Entry, error: Malformed) -> None:
         # It was read when it came, so this is a parser of another release; the line stays in raw/.
@@ -163,12 +191,15 @@ class Drainer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
             closed = [_Closed(path) for path in paths]
+            found, differing = _found(closed), Differing()
             writing: Future[int] | None = None
-            for batch in _batches(_found(closed)):
+            for batch in _batches(found):
                 added += writing.result() if writing else 0
-                writing = writer.submit(self._append, batch)
+                writing = writer.submit(self._append, batch, differing)
             added += writing.result() if writing else 0
             for one in closed:
+                if differing:
+                    self._set_aside(one, differing, found)
                 self._write(one)
             for preserved in preserving:
                 preserved.result()
@@ -214,6 +245,7 @@ class Drainer:
             except (StorageError, UnreadableFile) as error:
                 # A damaged file of listings must not keep the rest from being archived; the line stays in raw/.
                 log.error("listing not archived", segment=closed.number, reason=str(error))
+        closed.tell_odd_times()
         self._tables.take(Branch(EVENTS), closed.events)
         self._tables.write(closed.number)
 
@@ -232,9 +264,29 @@ class Drainer:
                 why = "these ids lie too far from all others: neither REST nor the stream has shown more like them yet"
                 yield Kept(entry.recv_ns, Reason.PARKED, line, pair, tuple(spans), why)
 
-    def _append(self, batch: Mapping[str, Sequence[Trade]]) -> int:
+    def _append(self, batch: Mapping[str, Sequence[Trade]], differing: Differing) -> int:
         self._touched.update(batch)
-        return sum(self._trades.append(pair, rows).count() for pair, rows in batch.items())
+        added = 0
+        for pair, rows in batch.items():
+            try:
+                differing.add(self._trades.differing(pair, rows))
+            except (CorruptFile, UnreadableFile) as error:  # what it holds cannot be compared; verify reports it
+                log.error("repeats not compared", pair=pair, reason=str(error))
+            added += self._trades.append(pair, rows).count()
+        return added
+
+    def _set_aside(self, closed: _Closed, differing: Differing, found: _ByPair) -> None:
+        """Keep the segment's lines with rows that are held with other content, and tell of them."""
+        lines = [lines for parts in found.values() for of, lines in parts if of is closed]
+        kept = [one for part in lines for one in differing.kept(part.entries())]
+        if not kept:
+            return
+        path = self._quarantine.put(kept)
+        for pair in dict.fromkeys(one.pair for one in kept):
+            of_pair = [one for one in kept if one.pair == pair]
+            detail = differing.detail(of_pair)
+            log.error("ids came with other content", pair=pair, file=str(path), **detail)
+            closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
 
     def _take(self, entry: Entry, closed: _Closed) -> None:
         match records.read(entry):

@@ -10,6 +10,7 @@ from typing import Final
 
 from recorder.core.ids import runs_of
 from recorder.core.ledger import Ledger
+from recorder.core.plausible import is_time
 from recorder.journal import segment
 from recorder.kraken import records, rest
 from recorder.kraken.parse import TradesPage
@@ -21,10 +22,13 @@ OVERLAP_NS: Final = 1_000_000
 """How far before the last trade held to begin: REST's printed times lie up to 1.3 µs off, stamps are cut to µs."""
 
 
-def newest_held(ledger: Ledger, pair: str) -> str | None:
-    """Return ``since`` for a request of what is newer than all that is held; None where nothing is."""
+def newest_held(ledger: Ledger, pair: str, now_us: int) -> str | None:
+    """Return ``since`` for a request of what is newer than all that is held; None, the newest page, where nothing is.
+
+    So it is where the newest trade is stamped with a time at which it cannot have been made.
+    """
     last_us = ledger.of(pair).last_us
-    return None if last_us is None else str(max(0, last_us * 1000 - OVERLAP_NS))
+    return None if last_us is None or not is_time(last_us, now_us) else str(last_us * 1000 - OVERLAP_NS)
 
 
 async def newer(context: Context, ledger: Ledger, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
@@ -37,3 +41,8 @@ async def newer(context: Context, ledger: Ledger, request: rest.Request, pair: s
     if page.trades:
         account.shown_id = max(account.shown_id, page.trades[-1].trade_id)
     return answer, page
+
+
+def highest(page: TradesPage) -> int:
+    """Return the highest id on a page; 0 where there is none."""
+    return page.trades[-1].trade_id if page.trades else 0

@@ -76,8 +76,9 @@ class Parking:
         arrivals = self._arrivals
         for pair in {run.pair for inbound in batch for run in inbound.claims}:
             account = self._ledger.of(pair)
-            known = arrivals.setdefault(pair, Arrivals(account.parked))
-            known.shown(account.spans.last or 0, account.last_us or 0)
+            if pair not in arrivals:
+                arrivals[pair] = Arrivals(account.parked)
+            arrivals[pair].shown(account.spans.last or 0, account.last_us or 0)
         for inbound in batch:
             counts, far = self._judged(inbound)
             for pair in dict.fromkeys(run.pair for run in inbound.claims):

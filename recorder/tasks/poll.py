@@ -11,12 +11,13 @@ import structlog
 from recorder.core.backoff import Growing
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
+from recorder.core.plausible import is_time
 from recorder.errors import ExchangeError, UnknownPair
 from recorder.kraken import rest
 from recorder.kraken.gap_fill import LAST_NS
 from recorder.kraken.parse import TradesPage
 from recorder.tasks.context import Context
-from recorder.tasks.pages import newer, newest_held
+from recorder.tasks.pages import highest, newer, newest_held
 from recorder.tasks.waiting import first_of
 
 POLL_S: Final = 5.0
@@ -64,6 +65,7 @@ class Poll:
         self._everything = everything
         self._due_s: dict[str, float] = {}
         self._since_ns: dict[str, int] = {}
+        self._astray: set[str] = set()  # of these a request began where the newest trades are not
         self._unknown: dict[str, Growing] = {}
         self._wake = asyncio.Event()
         self.follow(list(instruments.values()), ())
@@ -79,6 +81,7 @@ class Poll:
         """Poll ``pair`` no more: it is streamed."""
         for of_pair in (self._due_s, self._since_ns, self._unknown):
             of_pair.pop(pair, None)
+        self._astray.discard(pair)
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
         """Leave the pairs ``removed``; take over those ``added`` if everything is polled."""
@@ -109,7 +112,8 @@ class Poll:
         await self._promises.made(list(self._due_s))  # of all that are polled, in one sync
         if pair not in self._instruments:
             return POLL_S
-        request = rest.trades(self._instruments[pair], since_ns=self._since(pair))
+        since_ns, last_id = self._since(pair), self._ledger.of(pair).spans.last
+        request = rest.trades(self._instruments[pair], since_ns=since_ns)
         try:
             _, page = await newer(self._context, self._ledger, request, pair)
         except ExchangeError as error:
@@ -117,6 +121,10 @@ class Poll:
             log.warning("poll failed", pair=pair, reason=str(error), retry_in_s=wait_s)
             return wait_s
         self._unknown.pop(pair, None)
+        if since_ns is not None and last_id is not None and highest(page) < last_id:
+            self._since_ns.pop(pair, None)
+            self._astray.add(pair)  # it began at the newest trade held, and should have brought that
+            return POLL_S
         return 0.0 if self._advance(pair, page) and len(page.trades) >= rest.PAGE_LIMIT else POLL_S
 
     def _retry_after_s(self, pair: str, error: ExchangeError) -> float:
@@ -126,8 +134,16 @@ class Poll:
         return self._unknown.setdefault(pair, Growing(RETRY_S, LAST_RETRY_S)).failed()
 
     def _since(self, pair: str) -> str | None:
-        """Return where to begin; None, the newest page, where nothing is held yet."""
-        return str(self._since_ns[pair]) if pair in self._since_ns else newest_held(self._ledger, pair)
+        """Return where to begin; None, the newest page, where nothing is held yet, or the last request went astray."""
+        if pair in self._astray:
+            self._astray.discard(pair)
+            return None
+        if pair in self._since_ns:
+            return str(self._since_ns[pair])
+        return newest_held(self._ledger, pair, self._now_us())
+
+    def _now_us(self) -> int:
+        return self._clock.wall_ns() // 1000
 
     def _advance(self, pair: str, page: TradesPage) -> bool:
         """Begin the next page at the end of this one; tell whether that leads on.
@@ -139,8 +155,8 @@ class Poll:
         if not page.trades or page.last is None or not page.last.isdecimal():
             return False  # the next page begins by the newest trade held
         end_ns = int(page.last)
-        if abs(end_ns - page.trades[-1].time_us * 1000) > LAST_NS:
-            return False  # no time of that row: following it could skip trades unseen
+        if abs(end_ns - page.trades[-1].time_us * 1000) > LAST_NS or not is_time(end_ns // 1000, self._now_us()):
+            return False  # no time of that row, or one at which it was not made: following it could skip trades unseen
         after = max(before, end_ns - 1)
         if after == before and len(page.trades) >= rest.PAGE_LIMIT:
             after += 1  # a whole page inside one nanosecond: never seen, and the only way on is to step

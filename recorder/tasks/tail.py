@@ -15,9 +15,8 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError
 from recorder.kraken import rest
-from recorder.kraken.parse import TradesPage
 from recorder.tasks.context import Context
-from recorder.tasks.pages import newer, newest_held
+from recorder.tasks.pages import highest, newer, newest_held
 
 CLOCK_S: Final = 60
 """An answer speaks of a moment so long before it came at least: it may take half a minute, or come from a cache."""
@@ -37,20 +36,21 @@ class Tail:
     async def behind(self, pair: str) -> int | None:
         """Fetch up to the newest trade; return the highest id that is held or was fetched, None where that failed.
 
-        At most two requests: if the first page from the last trade held on is full, the newest page comes next, and
-        what lies between them is a hole between held ids, which the repair fetches.
+        At most two requests: if the first page from the last trade held on is full, or does not even bring that trade,
+        the newest page comes next, and what lies between them is a hole between held ids, which the repair fetches.
         """
         instrument = self._instruments.get(pair)
         if instrument is None:  # delisted meanwhile
             return None
-        since_ns = newest_held(self._ledger, pair)
+        since_ns = newest_held(self._ledger, pair, self._now_us())
         newest = self._ledger.of(pair).spans.last or 0
         try:
             _, page = await newer(self._context, self._ledger, rest.trades(instrument, since_ns=since_ns), pair)
-            newest = max(newest, _highest(page))
-            if since_ns is not None and len(page.trades) >= rest.PAGE_LIMIT:
+            astray = highest(page) < newest  # it began at the newest trade held, and should have brought that
+            newest = max(newest, highest(page))
+            if since_ns is not None and (astray or len(page.trades) >= rest.PAGE_LIMIT):
                 _, page = await newer(self._context, self._ledger, rest.trades(instrument), pair)
-                newest = max(newest, _highest(page))
+                newest = max(newest, highest(page))
         except ExchangeError as error:
             log.warning("tail not fetched", pair=pair, reason=str(error))
             return None
@@ -69,24 +69,27 @@ class Tail:
         last_id, _ = newest
         held = last_id == self._ledger.of(pair).spans.last
         try:
+            since_ns = newest_held(self._ledger, pair, self._now_us()) if held else None
             if held:
-                request = rest.trades(instrument, since_ns=newest_held(self._ledger, pair))
-                answer, page = await newer(self._context, self._ledger, request, pair)
+                answer, page = await newer(
+                    self._context, self._ledger, rest.trades(instrument, since_ns=since_ns), pair
+                )
             else:  # the newest trade alone, which nobody wants to hold if it is the anchor
                 answer, page = await self._context.exchange.trades(rest.trades(instrument, count=1), pair)
         except ExchangeError as error:
             log.warning("not confirmed", pair=pair, reason=str(error))
             return False
-        if not held and _highest(page) > last_id:
+        if not held and highest(page) > last_id:
             await self.behind(pair)
-        if answer.date_s is None or _highest(page) != last_id or self._ledger.of(pair).newest() != newest:
+        if answer.date_s is None or highest(page) != last_id or self._ledger.of(pair).newest() != newest:
             return False
-        if len(page.trades) >= rest.PAGE_LIMIT:  # trades of the same instant may follow on the next page
+        if (
+            since_ns is not None and len(page.trades) >= rest.PAGE_LIMIT
+        ):  # trades of the same instant may follow on the next page
             return False
         until_us = min(answer.date_s * _US_PER_S, answer.recv_ns // 1000) - CLOCK_S * _US_PER_S
         await self._context.notes.know(Confirmed(pair, last_id, until_us))
         return True
 
-
-def _highest(page: TradesPage) -> int:
-    return page.trades[-1].trade_id if page.trades else 0
+    def _now_us(self) -> int:
+        return self._context.clock.wall_ns() // 1000

@@ -150,3 +150,37 @@ def test_who_must_be_alone_is_refused_before_anything_is_touched(tmp_path: Path)
     assert list(layout.data.iterdir()) == [layout.lock]
     with opening.opened(layout, Unsynced(), alone=layout.lock, in_use="it is in use: wait"):
         pass
+
+
+# -- the same id with other content ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"price": Decimal(7)}, {"qty": Decimal(7)}, {"side": "sell"}, {"time_us": START_US + 2_001_001}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_row_that_differs_from_what_is_held_is_found_and_not_stored(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    other = msgspec.structs.replace(trade(2), **change)
+    with archive(tmp_path, Unsynced()) as opened:
+        opened.append(PAIR, trades(1, 3))
+        assert opened.differing(PAIR, [trade(1), other, trade(9)]) == [(other, trade(2))]
+        assert opened.append(PAIR, [other]) == Spans()
+    assert list(read.trades(Layout(tmp_path), PAIR)) == trades(1, 3)
+
+
+def test_two_rows_that_come_together_under_one_id_are_held_against_each_other(tmp_path: Path) -> None:
+    other = msgspec.structs.replace(trade(2), qty=Decimal(7))
+    with archive(tmp_path, Unsynced()) as opened:
+        assert opened.differing(PAIR, [trade(2), other, trade(1), trade(2)]) == [(other, trade(2))]
+
+
+def test_what_both_ways_of_hearing_of_a_trade_tell_apart_is_no_difference(tmp_path: Path) -> None:
+    streamed = msgspec.structs.replace(
+        trade(2), time_us=START_US + 2_001_000, price=Decimal("1.250000"), misc="x", source="ws", received_us=7
+    )
+    with archive(tmp_path, Unsynced()) as opened:
+        opened.append(PAIR, [msgspec.structs.replace(trade(2), price=Decimal("1.25"))])
+        assert opened.differing(PAIR, [streamed]) == []

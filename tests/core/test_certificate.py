@@ -329,3 +329,12 @@ def test_what_is_found_later_never_undoes_a_proof(world: World, data: st.DataObj
     before, after = certified(world.held, **told), certified(world.truth, **told)  # type: ignore[arg-type]
     proven = {one.day for one in after if one.status in {"complete", "empty", "partial"}}
     assert {one.day for one in before if one.status in {"complete", "empty", "partial"}} <= proven
+
+
+def test_a_trade_with_an_odd_time_has_a_day_of_its_own_and_none_between() -> None:
+    began_us, now_us = 20_000 * DAY_US, 20_003 * DAY_US + 1
+    for odd_us in (-719_162 * DAY_US, 0, now_us + 400 * DAY_US):
+        for ids in ((1, 2, 3), (1, 3, 2), (2, 3, 1)):  # the odd one last, in the middle, and first
+            times_us = dict(zip(ids, (began_us, began_us + DAY_US, odd_us), strict=True))
+            found = [one.day for one in certified(times_us, now_us=now_us)]
+            assert found == sorted({utc_day(odd_us), *(utc_day(n * DAY_US) for n in range(20_000, 20_004))})

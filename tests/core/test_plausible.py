@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core.ids import Gap, Run, Span, Spans
-from recorder.core.plausible import FRAMES, IDS_PER_S, REACH_IDS, Arrivals, is_far, is_far_gap
+from recorder.core.plausible import (
+    BACK_US,
+    EARLIEST_US,
+    FRAMES,
+    IDS_PER_S,
+    REACH_IDS,
+    Arrivals,
+    begin_us,
+    is_far,
+    is_far_gap,
+    is_time,
+)
 
 PAIR = "BTC/USD"
 S = 1_000_000
@@ -130,3 +141,47 @@ def test_a_gap_is_far_by_the_times_next_to_it() -> None:
     assert is_far_gap(Gap(PAIR, ids, NOW_US, NOW_US))
     assert not is_far_gap(Gap(PAIR, ids, NOW_US, NOW_US + DAY_S * S))
     assert not is_far_gap(Gap(PAIR, ids, None, NOW_US))
+
+
+# -- times ----------------------------------------------------------------------------------------------------------
+
+ODD_US = [-62_135_596_800 * S, 0, EARLIEST_US - 1, IN_2102_US]
+
+
+@pytest.mark.parametrize("odd_us", ODD_US)
+def test_a_request_never_begins_at_an_odd_time(odd_us: int) -> None:
+    assert not is_time(odd_us, NOW_US)
+    assert is_time(NOW_US + 3600 * S, NOW_US)
+    assert not is_time(NOW_US + 3601 * S, NOW_US)
+
+
+def gap(after_us: int | None, before_us: int | None) -> Gap:
+    return Gap(PAIR, Span(101, 200), after_us, before_us)
+
+
+def test_asking_for_a_gap_begins_at_the_trade_below_it_whose_time_goes_with_the_one_above() -> None:
+    assert begin_us(gap(NOW_US - 7 * S, NOW_US)) == NOW_US - 7 * S
+    assert begin_us(gap(NOW_US + 7 * S, NOW_US)) == NOW_US + 7 * S  # times step back a little
+    assert begin_us(gap(NOW_US, None)) == NOW_US
+    assert begin_us(gap(NOW_US, IN_2102_US)) == NOW_US
+    for odd_us in (0, EARLIEST_US - 1):
+        assert begin_us(gap(NOW_US, odd_us), attempt=3) == NOW_US
+
+
+@pytest.mark.parametrize("odd_us", ODD_US)
+def test_where_the_time_below_is_odd_asking_begins_ever_further_before_the_one_above(odd_us: int) -> None:
+    begins = [begin_us(gap(odd_us, NOW_US), attempt) for attempt in range(40)]
+    assert begins[0] == NOW_US - BACK_US[0]
+    assert min(begins) == EARLIEST_US
+    assert all(is_time(begin, NOW_US) or begin == odd_us for begin in begins)
+
+
+def test_of_two_times_that_do_not_go_together_each_is_tried() -> None:
+    too_early_us = NOW_US - 13 * 365 * DAY_S * S
+    begins = {begin_us(gap(NOW_US, too_early_us), attempt) for attempt in range(4)}
+    assert NOW_US in begins
+    assert too_early_us - BACK_US[1] in begins or EARLIEST_US in begins
+
+
+def test_between_odd_times_alone_asking_begins_with_the_first_trade() -> None:
+    assert begin_us(gap(0, -1)) == begin_us(gap(None, 0)) == EARLIEST_US

@@ -8,11 +8,13 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recorder.core.ids import Gap, Span, Spans
 from recorder.core.model import Trade
 from recorder.kraken.gap_fill import FRUITLESS_PAGES, OVERLAPS_NS, STALLED_PAGES, GapFill
 from recorder.kraken.parse import TradesPage
+from recorder.kraken.rest import Request
 from tests.kraken.exchange import INSTRUMENT, Exchange, printed_us, row
 
 START_NS = 1_783_465_205_562_702_999
@@ -390,3 +392,49 @@ def test_a_row_with_an_odd_id_proves_nothing_of_all_the_ids_below_it() -> None:
         page = exchange.get(request)
         filling.take(replace(page, trades=(*page.trades, odd)))
     assert filling.skipped == []
+
+
+# -- odd times ------------------------------------------------------------------------------------------------------
+
+IN_2102_US = 4_176_528_432_000_000
+ODD_US = [IN_2102_US, 0, -62_135_596_800_000_000]
+
+
+class Misprinting(Exchange):
+    """Serves some trades with an odd time, among their neighbours."""
+
+    odd_us: int = 0
+    odd_ids: frozenset[int] = frozenset()
+
+    def get(self, request: Request) -> TradesPage:
+        page = super().get(request)
+        trades = tuple(row(t.trade_id, self.odd_us if t.trade_id in self.odd_ids else t.time_us) for t in page.trades)
+        ends_odd = bool(trades) and trades[-1].trade_id in self.odd_ids
+        return TradesPage(trades, str(self.odd_us * 1000) if ends_odd else page.last)
+
+
+def misprinting(odd_us: int, *odd_ids: int) -> Misprinting:
+    exchange = Misprinting([START_NS + n * 1_000_000_000 for n in range(3_000)], cap=100)
+    exchange.odd_us, exchange.odd_ids = odd_us, frozenset(odd_ids)
+    return exchange
+
+
+@pytest.mark.parametrize("odd_us", ODD_US)
+def test_a_gap_behind_a_trade_with_an_odd_time_is_filled(odd_us: int) -> None:
+    exchange = misprinting(odd_us, 500)
+    gap = structs.replace(gap_of(exchange, 501, 900), after_us=odd_us)
+    left: set[int] = ids_of([gap.span])
+    for attempt in range(8):
+        outcome = fill(exchange, gap, attempt=attempt, at_most=100)
+        left &= outcome.missing
+        if not left:
+            return
+    raise AssertionError(f"{len(left)} ids are missing still")
+
+
+@pytest.mark.parametrize("odd_us", ODD_US)
+@pytest.mark.parametrize("odd_id", [595, 600, 601, 899])
+def test_a_trade_with_an_odd_time_inside_a_gap_leads_nothing_astray(odd_us: int, odd_id: int) -> None:
+    exchange = misprinting(odd_us, odd_id, odd_id + 1)
+    outcome = fill(exchange, gap_of(exchange, 501, 898), gap_of(exchange, 1501, 1898), at_most=40)
+    assert outcome.missing == set()

@@ -134,6 +134,27 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
     ]
 
 
+def test_trades_with_odd_times_have_days_of_their_own_as_in_the_arithmetic(archive: Written, ask: Ask) -> None:
+    now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
+    odd_us = (-719_162 * DAY_US, 7, now_us + 90 * 365 * DAY_US)
+    times_us = (
+        START_US,
+        START_US + 1,
+        odd_us[0],
+        START_US + DAY_US,
+        odd_us[1],
+        START_US + 2 * DAY_US,
+        odd_us[2],
+        now_us,
+    )
+    rows = [trade(trade_id, time_us) for trade_id, time_us in enumerate(times_us, 1)]
+    archive.append(rows)
+    found = ask("SELECT day, status, rows, missing FROM certificates ORDER BY day")
+    expected = certificates("BTC/USD", runs(rows), by_day(rows), now_us=now_us)  # type: ignore[arg-type]
+    assert found == [(one.day, one.status, one.held.rows if one.held else 0, one.missing) for one in expected]
+    assert len(found) < 1_000
+
+
 def row(one: Certificate) -> tuple[object, ...]:
     held = one.held
     ids = (held.first_id, held.last_id, held.rows) if held else (None, None, 0)

@@ -23,7 +23,7 @@ from recorder.ops.metrics import Metrics
 from recorder.tasks.drain import Drainer
 from tests.archive.candles import NEW_YEAR_US, rows
 from tests.archive.rows import ids
-from tests.builders import BTC, frame
+from tests.builders import BTC, T0_US, frame
 from tests.powercut import Unsynced
 
 TABLES = ("ohlc", "events", "instruments")
@@ -57,7 +57,8 @@ def listing(received_s: float, *names: str) -> bytes:
 
 
 def trades(first: int, last: int) -> bytes:
-    return segment.encode(at(0), "ws:trade:1", frame(first, last), parsed=True)
+    """A frame that came when its last trade was made."""
+    return segment.encode((T0_US + last * 1000) * 1000, "ws:trade:1", frame(first, last), parsed=True)
 
 
 def note(received_s: float, kind: str, **detail: object) -> bytes:

@@ -95,3 +95,13 @@ async def test_nobody_is_asked_before_an_answer_vouches_for_the_time() -> None:
         bench.vouched.take(MIDNIGHT_S + 4060)
         await bench.pass_time(ROUND_S)
         assert bench.asked == 1
+
+
+async def test_a_last_trade_stamped_years_ahead_vouches_for_no_day_before_then() -> None:
+    bench = Bench(MIDNIGHT_S + 4000)
+    bench.trade(9, 4_176_528_432)
+    async with running(bench.task):
+        assert bench.asked == 1
+        bench.until_us = (MIDNIGHT_S + 100) * 1_000_000
+        await bench.pass_time(10 * RETRY_S)
+        assert bench.asked == 2

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from recorder.archive import quarantine
 from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.layout import Layout
 from recorder.core.events import EventKind
 from recorder.core.ids import Span, Spans, runs_of
 from recorder.journal import segment
@@ -20,7 +22,7 @@ from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.inbox import Inbound
 from recorder.tasks.parking import Parking
 from tests.builders import PAIR, Shop, frame, shop, trades
-from tests.clocks import settle, settle_until
+from tests.clocks import NOW_NS, settle, settle_until
 from tests.fakes import Fakes
 
 LISTING = (
@@ -248,3 +250,52 @@ async def test_a_drain_is_timed_and_what_waits_for_one_is_weighed(tmp_path: Path
         assert value("recorder_drain_duration_seconds_count") == 1
         assert value("recorder_last_drain_timestamp_seconds") == clock.wall_ns() / 1e9
         assert value("recorder_rows_archived_total") == 4
+
+
+@pytest.mark.parametrize(
+    ("stamp", "year"), [("2102-05-07T23:00:05Z", 2102), ("1970-01-01T00:00:00Z", 1970), ("0001-01-01T00:00:00Z", 1)]
+)
+def test_a_trade_with_an_odd_time_is_stored_as_it_came_and_told_once(tmp_path: Path, stamp: str, year: int) -> None:
+    odd = frame(3, 3).replace(b"2026-07-07T23:00:05.003000Z", stamp.encode())
+    with shop(tmp_path) as opened:
+        lines = [segment.encode(NOW_NS, "ws:trade:1", payload, parsed=True) for payload in (frame(1, 2), odd, odd)]
+        drainer(opened).drain(journal(opened, *lines, segment.encode(NOW_NS, "ws:trade:1", frame(4, 4), parsed=True)))
+        assert opened.ids() == [1, 2, 3, 4]
+        assert (tmp_path / "trades" / "pair=BTC%2FUSD" / f"year={year}").is_dir()
+    (told,) = [one for one in status.everything(tmp_path).events if one.kind == "malformed"]
+    assert told.pair == PAIR
+    assert json.loads(told.detail)["reason"].startswith(f"trade 3 is stamped {stamp} and came at 2026-07-07T23:00:05")
+
+
+def test_where_all_trades_come_before_they_were_made_it_is_the_hosts_clock(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        drainer(opened).drain(journal(opened, segment.encode(7, "ws:trade:1", frame(1, 20), parsed=True)))
+        assert opened.ids() == list(range(1, 21))
+    assert status.everything(tmp_path).events == []
+
+
+def test_a_trade_under_an_id_that_is_held_with_other_content_is_told_and_set_aside(tmp_path: Path) -> None:
+    other = frame(2, 4).replace(b"63501.6", b"7.5")
+    with shop(tmp_path) as opened:
+        drainer(opened).drain(journal(opened, line(1, 3)))
+        again = segment.encode(NOW_NS, "ws:trade:1", other, parsed=True)
+        assert drainer(opened).drain(journal(opened, line(2, 3), again)) == 1
+        assert opened.ids() == [1, 2, 3, 4]
+    (kept,) = quarantine.listed(Layout(tmp_path))
+    assert (kept.reason, kept.pair, kept.spans) == ("differs", PAIR, (Span(2, 3),))
+    assert segment.decode(kept.line).payload == other
+    (told,) = [one for one in status.everything(tmp_path).events if one.kind == "differs"]
+    detail = json.loads(told.detail)
+    assert (told.pair, detail["trade_id"], detail["count"]) == (PAIR, 2, 2)
+    assert (detail["held"]["price"], detail["came"]["price"]) == ("63501.6", "7.5")
+
+
+def test_a_pair_that_is_numbered_anew_loses_no_row(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        drainer(opened).drain(journal(opened, line(1, 50)))
+        anew = [frame(n, n).replace(b"63501.6", b"0.5") for n in range(1, 11)]
+        lines = [segment.encode(NOW_NS + n, "ws:trade:1", payload, parsed=True) for n, payload in enumerate(anew)]
+        drainer(opened).drain(journal(opened, *lines[:6]))
+        drainer(opened).drain(journal(opened, *lines[6:]))
+        assert opened.ids() == list(range(1, 51))
+    assert [segment.decode(kept.line).payload for kept in quarantine.listed(Layout(tmp_path))] == anew

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 
 import msgspec
+import pytest
 
-from recorder.core.ids import Span
+from recorder.core.ids import Run, Span
 from recorder.core.model import Instrument
 from recorder.errors import Unavailable, UnknownPair
 from recorder.kraken import records
@@ -219,3 +220,19 @@ async def test_no_pair_is_polled_before_it_is_promised() -> None:
         await bench.pass_time(1)
         assert len(bench.http.asked) == 1
         assert bench.promises.pairs == [PAIR]
+
+
+IN_2102_US, IN_2013_US = 4_176_528_432_000_000, 1_370_000_000_000_000
+
+
+@pytest.mark.parametrize("odd_us", [IN_2102_US, IN_2013_US, 0, -62_135_596_800_000_000])
+async def test_an_odd_time_of_the_newest_trade_leads_the_next_request_astray_once_at_most(odd_us: int) -> None:
+    async with polling(0) as bench:
+        bench.ledger.observe(Run(PAIR, Span(100, 100), odd_us, odd_us))
+        bench.http.last = 150
+        bench.poll.take_over(PAIR)
+        await bench.pass_time(20)
+        assert bench.ledger.of(PAIR).spans.last == 150
+        bench.http.last = 160
+        await bench.pass_time(20)
+        assert bench.ledger.of(PAIR).spans.last == 160

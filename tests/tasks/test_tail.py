@@ -5,7 +5,7 @@ from typing import cast
 import pytest
 
 from recorder.core.evidence import Anchored, Confirmed, Promised
-from recorder.core.ids import Span
+from recorder.core.ids import Run, Span
 from recorder.errors import Malformed, RateLimited, Unavailable
 from recorder.kraken import records, rest
 from recorder.kraken.rest import Request
@@ -188,3 +188,17 @@ async def test_what_came_unheard_since_the_promise_is_fetched_instead() -> None:
     assert not await bench.tail.confirm(PAIR)
     bench.journalled()
     assert bench.held == [Span(1, 9)]
+
+
+# -- odd times ------------------------------------------------------------------------------------------------------
+
+IN_2102_US, IN_2013_US = 4_176_528_432_000_000, 1_370_000_000_000_000
+
+
+@pytest.mark.parametrize("odd_us", [IN_2102_US, IN_2013_US, 0, -62_135_596_800_000_000])
+async def test_what_is_newer_than_a_trade_with_an_odd_time_is_fetched_nevertheless(odd_us: int) -> None:
+    bench = Bench(last=9_000)
+    bench.ledger.observe(Run(PAIR, Span(8_950, 8_950), odd_us, odd_us))
+    assert await bench.tail.behind(PAIR) == 9_000
+    assert bench.http.asked
+    assert len(bench.http.asked) <= 2
