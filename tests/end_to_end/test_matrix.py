@@ -25,6 +25,7 @@ from recorder.archive import known, state
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
+from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.journal import tail
@@ -412,6 +413,24 @@ async def test_a_pair_that_never_trades_is_promised_anchored_and_certified(bench
     told = known.read(Layout(bench.data))
     (found,) = certify(Layout(bench.data), ["NEW/USD"], told, now_us=bench.clock.wall_ns() // 1000)
     assert [(day.status, day.held) for day in found.certificates] == [("pending", None)]
+
+
+async def test_an_archive_that_was_begun_without_promises_is_taken_over_at_its_lowest_trade(bench: Bench) -> None:
+    async with bench.recording():
+        pass
+    for path in (bench.data / "events").rglob("*.parquet"):
+        if path.name != "schema.parquet":
+            path.unlink()
+    lowest = {pair.pair: (pair.first_us, pair.first_id - 1) for pair in status.read(bench.data)}
+    bench.sandbox.thaw()
+    async with bench.recording():
+        bench.sandbox.burst(BTC, 300)
+    told = known.read(Layout(bench.data))
+    assert {pair: told.promise(pair) for pair in lowest} == {
+        pair: Promise(first_us, after_id, assumed=True) for pair, (first_us, after_id) in lowest.items()
+    }
+    bench.is_the_truth()
+    bench.has_manners()
 
 
 @pytest.mark.parametrize("damage", [["drop"], ["duplicate"], ["reorder"], ["torn"], ["duplicate", "reorder", "torn"]])
