@@ -136,7 +136,7 @@ def test_of_very_many_events_only_the_newest_are_looked_through_and_it_says_so(
 
 def test_of_a_large_file_the_end_is_looked_through_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "EVENT_ROWS", 6)
-    monkeypatch.setattr("tests.query.writing.ROW_GROUP", 2)
+    monkeypatch.setattr("tests.archives.ROW_GROUP", 2)
     with writing(tmp_path) as archive:
         lost = event(13, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":5}')
         archive.noted(told(9, "rest", "online"), *(event(number) for number in (10, 11, 12)), lost, told(14, "ws", "?"))
