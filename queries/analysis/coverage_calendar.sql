@@ -6,6 +6,7 @@
 --
 -- One row for each pair and month; days has one sign for each day of the month, as the view certificates has it:
 --   #  complete    -  empty: proven, without trades    o  open    ~  pending, today    .  not in the archive or range
+--   p  partial: the promise begins on it    ?  unknown
 -- proven, open and missing are how many days are proven and open, and how many ids may be missing from the days.
 
 WITH
@@ -29,7 +30,8 @@ SELECT
     strftime(c.month, '%Y-%m') AS month,
     string_agg(
         CASE d.status
-            WHEN 'complete' THEN '#' WHEN 'empty' THEN '-' WHEN 'open' THEN 'o' WHEN 'pending' THEN '~' ELSE '.'
+            WHEN 'complete' THEN '#' WHEN 'empty' THEN '-' WHEN 'open' THEN 'o' WHEN 'pending' THEN '~'
+            WHEN 'partial' THEN 'p' WHEN 'unknown' THEN '?' ELSE '.'
         END,
         '' ORDER BY c.day
     ) AS days,

@@ -58,24 +58,27 @@ ends AS (
 unheld AS MATERIALIZED (
     FROM unheld_spans()
 ),
-noted AS (
+noted AS MATERIALIZED (
+    FROM promises()
+),
+begun AS (
     SELECT
         p.pair,
         p.time::DATE AS day,
         p.after_id,
         coalesce(p.assumed AND p.after_id = 0, false) AS from_the_first
-    FROM promises() AS p
+    FROM noted AS p
     UNION ALL
     SELECT e.pair, e.assumed_day, e.first_id - 1, false
     FROM ends AS e
-    ANTI JOIN promises() AS p
+    ANTI JOIN noted AS p
         ON e.pair = p.pair
     SEMI JOIN (FROM unheld AS u WHERE u.kind = 'before') AS b
         ON e.pair = b.pair
 ),
 promised AS MATERIALIZED (
-    SELECT n.*, CASE WHEN n.day BETWEEN '2011-01-01' AND now()::DATE + 366 THEN n.day END AS ordinary_day
-    FROM noted AS n
+    SELECT b.*, CASE WHEN b.day BETWEEN '2011-01-01' AND now()::DATE + 366 THEN b.day END AS ordinary_day
+    FROM begun AS b
 ),
 calendar AS (
     SELECT

@@ -126,7 +126,8 @@ def _age(market: Market, start_ns: int) -> None:
 def _caught_up(archive: Path, last_ids: Mapping[str, int]) -> bool:
     held = {pair.pair: pair for pair in status.read(archive)}
     return all(
-        pair in held and held[pair].last_id == last and held[pair].first_id == 1 and not held[pair].holes
+        pair in held
+        and (held[pair].first_id, held[pair].last_id, held[pair].holes, held[pair].anchored) == (1, last, (), True)
         for pair, last in last_ids.items()
     )
 

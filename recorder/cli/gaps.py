@@ -24,7 +24,7 @@ def gaps(
     pair: Annotated[list[str] | None, typer.Option(help="Only this pair; may be given again.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of objects; times in ISO 8601 UTC.")] = False,
 ) -> None:
-    """List every hole between the trades held, from disk, with or without a daemon.
+    """List every hole between the trades held, or before the first that is promised; with or without a daemon.
 
     Exit code 1 if one is open, or if a file of a pair cannot be read: of that pair nothing is listed.
     """

@@ -69,7 +69,7 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
         more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
         said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
-        console.print(Text(said, "yellow"), soft_wrap=True)
+        console.print(Text(said, "yellow"))
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))

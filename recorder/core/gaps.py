@@ -8,7 +8,7 @@ made before its moment, those above not.
 from __future__ import annotations
 
 import sys
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
@@ -62,7 +62,7 @@ class Gaps:
 
     def between(self) -> list[Gap]:
         """Return the ids between held ones, or from the anchor to the first one, that are not void, lowest first."""
-        return self._placed("between")
+        return open_gaps(self._pair, self.runs, self._void, self._promise)
 
     def after(self) -> list[Gap]:
         """Return the ids that may still come after the last one held, lowest first; the last gap has no end."""
@@ -102,12 +102,33 @@ class Gaps:
 
 
 def open_gaps(pair: str, runs: Sequence[Run], void: Spans, promise: Promise | None = None) -> list[Gap]:
-    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already."""
-    return [
+    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already.
+
+    In one pass without the anchor, which parts one gap at most: a pair may lack tens of thousands at once.
+    """
+    if promise is None or promise.after_id is None:
+        return _between(pair, runs, void)
+    index = bisect_right(runs, promise.after_id, key=lambda run: run.span.first)
+    below, above = runs[:index], runs[index:]
+    if not above or (below and below[-1].span.last > promise.after_id):
+        return _between(pair, runs, void)
+    parted = [(promise.after_id + 1, above[0].span.first - 1, promise.time_us, above[0].first_us)]
+    if below:
+        parted.insert(0, (below[-1].span.last + 1, promise.after_id, below[-1].last_us, promise.time_us))
+    gaps = [
         Gap(pair, part, after_us, before_us)
-        for place, ids, after_us, before_us in _unheld(runs, _edges(runs, promise), promise)
-        if place == "between"
-        for part in void.missing(ids)
+        for first, last, after_us, before_us in parted
+        if first <= last
+        for part in void.missing(Span(first, last))
+    ]
+    return [*_between(pair, below, void), *gaps, *_between(pair, above, void)]
+
+
+def _between(pair: str, runs: Iterable[Run], void: Spans) -> list[Gap]:
+    return [
+        Gap(pair, part, below.last_us, above.first_us)
+        for below, above in pairwise(runs)
+        for part in void.missing(Span(below.span.last + 1, above.span.first - 1))
     ]
 
 

@@ -49,7 +49,7 @@ CANDLE_ROWS: Final = 2_000_000
 """Of each timeframe the newest candles that are looked through for its series: a day of 1m of 1,000 pairs."""
 LAST_EVENTS: Final = 5
 """So many of the newest events are shown, without the routine that a start or a quiet day tells of every pair."""
-_ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED)
+_ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED, EventKind.PROMISED, EventKind.ANCHORED)
 _TELLING: Final = (EventKind.MAINTENANCE, EventKind.OHLC_LOST)
 
 _Answer = TypeVar("_Answer")
@@ -68,6 +68,11 @@ class PairStatus:
     journalled: int
     holes: tuple[Gap, ...]
     promise: Promise | None = None
+
+    @property
+    def anchored(self) -> bool:
+        """Whether it is known which trade is the first that is promised."""
+        return self.promise is not None and self.promise.after_id is not None
 
 
 @dataclass(frozen=True, slots=True)

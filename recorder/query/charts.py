@@ -39,6 +39,7 @@ PANEL_PX: Final = 80
 _BLUE: Final = "#0072B2"
 _ORANGE: Final = "#D55E00"
 _GREEN: Final = "#009E73"
+_YELLOW: Final = "#F0E442"
 _SKY: Final = "#56B4E9"
 _PINK: Final = "#CC79A7"
 _PALE_PINK: Final = "#F3DEEA"
@@ -51,7 +52,14 @@ _VWAP: Final = "vwap"
 _CUT: Final = "incomplete bar"
 _HOLE: Final = "hole: trades missing"
 _CANDLE_COLOURS: Final = {_RISING: _BLUE, _FALLING: _ORANGE, _VWAP: _INK, _CUT: _PINK, _HOLE: _PALE_PINK}
-STATUS_COLOURS: Final = {"complete": _GREEN, "open": _ORANGE, "pending": _SKY, "empty": _GREY}
+STATUS_COLOURS: Final = {
+    "complete": _GREEN,
+    "partial": _YELLOW,
+    "open": _ORANGE,
+    "pending": _SKY,
+    "empty": _GREY,
+    "unknown": _PINK,
+}
 SURE: Final = "every trade is held"
 AT_LEAST: Final = "at least: trades are missing, or the day is not over"
 _VOLUME_COLOURS: Final = {SURE: _BLUE, AT_LEAST: _PINK}
@@ -185,8 +193,10 @@ def calendar(cells: list[Row], unit: str, subtitle: list[str], width: int) -> al
     axis = _calendar_axis(cells)
     legend = alt.Legend(orient="top", title=None, symbolType="square")
     words = {"complete": "complete: every trade is held", "open": "open: trades may be missing"} | {
+        "partial": "partial: every trade since it is promised is held",
         "pending": "pending: not over yet",
         "empty": "empty: there were none",
+        "unknown": "unknown: the exchange's ids cannot be compared",
     }
     legend.labelExpr = f"({_expression(words)})[datum.label]"
     chart: alt.Chart = (

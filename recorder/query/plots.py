@@ -55,7 +55,7 @@ SHARP: Final = 2
 
 _UNITS: Final = {"day": 1, "week": 7, "month": 30}
 """What a cell of a calendar can be, and about how many days that is."""
-_WORST: Final = ("open", "pending", "complete", "empty")
+_WORST: Final = ("unknown", "open", "pending", "partial", "complete", "empty")
 """What a cell says of its days: the first of these words that one of them has."""
 
 _HELD: Final = """

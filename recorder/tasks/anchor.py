@@ -20,6 +20,8 @@ from recorder.tasks.waiting import first_of
 FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
 """A look that failed or proved nothing is made again after 5 s, 10 s, … 5 min. It is never given up."""
+GRACE_S: Final = 5.0
+"""So long after a look what it showed has come by the stream as well, if it comes at all: a snapshot is on its way."""
 EVERY_S: Final = 60.0
 """So often it is looked whether a pair lacks its anchor, whoever noted its promise: a merge beside us, say."""
 
@@ -64,9 +66,11 @@ class Anchors:
         """Look until cancelled."""
         while True:
             self._promised.clear()
+            shown: dict[str, int] = {}
             for pair in self._lacking():
                 if self._due_s.get(pair, 0.0) <= self._clock.monotonic():
-                    await self._look(pair)
+                    shown[pair] = await self._look(pair)
+            await self._catch_up(shown)
             due_s = min((self._due_s.get(pair, 0.0) for pair in self._lacking()), default=float("inf"))
             wait_s = min(EVERY_S, max(0.0, due_s - self._clock.monotonic()))
             await first_of(self._clock.sleep(wait_s), self._promised.wait())
@@ -75,11 +79,23 @@ class Anchors:
         promises = {pair: self._ledger.of(pair).promise for pair in self._instruments}
         return [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
 
-    async def _look(self, pair: str) -> None:
-        """Look once for the anchor of ``pair``, and see that it is looked for again where that brought nothing."""
+    async def _catch_up(self, shown: Mapping[str, int]) -> None:
+        """Fetch what answers have shown and nobody has brought: of each pair the highest id."""
+        if any(shown.values()):
+            await self._clock.sleep(GRACE_S)
+        for pair, highest in shown.items():
+            newest = self._ledger.of(pair).newest()
+            if newest is not None and highest > newest[0]:
+                await self._tail.behind(pair)
+
+    async def _look(self, pair: str) -> int:
+        """Look once for the anchor of ``pair``, and see that it is looked for again where that brought nothing.
+
+        Return the highest id that was shown, 0 if none was.
+        """
         instrument, promise = self._instruments.get(pair), self._ledger.of(pair).promise
         if instrument is None or promise is None:  # it has left meanwhile
-            return
+            return 0
         reason = "no answer has trades from both sides of the promise"
         look, highest = Look(promise.time_us, instrument), 0
         try:
@@ -93,9 +109,8 @@ class Anchors:
             wait_s = self._waits.setdefault(pair, Growing(FIRST_RETRY_S, LAST_RETRY_S)).failed()
             self._due_s[pair] = self._clock.monotonic() + wait_s
             log.warning("the beginning of a pair is not known yet", pair=pair, reason=reason, retry_in_s=round(wait_s))
-            return
+            return 0
         self._waits.pop(pair, None)
         self._due_s.pop(pair, None)
         await self._notes.assure([Anchored(pair, promise.time_us, look.after_id)])
-        if highest > max(look.after_id, self._ledger.of(pair).spans.last or 0):
-            await self._tail.behind(pair)
+        return highest

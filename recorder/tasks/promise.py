@@ -69,9 +69,12 @@ class Promises:
         self.made_some.set()
 
     async def acknowledged(self, pair: str, time_in_us: int) -> None:
-        """Promise from an earlier moment on if the exchange took the subscription then, by its own clock."""
+        """Promise from an earlier moment on if the exchange took the subscription then, by its own clock.
+
+        A promise that was assumed follows no clock, but the trades that were held.
+        """
         promise, time_us = self._ledger.of(pair).promise, _before(time_in_us)
-        if promise is not None and EARLIEST_S * US_PER_S <= time_us < promise.time_us:
+        if promise is not None and not promise.assumed and EARLIEST_S * US_PER_S <= time_us < promise.time_us:
             ahead_s = (promise.time_us - time_us) // US_PER_S
             log.warning("the clocks were ahead of the exchange", pair=pair, seconds=ahead_s)
             await self._notes.know(Promised(pair, time_us))

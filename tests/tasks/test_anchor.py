@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from recorder.core.evidence import Anchored, Promise, Promised
 from recorder.core.ids import Run, Span
 from recorder.errors import Unavailable
-from recorder.tasks.anchor import EVERY_S, FIRST_RETRY_S, Anchors
+from recorder.tasks.anchor import EVERY_S, FIRST_RETRY_S, GRACE_S, Anchors
 from tests.builders import BTC, PAIR, T0_US
 from tests.clocks import settle
 from tests.fakes import FakeHttp, Fakes
@@ -71,6 +71,8 @@ async def test_the_anchor_is_noted_and_what_the_look_showed_beyond_what_is_held_
         bench.promise(T0_US + 60_000)
         await bench.turn()
         assert bench.found == Promise(T0_US + 60_000, 59)
+        assert not bench.behind_of  # a snapshot may be on its way
+        await bench.pass_time(GRACE_S)
         assert bench.behind_of == [PAIR]
         asked = len(bench.http.asked)
         await bench.pass_time(3 * EVERY_S)
@@ -84,6 +86,7 @@ async def test_nothing_is_fetched_where_what_the_look_showed_is_held() -> None:
         bench.promise(T0_US + 60_000)
         await bench.turn()
         assert bench.found == Promise(T0_US + 60_000, 59)
+        await bench.pass_time(2 * GRACE_S)
         assert not bench.behind_of
 
 
