@@ -33,6 +33,7 @@ from recorder.archive.opening import create
 from recorder.clock import SystemClock
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.journal.journal import Journal
@@ -47,6 +48,7 @@ from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
 from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
+from recorder.tasks.promise import Promises
 from recorder.tasks.stream import Listeners, Stream
 from recorder.tasks.system import Standing
 
@@ -129,12 +131,21 @@ async def durable(url: str, count: int) -> float:
                 context = Context(exchange, inbox, notes, metrics, clock)
                 parking = Parking(ledger, functools.partial(waiting, layout))
                 commit = Commit(journal, ledger, context, sync_every_s=0.1, hole_seen=lambda: None, parking=parking)
-                poll = Poll(ledger, context, instruments={}, refresh_soon=lambda: None)  # nothing to poll
+                promises = Promises(
+                    ledger,
+                    context,
+                    now_s=lambda: None,
+                    latest_s=lambda: clock.wall_ns() / 1e9,
+                    earlier_names=lambda _: (),
+                    recorded=lambda *_: True,
+                )
+                nothing: dict[str, Instrument] = {}
+                poll = Poll(ledger, context, instruments=nothing, promises=promises, refresh_soon=lambda: None)
                 stream = Stream(
                     ["BTC/USD"],
                     lambda: dial(client, url),
                     context,
-                    listeners=Listeners(poll, Standing(notes), refresh_soon=lambda: None),
+                    listeners=Listeners(promises, poll, Standing(notes), refresh_soon=lambda: None),
                     backoff=Backoff(Random(1)),
                     numbers=itertools.count(1),
                     heard={},

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import known, quarantine
+from recorder.archive import known
 from recorder.archive.coverage import Coverage
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
+from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
-from recorder.core.knowledge import Knowledge
 from recorder.core.ledger import Ledger
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile
@@ -69,10 +69,11 @@ def load(
     archived = layout.pairs() if pairs is None else pairs
     with ThreadPoolExecutor(READERS, "footers") as readers:
         met = dict(zip(archived, readers.map(observe, archived), strict=True))
-    aside = {kept.pair for kept in quarantine.listed(layout) if kept.pair}  # of a pair all may be parked
-    told = known.read(layout, sorted({*archived, *ledger, *(aside if pairs is None else ())}))
+    told = known.read(layout)
+    wanted = None if pairs is None else {*pairs, *ledger}
     for one in told.told():
-        ledger.know(one)
+        if wanted is None or one.pair in wanted:
+            ledger.know(one)
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
         {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},

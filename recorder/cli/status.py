@@ -65,6 +65,11 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         _print_pairs(console, title, found, now_us, all_pairs=all_pairs)
     elif not found.damaged:
         typer.echo("No trades are recorded yet.")
+    if found.unanchored:
+        shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
+        more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
+        said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
+        console.print(Text(said, "yellow"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
@@ -283,6 +288,7 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
             {"time": _iso(event.time_us), "kind": event.kind, "pair": event.pair, "detail": _detail(event)}
             for event in found.events
         ],
+        "unanchored": list(found.unanchored),
         "events_since": None if since_us is None else _iso(since_us),
         "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},
         "damaged": found.damaged,
@@ -299,6 +305,8 @@ def _pair_as_json(pair: PairStatus, listing: str | None, now_us: int) -> dict[st
         "journalled": pair.journalled,
         "first_id": pair.first_id,
         "last_id": pair.last_id,
+        "promised": None if pair.promise is None else _iso(pair.promise.time_us),
+        "after_id": None if pair.promise is None else pair.promise.after_id,
         "holes": [
             {"first_id": gap.span.first, "last_id": gap.span.last, "missing": len(gap.span)} for gap in pair.holes
         ],

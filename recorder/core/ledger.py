@@ -7,11 +7,14 @@ disagree with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
-from recorder.core.ids import Gap, Run, Span, Spans, gaps_between, joined, runs_of
-from recorder.core.knowledge import Confirmed, Knowledge, Parked, Void
+from recorder.core import evidence
+from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
+from recorder.core.gaps import open_gaps
+from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
 from recorder.core.model import Trade
 from recorder.core.plausible import is_far_gap
 
@@ -36,8 +39,9 @@ class History:
 class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
-    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void, nor
-    ``parked``. ``shown_id`` is the highest that REST has shown in this run, whether it is held yet or not.
+    ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
+    held. An id that is held is never void, nor ``parked``. ``shown_id`` is the highest that REST has shown in this run,
+    whether it is held yet or not.
     """
 
     def __init__(self, pair: str) -> None:
@@ -47,9 +51,11 @@ class PairLedger:
         self.parked = Spans()
         self.shown_id = 0
         self.confirmed: Confirmed | None = None
+        self.promise: Promise | None = None
+        self._promises: set[Promised | Anchored] = set()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
-        self._has_far = False
+        self._far_gaps: tuple[Gap, ...] = ()
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
@@ -81,8 +87,15 @@ class PairLedger:
                 self._gaps = None
             case Parked(_, span):
                 self.parked.update(self.spans.missing(span))
-            case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
-                self.confirmed = known
+            case Confirmed():
+                if self.confirmed is None or known.until_us > self.confirmed.until_us:
+                    self.confirmed = known
+            case Promised() | Anchored():
+                self._promises.add(known)
+                self.promise = evidence.promise(self._promises)
+                self._gaps = None
+            case never:
+                assert_never(never)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
@@ -90,32 +103,42 @@ class PairLedger:
         return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Return the ids that are missing between held ones and not void, lowest first. Void ids may part a gap.
+        """Return the ids that are missing and not void, lowest first. Void ids may part a gap.
 
-        As long as they do not change it is the same object, so that whoever looks often need not look through them.
+        Missing is what lies between held ones, or between the anchor of the promise and the first one held. As long as
+        they do not change it is the same object, so that whoever looks often need not look through them.
         """
         if self._gaps is None:
-            self._gaps = tuple(gaps_between(self.runs(), self.void))
-            self._has_far = any(map(is_far_gap, self._gaps))
+            self._gaps = tuple(open_gaps(self.pair, self.runs(), self.void, self.promise))
+            self._far_gaps = tuple(filter(is_far_gap, self._gaps))
         return self._gaps
 
-    def fetchable(self) -> Sequence[Gap]:
-        """Return the gaps worth asking for: those that an outage can leave, and those of which REST has shown the end.
-
-        It is the same object as :meth:`gaps` where these are all.
-        """
+    def fetchable_gaps(self) -> tuple[Gap, ...]:
+        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
         gaps = self.gaps()
-        if not self._has_far:
-            return gaps
-        return [gap for gap in gaps if gap.span.last <= self.shown_id or not is_far_gap(gap)]
+        far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
+        return tuple(gap for gap in gaps if gap not in far) if far else gaps
+
+    def newest(self) -> tuple[int, int] | None:
+        """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).
+
+        Of the anchor of a promise that is its moment: what follows was made later. None where nothing is known.
+        """
+        last_id, promise = self.spans.last, self.promise
+        if promise is not None and promise.after_id is not None and (last_id is None or last_id < promise.after_id):
+            return promise.after_id, promise.time_us
+        return None if last_id is None else (last_id, self._times_us[last_id])
 
     def complete_until_us(self) -> int | None:
-        """Return until when it is known that nothing came after the last id held; None if nothing is held.
+        """Return until when it is known that nothing came after :meth:`newest`; None if nothing is known.
 
-        That is the time of the last trade, or later where an answer confirmed that none followed.
+        That is its time, or later where an answer confirmed that none followed.
         """
-        last_us = self.last_us
-        if last_us is None or self.confirmed is None or self.confirmed.last_id != self.spans.last:
+        newest = self.newest()
+        if newest is None:
+            return None
+        last_id, last_us = newest
+        if self.confirmed is None or self.confirmed.last_id != last_id:
             return last_us
         return max(last_us, self.confirmed.until_us)
 

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlspli
 
 import msgspec
 
-from recorder.core import events, knowledge
+from recorder.core import events, evidence
+from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run, runs_of
-from recorder.core.knowledge import Knowledge
 from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Trade
 from recorder.errors import CorruptLine, ExchangeError, Malformed
 from recorder.kraken import parse, rest, wire
@@ -303,7 +303,7 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
         case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
             return carrying.runs()
         case Note() as note:
-            told = knowledge.told(note.event())
+            told = evidence.told(note.event())
             return () if told is None else (told,)
         case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
             return ()

@@ -116,6 +116,8 @@ class Commit:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)
                     hole_seen = True  # it may be one no longer
+                if inbound.counts is not None and not inbound.counts.done():  # who waited may be gone
+                    inbound.counts.set_result(None)
         # As they came: what came twice is joined in the claims.
         trades = sum(len(run.span) for inbound in batch for run in inbound.claims)
         size = sum(len(inbound.line) for inbound in batch)

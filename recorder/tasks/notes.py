@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.clock import Clock
-from recorder.core import knowledge
+from recorder.core import evidence
 from recorder.core.events import EventKind
-from recorder.core.knowledge import Knowledge
+from recorder.core.evidence import Knowledge
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import records, rest
@@ -40,11 +41,21 @@ class Notes:
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
         await self._inbox.put(Inbound(line, [], source="note"))
 
-    async def know(self, known: Knowledge, **evidence: object) -> None:
-        """Note what is known of ids beside the rows; it counts once the note is durable."""
-        detail = {"pair": known.pair, **knowledge.detail(known), **evidence}
-        line = segment.encode_note(self._clock.wall_ns(), knowledge.kind(known), **detail)
-        await self._inbox.put(Inbound(line, [], known, "note"))
+    async def know(self, known: Knowledge, **beside: object) -> None:
+        """Note what is known of ids beside the rows, and what it rests on; it counts once the note is durable."""
+        await self._inbox.put(Inbound(self._line(known, beside), [], known, "note"))
+
+    async def assure(self, known: Sequence[Knowledge]) -> None:
+        """Note what is known of ids, in this order, and return once all of it is durable and counts."""
+        counts: list[asyncio.Future[None]] = []
+        for one in known:
+            counts.append(asyncio.get_running_loop().create_future())
+            await self._inbox.put(Inbound(self._line(one, {}), [], one, "note", counts[-1]))
+        await asyncio.gather(*counts)
+
+    def _line(self, known: Knowledge, beside: Mapping[str, object]) -> bytes:
+        detail = {"pair": known.pair, **evidence.detail(known), **beside}
+        return segment.encode_note(self._clock.wall_ns(), evidence.kind(known), **detail)
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""

@@ -16,10 +16,10 @@ import structlog
 from recorder.archive import quarantine
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Reason
-from recorder.core import knowledge
+from recorder.core import evidence
 from recorder.core.events import EventKind
+from recorder.core.evidence import Parked
 from recorder.core.ids import Run, Spans, runs_of
-from recorder.core.knowledge import Parked
 from recorder.core.ledger import Ledger
 from recorder.core.plausible import Arrivals, is_far
 from recorder.disk import undisturbed
@@ -30,6 +30,8 @@ from recorder.kraken import records
 from recorder.kraken.records import ParkedTrades
 from recorder.tasks.inbox import Inbound
 
+_NOTHING: Final = (0, 0)
+"""The newest id, and its time, of a pair of which nothing is known."""
 _PARKED: Final = b',"source":"ws:parked:'
 _HEAD: Final = 64
 """Bytes of a line within which its source begins: what tells parked frames of a batch from others, without parsing."""
@@ -66,7 +68,7 @@ class Parking:
         """Return whether any of these may be parked, or may release what is; nearly always not, and quick to see."""
         for run in runs:
             account = self._ledger.of(run.pair)
-            if account.parked or is_far(run.span.first, account.spans.last or 0):
+            if account.parked or is_far(run.span.first, (account.newest() or _NOTHING)[0]):
                 return True
         return False
 
@@ -78,7 +80,7 @@ class Parking:
             account = self._ledger.of(pair)
             if pair not in arrivals:
                 arrivals[pair] = Arrivals(account.parked)
-            arrivals[pair].shown(account.spans.last or 0, account.last_us or 0)
+            arrivals[pair].shown(*(account.newest() or _NOTHING))
         for inbound in batch:
             counts, far = self._judged(inbound)
             for pair in dict.fromkeys(run.pair for run in inbound.claims):
@@ -152,8 +154,8 @@ def waiting(layout: Layout, pair: str) -> list[Entry]:
 def _note(run: Run, after_id: int, now_ns: int) -> Inbound:
     log.warning("far ids parked", pair=run.pair, first_id=run.span.first, last_id=run.span.last, after_id=after_id)
     known = Parked(run.pair, run.span)
-    detail = {**knowledge.detail(known), "after_id": after_id}
-    return Inbound(segment.encode_note(now_ns, knowledge.kind(known), pair=run.pair, **detail), [], known, "note")
+    detail = {**evidence.detail(known), "after_id": after_id}
+    return Inbound(segment.encode_note(now_ns, evidence.kind(known), pair=run.pair, **detail), [], known, "note")
 
 
 def _parked(inbound: Inbound, counts: list[Run], far: Iterable[Run]) -> Inbound:

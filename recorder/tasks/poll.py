@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
 
 import structlog
 
@@ -31,11 +31,19 @@ back under another name, of which the roster hears first."""
 log = structlog.get_logger()
 
 
+class Promiser(Protocol):
+    """Who sees to it that all of a pair is promised before it is first asked for."""
+
+    async def made(self, pairs: Collection[str]) -> None:
+        """Return once a promise of each of ``pairs`` is durable."""
+        ...
+
+
 class Poll:
     """Polls the pairs it was asked to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on.
 
-    ``instruments`` are live. ``everything`` takes over all there are and all that come. ``refresh_soon`` is called
-    when the exchange does not know a pair.
+    ``instruments`` are live, ``promises`` are made of each pair before it is first polled. ``everything`` takes over
+    all there are and all that come. ``refresh_soon`` is called when the exchange does not know a pair.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class Poll:
         context: Context,
         *,
         instruments: Mapping[str, Instrument],
+        promises: Promiser,
         refresh_soon: Callable[[], None],
         everything: bool = False,
     ) -> None:
@@ -51,6 +60,7 @@ class Poll:
         self._context = context
         self._clock = context.clock
         self._instruments = instruments
+        self._promises = promises
         self._refresh_soon = refresh_soon
         self._everything = everything
         self._due_s: dict[str, float] = {}
@@ -99,6 +109,9 @@ class Poll:
 
     async def _ask(self, pair: str) -> float:
         """Ask for what is new of ``pair``; return seconds until it is due again."""
+        await self._promises.made(list(self._due_s))  # of all that are polled, in one sync
+        if pair not in self._instruments:
+            return POLL_S
         since_ns, last_id = self._since(pair), self._ledger.of(pair).spans.last
         request = rest.trades(self._instruments[pair], since_ns=since_ns)
         try:

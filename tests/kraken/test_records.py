@@ -7,8 +7,8 @@ import pytest
 
 from recorder.archive.datasets import BY_NAME, WITHOUT_IDS
 from recorder.core.events import EventKind
+from recorder.core.evidence import Confirmed, Void
 from recorder.core.ids import Run, Span
-from recorder.core.knowledge import Confirmed, Void
 from recorder.core.model import Event, Instrument
 from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment

@@ -7,8 +7,8 @@ from typing import Literal, cast
 
 import pytest
 
+from recorder.core.evidence import Anchored, Promise, Promised, Void
 from recorder.core.ids import Run, Span, runs_of
-from recorder.core.knowledge import Void
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -268,3 +268,19 @@ async def test_what_is_not_durable_ages_while_its_sync_hangs_and_while_the_journ
         bench.clock.move(30)
         assert bench.commit.unsynced_s() == 30
     running.cancel()
+
+
+async def test_who_waits_for_a_note_waits_until_it_is_durable_and_counts() -> None:
+    bench = Bench()
+    waiting = asyncio.create_task(bench.notes.assure([Promised(PAIR, 5), Anchored(PAIR, 5, 7)]))
+    gone = asyncio.create_task(bench.notes.assure([Promised("ETH/USD", 5)]))
+    await settle()
+    gone.cancel()
+    flushing = asyncio.create_task(bench.commit.flush())
+    await settle_until(lambda: bench.inbox.size == 0)
+    assert not waiting.done()
+    bench.journal.release.set()
+    await flushing
+    await waiting
+    assert bench.ledger.of(PAIR).promise == Promise(5, 7)
+    assert bench.ledger.of("ETH/USD").promise == Promise(5)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from recorder.core.evidence import Parked
 from recorder.core.ids import Run, Span
-from recorder.core.knowledge import Parked
 from recorder.tasks.far_ids import LAST_RETRY_S, RETRY_S, ROUND_S, FarIds
 from tests.builders import BTC, ETH, PAIR, T0_US
 from tests.clocks import running

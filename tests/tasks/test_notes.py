@@ -9,10 +9,10 @@ import structlog
 from recorder.archive import quarantine
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
-from recorder.core import knowledge
+from recorder.core import evidence
 from recorder.core.events import EventKind
+from recorder.core.evidence import Confirmed, Void
 from recorder.core.ids import Span
-from recorder.core.knowledge import Confirmed, Void
 from recorder.disk import Disk
 from recorder.errors import Malformed
 from recorder.journal import segment
@@ -85,7 +85,7 @@ async def test_what_is_known_of_ids_is_noted_with_its_evidence(
     assert inbound.known == known
     entry = segment.decode(inbound.line.rstrip(b"\n"))
     (event,) = events([entry])
-    assert knowledge.told(event) == known
+    assert evidence.told(event) == known
     assert json.loads(event.detail)["answers"] == 2
 
 
