@@ -16,7 +16,7 @@ from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promi
 from recorder.core.gaps import open_gaps
 from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
 from recorder.core.model import Trade
-from recorder.core.plausible import is_far_gap
+from recorder.core.plausible import is_before, is_far_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Ledger:
         if first is None or first == 1 or account.void.covers(Span(1, first - 1)):
             return None
         first_us = account.time_us(first)
-        return None if first_us < from_us else History(pair, from_us, first, first_us)
+        return None if is_before(first_us, from_us) else History(pair, from_us, first, first_us)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pairs)
