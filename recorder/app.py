@@ -51,13 +51,13 @@ from recorder.tasks.fetch import Fetcher
 from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.lines import PAIRS_A_LINE, Lines
-from recorder.tasks.neighbours import Neighbours
 from recorder.tasks.notes import Notes
 from recorder.tasks.ohlc import Ohlc
 from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
 from recorder.tasks.promise import Promises
 from recorder.tasks.pulse import Parts, Pulse
+from recorder.tasks.reconcile import Reconcile
 from recorder.tasks.reload import Live, Reload, Source, candles
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import LISTING_S, SOON_S, Roster
@@ -73,7 +73,7 @@ from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 
 THREADS: Final = 8
-"""Journal, drain, repair, upkeep, neighbours, space, survey and reload block on the disk one thread each."""
+"""Journal, drain, repair, upkeep, reconcile, space, survey and reload block on the disk one thread each."""
 
 log = structlog.get_logger()
 
@@ -235,9 +235,24 @@ class _Run:
             hole_seen=repair.hole_seen,
             parking=Parking(ledger, functools.partial(waiting, archive.layout)),
         )
+        reconcile = Reconcile(
+            ledger,
+            archive,
+            basis.journal,
+            context,
+            planner=repair,
+            drain_soon=self._commit.drain_due,
+            look_s=rhythm.upkeep_s,
+        )
         drainer = self._drainer()
         self._drain = Drain(
-            drainer, basis.journal, self._commit, every_s=config.drain_every_s, pairs=pairs, clock=clock
+            drainer,
+            basis.journal,
+            self._commit,
+            every_s=config.drain_every_s,
+            pairs=pairs,
+            drained=reconcile.drained,
+            clock=clock,
         )
         upkeep = Upkeep(
             archive,
@@ -255,9 +270,6 @@ class _Run:
             full=stop.asked.set,
             raw=upkeep.raw,
         )
-        neighbours = Neighbours(
-            ledger, archive, pairs=pairs, hole_seen=repair.hole_seen, clock=clock, look_s=rhythm.upkeep_s
-        )
         ohlc = Ohlc(context, instruments=pairs, wanted=candles(config), unknown=lambda _: roster.refresh_soon())
         live = Live(pace, ohlc, self._commit, upkeep, drainer, self._drain, repair)
         roster.tell(ohlc, self._drain, repair)
@@ -265,7 +277,7 @@ class _Run:
             roster,
             repair,
             upkeep,
-            neighbours,
+            reconcile,
             self._space,
             Survey(archive.layout.data, self._space, context),
             pulse,

@@ -1,6 +1,7 @@
 """Which ids the archive holds: computed from the footers of its files, and from nothing else.
 
-A footer is read once and remembered by file name, which is never used twice. Forget it all and nothing is lost.
+A footer is read once, and again only where a file has the name of another: what was put back from a back-up, or
+damaged, must not count for what it was. Forget it all and nothing is lost.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import FileFacts, read_facts
+from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.disk import Disk
@@ -26,7 +27,7 @@ class Coverage:
     def __init__(self, layout: Layout, disk: Disk | None = None) -> None:
         self._layout = layout
         self._disk = disk
-        self._facts: dict[str, dict[Path, FileFacts]] = {}
+        self._facts: dict[str, dict[Path, tuple[Stamp, FileFacts]]] = {}
 
     def files(self, pair: str) -> list[FileFacts]:
         """Return what the files of ``pair`` hold now. Raises FileNotFoundError if one vanishes meanwhile.
@@ -35,18 +36,21 @@ class Coverage:
         file cannot be what its place says.
         """
         known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
-        paths = self._layout.files(branch)
-        # Sought by path, since a compaction keeps the names of files that it leaves alone.
-        facts = {path: known.get(path) or placed(read_facts(path), branch) for path in paths}
+        found: dict[Path, tuple[Stamp, FileFacts]] = {}
+        # Sought by path, since a compaction keeps the names of files that it leaves alone, and their inodes.
+        for path in self._layout.files(branch):
+            now = stamp(path)  # before the footer: what comes after it is read at the next look
+            seen = known.get(path)
+            found[path] = seen if seen and seen[0] == now else (now, placed(read_facts(path), branch))
         if self._disk is not None:
-            for directory in sorted({path.parent for path in facts if path not in known}):
+            for directory in sorted({path.parent for path in found if found[path] is not known.get(path)}):
                 self._disk.sync_dir(directory)
-        self._facts[pair] = facts
-        return list(facts.values())
+        self._facts[pair] = found
+        return [facts for _, facts in found.values()]
 
     def wrote(self, pair: str, facts: FileFacts) -> None:
         """Take in a file of ``pair`` that the caller has just written, durably and under the pair's lock."""
-        self._facts.setdefault(pair, {})[facts.path] = facts
+        self._facts.setdefault(pair, {})[facts.path] = stamp(facts.path), facts
 
     def spans(self, pair: str) -> Spans:
         """Return the ids of ``pair`` that the archive holds now."""

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.archive.parquet import UNSOUND, OpenFile, Stamp, stamp
 from recorder.core import evidence
 from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
 from recorder.core.ids import Spans
@@ -60,7 +60,11 @@ class Known:
 
     def take(self, event: Event) -> None:
         """Take in what an event tells, if it tells anything of the kind."""
-        match evidence.told(event):
+        self.know(evidence.told(event))
+
+    def know(self, told: Knowledge | None) -> None:
+        """Take in what is known."""
+        match told:
             case Void(pair, span):
                 self.void.setdefault(pair, Spans()).add(span)
             case Parked(pair, span):
@@ -74,6 +78,44 @@ class Known:
                 pass
             case never:
                 assert_never(never)
+
+
+class Reader:
+    """Reads what is known again and again, each file but once. Of what was confirmed it knows the newest alone."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._told: dict[Path, tuple[Stamp, list[Knowledge]]] = {}
+
+    def read(self) -> Known:
+        """Read what is known of every pair, as :func:`read` does."""
+        return undisturbed(self._read, f"the files in {self._layout.folder(EVENTS)}")
+
+    def _read(self) -> Known:
+        known, found = Known(), dict[Path, tuple[Stamp, list[Knowledge]]]()
+        for path in self._layout.files(Branch(EVENTS)):
+            now, seen = stamp(path), self._told.get(path)
+            try:
+                found[path] = seen if seen and seen[0] == now else (now, _newest(path))
+            except UNSOUND as error:
+                known.findings.append(Finding.of(error))
+        self._told = found
+        for _, told in found.values():
+            for one in told:
+                known.know(one)
+        return known
+
+
+def _newest(path: Path) -> list[Knowledge]:
+    """Return what a file tells: of each pair what was confirmed last, and all else."""
+    told, confirmed = Known(), dict[str, Confirmed]()
+    for event in _events(path):
+        one = evidence.told(event)
+        if not isinstance(one, Confirmed):
+            told.know(one)
+        elif one.pair not in confirmed or one.until_us > confirmed[one.pair].until_us:
+            confirmed[one.pair] = one
+    return [*told.told(), *confirmed.values()]
 
 
 def read(layout: Layout) -> Known:
@@ -93,6 +135,7 @@ def _read(layout: Layout) -> Known:
 
 
 def _events(path: Path) -> Iterator[Event]:
+    """Yield the events that may tell something."""
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
             telling = pc.is_in(rows["kind"], value_set=pa.array(evidence.KINDS))

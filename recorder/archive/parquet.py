@@ -7,11 +7,12 @@ release). FileNotFoundError passes: a compaction took the file away. Rows of an 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +36,10 @@ _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, KeyError)
 """pyarrow's words for damage: ValueError for names in a footer that are no text, KeyError for a missing column."""
 
 
+Stamp: TypeAlias = tuple[int, int, int]
+"""Inode, bytes and time of change (ns since 1970) of a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileFacts:
     """What one file holds, by its footer."""
@@ -48,6 +53,12 @@ class FileFacts:
     def first_id(self) -> int:
         """The lowest id in the file."""
         return self.footer.runs[0].span.first
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what tells whether a file is still the one that was read. Raises FileNotFoundError."""
+    found = os.stat(path)  # noqa: PTH116 -- thousands of times
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_facts(path: Path) -> FileFacts:

@@ -5,7 +5,7 @@ In this order, because rows move from the journal to the archive: a row may be m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 from recorder.archive import known
 from recorder.archive.coverage import Coverage
 from recorder.archive.integrity import Finding
+from recorder.archive.known import Known
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
@@ -51,10 +52,12 @@ def load(
     *,
     coverage: Coverage | None = None,
     pairs: Sequence[str] | None = None,
+    told: Callable[[], Known] | None = None,
 ) -> Loaded:
     """Count in ``ledger`` what the journal claims and what the archive holds and knows, of all pairs or of ``pairs``.
 
     The journal is read by whoever gives its ``claims``, which are taken first. ``coverage`` is brought up to date.
+    ``told`` reads the events, where somebody remembers them.
     Raises UnknownVersion, DiskError; StorageError if files keep changing as they are read.
     """
     _count(ledger, claims)
@@ -69,15 +72,15 @@ def load(
     archived = layout.pairs() if pairs is None else pairs
     with ThreadPoolExecutor(READERS, "footers") as readers:
         met = dict(zip(archived, readers.map(observe, archived), strict=True))
-    told = known.read(layout)
+    events = known.read(layout) if told is None else told()
     wanted = None if pairs is None else {*pairs, *ledger}
-    for one in told.told():
+    for one in events.told():
         if wanted is None or one.pair in wanted:
             ledger.know(one)
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
         {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},
-        told.findings,
+        events.findings,
     )
 
 

@@ -48,6 +48,8 @@ class EventKind(StrEnum):
     """From a moment on every trade of a pair is to be held."""
     ANCHORED = "anchored"
     """After which id the promise of a pair begins is known."""
+    MEMORY_DIFFERED = "memory_differed"
+    """The recorder held for stored what is not on the disk any more."""
     THROTTLED = "throttled"
     """The exchange refused requests for a while."""
     MAINTENANCE = "maintenance"

@@ -1,8 +1,8 @@
 """What is held of each pair, and what is known of the ids that are not: the one account that everything else asks.
 
 Owns: spans with the times of their ends, ids known to be void, and what is missing. Refuses: to know where the rows
-lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, so it cannot
-disagree with them.
+lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, pair by pair also
+while recording, where it is found to disagree with them.
 """
 
 from __future__ import annotations
@@ -97,6 +97,12 @@ class PairLedger:
             case never:
                 assert_never(never)
 
+    def inherit(self, older: PairLedger) -> None:
+        """Take over what does not depend on rows that are held: what REST has shown, and what was promised for ever."""
+        self.shown_id = max(self.shown_id, older.shown_id)
+        for known in older._promises:
+            self.know(known)
+
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
         times = self._times_us
@@ -162,10 +168,13 @@ class Ledger:
 
     def __init__(self) -> None:
         self._pairs: dict[str, PairLedger] = {}
+        self._newer: list[Run | Knowledge] | None = None  # what was claimed since the mark, if there is one
 
     def observe(self, run: Run) -> None:
         """Count ``run`` as held. Only for what is durable: sync, then claim."""
         self.of(run.pair).observe(run)
+        if self._newer is not None:
+            self._newer.append(run)
 
     def observe_all(self, runs: Iterable[Run]) -> None:
         """Count runs, of any pairs and in any order, as held. Only for what is durable."""
@@ -179,6 +188,31 @@ class Ledger:
     def know(self, known: Knowledge) -> None:
         """Take in what is known of ids beside the rows. Only for what is durable."""
         self.of(known.pair).know(known)
+        if self._newer is not None:
+            self._newer.append(known)
+
+    def mark(self) -> None:
+        """Remember what is claimed from now on, until :meth:`restate`."""
+        self._newer = []
+
+    def restate(self, accounts: Iterable[PairLedger] = ()) -> None:
+        """Let ``accounts``, and what was claimed of their pairs since the mark, take the place of what was claimed.
+
+        So claims are taken back, and times at the ends of spans stay right: each comes from a run that is still there.
+        """
+        newer, self._newer = self._newer or [], None
+        restated = {account.pair: account for account in accounts}
+        for restating in restated.values():
+            restating.inherit(self.of(restating.pair))
+        self._pairs |= restated
+        for claim in newer:
+            account = restated.get(claim.pair)
+            if account is None:
+                continue
+            if isinstance(claim, Run):
+                account.observe(claim)
+            else:
+                account.know(claim)
 
     def of(self, pair: str) -> PairLedger:
         """Return the account of ``pair``, opening it where there was none."""

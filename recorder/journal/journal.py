@@ -59,6 +59,11 @@ class Journal:
         """Bytes in the open segment."""
         return self._size
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the open segment has its name still; while it is rotated it may have none for a moment."""
+        return segment.path_of(self._directory, self._number).exists()
+
     def append(self, lines: Iterable[bytes]) -> None:
         """Write lines and return once they are on the disk: one group commit."""
         content = b"".join(lines)

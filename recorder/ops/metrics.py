@@ -112,6 +112,12 @@ class Metrics:
         self.refilled = Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry)
         self.holes_closed = Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry)
 
+        self.memory_differences = Counter(
+            "recorder_memory_differences",
+            "Pairs of which something that was held for stored was found not to be on the disk, at each look",
+            registry=registry,
+        )
+
         # The exchange.
         self.connects = Counter("recorder_connects", "WebSocket connections opened", registry=registry)
         self.disconnects = Counter(

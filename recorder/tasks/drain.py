@@ -107,6 +107,8 @@ class _Closed:
         self.events: list[Event] = []
         self._rows = 0
         self._odd: dict[str, dict[int, tuple[Trade, Entry]]] = {}
+        self.lost = False
+        """Whether a line of trades could not be read, which may have been counted when it came."""
 
     def malformed(self, received_ns: int, source: str, reason: str) -> None:
         self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
@@ -116,6 +118,7 @@ class _Closed:
         try:
             rows = records.trades(entry)
         except Malformed as error:
+            self.lost = True
             self.not_understood(entry, error)
             return []
         self._rows += len(rows)
@@ -175,6 +178,8 @@ class Drainer:
         self._quarantine = Quarantine(trades.layout, trades.disk, staging=trades.staging)
         self.keep_raw = keep_raw
         self._latest_s = latest_s
+        self._touched: set[str] = set()
+        self._lost = False
         self.metrics = metrics
         metrics.journal_bytes.set_function(self._waiting)
 
@@ -199,6 +204,7 @@ class Drainer:
             for preserved in preserving:
                 preserved.result()
         for one in closed:
+            self._lost |= one.lost
             if one.corrupt:
                 self._journal.set_aside(one.path, [error.line for error in one.corrupt])
                 first, count = str(one.corrupt[0]), len(one.corrupt)
@@ -206,6 +212,15 @@ class Drainer:
             self._journal.retire(one.path, keep=False)  # the raw copy, if wanted, is made
         self.metrics.rows_archived.inc(added)
         return added
+
+    def touched(self) -> set[str] | None:
+        """Return the pairs of which trades were drained since this was asked last; None where lines were lost.
+
+        Of these nobody knows whose they were.
+        """
+        touched, lost = self._touched, self._lost
+        self._touched, self._lost = set(), False
+        return None if lost else touched
 
     def _waiting(self) -> int:
         """Return the bytes in the journal."""
@@ -250,6 +265,7 @@ class Drainer:
                 yield Kept(entry.recv_ns, Reason.PARKED, line, pair, tuple(spans), why)
 
     def _append(self, batch: Mapping[str, Sequence[Trade]], differing: Differing) -> int:
+        self._touched.update(batch)
         added = 0
         for pair, rows in batch.items():
             try:
@@ -308,6 +324,7 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
         of_pair = defaultdict[str, _Lines](functools.partial(_Lines, closed.path))
         for entry, offset, size in segment.located(closed.path):
             if isinstance(entry, CorruptLine):
+                closed.lost = True
                 closed.corrupt.append(entry)
                 closed.malformed(received_ns, "journal", str(entry))  # after the last line that tells its time
                 continue
@@ -366,7 +383,8 @@ def together(paths: Sequence[Path]) -> Iterator[list[Path]]:
 class Drain:
     """Drains every so many seconds, sooner when many trades wait.
 
-    ``every_s`` returns how many, for as many as there are ``pairs``, a live collection.
+    ``every_s`` returns how many, for as many as there are ``pairs``, a live collection. ``drained`` is told after each
+    drain of which pairs there were trades; None where some were lost, of any pair.
     """
 
     def __init__(
@@ -377,6 +395,7 @@ class Drain:
         *,
         every_s: Callable[[int], float],
         pairs: Collection[str],
+        drained: Callable[[Collection[str] | None], None],
         clock: Clock,
     ) -> None:
         self._drainer = drainer
@@ -384,6 +403,9 @@ class Drain:
         self._commit = commit
         self._every_s = every_s
         self._pairs = pairs
+        self._drained = drained
+        self._undrained = journal.number
+        """The lowest number of a segment that was not drained yet; those before this run may have gaps."""
         self._clock = clock
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -431,9 +453,16 @@ class Drain:
 
     async def closed(self) -> None:
         """Drain all closed segments, oldest first."""
-        for paths in together(self._journal.closed()):
+        waiting, self._undrained = range(self._undrained, self._journal.number), self._journal.number
+        closed = self._journal.closed()
+        vanished = set(waiting).difference(map(segment.number_of, closed))
+        if vanished:
+            log.error("journal segments vanished", segments=sorted(vanished))
+        for paths in together(closed):
             await asyncio.to_thread(self._drainer.drain, *paths)
             await asyncio.to_thread(process.give_back)
+        touched = self._drainer.touched()
+        self._drained(None if vanished else touched)
 
     async def _due(self) -> None:
         since_s = self._clock.monotonic()

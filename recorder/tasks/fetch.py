@@ -70,6 +70,11 @@ class Fetcher:
         self._clock = clock
         self._metrics = metrics
         self.stored: Counter[str] = Counter()
+        self._anew: set[str] = set()
+
+    def plan_anew(self, pair: str) -> None:
+        """Let a batch of ``pair`` that is under way end after its next answer: it was planned for what is no more."""
+        self._anew.add(pair)
 
     async def fetch(
         self,
@@ -89,10 +94,11 @@ class Fetcher:
         rows: list[Trade] = []
         problem: ExchangeError | None = None
         until_s = self._clock.monotonic() + BATCH_S
+        self._anew.discard(work.pair)
         try:
             while len(rows) < BATCH_ROWS and (not rows or self._clock.monotonic() < until_s):
                 request = asking.request()
-                if request is None or work.pair not in self._instruments:  # the mapping is live
+                if request is None or work.pair in self._anew or work.pair not in self._instruments:  # which is live
                     break
                 _, page = await self._exchange.trades(request, work.pair)
                 rows += asking.take(page)

@@ -81,6 +81,11 @@ class Repair:
         """Look at the ledger soon."""
         self._wake.set()
 
+    def plan_anew(self, pair: str) -> None:
+        """Look at the ledger soon, and end what is under way for ``pair``: some of it was taken back."""
+        self._fetcher.plan_anew(pair)
+        self._wake.set()
+
     def want_history(self, from_us: int | None) -> None:
         """Want history since then, from now on, as the constructor's ``history_from_us``."""
         self._history_from_us = from_us

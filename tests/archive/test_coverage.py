@@ -80,6 +80,18 @@ def test_a_footer_is_read_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert known.spans(PAIR) == Spans.of_ids([1, 2, 3, 7, 8, 9])
 
 
+def test_a_file_that_took_the_name_of_another_is_read_again(file: Path, tmp_path: Path) -> None:
+    known = coverage(file)
+    known.files(PAIR)
+    with archive(tmp_path / "other", Unsynced()) as other:
+        other.append(PAIR, trades(20, 25))
+        other.layout.trade_files(PAIR)[0].rename(file)
+    assert known.spans(PAIR) == Spans.of_ids(range(20, 26))
+    file.write_bytes(b"no Parquet")
+    with pytest.raises(CorruptFile):
+        known.files(PAIR)
+
+
 def test_a_pair_without_files_holds_nothing(file: Path) -> None:
     assert coverage(file).files("ETH/USD") == []
 

@@ -15,7 +15,7 @@ from recorder.archive.layout import Layout, listed
 from recorder.archive.opening import create
 from recorder.archive.parquet import write
 from recorder.archive.schema import EVENTS, TIME
-from recorder.core.evidence import Confirmed
+from recorder.core.evidence import Confirmed, Knowledge, Void
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 from recorder.errors import StorageError
@@ -111,3 +111,28 @@ def test_a_folder_that_is_exchanged_is_read_again(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("recorder.archive.layout.listed", lambda _: ["gone.parquet"])
     with pytest.raises(StorageError, match="keep changing"):
         known.read(Layout(tmp_path))
+
+
+def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted(tmp_path, [void("A/B", 1, 2), confirmed("A/B", 7, 20), confirmed("A/B", 9, 30), void("C/D", 5, 5)])
+    reader = known.Reader(Layout(tmp_path))
+    first = {Void("A/B", Span(1, 2)), Confirmed("A/B", 9, 30), Void("C/D", Span(5, 5))}
+    assert set(reader.read().told()) == first
+    reading: list[Path] = []
+    newest = known._newest
+
+    def read(path: Path) -> list[Knowledge]:
+        reading.append(path)
+        return newest(path)
+
+    monkeypatch.setattr(known, "_newest", read)
+    second = noted(tmp_path, [confirmed("A/B", 11, 40)], segment=2)
+    assert reader.read().confirmed("A/B") == [Confirmed("A/B", 9, 30), Confirmed("A/B", 11, 40)]
+    assert set(reader.read().told()) == {*first, Confirmed("A/B", 11, 40)}
+    assert reading == [second]
+    second.unlink()
+    assert reader.read().confirmed("A/B") == [Confirmed("A/B", 9, 30)]
+    second.write_bytes(b"no Parquet")
+    assert [finding.file for finding in reader.read().findings] == [second]

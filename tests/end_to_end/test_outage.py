@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recorder.clock import SystemClock
+from recorder.config import TradesConfig
 from recorder.ops import status
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -51,3 +52,16 @@ async def test_an_exchange_that_cannot_be_reached_is_named_tried_again_and_then_
             sandbox.faults.release()
             sandbox.freeze()
             await until(lambda: caught_up(data, sandbox.last_ids()), what="it recovers by itself")
+
+
+async def test_what_is_being_fetched_when_it_is_asked_to_stop_is_stored(tmp_path: Path) -> None:
+    """A batch takes up to half a minute: a recorder that is restarted more often must get on all the same."""
+    clock = SystemClock()
+    market = Market(start_ns=clock.wall_ns(), rate=0, history={"BTC/USD": 30_000})
+    async with Sandbox(market, clock=clock).serve() as sandbox:
+        config = config_for(sandbox, tmp_path / "data", "BTC/USD", pace=10.0)
+        wanted = TradesConfig.model_validate({"backfill_from": "listing"})
+        async with recording(config.model_copy(update={"trades": wanted})):
+            await until(lambda: len(sandbox.requests.to("/0/public/Trades")) >= 8, what="history is fetched")
+            assert len(archived(tmp_path / "data")) <= 1_000, "but for where it begins, nothing is stored yet"
+    assert sum(row.source == "rest" for row in archived(tmp_path / "data")) >= 4_000

@@ -55,7 +55,10 @@ def draining(opened: Shop, fakes: Fakes, *, every_s: Callable[[int], float] = la
         parking=Parking(fakes.ledger, lambda _: []),
     )
     moving = drainer(opened, metrics=fakes.metrics)
-    return commit, Drain(moving, opened.journal, commit, every_s=every_s, pairs=[PAIR], clock=fakes.clock)
+    drain = Drain(
+        moving, opened.journal, commit, every_s=every_s, pairs=[PAIR], drained=lambda _: None, clock=fakes.clock
+    )
+    return commit, drain
 
 
 def journal(opened: Shop, *lines: bytes) -> Path:
@@ -97,6 +100,20 @@ def test_a_corrupt_line_is_set_aside_and_the_rest_is_kept(tmp_path: Path) -> Non
         assert drainer(opened).drain(path) == 2
         assert opened.ids() == [1, 3]
         assert (tmp_path / "raw" / f"{path.stem}.corrupt").read_bytes() == bad
+
+
+def test_it_tells_of_which_pairs_there_were_trades_and_none_where_lines_were_lost(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        moving = drainer(opened)
+        journal(opened, line(1, 3), line(1, 1, "ETH/USD"))
+        journal(opened, line(4, 4))
+        moving.drain(*opened.journal.closed())
+        assert moving.touched() == {PAIR, "ETH/USD"}
+        assert moving.touched() == set()
+        journal(opened, line(5, 5), line(6, 6).replace(b"63501.6", b"63501.7"))
+        moving.drain(*opened.journal.closed())
+        assert moving.touched() is None
+        assert moving.touched() == set()
 
 
 def test_memory_is_bounded_by_batches_and_batches_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

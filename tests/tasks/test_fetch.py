@@ -209,3 +209,17 @@ async def test_a_disk_that_fails_goes_before_the_wish_to_stop(bench: Bench, monk
     with pytest.raises(DiskError):
         await fetching
     assert not bench.ledger.of(PAIR).spans
+
+
+async def test_a_batch_that_was_planned_for_what_is_no_more_ends_after_its_next_answer(bench: Bench) -> None:
+    http = Paused()
+    fetcher = fetcher_for(bench, http)
+    fetching = asyncio.create_task(fetcher.fetch(hole(11, 499)))
+    while len(http.asked) < 2:
+        await asyncio.sleep(0)
+    fetcher.plan_anew("ETH/USD")
+    fetcher.plan_anew(PAIR)
+    assert 100 < (await fetching).rows <= 200
+    assert len(http.asked) == 2
+    assert len(bench.opened.ids()) <= 200
+    assert (await fetcher.fetch(hole(300, 499))).rows == 200, "the next one is of its own"

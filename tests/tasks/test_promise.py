@@ -142,3 +142,35 @@ async def test_an_acknowledgement_of_an_earlier_moment_makes_one_more_note() -> 
     assert note == {"kind": "promised", "pair": PAIR, "time_us": us(NOW_S - 3 - MARGIN_S)}
     # What was found for the later moment says nothing of what was made between the two.
     assert bench.ledger.of(PAIR).promise == Promise(us(NOW_S - 3 - MARGIN_S))
+
+
+async def test_whatever_of_its_notes_was_durable_when_it_was_killed_no_later_promise_is_made() -> None:
+    old = Bench()
+    old.held(70, 80, first_us=us(NOW_S - 900), last_us=us(NOW_S - 5))
+    old.names["BRAND/USD"] = [PAIR]
+    notes = [*await old.made(PAIR, "NEW/USD"), *await old.made("BRAND/USD")]
+    assert [type(note) for note in notes] == [Promised, Anchored, Promised, Promised, Anchored]
+    for kept in range(len(notes) + 1):
+        bench = Bench()
+        bench.clock.move(3600.0)
+        bench.now_s = bench.latest_s = NOW_S + 3600.0
+        bench.held(70, 80, first_us=us(NOW_S - 900), last_us=us(NOW_S - 5))
+        bench.names["BRAND/USD"] = [PAIR]
+        for note in notes[:kept]:
+            bench.ledger.know(note)
+        before = {pair: bench.ledger.of(pair).promise for pair in (PAIR, "NEW/USD", "BRAND/USD")}
+        await bench.made(*before)
+        for pair, promise in before.items():
+            after = bench.ledger.of(pair).promise
+            assert after is not None
+            assert promise is None or after == promise
+        # Where a promise is durable and its anchor is not, the exchange is asked for it.
+        killed_between = {1: PAIR, 4: "BRAND/USD"}.get(kept)
+        lacking = {pair for pair in before if bench.ledger.of(pair).promise == Promise(_time_us(bench, pair))}
+        assert lacking == {"NEW/USD", *([killed_between] if killed_between else [])}
+
+
+def _time_us(bench: Bench, pair: str) -> int:
+    promise = bench.ledger.of(pair).promise
+    assert promise is not None
+    return promise.time_us

@@ -1,0 +1,44 @@
+"""What two accounts of a pair claim beyond each other: the one in memory, and the one that the disk gives.
+
+Owns: that comparison. Refuses: to know when either was taken; the earlier one of memory must be older than the disk's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recorder.core.evidence import Confirmed
+from recorder.core.ids import Spans
+from recorder.core.ledger import PairLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What is claimed of a pair: the ids held, those that are void, and the newest answer that had nothing more."""
+
+    held: Spans = field(default_factory=Spans)
+    void: Spans = field(default_factory=Spans)
+    confirmed: Confirmed | None = None
+
+    @classmethod
+    def of(cls, account: PairLedger) -> Claims:
+        """Copy what ``account`` claims now."""
+        return cls(account.spans.copy(), account.void.copy(), account.confirmed)
+
+    def beyond(self, other: Claims) -> Claims:
+        """Return what is claimed here and not there. An id that is held there needs not be void."""
+        void = _without(_without(self.void, other.void), other.held)
+        until_us = -1 if other.confirmed is None else other.confirmed.until_us
+        newer = self.confirmed is not None and self.confirmed.until_us > until_us
+        return Claims(_without(self.held, other.held), void, self.confirmed if newer else None)
+
+    def __bool__(self) -> bool:
+        """Return whether anything is claimed."""
+        return bool(self.held or self.void or self.confirmed is not None)
+
+
+def _without(spans: Spans, others: Spans) -> Spans:
+    """Return the ids of ``spans`` that are not in ``others``."""
+    if spans == others:  # nearly always
+        return Spans()
+    return Spans(part for span in spans for part in others.missing(span))

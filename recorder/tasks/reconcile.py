@@ -1,0 +1,213 @@
+"""Memory is compared with the disk: what is counted as held, void or confirmed must be what a start would find.
+
+Files vanish, are replaced or damaged, journal lines turn out corrupt at the drain: what they told is taken back here,
+so that it is missing, and asked for again, at once and not at the next start. What other processes add to the archive,
+by ``recorder backfill`` or ``merge``, is learnt.
+
+In this order, so that a sound archive is never accused: a copy of what memory claims, then the journal, then footers
+and events. What was claimed at the copy is durable, rows move from the journal to the archive and never back, and
+whatever is not found is sought once more under the locks that keep files in their places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from typing import Final, Protocol
+
+import structlog
+
+from recorder.archive import known, locks, state
+from recorder.archive.append import TradeArchive
+from recorder.archive.datasets import EVENTS, TRADES, Branch
+from recorder.archive.events import iso
+from recorder.core.events import EventKind
+from recorder.core.ids import Spans
+from recorder.core.ledger import Ledger, PairLedger
+from recorder.core.reconcile import Claims
+from recorder.disk import undisturbed
+from recorder.errors import StorageError, UnreadableFile
+from recorder.journal import segment
+from recorder.journal.journal import Journal
+from recorder.kraken import records
+from recorder.tasks.context import Context
+from recorder.tasks.waiting import first_of
+
+LOOK_S: Final = 60.0
+"""From one look at the footers to the next: at a thousand pairs one takes some 0.2 s of a thread, for the
+names and times of the files."""
+ALL_S: Final = 3600.0
+"""So often all is compared: the journal is parsed for it, which takes a second of a thread at most."""
+LOCKED_TOGETHER: Final = 64
+"""Pairs that are looked at once more under their locks at once: each lock is a file handle, and each such look reads
+the journal."""
+
+log = structlog.get_logger()
+
+
+class Planner(Protocol):
+    """Who fetches what is missing."""
+
+    def hole_seen(self) -> None:
+        """Look at the ledger soon."""
+        ...
+
+    def plan_anew(self, pair: str) -> None:
+        """Look at the ledger soon, and end what is under way for ``pair``."""
+        ...
+
+
+class Reconcile:
+    """Compares ``ledger`` with the ``archive`` and its ``journal``; what differs is put right, and told.
+
+    ``drain_soon`` is called where the open segment is gone: what is written to it is lost until the next one begins.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        archive: TradeArchive,
+        journal: Journal,
+        context: Context,
+        *,
+        planner: Planner,
+        drain_soon: asyncio.Event,
+        look_s: float = LOOK_S,
+        all_s: float = ALL_S,
+    ) -> None:
+        self._ledger = ledger
+        self._archive = archive
+        self._journal = journal
+        self._clock = context.clock
+        self._notes = context.notes
+        self._metrics = context.metrics
+        self._planner = planner
+        self._drain_soon = drain_soon
+        self._look_s = look_s
+        self._all_s = all_s
+        self._events = known.Reader(archive.layout)
+        self._due: set[str] = set()
+        self._all_due = False
+        self._woken = asyncio.Event()
+        # What the footers said at the last look, by pair.
+        self._archived: dict[str, Spans] = {}
+
+    def drained(self, pairs: Collection[str] | None) -> None:
+        """Compare ``pairs`` soon, since their rows were moved; None stands for all, since some were lost."""
+        self._all_due |= pairs is None
+        self._due.update(pairs or ())
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Compare until cancelled."""
+        look_s, all_s = (self._clock.monotonic() + each_s for each_s in (self._look_s, self._all_s))
+        while True:
+            if (wait_s := look_s - self._clock.monotonic()) > 0:
+                await first_of(self._clock.sleep(wait_s), self._woken.wait())
+            self._woken.clear()
+            if self._clock.monotonic() >= look_s:
+                await self._look()
+                look_s = self._clock.monotonic() + self._look_s
+            if self._all_due or self._clock.monotonic() >= all_s:
+                self._due |= await self._everything()
+                all_s = self._clock.monotonic() + self._all_s
+            due, self._due, self._all_due = self._due, set(), False
+            if due:
+                await self._compare(due)
+
+    async def _everything(self) -> set[str]:
+        return {*self._ledger, *await asyncio.to_thread(self._archive.layout.pairs)}
+
+    async def _look(self) -> None:
+        """Look at the footers alone: learn what is new there, and compare the pairs of which less is there."""
+        if not await asyncio.to_thread(lambda: self._journal.is_there):
+            self._drain_soon.set()
+        for pair in await self._everything():
+            # A compaction came between, and the next look will do; or a file is damaged, and whoever writes to this
+            # pair next comes upon it and reports it.
+            with contextlib.suppress(FileNotFoundError, StorageError, UnreadableFile):
+                files = await asyncio.to_thread(self._archive.coverage.files, pair)
+                runs = [run for file in files for run in file.footer.runs]
+                archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
+                self._archived[pair] = archived
+                if archived == before:
+                    continue
+                if any(archived.missing(span) for span in before):
+                    self._due.add(pair)
+                new = [run for run in runs if not self._ledger.of(pair).spans.covers(run.span)]
+                if new:
+                    self._ledger.observe_all(new)
+                    self._planner.hole_seen()
+
+    async def _compare(self, pairs: Collection[str]) -> None:
+        """Compare ``pairs`` with the disk, and put right what differs."""
+        earlier = {pair: Claims.of(self._ledger.of(pair)) for pair in pairs}
+        self._ledger.mark()
+        found: dict[str, PairLedger] = {}
+        try:
+            found = await asyncio.to_thread(self._found, earlier)
+        except (StorageError, UnreadableFile) as error:
+            log.error("memory not compared with the disk", reason=str(error))
+        told = {pair: Claims.of(account) for pair, account in found.items()}
+        lost = {pair: gone for pair, claims in told.items() if (gone := earlier[pair].beyond(claims))}
+        learnt = [pair for pair, claims in told.items() if claims.beyond(Claims.of(self._ledger.of(pair)))]
+        self._ledger.restate(found[pair] for pair in {*lost, *learnt})
+        if learnt:
+            self._planner.hole_seen()
+        for pair in lost:
+            self._planner.plan_anew(pair)
+        for pair, gone in lost.items():
+            await self._tell(pair, gone)
+
+    async def _tell(self, pair: str, gone: Claims) -> None:
+        said: dict[str, object] = {}
+        parts = [*gone.held, *gone.void]
+        if parts:
+            said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
+            said |= {"held": gone.held.count(), "void": gone.void.count()}
+        if gone.held:
+            asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
+            said["not_fetched"] = gone.held.count() - asked.count()
+        if gone.confirmed is not None:
+            said["confirmed_until"] = iso(gone.confirmed.until_us)
+        self._metrics.memory_differences.inc()
+        log.error("not on the disk any more", pair=pair, **said)
+        await self._notes.take(EventKind.MEMORY_DIFFERED, pair=pair, **said)
+
+    def _found(self, earlier: Mapping[str, Claims]) -> dict[str, PairLedger]:
+        """Return what the disk tells of pairs, but of those whose files cannot be read."""
+        found = self._read(earlier)
+        accused = iter([pair for pair, account in found.items() if earlier[pair].beyond(Claims.of(account))])
+        while some := list(islice(accused, LOCKED_TOGETHER)):
+            with self._still(some):
+                again = self._read(some)
+            for pair in some:
+                found.pop(pair)
+            found |= again
+        return found
+
+    @contextlib.contextmanager
+    def _still(self, pairs: Collection[str]) -> Iterator[None]:
+        """Hold what keeps the files of ``pairs``, and those of events, in their places. Nobody waits for two locks."""
+        archive = self._archive
+        with contextlib.ExitStack() as held:
+            for branch in (*(Branch(TRADES, pair) for pair in sorted(pairs)), Branch(EVENTS)):
+                held.enter_context(locks.writing(archive.layout, archive.disk, branch))
+            yield
+
+    def _read(self, pairs: Collection[str]) -> dict[str, PairLedger]:
+        layout, wanted = self._archive.layout, frozenset(pairs)
+
+        def look() -> dict[str, PairLedger]:
+            disk = Ledger()
+            lines = (line for path in segment.segments(layout.journal) for line in segment.entries(path))
+            claims = (claim for claim in records.claims(lines) if claim.pair in wanted)
+            loaded = state.load(
+                disk, layout, claims, coverage=self._archive.coverage, pairs=sorted(wanted), told=self._events.read
+            )
+            return {pair: disk.of(pair) for pair in wanted if pair not in loaded.damaged}
+
+        # A segment that is retired meanwhile has left its rows in the archive: look again.
+        return undisturbed(look, f"the segments in {layout.journal}")

@@ -1,0 +1,125 @@
+"""docs/verify_alone.py says what the recorder says, and imports nothing of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from recorder.cli import app
+from recorder.core.certificate import DAY_US
+from recorder.core.model import Event
+from tests.archives import START_US, Written, trade, writing
+from tests.end_to_end.harness import REPOSITORY
+
+PROGRAM = REPOSITORY / "docs" / "verify_alone.py"
+HOUR_US = DAY_US // 24
+
+
+def alone(data: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program by itself, where nothing of ours can be imported."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", BARE, str(data)], check=False, capture_output=True, text=True, timeout=120
+    )
+
+
+BARE = f"""
+import runpy, sys
+sys.path += {[path for path in sys.path if path.endswith("site-packages")]!r}
+sys.modules["recorder"] = None
+runpy.run_path({str(PROGRAM)!r}, run_name="__main__")
+"""
+
+
+def by_recorder(data: Path) -> list[dict[str, Any]]:
+    said = CliRunner().invoke(app, ["verify", "--data", str(data), "--json"])
+    found: list[dict[str, Any]] = json.loads(said.stdout)["certificates"]
+    return found
+
+
+def assert_same(data: Path) -> list[dict[str, Any]]:
+    today = None
+    while today != datetime.now(UTC).date():  # midnight may come between the two
+        today = datetime.now(UTC).date()
+        one, other = alone(data), by_recorder(data)
+    assert one.returncode == 0, one.stderr
+    assert json.loads(one.stdout)["certificates"] == other
+    return other
+
+
+def told(kind: str, pair: str, **detail: int) -> Event:
+    return Event(START_US, kind, pair, json.dumps(detail))
+
+
+def fill(archive: Written, random: Random, pair: str) -> None:
+    """Archive a pair at random: gaps, void ids, confirmations, some of which are wrong, and times that step back."""
+    time_us, held = START_US + random.randrange(48) * HOUR_US, []
+    first = random.choice((1, 1, 40))
+    for trade_id in range(first, first + 40):
+        time_us += random.choice((-1, 0, 1, 3, 20)) * HOUR_US
+        price = random.choice(("0.000000000001", "100", "63501.60", "1e-8"))
+        if random.random() < 0.8:
+            held.append(trade(trade_id, time_us, price, random.choice(("1.00000000", "0.00000001", "250")), pair=pair))
+    random.shuffle(held)
+    for start in range(0, len(held), 15):
+        archive.append(held[start : start + 15])
+    for _ in range(6):
+        low = random.randrange(1, first + 45)
+        archive.noted(told("void", pair, first_id=low, last_id=low + random.randrange(4)))
+        until_us = START_US + random.randrange(400) * HOUR_US
+        archive.noted(told("confirmed", pair, last_id=random.randrange(first + 41), until_us=until_us))
+    archive.noted(Event(START_US, "connected", None, "{}"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_gives_the_same_certificates_as_the_recorder(tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    with writing(tmp_path) as archive:
+        for pair in ("BTC/USD", "ETH/EUR", "1000SATS/USD"):
+            fill(archive, random, pair)
+        if seed % 2:
+            archive.compact()
+        statuses = {one["status"] for one in assert_same(tmp_path)}
+    assert {"open", "pending"} <= statuses
+
+
+def test_days_without_anything_missing_are_complete_or_empty(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.append([trade(trade_id, START_US + (trade_id // 3) * 2 * DAY_US) for trade_id in range(1, 30)])
+        until_us = (int(datetime.now(UTC).timestamp()) + 86_400) * 1_000_000
+        archive.noted(told("confirmed", "BTC/USD", last_id=29, until_us=until_us))
+        statuses = {one["status"] for one in assert_same(tmp_path)}
+    assert statuses == {"complete", "empty", "pending"}
+
+
+def test_an_archive_without_trades_has_no_certificates(tmp_path: Path) -> None:
+    with writing(tmp_path):
+        assert assert_same(tmp_path) == []
+
+
+def test_a_file_that_does_not_hold_what_its_footer_claims_is_named(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.append([trade(trade_id) for trade_id in (1, 2, 5)])
+        (path,) = archive.files()
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"[[1,2,", b"[[1,3,"))
+        said = alone(tmp_path)
+    assert (said.returncode, said.stderr) == (1, f"{path} does not hold what its footer claims\n")
+
+
+def test_it_is_short_and_needs_pyarrow_alone() -> None:
+    text = PROGRAM.read_text(encoding="utf-8")
+    assert text.count("\n") < 150
+    nodes = list(ast.walk(ast.parse(text)))
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    others = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    assert others == {"pyarrow"}
