@@ -16,9 +16,10 @@
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
 --            few days, since it needs their text in memory at once.
 --
--- One row for each day from the promise, or the first trade held, to today; a trade with an odd time has its own day.
--- Where no promise was noted, the lowest id held is taken for its beginning, unless the ids are known down to 1.
--- `recorder verify` gives the same, and holds files against their footers and checksums first; this view believes them.
+-- One row for each day from the promise, or the first trade held, to today. Where no promise was noted, the lowest id
+-- held is taken for its beginning, unless the ids are known down to 1. A trade stamped before 2011, or over a year ahead
+-- of now, has a day of its own. `recorder verify` gives the same, and holds files against their footers and checksums
+-- first; this view believes them.
 
 CREATE OR REPLACE VIEW certificates AS
 WITH
@@ -44,7 +45,7 @@ rows_of AS (
     FROM trades AS t
     GROUP BY t.pair, day
 ),
--- Days between which all are told of. A time before 2011, or over a year ahead of now, gives a day of its own alone.
+-- Days between which all are told of, by times that are not odd.
 ends AS (
     SELECT
         c.pair,

@@ -7,7 +7,7 @@ while recording, where it is found to disagree with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -16,7 +16,7 @@ from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promi
 from recorder.core.gaps import open_gaps
 from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
 from recorder.core.model import Trade
-from recorder.core.plausible import is_far_gap
+from recorder.core.plausible import is_before, is_far_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class PairLedger:
         self._promises: set[Promised | Anchored] = set()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
-        self._has_far = False
+        self._far_gaps: tuple[Gap, ...] = ()
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
@@ -116,18 +116,14 @@ class PairLedger:
         """
         if self._gaps is None:
             self._gaps = tuple(open_gaps(self.pair, self.runs(), self.void, self.promise))
-            self._has_far = any(map(is_far_gap, self._gaps))
+            self._far_gaps = tuple(filter(is_far_gap, self._gaps))
         return self._gaps
 
-    def fetchable(self) -> Sequence[Gap]:
-        """Return the gaps worth asking for: those that an outage can leave, and those of which REST has shown the end.
-
-        It is the same object as :meth:`gaps` where these are all.
-        """
+    def fetchable_gaps(self) -> tuple[Gap, ...]:
+        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
         gaps = self.gaps()
-        if not self._has_far:
-            return gaps
-        return [gap for gap in gaps if gap.span.last <= self.shown_id or not is_far_gap(gap)]
+        far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
+        return tuple(gap for gap in gaps if gap not in far) if far else gaps
 
     def newest(self) -> tuple[int, int] | None:
         """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).
@@ -236,7 +232,7 @@ class Ledger:
         if first is None or first == 1 or account.void.covers(Span(1, first - 1)):
             return None
         first_us = account.time_us(first)
-        return None if first_us < from_us else History(pair, from_us, first, first_us)
+        return None if is_before(first_us, from_us) else History(pair, from_us, first, first_us)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pairs)

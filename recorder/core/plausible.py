@@ -46,6 +46,11 @@ def is_time(time_us: int, now_us: int) -> bool:
     return EARLIEST_US <= time_us <= now_us + AHEAD_US
 
 
+def is_before(time_us: int, moment_us: int) -> bool:
+    """Return whether a trade stamped so was made before a moment; one with an odd time tells nothing of it."""
+    return (EARLIEST_US if moment_us >= EARLIEST_US else 0) <= time_us < moment_us
+
+
 def is_same(one: Trade, other: Trade) -> bool:
     """Return whether two rows with one id tell the same trade: all that both ways of hearing of it have in common."""
     same = one.price == other.price and one.qty == other.qty and one.side == other.side

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from recorder.core.model import Instrument
+from recorder.core.plausible import is_before
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 
@@ -54,7 +55,7 @@ class Look:
     def take(self, page: TradesPage) -> None:
         """Take one answer."""
         self._left -= 1
-        older = [trade for trade in page.trades if trade.time_us < self._time_us]
+        older = [trade for trade in page.trades if is_before(trade.time_us, self._time_us)]
         newer = [trade.trade_id for trade in page.trades if trade.time_us >= self._time_us]
         if self._since_ns is None:
             # The newest page must not contradict that there was nothing at all.

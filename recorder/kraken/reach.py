@@ -11,6 +11,7 @@ from typing import Final
 from recorder.core.ids import Span
 from recorder.core.ledger import History
 from recorder.core.model import Instrument, Trade
+from recorder.core.plausible import is_before
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 
@@ -45,7 +46,7 @@ class Reach:
             if page.trades and 1 < page.trades[0].trade_id <= self._history.before_id:
                 self.skipped = [Span(1, page.trades[0].trade_id - 1)]
             return below
-        before = [index for index, trade in enumerate(below) if trade.time_us < self._history.from_us]
+        before = [index for index, trade in enumerate(below) if is_before(trade.time_us, self._history.from_us)]
         if before or (below and below[0].trade_id == 1):
             self._begins_ns.clear()
             return below[before[-1] if before else 0 :]

@@ -30,6 +30,8 @@ from recorder.kraken import records
 from recorder.kraken.records import ParkedTrades
 from recorder.tasks.inbox import Inbound
 
+_NOTHING: Final = (0, 0)
+"""The newest id, and its time, of a pair of which nothing is known."""
 _PARKED: Final = b',"source":"ws:parked:'
 _HEAD: Final = 64
 """Bytes of a line within which its source begins: what tells parked frames of a batch from others, without parsing."""
@@ -66,7 +68,7 @@ class Parking:
         """Return whether any of these may be parked, or may release what is; nearly always not, and quick to see."""
         for run in runs:
             account = self._ledger.of(run.pair)
-            if account.parked or is_far(run.span.first, account.spans.last or 0):
+            if account.parked or is_far(run.span.first, (account.newest() or _NOTHING)[0]):
                 return True
         return False
 
@@ -78,7 +80,7 @@ class Parking:
             account = self._ledger.of(pair)
             if pair not in arrivals:
                 arrivals[pair] = Arrivals(account.parked)
-            arrivals[pair].shown(account.spans.last or 0, account.last_us or 0)
+            arrivals[pair].shown(*(account.newest() or _NOTHING))
         for inbound in batch:
             counts, far = self._judged(inbound)
             for pair in dict.fromkeys(run.pair for run in inbound.claims):

@@ -125,7 +125,7 @@ class Repair:
         return min((due_s - now_s for due_s in dues_s if due_s > now_s), default=LAST_RETRY_S)
 
     def _due_gaps(self, pair: str, now_s: float) -> Sequence[Gap]:
-        gaps = self._ledger.of(pair).fetchable()
+        gaps = self._ledger.of(pair).fetchable_gaps()
         if not self._unserved:
             return gaps
         return [gap for gap in gaps if self._is_due(pair, gap.span.first, now_s)]

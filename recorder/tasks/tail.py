@@ -67,13 +67,12 @@ class Tail:
         if instrument is None or newest is None:
             return False
         last_id, _ = newest
-        held = last_id == self._ledger.of(pair).spans.last
+        held, since_ns = last_id == self._ledger.of(pair).spans.last, None
         try:
-            since_ns = newest_held(self._ledger, pair, self._now_us()) if held else None
             if held:
-                answer, page = await newer(
-                    self._context, self._ledger, rest.trades(instrument, since_ns=since_ns), pair
-                )
+                since_ns = newest_held(self._ledger, pair, self._now_us())
+                request = rest.trades(instrument, since_ns=since_ns)
+                answer, page = await newer(self._context, self._ledger, request, pair)
             else:  # the newest trade alone, which nobody wants to hold if it is the anchor
                 answer, page = await self._context.exchange.trades(rest.trades(instrument, count=1), pair)
         except ExchangeError as error:
@@ -83,10 +82,8 @@ class Tail:
             await self.behind(pair)
         if answer.date_s is None or highest(page) != last_id or self._ledger.of(pair).newest() != newest:
             return False
-        if (
-            since_ns is not None and len(page.trades) >= rest.PAGE_LIMIT
-        ):  # trades of the same instant may follow on the next page
-            return False
+        if since_ns is not None and len(page.trades) >= rest.PAGE_LIMIT:
+            return False  # trades of the same instant may follow on the next page
         until_us = min(answer.date_s * _US_PER_S, answer.recv_ns // 1000) - CLOCK_S * _US_PER_S
         await self._context.notes.know(Confirmed(pair, last_id, until_us))
         return True

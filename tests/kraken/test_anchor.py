@@ -96,3 +96,11 @@ def test_an_empty_answer_that_the_newest_page_contradicts_proves_nothing() -> No
 
 def test_a_promise_from_1970_on_is_anchored_too() -> None:
     assert looked(0, [trade(7, NOW_US)]) == (0, 1)
+
+
+def test_a_trade_with_an_odd_time_anchors_nothing() -> None:
+    made = [trade(trade_id, NOW_US + (trade_id - 50) * MINUTE_US) for trade_id in range(1, 100)]
+    made[79] = trade(80, 0)
+    look = Look(NOW_US, BTC)
+    look.take(TradesPage(tuple(made[45:49] + made[79:80]), None))
+    assert look.after_id == 49

@@ -9,7 +9,7 @@ from recorder.core.ledger import History, Ledger
 from recorder.core.model import Trade
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.reach import LOOK_BACK_NS, Reach
-from tests.kraken.exchange import INSTRUMENT, Exchange
+from tests.kraken.exchange import INSTRUMENT, Exchange, row
 
 START_NS = 1_783_465_205_562_702_999
 DAY_NS = 86_400 * 10**9
@@ -87,3 +87,22 @@ def test_an_empty_answer_proves_nothing(from_us: int) -> None:
     while attempt.request() is not None:
         assert attempt.take(TradesPage((), None)) == []
     assert attempt.skipped == []
+
+
+def test_a_trade_with_an_odd_time_is_not_taken_for_one_from_before_the_moment() -> None:
+    exchange = Exchange([START_NS + step * 10**9 for step in range(100)])
+    history = history_of(exchange, 90, exchange.times_ns[49])
+    attempt = Reach(history, INSTRUMENT)
+    rows: list[Trade] = []
+    while (request := attempt.request()) is not None:
+        page = exchange.get(request)
+        odd = (row(t.trade_id, 0 if t.trade_id == 80 else t.time_us) for t in page.trades)
+        rows += attempt.take(TradesPage(tuple(odd), page.last))
+    assert [trade.trade_id for trade in rows] == list(range(49, 90))
+
+
+@pytest.mark.parametrize("odd_us", [0, -62_135_596_800_000_000])
+def test_history_is_wanted_below_a_first_trade_with_an_odd_time(odd_us: int) -> None:
+    ledger = Ledger()
+    ledger.observe(Run("BTC/USD", Span(80, 89), odd_us, START_NS // 1000))
+    assert ledger.history("BTC/USD", START_NS // 1000) is not None
