@@ -125,10 +125,10 @@ class Reconcile:
         if not await asyncio.to_thread(lambda: self._journal.is_there):
             self._drain_soon.set()
         for pair in await self._everything():
-            # A compaction came between, and the next look will do; or a file is damaged, and whoever writes to this
-            # pair next comes upon it and reports it.
+            # A compaction came between, and the next look will do; or a file is damaged, which is told when the pair is
+            # compared.
             with contextlib.suppress(FileNotFoundError, StorageError, UnreadableFile):
-                files = await asyncio.to_thread(self._archive.coverage.files, pair)
+                files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
                 runs = [run for file in files for run in file.footer.runs]
                 archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
                 self._archived[pair] = archived
@@ -207,6 +207,8 @@ class Reconcile:
             loaded = state.load(
                 disk, layout, claims, coverage=self._archive.coverage, pairs=sorted(wanted), told=self._events.read
             )
+            for pair, error in loaded.damaged.items():
+                log.error("memory not compared with the disk", pair=pair, reason=str(error))
             return {pair: disk.of(pair) for pair in wanted if pair not in loaded.damaged}
 
         # A segment that is retired meanwhile has left its rows in the archive: look again.

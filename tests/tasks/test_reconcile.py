@@ -275,8 +275,8 @@ async def test_what_comes_while_it_reads_is_kept_beside_what_is_taken_back(
         read, go_on = Coverage.files, asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def held_up(coverage: Coverage, pair: str) -> Any:
-            files = read(coverage, pair)
+        def held_up(coverage: Coverage, pair: str, **options: Any) -> Any:
+            files = read(coverage, pair, **options)
             if not go_on.is_set():
                 asyncio.run_coroutine_threadsafe(bench.receive((31, 40), (45, 50)), loop).result()
                 loop.call_soon_threadsafe(go_on.set)
