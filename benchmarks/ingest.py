@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import itertools
 import multiprocessing
@@ -32,6 +33,7 @@ from recorder.archive.opening import create
 from recorder.clock import SystemClock
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.journal.journal import Journal
@@ -44,7 +46,9 @@ from recorder.tasks.context import Context
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.notes import Notes
+from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
+from recorder.tasks.promise import Promises
 from recorder.tasks.stream import Listeners, Stream
 from recorder.tasks.system import Standing
 
@@ -125,13 +129,23 @@ async def durable(url: str, count: int) -> float:
                 notes = Notes(inbox, clock)
                 exchange = Exchange(Http(client, url, pace=Pace(1), clock=clock), notes, metrics=metrics)
                 context = Context(exchange, inbox, notes, metrics, clock)
-                commit = Commit(journal, ledger, context, sync_every_s=0.1, hole_seen=lambda: None)
-                poll = Poll(ledger, context, instruments={}, refresh_soon=lambda: None)  # nothing to poll
+                parking = Parking(ledger, functools.partial(waiting, layout))
+                commit = Commit(journal, ledger, context, sync_every_s=0.1, hole_seen=lambda: None, parking=parking)
+                promises = Promises(
+                    ledger,
+                    context,
+                    now_s=lambda: None,
+                    latest_s=lambda: clock.wall_ns() / 1e9,
+                    earlier_names=lambda _: (),
+                    recorded=lambda *_: True,
+                )
+                nothing: dict[str, Instrument] = {}
+                poll = Poll(ledger, context, instruments=nothing, promises=promises, refresh_soon=lambda: None)
                 stream = Stream(
                     ["BTC/USD"],
                     lambda: dial(client, url),
                     context,
-                    listeners=Listeners(poll, Standing(notes), refresh_soon=lambda: None),
+                    listeners=Listeners(promises, poll, Standing(notes), refresh_soon=lambda: None),
                     backoff=Backoff(Random(1)),
                     numbers=itertools.count(1),
                     heard={},

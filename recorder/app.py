@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 import structlog
 
-from recorder.archive import opening, state
+from recorder.archive import opening, read, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
@@ -39,18 +40,22 @@ from recorder.ops import banner, process
 from recorder.ops.metrics import Metrics
 from recorder.ops.notify import Notifier
 from recorder.ops.server import Face, serve
+from recorder.tasks.anchor import Anchors
 from recorder.tasks.commit import Commit
 from recorder.tasks.confirm import Confirm
 from recorder.tasks.context import Context
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.exchange import Exchange, note_refusals
+from recorder.tasks.far_ids import FarIds
 from recorder.tasks.fetch import Fetcher
 from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.lines import PAIRS_A_LINE, Lines
 from recorder.tasks.notes import Notes
 from recorder.tasks.ohlc import Ohlc
+from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
+from recorder.tasks.promise import Promises
 from recorder.tasks.pulse import Parts, Pulse
 from recorder.tasks.reconcile import Reconcile
 from recorder.tasks.reload import Live, Reload, Source, candles
@@ -221,12 +226,14 @@ class _Run:
             history_from_us=config.trades.backfill_from,
             earlier_names=roster.earlier_names,
         )
+        self._hole_seen = repair.hole_seen
         self._commit = Commit(
             basis.journal,
             ledger,
             context,
             sync_every_s=config.journal.sync_every,
             hole_seen=repair.hole_seen,
+            parking=Parking(ledger, functools.partial(waiting, archive.layout)),
         )
         reconcile = Reconcile(
             ledger,
@@ -293,10 +300,19 @@ class _Run:
         """Return what asks the exchange for trades and hears it, and have those told of pairs that come and go."""
         config, ledger, context, roster = self._config, self._basis.ledger, self._context, self._roster
         pairs = roster.instruments
+        promises = Promises(
+            ledger,
+            context,
+            now_s=self._pulse.now_s,
+            latest_s=self._pulse.latest_s,
+            earlier_names=roster.earlier_names,
+            recorded=functools.partial(read.recorded, self._basis.archive.coverage),
+        )
         poll = Poll(
             ledger,
             context,
             instruments=pairs,
+            promises=promises,
             refresh_soon=roster.refresh_soon,
             everything=not config.trades.stream,
         )
@@ -306,14 +322,16 @@ class _Run:
             pairs,
             lambda: dial(client, config.exchange.ws_url),
             context,
-            listeners=Listeners(poll, standing, roster.refresh_soon),
+            listeners=Listeners(promises, poll, standing, roster.refresh_soon),
             attempts=Attempts(self._basis.archive.layout.attempts),
             random=self._basis.random,
             pairs_a_line=pairs_a_line,
         )
         roster.tell(poll, lines)
         confirm = Confirm(ledger, tail, instruments=pairs, now_s=self._pulse.now_s, clock=context.clock)
-        always: list[Task] = [poll, System(context, standing), confirm, Timekeeper(context)]
+        far_ids = FarIds(ledger, tail, instruments=pairs, clock=context.clock, hole_seen=self._hole_seen)
+        anchors = Anchors(ledger, context, instruments=pairs, promised=promises.made_some, tail=tail)
+        always: list[Task] = [poll, System(context, standing), confirm, anchors, Timekeeper(context), far_ids]
         if not config.trades.stream:
             return always
         self._pulse.listen(lines.silent_s)

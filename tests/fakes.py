@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -124,6 +124,23 @@ class Fallback:
 
     def hand_back(self, pair: str) -> None:
         self.pairs.discard(pair)
+
+
+class Promised:
+    """Makes promises at once, or once :attr:`may` is set, and remembers them."""
+
+    def __init__(self) -> None:
+        self.pairs: list[str] = []
+        self.times_us: dict[str, int] = {}
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def made(self, pairs: Collection[str]) -> None:
+        await self.may.wait()
+        self.pairs += [pair for pair in pairs if pair not in self.pairs]
+
+    async def acknowledged(self, pair: str, time_in_us: int) -> None:
+        self.times_us[pair] = time_in_us
 
 
 class ToldStanding:

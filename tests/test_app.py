@@ -15,8 +15,8 @@ from recorder.archive.locks import hold
 from recorder.archive.segment_tables import SegmentTables
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig
 from recorder.core.events import EventKind
+from recorder.core.evidence import Confirmed
 from recorder.core.ids import Span
-from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.errors import ArchiveInUse
 from recorder.journal import segment

@@ -1,12 +1,14 @@
 -- Which ids of each pair are not held, and when can they have been made?
 --
--- unheld_spans()  of all pairs: pair, first_id, last_id, kind, after_time, before_time, from_time, until_time
+-- unheld_spans()  of all pairs of which anything is held or promised: pair, first_id, last_id, kind, after_time,
+--                 before_time, from_time, until_time
 --
---   kind        missing  between held ids, and not void
---               before   below the first id held, and not void
---               after    above the last id held: trades that may have come since; last_id is the highest number there is
+--   kind        missing  between held ids, or between the anchor of the promise and the first one held, and not void
+--               before   below all that is held or promised, and not void
+--               after    above all that is held: trades that may have come since; last_id is the highest number there is
 --               void     the exchange has twice said that it does not have them
---   after_time  and before_time: when the trades held next to them were made; NULL: none is held on that side
+--   after_time  and before_time: when the trades held next to them were made, or the moment of the promise where only
+--               its anchor lies between; NULL: there is neither on that side
 --   from_time   no trade of these ids was made before it: after_time, or the moment until which the exchange has
 --               confirmed that none came; until_time is before_time
 --
@@ -14,19 +16,100 @@
 
 CREATE OR REPLACE MACRO unheld_spans() AS TABLE
 WITH
-unknown AS (
-    FROM unknown_ids(footer_files())
+held AS MATERIALIZED (
+    FROM coverage_in(footer_files())
 ),
-known AS (
+promised AS MATERIALIZED (
+    FROM promises()
+),
+ends AS (
+    SELECT h.pair, min(h.first_id) AS first_held, max(h.last_id) AS last_held
+    FROM held AS h
+    GROUP BY h.pair
+),
+-- The anchor holds no id, but parts those made before the promise from those made after it, unless both are held.
+edges AS (
+    SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, true AS is_held
+    FROM held AS h
+    UNION ALL
+    SELECT p.pair, p.after_id + 1, p.after_id, p.time, p.time, false
+    FROM promised AS p
+    WHERE p.after_id IS NOT NULL AND NOT EXISTS (
+        FROM held AS h
+        WHERE h.pair = p.pair AND h.first_id <= p.after_id AND h.last_id > p.after_id
+    )
+    UNION ALL
+    SELECT b.pair, NULL, NULL, NULL, NULL, false
+    FROM (SELECT pair FROM held UNION SELECT pair FROM promised) AS b
+),
+unheld AS (
     SELECT
-        k.*,
-        last_value(k.last_time IGNORE NULLS) OVER (
-            PARTITION BY k.pair ORDER BY k.first_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-        ) AS after_time,
-        first_value(k.first_time IGNORE NULLS) OVER (
-            PARTITION BY k.pair ORDER BY k.first_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
-        ) AS before_time
-    FROM known_ids(footer_files()) AS k
+        e.pair,
+        1 + coalesce(lag(e.last_id) OVER ids, 0) AS first_id,
+        coalesce(e.first_id - 1, 9223372036854775807) AS last_id,
+        lag(e.last_time) OVER ids AS after_time,
+        e.first_time AS before_time,
+        max(e.last_id) FILTER (e.is_held) OVER (
+            PARTITION BY e.pair ORDER BY e.first_id NULLS LAST, e.last_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS after_id
+    FROM edges AS e
+    WINDOW ids AS (PARTITION BY e.pair ORDER BY e.first_id NULLS LAST, e.last_id)
+),
+placed AS (
+    SELECT
+        u.*,
+        CASE
+            WHEN u.last_id < e.last_held
+                THEN CASE WHEN u.first_id > e.first_held OR u.first_id > p.after_id THEN 'missing' ELSE 'before' END
+            WHEN u.first_id <= p.after_id THEN 'before'
+            ELSE 'after'
+        END AS kind
+    FROM unheld AS u
+    LEFT JOIN ends AS e
+        ON u.pair = e.pair
+    LEFT JOIN promised AS p
+        ON u.pair = p.pair
+    WHERE u.first_id <= u.last_id
+),
+void AS (
+    SELECT
+        p.pair,
+        p.first_id AS begins,
+        greatest(p.first_id, v.first_id) AS first_id,
+        least(p.last_id, v.last_id) AS last_id,
+        p.after_time,
+        p.before_time
+    FROM placed AS p
+    JOIN void_spans() AS v
+        ON p.pair = v.pair AND v.first_id <= p.last_id AND v.last_id >= p.first_id
+),
+-- What is left between the void ones, up to the end of what is not held.
+cuts AS (
+    SELECT p.*, v.first_id AS void_first, v.last_id AS void_last
+    FROM placed AS p
+    JOIN void AS v
+        ON p.pair = v.pair AND p.first_id = v.begins
+    UNION ALL
+    SELECT p.*, NULL, NULL
+    FROM placed AS p
+),
+parts AS (
+    SELECT
+        c.pair,
+        c.kind,
+        c.after_id,
+        c.after_time,
+        c.before_time,
+        coalesce(1 + lag(c.void_last) OVER ids, c.first_id) AS first_id,
+        coalesce(c.void_first - 1, c.last_id) AS last_id
+    FROM cuts AS c
+    WINDOW ids AS (PARTITION BY c.pair, c.first_id ORDER BY c.void_first NULLS LAST)
+),
+unknown AS (
+    SELECT p.*
+    FROM parts AS p
+    WHERE p.first_id <= p.last_id
 ),
 told AS (
     SELECT
@@ -38,13 +121,12 @@ told AS (
 ),
 earliest AS (
     SELECT
-        k.pair,
-        k.first_id,
-        min(k.first_time) OVER (
-            PARTITION BY k.pair ORDER BY k.first_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+        h.pair,
+        h.first_id,
+        min(h.first_time) OVER (
+            PARTITION BY h.pair ORDER BY h.first_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
         ) AS earliest_time
-    FROM known AS k
-    WHERE k.is_held
+    FROM held AS h
 ),
 -- Confirmations speak of an unknown id if they were made of the last id held before it, or of a void one since.
 confirmed AS (
@@ -61,11 +143,7 @@ SELECT
     u.pair,
     u.first_id,
     u.last_id,
-    CASE
-        WHEN u.after_time IS NULL THEN 'before'
-        WHEN u.before_time IS NULL THEN 'after'
-        ELSE 'missing'
-    END AS kind,
+    u.kind,
     u.after_time,
     u.before_time,
     greatest(u.after_time, c.until) AS from_time,
@@ -74,6 +152,5 @@ FROM unknown AS u
 LEFT JOIN confirmed AS c
     ON u.pair = c.pair AND u.first_id = c.first_id
 UNION ALL
-SELECT k.pair, k.first_id, k.last_id, 'void', k.after_time, k.before_time, k.after_time, k.before_time
-FROM known AS k
-WHERE NOT k.is_held;
+SELECT v.pair, v.first_id, v.last_id, 'void', v.after_time, v.before_time, v.after_time, v.before_time
+FROM void AS v;

@@ -5,14 +5,19 @@
 --   status   complete  every id from the last trade before the day to the first trade after it is held or void, or the
 --                      exchange has confirmed that none came until the day's end; and there are trades
 --            empty     the same, and there are none
+--            partial   the day on which the promise begins, which would be complete or empty: nothing is promised of
+--                      what was made before that moment
 --            pending   today, which is not over
---            open      none of these: ids are missing, or what came first or last is not known
+--            open      none of these: ids are missing, or what came first or last is not known; or a day before the
+--                      promise, from which on ids are missing up to the promise
+--            unknown   what the exchange numbers cannot be compared with what is held
 --   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
 --            there. Those about midnight count on both days.
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
 --            few days, since it needs their text in memory at once.
 --
--- One row for each day from the first trade held to today. `recorder verify` gives the same, and holds files against
+-- One row for each day from the promise, or the first trade held, to today. Where no promise was noted, the lowest id
+-- held is taken for its beginning, unless the ids are known down to 1. `recorder verify` gives the same, and holds files against
 -- their footers and checksums first; this view believes them.
 
 CREATE OR REPLACE VIEW certificates AS
@@ -40,22 +45,49 @@ rows_of AS (
     GROUP BY t.pair, day
 ),
 ends AS (
-    SELECT c.pair, min(c.first_time)::DATE AS first_day, max(c.last_time)::DATE AS last_day
+    SELECT
+        c.pair,
+        min(c.first_time)::DATE AS first_day,
+        max(c.last_time)::DATE AS last_day,
+        min(c.first_id) AS first_id,
+        arg_min(c.first_time, c.first_id)::DATE AS assumed_day
     FROM coverage AS c
     GROUP BY c.pair
 ),
+unheld AS MATERIALIZED (
+    FROM unheld_spans()
+),
+promised AS MATERIALIZED (
+    SELECT
+        p.pair,
+        p.time::DATE AS day,
+        p.after_id,
+        coalesce(p.assumed AND p.after_id = 0, false) AS from_the_first
+    FROM promises() AS p
+    UNION ALL
+    SELECT e.pair, e.assumed_day, e.first_id - 1, false
+    FROM ends AS e
+    ANTI JOIN promises() AS p
+        ON e.pair = p.pair
+    SEMI JOIN (FROM unheld AS u WHERE u.kind = 'before') AS b
+        ON e.pair = b.pair
+),
 calendar AS (
     SELECT
-        e.pair,
-        unnest(generate_series(e.first_day, greatest(e.last_day, now()::DATE), INTERVAL 1 DAY))::DATE AS day
+        pair,
+        unnest(
+            generate_series(least(e.first_day, p.day), greatest(e.last_day, p.day, now()::DATE), INTERVAL 1 DAY)
+        )::DATE AS day
     FROM ends AS e
+    FULL JOIN promised AS p
+        USING (pair)
 ),
 timed AS (
     SELECT
         u.*,
         coalesce(u.from_time, '-infinity'::TIMESTAMPTZ) AS early,
         coalesce(u.until_time, 'infinity'::TIMESTAMPTZ) AS late
-    FROM unheld_spans() AS u
+    FROM unheld AS u
 ),
 -- On which days trades with these ids can have been made. Times can step back a little, and midnight may lie between.
 absent AS (
@@ -66,6 +98,20 @@ absent AS (
         least(t.early, t.late)::DATE AS from_day,
         greatest(t.early, t.late)::DATE AS until_day
     FROM timed AS t
+    -- What lies below an anchor is not promised.
+    ANTI JOIN (FROM promised AS p WHERE p.after_id IS NOT NULL) AS p
+        ON t.kind = 'before' AND t.pair = p.pair
+    UNION ALL
+    -- A day before the promise is history, and proven only if it joins it.
+    SELECT t.pair, 'apart', 0, '-infinity'::DATE, least(t.late::DATE, p.day - 1)
+    FROM timed AS t
+    JOIN promised AS p
+        ON t.pair = p.pair
+    WHERE t.kind IN ('before', 'missing') AND t.first_id <= p.after_id
+    UNION ALL
+    SELECT p.pair, 'apart', 0, '-infinity'::DATE, p.day - 1
+    FROM promised AS p
+    WHERE p.after_id IS NULL
 ),
 counted AS (
     SELECT
@@ -85,6 +131,7 @@ SELECT
     CASE
         WHEN c.day >= now()::DATE THEN 'pending'
         WHEN c.unproven > 0 THEN 'open'
+        WHEN c.day = p.day AND NOT p.from_the_first THEN 'partial'
         WHEN r.rows > 0 THEN 'complete'
         ELSE 'empty'
     END AS status,
@@ -98,4 +145,6 @@ SELECT
     r.sha256
 FROM counted AS c
 LEFT JOIN rows_of AS r
-    ON c.pair = r.pair AND c.day = r.day;
+    ON c.pair = r.pair AND c.day = r.day
+LEFT JOIN promised AS p
+    ON c.pair = p.pair;

@@ -1,10 +1,11 @@
--- Which ids are missing between those archived, and which do not exist? Kraken numbers the trades of a pair 1, 2, 3, …
+-- Which ids are missing, and which do not exist? Kraken numbers the trades of a pair 1, 2, 3, …
 --
 -- gaps(pair, first_id, last_id, missing, after_time, before_time, state)
 --
 -- One row per hole (state open: the ids are still to be fetched) and per run of ids that the exchange has twice said
--- it does not have (state void). after_time and before_time are the times of the trades held next to them; NULL where
--- none is held on that side, which only happens to void ids.
+-- it does not have (state void). A hole lies between archived ids, or between the promise of a pair and the first one.
+-- after_time and before_time are the times of the trades held next to the ids, or the moment of the promise; NULL where
+-- there is neither on that side, which only happens to void ids.
 
 CREATE OR REPLACE VIEW gaps AS
 SELECT

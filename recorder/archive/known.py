@@ -1,11 +1,11 @@
-"""What the events table knows of ids beside the rows: void and confirmed."""
+"""What the events table knows of ids beside the rows: void, confirmed, promised, parked."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +14,9 @@ from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import UNSOUND, OpenFile, Stamp, stamp
-from recorder.core import knowledge
+from recorder.core import evidence
+from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
 from recorder.core.ids import Spans
-from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
 from recorder.disk import undisturbed
 
@@ -29,32 +29,55 @@ class Known:
     """What is known of each pair; ``findings`` are files that could not be read."""
 
     void: dict[str, Spans] = field(default_factory=dict)
+    parked: dict[str, Spans] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     _until_us: dict[str, dict[int, int]] = field(default_factory=dict)
+    _promises: dict[str, set[Promised | Anchored]] = field(default_factory=dict)
 
     def confirmed(self, pair: str) -> list[Confirmed]:
         """Return, of each id after which none came, until when at least."""
         return [Confirmed(pair, last_id, until_us) for last_id, until_us in self._until_us.get(pair, {}).items()]
 
+    def promise(self, pair: str) -> Promise | None:
+        """Return what is promised of ``pair``."""
+        return evidence.promise(self._promises.get(pair, ()))
+
+    @property
+    def promised(self) -> Collection[str]:
+        """The pairs of which anything is promised."""
+        return self._promises.keys()
+
     def told(self) -> Iterator[Knowledge]:
         """Return all of it."""
         for pair, spans in self.void.items():
             yield from (Void(pair, span) for span in spans)
+        for pair, spans in self.parked.items():
+            yield from (Parked(pair, span) for span in spans)
         for pair in self._until_us:
             yield from self.confirmed(pair)
+        for promises in self._promises.values():
+            yield from promises
 
     def take(self, event: Event) -> None:
         """Take in what an event tells, if it tells anything of the kind."""
-        self.know(knowledge.told(event))
+        self.know(evidence.told(event))
 
     def know(self, told: Knowledge | None) -> None:
         """Take in what is known."""
         match told:
             case Void(pair, span):
                 self.void.setdefault(pair, Spans()).add(span)
+            case Parked(pair, span):
+                self.parked.setdefault(pair, Spans()).add(span)
             case Confirmed(pair, last_id, until_us):
                 known = self._until_us.setdefault(pair, {})
                 known[last_id] = max(until_us, known.get(last_id, until_us))
+            case Promised(pair) | Anchored(pair) as told:
+                self._promises.setdefault(pair, set()).add(told)
+            case None:
+                pass
+            case never:
+                assert_never(never)
 
 
 class Reader:
@@ -64,11 +87,11 @@ class Reader:
         self._layout = layout
         self._told: dict[Path, tuple[Stamp, list[Knowledge]]] = {}
 
-    def read(self, pairs: Collection[str]) -> Known:
-        """Read what is known of ``pairs``, as :func:`read` does."""
-        return undisturbed(lambda: self._read(frozenset(pairs)), f"the files in {self._layout.folder(EVENTS)}")
+    def read(self) -> Known:
+        """Read what is known of every pair, as :func:`read` does."""
+        return undisturbed(self._read, f"the files in {self._layout.folder(EVENTS)}")
 
-    def _read(self, pairs: Collection[str]) -> Known:
+    def _read(self) -> Known:
         known, found = Known(), dict[Path, tuple[Stamp, list[Knowledge]]]()
         for path in self._layout.files(Branch(EVENTS)):
             now, seen = stamp(path), self._told.get(path)
@@ -79,8 +102,7 @@ class Reader:
         self._told = found
         for _, told in found.values():
             for one in told:
-                if one.pair in pairs:
-                    known.know(one)
+                known.know(one)
         return known
 
 
@@ -88,7 +110,7 @@ def _newest(path: Path) -> list[Knowledge]:
     """Return what a file tells: of each pair what was confirmed last, and all else."""
     told, confirmed = Known(), dict[str, Confirmed]()
     for event in _events(path):
-        one = knowledge.told(event)
+        one = evidence.told(event)
         if not isinstance(one, Confirmed):
             told.know(one)
         elif one.pair not in confirmed or one.until_us > confirmed[one.pair].until_us:
@@ -96,29 +118,25 @@ def _newest(path: Path) -> list[Knowledge]:
     return [*told.told(), *confirmed.values()]
 
 
-def read(layout: Layout, pairs: Sequence[str]) -> Known:
-    """Read what is known of ``pairs``. Raises UnknownVersion; StorageError if files keep changing as they are read."""
-    wanted = pa.array(pairs, pa.string())
-    return undisturbed(lambda: _read(layout, wanted), f"the files in {layout.folder(EVENTS)}")
+def read(layout: Layout) -> Known:
+    """Read what is known of every pair. Raises UnknownVersion; StorageError if files keep changing as they are read."""
+    return undisturbed(lambda: _read(layout), f"the files in {layout.folder(EVENTS)}")
 
 
-def _read(layout: Layout, pairs: pa.Array) -> Known:
+def _read(layout: Layout) -> Known:
     known = Known()
     for path in layout.files(Branch(EVENTS)):
         try:
-            for event in _events(path, pairs):
+            for event in _events(path):
                 known.take(event)
         except UNSOUND as error:
             known.findings.append(Finding.of(error))
     return known
 
 
-def _events(path: Path, pairs: pa.Array | None = None) -> Iterator[Event]:
-    """Yield the events of ``pairs``, or of all, that may tell something."""
+def _events(path: Path) -> Iterator[Event]:
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
-            telling = pc.is_in(rows["kind"], value_set=pa.array(knowledge.KINDS))
-            if pairs is not None:
-                telling = pc.and_(telling, pc.is_in(rows["pair"], value_set=pairs))
+            telling = pc.is_in(rows["kind"], value_set=pa.array(evidence.KINDS))
             for row in rows.filter(telling).to_pylist():
                 yield Event(0, row["kind"], row["pair"], row["detail"])

@@ -1,4 +1,4 @@
-"""Read archived trades as the model's (for checks)."""
+"""Read archived trades: as the model's (for checks), or where one of them came from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import OpenFile
+from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.archive.schema import TRADES
 from recorder.core.model import Trade
+from recorder.disk import undisturbed
 
 _BATCH: Final = 50_000
+_BULK: Final = "bulk"
 
 
 def trades(layout: Layout, pair: str) -> Iterator[Trade]:
@@ -27,6 +31,29 @@ def file_trades(path: Path, pair: str) -> Iterator[Trade]:
     with OpenFile(path) as file:
         for rows in file.read(_BATCH):
             yield from of_rows(rows, pair)
+
+
+def recorded(coverage: Coverage, pair: str, trade_id: int) -> bool:
+    """Return whether a trade of ``pair`` came from the exchange itself, and not from files of somebody else.
+
+    One that is not archived yet is in the journal, and did; so is one taken to be whose row cannot be read. Raises
+    StorageError if files keep changing.
+    """
+    try:
+        return undisturbed(lambda: _source(coverage, pair, trade_id), f"the files of {pair}") != _BULK
+    except UNSOUND:
+        return True
+
+
+def _source(coverage: Coverage, pair: str, trade_id: int) -> str | None:
+    holding = (one for one in coverage.files(pair) if any(trade_id in run.span for run in one.footer.runs))
+    for facts in holding:
+        with OpenFile(facts.path) as file:
+            for rows in file.read(_BATCH, columns=["trade_id", "source"]):
+                found = rows.filter(pc.equal(rows["trade_id"], trade_id))
+                if found.num_rows:
+                    return str(found["source"][0])
+    return None
 
 
 def of_rows(rows: pa.Table | pa.RecordBatch, pair: str) -> Iterator[Trade]:

@@ -5,7 +5,7 @@ In this order, because rows move from the journal to the archive: a row may be m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -15,8 +15,8 @@ from recorder.archive.coverage import Coverage
 from recorder.archive.integrity import Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout
+from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
-from recorder.core.knowledge import Knowledge
 from recorder.core.ledger import Ledger
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile
@@ -52,7 +52,7 @@ def load(
     *,
     coverage: Coverage | None = None,
     pairs: Sequence[str] | None = None,
-    told: Callable[[Collection[str]], Known] | None = None,
+    told: Callable[[], Known] | None = None,
 ) -> Loaded:
     """Count in ``ledger`` what the journal claims and what the archive holds and knows, of all pairs or of ``pairs``.
 
@@ -72,10 +72,11 @@ def load(
     archived = layout.pairs() if pairs is None else pairs
     with ThreadPoolExecutor(READERS, "footers") as readers:
         met = dict(zip(archived, readers.map(observe, archived), strict=True))
-    asked = sorted({*archived, *ledger})
-    events = known.read(layout, asked) if told is None else told(asked)
+    events = known.read(layout) if told is None else told()
+    wanted = None if pairs is None else {*pairs, *ledger}
     for one in events.told():
-        ledger.know(one)
+        if wanted is None or one.pair in wanted:
+            ledger.know(one)
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
         {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},

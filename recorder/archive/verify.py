@@ -92,9 +92,9 @@ def sound_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list[Fi
 
 
 def _strays(layout: Layout, pair: str) -> list[Path]:
-    """Return Parquet files that readers may meet, and that lie where none belongs."""
+    """Return Parquet files that readers may meet, and that lie where none belongs; a pair may have no folder yet."""
     folder, years = layout.pair_dir(pair), set(layout.years(pair))
-    return sorted(path for entry in folder.iterdir() if entry not in years for path in parquet_in(entry))
+    return sorted(path for entry in folder.glob("*") if entry not in years for path in parquet_in(entry))
 
 
 def _opened(year: Path, pair: str, stack: contextlib.ExitStack) -> tuple[list[OpenFile], list[Finding]]:

@@ -25,6 +25,7 @@ from recorder.archive import opening, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
+from recorder.archive.quarantine import Quarantine
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
@@ -115,7 +116,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
     async with _opened(layout) as archive, client_session() as client:
         http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
         metrics, ledger = Metrics(), Ledger()
-        exchange = Exchange(http, Aside(layout, Disk(), clock), metrics=metrics)
+        exchange = Exchange(http, Aside(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics)
         instruments = await _listed(exchange, wanted.names)
         fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
         tidy = functools.partial(_compact, archive, clock)

@@ -38,10 +38,11 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
-    Note,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -167,14 +168,14 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
             if isinstance(entry, CorruptLine):
                 continue
             match records.read(entry):
-                case StreamedTrades() | PolledTrades() as carrying:
+                case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
                     with contextlib.suppress(Malformed):  # its own drain reports it
                         for row in carrying.trades():
                             by_pair.setdefault(row.pair, []).append(row)
                             in_hand += 1
                 case PublishedCandles():
                     found.candles += 1
-                case Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+                case Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
                     pass
                 case never:
                     assert_never(never)

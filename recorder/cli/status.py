@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -36,7 +36,7 @@ def status(
         bool,
         typer.Option(
             "--json",
-            help="One JSON object of daemon, pairs, candles, exchange and events, all of them; times in ISO 8601 UTC.",
+            help="One JSON object of daemon, pairs, candles, exchange, events and quarantine; times in ISO 8601 UTC.",
         ),
     ] = False,
     config_file: Annotated[
@@ -65,13 +65,30 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         _print_pairs(console, title, found, now_us, all_pairs=all_pairs)
     elif not found.damaged:
         typer.echo("No trades are recorded yet.")
+    if found.unanchored:
+        shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
+        more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
+        said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
+        console.print(Text(said, "yellow"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
     for line in _lately(found, now_us) if found.events else ():
         console.print(line, no_wrap=True, overflow="ellipsis")
+    if found.quarantine:
+        console.print(_quarantine(found.quarantine))
     for said in found.damaged:
         console.print(Text(f" {said}", "red"), soft_wrap=True)
+
+
+def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
+    """Return what is set aside.
+
+    >>> str(_quarantine({"malformed": (2, 1_234_567), "parked": (1, 300)}))
+    ' quarantine: malformed 2 lines, 1.2 MB; parked 1 line, 0.0 MB'
+    """
+    said = (f"{reason} {counted(lines, 'line')}, {size / 1e6:,.1f} MB" for reason, (lines, size) in sizes.items())
+    return Text(f" quarantine: {'; '.join(said)}", "yellow")
 
 
 def _asked(config_file: Path | None, data: Path) -> Daemon | str:
@@ -271,7 +288,9 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
             {"time": _iso(event.time_us), "kind": event.kind, "pair": event.pair, "detail": _detail(event)}
             for event in found.events
         ],
+        "unanchored": list(found.unanchored),
         "events_since": None if since_us is None else _iso(since_us),
+        "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},
         "damaged": found.damaged,
     }
 
@@ -286,6 +305,8 @@ def _pair_as_json(pair: PairStatus, listing: str | None, now_us: int) -> dict[st
         "journalled": pair.journalled,
         "first_id": pair.first_id,
         "last_id": pair.last_id,
+        "promised": None if pair.promise is None else _iso(pair.promise.time_us),
+        "after_id": None if pair.promise is None else pair.promise.after_id,
         "holes": [
             {"first_id": gap.span.first, "last_id": gap.span.last, "missing": len(gap.span)} for gap in pair.holes
         ],

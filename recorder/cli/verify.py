@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,7 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
+from recorder.archive import known
 from recorder.archive.integrity import Days, Finding
+from recorder.archive.known import Known
 from recorder.archive.layout import Layout, existing
 from recorder.cli.gaps import iso
 from recorder.cli.status import counted
@@ -30,8 +32,17 @@ from recorder.ops.certify import Certified, certify, other_findings, total_bytes
 from recorder.query import asked
 
 _DAY: Final = ["%Y-%m-%d"]
+_NAMED: Final = 10
+"""Pairs named in a sentence at most; --json names them all."""
 _PROVEN: Final = frozenset({"complete", "empty"})
-_STYLES: Final = {"complete": "green", "empty": "green", "open": "red", "pending": "yellow"}
+_STYLES: Final = {
+    "complete": "green",
+    "empty": "green",
+    "partial": "yellow",
+    "open": "red",
+    "pending": "yellow",
+    "unknown": "red",
+}
 
 
 def verify(  # noqa: PLR0917 -- one parameter per command line option
@@ -48,23 +59,24 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
         typer.Option("--config", help="The configuration, for trades.backfill_from; config.yaml where there is one."),
     ] = None,
 ) -> None:
-    """Read every stored row, and certify each UTC day of each pair: complete, empty, open, or pending today.
+    """Read every stored row, and certify each UTC day of each pair: complete, empty, partial, open, or pending today.
 
-    Exit code 1 if a file is not sound, ids are missing between those held, or history that is wanted is not there.
-    What is only in the journal yet does not count. With --pair candles and listings are not looked at, with --from and
-    --to only candles of these years.
+    Exit code 1 if a file is not sound, promised ids or ids between those held are missing, history that is wanted is
+    not there, or the beginning of a pair is not known. What is only in the journal yet does not count. With --pair
+    candles and listings are not looked at, with --from and --to only candles of these years.
     """
     history_from = _history_from(config.load(config_file))
     layout = existing(data)
     days = Days(first.date() if first else None, last.date() if last else None)
     if days.first and days.last and days.first > days.last:
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
-    held = layout.pairs()
-    pairs = list(dict.fromkeys(asked.pair(name, held) for name in pair)) if pair else held
+    told = known.read(layout)
+    there = layout.pairs() if ohlc else sorted({*layout.pairs(), *told.promised})
+    pairs = list(dict.fromkeys(asked.pair(name, there) for name in pair)) if pair else there
     if ohlc:
         right = _reconcile(layout, pairs, days, as_json=as_json)
     else:
-        right = _certify(layout, pairs, days, history_from, others=None if pair else days, as_json=as_json)
+        right = _certify(layout, pairs, told, days, history_from, others=None if pair else days, as_json=as_json)
     if not right:
         raise typer.Exit(1)
 
@@ -76,7 +88,14 @@ def _history_from(settings: Config) -> date | None:
 
 
 def _certify(
-    layout: Layout, pairs: Sequence[str], days: Days, history_from: date | None, *, others: Days | None, as_json: bool
+    layout: Layout,
+    pairs: Sequence[str],
+    told: Known,
+    days: Days,
+    history_from: date | None,
+    *,
+    others: Days | None,
+    as_json: bool,
 ) -> bool:
     """Certify, print, and tell whether all that is wanted is there."""
     now_us = SystemClock().wall_ns() // 1000
@@ -90,14 +109,14 @@ def _certify(
             progress.advance(task, size)
 
         seen.findings += other_findings(layout, days=others, done=done)
-        certified = map(seen.take, certify(layout, pairs, now_us=now_us, days=days, done=done))
+        certified = map(seen.take, certify(layout, pairs, told, now_us=now_us, days=days, done=done))
         if as_json:
             _print_json(certified, seen)
         else:
             table = _table(certified)
     if not as_json:
         _print(table, seen)
-    return not (seen.findings or seen.lacking)
+    return not (seen.findings or seen.lacking or seen.unanchored)
 
 
 @dataclass(slots=True)
@@ -109,16 +128,20 @@ class _Seen:
     pairs: int = 0
     trades: int = 0
     proven: int = 0
+    partial: int = 0
     open: int = 0
     lacking: int = 0
+    unanchored: list[str] = field(default_factory=list)
 
     def take(self, one: Certified) -> Certified:
         """Count one pair in."""
         self.findings += one.findings
         self.pairs += 1
+        self.unanchored += [one.pair] if one.unanchored else []
         for day in one.certificates:
             self.trades += day.held.rows if day.held else 0
             self.proven += day.status in _PROVEN
+            self.partial += day.status == "partial"
             self.open += day.status == "open"
             self.lacking += day.lacks(self.history_from)
         return one
@@ -132,7 +155,8 @@ def _print_json(certified: Iterable[Certified], seen: _Seen) -> None:
             typer.echo(separator + json.dumps(_certificate(certificate)), nl=False)
             separator = ",\n"
     listed = [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in seen.findings]
-    typer.echo(f'\n],\n"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
+    typer.echo(f'\n],\n"unanchored": {json.dumps(seen.unanchored)},')
+    typer.echo(f'"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
 
 
 def _certificate(one: Certificate) -> dict[str, object]:
@@ -144,6 +168,7 @@ def _certificate(one: Certificate) -> dict[str, object]:
         "first_id": rows.first_id if rows else None,
         "last_id": rows.last_id if rows else None,
         "rows": rows.rows if rows else 0,
+        "promised": iso(one.promised_us),
         "missing": one.missing,
         "void": one.void,
         "first_time": iso(rows.first_us) if rows else None,
@@ -158,6 +183,8 @@ def _why(one: Certificate) -> list[str]:
     reasons = [f"{one.missing:,} missing"] if one.missing else []
     if one.before:
         reasons.append("begins inside")
+    if one.unjoined:
+        reasons.append("does not join the promise")
     if one.after:
         reasons.append("not confirmed")
     return reasons
@@ -196,12 +223,18 @@ def _print(table: Table, seen: _Seen) -> None:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
         console.print(said, soft_wrap=True)
     said = Text(f"{counted(seen.pairs, 'pair')}, {counted(seen.trades, 'trade')}: ")
-    said.append(f"{counted(seen.proven, 'day')} proven, {seen.open:,} open")
+    partial = f"{seen.partial:,} partial, " if seen.partial else ""
+    said.append(f"{counted(seen.proven, 'day')} proven, {partial}{seen.open:,} open")
     if seen.lacking:
         said.append(f", {seen.lacking:,} of them with trades missing", "red")
     if seen.findings:
         said.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
     console.print(said)
+    if seen.unanchored:
+        named = ", ".join(seen.unanchored[:_NAMED]) + (" …" if len(seen.unanchored) > _NAMED else "")
+        said = Text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")
+        said.append("which trades are the first that are promised is not known yet: let `recorder run` ask for them")
+        console.print(said, soft_wrap=True)
 
 
 def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
@@ -214,6 +247,8 @@ def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
         if status in _PROVEN:
             status = "complete" if empty < len(days) else "empty"
             notes += [f"{empty:,} empty"] if 0 < empty < len(days) else []
+        if status == "partial" and days[0].promised_us is not None:
+            notes.append(f"promised from {datetime.fromtimestamp(days[0].promised_us // 1_000_000, UTC):%H:%M:%S}")
         if days[0].void:
             notes.append(f"{days[0].void:,} void")
         rows = sum(day.held.rows for day in days if day.held)
@@ -224,7 +259,7 @@ def _kind(one: Certificate) -> tuple[object, ...]:
     if one.status in _PROVEN and not one.void:
         return ("proven",)
     alone = one.day if one.held else None
-    return one.status, alone, one.missing, one.void, one.before, one.after
+    return one.status, alone, one.missing, one.void, one.before, one.after, one.unjoined
 
 
 def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:

@@ -7,26 +7,30 @@ confirmed that none came.
 
 A day is proven when no id that is neither held nor void can have been made on it. That is the same as: every id from
 the last trade before the day to the first trade after it is held or void, or a confirmation reaches beyond its end.
-A pair whose ids are known down to 1 has nothing before them. Where an archive begins in the middle of a pair, its
-first day is open: the ids below may belong to it, however early the first trade held was made. It is proven once the
-last trade of the day before is held.
+
+All of it is promised from one moment on, whose anchor is the highest id made before. The UTC day of that moment is
+never proven as a whole: it is partial. A day before it is history, proven only once its ids join the promise: every id
+from it up to the anchor is held or void. While a promise is not anchored nobody knows which trades are the first, and
+all days up to the first trade held are open. Where nothing was noted, in an older archive or rows that were merged,
+the lowest id held is taken for the beginning, unless the ids are known down to 1, so that nothing is before them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import accumulate
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
+from recorder.core.evidence import Confirmed, Promise
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Run, Span
-from recorder.core.knowledge import Confirmed
 
-Status = Literal["complete", "pending", "open", "empty"]
-"""``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``open``: neither is proven.
-``pending``: not over yet."""
+Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
+"""``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be one of
+these, but the promise begins on this day, and nothing is promised of what was before. ``open``: neither is proven.
+``pending``: not over yet. ``unknown``: what the exchange numbers cannot be compared with what is held."""
 
 DAY_US: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -53,7 +57,8 @@ class Certificate:
 
     ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there;
     those about midnight count on both days. ``before`` and ``after`` tell that the day may have trades before the first
-    or after the last id held: how many nobody can say.
+    or after the last id held: how many nobody can say. ``unjoined``: between this day, which is before the promise, and
+    the promise ids may be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day.
     """
 
     pair: str
@@ -64,6 +69,8 @@ class Certificate:
     void: int
     before: bool
     after: bool
+    unjoined: bool = False
+    promised_us: int | None = None
 
     def lacks(self, history_from: date | None = None) -> bool:
         """Tell whether something wanted is missing: ids between held ones, and history if it is wanted.
@@ -89,40 +96,92 @@ def certificates(
     now_us: int,
     void: Iterable[Span] = (),
     confirmed: Iterable[Confirmed] = (),
+    promise: Promise | None = None,
 ) -> list[Certificate]:
-    """Return a certificate of every day from the first trade held to today, oldest first; none if nothing is held.
+    """Return a certificate of every day from the promise or the first trade held to today, oldest first.
 
-    ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats void, and a
-    confirmation that a held trade refutes is not believed.
+    There is none if nothing is held nor promised. ``held`` are disjoint runs of ids, in any order; ``days`` what they
+    hold of each day. Held beats void, and a confirmation that a held trade refutes is not believed.
     """
-    runs = list(held)
-    if not runs:
+    gaps = Gaps(pair, held, void, confirmed, promise)
+    promise = promise or _assumed(gaps)
+    begins_us = [run.first_us for run in gaps.runs[:1]] + ([] if promise is None else [promise.time_us])
+    if not begins_us:
         return []
-    gaps = Gaps(runs, void, confirmed)
     today = _number(now_us)
-    numbers = {_number(gaps.runs[0].first_us), *(day.toordinal() - _EPOCH for day in days)}
+    numbers = {*map(_number, begins_us), *(day.toordinal() - _EPOCH for day in days)}
     first, last = min(numbers), max(today, *numbers)
-    missing, voids, before, after = (_Tally(first, last) for _ in range(4))
-    for gap in gaps.before():
-        before.add(1, gaps.from_us(gap), gap.before_us)
-    for gap in gaps.after():
-        after.add(1, gaps.from_us(gap), None)
-    for gap in gaps.between():
-        missing.add(len(gap.span), gaps.from_us(gap), gap.before_us)
-    for gap in gaps.void():
-        voids.add(len(gap.span), gap.after_us, gap.before_us)
-    columns = zip(missing.sums(), voids.sums(), before.sums(), after.sums(), strict=True)
     found = []
-    for number, (absent, nothing, early, late) in enumerate(columns, start=first):
+    for number, counts in enumerate(_counted(gaps, promise, first, last), start=first):
         day = date.fromordinal(_EPOCH + number)
         rows = days.get(day)
         status: Status = "complete" if rows else "empty"
+        promised = promise is not None and number == _number(promise.time_us)
         if number >= today:
             status = "pending"
-        elif absent or early or late:
+        elif counts.stand_open(promise):
             status = "open"
-        found.append(Certificate(pair, day, status, rows, absent, nothing, before=early > 0, after=late > 0))
+        elif promise is not None and promised and not promise.from_the_first:
+            status = "partial"
+        found.append(
+            Certificate(
+                pair,
+                day,
+                status,
+                rows,
+                counts.missing,
+                counts.void,
+                before=counts.before > 0,
+                after=counts.after > 0,
+                unjoined=counts.unjoined > 0,
+                promised_us=promise.time_us if promise is not None and promised else None,
+            )
+        )
     return found
+
+
+def _assumed(gaps: Gaps) -> Promise | None:
+    """Return what is promised of a pair of which nothing was noted; None if nothing is held, or all from the first."""
+    if not gaps.runs or not gaps.before():
+        return None
+    lowest = gaps.runs[0]
+    return Promise(lowest.first_us, lowest.span.first - 1, assumed=True)
+
+
+class _Counts(NamedTuple):
+    """What may lie on one day: ids that are missing or void, and whether any lie before, after, or up to the anchor."""
+
+    missing: int
+    void: int
+    before: int
+    after: int
+    unjoined: int
+
+    def stand_open(self, promise: Promise | None) -> bool:
+        """Tell whether trades that are promised, or that history lacks, may have been made on the day."""
+        nameless = promise is not None and promise.after_id is None and self.before > 0
+        return self.missing + self.after + self.unjoined > 0 or nameless
+
+
+def _counted(gaps: Gaps, promise: Promise | None, first: int, last: int) -> Iterator[_Counts]:
+    missing, void, before, after, unjoined = tallies = [_Tally(first, last) for _ in range(5)]
+    history, between = gaps.before(), gaps.between()
+    for gap in history:
+        before.add(1, gaps.from_us(gap), gap.before_us)
+    for gap in gaps.after():
+        after.add(1, gaps.from_us(gap), None)
+    for gap in between:
+        missing.add(len(gap.span), gaps.from_us(gap), gap.before_us)
+    for gap in gaps.void():
+        void.add(len(gap.span), gap.after_us, gap.before_us)
+    if promise is not None:
+        promised = _number(promise.time_us)
+        if promise.after_id is None:
+            unjoined.add(1, None, None, before=promised)
+        for gap in [*history, *between]:
+            if promise.after_id is not None and gap.span.first <= promise.after_id:
+                unjoined.add(1, None, gap.before_us, before=promised)
+    return map(_Counts, *(tally.sums() for tally in tallies))
 
 
 def _number(time_us: int) -> int:
@@ -137,12 +196,13 @@ class _Tally:
         self._first = first
         self._steps = [0] * (last - first + 2)
 
-    def add(self, count: int, from_us: int | None, until_us: int | None) -> None:
-        """Count ``count`` on each day between two moments (µs since 1970); None is an open end."""
+    def add(self, count: int, from_us: int | None, until_us: int | None, *, before: int | None = None) -> None:
+        """Count ``count`` on each day between two moments (µs since 1970), and before a day; None is an open end."""
         low = self._first if from_us is None else _number(from_us)
         high = self._first + len(self._steps) - 2 if until_us is None else _number(until_us)
         if until_us is not None and from_us is not None:
             low, high = sorted((low, high))  # times can step back a little, and midnight may lie between
+        high = high if before is None else min(high, before - 1)
         low, high = max(low - self._first, 0), min(high - self._first, len(self._steps) - 2)
         if low <= high:
             self._steps[low] += count

@@ -1,58 +1,86 @@
 """The ids of a pair that are not held: between which trades they lie, and so when they can have been made.
 
-Owns: what follows from ids and times. It rests on one rule of the exchange: trades are numbered in the order in which
-they are made.
+Owns: what follows from ids, times, and the promise. It rests on one rule of the exchange: trades are numbered in the
+order in which they are made. So a promise that is anchored parts ids like a trade does: those up to its anchor were
+made before its moment, those above not.
 """
 
 from __future__ import annotations
 
 import sys
 from bisect import bisect_left
-from collections.abc import Iterable
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Literal, NamedTuple
 
-from recorder.core.ids import Gap, GapState, Run, Span, Spans, gaps_between, joined
-from recorder.core.knowledge import Confirmed
+from recorder.core.evidence import Confirmed, Promise
+from recorder.core.ids import Gap, Run, Span, Spans, joined
+
+_Place = Literal["before", "between", "after"]
+"""Where ids lie that are not held. ``between``: between held ones, or between the anchor of the promise and the first
+one held, so that they are missing. ``before``: below all that is held or promised. ``after``: above all that is held,
+where trades may have come since."""
+
+
+class _Edge(NamedTuple):
+    """Ids that are held, or the anchor of a promise: none, between those that its moment parts (``last < first``)."""
+
+    first: int
+    last: int
+    first_us: int
+    last_us: int
 
 
 class Gaps:
-    """What is not held of one pair, and when it can have been made.
+    """What is not held of ``pair``, and when it can have been made.
 
     ``held`` are runs of ids, in any order. Held beats void, and a confirmation that a held trade refutes is not
     believed.
     """
 
-    def __init__(self, held: Iterable[Run], void: Iterable[Span] = (), confirmed: Iterable[Confirmed] = ()) -> None:
+    def __init__(
+        self,
+        pair: str,
+        held: Iterable[Run],
+        void: Iterable[Span] = (),
+        confirmed: Iterable[Confirmed] = (),
+        promise: Promise | None = None,
+    ) -> None:
         self.runs = joined(held)
-        self._firsts = [run.span.first for run in self.runs]
-        self._held = Spans(run.span for run in self.runs)
+        self._pair = pair
         self._void = Spans(void)
+        self._promise = promise
+        self._edges = _edges(self.runs, promise)
+        self._firsts = [run.span.first for run in self.runs]
         self._confirmed = sorted((known.last_id, known.until_us) for known in confirmed)
         # From each run on the earliest time: it refutes a confirmation that says that nothing came so early.
         self._earliest_us = list(accumulate((run.first_us for run in reversed(self.runs)), min))[::-1]
 
     def before(self) -> list[Gap]:
-        """Return the ids below the first one held that are not void, lowest first."""
-        first = self._firsts[0]
-        return [self._gap(part, "open") for part in self._void.missing(Span(1, first - 1))] if first > 1 else []
+        """Return the ids below all that is held or promised that are not void, lowest first."""
+        return self._placed("before")
 
     def between(self) -> list[Gap]:
-        """Return the ids between held ones that are not void, lowest first."""
-        return gaps_between(self.runs, self._void)
+        """Return the ids between held ones, or from the anchor to the first one, that are not void, lowest first."""
+        return self._placed("between")
 
     def after(self) -> list[Gap]:
         """Return the ids that may still come after the last one held, lowest first; the last gap has no end."""
-        following = Span(self.runs[-1].span.last + 1, sys.maxsize)
-        return [self._gap(part, "open") for part in self._void.missing(following)]
+        return self._placed("after")
 
     def void(self) -> list[Gap]:
         """Return the void ids, as far as they are not held after all, lowest first."""
-        return [self._gap(part, "void") for span in self._void for part in self._held.missing(span)]
+        return [
+            Gap(self._pair, part, after_us, before_us, "void")
+            for _, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
+            for part in self._void.within(ids)
+        ]
 
     def from_us(self, gap: Gap) -> int | None:
         """Return the moment before which no trade of the gap can have been made; None where nothing says so.
 
-        That is the time of the trade held below it, or later where an answer confirmed that none of its ids came.
+        That is the time of the trade held below it, or of the promise whose anchor lies there, or later where an answer
+        confirmed that none of its ids came.
         """
         index = bisect_left(self._firsts, gap.span.first)
         earliest_us = self._earliest_us[index] if index < len(self.runs) else None
@@ -64,14 +92,56 @@ class Gaps:
         ]
         return max((moment for moment in (gap.after_us, *until_us) if moment is not None), default=None)
 
-    def _gap(self, ids: Span, state: GapState) -> Gap:
-        index = bisect_left(self._firsts, ids.first)
-        below = self.runs[index - 1] if index else None
-        above = self.runs[index] if index < len(self.runs) else None
-        return Gap(
-            self.runs[0].pair,
-            ids,
+    def _placed(self, wanted: _Place) -> list[Gap]:
+        return [
+            Gap(self._pair, part, after_us, before_us)
+            for place, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
+            if place == wanted
+            for part in self._void.missing(ids)
+        ]
+
+
+def open_gaps(pair: str, runs: Sequence[Run], void: Spans, promise: Promise | None = None) -> list[Gap]:
+    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already."""
+    return [
+        Gap(pair, part, after_us, before_us)
+        for place, ids, after_us, before_us in _unheld(runs, _edges(runs, promise), promise)
+        if place == "between"
+        for part in void.missing(ids)
+    ]
+
+
+def _edges(runs: Iterable[Run], promise: Promise | None) -> list[_Edge]:
+    """Return what is held, and the anchor, unless the trades on both sides of it are held; in ascending id."""
+    edges = [_Edge(run.span.first, run.span.last, run.first_us, run.last_us) for run in runs]
+    if promise is not None and promise.after_id is not None:
+        anchor = _Edge(promise.after_id + 1, promise.after_id, promise.time_us, promise.time_us)
+        index = bisect_left(edges, anchor)
+        if index == 0 or edges[index - 1].last <= promise.after_id:
+            edges.insert(index, anchor)
+    return edges
+
+
+def _unheld(
+    runs: Sequence[Run], edges: Sequence[_Edge], promise: Promise | None
+) -> Iterator[tuple[_Place, Span, int | None, int | None]]:
+    """Yield all ids that are not held, lowest first: where they lie, and when those beside them were made."""
+    first_held, last_held = (runs[0].span.first, runs[-1].span.last) if runs else (sys.maxsize, 0)
+    anchor = None if promise is None else promise.after_id
+    for below, above in pairwise([None, *edges, None]):
+        low = 1 if below is None else below.last + 1
+        high = sys.maxsize if above is None else above.first - 1
+        if low > high:
+            continue
+        promised, history = (False, False) if anchor is None else (low > anchor, low <= anchor)
+        place: _Place
+        if high < last_held:
+            place = "between" if low > first_held or promised else "before"
+        else:
+            place = "before" if history else "after"
+        yield (
+            place,
+            Span(low, high),
             None if below is None else below.last_us,
             None if above is None else above.first_us,
-            state,
         )

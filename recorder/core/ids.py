@@ -257,12 +257,3 @@ def _from_to(begin: Run, end: Run) -> Run:
     if begin is end:
         return begin
     return Run(begin.pair, Span(begin.span.first, end.span.last), begin.first_us, end.last_us)
-
-
-def gaps_between(runs: Iterable[Run], void: Spans) -> list[Gap]:
-    """Return the ids that are missing between ``runs`` of one pair, as :func:`joined` gives them, and are not void."""
-    return [
-        Gap(below.pair, part, below.last_us, above.first_us)
-        for below, above in pairwise(runs)
-        for part in void.missing(Span(below.span.last + 1, above.span.first - 1))
-    ]

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
-from recorder.core.ids import Gap, Run, Span, Spans, gaps_between, joined, runs_of
-from recorder.core.knowledge import Confirmed, Knowledge, Void
+from recorder.core import evidence
+from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
+from recorder.core.gaps import open_gaps
+from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
 from recorder.core.model import Trade
+from recorder.core.plausible import is_far_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,23 @@ class History:
 class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
-    ``confirmed`` is the newest answer that had nothing after its last id. An id that is held is never void.
+    ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
+    held. An id that is held is never void, nor ``parked``. ``shown_id`` is the highest that REST has shown in this run,
+    whether it is held yet or not.
     """
 
     def __init__(self, pair: str) -> None:
         self.pair = pair
         self.spans = Spans()
         self.void = Spans()
+        self.parked = Spans()
+        self.shown_id = 0
         self.confirmed: Confirmed | None = None
+        self.promise: Promise | None = None
+        self._promises: set[Promised | Anchored] = set()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
+        self._far_gaps: tuple[Gap, ...] = ()
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
@@ -58,6 +69,8 @@ class PairLedger:
         self.spans.add(span)
         if self.void:
             self.void.remove(span)
+        if self.parked:
+            self.parked.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
             self._forget_inner(old_last, span.first)  # the live case, in constant time
             return
@@ -72,8 +85,17 @@ class PairLedger:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
                 self._gaps = None
-            case Confirmed() if self.confirmed is None or known.until_us > self.confirmed.until_us:
-                self.confirmed = known
+            case Parked(_, span):
+                self.parked.update(self.spans.missing(span))
+            case Confirmed():
+                if self.confirmed is None or known.until_us > self.confirmed.until_us:
+                    self.confirmed = known
+            case Promised() | Anchored():
+                self._promises.add(known)
+                self.promise = evidence.promise(self._promises)
+                self._gaps = None
+            case never:
+                assert_never(never)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
@@ -81,21 +103,42 @@ class PairLedger:
         return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Return the ids that are missing between held ones and not void, lowest first. Void ids may part a gap.
+        """Return the ids that are missing and not void, lowest first. Void ids may part a gap.
 
-        As long as they do not change it is the same object, so that whoever looks often need not look through them.
+        Missing is what lies between held ones, or between the anchor of the promise and the first one held. As long as
+        they do not change it is the same object, so that whoever looks often need not look through them.
         """
         if self._gaps is None:
-            self._gaps = tuple(gaps_between(self.runs(), self.void))
+            self._gaps = tuple(open_gaps(self.pair, self.runs(), self.void, self.promise))
+            self._far_gaps = tuple(filter(is_far_gap, self._gaps))
         return self._gaps
 
-    def complete_until_us(self) -> int | None:
-        """Return until when it is known that nothing came after the last id held; None if nothing is held.
+    def fetchable_gaps(self) -> tuple[Gap, ...]:
+        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
+        gaps = self.gaps()
+        far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
+        return tuple(gap for gap in gaps if gap not in far) if far else gaps
 
-        That is the time of the last trade, or later where an answer confirmed that none followed.
+    def newest(self) -> tuple[int, int] | None:
+        """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).
+
+        Of the anchor of a promise that is its moment: what follows was made later. None where nothing is known.
         """
-        last_us = self.last_us
-        if last_us is None or self.confirmed is None or self.confirmed.last_id != self.spans.last:
+        last_id, promise = self.spans.last, self.promise
+        if promise is not None and promise.after_id is not None and (last_id is None or last_id < promise.after_id):
+            return promise.after_id, promise.time_us
+        return None if last_id is None else (last_id, self._times_us[last_id])
+
+    def complete_until_us(self) -> int | None:
+        """Return until when it is known that nothing came after :meth:`newest`; None if nothing is known.
+
+        That is its time, or later where an answer confirmed that none followed.
+        """
+        newest = self.newest()
+        if newest is None:
+            return None
+        last_id, last_us = newest
+        if self.confirmed is None or self.confirmed.last_id != last_id:
             return last_us
         return max(last_us, self.confirmed.until_us)
 
@@ -153,15 +196,13 @@ class Ledger:
         """
         newer, self._newer = self._newer or [], None
         restated = {account.pair: account for account in accounts}
+        for account in restated.values():
+            account.shown_id = self.of(account.pair).shown_id
         self._pairs |= restated
         for claim in newer:
-            account = restated.get(claim.pair)
-            if account is None:
-                continue
-            if isinstance(claim, Run):
-                account.observe(claim)
-            else:
-                account.know(claim)
+            if claim.pair in restated:
+                account = restated[claim.pair]
+                account.observe(claim) if isinstance(claim, Run) else account.know(claim)
 
     def of(self, pair: str) -> PairLedger:
         """Return the account of ``pair``, opening it where there was none."""

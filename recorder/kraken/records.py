@@ -8,17 +8,17 @@ it came is what is archived. docs/format.md lists the sources with the same word
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Protocol, TypeAlias, assert_never
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, assert_never
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
-from recorder.core import events, knowledge
+from recorder.core import events, evidence
+from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run, runs_of
-from recorder.core.knowledge import Knowledge
 from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Trade
 from recorder.errors import CorruptLine, ExchangeError, Malformed
 from recorder.kraken import parse, rest, wire
@@ -69,6 +69,46 @@ class StreamedTrades(_OfLine, frozen=True, gc=False):
         return parse.trade_runs(self.line.payload, checked=True)
 
 
+class ParkedTrades(_OfLine, frozen=True, gc=False):
+    """A frame with ids so far from all others that they do not count yet; its source tells from which id on, by pair.
+
+    What it says like other frames of trades are the rows that count. Once the others do, the frame is journalled again.
+    """
+
+    def parked_from(self) -> dict[str, int]:
+        """Return from which id on rows are parked, by pair. Raises Malformed."""
+        told = parse_qsl(urlsplit(self.line.source).query)
+        if not told or not all(first.isdecimal() for _, first in told):
+            raise Malformed(f"a source that does not tell which ids are parked: {self.line.source}")
+        return {pair: int(first) for pair, first in told}
+
+    def first_pair(self) -> str | None:
+        """Return whose trade is the first, without parsing; None where that is not to be seen so."""
+        return parse.first_pair(self.line.payload)
+
+    def trades(self) -> list[Trade]:
+        """Return the trades that count. Raises Malformed."""
+        return self._trades(parked=False)
+
+    def runs(self) -> list[Run]:
+        """Return the runs of ids that count. Raises Malformed."""
+        return runs_of(self.trades())
+
+    def parked(self) -> list[Trade]:
+        """Return the trades that are parked. Raises Malformed."""
+        return self._trades(parked=True)
+
+    def released_source(self, still: Mapping[str, int]) -> str:
+        """Name the same frame when only these are parked ``still``; none: an ordinary frame."""
+        connection = int(urlsplit(self.line.source).path.rpartition(":")[2])
+        return parked_source(connection, still) if still else stream_source("trade", connection)
+
+    def _trades(self, *, parked: bool) -> list[Trade]:
+        since = self.parked_from()
+        rows = parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True)
+        return [row for row in rows if (row.pair in since and row.trade_id >= since[row.pair]) == parked]
+
+
 class PolledTrades(_OfLine, frozen=True, gc=False):
     """An answer of Trades; the source tells of which pair."""
 
@@ -106,8 +146,31 @@ class Listing(_OfLine, frozen=True, gc=False):
         return parse.instruments(_result(self.line))
 
 
-class Note(_OfLine, frozen=True, gc=False):
+Parts: TypeAlias = Mapping[str | None, Sequence[Any]]
+"""Rows by the partition that they belong in; by None where the table has none."""
+
+
+class TableRows(_OfLine, frozen=True, gc=False):
+    """Rows of a table without ids that ask for no rule: what came is what is archived.
+
+    Each such table has a class of its own, which names it and parses its rows as the ``build`` of its entry has them.
+    """
+
+    table: ClassVar[str]
+
+    def parts(self) -> Parts:
+        """Return the rows. Raises Malformed."""
+        raise NotImplementedError
+
+
+class Note(TableRows, frozen=True, gc=False):
     """A note of our own that is an event."""
+
+    table = "events"
+
+    def parts(self) -> Parts:
+        """Return the one event. Raises Malformed."""
+        return {None: [self.event()]}
 
     def event(self) -> Event:
         """Return the event; what stands beside kind and pair is its detail. Raises Malformed."""
@@ -138,7 +201,16 @@ class Unknown(_OfLine, frozen=True, gc=False):
 
 
 Record: TypeAlias = (
-    StreamedTrades | PolledTrades | PublishedCandles | Listing | Note | Header | Told | Unreadable | Unknown
+    StreamedTrades
+    | ParkedTrades
+    | PolledTrades
+    | PublishedCandles
+    | Listing
+    | TableRows
+    | Header
+    | Told
+    | Unreadable
+    | Unknown
 )
 
 
@@ -165,6 +237,11 @@ SOURCES: Final = (
         "ws:trade:<connection>",
         "a frame of trades: live, or the newest ones that a subscription begins with",
         StreamedTrades,
+    ),
+    Source(
+        "ws:parked:<connection>?<pair>=<id>",
+        "a frame of trades of which those from that id on do not count yet; `&` parts several pairs",
+        ParkedTrades,
     ),
     Source("ws:status:<connection>", "a frame that tells how the exchange is", Told),
     Source("ws:answer:<connection>", "what the exchange answers to a message of ours", Told),
@@ -199,9 +276,9 @@ def _reader(source: str) -> Callable[[Line], Record]:
 def trades(line: Line) -> list[Trade]:
     """Return the trades in a journal line; none where it is something else. Raises Malformed."""
     match read(line):
-        case StreamedTrades() | PolledTrades() as carrying:
+        case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
             return carrying.trades()
-        case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
             return []
         case never:
             assert_never(never)
@@ -223,12 +300,12 @@ def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
 
 def _claimed(line: Line) -> Sequence[Run | Knowledge]:
     match read(line):
-        case StreamedTrades() | PolledTrades() as carrying:
+        case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
             return carrying.runs()
         case Note() as note:
-            told = knowledge.told(note.event())
+            told = evidence.told(note.event())
             return () if told is None else (told,)
-        case PublishedCandles() | Listing() | Header() | Told() | Unreadable() | Unknown():
+        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
             return ()
         case never:
             assert_never(never)
@@ -237,6 +314,11 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
 def stream_source(channel: str, connection: int) -> str:
     """Name a frame in the journal: of which channel, and by which connection it came."""
     return f"ws:{channel}:{connection}"
+
+
+def parked_source(connection: int, parked_from: Mapping[str, int]) -> str:
+    """Name a frame of trades of which those from an id on are parked, by pair."""
+    return f"ws:parked:{connection}?{urlencode(parked_from)}"
 
 
 def rest_source(request: rest.Request, pair: str | None = None) -> str:

@@ -29,7 +29,7 @@ import msgspec
 
 from recorder.core.ids import Run
 from recorder.errors import Malformed
-from recorder.kraken import wire
+from recorder.kraken import parse, wire
 from recorder.kraken.channels import Channel
 
 SUBSCRIBE_BATCH: Final = 100
@@ -67,9 +67,13 @@ class Rows(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The exchange acknowledged the subscription of ``pair``."""
+    """The exchange acknowledged the subscription of ``pair``.
+
+    ``time_in_us`` is when it took the message, by its own clock (µs since 1970 UTC); None where it does not say.
+    """
 
     pair: str
+    time_in_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +304,9 @@ class Session:
             acknowledged = wire.ack_result(frame.result)
         except wire.UNREADABLE as error:
             return [_unreadable(f"an acknowledgement that cannot be read: {error}")]
-        return self._acknowledged(acknowledged.symbol) if acknowledged.channel == self._channel.name else ()
+        if acknowledged.channel != self._channel.name:
+            return ()
+        return self._acknowledged(acknowledged.symbol, frame.time_in)
 
     def _refused(self, frame: wire.Frame, error: str) -> Sequence[Effect]:
         symbol = self._refused_symbol(frame, error)
@@ -308,19 +314,19 @@ class Session:
         if error.startswith("Subscription Not Found") or symbol in self._dropped:
             return ()
         if error.startswith("Already subscribed"):
-            return self._acknowledged(symbol)
+            return self._acknowledged(symbol, frame.time_in)
         if symbol is not None:
             self._asked.pop(symbol, None)
             self.subscribed.discard(symbol)
             self.rejected[symbol] = error[:REASON_LIMIT]
         return [Rejected(symbol, error[:REASON_LIMIT])]
 
-    def _acknowledged(self, symbol: str | None) -> Sequence[Effect]:
+    def _acknowledged(self, symbol: str | None, time_in: str | None) -> Sequence[Effect]:
         if symbol is None or symbol not in self._asked:
             return ()
         del self._asked[symbol]
         self.subscribed.add(symbol)
-        return [Subscribed(symbol)]
+        return [Subscribed(symbol, _moment(time_in))]
 
     def _refused_symbol(self, frame: wire.Frame, error: str) -> str | None:
         """Find out whom a refusal means: it may lack the symbol, and a message may have asked for many."""
@@ -331,6 +337,14 @@ class Session:
             return named
         asked = [symbol for symbol, asked in self._asked.items() if asked.req_id == frame.req_id]
         return asked[0] if len(asked) == 1 else None
+
+
+def _moment(stamp: str | None) -> int | None:
+    """Return µs since 1970 of a stamp; None where there is none that can be read."""
+    try:
+        return None if stamp is None else parse.micros(stamp)
+    except ValueError:
+        return None
 
 
 def _statuses(frame: wire.Frame) -> Sequence[Effect]:

@@ -45,6 +45,7 @@ class Frame(msgspec.Struct):
     error: str | None = None
     symbol: str | None = None
     req_id: int | None = None
+    time_in: str | None = None
     result: msgspec.Raw = msgspec.Raw()
     data: msgspec.Raw = msgspec.Raw()
 

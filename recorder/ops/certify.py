@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import known, sound, verify
+from recorder.archive import sound, verify
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
+from recorder.archive.known import Known
 from recorder.archive.layout import Layout
 from recorder.core.certificate import Certificate, certificates
 from recorder.core.ids import Spans
@@ -17,18 +18,27 @@ _THREADS: Final = 2
 """One core reads and hashes, the other sets text, and helps out."""
 
 
+ANCHORED_WITHIN_US: Final = 3_600_000_000
+"""A pair that has not traded yet is left an hour for its anchor: an exchange out of reach for that long is a fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """One pair: a certificate of each day, oldest first, and what is wrong with its files."""
+    """One pair: a certificate of each day, oldest first, and what is wrong with its files.
+
+    ``unanchored``: the promise of the pair has no anchor yet, though there was time to find it.
+    """
 
     pair: str
     certificates: Sequence[Certificate]
     findings: Sequence[Finding]
+    unanchored: bool = False
 
 
 def certify(
     layout: Layout,
     pairs: Sequence[str],
+    told: Known,
     *,
     now_us: int,
     days: Days = ALL_DAYS,
@@ -36,14 +46,14 @@ def certify(
 ) -> Iterator[Certified]:
     """Read every trade of ``pairs`` and yield what is proven, pair by pair.
 
-    Rows that are only in the journal do not count. ``now_us`` is µs since 1970 UTC. What is known of void and
-    confirmed ids is read first: rows move in while it goes on, and a confirmation of before they came stays true.
-    A file that cannot be read tells nothing of them; it is among :func:`other_findings`.
+    Rows that are only in the journal do not count. ``now_us`` is µs since 1970 UTC. What is ``told`` of ids must have
+    been read before: rows move in while it goes on, and a confirmation of before they came stays true. A file that
+    could not be read tells nothing; it is among :func:`other_findings`.
     """
-    told = known.read(layout, pairs)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for pair in pairs:
             content = verify.read(layout, pair, pool, days=days, done=done)
+            promise = told.promise(pair)
             proven = certificates(
                 pair,
                 content.runs,
@@ -51,8 +61,14 @@ def certify(
                 now_us=now_us,
                 void=told.void.get(pair, Spans()),
                 confirmed=told.confirmed(pair),
+                promise=promise,
             )
-            yield Certified(pair, [one for one in proven if one.day in days], content.findings)
+            unanchored = (
+                promise is not None
+                and promise.after_id is None
+                and (bool(content.runs) or now_us - promise.time_us >= ANCHORED_WITHIN_US)
+            )
+            yield Certified(pair, [one for one in proven if one.day in days], content.findings, unanchored)
 
 
 def other_findings(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recorder.archive import state
 from recorder.archive.layout import existing
+from recorder.core.evidence import Promise
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Gap, Run, Span
 from recorder.core.ledger import Ledger
@@ -16,7 +17,7 @@ from recorder.kraken import records
 
 
 def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Gap]]:
-    """Return what is missing of every pair of which anything is held, pairs sorted, ids ascending.
+    """Return what is missing of every pair of which anything is held or promised, pairs sorted, ids ascending.
 
     A pair with a file that cannot be what it should is left out, and ``damaged`` gets the pair, with what is wrong and
     what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
@@ -31,15 +32,19 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
         damaged |= {pair: str(error) for pair, error in loaded.damaged.items()}
     for finding in loaded.findings:
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
-    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
-    return {pair: missing(ledger.of(pair).runs(), ledger.of(pair).void) for pair in readable}
+    accounts = {pair: ledger.of(pair) for pair in sorted(ledger) if pair not in loaded.damaged}
+    return {
+        pair: missing(pair, account.runs(), account.void, account.promise)
+        for pair, account in accounts.items()
+        if account.spans or account.promise
+    }
 
 
-def missing(held: Sequence[Run], void: Iterable[Span]) -> list[Gap]:
-    """Return what is missing between the runs held of a pair, and what is void anywhere, ascending."""
-    if not held:
+def missing(pair: str, held: Sequence[Run], void: Iterable[Span], promise: Promise | None = None) -> list[Gap]:
+    """Return what is missing of a pair, and what is void anywhere, ascending; nothing of one not held nor promised."""
+    if not held and promise is None:
         return []
-    gaps = Gaps(held, void)
+    gaps = Gaps(pair, held, void, promise=promise)
     return sorted([*gaps.between(), *gaps.void()], key=_ids)
 
 

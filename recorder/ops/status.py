@@ -15,11 +15,12 @@ from typing import Any, Final, TypeVar, assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import state
+from recorder.archive import quarantine, state
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
 from recorder.core.events import EventKind
+from recorder.core.evidence import Promise
 from recorder.core.ids import Gap
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event
@@ -32,9 +33,11 @@ from recorder.kraken.records import (
     Header,
     Listing,
     Note,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -54,7 +57,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class PairStatus:
-    """One pair: times in µs since 1970 UTC."""
+    """One pair: times in µs since 1970 UTC. ``promise`` says from when on all is to be held; None: none was noted."""
 
     pair: str
     rows: int
@@ -64,6 +67,7 @@ class PairStatus:
     last_us: int
     journalled: int
     holes: tuple[Gap, ...]
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,10 @@ class Status:
 
     ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
     all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
-    ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it instead
-    of ``pairs``, and what stands in other tables is told without it.
+    ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
+    first. ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it
+    instead of ``pairs``, and what stands in other tables is told without it. ``quarantine`` counts what was set aside
+    by reason: lines and bytes.
     """
 
     pairs: list[PairStatus]
@@ -95,7 +101,9 @@ class Status:
     exchange: list[Event]
     events: list[Event]
     events_since_us: int | None
+    unanchored: Sequence[str] = ()
     damaged: list[str] = field(default_factory=list)
+    quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def read(data: Path) -> list[PairStatus]:
@@ -105,7 +113,7 @@ def read(data: Path) -> list[PairStatus]:
     """
     damaged: list[str] = []
     layout = existing(data)
-    found = _pairs(layout, list(tail.entries(layout.journal)), damaged)
+    found, _ = _pairs(layout, list(tail.entries(layout.journal)), damaged)
     if damaged:
         raise CorruptFile(damaged[0])
     return found
@@ -119,14 +127,17 @@ def everything(data: Path) -> Status:
     journal = list(tail.entries(layout.journal))
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
+    pairs, unanchored = _pairs(layout, journal, damaged)
     return Status(
-        pairs=_pairs(layout, journal, damaged),
+        pairs=pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
         listing=_tried(lambda: _listing(layout), damaged) or {},
         exchange=[happened.told[source] for source in sorted(happened.told)],
         events=happened.newest,
         events_since_us=happened.since_us,
+        unanchored=unanchored,
         damaged=list(dict.fromkeys(damaged)),
+        quarantine=quarantine.sizes(layout),
     )
 
 
@@ -139,13 +150,16 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
         return None
 
 
-def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> list[PairStatus]:
+def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tuple[list[PairStatus], list[str]]:
+    """Return the pairs that hold anything, and the names of those without an anchor."""
     ledger = Ledger()
     loaded = state.load(ledger, layout, records.claims(journal))
     damaged += map(str, loaded.damaged.values())
     damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in loaded.findings)
     readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
-    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable]
+    promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
+    unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
+    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
@@ -163,6 +177,7 @@ def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
         last_us=account.time_us(last_id),
         journalled=rows - archived,
         holes=tuple(account.gaps()),
+        promise=account.promise,
     )
 
 
@@ -186,7 +201,17 @@ def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
                     events.append(note.event())
                 case PublishedCandles() as answer:
                     candles += answer.candles()
-                case StreamedTrades() | PolledTrades() | Listing() | Header() | Told() | Unreadable() | Unknown():
+                case (
+                    StreamedTrades()
+                    | ParkedTrades()
+                    | PolledTrades()
+                    | Listing()
+                    | TableRows()
+                    | Header()
+                    | Told()
+                    | Unreadable()
+                    | Unknown()
+                ):
                     pass
                 case never:
                     assert_never(never)

@@ -1,7 +1,7 @@
 """The SQL of this package: plain files under ``queries/``, one question each.
 
-Owns: where they are found, the order in which they build on each other, and what the headers of the analyses say.
-Refuses: any SQL of its own.
+Owns: where they are found, the order in which they build on each other, which follows from what they say, and what the
+headers of the analyses say. Refuses: any SQL of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import cache
+from graphlib import TopologicalSorter
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,42 +22,12 @@ from typing import Final
 
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.errors import UsageError
-from recorder.query import asked
+from recorder.query import asked, stored
 
-_ORDER: Final = (
-    "macros/timeframe",
-    "macros/held_spans",
-    "sources/{}/trades",
-    "sources/{}/footers",
-    "sources/{}/stored",
-    "views/coverage",
-    "macros/pair_coverage",
-    "views/instruments",
-    "views/events",
-    "macros/told_void_spans",
-    "sources/{}/void_spans",
-    "macros/known_ids",
-    "macros/unheld_spans",
-    "views/gaps",
-    "views/certificates",
-    "macros/ohlcv",
-    "macros/candles",
-    "macros/decimals",
-    "macros/grid",
-    "macros/pair_holes",
-    "macros/time_bars",
-    "macros/tick_bars",
-    "macros/volume_bars",
-    "views/ohlc",
-    "views/ohlc_gaps",
-    "views/ohlc_filled",
-    "macros/candle_audit",
-)
-"""Every view and macro after what it needs. The sources name files: those there are, or those of one moment."""
-PLAIN: Final = tuple(name.format("plain") for name in _ORDER)
-"""What any DuckDB client can run over an archive's folder."""
-SNAPSHOT: Final = (*(name.format("snapshot") for name in _ORDER), "macros/candles_of")
-"""The same views and macros over one moment of an archive, which recorder.connect() provides, and its own question."""
+_OF_CONNECT: Final = "macros/candles_of"
+"""What recorder.connect() alone asks."""
+_FORM: Final = re.compile(r"sources/\w+/stored")
+"""The files that are written once for each table without ids."""
 VOIDS: Final = "sources/snapshot/void_spans"
 """What gathers the void ids of that moment, for ASKED_VOIDS, which reads the events at each question."""
 ASKED_VOIDS: Final = "sources/plain/void_spans"
@@ -67,6 +39,10 @@ ANALYSIS: Final = "analysis"
 """The folder of the questions that are asked by name."""
 
 _PARAMETER: Final = re.compile(r"-- \$(?P<name>\w+) +(?P<kind>[A-Z]+(\[\])?)(?: = (?P<default>.+?))?  +(?P<help>\S.*)")
+_COMMENT: Final = re.compile(r"--.*")
+_CREATED: Final = re.compile(r"CREATE OR REPLACE (?:MACRO|VIEW|TABLE) (\w+(?:\(|\b))")
+_USED: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)\b(?!\()|\b(\w+\()")
+"""Names of views and tables, and of macros with their parenthesis: a view and a macro may have the same."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -124,12 +100,12 @@ class Question:
 
 def questions() -> list[Question]:
     """Return every analysis there is, by name."""
-    return [question(name) for name in _analyses()]
+    return [question(name) for name in _within(ANALYSIS)]
 
 
 def question(name: str) -> Question:
     """Return the analysis ``name``. Raises UsageError, which names those that are near, where there is none."""
-    there = _analyses()
+    there = _within(ANALYSIS)
     if name not in there:
         raise UsageError(f"there is no query {name!r}; {_hint(name, there)}")
     sql = text(f"{ANALYSIS}/{name}")
@@ -142,12 +118,39 @@ def question(name: str) -> Question:
 
 def text(name: str) -> str:
     """Return the SQL file ``name``, given without ``.sql``, from an installed wheel or from the repository."""
-    return _root().joinpath(*f"{name}.sql".split("/")).read_text(encoding="utf-8")
+    written = _root().joinpath(*f"{name}.sql".split("/")).read_text(encoding="utf-8")
+    return stored.filled(written) if _FORM.fullmatch(name) else written
 
 
 def script(data: Path) -> str:
     """Return one script that gives any DuckDB client the views and macros over the archive at ``data``."""
-    return "\n".join([preamble(data), *(text(name) for name in PLAIN)])
+    return "\n".join([preamble(data), *(text(name) for name in plain())])
+
+
+def plain() -> tuple[str, ...]:
+    """Return the views and macros that any DuckDB client can run over an archive's folder, each after what it needs."""
+    return tuple(name for name in _ordered("plain") if name != _OF_CONNECT)
+
+
+def snapshot() -> tuple[str, ...]:
+    """Return the same over one moment of an archive, which recorder.connect() provides, and its own question."""
+    return _ordered("snapshot")
+
+
+@cache  # 5 ms of each connect() otherwise
+def _ordered(source: str) -> tuple[str, ...]:
+    """Return all views and macros, each after what it needs; the sources name files: those there are, or of a moment.
+
+    A file needs those that create what it names after FROM or JOIN, or calls.
+    """
+    names = [f"{folder}/{name}" for folder in (f"sources/{source}", "macros", "views") for name in _within(folder)]
+    code = {name: _COMMENT.sub("", text(name)) for name in names}
+    home = {created: name for name in names for created in _CREATED.findall(code[name])}
+    needs = {
+        name: {home[used] for pair in _USED.findall(code[name]) for used in pair if used in home} - {name}
+        for name in names
+    }
+    return tuple(TopologicalSorter({name: sorted(needed) for name, needed in needs.items()}).static_order())
 
 
 def preamble(data: Path) -> str:
@@ -163,8 +166,8 @@ def preamble(data: Path) -> str:
     return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
 
 
-def _analyses() -> list[str]:
-    names = (entry.name for entry in (_root() / ANALYSIS).iterdir())
+def _within(folder: str) -> list[str]:
+    names = (entry.name for entry in _root().joinpath(*folder.split("/")).iterdir())
     return sorted(name.removesuffix(".sql") for name in names if name.endswith(".sql"))
 
 

@@ -84,7 +84,7 @@ class Engine:
                 )
             )
             # The snapshot is set at the end: if one view fails, all are created again.
-            for name in catalogue.SNAPSHOT:
+            for name in catalogue.snapshot():
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
         self._know_voids(snapshot)

@@ -15,7 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from recorder.core.ids import Gap, Run, Span, Spans, gaps_between
+from recorder.core.gaps import open_gaps
+from recorder.core.ids import Gap, Run, Span, Spans
 from recorder.core.model import TIMEFRAMES
 from recorder.query.asked import Range
 
@@ -32,7 +33,7 @@ def missing_in(runs: Sequence[Run], asked: Range, voids: Iterable[Span] = ()) ->
     """
     start_us, stop_us = asked.start_us, asked.stop_us
     void = Spans(voids)
-    gaps = gaps_between(runs, void)
+    gaps = open_gaps(runs[0].pair, runs, void) if runs else []
     if runs and runs[0].span.first > 1 and start_us is not None:
         before = Span(1, runs[0].span.first - 1)
         gaps[:0] = [Gap(runs[0].pair, part, start_us, runs[0].first_us) for part in void.missing(before)]

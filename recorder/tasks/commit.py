@@ -12,6 +12,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.tasks.context import Context
 from recorder.tasks.inbox import Inbound
+from recorder.tasks.parking import Parking
 from recorder.tasks.waiting import first_of
 
 DRAIN_TRADES: Final = 200_000
@@ -24,9 +25,12 @@ thousand pairs would get a thousand small files every few minutes."""
 DRAIN_TRADES_AT_MOST: Final = 1_000_000
 """With however many pairs: 200 MB of journal, which a start after a crash parses in two seconds."""
 
-ROTATE_BYTES: Final = 16 * 1024 * 1024
-"""So much that is no frame is enough for a segment, which then waits closed for the drain: that holds the candles of a
-segment until its end."""
+ROTATE_BYTES: Final = 64 * 1024 * 1024
+"""So much of all sources together is enough for a segment, which then waits closed for the drain. Each segment brings a
+file to each table without ids, so not fewer."""
+
+ROTATE_HELD_BYTES: Final = ROTATE_BYTES // 4
+"""So much that is no frame is enough, too: the drain holds such rows, candles above all, until the segment's end."""
 
 _NEWS: Final = b'"type":"update"'
 """What tells news from the snapshot after a subscription, whose trades may be days old (API.md 8.2)."""
@@ -41,7 +45,8 @@ class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
 
     ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
-    wanted. ``writing`` guards the journal's open segment. ``sync_every_s`` may change while it runs.
+    wanted. ``parking`` says which ids do not count yet. ``writing`` guards the journal's open segment. ``sync_every_s``
+    may change while it runs.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Commit:
         *,
         sync_every_s: float,
         hole_seen: Callable[[], None],
+        parking: Parking,
     ) -> None:
         self._inbox = inbox = context.inbox
         self._metrics = metrics = context.metrics
@@ -60,9 +66,10 @@ class Commit:
         self._ledger = ledger
         self.sync_every_s = sync_every_s
         self._hole_seen = hole_seen
+        self._parking = parking
         self.writing = asyncio.Lock()
         self.drain_due = asyncio.Event()
-        self._trades_since = self._bytes_since = 0
+        self._trades_since = self._bytes_since = self._held_bytes_since = 0
         self._pairs_since: set[str] = set()
         self._in_flight = False
         # When the oldest line that is not durable can have come at the earliest; None while all are.
@@ -97,30 +104,53 @@ class Commit:
                 return
             started_s = self._clock.monotonic()
             self._in_flight = True
-            await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
-            self._in_flight, self._since_s = False, started_s
             claims = joined(run for inbound in batch for run in inbound.claims)
+            if self._parking.concerns(claims):
+                batch = await self._append_sorted(batch)
+                claims = joined(run for inbound in batch for run in inbound.claims)
+            else:
+                await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
+            self._in_flight, self._since_s = False, started_s
             hole_seen = self._claim(claims)
             for inbound in batch:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)
                     hole_seen = True  # it may be one no longer
-        trades = sum(
-            len(run.span) for inbound in batch for run in inbound.claims
-        )  # repeats too, which are joined in claims
+                if inbound.counts is not None and not inbound.counts.done():  # who waited may be gone
+                    inbound.counts.set_result(None)
+        # As they came: what came twice is joined in the claims.
+        trades = sum(len(run.span) for inbound in batch for run in inbound.claims)
         size = sum(len(inbound.line) for inbound in batch)
         self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
         self._count(batch, trades, size)
         self._trades_since += trades
         self._pairs_since.update(run.pair for run in claims)
-        self._bytes_since += sum(len(inbound.line) for inbound in batch if inbound.source != "ws")
+        self._bytes_since += size
+        self._held_bytes_since += sum(len(inbound.line) for inbound in batch if inbound.source != "ws")
         if self._trades_since >= enough(len(self._pairs_since)):
             self.drain_due.set()
-        if self._bytes_since >= ROTATE_BYTES:
+        if self._bytes_since >= ROTATE_BYTES or self._held_bytes_since >= ROTATE_HELD_BYTES:
             async with self.writing:
                 await self._rotate()
         if hole_seen:
             self._hole_seen()
+
+    async def _append_sorted(self, batch: Sequence[Inbound]) -> list[Inbound]:
+        """Journal a batch of which some ids may not count yet, or make earlier ones count; return what was journalled.
+
+        In one write, so that a release and what brought it are there together.
+        """
+        now_ns = self._clock.wall_ns()
+        steps = self._parking.sort(batch, now_ns)
+
+        def append() -> list[Inbound]:
+            lines = self._parking.resolved(steps, now_ns)
+            self._journal.append([inbound.line for inbound in lines])
+            return lines
+
+        written = await asyncio.to_thread(append)
+        self._parking.done(steps)
+        return written
 
     def _count(self, batch: Sequence[Inbound], trades: int, size: int) -> None:
         """Count what a commit made durable. Nearly all of it is frames: only what is none is looked at singly."""
@@ -159,4 +189,4 @@ class Commit:
 
     async def _rotate(self) -> None:
         await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
-        self._bytes_since = 0
+        self._bytes_since = self._held_bytes_since = 0

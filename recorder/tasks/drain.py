@@ -16,19 +16,22 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeAlias, assert_never
+from typing import Final, TypeAlias, assert_never, cast
 
 import structlog
 
 from recorder.archive.append import TradeArchive
-from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.datasets import BY_NAME, EVENTS, Branch
 from recorder.archive.events import event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
+from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.archive.segment_tables import SegmentTables
 from recorder.clock import Clock
 from recorder.core.events import EventKind
+from recorder.core.ids import Spans
 from recorder.core.model import Event, Instrument, Trade
+from recorder.disk import undisturbed
 from recorder.errors import CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -37,10 +40,11 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
-    Note,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -89,11 +93,12 @@ class _Lines:
 
 
 class _Closed:
-    """A segment that is being drained: the lines that are no trades, those that cannot be read, and what to tell."""
+    """A segment that is being drained: lines that are no trades, that have parked ids, or are corrupt; what to tell."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.number = path, segment.number_of(path)
         self.others = _Lines(path)
+        self.parked = _Lines(path)
         self.corrupt: list[CorruptLine] = []
         self.events: list[Event] = []
         self.lost = False
@@ -142,6 +147,7 @@ class Drainer:
         self._tables = tables
         self._instruments = InstrumentArchive(tables)
         self._candles = OhlcArchive(tables)
+        self._quarantine = Quarantine(trades.layout, trades.disk, staging=trades.staging)
         self.keep_raw = keep_raw
         self._latest_s = latest_s
         self._touched: set[str] = set()
@@ -194,7 +200,11 @@ class Drainer:
         return size
 
     def _write(self, closed: _Closed) -> None:
-        """Add the segment's rows of the tables without ids."""
+        """Set parked ids aside, and add the segment's rows of the tables without ids."""
+        kept = [one for entry in closed.parked.entries() for one in self._parked(entry, closed)]
+        if kept:
+            path = self._quarantine.put(kept)
+            log.warning("parked ids set aside", segment=closed.number, lines=len(kept), file=str(path))
         self._tables.begin()
         for entry in closed.others.entries():
             try:
@@ -206,6 +216,21 @@ class Drainer:
                 log.error("listing not archived", segment=closed.number, reason=str(error))
         self._tables.take(Branch(EVENTS), closed.events)
         self._tables.write(closed.number)
+
+    def _parked(self, entry: Entry, closed: _Closed) -> Iterator[Kept]:
+        """Yield, by pair, a line with parked ids of which some are not archived: released ones came again."""
+        try:
+            rows = cast("ParkedTrades", records.read(entry)).parked()
+        except Malformed as error:
+            closed.not_understood(entry, error)
+            return
+        line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
+        for pair in dict.fromkeys(row.pair for row in rows):
+            spans = Spans.of_ids(row.trade_id for row in rows if row.pair == pair)
+            held = undisturbed(functools.partial(self._trades.coverage.spans, pair), f"the files of {pair}")
+            if not all(held.covers(span) for span in spans):
+                why = "these ids lie too far from all others: neither REST nor the stream has shown more like them yet"
+                yield Kept(entry.recv_ns, Reason.PARKED, line, pair, tuple(spans), why)
 
     def _append(self, batch: Mapping[str, Sequence[Trade]]) -> int:
         self._touched.update(batch)
@@ -225,11 +250,12 @@ class Drainer:
                 if taken.unreadable is not None:
                     reason = str(taken.unreadable)
                     log.error("candles archived without comparison", segment=closed.number, reason=reason)
-            case Note() as note:
-                self._tables.take(Branch(EVENTS), [note.event()])
+            case TableRows() as carrying:
+                for value, rows in carrying.parts().items():
+                    self._tables.take(Branch(BY_NAME[carrying.table], value), rows)
             case Unknown():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
-            case StreamedTrades() | PolledTrades() | Header() | Told() | Unreadable():
+            case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | Told() | Unreadable():
                 pass  # trades have a way of their own; of what was unreadable a note tells
             case never:
                 assert_never(never)
@@ -252,12 +278,14 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
                 continue
             received_ns = entry.recv_ns
             match records.read(entry):
-                case StreamedTrades() | PolledTrades() as record:
+                case StreamedTrades() | ParkedTrades() | PolledTrades() as record:
+                    if isinstance(record, ParkedTrades):
+                        closed.parked.add(offset, size)
                     if (pair := record.first_pair()) is not None:
                         of_pair[pair].add(offset, size)
                     elif rows := closed.trades(entry):
                         of_pair[rows[0].pair].add(offset, size)
-                case PublishedCandles() | Listing() | Note() | Header() | Told() | Unreadable() | Unknown():
+                case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
                     closed.others.add(offset, size)
                 case never:
                     assert_never(never)

@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
-from recorder.core.knowledge import Knowledge
 
 LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Some 200,000 trades: minutes of a calm market, seconds of the wildest; then the socket waits."""
@@ -21,7 +21,8 @@ the socket need not wait, and small writes cost less than half of large ones (me
 class Inbound(msgspec.Struct, frozen=True, gc=False):
     """One journal line, and what counts once it is durable: runs of trades as held, and what it tells of other ids.
 
-    ``source`` is how it came: over the stream, as an answer of REST, or from us.
+    ``source`` is how it came: over the stream, as an answer of REST, or from us. Who waits for it to count waits for
+    ``counts``.
 
     The trades themselves are parsed again by the drain: keeping them would cost three times the line.
     """
@@ -30,6 +31,7 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
     claims: list[Run]
     known: Knowledge | None = None
     source: Literal["ws", "rest", "note"] = "ws"
+    counts: asyncio.Future[None] | None = None
 
 
 class Inbox:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
 
-from recorder.archive import quarantine
-from recorder.archive.layout import Layout
+from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.clock import Clock
-from recorder.core import knowledge
+from recorder.core import evidence
 from recorder.core.events import EventKind
-from recorder.core.knowledge import Knowledge
-from recorder.disk import Disk
+from recorder.core.evidence import Knowledge
 from recorder.errors import Malformed
 from recorder.journal import segment
 from recorder.kraken import records, rest
@@ -42,11 +41,21 @@ class Notes:
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
         await self._inbox.put(Inbound(line, [], source="note"))
 
-    async def know(self, known: Knowledge, **evidence: object) -> None:
-        """Note what is known of ids beside the rows; it counts once the note is durable."""
-        detail = {"pair": known.pair, **knowledge.detail(known), **evidence}
-        line = segment.encode_note(self._clock.wall_ns(), knowledge.kind(known), **detail)
-        await self._inbox.put(Inbound(line, [], known, "note"))
+    async def know(self, known: Knowledge, **beside: object) -> None:
+        """Note what is known of ids beside the rows, and what it rests on; it counts once the note is durable."""
+        await self._inbox.put(Inbound(self._line(known, beside), [], known, "note"))
+
+    async def assure(self, known: Sequence[Knowledge]) -> None:
+        """Note what is known of ids, in this order, and return once all of it is durable and counts."""
+        counts: list[asyncio.Future[None]] = []
+        for one in known:
+            counts.append(asyncio.get_running_loop().create_future())
+            await self._inbox.put(Inbound(self._line(one, {}), [], one, "note", counts[-1]))
+        await asyncio.gather(*counts)
+
+    def _line(self, known: Knowledge, beside: Mapping[str, object]) -> bytes:
+        detail = {"pair": known.pair, **evidence.detail(known), **beside}
+        return segment.encode_note(self._clock.wall_ns(), evidence.kind(known), **detail)
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
@@ -57,11 +66,10 @@ class Notes:
 
 
 class Aside:
-    """Keeps answers that could not be read where the journal is another process's: in files of ``data/quarantine/``."""
+    """Keeps answers that could not be read where the journal is another process's: in the quarantine."""
 
-    def __init__(self, layout: Layout, disk: Disk, clock: Clock) -> None:
-        self._layout = layout
-        self._disk = disk
+    def __init__(self, quarantine: Quarantine, clock: Clock) -> None:
+        self._quarantine = quarantine
         self._clock = clock
         self._kept = 0
 
@@ -72,8 +80,10 @@ class Aside:
             log.error("answer not understood, and like those before it not kept", pair=pair, reason=reason)
             return
         self._kept += 1
-        lines = _unreadable(self._clock.wall_ns(), request, error, pair)
-        path = await asyncio.to_thread(quarantine.keep, self._layout, self._disk, *lines)
+        now_ns = self._clock.wall_ns()
+        answer, note = _unreadable(now_ns, request, error, pair)
+        kept = Kept(now_ns, Reason.MALFORMED, (answer or note).rstrip(b"\n"), pair, why=reason)
+        path = await asyncio.to_thread(self._quarantine.put, [kept])
         log.error("answer kept but not understood", pair=pair, file=str(path), reason=reason)
 
 

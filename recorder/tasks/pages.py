@@ -30,8 +30,10 @@ def newest_held(ledger: Ledger, pair: str) -> str | None:
 async def newer(context: Context, ledger: Ledger, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
     """Ask for a page of ``pair``, and journal it if it has an id that is not held. Raises ExchangeError."""
     answer, page = await context.exchange.trades(request, pair)
-    held = ledger.of(pair).spans
-    if any(trade.trade_id not in held for trade in page.trades):
+    account = ledger.of(pair)
+    if any(trade.trade_id not in account.spans for trade in page.trades):
         line = segment.encode(answer.recv_ns, records.rest_source(request, pair), answer.body)
         await context.inbox.put(Inbound(line, runs_of(page.trades), source="rest"))
+    if page.trades:
+        account.shown_id = max(account.shown_id, page.trades[-1].trade_id)
     return answer, page

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Protocol
 
 import structlog
 
@@ -30,11 +30,19 @@ back under another name, of which the roster hears first."""
 log = structlog.get_logger()
 
 
+class Promiser(Protocol):
+    """Who sees to it that all of a pair is promised before it is first asked for."""
+
+    async def made(self, pairs: Collection[str]) -> None:
+        """Return once a promise of each of ``pairs`` is durable."""
+        ...
+
+
 class Poll:
     """Polls the pairs it was asked to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on.
 
-    ``instruments`` are live. ``everything`` takes over all there are and all that come. ``refresh_soon`` is called
-    when the exchange does not know a pair.
+    ``instruments`` are live, ``promises`` are made of each pair before it is first polled. ``everything`` takes over
+    all there are and all that come. ``refresh_soon`` is called when the exchange does not know a pair.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class Poll:
         context: Context,
         *,
         instruments: Mapping[str, Instrument],
+        promises: Promiser,
         refresh_soon: Callable[[], None],
         everything: bool = False,
     ) -> None:
@@ -50,6 +59,7 @@ class Poll:
         self._context = context
         self._clock = context.clock
         self._instruments = instruments
+        self._promises = promises
         self._refresh_soon = refresh_soon
         self._everything = everything
         self._due_s: dict[str, float] = {}
@@ -96,6 +106,9 @@ class Poll:
 
     async def _ask(self, pair: str) -> float:
         """Ask for what is new of ``pair``; return seconds until it is due again."""
+        await self._promises.made(list(self._due_s))  # of all that are polled, in one sync
+        if pair not in self._instruments:
+            return POLL_S
         request = rest.trades(self._instruments[pair], since_ns=self._since(pair))
         try:
             _, page = await newer(self._context, self._ledger, request, pair)

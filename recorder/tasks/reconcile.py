@@ -24,6 +24,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.events import iso
 from recorder.core.events import EventKind
+from recorder.core.evidence import Anchored, Promise, Promised
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
@@ -172,9 +173,19 @@ class Reconcile:
             said["not_fetched"] = gone.held.count() - asked.count()
         if gone.confirmed is not None:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
+        if gone.promise is not None:
+            said["promised"] = iso(gone.promise.time_us)
         self._metrics.memory_differences.inc()
         log.error("not on the disk any more", pair=pair, **said)
         await self._notes.take(EventKind.MEMORY_DIFFERED, pair=pair, **said)
+        if gone.promise is not None:
+            await self._promise_again(pair, gone.promise)
+
+    async def _promise_again(self, pair: str, promise: Promise) -> None:
+        """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""
+        await self._notes.know(Promised(pair, promise.time_us))
+        if promise.after_id is not None:
+            await self._notes.know(Anchored(pair, promise.time_us, promise.after_id, promise.assumed))
 
     def _found(self, earlier: Mapping[str, Claims]) -> dict[str, PairLedger]:
         """Return what the disk tells of pairs, but of those whose files cannot be read."""

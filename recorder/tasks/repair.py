@@ -12,9 +12,9 @@ import structlog
 from recorder.archive.events import iso
 from recorder.core.backoff import grown_s
 from recorder.core.events import EventKind
+from recorder.core.evidence import Void
 from recorder.core.gap_notes import GapNote, GapNotes
 from recorder.core.ids import Gap, Span
-from recorder.core.knowledge import Void
 from recorder.core.ledger import History, Ledger
 from recorder.core.model import Instrument
 from recorder.core.plan import Work, is_history, plan
@@ -125,7 +125,7 @@ class Repair:
         return min((due_s - now_s for due_s in dues_s if due_s > now_s), default=LAST_RETRY_S)
 
     def _due_gaps(self, pair: str, now_s: float) -> Sequence[Gap]:
-        gaps = self._ledger.of(pair).gaps()
+        gaps = self._ledger.of(pair).fetchable_gaps()
         if not self._unserved:
             return gaps
         return [gap for gap in gaps if self._is_due(pair, gap.span.first, now_s)]
@@ -136,7 +136,14 @@ class Repair:
         return [history for history in histories if history is not None]
 
     def _history_from(self, pair: str) -> int | None:
-        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended."""
+        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended.
+
+        Of one that had never traded before it was promised, since ever: so it is learnt which ids its first trade left
+        out.
+        """
+        promise = self._ledger.of(pair).promise
+        if promise is not None and promise.after_id == 0 and not promise.assumed:
+            return 0
         held = set(self._ledger)
         ended_us = [self._ledger.of(name).last_us for name in self._earlier_names(pair) if name in held]
         renamed_us = max((end_us for end_us in ended_us if end_us is not None), default=None)

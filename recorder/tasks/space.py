@@ -31,10 +31,11 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
-    Note,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -209,14 +210,14 @@ class Archived:
 def _understood(entry: Entry) -> list[Run]:
     """Return the runs of ids in a line. Raises Malformed, StorageError where nobody knows what it says."""
     match records.read(entry):
-        case StreamedTrades() | PolledTrades() as trades:
+        case StreamedTrades() | ParkedTrades() | PolledTrades() as trades:
             return trades.runs()
         case PublishedCandles() as answer:
             answer.candles()
         case Listing() as listing:
             listing.instruments()
-        case Note() as note:
-            note.event()
+        case TableRows() as carrying:
+            carrying.parts()
         case Header() | Told():
             pass
         case Unreadable() | Unknown():

@@ -67,14 +67,28 @@ class Standing(Protocol):
         ...
 
 
+class Promiser(Protocol):
+    """Who sees to it that all of a pair is promised before it is first asked for."""
+
+    async def made(self, pairs: Collection[str]) -> None:
+        """Return once a promise of each of ``pairs`` is durable."""
+        ...
+
+    async def acknowledged(self, pair: str, time_in_us: int) -> None:
+        """Take note of when the exchange took the subscription of ``pair``, by its own clock (µs since 1970 UTC)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Whom the stream tells what it hears.
+    """Whom the stream asks before it asks the exchange, and tells what it hears.
 
     ``fallback`` is given the pairs that Kraken refuses to stream, which are taken back when it does. ``refresh_soon``
-    is called when it does not know one. ``standing`` learns of every status.
+    is called when it does not know one. ``standing`` learns of every status. ``promises`` are made of each pair before
+    it is subscribed.
     """
 
+    promises: Promiser
     fallback: Fallback
     standing: Standing
     refresh_soon: Callable[[], None]
@@ -153,7 +167,9 @@ class Stream:
         while True:
             self._connection = next(self._numbers)
             self._source = records.stream_source(TRADES.name, self._connection)
-            session = Session(TRADES, self._pairs)
+            pairs = list(self._pairs)
+            await self._listeners.promises.made(pairs)
+            session = Session(TRADES, pairs)
             started_s = self._clock.monotonic()
             self._ending = _NOT_OPENED
             try:
@@ -216,8 +232,12 @@ class Stream:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
+                promised = list(self._pairs)
+                await self._listeners.promises.made(promised)
                 gone = [pair for pair in session.pairs if pair not in self._pairs]
-                effects = [*session.drop(gone), *session.add(self._pairs, self._clock.monotonic())]
+                # Who has come in the meantime has set the event again.
+                staying = [pair for pair in promised if pair in self._pairs]
+                effects = [*session.drop(gone), *session.add(staying, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
     async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
@@ -240,8 +260,10 @@ class Stream:
                     self._ending = _HUNG_UP
                     await self._note(EventKind.STALLED, reason=reason)
                     await socket.close()
-                case Subscribed(pair):
+                case Subscribed(pair, time_in_us):
                     self._listeners.fallback.hand_back(pair)
+                    if time_in_us is not None:
+                        await self._listeners.promises.acknowledged(pair, time_in_us)
                     await self._note(EventKind.SUBSCRIBED, pair=pair)
                     log.info("recording", pair=pair)
                 case Rejected():

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from recorder.core.knowledge import Confirmed
+from recorder.core.evidence import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.errors import ExchangeError
@@ -57,23 +57,29 @@ class Tail:
         return newest
 
     async def confirm(self, pair: str) -> bool:
-        """Ask whether anything came after the last trade held, and note it if nothing did; tell whether it was so.
+        """Ask whether anything came after the newest trade known, and note it if nothing did; tell whether it was so.
 
-        That is known only of an answer that carries the last trade itself and had room for more, and until the earlier
-        of what time it is by the server and by the host: a clock that is ahead must not vouch for a time that has not
-        come.
+        That is known only of an answer that carries this trade itself and had room for more, and until the earlier of
+        what time it is by the server and by the host: a clock that is ahead must not vouch for a time that has not
+        come. Of a pair that has not traded since it was promised, the newest trade known is the anchor of the promise.
         """
-        instrument = self._instruments.get(pair)
-        last_id = self._ledger.of(pair).spans.last
-        if instrument is None or last_id is None:
+        instrument, newest = self._instruments.get(pair), self._ledger.of(pair).newest()
+        if instrument is None or newest is None:
             return False
+        last_id, _ = newest
+        held = last_id == self._ledger.of(pair).spans.last
         try:
-            request = rest.trades(instrument, since_ns=newest_held(self._ledger, pair))
-            answer, page = await newer(self._context, self._ledger, request, pair)
+            if held:
+                request = rest.trades(instrument, since_ns=newest_held(self._ledger, pair))
+                answer, page = await newer(self._context, self._ledger, request, pair)
+            else:  # the newest trade alone, which nobody wants to hold if it is the anchor
+                answer, page = await self._context.exchange.trades(rest.trades(instrument, count=1), pair)
         except ExchangeError as error:
             log.warning("not confirmed", pair=pair, reason=str(error))
             return False
-        if answer.date_s is None or _highest(page) != last_id or self._ledger.of(pair).spans.last != last_id:
+        if not held and _highest(page) > last_id:
+            await self.behind(pair)
+        if answer.date_s is None or _highest(page) != last_id or self._ledger.of(pair).newest() != newest:
             return False
         if len(page.trades) >= rest.PAGE_LIMIT:  # trades of the same instant may follow on the next page
             return False

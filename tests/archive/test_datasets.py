@@ -1,46 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from recorder.archive import compact as compaction
 from recorder.archive import datasets, integrity, parquet, sound
 from recorder.archive.compact import compact_segments
-from recorder.archive.datasets import BY_NAME, DATASETS, WITHOUT_IDS, Branch, Dataset, branch_named
+from recorder.archive.datasets import BY_NAME, DATASETS, Branch, Dataset, branch_named
 from recorder.archive.layout import Layout
 from recorder.archive.schema import TIME
 from recorder.archive.segment_tables import SegmentTables
 from recorder.errors import UnsoundFile
 from tests.archive.rows import archive
 from tests.powercut import Unsynced
+from tests.toys import TOY, register
 
 DAY_US = 86_400_000_000
-COLUMNS = pa.schema(
-    [pa.field("time", TIME, nullable=False), pa.field("seen", TIME, nullable=False), pa.field("word", pa.string())]
-)
-
-
-def toy_table(rows: Sequence[tuple[int, str]]) -> pa.Table:
-    times_us = pa.array([time_us for time_us, _ in rows], pa.int64()).cast(TIME)
-    return pa.table([times_us, times_us, pa.array([word for _, word in rows], pa.string())], schema=COLUMNS)
-
-
-TOY = Dataset(
-    "toys",
-    COLUMNS,
-    toy_table,
-    order=("time",),
-    time="time",
-    remedy="play another game",
-    encodings={"time": "delta", "word": "words"},
-    partition="pair",
-    period="date",
-    stamp="seen",
-)
 
 
 @pytest.mark.parametrize("dataset", [*DATASETS, TOY], ids=[dataset.name for dataset in [*DATASETS, TOY]])
@@ -59,7 +36,7 @@ def test_names_are_told_apart() -> None:
 
 
 def test_two_datasets_parted_alike_share_neither_locks_nor_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "DATASETS", (*DATASETS, TOY))
+    register(monkeypatch)
     branches = [Branch(datasets.TRADES, "A/B"), Branch(TOY, "A/B"), Branch(TOY), Branch(datasets.EVENTS)]
     names = [branch.name for branch in branches]
     assert names == ["pair=A%2FB", "table=toys,pair=A%2FB", "table=toys", "table=events"]
@@ -72,12 +49,7 @@ def test_two_datasets_parted_alike_share_neither_locks_nor_folders(monkeypatch: 
 def test_a_table_parted_by_days_is_written_compacted_and_checked_by_its_entry_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "DATASETS", (*DATASETS, TOY))
-    monkeypatch.setitem(BY_NAME, TOY.name, TOY)
-    monkeypatch.setattr(sound, "DATASETS", (*DATASETS, TOY))
-    monkeypatch.setattr(sound, "WITHOUT_IDS", (*WITHOUT_IDS, TOY))
-    monkeypatch.setattr("recorder.archive.opening.DATASETS", (*DATASETS, TOY))
-    monkeypatch.setattr("recorder.archive.segment_tables.WITHOUT_IDS", (*WITHOUT_IDS, TOY))
+    register(monkeypatch)
     branch = Branch(TOY, "A/B")
     with archive(tmp_path, Unsynced()) as opened:
         assert opened.layout.born(TOY) == tmp_path / "toys" / "pair=__none__" / "date=1970-01-01" / "schema.parquet"

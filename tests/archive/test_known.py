@@ -15,8 +15,8 @@ from recorder.archive.layout import Layout, listed
 from recorder.archive.opening import create
 from recorder.archive.parquet import write
 from recorder.archive.schema import EVENTS, TIME
+from recorder.core.evidence import Confirmed, Knowledge, Void
 from recorder.core.ids import Span, Spans
-from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.model import Event
 from recorder.errors import StorageError
 from tests.powercut import Unsynced
@@ -62,26 +62,25 @@ def test_what_is_known_of_a_pair_is_gathered_from_all_its_events(tmp_path: Path)
         ],
     )
     noted(tmp_path, [void("A/B", 3, 4), void("A/B", 8, 8), confirmed("A/B", 9, 30)], segment=2)
-    found = known.read(Layout(tmp_path), ["A/B"])
-    assert found.void == {"A/B": Spans([Span(1, 4), Span(8, 8)])}
+    found = known.read(Layout(tmp_path))
+    assert found.void == {"A/B": Spans([Span(1, 4), Span(8, 8)]), "C/D": Spans([Span(5, 5)])}
     assert sorted(found.confirmed("A/B"), key=lambda one: one.last_id) == [
         Confirmed("A/B", 7, 20),
         Confirmed("A/B", 9, 30),
     ]
     assert found.confirmed("C/D") == []
     assert not found.findings
-    assert known.read(Layout(tmp_path), ["C/D"]).void == {"C/D": Spans([Span(5, 5)])}
 
 
 def test_an_archive_without_events_knows_nothing(tmp_path: Path) -> None:
-    assert known.read(Layout(tmp_path), ["A/B"]) == known.Known()
+    assert known.read(Layout(tmp_path)) == known.Known()
 
 
 def test_a_damaged_file_is_a_finding_and_the_others_are_read(tmp_path: Path) -> None:
     broken = noted(tmp_path, [void("A/B", 1, 2)])
     broken.write_bytes(broken.read_bytes()[:-5])
     noted(tmp_path, [void("A/B", 3, 4)], segment=2)
-    found = known.read(Layout(tmp_path), ["A/B"])
+    found = known.read(Layout(tmp_path))
     assert found.void == {"A/B": Spans([Span(3, 4)])}
     (finding,) = found.findings
     assert finding.file == broken
@@ -92,7 +91,7 @@ def test_a_file_that_another_program_put_there_is_a_finding(tmp_path: Path) -> N
     foreign = noted(tmp_path, [void("A/B", 1, 2)])
     pq.write_table(pa.table({"a": [1]}), foreign)
     noted(tmp_path, [void("A/B", 3, 4)], segment=2)
-    found = known.read(Layout(tmp_path), ["A/B"])
+    found = known.read(Layout(tmp_path))
     assert found.void == {"A/B": Spans([Span(3, 4)])}
     (finding,) = found.findings
     assert (finding.file, finding.problem) == (foreign, "is none of ours: it carries no footer of this archive")
@@ -108,10 +107,10 @@ def test_a_folder_that_is_exchanged_is_read_again(tmp_path: Path, monkeypatch: p
         return ["gone.parquet", *original(directory)] if looks < 3 else original(directory)
 
     monkeypatch.setattr("recorder.archive.layout.listed", exchanged)
-    assert known.read(Layout(tmp_path), ["A/B"]).void == {"A/B": Spans([Span(1, 2)])}
+    assert known.read(Layout(tmp_path)).void == {"A/B": Spans([Span(1, 2)])}
     monkeypatch.setattr("recorder.archive.layout.listed", lambda _: ["gone.parquet"])
     with pytest.raises(StorageError, match="keep changing"):
-        known.read(Layout(tmp_path), ["A/B"])
+        known.read(Layout(tmp_path))
 
 
 def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest(
@@ -119,7 +118,8 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
 ) -> None:
     noted(tmp_path, [void("A/B", 1, 2), confirmed("A/B", 7, 20), confirmed("A/B", 9, 30), void("C/D", 5, 5)])
     reader = known.Reader(Layout(tmp_path))
-    assert set(reader.read(["A/B"]).told()) == {Void("A/B", Span(1, 2)), Confirmed("A/B", 9, 30)}
+    told = {Void("A/B", Span(1, 2)), Void("C/D", Span(5, 5)), Confirmed("A/B", 9, 30)}
+    assert set(reader.read().told()) == told
     reading: list[Path] = []
     newest = known._newest
 
@@ -129,10 +129,10 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
 
     monkeypatch.setattr(known, "_newest", read)
     second = noted(tmp_path, [confirmed("A/B", 11, 40)], segment=2)
-    assert reader.read(["A/B"]).confirmed("A/B") == [Confirmed("A/B", 9, 30), Confirmed("A/B", 11, 40)]
-    assert set(reader.read(["C/D"]).told()) == {Void("C/D", Span(5, 5))}
+    assert reader.read().confirmed("A/B") == [Confirmed("A/B", 9, 30), Confirmed("A/B", 11, 40)]
+    assert set(reader.read().told()) == {*told, Confirmed("A/B", 11, 40)}
     assert reading == [second]
     second.unlink()
-    assert reader.read(["A/B"]).confirmed("A/B") == [Confirmed("A/B", 9, 30)]
+    assert set(reader.read().told()) == told
     second.write_bytes(b"no Parquet")
-    assert [finding.file for finding in reader.read(["A/B"]).findings] == [second]
+    assert [finding.file for finding in reader.read().findings] == [second]

@@ -12,8 +12,8 @@ from recorder.archive.events import event
 from recorder.archive.layout import Layout
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.events import EventKind
+from recorder.core.evidence import Confirmed, Knowledge, Void
 from recorder.core.ids import Run, Span
-from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.ledger import Ledger
 from recorder.errors import CorruptFile, StorageError
 from tests.archive.rows import PAIR, archive, trade, trades

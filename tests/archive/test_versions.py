@@ -186,7 +186,7 @@ READERS: dict[str, Callable[[Written, Path], object]] = {
     "coverage": lambda a, _: connect(a.data).coverage(),
 }
 EVENT_READERS: dict[str, Callable[[Written, Path], object]] = {
-    "known": lambda a, _: known.read(a.layout, [PAIR]),
+    "known": lambda a, _: known.read(a.layout),
     "status": READERS["status"],
     "gaps": READERS["gaps"],
     "highest": lambda a, _: highest(a.layout),

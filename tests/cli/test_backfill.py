@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from recorder.archive import locks
+from recorder.archive import locks, quarantine
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.events import event
 from recorder.archive.layout import Layout
@@ -318,6 +318,7 @@ async def test_an_answer_that_cannot_be_read_is_kept_in_the_archive_and_named(tm
         finally:
             process.close()
     (path,) = (tmp_path / "data" / "quarantine").iterdir()
-    kept, _ = (entry for entry in segment.entries(path) if isinstance(entry, segment.Entry))
-    assert (code, kept.source, kept.payload) == (1, "rest-unreadable:/0/public/AssetPairs", odd)
+    (kept,) = quarantine.listed(Layout(tmp_path / "data"))
+    entry = segment.decode(kept.line)
+    assert (code, entry.source, entry.payload) == (1, "rest-unreadable:/0/public/AssetPairs", odd)
     assert path.name in "".join(process.said.split())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.cli.status import age, status
 from recorder.core.model import Event
 from recorder.ops import inquiry
@@ -147,3 +148,14 @@ def test_a_configuration_that_cannot_be_used_keeps_nobody_from_seeing_the_disk(
     daemon = json.loads(capsys.readouterr().out)["daemon"]
     assert daemon["answers"] is False
     assert "RECORDER_OPS__PORT is 'x'" in daemon["reasons"][0]
+
+
+def test_status_tells_what_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with shop(tmp_path) as opened:
+        kept = Kept(7, Reason.MALFORMED, b"{}", why="no number")
+        path = Quarantine(opened.layout, opened.disk, staging=opened.layout.staging).put([kept])
+    status(tmp_path, all_pairs=False, as_json=False)
+    assert "quarantine: malformed 1 line, 0.0 MB" in capsys.readouterr().out
+    status(tmp_path, all_pairs=False, as_json=True)
+    told = json.loads(capsys.readouterr().out)["quarantine"]
+    assert told == {"malformed": {"lines": 1, "bytes": path.stat().st_size}}

@@ -140,6 +140,7 @@ def test_json_has_a_certificate_of_every_day_asked_for(tmp_path: Path, capsys: p
         "first_id": 6,
         "last_id": 9,
         "rows": 4,
+        "promised": None,
         "missing": 0,
         "void": 0,
         "first_time": "2025-11-12T00:00:00.000000Z",
@@ -240,3 +241,50 @@ def test_candles_that_differ_are_told_apart_by_what_explains_it(
             "unexplained": 1,
         }
     ]
+
+
+def promised(archive: Written, *, after_id: int | None = None, pair: str = "BTC/USD") -> None:
+    """Note a promise of six hours after START, and its anchor if it has one."""
+    time_us = START_US + DAY_US // 4
+    archive.noted(Event(START_US, "promised", pair, json.dumps({"time_us": time_us})))
+    if after_id is not None:
+        detail = {"time_us": time_us, "after_id": after_id, "assumed": False}
+        archive.noted(Event(START_US, "anchored", pair, json.dumps(detail)))
+
+
+def test_the_day_of_the_promise_is_partial_and_says_from_when_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path) as archive:
+        promised(archive, after_id=4)
+        fill(archive, *range(5, 31))
+    assert run(tmp_path) == 0
+    said = capsys.readouterr().out
+    told = " ".join(said.split())
+    assert "BTC/USD 2025-11-10 partial 0 begins inside," in told
+    assert "promised" in told
+    assert ", 1 partial, " in said
+
+
+def test_promised_trades_below_the_first_one_held_are_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path) as archive:
+        promised(archive, after_id=2)
+        fill(archive, *range(5, 31))
+    assert run(tmp_path) == 1
+    assert "2 missing" in capsys.readouterr().out
+
+
+def test_a_pair_without_an_anchor_or_a_trade_is_shown_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path) as archive:
+        promised(archive, pair="NEW/USD")
+    assert run(tmp_path) == 1
+    assert "1 pair unanchored: NEW/USD" in capsys.readouterr().out
+    assert run(tmp_path, as_json=True, pair=["NEW/USD"]) == 1
+    assert json.loads(capsys.readouterr().out)["unanchored"] == ["NEW/USD"]
+    with writing(tmp_path) as archive:
+        promised(archive, after_id=0, pair="NEW/USD")
+    assert run(tmp_path) == 0

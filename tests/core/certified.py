@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import date
 
 from recorder.core.certificate import Certificate, DayRows, certificates, utc_day
+from recorder.core.evidence import Confirmed, Promise
 from recorder.core.ids import Run, Span, Spans
-from recorder.core.knowledge import Confirmed
 
 PAIR = "BTC/USD"
 
@@ -19,6 +19,7 @@ def certified(
     now_us: int,
     void: Sequence[tuple[int, int]] = (),
     confirmed: Sequence[tuple[int, int]] = (),
+    promise: Promise | None = None,
 ) -> list[Certificate]:
     """Certify a pair of which these trades are held: id → time."""
     runs = [Run(PAIR, span, times[span.first], times[span.last]) for span in Spans.of_ids(times)]
@@ -34,4 +35,5 @@ def certified(
         now_us=now_us,
         void=[Span(*ends) for ends in void],
         confirmed=[Confirmed(PAIR, *known) for known in confirmed],
+        promise=promise,
     )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core.certificate import DAY_US, utc_day
+from recorder.core.evidence import Promise
 from tests.core.certified import certified
 
 NOON_US = DAY_US // 2
@@ -84,19 +85,19 @@ def test_held_beats_void() -> None:
     assert certified(trades, now_us=DAY_US, void=[(2, 2)]) == certified(trades, now_us=DAY_US)
 
 
-def test_the_first_day_of_an_archive_that_begins_in_the_middle_is_open_unless_the_trade_before_it_is_held() -> None:
+def test_the_first_day_of_an_archive_that_begins_in_the_middle_is_partial_unless_the_trade_before_it_is_held() -> None:
     now_us = 5 * DAY_US
-    assert statuses({10: 2 * DAY_US + 1, 11: 3 * DAY_US, 12: now_us}, now_us=now_us)[:2] == ["open", "complete"]
+    assert statuses({10: 2 * DAY_US + 1, 11: 3 * DAY_US, 12: now_us}, now_us=now_us)[:2] == ["partial", "complete"]
     # Even a first trade at the first instant of the day may follow others of that very instant.
-    assert statuses({10: 2 * DAY_US, 11: 3 * DAY_US, 12: now_us}, now_us=now_us)[0] == "open"
+    assert statuses({10: 2 * DAY_US, 11: 3 * DAY_US, 12: now_us}, now_us=now_us)[0] == "partial"
     held = {9: 2 * DAY_US - 1, 10: 2 * DAY_US + 1, 11: 3 * DAY_US, 12: now_us}
-    assert statuses(held, now_us=now_us)[:2] == ["open", "complete"]
+    assert statuses(held, now_us=now_us)[:2] == ["partial", "complete"]
 
 
 def test_a_pair_whose_lower_ids_are_all_void_has_nothing_before_them() -> None:
     trades = {3: NOON_US, 4: DAY_US}
-    assert statuses(trades, now_us=DAY_US) == ["open", "pending"]
-    assert statuses(trades, now_us=DAY_US, void=[(2, 2)]) == ["open", "pending"]
+    assert statuses(trades, now_us=DAY_US) == ["partial", "pending"]
+    assert statuses(trades, now_us=DAY_US, void=[(2, 2)]) == ["partial", "pending"]
     found = certified(trades, now_us=DAY_US, void=[(1, 2)])
     assert [(one.status, one.void) for one in found] == [("complete", 2), ("pending", 0)]
 
@@ -104,8 +105,71 @@ def test_a_pair_whose_lower_ids_are_all_void_has_nothing_before_them() -> None:
 def test_that_nothing_was_there_before_a_pair_began_can_be_confirmed() -> None:
     # Asked for everything at noon of day 1, the exchange had nothing yet: ids below 3 were made after that.
     trades = {3: 2 * DAY_US + NOON_US, 4: 3 * DAY_US}
-    found = certified(trades, now_us=3 * DAY_US, confirmed=[(0, DAY_US + NOON_US)])
-    assert [(one.day, one.status) for one in found] == [(day(2), "open"), (day(3), "pending")]
+    promise = Promise(DAY_US, 0)
+    found = certified(trades, now_us=3 * DAY_US, confirmed=[(0, DAY_US + NOON_US)], promise=promise)
+    assert [(one.day, one.status) for one in found] == [(day(1), "open"), (day(2), "open"), (day(3), "pending")]
+    found = certified(trades, now_us=3 * DAY_US, confirmed=[(0, 2 * DAY_US)], promise=promise)
+    assert [(one.day, one.status) for one in found] == [(day(1), "partial"), (day(2), "open"), (day(3), "pending")]
+
+
+# -- from when on trades are promised ---------------------------------------------------------------------------------
+
+
+def test_the_day_of_the_promise_is_partial_and_those_after_it_are_certified_as_ever() -> None:
+    promise = Promise(DAY_US + NOON_US, after_id=10)
+    trades = {11: DAY_US + NOON_US + 1, 12: 2 * DAY_US + 1, 13: 3 * DAY_US + 1}
+    found = certified(trades, now_us=3 * DAY_US + 2, promise=promise)
+    assert [one.status for one in found] == ["partial", "complete", "pending"]
+    assert [one.promised_us for one in found] == [DAY_US + NOON_US, None, None]
+    assert [one.lacks() for one in found] == [False, False, False]
+    assert [one.lacks(date.min) for one in found] == [True, False, False]
+
+
+def test_what_was_made_between_the_promise_and_the_first_trade_held_is_missing() -> None:
+    promise = Promise(DAY_US + NOON_US, after_id=10)
+    found = certified({14: 3 * DAY_US + 1, 15: 4 * DAY_US}, now_us=4 * DAY_US, promise=promise)
+    assert [(one.status, one.missing) for one in found] == [("open", 3), ("open", 3), ("open", 3), ("pending", 0)]
+    assert [one.lacks() for one in found] == [True, True, True, False]
+
+
+def test_a_pair_that_never_traded_since_the_promise_has_certificates_too() -> None:
+    for promise, confirmed in (
+        (Promise(NOON_US, after_id=10), (10, 2 * DAY_US)),
+        (Promise(NOON_US, 0), (0, 2 * DAY_US)),
+    ):
+        assert statuses({}, now_us=2 * DAY_US, promise=promise) == ["open", "open", "pending"]
+        said = [confirmed]
+        assert statuses({}, now_us=2 * DAY_US, promise=promise, confirmed=said) == ["partial", "empty", "pending"]
+    assert statuses({}, now_us=2 * DAY_US, promise=Promise(NOON_US)) == ["open", "open", "pending"]
+
+
+def test_without_an_anchor_all_is_open_up_to_the_first_trade_held() -> None:
+    trades = {14: 2 * DAY_US + 1, 15: 3 * DAY_US + 1, 16: 4 * DAY_US + 1}
+    found = certified(trades, now_us=4 * DAY_US + 1, promise=Promise(DAY_US))
+    assert [one.status for one in found] == ["open", "open", "complete", "pending"]
+
+
+def test_a_day_before_the_promise_is_complete_only_once_its_ids_join_the_promise() -> None:
+    promise = Promise(4 * DAY_US + NOON_US + 1, after_id=4)
+    joined = {**noons(1, 4), 5: 5 * DAY_US}
+    now_us = 5 * DAY_US
+    assert statuses(joined, now_us=now_us, promise=promise)[:4] == ["complete", "complete", "complete", "partial"]
+    apart = {one: time_us for one, time_us in joined.items() if one != 3}
+    found = certified(apart, now_us=now_us, promise=promise)
+    assert [(one.status, one.missing, one.unjoined) for one in found[:4]] == [
+        ("open", 0, True),
+        ("open", 1, True),
+        ("open", 1, True),
+        ("open", 1, False),
+    ]
+    found = certified(apart, now_us=now_us, promise=promise, void=[(3, 3)])
+    assert [one.status for one in found[:4]] == ["complete", "complete", "empty", "partial"]
+
+
+def test_all_from_the_first_trade_on_that_was_only_assumed_to_be_promised_is_complete() -> None:
+    trades = {1: NOON_US, 2: DAY_US}
+    assert statuses(trades, now_us=DAY_US, promise=Promise(NOON_US, 0, assumed=True)) == ["complete", "pending"]
+    assert statuses(trades, now_us=DAY_US, promise=Promise(NOON_US, 0)) == ["partial", "pending"]
 
 
 def test_times_that_step_back_over_midnight_leave_both_days_open() -> None:
@@ -177,9 +241,21 @@ def worlds(draw: st.DrawFn) -> World:
     return World(truth, held, [(one, one) for one in sorted(void)], confirmed, now_us)
 
 
-@given(worlds())
-def test_what_is_certified_is_true(world: World) -> None:
-    for one in certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed):
+@st.composite
+def promised(draw: st.DrawFn, world: World) -> Promise | None:
+    """A promise from some moment on, anchored by the truth or not; or none."""
+    kind = draw(st.sampled_from(["none", "unanchored", "anchored", "anchored", "assumed"]))
+    time_us = draw(st.integers(0, world.now_us // HOUR_US)) * HOUR_US
+    after_id = max((one for one, made_us in world.truth.items() if made_us < time_us), default=0)
+    if kind == "none":
+        return None
+    return Promise(time_us, None if kind == "unanchored" else after_id, kind == "assumed")
+
+
+@given(worlds(), st.data())
+def test_what_is_certified_is_true(world: World, data: st.DataObject) -> None:
+    promise = data.draw(promised(world))
+    for one in certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed, promise=promise):
         made = {trade_id for trade_id, time_us in world.truth.items() if utc_day(time_us) == one.day}
         kept = made & world.held.keys()
         assert (one.held.rows if one.held else 0) == len(kept)
@@ -190,29 +266,66 @@ def test_what_is_certified_is_true(world: World) -> None:
             assert not made
         if one.status == "pending":
             assert one.day >= utc_day(world.now_us)
+        if one.status == "partial" and promise is not None:
+            assert kept >= {trade_id for trade_id in made if world.truth[trade_id] >= promise.time_us}
 
 
-@given(worlds())
-def test_a_day_is_open_just_if_some_id_could_have_been_made_on_it(world: World) -> None:
+@given(worlds(), st.data())
+def test_a_day_is_open_just_if_some_id_could_have_been_made_on_it(world: World, data: st.DataObject) -> None:
     """By force: each id of which nothing is known, and one beyond all, against all that bounds its time."""
+    promise = data.draw(promised(world))
     known = {*world.held, *(first for first, _ in world.void)}
-    unknown = [one for one in range(1, max(known, default=0) + 2) if one not in known]
-    for one in certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed):
+    unknown = [one for one in range(1, max([*known, (promise and promise.after_id) or 0]) + 2) if one not in known]
+    found = certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed, promise=promise)
+    first = min(world.held, default=None)
+    if promise is None and first is not None and any(one < first for one in unknown):
+        promise = Promise(world.held[first], first - 1, assumed=True)
+    begins = {utc_day(moment) for moment in [*world.held.values(), *([promise.time_us] if promise else [])]}
+    assert not begins or found[0].day == min(begins)
+    for one in found:
         start_us = (one.day - date(1970, 1, 1)).days * DAY_US
-        possible = 0
-        for trade_id in unknown:
-            not_before = [time_us for held, time_us in world.held.items() if held < trade_id]
-            not_before += [until_us for last_id, until_us in world.confirmed if last_id < trade_id]
-            not_after = [time_us for held, time_us in world.held.items() if held > trade_id]
-            possible += max(not_before, default=0) < start_us + DAY_US and min(not_after, default=start_us) >= start_us
+        possible = {trade_id for trade_id in unknown if could_be_made(trade_id, start_us, world, promise)}
+        wanted = {trade_id for trade_id in possible if is_wanted(trade_id, world, promise)}
+        apart = False
+        if promise is not None and one.day < utc_day(promise.time_us):
+            later = [trade_id for trade_id in unknown if not made_before(trade_id, start_us, world, promise)]
+            apart = promise.after_id is None or any(trade_id <= promise.after_id for trade_id in later)
+        assert one.unjoined == apart
         if one.status != "pending":
-            assert (one.status == "open") == (possible > 0)
-            assert (one.missing > 0 or one.before or one.after) == (possible > 0)
+            assert (one.status == "open") == (len(wanted) > 0 or apart)
+        assert (one.missing > 0 or one.before or one.after) == (len(possible) > 0)
 
 
-@given(worlds())
-def test_what_is_found_later_never_undoes_a_proof(world: World) -> None:
-    before = certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed)
-    after = certified(world.truth, now_us=world.now_us, void=world.void, confirmed=world.confirmed)
-    proven = {one.day for one in after if one.status in {"complete", "empty"}}
-    assert {one.day for one in before if one.status in {"complete", "empty"}} <= proven
+def is_wanted(trade_id: int, world: World, promise: Promise | None) -> bool:
+    """Tell whether an id is promised, or lies between held ones; without an anchor any may be promised."""
+    if promise is None or promise.after_id is None or trade_id > promise.after_id:
+        return True
+    return any(held < trade_id for held in world.held) and any(held > trade_id for held in world.held)
+
+
+def made_before(trade_id: int, start_us: int, world: World, promise: Promise | None) -> bool:
+    """Tell whether an id must have been made before a moment."""
+    not_after = [time_us for held, time_us in world.held.items() if held > trade_id]
+    if promise is not None and promise.after_id is not None and trade_id <= promise.after_id:
+        not_after.append(promise.time_us)
+    return min(not_after, default=start_us) < start_us
+
+
+def could_be_made(trade_id: int, start_us: int, world: World, promise: Promise | None) -> bool:
+    """Tell whether an id can have been made on the day that begins at a moment."""
+    not_before = [time_us for held, time_us in world.held.items() if held < trade_id]
+    not_before += [until_us for last_id, until_us in world.confirmed if last_id < trade_id]
+    if promise is not None and promise.after_id is not None and trade_id > promise.after_id:
+        not_before.append(promise.time_us)
+    in_time = max(not_before, default=0) < start_us + DAY_US
+    return in_time and not made_before(trade_id, start_us, world, promise)
+
+
+@given(worlds(), st.data())
+def test_what_is_found_later_never_undoes_a_proof(world: World, data: st.DataObject) -> None:
+    # Without a promise that was noted, the beginning is assumed to be the lowest trade held, whatever that is by now.
+    promise = data.draw(promised(world).filter(bool))
+    told = {"now_us": world.now_us, "void": world.void, "confirmed": world.confirmed, "promise": promise}
+    before, after = certified(world.held, **told), certified(world.truth, **told)  # type: ignore[arg-type]
+    proven = {one.day for one in after if one.status in {"complete", "empty", "partial"}}
+    assert {one.day for one in before if one.status in {"complete", "empty", "partial"}} <= proven

@@ -5,9 +5,9 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.evidence import Confirmed
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Run, Span, Spans
-from recorder.core.knowledge import Confirmed
 
 PAIR = "BTC/USD"
 IDS = st.sets(st.integers(1, 20))
@@ -20,7 +20,7 @@ def runs(held: set[int]) -> list[Run]:
 
 @given(IDS.filter(bool), IDS)
 def test_every_id_is_held_or_void_or_unknown_and_lies_between_its_neighbours(held: set[int], void: set[int]) -> None:
-    gaps = Gaps(reversed(runs(held)), Spans.of_ids(void))
+    gaps = Gaps(PAIR, reversed(runs(held)), Spans.of_ids(void))
     unknown, nothing = [*gaps.before(), *gaps.between(), *gaps.after()], gaps.void()
     assert unknown[-1].span.last == sys.maxsize
     for trade_id in range(1, 25):
@@ -36,7 +36,7 @@ def test_every_id_is_held_or_void_or_unknown_and_lies_between_its_neighbours(hel
 def test_a_confirmation_tells_before_when_unknown_ids_were_not_made() -> None:
     said = [Confirmed(PAIR, *known) for known in ((2, 30), (3, 40), (3, 45), (3, 60), (4, 47), (8, 99))]
     held = [Run(PAIR, Span(1, 3), 10, 20), Run(PAIR, Span(7, 7), 50, 50)]
-    gaps = Gaps(held, [Span(4, 4)], said)
+    gaps = Gaps(PAIR, held, [Span(4, 4)], said)
     (inner,), (last,) = gaps.between(), gaps.after()
     # After id 3, or 4 which does not exist, none came until 47; a trade made at 50 refutes that none came until 60.
     assert (inner.span, gaps.from_us(inner)) == (Span(5, 6), 47)

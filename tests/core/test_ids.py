@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.ids import Run, Span, Spans, gaps_between, joined
+from recorder.core.ids import Run, Span, Spans, joined
 
 IDS = st.integers(1, 60)
 
@@ -105,15 +105,3 @@ def test_runs_that_touch_are_one_with_the_times_of_its_ends() -> None:
 @given(st.lists(a_span(), max_size=60))
 def test_joined_is_the_union_of_ids_even_where_runs_overlap(spans: list[Span]) -> None:
     assert joined(run(span.first, span.last) for span in spans) == [run(one.first, one.last) for one in Spans(spans)]
-
-
-@given(st.lists(a_span(), max_size=60), SPANS)
-def test_gaps_lie_between_runs_and_leave_void_ids_out(spans: list[Span], void: list[Span]) -> None:
-    held = Spans(spans)
-    gaps = gaps_between(joined(run(span.first, span.last) for span in spans), Spans(void))
-    between = set(range(held.first, held.last + 1)) if held.first and held.last else set()
-    assert ids([gap.span for gap in gaps]) == between - ids(held) - ids(Spans(void))
-    for gap in gaps:
-        below = max(one.last for one in held if one.last < gap.span.first)
-        above = min(one.first for one in held if one.first > gap.span.last)
-        assert (gap.after_us, gap.before_us) == (10 * below, 10 * above)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.ids import Gap, Run, Span, gaps_between, joined, runs_of
-from recorder.core.knowledge import Confirmed, Void
+from recorder.core.evidence import Anchored, Confirmed, Promised, Void
+from recorder.core.gaps import open_gaps
+from recorder.core.ids import Gap, Run, Span, joined, runs_of
 from recorder.core.ledger import History, Ledger, PairLedger
 from recorder.core.model import Trade
 
@@ -143,7 +144,7 @@ def test_void_ids_are_neither_held_nor_missing_and_held_beats_void_whatever_came
             ledger.observe(Run(PAIR, span, time_of(span.first), time_of(span.last)))
             held |= ids
         gaps = ledger.of(PAIR).gaps()
-        assert list(gaps) == gaps_between(ledger.of(PAIR).runs(), ledger.of(PAIR).void)
+        assert list(gaps) == open_gaps(PAIR, ledger.of(PAIR).runs(), ledger.of(PAIR).void)
     holes = ledger.of(PAIR).gaps()
     missing = [i for hole in holes for i in range(hole.span.first, hole.span.last + 1)]
     assert missing == sorted(set(range(min(held, default=0), max(held, default=0))) - held - void)
@@ -203,3 +204,48 @@ def test_nothing_came_after_the_last_id_until_an_answer_said_so_and_only_about_t
     ledger.observe(Run(PAIR, Span(6, 6), 950, 950))
     assert account.complete_until_us() == 950
     assert PairLedger(PAIR).complete_until_us() is None
+
+
+@given(st.lists(a_span(), max_size=30), st.lists(a_span(), max_size=10), st.none() | st.integers(0, 430))
+def test_ids_above_the_anchor_are_missing_too_and_lie_after_the_promise(
+    observed: list[Span], told: list[Span], after_id: int | None
+) -> None:
+    promised_us = time_of(after_id or 0)
+    ledger, held, void = Ledger(), set[int](), set[int]()
+    ledger.know(Promised(PAIR, promised_us))
+    if after_id is not None:
+        ledger.know(Anchored(PAIR, promised_us, after_id))
+    for span in observed:
+        ledger.observe(Run(PAIR, span, time_of(span.first), time_of(span.last)))
+        held |= set(range(span.first, span.last + 1))
+    for span in told:
+        ledger.know(Void(PAIR, span))
+        void |= set(range(span.first, span.last + 1))
+    lowest = min([*held, *([after_id + 1] if after_id is not None else [])], default=0)
+    holes = ledger.of(PAIR).gaps()
+    missing = [i for hole in holes for i in range(hole.span.first, hole.span.last + 1)]
+    assert missing == sorted(set(range(lowest, max(held, default=0))) - held - void)
+    edges = {i: time_of(i) for i in held}
+    for hole in holes:
+        below = [(i, us) for i, us in edges.items() if i < hole.span.first]
+        above = [(i, us) for i, us in edges.items() if i > hole.span.last]
+        if after_id is not None and after_id < hole.span.first:
+            below.append((after_id, promised_us))
+        elif after_id is not None and hole.span.last <= after_id:
+            above.append((after_id + 1, promised_us))
+        assert (hole.after_us, hole.before_us) == (max(below)[1], min(above)[1])
+
+
+def test_what_is_newest_of_a_pair_without_trades_is_its_anchor() -> None:
+    ledger = Ledger()
+    account = ledger.of(PAIR)
+    ledger.know(Promised(PAIR, 100))
+    assert account.newest() is None
+    ledger.know(Anchored(PAIR, 100, 7))
+    assert (account.newest(), account.complete_until_us()) == ((7, 100), 100)
+    ledger.know(Confirmed(PAIR, 7, 900))
+    assert account.complete_until_us() == 900
+    ledger.observe(Run(PAIR, Span(5, 6), 40, 50))
+    assert (account.newest(), account.complete_until_us()) == ((7, 100), 900)
+    ledger.observe(Run(PAIR, Span(7, 9), 60, 150))
+    assert (account.newest(), account.complete_until_us()) == ((9, 150), 150)

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.evidence import Confirmed, Knowledge, Void
 from recorder.core.ids import Run, Span, Spans
-from recorder.core.knowledge import Confirmed, Knowledge, Void
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
 

@@ -20,7 +20,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from recorder import app as composition
-from recorder.archive import locks
+from recorder.archive import known, locks
 from recorder.archive.layout import Layout
 from recorder.archive.opening import create
 from recorder.archive.segment_tables import Segments
@@ -252,6 +252,13 @@ def test_all_that_an_archive_consists_of_is_copied(tmp_path: Path) -> None:
     assert {folder for folder, _ in copied()} == {f"data/{name}" for name in kept}
 
 
+def anchored(data: Path) -> bool:
+    """Tell whether it is archived of all pairs after which id they are promised."""
+    told = known.read(Layout(data))
+    promises = [told.promise(pair) for pair in told.promised]
+    return len(promises) > 1 and all(promise and promise.after_id is not None for promise in promises)
+
+
 async def test_it_is_backed_up_while_it_records_and_restored_without_loss_or_double(host: Host, tmp_path: Path) -> None:
     clock = SystemClock()
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=500), clock=clock, truth=tmp_path / "truth")
@@ -270,6 +277,7 @@ async def test_it_is_backed_up_while_it_records_and_restored_without_loss_or_dou
         config = config_for(sandbox, host.data, drain_every_s=0.2)
         async with recording(config, composition.Rhythm(upkeep_s=0.05)):
             await until(lambda: bool(Layout(host.data).pairs()), what="it archives")
+            await until(lambda: anchored(host.data), what="the beginning of each pair is known")
             async with asyncio.timeout(PATIENCE_S):
                 for _ in range(5):
                     while not await asyncio.to_thread(snapshot):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from recorder.archive import known
 from recorder.archive.layout import Layout
 from recorder.core.certificate import Certificate
 from recorder.ops.certify import certify
@@ -22,11 +23,11 @@ def certified(data: Path, clock: LeapingClock) -> dict[str, dict[str, Certificat
     layout = Layout(data)
     return {
         one.pair: {certificate.day.isoformat(): certificate for certificate in one.certificates}
-        for one in certify(layout, layout.pairs(), now_us=clock.wall_ns() // 1000)
+        for one in certify(layout, layout.pairs(), known.read(layout), now_us=clock.wall_ns() // 1000)
     }
 
 
-async def test_the_last_day_of_a_silent_pair_becomes_complete_because_the_exchange_confirms_it(tmp_path: Path) -> None:
+async def test_the_last_day_of_a_silent_pair_is_proven_because_the_exchange_confirms_it(tmp_path: Path) -> None:
     clock = LeapingClock(LATE_NS)
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=0, history=2500)
     async with sandbox.serve():
@@ -49,7 +50,7 @@ async def test_the_last_day_of_a_silent_pair_becomes_complete_because_the_exchan
     for pair in ("BTC/USD", "ETH/EUR"):
         days = after[pair]
         assert {days[day].status for day in days if day < TODAY.isoformat()} <= {"complete", "empty"}
-        assert days[TODAY.isoformat()].status == "complete"
+        assert days[TODAY.isoformat()].status == "partial"  # the promise begins on it
         assert days[max(days)].status == "pending"
     rows = list(archived(data))
     assert len(rows) == 2 * 2500 + 1

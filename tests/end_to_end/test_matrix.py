@@ -22,7 +22,7 @@ from random import Random
 import pytest
 
 from recorder import app, connect
-from recorder.archive import state
+from recorder.archive import known, state
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
@@ -31,6 +31,7 @@ from recorder.core.ledger import Ledger
 from recorder.journal import tail
 from recorder.kraken import records
 from recorder.ops import status
+from recorder.ops.certify import certify
 from recorder.sandbox import mishaps
 from recorder.sandbox.garble import Stall
 from recorder.sandbox.market import Market
@@ -134,6 +135,20 @@ class Bench:
             stop.signal()
             await recording
 
+    @contextlib.asynccontextmanager
+    async def begun(self, config: Config | None = None, rhythm: app.Rhythm | None = None) -> AsyncIterator[None]:
+        """Record; on leaving, let the market stand still until all that is promised is held."""
+        stop = app.Stop()
+        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
+        recording = asyncio.create_task(record)
+        try:
+            yield
+            self.sandbox.freeze()
+            await until(lambda: self.whole() and not status.everything(self.data).unanchored, what="all is held")
+        finally:
+            stop.signal()
+            await recording
+
     def streamed(self) -> list[set[str]]:
         """The pairs of each connection."""
         return [client.connection.symbols for client in self.sandbox.clients._clients]
@@ -156,6 +171,25 @@ class Bench:
         truth = read_truth(self.folder / "truth")
         verdict = compare(archived(self.data), truth, first_ids=self.first_ids, pairs=self.sandbox.last_ids())
         assert verdict.perfect, str(verdict)
+
+    def keeps_its_promises(self) -> None:
+        """Nothing is lost from the promise of each pair on, and that is what is certified."""
+        layout, truth = Layout(self.data), read_truth(self.folder / "truth")
+        told = known.read(layout)
+        assert set(told.promised) >= self.sandbox.last_ids().keys()
+        first_ids = {}
+        for pair in self.sandbox.last_ids():
+            promise = told.promise(pair)
+            assert promise is not None
+            assert promise.after_id is not None
+            older = [one for one, made in truth[pair].items() if made.time_ns // 1000 < promise.time_us]
+            assert promise.after_id == max(older, default=0)
+            first_ids[pair] = promise.after_id + 1
+        verdict = compare(archived(self.data), truth, first_ids=first_ids, pairs=first_ids)
+        assert verdict.perfect, str(verdict)
+        for one in certify(layout, sorted(told.promised), told, now_us=self.clock.wall_ns() // 1000):
+            assert not one.unanchored
+            assert not any(day.missing or day.lacks() for day in one.certificates)
 
     def has_manners(self, *, per_s: float = PER_S) -> None:
         keeps_the_pace([request for request in self.sandbox.requests if request.path.startswith("/0/")], per_s)
@@ -346,6 +380,74 @@ async def test_many_frames_lost_in_a_busy_minute_cost_few_requests(bench: Bench)
     assert len(bench.trades) - asked <= 20, "80 gaps within 4,000 trades"
     bench.is_the_truth()
     bench.has_manners()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "polled"])
+async def test_what_came_between_the_promise_and_the_first_answer_is_not_lost(bench: Bench, *, stream: bool) -> None:
+    for pair in (BTC, "MOG/USD"):
+        bench.sandbox.burst(pair, 1_300)  # far more than a snapshot or the newest page holds
+    async with bench.begun(bench.config(trades=TradesConfig(stream=stream))):
+        await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+    bench.keeps_its_promises()
+    bench.has_manners()
+
+
+async def test_a_line_that_is_lost_right_after_the_first_subscription_loses_nothing(bench: Bench) -> None:
+    bench.sandbox.faults.throw("hush")  # not even the snapshots arrive
+    async with bench.begun():
+        await until(lambda: bench.streamed() == [set(bench.sandbox.last_ids())], what="it has subscribed")
+        bench.sandbox.faults.outage(30.0)
+        for pair in bench.sandbox.last_ids():
+            bench.sandbox.burst(pair, 300)
+        bench.sandbox.faults.lines.release()
+        await bench.clock.passed(30.0)
+        await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+    bench.keeps_its_promises()
+    bench.has_manners()
+
+
+async def test_a_pair_that_is_silent_from_the_first_subscription_on_loses_nothing(bench: Bench) -> None:
+    bench.sandbox.faults.lines.muted.add(BTC)
+    async with bench.begun():
+        await until(lambda: bench.streamed() == [set(bench.sandbox.last_ids())], what="it has subscribed")
+        bench.sandbox.burst(BTC, 1_300)
+        await until(lambda: BTC in bench.held(), what="the silent pair is recorded")
+        await bench.clock.passed(70.0)
+    bench.keeps_its_promises()
+    bench.has_manners()
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["lost", "silent"])
+async def test_a_new_listing_is_held_from_its_first_trade_on(bench: Bench, *, silent: bool) -> None:
+    new = "NEW/USD"
+    if silent:
+        bench.sandbox.faults.lines.muted.add(new)
+    async with bench.begun(bench.config(pairs=("*",)), app.Rhythm(listing_s=5.0, listing_soon_s=1.0)):
+        await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+        bench.sandbox.enlist(pair_of(new, pair_decimals=4, lot_decimals=8), trades_per_s=float(silent))
+        await until(lambda: any(new in pairs for pairs in bench.streamed()), what="the new pair is subscribed")
+        if not silent:  # it has never traded when its line is lost
+            await bench.clock.passed(20.0)
+            bench.sandbox.faults.outage(10.0)
+        bench.sandbox.burst(new, 300)
+        await bench.clock.passed(140.0)
+        await until(lambda: new in bench.held(), what="the new pair is recorded")
+    bench.keeps_its_promises()
+    bench.has_manners()
+    promise = known.read(Layout(bench.data)).promise(new)
+    assert promise is not None
+    assert promise.after_id == 0
+
+
+async def test_a_pair_that_never_trades_is_promised_anchored_and_certified(bench: Bench) -> None:
+    bench.sandbox.enlist(pair_of("NEW/USD", pair_decimals=4, lot_decimals=8), trades_per_s=0.0)
+    async with bench.begun(bench.config(pairs=("*", "NEW/USD"))):
+        await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known that it never traded")
+    bench.keeps_its_promises()
+    told = known.read(Layout(bench.data))
+    (found,) = certify(Layout(bench.data), ["NEW/USD"], told, now_us=bench.clock.wall_ns() // 1000)
+    assert [(day.status, day.held) for day in found.certificates] == [("pending", None)]
 
 
 @pytest.mark.parametrize("damage", [["drop"], ["duplicate"], ["reorder"], ["torn"], ["duplicate", "reorder", "torn"]])

@@ -3,7 +3,7 @@
 ::
 
     script = play(Session(TRADES, ["BTC/USD"])) >> opened << asks("BTC/USD")
-    assert script >> ack("BTC/USD") << answer << Subscribed("BTC/USD")
+    assert script >> ack("BTC/USD") << answer << stands("BTC/USD")
 
 ``>>`` gives the session a frame, :data:`opened`, pairs to :class:`add` or :class:`drop`, or a :class:`tick` (so many
 seconds later); ``<<`` takes its next effect, which must equal what stands there, or satisfy it where it is a question.
@@ -20,7 +20,7 @@ from typing import Any, Final
 from recorder.core.ids import runs_of
 from recorder.core.model import Trade
 from recorder.kraken import parse
-from recorder.kraken.session import Effect, Hangup, Keep, Rejected, Rows, Send, Session, Unreadable
+from recorder.kraken.session import Effect, Hangup, Keep, Rejected, Rows, Send, Session, Subscribed, Unreadable
 
 RECEIVED_NS: Final = 1_783_465_205_562_702_999
 
@@ -175,6 +175,11 @@ status: Final = keeps("status")
 unreadable: Final = keeps("unreadable")
 
 TIMES: Final = {"time_in": "2026-09-25T17:48:24.745996Z", "time_out": "2026-09-25T17:48:24.746032Z"}
+
+
+def stands(pair: str) -> Subscribed:
+    """What follows from the acknowledgement of ``pair``."""
+    return Subscribed(pair, parse.micros(TIMES["time_in"]))
 
 
 def frame(**content: Any) -> str:

@@ -8,8 +8,8 @@ from recorder.core.ids import Run, Span
 from recorder.errors import Malformed
 from recorder.kraken import parse
 from recorder.kraken.channels import TRADES, Channel
-from recorder.kraken.session import Rows, Send, Session, Subscribed
-from tests.kraken.playbook import RECEIVED_NS, ack, answer, is_unreadable, play, trade_json, trades, unreadable
+from recorder.kraken.session import Rows, Send, Session
+from tests.kraken.playbook import RECEIVED_NS, ack, answer, is_unreadable, play, stands, trade_json, trades, unreadable
 
 BTC = "BTC/USD"
 
@@ -49,7 +49,7 @@ def test_a_session_takes_the_frames_of_its_channel_and_passes_over_those_of_othe
     session = Session(WEATHER, [BTC])
     session.opened(0.0)
     script = play(session)
-    script >> ack(BTC) << answer >> ack(BTC, channel="weather") << answer << Subscribed(BTC)
+    script >> ack(BTC) << answer >> ack(BTC, channel="weather") << answer << stands(BTC)
     script >> trades(trade_json(7))
     for text in ('{"channel":"weather","data":[]}', '{"data":[],"channel":"weather"}'):
         script >> text << Rows([], text.encode(), RECEIVED_NS)
@@ -59,6 +59,6 @@ def test_a_session_takes_the_frames_of_its_channel_and_passes_over_those_of_othe
 def test_data_of_another_channel_is_no_sign_of_life() -> None:
     session = Session(WEATHER, [BTC])
     session.opened(0.0)
-    play(session, now_s=0.0) >> ack(BTC, channel="weather") << answer << Subscribed(BTC)
+    play(session, now_s=0.0) >> ack(BTC, channel="weather") << answer << stands(BTC)
     session.receive(trades(trade_json(7)).encode(), 5.0, received_ns=1)
     assert session.heard_s == 0.0

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
+from recorder.archive.datasets import BY_NAME, WITHOUT_IDS
 from recorder.core.events import EventKind
+from recorder.core.evidence import Confirmed, Void
 from recorder.core.ids import Run, Span
-from recorder.core.knowledge import Confirmed, Void
 from recorder.core.model import Event, Instrument
 from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
@@ -18,10 +19,12 @@ from recorder.kraken.records import (
     Header,
     Listing,
     Note,
+    ParkedTrades,
     PolledTrades,
     PublishedCandles,
     Record,
     StreamedTrades,
+    TableRows,
     Told,
     Unknown,
     Unreadable,
@@ -37,6 +40,13 @@ TRADES = (
     b'"update","data":[{"symbol":"BTC/USD","side":"buy","price":104250.10,"qty":0.00480000,"ord_type":"limit",'
     b'"trade_id":90001,"timestamp":"2025-11-10T12:00:01.244801Z"},{"symbol":"BTC/USD","side":"buy","price":104250.20,'
     b'"qty":0.10000000,"ord_type":"limit","trade_id":90002,"timestamp":"2025-11-10T12:00:01.244801Z"}]}}'
+)
+PARKED = (
+    b'{"recv_ns":1762776002250000321,"source":"ws:parked:1?BTC%2FUSD=1099511627776","crc32":2650860313,"payload":'
+    b'{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","side":"buy","price":104250.10,"qty":0.004'
+    b'80000,"ord_type":"limit","trade_id":90003,"timestamp":"2025-11-10T12:00:02.244801Z"},'
+    b'{"symbol":"BTC/USD","side":"buy","price":1.0,"qty":0.10000000,"ord_type":"limit","trade_id":10995116'
+    b'27776,"timestamp":"2025-11-10T12:00:02.244801Z"}]}}'
 )
 UNREADABLE = (
     b'{"recv_ns":1762776004000000000,"source":"ws:unreadable:1","crc32":2040712750,"text":"upstream timed out\\n"}'
@@ -82,6 +92,7 @@ LATER = b'{"recv_ns":1762776013000000000,"source":"ws:book:1","crc32":2745614147
 WRITTEN: dict[bytes, type[Record]] = {
     HEADER: Header,
     TRADES: StreamedTrades,
+    PARKED: ParkedTrades,
     UNREADABLE: Unreadable,
     NO_TEXT: Unreadable,
     CANDLES: PublishedCandles,
@@ -108,7 +119,20 @@ def test_a_line_that_was_ever_written_is_read_as_what_it_is(line: bytes, kind: t
 def test_every_source_and_every_record_is_among_the_lines_above() -> None:
     entries = [segment.decode(line) for line in WRITTEN]
     assert all(any(source.names(entry.source) for entry in entries) for source in SOURCES)
-    assert set(WRITTEN.values()) == set(typing.get_args(Record))
+    ours = {kind for kind in TableRows.__subclasses__() if kind.__module__.startswith("recorder.")}
+    assert set(WRITTEN.values()) == {*typing.get_args(Record), *ours} - {TableRows}
+
+
+def test_rows_are_of_a_table_without_ids_that_there_is_and_come_by_its_partition() -> None:
+    for line, kind in WRITTEN.items():
+        if issubclass(kind, TableRows):
+            dataset = BY_NAME[kind.table]
+            assert dataset in WITHOUT_IDS
+            record = of(line)
+            assert isinstance(record, TableRows)
+            for value, rows in record.parts().items():
+                assert (value is None) == (dataset.partition is None)
+                assert dataset.build(rows).num_rows == len(rows) > 0
 
 
 def test_each_source_is_named_by_one_form_at_most() -> None:
@@ -132,7 +156,11 @@ def test_what_is_written_now_is_named_as_ever() -> None:
 
 def test_a_frame_and_a_page_carry_trades_and_no_other_line_does() -> None:
     carried = {line: [trade.trade_id for trade in records.trades(segment.decode(line))] for line in WRITTEN}
-    assert {line: ids for line, ids in carried.items() if ids} == {TRADES: [90001, 90002], PAGE: [90005]}
+    assert {line: ids for line, ids in carried.items() if ids} == {
+        TRADES: [90001, 90002],
+        PARKED: [90003],
+        PAGE: [90005],
+    }
     streamed, polled = records.trades(segment.decode(TRADES))[0], records.trades(segment.decode(PAGE))[0]
     assert (streamed.source, streamed.received_us) == ("ws", 1_762_776_001_250_000)
     assert (polled.source, polled.received_us, polled.pair) == ("rest", None, "BTC/USD")
@@ -227,10 +255,29 @@ def test_lines_claim_the_runs_of_their_trades_and_what_notes_tell_of_ids_in_thei
     first_us, last_us = 1_762_776_001_244_801, 1_762_776_003_491_022
     assert list(records.claims(lines)) == [
         Run("BTC/USD", Span(90001, 90002), first_us, first_us),
+        Run("BTC/USD", Span(90003, 90003), first_us + 1_000_000, first_us + 1_000_000),
         Run("BTC/USD", Span(90005, 90005), last_us, last_us),
         Void("BTC/USD", Span(90003, 90004)),
         Confirmed("BTC/USD", 90005, 7),
     ]
+
+
+def test_of_a_frame_with_parked_ids_the_others_count_alone() -> None:
+    line = of(PARKED)
+    assert isinstance(line, ParkedTrades)
+    assert [row.trade_id for row in line.trades()] == [90003]
+    assert [row.trade_id for row in line.parked()] == [1 << 40]
+    assert line.parked_from() == {"BTC/USD": 1 << 40}
+    assert line.released_source({}) == "ws:trade:1"
+    assert line.released_source({"ETH/USD": 7}) == "ws:parked:1?ETH%2FUSD=7"
+
+
+@pytest.mark.parametrize("source", ["ws:parked:1", "ws:parked:1?BTC%2FUSD=x"])
+def test_a_frame_that_does_not_tell_which_ids_are_parked_is_not_understood(source: str) -> None:
+    line = records.read(Entry(1, source, segment.decode(TRADES).payload))
+    assert isinstance(line, ParkedTrades)
+    with pytest.raises(Malformed):
+        line.trades()
 
 
 def test_lines_that_are_damaged_or_not_understood_claim_nothing_and_stop_nothing() -> None:

@@ -46,6 +46,7 @@ from tests.kraken.playbook import (
     play,
     refusal,
     rows_of,
+    stands,
     status,
     tick,
     trade_json,
@@ -93,9 +94,9 @@ def test_it_has_nothing_to_ask_without_pairs_and_counts_as_settled() -> None:
 def test_each_pair_is_acknowledged_by_itself() -> None:
     session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH)
-    script >> ack(ETH, req_id=1) << answer << Subscribed(ETH)
+    script >> ack(ETH, req_id=1) << answer << stands(ETH)
     assert not session.settled
-    assert script >> ack(BTC, req_id=1) << answer << Subscribed(BTC)
+    assert script >> ack(BTC, req_id=1) << answer << stands(BTC)
     assert session.settled
     assert session.subscribed == {BTC, ETH}
 
@@ -108,11 +109,11 @@ def test_an_acknowledgement_needs_no_req_id_and_may_warn() -> None:
 
 def test_empty_fields_may_be_null() -> None:
     nulls = ack(BTC, req_id=None, error=None, symbol=None, channel_id=None)
-    assert play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> nulls << answer << Subscribed(BTC)
+    assert play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> nulls << answer << stands(BTC)
 
 
 def test_a_second_acknowledgement_says_nothing_new() -> None:
-    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << stands(BTC)
     assert script >> ack(BTC) << answer
 
 
@@ -147,7 +148,7 @@ def test_a_refusal_that_names_its_pair_refuses_that_pair_only() -> None:
     no = refusal("Currency pair not supported XBT/USD", symbol="XBT/USD", req_id=1)
     script = play(session) >> opened << asks(BTC, "XBT/USD") >> no << answer
     script << Rejected("XBT/USD", "Currency pair not supported XBT/USD")
-    assert script >> ack(BTC) << answer << Subscribed(BTC)
+    assert script >> ack(BTC) << answer << stands(BTC)
     assert session.rejected == {"XBT/USD": "Currency pair not supported XBT/USD"}
     assert session.settled
 
@@ -178,14 +179,14 @@ def test_a_refusal_that_could_mean_any_pair_refuses_none() -> None:
 def test_already_subscribed_is_as_good_as_an_acknowledgement() -> None:
     session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC)
-    assert script >> refusal("Already subscribed", symbol=BTC) << answer << Subscribed(BTC)
+    assert script >> refusal("Already subscribed", symbol=BTC) << answer << stands(BTC)
     assert session.subscribed == {BTC}
 
 
 def test_already_subscribed_without_a_symbol_is_known_by_its_number() -> None:
     session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC)
-    assert script >> refusal("Already subscribed", req_id=1) << answer << Subscribed(BTC)
+    assert script >> refusal("Already subscribed", req_id=1) << answer << stands(BTC)
 
 
 def test_already_subscribed_that_could_mean_any_pair_means_none() -> None:
@@ -231,11 +232,11 @@ def test_a_refusal_tells_whether_the_exchange_knows_the_pair(reason: str, unsupp
 
 def test_a_pair_that_comes_is_asked_for_at_once_and_acknowledged_like_any() -> None:
     session = Session(TRADES, [BTC])
-    script = play(session) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(session) >> opened << asks(BTC) >> ack(BTC) << answer << stands(BTC)
     script >> add(ETH, XRP, BTC) << asks(ETH, XRP)
     assert not session.settled
-    script >> ack(XRP, req_id=2) << answer << Subscribed(XRP)
-    assert script >> ack(ETH, req_id=2) << answer << Subscribed(ETH)
+    script >> ack(XRP, req_id=2) << answer << stands(XRP)
+    assert script >> ack(ETH, req_id=2) << answer << stands(ETH)
     assert session.subscribed == set(session.pairs) == {BTC, ETH, XRP}
 
 
@@ -251,7 +252,7 @@ def test_a_pair_that_comes_before_the_line_is_open_is_asked_for_with_the_others_
 
 
 def test_a_pair_that_comes_and_is_not_answered_is_asked_for_again_alone() -> None:
-    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << stands(BTC)
     script >> tick(1) >> add(ETH, XRP) << asks(ETH, XRP)
     script.now_s += ACK_S - 1
     script >> HEARTBEAT >> tick(0) >> HEARTBEAT
@@ -265,7 +266,7 @@ def test_a_pair_that_comes_may_be_refused() -> None:
 
 def test_a_pair_that_goes_is_left_and_its_last_trades_are_rows_all_the_same() -> None:
     session = Session(TRADES, [BTC, ETH])
-    script = play(session) >> opened << asks(BTC, ETH) >> ack(ETH) << answer << Subscribed(ETH)
+    script = play(session) >> opened << asks(BTC, ETH) >> ack(ETH) << answer << stands(ETH)
     script >> drop(ETH, "NO/NE") << leaves(ETH)
     script >> trades(trade_json(9, ETH)) << has_trades((ETH, 9))
     assert script >> goodbye(ETH, req_id=2) << answer >> goodbye(ETH) << answer
@@ -318,7 +319,7 @@ def test_a_pair_that_comes_back_is_asked_for_again_whatever_is_still_on_its_way(
     script >> refusal("Currency pair not supported BTC/USD", symbol=BTC, req_id=2) << answer
     script >> goodbye(BTC, req_id=2) << answer
     assert not session.settled
-    script >> ack(BTC, req_id=3) << answer << Subscribed(BTC)
+    script >> ack(BTC, req_id=3) << answer << stands(BTC)
     assert script >> refusal("Currency pair not supported ETH/USD", symbol=ETH) << answer << is_rejected(ETH, "not")
     assert session.subscribed == {BTC}
 
@@ -386,10 +387,10 @@ class Exchange:
 
 def test_a_pair_without_an_answer_is_asked_for_again_alone_and_then_hung_up_on() -> None:
     script = play(Session(TRADES, [BTC, ETH, XRP])) >> opened << asks(BTC, ETH, XRP)
-    script >> ack(ETH) << answer << Subscribed(ETH)
+    script >> ack(ETH) << answer << stands(ETH)
     for _ in range(int(ACK_S) - 1):
         script >> tick(1) >> HEARTBEAT
-    script >> tick(1) << asks(BTC) << asks(XRP) >> ack(BTC) << answer << Subscribed(BTC)
+    script >> tick(1) << asks(BTC) << asks(XRP) >> ack(BTC) << answer << stands(BTC)
     for _ in range(int(ACK_S) - 1):
         script >> tick(1) >> HEARTBEAT
     assert script >> tick(1) << hangs_up("no answer to the subscription of XRP/USD")
@@ -402,14 +403,14 @@ def test_a_pair_asked_for_alone_may_be_refused_without_its_symbol() -> None:
     script >> HEARTBEAT >> tick(0) << asks(BTC) << asks(ETH)
     numbers = sent_ids(session)
     script >> refusal("no", req_id=numbers[1]) << answer << Rejected(ETH, "no")
-    assert script >> refusal("Already subscribed", req_id=numbers[0]) << answer << Subscribed(BTC)
+    assert script >> refusal("Already subscribed", req_id=numbers[0]) << answer << stands(BTC)
     assert session.settled
 
 
 def test_a_late_acknowledgement_of_the_first_asking_counts() -> None:
     script = play(Session(TRADES, [BTC])) >> opened << asks(BTC)
     script.now_s += ACK_S
-    script >> HEARTBEAT >> tick(0) << asks(BTC) >> ack(BTC, req_id=1) << answer << Subscribed(BTC)
+    script >> HEARTBEAT >> tick(0) << asks(BTC) >> ack(BTC, req_id=1) << answer << stands(BTC)
     script.now_s += ACK_S
     assert script >> HEARTBEAT >> tick(0)
 
@@ -425,7 +426,7 @@ def subscribed(*pairs: str) -> play:
     """A session with exactly these pairs, all acknowledged."""
     script = play(Session(TRADES, list(pairs))) >> opened << asks(*pairs)
     for pair in pairs:
-        script >> ack(pair) << answer << Subscribed(pair)
+        script >> ack(pair) << answer << stands(pair)
     return script
 
 
@@ -499,7 +500,7 @@ def test_a_line_on_which_no_subscription_stands_is_left_when_pings_are_not_answe
 
 
 def test_one_pair_that_stands_among_refused_ones_is_enough_to_expect_heartbeats() -> None:
-    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> ack(BTC) << answer << stands(BTC)
     script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
     script >> tick(PING_AFTER_S) << pings() >> pong()
     assert script >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no data or heartbeat")
@@ -517,19 +518,19 @@ def test_a_line_serves_once_something_is_delivered_or_where_nothing_is_due() -> 
     assert not script.session.serves
     script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
     assert script.session.serves
-    script >> ack(BTC) << answer << Subscribed(BTC)
+    script >> ack(BTC) << answer << stands(BTC)
     assert not script.session.serves
 
 
 def test_while_the_only_pair_is_asked_for_anew_answers_are_signs_of_life_until_it_stands_again() -> None:
     script = subscribed(BTC) >> tick(3) >> drop(BTC) << leaves(BTC) >> add(BTC) << asks(BTC)
-    script >> tick(2) << pings() >> goodbye(BTC) << answer >> ack(BTC) << answer << Subscribed(BTC)
+    script >> tick(2) << pings() >> goodbye(BTC) << answer >> ack(BTC) << answer << stands(BTC)
     assert script.session.heard_s == script.now_s
     assert script >> tick(PING_AFTER_S) << pings() >> pong() >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no data")
 
 
 def test_heartbeats_keep_a_line_without_pings() -> None:
-    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << stands(BTC)
     for _ in range(100):
         script >> tick(1) >> HEARTBEAT
     assert script
@@ -537,7 +538,7 @@ def test_heartbeats_keep_a_line_without_pings() -> None:
 
 def test_a_silent_line_is_left_within_ten_seconds_of_its_last_frame_and_pinged_before() -> None:
     for phase in (0.0, 0.3, 0.999):
-        script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << Subscribed(BTC)
+        script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << stands(BTC)
         assert script >> tick(phase)
         last_frame_s = script.now_s - phase
         session = script.session
@@ -674,8 +675,8 @@ def test_ten_real_trade_frames_among_three_thousand_become_rows_and_book_frames_
     assert [number for pair, number in arrived if pair == ETH] == list(range(64175815, 64175820))
     assert [effect for effect in effects if not isinstance(effect, Keep)] == [
         Status("online", 4421894013101914413),
-        Subscribed(BTC),
-        Subscribed(ETH),
+        Subscribed(BTC, 1783465203515033),
+        Subscribed(ETH, 1783465203515033),
     ]
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from recorder.archive import known
 from recorder.archive.integrity import Days
 from recorder.core.certificate import DAY_US, utc_day
 from recorder.core.ids import Span
 from recorder.core.model import Event, Trade
 from recorder.ops import certify, gaps
-from recorder.ops.certify import Certified
+from recorder.ops.certify import ANCHORED_WITHIN_US, Certified
 from tests.archives import START_US, Written, trade, writing
 from tests.end_to_end.harness import SHARED
 
@@ -28,7 +29,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real data in 
 
 
 def certified(archive: Written, *pairs: str, now_us: int, days: Days | None = None) -> list[Certified]:
-    return list(certify.certify(archive.layout, pairs, now_us=now_us, days=days or Days()))
+    return list(certify.certify(archive.layout, pairs, known.read(archive.layout), now_us=now_us, days=days or Days()))
 
 
 def statuses(archive: Written, *, now_us: int) -> list[str]:
@@ -64,7 +65,7 @@ def test_a_pair_whose_ids_begin_at_3_becomes_complete_once_the_lower_ones_are_vo
     with writing(tmp_path) as archive:
         archive.append(daily(3, 4))
         now_us = START_US + 4 * DAY_US
-        assert statuses(archive, now_us=now_us) == ["open", "pending"]
+        assert statuses(archive, now_us=now_us) == ["partial", "pending"]
         archive.noted(told("void", first_id=1, last_id=2))
         assert statuses(archive, now_us=now_us) == ["complete", "pending"]
 
@@ -151,5 +152,21 @@ def test_a_real_page_certifies_its_inner_part(tmp_path: Path) -> None:
         # Were the trade before the page held, and made the day before, all of the first day would be proven.
         archive.append([trade(rows[0].trade_id - 1, rows[0].time_us - DAY_US, pair=TETHER)])
         (one,) = certified(archive, TETHER, now_us=rows[-1].time_us)
-        assert [day.status for day in one.certificates] == ["open", "complete", "pending"]
+        assert [day.status for day in one.certificates] == ["partial", "complete", "pending"]
         assert one.certificates[1].held == first.held
+
+
+def test_a_pair_is_unanchored_once_it_has_rows_or_an_hour_has_passed(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.noted(told("promised", time_us=START_US))
+        early, late = START_US + ANCHORED_WITHIN_US - 1, START_US + ANCHORED_WITHIN_US
+        assert [one.unanchored for now_us in (early, late) for one in certified(archive, PAIR, now_us=now_us)] == [
+            False,
+            True,
+        ]
+        archive.append(daily(3, 4))
+        assert [one.unanchored for one in certified(archive, PAIR, now_us=early)] == [True]
+        archive.noted(told("anchored", time_us=START_US, after_id=2, assumed=False))
+        (one,) = certified(archive, PAIR, now_us=START_US + 4 * DAY_US)
+        assert not one.unanchored
+        assert [day.status for day in one.certificates] == ["partial", "empty", "empty", "complete", "pending"]

@@ -72,7 +72,7 @@ def test_without_an_archive_there_is_nothing_to_tell(tmp_path: Path) -> None:
 
 def test_the_ids_that_may_still_come_are_no_hole() -> None:
     held = [Run(PAIR, Span(5, 6), 1, 2)]
-    assert gaps.missing(held, []) == []
-    unknown = [*Gaps(held).before(), *Gaps(held).after()]
+    assert gaps.missing(PAIR, held, []) == []
+    unknown = [*Gaps(PAIR, held).before(), *Gaps(PAIR, held).after()]
     assert [gap.span.first for gap in unknown] == [1, 7]
     assert Layout(Path("a")).pairs() == []

@@ -5,8 +5,8 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from recorder.core.evidence import Void
 from recorder.core.ids import Span
-from recorder.core.knowledge import Void
 from recorder.core.ledger import Ledger
 from recorder.errors import RateLimited
 from recorder.ops.metrics import PAIRS_LIMIT, Metrics

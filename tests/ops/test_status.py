@@ -10,6 +10,7 @@ import pytest
 
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.layout import listed
+from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.ids import Span
 from recorder.core.model import Event
@@ -136,7 +137,7 @@ def test_of_very_many_events_only_the_newest_are_looked_through_and_it_says_so(
 
 def test_of_a_large_file_the_end_is_looked_through_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "EVENT_ROWS", 6)
-    monkeypatch.setattr("tests.query.writing.ROW_GROUP", 2)
+    monkeypatch.setattr("tests.archives.ROW_GROUP", 2)
     with writing(tmp_path) as archive:
         lost = event(13, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":5}')
         archive.noted(told(9, "rest", "online"), *(event(number) for number in (10, 11, 12)), lost, told(14, "ws", "?"))
@@ -217,3 +218,10 @@ def test_a_folder_exchanged_meanwhile_is_looked_at_again(tmp_path: Path, monkeyp
         monkeypatch.setattr(status, "listed", late)
         assert [one.time_us - START_US for one in status.everything(tmp_path).events] == [0, 1, 2]
     assert merged
+
+
+def test_what_is_set_aside_is_counted_by_reason(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        kept = Kept(7, Reason.MALFORMED, b"{}", why="no number")
+        path = Quarantine(opened.layout, opened.disk, staging=opened.layout.staging).put([kept])
+    assert status.everything(tmp_path).quarantine == {"malformed": (1, path.stat().st_size)}

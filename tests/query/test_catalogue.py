@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+import shutil
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -22,22 +23,45 @@ OURS = sorted(
 
 
 def test_every_view_and_macro_is_loaded_and_nothing_else() -> None:
-    assert sorted({*catalogue.PLAIN, *catalogue.SNAPSHOT}) == OURS
-    assert len(catalogue.SNAPSHOT) == len(set(catalogue.SNAPSHOT))
+    assert sorted({*catalogue.plain(), *catalogue.snapshot()}) == OURS
+    assert len(catalogue.snapshot()) == len(set(catalogue.snapshot()))
+
+
+def test_a_file_is_loaded_after_those_that_create_what_it_names_and_needs_no_line_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = tmp_path / "recorder" / "_queries"
+    shutil.copytree(QUERIES, packaged)
+    (packaged / "macros" / "a.sql").write_text("-- f(1) FROM z\nCREATE OR REPLACE MACRO a(x) AS TABLE FROM\n    b;")
+    (packaged / "views" / "b.sql").write_text("CREATE OR REPLACE VIEW b AS\nSELECT c(pair) FROM z, events;")
+    (packaged / "views" / "z.sql").write_text("CREATE OR REPLACE VIEW z AS\nFROM trades;")
+    (packaged / "macros" / "z.sql").write_text("CREATE OR REPLACE MACRO c(x) AS x;\nCREATE OR REPLACE MACRO z() AS a;")
+    monkeypatch.setattr(importlib.resources, "files", lambda _: tmp_path / "recorder")
+    monkeypatch.setattr(catalogue, "_ordered", catalogue._ordered.__wrapped__)
+    for names in (catalogue.plain(), catalogue.snapshot()):
+        mine = ("views/z", "macros/z", "views/b", "macros/a")
+        places = [names.index(name) for name in mine]
+        assert places[0] < places[2] < places[3]
+        assert places[1] < places[2]
+        assert len(names) == len(set(names))
 
 
 def test_what_names_files_is_there_for_the_files_there_are_and_for_those_of_a_moment() -> None:
     plain, snapshot = (
-        {path.name: set(re.findall(r"CREATE OR REPLACE (?:MACRO|VIEW) (\w+)", path.read_text())) for path in folder}
-        for folder in (sorted((QUERIES / "sources" / kind).glob("*.sql")) for kind in ("plain", "snapshot"))
+        {
+            name.rpartition("/")[2]: set(re.findall(r"CREATE OR REPLACE (?:MACRO|VIEW) (\w+)", catalogue.text(name)))
+            for name in OURS
+            if name.startswith(f"sources/{kind}/")
+        }
+        for kind in ("plain", "snapshot")
     )
-    helpers = {"recorder_kept"}  # only files that outlive their moment must be cut
-    assert {name: defined - helpers for name, defined in snapshot.items()} == plain
+    assert snapshot.pop("kept") == {"recorder_kept"}, "only files that outlive their moment must be cut"
+    assert snapshot == plain
 
 
 def test_only_what_recorder_connect_alone_asks_is_left_out_of_the_script() -> None:
     ours = [name for name in OURS if not name.startswith("sources/snapshot/")]
-    assert [name for name in ours if name not in catalogue.PLAIN] == ["macros/candles_of"]
+    assert [name for name in ours if name not in catalogue.plain()] == ["macros/candles_of"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -133,7 +157,7 @@ def test_the_script_begins_in_utc_and_needs_nothing_but_itself(tmp_path: Path) -
 
 def test_the_plain_sql_needs_no_option_that_came_with_duckdb_2() -> None:
     # `recorder views` is for any client; allow_empty is the newest option that would be of use here.
-    assert not any("allow_empty" in catalogue.text(name) for name in catalogue.PLAIN)
+    assert not any("allow_empty" in catalogue.text(name) for name in catalogue.plain())
 
 
 def test_an_installed_wheel_brings_its_own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

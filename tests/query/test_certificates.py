@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.archive import verify
+from recorder.core import evidence
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
+from recorder.core.evidence import Anchored, Confirmed, Promised
 from recorder.core.ids import Run, Span, Spans
-from recorder.core.knowledge import Confirmed
 from recorder.core.model import Event, Trade
 from recorder.ops import gaps
 from recorder.query.connect import connect
@@ -23,8 +24,18 @@ from tests.archives import START_US, Ask, Written, trade
 HOUR_US = DAY_US // 24
 
 
-def told(pair: str, *, void: Sequence[tuple[int, int]], confirmed: Sequence[tuple[int, int]]) -> list[Event]:
+Promises = list[Promised | Anchored]
+
+
+def told(
+    pair: str,
+    *,
+    void: Sequence[tuple[int, int]],
+    confirmed: Sequence[tuple[int, int]],
+    promises: Promises | None = None,
+) -> list[Event]:
     return [
+        *(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in promises or ()),
         *(Event(START_US, "void", pair, json.dumps({"first_id": one, "last_id": last})) for one, last in void),
         *(Event(START_US, "confirmed", pair, json.dumps({"last_id": one, "until_us": us})) for one, us in confirmed),
     ]
@@ -37,6 +48,20 @@ def made(first_id: int, hours: Sequence[int], *, pair: str) -> list[Trade]:
         time_us += later * HOUR_US
         rows.append(trade(trade_id, time_us, pair=pair))
     return rows
+
+
+@st.composite
+def noted(draw: st.DrawFn, pair: str) -> Promises:
+    """What was ever noted of the promise of a pair: nothing, or several things that need not agree."""
+    moments = st.integers(-30, 200).map(lambda hours: START_US + hours * HOUR_US)
+    promised = st.builds(Promised, st.just(pair), moments)
+    found: Promises = draw(st.lists(promised, max_size=2))
+    for one in list(found):
+        times = st.sampled_from([one.time_us, one.time_us - HOUR_US, one.time_us + HOUR_US])
+        found += draw(
+            st.lists(st.builds(Anchored, st.just(pair), times, st.integers(0, 12), st.booleans()), max_size=2)
+        )
+    return found
 
 
 def runs(rows: Sequence[Trade]) -> list[Run]:
@@ -54,7 +79,7 @@ def by_day(rows: Sequence[Trade]) -> dict[object, DayRows]:
 
 
 @settings(
-    max_examples=40,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
@@ -70,14 +95,17 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
 ) -> None:
     pair = f"{uuid.uuid4()}/USD"
     rows = made(first_id, hours, pair=pair)
-    kept = data.draw(st.lists(st.sampled_from(rows), min_size=1, unique=True))
+    promises = data.draw(noted(pair))
+    promise = evidence.promise(promises)
+    kept = data.draw(st.lists(st.sampled_from(rows), min_size=0 if promise else 1, unique=True))
     kept.sort(key=lambda row: row.trade_id)
     starts = data.draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), max_size=3))
     void = [(first, first + more) for first, more in starts]
     asked = data.draw(st.lists(st.tuples(st.integers(0, 12), st.integers(-20, 200)), max_size=4))
     confirmed = [(last_id, START_US + later * HOUR_US) for last_id, later in asked]
-    archive.append(kept)
-    archive.noted(*told(pair, void=void, confirmed=confirmed))
+    if kept:
+        archive.append(kept)
+    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=promises))
     now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
     found = ask(
         "SELECT day, status, first_id, last_id, rows, missing, void, epoch_us(first_time), epoch_us(last_time) "
@@ -92,6 +120,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         now_us=now_us,
         void=[Span(*ends) for ends in void],
         confirmed=[Confirmed(pair, *known) for known in confirmed],
+        promise=promise,
     )
     assert found == [row(one) for one in expected[: len(found)]]
     assert len(found) == (utc_day(START_US) + timedelta(days=20) - expected[0].day).days
@@ -101,7 +130,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         pair,
     ) == [
         (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
-        for one in gaps.missing(runs(kept), [Span(*ends) for ends in void])
+        for one in gaps.missing(pair, runs(kept), [Span(*ends) for ends in void], promise)
     ]
 
 

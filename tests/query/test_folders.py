@@ -11,21 +11,7 @@ from recorder.archive.layout import listed
 from recorder.query.folders import SETTLED_S, Folders
 from recorder.query.listing import Listing
 from tests.archives import START_US, Written, trade, trades
-
-
-class Clock:
-    """Monotonic seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.clocks import ManualClock
 
 
 @pytest.fixture
@@ -56,20 +42,20 @@ def age(data: Path) -> None:
 
 
 def test_a_folder_is_read_again_until_its_time_has_settled_and_then_no_more(
-    tmp_path: Path, clock: Clock, reads: list[str]
+    tmp_path: Path, clock: ManualClock, reads: list[str]
 ) -> None:
     (tmp_path / "a.parquet").touch()
-    folders = Folders(monotonic=clock)
+    folders = Folders(monotonic=clock.monotonic)
     looked = []
     for _ in range(6):
         assert folders.files(str(tmp_path)) == [f"{tmp_path}/a.parquet"]
         looked.append(len(reads))
-        clock.now_s += SETTLED_S / 2
+        clock.move(SETTLED_S / 2)
     assert looked == [1, 2, 3, 3, 3, 3]
 
 
 def test_a_change_within_the_tick_of_the_one_before_is_seen(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.parquet").touch()
     kept = tmp_path.stat()
@@ -77,45 +63,45 @@ def test_a_change_within_the_tick_of_the_one_before_is_seen(
     monkeypatch.setattr(
         "recorder.query.folders.listed", lambda directory: sorted(path.name for path in Path(directory).iterdir())
     )
-    folders = Folders(monotonic=clock)
+    folders = Folders(monotonic=clock.monotonic)
     assert folders.files(str(tmp_path)) == [f"{tmp_path}/a.parquet"]
     (tmp_path / "b.parquet").touch()
-    clock.now_s += SETTLED_S / 2
+    clock.move(SETTLED_S / 2)
     assert folders.files(str(tmp_path)) == [f"{tmp_path}/{name}.parquet" for name in "ab"]
     (tmp_path / "c.parquet").touch()
-    clock.now_s += SETTLED_S
+    clock.move(SETTLED_S)
     assert folders.files(str(tmp_path)) == [f"{tmp_path}/{name}.parquet" for name in "abc"]
 
 
 def test_time_that_passes_while_a_folder_is_looked_at_settles_nothing(
-    tmp_path: Path, clock: Clock, reads: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: ManualClock, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = os.stat
 
     def slow(path: str) -> os.stat_result:
-        clock.now_s += SETTLED_S * 2  # the process stood still before it saw the folder's time
+        clock.move(SETTLED_S * 2)  # the process stood still before it saw the folder's time
         return original(path)
 
-    folders = Folders(monotonic=clock)
+    folders = Folders(monotonic=clock.monotonic)
     monkeypatch.setattr("recorder.query.folders.os.stat", slow)
     folders.names(str(tmp_path))
     monkeypatch.undo()
     found = folders._known[str(tmp_path)]
-    assert found.read_s == found.marked_s == clock.now_s
+    assert found.read_s == found.marked_s == clock.monotonic()
 
 
 @pytest.mark.parametrize("change", ["came", "went", "exchanged"])
 def test_once_settled_whatever_comes_goes_or_is_exchanged_is_seen(
-    archive: Written, clock: Clock, reads: list[str], change: str
+    archive: Written, clock: ManualClock, reads: list[str], change: str
 ) -> None:
     archive.append(trades(1, 3))
     archive.append(trades(4, 6))
     age(archive.data)
-    folders = Folders(monotonic=clock)
+    folders = Folders(monotonic=clock.monotonic)
     listing = Listing(archive.data, folders)
     for _ in range(3):
         listing.paths(["BTC/USD"])
-        clock.now_s += SETTLED_S
+        clock.move(SETTLED_S)
     reads.clear()
     assert len(listing.paths(["BTC/USD"])["BTC/USD"]) == 2
     assert reads == []
@@ -125,31 +111,31 @@ def test_once_settled_whatever_comes_goes_or_is_exchanged_is_seen(
         archive.files()[0].unlink()
     else:
         archive.compact()
-    clock.now_s += SETTLED_S
+    clock.move(SETTLED_S)
     assert listing.paths(["BTC/USD"])["BTC/USD"] == [str(path) for path in archive.files()]
 
 
-def test_a_new_pair_and_a_new_year_are_seen(archive: Written, clock: Clock) -> None:
-    listing = Listing(archive.data, Folders(monotonic=clock))
+def test_a_new_pair_and_a_new_year_are_seen(archive: Written, clock: ManualClock) -> None:
+    listing = Listing(archive.data, Folders(monotonic=clock.monotonic))
     age(archive.data)
     for _ in range(3):
         assert listing.pairs() == []
         assert listing.paths(["BTC/USD"]) == {"BTC/USD": []}
-        clock.now_s += SETTLED_S
+        clock.move(SETTLED_S)
     archive.append(trades(1, 3))
     assert listing.pairs() == ["BTC/USD"]
     age(archive.data)
     for _ in range(3):
         assert len(listing.paths(["BTC/USD"])["BTC/USD"]) == 1
-        clock.now_s += SETTLED_S
+        clock.move(SETTLED_S)
     archive.append([trade(4, START_US + 366 * 86_400_000_000)])
     assert len(listing.paths(["BTC/USD"])["BTC/USD"]) == 2
 
 
-def test_a_folder_that_is_gone_is_an_error_and_remembered_by_nobody(tmp_path: Path, clock: Clock) -> None:
+def test_a_folder_that_is_gone_is_an_error_and_remembered_by_nobody(tmp_path: Path, clock: ManualClock) -> None:
     folder = tmp_path / "year=2025"
     folder.mkdir()
-    folders = Folders(monotonic=clock)
+    folders = Folders(monotonic=clock.monotonic)
     folders.files(str(folder))
     folder.rmdir()
     with pytest.raises(FileNotFoundError):

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from recorder.core.evidence import Void
 from recorder.core.ids import Span
-from recorder.core.knowledge import Void
 from recorder.disk import Room
 from recorder.errors import DiskError, Unavailable, UnknownPair
 from recorder.tasks import backfill, fetch

@@ -7,14 +7,15 @@ from typing import Literal, cast
 
 import pytest
 
+from recorder.core.evidence import Anchored, Promise, Promised, Void
 from recorder.core.ids import Run, Span, runs_of
-from recorder.core.knowledge import Void
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.tasks import commit as commit_module
 from recorder.tasks.commit import Commit
 from recorder.tasks.inbox import CROWDED, Inbound
+from recorder.tasks.parking import Parking
 from tests.builders import PAIR, trades
 from tests.clocks import settle, settle_until
 from tests.fakes import Fakes
@@ -49,6 +50,7 @@ class Bench(Fakes):
             self.context,
             sync_every_s=0.1,
             hole_seen=self.saw_hole,
+            parking=Parking(self.ledger, lambda _: []),
         )
 
     def saw_hole(self) -> None:
@@ -139,14 +141,16 @@ async def test_many_pairs_wait_until_a_drain_brings_enough_rows_of_each(monkeypa
             await bench.commit.rotate()
 
 
-async def test_so_many_bytes_beside_frames_close_a_segment_and_ask_for_no_drain(
+async def test_so_many_bytes_of_all_sources_or_beside_frames_close_a_segment_and_ask_for_no_drain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(commit_module, "ROTATE_BYTES", 10)
+    monkeypatch.setattr(commit_module, "ROTATE_BYTES", 20)
+    monkeypatch.setattr(commit_module, "ROTATE_HELD_BYTES", 10)
     bench = Bench()
     bench.journal.release.set()
     came: list[tuple[Literal["ws", "rest", "note"], int]]
     came = [("rest", 0), ("ws", 0), ("note", 1), ("rest", 1), ("rest", 2)]
+    came += [("ws", 2), ("rest", 2), ("ws", 2), ("ws", 3), ("ws", 3)]
     for source, rotations in came:
         await bench.inbox.put(Inbound(b"1234\n", [], source=source))
         await bench.commit.flush()
@@ -264,3 +268,19 @@ async def test_what_is_not_durable_ages_while_its_sync_hangs_and_while_the_journ
         bench.clock.move(30)
         assert bench.commit.unsynced_s() == 30
     running.cancel()
+
+
+async def test_who_waits_for_a_note_waits_until_it_is_durable_and_counts() -> None:
+    bench = Bench()
+    waiting = asyncio.create_task(bench.notes.assure([Promised(PAIR, 5), Anchored(PAIR, 5, 7)]))
+    gone = asyncio.create_task(bench.notes.assure([Promised("ETH/USD", 5)]))
+    await settle()
+    gone.cancel()
+    flushing = asyncio.create_task(bench.commit.flush())
+    await settle_until(lambda: bench.inbox.size == 0)
+    assert not waiting.done()
+    bench.journal.release.set()
+    await flushing
+    await waiting
+    assert bench.ledger.of(PAIR).promise == Promise(5, 7)
+    assert bench.ledger.of("ETH/USD").promise == Promise(5)

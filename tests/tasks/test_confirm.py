@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from recorder.core.evidence import Confirmed
 from recorder.core.ids import Run, Span
-from recorder.core.knowledge import Confirmed
 from recorder.core.ledger import Ledger
 from recorder.ops.offset import Vouched
 from recorder.tasks.confirm import AFTER_S, RETRY_S, ROUND_S, Confirm

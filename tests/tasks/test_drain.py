@@ -18,6 +18,7 @@ from recorder.tasks import drain as drain_module
 from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.inbox import Inbound
+from recorder.tasks.parking import Parking
 from tests.builders import PAIR, Shop, frame, shop, trades
 from tests.clocks import settle, settle_until
 from tests.fakes import Fakes
@@ -43,7 +44,14 @@ def drainer(opened: Shop, *, keep_raw: bool = True, metrics: Metrics | None = No
 
 
 def draining(opened: Shop, fakes: Fakes, *, every_s: Callable[[int], float] = lambda _: 300.0) -> tuple[Commit, Drain]:
-    commit = Commit(opened.journal, fakes.ledger, fakes.context, sync_every_s=0.1, hole_seen=lambda: None)
+    commit = Commit(
+        opened.journal,
+        fakes.ledger,
+        fakes.context,
+        sync_every_s=0.1,
+        hole_seen=lambda: None,
+        parking=Parking(fakes.ledger, lambda _: []),
+    )
     moving = drainer(opened, metrics=fakes.metrics)
     drain = Drain(
         moving, opened.journal, commit, every_s=every_s, pairs=[PAIR], drained=lambda _: None, clock=fakes.clock

@@ -28,7 +28,7 @@ from recorder.tasks.tail import Tail
 from recorder.tasks.watch import EVERY_S, Watch
 from tests.builders import BTC, PAIR, T0_US, Shop, trades
 from tests.clocks import running, settle
-from tests.fakes import Fakes
+from tests.fakes import Fakes, Promised
 
 Ask: TypeAlias = Callable[[Fakes, Shop], Awaitable[None]]
 ODD = b'{"error":[],"result":[5]}'
@@ -103,7 +103,14 @@ def asking(opened: Shop) -> Fakes:
 
 
 async def poll(asking: Fakes, _: Shop) -> None:
-    polling = Poll(asking.ledger, asking.context, instruments={PAIR: BTC}, refresh_soon=lambda: None, everything=True)
+    polling = Poll(
+        asking.ledger,
+        asking.context,
+        instruments={PAIR: BTC},
+        promises=Promised(),
+        refresh_soon=lambda: None,
+        everything=True,
+    )
     async with running(polling):
         await settle()
 

@@ -18,7 +18,7 @@ from recorder.tasks.stream import Listeners
 from recorder.tasks.system import Standing
 from tests.builders import HEARTBEAT, events, frame
 from tests.clocks import running, settle
-from tests.fakes import Fakes, FakeSocket, Fallback, asked
+from tests.fakes import Fakes, FakeSocket, Fallback, Promised, asked
 
 
 class Bench(Fakes):
@@ -34,7 +34,7 @@ class Bench(Fakes):
             self.pairs,
             self.dial,
             self.context,
-            listeners=Listeners(Fallback(), Standing(self.notes), lambda: None),
+            listeners=Listeners(Promised(), Fallback(), Standing(self.notes), lambda: None),
             attempts=Attempts(folder / "attempts"),
             random=Random(1),
             pairs_a_line=2,

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import structlog
 
+from recorder.archive import quarantine
 from recorder.archive.layout import Layout
-from recorder.core import knowledge
+from recorder.archive.quarantine import Quarantine
+from recorder.core import evidence
 from recorder.core.events import EventKind
+from recorder.core.evidence import Confirmed, Void
 from recorder.core.ids import Span
-from recorder.core.knowledge import Confirmed, Void
 from recorder.disk import Disk
 from recorder.errors import Malformed
 from recorder.journal import segment
@@ -83,29 +85,27 @@ async def test_what_is_known_of_ids_is_noted_with_its_evidence(
     assert inbound.known == known
     entry = segment.decode(inbound.line.rstrip(b"\n"))
     (event,) = events([entry])
-    assert knowledge.told(event) == known
+    assert evidence.told(event) == known
     assert json.loads(event.detail)["answers"] == 2
 
 
 async def test_beside_a_daemon_an_unreadable_answer_is_kept_in_a_file_of_its_own_and_why(
     tmp_path: Path,
 ) -> None:
-    aside = Aside(Layout(tmp_path), Disk(), ManualClock())
+    aside = Aside(Quarantine(Layout(tmp_path), Disk(), staging=tmp_path), ManualClock())
     await aside.unreadable(ASKED, malformed(b"[5]"), pair=PAIR)
-    (path,) = (tmp_path / "quarantine").iterdir()
-    kept, note = (entry for entry in segment.entries(path) if isinstance(entry, segment.Entry))
-    assert (kept.recv_ns, kept.source) == (NOW_NS, "rest-unreadable:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD")
-    assert kept.payload == b"[5]"
-    (noted,) = events([note])
-    assert (noted.kind, noted.pair) == ("malformed", PAIR)
-    assert json.loads(noted.detail) == {"source": kept.source, "reason": "no number"}
+    (kept,) = quarantine.listed(Layout(tmp_path))
+    assert (kept.recv_ns, kept.reason, kept.pair, kept.why) == (NOW_NS, "malformed", PAIR, "no number")
+    entry = segment.decode(kept.line)
+    assert (entry.recv_ns, entry.source) == (NOW_NS, "rest-unreadable:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD")
+    assert entry.payload == b"[5]"
 
 
 async def test_of_very_many_unreadable_answers_in_files_only_the_first_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notes, "KEPT_ASIDE", 2)
-    aside = Aside(Layout(tmp_path), Disk(), ManualClock())
+    aside = Aside(Quarantine(Layout(tmp_path), Disk(), staging=tmp_path), ManualClock(look_ns=1))
     with structlog.testing.capture_logs() as said:
         for _ in range(3):
             await aside.unreadable(ASKED, malformed(b"[5]"))

@@ -16,7 +16,7 @@ from recorder.net.http import Answer
 from recorder.tasks.poll import LAST_RETRY_S, Poll
 from tests.builders import BTC, ETH, PAIR, T0_US, trades
 from tests.clocks import running
-from tests.fakes import FakeHttp, Fakes
+from tests.fakes import FakeHttp, Fakes, Promised
 
 
 class Bench(Fakes):
@@ -25,11 +25,12 @@ class Bench(Fakes):
     def __init__(self, last: int, *, everything: bool = False) -> None:
         self.http = FakeHttp(last)
         super().__init__(self.http)
-        self.instruments, self.refreshes = {PAIR: BTC}, 0
+        self.instruments, self.promises, self.refreshes = {PAIR: BTC}, Promised(), 0
         self.poll = Poll(
             self.ledger,
             self.context,
             instruments=self.instruments,
+            promises=self.promises,
             refresh_soon=self.refresh_soon,
             everything=everything,
         )
@@ -206,3 +207,15 @@ async def test_a_pair_that_is_not_known_has_the_listing_read_and_is_tried_less_a
         asked = len(bench.http.asked)
         await bench.pass_time(25)
         assert len(bench.http.asked) - asked >= 2, "once it was answered, the wait begins anew"
+
+
+async def test_no_pair_is_polled_before_it_is_promised() -> None:
+    async with polling(10) as bench:
+        bench.promises.may.clear()
+        bench.poll.take_over(PAIR)
+        await bench.pass_time(20)
+        assert bench.http.asked == []
+        bench.promises.may.set()
+        await bench.pass_time(1)
+        assert len(bench.http.asked) == 1
+        assert bench.promises.pairs == [PAIR]

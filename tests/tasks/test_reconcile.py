@@ -17,8 +17,8 @@ from recorder.archive.compact import compact, compact_segments
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.core.events import EventKind
+from recorder.core.evidence import Anchored, Confirmed, Promised, Void
 from recorder.core.ids import Span, Spans, runs_of
-from recorder.core.knowledge import Confirmed, Void
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
 from recorder.journal import segment, tail
@@ -26,6 +26,7 @@ from recorder.kraken import records
 from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain, Drainer
 from recorder.tasks.inbox import Inbound
+from recorder.tasks.parking import Parking
 from recorder.tasks.reconcile import ALL_S, LOOK_S, Reconcile
 from tests.builders import PAIR, Shop, frame, shop, trades
 from tests.clocks import ManualClock, running, settle, settle_until
@@ -44,7 +45,14 @@ class Bench(Fakes):
         self.opened = opened
         self.planned: list[str] = []
         self.looked = 0
-        self.commit = Commit(opened.journal, self.ledger, self.context, sync_every_s=0.1, hole_seen=lambda: None)
+        self.commit = Commit(
+            opened.journal,
+            self.ledger,
+            self.context,
+            sync_every_s=0.1,
+            hole_seen=lambda: None,
+            parking=Parking(self.ledger, lambda _: []),
+        )
         self.reconcile = Reconcile(
             self.ledger,
             opened.archive,
@@ -261,6 +269,25 @@ async def test_what_was_known_of_ids_and_got_lost_is_taken_back_within_the_hour(
         assert bench.same()
         told = await bench.told()
         assert (told["held"], told["void"], told["confirmed_until"]) == (0, 10, "2026-07-07T23:01:40Z")
+
+
+async def test_a_promise_that_got_lost_is_noted_again(tmp_path: Path) -> None:
+    async with comparing(tmp_path) as bench:
+        await bench.notes.know(Promised(PAIR, 1_783_465_200_000_000))
+        await bench.notes.know(Anchored(PAIR, 1_783_465_200_000_000, 10))
+        await bench.receive((11, 20), (31, 40))
+        await bench.drain.everything()
+        await bench.pass_look()
+        promised = bench.account.promise
+        assert promised is not None
+        for path in bench.opened.layout.files(Branch(EVENTS)):
+            path.unlink()
+        shutil.rmtree(bench.opened.layout.pair_dir(PAIR))
+        await bench.pass_look(ALL_S)
+        assert bench.account.promise is None
+        await bench.commit.flush()
+        assert bench.account.promise == promised
+        assert bench.same()
 
 
 async def test_what_comes_while_it_reads_is_kept_beside_what_is_taken_back(

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from recorder.core.evidence import Anchored, Promised, Void
 from recorder.core.ids import Run, Span
-from recorder.core.knowledge import Void
 from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
 from recorder.kraken.rest import Request
@@ -478,3 +478,30 @@ async def test_a_recorder_that_is_restarted_over_and_over_gets_on(tmp_path: Path
             assert lives <= pages / (answers - 2)
         assert lives > 5
         assert opened.ids() == list(range(1, 5_010))
+
+
+async def test_what_was_made_between_the_promise_and_the_first_trade_held_is_fetched(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.ledger.know(Promised(PAIR, T0_US + 100_000))
+        bench.ledger.know(Anchored(PAIR, T0_US + 100_000, 99))
+        bench.hold((500, 600))
+        start()
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
+        await settle()
+        assert bench.opened.ids() == list(range(100, 500))
+
+
+async def test_of_a_pair_whose_first_trade_has_no_1_the_ids_below_are_void_after_two_answers(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.lacking = frozenset({1, 2})
+        bench.ledger.know(Promised(PAIR, T0_US))
+        bench.ledger.know(Anchored(PAIR, T0_US, 0))
+        bench.hold((3, 10))
+        start()
+        await settle()
+        for _ in range(60):
+            await bench.pass_time(20, step_s=5.0)
+            bench.journalled()
+            if not bench.ledger.of(PAIR).gaps():
+                break
+        assert list(bench.ledger.of(PAIR).void) == [Span(1, 2)]

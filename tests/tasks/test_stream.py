@@ -15,7 +15,7 @@ from recorder.kraken import records
 from recorder.tasks.stream import Listeners, Stream
 from tests.builders import HEARTBEAT, PAIR, events, frame
 from tests.clocks import running, settle
-from tests.fakes import Fakes, FakeSocket, Fallback, ToldStanding, asked, dialler
+from tests.fakes import Fakes, FakeSocket, Fallback, Promised, ToldStanding, asked, dialler
 
 ACK = (
     b'{"method":"subscribe","req_id":1,"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true}'
@@ -26,13 +26,13 @@ REFUSAL = b'{"error":"Currency pair not supported BTC/USD","method":"subscribe",
 class Bench(Fakes):
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         super().__init__()
-        self.fallback, self.standing, self.refreshes = Fallback(), ToldStanding(), 0
+        self.promises, self.fallback, self.standing, self.refreshes = Promised(), Fallback(), ToldStanding(), 0
         self.pairs, self.heard = dict.fromkeys([PAIR]), dict[str, int]()
         self.stream = Stream(
             self.pairs,
             dialler(sockets),
             self.context,
-            listeners=Listeners(self.fallback, self.standing, self.refresh_soon),
+            listeners=Listeners(self.promises, self.fallback, self.standing, self.refresh_soon),
             backoff=Backoff(Random(1)),
             numbers=itertools.count(1),
             heard=self.heard,
@@ -426,3 +426,34 @@ async def test_only_a_connection_that_answers_a_subscription_counts_as_heard() -
         await bench.pass_time(2)
         assert heard.sent  # a new connection, which has said nothing yet
         assert bench.stream.silent_s() == 5
+
+
+async def test_no_pair_is_subscribed_before_it_is_promised() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    bench.promises.may.clear()
+    async with running(bench.stream):
+        await bench.pass_time(30)
+        assert not socket.sent
+        bench.promises.may.set()
+        await settle()
+        assert asked(socket) == [("subscribe", [PAIR])]
+        bench.promises.may.clear()
+        bench.change(come=["ETH/USD", "XRP/USD"])
+        await settle()
+        bench.change(go=["XRP/USD"])
+        await settle()
+        assert asked(socket) == [("subscribe", [PAIR])]
+        bench.promises.may.set()
+        await settle()
+        assert asked(socket)[1:] == [("subscribe", ["ETH/USD"])]
+    assert bench.promises.pairs[:2] == [PAIR, "ETH/USD"]
+
+
+async def test_when_the_exchange_took_a_subscription_is_told() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    async with running(bench.stream):
+        socket.frames.put_nowait(ACK[:-1] + b',"time_in":"2026-09-25T17:48:24.745996Z"}')
+        await settle()
+    assert bench.promises.times_us == {PAIR: 1_790_358_504_745_996}

@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 
+from recorder.core.evidence import Anchored, Confirmed, Promised
 from recorder.core.ids import Span
-from recorder.core.knowledge import Confirmed
 from recorder.errors import Malformed, RateLimited, Unavailable
 from recorder.kraken import records, rest
 from recorder.kraken.rest import Request
@@ -167,3 +167,24 @@ async def test_without_the_servers_time_or_an_answer_or_a_trade_nothing_is_confi
     assert await confirmed(Bench(100)) is None
     bench.instruments.clear()
     assert await confirmed(bench) is None
+
+
+@pytest.mark.parametrize("last_id", [0, 7])
+async def test_of_a_pair_that_has_not_traded_since_the_promise_it_is_confirmed_that_nothing_came(last_id: int) -> None:
+    bench = Bench(last_id)
+    bench.ledger.know(Promised(PAIR, T0_US + 900_000))
+    assert not await confirmed(bench)  # not before it is anchored
+    bench.ledger.know(Anchored(PAIR, T0_US + 900_000, last_id))
+    bench.http.recv_ns, bench.http.date_s = 2_000_000_000_000_000_000, 1_999_999_990
+    assert await confirmed(bench) == Confirmed(PAIR, last_id, (1_999_999_990 - CLOCK_S) * 1_000_000)
+    assert not bench.held
+
+
+async def test_what_came_unheard_since_the_promise_is_fetched_instead() -> None:
+    bench = Bench(9)
+    bench.ledger.know(Promised(PAIR, T0_US + 8_000))
+    bench.ledger.know(Anchored(PAIR, T0_US + 8_000, 7))
+    bench.http.date_s = 2_000_000_000
+    assert not await bench.tail.confirm(PAIR)
+    bench.journalled()
+    assert bench.held == [Span(1, 9)]

@@ -1,31 +1,13 @@
--- Which rows stand in the tables that have no ids, one for each time that something was noted?
+-- Which rows stand in the table $table, which has no ids, one for each time that something was noted?
 --
--- stored_ohlc()         every version of every candle of the exchange, each with when it was seen
--- stored_events()       what happened, detail as text
--- stored_instruments()  every listing of a pair that differed from the one before it
+-- stored_$table()  every column of the table, and what parts it into folders
 --
--- The views ohlc, events and instruments are made of these. Ask stored_ohlc() how a candle was revised.
+-- A form, filled for each table without ids from its entry in the registry. The table's views are made of this: they
+-- show what holds, and this every version that was ever noted.
 
-CREATE OR REPLACE MACRO stored_ohlc() AS TABLE
-SELECT pair, timeframe, time, open, high, low, close, vwap, volume, count, source, seen
-FROM read_parquet(
-    getvariable('recorder_data') || '/ohlc/*/*/*.parquet',
-    hive_partitioning = true,
-    hive_types = {'timeframe': VARCHAR, 'year': BIGINT},
-    hive_types_autocast = false
-);
-
-CREATE OR REPLACE MACRO stored_events() AS TABLE
-SELECT time, kind, pair, detail
-FROM read_parquet(
-    getvariable('recorder_data') || '/events/*/*.parquet',
-    hive_partitioning = true,
-    hive_types = {'year': BIGINT},
-    hive_types_autocast = false
-);
-
-CREATE OR REPLACE MACRO stored_instruments() AS TABLE
+CREATE OR REPLACE MACRO stored_$table() AS TABLE
 SELECT
-    pair, valid_from, key, altname, wsname, base, quote, pair_decimals, lot_decimals, cost_decimals, tick_size,
-    ordermin, costmin, status
-FROM read_parquet(getvariable('recorder_data') || '/instruments/*.parquet');
+    $columns
+FROM read_parquet(
+    getvariable('recorder_data') || '/$glob'$hive
+);

@@ -1,0 +1,43 @@
+-- From when on is every trade of a pair promised?
+--
+-- promises()  one row per pair of which it was noted: pair, time, after_id, assumed
+--
+--   time      the earliest moment that was noted: from it on every trade is to be held
+--   after_id  the highest id made before it, 0 if there is none; NULL until that is known. An anchor that was found for
+--             a later moment says nothing; of several the lowest counts
+--   assumed   whether nobody asked: the lowest trade held was taken for the beginning
+
+CREATE OR REPLACE MACRO promises() AS TABLE
+WITH
+told AS (
+    SELECT
+        e.pair,
+        e.kind,
+        TRY_CAST(e.detail ->> 'time_us' AS BIGINT) AS time_us,
+        TRY_CAST(e.detail ->> 'after_id' AS BIGINT) AS after_id,
+        TRY_CAST(e.detail ->> 'assumed' AS BOOLEAN) AS assumed
+    FROM stored_events() AS e
+    WHERE e.kind IN ('promised', 'anchored') AND e.pair IS NOT NULL
+),
+earliest AS (
+    SELECT t.pair, min(t.time_us) AS time_us
+    FROM told AS t
+    WHERE t.kind = 'promised' AND t.time_us BETWEEN 0 AND 253402300799999999
+    GROUP BY t.pair
+),
+anchored AS (
+    SELECT e.pair, min({'after_id': t.after_id, 'assumed': t.assumed}) AS anchor
+    FROM earliest AS e
+    JOIN told AS t
+        ON e.pair = t.pair
+    WHERE t.kind = 'anchored' AND t.time_us BETWEEN 0 AND e.time_us AND t.after_id >= 0 AND t.assumed IS NOT NULL
+    GROUP BY e.pair
+)
+SELECT
+    e.pair,
+    make_timestamptz(e.time_us) AS time,
+    a.anchor.after_id AS after_id,
+    coalesce(a.anchor.assumed, false) AS assumed
+FROM earliest AS e
+LEFT JOIN anchored AS a
+    ON e.pair = a.pair;

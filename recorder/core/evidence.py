@@ -1,0 +1,207 @@
+"""What is known of ids beside the rows: which do not exist, after which none came, which are promised or parked.
+
+Owns: how each is told in an event's detail. Evidence is of a moment: an id that appears after all is held, and held
+beats void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Final, assert_never
+
+import msgspec
+
+from recorder.core.events import EventKind
+from recorder.core.ids import Span
+from recorder.core.model import Event
+
+LAST_US: Final = 253_402_300_800_000_000 - 1
+"""The end of year 9999: calendars, here and in every reader of the archive, name no moment after it."""
+
+
+class Void(msgspec.Struct, frozen=True):
+    """Ids of ``pair`` that the exchange itself has twice said it does not have."""
+
+    pair: str
+    span: Span
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """Until ``until_us`` (µs since 1970 UTC) no trade of ``pair`` came after ``last_id``; 0: none at all came."""
+
+    pair: str
+    last_id: int
+    until_us: int
+
+
+class Promised(msgspec.Struct, frozen=True):
+    """From ``time_us`` (µs since 1970 UTC) on every trade of ``pair`` is to be held. The earliest promise counts."""
+
+    pair: str
+    time_us: int
+
+
+class Anchored(msgspec.Struct, frozen=True):
+    """Of a promise of ``pair`` from ``time_us`` on: the highest id made before it is ``after_id``; 0: there is none.
+
+    ``assumed``: nobody asked the exchange; the lowest trade held was taken for the beginning.
+    """
+
+    pair: str
+    time_us: int
+    after_id: int
+    assumed: bool = False
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """Ids of ``pair`` that came over the stream, so far from all others that they do not count as held yet.
+
+    Those that count by now are held: nothing takes it back.
+    """
+
+    pair: str
+    span: Span
+
+
+Knowledge = Void | Confirmed | Promised | Anchored | Parked
+
+
+class Promise(msgspec.Struct, frozen=True):
+    """From ``time_us`` on, and so after ``after_id``, every trade of a pair is promised. See :func:`promise`.
+
+    ``after_id`` is None until it is known: the promise is not anchored, and nobody can say which trades are the first.
+    """
+
+    time_us: int
+    after_id: int | None = None
+    assumed: bool = False
+
+    @property
+    def from_the_first(self) -> bool:
+        """Whether all there ever was is held or missing by its id, so that no day of it is only promised in part."""
+        return self.assumed and self.after_id == 0
+
+
+def promise(known: Iterable[Promised | Anchored]) -> Promise | None:
+    """Return what is promised of a pair, by all that was ever noted of it, in any order; None where nothing is.
+
+    The earliest moment counts, and of anchors only those of this moment or an earlier one: what was found for a later
+    one says nothing of the trades between. Of several the lowest id counts, which promises most.
+    """
+    told = set(known)
+    time_us = min((one.time_us for one in told if isinstance(one, Promised)), default=None)
+    if time_us is None:
+        return None
+    anchors = [(one.after_id, one.assumed) for one in told if isinstance(one, Anchored) and one.time_us <= time_us]
+    return Promise(time_us, *min(anchors, default=(None, False)))
+
+
+_Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
+
+
+class _SpanDetail(msgspec.Struct):
+    first_id: int
+    last_id: int
+
+
+class _ConfirmedDetail(msgspec.Struct):
+    last_id: int
+    until_us: int
+
+
+class _PromisedDetail(msgspec.Struct):
+    time_us: _Moment
+
+
+class _AnchoredDetail(msgspec.Struct):
+    time_us: _Moment
+    after_id: _Id
+    assumed: bool
+
+
+_span = msgspec.json.Decoder(_SpanDetail).decode
+_confirmed = msgspec.json.Decoder(_ConfirmedDetail).decode
+_promised = msgspec.json.Decoder(_PromisedDetail).decode
+_anchored = msgspec.json.Decoder(_AnchoredDetail).decode
+
+
+def _read_span(detail: str) -> Span:
+    said = _span(detail)
+    return Span(said.first_id, said.last_id)
+
+
+def _read_void(pair: str, detail: str) -> Void:
+    return Void(pair, _read_span(detail))
+
+
+def _read_parked(pair: str, detail: str) -> Parked:
+    return Parked(pair, _read_span(detail))
+
+
+def _read_confirmed(pair: str, detail: str) -> Confirmed:
+    said = _confirmed(detail)
+    return Confirmed(pair, said.last_id, said.until_us)
+
+
+def _read_promised(pair: str, detail: str) -> Promised:
+    return Promised(pair, _promised(detail).time_us)
+
+
+def _read_anchored(pair: str, detail: str) -> Anchored:
+    said = _anchored(detail)
+    return Anchored(pair, said.time_us, said.after_id, said.assumed)
+
+
+_READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
+    EventKind.VOID: _read_void,
+    EventKind.CONFIRMED: _read_confirmed,
+    EventKind.PROMISED: _read_promised,
+    EventKind.ANCHORED: _read_anchored,
+    EventKind.PARKED: _read_parked,
+}
+KINDS: Final = tuple(_READERS)
+"""The kinds of events that tell it."""
+
+
+def detail(known: Knowledge) -> dict[str, Any]:
+    """Return what the event of kind :func:`kind` says in its detail."""
+    match known:
+        case Void(_, span) | Parked(_, span):
+            return {"first_id": span.first, "last_id": span.last}
+        case Confirmed(_, last_id, until_us):
+            return {"last_id": last_id, "until_us": until_us}
+        case Promised(_, time_us):
+            return {"time_us": time_us}
+        case Anchored(_, time_us, after_id, assumed):
+            return {"time_us": time_us, "after_id": after_id, "assumed": assumed}
+        case never:
+            assert_never(never)
+
+
+def kind(known: Knowledge) -> EventKind:
+    """Return the kind of event that tells it."""
+    match known:
+        case Void():
+            return EventKind.VOID
+        case Confirmed():
+            return EventKind.CONFIRMED
+        case Promised():
+            return EventKind.PROMISED
+        case Anchored():
+            return EventKind.ANCHORED
+        case Parked():
+            return EventKind.PARKED
+        case never:
+            assert_never(never)
+
+
+def told(event: Event) -> Knowledge | None:
+    """Return what an event tells; None where it tells nothing of the kind, or nothing that makes sense."""
+    read = _READERS.get(event.kind)
+    if read is None or event.pair is None:
+        return None
+    try:
+        return read(event.pair, event.detail)
+    except ValueError:  # msgspec's errors are ValueErrors, and so is a span that runs downwards
+        return None

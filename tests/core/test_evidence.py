@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.core import evidence
+from recorder.core.evidence import LAST_US, Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void, promise
+from recorder.core.ids import Span
+from recorder.core.model import Event
+
+IDS = st.integers(1, 2**63 - 1)
+VOIDS = st.tuples(IDS, IDS).map(lambda ends: Void("BTC/USD", Span(min(ends), max(ends))))
+PARKED = VOIDS.map(lambda void: Parked(void.pair, void.span))
+CONFIRMED = st.builds(Confirmed, st.just("ETH/EUR"), IDS, st.integers(0, 2**62))
+TIMES = st.integers(0, LAST_US)
+PROMISED = st.builds(Promised, st.just("ETH/EUR"), TIMES)
+ANCHORED = st.builds(Anchored, st.just("ETH/EUR"), TIMES, st.just(0) | IDS, st.booleans())
+
+
+def event_of(known: Knowledge, **more: object) -> Event:
+    return Event(0, evidence.kind(known), known.pair, json.dumps({**evidence.detail(known), **more}))
+
+
+@given(VOIDS | CONFIRMED | PROMISED | ANCHORED | PARKED)
+def test_what_an_event_tells_is_what_was_known(known: Knowledge) -> None:
+    assert evidence.told(event_of(known)) == known
+    assert evidence.told(event_of(known, evidence=[{"since": "0"}])) == known
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Event(0, "connected", None, "{}"),
+        Event(0, "connected", "BTC/USD", '{"first_id":1,"last_id":2}'),
+        Event(0, "void", None, '{"first_id":1,"last_id":2}'),
+        Event(0, "void", "BTC/USD", '{"first_id":2,"last_id":1}'),
+        Event(0, "void", "BTC/USD", '{"first_id":1}'),
+        Event(0, "void", "BTC/USD", "not JSON"),
+        Event(0, "confirmed", "BTC/USD", '{"last_id":"7","until_us":1}'),
+        Event(0, "promised", "BTC/USD", "{}"),
+        Event(0, "promised", None, '{"time_us":1}'),
+        Event(0, "promised", "BTC/USD", '{"time_us":-1}'),
+        Event(0, "promised", "BTC/USD", f'{{"time_us":{LAST_US + 1}}}'),
+        Event(0, "anchored", "BTC/USD", '{"time_us":1,"after_id":-1,"assumed":false}'),
+        Event(0, "anchored", "BTC/USD", '{"time_us":1,"after_id":1}'),
+    ],
+)
+def test_what_makes_no_sense_tells_nothing(event: Event) -> None:
+    assert evidence.told(event) is None
+
+
+SMALL = st.integers(0, 4)
+NOTES = st.lists(
+    st.builds(Promised, st.just("A/B"), SMALL) | st.builds(Anchored, st.just("A/B"), SMALL, SMALL), max_size=6
+)
+
+
+@given(NOTES)
+def test_the_earliest_promise_counts_and_no_anchor_of_a_later_one(notes: list[Promised | Anchored]) -> None:
+    moments = [one.time_us for one in notes if isinstance(one, Promised)]
+    found = promise(notes)
+    assert found == promise(reversed(notes))
+    if found is None:
+        assert not moments
+        return
+    assert found.time_us == min(moments)
+    anchors = [one.after_id for one in notes if isinstance(one, Anchored) and one.time_us <= found.time_us]
+    assert found.after_id == min(anchors, default=None)
+
+
+def test_an_anchor_is_of_no_use_without_its_promise_and_once_an_earlier_one_is_known() -> None:
+    anchor = Anchored("A/B", 5, 70)
+    assert promise([anchor]) is None
+    assert promise([anchor, Promised("A/B", 5)]) == Promise(5, 70)
+    assert promise([anchor, Promised("A/B", 5), Promised("A/B", 4)]) == Promise(4)
