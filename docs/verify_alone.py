@@ -2,7 +2,7 @@
 
 `python verify_alone.py data` prints what `recorder verify --json` says under `certificates`, or ends with the file that
 does not hold what its footer claims. It rests on one rule of the exchange: the trades of a pair are numbered 1, 2, 3, …
-in the order in which they are made. All trades of a pair are in memory at once; times are in µs since 1970 UTC.
+in the order in which they are made. All trades are in memory at once; times are in µs since 1970 UTC.
 """
 
 import hashlib
@@ -11,17 +11,16 @@ import sys
 import time
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
 from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-DAY_US = 86_400_000_000
-END = sys.maxsize
-VERSIONS = {1}
-TELLING = {"void", "confirmed"}
+DAY_US, END, VERSIONS = 86_400_000_000, sys.maxsize, {1}
+TOLD = {"void": ["first_id", "last_id"], "confirmed": ["last_id", "until_us"], "promised": ["time_us"]}
+TOLD["anchored"] = ["after_id", "assumed", "time_us"]
+WHY = {"before": "begins inside", "unjoined": "does not join the promise", "after": "not confirmed"}
 
 
 def rows_of(path, columns):
@@ -58,16 +57,6 @@ def runs_of(trades):
     return runs
 
 
-def told_of(data):
-    """Return what events tell of ids: pair → kind → details."""
-    told = defaultdict(lambda: defaultdict(list))
-    for path in sorted(data.glob("events/year=*/*.parquet")):
-        for kind, pair, detail in rows_of(path, ["kind", "pair", "detail"])[1]:
-            if kind in TELLING:
-                told[pair][kind].append(json.loads(detail))
-    return told
-
-
 def minus(first, last, spans):
     """Return the parts of first..last that lie in none of the spans."""
     parts = []
@@ -78,67 +67,83 @@ def minus(first, last, spans):
     return [*parts, (first, last)] if first <= last else parts
 
 
-def counts_of(runs, told, begin, end):
-    """Return day since 1970, of begin to end → how many ids may be of it: missing, void, or (if any) before, after."""
-    counts = defaultdict(lambda: defaultdict(int))
-    void = [(one["first_id"], one["last_id"]) for one in told["void"]]
-    confirmed = [(one["last_id"], one["until_us"]) for one in told["confirmed"]]
+def counts_of(runs, told, promise, begin, end):
+    """Return day since 1970, from begin to end → how many ids may be of it, by kind; whether any, of those in WHY."""
+    counts, (promised_us, anchor) = defaultdict(lambda: defaultdict(int)), promise
 
-    def add(kind, count, from_us, until_us):
+    def add(kind, count, from_us, until_us, last_day=end):
         low, high = begin if from_us is None else from_us // DAY_US, end if until_us is None else until_us // DAY_US
         if from_us is not None and until_us is not None:
             low, high = sorted((low, high))  # times step back a little now and then
-        for day in range(low, high + 1):
+        for day in range(low, min(high, last_day) + 1):
             counts[day][kind] += count
 
-    # What a trade above was made before nobody can have confirmed to be without trades.
-    earliest = list(accumulate((first_us for _, _, first_us, _ in reversed(runs)), min, initial=END))[::-1]
-    below, below_us = 0, None
-    for (first, last, first_us, last_us), earliest_us in zip([*runs, [END, END, None, None]], earliest, strict=True):
-        kind = "after" if first_us is None else "before" if below_us is None else "missing"
-        parts = minus(below + 1, first - 1, void)
+    edges, (lowest, highest) = [*runs, [END, END, None, None]], (runs[0][0], runs[-1][1]) if runs else (END, 0)
+    if anchor is not None and not any(first <= anchor < last for first, last, *_ in runs):
+        edges.append([anchor + 1, anchor, promised_us, promised_us])  # it parts ids like a trade does
+    held, below, below_us = 0, 0, None
+    for first, last, first_us, last_us in sorted(edges, key=lambda edge: edge[:2]):
+        history = anchor is not None and below < anchor
+        inside = first <= highest and (below >= lowest or (anchor is not None and not history))
+        kind = "missing" if inside else "before" if history or first <= highest else "after"
+        parts = minus(below + 1, first - 1, told["void"])
+        refuted_us = min((run[2] for run in runs if run[0] > below), default=END)  # no trade came? one had by then
         for low, high in minus(below + 1, first - 1, parts):
             add("void", high - low + 1, below_us, first_us)
         for low, high in parts:
-            since = [us for last_id, us in confirmed if below <= last_id < low and us <= earliest_us]
-            from_us = max([*since, *([] if below_us is None else [below_us])], default=None)
-            add(kind, high - low + 1 if kind == "missing" else 1, from_us, first_us)
-        below, below_us = last, last_us
+            known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
+            from_us = max([*known_us, *([] if below_us is None else [below_us])], default=None)
+            add(kind, high - low + 1 if inside else 1, from_us, first_us)
+            if history:
+                add("unjoined", 1, None, first_us, promised_us // DAY_US - 1)
+        held, below, below_us = last if last >= first else held, last, last_us
+    if promised_us is not None and anchor is None:
+        add("unjoined", 1, None, None, promised_us // DAY_US - 1)
     return counts
 
 
 def certificates(pair, trades, told, today):
-    """Yield what is proven of each day, from that of the first trade to today."""
-    days, epoch = defaultdict(list), datetime(1970, 1, 1, tzinfo=UTC)
+    """Yield what is proven of each day, from that of the first trade or the promise to today."""
+    days, epoch, runs = defaultdict(list), datetime(1970, 1, 1, tzinfo=UTC), runs_of(trades)
     for trade_id in sorted(trades):
         days[trades[trade_id][0] // DAY_US].append(trade_id)
-    counts = counts_of(runs_of(trades), told, min(days), max(today, *days))
-    for day in range(min(days), max(today, *days) + 1):
+    from_us = min((one for (one,) in told["promised"]), default=None)
+    after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
+    begin, end = min([*days, *([] if from_us is None else [from_us // DAY_US])], default=END), max(today, *days, 0)
+    counts = counts_of(runs, told, (from_us, after_id), begin, end)
+    if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"]):
+        from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
+    for day in range(begin, end + 1):
         count, rows = counts[day], [(trade_id, *trades[trade_id]) for trade_id in days.get(day, [])]
-        why = [f"{count['missing']:,} missing"] if count["missing"] else []
-        why += [said for kind, said in (("before", "begins inside"), ("after", "not confirmed")) if count[kind]]
+        promised = from_us is not None and from_us // DAY_US == day
+        lacking = ("missing", "unjoined", "after", *(["before"] if from_us is not None and after_id is None else []))
+        proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows else "empty"
         lines = (f"{one},{price.normalize():f},{qty.normalize():f},{side}\n" for one, _, price, qty, side in rows)
-        times = [epoch + timedelta(microseconds=time_us) for _, time_us, *_ in rows]
+        times = [row[1] for row in rows]
+        moments = [min(times, default=None), max(times, default=None), from_us if promised else None]
+        names = [None if us is None else f"{epoch + timedelta(microseconds=us):%FT%T.%fZ}" for us in moments]
         yield {
             "pair": pair,
             "day": f"{epoch + timedelta(days=day):%Y-%m-%d}",
-            "status": "pending" if day >= today else "open" if why else "complete" if rows else "empty",
+            "status": "pending" if day >= today else "open" if any(count[kind] for kind in lacking) else proven,
             "first_id": rows[0][0] if rows else None,
             "last_id": rows[-1][0] if rows else None,
             "rows": len(rows),
             "missing": count["missing"],
             "void": count["void"],
-            "first_time": f"{min(times):%Y-%m-%dT%H:%M:%S.%fZ}" if rows else None,
-            "last_time": f"{max(times):%Y-%m-%dT%H:%M:%S.%fZ}" if rows else None,
+            **dict(zip(("first_time", "last_time", "promised"), names, strict=True)),
             "sha256": hashlib.sha256("".join(lines).encode()).hexdigest() if rows else None,
-            "why": why,
+            "why": [f"{count['missing']:,} missing"] * bool(count["missing"]) + [WHY[k] for k in WHY if count[k]],
         }
 
 
 if __name__ == "__main__":
-    archive, found = Path(sys.argv[1]), []
-    events = told_of(archive)
-    for home in sorted(archive.glob("trades/pair=*"), key=lambda path: unquote(path.name)):
-        name, stored = unquote(home.name.removeprefix("pair=")), trades_of(home)
-        found += certificates(name, stored, events[name], time.time_ns() // 1000 // DAY_US) if stored else []
+    archive, found, events = Path(sys.argv[1]), [], defaultdict(lambda: defaultdict(list))
+    for path in sorted(archive.glob("events/year=*/*.parquet")):
+        for kind, pair, detail in rows_of(path, ["kind", "pair", "detail"])[1]:
+            if kind in TOLD:
+                events[pair][kind].append([json.loads(detail)[key] for key in TOLD[kind]])
+    stored = {unquote(home.name.removeprefix("pair=")): trades_of(home) for home in archive.glob("trades/pair=*")}
+    for pair in sorted({*events, *stored}):
+        found += certificates(pair, stored.get(pair, {}), events[pair], time.time_ns() // 1000 // DAY_US)
     print(json.dumps({"certificates": found}, indent=1))

@@ -1,7 +1,8 @@
 """Which ids the archive holds: computed from the footers of its files, and from nothing else.
 
-A footer is read once, and again only where a file has the name of another: what was put back from a back-up, or
-damaged, must not count for what it was. Forget it all and nothing is lost.
+A footer is read once and remembered by file name, which the recorder never uses twice. Whoever looks for what others
+did to the files asks for them anew: where inode, size or time of change differ, a file is read again. Forget it all and
+nothing is lost.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ class Coverage:
         self._disk = disk
         self._facts: dict[str, dict[Path, tuple[Stamp, FileFacts]]] = {}
 
-    def files(self, pair: str) -> list[FileFacts]:
+    def files(self, pair: str, *, anew: bool = False) -> list[FileFacts]:
         """Return what the files of ``pair`` hold now. Raises FileNotFoundError if one vanishes meanwhile.
 
+        With ``anew`` a file is read again that bears the name of another, or was changed.
         Under the pair's lock none can vanish; a reader without it starts again. Raises UnsoundFile where a
         file cannot be what its place says.
         """
@@ -39,9 +41,11 @@ class Coverage:
         found: dict[Path, tuple[Stamp, FileFacts]] = {}
         # Sought by path, since a compaction keeps the names of files that it leaves alone, and their inodes.
         for path in self._layout.files(branch):
-            now = stamp(path)  # before the footer: what comes after it is read at the next look
             seen = known.get(path)
-            found[path] = seen if seen and seen[0] == now else (now, placed(read_facts(path), branch))
+            if seen is None or (anew and seen[0] != stamp(path)):
+                # The stamp before the footer: what changes in between is read at the next look.
+                seen = stamp(path), placed(read_facts(path), branch)
+            found[path] = seen
         if self._disk is not None:
             for directory in sorted({path.parent for path in found if found[path] is not known.get(path)}):
                 self._disk.sync_dir(directory)
@@ -57,7 +61,7 @@ class Coverage:
         return Spans(run.span for file in self.files(pair) for run in file.footer.runs)
 
     def observe_into(self, ledger: Ledger, pair: str) -> int:
-        """Count all that the archive holds of ``pair`` now in ``ledger``; return its rows."""
-        held = self.files(pair)
+        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows."""
+        held = self.files(pair, anew=True)
         ledger.observe_all(run for file in held for run in file.footer.runs)
         return sum(file.rows for file in held)

@@ -97,12 +97,6 @@ class PairLedger:
             case never:
                 assert_never(never)
 
-    def inherit(self, older: PairLedger) -> None:
-        """Take over what does not depend on rows that are held: what REST has shown, and what was promised for ever."""
-        self.shown_id = max(self.shown_id, older.shown_id)
-        for known in older._promises:
-            self.know(known)
-
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
         times = self._times_us
@@ -202,17 +196,13 @@ class Ledger:
         """
         newer, self._newer = self._newer or [], None
         restated = {account.pair: account for account in accounts}
-        for restating in restated.values():
-            restating.inherit(self.of(restating.pair))
+        for account in restated.values():
+            account.shown_id = self.of(account.pair).shown_id
         self._pairs |= restated
         for claim in newer:
-            account = restated.get(claim.pair)
-            if account is None:
-                continue
-            if isinstance(claim, Run):
-                account.observe(claim)
-            else:
-                account.know(claim)
+            if claim.pair in restated:
+                account = restated[claim.pair]
+                account.observe(claim) if isinstance(claim, Run) else account.know(claim)
 
     def of(self, pair: str) -> PairLedger:
         """Return the account of ``pair``, opening it where there was none."""

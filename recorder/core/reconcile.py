@@ -7,34 +7,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from recorder.core.evidence import Confirmed
+from recorder.core.evidence import Confirmed, Promise
 from recorder.core.ids import Spans
 from recorder.core.ledger import PairLedger
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What is claimed of a pair: the ids held, those that are void, and the newest answer that had nothing more."""
+    """What is claimed of a pair: ids held, ids void, the newest answer that had nothing more, and what is promised."""
 
     held: Spans = field(default_factory=Spans)
     void: Spans = field(default_factory=Spans)
     confirmed: Confirmed | None = None
+    promise: Promise | None = None
 
     @classmethod
     def of(cls, account: PairLedger) -> Claims:
         """Copy what ``account`` claims now."""
-        return cls(account.spans.copy(), account.void.copy(), account.confirmed)
+        return cls(account.spans.copy(), account.void.copy(), account.confirmed, account.promise)
 
     def beyond(self, other: Claims) -> Claims:
         """Return what is claimed here and not there. An id that is held there needs not be void."""
         void = _without(_without(self.void, other.void), other.held)
         until_us = -1 if other.confirmed is None else other.confirmed.until_us
         newer = self.confirmed is not None and self.confirmed.until_us > until_us
-        return Claims(_without(self.held, other.held), void, self.confirmed if newer else None)
+        return Claims(
+            _without(self.held, other.held),
+            void,
+            self.confirmed if newer else None,
+            self.promise if _promises_more(self.promise, other.promise) else None,
+        )
 
     def __bool__(self) -> bool:
         """Return whether anything is claimed."""
-        return bool(self.held or self.void or self.confirmed is not None)
+        return bool(self.held or self.void or self.confirmed is not None or self.promise is not None)
 
 
 def _without(spans: Spans, others: Spans) -> Spans:
@@ -42,3 +48,10 @@ def _without(spans: Spans, others: Spans) -> Spans:
     if spans == others:  # nearly always
         return Spans()
     return Spans(part for span in spans for part in others.missing(span))
+
+
+def _promises_more(one: Promise | None, other: Promise | None) -> bool:
+    """Return whether ``one`` begins earlier, or at the same moment after a lower id, or after one that is known."""
+    if one is None or other is None or one.time_us != other.time_us:
+        return one is not None and (other is None or one.time_us < other.time_us)
+    return one.after_id is not None and (other.after_id is None or one.after_id < other.after_id)

@@ -24,6 +24,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.events import iso
 from recorder.core.events import EventKind
+from recorder.core.evidence import Anchored, Promise, Promised
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
@@ -125,10 +126,10 @@ class Reconcile:
         if not await asyncio.to_thread(lambda: self._journal.is_there):
             self._drain_soon.set()
         for pair in await self._everything():
-            # A compaction came between, and the next look will do; or a file is damaged, and whoever writes to this
-            # pair next comes upon it and reports it.
+            # A compaction came between, and the next look will do; or a file is damaged, which is told when the pair is
+            # compared.
             with contextlib.suppress(FileNotFoundError, StorageError, UnreadableFile):
-                files = await asyncio.to_thread(self._archive.coverage.files, pair)
+                files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
                 runs = [run for file in files for run in file.footer.runs]
                 archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
                 self._archived[pair] = archived
@@ -172,9 +173,19 @@ class Reconcile:
             said["not_fetched"] = gone.held.count() - asked.count()
         if gone.confirmed is not None:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
+        if gone.promise is not None:
+            said["promised"] = iso(gone.promise.time_us)
         self._metrics.memory_differences.inc()
         log.error("not on the disk any more", pair=pair, **said)
         await self._notes.take(EventKind.MEMORY_DIFFERED, pair=pair, **said)
+        if gone.promise is not None:
+            await self._promise_again(pair, gone.promise)
+
+    async def _promise_again(self, pair: str, promise: Promise) -> None:
+        """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""
+        await self._notes.know(Promised(pair, promise.time_us))
+        if promise.after_id is not None:
+            await self._notes.know(Anchored(pair, promise.time_us, promise.after_id, promise.assumed))
 
     def _found(self, earlier: Mapping[str, Claims]) -> dict[str, PairLedger]:
         """Return what the disk tells of pairs, but of those whose files cannot be read."""
@@ -207,6 +218,8 @@ class Reconcile:
             loaded = state.load(
                 disk, layout, claims, coverage=self._archive.coverage, pairs=sorted(wanted), told=self._events.read
             )
+            for pair, error in loaded.damaged.items():
+                log.error("memory not compared with the disk", pair=pair, reason=str(error))
             return {pair: disk.of(pair) for pair in wanted if pair not in loaded.damaged}
 
         # A segment that is retired meanwhile has left its rows in the archive: look again.

@@ -86,10 +86,13 @@ def test_a_file_that_took_the_name_of_another_is_read_again(file: Path, tmp_path
     with archive(tmp_path / "other", Unsynced()) as other:
         other.append(PAIR, trades(20, 25))
         other.layout.trade_files(PAIR)[0].rename(file)
-    assert known.spans(PAIR) == Spans.of_ids(range(20, 26))
+    ledger = Ledger()
+    known.observe_into(ledger, PAIR)
+    assert ledger.of(PAIR).spans == known.spans(PAIR) == Spans.of_ids(range(20, 26))
     file.write_bytes(b"no Parquet")
     with pytest.raises(CorruptFile):
-        known.files(PAIR)
+        known.files(PAIR, anew=True)
+    assert known.spans(PAIR) == Spans.of_ids(range(20, 26)), "who only adds rows goes on"
 
 
 def test_a_pair_without_files_holds_nothing(file: Path) -> None:

@@ -55,7 +55,7 @@ def assert_same(data: Path) -> list[dict[str, Any]]:
     return other
 
 
-def told(kind: str, pair: str, **detail: int) -> Event:
+def told(kind: str, pair: str, **detail: int | bool) -> Event:
     return Event(START_US, kind, pair, json.dumps(detail))
 
 
@@ -77,14 +77,27 @@ def fill(archive: Written, random: Random, pair: str) -> None:
         until_us = START_US + random.randrange(400) * HOUR_US
         archive.noted(told("confirmed", pair, last_id=random.randrange(first + 41), until_us=until_us))
     archive.noted(Event(START_US, "connected", None, "{}"))
+    promise(archive, random, pair, first)
 
 
-@pytest.mark.parametrize("seed", range(6))
+def promise(archive: Written, random: Random, pair: str, first: int) -> None:
+    """Note promises and anchors at random, or none; also of a pair without trades."""
+    for _ in range(random.randrange(3)):
+        time_us = START_US + random.randrange(-48, 200) * HOUR_US
+        archive.noted(told("promised", pair, time_us=time_us))
+        for _ in range(random.randrange(3)):
+            after_id, assumed = random.choice((0, first - 1, random.randrange(first + 45))), random.random() < 0.3
+            anchored_us = time_us + random.choice((-1, 0, 0, 0, 30)) * HOUR_US
+            archive.noted(told("anchored", pair, time_us=anchored_us, after_id=after_id, assumed=assumed))
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_it_gives_the_same_certificates_as_the_recorder(tmp_path: Path, seed: int) -> None:
     random = Random(seed)
     with writing(tmp_path) as archive:
-        for pair in ("BTC/USD", "ETH/EUR", "1000SATS/USD"):
+        for pair in ("BTC/USD", "ETH/EUR", "1000SATS/USD", "SOL/USD"):
             fill(archive, random, pair)
+        promise(archive, random, "NEW/USD", 1)
         if seed % 2:
             archive.compact()
         statuses = {one["status"] for one in assert_same(tmp_path)}

@@ -216,6 +216,4 @@ async def test_what_is_damaged_or_removed_under_it_is_missing_for_both_and_fetch
 
         shutil.rmtree(Layout(daemon.data).pair_dir(ETH))
         await damages.made_good(ETH)
-        none_asked_for = r"not on the disk any more ETH/EUR .*held=(\d+) void=0 not_fetched=\1\b"
-        assert re.search(none_asked_for, daemon.process.said), daemon.process.said
     is_the_truth(tmp_path, daemon.sandbox)

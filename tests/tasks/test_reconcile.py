@@ -17,7 +17,7 @@ from recorder.archive.compact import compact, compact_segments
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.core.events import EventKind
-from recorder.core.evidence import Confirmed, Void
+from recorder.core.evidence import Anchored, Confirmed, Promised, Void
 from recorder.core.ids import Span, Spans, runs_of
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
@@ -271,6 +271,25 @@ async def test_what_was_known_of_ids_and_got_lost_is_taken_back_within_the_hour(
         assert (told["held"], told["void"], told["confirmed_until"]) == (0, 10, "2026-07-07T23:01:40Z")
 
 
+async def test_a_promise_that_got_lost_is_noted_again(tmp_path: Path) -> None:
+    async with comparing(tmp_path) as bench:
+        await bench.notes.know(Promised(PAIR, 1_783_465_200_000_000))
+        await bench.notes.know(Anchored(PAIR, 1_783_465_200_000_000, 10))
+        await bench.receive((11, 20), (31, 40))
+        await bench.drain.everything()
+        await bench.pass_look()
+        promised = bench.account.promise
+        assert promised is not None
+        for path in bench.opened.layout.files(Branch(EVENTS)):
+            path.unlink()
+        shutil.rmtree(bench.opened.layout.pair_dir(PAIR))
+        await bench.pass_look(ALL_S)
+        assert bench.account.promise is None
+        await bench.commit.flush()
+        assert bench.account.promise == promised
+        assert bench.same()
+
+
 async def test_what_comes_while_it_reads_is_kept_beside_what_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,8 +302,8 @@ async def test_what_comes_while_it_reads_is_kept_beside_what_is_taken_back(
         read, go_on = Coverage.files, asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def held_up(coverage: Coverage, pair: str) -> Any:
-            files = read(coverage, pair)
+        def held_up(coverage: Coverage, pair: str, **options: Any) -> Any:
+            files = read(coverage, pair, **options)
             if not go_on.is_set():
                 asyncio.run_coroutine_threadsafe(bench.receive((31, 40), (45, 50)), loop).result()
                 loop.call_soon_threadsafe(go_on.set)
