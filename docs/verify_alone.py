@@ -8,7 +8,6 @@ in the order in which they are made. All trades are in memory at once; times are
 import hashlib
 import json
 import sys
-import time
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-DAY_US, END, VERSIONS = 86_400_000_000, sys.maxsize, {1}
+DAY_US, DAY_2011, END, VERSIONS = 86_400_000_000, 14_975, sys.maxsize, {1}
 TOLD = {"void": ["first_id", "last_id"], "confirmed": ["last_id", "until_us"], "promised": ["time_us"]}
 TOLD["anchored"] = ["after_id", "assumed", "time_us"]
 WHY = {"before": "begins inside", "unjoined": "does not join the promise", "after": "not confirmed"}
@@ -67,15 +66,15 @@ def minus(first, last, spans):
     return [*parts, (first, last)] if first <= last else parts
 
 
-def counts_of(runs, told, promise, begin, end):
-    """Return day since 1970, from begin to end → how many ids may be of it, by kind; whether any, of those in WHY."""
+def counts_of(runs, told, promise, calendar):
+    """Return day since 1970, of the calendar → how many ids may be of it, by kind; whether any, of those in WHY."""
     counts, (promised_us, anchor) = defaultdict(lambda: defaultdict(int)), promise
 
-    def add(kind, count, from_us, until_us, last_day=end):
-        low, high = begin if from_us is None else from_us // DAY_US, end if until_us is None else until_us // DAY_US
+    def add(kind, count, from_us, until_us, last_day=END):
+        low, high = -END if from_us is None else from_us // DAY_US, END if until_us is None else until_us // DAY_US
         if from_us is not None and until_us is not None:
             low, high = sorted((low, high))  # times step back a little now and then
-        for day in range(low, min(high, last_day) + 1):
+        for day in (one for one in calendar if low <= one <= min(high, last_day)):
             counts[day][kind] += count
 
     edges, (lowest, highest) = [*runs, [END, END, None, None]], (runs[0][0], runs[-1][1]) if runs else (END, 0)
@@ -104,34 +103,35 @@ def counts_of(runs, told, promise, begin, end):
 
 def certificates(pair, trades, told, today):
     """Yield what is proven of each day, from that of the first trade or the promise to today."""
-    days, epoch, runs = defaultdict(list), datetime(1970, 1, 1, tzinfo=UTC), runs_of(trades)
+    days, epoch, runs = defaultdict(list), datetime(1970, 1, 1), runs_of(trades)  # noqa: DTZ001 -- all is UTC
     for trade_id in sorted(trades):
         days[trades[trade_id][0] // DAY_US].append(trade_id)
     from_us = min((one for (one,) in told["promised"]), default=None)
     after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
-    begin, end = min([*days, *([] if from_us is None else [from_us // DAY_US])], default=END), max(today, *days, 0)
-    counts = counts_of(runs, told, (from_us, after_id), begin, end)
+    seen = {*days, *([] if from_us is None else [from_us // DAY_US])}
+    near = [day for day in seen if DAY_2011 <= day <= today + 366]  # odd times have days of their own, and none between
+    calendar = sorted({*seen, *range(min(near, default=today), max([today, *near]) + 1)}) if seen else []
+    counts = counts_of(runs, told, (from_us, after_id), calendar)
     if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"]):
         from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
-    for day in range(begin, end + 1):
+    for day in calendar:
         count, rows = counts[day], [(trade_id, *trades[trade_id]) for trade_id in days.get(day, [])]
         promised = from_us is not None and from_us // DAY_US == day
         lacking = ("missing", "unjoined", "after", *(["before"] if from_us is not None and after_id is None else []))
         proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows else "empty"
         lines = (f"{one},{price.normalize():f},{qty.normalize():f},{side}\n" for one, _, price, qty, side in rows)
-        times = [row[1] for row in rows]
-        moments = [min(times, default=None), max(times, default=None), from_us if promised else None]
-        names = [None if us is None else f"{epoch + timedelta(microseconds=us):%FT%T.%fZ}" for us in moments]
+        times = [row[1] for row in rows] or [None]
+        moments = [min(times), max(times), from_us if promised else None]
+        spelled = [us if us is None else (epoch + timedelta(0, 0, us)).isoformat("T", "microseconds") for us in moments]
         yield {
             "pair": pair,
-            "day": f"{epoch + timedelta(days=day):%Y-%m-%d}",
+            "day": str((epoch + timedelta(days=day)).date()),
             "status": "pending" if day >= today else "open" if any(count[kind] for kind in lacking) else proven,
             "first_id": rows[0][0] if rows else None,
             "last_id": rows[-1][0] if rows else None,
             "rows": len(rows),
-            "missing": count["missing"],
-            "void": count["void"],
-            **dict(zip(("first_time", "last_time", "promised"), names, strict=True)),
+            **{kind: count[kind] for kind in ("missing", "void")},
+            **dict(zip(("first_time", "last_time", "promised"), (us and f"{us}Z" for us in spelled), strict=True)),
             "sha256": hashlib.sha256("".join(lines).encode()).hexdigest() if rows else None,
             "why": [f"{count['missing']:,} missing"] * bool(count["missing"]) + [WHY[k] for k in WHY if count[k]],
         }
@@ -145,5 +145,5 @@ if __name__ == "__main__":
                 events[pair][kind].append([json.loads(detail)[key] for key in TOLD[kind]])
     stored = {unquote(home.name.removeprefix("pair=")): trades_of(home) for home in archive.glob("trades/pair=*")}
     for pair in sorted({*events, *stored}):
-        found += certificates(pair, stored.get(pair, {}), events[pair], time.time_ns() // 1000 // DAY_US)
+        found += certificates(pair, stored.get(pair, {}), events[pair], int(datetime.now(UTC).timestamp()) // 86_400)
     print(json.dumps({"certificates": found}, indent=1))

@@ -22,8 +22,11 @@ Period = Literal["year", "date"]
 Encoding = Literal["delta", "words"]
 """How the values of a column are stored: as differences from one to the next, or each but once, in a dictionary."""
 
-_ISO_LENGTH: Final[Mapping[Period, int]] = {"year": len("2025"), "date": len("2025-11-10")}
-"""So many characters of a time as ISO 8601 spells it name its period."""
+_PERIODS: Final[Mapping[Period, Callable[[date], str]]] = {
+    "year": lambda moment: str(moment.year),
+    "date": lambda moment: moment.isoformat()[: len("2025-11-10")],
+}
+"""How the folder of a period is named; year 1 has no zeros before it."""
 
 NO_PARTITION: Final = "__none__"
 """No pair and no timeframe has this name: the empty file that each table is born with lies there. Not Hive's own word
@@ -67,10 +70,10 @@ class Dataset:
     def period_of(self, moment: date) -> str | None:
         """Return the name of the period in which a UTC time or day lies; None where there are no periods.
 
-        >>> TRADES.period_of(date(2025, 11, 10))
-        '2025'
+        >>> TRADES.period_of(date(2025, 11, 10)), TRADES.period_of(date(1, 1, 1))
+        ('2025', '1')
         """
-        return None if self.period is None else moment.isoformat()[: _ISO_LENGTH[self.period]]
+        return None if self.period is None else _PERIODS[self.period](moment)
 
 
 TRADES: Final = Dataset(

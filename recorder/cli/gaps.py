@@ -67,7 +67,7 @@ def _table(listed: list[Gap]) -> Table:
 
 
 def _when(us: int | None) -> str:
-    return "" if us is None else f"{datetime.fromtimestamp(us // 1_000_000, UTC):%Y-%m-%d %H:%M:%S}"
+    return "" if us is None else str(datetime.fromtimestamp(us // 1_000_000, UTC)).removesuffix("+00:00")
 
 
 def _as_json(gap: Gap) -> dict[str, object]:
@@ -87,4 +87,4 @@ def iso(us: int | None) -> str | None:
     if us is None:
         return None
     seconds, rest = divmod(us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix('+00:00')}.{rest:06d}Z"

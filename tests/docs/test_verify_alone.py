@@ -113,6 +113,18 @@ def test_days_without_anything_missing_are_complete_or_empty(tmp_path: Path) -> 
     assert statuses == {"complete", "empty", "pending"}
 
 
+@pytest.mark.parametrize("odd_us", [-62_135_596_800_000_000, 0, 4_176_528_432_123_456])
+@pytest.mark.parametrize("place", [1, 3, 5])
+def test_a_trade_with_an_odd_time_has_a_day_of_its_own(tmp_path: Path, odd_us: int, place: int) -> None:
+    with writing(tmp_path) as archive:
+        for pair in ("BTC/USD", "ETH/EUR"):
+            times_us = {trade_id: START_US + trade_id * HOUR_US for trade_id in (1, 2, 3, 5)} | {place: odd_us}
+            archive.append([trade(trade_id, time_us, pair=pair) for trade_id, time_us in times_us.items()])
+        archive.noted(told("promised", "ETH/EUR", time_us=START_US))
+        archive.noted(told("anchored", "ETH/EUR", time_us=START_US, after_id=1, assumed=False))
+        assert len(assert_same(tmp_path)) < 1_500
+
+
 def test_an_archive_without_trades_has_no_certificates(tmp_path: Path) -> None:
     with writing(tmp_path):
         assert assert_same(tmp_path) == []
