@@ -8,7 +8,7 @@ in the order in which they are made. All trades are in memory at once; times are
 import hashlib
 import json
 import sys
-import time
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-DAY_US, END, VERSIONS = 86_400_000_000, sys.maxsize, {1}
+DAY_US, END, VERSIONS, OPENED = 86_400_000_000, sys.maxsize, {1}, 14_975  # days of trades begin with 2011
 TOLD = {"void": ["first_id", "last_id"], "confirmed": ["last_id", "until_us"], "promised": ["time_us"]}
 TOLD["anchored"] = ["after_id", "assumed", "time_us"]
 WHY = {"before": "begins inside", "unjoined": "does not join the promise", "after": "not confirmed"}
@@ -27,8 +27,7 @@ def rows_of(path, columns):
     """Read a file, every page against its checksum; return what its footer says, and its rows."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         footer, table = json.loads(file.metadata.metadata[b"recorder"]), file.read(columns)
-    if footer["schema"] not in VERSIONS:
-        sys.exit(f"{path} is of version {footer['schema']}, which this program does not know")
+    assert footer["schema"] in VERSIONS, f"{path} is of version {footer['schema']}, which this program does not know"
     parts = [part.cast(pa.int64()) if pa.types.is_timestamp(part.type) else part for part in table.columns]
     return footer, list(zip(*(part.to_pylist() for part in parts), strict=True))
 
@@ -67,15 +66,14 @@ def minus(first, last, spans):
     return [*parts, (first, last)] if first <= last else parts
 
 
-def counts_of(runs, told, promise, begin, end):
-    """Return day since 1970, from begin to end → how many ids may be of it, by kind; whether any, of those in WHY."""
+def counts_of(runs, told, promise, calendar):
+    """Return day of the calendar → how many ids may be of it, by kind; or whether any, of those in WHY."""
     counts, (promised_us, anchor) = defaultdict(lambda: defaultdict(int)), promise
 
-    def add(kind, count, from_us, until_us, last_day=end):
-        low, high = begin if from_us is None else from_us // DAY_US, end if until_us is None else until_us // DAY_US
-        if from_us is not None and until_us is not None:
-            low, high = sorted((low, high))  # times step back a little now and then
-        for day in range(low, min(high, last_day) + 1):
+    def add(kind, count, from_us, until_us, last_day=END):
+        low, high = -END if from_us is None else from_us // DAY_US, END if until_us is None else until_us // DAY_US
+        low, high = min(low, high), max(low, high)  # times step back a little now and then
+        for day in calendar[bisect_left(calendar, low) : bisect_right(calendar, min(high, last_day))]:
             counts[day][kind] += count
 
     edges, (lowest, highest) = [*runs, [END, END, None, None]], (runs[0][0], runs[-1][1]) if runs else (END, 0)
@@ -109,11 +107,13 @@ def certificates(pair, trades, told, today):
         days[trades[trade_id][0] // DAY_US].append(trade_id)
     from_us = min((one for (one,) in told["promised"]), default=None)
     after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
-    begin, end = min([*days, *([] if from_us is None else [from_us // DAY_US])], default=END), max(today, *days, 0)
-    counts = counts_of(runs, told, (from_us, after_id), begin, end)
     if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"]):
         from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
-    for day in range(begin, end + 1):
+    shown = {*days, *([] if from_us is None else [from_us // DAY_US])}
+    usual = [day for day in shown if OPENED <= day <= today + 366]  # a day of an odd time stands alone
+    shown |= {*range(min(usual, default=today), max([today, *usual]) + 1)} if shown else set()
+    counts = counts_of(runs, told, (from_us, after_id), sorted(shown))
+    for day in sorted(shown):
         count, rows = counts[day], [(trade_id, *trades[trade_id]) for trade_id in days.get(day, [])]
         promised = from_us is not None and from_us // DAY_US == day
         lacking = ("missing", "unjoined", "after", *(["before"] if from_us is not None and after_id is None else []))
@@ -124,7 +124,7 @@ def certificates(pair, trades, told, today):
         names = [None if us is None else f"{epoch + timedelta(microseconds=us):%FT%T.%fZ}" for us in moments]
         yield {
             "pair": pair,
-            "day": f"{epoch + timedelta(days=day):%Y-%m-%d}",
+            "day": (epoch + timedelta(days=day)).date().isoformat(),
             "status": "pending" if day >= today else "open" if any(count[kind] for kind in lacking) else proven,
             "first_id": rows[0][0] if rows else None,
             "last_id": rows[-1][0] if rows else None,
@@ -145,5 +145,5 @@ if __name__ == "__main__":
                 events[pair][kind].append([json.loads(detail)[key] for key in TOLD[kind]])
     stored = {unquote(home.name.removeprefix("pair=")): trades_of(home) for home in archive.glob("trades/pair=*")}
     for pair in sorted({*events, *stored}):
-        found += certificates(pair, stored.get(pair, {}), events[pair], time.time_ns() // 1000 // DAY_US)
+        found += certificates(pair, stored.get(pair, {}), events[pair], int(datetime.now(UTC).timestamp()) // 86_400)
     print(json.dumps({"certificates": found}, indent=1))
