@@ -22,6 +22,8 @@ from tests.end_to_end.harness import REPOSITORY
 
 PROGRAM = REPOSITORY / "docs" / "verify_alone.py"
 HOUR_US = DAY_US // 24
+ODD_US = (0, DAY_US * 366, DAY_US * 365 * 132)
+"""Times of 1970, 1971 and 2101, at which nothing can have been traded."""
 
 
 def alone(data: Path) -> subprocess.CompletedProcess[str]:
@@ -60,14 +62,17 @@ def told(kind: str, pair: str, **detail: int | bool) -> Event:
 
 
 def fill(archive: Written, random: Random, pair: str) -> None:
-    """Archive a pair at random: gaps, void ids, confirmations, some of which are wrong, and times that step back."""
-    time_us, held = START_US + random.randrange(48) * HOUR_US, []
+    """Archive a pair at random: gaps, void ids, confirmations, some of which are wrong, and times that step back
+    or are odd.
+    """
+    time_us, held, odd = START_US + random.randrange(48) * HOUR_US, [], random.choice((0, 0, 0.1))
     first = random.choice((1, 1, 40))
     for trade_id in range(first, first + 40):
         time_us += random.choice((-1, 0, 1, 3, 20)) * HOUR_US
         price = random.choice(("0.000000000001", "100", "63501.60", "1e-8"))
         if random.random() < 0.8:
-            held.append(trade(trade_id, time_us, price, random.choice(("1.00000000", "0.00000001", "250")), pair=pair))
+            made_us = random.choice(ODD_US) if random.random() < odd else time_us
+            held.append(trade(trade_id, made_us, price, random.choice(("1.00000000", "0.00000001", "250")), pair=pair))
     random.shuffle(held)
     for start in range(0, len(held), 15):
         archive.append(held[start : start + 15])

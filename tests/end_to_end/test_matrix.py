@@ -371,6 +371,7 @@ async def test_a_pair_that_is_silent_from_its_subscription_on_is_subscribed_anew
 
 async def test_many_frames_lost_in_a_busy_minute_cost_few_requests(bench: Bench) -> None:
     async with bench.recording():
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where the promises begin")
         await bench.clock.passed(5.0)
         asked = len(bench.trades)
         for _ in range(80):
