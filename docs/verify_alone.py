@@ -108,12 +108,12 @@ def certificates(pair, trades, told, today):
         days[trades[trade_id][0] // DAY_US].append(trade_id)
     from_us = min((one for (one,) in told["promised"]), default=None)
     after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
+    if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"]):
+        from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
     seen = {*days, *([] if from_us is None else [from_us // DAY_US])}
     near = [day for day in seen if DAY_2011 <= day <= today + 366]  # odd times have days of their own, and none between
     calendar = sorted({*seen, *range(min(near, default=today), max([today, *near]) + 1)}) if seen else []
     counts = counts_of(runs, told, (from_us, after_id), calendar)
-    if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"]):
-        from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
     for day in calendar:
         count, rows = counts[day], [(trade_id, *trades[trade_id]) for trade_id in days.get(day, [])]
         promised = from_us is not None and from_us // DAY_US == day
