@@ -22,8 +22,8 @@ from tests.end_to_end.harness import REPOSITORY
 
 PROGRAM = REPOSITORY / "docs" / "verify_alone.py"
 HOUR_US = DAY_US // 24
-ODD_US = (0, DAY_US * 366, DAY_US * 365 * 132)
-"""Times of 1970, 1971 and 2101, at which nothing can have been traded."""
+ODD_US = (-719_162 * DAY_US, 0, 366 * DAY_US, 365 * 132 * DAY_US)
+"""Times of the years 1, 1970, 1971 and 2101, at which nothing can have been traded."""
 
 
 def alone(data: Path) -> subprocess.CompletedProcess[str]:
