@@ -62,16 +62,16 @@ class TradeArchive:
         Of ids that are stored only those in the row group of the highest are looked at, so that it costs one read.
         Raises UnsoundFile, UnreadableFile.
         """
-        first_of: dict[int, Trade] = {}
-        found = []
-        for trade in trades:
-            before = first_of.setdefault(trade.trade_id, trade)
-            if before is not trade and not is_same(before, trade):
-                found.append((trade, before))
+        first_of, found = {trade.trade_id: trade for trade in reversed(trades)}, list[tuple[Trade, Trade]]()
         if not first_of:
             return []
+        if len(first_of) < len(trades):
+            pairs = ((trade, first_of[trade.trade_id]) for trade in trades)
+            found = [(trade, before) for trade, before in pairs if before is not trade and not is_same(before, trade)]
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
             again = Spans(self.coverage.spans(pair).within(Span(min(first_of), max(first_of))))
+            if not again:  # as nearly always: nothing comes again
+                return found
             highest = max((trade_id for trade_id in first_of if trade_id in again), default=None)
             stored = {} if highest is None else self._stored_near(pair, highest, pa.array(first_of, pa.int64()))
         known = [(trade, stored.get(trade.trade_id)) for trade in first_of.values()]
