@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -15,6 +15,7 @@ from recorder.core.model import Instrument
 from recorder.errors import ExchangeError
 from recorder.kraken.anchor import Look
 from recorder.tasks.context import Context
+from recorder.tasks.tail import TailFetcher
 from recorder.tasks.waiting import first_of
 
 FIRST_RETRY_S: Final = 5.0
@@ -26,14 +27,6 @@ EVERY_S: Final = 60.0
 """So often it is looked whether a pair lacks its anchor, whoever noted its promise: a merge beside us, say."""
 
 log = structlog.get_logger()
-
-
-class TailFetcher(Protocol):
-    """Who fetches what is newer than the last trade held."""
-
-    async def behind(self, pair: str) -> int | None:
-        """Fetch up to the newest trade; return the highest id held or fetched, None where that failed."""
-        ...
 
 
 class Anchors:

@@ -6,12 +6,13 @@ What it shows is journalled like any page. Then parked ids up to there count, an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from recorder.clock import Clock
 from recorder.core.backoff import Growing
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
+from recorder.tasks.tail import TailFetcher
 
 ROUND_S: Final = 10.0
 """How often to look: a true jump of the ids keeps what follows from counting until then, or until the third frame."""
@@ -20,21 +21,13 @@ LAST_RETRY_S: Final = 900.0
 """Wait at most, after 10 s, 20 s, …, for a pair of which REST shows nothing like it: it may never."""
 
 
-class Shower(Protocol):
-    """Who fetches what is newer than the last trade held."""
-
-    async def behind(self, pair: str) -> int | None:
-        """Fetch up to the newest trade; return the highest id held or fetched, None where that failed."""
-        ...
-
-
 class FarIds:
     """Looks after ``instruments`` (by pair, live). ``hole_seen`` is called when a gap may be fetched now."""
 
     def __init__(
         self,
         ledger: Ledger,
-        tail: Shower,
+        tail: TailFetcher,
         *,
         instruments: Mapping[str, Instrument],
         clock: Clock,

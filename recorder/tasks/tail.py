@@ -6,7 +6,7 @@ The answers are journalled, as polled ones are (:mod:`recorder.tasks.pages`), so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -23,6 +23,14 @@ CLOCK_S: Final = 60
 _US_PER_S: Final = 1_000_000
 
 log = structlog.get_logger()
+
+
+class TailFetcher(Protocol):
+    """Who fetches what is newer than the last trade held."""
+
+    async def behind(self, pair: str) -> int | None:
+        """Fetch up to the newest trade; return the highest id held or fetched, None where that failed."""
+        ...
 
 
 class Tail:

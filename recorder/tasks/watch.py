@@ -16,6 +16,7 @@ from recorder.kraken import parse, rest
 from recorder.kraken.parse import Quote
 from recorder.kraken.silence import GRACE_S, LAG_S, Behind, Silence
 from recorder.tasks.context import Context
+from recorder.tasks.tail import TailFetcher
 
 EVERY_S: Final = 60.0
 """From one look to the next. The first comes after as long, when snapshots are in."""
@@ -24,14 +25,6 @@ FETCHES: Final = 20
 others get a new subscription a minute later, and with it a snapshot."""
 
 log = structlog.get_logger()
-
-
-class TailFetcher(Protocol):
-    """Who fetches what is newer than the last trade held."""
-
-    async def behind(self, pair: str) -> int | None:
-        """Fetch up to the newest trade; return the highest id held or fetched, None where that failed."""
-        ...
 
 
 class Resubscriber(Protocol):
