@@ -66,14 +66,14 @@ def minus(first, last, spans):
     return [*parts, (first, last)] if first <= last else parts
 
 
-def counts_of(runs, told, promise, calendar):
+def counts_of(runs, told, promise, calendar, known):
     """Return day since 1970, of the calendar → how many ids may be of it, by kind; whether any, of those in WHY."""
     counts, (promised_us, anchor) = defaultdict(lambda: defaultdict(int)), promise
 
     def add(kind, count, from_us, until_us, last_day=END):
-        low, high = -END if from_us is None else from_us // DAY_US, END if until_us is None else until_us // DAY_US
-        if from_us is not None and until_us is not None:
-            low, high = sorted((low, high))  # times step back a little now and then
+        # An odd time bounds nothing, and others step back a little now and then.
+        low, high = (us is not None and us // DAY_US in known and us // DAY_US for us in (from_us, until_us))
+        low, high = sorted((low, high)) if low and high else (low or -END, high or END)
         for day in (one for one in calendar if low <= one <= min(high, last_day)):
             counts[day][kind] += count
 
@@ -113,7 +113,7 @@ def certificates(pair, trades, told, today):
     seen = {*days, *([] if from_us is None else [from_us // DAY_US])}
     near = [day for day in seen if DAY_2011 <= day <= today + 366]  # odd times have days of their own, and none between
     calendar = sorted({*seen, *range(min(near, default=today), max([today, *near]) + 1)}) if seen else []
-    counts = counts_of(runs, told, (from_us, after_id), calendar)
+    counts = counts_of(runs, told, (from_us, after_id), calendar, range(DAY_2011, today + 367))
     for day in calendar:
         count, rows = counts[day], [(trade_id, *trades[trade_id]) for trade_id in days.get(day, [])]
         promised = from_us is not None and from_us // DAY_US == day

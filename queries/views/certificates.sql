@@ -102,11 +102,18 @@ calendar AS (
     SELECT p.pair, p.day
     FROM promised AS p
 ),
+-- A time at which no trade can have been made bounds nothing.
 timed AS (
     SELECT
         u.*,
-        coalesce(u.from_time, '-infinity'::TIMESTAMPTZ) AS early,
-        coalesce(u.until_time, 'infinity'::TIMESTAMPTZ) AS late
+        CASE
+            WHEN u.from_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366 THEN u.from_time
+            ELSE '-infinity'::TIMESTAMPTZ
+        END AS early,
+        CASE
+            WHEN u.until_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366 THEN u.until_time
+            ELSE 'infinity'::TIMESTAMPTZ
+        END AS late
     FROM unheld AS u
 ),
 -- On which days trades with these ids can have been made. Times can step back a little, and midnight may lie between.

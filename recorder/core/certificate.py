@@ -35,7 +35,7 @@ these, but the promise begins on this day, and nothing is promised of what was b
 
 DAY_US: Final = 86_400_000_000
 AHEAD_DAYS: Final = 366
-"""So far ahead of now days are told of one by one: the clock may be behind."""
+"""So far ahead of now days are told of one by one, and times are believed: the clock may be behind."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
@@ -117,7 +117,7 @@ def certificates(
     today = _number(now_us)
     numbers = _calendar({*map(_number, begins_us), *(day.toordinal() - _EPOCH for day in days)}, now_us)
     found = []
-    for number, counts in zip(numbers, _counted(gaps, promise, numbers), strict=True):
+    for number, counts in zip(numbers, _counted(gaps, promise, numbers, now_us), strict=True):
         day = date.fromordinal(_EPOCH + number)
         rows = days.get(day)
         status: Status = "complete" if rows else "empty"
@@ -168,9 +168,9 @@ class _Counts(NamedTuple):
         return self.missing + self.after + self.unjoined > 0 or nameless
 
 
-def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int]) -> list[_Counts]:
+def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us: int) -> list[_Counts]:
     """Return what may lie on each of these days, given in order."""
-    missing, void, before, after, unjoined = tallies = [_Tally(numbers[0], numbers[-1]) for _ in range(5)]
+    missing, void, before, after, unjoined = tallies = [_Tally(numbers, _ordinary(now_us)) for _ in range(5)]
     history, between = gaps.before(), gaps.between()
     for gap in history:
         before.add(1, gaps.from_us(gap), gap.before_us)
@@ -196,10 +196,15 @@ def _calendar(traded: Collection[int], now_us: int) -> list[int]:
 
     A trade stamped in year 1, or in 2102, has a day of its own, but there is nothing to tell of those between.
     """
-    today = _number(now_us)
-    earliest = _number(EARLIEST_US) if now_us >= EARLIEST_US else 0  # by a clock that is behind there is no telling
-    ordinary = [number for number in traded if earliest <= number <= today + AHEAD_DAYS]
+    today, known = _number(now_us), _ordinary(now_us)
+    ordinary = [number for number in traded if number in known]
     return sorted({*traded, *range(min(ordinary, default=today), max([today, *ordinary]) + 1)})
+
+
+def _ordinary(now_us: int) -> range:
+    """Return the days on which trades can have been made, by a clock that may be behind."""
+    earliest = _number(EARLIEST_US) if now_us >= EARLIEST_US else 0  # by a clock that is far behind there is no telling
+    return range(earliest, _number(now_us) + AHEAD_DAYS + 1)
 
 
 def _number(time_us: int) -> int:
@@ -208,23 +213,34 @@ def _number(time_us: int) -> int:
 
 
 class _Tally:
-    """Sums per day, from the first to the last; adding over many days costs what adding to one does."""
+    """Sums per day, from the first to the last; adding over many days costs what adding to one does.
 
-    def __init__(self, first: int, last: int) -> None:
+    A moment on none of the ``believed`` days bounds nothing: ids beside a trade with an odd time can have been made on
+    any day that the other side allows.
+    """
+
+    def __init__(self, numbers: Sequence[int], believed: range) -> None:
+        first, last = numbers[0], numbers[-1]
         self._first = first
+        self._believed = believed
         self._steps = [0] * (last - first + 2)
 
     def add(self, count: int, from_us: int | None, until_us: int | None, *, before: int | None = None) -> None:
         """Count ``count`` on each day between two moments (µs since 1970), and before a day; None is an open end."""
-        low = self._first if from_us is None else _number(from_us)
-        high = self._first + len(self._steps) - 2 if until_us is None else _number(until_us)
-        if until_us is not None and from_us is not None:
-            low, high = sorted((low, high))  # times can step back a little, and midnight may lie between
+        begins, ends = self._day(from_us), self._day(until_us)
+        if begins is not None and ends is not None:
+            begins, ends = sorted((begins, ends))  # times can step back a little, and midnight may lie between
+        low = self._first if begins is None else begins
+        high = self._first + len(self._steps) - 2 if ends is None else ends
         high = high if before is None else min(high, before - 1)
         low, high = max(low - self._first, 0), min(high - self._first, len(self._steps) - 2)
         if low <= high:
             self._steps[low] += count
             self._steps[high + 1] -= count
+
+    def _day(self, moment_us: int | None) -> int | None:
+        number = None if moment_us is None else _number(moment_us)
+        return number if number in self._believed else None
 
     def sums(self) -> list[int]:
         """Return the sum of each day."""

@@ -338,3 +338,29 @@ def test_a_trade_with_an_odd_time_has_a_day_of_its_own_and_none_between() -> Non
             times_us = dict(zip(ids, (began_us, began_us + DAY_US, odd_us), strict=True))
             found = [one.day for one in certified(times_us, now_us=now_us)]
             assert found == sorted({utc_day(odd_us), *(utc_day(n * DAY_US) for n in range(20_000, 20_004))})
+
+
+@pytest.mark.parametrize("odd_us", [-719_162 * DAY_US, 0, 20_400 * DAY_US, 47_000 * DAY_US])
+def test_no_day_is_proven_by_an_odd_time_beside_ids_that_are_not_held(odd_us: int) -> None:
+    """Each trade in turn has it, and any others are missing: no day on which one of these was made is proven."""
+    now_us = 20_008 * DAY_US
+    truth = {trade_id: (20_000 + (trade_id - 1) // 2) * DAY_US + trade_id for trade_id in range(1, 13)}
+    for stamped in truth:
+        for first in range(2, 13):
+            for last in range(first, 13):
+                lost = set(range(first, last + 1))
+                held = {trade_id: time_us for trade_id, time_us in truth.items() if trade_id not in lost}
+                if stamped in lost or not held:
+                    continue
+                days = {one.day: one for one in certified(held | {stamped: odd_us}, now_us=now_us)}
+                for trade_id in lost:
+                    day = days.get(utc_day(truth[trade_id]))  # before the first day there is, nothing is claimed
+                    assert day is None or day.status == "open"
+
+
+@pytest.mark.parametrize("odd_us", [0, 47_000 * DAY_US])
+def test_between_ordinary_trades_an_odd_time_takes_no_proof_away(odd_us: int) -> None:
+    held = {1: 20_000 * DAY_US, 2: odd_us, 3: 20_001 * DAY_US, 4: 20_002 * DAY_US}
+    found = certified(held, now_us=20_003 * DAY_US)
+    status = {one.day: one.status for one in found}
+    assert [status[utc_day(number * DAY_US)] for number in (20_000, 20_001)] == ["complete", "complete"]

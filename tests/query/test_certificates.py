@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -134,7 +135,10 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
     ]
 
 
-def test_trades_with_odd_times_have_days_of_their_own_as_in_the_arithmetic(archive: Written, ask: Ask) -> None:
+@pytest.mark.parametrize("lost", [(), (2,), (4,), (6,), (8,), (2, 4, 6, 8)])
+def test_trades_with_odd_times_have_days_of_their_own_as_in_the_arithmetic(
+    archive: Written, ask: Ask, lost: tuple[int, ...]
+) -> None:
     now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
     odd_us = (-719_162 * DAY_US, 7, now_us + 90 * 365 * DAY_US)
     times_us = (
@@ -147,7 +151,7 @@ def test_trades_with_odd_times_have_days_of_their_own_as_in_the_arithmetic(archi
         odd_us[2],
         now_us,
     )
-    rows = [trade(trade_id, time_us) for trade_id, time_us in enumerate(times_us, 1)]
+    rows = [trade(trade_id, time_us) for trade_id, time_us in enumerate(times_us, 1) if trade_id not in lost]
     archive.append(rows)
     found = ask("SELECT day, status, rows, missing FROM certificates ORDER BY day")
     expected = certificates("BTC/USD", runs(rows), by_day(rows), now_us=now_us)  # type: ignore[arg-type]
