@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,9 @@ from recorder.archive.datasets import MAIN_JOURNAL, NO_PARTITION, SCHEMA_FILE, T
 from recorder.errors import NoSuchArchive, UsageError
 
 SUFFIX: Final = ".parquet"
+DIGITS: Final = 16
+"""Hexadecimal digits of a file's SHA-256 in its name: 64 bits, which no damage hits by chance."""
+_NAME: Final = re.compile(rf"\d+-\d+-[0-9a-f]+-([0-9a-f]{{{DIGITS}}}){re.escape(SUFFIX)}")
 _EPOCH: Final = date(1970, 1, 1)
 """The file that a table is born with lies where a row of this day would."""
 
@@ -142,9 +146,25 @@ def period_of(leaf: Path) -> str | None:
     return None
 
 
-def new_name(first: int, last: int) -> str:
-    """Return a file name for people: the lowest and highest id (or segment), and something that never comes again."""
-    return f"{first:012d}-{last:012d}-{uuid.uuid4().hex[:16]}{SUFFIX}"
+def new_name(first: int, last: int, sha256: str) -> str:
+    """Return the name of a file with this SHA-256 (hexadecimal), and with these as its lowest and highest id.
+
+    The ids, or the segments, are for people. Something that never comes again follows, and the first digits of the
+    digest, which :func:`digest_in` finds again.
+    """
+    return f"{first:012d}-{last:012d}-{uuid.uuid4().hex[:16]}-{sha256[:DIGITS]}{SUFFIX}"
+
+
+def digest_in(name: str) -> str | None:
+    """Return the first digits of the SHA-256 that a file has by its name; None where the name tells none.
+
+    >>> digest_in("000000000001-000000000002-5f0c6d2a9b1e4c7d-9f86d081884c7d65.parquet")
+    '9f86d081884c7d65'
+    >>> digest_in("000000000001-000000000002-5f0c6d2a9b1e4c7d.parquet"), digest_in("schema.parquet")
+    (None, None)
+    """
+    found = _NAME.fullmatch(name)
+    return None if found is None else found[1]
 
 
 def listed(directory: str | Path) -> list[str]:

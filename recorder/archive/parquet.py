@@ -7,6 +7,7 @@ release). FileNotFoundError passes: a compaction took the file away. Rows of an 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from recorder.archive.datasets import BY_NAME, Encoding, remedy
 from recorder.archive.footer import Footer
+from recorder.archive.layout import digest_in, new_name
 from recorder.archive.versions import upgraded
 from recorder.disk import Disk
 from recorder.errors import UnreadableFile, UnsoundFile
@@ -29,6 +31,8 @@ FRESH_LEVEL: Final = 1
 """zstd level of what is appended: it will be rewritten soon, and the drain should be fast."""
 MERGED_LEVEL: Final = 9
 """zstd level of what is merged: 5 % smaller on real trades than level 3, and nobody waits for it."""
+_UNNAMED: Final = "unnamed"
+"""What a file is called until its digest, and so its name, is known."""
 
 UNSOUND: Final = (UnsoundFile, UnreadableFile)
 """What reading a file raises where that file is at fault, or the disk under it: others can be read all the same."""
@@ -204,6 +208,26 @@ class OpenFile:
         return pa.concat_tables(parts) if parts else self.columns().empty_table().select(columns)
 
 
+def check_digest(path: Path) -> bool:
+    """Read the bytes of a file, and return whether its name tells their SHA-256, as older ones do not.
+
+    Raises UnsoundFile where they have another: then nothing of it is to be believed, nor parsed. UnreadableFile;
+    FileNotFoundError.
+    """
+    expected = digest_in(path.name)
+    if expected is None:
+        return False
+    try:
+        with path.open("rb", buffering=0) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()[: len(expected)]
+    except OSError as error:
+        raise _not_opened(path, error) from error
+    if found != expected:
+        problem = f"is damaged: the SHA-256 of its bytes begins with {found}, that of its name with {expected}"
+        raise UnsoundFile(path, problem, remedy(path))
+    return True
+
+
 def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
     if isinstance(error, FileNotFoundError):
         return error
@@ -230,28 +254,51 @@ def on_one_line(error: Exception) -> str:
     return " ".join(str(error).split()).removesuffix(".")
 
 
-def write(table: pa.Table, footer: Footer, path: Path, disk: Disk, *, staged_in: Path) -> int:
-    """Write ``table`` so that ``path`` is either whole and durable or not there: aside, sync, rename, sync.
+def write(table: pa.Table, footer: Footer, path: Path, disk: Disk, *, staged_in: Path) -> None:
+    """Write ``table`` so that ``path`` is either whole and durable or not there: aside, sync, rename, sync."""
+    _put(_encoded(table, footer), path, disk, staged_in)
 
-    Returns its bytes.
+
+def write_new(
+    table: pa.Table, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int], staged_in: Path
+) -> FileFacts:
+    """Write ``table`` as :func:`write` does, as a new file in ``folder``, and return what it is.
+
+    It is ``named`` by its first and last id, or segment, and by its digest.
     """
+    content = _encoded(table, footer)
+    path = folder / new_name(*named, hashlib.sha256(content).hexdigest())
+    _put(content, path, disk, staged_in)
+    return FileFacts(path, footer, table.num_rows, content.size)
+
+
+def _encoded(table: pa.Table, footer: Footer) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with writer(sink, table.schema, footer) as parquet:
         parquet.write_table(table, row_group_size=ROW_GROUP)
-    content = sink.getvalue()
+    return sink.getvalue()
+
+
+def _put(content: pa.Buffer, path: Path, disk: Disk, staged_in: Path) -> None:
     staged = staged_in / path.name
     with disk.create(staged) as file:
         disk.write(file, memoryview(content))
         disk.sync(file)
     disk.rename(staged, path)
     disk.sync_dir(path.parent)
-    return int(content.size)
 
 
-def write_stream(rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, path: Path, disk: Disk) -> None:
-    """Write what is merged as one new file, synced but for its name; memory is a few row groups."""
-    with disk.create(path) as file:
-        with writer(_Sink(disk, file), columns, footer, level=MERGED_LEVEL) as parquet:
+def write_stream(
+    rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int]
+) -> Path:
+    """Write what is merged as one new file, synced but for its name, which is as :func:`write_new` gives it.
+
+    Memory is a few row groups.
+    """
+    aside = folder / _UNNAMED
+    with disk.create(aside) as file:
+        sink = _Sink(disk, file)
+        with writer(sink, columns, footer, level=MERGED_LEVEL) as parquet:
             waiting: list[pa.RecordBatch] = []
             held = 0
             for part in rows:
@@ -266,6 +313,9 @@ def write_stream(rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, p
             if waiting:
                 parquet.write_table(pa.Table.from_batches(waiting), row_group_size=ROW_GROUP)
         disk.sync(file)
+    path = folder / new_name(*named, sink.sha256.hexdigest())
+    disk.rename(aside, path)
+    return path
 
 
 def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRESH_LEVEL) -> pq.ParquetWriter:
@@ -297,10 +347,12 @@ class _Sink:
     def __init__(self, disk: Disk, file: BinaryIO) -> None:
         self._disk = disk
         self._file = file
+        self.sha256 = hashlib.sha256()
         self.closed = False
 
     def write(self, content: bytes) -> int:
         self._disk.write(self._file, content)
+        self.sha256.update(content)
         return len(content)
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from recorder.archive import locks
 from recorder.archive.compact import compact
 from recorder.archive.datasets import TRADES, Branch
-from recorder.archive.layout import Layout
+from recorder.archive.layout import SUFFIX, Layout
 from recorder.archive.opening import create
 from recorder.disk import ASIDE
 from recorder.errors import ArchiveInUse, DiskError
@@ -115,7 +115,7 @@ def merge_cut_between_renames(data: Path) -> None:
 
 
 def _first_only(disk: PowerCut, old: Path, new: Path) -> None:
-    if not new.name.endswith(ASIDE):
+    if not new.name.endswith((ASIDE, SUFFIX)):
         raise PowerLoss
     Unsynced.rename(disk, old, new)
 
