@@ -22,7 +22,7 @@ from recorder.archive.footer import Footer, held_runs
 from recorder.archive.integrity import check_columns
 from recorder.archive.layout import Layout, listed, period_of
 from recorder.archive.ordered_merge import Batches, in_order, in_row_order, key
-from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile
+from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, check_digest
 from recorder.archive.segment_tables import Segments
 from recorder.core.ids import Spans, joined
 from recorder.disk import Disk
@@ -170,6 +170,8 @@ def _replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: S
     for name in set(listed(leaf)).difference(file.path.name for file in merged):
         disk.link(leaf / name, built / name)
     try:
+        for file in merged:
+            check_digest(file.path)
         yield built
     except (*UNSOUND, FileNotFoundError) as error:
         raise CorruptFile(f"cannot merge files in {leaf}: {error}; nothing was changed") from error

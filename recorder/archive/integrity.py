@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recorder.archive.claims import check_kinds
 from recorder.archive.datasets import NO_PARTITION, Branch, Dataset, remedy
 from recorder.archive.layout import SUFFIX, listed
 from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, on_one_line
+from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
 from recorder.disk import undisturbed
@@ -59,6 +61,14 @@ class Days:
         first, last = (None if day is None else day.isoformat()[: len(period)] for day in (self.first, self.last))
         return (first is None or period >= first) and (last is None or period <= last)
 
+    def touch_beside(self, period: str) -> bool:
+        """Return whether a day of this period, or one beside it, is in the range."""
+        first, last = self.first, self.last
+        return Days(
+            first if first in {None, date.min} else first - timedelta(days=1),
+            last if last in {None, date.max} else last + timedelta(days=1),
+        ).touch_period(period)
+
     def touch(self, runs: Iterable[Run]) -> bool:
         """Return whether a trade of these runs may have been made in the range, or on the days beside it."""
         times_us = [time_us for run in runs for time_us in (run.first_us, run.last_us)]
@@ -96,6 +106,7 @@ def check_columns(file: OpenFile, dataset: Dataset) -> OpenFile:
     """Return an open file if it has the columns of its table. Raises UnsoundFile."""
     if not file.columns().equals(dataset.columns):
         raise UnsoundFile(file.path, f"has other columns than the table of {dataset.name}", remedy(file.path))
+    check_kinds(file, dataset)
     return file
 
 
@@ -106,12 +117,13 @@ def fits(file: OpenFile, branch: Branch) -> OpenFile:
 
 
 def opened(
-    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, words: Sequence[str] = ()
+    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, words: Sequence[str] = (), rows: bool = True
 ) -> tuple[list[OpenFile], list[Finding]]:
     """Open the files of a folder together; a folder may be missing.
 
-    Returns those that say of themselves what fits their place, and what is wrong with others; ``words`` as for
-    :class:`OpenFile`. Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
+    Returns those whose bytes are those that were written, and that say of themselves what fits their place, and what is
+    wrong with others; ``words`` as for :class:`OpenFile`. Where only footers are wanted, no ``rows``, the bytes are not
+    compared. Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
     """
 
     def attempt() -> tuple[list[OpenFile], list[Finding]]:
@@ -120,6 +132,7 @@ def opened(
         with contextlib.ExitStack() as held:
             for name in listed(leaf) if leaf.is_dir() else []:
                 try:
+                    check_bytes(leaf / name, rows=rows, words=words)
                     file = held.enter_context(OpenFile(leaf / name, words=words))
                     files.append(fits(file, branch))
                 except UNSOUND as error:

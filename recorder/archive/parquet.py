@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeAlias
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO, Final, Self, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive.datasets import BY_NAME, Encoding, remedy
+from recorder.archive.datasets import BY_NAME, Dataset, Encoding, remedy
 from recorder.archive.footer import Footer
 from recorder.archive.layout import digest_in, new_name
 from recorder.archive.versions import upgraded
@@ -42,6 +43,10 @@ _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, KeyError)
 
 Stamp: TypeAlias = tuple[int, int, int]
 """Inode, bytes and time of change (ns since 1970) of a file."""
+
+
+ColumnKind: TypeAlias = tuple[str, str, str, str, int, int, int, int, int]
+"""What a footer says of a column: its name, its types, its levels, and how long and how precise its values are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,28 @@ class OpenFile:
             raise _not_read(self, KeyError(column)) from error
         raise UnsoundFile(self.path, f"has no statistics of {column}", remedy(self.path))
 
+    def claimed(self, column: str, group: int) -> tuple[Any, Any, int]:
+        """Return the least and the greatest value of a row group, and how many are null, as its statistics claim.
+
+        Values are as :meth:`limits` has them, decimals exact; both None where all are null. Raises UnsoundFile where
+        nothing is claimed.
+        """
+        metadata = self._parquet.metadata
+        try:
+            found = metadata.row_group(group).column(metadata.schema.names.index(column)).statistics
+            if found is not None and found.has_null_count and (found.has_min_max or found.null_count):
+                if not found.has_min_max:
+                    return None, None, found.null_count
+                raw = found.physical_type != "FIXED_LEN_BYTE_ARRAY"
+                return (*((found.min_raw, found.max_raw) if raw else (found.min, found.max)), found.null_count)
+        except _DAMAGE as error:
+            raise _not_read(self, error) from error
+        raise UnsoundFile(self.path, f"has no statistics of {column}", remedy(self.path))
+
+    def kinds(self) -> list[ColumnKind]:
+        """Return of each column what its footer says of how its bytes are to be read."""
+        return _kinds(self._parquet.metadata.schema)
+
     def span(self, column: str) -> tuple[Any, Any]:
         """Return the limits of a column over all rows, of which there must be some. Raises UnsoundFile."""
         lows, highs = zip(*(self.limits(column, group) for group in self.groups), strict=True)
@@ -226,6 +253,26 @@ def check_digest(path: Path) -> bool:
         problem = f"is damaged: the SHA-256 of its bytes begins with {found}, that of its name with {expected}"
         raise UnsoundFile(path, problem, remedy(path))
     return True
+
+
+def _kinds(schema: pq.ParquetSchema) -> list[ColumnKind]:
+    columns = (schema.column(index) for index in range(len(schema.names)))
+    return [
+        (
+            *(column.path, column.physical_type, str(column.logical_type), column.converted_type),
+            *(column.max_definition_level, column.max_repetition_level),
+            *(column.length, column.precision, column.scale),
+        )
+        for column in columns
+    ]
+
+
+@cache
+def kinds_written(dataset: Dataset) -> list[ColumnKind]:
+    """Return what :meth:`OpenFile.kinds` is of files of a table, as this release writes them."""
+    content = _encoded(dataset.columns.empty_table(), Footer(dataset.name))
+    with pq.ParquetFile(pa.BufferReader(content)) as parquet:
+        return _kinds(parquet.metadata.schema)
 
 
 def _not_opened(path: Path, error: OSError | ValueError) -> Exception:

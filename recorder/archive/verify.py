@@ -25,10 +25,11 @@ import pyarrow as pa
 
 from recorder.archive import integrity
 from recorder.archive.canonical import canonical
+from recorder.archive.claims import Claims
 from recorder.archive.datasets import TRADES, Branch, remedy
 from recorder.archive.footer import held_runs
 from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
-from recorder.archive.layout import Layout, size_of
+from recorder.archive.layout import Layout, period_of, size_of
 from recorder.archive.ordered_merge import in_order
 from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.core.certificate import DAY_US, DayRows
@@ -97,8 +98,10 @@ def _strays(layout: Layout, pair: str) -> list[Path]:
     return sorted(path for entry in folder.glob("*") if entry not in years for path in parquet_in(entry))
 
 
-def _opened(year: Path, pair: str, stack: contextlib.ExitStack) -> tuple[list[OpenFile], list[Finding]]:
-    return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS)
+def _opened(
+    year: Path, pair: str, stack: contextlib.ExitStack, *, rows: bool = True
+) -> tuple[list[OpenFile], list[Finding]]:
+    return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS, rows=rows)
 
 
 def _sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] = lambda _: None) -> bool:
@@ -125,16 +128,20 @@ def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa
     told = 0
     path, footer, bytes_of = file.path, file.footer, file.facts.size
     branch = Branch(TRADES, footer.pair)
-    for stored in file.read(size, use_threads=False):  # the other core sets text
-        with integrity.checking(path):
-            rows = stored.select(_NEEDED)
-            for run in held_runs(rows, footer.pair or ""):
-                _continue(runs, run, path)
-            integrity.check_period(rows, branch, path.parent, path)
-        share = bytes_of * rows.num_rows // file.rows
-        told += share
-        done(share)
-        yield rows
+    for group in file.groups:
+        claims = Claims(file, group)
+        for stored in file.read(size, groups=[group], use_threads=False):  # the other core sets text
+            with integrity.checking(path):
+                rows = stored.select(_NEEDED)
+                for run in held_runs(rows, footer.pair or ""):
+                    _continue(runs, run, path)
+                integrity.check_period(rows, branch, path.parent, path)
+                claims.add(stored)
+            share = bytes_of * rows.num_rows // file.rows
+            told += share
+            done(share)
+            yield rows
+        claims.check()
     if tuple(runs) != footer.runs:
         raise UnsoundFile(path, _differs(runs, footer.runs), remedy(path))
     done(bytes_of - told)
@@ -182,7 +189,7 @@ class _Found:
     def read_year(self, year: Path) -> None:
         """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
         with contextlib.ExitStack() as stack:
-            files, findings = _opened(year, self._pair, stack)
+            files, findings = _opened(year, self._pair, stack, rows=self._days.touch_beside(str(period_of(year))))
             self.findings += findings
             chosen = []
             for file in files:

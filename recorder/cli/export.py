@@ -81,14 +81,14 @@ def export(
 def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *, on_gap: OnGap) -> Iterator[pa.Table]:
     """Return the trades in ascending id, at most BATCH at once. Raises GapError if told to, before anything is read."""
     try:
-        return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True)
+        return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True, check=True)
     except GapError as error:
         sentence = str(error).replace("pass on_gap='warn' or 'ignore'", "give --on-gap warn or ignore")
         if on_gap == "raise":
             raise GapError(sentence) from None
         if on_gap == "warn":
             typer.echo(f"recorder: {sentence}", err=True)
-        return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True)
+        return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True, check=True)
 
 
 @contextmanager

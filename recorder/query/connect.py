@@ -23,19 +23,21 @@ _OHLC_CATEGORIES: Final = ("pair", "timeframe", "source")
 _EVENT_CATEGORIES: Final = ("kind", "pair")
 
 
-def connect(data: str | Path = "data", *, live: bool = False, frozen: bool = False) -> Archive:
+def connect(data: str | Path = "data", *, live: bool = False, frozen: bool = False, check: bool = False) -> Archive:
     """Open the archive in the folder ``data`` for reading. Takes no lock, writes nothing, and needs no recorder.
 
     By default each call sees what is archived now. ``live`` adds the trades that are only in the journal yet, so that
     one is seen within a second of its arrival; the exchange's candles, events and instruments come with the next
-    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. Raises NoSuchArchive.
+    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. ``check`` reads every file
+    that a question may touch, once, and raises CorruptFile where its bytes are not those that were written: DuckDB
+    itself looks at no checksum. Raises NoSuchArchive.
 
     >>> import recorder
     >>> with recorder.connect(data) as archive:
     ...     archive.pairs()
     ['BTC/USD', 'ETH/USD']
     """
-    return Archive(Path(data).absolute(), live=live, frozen=frozen)
+    return Archive(Path(data).absolute(), live=live, frozen=frozen, check=check)
 
 
 class Archive:
@@ -52,9 +54,11 @@ class Archive:
     of each pair that of its canonical rows (docs/format.md), for which all are read once more.
     """
 
-    def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None = None) -> None:
+    def __init__(
+        self, data: Path, *, live: bool, frozen: bool, check: bool = False, kept: Snapshot | None = None
+    ) -> None:
         """Open; called by :func:`connect`."""
-        self._reader = Reader(data, live=live, frozen=frozen, kept=kept)
+        self._reader = Reader(data, live=live, frozen=frozen, check=check, kept=kept)
         if frozen and kept is None:
             self._reader.refresh()
 
@@ -145,17 +149,20 @@ class Archive:
         on_gap: OnGap = "raise",
         to: Format = "pandas",
         decimals: bool = False,
+        check: bool = False,
     ) -> Iterator[Frame]:
         """Return what :meth:`trades` does piece by piece, for ranges that do not fit memory.
 
         A piece is of one pair, has ``rows`` rows at most, in ascending id, and its own ``df.attrs``. All are of the
-        moment of this call, whatever comes or is merged while they are read; other calls may come in between.
+        moment of this call, whatever comes or is merged while they are read; other calls may come in between. ``check``
+        is that of :func:`connect`, for this call.
 
         >>> [len(piece) for piece in archive.batches(["BTC/USD", "ETH/USD"], rows=2)]
         [2, 1, 1]
         """
         self._check(to)
-        question = Question(asked.pairs(pair), asked.time_range(start, stop), asked.on_gap(on_gap), decimals)
+        limits = asked.time_range(start, stop)
+        question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, checked=check)
         pieces, warning = self._reader.pieces(question, asked.rows(rows))
         if warning is not None:
             warnings.warn(warning, stacklevel=2)
@@ -242,7 +249,9 @@ class Archive:
         0  BTC/USD   open     3        0
         """
         left_out = "" if hashed else "EXCLUDE (sha256) "
-        return self.sql(f"SELECT * {left_out}FROM certificates ORDER BY pair, day", to=to)
+        self._check(to)
+        text = f"SELECT * {left_out}FROM certificates ORDER BY pair, day"
+        return frame(self._reader.sql(text, {}, exact=False, hashed=hashed), to)
 
     def refresh(self) -> None:
         """Move a frozen connection to this moment. The others do so at each call anyway.
@@ -260,7 +269,7 @@ class Archive:
         ['BTC/USD', 'ETH/USD']
         """
         reader = self._reader
-        return Archive(reader.data, live=reader.live, frozen=reader.frozen, kept=reader.kept)
+        return Archive(reader.data, live=reader.live, frozen=reader.frozen, check=reader.checks, kept=reader.kept)
 
     def close(self) -> None:
         """Let go of all it holds. Closing twice is no mistake."""
