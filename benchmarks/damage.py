@@ -1,7 +1,7 @@
 """Change every byte of a file of the archive, one at a time, and count what is found, and by whom.
 
 Of each changed file two children say what they make of it: ``verify``, and DuckDB, asked for all rows. A child takes
-many bytes, and a new one is started only where it ended. Run by hand, for a table and the kind of name that its file has
+many bytes, and a new one is started only where it ended. Run by hand, for a table and the kind of name its file has
 (``digest``, or ``older``, without one): python -m benchmarks.damage [trades|ohlc|events] [digest|older] [every]
 """
 
@@ -104,8 +104,8 @@ def answered(_: Path, __: Dataset, path: Path) -> object:
 
 
 def serve(ask: Callable[[Path, Dataset, Path], object], data: Path, name: str, path: Path, pipe: Connection) -> None:
-    """Answer for each file content that comes; an error is an answer."""
-    while (content := pipe.recv_bytes()) != b"":
+    """Answer for each file content that comes, until there is none left; an error is an answer."""
+    while content := pipe.recv_bytes():
         path.write_bytes(content)
         try:
             pipe.send(("answer", ask(data, TABLES[name], path)))
@@ -142,6 +142,11 @@ class Child:
         self._start()
         return "ended", None
 
+    def close(self) -> None:
+        """Let the child go."""
+        self._pipe.send_bytes(b"")
+        self._process.join()
+
 
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "trades"
@@ -170,6 +175,8 @@ def main() -> None:
                 if not named and changed:
                     counts[f"not named, and other for {who}"] += 1
                     silent.append(at)
+        ours.close()
+        theirs.close()
     print(f"{name}, {'without' if older else 'with'} a digest in the name, {len(whole)} bytes")
     for what, count in counts.items():
         print(f"{count:8}  {what}")
