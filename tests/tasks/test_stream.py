@@ -233,6 +233,31 @@ async def test_a_pair_that_is_refused_is_recorded_by_the_fallback_until_it_is_ac
         assert bench.fallback.pairs == set()
 
 
+async def test_pairs_refused_for_now_are_recorded_by_the_fallback_and_asked_for_again_on_the_same_connection() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    bench.change(come=["ETH/USD"])
+    async with running(bench.stream):
+        for symbols in ([PAIR, "ETH/USD"], [PAIR]):
+            assert asked(socket)[-1] == ("subscribe", symbols)
+            no = {"error": "Exceeded msg rate", "method": "subscribe", "req_id": len(asked(socket)), "success": False}
+            socket.frames.put_nowait(json.dumps(no).encode())
+            await settle()
+            for _ in range(5):
+                socket.frames.put_nowait(HEARTBEAT)
+                await bench.pass_time(1)
+            assert bench.fallback.pairs == {PAIR, "ETH/USD"}
+        assert asked(socket)[2:] == [("subscribe", ["ETH/USD"])]
+        socket.frames.put_nowait(ACK)
+        socket.frames.put_nowait(ACK.replace(b"BTC/USD", b"ETH/USD"))
+        await settle()
+        assert bench.fallback.pairs == set()
+    (noted,) = bench.noted("rejected")
+    assert (noted["pairs"], noted["retry_s"], noted["reason"]) == (2, 5.0, "Exceeded msg rate")
+    assert bench.value("recorder_subscriptions_refused_total") == 2
+    assert bench.refreshes == 0
+
+
 async def test_a_send_that_fails_in_a_tick_ends_in_a_new_connection() -> None:
     class Deaf(FakeSocket):
         async def send(self, text: str) -> None:
