@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
-from recorder.core.backoff import Backoff, session_healthy
+from recorder.core.backoff import Backoff, session_worked
 from recorder.core.events import EventKind
 from recorder.core.ids import Run
-from recorder.errors import Unavailable
+from recorder.errors import ExchangeError, Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
 from recorder.kraken.channels import TRADES
@@ -95,7 +95,7 @@ class Listeners:
 
 
 Dial = Callable[[], AbstractAsyncContextManager[Socket]]
-"""Opens a connection, or raises Unavailable."""
+"""Opens a connection, or raises ExchangeError; Unavailable once it is open."""
 
 
 class Stream:
@@ -179,10 +179,9 @@ class Stream:
                     self._metrics.connected()
                     self._ending = _ENDED
                     await self._converse(session, socket)
-            except Unavailable as error:
-                lasted_s = self._clock.monotonic() - started_s
-                self._backoff.ended(healthy=session_healthy(lasted_s, subscribed=bool(session.subscribed)))
-                delay_s = self._backoff.delay_s()
+            except ExchangeError as error:
+                self._backoff.ended(worked=session_worked(session.heard_s - started_s, served=session.serves))
+                delay_s = max(self._backoff.delay_s(), error.retry_after_s or 0.0)
                 await self._note(EventKind.DISCONNECTED, reason=str(error))
                 self._metrics.disconnected(self._ending)
                 log.warning(

@@ -122,6 +122,35 @@ async def test_attempts_that_fail_are_tried_again_for_good() -> None:
         assert bench.kinds() == ["disconnected"] * 6 + ["connected"]
 
 
+async def test_sessions_that_worked_for_a_while_are_followed_by_the_next_within_a_second() -> None:
+    sockets = [FakeSocket() for _ in range(8)]
+    bench = Bench(sockets)
+    async with running(bench.stream):
+        for socket, after in itertools.pairwise(sockets):
+            socket.frames.put_nowait(ACK)
+            for _ in range(6):
+                socket.frames.put_nowait(HEARTBEAT)
+                await bench.pass_time(1)
+            socket.frames.put_nowait(None)
+            await settle()
+            await bench.pass_time(1)
+            assert after.sent
+
+
+async def test_sessions_that_end_at_once_are_followed_ever_later_whatever_they_said() -> None:
+    sockets = [FakeSocket() for _ in range(20)]
+    bench = Bench(sockets)
+    async with running(bench.stream):
+        for _ in range(60):
+            for socket in sockets:
+                if socket.sent and not socket.closed:
+                    socket.frames.put_nowait(ACK)
+                    socket.frames.put_nowait(HEARTBEAT)
+                    await socket.close()
+            await bench.pass_time(1)
+        assert sum(bool(socket.sent) for socket in sockets) <= 12
+
+
 async def test_a_silent_connection_is_hung_up_within_ten_seconds_and_replaced() -> None:
     silent, fresh = FakeSocket(), FakeSocket()
     bench = Bench([silent, fresh])
