@@ -16,10 +16,10 @@ from typing import Final
 
 import structlog
 
-from recorder.core.backoff import Backoff
+from recorder.core.backoff import Backoff, grown_s
 from recorder.core.events import EventKind
 from recorder.core.model import Instrument
-from recorder.core.pacing import FORBIDDEN_PAUSE_S, Pace
+from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
 from recorder.core.spread import spread
 from recorder.errors import ExchangeError, Forbidden, RateLimited
 from recorder.net.socket import Socket
@@ -80,8 +80,7 @@ class Lines:
         self._attempts = attempts
         self._turns = asyncio.Lock()
         self._held_back = False
-        self._pause = Pace(1.0)  # for its pauses alone: the pace of connecting is that of the attempts
-        self._refused = False
+        self._refusals = 0
         self._due_s = self._clock.monotonic()
         metrics = context.metrics
         metrics.connections_wanted.set_function(lambda: len(self._lines))
@@ -168,13 +167,13 @@ class Lines:
             async with self._turns:
                 await self._turn()
                 # After a refusal one tries for all.
-                socket = await self._dialled(opened) if self._refused else None
+                socket = await self._dialled(opened) if self._refusals else None
             yield socket or await self._dialled(opened)
 
     async def _turn(self) -> None:
         """Wait until an attempt may be made, and count it."""
         wait_s = self._attempts.claim()
-        if wait_s and not self._held_back and not self._refused:
+        if wait_s and not self._held_back and not self._refusals:
             log.warning("too many attempts to connect: the next ones are spaced out", wait_s=round(wait_s, 1))
         self._held_back = wait_s > 0
         while wait_s > 0:
@@ -188,24 +187,28 @@ class Lines:
         except ExchangeError as error:
             await self._put_off(error)
             raise
-        self._pause.answered(self._clock.monotonic())
-        self._refused = False
+        self._refusals = 0
         return socket
 
     async def _put_off(self, error: ExchangeError) -> None:
-        """Let no line connect for as long as ``error`` asks for; where it is us who are refused, REST rests as well."""
-        now_s, wanted_s, us = self._clock.monotonic(), error.retry_after_s, isinstance(error, RateLimited | Forbidden)
-        if us:
-            self._refused = True
-            pause_s = self._pause.throttled(now_s, retry_after_s=FORBIDDEN_PAUSE_S if wanted_s is None else wanted_s)
-        elif wanted_s:
-            pause_s = self._pause.hold(now_s, wanted_s)
-        else:
+        """Let no line connect for as long as ``error`` asks for; where it is us who are refused, REST rests as well.
+
+        REST rests no longer than is asked for, while the lines stay away ever longer: else it could never ask where
+        some connections stand and another one is refused again and again.
+        """
+        wanted_s = error.retry_after_s
+        if not isinstance(error, RateLimited | Forbidden):
+            if wanted_s:
+                self._stay_away(error, min(LONGEST_PAUSE_S, wanted_s))
             return
+        if self._clock.monotonic() >= self._due_s:  # else it was under way when another one was refused
+            self._refusals += 1
+        asked_s = FORBIDDEN_PAUSE_S if wanted_s is None else max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, wanted_s))
+        self._stay_away(error, grown_s(self._refusals, first_s=asked_s, last_s=LONGEST_PAUSE_S))
+        await self._context.exchange.hold(asked_s, reason=str(error), path=_HANDSHAKE)
+
+    def _stay_away(self, error: ExchangeError, pause_s: float) -> None:
         error.retry_after_s = pause_s
         self._attempts.pause(pause_s)
-        self._due_s = max(self._due_s, now_s + pause_s)
-        if us:
-            await self._context.exchange.hold(pause_s, reason=str(error), path=_HANDSHAKE)
-        else:
-            log.warning("no connection is made for a while", reason=str(error), pause_s=round(pause_s, 1))
+        self._due_s = max(self._due_s, self._clock.monotonic() + pause_s)
+        log.warning("no connection is made for a while", pause_s=round(pause_s, 1), reason=str(error))

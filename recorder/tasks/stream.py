@@ -182,7 +182,7 @@ class Stream:
             except ExchangeError as error:
                 self._backoff.ended(worked=session_worked(session.heard_s - started_s, served=session.serves))
                 delay_s = max(self._backoff.delay_s(), error.retry_after_s or 0.0)
-                await self._note(EventKind.DISCONNECTED, reason=str(error))
+                await self._note(EventKind.DISCONNECTED, reason=str(error), retry_s=error.retry_after_s)
                 self._metrics.disconnected(self._ending)
                 log.warning(
                     "stream interrupted",

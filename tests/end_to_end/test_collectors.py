@@ -273,7 +273,7 @@ async def test_nothing_is_asked_while_throttled_and_everything_is_recorded_after
 
 BROKEN = [
     ("unavailable", "busy", "internal_error"),
-    ("http_500", "http_502", "http_503", "http_520"),
+    ("http_302", "http_500", "http_502", "http_503", "http_520"),
     ("http_403",),
     ("slow", "cached"),
     ("truncated", "cut", "no_last"),

@@ -233,7 +233,9 @@ async def test_where_the_handshake_refuses_us_all_lines_and_rest_stay_away_for_a
         await bench.live(2)
         assert len(bench.dialled_s) == dialled + 1, "one tries for all"
         bench.refusal = None
-        await bench.live(round(pause_s) + 2)
+        assert bench.lines.wait_s() == pytest.approx(min(2 * pause_s, LONGEST_PAUSE_S), abs=1.0)
+        assert [held_s for held_s, *_ in bench.held] == [pause_s] * len(bench.held), "REST is to rest no longer"
+        await bench.live(round(bench.lines.wait_s()) + 2)
         assert all(bench.lines.streaming(pair) for pair in bench.pairs)
         assert bench.lines.wait_s() == 0.0
 
