@@ -185,8 +185,8 @@ class Http:
         except TimeoutError as error:
             raise Unavailable(f"{self._base}{request.path} did not answer in time ({reason(error)})") from error
         except Redirected as error:
-            refusal = Unavailable(f"{self._base}{request.path} answered {error}: check exchange.rest_url")
-            refusal.retry_after_s = self._wanted_s(error.headers)
+            said = f"{self._base}{request.path} answered {error}: check exchange.rest_url"
+            refusal = Unavailable(said, wanted_s(error.headers, self._clock.wall_ns()))
             await self._pause(request, refusal)
             raise refusal from error
         except (aiohttp.ClientError, OSError) as error:
@@ -195,7 +195,7 @@ class Http:
         try:
             # A refusal that names the moment of its end names it by the server's clock.
             now_s = recv_ns / 1e9 if date_s is None else date_s
-            result = rest.result(status, body, retry_after_s=self._wanted_s(headers), now_s=now_s)
+            result = rest.result(status, body, retry_after_s=wanted_s(headers, recv_ns), now_s=now_s)
         except ExchangeError as error:
             await self._pause(request, error, by_edge=status != 200)
             if isinstance(error, Malformed):
@@ -203,11 +203,6 @@ class Http:
             raise
         self._paces.answered(request.path, self._clock.monotonic())
         return Answer(recv_ns, body, result, date_s, sent_ns)
-
-    def _wanted_s(self, headers: Mapping[str, str]) -> float | None:
-        """Return how long a server that answered just now wants to be left alone."""
-        date_s = rest.seconds(headers.get("Date"))
-        return rest.retry_after_s(headers.get("Retry-After"), self._clock.wall_ns() / 1e9 if date_s is None else date_s)
 
     async def _turn(self, path: str) -> None:
         """Wait for a place, first come, first served; a pause that begins meanwhile is waited out too.
@@ -266,6 +261,15 @@ class Http:
             if len(body) > MAX_BODY:
                 raise Unavailable(f"{response.url.path} answered more than {MAX_BODY} bytes; no answer is so long")
         return bytes(body)
+
+
+def wanted_s(headers: Mapping[str, str], now_ns: int) -> float | None:
+    """Return for how many seconds a server wants to be left alone that answered ``now_ns``; None: it does not say.
+
+    A date is taken by the server's own clock, if it tells the time.
+    """
+    date_s = rest.seconds(headers.get("Date"))
+    return rest.retry_after_s(headers.get("Retry-After"), now_ns / 1e9 if date_s is None else date_s)
 
 
 def _name(path: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Final, Protocol, cast
 
 import aiohttp
 
 from recorder.errors import Unavailable
 from recorder.kraken import rest
-from recorder.net.http import Redirected, reason
+from recorder.net.http import Redirected, reason, wanted_s
 
 DIAL_S: Final = 10.0
 """A handshake takes well under a second; after this long the way is blocked."""
@@ -78,10 +78,10 @@ async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]
             )
     except aiohttp.WSServerHandshakeError as error:
         said = f"{url} refused the handshake: HTTP {error.status}, {error.message}"
-        raise type(rest.refusal(error.status))(said, _wanted_s(error.headers)) from error
+        raise type(rest.refusal(error.status))(said, wanted_s(error.headers or {}, time.time_ns())) from error
     except Redirected as error:
         said = f"{url} refused the handshake: {error}: check exchange.ws_url"
-        raise Unavailable(said, _wanted_s(error.headers)) from error
+        raise Unavailable(said, wanted_s(error.headers, time.time_ns())) from error
     except TimeoutError as error:
         raise Unavailable(f"{url} did not answer within {DIAL_S:.0f} s") from error
     except (aiohttp.ClientError, OSError) as error:
@@ -90,10 +90,3 @@ async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]
         yield WebSocket(connection)
     finally:
         await connection.close()
-
-
-def _wanted_s(headers: Mapping[str, str] | None) -> float | None:
-    """Return how long a server that answered just now wants to be left alone; None where it does not say."""
-    headers = headers or {}
-    date_s = rest.seconds(headers.get("Date"))
-    return rest.retry_after_s(headers.get("Retry-After"), time.time() if date_s is None else date_s)
