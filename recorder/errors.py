@@ -17,8 +17,8 @@
     │   ├── CorruptFile
     │   │   └── UnsoundFile                carries the file, what is wrong with it, and the remedy
     │   └── UnknownVersion                 sound, but of a release that knows more, or less
-    └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next
-        ├── RateLimited                    retry AFTER_PAUSE; carries ``retry_after_s``
+    └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next, ``retry_after_s`` when
+            ├── RateLimited                    retry AFTER_PAUSE
         ├── Forbidden                      retry AFTER_LONG_PAUSE (the edge refused us)
         ├── Unavailable                    retry WITH_BACKOFF (5xx, EService, no connection, not JSON)
         ├── Malformed                      retry WITH_BACKOFF (JSON, but not the answer we know)
@@ -135,19 +135,22 @@ class UnknownVersion(StorageError):
 
 
 class ExchangeError(RecorderError):
-    """An answer of the exchange, or the lack of one, that is not the data asked for."""
+    """An answer of the exchange, or the lack of one, that is not the data asked for.
+
+    ``retry_after_s`` is how many seconds it wants to be left alone; None: it did not say.
+    """
 
     retry: ClassVar[Retry] = Retry.WITH_BACKOFF
-
-
-class RateLimited(ExchangeError):
-    """The exchange throttles us: every call stops for ``retry_after_s`` seconds (None: it did not say)."""
-
-    retry = Retry.AFTER_PAUSE
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RateLimited(ExchangeError):
+    """The exchange throttles us: calls stop for a while."""
+
+    retry = Retry.AFTER_PAUSE
 
 
 class Forbidden(ExchangeError):
