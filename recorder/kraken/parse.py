@@ -6,7 +6,7 @@ The live session, the drain and the live tail all parse trades here, so that wha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
@@ -23,6 +23,10 @@ from recorder.kraken import wire
 from recorder.kraken.names import v2_symbol
 
 _NULL: Final = msgspec.Raw(b"null")
+_NO_ROWS: Final = msgspec.Raw(b"[]")
+_LIST = re.compile(rb"\[")
+_ROWS = re.compile(rb"\[\s*\[")
+_EMPTY = re.compile(rb"\[\s*\]")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
@@ -87,7 +91,7 @@ def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> lis
             "ws",
             received_us,
         )
-        for entry, time_us in zip(content.data, times_us, strict=True)
+        for entry, time_us in zip(content.data or (), times_us, strict=True)
     ]
 
 
@@ -99,7 +103,7 @@ def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
     content, times_us = _read_frame(frame, checked=checked)
     found: list[Run] = []
     pair, first, last, first_us, last_us = "", 0, -1, 0, 0
-    for entry, time_us in zip(content.data, times_us, strict=True):
+    for entry, time_us in zip(content.data or (), times_us, strict=True):
         trade_id = entry.trade_id
         if trade_id != last + 1 or entry.symbol != pair:
             if last > 0:
@@ -117,7 +121,7 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
     stamp, time_us = None, 0
     try:
         content = wire.trade_frame(frame)
-        for entry in content.data:
+        for entry in content.data or ():
             if not checked:
                 check_exact(entry.price, entry.qty)
             if entry.timestamp != stamp:  # the trades of a sweep mostly share one
@@ -126,6 +130,16 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
     except wire.UNREADABLE as error:
         raise Malformed(f"a trade frame that cannot be read: {error}") from error
     return content, times_us
+
+
+def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
+    """Return a trade frame with those rows alone whose symbol is ``wanted``, byte for byte; None for none."""
+    content = wire.raw_frame(frame)
+    rows = [bytes(row) for row in content.data or () if wanted(wire.symbol_of(row).symbol)]
+    if not rows:
+        return None
+    kind = msgspec.json.encode(content.type)
+    return b'{"channel":"trade","type":' + kind + b',"data":[' + b",".join(rows) + b"]}"
 
 
 def first_pair(frame: bytes) -> str | None:
@@ -140,20 +154,15 @@ def first_pair(frame: bytes) -> str | None:
 def trades_page(result: bytes, pair: str) -> TradesPage:
     """Read the ``result`` of REST Trades asked for ``pair`` (the v2 symbol). Raises Malformed.
 
-    The result holds one list under some name of the pair (API.md 5.2), and ``last``.
+    The result holds one list under some name of the pair (API.md 5.2), and ``last``; see :func:`_rows_and_last`.
     """
     try:
-        content = wire.table_result(result)
-        last = content.pop("last", _NULL)
-        if len(content) != 1:
-            raise ValueError(f"it should hold one list of trades beside `last`, not {len(content)}")
-        (rows,) = content.values()
+        rows, last = _rows_and_last(result, "trades")
         trades = [_rest_trade(row, pair) for row in wire.trade_rows(rows)]
-        cursor = wire.cursor(last)
     except wire.UNREADABLE as error:
         raise Malformed(f"an answer of Trades for {pair} that cannot be read: {error}") from error
     trades.sort(key=lambda trade: trade.trade_id)
-    return TradesPage(tuple(trades), None if cursor is None else str(cursor))
+    return TradesPage(tuple(trades), last)
 
 
 def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
@@ -163,11 +172,7 @@ def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
     row counts as committed only where both agree; one left out for that comes with the next answer.
     """
     try:
-        content = wire.table_result(result)
-        last = wire.cursor(content.pop("last", _NULL))
-        if len(content) != 1:
-            raise ValueError(f"it should hold one list of candles beside `last`, not {len(content)}")
-        (raw,) = content.values()
+        raw, last = _rows_and_last(result, "candles")
         rows = wire.ohlc_rows(raw)
         if any(before.time >= after.time for before, after in pairwise(rows)):
             raise ValueError("its rows are not in the order of time")
@@ -249,6 +254,23 @@ def _second_us(stamp: str) -> int:
 
 def _no_stamp(stamp: str) -> ValueError:
     return ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
+
+
+def _rows_and_last(result: bytes, what: str) -> tuple[msgspec.Raw, str | None]:
+    """Return the one list of rows in a result, whatever its name, and ``last`` as text, None where there is none.
+
+    Whatever else Kraken may put beside them is passed over: scalars, objects, and lists that are no rows, which are
+    lists themselves. A null is an empty list where there is no other. Raises one of :data:`wire.UNREADABLE`.
+    """
+    content = wire.table_result(result)
+    last = wire.any_json(content.pop("last", _NULL))
+    lists = [raw for raw in content.values() if _LIST.match(raw)]
+    found = [raw for raw in lists if _ROWS.match(raw)] or [raw for raw in lists if _EMPTY.match(raw)][:1] or lists
+    if not found and _NULL in content.values():
+        found = [_NO_ROWS]
+    if len(found) != 1:
+        raise ValueError(f"it should hold one list of {what} beside `last`, not {len(found)}")
+    return found[0], str(last) if isinstance(last, str | int) and not isinstance(last, bool) else None
 
 
 def _instrument(key: str, entry: wire.AssetPair) -> Instrument:

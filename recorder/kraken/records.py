@@ -245,7 +245,11 @@ SOURCES: Final = (
     ),
     Source("ws:status:<connection>", "a frame that tells how the exchange is", Told),
     Source("ws:answer:<connection>", "what the exchange answers to a message of ours", Told),
-    Source("ws:unreadable:<connection>", "a frame that could not be read", Unreadable),
+    Source(
+        "ws:unreadable:<connection>",
+        "a frame that could not be read, that is of no kind known, or with rows of a pair that nobody asked for",
+        Unreadable,
+    ),
     Source("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
     Source(
         "rest:/0/public/OHLC?<query>#<pair>",

@@ -26,6 +26,7 @@ QUOTE_LIMIT: Final = 300
 LIST_LIMIT: Final = 2000
 """Characters of a list of pairs in a URL, some 180 pairs: a list of all of them drew HTTP 520 (API.md 6.5)."""
 
+_KRAKENS = re.compile(r"[EW][A-Za-z]+:")
 _UNTIL = re.compile(r"(\d{1,12})", re.ASCII)
 
 
@@ -99,12 +100,30 @@ def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_
         raise Malformed(f"the answer is no envelope of Kraken's ({error}); it begins {body[:80]!r}") from error
     except wire.UNREADABLE as error:
         raise Unavailable(f"the answer is not JSON ({error}); it begins {body[:80]!r}") from error
-    failures = [text for text in answer.error if not text.startswith("W")]
+    texts = _texts(answer.error)
+    if texts is None:
+        raise Malformed(
+            f"the answer is no envelope of Kraken's (its error is no list of texts); it begins {body[:80]!r}"
+        )
+    failures = [text for text in texts if not text.startswith("W")]
     if failures:
         raise error_of(failures, now_s=now_s)
     if not answer.result:
         raise Malformed("the answer has neither an error nor a result")
     return bytes(answer.result)
+
+
+def _texts(error: object) -> list[str] | None:
+    """Return what an answer says in ``error``: nothing where it is null or left out; None for what nobody knows.
+
+    One of Kraken's texts may stand without its list: a refusal must not be missed.
+    """
+    if isinstance(error, str) and _KRAKENS.match(error):
+        return [error]
+    told = [] if error is None else error
+    if not isinstance(told, list) or not all(isinstance(one, str | None) for one in told):
+        return None
+    return [one for one in told if one is not None]
 
 
 def error_of(texts: Sequence[str], *, now_s: float | None = None) -> ExchangeError:

@@ -14,6 +14,7 @@ from recorder.core.ids import runs_of
 from recorder.core.model import Instrument, Trade
 from recorder.errors import Malformed
 from recorder.kraken import parse, rest
+from recorder.kraken.parse import TradesPage
 from tests.kraken.playbook import trade_json, trades
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -231,9 +232,10 @@ def test_new_columns_and_kinds_are_krakens_to_add() -> None:
         (b"\xff", "cannot be read"),
         (b'{"X":' + b"[" * 100_000, "cannot be read"),
         (b'{"last":"5"}', "it should hold one list of trades beside `last`, not 0"),
-        (b'{"X":[],"Y":[]}', "it should hold one list of trades beside `last`, not 2"),
+        (b'{"X":[%s],"Y":[%s]}' % (ROW % 5, ROW % 6), "it should hold one list of trades beside `last`, not 2"),
+        (b'{"X":5,"last":"5"}', "it should hold one list of trades beside `last`, not 0"),
         (b'{"X":{}}', "cannot be read"),
-        (b'{"X":[],"last":[]}', "cannot be read"),
+        (b'{"X":["a"],"Y":["b"]}', "not 2"),
         (b'{"X":[%s]}' % (ROW % 0), ">= 1"),
         (b'{"X":[%s]}' % (ROW % 2**63), "<= 9223372036854775807"),
         (b'{"X":[%s]}' % (ROW.replace(b'"b"', b'"x"') % 5), "trade 5 has side 'x', neither 'b' nor 's'"),
@@ -250,6 +252,41 @@ def test_a_page_that_cannot_be_read_is_refused_whole_by_a_sentence(result: bytes
     with pytest.raises(Malformed, match=r"^an answer of Trades for BTC/USD that cannot be read") as caught:
         parse.trades_page(result, "BTC/USD")
     assert because in str(caught.value)
+
+
+BESIDE = [
+    '"count":5',
+    '"count":null',
+    '"note":"x"',
+    '"more":{"a":[[1]]}',
+    '"warnings":[]',
+    '"warnings":["x"]',
+    '"a":1,"b":[]',
+]
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("first", [True, False])
+def test_whatever_stands_beside_the_rows_of_an_answer_is_passed_over(beside: str, *, first: bool) -> None:
+    for rows, ids in (((ROW % 5).decode(), [5]), ("", [])):
+        parts = [beside, f'"X":[{rows}]'] if first else [f'"X":[{rows}]', beside]
+        page = parse.trades_page(f'{{{",".join(parts)},"last":"7"}}'.encode(), "BTC/USD")
+        assert ([trade.trade_id for trade in page.trades], page.last) == (ids, "7")
+    told = ohlc_json((0, "1"), (60, "1")).decode()[1:]
+    assert [one.time_us for one in parse.candles(f"{{{beside},{told}".encode(), "BTC/USD", "1m")] == [0]
+
+
+@pytest.mark.parametrize(
+    "result", [b'{"X":null,"last":"7"}', b'{"X":null,"count":5,"last":"7"}', b'{"X": [ ],"last":"7"}']
+)
+def test_null_in_the_place_of_rows_is_no_row(result: bytes) -> None:
+    assert parse.trades_page(result, "BTC/USD") == TradesPage((), "7")
+    assert parse.candles(result, "BTC/USD", "1m") == []
+
+
+@pytest.mark.parametrize("last", ["[]", "{}", "true", "1.5e18", "null"])
+def test_a_cursor_that_is_none_is_left_out(last: str) -> None:
+    assert parse.trades_page(f'{{"X":[],"last":{last}}}'.encode(), "BTC/USD") == TradesPage((), None)
 
 
 @given(st.binary(max_size=300))
@@ -396,7 +433,7 @@ def test_an_answer_with_only_the_running_candle_has_none_committed() -> None:
     ("result", "because"),
     [
         (b'{"last":60}', "one list of candles"),
-        (b'{"XXBTZUSD":[],"XETHZUSD":[],"last":60}', "one list of candles"),
+        (b'{"XXBTZUSD":[[]],"XETHZUSD":[[]],"last":60}', "one list of candles"),
         (b"[]", "cannot be read"),
         (b'{"XXBTZUSD":{},"last":60}', "cannot be read"),
         (ohlc_json((60, "1"), (0, "1"), (120, "1")), "order of time"),
