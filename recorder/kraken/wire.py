@@ -146,20 +146,40 @@ class OhlcRow(msgspec.Struct, array_like=True, gc=False):
     count: int
 
 
-class AssetPair(msgspec.Struct):
-    """One entry of AssetPairs (API.md 6.4); older answers lack several fields."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""A name of a pair or of an asset: the longest of 2025 has 14 characters, and a symbol becomes the name of a folder."""
+Decimals = Annotated[int, msgspec.Meta(ge=0, le=100)]
+"""Digits after the point; what is finer than the archive is refused elsewhere, by a sentence."""
 
-    altname: str
-    base: str
-    quote: str
-    pair_decimals: int
-    lot_decimals: int
-    wsname: str = ""
-    cost_decimals: int | None = None
-    tick_size: str | None = None
-    ordermin: str | None = None
-    costmin: str | None = None
-    status: str = "online"
+
+class BarePair(msgspec.Struct):
+    """What must be read of an entry of AssetPairs, or its pair cannot be recorded."""
+
+    altname: Name
+    pair_decimals: Decimals
+    lot_decimals: Decimals
+    wsname: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    aclass_base: Name | None = None
+
+
+class AssetPair(BarePair):
+    """One entry of AssetPairs (API.md 6.4); older answers lack several fields. Decimals are text, or numbers."""
+
+    base: Name = ""
+    quote: Name = ""
+    cost_decimals: Decimals | None = None
+    tick_size: msgspec.Raw = msgspec.Raw(b"null")
+    ordermin: msgspec.Raw = msgspec.Raw(b"null")
+    costmin: msgspec.Raw = msgspec.Raw(b"null")
+    status: Name = "online"
+    execution_venue: str | None = None
+
+
+class PairNames(msgspec.Struct):
+    """The names in an entry of AssetPairs, whatever they are."""
+
+    altname: Any = None
+    wsname: Any = None
 
 
 UNREADABLE = (ValueError, RecursionError)
@@ -179,8 +199,11 @@ ticker_entry = msgspec.json.Decoder(TickerEntry).decode
 system_status = msgspec.json.Decoder(SystemStatus).decode
 note = msgspec.json.Decoder(dict[str, Any]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
+text_of = msgspec.json.Decoder(str).decode
 any_json = msgspec.json.Decoder().decode
-asset_pairs = msgspec.json.Decoder(dict[str, AssetPair]).decode
+asset_pair = msgspec.json.Decoder(AssetPair).decode
+bare_pair = msgspec.json.Decoder(BarePair).decode
+pair_names = msgspec.json.Decoder(PairNames).decode
 
 
 _Kind = TypeVar("_Kind", str, bool, int)
