@@ -6,7 +6,7 @@ Owns: what users call, and what it says. :mod:`recorder.query.reader` answers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -23,19 +23,29 @@ _OHLC_CATEGORIES: Final = ("pair", "timeframe", "source")
 _EVENT_CATEGORIES: Final = ("kind", "pair")
 
 
-def connect(data: str | Path = "data", *, live: bool = False, frozen: bool = False) -> Archive:
+def connect(
+    data: str | Path = "data",
+    *,
+    live: bool = False,
+    frozen: bool = False,
+    threads: int | None = None,
+    memory: str | None = None,
+) -> Archive:
     """Open the archive in the folder ``data`` for reading. Takes no lock, writes nothing, and needs no recorder.
 
     By default each call sees what is archived now. ``live`` adds the trades that are only in the journal yet, so that
     one is seen within a second of its arrival; the exchange's candles, events and instruments come with the next
-    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. Raises NoSuchArchive.
+    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. A question takes at most so
+    many ``threads`` and so much ``memory`` ("2GB"), of what is left to itself all cores and four fifths of the memory.
+    Raises NoSuchArchive, UsageError.
 
     >>> import recorder
     >>> with recorder.connect(data) as archive:
     ...     archive.pairs()
     ['BTC/USD', 'ETH/USD']
     """
-    return Archive(Path(data).absolute(), live=live, frozen=frozen)
+    bounds = asked.bounds(threads, memory)
+    return Archive(Path(data).absolute(), live=live, frozen=frozen, bounds=bounds)
 
 
 class Archive:
@@ -52,14 +62,19 @@ class Archive:
     of each pair that of its canonical rows (docs/format.md), for which all are read once more.
     """
 
-    def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None = None) -> None:
+    def __init__(
+        self, data: Path, *, live: bool, frozen: bool, bounds: Mapping[str, str], kept: Snapshot | None = None
+    ) -> None:
         """Open; called by :func:`connect`."""
-        self._reader = Reader(data, live=live, frozen=frozen, kept=kept)
+        self._reader = Reader(data, live=live, frozen=frozen, bounds=bounds, kept=kept)
         if frozen and kept is None:
             self._reader.refresh()
 
     def sql(self, text: str, /, *, to: Format = "pandas", decimals: bool = False, **params: object) -> Frame:
         """Return the rows of one SQL statement over the views and macros; ``$name`` stands for a parameter.
+
+        It only reads (:mod:`recorder.query.readonly`), also frames of the caller, ``FROM df``, and files, ``FROM
+        'x.csv'``; what would write, or set something, is a UsageError.
 
         >>> archive.sql("SELECT max(price) AS highest FROM trades WHERE pair = $pair", pair="BTC/USD")
            highest
@@ -260,7 +275,7 @@ class Archive:
         ['BTC/USD', 'ETH/USD']
         """
         reader = self._reader
-        return Archive(reader.data, live=reader.live, frozen=reader.frozen, kept=reader.kept)
+        return Archive(reader.data, live=reader.live, frozen=reader.frozen, bounds=reader.bounds, kept=reader.kept)
 
     def close(self) -> None:
         """Let go of all it holds. Closing twice is no mistake."""

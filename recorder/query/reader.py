@@ -113,15 +113,18 @@ class _Kept:
 class Reader:
     """Reads the archive at ``data``; for the thread that made it."""
 
-    def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None) -> None:
+    def __init__(
+        self, data: Path, *, live: bool, frozen: bool, bounds: Mapping[str, str], kept: Snapshot | None
+    ) -> None:
         self.data = data
+        self.bounds = bounds
         self.live = live
         self.frozen = frozen
         self._kept = _Kept(kept)
         self._thread = threading.get_ident()
         self._process = os.getpid()
         self._moments = Moments(data, live=live)
-        self._engine = Engine(data)
+        self._engine = Engine(data, bounds)
         self._closed = False
 
     @property
@@ -155,7 +158,8 @@ class Reader:
             self._kept.moment = self._whole(self._moments.keep)
 
     def sql(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
-        """Return the rows of one SQL statement."""
+        """Return the rows of one SQL statement. Raises UsageError unless it only reads."""
+        self._engine.check(text)
         take = self._moments.take if self.live else self._moments.listed
         return self._ask(take, lambda _: self._engine.fetch(text, params, exact=exact))
 
