@@ -32,7 +32,15 @@ from recorder.config import Config
 from recorder.core.ids import Spans
 from recorder.core.pacing import Pace
 from recorder.core.room import marks
-from recorder.errors import CorruptLine, DiskError, ExchangeError, UnknownVersion, UnreadableFile, UnsoundFile
+from recorder.errors import (
+    CorruptLine,
+    DiskError,
+    ExchangeError,
+    UnknownVersion,
+    UnlistedFolder,
+    UnreadableFile,
+    UnsoundFile,
+)
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX
 from recorder.kraken import rest, wire
@@ -81,6 +89,8 @@ def readable(area: str, look: Callable[[], list[Finding]]) -> list[Finding]:
     except PermissionError as error:
         said = f"this user cannot read {error.filename}"
         return [Finding(area, "wrong", said, "run as the archive's owner, and give all of it to that one: chown -R")]
+    except (UnlistedFolder, UnsoundFile) as error:
+        return [Finding(area, "wrong", f"{error.file} {error.problem}", error.remedy)]
 
 
 def archive(layout: Layout, *, now_us: int) -> list[Finding]:
@@ -172,7 +182,8 @@ def _segments(layout: Layout) -> tuple[list[Finding], int, int]:
     found: list[Finding] = []
     paths = segment.segments(layout.journal)
     lines = size = 0
-    running = holder(layout.lock) is not None
+    # Its lock may have been removed; the folder is locked too.
+    running = any(holder(path) is not None for path in (layout.lock, layout.data))
     for path in paths:
         entries = Counter(isinstance(entry, CorruptLine) for entry in segment.entries(path))
         corrupt = entries[True]
