@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+_CREDENTIALS: Final = re.compile(r"(?<=//)[^/?#\s]*@")
 _NOT_IN_SCRIPT: Final = re.compile("[<>&\u2028\u2029]")
 
 
@@ -24,6 +25,15 @@ def shown(text: str, *, lines: bool = False) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or (lines and char == "\n") else _escaped(char) for char in text)
+
+
+def without_credentials(url: str) -> str:
+    """Return ``url``, or a text with one, without the name and the password that it may carry.
+
+    >>> without_credentials("cannot reach https://me:secret@example.com/0")
+    'cannot reach https://***@example.com/0'
+    """
+    return _CREDENTIALS.sub("***@", url)
 
 
 def in_script(json: str) -> str:

@@ -14,6 +14,7 @@ from yarl import URL
 
 from recorder.clock import Clock
 from recorder.core.pacing import Pace
+from recorder.core.shown import without_credentials
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable
 from recorder.kraken import rest
 from recorder.net.turns import Turns
@@ -100,6 +101,7 @@ class Http:
     ) -> None:
         self._client = client
         self._base = base_url.rstrip("/")
+        self._shown = without_credentials(self._base)
         self._pace = pace
         self._clock = clock
         self._refused = refused
@@ -136,9 +138,9 @@ class Http:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
                 date_s = _seconds(response.headers.get("Date"))
         except TimeoutError as error:
-            raise Unavailable(f"{self._base}{request.path} did not answer in time ({reason(error)})") from error
+            raise Unavailable(f"{self._shown}{request.path} did not answer in time ({reason(error)})") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"cannot reach {self._base}{request.path}: {reason(error)}") from error
+            raise Unavailable(f"cannot reach {self._shown}{request.path}: {reason(error)}") from error
         recv_ns = self._clock.wall_ns()
         retry_after_s = float(retry_after) if retry_after.isdecimal() else None
         try:
@@ -199,4 +201,4 @@ def reason(error: BaseException) -> str:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, ConnectionError) and cause.errno:
         return os.strerror(cause.errno)
-    return str(getattr(cause, "strerror", None) or cause) or type(error).__name__
+    return without_credentials(str(getattr(cause, "strerror", None) or cause)) or type(error).__name__

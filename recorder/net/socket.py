@@ -9,6 +9,7 @@ from typing import Final, Protocol, cast
 
 import aiohttp
 
+from recorder.core.shown import without_credentials
 from recorder.errors import Unavailable
 from recorder.net.http import reason
 
@@ -65,17 +66,18 @@ class WebSocket:
 async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]:
     """Connect to ``url``. Raises Unavailable with the reason where nobody answers or the handshake is refused."""
     timeout = aiohttp.ClientWSTimeout(ws_close=2.0)
+    shown = without_credentials(url)
     try:
         async with asyncio.timeout(DIAL_S):
             connection = await client.ws_connect(
                 url, timeout=timeout, max_msg_size=MAX_FRAME, decode_text=False, compress=0
             )
     except aiohttp.WSServerHandshakeError as error:
-        raise Unavailable(f"{url} refused the handshake: HTTP {error.status}, {error.message}") from error
+        raise Unavailable(f"{shown} refused the handshake: HTTP {error.status}, {error.message}") from error
     except TimeoutError as error:
-        raise Unavailable(f"{url} did not answer within {DIAL_S:.0f} s") from error
+        raise Unavailable(f"{shown} did not answer within {DIAL_S:.0f} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Unavailable(f"cannot reach {url}: {reason(error)}") from error
+        raise Unavailable(f"cannot reach {shown}: {reason(error)}") from error
     try:
         yield WebSocket(connection)
     finally:
