@@ -9,6 +9,7 @@
     ├── ArchiveInUse                   3   another recorder holds this archive
     ├── DiskError                      4   the operating system refused a read or a write
     │   └── UnreadableFile             4   of a file of the archive; carries it, and the remedy
+    │       └── UnlistedFolder         4   of a folder of it
     ├── CheckFailed                    1   incomplete, or not what it should be
     │   └── GapError                   1   rows were asked for across a hole
     ├── StorageError                   1   what lies on disk is not what was written there
@@ -85,6 +86,21 @@ class UnreadableFile(DiskError):
         self.file = str(file)
         self.problem = f"cannot be read: {reason}"
         self.remedy = f"check the disk, and that this user may read it; else {remedy}"
+
+    @property
+    def denied(self) -> bool:
+        """Whether this user may not read it; otherwise the disk is at fault, and most likely not of this file alone."""
+        return isinstance(self.__cause__, PermissionError)
+
+
+class UnlistedFolder(UnreadableFile):
+    """A folder of the archive that cannot be listed: what lies in it is not known, which is not to say missing."""
+
+    def __init__(self, folder: object, reason: str) -> None:
+        super().__init__(folder, reason, "")
+        self.problem = f"cannot be listed: {reason}"
+        self.remedy = "check the disk, and that this user may list this folder, and those above it"
+        self.args = (f"{folder} {self.problem}; {self.remedy}",)
 
 
 class CheckFailed(RecorderError):

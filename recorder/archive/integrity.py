@@ -24,7 +24,7 @@ from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, on_one_line
 from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
-from recorder.disk import undisturbed
+from recorder.disk import names_in, undisturbed
 from recorder.errors import UnreadableFile, UnsoundFile
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
@@ -125,12 +125,16 @@ def opened(
     wrong with others; ``words`` as for :class:`OpenFile`. Where only footers are wanted, no ``rows``, the bytes are not
     compared. Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
     """
+    try:
+        there = bool(names_in(leaf))
+    except UNSOUND as error:
+        return [], [Finding.of(error)]
 
     def attempt() -> tuple[list[OpenFile], list[Finding]]:
         files: list[OpenFile] = []
         findings: list[Finding] = []
         with contextlib.ExitStack() as held:
-            for name in listed(leaf) if leaf.is_dir() else []:
+            for name in listed(leaf) if there else []:
                 try:
                     check_bytes(leaf / name, rows=rows, words=words)
                     file = held.enter_context(OpenFile(leaf / name, words=words))
@@ -163,5 +167,9 @@ def check_period(rows: pa.Table, branch: Branch, leaf: Path, path: Path) -> None
 
 
 def parquet_in(entry: Path) -> list[Path]:
-    """Return the Parquet files at a path and below it."""
-    return [path for path in (entry, *entry.rglob("*")) if path.suffix == SUFFIX and path.is_file()]
+    """Return the Parquet files at a path and below it, sorted, also links that lead nowhere. Raises UnlistedFolder."""
+    if not entry.is_dir():
+        return [entry] if entry.suffix == SUFFIX and (entry.is_file() or entry.is_symlink()) else []
+    if entry.is_symlink():
+        return []
+    return [path for name in names_in(entry) for path in parquet_in(entry / name)]

@@ -16,7 +16,8 @@ from urllib.parse import unquote
 
 from recorder.archive import datasets
 from recorder.archive.datasets import MAIN_JOURNAL, NO_PARTITION, SCHEMA_FILE, TRADES, Branch, Dataset
-from recorder.errors import NoSuchArchive, UsageError
+from recorder.disk import check_link, folders_in, listing
+from recorder.errors import NoSuchArchive, UnlistedFolder, UnsoundFile, UsageError
 
 SUFFIX: Final = ".parquet"
 DIGITS: Final = 16
@@ -83,8 +84,8 @@ class Layout:
         if dataset.partition is None:
             return [Branch(dataset)]
         prefix = f"{dataset.partition}="
-        names = [path.name for path in self.folder(dataset).glob(f"{prefix}*") if path.is_dir()]
-        values = (name.removeprefix(prefix) for name in names)
+        names = folders_in(self.folder(dataset))
+        values = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
         return [Branch(dataset, value) for value in sorted(unquote(value) for value in values if value != NO_PARTITION)]
 
     def home(self, branch: Branch) -> Path:
@@ -103,9 +104,10 @@ class Layout:
         """Return the leaves that a branch has, oldest first."""
         if branch.dataset.period is None:
             return [self.leaf(branch, None)]
-        found = self.home(branch).glob(f"{branch.dataset.period}=*")
+        home, prefix = self.home(branch), f"{branch.dataset.period}="
+        found = (home / name for name in folders_in(home) if name.startswith(prefix))
         # What people put beside a partition, like year=2025.tar, is none.
-        return sorted(leaf for leaf in found if period_of(leaf) is not None and leaf.is_dir())
+        return [leaf for leaf in found if period_of(leaf) is not None]
 
     def files(self, branch: Branch) -> list[Path]:
         """Return the files of a branch, sorted by path. Raises FileNotFoundError where a compaction came between."""
@@ -122,9 +124,13 @@ class Layout:
 
 
 def existing(data: Path) -> Layout:
-    """Return the layout of the archive at ``data``. Raises NoSuchArchive where there is none."""
+    """Return the layout of the archive at ``data``. Raises NoSuchArchive; UnlistedFolder, UnsoundFile as listed()."""
     layout = Layout(data)
-    if not layout.exists:
+    for folder in (layout.data, layout.trades):
+        check_link(folder)
+    with listing(layout.trades):
+        there = layout.exists
+    if not there:
         raise NoSuchArchive(
             f"there is no archive at {data}: name its folder, or begin one there with `recorder run --data {data}`"
         )
@@ -173,8 +179,17 @@ def listed(directory: str | Path) -> list[str]:
     A compaction exchanges the directory for another and then empties it. Who is still reading it then sees fewer
     files than there ever were; so it must still bear its name after it was read. (Globs do not ask: DuckDB's passes
     over a name that is gone when it looks again, and misses rows without a word.)
-    Raises FileNotFoundError where a compaction came between.
+    Raises FileNotFoundError where a compaction came between; UnlistedFolder; UnsoundFile for a link that leads nowhere.
     """
+    try:
+        with listing(directory):
+            return _listed(directory)
+    except FileNotFoundError:
+        check_link(directory)
+        raise
+
+
+def _listed(directory: str | Path) -> list[str]:
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         names = sorted(name for name in os.listdir(handle) if name.endswith(SUFFIX))  # noqa: PTH208 -- a handle
@@ -187,6 +202,6 @@ def listed(directory: str | Path) -> list[str]:
 
 def size_of(leaf: Path) -> int:
     """Return the bytes of the Parquet files in one directory, about: 0 where a compaction comes between."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, UnlistedFolder, UnsoundFile):
         return sum((leaf / name).stat().st_size for name in listed(leaf))
     return 0

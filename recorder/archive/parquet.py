@@ -23,7 +23,7 @@ from recorder.archive.datasets import BY_NAME, Dataset, Encoding, remedy
 from recorder.archive.footer import Footer
 from recorder.archive.layout import digest_in, new_name
 from recorder.archive.versions import upgraded
-from recorder.disk import Disk
+from recorder.disk import Disk, check_link
 from recorder.errors import UnreadableFile, UnsoundFile
 
 ROW_GROUP: Final = 122_880
@@ -65,8 +65,17 @@ class FileFacts:
 
 
 def stamp(path: Path) -> Stamp:
-    """Return what tells whether a file is still the one that was read. Raises FileNotFoundError."""
-    found = os.stat(path)  # noqa: PTH116 -- thousands of times
+    """Return what tells whether a file is still the one that was read.
+
+    Raises FileNotFoundError, UnreadableFile; UnsoundFile for a link that leads nowhere.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- thousands of times
+    except FileNotFoundError:
+        check_link(path)
+        raise
+    except OSError as error:
+        raise _not_opened(path, error) from error
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -277,6 +286,10 @@ def kinds_written(dataset: Dataset) -> list[ColumnKind]:
 
 def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
     if isinstance(error, FileNotFoundError):
+        try:
+            check_link(path)
+        except UnsoundFile as dangling:
+            return dangling
         return error
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableFile(path, error.strerror or "", remedy(path))

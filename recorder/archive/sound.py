@@ -23,6 +23,7 @@ from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.model import TIMEFRAMES
+from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
 _BATCH: Final = 32_768
@@ -56,18 +57,23 @@ def findings(
     Of candles only the years that ``days`` touch, with None nothing at all but events, on which certificates rest.
     ``done`` is told the bytes of files as they are dealt with. Raises as :func:`opened` does.
     """
-    for branch, leaf in _folders(layout, days):
-        size = size_of(leaf)
-        with contextlib.ExitStack() as stack:
-            yield from opened(leaf, branch, stack)[1]
-        done(size)
-    if days is not None:
-        yield from _strays(layout)
+    try:
+        for branch, leaf in _folders(layout, days):
+            size = size_of(leaf)
+            with contextlib.ExitStack() as stack:
+                yield from opened(leaf, branch, stack)[1]
+            done(size)
+        if days is not None:
+            yield from _strays(layout)
+    except UNSOUND as error:  # a folder: what lies below it is not known
+        yield Finding.of(error)
 
 
 def size(layout: Layout, days: Days | None = ALL_DAYS) -> int:
     """Return the bytes of all these files, about: what ``done`` is told in all."""
-    return sum(size_of(leaf) for _, leaf in _folders(layout, days))
+    with contextlib.suppress(*UNSOUND):
+        return sum(size_of(leaf) for _, leaf in _folders(layout, days))
+    return 0
 
 
 def wrong(data: Path, path: Path) -> Finding | None:
@@ -110,7 +116,8 @@ def _strays(layout: Layout) -> Iterator[Finding]:
         leaves = {leaf for branch in branches for leaf in layout.leaves(branch)}
         # Of tables with ids ``verify`` looks into each branch.
         left = {layout.home(branch) for branch in layout.branches(dataset)} if dataset.has_ids else set()
-        for entry in sorted(layout.folder(dataset).iterdir()):
+        folder = layout.folder(dataset)
+        for entry in (folder / name for name in names_in(folder)):
             for path in [] if entry in left else parquet_in(entry):
                 if path.parent not in leaves:
                     yield Finding(path, f"lies in no folder of the table {dataset.name}", MOVE_BACK)

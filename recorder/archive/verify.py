@@ -34,6 +34,7 @@ from recorder.archive.ordered_merge import in_order
 from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.ids import Run, Span, joined
+from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
 MOVE_ONE_OUT: Final = "move one of the two out of the archive"
@@ -69,15 +70,22 @@ def read(
     Raises StorageError only if the files keep changing faster than they can be listed.
     """
     found = _Found(pair, pool, days, done)
-    found.findings += [Finding(path, "lies in no year of its pair", remedy(path)) for path in _strays(layout, pair)]
-    for year in layout.years(pair):
+    try:
+        found.findings += [Finding(path, "lies in no year of its pair", remedy(path)) for path in _strays(layout, pair)]
+        years = layout.years(pair)
+    except UNSOUND as error:
+        found.findings.append(Finding.of(error))
+        years = []
+    for year in years:
         found.read_year(year)
     return found.content()
 
 
 def size(layout: Layout, pair: str) -> int:
     """Return the bytes of the files of ``pair``, about: what ``done`` is told in all."""
-    return sum(size_of(year) for year in layout.years(pair))
+    with contextlib.suppress(*UNSOUND):
+        return sum(size_of(year) for year in layout.years(pair))
+    return 0
 
 
 @contextlib.contextmanager
@@ -95,7 +103,8 @@ def sound_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list[Fi
 def _strays(layout: Layout, pair: str) -> list[Path]:
     """Return Parquet files that readers may meet, and that lie where none belongs; a pair may have no folder yet."""
     folder, years = layout.pair_dir(pair), set(layout.years(pair))
-    return sorted(path for entry in folder.glob("*") if entry not in years for path in parquet_in(entry))
+    entries = (folder / name for name in names_in(folder))
+    return sorted(path for entry in entries if entry not in years for path in parquet_in(entry))
 
 
 def _opened(

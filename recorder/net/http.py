@@ -14,6 +14,7 @@ from yarl import URL
 
 from recorder.clock import Clock
 from recorder.core.pacing import FORBIDDEN_PAUSE_S, Pace, Paces
+from recorder.core.shown import without_credentials
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable
 from recorder.kraken import rest
 from recorder.net.turns import Turns
@@ -136,6 +137,7 @@ class Http:
         self._client = client
         self._base = base_url.rstrip("/")
         self._paces = Paces(pace)
+        self._shown = without_credentials(self._base)
         self._clock = clock
         self._refused = refused
         self._ended = ended
@@ -183,14 +185,14 @@ class Http:
                 body = await self._body(response)
                 status, headers = response.status, response.headers
         except TimeoutError as error:
-            raise Unavailable(f"{self._base}{request.path} did not answer in time ({reason(error)})") from error
+            raise Unavailable(f"{self._shown}{request.path} did not answer in time ({reason(error)})") from error
         except Redirected as error:
-            said = f"{self._base}{request.path} answered {error}: check exchange.rest_url"
+            said = f"{self._shown}{request.path} answered {error}: check exchange.rest_url"
             refusal = Unavailable(said, wanted_s(error.headers, self._clock.wall_ns()))
             await self._pause(request, refusal)
             raise refusal from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"cannot reach {self._base}{request.path}: {reason(error)}") from error
+            raise Unavailable(f"cannot reach {self._shown}{request.path}: {reason(error)}") from error
         recv_ns, date_s = self._clock.wall_ns(), rest.seconds(headers.get("Date"))
         try:
             # A refusal that names the moment of its end names it by the server's clock.
@@ -282,4 +284,4 @@ def reason(error: BaseException) -> str:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, ConnectionError) and cause.errno:
         return os.strerror(cause.errno)
-    return str(getattr(cause, "strerror", None) or cause) or type(error).__name__
+    return without_credentials(str(getattr(cause, "strerror", None) or cause)) or type(error).__name__

@@ -117,8 +117,18 @@ class _Kept:
 class Reader:
     """Reads the archive at ``data``; for the thread that made it."""
 
-    def __init__(self, data: Path, *, live: bool, frozen: bool, check: bool, kept: Snapshot | None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        live: bool,
+        frozen: bool,
+        check: bool,
+        bounds: Mapping[str, str],
+        kept: Snapshot | None = None,
+    ) -> None:
         self.data = data
+        self.bounds = bounds
         self.live = live
         self.frozen = frozen
         self.checks = check
@@ -127,13 +137,19 @@ class Reader:
         self._thread = threading.get_ident()
         self._process = os.getpid()
         self._moments = Moments(data, live=live)
-        self._engine = Engine(data)
+        self._engine = Engine(data, bounds)
         self._closed = False
 
     @property
     def kept(self) -> Snapshot | None:
         """The moment that is kept, if one is."""
         return self._kept.moment
+
+    def beside(self) -> Reader:
+        """Return another reader of the same archive, for the calling thread; of the same moment, if one is kept."""
+        return Reader(
+            self.data, live=self.live, frozen=self.frozen, check=self.checks, bounds=self.bounds, kept=self.kept
+        )
 
     def check(self) -> None:
         """Return if this thread may ask. Raises UsageError."""
@@ -161,7 +177,11 @@ class Reader:
             self._kept.moment = self._whole(self._moments.keep)
 
     def sql(self, text: str, params: Mapping[str, object], *, exact: bool, hashed: bool = False) -> pa.Table:
-        """Return the rows of one SQL statement, which may ask for digests of rows."""
+        """Return the rows of one SQL statement, which may ask for digests of rows.
+
+        Raises UsageError unless it only reads.
+        """
+        self._engine.check(text)
         take = self._moments.take if self.live else self._moments.listed
 
         def answer(_: Snapshot) -> pa.Table:

@@ -570,3 +570,10 @@ async def test_an_answer_says_when_it_was_asked_for_once_its_turn_had_come(
         asking = Http(client, f"http://{address}", pace=Pace(0.5), clock=clock)
         first, second = await asking.get(ASK), await asking.get(ASK)
     assert (first.sent_ns, second.sent_ns) == (WALL_S * 10**9, (WALL_S + 2) * 10**9)
+
+
+async def test_a_password_in_the_url_reaches_no_sentence(
+    nobody: str, client: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    with pytest.raises(Unavailable, match=rf"cannot reach http://\*\*\*@{nobody}/0/public/Trades: Connection refused$"):
+        await Http(client, f"http://me:s3cret@{nobody}", pace=Pace(1.0), clock=clock).get(ASK)

@@ -195,3 +195,8 @@ async def test_a_handshake_that_is_never_answered_is_given_up_with_a_sentence(
     async with listen(talk) as address:
         with pytest.raises(Unavailable, match=rf"ws://{address}/v2 did not answer within 0 s"):
             await dialled(client, f"ws://{address}/v2")
+
+
+async def test_a_password_in_the_url_reaches_no_sentence(nobody: str, client: aiohttp.ClientSession) -> None:
+    with pytest.raises(Unavailable, match=rf"cannot reach ws://\*\*\*@{nobody}/v2: Connection refused$"):
+        await dialled(client, f"ws://me:s3cret@{nobody}/v2")
