@@ -101,15 +101,23 @@ def _asked(config_file: Path | None, data: Path) -> Daemon | str:
 def _said_by(daemon: Daemon | str) -> Text:
     if isinstance(daemon, str):
         return Text(f" {daemon}", "yellow")
+    paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
+    alone = f"; the exchange is left alone: {paused}" if paused else ""
     if daemon.recording:
-        return Text(f" the daemon records, since {daemon.since} (release {daemon.version})")
-    return Text(f" the daemon does not record: {'; '.join(daemon.reasons)}", "red")
+        return Text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
+    return Text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
 
 
 def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
     if isinstance(daemon, str):
         return {"answers": False, "reasons": [daemon]}
-    return {"answers": True, "recording": daemon.recording, "reasons": daemon.reasons, "since": daemon.since}
+    return {
+        "answers": True,
+        "recording": daemon.recording,
+        "reasons": daemon.reasons,
+        "since": daemon.since,
+        "paused_s": dict(daemon.paused_s),
+    }
 
 
 def _alarming(count: int) -> Text:
