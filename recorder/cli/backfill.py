@@ -25,7 +25,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
@@ -242,7 +242,7 @@ class _Rate(ProgressColumn):
     """Trades a second of late."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} trades/s" if task.speed else "")
+        return text(f"{task.speed:,.0f} trades/s" if task.speed else "")
 
 
 class _Left(ProgressColumn):
@@ -254,7 +254,7 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         pages = -(-int(task.remaining or 0) // rest.PAGE_LIMIT)
-        return Text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
+        return text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
 
 
 def _duration(seconds: float) -> str:
