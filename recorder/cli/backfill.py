@@ -227,12 +227,12 @@ def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
 @contextlib.contextmanager
 def _bars(pace: Pace) -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>5.1f} %"),
         _Rate(),
         _Left(pace),
-        TextColumn("[yellow]{task.fields[waiting]}"),
+        TextColumn("{task.fields[waiting]}", style="yellow", markup=False),
     )
     with Progress(*columns, console=console, speed_estimate_period=SPEED_S) as bars:
         yield bars

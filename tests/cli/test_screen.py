@@ -46,3 +46,5 @@ def test_every_verb_prints_through_it() -> None:
         code = path.read_text(encoding="utf-8")
         for other in ("typer.echo", "rich.console", " print(", " Text("):
             assert other not in code, (path, other)
+        columns = [line for line in code.splitlines() if 'TextColumn("{task.' in line and "percentage" not in line]
+        assert all("markup=False" in line for line in columns), path
