@@ -25,7 +25,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
@@ -230,12 +230,12 @@ def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
 @contextlib.contextmanager
 def _bars(pace: Pace) -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>5.1f} %"),
         _Rate(),
         _Left(pace),
-        TextColumn("[yellow]{task.fields[waiting]}"),
+        TextColumn("{task.fields[waiting]}", style="yellow", markup=False),
     )
     with Progress(*columns, console=console, speed_estimate_period=SPEED_S) as bars:
         yield bars
@@ -245,7 +245,7 @@ class _Rate(ProgressColumn):
     """Trades a second of late."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} trades/s" if task.speed else "")
+        return text(f"{task.speed:,.0f} trades/s" if task.speed else "")
 
 
 class _Left(ProgressColumn):
@@ -257,7 +257,7 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         pages = -(-int(task.remaining or 0) // rest.PAGE_LIMIT)
-        return Text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
+        return text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
 
 
 def _duration(seconds: float) -> str:
