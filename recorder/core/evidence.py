@@ -101,13 +101,13 @@ _Moment = Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
 
 
 class _SpanDetail(msgspec.Struct):
-    first_id: int
-    last_id: int
+    first_id: _Id
+    last_id: _Id
 
 
 class _ConfirmedDetail(msgspec.Struct):
-    last_id: int
-    until_us: int
+    last_id: _Id
+    until_us: _Moment
 
 
 class _PromisedDetail(msgspec.Struct):

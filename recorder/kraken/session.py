@@ -31,6 +31,7 @@ from recorder.core.ids import Run
 from recorder.errors import Malformed
 from recorder.kraken import parse, wire
 from recorder.kraken.channels import Channel
+from recorder.kraken.parse import OddRow
 
 SUBSCRIBE_BATCH: Final = 100
 """Symbols in one subscribe message: no cap is published; others split at 100 as a precaution (API.md 8.2)."""
@@ -41,8 +42,8 @@ PING_AFTER_S: Final = 4.0
 """A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
 ACK_S: Final = 10.0
 """Acknowledgements come within half a second; after this long they do not come."""
-REASON_LIMIT: Final = 300
-"""Characters of a reason, which may quote a frame of any size."""
+
+REASON_LIMIT: Final = parse.REASON_LIMIT
 
 _HEARTBEAT: Final = "heartbeat"
 
@@ -63,6 +64,15 @@ class Rows(msgspec.Struct, frozen=True, gc=False):
     runs: list[Run]
     frame: bytes
     received_ns: int
+
+
+class PartlyRead(msgspec.Struct, frozen=True, gc=False):
+    """Data of the channel arrived in a frame of which the rows ``odd`` cannot be read; ``runs`` are of the others."""
+
+    runs: list[Run]
+    frame: bytes
+    received_ns: int
+    odd: Sequence[OddRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ class Hangup:
     reason: str
 
 
-Effect = Send | Rows | Subscribed | Rejected | Status | Unreadable | Keep | Hangup
+Effect = Send | Rows | PartlyRead | Subscribed | Rejected | Status | Unreadable | Keep | Hangup
 
 
 @dataclass(slots=True)
@@ -215,11 +225,21 @@ class Session:
         self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
         if channel == self._channel.name:  # key order is Kraken's to change
             try:
-                return [Rows(self._claims(frame), frame, received_ns)]
+                return [self._data(frame, received_ns)]
             except Malformed as error:
                 return [Keep("unreadable", frame, received_ns), _unreadable(str(error))]
         kind, effects = self._judge(known)
         return [Keep(kind, frame, received_ns), *effects] if kind else effects
+
+    def _data(self, frame: bytes, received_ns: int) -> Rows | PartlyRead:
+        """Take data as a whole, or else row by row. Raises Malformed where no row can be read."""
+        try:
+            return Rows(self._claims(frame), frame, received_ns)
+        except Malformed:
+            if self._channel.salvage is None:
+                raise
+        runs, odd = self._channel.salvage(frame)
+        return PartlyRead(runs, frame, received_ns, odd)
 
     def _hear(self, now_s: float, *, alive: bool) -> None:
         """Take a frame as a sign of life if it is one, by the state before it.
