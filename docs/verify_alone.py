@@ -58,7 +58,7 @@ def runs_of(trades):
 def minus(first, last, spans):
     """Return the parts of first..last that lie in none of the spans."""
     parts = []
-    for low, high in sorted([*spans, (last + 1, last)]):
+    for low, high in sorted([*map(tuple, spans), (last + 1, last)]):
         parts += [(first, min(low - 1, last))] * (first < low and first <= last)
         first = max(first, high + 1)
     return parts
