@@ -15,11 +15,12 @@ from urllib.parse import unquote
 from pyarrow import int64, parquet, types
 
 DAY_US, DAY_2011, END, VERSIONS = 86_400_000_000, 14_975, sys.maxsize, {1}
-ABSENT, CLAIMS, IDS = ("void", "disowned"), ("disowned", "reclaimed"), ["first_id", "last_id"]
-TOLD = {"void": IDS, **{kind: ["time_us", *IDS] for kind in CLAIMS}, "confirmed": ["last_id", "until_us"]}
+ABSENT, CLAIMS, IDS = ("void", "disowned", "unreadable"), ("disowned", "reclaimed"), ["first_id", "last_id"]
+TOLD = {"void": IDS, "unreadable": IDS, **{kind: ["time_us", *IDS] for kind in CLAIMS}}
+TOLD["confirmed"] = ["last_id", "until_us"]
 TOLD |= {"promised": ["time_us"], "anchored": ["after_id", "assumed", "time_us"]}
-WHY = {"missing": "{:,} missing", "before": "begins inside", "unjoined": "does not join the promise"}
-WHY |= {"after": "not confirmed"}
+WHY = {"missing": "{:,} missing", "unreadable": "{:,} unreadable", "before": "begins inside"}
+WHY |= {"unjoined": "does not join the promise", "after": "not confirmed"}
 
 
 def rows_of(path, columns):
@@ -87,7 +88,7 @@ def counts_of(runs, told, promise, calendar, known):
         for state in ABSENT:
             for low, high in minus(below + 1, first - 1, minus(below + 1, first - 1, told[state])):
                 add(state, high - low + 1, below_us, first_us)
-        for low, high in minus(below + 1, first - 1, told["void"] + told["disowned"]):
+        for low, high in minus(below + 1, first - 1, [ids for state in ABSENT for ids in told[state]]):
             known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
             from_us = max([*known_us, *([] if below_us is None else [below_us])], default=None)
             add(kind, high - low + 1 if inside else 1, from_us, first_us)
@@ -108,8 +109,10 @@ def certificates(pair, trades, told, today):
     after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
     for _, again, *ids in sorted([us, kind == "reclaimed", *ids] for kind in CLAIMS for us, *ids in told[kind]):
         gone = [part for one in gone for part in minus(*one, [ids])] + [ids] * (not again)  # the latest claim counts
-    told |= {"disowned": gone, "void": [part for ids in told["void"] for part in minus(*ids, gone)]}
-    if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"] + gone):
+    told |= {"disowned": gone}
+    for state, beaten_by in (("unreadable", gone), ("void", gone + told["unreadable"])):
+        told[state] = [part for ids in told[state] for part in minus(*ids, beaten_by)]
+    if from_us is None and runs and minus(1, runs[0][0] - 1, [ids for state in ABSENT for ids in told[state]]):
         from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
     seen = {*days, *([] if from_us is None else [from_us // DAY_US])}
     near = [day for day in seen if DAY_2011 <= day <= today + 366]  # odd times have days of their own, and none between
@@ -117,7 +120,8 @@ def certificates(pair, trades, told, today):
     counts = counts_of(runs, told, (from_us, after_id), calendar, range(DAY_2011, today + 367))
     for day in calendar:
         count, rows, promised = counts[day], days.get(day, []), from_us is not None and from_us // DAY_US == day
-        lacking = ("missing", "unjoined", "after", *(["before"] if from_us is not None and after_id is None else []))
+        lacking = ["missing", "unreadable", "unjoined", "after"]
+        lacking += ["before"] if from_us is not None and after_id is None else []
         proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows else "empty"
         lines = (f"{one},{price.normalize():f},{qty.normalize():f},{side}\n" for one, _, price, qty, side in rows)
         ids, times = ([row[column] for row in rows] or [None] for column in (0, 1))

@@ -11,7 +11,8 @@
 -- pair_known_runs(pair) and pair_unknown_ids(pair) are of one pair: only its files are opened.
 --
 -- All that says whether trades may be missing is made of these: the views gaps and certificates, and the columns
--- complete and missing_trades of bars. Held beats absent, which is void or disowned.
+-- complete and missing_trades of bars. Held beats absent, which is void or disowned here: an
+-- unreadable id has a trade, which is missing.
 
 CREATE OR REPLACE MACRO known_ids(files) AS TABLE
 WITH
@@ -33,7 +34,8 @@ UNION ALL
 SELECT u.pair, greatest(u.first_id, v.first_id), least(u.last_id, v.last_id), NULL, NULL, false
 FROM unheld AS u
 JOIN absent_spans() AS v
-    ON u.pair = v.pair AND v.first_id <= u.last_id AND v.last_id >= u.first_id;
+    ON u.pair = v.pair AND v.first_id <= u.last_id AND v.last_id >= u.first_id
+WHERE v.state <> 'unreadable';
 
 CREATE OR REPLACE MACRO known_runs(files) AS TABLE
 WITH

@@ -1,8 +1,9 @@
--- Which ids need not be held, by what the events tell of them?
+-- Which ids are absent, by what the events tell of them: void, unreadable or disowned?
 --
 -- told_absent_spans()  the rows of absent_spans(), read from the events anew
 --
--- Of all that was claimed of an id that was disowned, or reclaimed, the latest counts.
+-- Of all that was claimed of an id that was disowned, or reclaimed, the latest counts. A row that nobody can read counts before
+-- that there is none.
 
 CREATE OR REPLACE MACRO told_absent_spans() AS TABLE
 WITH
@@ -15,13 +16,13 @@ told AS MATERIALIZED (
         TRY_CAST(e.detail ->> 'time_us' AS BIGINT) AS time_us,
         e.detail ->> 'reason' AS reason
     FROM stored_events() AS e
-    WHERE e.kind IN ('void', 'disowned', 'reclaimed')
+    WHERE e.kind IN ('void', 'unreadable', 'disowned', 'reclaimed')
 ),
 claims AS (
     SELECT t.*
     FROM told AS t
     WHERE t.first_id <= t.last_id
-        AND (t.kind = 'void' OR t.time_us BETWEEN 0 AND 253402300799999999)
+        AND (t.kind IN ('void', 'unreadable') OR t.time_us BETWEEN 0 AND 253402300799999999)
         AND (t.kind <> 'disowned' OR t.reason IS NOT NULL)
 ),
 -- Between two neighbouring ends of claims all ids have the same fate.
@@ -45,7 +46,8 @@ fated AS (
         p.first_id,
         p.last_id,
         CASE
-            WHEN max((c.time_us, c.kind)) FILTER (c.kind <> 'void')[2] = 'disowned' THEN 'disowned'
+            WHEN max((c.time_us, c.kind)) FILTER (c.kind IN ('disowned', 'reclaimed'))[2] = 'disowned' THEN 'disowned'
+            WHEN bool_or(c.kind = 'unreadable') THEN 'unreadable'
             WHEN bool_or(c.kind = 'void') THEN 'void'
         END AS state
     FROM pieces AS p

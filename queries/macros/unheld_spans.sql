@@ -7,7 +7,7 @@
 --               before    below all that is held or promised, and not absent
 --               after     above all that is held: trades that may have come since; last_id is the highest number there
 --                         is
---               void, disowned   absent: the state of absent_spans()
+--               void, unreadable, disowned   absent: the state of absent_spans()
 --   after_time  and before_time: when the trades held next to them were made, or the moment of the promise where only
 --               its anchor lies between; NULL: there is neither on that side
 --   from_time   no trade of these ids was made before it: after_time, or the moment until which the exchange has

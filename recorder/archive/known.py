@@ -1,4 +1,4 @@
-"""What the events table knows of ids beside the rows: void, disowned, confirmed, promised, parked."""
+"""What the events table knows of ids beside the rows: void, unreadable, disowned, confirmed, promised, parked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from recorder.core.evidence import (
     Promise,
     Promised,
     Reclaimed,
+    Unreadable,
     Void,
 )
 from recorder.core.ids import Spans
@@ -41,6 +42,7 @@ class Known:
     """What is known of each pair; ``findings`` are files that could not be read."""
 
     void: dict[str, Spans] = field(default_factory=dict)
+    unreadable: dict[str, Spans] = field(default_factory=dict)
     parked: dict[str, Spans] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     _until_us: dict[str, dict[int, int]] = field(default_factory=dict)
@@ -57,7 +59,8 @@ class Known:
 
     def absent(self, pair: str) -> Absent:
         """Return the ids of ``pair`` that need not be held, and why."""
-        return Absent(self.void.get(pair, Spans()), evidence.disowned(self.disownings(pair)))
+        void, unreadable = (told.get(pair, Spans()) for told in (self.void, self.unreadable))
+        return Absent(void, evidence.disowned(self.disownings(pair)), unreadable)
 
     def promise(self, pair: str) -> Promise | None:
         """Return what is promised of ``pair``."""
@@ -72,6 +75,8 @@ class Known:
         """Return all of it."""
         for pair, spans in self.void.items():
             yield from (Void(pair, span) for span in spans)
+        for pair, spans in self.unreadable.items():
+            yield from (Unreadable(pair, span) for span in spans)
         for pair, spans in self.parked.items():
             yield from (Parked(pair, span) for span in spans)
         for pair in self._until_us:
@@ -90,6 +95,8 @@ class Known:
         match told:
             case Void(pair, span):
                 self.void.setdefault(pair, Spans()).add(span)
+            case Unreadable(pair, span):
+                self.unreadable.setdefault(pair, Spans()).add(span)
             case Parked(pair, span):
                 self.parked.setdefault(pair, Spans()).add(span)
             case Confirmed(pair, last_id, until_us):

@@ -35,6 +35,7 @@ def gaps(
     chosen = [name for name in wanted if name in found]
     listed = [gap for name in chosen for gap in found[name]]
     missing = [gap for gap in listed if gap.state == "open"]
+    unreadable = sum(len(gap.span) for gap in listed if gap.state == "unreadable")
     if as_json:
         typer.echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
     else:
@@ -42,11 +43,12 @@ def gaps(
             Console().print(_table(listed))
         ids = sum(len(gap.span) for gap in missing)
         holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
-        typer.echo(f"{counted(len(chosen), 'pair')}: {holes}")
+        odd = f", {unreadable:,} unreadable" if unreadable else ""
+        typer.echo(f"{counted(len(chosen), 'pair')}: {holes}{odd}")
     unread = [damaged[name] for name in wanted if name in damaged]
     for said in unread:
         typer.echo(f"recorder: {said}", err=True)
-    if missing or unread:
+    if missing or unreadable or unread:
         raise typer.Exit(1)
 
 
@@ -61,7 +63,7 @@ def _table(listed: list[Gap]) -> Table:
             f"{len(gap.span):,}",
             _when(gap.after_us),
             "" if gap.after_us is None or gap.before_us is None else age(gap.before_us - gap.after_us),
-            Text(gap.state, "red" if gap.state == "open" else ""),
+            Text(gap.state, "red" if gap.state in {"open", "unreadable"} else ""),
         )
     return table
 

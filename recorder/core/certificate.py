@@ -61,11 +61,11 @@ class DayRows:
 class Certificate:
     """What is proven of one UTC day of a pair.
 
-    ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there, and
-    ``disowned`` ones the owner let go; those about midnight count on both days. ``before`` and ``after`` tell that the
-    day may have trades before the first or after the last id held: how many nobody can say. ``unjoined``: between this
-    day, which is before the promise, and the promise ids may be missing. ``promised_us`` is the moment of the promise
-    (µs since 1970 UTC), on its day.
+    ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there,
+    ``disowned`` ones the owner let go, and ``unreadable`` ones have rows that nobody can read; those about midnight
+    count on both days. ``before`` and ``after`` tell that the day may have trades before the first or after the last id
+    held: how many nobody can say. ``unjoined``: between this day, which is before the promise, and the promise ids may
+    be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day.
     """
 
     pair: str
@@ -79,6 +79,7 @@ class Certificate:
     unjoined: bool = False
     promised_us: int | None = None
     disowned: int = 0
+    unreadable: int = 0
 
     def lacks(self, history_from: date | None = None) -> bool:
         """Tell whether something wanted is missing: ids between held ones, and history if it is wanted.
@@ -88,7 +89,7 @@ class Certificate:
         """
         over = self.status != "pending"
         history = self.before and history_from is not None and history_from < self.day
-        return history or (over and (self.missing > 0 or (self.before and history_from == self.day)))
+        return history or (over and (self.missing + self.unreadable > 0 or (self.before and history_from == self.day)))
 
 
 def utc_day(time_us: int) -> date:
@@ -146,6 +147,7 @@ def certificates(
                 unjoined=counts.unjoined > 0,
                 promised_us=promise.time_us if promise is not None and promised else None,
                 disowned=counts.disowned,
+                unreadable=counts.unreadable,
             )
         )
     return found
@@ -165,6 +167,7 @@ class _Counts(NamedTuple):
     missing: int
     void: int
     disowned: int
+    unreadable: int
     before: int
     after: int
     unjoined: int
@@ -172,14 +175,14 @@ class _Counts(NamedTuple):
     def stand_open(self, promise: Promise | None) -> bool:
         """Tell whether trades that are promised, or that history lacks, may have been made on the day."""
         nameless = promise is not None and promise.after_id is None and self.before > 0
-        return self.missing + self.after + self.unjoined > 0 or nameless
+        return self.missing + self.unreadable + self.after + self.unjoined > 0 or nameless
 
 
 def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us: int) -> list[_Counts]:
     """Return what may lie on each of these days, given in order."""
     tallies = [_Tally(numbers, _ordinary(now_us)) for _ in _Counts._fields]
-    missing, void, disowned, before, after, unjoined = tallies
-    of_state = {"void": void, "disowned": disowned}
+    missing, void, disowned, unreadable, before, after, unjoined = tallies
+    of_state = {"void": void, "disowned": disowned, "unreadable": unreadable}
     history, between = gaps.before(), gaps.between()
     for gap in history:
         before.add(1, gaps.from_us(gap), gap.before_us)

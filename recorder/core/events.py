@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     """Ids that were missing are held, or known to be void."""
     VOID = "void"
     """The exchange itself does not have some ids."""
+    UNREADABLE = "unreadable"
+    """The exchange serves rows for some ids that nobody can read."""
     DISOWNED = "disowned"
     """The owner of the archive let ids go: they are not held, not missing, and not asked for."""
     RECLAIMED = "reclaimed"

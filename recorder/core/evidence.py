@@ -26,6 +26,16 @@ class Void(msgspec.Struct, frozen=True):
     span: Span
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """Ids of ``pair`` for which the exchange has twice answered with rows that cannot be read.
+
+    They are asked for again by each run, and held if they can be read then.
+    """
+
+    pair: str
+    span: Span
+
+
 class Disowned(msgspec.Struct, frozen=True):
     """Ids of ``pair`` that the owner of the archive let go, at ``time_us`` (µs since 1970 UTC), for a ``reason``."""
 
@@ -80,7 +90,7 @@ class Parked(msgspec.Struct, frozen=True):
     span: Span
 
 
-Knowledge = Void | Disowned | Reclaimed | Confirmed | Promised | Anchored | Parked
+Knowledge = Void | Unreadable | Disowned | Reclaimed | Confirmed | Promised | Anchored | Parked
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -181,6 +191,10 @@ def _read_void(pair: str, detail: str) -> Void:
     return Void(pair, _read_span(detail))
 
 
+def _read_unreadable(pair: str, detail: str) -> Unreadable:
+    return Unreadable(pair, _read_span(detail))
+
+
 def _read_parked(pair: str, detail: str) -> Parked:
     return Parked(pair, _read_span(detail))
 
@@ -211,6 +225,7 @@ def _read_anchored(pair: str, detail: str) -> Anchored:
 
 _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
     EventKind.VOID: _read_void,
+    EventKind.UNREADABLE: _read_unreadable,
     EventKind.DISOWNED: _read_disowned,
     EventKind.RECLAIMED: _read_reclaimed,
     EventKind.CONFIRMED: _read_confirmed,
@@ -220,6 +235,7 @@ _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
 }
 _KIND_OF: Final[dict[type[Knowledge], EventKind]] = {
     Void: EventKind.VOID,
+    Unreadable: EventKind.UNREADABLE,
     Disowned: EventKind.DISOWNED,
     Reclaimed: EventKind.RECLAIMED,
     Confirmed: EventKind.CONFIRMED,
@@ -234,7 +250,7 @@ KINDS: Final = tuple(_READERS)
 def detail(known: Knowledge) -> dict[str, Any]:
     """Return what the event of kind :func:`kind` says in its detail."""
     match known:
-        case Void(_, span) | Parked(_, span):
+        case Void(_, span) | Unreadable(_, span) | Parked(_, span):
             return {"first_id": span.first, "last_id": span.last}
         case Disowned(_, span, time_us, reason):
             return {"first_id": span.first, "last_id": span.last, "time_us": time_us, "reason": reason}

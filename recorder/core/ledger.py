@@ -22,9 +22,10 @@ from recorder.core.evidence import (
     Promise,
     Promised,
     Reclaimed,
+    Unreadable,
     Void,
 )
-from recorder.core.gaps import open_gaps
+from recorder.core.gaps import Gaps, open_gaps
 from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
 from recorder.core.model import Trade
 from recorder.core.plausible import is_before, is_far_gap
@@ -51,14 +52,15 @@ class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
-    held. An id that is held is never void, disowned, nor ``parked``. ``shown_id`` is the highest that REST has shown in
-    this run, whether it is held yet or not.
+    held. An id that is held is never void, unreadable, disowned, nor ``parked``. ``shown_id`` is the highest that REST
+    has shown in this run, whether it is held yet or not.
     """
 
     def __init__(self, pair: str) -> None:
         self.pair = pair
         self.spans = Spans()
         self.void = Spans()
+        self.unreadable = Spans()
         self.parked = Spans()
         self.shown_id = 0
         self.confirmed: Confirmed | None = None
@@ -82,6 +84,8 @@ class PairLedger:
         self.spans.add(span)
         if self.void:
             self.void.remove(span)
+        if self.unreadable:
+            self.unreadable.remove(span)
         if self._disowned:
             self._disowned.remove(span)
         if self.parked:
@@ -99,6 +103,9 @@ class PairLedger:
         match known:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
+                self._gaps = None
+            case Unreadable(_, span):
+                self.unreadable.update(self.spans.missing(span))
                 self._gaps = None
             case Disowned() | Reclaimed():
                 self._disownings.add(known)
@@ -130,7 +137,7 @@ class PairLedger:
 
     def absent(self) -> Absent:
         """Return the ids that need not be held, and why. Not to be changed."""
-        return Absent(self.void, self.disowned)
+        return Absent(self.void, self.disowned, self.unreadable)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
@@ -147,6 +154,13 @@ class PairLedger:
             self._gaps = tuple(open_gaps(self.pair, self.runs(), self.absent().ids(), self.promise))
             self._far_gaps = tuple(filter(is_far_gap, self._gaps))
         return self._gaps
+
+    def unreadable_gaps(self) -> list[Gap]:
+        """Return the unreadable ids that are wanted, lowest first, each with the times of the trades next to it."""
+        wanted = Spans(part for span in self.unreadable for part in self.disowned.missing(span))
+        if not wanted:
+            return []
+        return [gap for gap in Gaps(self.pair, self.runs(), Absent(unreadable=wanted)).absent() if gap.before_us]
 
     def fetchable_gaps(self) -> tuple[Gap, ...]:
         """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""

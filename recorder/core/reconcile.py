@@ -25,6 +25,7 @@ class Claims:
     promise: Promise | None = None
     disowned: Spans = field(default_factory=Spans)
     disownings: frozenset[Disowned | Reclaimed] = frozenset()
+    unreadable: Spans = field(default_factory=Spans)
 
     @classmethod
     def of(cls, account: PairLedger) -> Claims:
@@ -36,6 +37,7 @@ class Claims:
             account.promise,
             account.disowned.copy(),
             account.disownings,
+            account.unreadable.copy(),
         )
 
     def beyond(self, other: Claims) -> Claims:
@@ -49,12 +51,13 @@ class Claims:
             self.confirmed if newer else None,
             self.promise if _promises_more(self.promise, other.promise) else None,
             disownings=self.disownings - other.disownings,
+            unreadable=_without(_without(self.unreadable, other.unreadable), other.held),
         )
 
     def __bool__(self) -> bool:
         """Return whether anything is claimed."""
         known = self.confirmed is not None or self.promise is not None
-        return bool(known or self.held or self.void or self.disownings)
+        return bool(known or self.held or self.void or self.unreadable or self.disownings)
 
 
 def _without(spans: Spans, others: Spans) -> Spans:

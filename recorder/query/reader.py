@@ -63,7 +63,7 @@ _WINDOW: Final = """
     WHERE trade_id BETWEEN $first AND $last
     ORDER BY trade_id
 """
-_ABSENT: Final = "FROM absent_spans() WHERE list_contains($pairs, pair)"
+_ABSENT: Final = "FROM absent_spans() WHERE list_contains($pairs, pair) AND state <> 'unreadable'"
 
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[Gap]]

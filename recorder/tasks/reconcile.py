@@ -164,10 +164,12 @@ class Reconcile:
 
     async def _tell(self, pair: str, gone: Claims) -> None:
         said: dict[str, object] = {}
-        parts = [*gone.held, *gone.void]
+        parts = [*gone.held, *gone.void, *gone.unreadable]
         if parts:
             said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
             said |= {"held": gone.held.count(), "void": gone.void.count()}
+        if gone.unreadable:
+            said["unreadable"] = gone.unreadable.count()
         if gone.held:
             asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
             said["not_fetched"] = gone.held.count() - asked.count()

@@ -1,9 +1,10 @@
--- Which ids need not be held, and why?
+-- Which ids are absent, and why?
 --
 -- absent_spans()  one row per run of such ids: pair, first_id, last_id, state; no id is in two of them
 --
---   state  void      the exchange has twice said that it does not have them
---          disowned  the owner of the archive let them go, whatever the exchange says
+--   state  void        the exchange has twice said that it does not have them
+--          unreadable  the exchange has twice answered with a row that nobody can read: they are lacking all the same
+--          disowned    the owner of the archive let them go, whatever the exchange says
 --
 -- An id that appeared after all is among them, and known_ids() leaves it out.
 
