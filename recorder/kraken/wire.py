@@ -25,11 +25,15 @@ NUMBER_LIMIT: Final = 64
 EXPONENT_LIMIT: Final = 64
 """How far the point of a number may lie from its digits, to either side. One that is further away would be written out
 in full by whoever prints it: 1E+900000000 in 900 MB."""
+DECIMALS_LIMIT: Final = 64
+"""Digits after the point that a listing may speak of: the archive keeps 12, and more is a pair that it cannot hold."""
 COUNT_LIMIT: Final = 2**63 - 1
 """What is counted is stored in 64 bits."""
 
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=PAIR_LIMIT)]
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=WORD_LIMIT)]
+Name = Annotated[str, msgspec.Meta(max_length=PAIR_LIMIT)]
+Decimals = Annotated[int, msgspec.Meta(ge=0, le=DECIMALS_LIMIT)]
 NumberText = Annotated[str, msgspec.Meta(max_length=NUMBER_LIMIT)]
 StartS = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """When a candle begins, in seconds since 1970: before year 10000, from which on calendars name no moment."""
@@ -161,17 +165,17 @@ class OhlcRow(msgspec.Struct, array_like=True, gc=False):
 class AssetPair(msgspec.Struct):
     """One entry of AssetPairs (API.md 6.4); older answers lack several fields."""
 
-    altname: str
-    base: str
-    quote: str
-    pair_decimals: int
-    lot_decimals: int
-    wsname: str = ""
-    cost_decimals: int | None = None
-    tick_size: str | None = None
-    ordermin: str | None = None
-    costmin: str | None = None
-    status: str = "online"
+    altname: Name
+    base: Name
+    quote: Name
+    pair_decimals: Decimals
+    lot_decimals: Decimals
+    wsname: Name = ""
+    cost_decimals: Decimals | None = None
+    tick_size: NumberText | None = None
+    ordermin: NumberText | None = None
+    costmin: NumberText | None = None
+    status: Word = "online"
 
 
 UNREADABLE = (ValueError, RecursionError)

@@ -70,6 +70,8 @@ CLOCK_ROWS: Final = 10
 
 TOLD_SINGLY: Final = 100
 """So many rows of a pair that cannot be read are told of one by one in a segment; of more, how many there are."""
+ASIDE_BYTES: Final = 4 * 1024 * 1024
+"""So many bytes to be set aside are written at once: bounds memory, whatever a journal holds."""
 _SHOWN: Final = 300
 """Characters of a source, and of a reason, that an event repeats; the line itself is kept whole."""
 
@@ -103,30 +105,33 @@ class _Lines:
                     yield segment.decode(line)
 
 
-_Mark: TypeAlias = tuple[int, int, Counter[str | None]]
+_Mark: TypeAlias = tuple[int, Counter[str | None]]
 
 
 class _Closed:
     """A segment that is being drained: lines that are no trades, that have parked ids, or are corrupt; what to tell."""
 
-    def __init__(self, path: Path, told: Once) -> None:
+    def __init__(self, path: Path, told: Once, quarantine: Quarantine) -> None:
         self.path, self.number = path, segment.number_of(path)
         self.others = _Lines(path)
         self.parked = _Lines(path)
         self.corrupt: list[CorruptLine] = []
         self.events: list[Event] = []
-        self.kept: list[Kept] = []
-        """What is to be set aside."""
+        self._kept: list[Kept] = []
         self.lost = False
         """Whether a line of trades could not be read, which may have been counted when it came."""
         self._told = told
+        self._quarantine = quarantine
+        self._kept_bytes = 0
         self._singly: Counter[str | None] = Counter()
+        self._told_us = 0
         self._rows = 0
         self._odd: dict[str, dict[int, tuple[Trade, Entry]]] = {}
 
     def malformed(self, received_ns: int, source: str, reason: str, pair: str | None = None, **detail: object) -> None:
         said = {"source": source[:_SHOWN], "reason": reason[:_SHOWN], **detail}
         self.events.append(event(received_ns // 1000, EventKind.MALFORMED, pair, **said))
+        self._told_us = received_ns // 1000
 
     def trades(self, entry: Entry) -> list[Trade]:
         """Return the trades in a line, and take note of rows that are odd or cannot be read."""
@@ -169,7 +174,17 @@ class _Closed:
     ) -> None:
         """Keep a line in the quarantine."""
         line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
-        self.kept.append(Kept(entry.recv_ns, reason, line, pair, spans, why[:_SHOWN]))
+        self._kept.append(Kept(entry.recv_ns, reason, line, pair, spans, why[:_SHOWN]))
+        self._kept_bytes += len(line)
+        if self._kept_bytes >= ASIDE_BYTES:
+            self.put_aside()
+
+    def put_aside(self) -> None:
+        """Write what is kept to the quarantine, durably."""
+        if self._kept:
+            path = self._quarantine.put(self._kept)
+            log.warning("lines set aside", segment=self.number, lines=len(self._kept), file=str(path))
+        self._kept, self._kept_bytes = [], 0
 
     def refused(self, entry: Entry, error: Unstorable, pair: str | None = None) -> None:
         """Set aside a line that can be read, and that the archive does not take."""
@@ -180,20 +195,20 @@ class _Closed:
 
     def mark(self) -> _Mark:
         """Return how much is to be told and set aside now."""
-        return len(self.events), len(self.kept), self._singly.copy()
+        return len(self.events), self._singly.copy()
 
     def back_to(self, mark: _Mark) -> None:
         """Forget what was added since, so that it can be told anew."""
-        told, aside, self._singly = mark
-        del self.events[told:], self.kept[aside:]
-        self._told = Once()
+        told, self._singly = mark
+        del self.events[told:]
+        self._told = Once()  # what was set aside may be so once more
 
     def tell_many(self) -> None:
         """Tell of rows that could not be read, of which there were too many to tell of each."""
         for pair, count in self._singly.items():
             if count > TOLD_SINGLY:
                 reason = f"{count - TOLD_SINGLY} more rows could not be read: they are kept all the same"
-                self.events.append(event(self.kept[0].recv_ns // 1000, EventKind.MALFORMED, pair, reason=reason))
+                self.events.append(event(self._told_us, EventKind.MALFORMED, pair, reason=reason))
 
     def tell_odd_times(self) -> None:
         """Tell of trades that cannot have been made when they are stamped: once of each pair, they may be many.
@@ -266,7 +281,7 @@ class Drainer:
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
-            closed = [_Closed(path, self._told) for path in paths]
+            closed = [_Closed(path, self._told, self._quarantine) for path in paths]
             found, differing = _found(closed), Differing()
             refused: set[str] = set()
             writing: Future[int] | None = None
@@ -343,9 +358,7 @@ class Drainer:
                 log.error("listing not archived", segment=closed.number, reason=str(error))
         closed.tell_many()
         self._tables.take(Branch(EVENTS), closed.events)
-        if closed.kept:
-            path = self._quarantine.put(closed.kept)
-            log.warning("lines set aside", segment=closed.number, lines=len(closed.kept), file=str(path))
+        closed.put_aside()
         self._tables.write(closed.number)
 
     def _parked(self, entry: Entry, closed: _Closed) -> Iterator[Kept]:

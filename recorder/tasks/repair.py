@@ -29,7 +29,7 @@ FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
 """What could not be fetched is tried again after 5 s, 10 s, … 5 min. It is never given up."""
 UNREADABLE_S: Final = 86_400.0
-"""An id of a row that cannot be read is asked for again at the start of each run, which may be one of a release that can,
+"""An id of a row that cannot be read is asked for again at the start of each run, whose release may be able to read it,
 and then once a day, since the exchange may put it right."""
 ROW_BYTES: Final = 4_096
 """Of a row that cannot be read an event tells so much; the whole of it is in the quarantine."""
