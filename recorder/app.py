@@ -216,7 +216,13 @@ class _Run:
         archive, ledger, clock = basis.archive, basis.ledger, basis.clock
         self._tables = SegmentTables(archive.layout, basis.disk, staging=archive.staging)
         self._listings = InstrumentArchive(self._tables)
-        self._roster = roster = Roster(config.pairs, context, listing_s=rhythm.listing_s, soon_s=rhythm.listing_soon_s)
+        self._roster = roster = Roster(
+            config.pairs,
+            context,
+            listing_s=rhythm.listing_s,
+            soon_s=rhythm.listing_soon_s,
+            last_id=lambda pair: ledger.of(pair).spans.last or 0,
+        )
         pairs = roster.instruments
         repair = Repair(
             ledger,

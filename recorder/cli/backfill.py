@@ -29,12 +29,13 @@ from recorder.archive.quarantine import Quarantine
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
+from recorder.core.listing import Directory
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.errors import CheckFailed, UnknownPair, UsageError
 from recorder.journal import tail
-from recorder.kraken import parse, records, rest
+from recorder.kraken import records, rest
 from recorder.kraken.names import Listing
 from recorder.net.http import Http, client_session
 from recorder.net.turns import Turns
@@ -42,6 +43,7 @@ from recorder.ops import log, process
 from recorder.ops.metrics import Metrics
 from recorder.query import asked
 from recorder.tasks import backfill as job
+from recorder.tasks import listing
 from recorder.tasks.backfill import Backfill, Stretch
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.fetch import BATCH_S, Fetcher
@@ -160,10 +162,11 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 
 
 async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
-    _, instruments = await exchange.ask(rest.asset_pairs(), parse.instruments)
-    listing = Listing(instruments)
+    directory = Directory()
+    directory.take((await listing.read(exchange)).listings, 0.0)
+    names_of = Listing(directory.listing)
     try:
-        chosen = [listing.resolve(name) for name in names]
+        chosen = [names_of.resolve(name) for name in names]
     except UnknownPair as error:
         raise UsageError(str(error)) from None
     return {instrument.pair: instrument for instrument in chosen}

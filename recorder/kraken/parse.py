@@ -5,6 +5,7 @@ The live session, the drain and the live tail all parse trades here, so that wha
 
 from __future__ import annotations
 
+import contextlib
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -18,12 +19,32 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 
 from recorder.core.ids import Run, Span, runs_of
-from recorder.core.model import PAIR_LIMIT, TIMEFRAMES, Candle, Instrument, Side, Trade, check_exact, is_pair, plain
+from recorder.core.listing import Listed, Odd
+from recorder.core.model import (
+    CURRENCY,
+    PAIR_LIMIT,
+    TIMEFRAMES,
+    Candle,
+    Instrument,
+    Side,
+    Trade,
+    check_exact,
+    is_pair,
+    plain,
+)
 from recorder.errors import Malformed
 from recorder.kraken import wire
 from recorder.kraken.names import v2_symbol
 
 _NULL: Final = msgspec.Raw(b"null")
+_OWN_VENUE: Final = (None, "international")
+"""What an entry's ``execution_venue`` says where it is the exchange itself; before 2026 there was no such field."""
+_UNTOLD: Final = "online"
+"""The status of a pair of which none can be read: that of nearly all."""
+_NOTHING: Final = Decimal(0)
+_SHOWN: Final = 40
+KEY_LIMIT: Final = 64
+"""Characters of the key of an entry of the listing."""
 _NO_ROWS: Final = msgspec.Raw(b"[]")
 _LIST = re.compile(rb"\[")
 _ROWS = re.compile(rb"\[\s*\[")
@@ -156,7 +177,7 @@ def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> lis
             "ws",
             received_us,
         )
-        for entry, time_us in zip(content.data, times_us, strict=True)
+        for entry, time_us in zip(content.data or (), times_us, strict=True)
     ]
 
 
@@ -168,7 +189,7 @@ def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
     content, times_us = _read_frame(frame, checked=checked)
     found: list[Run] = []
     pair, first, last, first_us, last_us = "", 0, -1, 0, 0
-    for entry, time_us in zip(content.data, times_us, strict=True):
+    for entry, time_us in zip(content.data or (), times_us, strict=True):
         trade_id = entry.trade_id
         if trade_id != last + 1 or entry.symbol != pair:
             if last > 0:
@@ -268,7 +289,7 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
         if not frame.isascii():  # as no frame of trades is: what its texts can name is looked at row by row
             raise ValueError("it is not ASCII")
         content = wire.trade_frame(frame)
-        for entry in content.data:
+        for entry in content.data or ():
             if not checked:
                 check_exact(entry.price, entry.qty)
             if entry.timestamp != stamp:  # the trades of a sweep mostly share one
@@ -277,6 +298,20 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
     except wire.UNREADABLE as error:
         raise Malformed(f"a trade frame that cannot be read: {_told(error)}") from error
     return content, times_us
+
+
+def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
+    """Return a trade frame with those rows alone whose symbol is ``wanted``, byte for byte; None for none.
+
+    A row of which nobody can read the symbol stays.
+    """
+    content = wire.raw_frame(frame)
+    named = ((row, _perhaps(wire.named, row)) for row in content.data or ())
+    rows = [bytes(row) for row, name in named if name is None or wanted(name.symbol)]
+    if not rows:
+        return None
+    kind = msgspec.json.encode(content.type)
+    return b'{"channel":"trade","type":' + kind + b',"data":[' + b",".join(rows) + b"]}"
 
 
 def first_pair(frame: bytes) -> str | None:
@@ -455,13 +490,32 @@ def quotes(result: bytes, instruments: Iterable[Instrument]) -> Quotes:
     return Quotes(found, unreadable)
 
 
-def instruments(result: bytes) -> list[Instrument]:
-    """Read the ``result`` of AssetPairs. Raises Malformed.
+def listing(result: bytes, asked: str = CURRENCY) -> Listed:
+    """Read the ``result`` of AssetPairs, for which the asset class ``asked`` was named. Raises Malformed.
 
-    Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out.
+    Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out. An entry that cannot be
+    read spoils no other.
     """
+    table = entries(result)
+    own, others, odd = list[Instrument](), list[Instrument](), dict[str, Odd]()
+    for key, raw in table.items():
+        try:
+            entry = wire.asset_pair(raw)
+            if entry.wsname:
+                venue = others if entry.execution_venue not in _OWN_VENUE else own
+                venue.append(_instrument(key, entry, asked))
+        except wire.UNREADABLE as error:
+            odd[key[:KEY_LIMIT]] = _odd_entry(key, raw, str(error), asked)
+    if table and len(odd) == len(table) and all(entry.bare is None for entry in odd.values()):
+        reason = next(iter(odd.values())).reason
+        raise Malformed(f"an answer of AssetPairs of which no entry can be read: {reason[:REASON_LIMIT]}")
+    return Listed(asked, [*own, *others], odd)
+
+
+def entries(result: bytes) -> dict[str, msgspec.Raw]:
+    """Return the entries in the ``result`` of AssetPairs as they came, by key. Raises Malformed."""
     try:
-        return [_instrument(key, entry) for key, entry in wire.asset_pairs(result).items() if entry.wsname]
+        return wire.table_result(result)
     except wire.UNREADABLE as error:
         raise Malformed(f"an answer of AssetPairs that cannot be read: {error}") from error
 
@@ -523,22 +577,72 @@ def _rows_and_last(result: bytes, what: str) -> tuple[msgspec.Raw, str | None]:
     return found[0], str(last) if isinstance(last, str | int) and not isinstance(last, bool) else None
 
 
-def _instrument(key: str, entry: wire.AssetPair) -> Instrument:
+def _instrument(key: str, entry: wire.AssetPair, asked: str) -> Instrument:
     return Instrument(
-        pair=v2_symbol(entry.wsname),
-        key=key,
+        pair=_symbol(entry),
+        key=_key(key),
         altname=entry.altname,
-        wsname=entry.wsname,
+        wsname=entry.wsname or "",
         base=entry.base,
         quote=entry.quote,
         pair_decimals=entry.pair_decimals,
         lot_decimals=entry.lot_decimals,
         cost_decimals=entry.cost_decimals,
-        tick_size=_plain(entry.tick_size),
-        ordermin=_plain(entry.ordermin),
-        costmin=_plain(entry.costmin),
+        tick_size=_plain("tick_size", entry.tick_size),
+        ordermin=_plain("ordermin", entry.ordermin),
+        costmin=_plain("costmin", entry.costmin),
         status=entry.status,
+        asset_class=entry.aclass_base or asked,
     )
+
+
+def _bare(key: str, entry: wire.BarePair, asked: str) -> Instrument:
+    """Return a pair by what must be known of it; the rest is as little as can be."""
+    pair = _symbol(entry)
+    base, _, quote = (entry.wsname or "").partition("/")
+    return Instrument(
+        pair=pair,
+        key=_key(key),
+        altname=entry.altname,
+        wsname=entry.wsname or "",
+        base=base,
+        quote=quote,
+        pair_decimals=entry.pair_decimals,
+        lot_decimals=entry.lot_decimals,
+        cost_decimals=None,
+        tick_size=None,
+        ordermin=None,
+        costmin=None,
+        status=_UNTOLD,
+        asset_class=entry.aclass_base or asked,
+    )
+
+
+def _odd_entry(key: str, raw: msgspec.Raw, reason: str, asked: str) -> Odd:
+    names, bare = {key}, None
+    with contextlib.suppress(*wire.UNREADABLE):
+        said = wire.pair_names(raw)
+        names |= {name for name in (said.altname, said.wsname) if isinstance(name, str)}
+        names |= {v2_symbol(name) for name in names if "/" in name}
+        bare = _bare(key, wire.bare_pair(raw), asked)
+    shown = {name[:KEY_LIMIT] for name in names}
+    return Odd(
+        f"the entry of {key[:KEY_LIMIT]} cannot be read: {reason}"[:REASON_LIMIT], bytes(raw), frozenset(shown), bare
+    )
+
+
+def _symbol(entry: wire.BarePair) -> str:
+    pair = v2_symbol(entry.wsname or "")
+    base, _, quote = pair.partition("/")
+    if not (base and quote and pair.isascii() and pair.isprintable()):
+        raise ValueError(f"{pair!r} is no symbol of a pair, like BTC/USD")
+    return pair
+
+
+def _key(key: str) -> str:
+    if not 0 < len(key) <= KEY_LIMIT:
+        raise ValueError(f"a key of {len(key)} characters")
+    return key
 
 
 def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
@@ -591,9 +695,18 @@ def _candle(row: wire.OhlcRow, pair: str, timeframe: str) -> Candle:
     )
 
 
-def _plain(text: str | None) -> str | None:
+def _plain(field: str, raw: msgspec.Raw) -> str | None:
     """Spell equal numbers equally, so that a listing that only prints differently is no change."""
-    return None if text is None else plain(_number(text))
+    if raw == _NULL:
+        return None
+    printed = bytes(raw)
+    text = wire.text_of(raw) if printed.startswith(b'"') else printed.decode()
+    number = _number(text)
+    try:
+        check_exact(number, _NOTHING)
+    except ValueError:
+        raise ValueError(f"{field} {text[:_SHOWN]!r} does not fit the archive's decimals") from None
+    return plain(number)
 
 
 def _number(text: str) -> Decimal:

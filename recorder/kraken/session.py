@@ -28,6 +28,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from recorder.core.ids import Run
+from recorder.core.limit import Limit
 from recorder.errors import Malformed
 from recorder.kraken import parse, wire
 from recorder.kraken.channels import Channel
@@ -46,6 +47,10 @@ ACK_S: Final = 10.0
 REASON_LIMIT: Final = parse.REASON_LIMIT
 
 _HEARTBEAT: Final = "heartbeat"
+_KIND_LIMIT: Final = 60
+"""Characters of the name of a kind, which comes from the wire."""
+_KEYS: Final = 5
+"""So many keys tell what kind of object a frame is that names neither a channel nor a method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +157,20 @@ class _Asked:
 
 
 class Session:
-    """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock."""
+    """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock.
 
-    def __init__(self, channel: Channel, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH) -> None:
+    ``limit`` says how many frames of a kind that nobody knows are kept; all connections of a run share one.
+    """
+
+    def __init__(
+        self, channel: Channel, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH, limit: Limit | None = None
+    ) -> None:
         self._channel = channel
         self._prefix = channel.prefix
         self._claims = channel.claims
         self._pairs = dict.fromkeys(pairs)
         self._batch = batch
+        self._limit = Limit() if limit is None else limit
         self._open = False
         self._asked: dict[str, _Asked] = {}
         self._dropped: set[str] = set()
@@ -205,13 +216,13 @@ class Session:
         """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
         if frame.startswith(self._prefix):
             try:
-                rows = Rows(self._claims(frame), frame, received_ns)
+                runs = self._claims(frame)
             except Malformed:
                 pass  # what it is instead, or what is wrong with it, is found out below
             else:
                 self._heard_s = now_s
                 self._delivered = True
-                return (rows,)
+                return self._rows(runs, frame, now_s, received_ns)
         return self._sort_out(frame, now_s, received_ns)
 
     def _sort_out(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
@@ -219,27 +230,63 @@ class Session:
         try:
             known = wire.any_frame(frame)
         except wire.UNREADABLE as error:
-            self._hear(now_s, alive=frame.startswith(self._prefix))
-            return [Keep("unreadable", frame, received_ns), _unreadable(f"a frame that cannot be read: {error}")]
+            reason, data = f"a frame that cannot be read: {error}", frame.startswith(self._prefix)
+            self._hear(now_s, alive=data)
+            if not data:
+                return self._unknown("no object", reason, frame, now_s, received_ns)
+            # Rows that came but once: kept however many frames of them there are.
+            return [Keep("unreadable", frame, received_ns), _unreadable(reason)]
         channel = None if known.method else known.channel
         self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
         if channel == self._channel.name:  # key order is Kraken's to change
             try:
-                return [self._data(frame, received_ns)]
+                return self._data(frame, now_s, received_ns)
             except Malformed as error:
                 return [Keep("unreadable", frame, received_ns), _unreadable(str(error))]
-        kind, effects = self._judge(known)
-        return [Keep(kind, frame, received_ns), *effects] if kind else effects
+        return self._no_data(known, frame, now_s, received_ns)
 
-    def _data(self, frame: bytes, received_ns: int) -> Rows | PartlyRead:
+    def _no_data(self, known: wire.Frame, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        kind, effects = self._judge(known)
+        if kind is not None:
+            return [Keep(kind, frame, received_ns), *effects]
+        if known.method == "pong" or (known.method is None and known.channel == _HEARTBEAT):
+            return ()
+        what = _kind(known, frame)
+        return self._unknown(what, f"a frame of a kind that nobody knows: {what}", frame, now_s, received_ns)
+
+    def _rows(self, runs: list[Run], frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        """Take data, but for rows of symbols that were never asked for on this line: those are kept, and told."""
+        known, left = self._pairs, self._dropped
+        strange = dict.fromkeys(run.pair for run in runs if run.pair not in known and run.pair not in left)
+        if not strange:
+            return (Rows(runs, frame, received_ns),)
+        effects: list[Effect] = []
+        for pair in strange:
+            reason = f"rows of {pair}, which nobody asked for"
+            effects += self._unknown(f"symbol {pair}", reason, frame, now_s, received_ns)
+        ours = self._channel.only(frame, lambda pair: pair not in strange)
+        if ours is not None:
+            effects += self._data(ours, now_s, received_ns)
+        return effects
+
+    def _unknown(self, kind: str, reason: str, frame: bytes, now_s: float, received_ns: int) -> list[Effect]:
+        """Keep and tell what nobody knows, unless too much of its kind came of late: that is counted."""
+        if not self._limit.allows(kind[:_KIND_LIMIT], now_s):
+            return []
+        return [Keep("unreadable", frame, received_ns), _unreadable(reason)]
+
+    def _data(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
         """Take data as a whole, or else row by row. Raises Malformed where no row can be read."""
         try:
-            return Rows(self._claims(frame), frame, received_ns)
+            return self._rows(self._claims(frame), frame, now_s, received_ns)
         except Malformed:
             if self._channel.salvage is None:
                 raise
         runs, odd = self._channel.salvage(frame)
-        return PartlyRead(runs, frame, received_ns, odd)
+        strange = [run.pair for run in runs if run.pair not in self._pairs and run.pair not in self._dropped]
+        if strange:
+            return self._rows(runs, frame, now_s, received_ns)
+        return [PartlyRead(runs, frame, received_ns, odd)]
 
     def _hear(self, now_s: float, *, alive: bool) -> None:
         """Take a frame as a sign of life if it is one, by the state before it.
@@ -251,7 +298,7 @@ class Session:
         self._delivered |= alive
 
     def _judge(self, frame: wire.Frame) -> tuple[Kind | None, Sequence[Effect]]:
-        """Return as what a frame that is no data is kept (None: not at all), and what follows from it."""
+        """Return as what a frame that is no data is kept, and what follows from it; None where that is not known."""
         if frame.method == "unsubscribe" or (frame.method and frame.req_id in self._goodbyes):
             return "answer", ()  # also where it says that there was nothing to end
         if frame.method == "subscribe":
@@ -277,6 +324,8 @@ class Session:
         if quiet_s >= PING_AFTER_S and now_s - self._last_ping_s >= PING_AFTER_S:
             self._last_ping_s = now_s
             effects.append(Send(f'{{"method":"ping","req_id":{self._take_req_id()}}}'))
+        for kind, count in self._limit.passed_over(now_s):
+            effects.append(_unreadable(f"{count} more frames were counted and not kept: {kind}"))
         return effects
 
     @property
@@ -372,7 +421,25 @@ def _statuses(frame: wire.Frame) -> Sequence[Effect]:
         entries = wire.status_entries(frame.data)
     except wire.UNREADABLE as error:
         return [_unreadable(f"a status frame that cannot be read: {error}")]
-    return [Status(entry.system, entry.connection_id, entry.upcoming_maintenance, entry.emergency) for entry in entries]
+    return [
+        Status(
+            entry.system,
+            entry.connection_id if isinstance(entry.connection_id, int) else None,
+            wire.entries(entry.upcoming_maintenance),
+            wire.entries(entry.emergency),
+        )
+        for entry in entries
+    ]
+
+
+def _kind(known: wire.Frame, frame: bytes) -> str:
+    """Name what kind of frame this is, by what it says of itself or else by its keys."""
+    if known.method is not None:
+        return f"method {known.method}"
+    if known.channel is not None:
+        return f"channel {known.channel}"
+    keys = sorted(wire.table_result(frame))
+    return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 
 
 def _send(method: str, req_id: int, params: dict[str, object]) -> Send:

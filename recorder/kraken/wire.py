@@ -10,7 +10,7 @@ behind it can be made to grow, or to name a folder that no disk takes.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -25,15 +25,11 @@ NUMBER_LIMIT: Final = 64
 EXPONENT_LIMIT: Final = 64
 """How far the point of a number may lie from its digits, to either side. One that is further away would be written out
 in full by whoever prints it: 1E+900000000 in 900 MB."""
-DECIMALS_LIMIT: Final = 64
-"""Digits after the point that a listing may speak of: the archive keeps 12, and more is a pair that it cannot hold."""
 COUNT_LIMIT: Final = 2**63 - 1
 """What is counted is stored in 64 bits."""
 
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=PAIR_LIMIT)]
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=WORD_LIMIT)]
-Name = Annotated[str, msgspec.Meta(max_length=PAIR_LIMIT)]
-Decimals = Annotated[int, msgspec.Meta(ge=0, le=DECIMALS_LIMIT)]
 NumberText = Annotated[str, msgspec.Meta(max_length=NUMBER_LIMIT)]
 StartS = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """When a candle begins, in seconds since 1970: before year 10000, from which on calendars name no moment."""
@@ -59,8 +55,8 @@ class TradeFrame(msgspec.Struct, gc=False):
     """A v2 trade frame."""
 
     channel: str
-    type: str
-    data: list[TradeEntry]
+    type: str | None
+    data: list[TradeEntry] | None
 
 
 class RawFrame(msgspec.Struct):
@@ -77,13 +73,16 @@ class Numbered(msgspec.Struct):
 
 
 class Named(msgspec.Struct):
-    """The pair of a row of a v2 trade frame of which more cannot be read."""
+    """The pair of a row of a v2 trade frame, whatever else it holds."""
 
     symbol: Symbol
 
 
 class Frame(msgspec.Struct):
-    """Any v2 frame: an update of a channel, or the answer to a method. An empty field may be left out or null."""
+    """Any v2 frame: an update of a channel, or the answer to a method.
+
+    A field that is left out is None, and so is one that is null or of another type than it should be.
+    """
 
     channel: str | None = None
     method: str | None = None
@@ -92,6 +91,20 @@ class Frame(msgspec.Struct):
     symbol: str | None = None
     req_id: int | None = None
     time_in: str | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _LooseFrame(msgspec.Struct):
+    """The same, whatever its fields hold."""
+
+    channel: Any = None
+    method: Any = None
+    success: Any = None
+    error: Any = None
+    symbol: Any = None
+    req_id: Any = None
+    time_in: Any = None
     result: msgspec.Raw = msgspec.Raw()
     data: msgspec.Raw = msgspec.Raw()
 
@@ -107,23 +120,23 @@ class StatusEntry(msgspec.Struct):
     """The single entry of a ``status`` frame (API.md 8.4); the arrays exist since 2026."""
 
     system: str
-    connection_id: int | None = None
-    upcoming_maintenance: list[dict[str, Any]] = []
-    emergency: list[dict[str, Any]] = []
+    connection_id: Any = None
+    upcoming_maintenance: Any = None
+    emergency: Any = None
 
 
 class SystemStatus(msgspec.Struct):
     """The result of REST SystemStatus (API.md 6.2)."""
 
     status: str
-    upcoming_maintenance: list[dict[str, Any]] = []
-    emergency: list[dict[str, Any]] = []
+    upcoming_maintenance: Any = None
+    emergency: Any = None
 
 
 class Answer(msgspec.Struct):
-    """The envelope of every REST answer (API.md 2)."""
+    """The envelope of every REST answer (API.md 2). ``error`` is a list of texts, as far as it is what it should be."""
 
-    error: list[str]
+    error: Any = None
     result: msgspec.Raw = msgspec.Raw()
 
 
@@ -162,20 +175,40 @@ class OhlcRow(msgspec.Struct, array_like=True, gc=False):
     count: Count
 
 
-class AssetPair(msgspec.Struct):
-    """One entry of AssetPairs (API.md 6.4); older answers lack several fields."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""A name of a pair or of an asset: the longest of 2025 has 14 characters, and a symbol becomes the name of a folder."""
+Decimals = Annotated[int, msgspec.Meta(ge=0, le=100)]
+"""Digits after the point; what is finer than the archive is refused elsewhere, by a sentence."""
+
+
+class BarePair(msgspec.Struct):
+    """What must be read of an entry of AssetPairs, or its pair cannot be recorded."""
 
     altname: Name
-    base: Name
-    quote: Name
     pair_decimals: Decimals
     lot_decimals: Decimals
-    wsname: Name = ""
+    wsname: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    aclass_base: Name | None = None
+
+
+class AssetPair(BarePair):
+    """One entry of AssetPairs (API.md 6.4); older answers lack several fields. Decimals are text, or numbers."""
+
+    base: Name = ""
+    quote: Name = ""
     cost_decimals: Decimals | None = None
-    tick_size: NumberText | None = None
-    ordermin: NumberText | None = None
-    costmin: NumberText | None = None
-    status: Word = "online"
+    tick_size: msgspec.Raw = msgspec.Raw(b"null")
+    ordermin: msgspec.Raw = msgspec.Raw(b"null")
+    costmin: msgspec.Raw = msgspec.Raw(b"null")
+    status: Name = "online"
+    execution_venue: str | None = None
+
+
+class PairNames(msgspec.Struct):
+    """The names in an entry of AssetPairs, whatever they are."""
+
+    altname: Any = None
+    wsname: Any = None
 
 
 UNREADABLE = (ValueError, RecursionError)
@@ -183,7 +216,8 @@ UNREADABLE = (ValueError, RecursionError)
 deep ends in a RecursionError."""
 
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
-any_frame = msgspec.json.Decoder(Frame).decode
+raw_frame = msgspec.json.Decoder(RawFrame).decode
+_loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
 status_entries = msgspec.json.Decoder(list[StatusEntry]).decode
 answer = msgspec.json.Decoder(Answer).decode
@@ -193,7 +227,6 @@ ticker_entry = msgspec.json.Decoder(TickerEntry).decode
 system_status = msgspec.json.Decoder(SystemStatus).decode
 note = msgspec.json.Decoder(dict[str, Any]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
-raw_frame = msgspec.json.Decoder(RawFrame).decode
 raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 trade_entry = msgspec.json.Decoder(TradeEntry).decode
 rest_trade = msgspec.json.Decoder(RestTrade).decode
@@ -202,5 +235,36 @@ named = msgspec.json.Decoder(Named).decode
 trade_id = msgspec.json.Decoder(TradeId).decode
 start_s = msgspec.json.Decoder(StartS).decode
 number = msgspec.json.Decoder(Decimal).decode
+text_of = msgspec.json.Decoder(str).decode
 any_json = msgspec.json.Decoder().decode
-asset_pairs = msgspec.json.Decoder(dict[str, AssetPair]).decode
+asset_pair = msgspec.json.Decoder(AssetPair).decode
+bare_pair = msgspec.json.Decoder(BarePair).decode
+pair_names = msgspec.json.Decoder(PairNames).decode
+
+
+_Kind = TypeVar("_Kind", str, bool, int)
+
+
+def any_frame(text: bytes) -> Frame:
+    """Read any frame that is a JSON object. Raises one of :data:`UNREADABLE`."""
+    loose = _loose_frame(text)
+    return Frame(
+        channel=_typed(loose.channel, str),
+        method=_typed(loose.method, str),
+        success=_typed(loose.success, bool),
+        error=_typed(loose.error, str),
+        symbol=_typed(loose.symbol, str),
+        req_id=_typed(loose.req_id, int),
+        time_in=_typed(loose.time_in, str),
+        result=loose.result,
+        data=loose.data,
+    )
+
+
+def _typed(value: object, kind: type[_Kind]) -> _Kind | None:
+    return value if isinstance(value, kind) else None
+
+
+def entries(value: object) -> list[dict[str, Any]]:
+    """Return the objects in what should be an array of them: none where it is null; what is none is passed over."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -18,6 +18,7 @@ import structlog
 
 from recorder.core.backoff import Backoff
 from recorder.core.events import EventKind
+from recorder.core.limit import Limit
 from recorder.core.model import Instrument
 from recorder.core.spread import spread
 from recorder.net.socket import Socket
@@ -69,6 +70,7 @@ class Lines:
         self._listeners = listeners
         self._numbers = itertools.count(1)
         self._heard: dict[str, int] = {}
+        self._limit = Limit()
         self._random = random
         self._pairs_a_line = pairs_a_line
         self._lines: list[_Line] = []
@@ -135,6 +137,7 @@ class Lines:
             backoff=Backoff(self._random),
             numbers=self._numbers,
             heard=self._heard,
+            limit=self._limit,
         )
         return _Line(pairs, stream, group.create_task(stream.run()))
 

@@ -14,6 +14,7 @@ import structlog
 from recorder.core.backoff import Backoff, session_healthy
 from recorder.core.events import EventKind
 from recorder.core.ids import Run
+from recorder.core.limit import Limit
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -104,7 +105,8 @@ class Stream:
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
     number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
-    they do ``heard``, the highest id of each pair that a frame brought.
+    they do ``heard``, the highest id of each pair that a frame brought, and ``limit``, how many frames that nobody
+    knows are kept.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Stream:
         backoff: Backoff,
         numbers: Iterator[int],
         heard: dict[str, int],
+        limit: Limit,
     ) -> None:
         self._pairs = pairs
         self._dial = dial
@@ -128,6 +131,7 @@ class Stream:
         self._backoff = backoff
         self._numbers = numbers
         self._heard = heard
+        self._limit = limit
         self._connection = 0
         self._source = ""
         self._changed = asyncio.Event()
@@ -170,7 +174,7 @@ class Stream:
             self._source = records.stream_source(TRADES.name, self._connection)
             pairs = list(self._pairs)
             await self._listeners.promises.made(pairs)
-            session = Session(TRADES, pairs)
+            session = Session(TRADES, pairs, limit=self._limit)
             started_s = self._clock.monotonic()
             self._ending = _NOT_OPENED
             try:

@@ -151,15 +151,31 @@ def test_what_is_no_json_is_an_exchange_out_of_reach(body: bytes) -> None:
         rest.result(200, body)
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b"null", b'{"error":"x"}', b'{"error":[5]}', b'{"result":{}}'])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"5", b"null", b'{"error":"x"}', b'{"error":[5]}', b'{"error":{},"result":{}}']
+)
 def test_json_that_is_no_envelope_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed, match="the answer is no envelope of Kraken's"):
         rest.result(200, body)
 
 
-def test_neither_error_nor_result_is_malformed() -> None:
+@pytest.mark.parametrize("body", [b'{"error":[]}', b"{}", b'{"error":null}', b'{"error":[null]}', b'{"Error":"x"}'])
+def test_neither_error_nor_result_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed, match="neither an error nor a result"):
-        rest.result(200, b'{"error":[]}')
+        rest.result(200, body)
+
+
+@pytest.mark.parametrize(
+    "error", ['"error":null,', "", '"error":[null],"warnings":{"new":[]},', '"error":[],"time":5,']
+)
+def test_what_stands_beside_a_result_is_passed_over_and_null_is_no_error(error: str) -> None:
+    assert rest.result(200, f'{{{error}"result":{{"a":1}}}}'.encode()) == b'{"a":1}'
+
+
+@pytest.mark.parametrize("error", ['"EGeneral:Too many requests"', '["EGeneral:Too many requests",null]'])
+def test_a_refusal_is_heard_without_its_list_and_beside_nulls(error: str) -> None:
+    with pytest.raises(RateLimited):
+        rest.result(200, f'{{"error":{error},"result":{{}}}}'.encode())
 
 
 def test_a_long_error_text_is_quoted_in_part() -> None:

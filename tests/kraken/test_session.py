@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.limit import MOST, WINDOW_S, Limit
 from recorder.core.model import Trade
+from recorder.kraken import parse
 from recorder.kraken.channels import TRADES
 from recorder.kraken.session import (
     ACK_S,
@@ -673,7 +675,9 @@ def test_ten_real_trade_frames_among_three_thousand_become_rows_and_book_frames_
     arrived = [(row.pair, row.trade_id) for _, effect in rows for row in rows_of(effect)]
     assert [number for pair, number in arrived if pair == BTC] == list(range(103436768, 103436780))
     assert [number for pair, number in arrived if pair == ETH] == list(range(64175815, 64175820))
-    assert [effect for effect in effects if not isinstance(effect, Keep)] == [
+    unknown = [effect for effect in effects if isinstance(effect, Unreadable)]
+    assert unknown == [Unreadable("a frame of a kind that nobody knows: channel book")] * MOST
+    assert [effect for effect in effects if not isinstance(effect, Keep | Unreadable)] == [
         Status("online", 4421894013101914413),
         Subscribed(BTC, 1783465203515033),
         Subscribed(ETH, 1783465203515033),
@@ -719,6 +723,14 @@ def test_a_status_carries_what_is_announced_as_it_came() -> None:
     assert play(Session(TRADES, [BTC])) >> banner << status << Status("online", 5, [planned], [])
 
 
+@pytest.mark.parametrize("nothing", ["null", "[]", "5", '"none"', "{}", "[null,5]"])
+def test_nulls_and_oddities_in_a_status_are_passed_over(nothing: str) -> None:
+    fields = f'"system":"maintenance","connection_id":{nothing},"upcoming_maintenance":{nothing},"emergency":{nothing}'
+    banner = f'{{"channel":"status","req_id":"x","type":null,"data":[{{{fields},"new":{nothing}}}]}}'
+    number = 5 if nothing == "5" else None
+    assert play(Session(TRADES, [BTC])) >> banner << status << Status("maintenance", number, [], [])
+
+
 @pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}', ',"data":[{}]', ',"data":[{"system":5}]'])
 def test_a_status_that_cannot_be_read_is_kept_and_reported(data: str) -> None:
     banner = f'{{"channel":"status","type":"update"{data}}}'
@@ -728,17 +740,78 @@ def test_a_status_that_cannot_be_read_is_kept_and_reported(data: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '{"channel":"weather","data":{"symbol":"sun"}}',
-        '{"method":"dance","success":true}',
-        '{"surprise":1}',
-        '{"channel":null}',
-        "{}",
         HEARTBEAT,
+        '{"channel":"heartbeat","new":[5],"method":null,"error":null}',
         frame(method="pong", req_id=1, time_in="x", time_out="y"),
+        frame(method="pong", req_id="one", error=None, warnings=["new"]),
     ],
 )
-def test_heartbeats_pongs_and_what_nobody_knows_are_passed_over(text: str) -> None:
+def test_heartbeats_and_pongs_are_passed_over(text: str) -> None:
     assert play(Session(TRADES, [BTC])) >> text
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"channel":"weather","data":{"symbol":"sun"}}', "channel weather"),
+        ('{"channel":"trades","type":"update","data":[]}', "channel trades"),
+        ('{"method":"dance","success":true}', "method dance"),
+        ('{"Error":"Exceeded msg rate"}', "keys Error"),
+        ('{"event":"error","errorMessage":"x"}', "keys errorMessage, event"),
+        ('{"channel":5,"data":[]}', "keys channel, data"),
+        ('{"channel":null}', "keys channel"),
+        ("{}", "no keys"),
+        ("[1,2]", "cannot be read"),
+        ("upstream timed out", "cannot be read"),
+    ],
+)
+def test_what_nobody_knows_is_kept_and_told_the_first_times_and_then_counted(text: str, kind: str) -> None:
+    script = play(Session(TRADES, [])) >> opened
+    for _ in range(MOST):
+        script >> text << unreadable << is_unreadable(kind)
+    script >> text >> text
+    script >> '{"another":1}' << unreadable << is_unreadable("keys another")
+    for _ in range(int(WINDOW_S) // 5 - 1):
+        script >> tick(5) << pings() >> frame(method="pong", req_id=1)
+    assert script >> tick(5) << pings() << is_unreadable("2 more frames were counted and not kept: ")
+
+
+def test_connections_share_the_count_of_what_nobody_knows() -> None:
+    limit = Limit()
+    sessions = [Session(TRADES, [BTC], limit=limit) for _ in range(MOST + 1)]
+    told = [session.receive(b'{"Error":"Exceeded msg rate"}', 1.0, received_ns=1) for session in sessions]
+    assert [len(effects) for effects in told] == [2] * MOST + [0]
+
+
+# -- rows that nobody asked for -------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_symbol_that_was_never_asked_for_are_kept_and_told_and_are_no_rows() -> None:
+    text = trades(trade_json(7, ETH))
+    for spelt in (text, text.replace('{"channel":"trade","type":"update"', '{"type":"update","channel":"trade"')):
+        script = play(Session(TRADES, [BTC])) >> spelt
+        assert script << unreadable << is_unreadable("rows of ETH/USD, which nobody asked for")
+
+
+def test_of_a_frame_with_rows_that_nobody_asked_for_the_others_are_taken_byte_for_byte() -> None:
+    ours, theirs = trade_json(7, qty="0.10000000"), trade_json(9, ETH)
+    script = play(Session(TRADES, [BTC])) >> trades(ours, theirs, trade_json(8), trade_json(5, XRP), kind="snapshot")
+    script << unreadable << is_unreadable("rows of ETH/USD") << unreadable << is_unreadable("rows of XRP/USD")
+    left = trades(ours, trade_json(8), kind="snapshot").encode()
+    assert script << Rows(parse.trade_runs(left), left, RECEIVED_NS)
+
+
+def test_rows_of_a_pair_that_was_asked_for_or_left_are_rows_and_every_word_is_told_apart() -> None:
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> drop(ETH) << leaves(ETH)
+    script >> trades(trade_json(9, ETH)) << has_trades((ETH, 9))
+    assert script >> trades(trade_json(9, "btc/usd")) << unreadable << is_unreadable("rows of btc/usd")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"channel":"trade","type":"update","data":null}', '{"channel":"trade","type":null,"data":[]}']
+)
+def test_a_null_in_the_place_of_rows_is_no_row(text: str) -> None:
+    assert play(Session(TRADES, [BTC])) >> text << has_trades()
 
 
 @pytest.mark.parametrize(
@@ -753,8 +826,6 @@ def test_heartbeats_pongs_and_what_nobody_knows_are_passed_over(text: str) -> No
         b"{",
         b"\xff\xfe",
         b'{"channel":"\xff"}',
-        b'{"channel":5}',
-        b'{"channel":"status","req_id":"x"}',
         b'{"channel":' + b"[" * 100_000,
         b'{"data":' + b"[" * 100_000,
         b'{"channel":"trade","type":"update","data":' + b"[" * 100_000,

@@ -100,7 +100,7 @@ def _answer(rows: str) -> bytes:
     return b'{"error":[],"result":{"XXBTZUSD":[%s],"last":"1783465140"}}' % rows.encode()
 
 
-def lines() -> Iterator[tuple[str, bytes]]:  # noqa: C901, PLR0912 -- a loop for each source
+def lines() -> Iterator[tuple[str, bytes]]:  # noqa: C901 -- a loop for each source
     """Yield source and payload of hostile lines."""
     page, candles = rest_source(rest.trades(BTC), BTC.pair), rest_source(rest.ohlc(BTC, "1m"), BTC.pair)
     sources = ("ws:trade:1", "ws:odd:1", "ws:parked:1?BTC%2FUSD=5")

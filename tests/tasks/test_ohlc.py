@@ -93,7 +93,7 @@ class Bench(Fakes):
 
     def listed(self) -> dict[str, Instrument]:
         answer = self.sandbox._answer("AssetPairs", {}).encode()
-        return {instrument.pair: instrument for instrument in parse.instruments(rest.result(200, answer))}
+        return {instrument.pair: instrument for instrument in parse.listing(rest.result(200, answer)).entries}
 
     async def pass_time(self, seconds: float, step_s: float = 0.0) -> None:
         """Let time leap from one sleeper to the next; each hour, look at what the exchange serves."""

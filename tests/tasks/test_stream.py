@@ -9,6 +9,7 @@ from random import Random
 
 from recorder.core.backoff import Backoff
 from recorder.core.ids import runs_of
+from recorder.core.limit import Limit
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -36,6 +37,7 @@ class Bench(Fakes):
             backoff=Backoff(Random(1)),
             numbers=itertools.count(1),
             heard=self.heard,
+            limit=Limit(),
         )
 
     def refresh_soon(self) -> None:
