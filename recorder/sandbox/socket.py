@@ -94,7 +94,7 @@ class Connection:
         followed = self._followed[channel]
         acks, snapshots = [], []
         for symbol in params["symbol"]:
-            if not _WELL_FORMED.fullmatch(symbol):
+            if symbol not in self._venue.listing and not _WELL_FORMED.fullmatch(symbol):
                 acks.append(answer.failure(f"Currency pair not in ISO 4217-A3 format {symbol}", symbol))
             elif symbol not in self._venue.listing or symbol in self._rejected:
                 acks.append(answer.failure(f"Currency pair not supported {symbol}", symbol))
