@@ -438,7 +438,10 @@ def _kind(known: wire.Frame, frame: bytes) -> str:
         return f"method {known.method}"
     if known.channel is not None:
         return f"channel {known.channel}"
-    keys = sorted(wire.table_result(frame))
+    try:
+        keys = sorted(wire.table_result(frame))
+    except wire.UNREADABLE:  # keys that are no UTF-8
+        return "keys that cannot be read"
     return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 
 

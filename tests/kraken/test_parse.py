@@ -365,7 +365,7 @@ ENTRY = '"%s":{"altname":"%s","wsname":"%s/USD","base":"X","quote":"ZUSD","pair_
         ('"tick_size":"none"', "'none' is no number"),
         ('"tick_size":"NaN"', "'NaN' is no number"),
         ('"tick_size":{}', "is no number"),
-        ('"tick_size":1E+900000000', "tick_size '1E+900000000' does not fit the archive's decimals"),
+        ('"tick_size":1E+900000000', "'1E+900000000' is no number that can be held"),
         ('"ordermin":"1e-13"', "ordermin '1e-13' does not fit"),
         ('"costmin":true', "'true' is no number"),
         ('"cost_decimals":2147483648', "<= 100"),
