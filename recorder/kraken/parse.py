@@ -352,6 +352,25 @@ def rest_rows(rows: bytes, pair: str, *, last: str | None = None) -> TradesPage:
     return _page(trades, last, tuple(_placed(row, ids) for row in odd), end_us)
 
 
+def kept_rows(text: bytes, pair: str) -> Salvaged:
+    """Read what :func:`keep_rows` printed: what can be read by now, and the rest. Raises Malformed."""
+    try:
+        kept = wire.kept_rows(text)
+        spans = [None if ids is None else Span(*ids) for ids in kept.ids]
+        told = list(zip(kept.rows, spans, strict=True))
+    except wire.UNREADABLE as error:
+        raise Malformed(f"kept rows that cannot be read: {_told(error)}") from error
+    trades, odd = _one_by_one(kept.rows, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
+    return Salvaged(trades, tuple(msgspec.structs.replace(row, span=told[row.at][1]) for row in odd))
+
+
+def keep_rows(rows: Iterable[OddRow]) -> bytes:
+    """Print rows that cannot be read, each as it came, with the ids that it may be of."""
+    kept = list(rows)
+    ids = msgspec.json.encode([None if row.span is None else (row.span.first, row.span.last) for row in kept])
+    return b'{"ids":' + ids + b',"rows":[' + b",".join(row.raw for row in kept) + b"]}"
+
+
 def _page(
     trades: list[Trade], last: str | None, odd: tuple[OddRow, ...] = (), odd_end_us: int | None = None
 ) -> TradesPage:

@@ -178,12 +178,8 @@ class OddTrades(PolledTrades, frozen=True, gc=False):
     """Rows of an answer of Trades that could not be read when it came. It may be that they can be now."""
 
     def rows(self) -> Sorted:
-        """Return what can be read by now, and the others. Raises Malformed where it is no list of rows."""
-        try:
-            page = parse.rest_rows(self.line.payload, _pair(self.line))
-        except wire.UNREADABLE as error:
-            raise Malformed(f"a list of rows that is none: {error}") from error
-        return list(page.trades), page.odd
+        """Return what can be read by now, and the others. Raises Malformed where it holds no rows."""
+        return parse.kept_rows(self.line.payload, _pair(self.line))
 
 
 class PublishedCandles(_OfLine, frozen=True, gc=False):
@@ -328,7 +324,7 @@ SOURCES: Final = (
     Source("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
     Source(
         "rest-rows:/0/public/Trades?<query>#<pair>",
-        "the rows of a page of trades that could not be read, in one list; the others went another way",
+        "`rows` of a page of trades that could not be read, and the `ids` that each may be of, first and last, or null",
         OddTrades,
     ),
     Source(

@@ -152,6 +152,13 @@ class RestTrade(msgspec.Struct, array_like=True, gc=False):
     trade_id: TradeId
 
 
+class KeptRows(msgspec.Struct):
+    """Rows of an answer that could not be read, as we keep them: each as it came, and the ids that it may be of."""
+
+    rows: list[msgspec.Raw]
+    ids: list[tuple[TradeId, TradeId] | None]
+
+
 class TickerEntry(msgspec.Struct, gc=False):
     """What is read of one pair's part of REST Ticker (API.md 6.5); later positions that Kraken may add are passed over.
 
@@ -229,6 +236,7 @@ note = msgspec.json.Decoder(dict[str, Any]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
 raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 trade_entry = msgspec.json.Decoder(TradeEntry).decode
+kept_rows = msgspec.json.Decoder(KeptRows).decode
 rest_trade = msgspec.json.Decoder(RestTrade).decode
 numbered = msgspec.json.Decoder(Numbered).decode
 named = msgspec.json.Decoder(Named).decode

@@ -73,6 +73,7 @@ class Sandbox:
             inclusive_ohlc=inclusive_ohlc,
             status=self.status.told,
             quirks=self.faults.quirks,
+            odd=self.faults.rows,
         )
         self.edge = Edge(clock, faults=self.faults, requests=self.requests, answer=self._answer)
         self._told_status = self.status.essence()

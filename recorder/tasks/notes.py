@@ -17,7 +17,7 @@ from recorder.core.model import Trade
 from recorder.core.once import Once
 from recorder.errors import Malformed
 from recorder.journal import segment
-from recorder.kraken import oddities, records, rest
+from recorder.kraken import oddities, parse, records, rest
 from recorder.kraken.parse import OddRow
 from recorder.tasks.inbox import Inbound, Inbox
 
@@ -125,8 +125,7 @@ class Aside:
 
 
 def _odd_line(request: rest.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> bytes:
-    payload = b"[" + b",".join(row.raw for row in rows) + b"]"
-    return segment.encode(recv_ns, records.odd_source(request, pair), payload)
+    return segment.encode(recv_ns, records.odd_source(request, pair), parse.keep_rows(rows))
 
 
 def _unreadable(now_ns: int, request: rest.Request, error: Malformed, pair: str | None) -> tuple[bytes, bytes]:

@@ -23,7 +23,7 @@ from random import Random
 import pytest
 
 from recorder import app, connect
-from recorder.archive import known, state
+from recorder.archive import known, quarantine, state
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
@@ -170,6 +170,11 @@ class Bench:
 
     def rows(self) -> int:
         return sum(pair.rows for pair in status.read(self.data))
+
+    def holds(self, pair: str, trade_id: int) -> bool:
+        ledger, layout = Ledger(), Layout(self.data)
+        state.load(ledger, layout, records.claims(tail.entries(layout.journal)))
+        return trade_id in ledger.of(pair).spans
 
     def is_the_truth(self) -> None:
         truth = read_truth(self.folder / "truth")
@@ -482,6 +487,39 @@ async def test_damaged_frames_are_made_good(bench: Bench, damage: list[str]) -> 
             bench.sandbox.burst(BTC, 30)
         await bench.clock.passed(5.0)
         await bench.hears()
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("misc", "null"), ("trade_id", ""), ("row", "null")],
+)
+async def test_an_odd_row_costs_itself_until_it_can_be_read(bench: Bench, field: str, text: str) -> None:
+    async with bench.recording():
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where the promises begin")
+        odd = bench.sandbox.last_ids()[BTC] + 40
+        bench.sandbox.faults.rows.trade(BTC, odd, field, text)
+        bench.sandbox.faults.throw("drop", n=30)
+        bench.sandbox.burst(BTC, 100)
+        bench.sandbox.faults.lines.release()
+        bench.sandbox.burst(BTC, 10)
+        await bench.clock.passed(200.0, turn_s=0.5)
+    told, kept = known.read(Layout(bench.data)), list(quarantine.listed(Layout(bench.data)))
+    assert told.unreadable == {BTC: Spans([Span(odd, odd)])}
+    assert told.void == {}
+    assert {(one.reason, one.pair, one.spans) for one in kept} == {("odd", BTC, (Span(odd, odd),))}
+    with connect(bench.data) as archive:
+        events = archive.sql("SELECT kind, detail FROM events WHERE kind IN ('malformed', 'unreadable')", to="arrow")
+        gaps = archive.sql("SELECT first_id, last_id, state FROM gaps", to="arrow").to_pylist()
+    assert sorted(events.column("kind").to_pylist()) == ["malformed", "unreadable"]
+    assert all(f"{odd}" in detail for detail in events.column("detail").to_pylist())
+    assert gaps == [{"first_id": odd, "last_id": odd, "state": "unreadable"}]
+    bench.sandbox.faults.release()
+    bench.sandbox.thaw()
+    async with bench.recording():  # by a release, or of an exchange, that knows better
+        await until(lambda: not status.everything(bench.data).unanchored, what="it records")
+        await until(lambda: bench.holds(BTC, odd), what="the row is read")
     bench.is_the_truth()
     bench.has_manners()
 

@@ -90,7 +90,7 @@ ODD_FRAME = segment.encode(
 ODD_ROWS = segment.encode(
     1_762_776_010_600_000_000,
     "rest-rows:/0/public/Trades?pair=XBTUSD&since=1&count=1000#BTC%2FUSD",
-    b'[["104249.90000","0.02500000",1762776003.491022,"s","m",null,90007]]',
+    b'{"ids":[[90007,90007]],"rows":[["104249.90000","0.02500000",1762776003.491022,"s","m",null,90007]]}',
 ).rstrip(b"\n")
 REFUSED = (
     b'{"recv_ns":1762776011000000000,"source":"rest-unreadable:/0/public/SystemStatus","crc32":223132457,"payload":[]}'

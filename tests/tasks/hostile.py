@@ -109,7 +109,7 @@ def lines() -> Iterator[tuple[str, bytes]]:  # noqa: C901 -- a loop for each sou
             yield source, b'{"channel":"trade","type":"update","data":[%s]}' % row.encode()
     for row in _lists(PAGE):
         yield page, _answer(row)
-        yield odd_source(rest.trades(BTC), BTC.pair), f"[{row}]".encode()
+        yield odd_source(rest.trades(BTC), BTC.pair), f'{{"ids":[[7,7]],"rows":[{row}]}}'.encode()
     for row in _lists(CANDLE):
         yield candles, _answer(",".join([row, *(row for row in (_running(),))]))
     for entry in _objects(ENTRY):
