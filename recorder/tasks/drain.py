@@ -210,7 +210,8 @@ class _Closed:
         for pair, count in self._singly.items():
             if count > TOLD_SINGLY:
                 reason = f"{count - TOLD_SINGLY} more rows could not be read: they are kept all the same"
-                self.events.append(event(self._told_us, EventKind.MALFORMED, pair, reason=reason))
+                detail = {"source": "journal", "reason": reason}
+                self.events.append(event(self._told_us, EventKind.MALFORMED, pair, **detail))
 
     def tell_odd_times(self) -> None:
         """Tell of trades that cannot have been made when they are stamped: once of each pair, they may be many.

@@ -20,6 +20,7 @@ def certified(
     now_us: int,
     void: Sequence[tuple[int, int]] = (),
     disowned: Sequence[tuple[int, int]] = (),
+    unreadable: Sequence[tuple[int, int]] = (),
     confirmed: Sequence[tuple[int, int]] = (),
     promise: Promise | None = None,
 ) -> list[Certificate]:
@@ -35,7 +36,7 @@ def certified(
         runs,
         rows,
         now_us=now_us,
-        absent=Absent(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned))),
+        absent=Absent(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned, unreadable))),
         confirmed=[Confirmed(PAIR, *known) for known in confirmed],
         promise=promise,
     )

@@ -90,6 +90,17 @@ def test_disowned_ids_close_a_hole_too_and_are_counted_once_where_they_are_void_
     assert [one.status for one in certified(trades, now_us=DAY_US, disowned=[(4, 5)])] == ["open", "pending"]
 
 
+def test_a_day_with_an_unreadable_id_is_open_whatever_else_is_said_of_it_but_for_the_owner() -> None:
+    trades = {1: 5, 2: 6, 4: 7, 5: DAY_US + 1}
+    for void in ([], [(3, 3)]):
+        (first, _) = certified(trades, now_us=DAY_US, unreadable=[(3, 3)], void=void)
+        assert (first.status, first.missing, first.void, first.unreadable, first.lacks()) == ("open", 0, 0, 1, True)
+    (first, _) = certified(trades, now_us=DAY_US, unreadable=[(3, 3)], disowned=[(3, 3)])
+    assert (first.status, first.unreadable, first.disowned, first.lacks()) == ("complete", 0, 1, False)
+    (first, _) = certified({**trades, 3: 6}, now_us=DAY_US, unreadable=[(3, 3)])
+    assert (first.status, first.unreadable) == ("complete", 0), "held beats unreadable"
+
+
 def test_held_beats_void_and_disowned() -> None:
     trades = {1: 1, 2: 2, 3: DAY_US}
     assert certified(trades, now_us=DAY_US, void=[(2, 2)], disowned=[(1, 3)]) == certified(trades, now_us=DAY_US)

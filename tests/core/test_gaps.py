@@ -19,21 +19,26 @@ def runs(held: set[int]) -> list[Run]:
     return [Run(PAIR, span, span.first, span.last) for span in Spans.of_ids(held)]
 
 
-@given(IDS.filter(bool), IDS, IDS)
+@given(IDS.filter(bool), IDS, IDS, IDS)
 def test_every_id_is_held_or_absent_or_unknown_and_lies_between_its_neighbours(
-    held: set[int], void: set[int], disowned: set[int]
+    held: set[int], void: set[int], disowned: set[int], unreadable: set[int]
 ) -> None:
-    gaps = Gaps(PAIR, reversed(runs(held)), Absent(Spans.of_ids(void), Spans.of_ids(disowned)))
+    absent = Absent(*map(Spans.of_ids, (void, disowned, unreadable)))
+    gaps = Gaps(PAIR, reversed(runs(held)), absent)
+    assert absent.unwanted() == Spans.of_ids((void - unreadable) | disowned)
     unknown, nothing = [*gaps.before(), *gaps.between(), *gaps.after()], gaps.absent()
     assert unknown[-1].span.last == sys.maxsize
     for trade_id in range(1, 25):
-        assert [gap for gap in nothing if trade_id in gap.span] == [] or trade_id in (void | disowned) - held
+        assert [gap for gap in nothing if trade_id in gap.span] == [] or trade_id in (
+            void | disowned | unreadable
+        ) - held
         beside = [gap for gap in [*unknown, *nothing] if trade_id in gap.span]
         assert len(beside) == (trade_id not in held)
         for gap in beside:
             assert gap.after_us == gaps.from_us(gap) == max((one for one in held if one < trade_id), default=None)
             assert gap.before_us == min((one for one in held if one > trade_id), default=None)
-            state = "disowned" if trade_id in disowned else "void"  # the owner's word counts before the exchange's
+            # The owner's word counts before the exchange's, and a row before that there is none.
+            state = "disowned" if trade_id in disowned else "unreadable" if trade_id in unreadable else "void"
             assert gap.state == (state if gap in nothing else "open")
 
 

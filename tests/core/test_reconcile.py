@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Void
+from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Unreadable, Void
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
@@ -32,6 +32,7 @@ def a_claim(draw: st.DrawFn) -> Run | Knowledge:
         run(span.first, span.last),
         Void(PAIR, span),
         Confirmed(PAIR, span.last, span.first),
+        Unreadable(PAIR, span),
         Disowned(PAIR, span, draw(st.integers(0, 3)), "disowned"),
         Reclaimed(PAIR, span, draw(st.integers(0, 3))),
     ]
@@ -53,6 +54,7 @@ def assert_same(one: PairLedger, other: PairLedger) -> None:
     assert one.runs() == other.runs()
     assert one.void == other.void
     assert one.disowned == other.disowned
+    assert one.unreadable == other.unreadable
     assert one.gaps() == other.gaps()
     until_us = [None if account.confirmed is None else account.confirmed.until_us for account in (one, other)]
     assert until_us[0] == until_us[1]
@@ -73,6 +75,8 @@ def test_what_one_account_claims_beyond_another_is_nothing_more_and_nothing_less
         )
         known_there = trade_id in other.void or trade_id in other.spans
         assert (trade_id in beyond.void) == (trade_id in one.void and not known_there)
+        known_there = trade_id in other.unreadable or trade_id in other.spans
+        assert (trade_id in beyond.unreadable) == (trade_id in one.unreadable and not known_there)
     assert not Claims.of(one).beyond(Claims.of(one))
 
 

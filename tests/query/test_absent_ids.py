@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.core import evidence
-from recorder.core.evidence import Disowned, Knowledge, Reclaimed, Void
+from recorder.core.evidence import Disowned, Knowledge, Reclaimed, Unreadable, Void
 from recorder.core.ids import Span
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
@@ -133,6 +133,19 @@ def test_a_pair_of_which_all_before_the_first_id_is_void_begins_there(archive: W
     pair, _ = write(archive, [below] * 2 + [HELD] * 4)
     complete = ask("SELECT complete FROM candles(?, '1m')", pair)
     assert complete == [(below == VOID,), (False,)]
+
+
+def test_an_unreadable_id_is_a_trade_that_is_missing(archive: Written, ask: Ask) -> None:
+    pair = f"{uuid.uuid4()}/USD"
+    archive.listed(pair, 1)
+    archive.append([trade(number, START_US + number * 25_000_000, pair=pair) for number in (1, 2, 4, 5, 9, 10)])
+    odd = Unreadable(pair, Span(3, 3))
+    archive.noted(Event(START_US, evidence.kind(odd), pair, json.dumps(evidence.detail(odd))), *told(pair, [7]))
+    found = ask("SELECT first_id, last_id, state FROM gaps WHERE pair = ? ORDER BY first_id", pair)
+    assert found == [(3, 3, "unreadable"), (6, 6, "open"), (7, 7, "void"), (8, 8, "open")]
+    assert ask("SELECT complete, missing_trades FROM tick_bars(?, 5) ORDER BY time LIMIT 1", pair) == [(False, 1)]
+    status = ask("SELECT status, missing, unreadable FROM certificates WHERE pair = ? ORDER BY day LIMIT 1", pair)
+    assert status == [("open", 2, 1)]
 
 
 def test_an_id_that_is_disowned_no_more_is_missing_again(archive: Written, ask: Ask) -> None:

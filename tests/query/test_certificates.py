@@ -16,7 +16,7 @@ from recorder.archive import verify
 from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
-from recorder.core.evidence import Anchored, Confirmed, Disowned, Promised, Reclaimed
+from recorder.core.evidence import Anchored, Confirmed, Disowned, Promised, Reclaimed, Unreadable
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Event, Trade
 from recorder.ops import gaps
@@ -119,10 +119,12 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         archive.append(kept)
     claims = data.draw(st.lists(a_claim(pair), max_size=5))
     archive.noted(*told(pair, void=void, confirmed=confirmed, promises=[*promises, *claims]))
-    absent = Absent(Spans(Span(*ends) for ends in void), evidence.disowned(claims))
+    odd = [Unreadable(pair, Span(one, one)) for one in data.draw(st.sets(st.integers(1, 14), max_size=2))]
+    archive.noted(*(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in odd))
+    absent = Absent(Spans(Span(*ends) for ends in void), evidence.disowned(claims), Spans(one.span for one in odd))
     now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
     found = ask(
-        "SELECT day, status, first_id, last_id, rows, missing, void, disowned, epoch_us(first_time), "
+        "SELECT day, status, first_id, last_id, rows, missing, void, disowned, unreadable, epoch_us(first_time), "
         "epoch_us(last_time) FROM certificates WHERE pair = ? AND day < ? ORDER BY day",
         pair,
         utc_day(START_US) + timedelta(days=20),
@@ -176,7 +178,7 @@ def row(one: Certificate) -> tuple[object, ...]:
     held = one.held
     ids = (held.first_id, held.last_id, held.rows) if held else (None, None, 0)
     times = (held.first_us, held.last_us) if held else (None, None)
-    return (one.day, one.status, *ids, one.missing, one.void, one.disowned, *times)
+    return (one.day, one.status, *ids, one.missing, one.void, one.disowned, one.unreadable, *times)
 
 
 def test_times_that_step_back_over_midnight_leave_both_days_open(archive: Written, ask: Ask) -> None:
@@ -218,7 +220,7 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
     with connect(archive.data) as opened:
         found = opened.certificates()
         assert list(found.columns) == (
-            "pair day status first_id last_id rows missing void disowned first_time last_time".split()  # noqa: SIM905
+            "pair day status first_id last_id rows missing void disowned unreadable first_time last_time".split()  # noqa: SIM905
         )
         assert list(found["status"][:2]) == ["complete", "open"]
         assert list(opened.certificates(hashed=True).columns) == [*found.columns, "sha256"]
