@@ -302,6 +302,7 @@ class _Run:
             keep_raw=self._config.journal.keep > 0,
             latest_s=self._pulse.latest_s,
             metrics=self._context.metrics,
+            told=self._context.notes.told,
         )
 
     def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:

@@ -161,6 +161,8 @@ class FakeHttp:
     def __init__(self, last: int = 10_000) -> None:
         self.last = last
         self.lacking: frozenset[int] = frozenset()
+        self.odd: dict[int, str] = {}
+        """Rows that stand as this text for those with these ids."""
         self.odd_last: str | None = None
         self.recv_ns = 1
         self.date_s: int | None = None
@@ -176,7 +178,8 @@ class FakeHttp:
         if "since" in query:
             first = max(1, -(-(int(query["since"][0]) // 1000 - T0_US) // 1000))
         ids = [n for n in range(first, min(first + 100, self.last + 1)) if n not in self.lacking]
-        rows = ",".join(f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids)
+        good = {n: f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids}
+        rows = ",".join(self.odd.get(n, row) for n, row in good.items())
         last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query.get("since", ["0"])[0])
         result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()
         return Answer(self.recv_ns, b'{"error":[],"result":' + result + b"}", result, self.date_s)

@@ -21,15 +21,20 @@ from recorder.archive.footer import Footer, held_runs
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import OpenFile
 from recorder.archive.read import of_rows
-from recorder.archive.schema import trades_table
+from recorder.archive.schema import REFUSED, trades_table
 from recorder.core.ids import Span, Spans
-from recorder.core.model import Trade
+from recorder.core.model import PAIR_LIMIT, Trade, is_pair
 from recorder.core.plausible import is_same
 from recorder.disk import Disk
-from recorder.errors import StorageError
+from recorder.errors import Unstorable
 
 MAX_ROWS: Final = 5_000_000
 """Rows of one file at most (DESIGN 6)."""
+
+
+def _check_name(pair: str) -> None:
+    if not is_pair(pair):
+        raise Unstorable(f"{pair[:PAIR_LIMIT]!r} is no name of a pair that a folder can have")
 
 
 class TradeArchive:
@@ -44,10 +49,12 @@ class TradeArchive:
     def append(self, pair: str, trades: Sequence[Trade]) -> Spans:
         """Add the trades of ``pair`` whose ids are not held; return the ids added, durable.
 
-        Of rows with the same id the first is taken. Raises StorageError where a value does not fit the schema.
+        Of rows with the same id the first is taken. Raises Unstorable where a value does not fit the schema, or the
+        name of the pair no folder.
         """
         if not trades:
             return Spans()
+        _check_name(pair)
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
             added = Spans()
             for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
@@ -60,8 +67,9 @@ class TradeArchive:
         """Return the trades whose id is held with other content, each with what is held; :meth:`append` drops them.
 
         Of ids that are stored only those in the row group of the highest are looked at, so that it costs one read.
-        Raises UnsoundFile, UnreadableFile.
+        Raises UnsoundFile, UnreadableFile, Unstorable.
         """
+        _check_name(pair)
         first_of, found = {trade.trade_id: trade for trade in reversed(trades)}, list[tuple[Trade, Trade]]()
         if not first_of:
             return []
@@ -93,8 +101,8 @@ class TradeArchive:
     def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> Footer:
         try:
             table = trades_table(rows)
-        except pa.ArrowInvalid as error:
-            raise StorageError(f"a trade of {pair} does not fit the archive's schema: {error}") from error
+        except REFUSED as error:
+            raise Unstorable(f"a trade of {pair} does not fit the archive's schema: {error}") from error
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
         footer = Footer(TRADES.name, pair, held_runs(table, pair))

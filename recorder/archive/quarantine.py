@@ -32,6 +32,10 @@ class Reason(StrEnum):
     """It could not be read, and the journal is another process's."""
     PARKED = "parked"
     """It has ids so far from all others that they do not count yet."""
+    ODD = "odd"
+    """It has rows that cannot be read, while others of it can. ``ids`` are those that these may be of."""
+    REFUSED = "refused"
+    """It could be read, and the archive did not take what it says."""
     DIFFERS = "differs"
     """It has ids that are held with other content."""
 

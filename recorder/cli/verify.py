@@ -35,6 +35,8 @@ _DAY: Final = ["%Y-%m-%d"]
 _NAMED: Final = 10
 """Pairs named in a sentence at most; --json names them all."""
 _PROVEN: Final = frozenset({"complete", "empty"})
+_STATES: Final = ("void", "disowned")
+"""The states of ids that do not stand in the way of a proof, and are told of all the same."""
 _STYLES: Final = {
     "complete": "green",
     "empty": "green",
@@ -171,6 +173,8 @@ def _certificate(one: Certificate) -> dict[str, object]:
         "promised": iso(one.promised_us),
         "missing": one.missing,
         "void": one.void,
+        "disowned": one.disowned,
+        "unreadable": one.unreadable,
         "first_time": iso(rows.first_us) if rows else None,
         "last_time": iso(rows.last_us) if rows else None,
         "sha256": rows.sha256 if rows else None,
@@ -181,6 +185,7 @@ def _certificate(one: Certificate) -> dict[str, object]:
 def _why(one: Certificate) -> list[str]:
     """Say what stands in the way of a proof."""
     reasons = [f"{one.missing:,} missing"] if one.missing else []
+    reasons += [f"{one.unreadable:,} unreadable"] if one.unreadable else []
     if one.before:
         reasons.append("begins inside")
     if one.unjoined:
@@ -249,17 +254,18 @@ def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
             notes += [f"{empty:,} empty"] if 0 < empty < len(days) else []
         if status == "partial" and days[0].promised_us is not None:
             notes.append(f"promised from {datetime.fromtimestamp(days[0].promised_us // 1_000_000, UTC):%H:%M:%S}")
-        if days[0].void:
-            notes.append(f"{days[0].void:,} void")
+        counts = {state: getattr(days[0], state) for state in _STATES}
+        notes += [f"{count:,} {state}" for state, count in counts.items() if count]
         rows = sum(day.held.rows for day in days if day.held)
         yield _Line(days[0].day, days[-1].day, status, rows, notes)
 
 
 def _kind(one: Certificate) -> tuple[object, ...]:
-    if one.status in _PROVEN and not one.void:
+    counts = tuple(getattr(one, state) for state in _STATES)
+    if one.status in _PROVEN and not any(counts):
         return ("proven",)
     alone = one.day if one.held else None
-    return one.status, alone, one.missing, one.void, one.before, one.after, one.unjoined
+    return one.status, alone, one.missing, one.unreadable, *counts, one.before, one.after, one.unjoined
 
 
 def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:

@@ -72,6 +72,7 @@ class Client:
 
     def _queue_up(self, payload: bytes) -> None:
         """Queue one frame; who does not keep up is cut off."""
+        payload = self._lines.rows.in_frame(payload)
         self._queued_bytes += len(payload)
         if self._queued_bytes > QUEUED_BYTES:
             self.hang_up()
@@ -166,6 +167,11 @@ class Clients:
         for client in self._clients:
             if client.connection.follows(channel, symbols):
                 client.tell(payload, damage)
+
+    def say(self, text: str) -> None:
+        """Queue a frame for everyone, subscribed or not."""
+        for client in self._clients:
+            client.push(text.encode())
 
     def tell_status(self) -> None:
         """Queue the status frame for everyone, subscribed or not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from recorder.sandbox.entry import TOO_MANY, Entry
 from recorder.sandbox.faults import NAMES, Faults
 from recorder.sandbox.garble import Stall
 from recorder.sandbox.mishaps import Beside
+from recorder.sandbox.odd_rows import Where
 from recorder.sandbox.pairs import Pair, pair_of
 from recorder.sandbox.status import StatusBoard
 from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
@@ -51,6 +52,10 @@ class Controlled(Protocol):
 
     def skip_ids(self, symbol: str, n: int) -> None:
         """Let the next ``n`` ids of a pair never exist."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Send every client a frame."""
         ...
 
     def sever(self, symbol: str) -> None:
@@ -114,6 +119,12 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     - /sandbox/refuse_subscriptions?text=…&for_s=…&named=1&pair=BTC/USD (without pair: all; without text: one of a
       throttle; with an empty one: no answer), /sandbox/limit_subscriptions?symbols=50&per_s=20 (in a message, and
       messages), /sandbox/grant_subscriptions
+    - /sandbox/spoil?pair=BTC/USD&field=tick_size&value=null (any JSON text), /sandbox/lack?pair=BTC/USD&n=2 (so many
+      listings lack it), /sandbox/double?pair=BTC/USD&key=XBTUSD.B&status=… (one more entry), and beside the rows of
+      every page /sandbox/beside?name=count&value=5; a release ends these
+    - /sandbox/odd_row?pair=BTC/USD&trade_id=140&field=misc&value=null (any JSON text; none: left out; field=row: all of
+      it; where=rest or where=stream alone), /sandbox/odd_candle?pair=BTC/USD&start=…&field=vwap&value=null; likewise
+    - /sandbox/say?text=… sends everyone any frame, /sandbox/nulls?on=1 lets empty lists of the status be null
     - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall (and its fields), but only
       connections that follow this pair
     - GET /sandbox/truth
@@ -144,6 +155,28 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
             symbols=asked.perhaps("symbols") or math.inf, per_s=asked.perhaps("per_s") or math.inf
         ),
         "grant_subscriptions": lambda _: sandbox.faults.entry.release(),
+        "spoil": lambda asked: sandbox.faults.quirks.spoil(
+            asked.text("pair"), asked.text("field"), asked.text("value")
+        ),
+        "lack": lambda asked: sandbox.faults.quirks.lack(
+            asked.text("pair"), None if asked.perhaps("n") is None else int(asked.number("n"))
+        ),
+        "double": lambda asked: sandbox.faults.quirks.double(
+            asked.text("pair"), asked.text("key"), **_fields(asked, apart_from=("pair", "key"))
+        ),
+        "odd_row": lambda asked: sandbox.faults.rows.trade(
+            asked.text("pair"),
+            int(asked.number("trade_id")),
+            asked.text("field"),
+            asked.text("value", ""),
+            cast("Where", asked.text("where", "both")),
+        ),
+        "odd_candle": lambda asked: sandbox.faults.rows.candle(
+            asked.text("pair"), int(asked.number("start")), asked.text("field"), asked.text("value", "")
+        ),
+        "beside": lambda asked: sandbox.faults.quirks.beside(asked.text("name"), asked.text("value")),
+        "say": lambda asked: sandbox.say(asked.text("text")),
+        "nulls": lambda asked: setattr(sandbox.status, "nulls", bool(asked.number("on", 1))),
         "mute": lambda asked: sandbox.faults.lines.muted.add(asked.text("pair")),
         "unmute": lambda asked: sandbox.faults.lines.muted.discard(asked.text("pair")),
     }

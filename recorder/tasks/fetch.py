@@ -22,6 +22,7 @@ from recorder.core.model import Instrument, Trade
 from recorder.core.plan import Fill, Work
 from recorder.errors import ExchangeError
 from recorder.kraken.gap_fill import GapFill
+from recorder.kraken.parse import OddRow
 from recorder.kraken.reach import Reach
 from recorder.ops.metrics import Metrics
 from recorder.tasks.exchange import Exchange
@@ -38,12 +39,14 @@ begin anew at the same place, and at a slow pace never get further."""
 class Fetched:
     """What one batch brought: rows archived, and what stopped it, if anything did.
 
-    ``given_up`` of the gaps was asked for and did not come, and answers stepped over ``skipped``.
+    ``given_up`` of the gaps was asked for and did not come, answers stepped over ``skipped``, and had rows for missing
+    ids, ``odd``, that cannot be read.
     """
 
     rows: int
     skipped: tuple[Span, ...] = ()
     given_up: tuple[Span, ...] = ()
+    odd: tuple[OddRow, ...] = ()
     problem: ExchangeError | None = None
 
 
@@ -109,7 +112,7 @@ class Fetcher:
         finally:
             if rows:
                 await to_the_end(self._keep(work.pair, rows))
-        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), problem)
+        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), tuple(asking.odd), problem)
 
     def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:
         missing = Spans(gap.span for gap in self._ledger.of(work.pair).gaps())

@@ -1,4 +1,4 @@
-"""Memory is compared with the disk: what is counted as held, void or confirmed must be what a start would find.
+"""Memory is compared with the disk: what counts as held, void, disowned or confirmed must be what a start finds.
 
 Files vanish, are replaced or damaged, journal lines turn out corrupt at the drain: what they told is taken back here,
 so that it is missing, and asked for again, at once and not at the next start. What other processes add to the archive,
@@ -164,10 +164,12 @@ class Reconcile:
 
     async def _tell(self, pair: str, gone: Claims) -> None:
         said: dict[str, object] = {}
-        parts = [*gone.held, *gone.void]
+        parts = [*gone.held, *gone.void, *gone.unreadable]
         if parts:
             said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
             said |= {"held": gone.held.count(), "void": gone.void.count()}
+        if gone.unreadable:
+            said["unreadable"] = gone.unreadable.count()
         if gone.held:
             asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
             said["not_fetched"] = gone.held.count() - asked.count()
@@ -175,11 +177,15 @@ class Reconcile:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
         if gone.promise is not None:
             said["promised"] = iso(gone.promise.time_us)
+        if gone.disownings:
+            said["disownings"] = len(gone.disownings)
         self._metrics.memory_differences.inc()
         log.error("not on the disk any more", pair=pair, **said)
         await self._notes.take(EventKind.MEMORY_DIFFERED, pair=pair, **said)
         if gone.promise is not None:
             await self._promise_again(pair, gone.promise)
+        for claim in sorted(gone.disownings, key=lambda one: one.time_us):  # the owner's word holds as well
+            await self._notes.know(claim)
 
     async def _promise_again(self, pair: str, promise: Promise) -> None:
         """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""

@@ -23,6 +23,7 @@ from recorder.kraken.session import (
     Effect,
     Hangup,
     Keep,
+    PartlyRead,
     Rejected,
     Rows,
     Send,
@@ -243,7 +244,7 @@ class Stream:
                 effects = [*session.drop(gone), *session.add(staying, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
-    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
+    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901, PLR0912 -- a case for each effect
         """Carry out what the session wants, in order."""
         for effect in effects:
             match effect:
@@ -253,6 +254,8 @@ class Stream:
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
                     self._hear(effect.runs)
+                case PartlyRead():
+                    await self._partly_read(effect)
                 case Keep(kind, frame, received_ns):
                     line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
                     await self._inbox.put(Inbound(line, []))
@@ -281,6 +284,14 @@ class Stream:
                     log.error("frame kept but not understood", reason=reason)
                 case _:
                     assert_never(effect)
+
+    async def _partly_read(self, partly: PartlyRead) -> None:
+        """Record what can be read of a frame. The drain sets the other rows aside, and tells of them."""
+        source = records.stream_source("odd", self._connection)
+        await self._inbox.put(Inbound(segment.encode(partly.received_ns, source, partly.frame), partly.runs))
+        self._hear(partly.runs)
+        self._metrics.unreadable.inc()
+        log.error("rows kept but not understood", rows=len(partly.odd), reason=partly.odd[0].reason)
 
     async def _refused(self, refusal: Rejected) -> None:
         """Have the pairs recorded otherwise until they are subscribed; tell once of those refused again and again."""
