@@ -72,6 +72,7 @@ class Roster:
         self._instruments: dict[str, Instrument] = {}
         self._directory = Directory(apart_s=soon_s)
         self._absent: set[str] = set()
+        self._disbelief: str | None = None
         self._selection = Selection()
         self._followers: list[Follower] = []
         self._asked = asyncio.Event()
@@ -178,9 +179,10 @@ class Roster:
     async def keep(self, reading: Reading) -> None:
         """Journal what was listed, and note why it cannot be believed, if it cannot."""
         await self._journal.put(reading)
-        if reason := self._directory.disbelief(reading.listings):
+        told, self._disbelief = self._disbelief, self._directory.disbelief(reading.listings)
+        if self._disbelief is not None and self._disbelief != told:  # it is read again and again
             source = records.rest_source(rest.asset_pairs())
-            await self._notes.take(EventKind.MALFORMED, source=source, reason=reason)
+            await self._notes.take(EventKind.MALFORMED, source=source, reason=self._disbelief)
 
     def believe(self, listings: Sequence[Listed]) -> list[str] | None:
         """Record what the names mean in this listing from now on; return the pairs that are gone.
@@ -225,7 +227,10 @@ class Roster:
         """Return how long after the last reading the next one is due."""
         if self._failures:
             return grown_s(self._failures, first_s=RETRY_S, last_s=self._soon_s)
-        soon = self._asked.is_set() or bool(self._directory.lacking) or not all(self._selection.matches.values())
+        waits = any(
+            not found and name not in self._selection.too_fine for name, found in self._selection.matches.items()
+        )
+        soon = waits or self._asked.is_set() or bool(self._directory.lacking)
         return self._soon_s if soon else self._listing_s
 
     def _take(self, chosen: Selection) -> tuple[Sequence[Instrument], Sequence[Instrument]]:

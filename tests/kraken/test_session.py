@@ -729,6 +729,10 @@ def test_nulls_and_oddities_in_a_status_are_passed_over(nothing: str) -> None:
     banner = f'{{"channel":"status","req_id":"x","type":null,"data":[{{{fields},"new":{nothing}}}]}}'
     number = 5 if nothing == "5" else None
     assert play(Session(TRADES, [BTC])) >> banner << status << Status("maintenance", number, [], [])
+    beside = banner.replace('"data":[', '"data":[null,5,{},')
+    assert play(Session(TRADES, [BTC])) >> beside << status << Status("maintenance", number, [], [])
+    alone = banner.replace('"data":[', '"data":').replace("}]}", "}}")
+    assert play(Session(TRADES, [BTC])) >> alone << status << Status("maintenance", number, [], [])
 
 
 @pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}', ',"data":[{}]', ',"data":[{"system":5}]'])

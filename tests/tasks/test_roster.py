@@ -125,8 +125,8 @@ async def test_a_named_pair_that_becomes_too_fine_leaves_and_comes_back() -> Non
 
 async def test_a_listing_that_lacks_most_pairs_is_journalled_but_not_followed() -> None:
     many = [instrument(f"A{number}/USD") for number in range(20)]
-    bench = Bench(["*"], many, many[:9], many[:10])
-    await later(bench)
+    bench = Bench(["*"], many, *[many[:9]] * 3, many[:10])
+    await later(bench, 3)
     assert len(bench.pairs) == 20
     await later(bench, 3)
     assert len(bench.pairs) == len(bench.sums.pairs) == 10
