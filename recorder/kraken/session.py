@@ -420,7 +420,10 @@ def _kind(known: wire.Frame, frame: bytes) -> str:
         return f"method {known.method}"
     if known.channel is not None:
         return f"channel {known.channel}"
-    keys = sorted(wire.table_result(frame))
+    try:
+        keys = sorted(wire.table_result(frame))
+    except wire.UNREADABLE:
+        return "keys that are no text"
     return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 
 

@@ -765,11 +765,12 @@ def test_heartbeats_and_pongs_are_passed_over(text: str) -> None:
         ('{"channel":5,"data":[]}', "keys channel, data"),
         ('{"channel":null}', "keys channel"),
         ("{}", "no keys"),
+        (b'{"\x80":1}', "keys that are no text"),
         ("[1,2]", "cannot be read"),
         ("upstream timed out", "cannot be read"),
     ],
 )
-def test_what_nobody_knows_is_kept_and_told_the_first_times_and_then_counted(text: str, kind: str) -> None:
+def test_what_nobody_knows_is_kept_and_told_the_first_times_and_then_counted(text: str | bytes, kind: str) -> None:
     script = play(Session(TRADES, [])) >> opened
     for _ in range(MOST):
         script >> text << unreadable << is_unreadable(kind)
