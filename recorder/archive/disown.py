@@ -54,7 +54,7 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
     with locks.writing(layout, archive.disk, branch):
         touched = [file for file in archive.coverage.files(pair) if _within(file, ids)]
         rows = _set_aside(archive, touched, ids, f"id disowned: {reason}")
-        claims = archive.disowned.claims(pair)
+        claims = archive.claimed.claims(pair)
         known = evidence.disowned(claims)
         claimed = Spans(part for span in ids for part in known.missing(span))
         time_us = evidence.after_us(claims, now_us)
@@ -78,7 +78,7 @@ def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> Mov
     Raises StorageError, DiskError.
     """
     with locks.writing(archive.layout, archive.disk, Branch(TRADES, pair)):
-        claims = archive.disowned.claims(pair)
+        claims = archive.claimed.claims(pair)
         known = evidence.disowned(claims)
         kept = [one for one in quarantine.listed(archive.layout) if _is_of(one, pair, ids)]
         # First the rows: should this be cut, ids that are missing would be fetched, and the rows be others.

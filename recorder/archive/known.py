@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,20 +22,26 @@ from recorder.core.events import EventKind
 from recorder.core.evidence import (
     Anchored,
     Confirmed,
+    Dated,
     Disowned,
     Knowledge,
+    NumberingSettled,
     Parked,
     Promise,
     Promised,
     Reclaimed,
+    Renumbered,
     Void,
 )
 from recorder.core.ids import Spans
 from recorder.core.model import Event
 from recorder.disk import undisturbed
 
-_COLUMNS: Final = ["kind", "pair", "detail"]
+_COLUMNS: Final = ["time", "kind", "pair", "detail"]
 _BATCH: Final = 32_768
+_DATED: Final = (EventKind.DISOWNED, EventKind.RECLAIMED, EventKind.RENUMBERED, EventKind.NUMBERING_SETTLED)
+_Noted: TypeAlias = tuple[int, Knowledge]
+"""When something was noted (µs since 1970 UTC), and what."""
 
 
 @dataclass(slots=True)
@@ -47,14 +53,14 @@ class Known:
     findings: list[Finding] = field(default_factory=list)
     _confirmed: dict[str, set[Confirmed]] = field(default_factory=dict)
     _promises: dict[str, set[Promised | Anchored]] = field(default_factory=dict)
-    _disownings: dict[str, set[Disowned | Reclaimed]] = field(default_factory=dict)
+    _disownings: dict[str, set[Dated]] = field(default_factory=dict)
 
     def confirmed(self, pair: str) -> list[Confirmed]:
         """Return after which ids none came, and until when: all that was told, for a trade may refute the latest."""
         return list(self._confirmed.get(pair, ()))
 
-    def disownings(self, pair: str) -> AbstractSet[Disowned | Reclaimed]:
-        """Return all that was ever claimed of ids of ``pair`` that its owner let go, or wanted again."""
+    def disownings(self, pair: str) -> AbstractSet[Dated]:
+        """Return all that was ever claimed of ``pair`` of which the latest counts."""
         return self._disownings.get(pair, set())
 
     def absent(self, pair: str) -> Absent:
@@ -83,11 +89,18 @@ class Known:
         for claims in self._disownings.values():
             yield from claims
 
-    def take(self, event: Event) -> None:
-        """Take in what an event tells, if it tells anything of the kind."""
-        self.know(evidence.told(event))
+    def take(self, noted: Iterable[_Noted]) -> None:
+        """Take in all that was ever noted, but for what does not count any more since a pair is numbered anew."""
+        noted = list(noted)
+        begun_us: dict[str, int] = {}
+        for _, one in noted:
+            if isinstance(one, NumberingSettled) and one.anew:
+                begun_us[one.pair] = max(one.time_us, begun_us.get(one.pair, 0))
+        for time_us, one in noted:
+            if isinstance(one, Dated) or time_us > begun_us.get(one.pair, -1):
+                self.know(one)
 
-    def know(self, told: Knowledge | None) -> None:
+    def know(self, told: Knowledge) -> None:
         """Take in what is known."""
         match told:
             case Void(pair, span):
@@ -98,10 +111,8 @@ class Known:
                 self._confirmed.setdefault(pair, set()).add(told)
             case Promised(pair) | Anchored(pair) as told:
                 self._promises.setdefault(pair, set()).add(told)
-            case Disowned(pair) | Reclaimed(pair) as told:
+            case Disowned(pair) | Reclaimed(pair) | Renumbered(pair) | NumberingSettled(pair) as told:
                 self._disownings.setdefault(pair, set()).add(told)
-            case None:
-                pass
             case never:
                 assert_never(never)
 
@@ -111,14 +122,14 @@ class Reader:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._told: dict[Path, tuple[Stamp, list[Knowledge]]] = {}
+        self._told: dict[Path, tuple[Stamp, list[_Noted]]] = {}
 
     def read(self) -> Known:
         """Read what is known of every pair, as :func:`read` does."""
         return undisturbed(self._read, f"the files in {self._layout.folder(EVENTS)}")
 
     def _read(self) -> Known:
-        known, found = Known(), dict[Path, tuple[Stamp, list[Knowledge]]]()
+        known, found = Known(), dict[Path, tuple[Stamp, list[_Noted]]]()
         for path in self._layout.files(Branch(EVENTS)):
             now, seen = stamp(path), self._told.get(path)
             try:
@@ -126,23 +137,21 @@ class Reader:
             except UNSOUND as error:
                 known.findings.append(Finding.of(error))
         self._told = found
-        for _, told in found.values():
-            for one in told:
-                known.know(one)
+        known.take(one for _, told in found.values() for one in told)
         return known
 
 
-class DisownedIds:
-    """What is claimed of disowned ids, read again and again: each file but once. For any thread."""
+class DatedClaims:
+    """What is claimed of which the latest counts, read again and again: each file but once. For any thread."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lock = threading.Lock()
-        self._told: dict[Path, tuple[Stamp, list[Disowned | Reclaimed]]] = {}
-        self._claims: dict[str, frozenset[Disowned | Reclaimed]] = {}
+        self._told: dict[Path, tuple[Stamp, list[Dated]]] = {}
+        self._claims: dict[str, frozenset[Dated]] = {}
 
-    def claims(self, pair: str) -> frozenset[Disowned | Reclaimed]:
-        """Return all that is claimed of ids of ``pair`` now; what stands in a file that cannot be read does not count.
+    def claims(self, pair: str) -> frozenset[Dated]:
+        """Return all that is claimed of ``pair`` now; what stands in a file that cannot be read does not count.
 
         Raises UnknownVersion; StorageError if files keep changing.
         """
@@ -163,13 +172,13 @@ class DisownedIds:
         return {pair: ids for pair, ids in found.items() if ids}
 
     def _look(self) -> None:
-        found, changed = dict[Path, tuple[Stamp, list[Disowned | Reclaimed]]](), False
+        found, changed = dict[Path, tuple[Stamp, list[Dated]]](), False
         for path in self._layout.files(Branch(EVENTS)):
             now, seen = stamp(path), self._told.get(path)
             changed |= seen is None or seen[0] != now
             found[path] = seen if seen is not None and seen[0] == now else (now, _claimed(path))
         if changed or len(found) != len(self._told):
-            claims: dict[str, set[Disowned | Reclaimed]] = {}
+            claims: dict[str, set[Dated]] = {}
             for _, told in found.values():
                 for one in told:
                     claims.setdefault(one.pair, set()).add(one)
@@ -177,24 +186,23 @@ class DisownedIds:
         self._told = found
 
 
-def _claimed(path: Path) -> list[Disowned | Reclaimed]:
+def _claimed(path: Path) -> list[Dated]:
     try:
-        told = [evidence.told(event) for event in _events(path, (EventKind.DISOWNED, EventKind.RECLAIMED))]
+        told = [evidence.told(event) for event in _events(path, _DATED)]
     except UNSOUND:  # verify, and whoever reads all that is known, tell of it
         return []
-    return [one for one in told if isinstance(one, Disowned | Reclaimed)]
+    return [one for one in told if isinstance(one, Dated)]
 
 
-def _newest(path: Path) -> list[Knowledge]:
+def _newest(path: Path) -> list[_Noted]:
     """Return what a file tells: of each pair what was confirmed last, and all else."""
-    told, confirmed = Known(), dict[str, Confirmed]()
-    for event in _events(path):
-        one = evidence.told(event)
+    told, confirmed = list[_Noted](), dict[str, tuple[int, Confirmed]]()
+    for time_us, one in _noted(path):
         if not isinstance(one, Confirmed):
-            told.know(one)
-        elif one.pair not in confirmed or one.until_us > confirmed[one.pair].until_us:
-            confirmed[one.pair] = one
-    return [*told.told(), *confirmed.values()]
+            told.append((time_us, one))
+        elif one.pair not in confirmed or one.until_us > confirmed[one.pair][1].until_us:
+            confirmed[one.pair] = time_us, one
+    return [*told, *confirmed.values()]
 
 
 def read(layout: Layout) -> Known:
@@ -203,14 +211,21 @@ def read(layout: Layout) -> Known:
 
 
 def _read(layout: Layout) -> Known:
-    known = Known()
+    known, noted = Known(), list[_Noted]()
     for path in layout.files(Branch(EVENTS)):
         try:
-            for event in _events(path):
-                known.take(event)
+            noted += _noted(path)
         except UNSOUND as error:
             known.findings.append(Finding.of(error))
+    known.take(noted)
     return known
+
+
+def _noted(path: Path) -> Iterator[_Noted]:
+    for event in _events(path):
+        told = evidence.told(event)
+        if told is not None:
+            yield event.time_us, told
 
 
 def _events(path: Path, kinds: Sequence[str] = evidence.KINDS) -> Iterator[Event]:
@@ -218,5 +233,7 @@ def _events(path: Path, kinds: Sequence[str] = evidence.KINDS) -> Iterator[Event
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
             telling = pc.is_in(rows["kind"], value_set=pa.array(kinds, pa.string()))
-            for row in rows.filter(telling).to_pylist():
-                yield Event(0, row["kind"], row["pair"], row["detail"])
+            chosen = rows.filter(telling)
+            times_us = chosen["time"].cast(pa.int64()).to_pylist()
+            for time_us, row in zip(times_us, chosen.drop_columns(["time"]).to_pylist(), strict=True):
+                yield Event(time_us, row["kind"], row["pair"], row["detail"])

@@ -17,7 +17,7 @@ from recorder.archive.known import Known
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
-from recorder.core.ledger import Ledger
+from recorder.core.ledger import Ledger, PairLedger
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile
 
@@ -77,11 +77,31 @@ def load(
     for one in events.told():
         if wanted is None or one.pair in wanted:
             ledger.know(one)
+    renumbered = [pair for pair in ledger if ledger.of(pair).renumbered is not None]
+    if renumbered:
+        restated = [(pair, _of_files(ledger.of(pair), held, met.get(pair))) for pair in renumbered]
+        for one in events.told():
+            for pair, account in restated:
+                if one.pair == pair:
+                    account.know(one)
+        ledger.restate(account for _, account in restated)
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
         {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},
         events.findings,
     )
+
+
+def _of_files(account: PairLedger, held: Coverage, met: int | CorruptFile | None) -> PairLedger:
+    """Return what files hold of a pair that is numbered anew: what is journalled of it will be set aside."""
+    found = PairLedger(account.pair)
+    if isinstance(met, int):
+        files = undisturbed(lambda: held.files(account.pair), f"the files of {account.pair}")
+        for run in (run for file in files for run in file.footer.runs):
+            found.observe(run)
+    for promised in account.promised:  # which may be in the journal still
+        found.know(promised)
+    return found
 
 
 def _count(ledger: Ledger, claims: Iterable[Run | Knowledge]) -> None:

@@ -82,6 +82,11 @@ class Metrics:
             buckets=_FAST_S,
             registry=registry,
         )
+        self.renumbered = Gauge(
+            "recorder_renumbered_pairs",
+            "Pairs that the exchange numbers anew, and whose trades are set aside",
+            registry=registry,
+        )
         self.inbox_bytes = Gauge("recorder_inbox_bytes", "Bytes received that wait for a commit", registry=registry)
         self.inbox_limit = Gauge(
             "recorder_inbox_limit_bytes", "Bytes at which the inbox is full and the socket waits", registry=registry

@@ -125,7 +125,7 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
     reading: list[Path] = []
     newest = known._newest
 
-    def read(path: Path) -> list[Knowledge]:
+    def read(path: Path) -> list[tuple[int, Knowledge]]:
         reading.append(path)
         return newest(path)
 
