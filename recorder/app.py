@@ -281,7 +281,7 @@ class _Run:
             reconcile,
             self._space,
             Survey(archive.layout.data, self._space, context),
-            Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained),
+            Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s),
             pulse,
             ohlc,
             Reload(config, source, roster, live.take),

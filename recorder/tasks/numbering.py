@@ -42,6 +42,7 @@ class Numbering:
         *,
         instruments: Mapping[str, Instrument],
         settled: Callable[[Collection[str]], None],
+        round_s: float = ROUND_S,
     ) -> None:
         self._ledger = ledger
         self._archive = archive
@@ -49,11 +50,12 @@ class Numbering:
         self._clock = context.clock
         self._instruments = instruments
         self._settled = settled
+        self._round_s = round_s
         self._waits: dict[str, tuple[Growing, float]] = {}
         context.metrics.renumbered.set_function(lambda: len(self._renumbered()))
 
     async def run(self) -> None:
-        """Look every :data:`ROUND_S` seconds until cancelled."""
+        """Look every so many seconds until cancelled."""
         while True:
             renumbered = self._renumbered()
             self._waits = {pair: wait for pair, wait in self._waits.items() if pair in renumbered}
@@ -63,7 +65,7 @@ class Numbering:
                         self._settled([pair])
                 except (StorageError, UnreadableFile) as error:
                     log.error("renumbered pair not looked after", pair=pair, reason=str(error))
-            await self._clock.sleep(ROUND_S)
+            await self._clock.sleep(self._round_s)
 
     def _renumbered(self) -> dict[str, Renumbered]:
         found = {pair: self._ledger.of(pair).renumbered for pair in list(self._ledger)}
