@@ -47,13 +47,8 @@ def trades_of(folder):
 
 def runs_of(trades):
     """Return the unbroken runs of ids, lowest first: first and last id, and when these two were made."""
-    runs = []
-    for trade_id, (time_us, *_) in sorted(trades.items()):
-        if runs and trade_id == runs[-1][1] + 1:
-            runs[-1][1::2] = trade_id, time_us
-        else:
-            runs.append([trade_id, trade_id, time_us, time_us])
-    return runs
+    firsts, lasts = ([one for one in sorted(trades) if one + step not in trades] for step in (-1, 1))
+    return [[low, high, trades[low][0], trades[high][0]] for low, high in zip(firsts, lasts, strict=True)]
 
 
 def minus(first, last, spans):
@@ -90,7 +85,7 @@ def counts_of(runs, told, promise, calendar, known):
                 add(state, high - low + 1, below_us, first_us)
         for low, high in minus(below + 1, first - 1, told["void"] + told["disowned"]):
             known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
-            from_us = max([*known_us, *([] if below_us is None else [below_us])], default=None)
+            from_us = max(known_us + [below_us] * (below_us is not None), default=None)
             add(kind, high - low + 1 if inside else 1, from_us, first_us)
             if history:
                 add("unjoined", 1, None, first_us, promised_us // DAY_US - 1)
