@@ -16,11 +16,12 @@ from pyarrow import int64, parquet, types
 
 DAY_US, DAY_2011, END, VERSIONS = 86_400_000_000, 14_975, sys.maxsize, {1}
 ABSENT, CLAIMS, IDS = ("void", "disowned", "unreadable"), ("disowned", "reclaimed"), ["first_id", "last_id"]
-TOLD = {"void": IDS, "unreadable": IDS, **{kind: ["time_us", *IDS] for kind in CLAIMS}}
-TOLD["confirmed"] = ["last_id", "until_us"]
-TOLD |= {"promised": ["time_us"], "anchored": ["after_id", "assumed", "time_us"]}
+DATED = {"renumbered": ["time_us", "from_us"], "numbering_settled": ["time_us", "anew"]}
+DATED |= {kind: ["time_us", *IDS] for kind in CLAIMS}
+TOLD = {"void": IDS, "unreadable": IDS, "confirmed": ["last_id", "until_us"], "promised": ["time_us"], **DATED}
+TOLD["anchored"], UNJOINED = ["after_id", "assumed", "time_us"], "does not join the promise"
 WHY = {"missing": "{:,} missing", "unreadable": "{:,} unreadable", "before": "begins inside"}
-WHY |= {"unjoined": "does not join the promise", "after": "not confirmed"}
+WHY |= {"unjoined": UNJOINED, "after": "not confirmed"}
 
 
 def rows_of(path, columns):
@@ -47,13 +48,8 @@ def trades_of(folder):
 
 def runs_of(trades):
     """Return the unbroken runs of ids, lowest first: first and last id, and when these two were made."""
-    runs = []
-    for trade_id, (time_us, *_) in sorted(trades.items()):
-        if runs and trade_id == runs[-1][1] + 1:
-            runs[-1][1::2] = trade_id, time_us
-        else:
-            runs.append([trade_id, trade_id, time_us, time_us])
-    return runs
+    firsts, lasts = ([one for one in sorted(trades) if one + step not in trades] for step in (-1, 1))
+    return [[low, high, trades[low][0], trades[high][0]] for low, high in zip(firsts, lasts, strict=True)]
 
 
 def minus(first, last, spans):
@@ -90,7 +86,7 @@ def counts_of(runs, told, promise, calendar, known):
                 add(state, high - low + 1, below_us, first_us)
         for low, high in minus(below + 1, first - 1, [ids for state in ABSENT for ids in told[state]]):
             known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
-            from_us = max([*known_us, *([] if below_us is None else [below_us])], default=None)
+            from_us = max(known_us + [below_us] * (below_us is not None), default=None)
             add(kind, high - low + 1 if inside else 1, from_us, first_us)
             if history:
                 add("unjoined", 1, None, first_us, promised_us // DAY_US - 1)
@@ -105,6 +101,10 @@ def certificates(pair, trades, told, today):
     days, epoch, runs, gone = defaultdict(list), datetime(1970, 1, 1), runs_of(trades), []  # noqa: DTZ001 -- all is UTC
     for trade_id, row in sorted(trades.items()):
         days[row[0] // DAY_US].append((trade_id, *row))
+    begun = max((us for us, anew, _ in told["numbering_settled"] if anew), default=-END)  # what was before is no more
+    told = {kind: [one[:-1] for one in told[kind] if one[-(kind not in DATED)] > begun] for kind in TOLD}
+    settled_us = max((us for us, _ in told["numbering_settled"]), default=begun)
+    unknown_us = min(([us, one] for us, one in told["renumbered"] if us > settled_us), default=(0, END * DAY_US))[1]
     from_us = min((one for (one,) in told["promised"]), default=None)
     after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
     for _, again, *ids in sorted([us, kind == "reclaimed", *ids] for kind in CLAIMS for us, *ids in told[kind]):
@@ -127,7 +127,8 @@ def certificates(pair, trades, told, today):
         ids, times = ([row[column] for row in rows] or [None] for column in (0, 1))
         moments = [min(times), max(times), from_us if promised else None]
         spelled = [us if us is None else (epoch + timedelta(0, 0, us)).isoformat("T", "microseconds") for us in moments]
-        status = "pending" if day >= today else "open" if any(count[kind] for kind in lacking) else proven
+        proven = "open" if any(count[kind] for kind in lacking) else proven
+        status = "unknown" if day >= unknown_us // DAY_US else "pending" if day >= today else proven
         found = {"pair": pair, "day": str((epoch + timedelta(days=day)).date()), "status": status, "rows": len(rows)}
         found |= {"first_id": ids[0], "last_id": ids[-1], **{state: count[state] for state in ("missing", *ABSENT)}}
         found |= zip(("first_time", "last_time", "promised"), (us and f"{us}Z" for us in spelled), strict=True)
@@ -138,9 +139,9 @@ def certificates(pair, trades, told, today):
 if __name__ == "__main__":
     archive, found, events = Path(sys.argv[1]), [], defaultdict(lambda: defaultdict(list))
     for path in sorted(archive.glob("events/year=*/*.parquet")):
-        for kind, pair, detail in rows_of(path, ["kind", "pair", "detail"])[1]:
+        for time_us, kind, pair, detail in rows_of(path, ["time", "kind", "pair", "detail"])[1]:
             if kind in TOLD:
-                events[pair][kind].append([json.loads(detail)[key] for key in TOLD[kind]])
+                events[pair][kind].append([*(json.loads(detail)[key] for key in TOLD[kind]), time_us])
     stored = {unquote(home.name.removeprefix("pair=")): trades_of(home) for home in archive.glob("trades/pair=*")}
     for pair in sorted({*events, *stored}):
         found += certificates(pair, stored.get(pair, {}), events[pair], int(datetime.now(UTC).timestamp()) // 86_400)

@@ -52,6 +52,7 @@ from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.lines import PAIRS_A_LINE, Lines
 from recorder.tasks.notes import Notes
+from recorder.tasks.numbering import Numbering
 from recorder.tasks.ohlc import Ohlc
 from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
@@ -288,6 +289,7 @@ class _Run:
             reconcile,
             self._space,
             Survey(archive.layout.data, self._space, context),
+            Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s),
             pulse,
             ohlc,
             Reload(config, source, roster, live.take),

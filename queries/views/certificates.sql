@@ -11,7 +11,8 @@
 --            pending   today, which is not over
 --            open      none of these: ids are missing, or what came first or last is not known; or a day before the
 --                      promise, from which on ids are missing up to the promise
---            unknown   what the exchange numbers cannot be compared with what is held
+--            unknown   the exchange numbers the pair anew, since this day or an earlier one: what is held and what comes
+--                      cannot be compared
 --   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
 --            there, disowned those that the owner let go, unreadable those with a row that nobody can read, with which
 --            a day is open. Those about midnight count on both days.
@@ -51,7 +52,10 @@ rows_of AS (
 ends AS (
     SELECT
         c.pair,
-        min(c.first_time::DATE) FILTER (c.first_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS first_day,
+        least(
+            min(c.first_time::DATE) FILTER (c.first_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366),
+            min(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366)
+        ) AS first_day,
         max(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS last_day,
         min(c.first_id) AS first_id,
         arg_min(c.first_time, c.first_id)::DATE AS assumed_day
@@ -160,6 +164,7 @@ SELECT
     c.pair,
     c.day,
     CASE
+        WHEN c.day >= n.from_time::DATE THEN 'unknown'
         WHEN c.day >= now()::DATE THEN 'pending'
         WHEN c.unproven > 0 THEN 'open'
         WHEN c.day = p.day AND NOT p.from_the_first THEN 'partial'
@@ -180,4 +185,6 @@ FROM counted AS c
 LEFT JOIN rows_of AS r
     ON c.pair = r.pair AND c.day = r.day
 LEFT JOIN promised AS p
-    ON c.pair = p.pair;
+    ON c.pair = p.pair
+LEFT JOIN renumbered_pairs() AS n
+    ON c.pair = n.pair;

@@ -1,6 +1,7 @@
-"""Append trades exactly once: take the lock, bring coverage up to date, keep only ids that are not held.
+"""Append trades exactly once: take the lock, bring coverage up to date, keep only ids that are new.
 
-That holds for whatever arrives twice, from any process, after any crash, because the id decides.
+That holds for whatever arrives twice, from any process, after any crash, because the id decides: one that is held, or
+disowned, is not new.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from recorder.archive import locks, parquet
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import Footer, held_runs
+from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import OpenFile
 from recorder.archive.read import of_rows
 from recorder.archive.schema import REFUSED, trades_table
 from recorder.core.ids import Span, Spans
 from recorder.core.model import PAIR_LIMIT, Trade, is_pair
-from recorder.core.plausible import is_same
 from recorder.disk import Disk
 from recorder.errors import Unstorable
 
@@ -43,11 +44,12 @@ class TradeArchive:
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
         self.layout = layout
         self.coverage = Coverage(layout, disk)
+        self.claimed = DatedClaims(layout)
         self.staging = staging
         self.disk = disk
 
     def append(self, pair: str, trades: Sequence[Trade]) -> Spans:
-        """Add the trades of ``pair`` whose ids are not held; return the ids added, durable.
+        """Add the trades of ``pair`` whose ids are neither held nor disowned; return the ids added, durable.
 
         Of rows with the same id the first is taken. Raises Unstorable where a value does not fit the schema, or the
         name of the pair no folder.
@@ -56,34 +58,45 @@ class TradeArchive:
             return Spans()
         _check_name(pair)
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
-            added = Spans()
-            for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
-                for start in range(0, len(rows), MAX_ROWS):
-                    written = self._write(pair, year, rows[start : start + MAX_ROWS])
-                    added.update(run.span for run in written.runs)
+            return self.append_locked(pair, trades, but=self.claimed.ids(pair))
+
+    def append_locked(self, pair: str, trades: Sequence[Trade], *, but: Spans) -> Spans:
+        """Add trades as :meth:`append` does, ``but`` for these ids, by whoever holds the pair's lock."""
+        held = self.coverage.spans(pair)
+        held.update(but)
+        added = Spans()
+        for year, rows in _by_year(_fresh(trades, held)):
+            for start in range(0, len(rows), MAX_ROWS):
+                written = self._write(pair, year, rows[start : start + MAX_ROWS])
+                added.update(run.span for run in written.runs)
         return added
 
-    def differing(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
-        """Return the trades whose id is held with other content, each with what is held; :meth:`append` drops them.
+    def repeated(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
+        """Return the trades whose id is held, in their order, each with what is held; :meth:`append` drops them.
 
-        Of ids that are stored only those in the row group of the highest are looked at, so that it costs one read.
+        Of ids that are stored only those in the row group of the last to come are looked at, so that it costs one read.
         Raises UnsoundFile, UnreadableFile, Unstorable.
         """
         _check_name(pair)
-        first_of, found = {trade.trade_id: trade for trade in reversed(trades)}, list[tuple[Trade, Trade]]()
-        if not first_of:
+        if not trades:
             return []
-        if len(first_of) < len(trades):
-            pairs = ((trade, first_of[trade.trade_id]) for trade in trades)
-            found = [(trade, before) for trade, before in pairs if before is not trade and not is_same(before, trade)]
+        ids = [trade.trade_id for trade in trades]
+        news = _ascend(ids)
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
-            again = Spans(self.coverage.spans(pair).within(Span(min(first_of), max(first_of))))
-            if not again:  # as nearly always: nothing comes again
-                return found
-            highest = max((trade_id for trade_id in first_of if trade_id in again), default=None)
-            stored = {} if highest is None else self._stored_near(pair, highest, pa.array(first_of, pa.int64()))
-        known = [(trade, stored.get(trade.trade_id)) for trade in first_of.values()]
-        return [*((trade, held) for trade, held in known if held and not is_same(trade, held)), *found]
+            span = Span(ids[0], ids[-1]) if news else Span(min(ids), max(ids))
+            again = Spans(self.coverage.spans(pair).within(span))
+            if news and not again:  # as nearly always: nothing comes again
+                return []
+            first_of = {trade.trade_id: trade for trade in reversed(trades)}
+            last = next((trade_id for trade_id in reversed(ids) if trade_id in again), None)
+            stored = {} if last is None else self._stored_near(pair, last, pa.array(first_of, pa.int64()))
+        before = ((trade, stored.get(trade.trade_id, first_of[trade.trade_id])) for trade in trades)
+        return [(trade, held) for trade, held in before if held is not trade]
+
+    def stored(self, pair: str, trade_id: int) -> Trade | None:
+        """Return the row with this id, if it is held. Raises UnsoundFile, UnreadableFile."""
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
+            return self._stored_near(pair, trade_id, pa.array([trade_id], pa.int64())).get(trade_id)
 
     def _stored_near(self, pair: str, trade_id: int, wanted: pa.Array) -> dict[int, Trade]:
         """Return the rows of the row group with this id, by id, as far as they are ``wanted``."""
@@ -112,10 +125,15 @@ class TradeArchive:
         return footer
 
 
+def _ascend(ids: Sequence[int]) -> bool:
+    """Return whether no id comes twice and all are in order, as what a connection delivers nearly always is."""
+    return all(map(operator.lt, ids, ids[1:]))
+
+
 def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:
     """Return the trades not held, one per id, in ascending id."""
     ids = [trade.trade_id for trade in trades]
-    if not all(map(operator.lt, ids, ids[1:])):  # what a connection delivers is in order already
+    if not _ascend(ids):
         by_id: dict[int, Trade] = {}
         for trade in trades:
             by_id.setdefault(trade.trade_id, trade)

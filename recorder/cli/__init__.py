@@ -29,6 +29,7 @@ VERBS: Final = (
     "gaps",
     "verify",
     "merge",
+    "disown",
     "status",
     "query",
     "sql",

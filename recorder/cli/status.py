@@ -70,6 +70,8 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
         said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
         console.print(text(said, "yellow"))
+    for pair, remedy in found.renumbered.items():
+        console.print(text(f" {pair} is renumbered, what comes of it is set aside: {remedy}", "red"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
@@ -301,6 +303,7 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
             for event in found.events
         ],
         "unanchored": list(found.unanchored),
+        "renumbered": dict(found.renumbered),
         "events_since": None if since_us is None else _iso(since_us),
         "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},
         "damaged": found.damaged,

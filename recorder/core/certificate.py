@@ -34,7 +34,8 @@ from recorder.core.plausible import EARLIEST_US
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
 """``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be one of
 these, but the promise begins on this day, and nothing is promised of what was before. ``open``: neither is proven.
-``pending``: not over yet. ``unknown``: what the exchange numbers cannot be compared with what is held."""
+``pending``: not over yet. ``unknown``: the exchange numbers the pair anew, so that what is held and what comes cannot
+be compared."""
 
 DAY_US: Final = 86_400_000_000
 AHEAD_DAYS: Final = 366
@@ -106,6 +107,7 @@ def certificates(
     absent: Absent = NOTHING,
     confirmed: Iterable[Confirmed] = (),
     promise: Promise | None = None,
+    unknown_from_us: int | None = None,
 ) -> list[Certificate]:
     """Return a certificate of every day from the promise or the first trade held to today, oldest first.
 
@@ -113,7 +115,8 @@ def certificates(
     its own, and none between.
 
     ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats absent, and a
-    confirmation that a held trade refutes is not believed.
+    confirmation that a held trade refutes is not believed. From the day of ``unknown_from_us`` on nothing is certified:
+    the exchange numbers the pair anew.
     """
     gaps = Gaps(pair, held, absent, confirmed, promise)
     promise = promise or _assumed(gaps)
@@ -128,7 +131,9 @@ def certificates(
         rows = days.get(day)
         status: Status = "complete" if rows else "empty"
         promised = promise is not None and number == _number(promise.time_us)
-        if number >= today:
+        if unknown_from_us is not None and number >= _number(unknown_from_us):
+            status = "unknown"
+        elif number >= today:
             status = "pending"
         elif counts.stand_open(promise):
             status = "open"

@@ -16,12 +16,15 @@ from recorder.core.absent import Absent
 from recorder.core.evidence import (
     Anchored,
     Confirmed,
+    Dated,
     Disowned,
     Knowledge,
+    NumberingSettled,
     Parked,
     Promise,
     Promised,
     Reclaimed,
+    Renumbered,
     Unreadable,
     Void,
 )
@@ -53,7 +56,8 @@ class PairLedger:
 
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
     held. An id that is held is never void, unreadable, disowned, nor ``parked``. ``shown_id`` is the highest that REST
-    has shown in this run, whether it is held yet or not.
+    has shown in this run, whether it is held yet or not; ``aside_us`` is when the newest trade was made that it showed
+    and that was later than all that is held.
     """
 
     def __init__(self, pair: str) -> None:
@@ -63,10 +67,11 @@ class PairLedger:
         self.unreadable = Spans()
         self.parked = Spans()
         self.shown_id = 0
+        self.aside_us = 0
         self.confirmed: Confirmed | None = None
         self.promise: Promise | None = None
         self._promises: set[Promised | Anchored] = set()
-        self._disownings: set[Disowned | Reclaimed] = set()
+        self._disownings: set[Dated] = set()
         self._disowned: Spans | None = Spans()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
@@ -107,7 +112,7 @@ class PairLedger:
             case Unreadable(_, span):
                 self.unreadable.update(self.spans.missing(span))
                 self._gaps = None
-            case Disowned() | Reclaimed():
+            case Disowned() | Reclaimed() | Renumbered() | NumberingSettled():
                 self._disownings.add(known)
                 self._disowned = self._gaps = None
             case Parked(_, span):
@@ -131,9 +136,19 @@ class PairLedger:
         return self._disowned
 
     @property
-    def disownings(self) -> frozenset[Disowned | Reclaimed]:
-        """All that was claimed of ids that the owner let go, or wanted again."""
+    def disownings(self) -> frozenset[Dated]:
+        """All that was claimed of the pair of which the latest counts."""
         return frozenset(self._disownings)
+
+    @property
+    def promised(self) -> frozenset[Promised | Anchored]:
+        """All that was noted of the promise."""
+        return frozenset(self._promises)
+
+    @property
+    def renumbered(self) -> Renumbered | None:
+        """How the exchange came to number the pair anew; None where its numbers are those that are held."""
+        return evidence.renumbered(self._disownings) if self._disownings else None
 
     def absent(self) -> Absent:
         """Return the ids that need not be held, and why. Not to be changed."""
@@ -164,6 +179,8 @@ class PairLedger:
 
     def fetchable_gaps(self) -> tuple[Gap, ...]:
         """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
+        if self.renumbered is not None:  # what would come is not what is missing
+            return ()
         gaps = self.gaps()
         far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
         return tuple(gap for gap in gaps if gap not in far) if far else gaps
@@ -246,7 +263,8 @@ class Ledger:
         newer, self._newer = self._newer or [], None
         restated = {account.pair: account for account in accounts}
         for account in restated.values():
-            account.shown_id = self.of(account.pair).shown_id
+            before = self.of(account.pair)
+            account.shown_id, account.aside_us = before.shown_id, before.aside_us
         self._pairs |= restated
         for claim in newer:
             if claim.pair in restated:
@@ -268,7 +286,12 @@ class Ledger:
         """
         account = self.of(pair)
         first = account.spans.first
-        if first is None or first == 1 or account.absent().ids().covers(Span(1, first - 1)):
+        if (
+            account.renumbered is not None
+            or first is None
+            or first == 1
+            or account.absent().ids().covers(Span(1, first - 1))
+        ):
             return None
         first_us = account.time_us(first)
         return None if is_before(first_us, from_us) else History(pair, from_us, first, first_us)

@@ -82,6 +82,7 @@ class Metrics:
             buckets=_FAST_S,
             registry=registry,
         )
+        self.renumbered, self.quarantined, self.quarantined_bytes = _set_aside(registry)
         self.inbox_bytes = Gauge("recorder_inbox_bytes", "Bytes received that wait for a commit", registry=registry)
         self.inbox_limit = Gauge(
             "recorder_inbox_limit_bytes", "Bytes at which the inbox is full and the socket waits", registry=registry
@@ -224,6 +225,26 @@ class Metrics:
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
+
+
+def _set_aside(registry: CollectorRegistry) -> tuple[Gauge, Gauge, Gauge]:
+    return (
+        Gauge(
+            "recorder_renumbered_pairs",
+            "Pairs that the exchange numbers anew, and whose trades are set aside",
+            registry=registry,
+        ),
+        Gauge(
+            "recorder_quarantined_pairs",
+            "Pairs with a file of trades that cannot be trusted, and whose lines wait in the quarantine",
+            registry=registry,
+        ),
+        Gauge(
+            "recorder_quarantined_waiting_bytes",
+            "Bytes of lines that wait in the quarantine until the files of their pairs can be trusted again",
+            registry=registry,
+        ),
+    )
 
 
 def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import quarantine, state
+from recorder.archive import numbering, quarantine, state
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
@@ -95,9 +95,9 @@ class Status:
     ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
     all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
     ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
-    first. ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it
-    instead of ``pairs``, and what stands in other tables is told without it. ``quarantine`` counts what was set aside
-    by reason: lines and bytes.
+    first; ``renumbered`` those that the exchange numbers anew, each with what ends it. ``damaged`` says what could not
+    be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
+    in other tables is told without it. ``quarantine`` counts what was set aside by reason: lines and bytes.
     """
 
     pairs: list[PairStatus]
@@ -107,6 +107,7 @@ class Status:
     events: list[Event]
     events_since_us: int | None
     unanchored: Sequence[str] = ()
+    renumbered: Mapping[str, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -118,7 +119,7 @@ def read(data: Path) -> list[PairStatus]:
     """
     damaged: list[str] = []
     layout = existing(data)
-    found, _ = _pairs(layout, list(tail.entries(layout.journal)), damaged)
+    found, *_ = _pairs(layout, list(tail.entries(layout.journal)), damaged)
     if damaged:
         raise CorruptFile(damaged[0])
     return found
@@ -132,7 +133,7 @@ def everything(data: Path) -> Status:
     journal = list(tail.entries(layout.journal))
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
-    pairs, unanchored = _pairs(layout, journal, damaged)
+    pairs, unanchored, renumbered = _pairs(layout, journal, damaged)
     return Status(
         pairs=pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
@@ -141,6 +142,7 @@ def everything(data: Path) -> Status:
         events=happened.newest,
         events_since_us=happened.since_us,
         unanchored=unanchored,
+        renumbered={pair: numbering.remedy(layout, pair) for pair in renumbered},
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
     )
@@ -155,8 +157,10 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
         return None
 
 
-def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tuple[list[PairStatus], list[str]]:
-    """Return the pairs that hold anything, and the names of those without an anchor."""
+def _pairs(
+    layout: Layout, journal: Iterable[Entry], damaged: list[str]
+) -> tuple[list[PairStatus], list[str], list[str]]:
+    """Return the pairs that hold anything, the names of those without an anchor, and of those numbered anew."""
     ledger = Ledger()
     loaded = state.load(ledger, layout, records.claims(journal))
     damaged += map(str, loaded.damaged.values())
@@ -164,7 +168,8 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tupl
     readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
     unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
-    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored
+    renumbered = [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None]
+    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored, renumbered
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:

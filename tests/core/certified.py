@@ -23,6 +23,7 @@ def certified(
     unreadable: Sequence[tuple[int, int]] = (),
     confirmed: Sequence[tuple[int, int]] = (),
     promise: Promise | None = None,
+    unknown_from_us: int | None = None,
 ) -> list[Certificate]:
     """Certify a pair of which these trades are held: id → time."""
     runs = [Run(PAIR, span, times[span.first], times[span.last]) for span in Spans.of_ids(times)]
@@ -39,4 +40,5 @@ def certified(
         absent=Absent(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned, unreadable))),
         confirmed=[Confirmed(PAIR, *known) for known in confirmed],
         promise=promise,
+        unknown_from_us=unknown_from_us,
     )

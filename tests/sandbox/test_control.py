@@ -271,3 +271,13 @@ async def test_what_is_odd_in_good_answers_is_asked_for_from_outside(
         assert (await answer.json())["result"]["count"] == 5
     assert sandbox.status.nulls
     assert (await http.post("/sandbox/lack?pair=BTC/USD&n=0")).status == 400
+
+
+async def test_a_pair_can_be_counted_from_1_again(http: aiohttp.ClientSession) -> None:
+    async with http.post("/sandbox/renumber?pair=BTC/USD") as answer:
+        assert "BTC/USD" not in await answer.json()
+    async with http.post("/sandbox/burst?pair=BTC/USD&n=3") as answer:
+        assert (await answer.json())["BTC/USD"] == 3
+    async with http.get("/0/public/Trades?pair=XBTUSD&since=0") as answer:
+        assert [row[-1] for row in (await answer.json())["result"]["XXBTZUSD"]] == [1, 2, 3]
+    assert (await http.post("/sandbox/renumber?pair=NO/NE")).status == 400
