@@ -55,7 +55,7 @@ class FileFacts:
         return self.footer.runs[0].span.first
 
 
-def stamp(path: Path) -> Stamp:
+def stamp(path: str | Path) -> Stamp:
     """Return what tells whether a file is still the one that was read. Raises FileNotFoundError."""
     found = os.stat(path)  # noqa: PTH116 -- thousands of times
     return found.st_ino, found.st_size, found.st_mtime_ns

@@ -20,15 +20,15 @@ import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
 from recorder.core.ids import Gap, Span
-from recorder.core.model import TIMEFRAMES
 from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
-from recorder.query import asked, basis, holes
+from recorder.query import asked, basis, catalogue, holes, published
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
 from recorder.query.damage import blamed
 from recorder.query.engine import Engine
 from recorder.query.frames import labelled
+from recorder.query.published import Series
 from recorder.query.snapshot import Moments, Snapshot
 
 BATCH_ROWS: Final = 500_000
@@ -156,7 +156,8 @@ class Reader:
 
     def sql(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
         """Return the rows of one SQL statement."""
-        take = self._moments.take if self.live else self._moments.listed
+        # What footers say is remembered here; DuckDB would read them anew at each question.
+        take = self._moments.take if self.live or catalogue.asks_every_footer(text) else self._moments.listed
         return self._ask(take, lambda _: self._engine.fetch(text, params, exact=exact))
 
     def pairs(self) -> list[str]:
@@ -199,28 +200,26 @@ class Reader:
 
     def ohlc(self, question: Question, timeframe: str, *, filled: bool) -> Answer:
         """Return candles of the exchange. Raises GapError, UsageError."""
-        view, names = "ohlc_filled" if filled else "ohlc", question.pairs
+        series = Series(question.pairs, timeframe, question.limits, question.exact)
+        look = published.filled if filled else published.published
 
         def take() -> Snapshot:
-            return self._moments.take(*names) if filled else self._moments.without_trades()
+            return self._moments.take(*series.pairs) if filled else self._moments.without_trades()
 
-        def published(_: Snapshot) -> pa.Table:
-            wanted = {"pair": names, "timeframe": (timeframe,)}
-            found = self._select(view, wanted, question.limits, exact=question.exact)
-            for name in set(names).difference(pc.unique(found["pair"]).to_pylist()):
+        def rows(_: Snapshot) -> pa.Table:
+            found = look(self._engine, series)
+            for name in set(series.pairs).difference(pc.unique(found["pair"]).to_pylist()):
                 self._check_series(name, timeframe)
             return found
 
-        found = self._ask(take, published)
-        width_us = TIMEFRAMES[timeframe] * 60_000_000
-        starts_us = found["time"].cast(pa.int64()).to_numpy()
-        lost = holes.lost_in(found["pair"].to_pylist() if len(names) > 1 else names, starts_us, width_us)
+        found = self._ask(take, rows)
+        lost = published.lost(found, series)
         warning = None
         if lost and question.on_gap != "ignore":
             warning = holes.candle_sentence(lost, timeframe, self.data, filled=filled)
             if question.on_gap == "raise":
                 raise GapError(warning)
-        attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in names}}
+        attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in series.pairs}}
         return Answer(found, attrs, warning)
 
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
@@ -339,11 +338,7 @@ class Reader:
         ]
         where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
         params: dict[str, object] = {**values, **{end: moment for end, moment in ends.items() if moment is not None}}
-        order = "time"
-        if len(wanted.get("pair", ())) > 1:
-            order = "list_position($pairs, pair), time"
-            params["pairs"] = list(wanted["pair"])
-        return self._engine.fetch(f"FROM {view}{where} ORDER BY {order}", params, exact=exact)
+        return self._engine.fetch(f"FROM {view}{where} ORDER BY time", params, exact=exact)
 
     def _check_series(self, pair: str, timeframe: str) -> None:
         """Return if there are candles of this series at all. Raises UsageError, which names those there are."""
