@@ -25,7 +25,7 @@ bars AS (
         max(length(rtrim(split_part(t.price::VARCHAR, '.', 2), '0'))) AS printed
     FROM trades AS t
     RIGHT JOIN query_table(lost) AS s
-        ON t.pair = s.pair
+        ON t.pair = CASE WHEN s.next_us > s.held_us THEN s.pair END
         AND t.time >= make_timestamptz(s.held_us + s.width_us)
         AND t.time < make_timestamptz(s.next_us)
     GROUP BY s.pair, s.timeframe, s.width_us, s.held_us, s.next_us, s.held_close, number

@@ -18,10 +18,10 @@ held AS (
     SELECT epoch_us(s.time) AS held_us, arg_max(s.close, s.seen) AS held_close
     FROM series AS s
     WHERE s.time >= coalesce(
-            (SELECT max(b.time) FROM series AS b WHERE b.time < start::TIMESTAMPTZ), '-infinity'::TIMESTAMPTZ
+            (SELECT max(b.time) FROM series AS b WHERE b.time < utc_moment(start)), '-infinity'::TIMESTAMPTZ
         )
         AND s.time <= coalesce(
-            (SELECT min(a.time) FROM series AS a WHERE a.time >= stop::TIMESTAMPTZ), 'infinity'::TIMESTAMPTZ
+            (SELECT min(a.time) FROM series AS a WHERE a.time >= utc_moment(stop)), 'infinity'::TIMESTAMPTZ
         )
     GROUP BY held_us
 ),
@@ -38,10 +38,10 @@ SELECT o.pair, o.timeframe, o.time, o.open, o.high, o.low, o.close, o.vwap, o.vo
 FROM ohlc AS o
 WHERE o.pair = symbol
     AND o.timeframe = bar
-    AND (start IS NULL OR o.time >= start::TIMESTAMPTZ)
-    AND (stop IS NULL OR o.time < stop::TIMESTAMPTZ)
+    AND (start IS NULL OR o.time >= utc_moment(start))
+    AND (stop IS NULL OR o.time < utc_moment(stop))
 UNION ALL
 SELECT b.pair, b.timeframe, b.time, b.open, b.high, b.low, b.close, b.vwap, b.volume, b.count, b.source, b.seen
 FROM built_candles('lost', pair_footers(symbol)) AS b
-WHERE (start IS NULL OR b.time >= start::TIMESTAMPTZ)
-    AND (stop IS NULL OR b.time < stop::TIMESTAMPTZ);
+WHERE (start IS NULL OR b.time >= utc_moment(start))
+    AND (stop IS NULL OR b.time < utc_moment(stop));

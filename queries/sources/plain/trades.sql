@@ -38,5 +38,5 @@ CREATE OR REPLACE MACRO pair_files(pair) AS
 CREATE OR REPLACE MACRO pair_trades(pair, start := NULL, stop := NULL) AS TABLE
 FROM trades_in(pair_files(pair)) AS t
 WHERE t.pair = pair
-    AND (start IS NULL OR t.time >= start::TIMESTAMPTZ)
-    AND (stop IS NULL OR t.time < stop::TIMESTAMPTZ);
+    AND (start IS NULL OR t.time >= utc_moment(start))
+    AND (stop IS NULL OR t.time < utc_moment(stop));
