@@ -147,6 +147,13 @@ def asks_every_footer(statement: str) -> bool:
 
 
 @cache
+def names() -> frozenset[str]:
+    """Return the names of all views, tables and macros of recorder.connect()."""
+    created = (found for part in snapshot() for found in _CREATED.findall(text(part)))
+    return frozenset(name.removesuffix("(") for name in created)
+
+
+@cache
 def _of_every_footer() -> frozenset[str]:
     """Return the names of the views and macros that need the footers of all files."""
     code = _code("snapshot")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ _VOIDS: Final = "FROM void_spans() WHERE list_contains($pairs, pair)"
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[Gap]]
 _Ends = dict[str, tuple[int, int]]
+_HAS_CANDLES: Final = "SELECT 1 FROM stored_ohlc() WHERE pair = $pair LIMIT 1"
+_NO_TRADES: Final = re.compile("the archive holds no trades of '(.+?)'")
 _NONE: Final = (0, 0)
 """Ends between which no id lies: they begin with 1."""
 
@@ -158,7 +161,25 @@ class Reader:
         """Return the rows of one SQL statement."""
         # What footers say is remembered here; DuckDB would read them anew at each question.
         take = self._moments.take if self.live or catalogue.asks_every_footer(text) else self._moments.listed
-        return self._ask(take, lambda _: self._engine.fetch(text, params, exact=exact))
+        asked.zoned(params)
+        return self._ask(take, lambda _: self._told(text, params, exact=exact))
+
+    def _told(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
+        """Return the rows of a statement. One of a pair without trades is answered if there are candles of it."""
+        try:
+            return self._engine.fetch(text, params, exact=exact)
+        except UsageError as error:
+            if (named := _NO_TRADES.search(str(error))) is None:
+                raise
+            pair = named[1]
+            if not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
+                asked.pair(pair, self.pairs())  # raises, and says which are near
+            self._engine.know(pair)
+            return self._engine.fetch(text, params, exact=exact)
+
+    def register(self, name: str, rows: object) -> None:
+        """Let SQL see rows of the caller's under a name. Raises UsageError for a name that is taken."""
+        self._engine.register(name, rows)
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades, in no order."""
