@@ -100,19 +100,12 @@ def _asked(config_file: Path | None, data: Path) -> Daemon | str:
 
 def _said_by(daemon: Daemon | str) -> Text:
     if isinstance(daemon, str):
-<<<<<<< HEAD
         return text(f" {daemon}", "yellow")
     paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
     alone = f"; the exchange is left alone: {paused}" if paused else ""
     if daemon.recording:
         return text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
     return text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
-=======
-        return text(f" {daemon}", "yellow")
-    if daemon.recording:
-        return text(f" the daemon records, since {daemon.since} (release {daemon.version})")
-    return text(f" the daemon does not record: {'; '.join(daemon.reasons)}", "red")
->>>>>>> readonly
 
 
 def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
