@@ -29,11 +29,11 @@ from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
-from recorder.core.listing import Directory
+from recorder.core.listing import Directory, is_whole
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import CheckFailed, UnknownPair, UsageError
+from recorder.errors import CheckFailed, Unavailable, UnknownPair, UsageError
 from recorder.journal import tail
 from recorder.kraken import records, rest
 from recorder.kraken.names import Listing
@@ -163,11 +163,14 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 
 async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
     directory = Directory()
-    directory.take((await listing.read(exchange)).listings, 0.0)
+    reading = await listing.read(exchange)
+    directory.take(reading.listings, 0.0)
     names_of = Listing(directory.listing)
     try:
         chosen = [names_of.resolve(name) for name in names]
     except UnknownPair as error:
+        if not is_whole(reading.listings):
+            raise Unavailable(f"not all that is listed could be had, and in the rest: {error}") from None
         raise UsageError(str(error)) from None
     return {instrument.pair: instrument for instrument in chosen}
 

@@ -67,7 +67,13 @@ class Sandbox:
         self.clock = clock
         self._truth_path = truth
         self._truth: TruthFile | None = None
-        self._rest = Rest(market, inclusive=inclusive_since, inclusive_ohlc=inclusive_ohlc, status=self.status.told)
+        self._rest = Rest(
+            market,
+            inclusive=inclusive_since,
+            inclusive_ohlc=inclusive_ohlc,
+            status=self.status.told,
+            quirks=self.faults.quirks,
+        )
         self.edge = Edge(clock, faults=self.faults, requests=self.requests, answer=self._answer)
         self._told_status = self.status.essence()
         self._trades_per_frame = trades_per_frame
@@ -137,6 +143,10 @@ class Sandbox:
             raise UsageError(f"{n} ids to skip; it must be from 1 to {GREATEST_BURST}")
         self._trade()
         self.market.tapes[symbol].skip(n)
+
+    def say(self, text: str) -> None:
+        """Send every client this frame, whatever it says."""
+        self.clients.say(text)
 
     def sever(self, symbol: str) -> None:
         """Cut the connections that follow this pair, and no others. Raises UsageError where there are none."""
