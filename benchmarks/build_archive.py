@@ -6,6 +6,8 @@ Run by hand: python -m benchmarks.build_archive FOLDER [--trades N] [--files N].
   sorted.parquet  all rows in one file, sorted by pair and id, with exact decimals
   plain.parquet   the same as people export it: prices and quantities as doubles, pyarrow's defaults
 
+data/ also has the one-minute candles of BTC/USD of 2024, as the exchange would have published them, and none lost.
+
 The trades are those of the sandbox's market in kind (``recorder.sandbox.market``: its pairs, sweeps, ticks and
 quantities), made by numpy, all trades of a pair at once. Seeded: the same arguments give the same rows.
 """
@@ -33,14 +35,17 @@ from recorder.archive.footer import Footer, held_runs
 from recorder.archive.layout import Layout
 from recorder.archive.opening import create
 from recorder.archive.parquet import MERGED_LEVEL, ROW_GROUP, write_stream, writer
-from recorder.archive.schema import PRICE, QTY, TIME, TRADES
+from recorder.archive.schema import OHLC, PRICE, QTY, TIME, TRADES
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
 from recorder.disk import Disk
+from recorder.query.connect import connect
 from recorder.sandbox.market import CHARACTERS, REPEATED, SWEEP_SIZES, Character, character_of
 from recorder.sandbox.pairs import pair_of
 
 YEARS = (2024, 2025)
+PUBLISHED = "BTC/USD"
+"""The pair whose candles are published."""
 THICK_FILES = 4
 """Files in a year of a pair that trades much, of which the first holds most rows: what compaction leaves."""
 THIN_FILES = 3
@@ -71,6 +76,7 @@ def main() -> None:
     wanted = chosen(given.trades, given.files)
     build(given.folder, wanted)
     found = list((given.folder / "data" / "trades").rglob("*.parquet"))
+    publish(given.folder / "data")
     size = sum(path.stat().st_size for path in found)
     rows = sum(one.trades for one in wanted)
     print(
@@ -232,6 +238,26 @@ def write(layout: Layout, pair: str, year: int, table: pa.Table, count: int) -> 
         named = part["trade_id"][0].as_py(), part["trade_id"][-1].as_py()
         write_stream([part], TRADES, Footer("trades", pair, held_runs(part, pair)), folder, Disk(), named=named)
         start, left = start + rows, left - rows
+
+
+def publish(data: Path) -> None:
+    """Write the one-minute candles of the first year of PUBLISHED: those that the trades make."""
+    year = YEARS[0]
+    # The fields of an empty bar are the close before it, as of time_bars(), but for vwap, which is zero in both.
+    text = """
+        SELECT pair, time, open, high, low, close, vwap, volume::DECIMAL(28, 8) AS volume, count, 'rest' AS source,
+            time_end AS seen
+        FROM time_bars($pair, '1 minute', $start::TIMESTAMPTZ, $stop::TIMESTAMPTZ, filled := true)
+        WHERE open IS NOT NULL
+        ORDER BY time
+    """
+    with connect(data) as archive:
+        ends = {"start": f"{year}-01-01T00:00:00Z", "stop": f"{year + 1}-01-01T00:00:00Z"}
+        rows = archive.sql(text, to="arrow", dtype_backend=None, decimals=True, pair=PUBLISHED, **ends).cast(OHLC)
+    folder = data / "ohlc" / "timeframe=1m" / f"year={year}"
+    folder.mkdir(parents=True)
+    footer = Footer("ohlc", segments=(2,))
+    write_stream([rows], OHLC, footer, folder, Disk(), named=(2, 2))
 
 
 def _within(table: pa.Table, year: int) -> pa.Table:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -43,6 +44,17 @@ Ask = Callable[..., list[tuple[object, ...]]]
 def at_us(minutes: float) -> int:
     """Return the moment so many minutes after START in µs since 1970 UTC."""
     return START_US + round(minutes * MINUTE_US)
+
+
+def rows_read(ask: Ask, text: str, folder: Path) -> int:
+    """Return how many rows of files in ``folder`` DuckDB takes up to answer."""
+    ((_, plan),) = ask(f"EXPLAIN (ANALYZE, FORMAT json) {text}")
+
+    def walk(nodes: list[dict[str, Any]]) -> int:
+        here: int = sum(node["intermediate_rows"] for node in nodes if str(folder) in str(node["extra_info"]))
+        return here + sum(walk(node["children"]) for node in nodes if "children" in node)
+
+    return walk(json.loads(str(plan))["operator"])
 
 
 def minute(number: float) -> datetime:

@@ -7,5 +7,5 @@
 --
 -- The macro candle_audit() describes the columns and the verdicts.
 
-FROM candle_audit($pair, $timeframe, $start::TIMESTAMPTZ, $stop::TIMESTAMPTZ)
+FROM candle_audit($pair, $timeframe, utc_moment($start), utc_moment($stop))
 ORDER BY time;

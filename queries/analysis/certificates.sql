@@ -21,6 +21,6 @@ SELECT
     CASE WHEN $hashed THEN c.sha256 END AS sha256
 FROM certificates AS c
 WHERE ($pair IS NULL OR c.pair = $pair)
-    AND ($start IS NULL OR c.day >= $start::TIMESTAMPTZ::DATE)
-    AND ($stop IS NULL OR c.day::TIMESTAMPTZ < $stop::TIMESTAMPTZ)
+    AND ($start IS NULL OR c.day >= utc_day(utc_moment($start)))
+    AND ($stop IS NULL OR c.day <= utc_day(make_timestamptz(epoch_us(utc_moment($stop)) - 1)))
 ORDER BY c.pair, c.day;

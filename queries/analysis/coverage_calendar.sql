@@ -14,8 +14,8 @@ days AS (
     SELECT c.pair, c.day, date_trunc('month', c.day)::DATE AS month, c.status, c.missing
     FROM certificates AS c
     WHERE ($pair IS NULL OR c.pair = $pair)
-        AND ($start IS NULL OR c.day >= $start::TIMESTAMPTZ::DATE)
-        AND ($stop IS NULL OR c.day::TIMESTAMPTZ < $stop::TIMESTAMPTZ)
+        AND ($start IS NULL OR c.day >= utc_day(utc_moment($start)))
+        AND ($stop IS NULL OR c.day <= utc_day(make_timestamptz(epoch_us(utc_moment($stop)) - 1)))
 ),
 months AS (
     SELECT DISTINCT d.pair, d.month

@@ -9,7 +9,7 @@
 -- that occurred. trades is how many came live, fetched how many came otherwise.
 
 SELECT
-    t.time::DATE AS day,
+    utc_day(t.time) AS day,
     count(t.received) AS trades,
     count(*) - count(t.received) AS fetched,
     min(epoch_us(t.received) - epoch_us(t.time)) AS min_us,

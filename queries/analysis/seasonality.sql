@@ -15,9 +15,9 @@ WITH hourly AS (
     FROM time_bars($pair, '1 hour', $start, $stop, filled := true) AS b
 )
 SELECT
-    isodow(h.time) AS weekday,
-    dayname(h.time) AS name,
-    hour(h.time) AS hour,
+    isodow(make_timestamp(epoch_us(h.time))) AS weekday,
+    dayname(make_timestamp(epoch_us(h.time))) AS name,
+    hour(make_timestamp(epoch_us(h.time))) AS hour,
     count(*) AS hours,
     sum(h.count)::BIGINT AS count,
     sum(h.volume) AS volume,

@@ -6,14 +6,13 @@
 --
 -- One row for each power of ten with trades: quantities from from_qty on and below to_qty, in the base currency.
 -- volume, amount (in the quote currency), median_qty and largest_qty are exact; share_of_trades and share_of_volume
--- are doubles. missing_trades is how many ids between those held may belong to the range: the same in every row.
+-- are doubles. amount is NULL where one of its trades comes to 10^15 or more. missing_trades is how many ids between
+-- those held may belong to the range: the same in every row.
 
 WITH sizes AS (
     SELECT
         decimal_exponent(t.qty) AS exponent,
-        count(*) AS count,
-        sum(t.qty) AS volume,
-        sum(t.price * t.qty) AS amount,
+        unnest(ohlcv(t.trade_id, t.price, t.qty)),
         quantile_disc(t.qty, 0.5) AS median_qty,
         max(t.qty) AS largest_qty
     FROM pair_trades($pair, $start, $stop) AS t

@@ -34,8 +34,8 @@ levels AS (
     GROUP BY number
 )
 SELECT
-    (l.number::DECIMAL(10, 0) * l.step)::DECIMAL(28, 12) AS from_price,
-    ((l.number + 1)::DECIMAL(10, 0) * l.step)::DECIMAL(28, 12) AS to_price,
+    (l.number::DECIMAL(16, 0) * l.step)::DECIMAL(28, 12) AS from_price,
+    ((l.number + 1)::DECIMAL(16, 0) * l.step)::DECIMAL(28, 12) AS to_price,
     l.volume,
     l.buy_volume,
     l.volume - l.buy_volume AS sell_volume,

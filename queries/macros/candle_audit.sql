@@ -24,8 +24,8 @@ SELECT o.time, o.open, o.high, o.low, o.close, o.vwap, o.volume, o.count
 FROM ohlc AS o
 WHERE o.pair = symbol
     AND o.timeframe = bar
-    AND (start IS NULL OR o.time >= start::TIMESTAMPTZ)
-    AND (stop IS NULL OR o.time < stop::TIMESTAMPTZ);
+    AND (start IS NULL OR o.time >= utc_moment(start))
+    AND (stop IS NULL OR o.time < utc_moment(stop));
 
 CREATE OR REPLACE MACRO candle_audit(pair, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH

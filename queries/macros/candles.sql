@@ -9,7 +9,8 @@
 -- candles(pair, timeframe, time, open, high, low, close, vwap, volume, count, complete)
 --   time       the start of the bar, in UTC; a bar without trades has no row
 --   open       the price of the lowest id, close that of the highest: ids are the order, not times
---   vwap       sum(price * qty) / sum(qty), cut (not rounded) to the pair's price decimals, as Kraken cuts it
+--   vwap       sum(price * qty) / sum(qty), cut (not rounded) to the pair's price decimals, as Kraken cuts it; NULL
+--              with a trade whose price * qty is 10^15 or more
 --   complete   no trade of the bar can be missing: it lies inside one run of ids, each held, void or disowned, which has a trade
 --              before the bar (or begins with id 1) and one at or after its end
 --
@@ -32,7 +33,7 @@ CREATE OR REPLACE MACRO cut_price(price12, digits) AS (
 
 -- cut_vwap(amount, volume, digits) is cut_price(vwap12(amount, volume), digits), five times as fast: the quotient of the
 -- doubles tells which price it is or a neighbour, and two exact products tell which of them. Below 10^14 steps a double
--- is off by less than one; beyond, the slow way.
+-- is off by less than one; beyond, and where a product would not fit, the slow way.
 CREATE OR REPLACE MACRO steps_price(steps, digits) AS
     (steps::DECIMAL(28, 0) * (10.0 ^ -digits)::DECIMAL(13, 12))::DECIMAL(28, 12);
 
@@ -40,7 +41,7 @@ CREATE OR REPLACE MACRO vwap_steps(amount, volume, digits) AS
     floor(amount::DOUBLE / volume::DOUBLE * 10.0 ^ digits);
 
 CREATE OR REPLACE MACRO cut_vwap(amount, volume, digits) AS CASE
-    WHEN vwap_steps(amount, volume, digits) < 1e14 THEN steps_price(
+    WHEN vwap_steps(amount, volume, digits) < 1e14 AND amount < 1e17 AND volume < 1e17 THEN steps_price(
         vwap_steps(amount, volume, digits) + CASE
             WHEN steps_price(vwap_steps(amount, volume, digits), digits) * volume > amount THEN -1
             WHEN steps_price(vwap_steps(amount, volume, digits) + 1, digits) * volume <= amount THEN 1

@@ -1,7 +1,7 @@
 -- How are decimals counted and put in steps, exactly?
 --
 -- bar_size(size)             the size; an error if it is not above zero
--- whole_times(total, size)   how many times size goes into total, both decimals; at most 9,999,999,998 times
+-- whole_times(total, size)   how many times size goes into total, both decimals; at most 9 * 10^15 times
 -- integer_12(value)          a decimal of scale 12, such as a price, without its point
 -- power_of_ten(exponent)     from -12 to 15, as a decimal
 -- decimal_exponent(value)    the power of ten that is just not above the value, a quantity above zero
@@ -12,8 +12,8 @@ CREATE OR REPLACE MACRO bar_size(size) AS
 -- `//` and `/` on decimals go through doubles. The double quotient is one off at most, which shows when it is held
 -- against the decimals.
 CREATE OR REPLACE MACRO settled(guess, total, size) AS CASE
-    WHEN guess::DECIMAL(10, 0) * size > total THEN guess - 1
-    WHEN (guess + 1)::DECIMAL(10, 0) * size <= total THEN guess + 1
+    WHEN guess::DECIMAL(16, 0) * size > total THEN guess - 1
+    WHEN (guess + 1)::DECIMAL(16, 0) * size <= total THEN guess + 1
     ELSE guess
 END;
 CREATE OR REPLACE MACRO whole_times(total, size) AS

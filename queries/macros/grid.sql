@@ -15,15 +15,15 @@ END::BIGINT;
 
 -- Counted from before 1970 and before origin, numbers are positive, and integer division rounds down.
 CREATE OR REPLACE MACRO bar_offset_us(width, origin) AS
-    coalesce(epoch_us(origin::TIMESTAMPTZ), 0) % width_us(width) - 2 * width_us(width);
+    coalesce(epoch_us(utc_moment(origin)), 0) % width_us(width) - 2 * width_us(width);
 
 CREATE OR REPLACE MACRO grid_number(moment, width, origin) AS
-    (epoch_us(moment::TIMESTAMPTZ) - bar_offset_us(width, origin)) // width_us(width);
+    (epoch_us(moment) - bar_offset_us(width, origin)) // width_us(width);
 
 CREATE OR REPLACE MACRO grid_start(number, width, origin) AS
     make_timestamptz(number * width_us(width) + bar_offset_us(width, origin));
 
 CREATE OR REPLACE MACRO grid_ceiling(moment, width, origin) AS make_timestamptz(
-    (epoch_us(moment::TIMESTAMPTZ) - bar_offset_us(width, origin) + width_us(width) - 1)
+    (epoch_us(utc_moment(moment)) - bar_offset_us(width, origin) + width_us(width) - 1)
     // width_us(width) * width_us(width) + bar_offset_us(width, origin)
 );

@@ -95,10 +95,10 @@ WHERE first_id <= last_id;
 
 CREATE OR REPLACE MACRO pair_known_runs(pair) AS TABLE
 SELECT r.first_id, r.last_id, r.first_held, r.last_held, r.after, r.last_time
-FROM known_runs(pair_footers(pair)) AS r
+FROM known_runs(pair_footers(known_pair(pair))) AS r
 WHERE r.pair = pair;
 
 CREATE OR REPLACE MACRO pair_unknown_ids(pair) AS TABLE
 SELECT u.first_id, u.last_id, u.after_id, u.before_id, u.after_time, u.before_time
-FROM unknown_ids(pair_footers(pair)) AS u
+FROM unknown_ids(pair_footers(known_pair(pair))) AS u
 WHERE u.pair = pair;

@@ -4,5 +4,5 @@
 
 CREATE OR REPLACE MACRO pair_coverage(pair) AS TABLE
 SELECT c.pair, c.first_id, c.last_id, c.first_time, c.last_time, c.rows
-FROM coverage_in(pair_footers(pair)) AS c
+FROM coverage_in(pair_footers(known_pair(pair))) AS c
 WHERE c.pair = pair;

@@ -20,5 +20,5 @@ WHERE u.after_time IS NOT NULL AND u.before_time IS NOT NULL;
 CREATE OR REPLACE MACRO missing_between(pair, start := NULL, stop := NULL) AS TABLE
 SELECT coalesce(sum(h.missing), 0)::BIGINT AS missing_trades
 FROM pair_holes(pair) AS h
-WHERE (start IS NULL OR h.before_time >= start::TIMESTAMPTZ)
-    AND (stop IS NULL OR h.after_time < stop::TIMESTAMPTZ);
+WHERE (start IS NULL OR h.before_time >= utc_moment(start))
+    AND (stop IS NULL OR h.after_time < utc_moment(stop));

@@ -27,6 +27,6 @@ CREATE OR REPLACE MACRO bar_start(moment, timeframe) AS
     make_timestamptz(epoch_us(moment::TIMESTAMPTZ) // timeframe_us(timeframe) * timeframe_us(timeframe));
 
 CREATE OR REPLACE MACRO bar_ceiling(moment, timeframe) AS make_timestamptz(
-    (epoch_us(moment::TIMESTAMPTZ) + timeframe_us(timeframe) - 1)
+    (epoch_us(utc_moment(moment)) + timeframe_us(timeframe) - 1)
     // timeframe_us(timeframe) * timeframe_us(timeframe)
 );

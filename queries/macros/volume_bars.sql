@@ -14,7 +14,7 @@
 -- The trade with which the sum since the first bar reaches a multiple of size is the last of its bar: what is too much
 -- in one bar counts for the next, so n bars hold n times size but for less than one trade, and a trade of several
 -- sizes is in one bar. Trades are never split. Bars never reach over a hole: after one, sums begin again from zero.
--- Ids that do not exist (void), or are disowned, make no hole.
+-- Ids that do not exist (void), or are disowned, make no hole. A trade of 10^15 or more counts for nothing.
 
 -- measured_bars(pair, size, in_quote, start, stop): both kinds
 CREATE OR REPLACE MACRO measured_bars(pair, size, in_quote, start, stop) AS TABLE
@@ -25,7 +25,7 @@ measured AS (
         r.first_id AS run_first,
         r.first_held,
         r.last_held,
-        CASE WHEN in_quote THEN t.price * t.qty ELSE t.qty::DECIMAL(38, 20) END AS measure
+        coalesce(trade_amount(CASE WHEN in_quote THEN t.price ELSE 1::DECIMAL(28, 12) END, t.qty), 0) AS measure
     FROM pair_trades(pair, start, stop) AS t
     ASOF LEFT JOIN pair_known_runs(pair) AS r
         ON t.trade_id >= r.first_id
@@ -64,7 +64,7 @@ holes AS (
 ended AS (
     SELECT
         b.*,
-        b.total >= (b.number + 1)::DECIMAL(10, 0) * size::DECIMAL(28, 8) AS is_full,
+        b.total >= (b.number + 1)::DECIMAL(16, 0) * size::DECIMAL(28, 8) AS is_full,
         b.first_id = b.first_held AND b.run_first > 1 AS begins_late
     FROM bars AS b
 )

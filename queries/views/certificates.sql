@@ -26,39 +26,17 @@
 
 CREATE OR REPLACE VIEW certificates AS
 WITH
-rows_of AS (
-    SELECT
-        t.pair,
-        t.time::DATE AS day,
-        min(t.trade_id) AS first_id,
-        max(t.trade_id) AS last_id,
-        count(*) AS rows,
-        min(t.time) AS first_time,
-        max(t.time) AS last_time,
-        sha256(string_agg(
-            concat_ws(
-                ',',
-                t.trade_id,
-                rtrim(rtrim(t.price::VARCHAR, '0'), '.'),
-                rtrim(rtrim(t.qty::VARCHAR, '0'), '.'),
-                t.side
-            ) || chr(10),
-            '' ORDER BY t.trade_id
-        )) AS sha256
-    FROM trades AS t
-    GROUP BY t.pair, day
-),
 -- Days between which all are told of, by times that are not odd.
 ends AS (
     SELECT
         c.pair,
         least(
-            min(c.first_time::DATE) FILTER (c.first_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366),
-            min(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366)
+            min(utc_day(c.first_time)) FILTER (utc_day(c.first_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366),
+            min(utc_day(c.last_time)) FILTER (utc_day(c.last_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366)
         ) AS first_day,
-        max(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS last_day,
+        max(utc_day(c.last_time)) FILTER (utc_day(c.last_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366) AS last_day,
         min(c.first_id) AS first_id,
-        arg_min(c.first_time, c.first_id)::DATE AS assumed_day
+        utc_day(arg_min(c.first_time, c.first_id)) AS assumed_day
     FROM coverage AS c
     GROUP BY c.pair
 ),
@@ -71,7 +49,7 @@ noted AS MATERIALIZED (
 begun AS (
     SELECT
         p.pair,
-        p.time::DATE AS day,
+        utc_day(p.time) AS day,
         p.after_id,
         coalesce(p.assumed AND p.after_id = 0, false) AS from_the_first
     FROM noted AS p
@@ -84,7 +62,7 @@ begun AS (
         ON e.pair = b.pair
 ),
 promised AS MATERIALIZED (
-    SELECT b.*, CASE WHEN b.day BETWEEN '2011-01-01' AND now()::DATE + 366 THEN b.day END AS ordinary_day
+    SELECT b.*, CASE WHEN b.day BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN b.day END AS ordinary_day
     FROM begun AS b
 ),
 calendar AS (
@@ -92,8 +70,8 @@ calendar AS (
         pair,
         unnest(
             generate_series(
-                coalesce(least(e.first_day, p.ordinary_day), now()::DATE),
-                greatest(e.last_day, p.ordinary_day, now()::DATE),
+                coalesce(least(e.first_day, p.ordinary_day), utc_day(now())),
+                greatest(e.last_day, p.ordinary_day, utc_day(now())),
                 INTERVAL 1 DAY
             )
         )::DATE AS day
@@ -101,7 +79,7 @@ calendar AS (
     FULL JOIN promised AS p
         USING (pair)
     UNION
-    SELECT t.pair, t.time::DATE
+    SELECT t.pair, utc_day(t.time)
     FROM trades AS t
     WHERE t.time < '2011-01-01 00:00:00+00' OR t.time > now() + INTERVAL 366 DAY
     UNION
@@ -113,11 +91,11 @@ timed AS (
     SELECT
         u.*,
         CASE
-            WHEN u.from_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366 THEN u.from_time
+            WHEN utc_day(u.from_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN u.from_time
             ELSE '-infinity'::TIMESTAMPTZ
         END AS early,
         CASE
-            WHEN u.until_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366 THEN u.until_time
+            WHEN utc_day(u.until_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN u.until_time
             ELSE 'infinity'::TIMESTAMPTZ
         END AS late
     FROM unheld AS u
@@ -128,15 +106,15 @@ absent AS (
         t.pair,
         t.kind,
         t.last_id - t.first_id + 1 AS ids,
-        least(t.early, t.late)::DATE AS from_day,
-        greatest(t.early, t.late)::DATE AS until_day
+        utc_day(least(t.early, t.late)) AS from_day,
+        utc_day(greatest(t.early, t.late)) AS until_day
     FROM timed AS t
     -- What lies below an anchor is not promised.
     ANTI JOIN (FROM promised AS p WHERE p.after_id IS NOT NULL) AS p
         ON t.kind = 'before' AND t.pair = p.pair
     UNION ALL
     -- A day before the promise is history, and proven only if it joins it.
-    SELECT t.pair, 'apart', 0, '-infinity'::DATE, least(t.late::DATE, p.day - 1)
+    SELECT t.pair, 'apart', 0, '-infinity'::DATE, least(utc_day(t.late), p.day - 1)
     FROM timed AS t
     JOIN promised AS p
         ON t.pair = p.pair
@@ -154,37 +132,69 @@ counted AS (
         coalesce(sum(a.ids) FILTER (a.kind = 'void'), 0)::BIGINT AS void,
         coalesce(sum(a.ids) FILTER (a.kind = 'disowned'), 0)::BIGINT AS disowned,
         coalesce(sum(a.ids) FILTER (a.kind = 'unreadable'), 0)::BIGINT AS unreadable,
-        count(*) FILTER (a.kind NOT IN ('void', 'disowned')) AS unproven
+        count(*) FILTER (a.kind NOT IN ('void', 'disowned')) AS unproven,
+        any_value(c.pair) AS symbol
     FROM calendar AS c
     LEFT JOIN absent AS a
         ON c.pair = a.pair AND c.day >= a.from_day AND c.day <= a.until_day
     GROUP BY c.pair, c.day
+),
+-- By day, so that trades find theirs by equality, and by time, so that none is read but of the days asked for.
+rows_of AS (
+    SELECT
+        c.pair,
+        c.day,
+        c.missing,
+        c.void,
+        c.disowned,
+        c.unreadable,
+        c.unproven,
+        min(t.trade_id) AS first_id,
+        max(t.trade_id) AS last_id,
+        count(t.trade_id) AS rows,
+        min(t.time) AS first_time,
+        max(t.time) AS last_time,
+        sha256(string_agg(
+            concat_ws(
+                ',',
+                t.trade_id,
+                rtrim(rtrim(t.price::VARCHAR, '0'), '.'),
+                rtrim(rtrim(t.qty::VARCHAR, '0'), '.'),
+                t.side
+            ) || chr(10),
+            '' ORDER BY t.trade_id
+        ) FILTER (t.trade_id IS NOT NULL)) AS sha256
+    FROM trades AS t
+    RIGHT JOIN counted AS c
+        ON t.pair = c.symbol
+        AND utc_day(t.time) = c.day
+        AND t.time >= day_start(c.day)
+        AND t.time < day_start(c.day + 1)
+    GROUP BY c.pair, c.day, c.missing, c.void, c.disowned, c.unreadable, c.unproven
 )
 SELECT
-    c.pair,
-    c.day,
+    r.pair,
+    r.day,
     CASE
-        WHEN c.day >= n.from_time::DATE THEN 'unknown'
-        WHEN c.day >= now()::DATE THEN 'pending'
-        WHEN c.unproven > 0 THEN 'open'
-        WHEN c.day = p.day AND NOT p.from_the_first THEN 'partial'
+        WHEN r.day >= utc_day(n.from_time) THEN 'unknown'
+        WHEN r.day >= utc_day(now()) THEN 'pending'
+        WHEN r.unproven > 0 THEN 'open'
+        WHEN r.day = p.day AND NOT p.from_the_first THEN 'partial'
         WHEN r.rows > 0 THEN 'complete'
         ELSE 'empty'
     END AS status,
     r.first_id,
     r.last_id,
-    coalesce(r.rows, 0) AS rows,
-    c.missing,
-    c.void,
-    c.disowned,
-    c.unreadable,
+    r.rows,
+    r.missing,
+    r.void,
+    r.disowned,
+    r.unreadable,
     r.first_time,
     r.last_time,
     r.sha256
-FROM counted AS c
-LEFT JOIN rows_of AS r
-    ON c.pair = r.pair AND c.day = r.day
+FROM rows_of AS r
 LEFT JOIN promised AS p
-    ON c.pair = p.pair
+    ON r.pair = p.pair
 LEFT JOIN renumbered_pairs() AS n
-    ON c.pair = n.pair;
+    ON r.pair = n.pair;

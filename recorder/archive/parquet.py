@@ -64,7 +64,7 @@ class FileFacts:
         return self.footer.runs[0].span.first
 
 
-def stamp(path: Path) -> Stamp:
+def stamp(path: str | Path) -> Stamp:
     """Return what tells whether a file is still the one that was read.
 
     Raises FileNotFoundError, UnreadableFile; UnsoundFile for a link that leads nowhere.
@@ -75,7 +75,7 @@ def stamp(path: Path) -> Stamp:
         check_link(path)
         raise
     except OSError as error:
-        raise _not_opened(path, error) from error
+        raise _not_opened(Path(path), error) from error
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -58,7 +58,7 @@ def query(
     bound = question.bound(given)
     with connect(data, live=live) as archive:
         _check_pairs(archive, pair or [])
-        table = archive.sql(question.text, to="arrow", decimals=True, **bound)
+        table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
     output.write(table, chosen)
     _tell_what_is_missing(table)
 

@@ -44,9 +44,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         registry = self.registry
-        ProcessCollector(registry=registry)
-        build = Gauge("recorder_build_info", "What runs; always 1", ["version", "python"], registry=registry)
-        build.labels(__version__, platform.python_version()).set(1)
+        _about(registry)
 
         # From the socket to the journal.
         self.frames = Counter(
@@ -225,6 +223,12 @@ class Metrics:
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
+
+
+def _about(registry: CollectorRegistry) -> None:
+    ProcessCollector(registry=registry)
+    build = Gauge("recorder_build_info", "What runs; always 1", ["version", "python"], registry=registry)
+    build.labels(__version__, platform.python_version()).set(1)
 
 
 def _set_aside(registry: CollectorRegistry) -> tuple[Gauge, Gauge, Gauge]:

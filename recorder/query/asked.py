@@ -6,7 +6,7 @@ Pure. Each mistake is a UsageError whose sentence says what would be right.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, get_args
@@ -21,6 +21,8 @@ Instant = datetime | date | str | None
 begins at midnight UTC. None: open end."""
 Format = Literal["pandas", "arrow", "polars"]
 OnGap = Literal["raise", "warn", "ignore"]
+Backend = Literal["pyarrow"] | None
+"""Which types a pandas frame has: Arrow's, or None for those of numpy."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
@@ -78,6 +80,12 @@ def bounds(threads: int | None, memory: str | None) -> dict[str, str]:
 def output(to: str) -> str:
     """Return ``to`` if there is such a format."""
     return _one_of("to", to, get_args(Format))
+
+
+def backend(name: str | None) -> None:
+    """Return if there are such types."""
+    if name not in {None, "pyarrow"}:
+        raise UsageError(f"there is no dtype_backend {name!r}: use 'pyarrow', or leave it out for numpy's types")
 
 
 def on_gap(choice: OnGap) -> OnGap:
@@ -162,6 +170,19 @@ def moment(end: str, value: Instant) -> int | None:
             f"or datetime(…, tzinfo=UTC)"
         )
     return (value - _EPOCH) // _US
+
+
+def zoned(params: Mapping[str, object]) -> None:
+    """Return if no moment among the parameters of a statement lacks its time zone. Raises UsageError.
+
+    DuckDB would take it for UTC without a word, and a number of wrong rows would be the answer.
+    """
+    for name, value in params.items():
+        for one in value if isinstance(value, (list, tuple, set)) else (value,):
+            if isinstance(one, datetime) and one == one and one.tzinfo is None:  # noqa: PLR0124 -- but for NaT
+                moment(name, one)
+            if type(one).__name__ == "datetime64":  # numpy's, which knows no zones
+                raise UsageError(f"{name} {one} has no time zone; write pandas.Timestamp(…, tz='UTC') or a datetime")
 
 
 def _parsed(end: str, written: str) -> datetime | date:

@@ -43,6 +43,10 @@ _COMMENT: Final = re.compile(r"--.*")
 _CREATED: Final = re.compile(r"CREATE OR REPLACE (?:MACRO|VIEW|TABLE) (\w+(?:\(|\b))")
 _USED: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)\b(?!\()|\b(\w+\()")
 """Names of views and tables, and of macros with their parenthesis: a view and a macro may have the same."""
+_WORD: Final = re.compile(r"\w+")
+_FOOTERS: Final = "sources/snapshot/footers"
+_EVERY_FOOTER: Final = "footer_files()"
+"""What those say that need the footers of all pairs."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -137,27 +141,60 @@ def snapshot() -> tuple[str, ...]:
     return _ordered("snapshot")
 
 
+def asks_every_footer(statement: str) -> bool:
+    """Return whether a statement seems to ask which ids there are of all pairs: whether it has a word that does so."""
+    return not _of_every_footer().isdisjoint(_WORD.findall(statement.lower()))
+
+
 @cache
 def macros() -> frozenset[str]:
     """Return the names of the macros of recorder.connect()."""
-    created = (name for part in snapshot() for name in _CREATED.findall(text(part)))
-    return frozenset(name.removesuffix("(") for name in created if name.endswith("("))
+    return frozenset(name.removesuffix("(") for name in _created() if name.endswith("("))
+
+
+@cache
+def names() -> frozenset[str]:
+    """Return the names of all views, tables and macros of recorder.connect()."""
+    return frozenset(name.removesuffix("(") for name in _created())
+
+
+def _created() -> list[str]:
+    return [name for part in snapshot() for name in _CREATED.findall(text(part))]
+
+
+@cache
+def _of_every_footer() -> frozenset[str]:
+    """Return the names of the views and macros that need the footers of all files."""
+    code = _code("snapshot")
+    needs = _needs(code)
+    asking: set[str] = set()
+    for name in TopologicalSorter(needs).static_order():
+        if name != _FOOTERS and (_EVERY_FOOTER in code[name] or not asking.isdisjoint(needs[name])):
+            asking.add(name)
+    created = (found for name in asking for found in _CREATED.findall(code[name]))
+    return frozenset({_EVERY_FOOTER.removesuffix("()"), *(name.removesuffix("(") for name in created)})
 
 
 @cache  # 5 ms of each connect() otherwise
 def _ordered(source: str) -> tuple[str, ...]:
-    """Return all views and macros, each after what it needs; the sources name files: those there are, or of a moment.
-
-    A file needs those that create what it names after FROM or JOIN, or calls.
-    """
-    names = [f"{folder}/{name}" for folder in (f"sources/{source}", "macros", "views") for name in _within(folder)]
-    code = {name: _COMMENT.sub("", text(name)) for name in names}
-    home = {created: name for name in names for created in _CREATED.findall(code[name])}
-    needs = {
-        name: {home[used] for pair in _USED.findall(code[name]) for used in pair if used in home} - {name}
-        for name in names
-    }
+    """Return all views and macros, each after what it needs; sources name the files there are, or those of a moment."""
+    needs = _needs(_code(source))
     return tuple(TopologicalSorter({name: sorted(needed) for name, needed in needs.items()}).static_order())
+
+
+def _code(source: str) -> dict[str, str]:
+    """Return the SQL of all views and macros without its comments, by name."""
+    names = [f"{folder}/{name}" for folder in (f"sources/{source}", "macros", "views") for name in _within(folder)]
+    return {name: _COMMENT.sub("", text(name)) for name in names}
+
+
+def _needs(code: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return what each file needs: those that create what it names after FROM or JOIN, or calls."""
+    home = {created: name for name in code for created in _CREATED.findall(code[name])}
+    return {
+        name: {home[used] for pair in _USED.findall(code[name]) for used in pair if used in home} - {name}
+        for name in code
+    }
 
 
 def preamble(data: Path) -> str:

@@ -6,20 +6,22 @@ Owns: what users call, and what it says. :mod:`recorder.query.reader` answers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from recorder.query import asked
-from recorder.query.asked import Format, Instant, OnGap
-from recorder.query.frames import Frame, frame
+from recorder.query.asked import Backend, Format, Instant, OnGap
+from recorder.query.frames import WORDS, Frame, frame
 from recorder.query.reader import BATCH_ROWS, Answer, Question, Reader
 
-_TRADE_CATEGORIES: Final = ("pair", "side", "ord_type", "source")
-_CANDLE_CATEGORIES: Final = ("pair", "timeframe")
-_OHLC_CATEGORIES: Final = ("pair", "timeframe", "source")
+_TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
+_CANDLE_CATEGORIES: Final = ("timeframe",)
+_OHLC_CATEGORIES: Final = ("timeframe", "source")
 _EVENT_CATEGORIES: Final = ("kind", "pair")
+_IDS: Final = ("first_id", "last_id")
+"""Columns of certificates that are empty on days without trades."""
 
 
 def connect(
@@ -58,6 +60,11 @@ class Archive:
     ``decimals=True``, exactly what was recorded. Times are UTC. A moment is a datetime with a time zone, ISO 8601 text
     with one, or a day, which begins at midnight UTC; None is an open end.
 
+    In pandas ``side``, ``ord_type``, ``timeframe`` and ``source`` are categories of the same words in the same order in
+    every frame, and ``pair`` is one of the pairs asked for: pandas.concat() of frames of different pairs makes it text,
+    so ask for several pairs at once, or use pandas.api.types.union_categoricals(). Frames without rows have the same
+    types. With ``dtype_backend="pyarrow"`` columns have Arrow's types, and these are texts.
+
     Frames of trades and candles say in ``df.attrs`` (in Arrow's metadata under ``recorder``, as JSON) on what they
     rest: ``coverage``, of each pair the runs of ids used; ``missing``, how many ids are known to be missing in the
     range; and ``digest``, the SHA-256 of those ids (:func:`recorder.query.basis.digest`). Trades never change, so equal
@@ -69,18 +76,41 @@ class Archive:
         """Ask through ``reader``; called by :func:`connect`."""
         self._reader = reader
 
-    def sql(self, text: str, /, *, to: Format = "pandas", decimals: bool = False, **params: object) -> Frame:
+    def sql(
+        self,
+        text: str,
+        /,
+        *,
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        **params: object,
+    ) -> Frame:
         """Return the rows of one SQL statement over the views and macros; ``$name`` stands for a parameter.
 
         It only reads (:mod:`recorder.query.readonly`), also frames of the caller, ``FROM df``, and files, ``FROM
         'x.csv'``; what would write, or set something, is a UsageError.
 
+        A moment among the parameters has a time zone. A pair without trades is a UsageError where a macro is given it.
+
         >>> archive.sql("SELECT max(price) AS highest FROM trades WHERE pair = $pair", pair="BTC/USD")
            highest
         0    102.0
         """
-        self._check(to)
-        return frame(self._reader.sql(text, params, exact=decimals), to)
+        self._check(to, dtype_backend)
+        return frame(self._reader.sql(text, params, exact=decimals), to, backend=dtype_backend)
+
+    def register(self, name: str, rows: Frame) -> None:
+        """Let :meth:`sql` see a frame of yours, from pandas, Arrow or polars, under a name; a cursor does not see it.
+
+        >>> import pandas as pd
+        >>> archive.register("signals", pd.DataFrame({"trade_id": [2], "score": [0.5]}))
+        >>> archive.sql("SELECT trade_id, price, score FROM trades JOIN signals USING (trade_id)")
+           trade_id  price  score
+        0         2  102.0    0.5
+        """
+        self._check()
+        self._reader.register(name, rows)
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades, sorted.
@@ -99,6 +129,7 @@ class Archive:
         *,
         on_gap: OnGap = "raise",
         to: Format = "pandas",
+        dtype_backend: Backend = None,
         decimals: bool = False,
         hashed: bool = False,
     ) -> Frame:
@@ -117,10 +148,10 @@ class Archive:
         >>> found.attrs["coverage"]
         {'BTC/USD': [[1, 2]]}
         """
-        self._check(to)
+        self._check(to, dtype_backend)
         limits = asked.time_range(start, stop)
         question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, hashed)
-        return _framed(self._reader.trades(question), to, _TRADE_CATEGORIES)
+        return _framed(self._reader.trades(question), to, dtype_backend, _fixed(question.pairs, _TRADE_CATEGORIES))
 
     def candles(
         self,
@@ -131,6 +162,7 @@ class Archive:
         *,
         on_gap: OnGap = "raise",
         to: Format = "pandas",
+        dtype_backend: Backend = None,
         decimals: bool = False,
         hashed: bool = False,
     ) -> Frame:
@@ -145,10 +177,11 @@ class Archive:
             open   high    low  close  volume  count
         0  101.0  102.0  100.0  100.0     3.0      3
         """
-        self._check(to)
+        self._check(to, dtype_backend)
         limits = asked.time_range(start, stop).in_bars(asked.timeframe(timeframe))
         question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, hashed)
-        return _framed(self._reader.candles(question, timeframe), to, _CANDLE_CATEGORIES)
+        answer = self._reader.candles(question, timeframe)
+        return _framed(answer, to, dtype_backend, _fixed(question.pairs, _CANDLE_CATEGORIES))
 
     def batches(
         self,
@@ -159,6 +192,7 @@ class Archive:
         rows: int = BATCH_ROWS,
         on_gap: OnGap = "raise",
         to: Format = "pandas",
+        dtype_backend: Backend = None,
         decimals: bool = False,
         check: bool = False,
     ) -> Iterator[Frame]:
@@ -171,13 +205,14 @@ class Archive:
         >>> [len(piece) for piece in archive.batches(["BTC/USD", "ETH/USD"], rows=2)]
         [2, 1, 1]
         """
-        self._check(to)
+        self._check(to, dtype_backend)
         limits = asked.time_range(start, stop)
         question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, checked=check)
         pieces, warning = self._reader.pieces(question, asked.rows(rows))
         if warning is not None:
             warnings.warn(warning, stacklevel=2)
-        return (_framed(piece, to, _TRADE_CATEGORIES) for piece in pieces)
+        categories = _fixed(question.pairs, _TRADE_CATEGORIES)
+        return (_framed(piece, to, dtype_backend, categories) for piece in pieces)
 
     def ohlc(
         self,
@@ -189,6 +224,7 @@ class Archive:
         filled: bool = False,
         on_gap: OnGap = "raise",
         to: Format = "pandas",
+        dtype_backend: Backend = None,
         decimals: bool = False,
     ) -> Frame:
         """Return the candles of one pair or several that the exchange published and that begin in the range.
@@ -203,10 +239,11 @@ class Archive:
             open   high    low  close   vwap  volume  count
         0  101.0  102.0  100.0  100.0  101.0     3.0      3
         """
-        self._check(to)
+        self._check(to, dtype_backend)
         asked.timeframe(timeframe)
         question = Question(asked.pairs(pair), asked.time_range(start, stop), asked.on_gap(on_gap), decimals)
-        return _framed(self._reader.ohlc(question, timeframe, filled=filled), to, _OHLC_CATEGORIES)
+        answer = self._reader.ohlc(question, timeframe, filled=filled)
+        return _framed(answer, to, dtype_backend, _fixed(question.pairs, _OHLC_CATEGORIES))
 
     def events(
         self,
@@ -216,6 +253,7 @@ class Archive:
         kind: str | None = None,
         pair: str | None = None,
         to: Format = "pandas",
+        dtype_backend: Backend = None,
     ) -> Frame:
         """Return what happened to the recorder and at the exchange in the range, oldest first.
 
@@ -225,13 +263,14 @@ class Archive:
                 kind            detail
         0  connected  {"connection":1}
         """
-        self._check(to)
+        self._check(to, dtype_backend)
         limits = asked.time_range(start, stop)
         given = {"kind": kind, "pair": pair}
         wanted = {column: asked.text(column, value) for column, value in given.items() if value is not None}
-        return frame(self._reader.events(wanted, limits), to, categories=_EVENT_CATEGORIES)
+        categories: dict[str, tuple[str, ...]] = dict.fromkeys(_EVENT_CATEGORIES, ())
+        return frame(self._reader.events(wanted, limits), to, categories=categories, backend=dtype_backend)
 
-    def coverage(self, *, to: Format = "pandas") -> Frame:
+    def coverage(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return the runs of ids held: pair, first_id, last_id, first_time, last_time, rows.
 
         >>> archive.coverage()[["pair", "first_id", "last_id", "rows"]]
@@ -239,17 +278,17 @@ class Archive:
         0  BTC/USD         1        3     3
         1  ETH/USD         1        1     1
         """
-        return self.sql("FROM coverage ORDER BY pair, first_id", to=to)
+        return self.sql("FROM coverage ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
 
-    def gaps(self, *, to: Format = "pandas") -> Frame:
+    def gaps(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return the holes between them: pair, first_id, last_id, missing, after_time, before_time, state.
 
         >>> len(archive.gaps())
         0
         """
-        return self.sql("FROM gaps ORDER BY pair, first_id", to=to)
+        return self.sql("FROM gaps ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
 
-    def certificates(self, *, hashed: bool = False, to: Format = "pandas") -> Frame:
+    def certificates(self, *, hashed: bool = False, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return what is proven of each UTC day of each pair, as files say of themselves; the columns of the view.
 
         ``hashed`` adds the column sha256, for which every row is read and set as text: for a few days ask in SQL.
@@ -260,9 +299,10 @@ class Archive:
         0  BTC/USD   open     3        0
         """
         left_out = "" if hashed else "EXCLUDE (sha256) "
-        self._check(to)
+        self._check(to, dtype_backend)
         text = f"SELECT * {left_out}FROM certificates ORDER BY pair, day"
-        return frame(self._reader.sql(text, {}, exact=False, hashed=hashed), to)
+        found = self._reader.sql(text, {}, exact=False, hashed=hashed)
+        return frame(found, to, nullable=_IDS, backend=dtype_backend)
 
     def refresh(self) -> None:
         """Move a frozen connection to this moment. The others do so at each call anyway.
@@ -293,13 +333,19 @@ class Archive:
     ) -> None:
         self.close()
 
-    def _check(self, to: Format = "arrow") -> None:
+    def _check(self, to: Format = "arrow", dtype_backend: Backend = None) -> None:
         self._reader.check()
         asked.output(to)
+        asked.backend(dtype_backend)
 
 
-def _framed(answer: Answer, to: Format, categories: Sequence[str]) -> Frame:
+def _fixed(pairs: Sequence[str], columns: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return the categories of these columns and of the pair, which are the same however many rows there are."""
+    return {"pair": pairs, **{column: WORDS[column] for column in columns}}
+
+
+def _framed(answer: Answer, to: Format, backend: Backend, categories: Mapping[str, Sequence[str]]) -> Frame:
     """Return the answer as a frame, and warn whoever called the caller of this."""
     if answer.warning is not None:
         warnings.warn(answer.warning, stacklevel=3)
-    return frame(answer.rows, to, categories=categories, attrs=answer.attrs)
+    return frame(answer.rows, to, categories=categories, backend=backend, attrs=answer.attrs)

@@ -24,6 +24,8 @@ from recorder.query.doubles import doubles
 from recorder.query.snapshot import Snapshot
 from recorder.query.stamped import Extent, TableFiles
 
+_OURS: Final = "recorder_"
+"""How the names of the tables begin that this fills."""
 _DECIMAL: Final = "decimal"
 _WIDE: Final = frozenset({"hugeint", "uhugeint"})
 """DuckDB types that become a double at once unless exact ones are asked for."""
@@ -52,6 +54,7 @@ _SETTINGS: Final = {
 _TRADES: Final = ("files", "cut_files", "unread")
 """The variables that list files of trades, as a snapshot names them."""
 _TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
+_PAIRS: Final = "SET VARIABLE recorder_pairs = $pairs::VARCHAR[]"
 _UNTIL: Final = """
 SET VARIABLE recorder_until = map(
     $folders::VARCHAR[], list_transform($stamps::BIGINT[], lambda stamp: make_timestamptz(stamp))
@@ -105,6 +108,7 @@ class Engine:
         for name, held in snapshot.stamped.tables.items():
             self._set(f"{name}_files", held.files)
             self._set(f"{name}_cut_files", held.cut_files)
+        self._fill("pairs", snapshot.pairs, lambda: self._know(snapshot.pairs))
         self._set_until(snapshot.stamped.folders)
         self._fill("spans", snapshot.runs, lambda: self._connection.execute(_SPANS, _spans(snapshot.runs)))
         # Only files that also hold rows of later must be cut to the ids of the moment.
@@ -155,6 +159,23 @@ class Engine:
         if self._lists.get(name) != paths:
             self._connection.execute(f"SET VARIABLE recorder_{name} = $paths", {"paths": list(paths)})
             self._lists[name] = paths
+
+    def know(self, pair: str) -> None:
+        """Let the macros take this pair for one of the moment's, until the next moment."""
+        pairs = self._tables["pairs"] = (*(self._snapshot.pairs if self._snapshot else ()), pair)
+        self._know(pairs)
+
+    def _know(self, pairs: Sequence[str]) -> None:
+        self._connection.execute(_PAIRS, {"pairs": list(pairs)})
+
+    def register(self, name: str, rows: object) -> None:
+        """Let statements see ``rows``, a frame of any kind, under this name. Raises UsageError."""
+        if not name.isidentifier() or name.startswith(_OURS) or name.lower() in catalogue.names():
+            raise UsageError(f"a frame cannot be called {name!r}: give it a word of its own, such as 'signals'")
+        try:
+            self._connection.register(name, rows)
+        except FAULTS as error:
+            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def listed(self) -> list[str]:
         """Return the files that a question may have read, trades last."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from recorder.core.gaps import open_gaps
 from recorder.core.ids import Gap, Run, Span, Spans
@@ -70,7 +71,9 @@ class Lost:
     count: int
 
 
-def lost_in(pairs: Sequence[str], starts_us: Sequence[int], width_us: int) -> dict[str, list[Lost]]:
+def lost_in(
+    pairs: Sequence[str], starts_us: Sequence[int] | npt.NDArray[np.int64], width_us: int
+) -> dict[str, list[Lost]]:
     """Return the candles of each pair that are missing between its own, which begin at ``starts_us``, ascending.
 
     ``pairs`` names the pair of each candle, or is one for all.

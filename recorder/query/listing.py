@@ -1,7 +1,8 @@
 """Which trade files the archive has at this moment, and the ids in them by their footers.
 
-Owns: a listing that no compaction can tear, and a cache of footers by path (a name is never used twice, so what was
-read once stays true). Takes no lock. When a folder must be listed anew is up to :mod:`recorder.query.folders`.
+Owns: a listing that no compaction can tear, and what each footer said, remembered for as long as the file of that name
+is the one that was read: the recorder never uses a name twice, but a person may put another file there. Takes no lock.
+When a folder must be listed anew is up to :mod:`recorder.query.folders`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from urllib.parse import quote, unquote
 from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
 from recorder.archive.integrity import placed
 from recorder.archive.layout import existing
-from recorder.archive.parquet import read_facts
+from recorder.archive.parquet import Stamp, read_facts, stamp
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import NoSuchArchive
 from recorder.query.folders import Folders
@@ -29,11 +30,18 @@ _PAIRS: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class PairFiles:
-    """The files of one pair, what each holds, and what they hold together."""
+    """The files of one pair, what each holds, and what they hold together.
 
+    ``stamps`` tell whether the files are still those that were read.
+    """
+
+    stamps: Mapping[str, Stamp]
     footers: Mapping[str, tuple[Run, ...]]
     runs: tuple[Run, ...]
     ids: Spans
+
+
+_NONE: Final = PairFiles({}, {}, (), Spans())
 
 
 class Listing:
@@ -71,18 +79,19 @@ class Listing:
         return {pair: self._read(pair, paths) for pair, paths in self.paths(pairs).items()}
 
     def _read(self, pair: str, paths: list[str]) -> PairFiles:
-        known = self._known.get(pair)
-        if known is not None and known.footers.keys() == set(paths):
+        known = self._known.get(pair, _NONE)
+        stamps = {path: stamp(path) for path in paths}
+        if known.stamps == stamps:
             return known
         footers = {
             path: known.footers[path]
-            if known and path in known.footers
+            if known.stamps.get(path) == stamps[path]
             else placed(read_facts(Path(path)), Branch(TRADES, pair)).footer.runs
             for path in paths
         }
         runs = tuple(joined(run for held in footers.values() for run in held))
         ids = Spans(run.span for run in runs)
-        found = self._known[pair] = PairFiles(footers, runs, ids)
+        found = self._known[pair] = PairFiles(stamps, footers, runs, ids)
         return found
 
     def _files_in(self, pair_dir: str) -> list[str]:

@@ -81,9 +81,10 @@ WHERE ($pairs IS NULL OR list_contains($pairs, pair)) AND day >= $first AND day 
 ORDER BY pair, day
 """
 _VOLUMES: Final = """
-SELECT pair, time::DATE AS day, sum(qty) AS volume
+SELECT pair, utc_day(time) AS day, sum(qty) AS volume
 FROM trades
-WHERE ($pairs IS NULL OR list_contains($pairs, pair)) AND time::DATE >= $first AND time::DATE <= $last
+WHERE ($pairs IS NULL OR list_contains($pairs, pair))
+    AND time >= day_start($first::DATE) AND time < day_start($last::DATE + 1)
 GROUP BY pair, day
 """
 

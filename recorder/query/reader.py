@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,16 +22,16 @@ import pyarrow.compute as pc
 from recorder.archive.canonical import canonical
 from recorder.archive.datasets import EVENTS, OHLC, TRADES, Branch, Dataset
 from recorder.core.ids import Gap, Span
-from recorder.core.model import TIMEFRAMES
 from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
-from recorder.query import asked, basis, holes
+from recorder.query import asked, basis, catalogue, holes, published
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
 from recorder.query.damage import blamed
 from recorder.query.digests import Digests
 from recorder.query.engine import Engine
 from recorder.query.frames import labelled
+from recorder.query.published import Series
 from recorder.query.snapshot import Moments, Snapshot
 
 BATCH_ROWS: Final = 500_000
@@ -70,6 +71,8 @@ _ABSENT: Final = "FROM absent_spans() WHERE list_contains($pairs, pair) AND stat
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[Gap]]
 _Ends = dict[str, tuple[int, int]]
+_HAS_CANDLES: Final = "SELECT 1 FROM stored_ohlc() WHERE pair = $pair LIMIT 1"
+_NO_TRADES: Final = re.compile("the archive holds no trades of '(.+?)'")
 _NONE: Final = (0, 0)
 """Ends between which no id lies: they begin with 1."""
 
@@ -182,13 +185,32 @@ class Reader:
         Raises UsageError unless it only reads.
         """
         self._engine.check(text)
-        take = self._moments.take if self.live else self._moments.listed
+        # What footers say is remembered here; DuckDB would read them anew at each question.
+        take = self._moments.take if self.live or catalogue.asks_every_footer(text) else self._moments.listed
+        asked.zoned(params)
 
         def answer(_: Snapshot) -> pa.Table:
             self._compare(self._engine.listed(), wanted=hashed)
-            return self._engine.fetch(text, params, exact=exact)
+            return self._told(text, params, exact=exact)
 
         return self._ask(take, answer)
+
+    def _told(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
+        """Return the rows of a statement. One of a pair without trades is answered if there are candles of it."""
+        try:
+            return self._engine.fetch(text, params, exact=exact)
+        except UsageError as error:
+            if (named := _NO_TRADES.search(str(error))) is None:
+                raise
+            pair = named[1]
+            if not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
+                asked.pair(pair, self.pairs())  # raises, and says which are near
+            self._engine.know(pair)
+            return self._engine.fetch(text, params, exact=exact)
+
+    def register(self, name: str, rows: object) -> None:
+        """Let SQL see rows of the caller's under a name. Raises UsageError for a name that is taken."""
+        self._engine.register(name, rows)
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades, in no order."""
@@ -230,29 +252,27 @@ class Reader:
 
     def ohlc(self, question: Question, timeframe: str, *, filled: bool) -> Answer:
         """Return candles of the exchange. Raises GapError, UsageError."""
-        view, names = "ohlc_filled" if filled else "ohlc", question.pairs
+        series = Series(question.pairs, timeframe, question.limits, question.exact)
+        look = published.filled if filled else published.published
 
         def take() -> Snapshot:
-            return self._moments.take(*names) if filled else self._moments.without_trades()
+            return self._moments.take(*series.pairs) if filled else self._moments.without_trades()
 
-        def published(moment: Snapshot) -> pa.Table:
+        def rows(moment: Snapshot) -> pa.Table:
             self._compare((*_listed(moment, OHLC), *moment.files))
-            wanted = {"pair": names, "timeframe": (timeframe,)}
-            found = self._select(view, wanted, question.limits, exact=question.exact)
-            for name in set(names).difference(pc.unique(found["pair"]).to_pylist()):
+            found = look(self._engine, series)
+            for name in set(series.pairs).difference(pc.unique(found["pair"]).to_pylist()):
                 self._check_series(name, timeframe)
             return found
 
-        found = self._ask(take, published)
-        width_us = TIMEFRAMES[timeframe] * 60_000_000
-        starts_us = found["time"].cast(pa.int64()).to_numpy()
-        lost = holes.lost_in(found["pair"].to_pylist() if len(names) > 1 else names, starts_us, width_us)
+        found = self._ask(take, rows)
+        lost = published.lost(found, series)
         warning = None
         if lost and question.on_gap != "ignore":
             warning = holes.candle_sentence(lost, timeframe, self.data, filled=filled)
             if question.on_gap == "raise":
                 raise GapError(warning)
-        attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in names}}
+        attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in series.pairs}}
         return Answer(found, attrs, warning)
 
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
@@ -380,11 +400,7 @@ class Reader:
         ]
         where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
         params: dict[str, object] = {**values, **{end: moment for end, moment in ends.items() if moment is not None}}
-        order = "time"
-        if len(wanted.get("pair", ())) > 1:
-            order = "list_position($pairs, pair), time"
-            params["pairs"] = list(wanted["pair"])
-        return self._engine.fetch(f"FROM {view}{where} ORDER BY {order}", params, exact=exact)
+        return self._engine.fetch(f"FROM {view}{where} ORDER BY time", params, exact=exact)
 
     def _check_series(self, pair: str, timeframe: str) -> None:
         """Return if there are candles of this series at all. Raises UsageError, which names those there are."""

@@ -51,7 +51,7 @@ judged AS (
             WHEN a.time IN (SELECT r.time FROM revised AS r) THEN 'revised'
             ELSE 'unexplained'
         END AS why
-    FROM candle_audit($pair, $timeframe, $start::TIMESTAMPTZ, $stop::TIMESTAMPTZ) AS a
+    FROM candle_audit($pair, $timeframe, $start, $stop) AS a
     CROSS JOIN held AS h
 )
 SELECT

@@ -29,9 +29,9 @@ class Snapshot:
 
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
     there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail,
-    but for the files ``unread``. All lists end with the table's empty schema file: one without files is an error in
-    DuckDB, and one that begins with it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files
-    of the tables without ids.
+    but for the files ``unread``; ``pairs`` are those of which there are any. All lists end with the table's empty
+    schema file: one without files is an error in DuckDB, and one that begins with it is planned badly
+    (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
     """
 
     files: tuple[str, ...]
@@ -40,6 +40,7 @@ class Snapshot:
     archived: Mapping[str, Spans]
     tail: pa.Table
     runs: Mapping[str, tuple[Run, ...]]
+    pairs: tuple[str, ...]
     stamped: Stamped
 
 
@@ -60,13 +61,14 @@ class Moments:
 
     def listed(self) -> Snapshot:
         """Take this moment of the archive without its journal, and leave footers to whoever needs them."""
-        paths = self._planned(self._listing.paths(self._listing.pairs()).values())
-        return Snapshot(paths, self._planned(), paths, {}, NONE, {}, stamped=self._stamped.now())
+        listed = self._listing.paths(self._listing.pairs())
+        paths, pairs = self._planned(listed.values()), tuple(pair for pair, files in listed.items() if files)
+        return Snapshot(paths, self._planned(), paths, {}, NONE, {}, pairs, stamped=self._stamped.now())
 
     def without_trades(self) -> Snapshot:
         """Take this moment of the tables without ids alone."""
         empty = self._planned()
-        return Snapshot(empty, empty, empty, {}, NONE, {}, stamped=self._stamped.now())
+        return Snapshot(empty, empty, empty, {}, NONE, {}, (), stamped=self._stamped.now())
 
     def take(self, *pairs: str) -> Snapshot:
         """Take this moment, of these pairs or of all: the journal first, then the archive.
@@ -89,6 +91,7 @@ class Moments:
             archived=archived,
             tail=tail,
             runs=runs,
+            pairs=tuple(name for name, of_pair in runs.items() if of_pair),
             stamped=self._stamped.now(),
         )
 

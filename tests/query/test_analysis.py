@@ -36,7 +36,7 @@ def asking(opened: Archive) -> Asked:
 
     def answer(name: str, **given: object) -> list[dict[str, Any]]:
         question = catalogue.question(name)
-        table = opened.sql(question.text, to="arrow", decimals=True, **question.bound(given))
+        table = opened.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **question.bound(given))
         rows: list[dict[str, Any]] = table.to_pylist()
         return rows
 

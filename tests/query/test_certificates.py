@@ -29,8 +29,9 @@ from recorder.core.evidence import (
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Event, Trade
 from recorder.ops import gaps
+from recorder.query import catalogue
 from recorder.query.connect import connect
-from tests.archives import START_US, Ask, Written, trade
+from tests.archives import START_US, Ask, Written, minute, rows_read, trade
 
 HOUR_US = DAY_US // 24
 
@@ -259,3 +260,25 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
         )
         assert list(found["status"][:2]) == ["complete", "open"]
         assert list(opened.certificates(hashed=True).columns) == [*found.columns, "sha256"]
+
+
+def test_of_one_day_only_the_trades_of_that_day_are_read(archive: Written, ask: Ask) -> None:
+    for day in range(5):
+        first = 100 * day + 1
+        archive.append([trade(first + number, START_US + day * DAY_US + number) for number in range(100)])
+        archive.append([trade(first + number, START_US + day * DAY_US, pair="ETH/USD") for number in range(100)])
+    one = "pair = 'BTC/USD' AND day = '2025-11-12'"
+    assert ask(f"SELECT rows FROM certificates WHERE {one}") == [(100,)]
+    assert rows_read(ask, f"SELECT sha256 FROM certificates WHERE {one}", archive.data / "trades") == 100
+    two = "day BETWEEN '2025-11-11' AND '2025-11-12'"
+    assert rows_read(ask, f"SELECT sum(rows) FROM certificates WHERE {two}", archive.data / "trades") == 400
+
+
+def test_the_analysis_reads_no_other_days_either(archive: Written, ask: Ask) -> None:
+    for day in range(5):
+        archive.append([trade(100 * day + number, START_US + day * DAY_US + number) for number in range(1, 101)])
+    text = catalogue.question("certificates").text
+    params = {"pair": "BTC/USD", "start": minute(0), "stop": minute(60 * 24), "hashed": True}
+    for name, value in params.items():
+        text = text.replace(f"${name}", "true" if value is True else f"'{value}'")
+    assert rows_read(ask, text, archive.data / "trades") == 200

@@ -6,12 +6,15 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 import recorder
@@ -20,7 +23,7 @@ from recorder.errors import CorruptFile, GapError, NoSuchArchive, RecorderError,
 from recorder.query.connect import Archive, connect
 from recorder.query.engine import Engine
 from tests import builders
-from tests.archives import MINUTE_US, START, START_US, Written, candle, trade, trades
+from tests.archives import MINUTE_US, START, START_US, Written, candle, minute, trade, trades
 
 MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
 
@@ -508,3 +511,85 @@ def test_a_file_of_another_pair_is_refused_and_not_read_as_this_one(tmp_path: Pa
 def test_a_folder_that_readers_would_misread_is_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(UsageError, match="put the archive elsewhere"):
         recorder.connect(tmp_path / folder)
+
+
+MACROS = [
+    "pair_trades($pair)", "candles($pair, '1m')", "time_bars($pair, '1 hour')", "tick_bars($pair, 5)",
+    "volume_bars($pair, 5)", "dollar_bars($pair, 5)", "candle_audit($pair, '1m')", "pair_coverage($pair)",
+    "pair_holes($pair)", "missing_between($pair)", "pair_known_runs($pair)", "pair_unknown_ids($pair)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_macro_refuses_a_pair_that_is_not_there_as_every_method_does(archive: Written, mode: dict[str, Any]) -> None:
+    archive.append(trades(1, 2))
+    archive.journalled([trade(1, pair="ETH/USD")])
+    with connect(archive.data, **mode) as opened:
+        for macro in MACROS:
+            with pytest.raises(UsageError, match=r"no trades of 'BTCUSD'; did you mean BTC/USD"):
+                opened.sql(f"FROM {macro}", pair="BTCUSD")
+            assert opened.sql(f"FROM {macro}", pair="BTC/USD") is not None
+        if mode.get("live"):
+            assert len(opened.sql("FROM pair_trades('ETH/USD')")) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2025, 11, 10),  # noqa: DTZ001 -- that is the mistake
+        pd.Timestamp("2025-11-10"),
+        np.datetime64("2025-11-10"),
+        [minute(0), datetime(2025, 11, 10)],  # noqa: DTZ001
+    ],
+)
+def test_a_moment_without_a_zone_is_no_parameter(archive: Written, value: object) -> None:
+    with connect(archive.data) as opened, pytest.raises(UsageError, match=r"when .*has no time zone"):
+        opened.sql("FROM trades WHERE list_contains([$when], time)", when=value)
+
+
+def test_a_moment_with_a_zone_and_a_day_are(archive: Written) -> None:
+    archive.append(trades(1, 2))
+    with connect(archive.data) as opened:
+        for when in (minute(1), pd.Timestamp(minute(1)), date(2025, 11, 11)):
+            assert opened.sql("SELECT count(*) AS n FROM trades WHERE time < $when", when=when)["n"].tolist() == [2]
+        assert opened.sql("SELECT $when AS x", when=pd.NaT)["x"].isna().all()
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pa.table])
+def test_a_frame_of_ones_own_joins(archive: Written, make: Callable[[object], object]) -> None:
+    archive.append(trades(1, 2))
+    with connect(archive.data) as opened:
+        for score in (0.5, 0.75):  # the second takes the place of the first
+            opened.register("signals", make({"trade_id": [2], "score": [score]}))
+            found = opened.sql("SELECT trade_id, score FROM trades JOIN signals USING (trade_id)")
+            assert found.to_dict("list") == {"trade_id": [2], "score": [score]}
+        for name in ("trades", "Trades", "candles", "recorder_files", "two words", ""):
+            with pytest.raises(UsageError, match="cannot be called"):
+                opened.register(name, make({"x": [1]}))
+        with pytest.raises(UsageError, match="not suitable"):
+            opened.register("signals", 5)
+
+
+def test_a_frame_without_rows_has_the_types_of_one_with_rows(archive: Written) -> None:
+    archive.append([*trades(1, 3), *trades(1, 2, pair="ETH/USD")])
+    archive.published([candle(0), candle(1)])
+    archive.listed("BTC/USD", 1)
+    pairs = ["ETH/USD", "BTC/USD"]
+    early = {"start": "2020-01-01", "stop": "2020-01-02"}
+    with connect(archive.data) as opened:
+        asks: list[Callable[..., Any]] = [
+            lambda **given: opened.trades("BTC/USD", on_gap="ignore", **given),
+            lambda **given: opened.trades(pairs, on_gap="ignore", **given),
+            lambda **given: opened.candles("BTC/USD", "1m", on_gap="ignore", **given),
+            lambda **given: opened.candles(pairs, "1m", on_gap="ignore", **given),
+            lambda **given: opened.ohlc("BTC/USD", "1m", **given),
+            lambda **given: opened.ohlc("BTC/USD", "1m", filled=True, **given),
+        ]
+        for ask in asks:
+            for backend in (None, "pyarrow"):
+                full, empty = ask(dtype_backend=backend), ask(dtype_backend=backend, **early)
+                assert len(full) > len(empty) == 0
+                assert full.dtypes.equals(empty.dtypes)
+        assert list(opened.trades(pairs)["pair"].cat.categories) == pairs
+        with pytest.raises(UsageError, match="no dtype_backend 'numpy'"):
+            opened.coverage(dtype_backend="numpy")  # type: ignore[arg-type]

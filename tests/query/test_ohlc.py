@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.core.model import Candle, Trade
-from tests.archives import MINUTE_US, START, START_US, Ask, Written, candle, silent, trade
+from tests.archives import MINUTE_US, START, START_US, Ask, Written, candle, rows_read, silent, trade
 
 COLUMNS = [
     ("pair", "VARCHAR"),
@@ -159,24 +156,40 @@ def test_each_timeframe_is_filled_by_itself(archive: Written, ask: Ask) -> None:
     ]
 
 
-def test_where_nothing_is_lost_trades_are_not_read(archive: Written, ask: Ask) -> None:
-    archive.published([candle(number) for number in range(5)])
-    archive.append([trade(number, START_US + number) for number in range(1, 50_001)])
-    # Each thread may look at one batch before it learns that there is nothing to find.
-    assert _read(ask, archive.data / "trades") < 25_000
-    archive.published([candle(7)])
-    assert _read(ask, archive.data / "trades") >= 50_000
+def test_only_the_trades_of_the_stretches_lost_are_read(archive: Written, ask: Ask) -> None:
+    for hour in range(4):
+        start_us, first = START_US + 60 * hour * MINUTE_US, 1_000 * hour + 1
+        archive.append([trade(first + number, start_us + number * 3_600_000) for number in range(1_000)])
+        archive.append([trade(first + number, start_us + number, pair="ETH/USD") for number in range(1_000)])
+    folder = archive.data / "trades"
+    series = ("pair_ohlc_filled('BTC/USD', '1m')", "ohlc_filled WHERE pair = 'BTC/USD' AND timeframe = '1m'")
+    archive.published([candle(number) for number in range(240)])
+    ask("SET threads = 1")
+    for one in series:  # it looks at one batch before it learns that there is nothing to find
+        assert rows_read(ask, f"SELECT sum(close) FROM {one}", folder) <= 1_000
+    archive.published([candle(number) for number in (*range(240, 245), *range(247, 250))])
+    for one in series:  # there are none so late
+        assert rows_read(ask, f"SELECT sum(close) FROM {one}", folder) == 0
+    for path in (archive.data / "ohlc" / "timeframe=1m").rglob("*.parquet"):
+        path.unlink()
+    archive.published([candle(number) for number in range(240) if number not in {70, 80}])
+    for one in series:
+        assert 0 < rows_read(ask, f"SELECT sum(close) FROM {one}", folder) <= 1_000
+        assert ask(f"SELECT count(*) FROM {one}") == [(240,)]
+    later = "pair_ohlc_filled('BTC/USD', '1m', '2025-11-10 15:00:00Z')"
+    assert rows_read(ask, f"SELECT sum(close) FROM {later}", folder) <= 1_000
 
 
-def _read(ask: Ask, folder: Path) -> int:
-    """Return how many rows of files in ``folder`` a look at ``ohlc_filled`` reads."""
-    ((_, plan),) = ask("EXPLAIN (ANALYZE, FORMAT json) SELECT sum(close) FROM ohlc_filled")
-
-    def walk(nodes: list[dict[str, Any]]) -> int:
-        here: int = sum(node["intermediate_rows"] for node in nodes if str(folder) in str(node["extra_info"]))
-        return here + sum(walk(node["children"]) for node in nodes if "children" in node)
-
-    return walk(json.loads(str(plan))["operator"])
+def test_of_one_series_the_rows_are_those_of_the_view_in_any_range(archive: Written, ask: Ask) -> None:
+    archive.append([trade(number + 1, START_US + number * MINUTE_US) for number in range(7)])
+    archive.published([candle(0), candle(3), candle(0, pair="ETH/USD"), candle(2, timeframe="5m")])
+    archive.published([candle(3, "9", "9", "9", "9", "9", "1", 1), candle(6)], seen=minute(9))
+    whole = ask("FROM ohlc_filled WHERE pair = 'BTC/USD' AND timeframe = '1m' ORDER BY time")
+    assert [row[2] for row in whole] == [minute(number) for number in range(7)]
+    ends = (None, *map(minute, range(7)))
+    for low, high in product(ends, ends):
+        found = ask("FROM pair_ohlc_filled('BTC/USD', '1m', ?, ?) ORDER BY time", low, high)
+        assert found == [row for row in whole if (not low or row[2] >= low) and (not high or row[2] < high)]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("view", ["ohlc", "ohlc_filled"])

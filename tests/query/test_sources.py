@@ -8,7 +8,7 @@ import pytest
 from recorder.archive.datasets import DATASETS, TRADES, Dataset
 from recorder.archive.versions import SCHEMA_VERSION
 from recorder.query.connect import connect
-from tests.archives import Ask, Written
+from tests.archives import Ask, Written, trades
 
 PER_TABLE = pytest.mark.parametrize("table", DATASETS, ids=lambda table: table.name)
 
@@ -23,7 +23,7 @@ def registered(table: Dataset) -> dict[str, str]:
 
 
 def relations(table: Dataset) -> list[str]:
-    return ["trades", "pair_trades('A/B')"] if table is TRADES else [f"stored_{table.name}()"]
+    return ["trades", "pair_trades('BTC/USD')"] if table is TRADES else [f"stored_{table.name}()"]
 
 
 @PER_TABLE
@@ -34,6 +34,7 @@ def test_a_plain_source_has_the_columns_of_its_table(ask: Ask, table: Dataset) -
 
 @PER_TABLE
 def test_a_source_of_one_moment_has_the_columns_of_its_table(archive: Written, table: Dataset) -> None:
+    archive.append(trades(1, 1))
     with connect(archive.data) as opened:
         for relation in relations(table):
             told = opened.sql(f"DESCRIBE FROM {relation}", to="arrow").to_pydict()

@@ -2,7 +2,9 @@
 --
 -- trades(pair, trade_id, time, price, qty, side, ord_type, misc, source, received)
 -- pair_trades(pair, start, stop)  those of one pair: start inclusive, stop exclusive, NULL or left out: open end. Only
---                                 the pair's files are opened. A pair without trades has no rows.
+--                                 the pair's files are opened. A pair without trades has no rows, but over
+--                                 recorder.connect() it is an error that names those that are near.
+-- known_pair(pair)                the pair; over recorder.connect() that error
 -- pair_files(pair)                a glob over the pair's files and the table's empty schema file, and over nothing else
 --                                 but pairs whose name begins with this one; callers filter by pair, which costs them
 --                                 no reading
@@ -35,8 +37,10 @@ CREATE OR REPLACE MACRO pair_files(pair) AS
     ], '')
     || '*/*/*.parquet';
 
+CREATE OR REPLACE MACRO known_pair(pair) AS pair;
+
 CREATE OR REPLACE MACRO pair_trades(pair, start := NULL, stop := NULL) AS TABLE
 FROM trades_in(pair_files(pair)) AS t
 WHERE t.pair = pair
-    AND (start IS NULL OR t.time >= start::TIMESTAMPTZ)
-    AND (stop IS NULL OR t.time < stop::TIMESTAMPTZ);
+    AND (start IS NULL OR t.time >= utc_moment(start))
+    AND (stop IS NULL OR t.time < utc_moment(stop));

@@ -5,9 +5,10 @@
 --                     and the schema file
 -- recorder_archived   the ids that were in files at that moment
 -- recorder_tail       the rows that were only in the journal, with the columns of trades
+-- recorder_pairs      the pairs of which there are trades
 --
 -- The view trades and the macro pair_trades() of a connection that recorder.connect() holds to a listing, with the
--- columns and parameters of the plain ones. It sets the variables and fills the tables named here.
+-- columns and parameters of the plain ones, but that a pair without trades is an error. It sets the variables and fills the tables named here.
 
 CREATE OR REPLACE MACRO trades_in(files, cut_files) AS TABLE
 SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
@@ -40,8 +41,13 @@ CREATE OR REPLACE MACRO pair_files(files, pair) AS [
     if contains(file, '/pair=' || url_encode(pair) || '/') or contains(file, '/pair=__none__/')
 ];
 
+CREATE OR REPLACE MACRO known_pair(pair) AS CASE
+    WHEN list_contains(getvariable('recorder_pairs'), pair) THEN pair
+    ELSE error('the archive holds no trades of ' || coalesce('''' || pair || '''', 'NULL'))
+END;
+
 CREATE OR REPLACE MACRO pair_trades(pair, start := NULL, stop := NULL) AS TABLE
-FROM trades_in(pair_files('recorder_files', pair), pair_files('recorder_cut_files', pair)) AS t
+FROM trades_in(pair_files('recorder_files', known_pair(pair)), pair_files('recorder_cut_files', pair)) AS t
 WHERE t.pair = pair
-    AND (start IS NULL OR t.time >= start::TIMESTAMPTZ)
-    AND (stop IS NULL OR t.time < stop::TIMESTAMPTZ);
+    AND (start IS NULL OR t.time >= utc_moment(start))
+    AND (stop IS NULL OR t.time < utc_moment(stop));

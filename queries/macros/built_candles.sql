@@ -1,0 +1,87 @@
+-- Which candles do the trades make in intervals of which the exchange's candle is lost?
+--
+-- built_candles(lost, footers)  the rows of ohlc_filled that ohlc has not
+--   lost     the name of a table, view or CTE with one row per stretch of lost candles: pair, timeframe, width_us (of an
+--            interval), held_us and held_close (start and close of the candle before it), next_us (start of the one after)
+--
+-- A candle is built where no trade of its interval can be missing: it lies inside one run of ids, each held or void,
+-- which has a trade before it and one at or after its end. An interval without trades has the close before it.
+
+-- Written as one chain, each step used once: DuckDB computes a step that is used twice for all pairs before it filters.
+-- Where it expects fewer stretches than trades, it looks at them first, and then only for trades from the first
+-- stretch to the last.
+CREATE OR REPLACE MACRO built_candles(lost, footers) AS TABLE
+WITH
+bars AS (
+    SELECT
+        s.pair,
+        s.timeframe,
+        s.width_us,
+        s.held_us,
+        s.next_us,
+        s.held_close,
+        epoch_us(t.time) // s.width_us AS number,
+        unnest(ohlcv(t.trade_id, t.price, t.qty)),
+        max(length(rtrim(split_part(t.price::VARCHAR, '.', 2), '0'))) AS printed
+    FROM trades AS t
+    RIGHT JOIN query_table(lost) AS s
+        ON t.pair = CASE WHEN s.next_us > s.held_us THEN s.pair END
+        AND t.time >= make_timestamptz(s.held_us + s.width_us)
+        AND t.time < make_timestamptz(s.next_us)
+    GROUP BY s.pair, s.timeframe, s.width_us, s.held_us, s.next_us, s.held_close, number
+),
+-- A bar stands for the intervals without trades behind it too, and the first of a stretch for those before it.
+spread AS (
+    SELECT
+        b.*,
+        coalesce(lag(b.number) OVER stretch IS NULL, true) AS is_first,
+        lead(b.number) OVER stretch AS next_number
+    FROM bars AS b
+    WINDOW stretch AS (PARTITION BY b.pair, b.timeframe, b.held_us ORDER BY b.number)
+),
+candles AS (
+    SELECT
+        b.*,
+        max(b.printed) OVER (PARTITION BY b.pair, b.timeframe) AS most_printed,
+        unnest(range(
+            CASE WHEN b.is_first THEN b.held_us // b.width_us + 1 ELSE b.number END,
+            coalesce(b.next_number, b.next_us // b.width_us)
+        )) AS row
+    FROM spread AS b
+),
+timed AS (
+    SELECT
+        c.*,
+        coalesce(c.row = c.number, false) AS is_traded,
+        -- Inside one run of ids, what was traded last before an interval is the last trade before it in this stretch;
+        -- where the stretch has none yet, the run goes back beyond it, and the candle held before it tells.
+        CASE WHEN c.row > c.number THEN c.close ELSE c.held_close END AS close_before,
+        make_timestamptz(c.row * c.width_us) AS time,
+        make_timestamptz((c.row + 1) * c.width_us) AS time_end
+    FROM candles AS c
+),
+runs AS (
+    SELECT k.pair, k.after, k.last_time
+    FROM known_runs(footers) AS k
+)
+SELECT
+    b.pair,
+    b.timeframe,
+    b.time,
+    CASE WHEN b.is_traded THEN b.open ELSE b.close_before END AS open,
+    CASE WHEN b.is_traded THEN b.high ELSE b.close_before END AS high,
+    CASE WHEN b.is_traded THEN b.low ELSE b.close_before END AS low,
+    CASE WHEN b.is_traded THEN b.close ELSE b.close_before END AS close,
+    CASE
+        WHEN b.is_traded THEN cut_vwap(b.amount, b.volume, coalesce(d.digits, b.most_printed)) ELSE 0
+    END AS vwap,
+    CASE WHEN b.is_traded THEN b.volume ELSE 0 END::DECIMAL(28, 8) AS volume,
+    CASE WHEN b.is_traded THEN b.count ELSE 0 END AS count,
+    'trades' AS source,
+    NULL::TIMESTAMPTZ AS seen
+FROM timed AS b
+ASOF JOIN runs AS r
+    ON b.pair = r.pair AND b.time > r.after
+ASOF LEFT JOIN price_decimals() AS d
+    ON b.pair = d.pair AND b.time >= d.since
+WHERE r.last_time >= b.time_end;

@@ -1,0 +1,19 @@
+-- Which moment is meant, and on which UTC day does one lie, whatever the session's TimeZone is?
+--
+-- utc_moment(moment)  an end of a range as people write it, as a TIMESTAMPTZ: text with or without a zone, a DATE (the
+--                     midnight that begins it), a TIMESTAMP or a TIMESTAMPTZ; UTC where it names no zone. What is finer
+--                     than a microsecond is rounded up, as no trade lies in between. NULL stays NULL.
+-- utc_day(moment)     the day of a TIMESTAMPTZ; infinite where it is
+-- day_start(day)      the midnight that begins it
+--
+-- Casts mean the session's TimeZone, and `time::DATE` takes ten times as long as utc_day(time).
+
+CREATE OR REPLACE MACRO utc_moment(moment) AS coalesce(
+    TRY_CAST(moment::VARCHAR || ' UTC' AS TIMESTAMPTZ),
+    TRY_CAST(moment::VARCHAR || ' 00:00 UTC' AS TIMESTAMPTZ),
+    moment::TIMESTAMPTZ
+) + to_microseconds(regexp_matches(moment::VARCHAR, '\.\d{6}\d*[1-9]')::BIGINT);
+
+CREATE OR REPLACE MACRO utc_day(moment) AS coalesce(make_timestamp(epoch_us(moment))::DATE, moment::DATE);
+
+CREATE OR REPLACE MACRO day_start(day) AS make_timestamptz(epoch_us(day));

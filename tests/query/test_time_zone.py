@@ -1,0 +1,94 @@
+"""Nothing that the SQL answers depends on the TimeZone of whoever asks, who may have set any."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import duckdb
+import pytest
+
+from recorder.core.model import Event
+from recorder.query import catalogue
+from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, trade
+
+NIGHT = 11 * 60 + 50
+"""Minutes from START to ten before midnight UTC, which is another day in Tokyo already."""
+RELATIONS = [
+    *("trades", "coverage", "gaps", "certificates", "ohlc", "ohlc_gaps", "ohlc_filled", "instruments", "events"),
+    "candles('BTC/USD', '1d')",
+    "candles('BTC/USD', '1m', '2025-11-10', '2025-11-11')",
+    "candles('BTC/USD', '1m', '2025-11-10 23:55:00', DATE '2025-11-11')",
+    "time_bars('BTC/USD', '1 day', '2025-11-10', TIMESTAMP '2025-11-12', origin := '2025-11-10 06:00:00')",
+    "tick_bars('BTC/USD', 5, '2025-11-11')",
+    "volume_bars('BTC/USD', 5, '2025-11-11')",
+    "candle_audit('BTC/USD', '1m', '2025-11-10')",
+    "pair_trades('BTC/USD', '2025-11-11', '2025-11-12')",
+    "pair_ohlc_filled('BTC/USD', '1m', '2025-11-11')",
+    "missing_between('BTC/USD', '2025-11-11', '2025-11-12')",
+]
+
+
+@pytest.fixture
+def night(archive: Written) -> Written:
+    """Archive what happened about a midnight."""
+    rows = [trade(number, START_US + (NIGHT + number) * MINUTE_US) for number in range(1, 31) if number != 17]
+    archive.append([*rows, trade(31, -1), trade(32, START_US + (NIGHT + 40) * MINUTE_US)])
+    archive.listed("BTC/USD", 1)
+    archive.published([candle(NIGHT + number) for number in (5, 6, 12, 13, 20)])
+    archive.noted(Event(START_US, "promised", "BTC/USD", f'{{"time_us": {START_US + NIGHT * MINUTE_US}}}'))
+    return archive
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_views_and_macros_answer_alike_in_tokyo(night: Written, ask: Ask, relation: str) -> None:
+    text = f"FROM {relation} ORDER BY ALL"
+    here = ask(text)
+    ask("SET TimeZone = 'Asia/Tokyo'")
+    assert ask(text) == here
+    assert here or "filled" in relation
+
+
+@pytest.mark.parametrize("name", sorted(question.name for question in catalogue.questions()))
+def test_so_do_the_analyses(night: Written, name: str) -> None:
+    question = catalogue.question(name)
+    wanted = {parameter.name for parameter in question.parameters}
+    given = {"pair": "BTC/USD", "size": "5", "start": "2025-11-10T23:55:00Z", "stop": "2025-11-12"}
+    params = question.bound({key: value for key, value in given.items() if key in wanted})
+    answers = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        with duckdb.connect() as client:
+            client.execute(catalogue.script(night.data))
+            client.execute(f"SET TimeZone = '{zone}'")
+            answers.append(client.execute(question.text, params).fetchall())
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("'2025-11-10'", datetime(2025, 11, 10, tzinfo=UTC)),
+        ("'2025-11-10 12:00'", minute(0)),
+        ("'2025-11-10T12:00:00Z'", minute(0)),
+        ("'2025-11-10 21:00:00+09'", minute(0)),
+        ("DATE '2025-11-10'", datetime(2025, 11, 10, tzinfo=UTC)),
+        ("TIMESTAMP '2025-11-10 12:00:00'", minute(0)),
+        ("TIMESTAMPTZ '2025-11-10 12:00:00Z'", minute(0)),
+        ("'2025-11-10T12:00:00.0000000Z'", minute(0)),
+        ("'2025-11-10T11:59:59.9999991Z'", minute(0)),
+        ("TIMESTAMP_NS '2025-11-10 11:59:59.999999001'", minute(0)),
+        ("NULL", None),
+    ],
+)
+def test_an_end_without_a_zone_is_utc_and_one_too_fine_is_rounded_up(
+    ask: Ask, written: str, meant: datetime | None
+) -> None:
+    ask("SET TimeZone = 'Asia/Tokyo'")
+    assert ask(f"SELECT utc_moment({written})") == [(meant,)]
+
+
+def test_a_day_is_one_of_utc(ask: Ask) -> None:
+    ask("SET TimeZone = 'Asia/Tokyo'")
+    before, nothing = "'1969-12-31 23:59:59.999999Z'::TIMESTAMPTZ", "NULL::TIMESTAMPTZ"
+    text = f"SELECT utc_day({before}), utc_day({nothing}), day_start('2025-11-10'::DATE)"
+    assert ask(text) == [(date(1969, 12, 31), None, datetime(2025, 11, 10, tzinfo=UTC))]
+    assert ask("SELECT utc_day('-infinity'::TIMESTAMPTZ) = '-infinity'::DATE") == [(True,)]
