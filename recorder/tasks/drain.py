@@ -146,14 +146,16 @@ class _Closed:
         if unread:
             self.unread(entry, unread)
         self._rows += len(rows)
-        until_us = entry.recv_ns // 1000 + AHEAD_US
+        earliest_us, until_us, kinds = EARLIEST_US, entry.recv_ns // 1000 + AHEAD_US, oddities.KNOWN_TYPES
         for row in rows:
-            if not EARLIEST_US <= row.time_us <= until_us:
+            # One look at each of millions of rows; nearly all of them are as they should be.
+            if earliest_us <= row.time_us <= until_us and row.price and row.qty and row.ord_type in kinds:
+                continue
+            if not earliest_us <= row.time_us <= until_us:
                 self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, entry))
-            if not (row.price and row.qty and row.ord_type in oddities.KNOWN_TYPES):
-                for pair, reason in oddities.stored((row,), self._told):
-                    log.warning("odd trade", pair=pair, reason=reason)
-                    self.malformed(entry.recv_ns, entry.source, reason, pair)
+            for pair, reason in oddities.stored((row,), self._told):
+                log.warning("odd trade", pair=pair, reason=reason)
+                self.malformed(entry.recv_ns, entry.source, reason, pair)
         return rows
 
     def unread(self, entry: Entry, rows: Iterable[OddRow]) -> None:
