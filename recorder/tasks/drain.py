@@ -39,7 +39,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
 from recorder.kraken import oddities, records
-from recorder.kraken.parse import OddRow
+from recorder.kraken.parse import Candles, OddRow
 from recorder.kraken.records import (
     Header,
     Listing,
@@ -58,6 +58,7 @@ from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.differing import Differing
 from recorder.tasks.odd_entries import OddEntries
+from recorder.tasks.unread import Unread
 from recorder.tasks.waiting import first_of
 
 BATCH_TRADES: Final = 25_000
@@ -273,6 +274,7 @@ class Drainer:
         self._candles = OhlcArchive(tables)
         self._quarantine = Quarantine(trades.layout, trades.disk, staging=trades.staging)
         self._odd_entries = OddEntries(self._quarantine, trades.layout)
+        self._unread = Unread(self._quarantine)
         self.keep_raw = keep_raw
         self._latest_s = latest_s
         self._touched: set[str] = set()
@@ -448,31 +450,34 @@ class Drainer:
 
     def _take(self, entry: Entry, closed: _Closed) -> None:
         match records.read(entry):
-            case Listing() as answer:
-                changed = self._instruments.take(entry.recv_ns // 1000, answer.listed())
-                odd = self._odd_entries.tell(entry, answer, changed, self._instruments.keys())
+            case Listing() as listing:
+                changed = self._instruments.take(entry.recv_ns // 1000, listing.listed())
+                odd = self._odd_entries.tell(entry, listing, changed, self._instruments.keys())
                 self._tables.take(Branch(EVENTS), [*changed.events, *odd])
             case Note() as note if (told := note.event()).kind == EventKind.DELISTED and told.pair is not None:
                 self._tables.take(Branch(EVENTS), [told])
                 self._instruments.delist(entry.recv_ns // 1000, told.pair)
-            case PublishedCandles() as record:
-                candles = record.answer()
-                if candles.odd:
-                    closed.unread(entry, candles.odd)
-                taken = self._candles.take(candles.rows, entry.recv_ns // 1000)
-                self._tables.take(Branch(EVENTS), taken.events)
-                if taken.unreadable is not None:
-                    reason = str(taken.unreadable)
-                    log.error("candles archived without comparison", segment=closed.number, reason=reason)
+            case PublishedCandles() as answer:
+                self._take_candles(entry, answer.answer(), closed)
             case TableRows() as carrying:
                 for value, rows in carrying.parts().items():
                     self._tables.take(Branch(BY_NAME[carrying.table], value), rows)
             case Unknown():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
-            case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | Told() | Unreadable():
-                pass  # trades have a way of their own; of what was unreadable a note tells
+            case Unreadable():
+                self._unread.keep(entry)  # a note tells why
+            case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | Told():
+                pass  # trades have a way of their own
             case never:
                 assert_never(never)
+
+    def _take_candles(self, entry: Entry, came: Candles, closed: _Closed) -> None:
+        if came.odd:
+            closed.unread(entry, came.odd)
+        taken = self._candles.take(came.rows, entry.recv_ns // 1000)
+        self._tables.take(Branch(EVENTS), taken.events)
+        if taken.unreadable is not None:
+            log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
 
 
 def _found(segments: Iterable[_Closed]) -> _ByPair:
