@@ -15,8 +15,8 @@ Side = Literal["buy", "sell"]
 Source = Literal["ws", "rest", "bulk"]
 
 PAIR_LIMIT: Final = 64
-"""Characters of a pair's name. The longest of the 1,218 listed in 2025 has 14. Folders and locks are named by it: file
-systems take 255 bytes for a name, and each character may need three."""
+"""Bytes of a pair's name. The longest of the 1,218 listed in 2025 has 14. Folders and locks are named by it: file
+systems take 255 bytes for a name, and each byte may need three."""
 PRICE_SCALE: Final = 12
 """Digits after the point that the archive keeps of a price; REST prints up to 12 (BONKUSD, API.md 7.1)."""
 QTY_SCALE: Final = 8
@@ -126,7 +126,7 @@ _SHOWN: Final = 40
 
 def is_pair(name: str) -> bool:
     """Return whether this can be a pair's name, of which the archive can make a folder's."""
-    return 0 < len(name) <= PAIR_LIMIT and name.isascii()
+    return 0 < len(name.encode(errors="replace")) <= PAIR_LIMIT
 
 
 def check_exact(price: Decimal, qty: Decimal) -> None:

@@ -86,8 +86,12 @@ def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -
 
 
 def encode_note(recv_ns: int, kind: str, **detail: object) -> bytes:
-    """Return the line of an event of our own."""
-    payload = json.dumps({NOTE: kind, **detail}, separators=(",", ":")).encode()
+    """Return the line of an event of our own. Of a detail that is nested out of all depth the plain parts are told."""
+    try:
+        payload = json.dumps({NOTE: kind, **detail}, separators=(",", ":")).encode()
+    except RecursionError:
+        plain = {name: value for name, value in detail.items() if not isinstance(value, list | dict)}
+        payload = json.dumps({NOTE: kind, **plain}, separators=(",", ":")).encode()
     return encode(recv_ns, NOTE, payload, parsed=True)
 
 

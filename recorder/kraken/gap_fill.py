@@ -131,6 +131,12 @@ class GapFill:
             self._wanted = None
         return fresh
 
+    def pass_over(self) -> None:
+        """Leave the gap that is asked for now, for this attempt: of its answer nothing can be read."""
+        if self._wanted is not None:
+            self._give_up(self._wanted)
+            self._aim()
+
     def _note_odd(self, page: TradesPage) -> None:
         for row in page.odd:
             if row.span is not None and self._missing.within(row.span):

@@ -286,7 +286,7 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
     times_us: list[int] = []
     stamp, time_us = None, 0
     try:
-        if not frame.isascii():  # as no frame of trades is: what its texts can name is looked at row by row
+        if not frame.isascii():  # as all frames of trades are: what other texts can name is looked at row by row
             raise ValueError("it is not ASCII")
         content = wire.trade_frame(frame)
         for entry in content.data or ():

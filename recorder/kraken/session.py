@@ -282,7 +282,7 @@ class Session:
             if self._channel.salvage is None:
                 raise
         runs, odd = self._channel.salvage(frame)
-        strange = [run.pair for run in runs if run.pair not in self._pairs and run.pair not in self._dropped]
+        strange = not odd or [run.pair for run in runs if run.pair not in self._pairs and run.pair not in self._dropped]
         if strange:
             return self._rows(runs, frame, now_s, received_ns)
         return [PartlyRead(runs, frame, received_ns, odd)]

@@ -42,7 +42,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
 from recorder.kraken import oddities, records
-from recorder.kraken.parse import OddRow
+from recorder.kraken.parse import Candles, OddRow
 from recorder.kraken.records import (
     Header,
     Listing,
@@ -150,14 +150,16 @@ class _Closed:
         if unread:
             self.unread(entry, unread)
         self._rows += len(rows)
-        until_us = entry.recv_ns // 1000 + AHEAD_US
+        earliest_us, until_us, kinds = EARLIEST_US, entry.recv_ns // 1000 + AHEAD_US, oddities.KNOWN_TYPES
         for row in rows:
-            if not EARLIEST_US <= row.time_us <= until_us:
+            # One look at each of millions of rows; nearly all of them are as they should be.
+            if earliest_us <= row.time_us <= until_us and row.price and row.qty and row.ord_type in kinds:
+                continue
+            if not earliest_us <= row.time_us <= until_us:
                 self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, entry))
-            if not (row.price and row.qty and row.ord_type in oddities.KNOWN_TYPES):
-                for pair, reason in oddities.stored((row,), self._told):
-                    log.warning("odd trade", pair=pair, reason=reason)
-                    self.malformed(entry.recv_ns, entry.source, reason, pair)
+            for pair, reason in oddities.stored((row,), self._told):
+                log.warning("odd trade", pair=pair, reason=reason)
+                self.malformed(entry.recv_ns, entry.source, reason, pair)
         return rows
 
     def unread(self, entry: Entry, rows: Iterable[OddRow]) -> None:
@@ -487,22 +489,15 @@ class Drainer:
 
     def _take(self, entry: Entry, closed: _Closed) -> None:  # noqa: C901 -- one case a kind
         match records.read(entry):
-            case Listing() as answer:
-                changed = self._instruments.take(entry.recv_ns // 1000, answer.listed())
-                odd = self._odd_entries.tell(entry, answer, changed, self._instruments.keys())
+            case Listing() as listing:
+                changed = self._instruments.take(entry.recv_ns // 1000, listing.listed())
+                odd = self._odd_entries.tell(entry, listing, changed, self._instruments.keys())
                 self._tables.take(Branch(EVENTS), [*changed.events, *odd])
             case Note() as note if (told := note.event()).kind == EventKind.DELISTED and told.pair is not None:
                 self._tables.take(Branch(EVENTS), [told])
                 self._instruments.delist(entry.recv_ns // 1000, told.pair)
-            case PublishedCandles() as record:
-                candles = record.answer()
-                if candles.odd:
-                    closed.unread(entry, candles.odd)
-                taken = self._candles.take(candles.rows, entry.recv_ns // 1000)
-                self._tables.take(Branch(EVENTS), taken.events)
-                if taken.unreadable is not None:
-                    reason = str(taken.unreadable)
-                    log.error("candles archived without comparison", segment=closed.number, reason=reason)
+            case PublishedCandles() as answer:
+                self._take_candles(entry, answer.answer(), closed)
             case TableRows() as carrying:
                 for value, rows in carrying.parts().items():
                     self._tables.take(Branch(BY_NAME[carrying.table], value), rows)
@@ -514,6 +509,14 @@ class Drainer:
                 pass  # trades have a way of their own
             case never:
                 assert_never(never)
+
+    def _take_candles(self, entry: Entry, came: Candles, closed: _Closed) -> None:
+        if came.odd:
+            closed.unread(entry, came.odd)
+        taken = self._candles.take(came.rows, entry.recv_ns // 1000)
+        self._tables.take(Branch(EVENTS), taken.events)
+        if taken.unreadable is not None:
+            log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
 
 
 def _found(segments: Iterable[_Closed]) -> _ByPair:

@@ -20,7 +20,7 @@ from recorder.core.ids import Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
 from recorder.core.plan import Fill, Work
-from recorder.errors import ExchangeError
+from recorder.errors import ExchangeError, Malformed
 from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.parse import OddRow
 from recorder.kraken.reach import Reach
@@ -33,6 +33,11 @@ BATCH_ROWS: Final = 50_000
 BATCH_S: Final = 30.0
 """Or so long, if any have come; then whatever is more urgent has its turn. What has found nothing yet goes on: it would
 begin anew at the same place, and at a slow pace never get further."""
+
+
+UNREAD_PAGES: Final = 3
+"""So many answers of which nothing can be read leave their gaps for later; with more it is no odd page: the exchange
+answers otherwise than it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class Fetcher:
         asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else Reach(work, instrument)
         rows: list[Trade] = []
         problem: ExchangeError | None = None
+        unread = 0
         until_s = self._clock.monotonic() + BATCH_S
         self._anew.discard(work.pair)
         try:
@@ -103,7 +109,14 @@ class Fetcher:
                 request = asking.request()
                 if request is None or work.pair in self._anew or work.pair not in self._instruments:  # which is live
                     break
-                _, page = await self._exchange.trades(request, work.pair)
+                try:
+                    _, page = await self._exchange.trades(request, work.pair)
+                except Malformed:  # others of the pair's gaps must not stand still behind it
+                    unread += 1
+                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES:
+                        raise
+                    asking.pass_over()
+                    continue
                 rows += asking.take(page)
                 if came is not None:
                     came(len(rows))

@@ -12,7 +12,7 @@ from recorder.core.backoff import Growing
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.plausible import is_time
-from recorder.errors import ExchangeError, UnknownPair
+from recorder.errors import ExchangeError, Malformed, UnknownPair
 from recorder.kraken import rest
 from recorder.kraken.gap_fill import LAST_NS
 from recorder.kraken.parse import TradesPage
@@ -119,6 +119,9 @@ class Poll:
         except ExchangeError as error:
             wait_s = self._retry_after_s(pair, error)
             log.warning("poll failed", pair=pair, reason=str(error), retry_in_s=wait_s)
+            if isinstance(error, Malformed) and since_ns is not None:
+                self._since_ns.pop(pair, None)
+                self._astray.add(pair)  # it would come so again; what lies behind it is a hole, which is fetched
             return wait_s
         self._unknown.pop(pair, None)
         if since_ns is not None and last_id is not None and highest(page) < last_id:

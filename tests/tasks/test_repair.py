@@ -394,6 +394,15 @@ async def test_ids_that_two_answers_some_minutes_apart_have_odd_rows_for_are_not
         assert detail["apart_s"] >= APART_S
 
 
+async def test_a_page_of_which_nothing_can_be_read_leaves_its_gap_and_no_other(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.odd = dict.fromkeys(range(3_900, 6_000), "null")
+        bench.hold((1, 2_010), (2_020, 4_000), (4_300, 8_000), (8_020, 8_100))
+        start()
+        await asleep(bench.clock)
+        assert [gap.span for gap in bench.ledger.of(PAIR).gaps()] == [Span(4_001, 4_299)]
+
+
 async def test_unreadable_ids_are_asked_for_at_the_start_and_once_a_day_and_are_held_once_they_can_be_read(
     tmp_path: Path,
 ) -> None:
