@@ -79,7 +79,7 @@ def certify(
             yield Certified(
                 pair,
                 [one for one in proven if one.day in days],
-                [*content.findings, *_half_disowned(layout, pair, content.runs, told)],
+                (*content.findings, *_half_disowned(layout, pair, content.runs, told)),
                 unanchored,
                 renumbered,
                 content.steps_back,

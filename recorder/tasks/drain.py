@@ -487,7 +487,7 @@ class Drainer:
         )
         closed.events.append(event(from_us, evidence.kind(known), pair, **detail))
 
-    def _take(self, entry: Entry, closed: _Closed) -> None:  # noqa: C901 -- one case a kind
+    def _take(self, entry: Entry, closed: _Closed) -> None:
         match records.read(entry):
             case Listing() as listing:
                 changed = self._instruments.take(entry.recv_ns // 1000, listing.listed())

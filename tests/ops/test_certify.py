@@ -184,4 +184,4 @@ def test_ids_that_are_disowned_and_held_are_named_with_what_ends_it(tmp_path: Pa
         told = known.read(layout)
         archive.noted(Event(START_US, "reclaimed", "BTC/USD", json.dumps({**claim, "time_us": 6})))
         ((one),) = certify.certify(layout, ["BTC/USD"], told, now_us=START_US + 9 * DAY_US)
-        assert one.findings == []
+        assert one.findings == ()

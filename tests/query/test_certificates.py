@@ -282,3 +282,15 @@ def test_the_analysis_reads_no_other_days_either(archive: Written, ask: Ask) -> 
     for name, value in params.items():
         text = text.replace(f"${name}", "true" if value is True else f"'{value}'")
     assert rows_read(ask, text, archive.data / "trades") == 200
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_pinned_connection_says_unknown_as_the_plain_view_does(archive: Written, ask: Ask, *, frozen: bool) -> None:
+    archive.append([trade(1), trade(2, START_US + DAY_US)])
+    numbered = [Renumbered("BTC/USD", Span(1, 2), START_US, START_US + DAY_US)]
+    archive.noted(*told("BTC/USD", void=[], confirmed=[], promises=numbered))
+    question = "SELECT DISTINCT day >= '2025-11-11', status = 'unknown' FROM certificates WHERE pair = 'BTC/USD'"
+    expected = {(False, False), (True, True)}
+    assert set(ask(question)) == expected
+    with connect(archive.data, frozen=frozen) as opened:
+        assert {tuple(row.values()) for row in opened.sql(question, to="arrow").to_pylist()} == expected
