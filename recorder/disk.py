@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import io
 import os
 import shutil
 import sys
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
-from recorder.errors import DiskError, StorageError
+from recorder.errors import DiskError, StorageError, UnlistedFolder, UnsoundFile
 
 # macOS has no fdatasync; fsync does all that it does and a little more.
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -38,18 +39,26 @@ _ATTEMPTS: Final = 50
 _Seen = TypeVar("_Seen")
 
 
+class _File(io.FileIO):
+    """A file of which also the closing says what failed: on some mounts only that tells of a full or closed disk."""
+
+    def close(self) -> None:
+        with _says(f"cannot close {self.name}"):
+            super().close()
+
+
 class Disk:
     """The real disk. All paths are made durable by :meth:`sync` (content) and :meth:`sync_dir` (names)."""
 
     def create(self, path: Path) -> BinaryIO:
         """Create a new file for writing; it must not exist yet. The name is durable after :meth:`sync_dir`."""
         with _says(f"cannot create {path}"):
-            return Path(path).open("xb", buffering=0)
+            return _File(path, "xb")
 
     def open_append(self, path: Path) -> BinaryIO:
         """Open an existing file to cut or extend it."""
         with _says(f"cannot open {path}"):
-            return Path(path).open("r+b", buffering=0)
+            return _File(path, "r+b")
 
     def write(self, file: BinaryIO, content: bytes | memoryview) -> None:
         """Write all of ``content``, or raise with an unknown part of it written."""
@@ -183,6 +192,53 @@ def sync_for_reading(file: BinaryIO) -> None:
             raise DiskError(f"cannot sync {file.name}: {error.strerror or error}") from error
 
 
+def names_in(folder: Path | str) -> list[str]:
+    """Return the names in ``folder``, sorted; none where there is no such folder.
+
+    Raises UnlistedFolder: one that cannot be listed is not empty; UnsoundFile for a link that leads nowhere.
+    """
+    with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(os.listdir(folder))  # noqa: PTH208 -- names suffice
+    check_link(folder)
+    return []
+
+
+def folders_in(folder: Path | str) -> list[str]:
+    """Return the names of the folders in ``folder``, sorted, and of links that may have led to some.
+
+    Raises as :func:`names_in` does.
+    """
+    with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if _may_be_folder(entry))
+    check_link(folder)
+    return []
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:  # whoever looks into it is told why
+        return True
+
+
+@contextlib.contextmanager
+def listing(folder: Path | str) -> Iterator[None]:
+    """Turn what keeps a folder from being listed into an UnlistedFolder; but that it is not there."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise UnlistedFolder(folder, error.strerror or str(error)) from error
+
+
+def check_link(path: Path | str) -> None:
+    """Raise UnsoundFile if ``path``, which is not there, is a link to something that is not."""
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 -- text as often as a path
+        problem = f"is a link to {os.readlink(path)}, which is not there"  # noqa: PTH115
+        raise UnsoundFile(path, problem, "bring back what it leads to, maybe a disk to be mounted, or remove the link")
+
+
 def undisturbed(look: Callable[[], _Seen], of: str) -> _Seen:
     """Return what ``look`` sees of some files once none of them is taken away, by a compaction or a drain, meanwhile.
 
@@ -203,7 +259,26 @@ def _says(sentence: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError(f"{sentence}: {error.strerror or error}") from error
+        raise DiskError(f"{sentence}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says; of the two ways in which a disk is full, which it is."""
+    said = error.strerror or str(error)
+    if (
+        error.errno == errno.ENOSPC
+        and error.filename is not None
+        and _is_out_of_inodes(Path(os.fsdecode(error.filename)))
+    ):
+        return f"{said}: no inode is left, however much room there is (df -i)"
+    return said
+
+
+def _is_out_of_inodes(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        found = os.statvfs(path.parent)
+        return found.f_files > 0 and found.f_favail == 0
+    return False
 
 
 def _exchange(one: Path, other: Path) -> int:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
@@ -26,6 +25,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
+from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
@@ -57,7 +57,7 @@ BYTES_PER_TRADE: Final = 10
 SPEED_S: Final = 4 * BATCH_S
 """The speed shown is that of so long: trades are stored, and counted, a batch at a time."""
 
-console = Console(stderr=True)
+console = Screen(stderr=True)
 
 
 def backfill(
@@ -195,7 +195,7 @@ async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
 def _estimate(stretch: Stretch, missing: int, per_s: float) -> None:
     requests = -(-missing // rest.PAGE_LIMIT)
     time, megabytes = _duration(requests / per_s), missing * BYTES_PER_TRADE / 1e6
-    typer.echo(
+    echo(
         f"{stretch.pair}: ids {stretch.span}, {len(stretch.span):,} trades, {missing:,} missing: "
         f"{requests:,} requests, {time} at {per_s:g} a second, some {megabytes:,.1f} MB"
     )
@@ -233,12 +233,12 @@ def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
 @contextlib.contextmanager
 def _bars(pace: Pace) -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>5.1f} %"),
         _Rate(),
         _Left(pace),
-        TextColumn("[yellow]{task.fields[waiting]}"),
+        TextColumn("{task.fields[waiting]}", style="yellow", markup=False),
     )
     with Progress(*columns, console=console, speed_estimate_period=SPEED_S) as bars:
         yield bars
@@ -248,7 +248,7 @@ class _Rate(ProgressColumn):
     """Trades a second of late."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} trades/s" if task.speed else "")
+        return text(f"{task.speed:,.0f} trades/s" if task.speed else "")
 
 
 class _Left(ProgressColumn):
@@ -260,7 +260,7 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         pages = -(-int(task.remaining or 0) // rest.PAGE_LIMIT)
-        return Text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
+        return text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
 
 
 def _duration(seconds: float) -> str:

@@ -10,12 +10,11 @@ from typing import Annotated, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from recorder import config
 from recorder.archive.layout import Layout
+from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
@@ -42,10 +41,10 @@ def doctor(
     wrong = sum(finding.level == "wrong" for finding in found)
     if as_json:
         content = {"sound": not wrong, "findings": [asdict(finding) for finding in found]}
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        Console().print(_table(found))
-        typer.echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
+        Screen().print(_table(found))
+        echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
     if wrong:
         raise typer.Exit(1)
 
@@ -78,9 +77,9 @@ def _table(found: list[Finding]) -> Table:
         table.add_column(heading, no_wrap=heading != "finding", overflow="fold")
     area = ""
     for finding in found:
-        says = Text(finding.says)
+        says = text(finding.says)
         if finding.remedy:
             says.append(f"\n→ {finding.remedy}", "bold" if finding.level == "wrong" else "")
-        table.add_row(finding.area if finding.area != area else "", Text(finding.level, _STYLES[finding.level]), says)
+        table.add_row(finding.area if finding.area != area else "", text(finding.level, _STYLES[finding.level]), says)
         area = finding.area
     return table

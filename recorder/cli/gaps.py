@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import age, counted
 from recorder.core.ids import Gap
 from recorder.ops import gaps as state
@@ -36,16 +35,16 @@ def gaps(
     listed = [gap for name in chosen for gap in found[name]]
     missing = [gap for gap in listed if gap.state == "open"]
     if as_json:
-        typer.echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
+        echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
     else:
         if listed:
-            Console().print(_table(listed))
+            Screen().print(_table(listed))
         ids = sum(len(gap.span) for gap in missing)
         holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
-        typer.echo(f"{counted(len(chosen), 'pair')}: {holes}")
+        echo(f"{counted(len(chosen), 'pair')}: {holes}")
     unread = [damaged[name] for name in wanted if name in damaged]
     for said in unread:
-        typer.echo(f"recorder: {said}", err=True)
+        echo(f"recorder: {said}", err=True)
     if missing or unread:
         raise typer.Exit(1)
 
@@ -56,12 +55,12 @@ def _table(listed: list[Gap]) -> Table:
         table.add_column(heading, justify="right" if heading in {"count", "within"} else "left", no_wrap=True)
     for gap in listed:
         table.add_row(
-            Text(gap.pair),
+            text(gap.pair),
             str(gap.span) if len(gap.span) > 1 else str(gap.span.first),
             f"{len(gap.span):,}",
             _when(gap.after_us),
             "" if gap.after_us is None or gap.before_us is None else age(gap.before_us - gap.after_us),
-            Text(gap.state, "red" if gap.state == "open" else ""),
+            text(gap.state, "red" if gap.state == "open" else ""),
         )
     return table
 

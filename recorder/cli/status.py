@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from recorder import config
+from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
 from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Event
@@ -52,7 +52,7 @@ def status(
     daemon = _asked(config_file, data)
     now_us = SystemClock().wall_ns() // 1000
     if as_json:
-        typer.echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
+        echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
     else:
         _print(found, daemon, now_us, title=str(data), all_pairs=all_pairs)
     if found.damaged:
@@ -60,16 +60,16 @@ def status(
 
 
 def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_pairs: bool) -> None:
-    console = Console()
+    console = Screen()
     if found.pairs:
         _print_pairs(console, title, found, now_us, all_pairs=all_pairs)
     elif not found.damaged:
-        typer.echo("No trades are recorded yet.")
+        echo("No trades are recorded yet.")
     if found.unanchored:
         shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
         more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
         said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
-        console.print(Text(said, "yellow"))
+        console.print(text(said, "yellow"))
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
@@ -78,7 +78,7 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
     for said in found.damaged:
-        console.print(Text(f" {said}", "red"), soft_wrap=True)
+        console.print(text(f" {said}", "red"), soft_wrap=True)
 
 
 def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
@@ -88,7 +88,7 @@ def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
     ' quarantine: malformed 2 lines, 1.2 MB; parked 1 line, 0.0 MB'
     """
     said = (f"{reason} {counted(lines, 'line')}, {size / 1e6:,.1f} MB" for reason, (lines, size) in sizes.items())
-    return Text(f" quarantine: {'; '.join(said)}", "yellow")
+    return text(f" quarantine: {'; '.join(said)}", "yellow")
 
 
 def _asked(config_file: Path | None, data: Path) -> Daemon | str:
@@ -100,19 +100,31 @@ def _asked(config_file: Path | None, data: Path) -> Daemon | str:
 
 def _said_by(daemon: Daemon | str) -> Text:
     if isinstance(daemon, str):
-        return Text(f" {daemon}", "yellow")
+        return text(f" {daemon}", "yellow")
+    paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
+    alone = f"; the exchange is left alone: {paused}" if paused else ""
     if daemon.recording:
-        return Text(f" the daemon records, since {daemon.since} (release {daemon.version})")
-    return Text(f" the daemon does not record: {'; '.join(daemon.reasons)}", "red")
+        return text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
+    return text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
 
 
 def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
     if isinstance(daemon, str):
         return {"answers": False, "reasons": [daemon]}
-    return {"answers": True, "recording": daemon.recording, "reasons": daemon.reasons, "since": daemon.since}
+    return {
+        "answers": True,
+        "recording": daemon.recording,
+        "reasons": daemon.reasons,
+        "since": daemon.since,
+        "paused_s": dict(daemon.paused_s),
+    }
 
 
-def _print_pairs(console: Console, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:
+def _alarming(count: int) -> Text:
+    return text(f"{count:,}", "red" if count else "")
+
+
+def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:
     pairs = found.pairs
     offline = {
         pair.pair: found.listing[pair.pair] for pair in pairs if found.listing.get(pair.pair, _ONLINE) != _ONLINE
@@ -125,7 +137,7 @@ def _print_pairs(console: Console, title: str, found: Status, now_us: int, *, al
         console.print(_pairs(title, shown, now_us))
     holes, missing = sum(len(pair.holes) for pair in pairs), sum(map(_missing, pairs))
     newest = max(pair.last_us for pair in pairs)
-    total = Text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")
+    total = text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")
     total.append(f"{age(now_us - newest)} ago; ")
     total.append(f"{counted(holes, 'hole')}, {missing:,} missing" if holes else "no holes", "red" if holes else "")
     console.print(total)
@@ -134,24 +146,24 @@ def _print_pairs(console: Console, title: str, found: Status, now_us: int, *, al
     if offline:
         named = [f"{pair} {word}" for pair, word in list(offline.items())[:_SHOWN]]
         more = f" and {len(offline) - _SHOWN} more" if len(offline) > _SHOWN else ""
-        console.print(Text(f" not online: {', '.join(named)}{more}", "yellow"))
+        console.print(text(f" not online: {', '.join(named)}{more}", "yellow"))
 
 
 def _pairs(title: str, pairs: Sequence[PairStatus], now_us: int) -> Table:
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table = Table(title=text(title), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("pair", "last trade", "age", "rows", "in journal", "ids held", "holes", "missing"):
         table.add_column(heading, justify="left" if heading in {"pair", "ids held"} else "right", no_wrap=True)
     for pair in pairs:
         missing = _missing(pair)
         table.add_row(
-            Text(pair.pair),
+            text(pair.pair),
             _when(pair.last_us, now_us),
             age(now_us - pair.last_us),
             f"{pair.rows:,}",
             f"{pair.journalled:,}",
             f"{pair.first_id}..{pair.last_id}",
-            f"[red]{len(pair.holes)}[/]" if pair.holes else "0",
-            f"[red]{missing:,}[/]" if missing else "0",
+            _alarming(len(pair.holes)),
+            _alarming(missing),
         )
     return table
 
@@ -166,7 +178,7 @@ def _candles(candles: Sequence[CandleStatus], now_us: int) -> Table:
             f"{one.series:,}",
             _when(one.last_us, now_us),
             f"{age(now_us - _end_us(one))} ago",
-            f"[red]{one.lost:,}[/]" if one.lost else "0",
+            _alarming(one.lost),
         )
     return table
 
@@ -185,7 +197,7 @@ def _lately(found: Status, now_us: int) -> list[Text]:
             said = " ".join([*([event.pair] if event.pair else []), what])
             rows.append((event.time_us, event.kind, said, ""))
     width = max(len(kind) for _, kind, _, _ in rows)
-    return [Text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
+    return [text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
 
 
 def _exchange(detail: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlencode
 
@@ -28,6 +30,7 @@ LIST_LIMIT: Final = 2000
 
 _KRAKENS = re.compile(r"[EW][A-Za-z]+:")
 _UNTIL = re.compile(r"(\d{1,12})", re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +106,11 @@ def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_
     """Return the raw ``result`` of an answer, or raise the error that it is.
 
     HTTP 200 says nothing by itself: failures come with 200 too, and the ``error`` list decides (API.md 2).
-    ``now_s`` is wall-clock seconds, for refusals that name the moment at which they end.
+    ``now_s`` is wall-clock seconds, for refusals that name the moment at which they end. ``retry_after_s`` is what the
+    header ``Retry-After`` says, of whatever error.
     """
-    if status == 429:
-        raise RateLimited("Kraken's edge answered 429 Too Many Requests", retry_after_s)
-    if status == 403:
-        raise Forbidden("Kraken's edge answered 403 Forbidden: our address or User-Agent is not welcome there")
     if status != 200:
-        raise Unavailable(f"Kraken's edge answered HTTP {status}")
+        raise refusal(status, retry_after_s)
     try:
         answer = wire.answer(body)
     except msgspec.ValidationError as error:
@@ -124,10 +124,45 @@ def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_
         )
     failures = [text for text in texts if not text.startswith("W")]
     if failures:
-        raise error_of(failures, now_s=now_s)
+        failure = error_of(failures, now_s=now_s)
+        if retry_after_s is not None:
+            failure.retry_after_s = max(retry_after_s, failure.retry_after_s or 0.0)
+        raise failure
     if not answer.result:
         raise Malformed("the answer has neither an error nor a result")
     return bytes(answer.result)
+
+
+def refusal(status: int, retry_after_s: float | None = None) -> ExchangeError:
+    """Return the error that an HTTP status other than 200 is: it comes from the edge (API.md 2)."""
+    if status == 429:
+        return RateLimited("Kraken's edge answered 429 Too Many Requests", retry_after_s)
+    if status == 403:
+        return Forbidden(
+            "Kraken's edge answered 403 Forbidden: our address or User-Agent is not welcome there", retry_after_s
+        )
+    return Unavailable(f"Kraken's edge answered HTTP {status}", retry_after_s)
+
+
+def retry_after_s(header: str | None, now_s: float) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, as a number or until a date; None where it says neither.
+
+    ``now_s`` is the server's time in seconds since 1970. What is asked for is not bounded here.
+    """
+    said = (header or "").strip()
+    if _SECONDS.fullmatch(said):
+        return float(said)
+    until_s = seconds(said)
+    return None if until_s is None else max(0.0, until_s - now_s)
+
+
+def seconds(date: str | None) -> int | None:
+    """Return the seconds since 1970 of an HTTP date; None where it is none."""
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _texts(error: object) -> list[str] | None:

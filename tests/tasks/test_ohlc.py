@@ -148,7 +148,7 @@ class Bench(Fakes):
     def asked(self) -> list[Request]:
         return self.sandbox.requests.to(OHLC_PATH)
 
-    async def _refused(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
+    async def _refused(self, *, reason: str, path: str, scope: str, pause_s: float, per_s: float) -> None:
         self.told.append((self.clock.monotonic(), pause_s))
 
 
