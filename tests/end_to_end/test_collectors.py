@@ -110,8 +110,10 @@ async def test_a_changed_listing_ends_in_instruments_and_events_and_cuts_vwaps_a
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=20)
 
     async def read() -> None:
-        # That for tokenized assets follows each.
-        readings = lambda: [one for one in sandbox.requests.to("/0/public/AssetPairs") if not one.query]  # noqa: E731
+        def readings() -> list[Request]:
+            """The requests for the usual listing; that for tokenized assets follows each."""
+            return [one for one in sandbox.requests.to("/0/public/AssetPairs") if not one.query]
+
         before = len(readings())
         await clock.live_until(lambda: len(readings()) > before, what="the listing is read")
 
