@@ -13,7 +13,7 @@ import structlog
 
 from recorder.core.backoff import Backoff, session_healthy
 from recorder.core.events import EventKind
-from recorder.core.ids import Run
+from recorder.core.plausible import is_far
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -41,6 +41,8 @@ _NOT_OPENED: Final = "not_opened"
 _ENDED: Final = "ended"
 _HUNG_UP: Final = "hung_up"
 """How a connection ends, for those who count: never opened, by the other side, by us."""
+
+_NOTHING: Final = (0, b"")
 
 log = structlog.get_logger()
 
@@ -103,7 +105,7 @@ class Stream:
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
     number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
-    they do ``heard``, the highest id of each pair that a frame brought.
+    they do ``heard``, the highest id of each pair that a frame brought, and that frame.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Stream:
         listeners: Listeners,
         backoff: Backoff,
         numbers: Iterator[int],
-        heard: dict[str, int],
+        heard: dict[str, tuple[int, bytes]],
     ) -> None:
         self._pairs = pairs
         self._dial = dial
@@ -216,10 +218,11 @@ class Stream:
         if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
-    def _hear(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            if run.span.last > self._heard.get(run.pair, 0):
-                self._heard[run.pair] = run.span.last
+    def _hear(self, rows: Rows) -> None:
+        for run in rows.runs:
+            highest, _ = self._heard.get(run.pair, _NOTHING)
+            if run.span.last > highest or is_far(highest, run.span.last):  # a lone odd id, and no news for ever
+                self._heard[run.pair] = run.span.last, rows.frame
 
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
@@ -249,7 +252,7 @@ class Stream:
                     inbound = Inbound(line, effect.runs)
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
-                    self._hear(effect.runs)
+                    self._hear(effect)
                 case Keep(kind, frame, received_ns):
                     line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
                     await self._inbox.put(Inbound(line, []))
