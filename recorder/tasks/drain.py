@@ -22,7 +22,7 @@ import structlog
 
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import BY_NAME, EVENTS, Branch
-from recorder.archive.events import event, iso
+from recorder.archive.events import event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.quarantine import Kept, Quarantine, Reason
@@ -31,7 +31,6 @@ from recorder.clock import Clock
 from recorder.core.events import EventKind
 from recorder.core.ids import Spans
 from recorder.core.model import Event, Instrument, Trade
-from recorder.core.plausible import AHEAD_US, EARLIEST_US
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
@@ -54,6 +53,7 @@ from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.differing import Differing
+from recorder.tasks.odd_times import OddTimes
 from recorder.tasks.waiting import first_of
 
 BATCH_TRADES: Final = 25_000
@@ -63,8 +63,6 @@ TRADE_BYTES: Final = 150
 TOGETHER_BYTES: Final = 256 * 1024 * 1024
 """Segments of so many bytes are drained together, so that a pair gets one file of them; more has been left by a run
 that could not drain. Some 1.3 M trades, whose places take 20 MB."""
-CLOCK_ROWS: Final = 10
-"""So many trades at least tell the host's clock, if most of them are stamped after they came."""
 
 _READ_BYTES: Final = 65_536
 """Lines of a pair that follow each other are read together, up to so many bytes."""
@@ -107,8 +105,7 @@ class _Closed:
         self.events: list[Event] = []
         self.lost = False
         """Whether a line of trades could not be read, which may have been counted when it came."""
-        self._rows = 0
-        self._odd: dict[str, dict[int, tuple[Trade, Entry]]] = {}
+        self._odd = OddTimes()
 
     def malformed(self, received_ns: int, source: str, reason: str) -> None:
         self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
@@ -121,28 +118,14 @@ class _Closed:
             self.lost = True
             self.not_understood(entry, error)
             return []
-        self._rows += len(rows)
-        until_us = entry.recv_ns // 1000 + AHEAD_US
-        for row in rows:
-            if not EARLIEST_US <= row.time_us <= until_us:
-                self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, entry))
+        self._odd.look(rows, entry.recv_ns, entry.source)
         return rows
 
     def tell_odd_times(self) -> None:
-        """Tell of trades that cannot have been made when they are stamped: once of each pair, they may be many.
-
-        Where most are stamped so, it is the host's clock that is behind, and other events say so.
-        """
-        if self._rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self._rows:
-            return
-        for pair, found in self._odd.items():
-            row, entry = found[min(found)]
-            said = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(entry.recv_ns // 1000)}"
-            others = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
-            reason = f"{said}{others}: stored as it came"
-            log.warning("odd time", pair=pair, reason=reason)
-            detail = {"source": entry.source, "reason": reason}
-            self.events.append(event(entry.recv_ns // 1000, EventKind.MALFORMED, pair, **detail))
+        """Tell of trades that cannot have been made when they are stamped."""
+        for told in self._odd.told():
+            detail = {"source": told.source, "reason": told.reason}
+            self.events.append(event(told.received_ns // 1000, EventKind.MALFORMED, told.pair, **detail))
 
     def not_understood(self, entry: Entry, error: Malformed) -> None:
         # It was read when it came, so this is a parser of another release; the line stays in raw/.

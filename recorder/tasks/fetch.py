@@ -21,9 +21,11 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
 from recorder.core.plan import Fill, Work
 from recorder.errors import ExchangeError
+from recorder.kraken import records
 from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.reach import Reach
 from recorder.ops.metrics import Metrics
+from recorder.tasks import odd_times
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.waiting import to_the_end
 
@@ -38,13 +40,15 @@ begin anew at the same place, and at a slow pace never get further."""
 class Fetched:
     """What one batch brought: rows archived, and what stopped it, if anything did.
 
-    ``given_up`` of the gaps was asked for and did not come, and answers stepped over ``skipped``.
+    ``given_up`` of the gaps was asked for and did not come, and answers stepped over ``skipped``. ``odd`` tells of rows
+    that cannot have been made when they are stamped.
     """
 
     rows: int
     skipped: tuple[Span, ...] = ()
     given_up: tuple[Span, ...] = ()
     problem: ExchangeError | None = None
+    odd: tuple[odd_times.Told, ...] = ()
 
 
 class Fetcher:
@@ -91,7 +95,8 @@ class Fetcher:
         """
         instrument = self._instruments[work.pair]
         asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else Reach(work, instrument)
-        rows: list[Trade] = []
+        rows, odd = list[Trade](), odd_times.OddTimes()
+        told: tuple[odd_times.Told, ...] = ()
         problem: ExchangeError | None = None
         until_s = self._clock.monotonic() + BATCH_S
         self._anew.discard(work.pair)
@@ -100,16 +105,19 @@ class Fetcher:
                 request = asking.request()
                 if request is None or work.pair in self._anew or work.pair not in self._instruments:  # which is live
                     break
-                _, page = await self._exchange.trades(request, work.pair)
-                rows += asking.take(page)
+                answer, page = await self._exchange.trades(request, work.pair)
+                fresh = asking.take(page)
+                odd.look(fresh, answer.recv_ns, records.rest_source(request, work.pair))
+                rows += fresh
                 if came is not None:
                     came(len(rows))
         except ExchangeError as error:
             problem = error
         finally:
             if rows:
+                told = tuple(odd.told())
                 await to_the_end(self._keep(work.pair, rows))
-        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), problem)
+        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), problem, told)
 
     def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:
         missing = Spans(gap.span for gap in self._ledger.of(work.pair).gaps())
