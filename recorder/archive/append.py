@@ -62,20 +62,22 @@ class TradeArchive:
         Of ids that are stored only those in the row group of the highest are looked at, so that it costs one read.
         Raises UnsoundFile, UnreadableFile.
         """
-        first_of, found = {trade.trade_id: trade for trade in reversed(trades)}, list[tuple[Trade, Trade]]()
-        if not first_of:
+        if not trades:
             return []
-        if len(first_of) < len(trades):
-            pairs = ((trade, first_of[trade.trade_id]) for trade in trades)
-            found = [(trade, before) for trade, before in pairs if before is not trade and not is_same(before, trade)]
+        ids = [trade.trade_id for trade in trades]
+        news = _ascend(ids)
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
-            again = Spans(self.coverage.spans(pair).within(Span(min(first_of), max(first_of))))
-            if not again:  # as nearly always: nothing comes again
-                return found
+            span = Span(ids[0], ids[-1]) if news else Span(min(ids), max(ids))
+            again = Spans(self.coverage.spans(pair).within(span))
+            if news and not again:  # as nearly always: nothing comes again
+                return []
+            first_of = {trade.trade_id: trade for trade in reversed(trades)}
             highest = max((trade_id for trade_id in first_of if trade_id in again), default=None)
             stored = {} if highest is None else self._stored_near(pair, highest, pa.array(first_of, pa.int64()))
         known = [(trade, stored.get(trade.trade_id)) for trade in first_of.values()]
-        return [*((trade, held) for trade, held in known if held and not is_same(trade, held)), *found]
+        twice = [] if news else [(trade, first_of[trade.trade_id]) for trade in trades]
+        held = [(trade, before) for trade, before in known if before and not is_same(trade, before)]
+        return held + [(trade, before) for trade, before in twice if before is not trade and not is_same(before, trade)]
 
     def _stored_near(self, pair: str, trade_id: int, wanted: pa.Array) -> dict[int, Trade]:
         """Return the rows of the row group with this id, by id, as far as they are ``wanted``."""
@@ -104,10 +106,15 @@ class TradeArchive:
         return footer
 
 
+def _ascend(ids: Sequence[int]) -> bool:
+    """Return whether no id comes twice and all are in order, as what a connection delivers nearly always is."""
+    return all(map(operator.lt, ids, ids[1:]))
+
+
 def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:
     """Return the trades not held, one per id, in ascending id."""
     ids = [trade.trade_id for trade in trades]
-    if not all(map(operator.lt, ids, ids[1:])):  # what a connection delivers is in order already
+    if not _ascend(ids):
         by_id: dict[int, Trade] = {}
         for trade in trades:
             by_id.setdefault(trade.trade_id, trade)

@@ -31,6 +31,7 @@ from recorder.clock import Clock
 from recorder.core.events import EventKind
 from recorder.core.ids import Spans
 from recorder.core.model import Event, Instrument, Trade
+from recorder.core.plausible import AHEAD_US, EARLIEST_US
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
@@ -105,7 +106,7 @@ class _Closed:
         self.events: list[Event] = []
         self.lost = False
         """Whether a line of trades could not be read, which may have been counted when it came."""
-        self._odd = OddTimes()
+        self.odd = OddTimes()
 
     def malformed(self, received_ns: int, source: str, reason: str) -> None:
         self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
@@ -113,17 +114,15 @@ class _Closed:
     def trades(self, entry: Entry) -> list[Trade]:
         """Return the trades in a line."""
         try:
-            rows = records.trades(entry)
+            return records.trades(entry)
         except Malformed as error:
             self.lost = True
             self.not_understood(entry, error)
             return []
-        self._odd.look(rows, entry.recv_ns, entry.source)
-        return rows
 
     def tell_odd_times(self) -> None:
         """Tell of trades that cannot have been made when they are stamped."""
-        for told in self._odd.told():
+        for told in self.odd.told():
             detail = {"source": told.source, "reason": told.reason}
             self.events.append(event(told.received_ns // 1000, EventKind.MALFORMED, told.pair, **detail))
 
@@ -331,22 +330,25 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
 
 def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
     """Yield trades by pair, in batches: all of a pair in one, unless that alone is too many."""
-    batch: dict[str, list[Trade]] = {}
-    waiting = 0
+    batch, waiting = defaultdict[str, list[Trade]](list), 0
     for parts in found.values():
         coming = sum(sum(lines.sizes) for _, lines in parts) // TRADE_BYTES
         if batch and waiting + coming > BATCH_TRADES:
             yield batch
-            batch, waiting = {}, 0
+            batch, waiting = defaultdict(list), 0
         for closed, lines in parts:
             for entry in lines.entries():
                 rows = closed.trades(entry)
+                until_us = entry.recv_ns // 1000 + AHEAD_US
+                closed.odd.rows += len(rows)
                 for row in rows:
-                    batch.setdefault(row.pair, []).append(row)
+                    batch[row.pair].append(row)
+                    if not EARLIEST_US <= row.time_us <= until_us:
+                        closed.odd.take(row, entry.recv_ns, entry.source)
                 waiting += len(rows)
                 if waiting >= BATCH_TRADES:
                     yield batch
-                    batch, waiting = {}, 0
+                    batch, waiting = defaultdict(list), 0
     yield batch
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,26 +29,30 @@ class Told:
 
 
 class OddTimes:
-    """Finds them among what is looked at together: once of each pair, they may be many."""
+    """Finds them among ``rows`` that are looked at together, so many: once of each pair, they may be many."""
 
     def __init__(self) -> None:
-        self._rows = 0
+        self.rows = 0
         self._odd: dict[str, dict[int, tuple[Trade, int, str]]] = {}
 
-    def look(self, rows: Iterable[Trade], received_ns: int, source: str) -> None:
+    def look(self, rows: Sequence[Trade], received_ns: int, source: str) -> None:
         """Look at rows that came at once."""
+        self.rows += len(rows)
         until_us = received_ns // 1000 + AHEAD_US
         for row in rows:
-            self._rows += 1
             if not EARLIEST_US <= row.time_us <= until_us:
-                self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, received_ns, source))
+                self.take(row, received_ns, source)
+
+    def take(self, row: Trade, received_ns: int, source: str) -> None:
+        """Take a row that is stamped so."""
+        self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, received_ns, source))
 
     def told(self) -> list[Told]:
         """Return what is to be told; nothing where most are stamped so.
 
         Then it is the host's clock that is behind, and other events say so.
         """
-        if self._rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self._rows:
+        if self.rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self.rows:
             return []
         return [_told(pair, found) for pair, found in self._odd.items()]
 
