@@ -22,7 +22,7 @@ from random import Random
 import pytest
 
 from recorder import app, connect
-from recorder.archive import known, state
+from recorder.archive import known, quarantine, state
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
@@ -556,6 +556,79 @@ async def test_ids_that_never_existed_become_void_and_nothing_else_does(tmp_path
         bench.first_ids = dict.fromkeys(never, 1)
         bench.is_the_truth()
         bench.has_manners()
+
+
+LONE = 2**40
+IN_2102_S = 4_176_528_432
+IN_YEAR_1_S = -62_135_596_800
+
+
+async def test_a_lone_odd_id_costs_nothing_but_its_frame(bench: Bench) -> None:
+    async with bench.recording():
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
+        bench.sandbox.stray(BTC, LONE)
+        bench.sandbox.faults.throw("drop", n=3)
+        for _ in range(3):
+            bench.sandbox.burst(BTC, 30)
+        await bench.hears()
+        asked = len(bench.trades)
+        await bench.clock.passed(60.0)
+        assert len(bench.trades) - asked <= 6, "few requests go to what nothing is known of"
+    bench.is_the_truth()
+    bench.has_manners()
+    assert [(kept.pair, kept.spans) for kept in quarantine.listed(Layout(bench.data))] == [(BTC, (Span(LONE, LONE),))]
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["heard", "lost"])
+async def test_ids_that_really_jump_by_ten_million_are_followed_and_those_between_become_void(
+    bench: Bench, lost: int
+) -> None:
+    stop = app.Stop()
+    recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
+    try:
+        await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+        last = bench.sandbox.last_ids()[BTC]
+        bench.sandbox.freeze()
+        last = bench.sandbox.last_ids()[BTC]
+        bench.sandbox.skip_ids(BTC, 10_000_000)
+        if lost:
+            bench.sandbox.faults.throw("drop", n=lost)
+        bench.sandbox.burst(BTC, 30)
+        bench.sandbox.thaw()
+        await bench.clock.passed(30.0)
+        bench.sandbox.freeze()
+        bench.clock.turn_s = 0.3
+        await until(bench.whole, what="all is held, and what was left out is known to be void")
+    finally:
+        stop.signal()
+        await recording
+    assert void(bench.data) == {BTC: Spans([Span(last + 1, last + 10_000_000)])}
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+@pytest.mark.parametrize("time_s", [IN_2102_S, 0, IN_YEAR_1_S], ids=["2102", "1970", "1"])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "polled"])
+async def test_odd_times_are_stored_as_they_came_and_lead_no_request_astray(
+    bench: Bench, *, stream: bool, time_s: int
+) -> None:
+    async with bench.recording(bench.config(trades=TradesConfig(stream=stream))):
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
+        bench.sandbox.freeze()
+        for damaged in (False, True, False):  # streamed, or fetched straight into the archive; and the newest of all
+            bench.sandbox.burst(BTC, 30)
+            if damaged:
+                bench.sandbox.faults.throw("drop", n=1)
+            bench.sandbox.stamp(BTC, 3, time_s)
+            bench.sandbox.burst(BTC, 3)
+        await until(bench.whole, what="all is held")
+        asked = len(bench.trades)
+        await bench.clock.passed(60.0)
+        assert len(bench.trades) - asked <= (60 if not stream else 2 * len(bench.sandbox.last_ids()))
+    bench.is_the_truth()
+    bench.has_manners()
+    (told,) = {event.pair for event in status.everything(bench.data).events if event.kind == "malformed"}
+    assert told == BTC
 
 
 def void(data: Path) -> dict[str, Spans]:
