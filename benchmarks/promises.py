@@ -28,7 +28,7 @@ from recorder.ops import status
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.requests import Request
 from recorder.sandbox.truth import Truth, compare, read_truth
-from tests.end_to_end.harness import Process, caught_up
+from tests.end_to_end.harness import Process, caught_up, rows
 from tests.end_to_end.moments import Differs, Moments
 
 PAUSE_S: Final = (0.1, 2.0)
@@ -37,6 +37,8 @@ SILENT_S: Final = 180.0
 """A silent pair is to be found at two looks, a minute apart, after the first one of a recorder's life."""
 DEAD_S: Final = 11.0
 """So long is waited for a dead line to be left."""
+DRAINED_S: Final = 4.0
+"""An event is in the archive after so long, at a drain every two seconds."""
 ODD_TIMES_S: Final = (4_176_528_432, 0, -62_135_596_800)
 """2102, 1970, year 1."""
 ODD_DAY_US: Final = 86_400_000_000
@@ -190,10 +192,10 @@ class Promises(Soak):
             self.exchange.do("deaden", self.exchange.pairs[0])
         except UsageError:  # none is open
             return
-        died_s = time.monotonic()
+        died_us = time.time_ns() // 1000
         await wait(self, DEAD_S)
-        later = [request.at_s for request in self.exchange.do("requests.to", "/v2") if request.at_s > died_s]
-        self.left_s.append(later[0] - died_s if later else float("inf"))
+        left_us = [at_us for at_us, _, _ in await self.noted("stalled", died_us)]
+        self.left_s.append((left_us[0] - died_us) / 1e6 if left_us else float("inf"))
 
     async def silent_pair(self) -> None:
         """Let one pair fall silent, and see when it is subscribed anew."""
@@ -204,17 +206,20 @@ class Promises(Soak):
         self.exchange.do("faults.lines.muted.add", pair)
         await self.stretch(muted_s + SILENT_S)
         behind = [
-            event.time_us
-            for event in status.everything(self.data).events
-            if event.kind == "behind" and event.pair == pair and event.time_us > muted_us
-            and json.loads(event.detail)["resubscribing"]
-        ]  # fmt: skip
+            at_us for at_us, of, said in await self.noted("behind", muted_us) if of == pair and said["resubscribing"]
+        ]
         took_s = (behind[0] - muted_us) / 1e6 if behind else float("inf")
         asked: list[Request] = self.exchange.do("requests.to", "/0/public/Ticker")
         looks = [request for request in asked if request.at_s > muted_s and request.status == 200]
         looks = [request for request in looks if request.at_s - muted_s <= took_s]
         self.found_s.append(f"{took_s:.0f} s ({len(looks)} looks)")
         self.exchange.do("faults.lines.muted.discard", pair)
+
+    async def noted(self, kind: str, since_us: int) -> list[tuple[int, str | None, dict[str, object]]]:
+        """Return what the archive has noted of a kind since then, once it is drained: when, of whom, and what."""
+        await wait(self, DRAINED_S)
+        query = f"SELECT epoch_us(time), pair, detail FROM events WHERE kind = '{kind}' ORDER BY time"
+        return [(at, pair, json.loads(detail)) for at, pair, detail in rows(self.data, query) if at > since_us]
 
     async def ends_well(self, made: Mapping[str, int]) -> None:
         """Record every archive until it holds all that was made."""
