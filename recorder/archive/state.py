@@ -19,7 +19,7 @@ from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
 from recorder.core.ledger import Ledger
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile
+from recorder.errors import CorruptFile, UnreadableFile
 
 JOINED_RUNS: Final = 20_000
 """Runs in the journal that are joined before they are counted: each alone would take as long as parsing it."""
@@ -36,11 +36,11 @@ class Loaded:
     """
 
     rows: dict[str, int]
-    damaged: dict[str, CorruptFile]
+    damaged: dict[str, CorruptFile | UnreadableFile]
     findings: list[Finding]
 
     def check(self) -> None:
-        """Raise CorruptFile if the files of a pair are damaged."""
+        """Raise CorruptFile or UnreadableFile if the files of a pair are damaged."""
         for error in self.damaged.values():
             raise error
 
@@ -63,10 +63,10 @@ def load(
     _count(ledger, claims)
     held = Coverage(layout) if coverage is None else coverage
 
-    def observe(pair: str) -> int | CorruptFile:
+    def observe(pair: str) -> int | CorruptFile | UnreadableFile:
         try:
             return undisturbed(lambda: held.observe_into(ledger, pair), f"the files of {pair}")
-        except CorruptFile as error:
+        except (CorruptFile, UnreadableFile) as error:
             return error
 
     archived = layout.pairs() if pairs is None else pairs
@@ -79,7 +79,7 @@ def load(
             ledger.know(one)
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
-        {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},
+        {pair: error for pair, error in met.items() if not isinstance(error, int)},
         events.findings,
     )
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from msgspec import structs
+
 from recorder.core import evidence
 from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
 from recorder.core.gaps import open_gaps
@@ -41,7 +43,8 @@ class PairLedger:
 
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
     held. An id that is held is never void, nor ``parked``. ``shown_id`` is the highest that REST has shown in this run,
-    whether it is held yet or not.
+    whether it is held yet or not. ``unreadable`` ids lie in damaged files: they are missing, and not asked for as long
+    as these may be put right.
     """
 
     def __init__(self, pair: str) -> None:
@@ -49,6 +52,7 @@ class PairLedger:
         self.spans = Spans()
         self.void = Spans()
         self.parked = Spans()
+        self.unreadable = Spans()
         self.shown_id = 0
         self.confirmed: Confirmed | None = None
         self.promise: Promise | None = None
@@ -117,7 +121,11 @@ class PairLedger:
         """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
         gaps = self.gaps()
         far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
-        return tuple(gap for gap in gaps if gap not in far) if far else gaps
+        if far:
+            gaps = tuple(gap for gap in gaps if gap not in far)
+        if self.unreadable:
+            gaps = tuple(structs.replace(gap, span=part) for gap in gaps for part in self.unreadable.missing(gap.span))
+        return gaps
 
     def newest(self) -> tuple[int, int] | None:
         """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).

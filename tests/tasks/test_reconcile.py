@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
@@ -35,6 +36,12 @@ from tests.fakes import Fakes
 
 def line(first: int, last: int) -> bytes:
     return segment.encode(1, "ws:trade:1", frame(first, last), parsed=True)
+
+
+def _unreadable(path: Path) -> None:
+    """Put in the place of a file what the operating system does not read."""
+    path.unlink()
+    path.mkdir()
 
 
 class Bench(Fakes):
@@ -236,18 +243,54 @@ async def test_what_another_process_adds_is_learnt_and_is_no_difference(tmp_path
         assert (bench.looked, bench.planned, bench.differences()) == (looked + 1, [], 0)
 
 
-async def test_a_damaged_file_does_not_keep_it_from_the_other_pairs_and_nothing_is_taken_back(tmp_path: Path) -> None:
-    async with comparing(tmp_path) as bench:
-        bench.opened.archive.append("AAA/USD", trades(1, 10, pair="AAA/USD"))
-        bench.opened.archive.append("ZZZ/USD", trades(1, 10, pair="ZZZ/USD"))
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b"no Parquet"), _unreadable], ids=["damaged", "folder"])
+async def test_what_lies_in_a_damaged_file_is_missing_at_the_next_look_and_comes_back_with_it(
+    tmp_path: Path, harm: Callable[[Path], object]
+) -> None:
+    pair, kept = "AAA/USD", tmp_path / "kept"
+    async with comparing(tmp_path / "archive") as bench:
+        account = functools.partial(bench.ledger.of, pair)
+        for first in (1, 11, 31):
+            bench.opened.archive.append(pair, trades(first, first + 9, pair=pair))
         await bench.pass_look()
-        (path,) = bench.opened.layout.trade_files("AAA/USD")
-        path.write_bytes(b"no Parquet")
+        assert account().spans.count() == 30
+        (path,) = [one for one in bench.opened.layout.trade_files(pair) if one.name.startswith("000000000011-")]
+        shutil.copy(path, kept)
+        harm(path)
+        await bench.pass_look()
+        assert [gap.span for gap in account().gaps()] == [Span(11, 30)]
+        assert [gap.span for gap in account().fetchable_gaps()] == [Span(21, 30)], "the file may come back"
+        told = await bench.told()
+        assert (told["pair"], told["first_id"], told["held"], told["not_fetched"]) == (pair, 11, 10, 10)
+        assert (bench.planned, bench.differences()) == ([pair], 1)
+        await bench.pass_look(ALL_S)
+        assert bench.differences() == 1, "it is told once"
+        assert bench.opened.archive.append(pair, trades(11, 22, pair=pair)).count() == 2, "nothing is held twice"
+        if path.is_dir():
+            path.rmdir()
+        shutil.copy(kept, path)
+        await bench.pass_look()
+        assert [gap.span for gap in account().gaps()] == [Span(23, 30)]
+        assert not account().unreadable
+        harm(path)
+        await bench.pass_look()
+        assert account().unreadable.count() == 10
+        path.rmdir() if path.is_dir() else path.unlink()
+        await bench.pass_look()
+        assert [gap.span for gap in account().fetchable_gaps()] == [Span(11, 20), Span(23, 30)], "it was moved away"
+
+
+async def test_a_damaged_file_costs_its_own_rows_and_no_others(tmp_path: Path) -> None:
+    async with comparing(tmp_path) as bench:
+        for pair in ("AAA/USD", "ZZZ/USD"):
+            bench.opened.archive.append(pair, trades(1, 10, pair=pair))
+        await bench.pass_look()
+        bench.opened.layout.trade_files("AAA/USD")[0].write_bytes(b"no Parquet")
         bench.opened.layout.trade_files("ZZZ/USD")[0].unlink()
         bench.reconcile.drained(None)
-        await settle_until(lambda: bool(bench.planned))
-        assert bench.planned == ["ZZZ/USD"]
-        assert bench.ledger.of("AAA/USD").spans.count() == 10
+        await settle_until(lambda: len(bench.planned) == 2)
+        assert set(bench.planned) == {"AAA/USD", "ZZZ/USD"}
+        assert not bench.ledger.of("AAA/USD").spans
 
 
 async def test_what_was_known_of_ids_and_got_lost_is_taken_back_within_the_hour(tmp_path: Path) -> None:
