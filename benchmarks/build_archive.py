@@ -30,9 +30,9 @@ from recorder.archive import locks
 from recorder.archive.append import MAX_ROWS
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.footer import Footer, held_runs
-from recorder.archive.layout import Layout, new_name
+from recorder.archive.layout import Layout
 from recorder.archive.opening import create
-from recorder.archive.parquet import MERGED_LEVEL, ROW_GROUP, writer
+from recorder.archive.parquet import MERGED_LEVEL, ROW_GROUP, write_stream, writer
 from recorder.archive.schema import PRICE, QTY, TIME, TRADES
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
@@ -229,10 +229,8 @@ def write(layout: Layout, pair: str, year: int, table: pa.Table, count: int) -> 
         count -= 1
         rows = min(left if count <= 0 else max(1, left - left // 4), MAX_ROWS)
         part = table.slice(start, rows)
-        name = new_name(part["trade_id"][0].as_py(), part["trade_id"][-1].as_py())
-        footer = Footer("trades", pair, held_runs(part, pair))
-        with writer(str(folder / name), TRADES, footer, level=MERGED_LEVEL) as parquet:
-            parquet.write_table(part, row_group_size=ROW_GROUP)
+        named = part["trade_id"][0].as_py(), part["trade_id"][-1].as_py()
+        write_stream([part], TRADES, Footer("trades", pair, held_runs(part, pair)), folder, Disk(), named=named)
         start, left = start + rows, left - rows
 
 

@@ -20,9 +20,9 @@ import pyarrow as pa
 from recorder.archive import locks
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.footer import Footer, held_runs
-from recorder.archive.layout import Layout, new_name
+from recorder.archive.layout import Layout
 from recorder.archive.opening import create
-from recorder.archive.parquet import write
+from recorder.archive.parquet import write, write_new
 from recorder.archive.schema import PRICE, QTY, TIME, TRADES
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Instrument
@@ -81,8 +81,9 @@ def build(data: Path, file: Path, rows: int) -> None:
         disk.make_dir(year)
         for part in range(FILES):
             some = table.slice(part * rows // FILES, (part + 1) * rows // FILES - part * rows // FILES)
-            name = new_name(some["trade_id"][0].as_py(), some["trade_id"][-1].as_py())
-            write(some, Footer("trades", PAIR, held_runs(some, PAIR)), year / name, disk, staged_in=staging)
+            named = some["trade_id"][0].as_py(), some["trade_id"][-1].as_py()
+            footer = Footer("trades", PAIR, held_runs(some, PAIR))
+            write_new(some, footer, year, disk, named=named, staged_in=staging)
         write(table, Footer("trades", PAIR, held_runs(table, PAIR)), file, disk, staged_in=staging)
         instrument = Instrument(
             PAIR, "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online"

@@ -33,6 +33,7 @@ from recorder.archive.opening import create
 from recorder.clock import SystemClock
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
+from recorder.core.limit import Limit
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
@@ -149,6 +150,7 @@ async def durable(url: str, count: int) -> float:
                     backoff=Backoff(Random(1)),
                     numbers=itertools.count(1),
                     heard={},
+                    limit=Limit(),
                 )
                 started = time.perf_counter()
                 tasks = [asyncio.create_task(stream.run()), asyncio.create_task(commit.run())]

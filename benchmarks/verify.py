@@ -18,9 +18,10 @@ import pyarrow as pa
 
 from recorder.archive import verify
 from recorder.archive.footer import Footer, held_runs
-from recorder.archive.layout import Layout, new_name
-from recorder.archive.parquet import MERGED_LEVEL, ROW_GROUP, writer
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import write_stream
 from recorder.archive.schema import PRICE, QTY, TIME, TRADES
+from recorder.disk import Disk
 
 PAIR = "BTC/USD"
 START_US = 1_735_689_600_000_000  # 2025-01-01
@@ -59,9 +60,8 @@ def decimals(unscaled: np.ndarray[tuple[int], np.dtype[np.int64]], kind: pa.Data
 def write(year: Path, rows: int) -> None:
     for first_id in range(1, rows + 1, FILE_ROWS):
         table = trades(first_id, min(FILE_ROWS, rows + 1 - first_id))
-        path = year / new_name(first_id, first_id + table.num_rows - 1)
-        with writer(path, TRADES, Footer("trades", PAIR, held_runs(table, PAIR)), level=MERGED_LEVEL) as parquet:
-            parquet.write_table(table, row_group_size=ROW_GROUP)
+        footer = Footer("trades", PAIR, held_runs(table, PAIR))
+        write_stream([table], TRADES, footer, year, Disk(), named=(first_id, first_id + table.num_rows - 1))
 
 
 def main() -> None:

@@ -191,6 +191,8 @@ async def _run(config: Config, stop: Stop, basis: _Basis, rhythm: Rhythm, source
             ended=pulse.ended,
             turns=Turns(layout.turns, clock),
         )
+        metrics.rest_wait.set_function(http.paused_s)
+        pulse.asks(http.paused_s)
         context = Context(Exchange(http, notes, metrics=metrics), inbox, notes, metrics, clock)
         run = _Run(config, basis, context, pulse, client, pace=pace, rhythm=rhythm, source=source, stop=stop)
         await run.until_stopped()
@@ -216,7 +218,13 @@ class _Run:
         archive, ledger, clock = basis.archive, basis.ledger, basis.clock
         self._tables = SegmentTables(archive.layout, basis.disk, staging=archive.staging)
         self._listings = InstrumentArchive(self._tables)
-        self._roster = roster = Roster(config.pairs, context, listing_s=rhythm.listing_s, soon_s=rhythm.listing_soon_s)
+        self._roster = roster = Roster(
+            config.pairs,
+            context,
+            listing_s=rhythm.listing_s,
+            soon_s=rhythm.listing_soon_s,
+            last_id=lambda pair: ledger.of(pair).spans.last or 0,
+        )
         pairs = roster.instruments
         repair = Repair(
             ledger,
@@ -323,7 +331,7 @@ class _Run:
             lambda: dial(client, config.exchange.ws_url),
             context,
             listeners=Listeners(promises, poll, standing, roster.refresh_soon),
-            attempts=Attempts(self._basis.archive.layout.attempts),
+            attempts=Attempts(self._basis.archive.layout.attempts, context.clock),
             random=self._basis.random,
             pairs_a_line=pairs_a_line,
         )
@@ -334,7 +342,7 @@ class _Run:
         always: list[Task] = [poll, System(context, standing), confirm, anchors, Timekeeper(context), far_ids]
         if not config.trades.stream:
             return always
-        self._pulse.listen(lines.silent_s)
+        self._pulse.listen(lines.silent_s, lines.wait_s)
         return [*always, lines, Watch(ledger, context, instruments=pairs, tail=tail, stream=lines)]
 
     async def until_stopped(self) -> None:

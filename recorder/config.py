@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import ipaddress
 import os
 import re
 from collections.abc import Iterator
@@ -17,7 +18,16 @@ from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from recorder.errors import ConfigError
@@ -78,15 +88,26 @@ def _duration(shortest: str, longest: str, *, auto: bool = False) -> BeforeValid
     return BeforeValidator(read)
 
 
-def _url(*schemes: str) -> AfterValidator:
-    def check(text: str) -> str:
+def _url(plain: str, secure: str) -> AfterValidator:
+    def check(text: str, others: ValidationInfo) -> str:
         url = urlsplit(text)
         # Asking for the port raises a ValueError of its own where it is none.
-        if url.scheme not in schemes or not url.hostname or url.port == 0 or re.search(r"\s", text):
+        if url.scheme not in {plain, secure} or not url.hostname or url.port == 0 or re.search(r"\s", text):
+            raise ValueError
+        # Whoever is on the way could write prices of his own.
+        if url.scheme == plain and not (_is_local(url.hostname) or others.data.get("allow_plaintext")):
             raise ValueError
         return text
 
     return AfterValidator(check)
+
+
+def _is_local(host: str) -> bool:
+    """Return whether this name or address is always that of this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _split(value: object) -> object:
@@ -201,11 +222,16 @@ class JournalConfig(_Section):
 class ExchangeConfig(_Section):
     """Where Kraken is, and how fast it may be asked."""
 
+    allow_plaintext: bool = Field(False, description="true or false")
     rest_url: Annotated[str, _url("http", "https")] = Field(
-        "https://api.kraken.com", description="a URL that begins with http:// or https://"
+        "https://api.kraken.com",
+        description="a URL that begins with https://, or with http:// on this machine, or elsewhere where "
+        "exchange.allow_plaintext is true",
     )
     ws_url: Annotated[str, _url("ws", "wss")] = Field(
-        "wss://ws.kraken.com/v2", description="a URL that begins with ws:// or wss://"
+        "wss://ws.kraken.com/v2",
+        description="a URL that begins with wss://, or with ws:// on this machine, or elsewhere where "
+        "exchange.allow_plaintext is true",
     )
     requests_per_second: Annotated[float, Number] = Field(
         1.0, ge=0.01, le=1000, description="a number from 0.01 to 1000, such as 1 or 0.5"
@@ -384,12 +410,18 @@ def _sentences(error: ValidationError, source: str) -> Iterator[str]:
         if key is not None:
             said.add(key)
             place = f"environment variable {_variable(key)}" if _variable(key) in variables else f"{source}: {written}"
-            shown = "not shown here" if key == _SECRET else repr(problem["input"])
+            shown = "not shown here" if key == _SECRET else _shown(problem["input"])
             yield f"{place} is {shown}: write {remedies[key]}"
         elif problem["type"] == "extra_forbidden":
             yield _unknown_key(written, source)
         else:
             below = ", ".join(key for key in remedies if key.startswith(f"{written}."))
             hidden = problem["input"] and _SECRET.startswith(f"{written}.")
-            shown = "no section" if hidden else repr(problem["input"])
+            shown = "no section" if hidden else _shown(problem["input"])
             yield f"{source}: {written} is {shown}: write its keys below it ({below})"
+
+
+def _shown(value: object) -> str:
+    """Return what was written, unless it may be a URL with a password, whole or mistyped."""
+    written = repr(value)
+    return "not shown here" if "@" in written else written

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
-from recorder.errors import DiskError, StorageError
+from recorder.errors import DiskError, StorageError, UnlistedFolder, UnsoundFile
 
 # macOS has no fdatasync; fsync does all that it does and a little more.
 _fdatasync = getattr(os, "fdatasync", os.fsync)
@@ -181,6 +181,53 @@ def sync_for_reading(file: BinaryIO) -> None:
     except OSError as error:
         if error.errno not in _UNSYNCABLE:
             raise DiskError(f"cannot sync {file.name}: {error.strerror or error}") from error
+
+
+def names_in(folder: Path | str) -> list[str]:
+    """Return the names in ``folder``, sorted; none where there is no such folder.
+
+    Raises UnlistedFolder: one that cannot be listed is not empty; UnsoundFile for a link that leads nowhere.
+    """
+    with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(os.listdir(folder))  # noqa: PTH208 -- names suffice
+    check_link(folder)
+    return []
+
+
+def folders_in(folder: Path | str) -> list[str]:
+    """Return the names of the folders in ``folder``, sorted, and of links that may have led to some.
+
+    Raises as :func:`names_in` does.
+    """
+    with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if _may_be_folder(entry))
+    check_link(folder)
+    return []
+
+
+def _may_be_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:  # whoever looks into it is told why
+        return True
+
+
+@contextlib.contextmanager
+def listing(folder: Path | str) -> Iterator[None]:
+    """Turn what keeps a folder from being listed into an UnlistedFolder; but that it is not there."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise UnlistedFolder(folder, error.strerror or str(error)) from error
+
+
+def check_link(path: Path | str) -> None:
+    """Raise UnsoundFile if ``path``, which is not there, is a link to something that is not."""
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 -- text as often as a path
+        problem = f"is a link to {os.readlink(path)}, which is not there"  # noqa: PTH115
+        raise UnsoundFile(path, problem, "bring back what it leads to, maybe a disk to be mounted, or remove the link")
 
 
 def undisturbed(look: Callable[[], _Seen], of: str) -> _Seen:

@@ -9,6 +9,7 @@
     ├── ArchiveInUse                   3   another recorder holds this archive
     ├── DiskError                      4   the operating system refused a read or a write
     │   └── UnreadableFile             4   of a file of the archive; carries it, and the remedy
+    │       └── UnlistedFolder         4   of a folder of it
     ├── CheckFailed                    1   incomplete, or not what it should be
     │   └── GapError                   1   rows were asked for across a hole
     ├── StorageError                   1   what lies on disk is not what was written there
@@ -17,8 +18,8 @@
     │   ├── CorruptFile
     │   │   └── UnsoundFile                carries the file, what is wrong with it, and the remedy
     │   └── UnknownVersion                 sound, but of a release that knows more, or less
-    └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next
-        ├── RateLimited                    retry AFTER_PAUSE; carries ``retry_after_s``
+    └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next, ``retry_after_s`` when
+            ├── RateLimited                    retry AFTER_PAUSE
         ├── Forbidden                      retry AFTER_LONG_PAUSE (the edge refused us)
         ├── Unavailable                    retry WITH_BACKOFF (5xx, EService, no connection, not JSON)
         ├── Malformed                      retry WITH_BACKOFF (JSON, but not the answer we know)
@@ -86,6 +87,21 @@ class UnreadableFile(DiskError):
         self.problem = f"cannot be read: {reason}"
         self.remedy = f"check the disk, and that this user may read it; else {remedy}"
 
+    @property
+    def denied(self) -> bool:
+        """Whether this user may not read it; otherwise the disk is at fault, and most likely not of this file alone."""
+        return isinstance(self.__cause__, PermissionError)
+
+
+class UnlistedFolder(UnreadableFile):
+    """A folder of the archive that cannot be listed: what lies in it is not known, which is not to say missing."""
+
+    def __init__(self, folder: object, reason: str) -> None:
+        super().__init__(folder, reason, "")
+        self.problem = f"cannot be listed: {reason}"
+        self.remedy = "check the disk, and that this user may list this folder, and those above it"
+        self.args = (f"{folder} {self.problem}; {self.remedy}",)
+
 
 class CheckFailed(RecorderError):
     """Something was checked and is not as it should be."""
@@ -135,19 +151,22 @@ class UnknownVersion(StorageError):
 
 
 class ExchangeError(RecorderError):
-    """An answer of the exchange, or the lack of one, that is not the data asked for."""
+    """An answer of the exchange, or the lack of one, that is not the data asked for.
+
+    ``retry_after_s`` is how many seconds it wants to be left alone; None: it did not say.
+    """
 
     retry: ClassVar[Retry] = Retry.WITH_BACKOFF
-
-
-class RateLimited(ExchangeError):
-    """The exchange throttles us: every call stops for ``retry_after_s`` seconds (None: it did not say)."""
-
-    retry = Retry.AFTER_PAUSE
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RateLimited(ExchangeError):
+    """The exchange throttles us: calls stop for a while."""
+
+    retry = Retry.AFTER_PAUSE
 
 
 class Forbidden(ExchangeError):

@@ -21,9 +21,9 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.datasets import INSTRUMENTS, SCHEMA_FILE, Branch
 from recorder.archive.footer import Footer
-from recorder.archive.layout import Layout
+from recorder.archive.layout import Layout, digest_in
 from recorder.archive.opening import create
-from recorder.archive.parquet import ROW_GROUP, writer
+from recorder.archive.parquet import write_stream, writer
 from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Candle, Event, Instrument, Trade
@@ -163,9 +163,9 @@ class Written:
 
     def _store(self, table: pa.Table, name: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{uuid.uuid4().hex}.parquet"
-        with writer(str(path), table.schema, Footer(name, segments=(next(self._segment),))) as parquet:
-            parquet.write_table(table, row_group_size=ROW_GROUP)
+        number = next(self._segment)
+        footer = Footer(name, segments=(number,))
+        write_stream([table], table.schema, footer, folder, Disk(), named=(number, number))
 
     def merge(self, name: str) -> None:
         """Merge the files of each folder of a table without ids, and exchange the folder for one with the result."""
@@ -229,3 +229,10 @@ def writing(data: Path) -> Iterator[Written]:
         written = Written(data, staging)
         yield written
         written.journal.close()
+
+
+def name_as_before(data: Path) -> None:
+    """Give all files of an archive names without a digest, as older releases did."""
+    for path in data.rglob("*.parquet"):
+        if digest_in(path.name) is not None:
+            path.rename(path.with_name(f"{path.name.rpartition('-')[0]}.parquet"))

@@ -16,7 +16,8 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.layout import Layout
 from recorder.archive.opening import create
 from recorder.archive.segment_tables import SegmentTables
-from recorder.core.model import Event, Instrument, Source, Trade
+from recorder.core.listing import Listed
+from recorder.core.model import CURRENCY, Event, Instrument, Source, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -62,6 +63,11 @@ def listing_body(listing: Iterable[Instrument]) -> bytes:
     fields = ("altname", "wsname", "base", "quote", "pair_decimals", "lot_decimals", "cost_decimals", "status")
     result = {one.key: {field: getattr(one, field) for field in fields} for one in listing}
     return json.dumps({"error": [], "result": result}).encode()
+
+
+def listed(*instruments: Instrument, asked: str = CURRENCY) -> Listed:
+    """What a listing says that has these entries, all of them readable."""
+    return Listed(asked, instruments)
 
 
 def answered(body: bytes, *, recv_ns: int = 1, date_s: int | None = None) -> Answer:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from recorder import config
-from recorder.config import LIVE, Config, differences, duration_s, keys, load, place, with_live
+from recorder.config import LIVE, Config, ExchangeConfig, differences, duration_s, keys, load, place, with_live
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import ConfigError
 
@@ -103,7 +103,7 @@ def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
     Path("mine.yaml").write_text(
         "pairs: [SOL/USD]\ntrades: {stream: false, backfill_from: listing}\nohlc: {timeframes: [], refresh: 2s}\n"
         "archive: {path: there, drain_every: 1h}\njournal: {sync_every: 1s, keep: 0s}\n"
-        "exchange: {rest_url: 'http://x', ws_url: 'ws://x', requests_per_second: 2}\n"
+        "exchange: {allow_plaintext: true, rest_url: 'https://x', ws_url: 'wss://x', requests_per_second: 2}\n"
         "ops: {host: localhost, port: 0, expose: true, token: sixteen-letters-or-more, log: json}\n"
     )
     wanted = load(Path("mine.yaml"))
@@ -161,11 +161,18 @@ MISTAKES = [
     ("journal.sync_every", "1h", "'1h'", "up to 10s"),
     ("journal.keep", "-1d", "'-1d'", "0s to keep none"),
     ("journal.keep", "999999d", "'999999d'", "up to 3650d"),
-    ("exchange.rest_url", "ftp://x", "'ftp://x'", "a URL that begins with http:// or https://"),
+    ("exchange.allow_plaintext", "maybe", "'maybe'", "true or false"),
+    ("exchange.rest_url", "ftp://x", "'ftp://x'", "a URL that begins with https://, or with http:// on this machine"),
+    ("exchange.rest_url", "http://api.kraken.com", "'http://api.kraken.com'", "exchange.allow_plaintext is true"),
+    ("exchange.rest_url", "http://127.0.0.1.nip.io", "'http://127.0.0.1.nip.io'", "exchange.allow_plaintext is true"),
+    ("exchange.rest_url", "http://192.168.1.2", "'http://192.168.1.2'", "exchange.allow_plaintext is true"),
+    ("exchange.rest_url", "http://0.0.0.0:80", "'http://0.0.0.0:80'", "exchange.allow_plaintext is true"),
+    ("exchange.rest_url", "http://me:secret@x", "not shown here", "exchange.allow_plaintext is true"),
+    ("exchange.ws_url", "ws://ws.kraken.com/v2", "'ws://ws.kraken.com/v2'", "exchange.allow_plaintext is true"),
     ("exchange.rest_url", "https://", "'https://'", "a URL that begins with"),
     ("exchange.rest_url", "https://a:port", "'https://a:port'", "a URL that begins with"),
     ("exchange.rest_url", "https://a b", "'https://a b'", "a URL that begins with"),
-    ("exchange.ws_url", "https://ws.kraken.com", "'https://ws.kraken.com'", "a URL that begins with ws:// or wss://"),
+    ("exchange.ws_url", "https://ws.kraken.com", "'https://ws.kraken.com'", "a URL that begins with wss://"),
     ("exchange.requests_per_second", "0", "0", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", "1.0e-12", "1e-12", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", "true", "True", "a number from 0.01 to 1000"),
@@ -319,6 +326,29 @@ def test_a_good_token_is_read_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch)
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9:80", "[::1]:8080"])
+def test_this_machine_is_reached_in_plain_text_and_others_where_it_is_allowed(host: str) -> None:
+    assert ExchangeConfig(rest_url=f"http://{host}", ws_url=f"ws://{host}").rest_url == f"http://{host}"
+    allowed = ExchangeConfig(allow_plaintext=True, rest_url="http://mirror.example", ws_url="ws://mirror.example")
+    assert allowed.ws_url == "ws://mirror.example"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"exchange: {{rest_url: 'https://me:{SECRET}@host:port'}}",
+        f"exchange: {{rest_url: 'https://me:{SECRET}/x@host'}}",
+        f"exchange: {{rest_url: 'me:{SECRET}@host'}}",
+        f"exchange: {{ws_url: 'wss:/me:{SECRET}@host'}}",
+        f"exchange: {{ws_url: ['wss://me:{SECRET}@host']}}",
+        f"exchange: 'https://me:{SECRET}@host'",
+        f"exchange: ['https://me:{SECRET}@host']",
+    ],
+)
+def test_no_mistake_shows_the_password_in_a_url(text: str) -> None:
+    assert SECRET not in refused(text)
+
+
 # -- the environment ------------------------------------------------------------------------------------------------
 
 TWINS = {
@@ -331,6 +361,7 @@ TWINS = {
     "archive.drain_every": ("30s", 30.0),
     "journal.sync_every": ("250ms", 0.25),
     "journal.keep": ("0s", 0.0),
+    "exchange.allow_plaintext": ("true", True),
     "exchange.rest_url": ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
     "exchange.ws_url": ("ws://127.0.0.1:8080/v2", "ws://127.0.0.1:8080/v2"),
     "exchange.requests_per_second": ("0.5", 0.5),

@@ -18,8 +18,8 @@ from recorder.archive import locks, parquet
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import Footer, held_runs
-from recorder.archive.layout import Layout, new_name
-from recorder.archive.parquet import FileFacts, OpenFile
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import OpenFile
 from recorder.archive.read import of_rows
 from recorder.archive.schema import trades_table
 from recorder.core.ids import Span, Spans
@@ -99,10 +99,10 @@ class TradeArchive:
             raise StorageError(f"a trade of {pair} does not fit the archive's schema: {error}") from error
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
-        path = directory / new_name(rows[0].trade_id, rows[-1].trade_id)
         footer = Footer(TRADES.name, pair, held_runs(table, pair))
-        size = parquet.write(table, footer, path, self.disk, staged_in=self.staging)
-        self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
+        named = rows[0].trade_id, rows[-1].trade_id
+        written = parquet.write_new(table, footer, directory, self.disk, named=named, staged_in=self.staging)
+        self.coverage.wrote(pair, written)
         return footer
 
 

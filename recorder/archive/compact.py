@@ -20,9 +20,9 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import TRADES, Branch, Dataset
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.integrity import check_columns
-from recorder.archive.layout import Layout, listed, new_name, period_of
+from recorder.archive.layout import Layout, listed, period_of
 from recorder.archive.ordered_merge import Batches, in_order, in_row_order, key
-from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile
+from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, check_digest
 from recorder.archive.segment_tables import Segments
 from recorder.core.ids import Spans, joined
 from recorder.disk import Disk
@@ -101,12 +101,12 @@ def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | Non
         for leaf, merged in _worth_it(archive.layout, branch, held, today, now_s):
             runs = joined(run for file in merged for run in file.footer.runs)
             ids = Spans(run.span for run in runs)
-            name = new_name(runs[0].span.first, runs[-1].span.last)
+            named = runs[0].span.first, runs[-1].span.last
             with _replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
                 footer = Footer(TRADES.name, pair, tuple(runs))
                 rows = _in_order(TRADES, merged, first=_first_id)
-                parquet.write_stream(rows, TRADES.columns, footer, built / name, archive.disk)
-                _check_ids(built / name, ids)
+                written = parquet.write_stream(rows, TRADES.columns, footer, built, archive.disk, named=named)
+                _check_ids(written, ids)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
     return None
 
@@ -126,11 +126,11 @@ def compact_segments(
         for leaf, merged in _worth_it(layout, branch, held, today, now_s):
             numbers = sorted({number for file in merged for number in file.footer.segments})
             kept = tuple(number for number in numbers if number > drained_to) or tuple(numbers[-1:])
-            name = new_name(numbers[0], numbers[-1])
+            named = numbers[0], numbers[-1]
             with _replacing(layout, segments.disk, branch, leaf, merged) as built:
                 footer, rows = Footer(dataset.name, segments=kept), _in_order(dataset, merged)
-                parquet.write_stream(rows, dataset.columns, footer, built / name, segments.disk)
-                _check_rows(built / name, dataset, merged)
+                written = parquet.write_stream(rows, dataset.columns, footer, built, segments.disk, named=named)
+                _check_rows(written, dataset, merged)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
     return None
 
@@ -170,6 +170,8 @@ def _replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: S
     for name in set(listed(leaf)).difference(file.path.name for file in merged):
         disk.link(leaf / name, built / name)
     try:
+        for file in merged:
+            check_digest(file.path)
         yield built
     except (*UNSOUND, FileNotFoundError) as error:
         raise CorruptFile(f"cannot merge files in {leaf}: {error}; nothing was changed") from error

@@ -60,7 +60,7 @@ class Footer:
                 runs=tuple(_run(content["pair"], *ends) for ends in content.get("spans", ())),
                 segments=tuple(content.get("segments", ())),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # what JSON may hold
             raise UnsoundFile(path, "is none of ours: it carries no footer of this archive", remedy(path)) from error
 
 

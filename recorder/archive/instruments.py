@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from recorder.archive import listing as rules
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.listing import Changes
 from recorder.archive.parquet import OpenFile
 from recorder.archive.segment_tables import SegmentTables
+from recorder.core.listing import DELISTED, Listed
 from recorder.core.model import Instrument, plain
 
 _BATCH: Final = 32_768
@@ -22,7 +24,7 @@ _History: TypeAlias = dict[str, list[tuple[int, Instrument]]]
 
 
 class InstrumentArchive:
-    """What was listed of each pair, and since when: :meth:`take` the listings of a segment, to add what changed.
+    """What was listed of each pair, and since when: :meth:`take` the listings of a segment, :meth:`delist` pairs.
 
     One process writes it: the daemon. Drained again, a segment adds nothing even when later listings have been
     archived since: (pair, valid_from) is the key.
@@ -33,16 +35,29 @@ class InstrumentArchive:
         self._history: _History | None = None
         tables.on_loss(self._forget)
 
-    def take(self, valid_from_us: int, listing: Sequence[Instrument]) -> Changes:
+    def take(self, valid_from_us: int, listed: Listed) -> Changes:
         """Take a whole listing, and tell what it changes of what was archived for that moment.
 
         Raises CorruptFile, UnreadableFile.
         """
         history = self._load() if self._history is None else self._history
         before = ((pair, _before(rows, valid_from_us)) for pair, rows in history.items())
-        found = rules.changes({pair: row for pair, row in before if row is not None}, listing, valid_from_us)
+        found = rules.changes({pair: row for pair, row in before if row is not None}, listed, valid_from_us)
         self._wait(history, valid_from_us, found.rows)
         return found
+
+    def delist(self, valid_from_us: int, pair: str) -> None:
+        """Take that a pair is not listed any more from this moment on. Raises CorruptFile, UnreadableFile."""
+        history = self._load() if self._history is None else self._history
+        before = _before(history.get(pair, ()), valid_from_us)
+        gone = () if before is None or before.status == DELISTED else (replace(before, status=DELISTED),)
+        self._wait(history, valid_from_us, gone)
+
+    def keys(self) -> dict[str, str]:
+        """Return the pairs that are listed by their keys. Raises CorruptFile, UnreadableFile."""
+        history = self._load() if self._history is None else self._history
+        newest = (rows[-1][1] for rows in history.values())
+        return {one.key: one.pair for one in newest if one.status != DELISTED}
 
     def remembered(self) -> list[Instrument]:
         """Return the newest row of each pair that ever was listed; ``delisted`` are those that are not any more."""

@@ -10,19 +10,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recorder.archive.claims import check_kinds
 from recorder.archive.datasets import NO_PARTITION, Branch, Dataset, remedy
 from recorder.archive.layout import SUFFIX, listed
 from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, on_one_line
+from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
-from recorder.disk import undisturbed
+from recorder.disk import names_in, undisturbed
 from recorder.errors import UnreadableFile, UnsoundFile
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
@@ -58,6 +60,14 @@ class Days:
         # As ISO 8601 spells them, days and years go by the alphabet.
         first, last = (None if day is None else day.isoformat()[: len(period)] for day in (self.first, self.last))
         return (first is None or period >= first) and (last is None or period <= last)
+
+    def touch_beside(self, period: str) -> bool:
+        """Return whether a day of this period, or one beside it, is in the range."""
+        first, last = self.first, self.last
+        return Days(
+            first if first in {None, date.min} else first - timedelta(days=1),
+            last if last in {None, date.max} else last + timedelta(days=1),
+        ).touch_period(period)
 
     def touch(self, runs: Iterable[Run]) -> bool:
         """Return whether a trade of these runs may have been made in the range, or on the days beside it."""
@@ -96,6 +106,7 @@ def check_columns(file: OpenFile, dataset: Dataset) -> OpenFile:
     """Return an open file if it has the columns of its table. Raises UnsoundFile."""
     if not file.columns().equals(dataset.columns):
         raise UnsoundFile(file.path, f"has other columns than the table of {dataset.name}", remedy(file.path))
+    check_kinds(file, dataset)
     return file
 
 
@@ -106,20 +117,26 @@ def fits(file: OpenFile, branch: Branch) -> OpenFile:
 
 
 def opened(
-    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, words: Sequence[str] = ()
+    leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, words: Sequence[str] = (), rows: bool = True
 ) -> tuple[list[OpenFile], list[Finding]]:
     """Open the files of a folder together; a folder may be missing.
 
-    Returns those that say of themselves what fits their place, and what is wrong with others; ``words`` as for
-    :class:`OpenFile`. Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
+    Returns those whose bytes are those that were written, and that say of themselves what fits their place, and what is
+    wrong with others; ``words`` as for :class:`OpenFile`. Where only footers are wanted, no ``rows``, the bytes are not
+    compared. Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
     """
+    try:
+        there = bool(names_in(leaf))
+    except UNSOUND as error:
+        return [], [Finding.of(error)]
 
     def attempt() -> tuple[list[OpenFile], list[Finding]]:
         files: list[OpenFile] = []
         findings: list[Finding] = []
         with contextlib.ExitStack() as held:
-            for name in listed(leaf) if leaf.is_dir() else []:
+            for name in listed(leaf) if there else []:
                 try:
+                    check_bytes(leaf / name, rows=rows, words=words)
                     file = held.enter_context(OpenFile(leaf / name, words=words))
                     files.append(fits(file, branch))
                 except UNSOUND as error:
@@ -150,5 +167,9 @@ def check_period(rows: pa.Table, branch: Branch, leaf: Path, path: Path) -> None
 
 
 def parquet_in(entry: Path) -> list[Path]:
-    """Return the Parquet files at a path and below it."""
-    return [path for path in (entry, *entry.rglob("*")) if path.suffix == SUFFIX and path.is_file()]
+    """Return the Parquet files at a path and below it, sorted, also links that lead nowhere. Raises UnlistedFolder."""
+    if not entry.is_dir():
+        return [entry] if entry.suffix == SUFFIX and (entry.is_file() or entry.is_symlink()) else []
+    if entry.is_symlink():
+        return []
+    return [path for name in names_in(entry) for path in parquet_in(entry / name)]

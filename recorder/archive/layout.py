@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from datetime import date
 from pathlib import Path
@@ -15,9 +16,13 @@ from urllib.parse import unquote
 
 from recorder.archive import datasets
 from recorder.archive.datasets import MAIN_JOURNAL, NO_PARTITION, SCHEMA_FILE, TRADES, Branch, Dataset
-from recorder.errors import NoSuchArchive, UsageError
+from recorder.disk import check_link, folders_in, listing
+from recorder.errors import NoSuchArchive, UnlistedFolder, UnsoundFile, UsageError
 
 SUFFIX: Final = ".parquet"
+DIGITS: Final = 16
+"""Hexadecimal digits of a file's SHA-256 in its name: 64 bits, which no damage hits by chance."""
+_NAME: Final = re.compile(rf"\d+-\d+-[0-9a-f]+-([0-9a-f]{{{DIGITS}}}){re.escape(SUFFIX)}")
 _EPOCH: Final = date(1970, 1, 1)
 """The file that a table is born with lies where a row of this day would."""
 
@@ -79,8 +84,8 @@ class Layout:
         if dataset.partition is None:
             return [Branch(dataset)]
         prefix = f"{dataset.partition}="
-        names = [path.name for path in self.folder(dataset).glob(f"{prefix}*") if path.is_dir()]
-        values = (name.removeprefix(prefix) for name in names)
+        names = folders_in(self.folder(dataset))
+        values = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
         return [Branch(dataset, value) for value in sorted(unquote(value) for value in values if value != NO_PARTITION)]
 
     def home(self, branch: Branch) -> Path:
@@ -99,9 +104,10 @@ class Layout:
         """Return the leaves that a branch has, oldest first."""
         if branch.dataset.period is None:
             return [self.leaf(branch, None)]
-        found = self.home(branch).glob(f"{branch.dataset.period}=*")
+        home, prefix = self.home(branch), f"{branch.dataset.period}="
+        found = (home / name for name in folders_in(home) if name.startswith(prefix))
         # What people put beside a partition, like year=2025.tar, is none.
-        return sorted(leaf for leaf in found if period_of(leaf) is not None and leaf.is_dir())
+        return [leaf for leaf in found if period_of(leaf) is not None]
 
     def files(self, branch: Branch) -> list[Path]:
         """Return the files of a branch, sorted by path. Raises FileNotFoundError where a compaction came between."""
@@ -118,9 +124,13 @@ class Layout:
 
 
 def existing(data: Path) -> Layout:
-    """Return the layout of the archive at ``data``. Raises NoSuchArchive where there is none."""
+    """Return the layout of the archive at ``data``. Raises NoSuchArchive; UnlistedFolder, UnsoundFile as listed()."""
     layout = Layout(data)
-    if not layout.exists:
+    for folder in (layout.data, layout.trades):
+        check_link(folder)
+    with listing(layout.trades):
+        there = layout.exists
+    if not there:
         raise NoSuchArchive(
             f"there is no archive at {data}: name its folder, or begin one there with `recorder run --data {data}`"
         )
@@ -142,9 +152,25 @@ def period_of(leaf: Path) -> str | None:
     return None
 
 
-def new_name(first: int, last: int) -> str:
-    """Return a file name for people: the lowest and highest id (or segment), and something that never comes again."""
-    return f"{first:012d}-{last:012d}-{uuid.uuid4().hex[:16]}{SUFFIX}"
+def new_name(first: int, last: int, sha256: str) -> str:
+    """Return the name of a file with this SHA-256 (hexadecimal), and with these as its lowest and highest id.
+
+    The ids, or the segments, are for people. Something that never comes again follows, and the first digits of the
+    digest, which :func:`digest_in` finds again.
+    """
+    return f"{first:012d}-{last:012d}-{uuid.uuid4().hex[:16]}-{sha256[:DIGITS]}{SUFFIX}"
+
+
+def digest_in(name: str) -> str | None:
+    """Return the first digits of the SHA-256 that a file has by its name; None where the name tells none.
+
+    >>> digest_in("000000000001-000000000002-5f0c6d2a9b1e4c7d-9f86d081884c7d65.parquet")
+    '9f86d081884c7d65'
+    >>> digest_in("000000000001-000000000002-5f0c6d2a9b1e4c7d.parquet"), digest_in("schema.parquet")
+    (None, None)
+    """
+    found = _NAME.fullmatch(name)
+    return None if found is None else found[1]
 
 
 def listed(directory: str | Path) -> list[str]:
@@ -153,8 +179,17 @@ def listed(directory: str | Path) -> list[str]:
     A compaction exchanges the directory for another and then empties it. Who is still reading it then sees fewer
     files than there ever were; so it must still bear its name after it was read. (Globs do not ask: DuckDB's passes
     over a name that is gone when it looks again, and misses rows without a word.)
-    Raises FileNotFoundError where a compaction came between.
+    Raises FileNotFoundError where a compaction came between; UnlistedFolder; UnsoundFile for a link that leads nowhere.
     """
+    try:
+        with listing(directory):
+            return _listed(directory)
+    except FileNotFoundError:
+        check_link(directory)
+        raise
+
+
+def _listed(directory: str | Path) -> list[str]:
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         names = sorted(name for name in os.listdir(handle) if name.endswith(SUFFIX))  # noqa: PTH208 -- a handle
@@ -167,6 +202,6 @@ def listed(directory: str | Path) -> list[str]:
 
 def size_of(leaf: Path) -> int:
     """Return the bytes of the Parquet files in one directory, about: 0 where a compaction comes between."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, UnlistedFolder, UnsoundFile):
         return sum((leaf / name).stat().st_size for name in listed(leaf))
     return 0

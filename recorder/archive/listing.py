@@ -1,56 +1,54 @@
-"""What one listing changes about what was listed before: pure, so that every rule stands in a table of tests."""
+"""What one listing changes about what was listed before: pure, so that every rule stands in a table of tests.
+
+What a listing lacks changes nothing by itself: a pair is delisted when whoever follows the listings says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from recorder.archive.events import event
 from recorder.core.events import EventKind
-from recorder.core.model import Event, Instrument
-
-DELISTED: Final = "delisted"
-"""The status of a pair that is not listed any more; the exchange may also say it itself."""
-FEW: Final = 10
-"""So few pairs may vanish at once, whatever their share: a sandbox lists no more."""
+from recorder.core.listing import DELISTED, Listed, Rival, renamed, settled
+from recorder.core.model import CURRENCY, Event, Instrument
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Rows to archive, events to tell, and why it was not believed that pairs are absent, if it was not."""
+    """Rows to archive, events to tell, and of which entries others count in their place."""
 
     rows: tuple[Instrument, ...]
     events: tuple[Event, ...]
-    disbelief: str | None = None
+    rivals: tuple[Rival, ...] = ()
 
 
-def changes(known: Mapping[str, Instrument], listing: Sequence[Instrument], time_us: int) -> Changes:
+def changes(known: Mapping[str, Instrument], listed: Listed, time_us: int) -> Changes:
     """Compare a whole listing, received at ``time_us``, with what was archived of each pair (``known``, by pair).
 
-    A listing that lacks more than half of the pairs that were listed, FEW at least, is not believed about those: then
-    their absence changes nothing. A pair whose key is listed under another symbol was renamed, and is not lacking. The
-    first listing of all tells no events.
+    A pair whose key is listed under another symbol was renamed: under the old one it is delisted. The first listing of
+    all tells no events.
     """
-    now = {instrument.pair: instrument for instrument in reversed(listing)}
     was_listed = {pair: instrument for pair, instrument in known.items() if instrument.status != DELISTED}
-    heirs = {instrument.key: instrument.pair for instrument in now.values() if instrument.pair not in was_listed}
-    absent = [instrument for pair, instrument in was_listed.items() if pair not in now]
-    renamed = {heirs[instrument.key]: instrument.pair for instrument in absent if instrument.key in heirs}
-    lacking = [instrument for instrument in absent if instrument.key not in heirs]
-    disbelief = None
-    if len(lacking) >= FEW and 2 * len(lacking) > len(was_listed):
-        disbelief = f"the listing lacks {len(lacking)} of {len(was_listed)} pairs that were listed: not believed"
-        absent = [instrument for instrument in absent if instrument.key in heirs]
-    rows = [instrument for pair, instrument in now.items() if known.get(pair) != instrument][::-1]
-    gone = [msgspec.structs.replace(instrument, status=DELISTED) for instrument in absent]
+    found, rivals = settled(listed, was_listed)
+    now = {pair: as_archived(instrument) for pair, instrument in found.items()}
+    heirs = renamed(now, was_listed)
+    rows = [instrument for pair, instrument in now.items() if known.get(pair) != instrument]
+    gone = [msgspec.structs.replace(was_listed[pair], status=DELISTED) for pair in heirs]
     events: list[Event] = []
     if known:
-        events += [_told(known.get(row.pair), row, renamed.get(row.pair), time_us) for row in rows]
+        former = {new: old for old, new in heirs.items()}
+        events += [_told(known.get(row.pair), row, former.get(row.pair), time_us) for row in rows]
         events += [event(time_us, EventKind.DELISTED, instrument.pair) for instrument in gone]
-    return Changes((*rows, *gone), tuple(events), disbelief)
+    return Changes((*rows, *gone), tuple(events), tuple(rivals))
+
+
+def as_archived(instrument: Instrument) -> Instrument:
+    """Return what the archive holds of an instrument: all but its asset class."""
+    return msgspec.structs.replace(instrument, asset_class=CURRENCY)
 
 
 def _told(was: Instrument | None, now: Instrument, old_pair: str | None, time_us: int) -> Event:

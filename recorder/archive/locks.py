@@ -21,25 +21,69 @@ from recorder.disk import ASIDE, Disk
 from recorder.errors import ArchiveInUse, DiskError
 
 _LOCK: Final = ".lock"
+_ATTEMPTS: Final = 100
+"""So often a lock may be removed while it is waited for: staging folders come and go, other locks stay."""
 
 
 @contextlib.contextmanager
 def hold(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold an advisory lock; the system lets go of it if the process dies. Raises ArchiveInUse if held elsewhere."""
+    with contextlib.ExitStack() as held:
+        # A file that was removed while it was waited for is nobody's lock any more.
+        for _ in range(_ATTEMPTS):
+            handle = held.enter_context(_opened(path, os.O_RDWR | os.O_CREAT))
+            _lock(handle, path, wait=wait)
+            if _is_still(path, handle):
+                break
+            held.pop_all().close()
+        else:
+            raise DiskError(f"the lock {path} is removed as often as it is made")
+        yield
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock of the one recorder of an archive. Raises ArchiveInUse if held elsewhere.
+
+    The file can be removed while it is held, and the next recorder would make another. So the folder in which it lies,
+    which is the archive, is locked too, where the file system can lock folders: NFS cannot.
+    """
+    with hold(path), _opened(path.parent, os.O_RDONLY | os.O_DIRECTORY) as folder:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArchiveInUse(f"{path.parent} is held by another process") from error
+        except OSError:  # then the file alone says so
+            pass
+        yield
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, flags | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DiskError(f"cannot open the lock {path}: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ArchiveInUse(f"{path} is held by another process") from error
-        except OSError as error:
-            raise DiskError(f"cannot lock {path}: {error.strerror}; locks are needed, on every mount") from error
-        yield
+        yield handle
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, path: Path, *, wait: bool) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ArchiveInUse(f"{path} is held by another process") from error
+    except OSError as error:
+        raise DiskError(f"cannot lock {path}: {error.strerror}; locks are needed, on every mount") from error
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

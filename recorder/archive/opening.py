@@ -26,7 +26,7 @@ def opened(layout: Layout, disk: Disk, *, alone: Path | None = None, in_use: str
         if alone is not None:
             disk.make_dir(alone.parent)
             try:
-                held.enter_context(locks.hold(alone))
+                held.enter_context(locks.alone(alone))
             except ArchiveInUse:
                 raise ArchiveInUse(in_use) from None
         create(layout, disk)

@@ -7,9 +7,11 @@ release). FileNotFoundError passes: a compaction took the file away. Rows of an 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeAlias
@@ -17,10 +19,11 @@ from typing import Any, BinaryIO, Final, Self, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive.datasets import BY_NAME, Encoding, remedy
+from recorder.archive.datasets import BY_NAME, Dataset, Encoding, remedy
 from recorder.archive.footer import Footer
+from recorder.archive.layout import digest_in, new_name
 from recorder.archive.versions import upgraded
-from recorder.disk import Disk
+from recorder.disk import Disk, check_link
 from recorder.errors import UnreadableFile, UnsoundFile
 
 ROW_GROUP: Final = 122_880
@@ -29,6 +32,8 @@ FRESH_LEVEL: Final = 1
 """zstd level of what is appended: it will be rewritten soon, and the drain should be fast."""
 MERGED_LEVEL: Final = 9
 """zstd level of what is merged: 5 % smaller on real trades than level 3, and nobody waits for it."""
+_UNNAMED: Final = "unnamed"
+"""What a file is called until its digest, and so its name, is known."""
 
 UNSOUND: Final = (UnsoundFile, UnreadableFile)
 """What reading a file raises where that file is at fault, or the disk under it: others can be read all the same."""
@@ -38,6 +43,10 @@ _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, KeyError)
 
 Stamp: TypeAlias = tuple[int, int, int]
 """Inode, bytes and time of change (ns since 1970) of a file."""
+
+
+ColumnKind: TypeAlias = tuple[str, str, str, str, int, int, int, int, int]
+"""What a footer says of a column: its name, its types, its levels, and how long and how precise its values are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,17 @@ class FileFacts:
 
 
 def stamp(path: Path) -> Stamp:
-    """Return what tells whether a file is still the one that was read. Raises FileNotFoundError."""
-    found = os.stat(path)  # noqa: PTH116 -- thousands of times
+    """Return what tells whether a file is still the one that was read.
+
+    Raises FileNotFoundError, UnreadableFile; UnsoundFile for a link that leads nowhere.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- thousands of times
+    except FileNotFoundError:
+        check_link(path)
+        raise
+    except OSError as error:
+        raise _not_opened(path, error) from error
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -161,6 +179,28 @@ class OpenFile:
             raise _not_read(self, KeyError(column)) from error
         raise UnsoundFile(self.path, f"has no statistics of {column}", remedy(self.path))
 
+    def claimed(self, column: str, group: int) -> tuple[Any, Any, int]:
+        """Return the least and the greatest value of a row group, and how many are null, as its statistics claim.
+
+        Values are as :meth:`limits` has them, decimals exact; both None where all are null. Raises UnsoundFile where
+        nothing is claimed.
+        """
+        metadata = self._parquet.metadata
+        try:
+            found = metadata.row_group(group).column(metadata.schema.names.index(column)).statistics
+            if found is not None and found.has_null_count and (found.has_min_max or found.null_count):
+                if not found.has_min_max:
+                    return None, None, found.null_count
+                raw = found.physical_type != "FIXED_LEN_BYTE_ARRAY"
+                return (*((found.min_raw, found.max_raw) if raw else (found.min, found.max)), found.null_count)
+        except _DAMAGE as error:
+            raise _not_read(self, error) from error
+        raise UnsoundFile(self.path, f"has no statistics of {column}", remedy(self.path))
+
+    def kinds(self) -> list[ColumnKind]:
+        """Return of each column what its footer says of how its bytes are to be read."""
+        return _kinds(self._parquet.metadata.schema)
+
     def span(self, column: str) -> tuple[Any, Any]:
         """Return the limits of a column over all rows, of which there must be some. Raises UnsoundFile."""
         lows, highs = zip(*(self.limits(column, group) for group in self.groups), strict=True)
@@ -204,8 +244,52 @@ class OpenFile:
         return pa.concat_tables(parts) if parts else self.columns().empty_table().select(columns)
 
 
+def check_digest(path: Path) -> bool:
+    """Read the bytes of a file, and return whether its name tells their SHA-256, as older ones do not.
+
+    Raises UnsoundFile where they have another: then nothing of it is to be believed, nor parsed. UnreadableFile;
+    FileNotFoundError.
+    """
+    expected = digest_in(path.name)
+    if expected is None:
+        return False
+    try:
+        with path.open("rb", buffering=0) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()[: len(expected)]
+    except OSError as error:
+        raise _not_opened(path, error) from error
+    if found != expected:
+        problem = f"is damaged: the SHA-256 of its bytes begins with {found}, that of its name with {expected}"
+        raise UnsoundFile(path, problem, remedy(path))
+    return True
+
+
+def _kinds(schema: pq.ParquetSchema) -> list[ColumnKind]:
+    columns = (schema.column(index) for index in range(len(schema.names)))
+    return [
+        (
+            *(column.path, column.physical_type, str(column.logical_type), column.converted_type),
+            *(column.max_definition_level, column.max_repetition_level),
+            *(column.length, column.precision, column.scale),
+        )
+        for column in columns
+    ]
+
+
+@cache
+def kinds_written(dataset: Dataset) -> list[ColumnKind]:
+    """Return what :meth:`OpenFile.kinds` is of files of a table, as this release writes them."""
+    content = _encoded(dataset.columns.empty_table(), Footer(dataset.name))
+    with pq.ParquetFile(pa.BufferReader(content)) as parquet:
+        return _kinds(parquet.metadata.schema)
+
+
 def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
     if isinstance(error, FileNotFoundError):
+        try:
+            check_link(path)
+        except UnsoundFile as dangling:
+            return dangling
         return error
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableFile(path, error.strerror or "", remedy(path))
@@ -230,28 +314,51 @@ def on_one_line(error: Exception) -> str:
     return " ".join(str(error).split()).removesuffix(".")
 
 
-def write(table: pa.Table, footer: Footer, path: Path, disk: Disk, *, staged_in: Path) -> int:
-    """Write ``table`` so that ``path`` is either whole and durable or not there: aside, sync, rename, sync.
+def write(table: pa.Table, footer: Footer, path: Path, disk: Disk, *, staged_in: Path) -> None:
+    """Write ``table`` so that ``path`` is either whole and durable or not there: aside, sync, rename, sync."""
+    _put(_encoded(table, footer), path, disk, staged_in)
 
-    Returns its bytes.
+
+def write_new(
+    table: pa.Table, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int], staged_in: Path
+) -> FileFacts:
+    """Write ``table`` as :func:`write` does, as a new file in ``folder``, and return what it is.
+
+    It is ``named`` by its first and last id, or segment, and by its digest.
     """
+    content = _encoded(table, footer)
+    path = folder / new_name(*named, hashlib.sha256(content).hexdigest())
+    _put(content, path, disk, staged_in)
+    return FileFacts(path, footer, table.num_rows, content.size)
+
+
+def _encoded(table: pa.Table, footer: Footer) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with writer(sink, table.schema, footer) as parquet:
         parquet.write_table(table, row_group_size=ROW_GROUP)
-    content = sink.getvalue()
+    return sink.getvalue()
+
+
+def _put(content: pa.Buffer, path: Path, disk: Disk, staged_in: Path) -> None:
     staged = staged_in / path.name
     with disk.create(staged) as file:
         disk.write(file, memoryview(content))
         disk.sync(file)
     disk.rename(staged, path)
     disk.sync_dir(path.parent)
-    return int(content.size)
 
 
-def write_stream(rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, path: Path, disk: Disk) -> None:
-    """Write what is merged as one new file, synced but for its name; memory is a few row groups."""
-    with disk.create(path) as file:
-        with writer(_Sink(disk, file), columns, footer, level=MERGED_LEVEL) as parquet:
+def write_stream(
+    rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int]
+) -> Path:
+    """Write what is merged as one new file, synced but for its name, which is as :func:`write_new` gives it.
+
+    Memory is a few row groups.
+    """
+    aside = folder / _UNNAMED
+    with disk.create(aside) as file:
+        sink = _Sink(disk, file)
+        with writer(sink, columns, footer, level=MERGED_LEVEL) as parquet:
             waiting: list[pa.RecordBatch] = []
             held = 0
             for part in rows:
@@ -266,6 +373,9 @@ def write_stream(rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, p
             if waiting:
                 parquet.write_table(pa.Table.from_batches(waiting), row_group_size=ROW_GROUP)
         disk.sync(file)
+    path = folder / new_name(*named, sink.sha256.hexdigest())
+    disk.rename(aside, path)
+    return path
 
 
 def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRESH_LEVEL) -> pq.ParquetWriter:
@@ -297,10 +407,12 @@ class _Sink:
     def __init__(self, disk: Disk, file: BinaryIO) -> None:
         self._disk = disk
         self._file = file
+        self.sha256 = hashlib.sha256()
         self.closed = False
 
     def write(self, content: bytes) -> int:
         self._disk.write(self._file, content)
+        self.sha256.update(content)
         return len(content)
 
     def flush(self) -> None:

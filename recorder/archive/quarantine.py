@@ -20,7 +20,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.layout import Layout
 from recorder.core.ids import Span
 from recorder.core.model import Trade
-from recorder.disk import Disk
+from recorder.disk import Disk, names_in
 
 SUFFIX: Final = ".jsonl"
 
@@ -119,7 +119,7 @@ def replay(
 
 
 def _lines(layout: Layout) -> Iterator[tuple[bytes, Kept | None]]:
-    for path in sorted(layout.quarantine.glob(f"*{SUFFIX}")):
+    for path in (layout.quarantine / name for name in names_in(layout.quarantine) if name.endswith(SUFFIX)):
         for raw in path.read_bytes().split(b"\n")[:-1]:
             yield raw, _decode(raw)
 

@@ -19,7 +19,7 @@ from recorder.archive import locks, parquet
 from recorder.archive.datasets import EVENTS, MAIN_JOURNAL, SCHEMA_FILE, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.footer import Footer
 from recorder.archive.integrity import placed
-from recorder.archive.layout import Layout, new_name
+from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, read_facts
 from recorder.disk import Disk
 from recorder.errors import CorruptFile
@@ -135,11 +135,11 @@ class Segments:
 
     def _write(self, branch: Branch, leaf: Path, rows: pa.Table, segment: int) -> None:
         self.disk.make_dir(leaf)
-        path = leaf / new_name(segment, segment)
         footer = Footer(branch.dataset.name, segments=(segment,))
         rows = rows.sort_by([(name, "ascending") for name in branch.dataset.order])
-        size = parquet.write(rows, footer, path, self.disk, staged_in=self._staging)
-        self._facts.setdefault(branch, {})[path] = FileFacts(path, footer, rows.num_rows, size)
+        named = segment, segment
+        written = parquet.write_new(rows, footer, leaf, self.disk, named=named, staged_in=self._staging)
+        self._facts.setdefault(branch, {})[written.path] = written
 
 
 class SegmentTables:

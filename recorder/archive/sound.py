@@ -8,20 +8,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import integrity
+from recorder.archive.claims import Claims
 from recorder.archive.datasets import BY_NAME, DATASETS, EVENTS, NO_PARTITION, WITHOUT_IDS, Branch, remedy
 from recorder.archive.integrity import ALL_DAYS, MOVE_BACK, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
 from recorder.archive.parquet import UNSOUND, OpenFile
-from recorder.archive.schema import TIME
+from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.model import TIMEFRAMES
+from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
 _BATCH: Final = 32_768
@@ -55,18 +57,23 @@ def findings(
     Of candles only the years that ``days`` touch, with None nothing at all but events, on which certificates rest.
     ``done`` is told the bytes of files as they are dealt with. Raises as :func:`opened` does.
     """
-    for branch, leaf in _folders(layout, days):
-        size = size_of(leaf)
-        with contextlib.ExitStack() as stack:
-            yield from opened(leaf, branch, stack)[1]
-        done(size)
-    if days is not None:
-        yield from _strays(layout)
+    try:
+        for branch, leaf in _folders(layout, days):
+            size = size_of(leaf)
+            with contextlib.ExitStack() as stack:
+                yield from opened(leaf, branch, stack)[1]
+            done(size)
+        if days is not None:
+            yield from _strays(layout)
+    except UNSOUND as error:  # a folder: what lies below it is not known
+        yield Finding.of(error)
 
 
 def size(layout: Layout, days: Days | None = ALL_DAYS) -> int:
     """Return the bytes of all these files, about: what ``done`` is told in all."""
-    return sum(size_of(leaf) for _, leaf in _folders(layout, days))
+    with contextlib.suppress(*UNSOUND):
+        return sum(size_of(leaf) for _, leaf in _folders(layout, days))
+    return 0
 
 
 def wrong(data: Path, path: Path) -> Finding | None:
@@ -80,6 +87,7 @@ def wrong(data: Path, path: Path) -> Finding | None:
     dataset = BY_NAME[name]
     branch = Branch(dataset) if dataset.partition is None else Branch(dataset, unquote(rest[0].partition("=")[2]))
     try:
+        check_bytes(path)
         with OpenFile(path) as file:
             _check(integrity.fits(file, branch), branch)
     except UNSOUND as error:
@@ -108,7 +116,8 @@ def _strays(layout: Layout) -> Iterator[Finding]:
         leaves = {leaf for branch in branches for leaf in layout.leaves(branch)}
         # Of tables with ids ``verify`` looks into each branch.
         left = {layout.home(branch) for branch in layout.branches(dataset)} if dataset.has_ids else set()
-        for entry in sorted(layout.folder(dataset).iterdir()):
+        folder = layout.folder(dataset)
+        for entry in (folder / name for name in names_in(folder)):
             for path in [] if entry in left else parquet_in(entry):
                 if path.parent not in leaves:
                     yield Finding(path, f"lies in no folder of the table {dataset.name}", MOVE_BACK)
@@ -119,31 +128,20 @@ def _check(file: OpenFile, branch: Branch) -> None:
 
     Raises UnsoundFile, UnreadableFile.
     """
-    names = [] if file.footer.is_old else branch.dataset.order
     held = 0
     for group in file.groups:
-        before, ends = held, {name: list[Any]() for name in names}
+        before, claims = held, Claims(file, group)
         for rows in file.read(_BATCH, groups=[group], use_threads=False):
             with integrity.checking(file.path):
                 integrity.check_period(rows, branch, file.path.parent, file.path)
                 _check_start(rows, branch, file.path)
-                for name in names:
-                    ends[name] += pc.min_max(_raw(rows[name])).as_py().values()
+                claims.add(rows)
             held += rows.num_rows
         if held - before != file.rows_in(group):
             break
-        for name in names:
-            if file.limits(name, group) != (min(ends[name]), max(ends[name])):
-                raise UnsoundFile(file.path, f"holds other rows than its footer claims of {name}", remedy(file.path))
+        claims.check()
     if held != file.rows:
         raise UnsoundFile(file.path, f"holds {held} rows, and its footer claims {file.rows}", remedy(file.path))
-
-
-def _raw(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return values as the statistics of a file have them."""
-    return column.cast(
-        pa.int64() if column.type == TIME else pa.binary() if column.type == pa.string() else column.type
-    )
 
 
 def _check_start(rows: pa.Table, branch: Branch, path: Path) -> None:

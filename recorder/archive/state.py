@@ -40,7 +40,7 @@ class Loaded:
     findings: list[Finding]
 
     def check(self) -> None:
-        """Raise CorruptFile or UnreadableFile if the files of a pair are damaged."""
+        """Raise CorruptFile, UnreadableFile if the files of a pair are damaged, or must not be read."""
         for error in self.damaged.values():
             raise error
 
@@ -66,7 +66,11 @@ def load(
     def observe(pair: str) -> int | CorruptFile | UnreadableFile:
         try:
             return undisturbed(lambda: held.observe_into(ledger, pair), f"the files of {pair}")
-        except (CorruptFile, UnreadableFile) as error:
+        except CorruptFile as error:
+            return error
+        except UnreadableFile as error:
+            if not error.denied:  # the disk's fault, of which no pair is to blame
+                raise
             return error
 
     archived = layout.pairs() if pairs is None else pairs

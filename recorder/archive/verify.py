@@ -25,14 +25,16 @@ import pyarrow as pa
 
 from recorder.archive import integrity
 from recorder.archive.canonical import canonical
+from recorder.archive.claims import Claims
 from recorder.archive.datasets import TRADES, Branch, remedy
 from recorder.archive.footer import held_runs
 from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
-from recorder.archive.layout import Layout, size_of
+from recorder.archive.layout import Layout, period_of, size_of
 from recorder.archive.ordered_merge import in_order
 from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.ids import Run, Span, joined
+from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
 MOVE_ONE_OUT: Final = "move one of the two out of the archive"
@@ -68,15 +70,22 @@ def read(
     Raises StorageError only if the files keep changing faster than they can be listed.
     """
     found = _Found(pair, pool, days, done)
-    found.findings += [Finding(path, "lies in no year of its pair", remedy(path)) for path in _strays(layout, pair)]
-    for year in layout.years(pair):
+    try:
+        found.findings += [Finding(path, "lies in no year of its pair", remedy(path)) for path in _strays(layout, pair)]
+        years = layout.years(pair)
+    except UNSOUND as error:
+        found.findings.append(Finding.of(error))
+        years = []
+    for year in years:
         found.read_year(year)
     return found.content()
 
 
 def size(layout: Layout, pair: str) -> int:
     """Return the bytes of the files of ``pair``, about: what ``done`` is told in all."""
-    return sum(size_of(year) for year in layout.years(pair))
+    with contextlib.suppress(*UNSOUND):
+        return sum(size_of(year) for year in layout.years(pair))
+    return 0
 
 
 @contextlib.contextmanager
@@ -94,11 +103,14 @@ def sound_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list[Fi
 def _strays(layout: Layout, pair: str) -> list[Path]:
     """Return Parquet files that readers may meet, and that lie where none belongs; a pair may have no folder yet."""
     folder, years = layout.pair_dir(pair), set(layout.years(pair))
-    return sorted(path for entry in folder.glob("*") if entry not in years for path in parquet_in(entry))
+    entries = (folder / name for name in names_in(folder))
+    return sorted(path for entry in entries if entry not in years for path in parquet_in(entry))
 
 
-def _opened(year: Path, pair: str, stack: contextlib.ExitStack) -> tuple[list[OpenFile], list[Finding]]:
-    return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS)
+def _opened(
+    year: Path, pair: str, stack: contextlib.ExitStack, *, rows: bool = True
+) -> tuple[list[OpenFile], list[Finding]]:
+    return integrity.opened(year, Branch(TRADES, pair), stack, words=_WORDS, rows=rows)
 
 
 def _sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] = lambda _: None) -> bool:
@@ -125,16 +137,20 @@ def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa
     told = 0
     path, footer, bytes_of = file.path, file.footer, file.facts.size
     branch = Branch(TRADES, footer.pair)
-    for stored in file.read(size, use_threads=False):  # the other core sets text
-        with integrity.checking(path):
-            rows = stored.select(_NEEDED)
-            for run in held_runs(rows, footer.pair or ""):
-                _continue(runs, run, path)
-            integrity.check_period(rows, branch, path.parent, path)
-        share = bytes_of * rows.num_rows // file.rows
-        told += share
-        done(share)
-        yield rows
+    for group in file.groups:
+        claims = Claims(file, group)
+        for stored in file.read(size, groups=[group], use_threads=False):  # the other core sets text
+            with integrity.checking(path):
+                rows = stored.select(_NEEDED)
+                for run in held_runs(rows, footer.pair or ""):
+                    _continue(runs, run, path)
+                integrity.check_period(rows, branch, path.parent, path)
+                claims.add(stored)
+            share = bytes_of * rows.num_rows // file.rows
+            told += share
+            done(share)
+            yield rows
+        claims.check()
     if tuple(runs) != footer.runs:
         raise UnsoundFile(path, _differs(runs, footer.runs), remedy(path))
     done(bytes_of - told)
@@ -182,7 +198,7 @@ class _Found:
     def read_year(self, year: Path) -> None:
         """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
         with contextlib.ExitStack() as stack:
-            files, findings = _opened(year, self._pair, stack)
+            files, findings = _opened(year, self._pair, stack, rows=self._days.touch_beside(str(period_of(year))))
             self.findings += findings
             chosen = []
             for file in files:

@@ -52,6 +52,11 @@ def _read() -> str:
     return str(SCHEMA_VERSION) if first == SCHEMA_VERSION else f"{first} to {SCHEMA_VERSION}"
 
 
+def is_changed(table: str, version: int) -> bool:
+    """Return whether rows of a table, of a file of that version, are other ones in today's."""
+    return any(table in UPGRADES[step] for step in range(version, SCHEMA_VERSION))
+
+
 def upgraded(rows: pa.Table, table: str, version: int) -> pa.Table:
     """Return rows of a table, all columns of a file of that version, as today's version has them."""
     for step in range(version, SCHEMA_VERSION):

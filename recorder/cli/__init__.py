@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from recorder.cli.screen import echo
 from recorder.errors import DiskError, RecorderError
 from recorder.version import __version__
 
@@ -70,7 +71,7 @@ app = typer.Typer(cls=_Verbs, add_completion=False, pretty_exceptions_enable=Fal
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"kraken-recorder {__version__}")
+        echo(f"kraken-recorder {__version__}")
         raise typer.Exit
 
 
@@ -104,11 +105,11 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _end(error: BaseException) -> None:
     if isinstance(error, RecorderError):
-        typer.echo(f"recorder: {error}", err=True)
+        echo(f"recorder: {error}", err=True)
         sys.exit(error.exit_code)
     if isinstance(error, OSError) and error.filename is not None:
-        typer.echo(f"recorder: {error.filename}: {error.strerror}", err=True)
+        echo(f"recorder: {error.filename}: {error.strerror}", err=True)
         sys.exit(DiskError.exit_code)
-    traceback.print_exception(error)
-    typer.echo("recorder: an unexpected error, please report it; what was recorded is safe on the disk", err=True)
+    echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    echo("recorder: an unexpected error, please report it; what was recorded is safe on the disk", err=True)
     sys.exit(1)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
@@ -26,15 +25,17 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
+from recorder.cli.screen import Screen, echo
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
+from recorder.core.listing import Directory
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.errors import CheckFailed, UnknownPair, UsageError
 from recorder.journal import tail
-from recorder.kraken import parse, records, rest
+from recorder.kraken import records, rest
 from recorder.kraken.names import Listing
 from recorder.net.http import Http, client_session
 from recorder.net.turns import Turns
@@ -42,6 +43,7 @@ from recorder.ops import log, process
 from recorder.ops.metrics import Metrics
 from recorder.query import asked
 from recorder.tasks import backfill as job
+from recorder.tasks import listing
 from recorder.tasks.backfill import Backfill, Stretch
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.fetch import BATCH_S, Fetcher
@@ -55,7 +57,7 @@ BYTES_PER_TRADE: Final = 10
 SPEED_S: Final = 4 * BATCH_S
 """The speed shown is that of so long: trades are stored, and counted, a batch at a time."""
 
-console = Console(stderr=True)
+console = Screen(stderr=True)
 
 
 def backfill(
@@ -160,10 +162,11 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 
 
 async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
-    _, instruments = await exchange.ask(rest.asset_pairs(), parse.instruments)
-    listing = Listing(instruments)
+    directory = Directory()
+    directory.take((await listing.read(exchange)).listings, 0.0)
+    names_of = Listing(directory.listing)
     try:
-        chosen = [listing.resolve(name) for name in names]
+        chosen = [names_of.resolve(name) for name in names]
     except UnknownPair as error:
         raise UsageError(str(error)) from None
     return {instrument.pair: instrument for instrument in chosen}
@@ -189,7 +192,7 @@ async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
 def _estimate(stretch: Stretch, missing: int, per_s: float) -> None:
     requests = -(-missing // rest.PAGE_LIMIT)
     time, megabytes = _duration(requests / per_s), missing * BYTES_PER_TRADE / 1e6
-    typer.echo(
+    echo(
         f"{stretch.pair}: ids {stretch.span}, {len(stretch.span):,} trades, {missing:,} missing: "
         f"{requests:,} requests, {time} at {per_s:g} a second, some {megabytes:,.1f} MB"
     )

@@ -10,6 +10,8 @@ import typer
 import yaml
 
 from recorder import config as configuration
+from recorder.cli.screen import echo
+from recorder.core.shown import without_credentials
 
 
 def config(
@@ -21,4 +23,4 @@ def config(
     """Check the configuration and print what is in force; durations are in seconds, null means auto."""
     content = configuration.load(config_file).model_dump(mode="json")
     text = json.dumps(content, indent=2) if as_json else yaml.safe_dump(content, sort_keys=False)
-    typer.echo(text.rstrip())
+    echo(without_credentials(text.rstrip()))

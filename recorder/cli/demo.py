@@ -14,12 +14,12 @@ from typing import Annotated, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from recorder import app
 from recorder.archive import read
 from recorder.archive.layout import Layout
+from recorder.cli.screen import Screen
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, TradesConfig
 from recorder.core.model import Trade, plain
@@ -47,7 +47,7 @@ RECORD_S: Final = 18.0
 REPAIR_S: Final = 30.0
 """Longest wait for the last hole, after the market has stopped."""
 
-console = Console()
+console = Screen()
 
 
 def demo(
@@ -66,7 +66,9 @@ def demo(
     verdict = _compare(archive, truth_path, first_ids)
     if not verdict.perfect:
         raise CheckFailed(f"the archive is not what the exchange sent: {verdict}")
-    console.print(f"[bold green]Complete and exact:[/] {verdict.rows:,} trades, 0 lost, 0 duplicated, 0 altered.")
+    console.print(
+        f"[bold green]Complete and exact:[/] {verdict.rows:,} trades, 0 lost, 0 duplicated, 0 altered.", markup=True
+    )
     picture = folder / "candles.html"
     with connect(archive) as opened:
         _show_candles(opened)

@@ -10,12 +10,12 @@ from typing import Annotated, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from recorder import config
 from recorder.archive.layout import Layout
+from recorder.cli.screen import Screen, echo
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
@@ -42,10 +42,10 @@ def doctor(
     wrong = sum(finding.level == "wrong" for finding in found)
     if as_json:
         content = {"sound": not wrong, "findings": [asdict(finding) for finding in found]}
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+        echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        Console().print(_table(found))
-        typer.echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
+        Screen().print(_table(found))
+        echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
     if wrong:
         raise typer.Exit(1)
 

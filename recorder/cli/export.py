@@ -11,12 +11,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from recorder.archive.parquet import exported
 from recorder.cli import output
 from recorder.cli.output import Format
+from recorder.cli.screen import Screen, echo
 from recorder.errors import GapError, UsageError
 from recorder.query import asked
 from recorder.query.asked import OnGap
@@ -75,20 +75,20 @@ def export(
             for piece in pieces:
                 write(piece.cast(none.schema))
                 advance(piece.num_rows)
-    typer.echo(f"{to_file}: {count:,} trades of {pair}", err=True)
+    echo(f"{to_file}: {count:,} trades of {pair}", err=True)
 
 
 def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *, on_gap: OnGap) -> Iterator[pa.Table]:
     """Return the trades in ascending id, at most BATCH at once. Raises GapError if told to, before anything is read."""
     try:
-        return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True)
+        return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True, check=True)
     except GapError as error:
         sentence = str(error).replace("pass on_gap='warn' or 'ignore'", "give --on-gap warn or ignore")
         if on_gap == "raise":
             raise GapError(sentence) from None
         if on_gap == "warn":
-            typer.echo(f"recorder: {sentence}", err=True)
-        return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True)
+            echo(f"recorder: {sentence}", err=True)
+        return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True, check=True)
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _texts(client: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
 @contextmanager
 def _progress(pair: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar on standard error, if that is a terminal; give out what advances it."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(pair, total=total)

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recorder.cli.screen import Screen, echo
 from recorder.cli.status import age, counted
 from recorder.core.ids import Gap
 from recorder.ops import gaps as state
@@ -36,16 +36,16 @@ def gaps(
     listed = [gap for name in chosen for gap in found[name]]
     missing = [gap for gap in listed if gap.state == "open"]
     if as_json:
-        typer.echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
+        echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
     else:
         if listed:
-            Console().print(_table(listed))
+            Screen().print(_table(listed))
         ids = sum(len(gap.span) for gap in missing)
         holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
-        typer.echo(f"{counted(len(chosen), 'pair')}: {holes}")
+        echo(f"{counted(len(chosen), 'pair')}: {holes}")
     unread = [damaged[name] for name in wanted if name in damaged]
     for said in unread:
-        typer.echo(f"recorder: {said}", err=True)
+        echo(f"recorder: {said}", err=True)
     if missing or unread:
         raise typer.Exit(1)
 

@@ -14,7 +14,6 @@ from typing import Annotated, Final, assert_never
 import pyarrow as pa
 import typer
 from rich import box
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -29,6 +28,7 @@ from recorder.archive.layout import Layout, existing
 from recorder.archive.merging import Disagreement, Tally, TradeMerge
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
+from recorder.cli.screen import Screen, echo
 from recorder.clock import SystemClock
 from recorder.core.model import Trade
 from recorder.disk import Disk
@@ -82,9 +82,7 @@ def merge(
         job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room)
         waiting = rim.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
-        with Progress(
-            console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
-        ) as bar:
+        with Progress(console=Screen(stderr=True), transient=True, disable=not Screen(stderr=True).is_terminal) as bar:
             pairs = theirs.pairs()
             for pair in bar.track(pairs, description="merging"):
                 for year in theirs.years(pair):
@@ -95,7 +93,7 @@ def merge(
         found.listings, unsound = merging.listings(layout, segments, theirs, room=room)
         found.findings += unsound
     if as_json:
-        typer.echo(json.dumps(_as_json(found, dry_run=dry_run), indent=2, ensure_ascii=False))
+        echo(json.dumps(_as_json(found, dry_run=dry_run), indent=2, ensure_ascii=False))
     else:
         _print(found, theirs, dry_run=dry_run)
     if found.findings or found.count:
@@ -203,7 +201,7 @@ def _table(pair: str, rows: Sequence[Trade]) -> pa.Table:
 
 
 def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
-    console = Console()
+    console = Screen()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("pair", "would be added" if dry_run else "added", "in both", "disagreements"):
         table.add_column(heading, justify="left" if heading == "pair" else "right", no_wrap=True)
@@ -216,19 +214,19 @@ def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
             Text(f"{one.pair} {one.trade_id} {one.field}: {one.ours} here, {one.theirs} there", "red"), soft_wrap=True
         )
     if found.count > len(found.first):
-        typer.echo(f"and {found.count - len(found.first):,} more")
+        echo(f"and {found.count - len(found.first):,} more")
     for finding in found.findings:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
         console.print(said, soft_wrap=True)
     verb = "would be added" if dry_run else "added"
-    typer.echo(f"{found.candles:,} candles and {found.listings:,} listings {verb}; events are not merged")
+    echo(f"{found.candles:,} candles and {found.listings:,} listings {verb}; events are not merged")
     if found.unread:
-        typer.echo(
+        echo(
             f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
             "drains them, and merge again"
         )
     if found.count:
-        typer.echo("nobody can tell from here which of the two is right: what was held stays")
+        echo("nobody can tell from here which of the two is right: what was held stays")
 
 
 def _as_json(found: _Found, *, dry_run: bool) -> dict[str, object]:

@@ -25,13 +25,13 @@ import pyarrow as pa
 import typer
 
 from recorder.archive.parquet import exported
+from recorder.cli.screen import WIDE
 from recorder.core.model import plain
+from recorder.core.shown import shown
 from recorder.errors import UsageError
 
 _SHOWN: Final = 200
 """Rows that a table shows; more than that nobody reads, and the other formats print them all."""
-_WIDE: Final = 1_000
-"""Columns of text where there is no terminal to ask: nothing is folded in a pipe."""
 _BATCH: Final = 10_000
 """Rows that become Python objects at once."""
 
@@ -152,9 +152,11 @@ def _write_binary(table: pa.Table, format_: Format, file: BinaryIO) -> None:
 
 
 def _write_csv(table: pa.Table, file: TextIO) -> None:
+    # A file has texts as they are; a terminal would obey them.
+    text: Callable[[str], str] = shown if file.isatty() else str
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.column_names)
-    writer.writerows([_cell(value) for value in row] for row in _rows(table))
+    writer.writerow([text(name) for name in table.column_names])
+    writer.writerows([text(_cell(value)) for value in row] for row in _rows(table))
 
 
 def _write_json(table: pa.Table, file: TextIO) -> None:
@@ -170,7 +172,7 @@ def _write_ndjson(table: pa.Table, file: TextIO) -> None:
 def _objects(table: pa.Table) -> Iterator[str]:
     for row in _rows(table):
         content = {name: _json_value(value) for name, value in zip(table.column_names, row, strict=True)}
-        yield json.dumps(content, ensure_ascii=False)
+        yield shown(json.dumps(content, ensure_ascii=False))
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
@@ -216,10 +218,10 @@ def _print_table(table: pa.Table, file: TextIO) -> None:
     rows = list(islice(_rows(table), _SHOWN))
     columns = []
     for index, field in enumerate(table.schema):
-        texts = [_printable(text) for text in (field.name, *_texts([row[index] for row in rows]))]
+        texts = [shown(text) for text in (field.name, *_texts([row[index] for row in rows]))]
         width = max(map(len, texts))
         columns.append([text.rjust(width) if _is_number(field.type) else text.ljust(width) for text in texts])
-    room = get_terminal_size().columns if file.isatty() else _WIDE
+    room = get_terminal_size().columns if file.isatty() else WIDE
     for number, block in enumerate(blocks([len(heading) for heading, *_ in columns], room)):
         heading, *lines = zip(*(columns[index] for index in block), strict=True)
         rule = ["─" * len(text) for text in heading]
@@ -243,11 +245,6 @@ def blocks(widths: Sequence[int], room: int) -> list[list[int]]:
             found.append([0])
         found[-1].append(index)
     return found
-
-
-def _printable(text: str) -> str:
-    """Return the text on one line, and without what would steer a terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _texts(values: Sequence[object]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from recorder.cli.screen import echo
 from recorder.errors import UsageError
 from recorder.query import plots
 from recorder.query.connect import connect
@@ -59,7 +60,7 @@ def plot(
                 figure = plots.volume(archive, start, stop, pairs=pairs, width=width)
     for path in paths:
         plots.save(figure, path)
-        typer.echo(path)
+        echo(path)
 
 
 def _one(pairs: list[str] | None) -> str:

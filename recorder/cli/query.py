@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from recorder.cli import output
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
+from recorder.cli.screen import Screen, echo
 from recorder.errors import UsageError
 from recorder.query import asked, catalogue
 from recorder.query.catalogue import Parameter, Question
@@ -110,7 +110,7 @@ def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
 
 def _tell_what_is_missing(table: pa.Table) -> None:
     if "missing_trades" in table.column_names and (pc.max(table["missing_trades"]).as_py() or 0) > 0:
-        typer.echo(
+        echo(
             "recorder: trades may be missing in it: see missing_trades, and `recorder gaps`",
             err=True,
         )
@@ -120,18 +120,18 @@ def _list(questions: Sequence[Question], chosen: output.Output) -> None:
     if chosen.path is not None or chosen.format not in {Format.TABLE, Format.JSON}:
         raise UsageError("the list of questions is a table, or JSON with --json")
     if chosen.format is Format.JSON:
-        typer.echo(json.dumps([_as_json(question) for question in questions], indent=2, ensure_ascii=False))
+        echo(json.dumps([_as_json(question) for question in questions], indent=2, ensure_ascii=False))
         return
-    console = Console()
-    console = console if console.is_terminal else Console(width=_WIDE)
+    console = Screen()
+    console = console if console.is_terminal else Screen(width=_WIDE)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("query", "question", "parameters"):
         table.add_column(heading, no_wrap=heading == "query")
     for question in questions:
         table.add_row(Text(question.name, "bold"), Text(question.asks), Text(_parameters(question)))
     console.print(table)
-    typer.echo("--from and --to choose the range; a parameter is given by --param name=value.")
-    typer.echo("recorder query vwap --pair BTC/USD --from 2025-11-10 --param width='15 minutes'")
+    echo("--from and --to choose the range; a parameter is given by --param name=value.")
+    echo("recorder query vwap --pair BTC/USD --from 2025-11-10 --param width='15 minutes'")
 
 
 def _parameters(question: Question) -> str:

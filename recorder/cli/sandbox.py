@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from recorder.cli import INTERRUPTED
+from recorder.cli.screen import echo
 from recorder.clock import SystemClock
 from recorder.sandbox.faults import NAMES, parse_act
 from recorder.sandbox.market import CHARACTERS, Market, others_trading
@@ -105,9 +106,9 @@ async def _serve(exchange: Sandbox, *, host: str, port: int, as_json: bool) -> s
 
 def _announce(exchange: Sandbox, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"rest_url": exchange.rest_url, "ws_url": exchange.ws_url}))
+        echo(json.dumps({"rest_url": exchange.rest_url, "ws_url": exchange.ws_url}))
         return
-    typer.echo(f"REST       {exchange.rest_url}")
-    typer.echo(f"WebSocket  {exchange.ws_url}")
-    typer.echo(f"Pairs      {some(exchange.market.listing)}")
-    typer.echo("Serving until interrupted.")
+    echo(f"REST       {exchange.rest_url}")
+    echo(f"WebSocket  {exchange.ws_url}")
+    echo(f"Pairs      {some(exchange.market.listing)}")
+    echo("Serving until interrupted.")

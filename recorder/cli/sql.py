@@ -19,18 +19,21 @@ def sql(
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Read the statement from this file.")] = None,
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="So many threads at most; left out, every core.")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="So much memory at most, such as 4GB.")] = None,
     format_: FormatOption = None,
     to: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the archive in SQL: trades, ohlc, gaps, events, instruments, candles('BTC/USD', '1m') and more.
 
-    Decimals are exact, times UTC. A table has 200 rows at most, every other format has them all.
+    It only reads; -o FILE writes the rows. Decimals are exact, times UTC. A table has 200 rows at most, every other
+    format has them all.
     """
     if (text is None) == (file is None):
         raise UsageError('give one SQL statement, such as recorder sql "SELECT * FROM coverage", or -f FILE')
     chosen = output.chosen(format_, to, as_json=as_json)
     statement = file.read_text(encoding="utf-8") if file else text or ""
-    with connect(data, live=live) as archive:
+    with connect(data, live=live, threads=threads, memory=memory) as archive:
         table = archive.sql(statement, to="arrow", decimals=True)
     output.write(table, chosen)

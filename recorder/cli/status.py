@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from recorder import config
+from recorder.cli.screen import Screen, echo
 from recorder.clock import SystemClock
 from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Event
@@ -52,7 +52,7 @@ def status(
     daemon = _asked(config_file, data)
     now_us = SystemClock().wall_ns() // 1000
     if as_json:
-        typer.echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
+        echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
     else:
         _print(found, daemon, now_us, title=str(data), all_pairs=all_pairs)
     if found.damaged:
@@ -60,11 +60,11 @@ def status(
 
 
 def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_pairs: bool) -> None:
-    console = Console()
+    console = Screen()
     if found.pairs:
         _print_pairs(console, title, found, now_us, all_pairs=all_pairs)
     elif not found.damaged:
-        typer.echo("No trades are recorded yet.")
+        echo("No trades are recorded yet.")
     if found.unanchored:
         shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
         more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
@@ -101,18 +101,30 @@ def _asked(config_file: Path | None, data: Path) -> Daemon | str:
 def _said_by(daemon: Daemon | str) -> Text:
     if isinstance(daemon, str):
         return Text(f" {daemon}", "yellow")
+    paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
+    alone = f"; the exchange is left alone: {paused}" if paused else ""
     if daemon.recording:
-        return Text(f" the daemon records, since {daemon.since} (release {daemon.version})")
-    return Text(f" the daemon does not record: {'; '.join(daemon.reasons)}", "red")
+        return Text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
+    return Text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
 
 
 def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
     if isinstance(daemon, str):
         return {"answers": False, "reasons": [daemon]}
-    return {"answers": True, "recording": daemon.recording, "reasons": daemon.reasons, "since": daemon.since}
+    return {
+        "answers": True,
+        "recording": daemon.recording,
+        "reasons": daemon.reasons,
+        "since": daemon.since,
+        "paused_s": dict(daemon.paused_s),
+    }
 
 
-def _print_pairs(console: Console, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:
+def _alarming(count: int) -> Text:
+    return Text(f"{count:,}", "red" if count else "")
+
+
+def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:
     pairs = found.pairs
     offline = {
         pair.pair: found.listing[pair.pair] for pair in pairs if found.listing.get(pair.pair, _ONLINE) != _ONLINE
@@ -150,8 +162,8 @@ def _pairs(title: str, pairs: Sequence[PairStatus], now_us: int) -> Table:
             f"{pair.rows:,}",
             f"{pair.journalled:,}",
             f"{pair.first_id}..{pair.last_id}",
-            f"[red]{len(pair.holes)}[/]" if pair.holes else "0",
-            f"[red]{missing:,}[/]" if missing else "0",
+            _alarming(len(pair.holes)),
+            _alarming(missing),
         )
     return table
 
@@ -166,7 +178,7 @@ def _candles(candles: Sequence[CandleStatus], now_us: int) -> Table:
             f"{one.series:,}",
             _when(one.last_us, now_us),
             f"{age(now_us - _end_us(one))} ago",
-            f"[red]{one.lost:,}[/]" if one.lost else "0",
+            _alarming(one.lost),
         )
     return table
 

@@ -12,7 +12,6 @@ from typing import Annotated, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +22,7 @@ from recorder.archive.integrity import Days, Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout, existing
 from recorder.cli.gaps import iso
+from recorder.cli.screen import Screen, echo
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
@@ -99,7 +99,7 @@ def _certify(
 ) -> bool:
     """Certify, print, and tell whether all that is wanted is there."""
     now_us = SystemClock().wall_ns() // 1000
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     seen = _Seen(history_from)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -148,15 +148,15 @@ class _Seen:
 
 
 def _print_json(certified: Iterable[Certified], seen: _Seen) -> None:
-    typer.echo('{"certificates": [', nl=False)
+    echo('{"certificates": [', nl=False)
     separator = "\n"
     for one in certified:
         for certificate in one.certificates:
-            typer.echo(separator + json.dumps(_certificate(certificate)), nl=False)
+            echo(separator + json.dumps(_certificate(certificate)), nl=False)
             separator = ",\n"
     listed = [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in seen.findings]
-    typer.echo(f'\n],\n"unanchored": {json.dumps(seen.unanchored)},')
-    typer.echo(f'"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
+    echo(f'\n],\n"unanchored": {json.dumps(seen.unanchored)},')
+    echo(f'"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
 
 
 def _certificate(one: Certificate) -> dict[str, object]:
@@ -216,7 +216,7 @@ def _table(certified: Iterable[Certified]) -> Table:
 
 
 def _print(table: Table, seen: _Seen) -> None:
-    console = Console()
+    console = Screen()
     if table.row_count:
         console.print(table)
     for finding in seen.findings:
@@ -287,9 +287,9 @@ def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: boo
             }
             for series in found
         ]
-        typer.echo(json.dumps(listed, indent=2))
+        echo(json.dumps(listed, indent=2))
         return not unexplained
-    console = Console()
+    console = Screen()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("pair", "candles", "compared", "equal", *WHYS):
         table.add_column(heading, justify="left" if heading in {"pair", "candles"} else "right", no_wrap=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from recorder.cli.screen import echo
 from recorder.query import catalogue
 from recorder.query.listing import Listing
 
@@ -14,4 +15,4 @@ def views(data: Path = typer.Option(Path("data"), help="The archive's folder."))
     """Print one SQL script that defines the views and macros over this archive in any DuckDB client."""
     folder = data.absolute()
     Listing(folder)  # the views of an archive that is not there could not even be created
-    typer.echo(catalogue.script(folder))
+    echo(catalogue.script(folder))

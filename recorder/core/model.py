@@ -21,6 +21,11 @@ QTY_SCALE: Final = 8
 PRECISION: Final = 28
 """Digits in all, of prices and quantities alike."""
 
+CURRENCY: Final = "currency"
+TOKENIZED: Final = "tokenized_asset"
+ASSET_CLASSES: Final = (CURRENCY, TOKENIZED)
+"""Those that are listed. Pairs of any but the first are told only to who names their class (API.md 16.1)."""
+
 TIMEFRAMES: Final[dict[str, int]] = {
     "1m": 1,
     "5m": 5,
@@ -87,7 +92,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """What the listing says of one pair (AssetPairs, API.md 6.4), decimals as canonical text."""
+    """What the listing says of one pair (AssetPairs, API.md 6.4), decimals as canonical text.
+
+    ``asset_class`` is for asking: it is not archived, and one that is read from the archive has the usual one.
+    """
 
     pair: str
     key: str
@@ -102,6 +110,7 @@ class Instrument(msgspec.Struct, frozen=True):
     ordermin: str | None
     costmin: str | None
     status: str
+    asset_class: str = CURRENCY
 
 
 _quantize = Context(prec=PRECISION, traps=[Inexact, InvalidOperation]).quantize  # bound once: asked for every number

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 import zstandard
 
 from recorder.core.events import HEADER
-from recorder.disk import Disk
+from recorder.disk import Disk, names_in
 from recorder.errors import DiskError, TornTail
 from recorder.journal import segment
 from recorder.version import __version__
@@ -133,7 +133,9 @@ class Journal:
         self._size = self._header_size = len(header)
 
     def _next_number(self) -> int:
-        kept = (path for suffix in (RAW_SUFFIX, CORRUPT_SUFFIX) for path in self._raw.glob(f"[0-9]*{suffix}"))
+        suffixes = (RAW_SUFFIX, CORRUPT_SUFFIX)
+        # A folder that cannot be listed is an error: a number that was used must never be given again.
+        kept = (self._raw / name for name in names_in(self._raw) if name[:1].isdecimal() and name.endswith(suffixes))
         used = [*segment.segments(self._directory), *kept]
         return max((segment.number_of(path) for path in used), default=0) + 1
 

@@ -22,7 +22,7 @@ from zlib import crc32
 import msgspec
 
 from recorder.core.events import NOTE
-from recorder.disk import sync_for_reading
+from recorder.disk import names_in, sync_for_reading
 from recorder.errors import CorruptLine
 
 SUFFIX: Final = ".jsonl"
@@ -121,8 +121,9 @@ def number_of(path: Path) -> int:
 
 
 def segments(directory: Path) -> list[Path]:
-    """Return the segments in ``directory``, oldest first; the last one is open."""
-    return sorted(path for path in directory.glob(f"*{SUFFIX}") if path.stem.isdecimal())
+    """Return the segments in ``directory``, oldest first; the last one is open. Raises UnlistedFolder, UnsoundFile."""
+    names = (name for name in names_in(directory) if name.removesuffix(SUFFIX).isdecimal() and name.endswith(SUFFIX))
+    return [directory / name for name in names]
 
 
 def whole_lines(path: Path, offset: int = 0, *, limit: int | None = None) -> tuple[list[bytes], int]:

@@ -21,6 +21,8 @@ class Channel:
     claims: Callable[[bytes], list[Run]]
     """Its continuity: what one frame lets us claim, by which losses are seen. Runs of ids where rows are numbered;
     without ids nothing is claimed, and the frame is only checked. Raises Malformed for a frame that cannot be read."""
+    only: Callable[[bytes, Callable[[str], bool]], bytes | None]
+    """Returns a frame with those rows alone whose symbol passes a test, byte for byte; None where there is none."""
     snapshot: bool
     """Whether a subscription begins with a snapshot. Always sent: Kraken's defaults have changed (API.md 8.5)."""
     params: Mapping[str, object] = field(default_factory=dict)
@@ -40,5 +42,5 @@ class Channel:
         return {"channel": self.name, **self.params, "symbol": list(symbols)}
 
 
-TRADES: Final = Channel(name="trade", claims=parse.trade_runs, snapshot=True)
+TRADES: Final = Channel(name="trade", claims=parse.trade_runs, only=parse.only_rows, snapshot=True)
 """Numbered per pair. The snapshot holds the latest 50 trades and closes most short holes without a request."""

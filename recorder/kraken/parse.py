@@ -5,8 +5,9 @@ The live session, the drain and the live tail all parse trades here, so that wha
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
@@ -17,12 +18,27 @@ from typing import Final
 import msgspec
 
 from recorder.core.ids import Run, Span
-from recorder.core.model import Candle, Instrument, Side, Trade, check_exact, plain
+from recorder.core.listing import Listed, Odd
+from recorder.core.model import CURRENCY, Candle, Instrument, Side, Trade, check_exact, plain
 from recorder.errors import Malformed
 from recorder.kraken import wire
 from recorder.kraken.names import v2_symbol
 
 _NULL: Final = msgspec.Raw(b"null")
+_OWN_VENUE: Final = (None, "international")
+"""What an entry's ``execution_venue`` says where it is the exchange itself; before 2026 there was no such field."""
+_UNTOLD: Final = "online"
+"""The status of a pair of which none can be read: that of nearly all."""
+_NOTHING: Final = Decimal(0)
+_SHOWN: Final = 40
+KEY_LIMIT: Final = 64
+"""Characters of the key of an entry of the listing."""
+REASON_LIMIT: Final = 300
+"""Characters of a reason, which may quote what came, of any size."""
+_NO_ROWS: Final = msgspec.Raw(b"[]")
+_LIST = re.compile(rb"\[")
+_ROWS = re.compile(rb"\[\s*\[")
+_EMPTY = re.compile(rb"\[\s*\]")
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
@@ -87,7 +103,7 @@ def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> lis
             "ws",
             received_us,
         )
-        for entry, time_us in zip(content.data, times_us, strict=True)
+        for entry, time_us in zip(content.data or (), times_us, strict=True)
     ]
 
 
@@ -99,7 +115,7 @@ def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
     content, times_us = _read_frame(frame, checked=checked)
     found: list[Run] = []
     pair, first, last, first_us, last_us = "", 0, -1, 0, 0
-    for entry, time_us in zip(content.data, times_us, strict=True):
+    for entry, time_us in zip(content.data or (), times_us, strict=True):
         trade_id = entry.trade_id
         if trade_id != last + 1 or entry.symbol != pair:
             if last > 0:
@@ -117,7 +133,7 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
     stamp, time_us = None, 0
     try:
         content = wire.trade_frame(frame)
-        for entry in content.data:
+        for entry in content.data or ():
             if not checked:
                 check_exact(entry.price, entry.qty)
             if entry.timestamp != stamp:  # the trades of a sweep mostly share one
@@ -126,6 +142,16 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
     except wire.UNREADABLE as error:
         raise Malformed(f"a trade frame that cannot be read: {error}") from error
     return content, times_us
+
+
+def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
+    """Return a trade frame with those rows alone whose symbol is ``wanted``, byte for byte; None for none."""
+    content = wire.raw_frame(frame)
+    rows = [bytes(row) for row in content.data or () if wanted(wire.symbol_of(row).symbol)]
+    if not rows:
+        return None
+    kind = msgspec.json.encode(content.type)
+    return b'{"channel":"trade","type":' + kind + b',"data":[' + b",".join(rows) + b"]}"
 
 
 def first_pair(frame: bytes) -> str | None:
@@ -140,20 +166,15 @@ def first_pair(frame: bytes) -> str | None:
 def trades_page(result: bytes, pair: str) -> TradesPage:
     """Read the ``result`` of REST Trades asked for ``pair`` (the v2 symbol). Raises Malformed.
 
-    The result holds one list under some name of the pair (API.md 5.2), and ``last``.
+    The result holds one list under some name of the pair (API.md 5.2), and ``last``; see :func:`_rows_and_last`.
     """
     try:
-        content = wire.table_result(result)
-        last = content.pop("last", _NULL)
-        if len(content) != 1:
-            raise ValueError(f"it should hold one list of trades beside `last`, not {len(content)}")
-        (rows,) = content.values()
+        rows, last = _rows_and_last(result, "trades")
         trades = [_rest_trade(row, pair) for row in wire.trade_rows(rows)]
-        cursor = wire.cursor(last)
     except wire.UNREADABLE as error:
         raise Malformed(f"an answer of Trades for {pair} that cannot be read: {error}") from error
     trades.sort(key=lambda trade: trade.trade_id)
-    return TradesPage(tuple(trades), None if cursor is None else str(cursor))
+    return TradesPage(tuple(trades), last)
 
 
 def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
@@ -163,11 +184,7 @@ def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
     row counts as committed only where both agree; one left out for that comes with the next answer.
     """
     try:
-        content = wire.table_result(result)
-        last = wire.cursor(content.pop("last", _NULL))
-        if len(content) != 1:
-            raise ValueError(f"it should hold one list of candles beside `last`, not {len(content)}")
-        (raw,) = content.values()
+        raw, last = _rows_and_last(result, "candles")
         rows = wire.ohlc_rows(raw)
         if any(before.time >= after.time for before, after in pairwise(rows)):
             raise ValueError("its rows are not in the order of time")
@@ -200,13 +217,32 @@ def quotes(result: bytes, instruments: Iterable[Instrument]) -> Quotes:
     return Quotes(found, unreadable)
 
 
-def instruments(result: bytes) -> list[Instrument]:
-    """Read the ``result`` of AssetPairs. Raises Malformed.
+def listing(result: bytes, asked: str = CURRENCY) -> Listed:
+    """Read the ``result`` of AssetPairs, for which the asset class ``asked`` was named. Raises Malformed.
 
-    Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out.
+    Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out. An entry that cannot be
+    read spoils no other.
     """
+    table = entries(result)
+    own, others, odd = list[Instrument](), list[Instrument](), dict[str, Odd]()
+    for key, raw in table.items():
+        try:
+            entry = wire.asset_pair(raw)
+            if entry.wsname:
+                venue = others if entry.execution_venue not in _OWN_VENUE else own
+                venue.append(_instrument(key, entry, asked))
+        except wire.UNREADABLE as error:
+            odd[key[:KEY_LIMIT]] = _odd_entry(key, raw, str(error), asked)
+    if table and len(odd) == len(table) and all(entry.bare is None for entry in odd.values()):
+        reason = next(iter(odd.values())).reason
+        raise Malformed(f"an answer of AssetPairs of which no entry can be read: {reason[:REASON_LIMIT]}")
+    return Listed(asked, [*own, *others], odd)
+
+
+def entries(result: bytes) -> dict[str, msgspec.Raw]:
+    """Return the entries in the ``result`` of AssetPairs as they came, by key. Raises Malformed."""
     try:
-        return [_instrument(key, entry) for key, entry in wire.asset_pairs(result).items() if entry.wsname]
+        return wire.table_result(result)
     except wire.UNREADABLE as error:
         raise Malformed(f"an answer of AssetPairs that cannot be read: {error}") from error
 
@@ -251,22 +287,89 @@ def _no_stamp(stamp: str) -> ValueError:
     return ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
 
 
-def _instrument(key: str, entry: wire.AssetPair) -> Instrument:
+def _rows_and_last(result: bytes, what: str) -> tuple[msgspec.Raw, str | None]:
+    """Return the one list of rows in a result, whatever its name, and ``last`` as text, None where there is none.
+
+    Whatever else Kraken may put beside them is passed over: scalars, objects, and lists that are no rows, which are
+    lists themselves. A null is an empty list where there is no other. Raises one of :data:`wire.UNREADABLE`.
+    """
+    content = wire.table_result(result)
+    last = wire.any_json(content.pop("last", _NULL))
+    lists = [raw for raw in content.values() if _LIST.match(raw)]
+    found = [raw for raw in lists if _ROWS.match(raw)] or [raw for raw in lists if _EMPTY.match(raw)][:1] or lists
+    if not found and _NULL in content.values():
+        found = [_NO_ROWS]
+    if len(found) != 1:
+        raise ValueError(f"it should hold one list of {what} beside `last`, not {len(found)}")
+    return found[0], str(last) if isinstance(last, str | int) and not isinstance(last, bool) else None
+
+
+def _instrument(key: str, entry: wire.AssetPair, asked: str) -> Instrument:
     return Instrument(
-        pair=v2_symbol(entry.wsname),
-        key=key,
+        pair=_symbol(entry),
+        key=_key(key),
         altname=entry.altname,
-        wsname=entry.wsname,
+        wsname=entry.wsname or "",
         base=entry.base,
         quote=entry.quote,
         pair_decimals=entry.pair_decimals,
         lot_decimals=entry.lot_decimals,
         cost_decimals=entry.cost_decimals,
-        tick_size=_plain(entry.tick_size),
-        ordermin=_plain(entry.ordermin),
-        costmin=_plain(entry.costmin),
+        tick_size=_plain("tick_size", entry.tick_size),
+        ordermin=_plain("ordermin", entry.ordermin),
+        costmin=_plain("costmin", entry.costmin),
         status=entry.status,
+        asset_class=entry.aclass_base or asked,
     )
+
+
+def _bare(key: str, entry: wire.BarePair, asked: str) -> Instrument:
+    """Return a pair by what must be known of it; the rest is as little as can be."""
+    pair = _symbol(entry)
+    base, _, quote = (entry.wsname or "").partition("/")
+    return Instrument(
+        pair=pair,
+        key=_key(key),
+        altname=entry.altname,
+        wsname=entry.wsname or "",
+        base=base,
+        quote=quote,
+        pair_decimals=entry.pair_decimals,
+        lot_decimals=entry.lot_decimals,
+        cost_decimals=None,
+        tick_size=None,
+        ordermin=None,
+        costmin=None,
+        status=_UNTOLD,
+        asset_class=entry.aclass_base or asked,
+    )
+
+
+def _odd_entry(key: str, raw: msgspec.Raw, reason: str, asked: str) -> Odd:
+    names, bare = {key}, None
+    with contextlib.suppress(*wire.UNREADABLE):
+        said = wire.pair_names(raw)
+        names |= {name for name in (said.altname, said.wsname) if isinstance(name, str)}
+        names |= {v2_symbol(name) for name in names if "/" in name}
+        bare = _bare(key, wire.bare_pair(raw), asked)
+    shown = {name[:KEY_LIMIT] for name in names}
+    return Odd(
+        f"the entry of {key[:KEY_LIMIT]} cannot be read: {reason}"[:REASON_LIMIT], bytes(raw), frozenset(shown), bare
+    )
+
+
+def _symbol(entry: wire.BarePair) -> str:
+    pair = v2_symbol(entry.wsname or "")
+    base, _, quote = pair.partition("/")
+    if not (base and quote and pair.isascii() and pair.isprintable()):
+        raise ValueError(f"{pair!r} is no symbol of a pair, like BTC/USD")
+    return pair
+
+
+def _key(key: str) -> str:
+    if not 0 < len(key) <= KEY_LIMIT:
+        raise ValueError(f"a key of {len(key)} characters")
+    return key
 
 
 def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
@@ -320,9 +423,18 @@ def _candle(row: wire.OhlcRow, pair: str, timeframe: str) -> Candle:
     )
 
 
-def _plain(text: str | None) -> str | None:
+def _plain(field: str, raw: msgspec.Raw) -> str | None:
     """Spell equal numbers equally, so that a listing that only prints differently is no change."""
-    return None if text is None else plain(_number(text))
+    if raw == _NULL:
+        return None
+    printed = bytes(raw)
+    text = wire.text_of(raw) if printed.startswith(b'"') else printed.decode()
+    number = _number(text)
+    try:
+        check_exact(number, _NOTHING)
+    except ValueError:
+        raise ValueError(f"{field} {text[:_SHOWN]!r} does not fit the archive's decimals") from None
+    return plain(number)
 
 
 def _number(text: str) -> Decimal:

@@ -19,7 +19,8 @@ import msgspec
 from recorder.core import events, evidence
 from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run, runs_of
-from recorder.core.model import TIMEFRAMES, Candle, Event, Instrument, Trade
+from recorder.core.listing import Listed
+from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, Trade
 from recorder.errors import CorruptLine, ExchangeError, Malformed
 from recorder.kraken import parse, rest, wire
 
@@ -141,9 +142,14 @@ class PublishedCandles(_OfLine, frozen=True, gc=False):
 class Listing(_OfLine, frozen=True, gc=False):
     """An answer of AssetPairs."""
 
-    def instruments(self) -> list[Instrument]:
-        """Return what is listed. Raises Malformed."""
-        return parse.instruments(_result(self.line))
+    def listed(self) -> Listed:
+        """Return what is listed, of the asset class that was asked for. Raises Malformed."""
+        asked = parse_qs(urlsplit(self.line.source).query).get("aclass_base", [CURRENCY])[0]
+        return parse.listing(_result(self.line), asked)
+
+    def entries(self) -> Mapping[str, msgspec.Raw]:
+        """Return the entries as they came, by key. Raises Malformed."""
+        return parse.entries(_result(self.line))
 
 
 Parts: TypeAlias = Mapping[str | None, Sequence[Any]]
@@ -245,14 +251,22 @@ SOURCES: Final = (
     ),
     Source("ws:status:<connection>", "a frame that tells how the exchange is", Told),
     Source("ws:answer:<connection>", "what the exchange answers to a message of ours", Told),
-    Source("ws:unreadable:<connection>", "a frame that could not be read", Unreadable),
+    Source(
+        "ws:unreadable:<connection>",
+        "a frame that could not be read, that is of no kind known, or with rows of a pair that nobody asked for",
+        Unreadable,
+    ),
     Source("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
     Source(
         "rest:/0/public/OHLC?<query>#<pair>",
         "candles of one pair and timeframe, of which the last is still running",
         PublishedCandles,
     ),
-    Source("rest:/0/public/AssetPairs", "all that is listed", Listing),
+    Source(
+        "rest:/0/public/AssetPairs?<query>",
+        "all that is listed of the asset class that the query names; without a query, of the usual one",
+        Listing,
+    ),
     Source(
         "rest-unreadable:<path and query>#<pair>",
         "an answer that could not be read; without `#` if it was not of one pair",

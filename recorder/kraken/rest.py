@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
 
-from recorder.core.model import TIMEFRAMES, Instrument
+from recorder.core.model import CURRENCY, TIMEFRAMES, Instrument
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Refused, Unavailable, UnknownPair
 from recorder.kraken import wire
 
@@ -26,7 +28,9 @@ QUOTE_LIMIT: Final = 300
 LIST_LIMIT: Final = 2000
 """Characters of a list of pairs in a URL, some 180 pairs: a list of all of them drew HTTP 520 (API.md 6.5)."""
 
+_KRAKENS = re.compile(r"[EW][A-Za-z]+:")
 _UNTIL = re.compile(r"(\d{1,12})", re.ASCII)
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,9 @@ class Request:
         return f"{self.path}?{urlencode(self.params)}" if self.params else self.path
 
 
-def asset_pairs() -> Request:
-    """Ask for the whole listing (0.8 MB)."""
-    return Request("/0/public/AssetPairs")
+def asset_pairs(asset_class: str = CURRENCY) -> Request:
+    """Ask for the whole listing (0.8 MB) of an asset class; others than the usual one are not in it (API.md 16.1)."""
+    return Request("/0/public/AssetPairs", () if asset_class == CURRENCY else (("aclass_base", asset_class),))
 
 
 def trades(instrument: Instrument, *, since_ns: str | None = None, count: int = PAGE_LIMIT) -> Request:
@@ -53,7 +57,8 @@ def trades(instrument: Instrument, *, since_ns: str | None = None, count: int = 
     Only nanoseconds are exact: the unit is guessed from the magnitude, and fractions of seconds are imprecise.
     """
     since = () if since_ns is None else (("since", since_ns),)
-    return Request("/0/public/Trades", (("pair", instrument.altname), *since, ("count", str(count))))
+    params = (("pair", instrument.altname), *since, ("count", str(count)), *_named(instrument.asset_class))
+    return Request("/0/public/Trades", params)
 
 
 def ohlc(instrument: Instrument, timeframe: str, *, since_s: int | None = None) -> Request:
@@ -63,17 +68,33 @@ def ohlc(instrument: Instrument, timeframe: str, *, since_s: int | None = None) 
     included is contradictory (API.md 6.6), so ask from two intervals before.
     """
     since = () if since_s is None else (("since", str(since_s)),)
-    return Request("/0/public/OHLC", (("pair", instrument.altname), ("interval", str(TIMEFRAMES[timeframe])), *since))
+    interval = ("interval", str(TIMEFRAMES[timeframe]))
+    params = (("pair", instrument.altname), interval, *since, *_named(instrument.asset_class))
+    return Request("/0/public/OHLC", params)
 
 
-def ticker(instruments: Iterable[Instrument] = ()) -> Request:
-    """Ask for the state of these pairs in one call; for none, or for more than a URL should list, of all there are.
+def ticker(instruments: Iterable[Instrument] = (), asset_class: str = CURRENCY) -> Request:
+    """Ask for the state of these pairs of one asset class; for none, or for more than a URL should list, of all in it.
 
     A single pair that is not listed any more spoils the whole list (``EQuery:Unknown asset pair``).
     """
     names = ",".join(instrument.altname for instrument in instruments)
-    listed = Request("/0/public/Ticker", (("pair", names),))
-    return listed if names and len(listed.target) <= LIST_LIMIT else Request("/0/public/Ticker")
+    listed = Request("/0/public/Ticker", (("pair", names), *_named(asset_class)))
+    if names and len(listed.target) <= LIST_LIMIT:
+        return listed
+    return Request("/0/public/Ticker", _named(asset_class))
+
+
+def by_class(instruments: Iterable[Instrument]) -> dict[str, list[Instrument]]:
+    """Part pairs by the asset class that a request for them has to name."""
+    found: dict[str, list[Instrument]] = {}
+    for instrument in instruments:
+        found.setdefault(instrument.asset_class, []).append(instrument)
+    return found
+
+
+def _named(asset_class: str) -> tuple[tuple[str, str], ...]:
+    return () if asset_class == CURRENCY else (("asset_class", asset_class),)
 
 
 def system_status() -> Request:
@@ -85,26 +106,76 @@ def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_
     """Return the raw ``result`` of an answer, or raise the error that it is.
 
     HTTP 200 says nothing by itself: failures come with 200 too, and the ``error`` list decides (API.md 2).
-    ``now_s`` is wall-clock seconds, for refusals that name the moment at which they end.
+    ``now_s`` is wall-clock seconds, for refusals that name the moment at which they end. ``retry_after_s`` is what the
+    header ``Retry-After`` says, of whatever error.
     """
-    if status == 429:
-        raise RateLimited("Kraken's edge answered 429 Too Many Requests", retry_after_s)
-    if status == 403:
-        raise Forbidden("Kraken's edge answered 403 Forbidden: our address or User-Agent is not welcome there")
     if status != 200:
-        raise Unavailable(f"Kraken's edge answered HTTP {status}")
+        raise refusal(status, retry_after_s)
     try:
         answer = wire.answer(body)
     except msgspec.ValidationError as error:
         raise Malformed(f"the answer is no envelope of Kraken's ({error}); it begins {body[:80]!r}") from error
     except wire.UNREADABLE as error:
         raise Unavailable(f"the answer is not JSON ({error}); it begins {body[:80]!r}") from error
-    failures = [text for text in answer.error if not text.startswith("W")]
+    texts = _texts(answer.error)
+    if texts is None:
+        raise Malformed(
+            f"the answer is no envelope of Kraken's (its error is no list of texts); it begins {body[:80]!r}"
+        )
+    failures = [text for text in texts if not text.startswith("W")]
     if failures:
-        raise error_of(failures, now_s=now_s)
+        failure = error_of(failures, now_s=now_s)
+        if retry_after_s is not None:
+            failure.retry_after_s = max(retry_after_s, failure.retry_after_s or 0.0)
+        raise failure
     if not answer.result:
         raise Malformed("the answer has neither an error nor a result")
     return bytes(answer.result)
+
+
+def refusal(status: int, retry_after_s: float | None = None) -> ExchangeError:
+    """Return the error that an HTTP status other than 200 is: it comes from the edge (API.md 2)."""
+    if status == 429:
+        return RateLimited("Kraken's edge answered 429 Too Many Requests", retry_after_s)
+    if status == 403:
+        return Forbidden(
+            "Kraken's edge answered 403 Forbidden: our address or User-Agent is not welcome there", retry_after_s
+        )
+    return Unavailable(f"Kraken's edge answered HTTP {status}", retry_after_s)
+
+
+def retry_after_s(header: str | None, now_s: float) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, as a number or until a date; None where it says neither.
+
+    ``now_s`` is the server's time in seconds since 1970. What is asked for is not bounded here.
+    """
+    said = (header or "").strip()
+    if _SECONDS.fullmatch(said):
+        return float(said)
+    until_s = seconds(said)
+    return None if until_s is None else max(0.0, until_s - now_s)
+
+
+def seconds(date: str | None) -> int | None:
+    """Return the seconds since 1970 of an HTTP date; None where it is none."""
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _texts(error: object) -> list[str] | None:
+    """Return what an answer says in ``error``: nothing where it is null or left out; None for what nobody knows.
+
+    One of Kraken's texts may stand without its list: a refusal must not be missed.
+    """
+    if isinstance(error, str) and _KRAKENS.match(error):
+        return [error]
+    told = [] if error is None else error
+    if not isinstance(told, list) or not all(isinstance(one, str | None) for one in told):
+        return None
+    return [one for one in told if one is not None]
 
 
 def error_of(texts: Sequence[str], *, now_s: float | None = None) -> ExchangeError:

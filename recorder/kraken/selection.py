@@ -13,18 +13,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from recorder.core.listing import DELISTED, NEVER_TRADED, fits_schema
 from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
 from recorder.errors import UnknownPair
 from recorder.kraken.names import Listing, v2_symbol
 
 ANY: Final = "*"
 """Stands for any text, also none, in a pattern. Nothing else is special in one."""
-DELISTED: Final = "delisted"
-"""What a pair is called that is listed no more: by the WebSocket (API.md 8.9), and by our own archive."""
-NEVER_TRADED: Final = frozenset({DELISTED, "work_in_progress"})
-"""Statuses of pairs that patterns leave out, since no trade of them can come. Every other word counts, also one that
-is new: pairs that are post_only, cancel_only or in maintenance trade again some day, perhaps before the next listing
-is read, and one that does not costs a subscription."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +95,13 @@ def _meant(name: str, listing: Listing) -> Sequence[Instrument]:
 
 
 def _choose(chosen: Selection, name: str, meant: Sequence[Instrument]) -> None:
+    # Patterns leave out what cannot be traded: each costs a subscription.
     never = NEVER_TRADED if is_pattern(name) else {DELISTED}  # who names a pair may want its very first trade
     live = [instrument for instrument in meant if instrument.status not in never]
-    fit = [instrument for instrument in live if _fits_schema(instrument)]
+    fit = [instrument for instrument in live if fits_schema(instrument)]
     chosen.pairs.update((instrument.pair, instrument) for instrument in fit)
     chosen.matches[name] = tuple(instrument.pair for instrument in fit)
-    fine = [instrument for instrument in live if not _fits_schema(instrument)]
+    fine = [instrument for instrument in live if not fits_schema(instrument)]
     if is_pattern(name):
         chosen.left_out.update((instrument.pair, instrument) for instrument in fine)
     elif fine:
@@ -115,10 +111,6 @@ def _choose(chosen: Selection, name: str, meant: Sequence[Instrument]) -> None:
     elif name not in chosen.unknown:
         words = ", ".join(f"{one.pair} ({one.status})" for one in meant[:3]) + (", …" if len(meant) > 3 else "")
         chosen.unknown[name] = f"Kraken lists nothing to record for {name!r}, only {words}"
-
-
-def _fits_schema(instrument: Instrument) -> bool:
-    return instrument.pair_decimals <= PRICE_SCALE and instrument.lot_decimals <= QTY_SCALE
 
 
 def _too_fine(instrument: Instrument) -> str:

@@ -1,14 +1,16 @@
 """One WebSocket v2 connection to one channel as a state machine: frames and time in, effects out (API.md 8).
 
-Owns: which pairs are asked for, answered, refused; when the line counts as dead. Refuses: sockets, clocks, files, and
-what differs between channels (``channels``). The rim calls :meth:`Session.opened` once, :meth:`Session.receive` for
-each frame and :meth:`Session.tick` about every second, and does what the effects say.
+Owns: which pairs are asked for, answered, refused; when the line counts as dead. Refuses: sockets, clocks, files,
+what differs between channels (``channels``), and who is asked for again when (``asking``). The rim calls
+:meth:`Session.opened` once, :meth:`Session.receive` for each frame and :meth:`Session.tick` about every second, and
+does what the effects say.
 
 States of a pair::
 
     asked ──ack──► subscribed
-      │ ├─refusal─► rejected
-      │ └─silence─► asked again, alone ──silence──► hang up
+      │ ├─no such pair─────► rejected for as long as this connection lasts
+      │ ├─another refusal──► rejected, and asked again later, ever later
+      │ └─silence──► asked again ──silence──► as refused; where nothing is subscribed, hang up
 
 Pairs come and go while the line is open: :meth:`Session.add` asks for them, and :meth:`Session.drop` forgets them at
 once, whatever state they are in and whatever is answered.
@@ -28,8 +30,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from recorder.core.ids import Run
+from recorder.core.limit import Limit
 from recorder.errors import Malformed
 from recorder.kraken import parse, wire
+from recorder.kraken.asking import ACK_S, Asking, is_for_good
 from recorder.kraken.channels import Channel
 
 SUBSCRIBE_BATCH: Final = 100
@@ -39,12 +43,14 @@ IDLE_S: Final = 8.0
 every second it is left within the ten seconds that DESIGN 10 allows."""
 PING_AFTER_S: Final = 4.0
 """A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
-ACK_S: Final = 10.0
-"""Acknowledgements come within half a second; after this long they do not come."""
 REASON_LIMIT: Final = 300
 """Characters of a reason, which may quote a frame of any size."""
 
 _HEARTBEAT: Final = "heartbeat"
+_KIND_LIMIT: Final = 60
+"""Characters of the name of a kind, which comes from the wire."""
+_KEYS: Final = 5
+"""So many keys tell what kind of object a frame is that names neither a channel nor a method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +84,21 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The exchange refused ``pair`` (None where it did not say which) for ``reason``."""
+    """The exchange refused ``pairs`` for ``reason``; none where nobody can tell which.
 
-    pair: str | None
+    They are asked for again in ``retry_s`` seconds; None: not on this connection, since there are no such pairs, at
+    least not under these symbols. They were refused so many ``times`` in a row.
+    """
+
+    pairs: tuple[str, ...]
     reason: str
+    retry_s: float | None = None
+    times: int = 1
 
     @property
-    def unsupported(self) -> bool:
-        """Whether the exchange does not stream such a pair, at least not under this symbol (API.md 8.2)."""
-        return self.reason.startswith("Currency pair not")
+    def for_good(self) -> bool:
+        """Whether the exchange says that it has no such pair."""
+        return bool(self.pairs) and self.retry_s is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +144,22 @@ class Hangup:
 Effect = Send | Rows | Subscribed | Rejected | Status | Unreadable | Keep | Hangup
 
 
-@dataclass(slots=True)
-class _Asked:
-    """A symbol whose answer is awaited."""
-
-    req_id: int
-    since_s: float
-    alone: bool
-
-
 class Session:
-    """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock."""
+    """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock.
 
-    def __init__(self, channel: Channel, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH) -> None:
+    ``limit`` says how many frames of a kind that nobody knows are kept; all connections of a run share one.
+    """
+
+    def __init__(
+        self, channel: Channel, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH, limit: Limit | None = None
+    ) -> None:
         self._channel = channel
         self._prefix = channel.prefix
         self._claims = channel.claims
         self._pairs = dict.fromkeys(pairs)
-        self._batch = batch
+        self._limit = Limit() if limit is None else limit
         self._open = False
-        self._asked: dict[str, _Asked] = {}
+        self._asking = Asking(batch)
         self._dropped: set[str] = set()
         self._goodbyes: set[int] = set()
         self._next_req_id = 1
@@ -165,7 +173,7 @@ class Session:
         """Begin: ask for every pair, in batches."""
         self._heard_s = self._last_ping_s = now_s
         self._open = True
-        return [self._subscribe(batch, now_s) for batch in self._batches(list(self._pairs))]
+        return self._begin(list(self._pairs), now_s)
 
     @property
     def pairs(self) -> KeysView[str]:
@@ -177,31 +185,30 @@ class Session:
         new = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._pairs]
         self._pairs.update(dict.fromkeys(new))
         self._dropped.difference_update(new)
-        return [self._subscribe(batch, now_s) for batch in self._batches(new)] if self._open else []
+        return self._begin(new, now_s) if self._open else []
 
     def drop(self, symbols: Iterable[str]) -> list[Effect]:
         """Leave pairs, in batches. Nothing is awaited: data that still comes is rows, answers say nothing new."""
         gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in self._pairs]
-        running = [symbol for symbol in gone if symbol in self._asked or symbol in self.subscribed]
+        running = [symbol for symbol in gone if self._asking.forget(symbol) or symbol in self.subscribed]
         for symbol in gone:
             del self._pairs[symbol]
-            self._asked.pop(symbol, None)
             self.subscribed.discard(symbol)
             self.rejected.pop(symbol, None)
         self._dropped.update(running)
-        return [self._unsubscribe(batch) for batch in self._batches(running)]
+        return [self._unsubscribe(batch) for batch in self._asking.batches(running)]
 
     def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
         """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
         if frame.startswith(self._prefix):
             try:
-                rows = Rows(self._claims(frame), frame, received_ns)
+                runs = self._claims(frame)
             except Malformed:
                 pass  # what it is instead, or what is wrong with it, is found out below
             else:
                 self._heard_s = now_s
                 self._delivered = True
-                return (rows,)
+                return self._rows(runs, frame, now_s, received_ns)
         return self._sort_out(frame, now_s, received_ns)
 
     def _sort_out(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
@@ -209,17 +216,50 @@ class Session:
         try:
             known = wire.any_frame(frame)
         except wire.UNREADABLE as error:
-            self._hear(now_s, alive=frame.startswith(self._prefix))
-            return [Keep("unreadable", frame, received_ns), _unreadable(f"a frame that cannot be read: {error}")]
+            reason, data = f"a frame that cannot be read: {error}", frame.startswith(self._prefix)
+            self._hear(now_s, alive=data)
+            if not data:
+                return self._unknown("no object", reason, frame, now_s, received_ns)
+            # Rows that came but once: kept however many frames of them there are.
+            return [Keep("unreadable", frame, received_ns), _unreadable(reason)]
         channel = None if known.method else known.channel
         self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
         if channel == self._channel.name:  # key order is Kraken's to change
             try:
-                return [Rows(self._claims(frame), frame, received_ns)]
+                return self._rows(self._claims(frame), frame, now_s, received_ns)
             except Malformed as error:
                 return [Keep("unreadable", frame, received_ns), _unreadable(str(error))]
-        kind, effects = self._judge(known)
-        return [Keep(kind, frame, received_ns), *effects] if kind else effects
+        return self._no_data(known, frame, now_s, received_ns)
+
+    def _no_data(self, known: wire.Frame, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        kind, effects = self._judge(known, now_s)
+        if kind is not None:
+            return [Keep(kind, frame, received_ns), *effects]
+        if known.method == "pong" or (known.method is None and known.channel == _HEARTBEAT):
+            return ()
+        what = _kind(known, frame)
+        return self._unknown(what, f"a frame of a kind that nobody knows: {what}", frame, now_s, received_ns)
+
+    def _rows(self, runs: list[Run], frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        """Take data, but for rows of symbols that were never asked for on this line: those are kept, and told."""
+        known, left = self._pairs, self._dropped
+        strange = dict.fromkeys(run.pair for run in runs if run.pair not in known and run.pair not in left)
+        if not strange:
+            return (Rows(runs, frame, received_ns),)
+        effects: list[Effect] = []
+        for pair in strange:
+            reason = f"rows of {pair}, which nobody asked for"
+            effects += self._unknown(f"symbol {pair}", reason, frame, now_s, received_ns)
+        ours = self._channel.only(frame, lambda pair: pair not in strange)
+        if ours is not None:
+            effects.append(Rows(self._claims(ours), ours, received_ns))
+        return effects
+
+    def _unknown(self, kind: str, reason: str, frame: bytes, now_s: float, received_ns: int) -> list[Effect]:
+        """Keep and tell what nobody knows, unless too much of its kind came of late: that is counted."""
+        if not self._limit.allows(kind[:_KIND_LIMIT], now_s):
+            return []
+        return [Keep("unreadable", frame, received_ns), _unreadable(reason)]
 
     def _hear(self, now_s: float, *, alive: bool) -> None:
         """Take a frame as a sign of life if it is one, by the state before it.
@@ -230,12 +270,12 @@ class Session:
             self._heard_s = now_s
         self._delivered |= alive
 
-    def _judge(self, frame: wire.Frame) -> tuple[Kind | None, Sequence[Effect]]:
-        """Return as what a frame that is no data is kept (None: not at all), and what follows from it."""
+    def _judge(self, frame: wire.Frame, now_s: float) -> tuple[Kind | None, Sequence[Effect]]:
+        """Return as what a frame that is no data is kept, and what follows from it; None where that is not known."""
         if frame.method == "unsubscribe" or (frame.method and frame.req_id in self._goodbyes):
             return "answer", ()  # also where it says that there was nothing to end
         if frame.method == "subscribe":
-            return "answer", self._answered(frame)
+            return "answer", self._answered(frame, now_s)
         if frame.error:
             return "answer", [_unreadable(f"an error to something we did not ask: {frame.error}")]
         if frame.channel == "status":
@@ -249,14 +289,18 @@ class Session:
             lacking = "data or heartbeat" if self.subscribed else "frame"
             return [Hangup(f"no {lacking} for {quiet_s:.0f} s")]
         effects: list[Effect] = []
-        late = [symbol for symbol, asked in self._asked.items() if now_s - asked.since_s >= ACK_S]
-        if any(self._asked[symbol].alone for symbol in late):
-            return [Hangup(f"no answer to the subscription of {', '.join(sorted(late)[:5])}")]
-        # Alone, so that even a refusal without a symbol can be told by its req_id.
-        effects.extend(self._subscribe([symbol], now_s, alone=True) for symbol in late)
+        if unanswered := self._asking.unanswered(now_s):
+            if not self.subscribed:
+                return [Hangup(f"no answer to the subscription of {', '.join(sorted(unanswered)[:5])}")]
+            # The line works for others, which must not pay for these.
+            effects.append(self._put_off(unanswered, f"no answer within {ACK_S:.0f} s, twice", now_s, named=False))
+        if due := self._asking.due(now_s):
+            effects.append(self._subscribe(due, now_s))
         if quiet_s >= PING_AFTER_S and now_s - self._last_ping_s >= PING_AFTER_S:
             self._last_ping_s = now_s
             effects.append(Send(f'{{"method":"ping","req_id":{self._take_req_id()}}}'))
+        for kind, count in self._limit.passed_over(now_s):
+            effects.append(_unreadable(f"{count} more frames were counted and not kept: {kind}"))
         return effects
 
     @property
@@ -275,15 +319,14 @@ class Session:
     @property
     def settled(self) -> bool:
         """Whether every pair was either acknowledged or refused."""
-        return not self._asked
+        return self._pairs.keys() == self.subscribed | self.rejected.keys()
 
-    def _batches(self, symbols: Sequence[str]) -> list[Sequence[str]]:
-        return [symbols[start : start + self._batch] for start in range(0, len(symbols), self._batch)]
+    def _begin(self, symbols: Sequence[str], now_s: float) -> list[Effect]:
+        return [self._subscribe(batch, now_s) for batch in self._asking.begin(symbols, now_s)]
 
-    def _subscribe(self, symbols: Sequence[str], now_s: float, *, alone: bool = False) -> Send:
+    def _subscribe(self, symbols: Sequence[str], now_s: float) -> Send:
         req_id = self._take_req_id()
-        for symbol in symbols:
-            self._asked[symbol] = _Asked(req_id, now_s, alone)
+        self._asking.sent(req_id, symbols, now_s)
         return _send("subscribe", req_id, self._channel.subscription(symbols))
 
     def _unsubscribe(self, symbols: Sequence[str]) -> Send:
@@ -295,9 +338,9 @@ class Session:
         req_id, self._next_req_id = self._next_req_id, self._next_req_id + 1
         return req_id
 
-    def _answered(self, frame: wire.Frame) -> Sequence[Effect]:
+    def _answered(self, frame: wire.Frame, now_s: float) -> Sequence[Effect]:
         if frame.error:
-            return self._refused(frame, frame.error)
+            return self._refused(frame, frame.error, now_s)
         if not frame.success:
             return [_unreadable("an answer to a subscription that names neither success nor error")]
         try:
@@ -306,36 +349,52 @@ class Session:
             return [_unreadable(f"an acknowledgement that cannot be read: {error}")]
         if acknowledged.channel != self._channel.name:
             return ()
-        return self._acknowledged(acknowledged.symbol, frame.time_in)
+        return self._acknowledged(acknowledged.symbol, frame.time_in, now_s)
 
-    def _refused(self, frame: wire.Frame, error: str) -> Sequence[Effect]:
+    def _refused(self, frame: wire.Frame, error: str, now_s: float) -> Sequence[Effect]:
         symbol = self._refused_symbol(frame, error)
         # The first is how the end of nothing is answered (API.md 8.2); the second is late, and of no use any more.
         if error.startswith("Subscription Not Found") or symbol in self._dropped:
             return ()
         if error.startswith("Already subscribed"):
-            return self._acknowledged(symbol, frame.time_in)
-        if symbol is not None:
-            self._asked.pop(symbol, None)
-            self.subscribed.discard(symbol)
-            self.rejected[symbol] = error[:REASON_LIMIT]
-        return [Rejected(symbol, error[:REASON_LIMIT])]
+            return self._acknowledged(symbol, frame.time_in, now_s)
+        if symbol is None:  # all in that message, or in any: those that are granted nevertheless say so
+            meant = [one for one, req_id in self._asking.awaited() if frame.req_id is None or req_id == frame.req_id]
+            return [self._put_off(meant, error, now_s, named=False)]
+        if not is_for_good(error, symbol):
+            return [self._put_off([symbol], error, now_s, named=True)]
+        self._asking.forget(symbol)
+        self._reject(symbol, error)
+        return [Rejected((symbol,), error[:REASON_LIMIT])]
 
-    def _acknowledged(self, symbol: str | None, time_in: str | None) -> Sequence[Effect]:
-        if symbol is None or symbol not in self._asked:
+    def _put_off(self, symbols: Sequence[str], error: str, now_s: float, *, named: bool) -> Rejected:
+        """Ask for ``symbols`` again, later."""
+        ours = [symbol for symbol in symbols if symbol in self._pairs]
+        for symbol in ours:
+            self._reject(symbol, error)
+        wait_s, times = self._asking.refused(ours, now_s, named=named)
+        return Rejected(tuple(symbols), error[:REASON_LIMIT], wait_s, times)
+
+    def _reject(self, symbol: str, error: str) -> None:
+        self.subscribed.discard(symbol)
+        if symbol in self._pairs:
+            self.rejected[symbol] = error[:REASON_LIMIT]
+
+    def _acknowledged(self, symbol: str | None, time_in: str | None, now_s: float) -> Sequence[Effect]:
+        if symbol is None or not self._asking.granted(symbol, now_s):
             return ()
-        del self._asked[symbol]
         self.subscribed.add(symbol)
+        self.rejected.pop(symbol, None)
         return [Subscribed(symbol, _moment(time_in))]
 
     def _refused_symbol(self, frame: wire.Frame, error: str) -> str | None:
         """Find out whom a refusal means: it may lack the symbol, and a message may have asked for many."""
         if frame.symbol:
             return frame.symbol
-        named = next((symbol for symbol in chain(self._asked, self._dropped) if error.endswith(f" {symbol}")), None)
+        named = next((symbol for symbol in chain(self._pairs, self._dropped) if error.endswith(f" {symbol}")), None)
         if named is not None or frame.req_id is None:
             return named
-        asked = [symbol for symbol, asked in self._asked.items() if asked.req_id == frame.req_id]
+        asked = [symbol for symbol, req_id in self._asking.awaited() if req_id == frame.req_id]
         return asked[0] if len(asked) == 1 else None
 
 
@@ -352,7 +411,25 @@ def _statuses(frame: wire.Frame) -> Sequence[Effect]:
         entries = wire.status_entries(frame.data)
     except wire.UNREADABLE as error:
         return [_unreadable(f"a status frame that cannot be read: {error}")]
-    return [Status(entry.system, entry.connection_id, entry.upcoming_maintenance, entry.emergency) for entry in entries]
+    return [
+        Status(
+            entry.system,
+            entry.connection_id if isinstance(entry.connection_id, int) else None,
+            wire.entries(entry.upcoming_maintenance),
+            wire.entries(entry.emergency),
+        )
+        for entry in entries
+    ]
+
+
+def _kind(known: wire.Frame, frame: bytes) -> str:
+    """Name what kind of frame this is, by what it says of itself or else by its keys."""
+    if known.method is not None:
+        return f"method {known.method}"
+    if known.channel is not None:
+        return f"channel {known.channel}"
+    keys = sorted(wire.table_result(frame))
+    return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 
 
 def _send(method: str, req_id: int, params: dict[str, object]) -> Send:

@@ -7,7 +7,7 @@ some every year (API.md 1.9). What cannot be read raises one of :data:`UNREADABL
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -32,12 +32,28 @@ class TradeFrame(msgspec.Struct, gc=False):
     """A v2 trade frame."""
 
     channel: str
-    type: str
-    data: list[TradeEntry]
+    type: str | None
+    data: list[TradeEntry] | None
+
+
+class RawFrame(msgspec.Struct):
+    """A v2 trade frame whose rows are left as they came."""
+
+    type: str | None
+    data: list[msgspec.Raw] | None
+
+
+class OfSymbol(msgspec.Struct):
+    """Any row that is of a symbol."""
+
+    symbol: str
 
 
 class Frame(msgspec.Struct):
-    """Any v2 frame: an update of a channel, or the answer to a method. An empty field may be left out or null."""
+    """Any v2 frame: an update of a channel, or the answer to a method.
+
+    A field that is left out is None, and so is one that is null or of another type than it should be.
+    """
 
     channel: str | None = None
     method: str | None = None
@@ -46,6 +62,20 @@ class Frame(msgspec.Struct):
     symbol: str | None = None
     req_id: int | None = None
     time_in: str | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _LooseFrame(msgspec.Struct):
+    """The same, whatever its fields hold."""
+
+    channel: Any = None
+    method: Any = None
+    success: Any = None
+    error: Any = None
+    symbol: Any = None
+    req_id: Any = None
+    time_in: Any = None
     result: msgspec.Raw = msgspec.Raw()
     data: msgspec.Raw = msgspec.Raw()
 
@@ -61,23 +91,23 @@ class StatusEntry(msgspec.Struct):
     """The single entry of a ``status`` frame (API.md 8.4); the arrays exist since 2026."""
 
     system: str
-    connection_id: int | None = None
-    upcoming_maintenance: list[dict[str, Any]] = []
-    emergency: list[dict[str, Any]] = []
+    connection_id: Any = None
+    upcoming_maintenance: Any = None
+    emergency: Any = None
 
 
 class SystemStatus(msgspec.Struct):
     """The result of REST SystemStatus (API.md 6.2)."""
 
     status: str
-    upcoming_maintenance: list[dict[str, Any]] = []
-    emergency: list[dict[str, Any]] = []
+    upcoming_maintenance: Any = None
+    emergency: Any = None
 
 
 class Answer(msgspec.Struct):
-    """The envelope of every REST answer (API.md 2)."""
+    """The envelope of every REST answer (API.md 2). ``error`` is a list of texts, as far as it is what it should be."""
 
-    error: list[str]
+    error: Any = None
     result: msgspec.Raw = msgspec.Raw()
 
 
@@ -116,20 +146,40 @@ class OhlcRow(msgspec.Struct, array_like=True, gc=False):
     count: int
 
 
-class AssetPair(msgspec.Struct):
-    """One entry of AssetPairs (API.md 6.4); older answers lack several fields."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""A name of a pair or of an asset: the longest of 2025 has 14 characters, and a symbol becomes the name of a folder."""
+Decimals = Annotated[int, msgspec.Meta(ge=0, le=100)]
+"""Digits after the point; what is finer than the archive is refused elsewhere, by a sentence."""
 
-    altname: str
-    base: str
-    quote: str
-    pair_decimals: int
-    lot_decimals: int
-    wsname: str = ""
-    cost_decimals: int | None = None
-    tick_size: str | None = None
-    ordermin: str | None = None
-    costmin: str | None = None
-    status: str = "online"
+
+class BarePair(msgspec.Struct):
+    """What must be read of an entry of AssetPairs, or its pair cannot be recorded."""
+
+    altname: Name
+    pair_decimals: Decimals
+    lot_decimals: Decimals
+    wsname: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    aclass_base: Name | None = None
+
+
+class AssetPair(BarePair):
+    """One entry of AssetPairs (API.md 6.4); older answers lack several fields. Decimals are text, or numbers."""
+
+    base: Name = ""
+    quote: Name = ""
+    cost_decimals: Decimals | None = None
+    tick_size: msgspec.Raw = msgspec.Raw(b"null")
+    ordermin: msgspec.Raw = msgspec.Raw(b"null")
+    costmin: msgspec.Raw = msgspec.Raw(b"null")
+    status: Name = "online"
+    execution_venue: str | None = None
+
+
+class PairNames(msgspec.Struct):
+    """The names in an entry of AssetPairs, whatever they are."""
+
+    altname: Any = None
+    wsname: Any = None
 
 
 UNREADABLE = (ValueError, RecursionError)
@@ -137,7 +187,9 @@ UNREADABLE = (ValueError, RecursionError)
 deep ends in a RecursionError."""
 
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
-any_frame = msgspec.json.Decoder(Frame).decode
+raw_frame = msgspec.json.Decoder(RawFrame).decode
+symbol_of = msgspec.json.Decoder(OfSymbol).decode
+_loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
 status_entries = msgspec.json.Decoder(list[StatusEntry]).decode
 answer = msgspec.json.Decoder(Answer).decode
@@ -147,5 +199,36 @@ ticker_entry = msgspec.json.Decoder(TickerEntry).decode
 system_status = msgspec.json.Decoder(SystemStatus).decode
 note = msgspec.json.Decoder(dict[str, Any]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
-cursor = msgspec.json.Decoder(str | int | None).decode
-asset_pairs = msgspec.json.Decoder(dict[str, AssetPair]).decode
+text_of = msgspec.json.Decoder(str).decode
+any_json = msgspec.json.Decoder().decode
+asset_pair = msgspec.json.Decoder(AssetPair).decode
+bare_pair = msgspec.json.Decoder(BarePair).decode
+pair_names = msgspec.json.Decoder(PairNames).decode
+
+
+_Kind = TypeVar("_Kind", str, bool, int)
+
+
+def any_frame(text: bytes) -> Frame:
+    """Read any frame that is a JSON object. Raises one of :data:`UNREADABLE`."""
+    loose = _loose_frame(text)
+    return Frame(
+        channel=_typed(loose.channel, str),
+        method=_typed(loose.method, str),
+        success=_typed(loose.success, bool),
+        error=_typed(loose.error, str),
+        symbol=_typed(loose.symbol, str),
+        req_id=_typed(loose.req_id, int),
+        time_in=_typed(loose.time_in, str),
+        result=loose.result,
+        data=loose.data,
+    )
+
+
+def _typed(value: object, kind: type[_Kind]) -> _Kind | None:
+    return value if isinstance(value, kind) else None
+
+
+def entries(value: object) -> list[dict[str, Any]]:
+    """Return the objects in what should be an array of them: none where it is null; what is none is passed over."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 import aiohttp
 from yarl import URL
 
 from recorder.clock import Clock
-from recorder.core.pacing import Pace
+from recorder.core.pacing import FORBIDDEN_PAUSE_S, Pace, Paces
+from recorder.core.shown import without_credentials
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable
 from recorder.kraken import rest
 from recorder.net.turns import Turns
@@ -24,8 +25,11 @@ USER_AGENT: Final = f"kraken-recorder/{__version__} (market data archive; aiohtt
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0, connect=10.0)
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of one answer. The largest real one, the whole listing, is below one million."""
-FORBIDDEN_PAUSE_S: Final = 120.0
-"""The edge wants minutes of silence after a 403 (API.md 3.2)."""
+LOCATION_LIMIT: Final = 200
+"""Characters of an address that are repeated to people; a redirect may name one of any length."""
+
+Scope: TypeAlias = Literal["path", "rest", "all"]
+"""What a pause stops: requests to one path, all requests, or these and new connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,9 @@ class Answer:
 
 
 class OnRefusal(Protocol):
-    """Who is told of each refusal: why, of which path, how long nothing is sent, and the pace after that."""
+    """Who is told of each refusal: why, of which path, what it stops and for how long, and the pace after that."""
 
-    async def __call__(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
+    async def __call__(self, *, reason: str, path: str, scope: Scope, pause_s: float, per_s: float) -> None:
         """Take note; whoever asked waits for it."""
         ...
 
@@ -63,15 +67,47 @@ def _nothing(_request: rest.Request, _ended: Answer | ExchangeError) -> None:
     """Take no note."""
 
 
-async def _nobody(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
+async def _nobody(*, reason: str, path: str, scope: Scope, pause_s: float, per_s: float) -> None:
     """Take no note."""
+
+
+class Broken(aiohttp.ClientConnectionError):
+    """A connection that ended before an answer came."""
+
+
+class Redirected(aiohttp.ClientError):
+    """An answer that sends us elsewhere, with what it says of when."""
+
+    def __init__(self, status: int, location: str, headers: Mapping[str, str]) -> None:
+        super().__init__(f"HTTP {status}, a redirect to {location[:LOCATION_LIMIT] or 'nowhere'}, is not followed")
+        self.headers = headers
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request once, and to nobody else.
+
+    aiohttp would send it again by itself after a reset, and wherever a redirect points, both unpaced and uncounted. It
+    does neither after an error that is none of those it knows.
+    """
+    try:
+        response = await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Broken(reason(error)) from error
+    if 300 <= response.status < 400:
+        response.close()
+        raise Redirected(response.status, response.headers.get("Location", ""), response.headers)
+    return response
 
 
 def client_session() -> aiohttp.ClientSession:
     """Return a session for REST and WebSocket alike. TLS certificates are verified, as aiohttp does by default."""
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(_connected)
-    return aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}, timeout=TIMEOUT, trace_configs=[trace])
+    return aiohttp.ClientSession(
+        headers={"User-Agent": USER_AGENT}, timeout=TIMEOUT, trace_configs=[trace], middlewares=[_once]
+    )
 
 
 async def _connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
@@ -83,8 +119,8 @@ async def _connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: obj
 class Http:
     """GETs public endpoints below ``base_url``, starting one after the other at the pace given.
 
-    ``client`` comes from :func:`client_session`; ``refused`` is told once of each throttle and each 403; ``ended``
-    of each request; ``turns`` are shared with other processes that keep to the same pace.
+    ``client`` comes from :func:`client_session`; ``refused`` is told once of each pause that begins; ``ended`` of each
+    request; ``turns`` are shared with other processes that keep to the same pace.
     """
 
     def __init__(
@@ -100,7 +136,8 @@ class Http:
     ) -> None:
         self._client = client
         self._base = base_url.rstrip("/")
-        self._pace = pace
+        self._paces = Paces(pace)
+        self._shown = without_credentials(self._base)
         self._clock = clock
         self._refused = refused
         self._ended = ended
@@ -111,9 +148,10 @@ class Http:
     async def get(self, request: rest.Request) -> Answer:
         """Wait for this request's turn, send it, and return the answer.
 
-        Raises ExchangeError of the kind that says what to do next. Throttling stops all requests of this client.
+        Raises ExchangeError of the kind that says what to do next. Throttling stops all requests of this client; what
+        the edge refuses stops those to the same path, and all where it has refused another one within a minute.
         """
-        await self._turn()
+        await self._turn(request.path)
         try:
             answer = await self._sent(request)
         except ExchangeError as error:
@@ -122,61 +160,101 @@ class Http:
         self._ended(request, answer)
         return answer
 
+    async def hold(self, pause_s: float, *, reason: str, path: str) -> None:
+        """Send nothing for so long: the edge refused us at ``path``, which is none of REST."""
+        self._refusals += 1
+        self._paces.whole.hold(self._clock.monotonic(), pause_s)
+        if self._shared is not None:
+            self._shared.pause(pause_s)
+        await self._tell(reason, path, "all", pause_s)
+
+    def paused_s(self) -> float:
+        """Return how long the longest of the present pauses lasts yet, in seconds; 0 where there is none."""
+        return self._paces.paused_s(self._clock.monotonic())
+
     async def _sent(self, request: rest.Request) -> Answer:
         refusals, sent_ns = self._refusals, self._clock.wall_ns()
 
         async def connected() -> None:
             if self._refusals != refusals:
-                await self._turn()
+                await self._turn(request.path)
 
         url = URL(self._base + request.target, encoded=True)
         try:
             async with self._client.get(url, trace_request_ctx=connected) as response:
                 body = await self._body(response)
-                status, retry_after = response.status, response.headers.get("Retry-After", "")
-                date_s = _seconds(response.headers.get("Date"))
+                status, headers = response.status, response.headers
         except TimeoutError as error:
-            raise Unavailable(f"{self._base}{request.path} did not answer in time ({reason(error)})") from error
+            raise Unavailable(f"{self._shown}{request.path} did not answer in time ({reason(error)})") from error
+        except Redirected as error:
+            said = f"{self._shown}{request.path} answered {error}: check exchange.rest_url"
+            refusal = Unavailable(said, wanted_s(error.headers, self._clock.wall_ns()))
+            await self._pause(request, refusal)
+            raise refusal from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"cannot reach {self._base}{request.path}: {reason(error)}") from error
-        recv_ns = self._clock.wall_ns()
-        retry_after_s = float(retry_after) if retry_after.isdecimal() else None
+            raise Unavailable(f"cannot reach {self._shown}{request.path}: {reason(error)}") from error
+        recv_ns, date_s = self._clock.wall_ns(), rest.seconds(headers.get("Date"))
         try:
             # A refusal that names the moment of its end names it by the server's clock.
             now_s = recv_ns / 1e9 if date_s is None else date_s
-            result = rest.result(status, body, retry_after_s=retry_after_s, now_s=now_s)
-        except RateLimited as error:
-            await self._pause(request, error, error.retry_after_s)
+            result = rest.result(status, body, retry_after_s=wanted_s(headers, recv_ns), now_s=now_s)
+        except ExchangeError as error:
+            await self._pause(request, error, by_edge=status != 200)
+            if isinstance(error, Malformed):
+                error.body = body
             raise
-        except Forbidden as error:
-            await self._pause(request, error, FORBIDDEN_PAUSE_S)
-            raise
-        except Malformed as error:
-            error.body = body
-            raise
-        self._pace.answered(self._clock.monotonic())
+        self._paces.answered(request.path, self._clock.monotonic())
         return Answer(recv_ns, body, result, date_s, sent_ns)
 
-    async def _turn(self) -> None:
-        """Wait for a place, first come, first served; a pause that begins meanwhile is waited out too."""
-        async with self._turns:
-            while (delay_s := self._pace.claim(self._clock.monotonic())) > 0:
+    async def _turn(self, path: str) -> None:
+        """Wait for a place, first come, first served; a pause that begins meanwhile is waited out too.
+
+        While a path is paused by itself, those who want to go there let the others pass.
+        """
+        while True:
+            while (delay_s := self._path_wait_s(path)) > 0:
                 await self._clock.sleep(delay_s)
-            while (delay_s := self._claim_shared()) > 0:
-                await self._clock.sleep(delay_s)
+            async with self._turns:
+                while (delay_s := self._paces.whole.wait_s(self._clock.monotonic())) > 0:
+                    await self._clock.sleep(delay_s)
+                if self._path_wait_s(path) > 0:
+                    continue
+                while (delay_s := self._claim_shared()) > 0:
+                    await self._clock.sleep(delay_s)
+                if self._paces.claim(path, self._clock.monotonic()) == 0:
+                    return
+
+    def _path_wait_s(self, path: str) -> float:
+        own_s = self._paces.path_wait_s(path, self._clock.monotonic())
+        return max(own_s, self._shared.of(_name(path)).paused_s()) if self._shared else own_s
 
     def _claim_shared(self) -> float:
-        return self._shared.claim(1 / self._pace.per_s) if self._shared else 0.0
+        return self._shared.claim(1 / self._paces.whole.per_s) if self._shared else 0.0
 
-    async def _pause(self, request: rest.Request, error: ExchangeError, wanted_s: float | None) -> None:
-        """Stop all requests at once, and then tell."""
+    async def _pause(self, request: rest.Request, error: ExchangeError, *, by_edge: bool = True) -> None:
+        """Stop what ``error`` stops at once, and then tell; nothing where it does not ask for that."""
+        now_s, path, wanted_s = self._clock.monotonic(), request.path, error.retry_after_s
+        scope: Scope = "path"
+        if isinstance(error, RateLimited) and not by_edge:
+            pause_s, scope = self._paces.whole.throttled(now_s, retry_after_s=wanted_s), "rest"
+        elif isinstance(error, RateLimited | Forbidden):
+            if isinstance(error, Forbidden) and wanted_s is None:
+                wanted_s = FORBIDDEN_PAUSE_S
+            pause_s, whole = self._paces.refused(path, now_s, retry_after_s=wanted_s)
+            scope = "rest" if whole else "path"
+        elif wanted_s:
+            pause_s = self._paces.hold(path, now_s, wanted_s)
+        else:
+            return
         self._refusals += 1
-        pause_s = self._pace.throttled(self._clock.monotonic(), retry_after_s=wanted_s)
+        error.retry_after_s = pause_s
         if self._shared is not None:
-            self._shared.pause(pause_s)
-        await self._refused(
-            reason=str(error), path=request.path, pause_s=round(pause_s, 3), per_s=round(self._pace.per_s, 6)
-        )
+            (self._shared if scope == "rest" else self._shared.of(_name(path))).pause(pause_s)
+        await self._tell(str(error), path, scope, pause_s)
+
+    async def _tell(self, reason: str, path: str, scope: Scope, pause_s: float) -> None:
+        per_s = round(self._paces.per_s(path), 6)
+        await self._refused(reason=reason, path=path, scope=scope, pause_s=round(pause_s, 3), per_s=per_s)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
@@ -187,11 +265,18 @@ class Http:
         return bytes(body)
 
 
-def _seconds(date: str | None) -> int | None:
-    try:
-        return None if date is None else int(parsedate_to_datetime(date).timestamp())
-    except ValueError:
-        return None
+def wanted_s(headers: Mapping[str, str], now_ns: int) -> float | None:
+    """Return for how many seconds a server wants to be left alone that answered ``now_ns``; None: it does not say.
+
+    A date is taken by the server's own clock, if it tells the time.
+    """
+    date_s = rest.seconds(headers.get("Date"))
+    return rest.retry_after_s(headers.get("Retry-After"), now_ns / 1e9 if date_s is None else date_s)
+
+
+def _name(path: str) -> str:
+    """Return the last part of a path: the endpoint."""
+    return path.rpartition("/")[2]
 
 
 def reason(error: BaseException) -> str:
@@ -199,4 +284,4 @@ def reason(error: BaseException) -> str:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, ConnectionError) and cause.errno:
         return os.strerror(cause.errno)
-    return str(getattr(cause, "strerror", None) or cause) or type(error).__name__
+    return without_credentials(str(getattr(cause, "strerror", None) or cause)) or type(error).__name__

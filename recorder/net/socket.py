@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Final, Protocol, cast
 
 import aiohttp
 
+from recorder.core.shown import without_credentials
 from recorder.errors import Unavailable
-from recorder.net.http import reason
+from recorder.kraken import rest
+from recorder.net.http import Redirected, reason, wanted_s
 
 DIAL_S: Final = 10.0
 """A handshake takes well under a second; after this long the way is blocked."""
@@ -63,19 +66,28 @@ class WebSocket:
 
 @contextlib.asynccontextmanager
 async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]:
-    """Connect to ``url``. Raises Unavailable with the reason where nobody answers or the handshake is refused."""
+    """Connect to ``url``.
+
+    Raises Unavailable with the reason where nobody answers or the handshake is refused; RateLimited or Forbidden where
+    it is us who are refused.
+    """
     timeout = aiohttp.ClientWSTimeout(ws_close=2.0)
+    shown = without_credentials(url)
     try:
         async with asyncio.timeout(DIAL_S):
             connection = await client.ws_connect(
                 url, timeout=timeout, max_msg_size=MAX_FRAME, decode_text=False, compress=0
             )
     except aiohttp.WSServerHandshakeError as error:
-        raise Unavailable(f"{url} refused the handshake: HTTP {error.status}, {error.message}") from error
+        said = f"{shown} refused the handshake: HTTP {error.status}, {error.message}"
+        raise type(rest.refusal(error.status))(said, wanted_s(error.headers or {}, time.time_ns())) from error
+    except Redirected as error:
+        said = f"{shown} refused the handshake: {error}: check exchange.ws_url"
+        raise Unavailable(said, wanted_s(error.headers, time.time_ns())) from error
     except TimeoutError as error:
-        raise Unavailable(f"{url} did not answer within {DIAL_S:.0f} s") from error
+        raise Unavailable(f"{shown} did not answer within {DIAL_S:.0f} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Unavailable(f"cannot reach {url}: {reason(error)}") from error
+        raise Unavailable(f"cannot reach {shown}: {reason(error)}") from error
     try:
         yield WebSocket(connection)
     finally:

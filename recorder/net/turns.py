@@ -56,10 +56,10 @@ class Turns:
     def claim(self, interval_s: float) -> float:
         """Return 0 and take a turn, after which the next comes in ``interval_s``; else seconds until asking again."""
         with _held(self._path) as file:
-            now = self._now()
-            left_ns = now.until(_read(file))
-            if 0 < left_ns <= _LONGEST_NS:
+            now = _now(self._clock)
+            if left_ns := _left_ns(now, _read(file)):
                 return left_ns / _NS
+            left_ns = now.until(_read(file))
             interval_ns = int(interval_s * _NS)
             # Who woke late does not delay those after him, so that the pace is also reached.
             begun_ns = left_ns if -interval_ns < left_ns <= 0 else 0
@@ -69,30 +69,50 @@ class Turns:
     def pause(self, pause_s: float) -> None:
         """Let nobody have a turn for so long: one of us was refused."""
         with _held(self._path) as file:
-            now = self._now()
+            now = _now(self._clock)
             pause_ns = int(pause_s * _NS)
             if now.until(_read(file)) < pause_ns:
                 _write(file, now.after(pause_ns))
 
-    def _now(self) -> _Moment:
-        return _Moment(self._clock.wall_ns(), int(self._clock.monotonic() * _NS))
+    def of(self, name: str) -> Turns:
+        """Return the turns of a part, which are noted in a file beside this one."""
+        return Turns(self._path.with_name(f"{self._path.name}-{name}"), self._clock)
+
+    def paused_s(self) -> float:
+        """Return in how many seconds the next turn comes, without taking one; 0 if now."""
+        if not self._path.exists():
+            return 0.0
+        with _held(self._path) as file:
+            return _left_ns(_now(self._clock), _read(file)) / _NS
 
 
 class Attempts:
-    """The attempts to connect, counted in the file at ``path`` over all lines and runs. Times are wall-clock ns."""
+    """The attempts to connect, counted in the file at ``path`` over all lines and runs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
+        self._clock = clock
 
-    def claim(self, now_ns: int) -> float:
+    def claim(self) -> float:
         """Return 0 and count an attempt, which may be made now; else seconds until asking again."""
         with _held(self._path) as file:
+            now = _now(self._clock)
+            if left_ns := _left_ns(now, _read(file, _PAID.size)):
+                return left_ns / _NS
             content = os.pread(file, _PAID.size, 0)
             paid_ns = int(_PAID.unpack(content)[0]) if len(content) == _PAID.size else 0
-            wait_s, paid_ns = attempt(paid_ns, now_ns)
+            wait_s, paid_ns = attempt(paid_ns, now.wall)
             if not wait_s:
                 os.pwrite(file, _PAID.pack(paid_ns), 0)
             return wait_s
+
+    def pause(self, pause_s: float) -> None:
+        """Let nobody make an attempt for so long, in a later run neither: one was refused."""
+        with _held(self._path) as file:
+            now = _now(self._clock)
+            pause_ns = int(pause_s * _NS)
+            if now.until(_read(file, _PAID.size)) < pause_ns:
+                _write(file, now.after(pause_ns), _PAID.size)
 
 
 @contextlib.contextmanager
@@ -109,10 +129,20 @@ def _held(path: Path) -> Iterator[int]:
         raise DiskError(f"cannot take turns through {path}: {error.strerror}") from error
 
 
-def _read(file: int) -> _Moment:
-    content = os.pread(file, _TURN.size, 0)
+def _now(clock: Clock) -> _Moment:
+    return _Moment(clock.wall_ns(), int(clock.monotonic() * _NS))
+
+
+def _left_ns(now: _Moment, turn: _Moment) -> int:
+    """Return how long it is until ``turn``; 0 if it has come, or lies further ahead than any pause."""
+    left_ns = now.until(turn)
+    return left_ns if 0 < left_ns <= _LONGEST_NS else 0
+
+
+def _read(file: int, at: int = 0) -> _Moment:
+    content = os.pread(file, _TURN.size, at)
     return _Moment(*_TURN.unpack(content)) if len(content) == _TURN.size else _Moment(0, 0)
 
 
-def _write(file: int, turn: _Moment) -> None:
-    os.pwrite(file, _TURN.pack(*turn), 0)
+def _write(file: int, turn: _Moment, at: int = 0) -> None:
+    os.pwrite(file, _TURN.pack(*turn), at)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from recorder.config import Config
 from recorder.core.ledger import Ledger
+from recorder.core.shown import without_credentials
 from recorder.version import __version__
 
 NAMED_WIDTH: Final = 44
@@ -19,7 +20,7 @@ def lines(config: Config, data: Path, ledger: Ledger, pairs: Sequence[str]) -> l
     """Return the lines: events and their fields. ``ledger`` says what is held of ``pairs`` in the archive ``data``."""
     held = sum(ledger.of(pair).spans.count() for pair in pairs)
     return [
-        ("kraken-recorder", {"version": __version__, "exchange": config.exchange.ws_url}),
+        ("kraken-recorder", {"version": __version__, "exchange": without_credentials(config.exchange.ws_url)}),
         ("trades", {"count": len(pairs), "pairs": _named(pairs), **_ways(config)}),
         ("candles", {"timeframes": " ".join(config.ohlc.timeframes) or "none"}),
         ("archive", {"since": _since(ledger, pairs), "trades_held": held, "path": str(data)}),

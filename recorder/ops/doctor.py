@@ -32,7 +32,16 @@ from recorder.config import Config
 from recorder.core.ids import Spans
 from recorder.core.pacing import Pace
 from recorder.core.room import marks
-from recorder.errors import CorruptLine, DiskError, ExchangeError, UnknownVersion, UnreadableFile, UnsoundFile
+from recorder.core.shown import without_credentials
+from recorder.errors import (
+    CorruptLine,
+    DiskError,
+    ExchangeError,
+    UnknownVersion,
+    UnlistedFolder,
+    UnreadableFile,
+    UnsoundFile,
+)
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX
 from recorder.kraken import rest, wire
@@ -81,6 +90,8 @@ def readable(area: str, look: Callable[[], list[Finding]]) -> list[Finding]:
     except PermissionError as error:
         said = f"this user cannot read {error.filename}"
         return [Finding(area, "wrong", said, "run as the archive's owner, and give all of it to that one: chown -R")]
+    except (UnlistedFolder, UnsoundFile) as error:
+        return [Finding(area, "wrong", f"{error.file} {error.problem}", error.remedy)]
 
 
 def archive(layout: Layout, *, now_us: int) -> list[Finding]:
@@ -172,7 +183,8 @@ def _segments(layout: Layout) -> tuple[list[Finding], int, int]:
     found: list[Finding] = []
     paths = segment.segments(layout.journal)
     lines = size = 0
-    running = holder(layout.lock) is not None
+    # Its lock may have been removed; the folder is locked too.
+    running = any(holder(path) is not None for path in (layout.lock, layout.data))
     for path in paths:
         entries = Counter(isinstance(entry, CorruptLine) for entry in segment.entries(path))
         corrupt = entries[True]
@@ -362,21 +374,27 @@ async def exchange(config: Config, clock: Clock) -> list[Finding]:
             async with asyncio.timeout(ANSWER_S):
                 answer = await Http(client, rest_url, pace=Pace(1.0), clock=clock).get(rest.system_status())
             status = wire.system_status(answer.result).status
-            found.append(Finding(area, "ok" if status == "online" else "note", f"{rest_url} says it is {status}"))
+            found.append(
+                Finding(
+                    area, "ok" if status == "online" else "note", f"{without_credentials(rest_url)} says it is {status}"
+                )
+            )
             found += _clock(sent_s, answer.recv_ns / 1e9, answer.date_s)
         except (ExchangeError, TimeoutError, *wire.UNREADABLE) as error:
             found.append(Finding(area, "wrong", _said(rest_url, error), remedy))
         try:
             async with asyncio.timeout(ANSWER_S), dial(client, ws_url) as socket:
                 await socket.receive()  # it speaks first, of its own status
-            found.append(Finding(area, "ok", f"{ws_url} answers"))
+            found.append(Finding(area, "ok", f"{without_credentials(ws_url)} answers"))
         except (ExchangeError, TimeoutError) as error:
             found.append(Finding(area, "wrong", _said(ws_url, error), remedy))
     return found
 
 
 def _said(url: str, error: Exception) -> str:
-    return str(error) if isinstance(error, ExchangeError) else f"{url} did not answer within {ANSWER_S:.0f} s"
+    if isinstance(error, ExchangeError):
+        return str(error)
+    return f"{without_credentials(url)} did not answer within {ANSWER_S:.0f} s"
 
 
 def _clock(sent_s: float, recv_s: float, date_s: int | None) -> Iterator[Finding]:

@@ -31,7 +31,8 @@ class State:
     ``listed`` tells that it is known what to record, ``pairs`` how many that are. ``streaming`` tells whether it
     should hear of trades by a stream; ``silent_s`` is since when there was no sign of life: on each of its connections
     (``kraken.session`` says what is one), or where nothing is streamed no good answer. ``drained_s`` is since when no
-    drain has ended. ``low_bytes`` of ``free_bytes`` are too few.
+    drain has ended. ``low_bytes`` of ``free_bytes`` are too few. A connection may be opened, and REST asked without
+    restriction, in ``connects_in_s`` and ``asks_in_s``, after a refusal; 0 is now.
     """
 
     listed: bool
@@ -46,6 +47,8 @@ class State:
     drain_every_s: float
     free_bytes: float = math.inf
     low_bytes: float = 0.0
+    connects_in_s: float = 0.0
+    asks_in_s: float = 0.0
 
 
 def dead(state: State) -> list[str]:
@@ -60,7 +63,7 @@ def unready(state: State) -> list[str]:
     if state.stopping:
         return ["it is stopping"]
     if not state.listed:
-        return ["it is not known yet what Kraken lists: its REST is out of reach"]
+        return [f"it is not known yet what Kraken lists: its REST is out of reach{_again(state.asks_in_s)}"]
     reasons = []
     if not state.pairs:
         reasons.append("none of the configured pairs is listed")
@@ -84,8 +87,15 @@ def _unheard(state: State) -> list[str]:
     if not silent_s:
         return []
     if not state.streaming:
-        return [f"no good answer came for {max(silent_s):.0f} s: Kraken's REST is out of reach, or refuses"]
+        said = f"no good answer came for {max(silent_s):.0f} s: Kraken's REST is out of reach, or refuses"
+        return [said + _again(state.asks_in_s)]
+    again = _again(state.connects_in_s)
     if len(silent_s) == len(state.silent_s):
-        return [f"no data or heartbeat came for {min(silent_s):.0f} s: the stream is down"]
+        return [f"no data or heartbeat came for {min(silent_s):.0f} s: the stream is down{again}"]
     of = f"{len(silent_s)} of {len(state.silent_s)} connections"
-    return [f"no data or heartbeat came for {max(silent_s):.0f} s on {of}: the pairs on them are not heard"]
+    return [f"no data or heartbeat came for {max(silent_s):.0f} s on {of}: the pairs on them are not heard{again}"]
+
+
+def _again(in_s: float) -> str:
+    """Return when it is tried again, where that is put off: by a refusal, or by too many attempts."""
+    return f"; the next attempt comes in {in_s:.0f} s" if in_s > 0 else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +21,16 @@ _ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- where 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What a daemon says of itself: does it record, why not, and since when it runs (ISO 8601 UTC)."""
+    """What a daemon says of itself: does it record, why not, and since when it runs (ISO 8601 UTC).
+
+    ``paused_s`` is for how many seconds it leaves the exchange alone, by what it does not do meanwhile.
+    """
 
     recording: bool
     reasons: tuple[str, ...]
     version: str
     since: str
+    paused_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def ask(ops: OpsConfig, data: Path) -> Daemon | str:
@@ -55,9 +60,13 @@ def _read(body: bytes, where: str, data: Path) -> Daemon | str:
         said: dict[str, Any] = json.loads(body)
         archive = Path(said["archive"])
         found = Daemon(
-            said["status"] == "recording", tuple(map(str, said["reasons"])), str(said["version"]), str(said["since"])
+            said["status"] == "recording",
+            tuple(map(str, said["reasons"])),
+            str(said["version"]),
+            str(said["since"]),
+            {str(what): float(paused_s) for what, paused_s in said.get("paused_s", {}).items() if paused_s},
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return f"what answers at {where} is no recorder"
     if archive != data.resolve():
         return f"the daemon at {where} records into another archive, {archive}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ from structlog import dev
 from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
 
 from recorder.clock import Clock, SystemClock
+from recorder.core.shown import shown
 from recorder.ops.repeats import Repeats, Said
 
 _COLOURS: Final = {"warning": dev.YELLOW, "error": dev.RED, "critical": dev.RED}
@@ -36,8 +38,7 @@ def configure(
         structlog.processors.TimeStamper(fmt=moment, utc=True),
     ]
     processors += (
-        # Without the values of variables, which rich would add, and among which may be a token.
-        [ConsoleRenderer(columns=_columns(colours=watched), sort_keys=False, exception_formatter=dev.plain_traceback)]
+        [ConsoleRenderer(columns=_columns(colours=watched), sort_keys=False, exception_formatter=_traceback)]
         if people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -105,7 +106,7 @@ def _columns(*, colours: bool) -> list[Column]:
     dim, bold, plain = (dev.DIM, dev.BRIGHT, dev.RESET_ALL) if colours else ("", "", "")
 
     def bare(style: str) -> KeyValueColumnFormatter:
-        return KeyValueColumnFormatter(None, style, plain, str)
+        return KeyValueColumnFormatter(None, style, plain, _shown)
 
     def level(key: str, value: object) -> str:  # noqa: ARG001 -- the same for each key
         return f"{_COLOURS.get(str(value), '') if colours else ''}{value:<{_LEVEL_WIDTH}}{plain}"
@@ -120,4 +121,17 @@ def _columns(*, colours: bool) -> list[Column]:
 
 
 def _quoted(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) and (" " in value or not value) else str(value)
+    text = _shown(value)
+    return f'"{text}"' if isinstance(value, str) and (" " in value or not value) else text
+
+
+def _shown(value: object) -> str:
+    """Return a value on one line: a name or an answer of the exchange must not forge another, or steer a terminal."""
+    return shown(str(value))
+
+
+def _traceback(file: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    told = io.StringIO()
+    # Without the values of variables, which rich would add, and among which may be a token.
+    dev.plain_traceback(told, exc_info)
+    file.write(shown(told.getvalue(), lines=True))

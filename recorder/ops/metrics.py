@@ -154,6 +154,7 @@ class Metrics:
         self.throttled_seconds = Counter(
             "recorder_rest_throttled_seconds", "Pauses that refusals have cost, added up", registry=registry
         )
+        self.rest_wait, self.connect_wait = _waits(registry)
         self.candle_answers = Counter(
             "recorder_candle_answers", "Answers with candles that were read", ["timeframe"], registry=registry
         )
@@ -223,6 +224,21 @@ class Metrics:
     def text(self) -> bytes:
         """Return the exposition format."""
         return generate_latest(self.registry)
+
+
+def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
+    return (
+        Gauge(
+            "recorder_rest_pause_seconds",
+            "Seconds until what a refusal stopped may be asked for again, the longest of any path; 0 while nothing is",
+            registry=registry,
+        ),
+        Gauge(
+            "recorder_connect_pause_seconds",
+            "Seconds until a WebSocket may be opened again, after a refusal or too many attempts; 0 while it may",
+            registry=registry,
+        ),
+    )
 
 
 class _Held(Collector):

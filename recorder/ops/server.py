@@ -12,8 +12,9 @@ import hmac
 import ipaddress
 import json
 import logging
+import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +34,10 @@ CONNECTION_S: Final = 10.0
 LINE_BYTES: Final = 4096
 """Longest request line or header; Prometheus sends some 300 bytes in all."""
 HEADERS: Final = 64
+_HOST: Final = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{1,253}))(?::(?P<port>\d{0,5}))?", re.ASCII
+)
+_LAST_PORT: Final = 65_535
 HEALTH: Final = "/health"
 READY: Final = "/ready"
 METRICS: Final = "/metrics"
@@ -227,13 +232,29 @@ class _Site:
             return web.Response(status=500, text="see the log\n")
 
     def _refusal(self, request: web.Request) -> web.Response | None:
+        host = _host(request.headers.getall("Host", []))
+        if host is None:
+            return web.Response(status=400, text="a Host header is a name or an address, and maybe a port\n")
         if self._token is not None:
             if request.path != HEALTH and not _knows(request, self._token.get_secret_value()):
                 return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
-        elif self._local and not _is_loopback(request.url.host):
+        elif self._local and not _is_loopback(host):
             # A page in a browser on this machine, whose own name is made to mean this machine, could read it all.
             return web.Response(status=421, text="ask for this server by the name localhost\n")
         return None
+
+
+def _host(said: Sequence[str]) -> str | None:
+    """Return the name or address in the Host headers of a request, "" where it has none; None where they make no sense.
+
+    Not by aiohttp's URL, which raises at a port or a name that is too long, and decodes what is percent-encoded.
+    """
+    if not said:  # HTTP 1.0, as some who look after services speak it
+        return ""
+    found = _HOST.fullmatch(said[0]) if len(said) == 1 else None
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
+        return None
+    return found["address"] or found["name"]
 
 
 async def _prepare(_: web.Request, response: web.StreamResponse) -> None:

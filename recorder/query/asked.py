@@ -63,6 +63,18 @@ def timeframe(name: str) -> str:
     return _one_of("timeframe", name, tuple(TIMEFRAMES))
 
 
+def bounds(threads: int | None, memory: str | None) -> dict[str, str]:
+    """Return the settings of DuckDB for what a question may take.
+
+    >>> bounds(2, "4GB")
+    {'threads': '2', 'memory_limit': '4GB'}
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads = {threads}: give 1 or more")
+    given = {"threads": threads, "memory_limit": memory}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
 def output(to: str) -> str:
     """Return ``to`` if there is such a format."""
     return _one_of("to", to, get_args(Format))

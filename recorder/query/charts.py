@@ -5,6 +5,7 @@ A chart carries its rows in Vega's own form, times in ms since 1970 UTC, so it n
 
 from __future__ import annotations
 
+import json
 from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
 from recorder.core.model import TIMEFRAMES
+from recorder.core.shown import shown
 from recorder.errors import UsageError
 
 try:
@@ -105,8 +107,18 @@ class Bars:
     """The timeframe that was asked for and would not fit."""
 
 
+def label(pair: str) -> str:
+    r"""Return a pair's name as a chart carries it: a notebook puts the chart into a script of its page as it is.
+
+    >>> label("</script>/USD")
+    '\\u2039/script>/USD'
+    """
+    return shown(pair).replace("<", "\u2039")
+
+
 def candle_chart(pair: str, bars: Bars, width: int) -> alt.VConcatChart:
     """Draw candles with vwap above their volume; both panels move together."""
+    pair = label(pair)
     base, _, quote = pair.partition("/")
     rows = _drawn_bars(bars, width)
     cut = [row for row in rows if not row["complete"]]
@@ -394,7 +406,7 @@ def _styled(figure: _Chart, title: str, subtitle: list[str]) -> _Chart:
 
 
 def _expression(words: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"'{key}': '{value}'" for key, value in words.items()) + "}"
+    return json.dumps(words)  # whatever quotes a word has
 
 
 def counted(count: int, noun: str) -> str:

@@ -15,7 +15,6 @@ from recorder.query import asked
 from recorder.query.asked import Format, Instant, OnGap
 from recorder.query.frames import Frame, frame
 from recorder.query.reader import BATCH_ROWS, Answer, Question, Reader
-from recorder.query.snapshot import Snapshot
 
 _TRADE_CATEGORIES: Final = ("pair", "side", "ord_type", "source")
 _CANDLE_CATEGORIES: Final = ("pair", "timeframe")
@@ -23,19 +22,33 @@ _OHLC_CATEGORIES: Final = ("pair", "timeframe", "source")
 _EVENT_CATEGORIES: Final = ("kind", "pair")
 
 
-def connect(data: str | Path = "data", *, live: bool = False, frozen: bool = False) -> Archive:
+def connect(
+    data: str | Path = "data",
+    *,
+    live: bool = False,
+    frozen: bool = False,
+    check: bool = False,
+    threads: int | None = None,
+    memory: str | None = None,
+) -> Archive:
     """Open the archive in the folder ``data`` for reading. Takes no lock, writes nothing, and needs no recorder.
 
     By default each call sees what is archived now. ``live`` adds the trades that are only in the journal yet, so that
     one is seen within a second of its arrival; the exchange's candles, events and instruments come with the next
-    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. Raises NoSuchArchive.
+    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. ``check`` reads every file
+    that a question may touch, once, and raises CorruptFile where its bytes are not those that were written: DuckDB
+    itself looks at no checksum. A question takes at most so many ``threads`` and so much ``memory`` ("2GB"), of what is
+    left to itself all cores and four fifths of the memory. Raises NoSuchArchive, UsageError.
 
     >>> import recorder
     >>> with recorder.connect(data) as archive:
     ...     archive.pairs()
     ['BTC/USD', 'ETH/USD']
     """
-    return Archive(Path(data).absolute(), live=live, frozen=frozen)
+    bounds = asked.bounds(threads, memory)
+    reader = Reader(Path(data).absolute(), live=live, frozen=frozen, check=check, bounds=bounds)
+    reader.refresh()
+    return Archive(reader)
 
 
 class Archive:
@@ -52,14 +65,15 @@ class Archive:
     of each pair that of its canonical rows (docs/format.md), for which all are read once more.
     """
 
-    def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None = None) -> None:
-        """Open; called by :func:`connect`."""
-        self._reader = Reader(data, live=live, frozen=frozen, kept=kept)
-        if frozen and kept is None:
-            self._reader.refresh()
+    def __init__(self, reader: Reader) -> None:
+        """Ask through ``reader``; called by :func:`connect`."""
+        self._reader = reader
 
     def sql(self, text: str, /, *, to: Format = "pandas", decimals: bool = False, **params: object) -> Frame:
         """Return the rows of one SQL statement over the views and macros; ``$name`` stands for a parameter.
+
+        It only reads (:mod:`recorder.query.readonly`), also frames of the caller, ``FROM df``, and files, ``FROM
+        'x.csv'``; what would write, or set something, is a UsageError.
 
         >>> archive.sql("SELECT max(price) AS highest FROM trades WHERE pair = $pair", pair="BTC/USD")
            highest
@@ -145,17 +159,20 @@ class Archive:
         on_gap: OnGap = "raise",
         to: Format = "pandas",
         decimals: bool = False,
+        check: bool = False,
     ) -> Iterator[Frame]:
         """Return what :meth:`trades` does piece by piece, for ranges that do not fit memory.
 
         A piece is of one pair, has ``rows`` rows at most, in ascending id, and its own ``df.attrs``. All are of the
-        moment of this call, whatever comes or is merged while they are read; other calls may come in between.
+        moment of this call, whatever comes or is merged while they are read; other calls may come in between. ``check``
+        is that of :func:`connect`, for this call.
 
         >>> [len(piece) for piece in archive.batches(["BTC/USD", "ETH/USD"], rows=2)]
         [2, 1, 1]
         """
         self._check(to)
-        question = Question(asked.pairs(pair), asked.time_range(start, stop), asked.on_gap(on_gap), decimals)
+        limits = asked.time_range(start, stop)
+        question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, checked=check)
         pieces, warning = self._reader.pieces(question, asked.rows(rows))
         if warning is not None:
             warnings.warn(warning, stacklevel=2)
@@ -242,7 +259,9 @@ class Archive:
         0  BTC/USD   open     3        0
         """
         left_out = "" if hashed else "EXCLUDE (sha256) "
-        return self.sql(f"SELECT * {left_out}FROM certificates ORDER BY pair, day", to=to)
+        self._check(to)
+        text = f"SELECT * {left_out}FROM certificates ORDER BY pair, day"
+        return frame(self._reader.sql(text, {}, exact=False, hashed=hashed), to)
 
     def refresh(self) -> None:
         """Move a frozen connection to this moment. The others do so at each call anyway.
@@ -259,8 +278,7 @@ class Archive:
         ...     mine.pairs()
         ['BTC/USD', 'ETH/USD']
         """
-        reader = self._reader
-        return Archive(reader.data, live=reader.live, frozen=reader.frozen, kept=reader.kept)
+        return Archive(self._reader.beside())
 
     def close(self) -> None:
         """Let go of all it holds. Closing twice is no mistake."""

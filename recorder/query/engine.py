@@ -18,7 +18,7 @@ import pyarrow as pa
 from recorder.archive.datasets import EVENTS
 from recorder.core.ids import Run, Spans
 from recorder.errors import UsageError
-from recorder.query import catalogue
+from recorder.query import catalogue, readonly
 from recorder.query.damage import FAULTS, blamed
 from recorder.query.doubles import doubles
 from recorder.query.snapshot import Snapshot
@@ -43,6 +43,12 @@ SELECT
     unnest($firsts::BIGINT[]) AS first_id,
     unnest($lasts::BIGINT[]) AS last_id
 """
+_SETTINGS: Final = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_scan_all_frames": "true",  # FROM df, where df is the caller's: DuckDB would look into our functions only
+}
 _TRADES: Final = ("files", "cut_files", "unread")
 """The variables that list files of trades, as a snapshot names them."""
 _TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
@@ -56,14 +62,17 @@ SET VARIABLE recorder_until = map(
 class Engine:
     """A DuckDB of its own, in memory, that reads the archive at ``data``. For one thread."""
 
-    def __init__(self, data: Path) -> None:
-        """Connect; nothing is loaded yet."""
+    def __init__(self, data: Path, bounds: Mapping[str, str] | None = None) -> None:
+        """Connect, with these settings of DuckDB (threads, memory_limit); nothing is loaded yet. Raises UsageError."""
         # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
         # process happens to stand, which may be the archive, or not writable.
         self._data = data
         spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
-        self._connection = duckdb.connect(config={"temp_directory": str(spill)})
-        self._connection.execute(catalogue.preamble(data))
+        try:
+            self._connection = duckdb.connect(config={**_SETTINGS, "temp_directory": str(spill), **(bounds or {})})
+        except duckdb.Error as error:
+            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+        self._connection.execute(f"{catalogue.preamble(data)}SET lock_configuration = true;")
         self._snapshot: Snapshot | None = None
         self._lists: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, object] = {}
@@ -150,6 +159,13 @@ class Engine:
     def listed(self) -> list[str]:
         """Return the files that a question may have read, trades last."""
         return [path for _, paths in sorted(self._lists.items(), key=_is_of_trades) for path in paths]
+
+    def check(self, text: str) -> None:
+        """Return if ``text``, which a user wrote, is one statement that only reads. Raises UsageError."""
+        try:
+            readonly.check(self._connection, text)
+        except FAULTS as error:
+            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
         """Run one statement and return its rows.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from recorder.archive.layout import listed
+from recorder.disk import check_link, listing
 
 SETTLED_S: Final = 3.0
 """Longer than the tick of any file system: 2 s on FAT, 1 s on old NFS servers, some milliseconds elsewhere."""
@@ -41,7 +42,10 @@ class Folders:
         self._known: dict[str, _Read] = {}
 
     def names(self, directory: str) -> list[str]:
-        """Return the names in ``directory``, sorted. Raises FileNotFoundError, NotADirectoryError."""
+        """Return the names in ``directory``, sorted.
+
+        Raises FileNotFoundError, NotADirectoryError, UnlistedFolder; UnsoundFile for a link that leads nowhere.
+        """
         return self._remembered(directory, _names)
 
     def files(self, directory: str) -> list[str]:
@@ -52,6 +56,14 @@ class Folders:
         return self._remembered(directory, _paths)
 
     def _remembered(self, directory: str, read: Callable[[str], list[str]]) -> list[str]:
+        try:
+            with listing(directory):
+                return self._known_or(directory, read)
+        except FileNotFoundError:
+            check_link(directory)
+            raise
+
+    def _known_or(self, directory: str, read: Callable[[str], list[str]]) -> list[str]:
         before_s = self._monotonic()
         found = os.stat(directory)  # noqa: PTH116 -- thousands of times
         mark = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)

@@ -9,12 +9,14 @@ Needs the extra ``plots``. In a notebook a chart shows itself; for one without a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from recorder.core.model import TIMEFRAMES
+from recorder.core.shown import in_script
 from recorder.errors import UsageError
 from recorder.query import asked
 from recorder.query.asked import Instant, Range
@@ -30,6 +32,7 @@ from recorder.query.charts import (
     calendar,
     candle_chart,
     counted,
+    label,
     micros,
     moment,
     names,
@@ -188,8 +191,15 @@ def save(figure: Figure, path: Path) -> None:
     kind = check(path)
     # Without the link to Vega's online editor, which would send the data there.
     menu = {"actions": {"export": True, "source": False, "compiled": False, "editor": False}}
-    options = {"inline": True, "embed_options": menu} if kind == ".html" else {"scale_factor": SHARP}
+    script = {"cls": _InScript}  # the page has the chart within <script>
+    page = {"inline": True, "embed_options": menu, "json_kwds": script}
+    options = page if kind == ".html" else {"scale_factor": SHARP}
     figure.save(str(path), **options)
+
+
+class _InScript(json.JSONEncoder):
+    def encode(self, o: Any) -> str:  # noqa: ANN401 -- the library's signature
+        return in_script(super().encode(o))
 
 
 def check(path: Path) -> str:
@@ -281,7 +291,7 @@ def _cell(pair: str, first: date, inside: Sequence[Row], unit: str) -> Row:
     """Return what a cell of the calendar shows of the days in it: the worst status, and sums."""
     statuses = {day["status"] for day in inside}
     return {
-        "pair": pair,
+        "pair": label(pair),
         "left": _day_ms(first),
         "right": _day_ms(_next(first, unit)),
         "from": f"{first:%Y-%m-%d}",

@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
+from recorder.archive.datasets import EVENTS, OHLC, TRADES, Branch, Dataset
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.core.model import TIMEFRAMES
@@ -29,6 +30,7 @@ from recorder.query import asked, basis, holes
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
 from recorder.query.damage import blamed
+from recorder.query.digests import Digests
 from recorder.query.engine import Engine
 from recorder.query.frames import labelled
 from recorder.query.snapshot import Moments, Snapshot
@@ -82,7 +84,8 @@ _NONE: Final = (0, 0)
 class Question:
     """Which trades are asked for: of which pairs, when, and what to do where some are missing.
 
-    ``exact`` asks for decimals as they are, ``hashed`` for the digests of the rows.
+    ``exact`` asks for decimals as they are, ``hashed`` for the digests of the rows. ``checked``: the files are
+    compared with their own digests first, as they are where rows are hashed.
     """
 
     pairs: tuple[str, ...]
@@ -90,6 +93,7 @@ class Question:
     on_gap: OnGap
     exact: bool
     hashed: bool = False
+    checked: bool = False
 
     def params(self) -> dict[str, object]:
         """Return what the SQL above needs to know."""
@@ -119,21 +123,39 @@ class _Kept:
 class Reader:
     """Reads the archive at ``data``; for the thread that made it."""
 
-    def __init__(self, data: Path, *, live: bool, frozen: bool, kept: Snapshot | None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        live: bool,
+        frozen: bool,
+        check: bool,
+        bounds: Mapping[str, str],
+        kept: Snapshot | None = None,
+    ) -> None:
         self.data = data
+        self.bounds = bounds
         self.live = live
         self.frozen = frozen
+        self.checks = check
+        self._digests = Digests()
         self._kept = _Kept(kept)
         self._thread = threading.get_ident()
         self._process = os.getpid()
         self._moments = Moments(data, live=live)
-        self._engine = Engine(data)
+        self._engine = Engine(data, bounds)
         self._closed = False
 
     @property
     def kept(self) -> Snapshot | None:
         """The moment that is kept, if one is."""
         return self._kept.moment
+
+    def beside(self) -> Reader:
+        """Return another reader of the same archive, for the calling thread; of the same moment, if one is kept."""
+        return Reader(
+            self.data, live=self.live, frozen=self.frozen, check=self.checks, bounds=self.bounds, kept=self.kept
+        )
 
     def check(self) -> None:
         """Return if this thread may ask. Raises UsageError."""
@@ -160,10 +182,19 @@ class Reader:
         if self.frozen:
             self._kept.moment = self._whole(self._moments.keep)
 
-    def sql(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
-        """Return the rows of one SQL statement."""
+    def sql(self, text: str, params: Mapping[str, object], *, exact: bool, hashed: bool = False) -> pa.Table:
+        """Return the rows of one SQL statement, which may ask for digests of rows.
+
+        Raises UsageError unless it only reads.
+        """
+        self._engine.check(text)
         take = self._moments.take if self.live else self._moments.listed
-        return self._ask(take, lambda _: self._engine.fetch(text, params, exact=exact))
+
+        def answer(_: Snapshot) -> pa.Table:
+            self._compare(self._engine.listed(), wanted=hashed)
+            return self._engine.fetch(text, params, exact=exact)
+
+        return self._ask(take, answer)
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades, in no order."""
@@ -210,7 +241,8 @@ class Reader:
         def take() -> Snapshot:
             return self._moments.take(*names) if filled else self._moments.without_trades()
 
-        def published(_: Snapshot) -> pa.Table:
+        def published(moment: Snapshot) -> pa.Table:
+            self._compare((*_listed(moment, OHLC), *moment.files))
             wanted = {"pair": names, "timeframe": (timeframe,)}
             found = self._select(view, wanted, question.limits, exact=question.exact)
             for name in set(names).difference(pc.unique(found["pair"]).to_pylist()):
@@ -232,7 +264,8 @@ class Reader:
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
         """Return events of this kind or pair. Raises UsageError for one that there cannot be."""
 
-        def noted(_: Snapshot) -> pa.Table:
+        def noted(moment: Snapshot) -> pa.Table:
+            self._compare(_listed(moment, EVENTS))
             found = self._select("events", {name: (value,) for name, value in wanted.items()}, limits, exact=True)
             if "kind" in wanted and not found.num_rows:
                 asked.kind(wanted["kind"], self._words("SELECT DISTINCT kind FROM stored_events()"))
@@ -258,7 +291,10 @@ class Reader:
         return Answer(table, rests.attrs(), self._warning(question, missing))
 
     def _checked(self, question: Question, moment: Snapshot) -> _Missing:
-        """Return what is missing of the pairs asked for. Raises GapError, UsageError."""
+        """Return what is missing of the pairs asked for. Raises GapError, UsageError, CorruptFile."""
+        folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in question.pairs)
+        files = (path for path in (*moment.files, *moment.cut_files) if any(folder in path for folder in folders))
+        self._compare(files, wanted=question.hashed or question.checked)
         for pair in question.pairs:
             if not moment.runs.get(pair):
                 asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
@@ -269,6 +305,11 @@ class Reader:
         if missing and question.on_gap == "raise":
             raise GapError(holes.sentence(missing, self.data))
         return missing
+
+    def _compare(self, paths: Iterable[str], *, wanted: bool = False) -> None:
+        """Compare files with their digests, where that is always done, or ``wanted``. Raises CorruptFile."""
+        if self.checks or wanted:
+            self._digests.check(paths)
 
     def _voids(self, pairs: list[str]) -> dict[str, list[Span]]:
         found: dict[str, list[Span]] = {}
@@ -402,6 +443,12 @@ class Reader:
 
     def _whole(self, look: Callable[[], _Answer]) -> _Answer:
         return undisturbed(look, f"the files of {self.data}")
+
+
+def _listed(moment: Snapshot, table: Dataset) -> tuple[str, ...]:
+    """Return the files of a table without ids."""
+    held = moment.stamped.tables[table.name]
+    return (*held.files, *held.cut_files)
 
 
 def _begins_in(question: Question, runs: Sequence[Run]) -> bool:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from recorder.archive.datasets import WITHOUT_IDS, Dataset
 from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import OpenFile, read_facts
+from recorder.disk import listing
 from recorder.errors import StorageError
 from recorder.query import ordering
 
@@ -118,7 +119,9 @@ class StampedListing:
 
     def _born(self, table: Dataset) -> str:
         born = self._layout.born(table)
-        if not born.is_file():
+        with listing(born.parent):
+            there = born.is_file()
+        if not there:
             raise StorageError(
                 f"the archive's table {table.name} is not there ({born}): `recorder run --data {self._layout.data}` "
                 f"puts it there when it starts"

@@ -15,8 +15,10 @@ from aiohttp import web
 from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import mishaps
+from recorder.sandbox.entry import TOO_MANY, Entry
 from recorder.sandbox.faults import NAMES, Faults
 from recorder.sandbox.garble import Stall
+from recorder.sandbox.mishaps import Beside
 from recorder.sandbox.pairs import Pair, pair_of
 from recorder.sandbox.status import StatusBoard
 from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
@@ -105,7 +107,8 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
 
     POST /sandbox/<fault>?for_s=… for each name in ``faults.NAMES``; those of REST answers also take n=…, path=… and
     (slow) delay_s=…, those of frames n=…, and stall takes ping_frames=0 and ping_messages=0, each for a kind of ping
-    that dead lines do not answer either. Beside them, all POST but the last:
+    that dead lines do not answer either. Errors and pages take retry_after=600 (date=1: as a date) and location=…, and
+    pages with path=/v2 befall handshakes. Beside them, all POST but the last:
 
     - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/skip_ids?pair=BTC/USD&n=5, /sandbox/freeze, /sandbox/thaw
     - /sandbox/stamp?pair=BTC/USD&n=3&time_s=0 (the next 3 trades say 1970)
@@ -118,6 +121,9 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
     - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD, and for pairs that are silent though subscribed
       /sandbox/mute?pair=BTC/USD, /sandbox/unmute?pair=BTC/USD
+    - /sandbox/refuse_subscriptions?text=…&for_s=…&named=1&pair=BTC/USD (without pair: all; without text: one of a
+      throttle; with an empty one: no answer), /sandbox/limit_subscriptions?symbols=50&per_s=20 (in a message, and
+      messages), /sandbox/grant_subscriptions
     - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall (and its fields), but only
       connections that follow this pair
     - GET /sandbox/truth
@@ -145,6 +151,11 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
         "revise": lambda asked: _revise(sandbox, asked),
         "reject": lambda asked: sandbox.faults.reject(asked.text("pair")),
         "accept": lambda asked: sandbox.faults.accept(asked.text("pair")),
+        "refuse_subscriptions": lambda asked: _refuse(sandbox.faults.entry, asked),
+        "limit_subscriptions": lambda asked: sandbox.faults.entry.limit_to(
+            symbols=asked.perhaps("symbols") or math.inf, per_s=asked.perhaps("per_s") or math.inf
+        ),
+        "grant_subscriptions": lambda _: sandbox.faults.entry.release(),
         "mute": lambda asked: sandbox.faults.lines.muted.add(asked.text("pair")),
         "unmute": lambda asked: sandbox.faults.lines.muted.discard(asked.text("pair")),
     }
@@ -202,11 +213,18 @@ def _fault(faults: Faults, name: str) -> Callable[[_Asked], None]:
         for_s, path = asked.perhaps("for_s"), asked.text("path", mishaps.EVERYWHERE)
         if name in mishaps.NAMES:
             delay_s = asked.number("delay_s", mishaps.SLOW_S)
-            faults.rest.throw(name, for_s, n=None if n is None else int(n), path=path, delay_s=delay_s)
+            beside = Beside(asked.perhaps("retry_after"), bool(asked.number("date", 0)), asked.text("location"))
+            faults.rest.throw(name, for_s, n=None if n is None else int(n), path=path, delay_s=delay_s, beside=beside)
         else:
             faults.throw(name, for_s, n=None if n is None else int(n), path=path, stall=_stall(asked))
 
     return throw
+
+
+def _refuse(entry: Entry, asked: _Asked) -> None:
+    symbols = [asked.text("pair")] if "pair" in asked.query else []
+    named = bool(asked.number("named", 1))
+    entry.refuse(asked.text("text", TOO_MANY), asked.perhaps("for_s"), symbols=symbols, named=named)
 
 
 def _stall(asked: _Asked) -> Stall:

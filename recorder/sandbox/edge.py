@@ -14,13 +14,16 @@ from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.sandbox.faults import Faults
-from recorder.sandbox.mishaps import ERRORS, PAGES, Mishap, error_text, page_text
+from recorder.sandbox.mishaps import ERRORS, HANDSHAKE, PAGES, Mishap, error_text, page_text
 from recorder.sandbox.requests import Request, Requests
 from recorder.sandbox.rest import UNKNOWN_METHOD, failure
 from recorder.sandbox.throttle import Throttle
 
 CACHED_S: Final = 2.0
 """How long an answer may be repeated: ``max-age=2`` was seen (API.md 2)."""
+
+HIT: Final = {"CF-Cache-Status": "HIT"}
+"""What is said of an answer that is repeated."""
 
 _LAST: Final = re.compile(r',"last":"?\d+"?(?=\}\}$)')
 
@@ -51,6 +54,14 @@ class Edge:
         self.log(request, 503, fault="refuse")
         return _page("http_503")
 
+    def turned_away(self, request: web.Request) -> web.Response | None:
+        """Return the refusal of a handshake, None where it is to be made."""
+        struck = self._faults.rest.strike(HANDSHAKE)
+        if not struck:
+            return None
+        self.log(request, PAGES[struck[-1].name][0], fault=struck[-1].name)
+        return self._told(struck[-1])
+
     def log(self, request: web.Request, status: int, *, fault: str = "") -> None:
         """Take note of a request that comes in now."""
         at_s, time_ns = self._clock.monotonic(), self._clock.wall_ns()
@@ -71,8 +82,14 @@ class Edge:
             if mishap.name == "slow":
                 await self._clock.sleep(mishap.delay_s)
         if told is not None:
-            return _page(told.name) if told.name in PAGES else _body(failure(self._faults.rest.error_of(told)))
+            return self._told(told)
         return await self._damaged(request, struck)
+
+    def _told(self, mishap: Mishap) -> web.Response:
+        headers = mishap.beside.headers(self._clock.wall_ns() / 1e9)
+        if mishap.name in PAGES:
+            return _page(mishap.name, headers)
+        return _body(failure(self._faults.rest.error_of(mishap)), headers)
 
     async def _damaged(self, request: web.Request, struck: list[Mishap]) -> web.StreamResponse:
         names = {mishap.name for mishap in struck}
@@ -84,7 +101,7 @@ class Edge:
             text = _LAST.sub("", text)
         if "cut" in names:
             return await _cut(request, text)
-        return _body(text[: len(text) // 2] if "truncated" in names else text, hit=repeated is not None)
+        return _body(text[: len(text) // 2] if "truncated" in names else text, None if repeated is None else HIT)
 
     def _right(self, request: web.Request) -> str:
         method = request.match_info.get("method")
@@ -118,10 +135,9 @@ async def _cut(request: web.Request, text: str) -> web.StreamResponse:
     return response
 
 
-def _page(name: str) -> web.Response:
-    return web.Response(status=PAGES[name][0], text=page_text(name), content_type="text/html")
+def _page(name: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=PAGES[name][0], text=page_text(name), content_type="text/html", headers=headers)
 
 
-def _body(text: str, *, hit: bool = False) -> web.Response:
-    headers = {"CF-Cache-Status": "HIT"} if hit else None
+def _body(text: str, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(text=text, content_type="application/json", headers=headers)

@@ -16,6 +16,7 @@ from typing import Final
 from recorder.clock import Clock
 from recorder.errors import UsageError
 from recorder.sandbox import garble, mishaps
+from recorder.sandbox.entry import Entry
 from recorder.sandbox.garble import HALF_DEAD, Garble, Stall
 from recorder.sandbox.mishaps import EVERYWHERE, Mishaps
 from recorder.sandbox.status import SYSTEMS, StatusBoard
@@ -53,6 +54,8 @@ class Faults:
         """What goes wrong with WebSocket lines."""
         self.rejected: set[str] = set()
         """v2 symbols whose subscription is refused although they are listed."""
+        self.entry = Entry(clock)
+        """Which other subscriptions are refused, and how."""
         self._clock = clock
         self._hang_up = hang_up
         self._status = StatusBoard(clock) if status is None else status
@@ -87,6 +90,7 @@ class Faults:
         self.rest.release()
         self.lines.release()
         self.rejected.clear()
+        self.entry.release()
         self._status.show("online")
 
     @property
@@ -168,7 +172,7 @@ def parse_act(text: str) -> Act:
         for_s = float(ends) if ends and n is None else None
     except ValueError:
         at_s = math.nan
-    if math.isnan(at_s) or (path and not path.startswith(EVERYWHERE)):
+    if math.isnan(at_s) or (path and not mishaps.is_path(path)):
         raise UsageError(
             f"{text!r} is no act of a script; write SECOND:FAULT or SECOND:FAULT:SECONDS, like 8:outage:4, or for the "
             "next 3 requests to one path 8:busy:3x:/0/public/OHLC"

@@ -1,7 +1,8 @@
 """What goes wrong with a REST answer on demand (API.md 2, 3): errors in place of it, pages of the edge, damage to it.
 
 Owns which mishap strikes which request, and what is said in place of the right answer. Refuses HTTP: ``edge`` does
-what is told here. A mishap lasts for a time, for some requests, or until released, on all paths or on one.
+what is told here. A mishap lasts for a time, for some requests, or until released, on all paths or on one. Pages can
+also befall the handshake of a WebSocket, which is of no path unless named.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Final
 
 from recorder.clock import Clock
@@ -24,6 +26,7 @@ ERRORS: Final[Mapping[str, str]] = {
 }
 """Name → the error told with HTTP 200; ``until`` is a Unix time."""
 PAGES: Final[Mapping[str, tuple[int, str]]] = {
+    "http_302": (302, "Found"),
     "http_403": (403, "Forbidden"),
     "http_429": (429, "Too Many Requests"),
     "http_500": (500, "Internal Server Error"),
@@ -47,6 +50,29 @@ SLOW_S: Final = 5.0
 THROTTLED_S: Final = 10.0
 """How far ahead the time lies that a throttle names, where the mishap itself has no end."""
 EVERYWHERE: Final = "/0/"
+HANDSHAKE: Final = "/v2"
+
+
+def is_path(path: str) -> bool:
+    """Return whether something can go wrong there."""
+    return path == HANDSHAKE or path.startswith(EVERYWHERE)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a page says in its headers: when to come again, as seconds or as a date, and where else to go."""
+
+    retry_after_s: float | None = None
+    as_date: bool = False
+    location: str = ""
+
+    def headers(self, now_s: float) -> dict[str, str]:
+        """Return them at this moment (Unix time)."""
+        said = {"Location": self.location} if self.location else {}
+        if self.retry_after_s is not None:
+            until = formatdate(now_s + self.retry_after_s, usegmt=True)
+            said["Retry-After"] = until if self.as_date else f"{self.retry_after_s:.0f}"
+        return said
 
 
 @dataclass(slots=True)
@@ -58,6 +84,7 @@ class Mishap:
     left: float
     path: str
     delay_s: float
+    beside: Beside = Beside()
 
     @property
     def replaces(self) -> bool:
@@ -80,6 +107,7 @@ class Mishaps:
         n: int | None = None,
         path: str = EVERYWHERE,
         delay_s: float = SLOW_S,
+        beside: Beside = Beside(),
     ) -> None:
         """Let this go wrong for a time and for the next ``n`` requests to ``path``, whichever ends first.
 
@@ -89,10 +117,13 @@ class Mishaps:
             raise UsageError(f"there is no mishap {name!r}; there are {', '.join(NAMES)}")
         if n is not None and n < 1:
             raise UsageError(f"a mishap for {n} requests; it must be for 1 or more")
-        if not path.startswith(EVERYWHERE):
-            raise UsageError(f"the path {path!r} is none of the exchange; write one like /0/public/OHLC")
+        if not is_path(path) or (path == HANDSHAKE and name not in PAGES):
+            raise UsageError(
+                f"{name} at the path {path!r}, which is none of the exchange; write one like /0/public/OHLC, or of "
+                f"{', '.join(PAGES)} also {HANDSHAKE}"
+            )
         until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
-        self._in_force.append(Mishap(name, until_s, math.inf if n is None else n, path, delay_s))
+        self._in_force.append(Mishap(name, until_s, math.inf if n is None else n, path, delay_s, beside))
 
     def release(self) -> None:
         """Stop them all."""

@@ -294,6 +294,8 @@ class Sandbox:
         response.headers["Date"] = formatdate(self.clock.wall_ns() // 1_000_000_000, usegmt=True)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
+        if (refusal := self.edge.turned_away(request)) is not None:
+            return refusal
         self.edge.log(request, 101)
         # As a real one: above 2**53, where a double would corrupt it.
         connection_id = self._random.getrandbits(63) | 1 << 63
@@ -302,6 +304,7 @@ class Sandbox:
             connection_id=connection_id,
             status=self.status.told,
             rejected=self.faults.rejected,
+            entry=self.faults.entry,
             silent=self.faults.lines.silent,
         )
         return await self.clients.serve(request, connection)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from recorder.sandbox import wire
 from recorder.sandbox.channels import CHANNELS, Channel, Refused
+from recorder.sandbox.entry import Entry
 from recorder.sandbox.status import Told
 from recorder.sandbox.venue import Venue
 
@@ -30,7 +31,8 @@ _WELL_FORMED: Final = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+")
 class Connection:
     """What the server knows of one client. Each method returns the frames to send, in order.
 
-    ``rejected`` pairs are refused like unlisted ones. Those that are ``silent`` get no snapshot.
+    ``rejected`` pairs are refused like unlisted ones, others as ``entry`` says. Those that are ``silent`` get no
+    snapshot.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Connection:
         connection_id: int,
         status: Callable[[], Told] = Told,
         rejected: Container[str] = (),
+        entry: Entry | None = None,
         silent: Callable[[Collection[str]], bool] = lambda _: False,
     ) -> None:
         self._venue = venue
         self._connection_id = connection_id
         self._status = status
         self._rejected = rejected
+        self._entry = entry
         self._silent = silent
         self._followed: dict[Channel, set[str]] = {channel: set() for channel in CHANNELS}
 
@@ -91,10 +95,15 @@ class Connection:
             channel, accepted = _accepted(params)
         except Refused as refusal:
             return [answer.failure(str(refusal))]
+        if self._entry is not None and (said := self._entry.message(params["symbol"])) is not None:
+            return [answer.failure(said)] if said else []
         followed = self._followed[channel]
         acks, snapshots = [], []
         for symbol in params["symbol"]:
-            if not _WELL_FORMED.fullmatch(symbol):
+            said = None if self._entry is None else self._entry.symbol(symbol)
+            if said is not None:
+                acks += [answer.failure(said, symbol)] if said else []
+            elif not _WELL_FORMED.fullmatch(symbol):
                 acks.append(answer.failure(f"Currency pair not in ISO 4217-A3 format {symbol}", symbol))
             elif symbol not in self._venue.listing or symbol in self._rejected:
                 acks.append(answer.failure(f"Currency pair not supported {symbol}", symbol))

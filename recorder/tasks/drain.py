@@ -41,6 +41,7 @@ from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
     Listing,
+    Note,
     ParkedTrades,
     PolledTrades,
     PublishedCandles,
@@ -54,6 +55,7 @@ from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.differing import Differing
+from recorder.tasks.odd_entries import OddEntries
 from recorder.tasks.odd_times import OddTimes
 from recorder.tasks.waiting import first_of
 
@@ -158,6 +160,7 @@ class Drainer:
         self._instruments = InstrumentArchive(tables)
         self._candles = OhlcArchive(tables)
         self._quarantine = Quarantine(trades.layout, trades.disk, staging=trades.staging)
+        self._odd_entries = OddEntries(self._quarantine, trades.layout)
         self.keep_raw = keep_raw
         self._latest_s = latest_s
         self._touched: set[str] = set()
@@ -273,11 +276,12 @@ class Drainer:
     def _take(self, entry: Entry, closed: _Closed) -> None:
         match records.read(entry):
             case Listing() as answer:
-                changed = self._instruments.take(entry.recv_ns // 1000, answer.instruments())
-                self._tables.take(Branch(EVENTS), changed.events)
-                if changed.disbelief is not None:
-                    log.error("absent pairs are kept as listed", segment=closed.number, reason=changed.disbelief)
-                    closed.malformed(entry.recv_ns, entry.source, changed.disbelief)
+                changed = self._instruments.take(entry.recv_ns // 1000, answer.listed())
+                odd = self._odd_entries.tell(entry, answer, changed, self._instruments.keys())
+                self._tables.take(Branch(EVENTS), [*changed.events, *odd])
+            case Note() as note if (told := note.event()).kind == EventKind.DELISTED and told.pair is not None:
+                self._tables.take(Branch(EVENTS), [told])
+                self._instruments.delist(entry.recv_ns // 1000, told.pair)
             case PublishedCandles() as answer:
                 taken = self._candles.take(answer.candles(), entry.recv_ns // 1000)
                 self._tables.take(Branch(EVENTS), taken.events)

@@ -9,15 +9,19 @@ import functools
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+import structlog
+
 from recorder.core.events import EventKind
 from recorder.errors import ExchangeError, Malformed
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import TradesPage
-from recorder.net.http import Answer, Http, OnRefusal
+from recorder.net.http import Answer, Http, OnRefusal, Scope
 from recorder.ops.metrics import Metrics
 from recorder.tasks.notes import Notes
 
 _Value = TypeVar("_Value")
+
+log = structlog.get_logger()
 
 
 class Keeper(Protocol):
@@ -53,6 +57,10 @@ class Exchange:
                 await self._keeper.unreadable(request, error, pair=pair)
             raise
 
+    async def hold(self, pause_s: float, *, reason: str, path: str) -> None:
+        """Ask nothing for so long: we were refused at ``path``, which is none of REST."""
+        await self._http.hold(pause_s, reason=reason, path=path)
+
     async def trades(self, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
         """Ask for a page of trades of ``pair``. Raises ExchangeError, as :meth:`ask` does."""
         return await self.ask(request, functools.partial(parse.trades_page, pair=pair), pair=pair)
@@ -67,10 +75,11 @@ def _read(answer: Answer, read: Callable[[bytes], _Value]) -> _Value:
 
 
 def note_refusals(notes: Notes, metrics: Metrics) -> OnRefusal:
-    """Return who is to be told of refusals, to note and to meter each."""
+    """Return who is to be told of refusals, to note, to meter and to log each."""
 
-    async def refused(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
+    async def refused(*, reason: str, path: str, scope: Scope, pause_s: float, per_s: float) -> None:
         metrics.throttled_seconds.inc(pause_s)
-        await notes.take(EventKind.THROTTLED, reason=reason, path=path, pause_s=pause_s, per_s=per_s)
+        log.warning("the exchange is left alone for a while", path=path, scope=scope, pause_s=pause_s, reason=reason)
+        await notes.take(EventKind.THROTTLED, reason=reason, path=path, scope=scope, pause_s=pause_s, per_s=per_s)
 
     return refused

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -13,10 +11,10 @@ import structlog
 from recorder.archive.instruments import InstrumentArchive
 from recorder.core.backoff import Growing
 from recorder.core.model import Instrument
-from recorder.errors import ConfigError, ExchangeError, Malformed, StorageError, UnreadableFile
-from recorder.kraken import parse, rest
+from recorder.errors import ConfigError, ExchangeError, StorageError, UnreadableFile
+from recorder.tasks import listing
 from recorder.tasks.context import Context
-from recorder.tasks.roster import Roster, disbelief, journalled
+from recorder.tasks.roster import Roster
 from recorder.tasks.waiting import first_of
 
 FIRST_RETRY_S: Final = 1.0
@@ -33,11 +31,10 @@ async def first_listing(
 
     Keeps asking where neither says what the configured pairs are; tells whether that was found before a stop.
     """
-    remembered = await asyncio.to_thread(archived, instruments)
-    read = functools.partial(believable, remembered=remembered)
+    roster.remember(await asyncio.to_thread(archived, instruments))
     wait = Growing(FIRST_RETRY_S, LAST_RETRY_S)
     while not stop.is_set():
-        asking = asyncio.ensure_future(context.exchange.ask(rest.asset_pairs(), read))
+        asking = asyncio.ensure_future(listing.read(context.exchange))
         try:
             # Raced, because a throttle may make this wait for minutes.
             await first_of(asyncio.wait([asking]), stop.wait())
@@ -47,12 +44,12 @@ async def first_listing(
             await asyncio.wait([asking])
             return False
         try:
-            answer, listing = asking.result()
-            await context.inbox.put(journalled(answer))
-            roster.begin(listing, known=remembered, fresh=True)
+            reading = asking.result()
+            await roster.keep(reading)
+            roster.begin(reading.listings)
         except ExchangeError as error:
             with contextlib.suppress(ConfigError):
-                roster.begin(remembered, known=remembered, fresh=False)
+                roster.begin(None)
                 log.warning("listing out of reach; going on with the archived one", reason=str(error))
                 return True
             wait_s = wait.failed()
@@ -70,11 +67,3 @@ def archived(instruments: InstrumentArchive) -> list[Instrument]:
     except (StorageError, UnreadableFile) as error:
         log.error("archived listings not read", reason=str(error))
         return []
-
-
-def believable(result: bytes, remembered: Iterable[Instrument]) -> list[Instrument]:
-    """Read the first listing of this run, which the archived one must allow to be believed. Raises Malformed."""
-    listing = parse.instruments(result)
-    if reason := disbelief(remembered, listing):
-        raise Malformed(reason)
-    return listing

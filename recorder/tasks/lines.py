@@ -16,10 +16,13 @@ from typing import Final
 
 import structlog
 
-from recorder.core.backoff import Backoff
+from recorder.core.backoff import Backoff, grown_s
 from recorder.core.events import EventKind
+from recorder.core.limit import Limit
 from recorder.core.model import Instrument, Trade
+from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
 from recorder.core.spread import spread
+from recorder.errors import ExchangeError, Forbidden, RateLimited
 from recorder.kraken import parse
 from recorder.net.socket import Socket
 from recorder.net.turns import Attempts
@@ -31,6 +34,8 @@ PAIRS_A_LINE: Final = 200
 fetched within minutes at one request a second, even if no snapshot helps; and all 1,218 pairs that Kraken has listed
 take seven lines, few enough for the budget of attempts."""
 
+_HANDSHAKE: Final = "/v2"
+"""As what a handshake is told of where paths are told of (API.md 8.1)."""
 _EMPTIED: Final = "emptied"
 """One more way for a connection to end, for those who count."""
 
@@ -70,6 +75,7 @@ class Lines:
         self._listeners = listeners
         self._numbers = itertools.count(1)
         self._heard: dict[str, tuple[int, bytes]] = {}
+        self._limit = Limit()
         self._random = random
         self._pairs_a_line = pairs_a_line
         self._lines: list[_Line] = []
@@ -77,8 +83,11 @@ class Lines:
         self._attempts = attempts
         self._turns = asyncio.Lock()
         self._held_back = False
+        self._refusals = 0
+        self._due_s = self._clock.monotonic()
         metrics = context.metrics
         metrics.connections_wanted.set_function(lambda: len(self._lines))
+        metrics.connect_wait.set_function(self.wait_s)
         metrics.connections_open.set_function(lambda: sum(line.stream.connection is not None for line in self._lines))
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
@@ -100,6 +109,10 @@ class Lines:
         last_id, frame = self._heard[pair]
         rows = parse.trade_frame(frame, received_ns=0, checked=True)
         return next((row for row in rows if row.pair == pair and row.trade_id == last_id), None)
+
+    def wait_s(self) -> float:
+        """Return for how many seconds no line may connect yet; 0 if any may now."""
+        return max(0.0, self._due_s - self._clock.monotonic())
 
     def silent_s(self) -> list[float]:
         """Return for how many seconds no sign of life came on each line, of a connection that had served us."""
@@ -144,6 +157,7 @@ class Lines:
             backoff=Backoff(self._random),
             numbers=self._numbers,
             heard=self._heard,
+            limit=self._limit,
         )
         return _Line(pairs, stream, group.create_task(stream.run()))
 
@@ -160,14 +174,53 @@ class Lines:
 
     @contextlib.asynccontextmanager
     async def _dial_in_turn(self) -> AsyncIterator[Socket]:
-        # First come, first served: each waits while those before it do, and is counted in the moment it dials.
-        async with self._turns:
-            wait_s = self._attempts.claim(self._clock.wall_ns())
-            if wait_s and not self._held_back:
-                log.warning("too many attempts to connect: the next ones are spaced out", wait_s=round(wait_s, 1))
-            self._held_back = wait_s > 0
-            while wait_s > 0:
-                await self._clock.sleep(wait_s)
-                wait_s = self._attempts.claim(self._clock.wall_ns())
-        async with self._dial() as socket:
-            yield socket
+        async with contextlib.AsyncExitStack() as opened:
+            # First come, first served: each waits while those before it do, and is counted in the moment it dials.
+            async with self._turns:
+                await self._turn()
+                # After a refusal one tries for all.
+                socket = await self._dialled(opened) if self._refusals else None
+            yield socket or await self._dialled(opened)
+
+    async def _turn(self) -> None:
+        """Wait until an attempt may be made, and count it."""
+        wait_s = self._attempts.claim()
+        if wait_s and not self._held_back and not self._refusals:
+            log.warning("too many attempts to connect: the next ones are spaced out", wait_s=round(wait_s, 1))
+        self._held_back = wait_s > 0
+        while wait_s > 0:
+            self._due_s = self._clock.monotonic() + wait_s
+            await self._clock.sleep(wait_s)
+            wait_s = self._attempts.claim()
+
+    async def _dialled(self, opened: contextlib.AsyncExitStack) -> Socket:
+        try:
+            socket = await opened.enter_async_context(self._dial())
+        except ExchangeError as error:
+            await self._put_off(error)
+            raise
+        self._refusals = 0
+        return socket
+
+    async def _put_off(self, error: ExchangeError) -> None:
+        """Let no line connect for as long as ``error`` asks for; where it is us who are refused, REST rests as well.
+
+        REST rests no longer than is asked for, while the lines stay away ever longer: else it could never ask where
+        some connections stand and another one is refused again and again.
+        """
+        wanted_s = error.retry_after_s
+        if not isinstance(error, RateLimited | Forbidden):
+            if wanted_s:
+                self._stay_away(error, min(LONGEST_PAUSE_S, wanted_s))
+            return
+        if self._clock.monotonic() >= self._due_s:  # else it was under way when another one was refused
+            self._refusals += 1
+        asked_s = FORBIDDEN_PAUSE_S if wanted_s is None else max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, wanted_s))
+        self._stay_away(error, grown_s(self._refusals, first_s=asked_s, last_s=LONGEST_PAUSE_S))
+        await self._context.exchange.hold(asked_s, reason=str(error), path=_HANDSHAKE)
+
+    def _stay_away(self, error: ExchangeError, pause_s: float) -> None:
+        error.retry_after_s = pause_s
+        self._attempts.pause(pause_s)
+        self._due_s = max(self._due_s, self._clock.monotonic() + pause_s)
+        log.warning("no connection is made for a while", pause_s=round(pause_s, 1), reason=str(error))

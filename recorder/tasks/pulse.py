@@ -53,6 +53,8 @@ class Pulse:
         self._vouched = Vouched(clock)
         self._parts: Parts | None = None
         self._silent_s: Callable[[], Sequence[float]] | None = None
+        self._connects_in_s: Callable[[], float] = lambda: 0.0
+        self._asks_in_s: Callable[[], float] = lambda: 0.0
         self._stopping = False
         metrics.ready.set_function(lambda: not health.unready(self.state()))
 
@@ -76,12 +78,16 @@ class Pulse:
         """Return what time it is at most, by host and exchange (seconds since 1970)."""
         return self._vouched.latest_s()
 
-    def listen(self, silent_s: Callable[[], Sequence[float]]) -> None:
+    def asks(self, paused_s: Callable[[], float]) -> None:
+        """Tell from now on for how long requests of REST are paused after a refusal."""
+        self._asks_in_s = paused_s
+
+    def listen(self, silent_s: Callable[[], Sequence[float]], wait_s: Callable[[], float]) -> None:
         """Judge by a stream from now on, and not by answers of REST.
 
-        It tells of each of its connections for how long no sign of life came there.
+        It tells of each of its connections for how long no sign of life came there, and for how long none is opened.
         """
-        self._silent_s = silent_s
+        self._silent_s, self._connects_in_s = silent_s, wait_s
 
     def begun(self, parts: Parts) -> None:
         """Tell that recording begins."""
@@ -104,6 +110,8 @@ class Pulse:
             pairs=len(parts.pairs) if parts else 0,
             streaming=self._silent_s is not None,
             silent_s=[since_answer_s] if self._silent_s is None else self._silent_s(),
+            connects_in_s=self._connects_in_s(),
+            asks_in_s=self._asks_in_s(),
             inbox_bytes=self._inbox.size,
             inbox_limit_bytes=self._inbox.limit,
             unsynced_s=parts.commit.unsynced_s() if parts else 0.0,
@@ -114,12 +122,16 @@ class Pulse:
         )
 
     def about(self) -> dict[str, object]:
-        """Return what is worth knowing beside the state: which archive, which release, since when, how many pairs."""
+        """Return what is worth knowing beside the state: which archive, which release, since when, how many pairs.
+
+        And for how many seconds the exchange is left alone, after a refusal: new connections, and requests of REST.
+        """
         return {
             "archive": str(self._data),
             "version": __version__,
             "since": self._since.isoformat().replace("+00:00", "Z"),
             "pairs": len(self._parts.pairs) if self._parts else 0,
+            "paused_s": {"connect": round(self._connects_in_s(), 1), "rest": round(self._asks_in_s(), 1)},
         }
 
     async def run(self) -> None:

@@ -7,27 +7,28 @@ makes the events of what has changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
-from recorder.archive.listing import changes
 from recorder.core.backoff import grown_s
+from recorder.core.events import EventKind
+from recorder.core.listing import Directory, Listed
 from recorder.core.model import Instrument
-from recorder.errors import ConfigError, ExchangeError
-from recorder.journal import segment
-from recorder.kraken import parse, records, rest
+from recorder.errors import ConfigError, ExchangeError, Malformed
+from recorder.kraken import records, rest
 from recorder.kraken.selection import Selection, is_pattern, select
-from recorder.net.http import Answer
+from recorder.tasks import listing as exchange_listing
 from recorder.tasks.context import Context
-from recorder.tasks.inbox import Inbound
+from recorder.tasks.listing import ListingJournal, Reading
 from recorder.tasks.waiting import first_of
 
 LISTING_S: Final = 86_400.0
 """The listing is read daily: two pairs a day appeared in 2025 (API.md 6.4), and whoever meets an unknown one asks."""
-SOON_S: Final = 600.0
-"""Least time between two readings, whoever asks for one: an answer is 0.8 MB, and journalled."""
+SOON_S: Final = 300.0
+"""Least time between two readings, whoever asks for one, and the time between them while a name is waited for, or a
+pair is recorded that the last one lacks: an answer is 0.8 MB, and journalled where it is not as the one before."""
 RETRY_S: Final = 30.0
 """First wait after a reading that failed; it doubles up to ``SOON_S``."""
 NAMED: Final = 20
@@ -48,6 +49,7 @@ class Roster:
     """What ``names`` (aliases and patterns) mean in the newest listing that can be believed.
 
     :attr:`instruments` is one mapping for good, by v2 symbol: it changes in place, between two steps of any task.
+    ``last_id`` tells the highest id known of a pair, by which a pair trades that a listing lacks.
     """
 
     def __init__(
@@ -57,15 +59,19 @@ class Roster:
         *,
         listing_s: float = LISTING_S,
         soon_s: float = SOON_S,
+        last_id: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._names = names
         self._exchange = context.exchange
-        self._inbox = context.inbox
+        self._notes = context.notes
         self._clock = context.clock
+        self._journal = ListingJournal(context.inbox)
+        self._last_id = last_id
         self._listing_s = listing_s
         self._soon_s = soon_s
         self._instruments: dict[str, Instrument] = {}
-        self._listing: Sequence[Instrument] = ()
+        self._directory = Directory(apart_s=soon_s)
+        self._absent: set[str] = set()
         self._selection = Selection()
         self._followers: list[Follower] = []
         self._asked = asyncio.Event()
@@ -79,20 +85,32 @@ class Roster:
         """What is recorded now; the same object at every call."""
         return self._instruments
 
-    def begin(self, listing: Sequence[Instrument], *, known: Iterable[Instrument], fresh: bool) -> None:
-        """Choose from the first ``listing``; ``fresh`` tells it from the archived one, which is soon replaced.
+    def remember(self, known: Iterable[Instrument]) -> None:
+        """Take what the archive knows of every pair, also of those delisted.
 
-        ``known`` is what the archive remembers of every pair, also of those delisted: a name that it knows is no
-        mistake, and is waited for. Raises ConfigError for any other name that means nothing in ``listing``, and for
-        a pair that is named and finer than the archive's schema.
+        A name that it knows is no mistake, and is waited for. A pair that it knows as listed stays until enough
+        listings have lacked it.
         """
-        self._learn(known)
-        chosen = self._chosen(self._names, listing)
+        remembered = list(known)
+        self._learn(remembered)
+        self._directory.remember(remembered)
+
+    def begin(self, listings: Sequence[Listed] | None) -> None:
+        """Choose from the first listing; None: from what is remembered, which is soon replaced.
+
+        Raises Malformed where the listing cannot be believed. Raises ConfigError for a name that means nothing in it
+        and that nobody remembers, and for a pair that is named and finer than the archive's schema.
+        """
+        if listings is not None:
+            if reason := self._directory.disbelief(listings):
+                raise Malformed(reason)
+            self._directory.take(listings, self._clock.monotonic())
+        chosen = self._chosen(self._names)
         if mistakes := _mistakes(chosen, self._names):
             raise ConfigError(mistakes)
-        self._take(chosen, listing)
+        self._take(chosen)
         self._read_s = self._clock.monotonic()
-        self._failures = 0 if fresh else 1
+        self._failures = 1 if listings is None else 0
 
     async def rename(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
         """Record what ``names`` mean, from now on, in place of those before; return the pairs that came and that left.
@@ -102,14 +120,14 @@ class Roster:
         has changed then.
         """
         new = [name for name in names if name not in self._names]
-        if _mistakes(self._chosen(new, self._listing), new) and self._may_read():
+        if _mistakes(self._chosen(new), new) and self._may_read():
             log.info("not in the listing at hand; reading a newer one, when requests may be made", names=some(new))
             await self.refresh()
-        chosen = self._chosen(names, self._listing)
+        chosen = self._chosen(names)
         if mistakes := _mistakes(chosen, new):
             raise ConfigError(mistakes)
         self._names = names
-        added, removed = self._take(chosen, self._listing)
+        added, removed = self._take(chosen)
         if any(not chosen.matches[name] for name in new):
             self.refresh_soon()
         return [instrument.pair for instrument in added], [instrument.pair for instrument in removed]
@@ -146,23 +164,47 @@ class Roster:
         self._failures = 0 if good else self._failures + 1
 
     async def _refreshed(self) -> bool:
-        answer, listing = await self._exchange.ask(rest.asset_pairs(), parse.instruments)
-        await self._inbox.put(journalled(answer))
-        return self.believe(listing)
+        reading = await exchange_listing.read(self._exchange)
+        await self.keep(reading)
+        gone = self.believe(reading.listings)
+        for pair in gone or ():
+            await self._notes.take(EventKind.DELISTED, pair=pair)
+        return gone is not None
 
-    def believe(self, listing: Sequence[Instrument]) -> bool:
-        """Record what the names mean in this listing from now on; tell whether it could be believed."""
-        if reason := disbelief(self._listing, listing):
+    async def keep(self, reading: Reading) -> None:
+        """Journal what was listed, and note why it cannot be believed, if it cannot."""
+        await self._journal.put(reading)
+        if reason := self._directory.disbelief(reading.listings):
+            source = records.rest_source(rest.asset_pairs())
+            await self._notes.take(EventKind.MALFORMED, source=source, reason=reason)
+
+    def believe(self, listings: Sequence[Listed]) -> list[str] | None:
+        """Record what the names mean in this listing from now on; return the pairs that are gone.
+
+        None where it cannot be believed.
+        """
+        if reason := self._directory.disbelief(listings):
             log.error("listing not followed", reason=reason)
-            return False
-        added, removed = self._take(select(self._names, listing, keys=self._selection.keys), listing)
+            return None
+        gone = self._directory.take(listings, self._clock.monotonic(), self._newest_id)
+        added, removed = self._take(select(self._names, self._directory.listing, keys=self._selection.keys))
         _report(added, removed)
-        return True
+        return gone
 
-    def _chosen(self, names: Sequence[str], listing: Sequence[Instrument]) -> Selection:
-        """Choose by what is remembered of each pair, or by what a name has meant all along."""
+    def _newest_id(self, pair: str) -> int:
+        return self._last_id(pair) if pair in self._instruments else 0
+
+    def _chosen(self, names: Sequence[str]) -> Selection:
+        """Choose by what is remembered of each pair, or by what a name has meant all along.
+
+        A name of an entry that cannot be read is waited for.
+        """
         remembered = select(names, self._remembered.values()).keys
-        return select(names, listing, keys=remembered | self._selection.keys)
+        chosen = select(names, self._directory.listing, keys=remembered | self._selection.keys)
+        for name in names:
+            if not chosen.keys[name] and (key := self._directory.odd_key(name)) is not None:
+                chosen.keys[name] = frozenset({key})
+        return chosen
 
     def _may_read(self) -> bool:
         """Tell whether the listing is so old that it may be read again."""
@@ -179,18 +221,18 @@ class Roster:
         """Return how long after the last reading the next one is due."""
         if self._failures:
             return grown_s(self._failures, first_s=RETRY_S, last_s=self._soon_s)
-        return self._soon_s if self._asked.is_set() else self._listing_s
+        soon = self._asked.is_set() or bool(self._directory.lacking) or not all(self._selection.matches.values())
+        return self._soon_s if soon else self._listing_s
 
-    def _take(
-        self, chosen: Selection, listing: Sequence[Instrument]
-    ) -> tuple[Sequence[Instrument], Sequence[Instrument]]:
+    def _take(self, chosen: Selection) -> tuple[Sequence[Instrument], Sequence[Instrument]]:
         """Take over a selection and have the followers follow; return what came and what left."""
         before, after = dict(self._instruments), chosen.pairs
         added = [instrument for pair, instrument in after.items() if pair not in before]
         removed = [instrument for pair, instrument in before.items() if pair not in after]
         _introduce(self._selection, chosen)
-        self._selection, self._listing = chosen, listing
-        self._learn(listing)
+        self._selection = chosen
+        self._learn(self._directory.listing)
+        self._tell_absent()
         for instrument in removed:
             del self._instruments[instrument.pair]
         self._instruments.update(after)
@@ -199,21 +241,17 @@ class Roster:
                 follower.follow(added, [instrument.pair for instrument in removed])
         return added, removed
 
+    def _tell_absent(self) -> None:
+        """Say which pairs are recorded though the listing lacks them, when that begins."""
+        absent = {pair for pair in self._instruments if pair in self._directory.lacking}
+        if new := sorted(absent - self._absent):
+            log.warning("pairs missing from the listing; they stay until it has lacked them for long", pairs=some(new))
+        self._absent = absent
+
     def _learn(self, listing: Iterable[Instrument]) -> None:
         for instrument in listing:
             self._symbols.setdefault(instrument.key, set()).add(instrument.pair)
             self._remembered[instrument.pair] = instrument
-
-
-def journalled(answer: Answer) -> Inbound:
-    """Return the journal line of a listing."""
-    source = records.rest_source(rest.asset_pairs())
-    return Inbound(segment.encode(answer.recv_ns, source, answer.body), [], source="rest")
-
-
-def disbelief(before: Iterable[Instrument], listing: Sequence[Instrument]) -> str | None:
-    """Return why a listing cannot follow that of ``before``, None if it can: by the archive's own rule."""
-    return changes({instrument.pair: instrument for instrument in before}, listing, 0).disbelief
 
 
 def _mistakes(chosen: Selection, names: Iterable[str]) -> str:

@@ -215,7 +215,7 @@ def _understood(entry: Entry) -> list[Run]:
         case PublishedCandles() as answer:
             answer.candles()
         case Listing() as listing:
-            listing.instruments()
+            listing.listed()
         case TableRows() as carrying:
             carrying.parts()
         case Header() | Told():

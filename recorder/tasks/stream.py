@@ -11,10 +11,11 @@ from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
-from recorder.core.backoff import Backoff, session_healthy
+from recorder.core.backoff import Backoff, session_worked
 from recorder.core.events import EventKind
+from recorder.core.limit import Limit
 from recorder.core.plausible import is_far
-from recorder.errors import Unavailable
+from recorder.errors import ExchangeError, Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
 from recorder.kraken.channels import TRADES
@@ -85,9 +86,9 @@ class Promiser(Protocol):
 class Listeners:
     """Whom the stream asks before it asks the exchange, and tells what it hears.
 
-    ``fallback`` is given the pairs that Kraken refuses to stream, which are taken back when it does. ``refresh_soon``
-    is called when it does not know one. ``standing`` learns of every status. ``promises`` are made of each pair before
-    it is subscribed.
+    ``fallback`` is given the pairs that Kraken refuses to stream, for now or for good, which are taken back when it
+    does. ``refresh_soon`` is called when it does not know one. ``standing`` learns of every status. ``promises`` are
+    made of each pair before it is subscribed.
     """
 
     promises: Promiser
@@ -97,7 +98,7 @@ class Listeners:
 
 
 Dial = Callable[[], AbstractAsyncContextManager[Socket]]
-"""Opens a connection, or raises Unavailable."""
+"""Opens a connection, or raises ExchangeError; Unavailable once it is open."""
 
 
 class Stream:
@@ -105,7 +106,8 @@ class Stream:
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
     number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
-    they do ``heard``, the highest id of each pair that a frame brought, and that frame.
+    they do ``heard``, the highest id of each pair that a frame brought, that frame, and ``limit``, how many frames
+    that nobody knows are kept.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class Stream:
         backoff: Backoff,
         numbers: Iterator[int],
         heard: dict[str, tuple[int, bytes]],
+        limit: Limit,
     ) -> None:
         self._pairs = pairs
         self._dial = dial
@@ -129,6 +132,7 @@ class Stream:
         self._backoff = backoff
         self._numbers = numbers
         self._heard = heard
+        self._limit = limit
         self._connection = 0
         self._source = ""
         self._changed = asyncio.Event()
@@ -171,7 +175,7 @@ class Stream:
             self._source = records.stream_source(TRADES.name, self._connection)
             pairs = list(self._pairs)
             await self._listeners.promises.made(pairs)
-            session = Session(TRADES, pairs)
+            session = Session(TRADES, pairs, limit=self._limit)
             started_s = self._clock.monotonic()
             self._ending = _NOT_OPENED
             try:
@@ -181,11 +185,10 @@ class Stream:
                     self._metrics.connected()
                     self._ending = _ENDED
                     await self._converse(session, socket)
-            except Unavailable as error:
-                lasted_s = self._clock.monotonic() - started_s
-                self._backoff.ended(healthy=session_healthy(lasted_s, subscribed=bool(session.subscribed)))
-                delay_s = self._backoff.delay_s()
-                await self._note(EventKind.DISCONNECTED, reason=str(error))
+            except ExchangeError as error:
+                self._backoff.ended(worked=session_worked(session.heard_s - started_s, served=session.serves))
+                delay_s = max(self._backoff.delay_s(), error.retry_after_s or 0.0)
+                await self._note(EventKind.DISCONNECTED, reason=str(error), retry_s=error.retry_after_s)
                 self._metrics.disconnected(self._ending)
                 log.warning(
                     "stream interrupted",
@@ -283,14 +286,19 @@ class Stream:
                     assert_never(effect)
 
     async def _refused(self, refusal: Rejected) -> None:
-        await self._note(EventKind.REJECTED, pair=refusal.pair, reason=refusal.reason)
+        """Have the pairs recorded otherwise until they are subscribed; tell once of those refused again and again."""
         self._metrics.rejected.inc()
-        log.error("subscription refused", pair=refusal.pair, reason=refusal.reason)
-        if refusal.pair is not None:
-            self._listeners.fallback.take_over(refusal.pair)
-        if refusal.unsupported:
+        for pair in refusal.pairs:
+            self._listeners.fallback.take_over(pair)
+        if refusal.for_good:
             self._listeners.refresh_soon()
+        elif refusal.times > 1:
+            return
+        one = refusal.pairs[0] if len(refusal.pairs) == 1 else None
+        many = None if one else len(refusal.pairs)
+        await self._note(EventKind.REJECTED, pair=one, pairs=many, reason=refusal.reason, retry_s=refusal.retry_s)
+        log.error("subscription refused", pair=one, pairs=many, reason=refusal.reason, retry_in_s=refusal.retry_s)
 
-    async def _note(self, kind: EventKind, *, pair: str | None = None, reason: str | None = None) -> None:
-        detail = {} if reason is None else {"reason": reason}
-        await self._notes.take(kind, pair=pair, connection=self._connection, **detail)
+    async def _note(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
+        known = {name: value for name, value in detail.items() if value is not None}
+        await self._notes.take(kind, pair=pair, connection=self._connection, **known)

@@ -78,7 +78,8 @@ class System:
         except ExchangeError as error:
             log.warning("the exchange does not say how it is", reason=str(error))
             return
-        await self._standing.told("rest", status.status, status.upcoming_maintenance, status.emergency)
+        planned, emergency = wire.entries(status.upcoming_maintenance), wire.entries(status.emergency)
+        await self._standing.told("rest", status.status, planned, emergency)
 
 
 def _read(result: bytes) -> wire.SystemStatus:

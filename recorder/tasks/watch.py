@@ -107,17 +107,21 @@ class Watch:
         return self._ledger.of(pair).spans.last or 0
 
     async def _ask(self) -> dict[str, Quote]:
-        read = functools.partial(parse.quotes, instruments=self._instruments.values())
-        try:
-            _, quotes = await self._exchange.ask(rest.ticker(self._instruments.values()), read)
-        except UnknownPair:  # one of the list; the roster will find out which
-            _, quotes = await self._exchange.ask(rest.ticker(), read)
-        for pair, reason in quotes.unreadable.items():
+        found, unreadable = dict[str, Quote](), dict[str, str]()
+        for asset_class, instruments in rest.by_class(self._instruments.values()).items():
+            read = functools.partial(parse.quotes, instruments=instruments)
+            try:
+                _, quotes = await self._exchange.ask(rest.ticker(instruments, asset_class), read)
+            except UnknownPair:  # one of the list; the roster will find out which
+                _, quotes = await self._exchange.ask(rest.ticker((), asset_class), read)
+            found |= quotes.by_pair
+            unreadable |= quotes.unreadable
+        for pair, reason in unreadable.items():
             if pair not in self._unreadable:
                 log.error("silence of a pair cannot be told", pair=pair, reason=reason)
                 await self._notes.take(EventKind.MALFORMED, pair=pair, reason=reason[: rest.QUOTE_LIMIT])
-        self._unreadable = set(quotes.unreadable)
-        return quotes.by_pair
+        self._unreadable = set(unreadable)
+        return found
 
     async def _catch_up(self, found: Sequence[Behind]) -> None:
         for behind in found:

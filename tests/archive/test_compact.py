@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import tracemalloc
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -20,8 +20,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import FULL_ROWS, QUIET_S, TIERS, compact, plan
 from recorder.archive.datasets import TRADES
 from recorder.archive.footer import Footer, held_runs
-from recorder.archive.layout import new_name
-from recorder.archive.parquet import FileFacts, read_facts, write
+from recorder.archive.parquet import FileFacts, read_facts, write, write_new
 from recorder.archive.schema import trades_table
 from recorder.core.ids import Spans
 from recorder.errors import CorruptFile, DiskError
@@ -240,9 +239,9 @@ def _large(year: Path, first: int, rows: int) -> FileFacts:
         ],
         schema=TRADES.columns,
     )
-    path = year / new_name(first, first)
-    write(table, Footer("trades", PAIR, ()), path, Unsynced(), staged_in=year.parents[2])
-    return FileFacts(path, Footer("trades", PAIR, held_runs(table.slice(0, 1), PAIR)), rows, os.stat(path).st_size)  # noqa: PTH116
+    staged_in = year.parents[2]
+    written = write_new(table, Footer("trades", PAIR, ()), year, Unsynced(), named=(first, first), staged_in=staged_in)
+    return replace(written, footer=Footer("trades", PAIR, held_runs(table.slice(0, 1), PAIR)))
 
 
 def _filler(kind: pa.DataType) -> pa.Scalar:

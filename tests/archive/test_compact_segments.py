@@ -34,6 +34,7 @@ from tests.archive.candles import MINUTE_US, NEW_YEAR_US, candle, files_in, rows
 from tests.archive.events import details, write_events
 from tests.archive.listings import listing
 from tests.archive.rows import archive
+from tests.builders import listed
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
 
 MINUTES = Branch(OHLC, "1m")
@@ -103,14 +104,14 @@ def test_instruments_are_merged_beside_the_file_that_the_table_is_born_with(tmp_
         for number in range(1, module.MANY + 2):
             tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
             table = InstrumentArchive(tables)
-            table.take(number * 1_000_000, listing(number))
+            table.take(number * 1_000_000, listed(*listing(number)))
             tables.write(number)
         before = rows(tmp_path, "instruments")
         assert merge(tmp_path, Branch(INSTRUMENTS)) == 1
         assert rows(tmp_path, "instruments") == before
         assert files_in(tmp_path / "instruments") == {"instruments": 1}
         assert (tmp_path / "instruments" / "schema.parquet").exists()
-        assert table.take(20_000_000, listing(number)).rows == ()
+        assert table.take(20_000_000, listed(*listing(number))).rows == ()
 
 
 @pytest.mark.parametrize(("drained_to", "kept"), [(0, [1, 2, 3]), (1, [2, 3]), (2, [3]), (3, [3]), (99, [3])])
@@ -184,7 +185,7 @@ def test_a_power_cut_at_any_call_leaves_every_row_once(
         with archive(before, Unsynced()) as opened:
             for number in range(module.MANY):
                 tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
-                InstrumentArchive(tables).take(number * 1_000_000, listing(number))
+                InstrumentArchive(tables).take(number * 1_000_000, listed(*listing(number)))
                 tables.write(number + 1)
     branch = Branch(EVENTS if table == "events" else INSTRUMENTS)
     expected = rows(before, table)

@@ -15,6 +15,7 @@ from recorder.archive.segment_tables import SegmentTables
 from recorder.core.model import Instrument
 from tests.archive.listings import BTC, ETH, listing
 from tests.archive.rows import archive
+from tests.builders import listed
 from tests.powercut import PowerCut, PowerLoss, Unsynced
 
 
@@ -31,7 +32,7 @@ def opening(opened: TradeArchive) -> InstrumentArchive:
 
 def add(table: InstrumentArchive, valid_from_us: int, listing: Sequence[Instrument], *, segment: int) -> int:
     """Archive one listing at once; return how many rows it adds."""
-    added = len(table.take(valid_from_us, listing).rows)
+    added = len(table.take(valid_from_us, listed(*listing)).rows)
     table._tables.write(segment)
     return added
 
@@ -92,8 +93,9 @@ def take(data: Path, disk: Unsynced) -> None:
     with archive(data, disk) as opened:
         table = opening(opened)
         table._tables.begin()
-        for moment_s, listed in enumerate(([BTC, ETH], [ETH], [BTC, ETH]), 1):
-            table.take(moment_s * 1_000_000, listed)
+        table.take(1_000_000, listed(BTC, ETH))
+        table.delist(2_000_000, "BTC/USD")
+        table.take(3_000_000, listed(BTC, ETH))
         table._tables.write(1)
 
 
@@ -112,18 +114,22 @@ def test_a_segment_of_listings_is_one_file_and_drained_again_adds_nothing(tmp_pa
 def test_what_is_not_listed_any_more_is_remembered_as_delisted(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         table = opening(opened)
-        table.take(1_000_000, [BTC, ETH])
-        assert [event.kind for event in table.take(2_000_000, [ETH]).events] == ["delisted"]
+        table.take(1_000_000, listed(BTC, ETH))
+        assert table.keys() == {BTC.key: BTC.pair, ETH.key: ETH.pair}
+        assert table.take(2_000_000, listed(ETH)).rows == (), "a listing that lacks it is not enough"
+        for pair in ("BTC/USD", "BTC/USD", "NO/NE"):
+            table.delist(3_000_000, pair)
         table._tables.write(1)
+        assert table.keys() == {ETH.key: ETH.pair}
         assert table.remembered() == [msgspec.structs.replace(BTC, status="delisted"), ETH]
 
 
 def test_what_was_taken_and_never_written_is_forgotten(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         table = opening(opened)
-        table.take(1_000_000, [BTC])
+        table.take(1_000_000, listed(BTC))
         table._tables.begin()
-        assert table.take(1_000_000, [BTC]).rows == (BTC,)
+        assert table.take(1_000_000, listed(BTC)).rows == (BTC,)
 
 
 def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path: Path) -> None:

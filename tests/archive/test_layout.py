@@ -49,8 +49,9 @@ def test_creating_an_archive_that_is_there_changes_nothing(layout: Layout) -> No
 
 
 def test_no_name_is_used_twice(layout: Layout) -> None:
-    assert new_name(1, 2) != new_name(1, 2)
-    assert new_name(1, 2).startswith("000000000001-000000000002-")
+    digest = "9f86d081884c7d65" + 48 * "0"
+    assert new_name(1, 2, digest) != new_name(1, 2, digest)
+    assert new_name(1, 2, digest).startswith("000000000001-000000000002-")
 
 
 HOSTILE = [

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive.listing import DELISTED, FEW, changes
-from recorder.core.model import Event, Instrument
+from recorder.archive.listing import changes
+from recorder.core.listing import DELISTED, Rival
+from recorder.core.model import TOKENIZED, Event, Instrument
 from tests.archive.listings import BTC, ETH
+from tests.builders import listed
 
 XBT = msgspec.structs.replace(BTC, pair="XBT/USD")
 GONE = msgspec.structs.replace(BTC, status=DELISTED)
@@ -35,7 +37,7 @@ def told(events: Sequence[Event]) -> list[tuple[str, str | None, dict[str, objec
         pytest.param([], [BTC, ETH], [BTC, ETH], [], id="the first listing of all is no news"),
         pytest.param([BTC], [BTC], [], [], id="nothing changed"),
         pytest.param([BTC], [BTC, ETH], [ETH], [("listed", "ETH/USD", {"status": "online"})], id="listed"),
-        pytest.param([BTC, ETH], [ETH], [GONE], [("delisted", "BTC/USD", {})], id="delisted"),
+        pytest.param([BTC, ETH], [ETH], [], [], id="absent changes nothing"),
         pytest.param([GONE, ETH], [ETH], [], [], id="still delisted"),
         pytest.param([GONE, ETH], [BTC, ETH], [BTC], [("listed", "BTC/USD", {"status": "online"})], id="listed again"),
         pytest.param(
@@ -53,44 +55,34 @@ def told(events: Sequence[Event]) -> list[tuple[str, str | None, dict[str, objec
             id="renamed",
         ),
         pytest.param([BTC, ETH], [GONE, ETH], [GONE], [("delisted", "BTC/USD", {})], id="listed as delisted"),
-        pytest.param(
-            [BTC, ETH],
-            [],
-            [GONE, msgspec.structs.replace(ETH, status=DELISTED)],
-            [("delisted", "BTC/USD", {}), ("delisted", "ETH/USD", {})],
-            id="so few may all vanish",
-        ),
+        pytest.param([BTC, ETH], [], [], [], id="nor does a listing of nothing"),
     ],
 )
 def test_a_listing_is_told_by_what_it_changes(
     before: list[Instrument], listing: list[Instrument], rows: list[Instrument], events: list[object]
 ) -> None:
-    found = changes(known(*before), listing, 1)
+    found = changes(known(*before), listed(*listing), 1)
     assert list(found.rows) == rows
     assert told(found.events) == events
-    assert found.disbelief is None
+    assert found.rivals == ()
 
 
-@pytest.mark.parametrize(
-    ("listed", "left", "believed"), [(20, 10, True), (20, 9, False), (17, 8, True), (18, 8, False)]
-)
-def test_a_listing_that_lacks_more_than_half_is_not_believed(listed: int, left: int, *, believed: bool) -> None:
-    new = msgspec.structs.replace(ETH, pair="NEW/USD", key="NEW")
-    assert FEW == 10
-    found = changes(known(*many(listed)), [*many(left), new], 1)
-    gone = listed - left
-    if believed:
-        assert found.disbelief is None
-        assert [event.kind for event in found.events] == ["listed"] + gone * [DELISTED]
-    else:
-        assert found.disbelief == f"the listing lacks {gone} of {listed} pairs that were listed: not believed"
-        assert told(found.events) == [("listed", "NEW/USD", {"status": "online"})], "what it does list counts"
+def test_of_two_entries_with_one_symbol_one_counts_and_the_rivals_are_told() -> None:
+    other = msgspec.structs.replace(BTC, key="XBTUSD.B")
+    found = changes(known(BTC), listed(other, FINER), 1)
+    assert found.rows == (FINER,)
+    assert found.rivals == (Rival("BTC/USD", "XXBTZUSD", "XBTUSD.B"),)
+
+
+def test_the_asset_class_is_not_archived_and_no_change() -> None:
+    stock = msgspec.structs.replace(BTC, asset_class=TOKENIZED)
+    assert changes({}, listed(stock), 1).rows == (BTC,)
+    assert changes(known(BTC), listed(stock), 1).rows == ()
 
 
 def test_pairs_that_were_all_renamed_are_not_lacking() -> None:
     renamed = [msgspec.structs.replace(one, pair=f"X{one.pair}") for one in many(30)]
-    found = changes(known(*many(30)), renamed, 1)
-    assert found.disbelief is None
+    found = changes(known(*many(30)), listed(*renamed), 1)
     assert sum(event.kind == "renamed" for event in found.events) == 30
 
 
@@ -107,14 +99,12 @@ listings = st.lists(instruments, max_size=5, unique_by=(lambda one: one.pair, la
 def test_whatever_is_listed_the_rows_end_in_it_and_nothing_is_told_twice(sequence: list[list[Instrument]]) -> None:
     held: dict[str, Instrument] = {}
     for listing in sequence:
-        found = changes(held, listing, 1)
+        found = changes(held, listed(*listing), 1)
         rows = {row.pair: row for row in found.rows}
         assert len(rows) == len(found.rows)
         assert all(held.get(pair) != row for pair, row in rows.items())
         assert len(found.events) == (len(rows) if held else 0)
         held |= rows
-        assert {pair: row for pair, row in held.items() if row.status != DELISTED} == {
-            one.pair: one for one in listing if one.status != DELISTED
-        }
-        again = changes(held, listing, 1)
+        assert all(held[one.pair] == one for one in listing)
+        again = changes(held, listed(*listing), 1)
         assert (again.rows, again.events) == ((), ())

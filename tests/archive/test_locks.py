@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import signal
+import stat
 import subprocess
 import sys
 from datetime import date
@@ -11,7 +15,7 @@ import pytest
 from recorder.archive import locks
 from recorder.archive.compact import compact
 from recorder.archive.datasets import TRADES, Branch
-from recorder.archive.layout import Layout
+from recorder.archive.layout import SUFFIX, Layout
 from recorder.archive.opening import create
 from recorder.disk import ASIDE
 from recorder.errors import ArchiveInUse, DiskError
@@ -30,7 +34,7 @@ from recorder.disk import Disk
 layout = Layout(Path(sys.argv[1]))
 create(layout, Disk())
 branch = Branch(TRADES, "BTC/USD")
-with locks.hold(layout.lock), locks.branch_lock(layout, branch), locks.staging(layout, Disk()) as private:
+with locks.alone(layout.lock), locks.branch_lock(layout, branch), locks.staging(layout, Disk()) as private:
     (private / "half written").touch()
     print(private, flush=True)
     sys.stdin.read()
@@ -55,6 +59,54 @@ def test_a_lock_that_cannot_be_opened_is_the_disks_fault(layout: Layout) -> None
         pass
 
 
+def test_one_recorder_has_the_archive_even_if_its_lock_was_removed(layout: Layout) -> None:
+    for _ in range(2):
+        with locks.alone(layout.lock):
+            layout.lock.unlink()
+            for _ in range(2):  # the first made another file
+                with pytest.raises(ArchiveInUse, match="held by another process"):
+                    locks.alone(layout.lock).__enter__()
+    with locks.alone(layout.lock):
+        layout.lock.rename(layout.data / ".lock.old")
+        with pytest.raises(ArchiveInUse):
+            locks.alone(layout.lock).__enter__()
+
+
+def test_where_folders_cannot_be_locked_the_file_is(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock = fcntl.flock
+
+    def as_on_nfs(handle: int, how: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", as_on_nfs)
+    with locks.alone(layout.lock), pytest.raises(ArchiveInUse):
+        locks.alone(layout.lock).__enter__()
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_anew(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, removed = fcntl.flock, list[int]()
+
+    def removing(handle: int, how: int) -> None:
+        flock(handle, how)
+        if len(removed) < 3:
+            removed.append(os.fstat(handle).st_ino)
+            layout.lock.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    with locks.hold(layout.lock, wait=True):
+        assert len(removed) == 3
+        with pytest.raises(ArchiveInUse):
+            locks.hold(layout.lock).__enter__()
+    removed.extend(range(-1000, -3))
+    monkeypatch.setattr(locks, "_is_still", lambda *_: False)
+    with pytest.raises(DiskError, match="removed as often as it is made"):
+        locks.hold(layout.lock).__enter__()
+
+
 def test_what_a_living_process_holds_and_stages_stays_until_it_is_killed(layout: Layout) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(layout.data)],
@@ -76,7 +128,7 @@ def test_what_a_living_process_holds_and_stages_stays_until_it_is_killed(layout:
         finally:
             holder.send_signal(signal.SIGKILL)
             holder.wait()
-        with locks.hold(layout.lock), locks.branch_lock(layout, Branch(TRADES, PAIR), wait=False):
+        with locks.alone(layout.lock), locks.branch_lock(layout, Branch(TRADES, PAIR), wait=False):
             pass
         assert private.exists()
         locks.sweep_staging(layout, Unsynced())
@@ -115,7 +167,7 @@ def merge_cut_between_renames(data: Path) -> None:
 
 
 def _first_only(disk: PowerCut, old: Path, new: Path) -> None:
-    if not new.name.endswith(ASIDE):
+    if not new.name.endswith((ASIDE, SUFFIX)):
         raise PowerLoss
     Unsynced.rename(disk, old, new)
 

@@ -15,7 +15,7 @@ from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, remedy
 from recorder.archive.integrity import Days, Finding
 from recorder.archive.layout import Layout
 from recorder.core.model import Event
-from tests.archives import START_US, candle, trade, writing
+from tests.archives import START_US, candle, name_as_before, trade, writing
 
 YEAR = 2025
 PLACES = {"ohlc": f"timeframe=1m/year={YEAR}", "events": f"year={YEAR}", "instruments": "."}
@@ -29,6 +29,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         archive.published([candle(minute, pair=pair) for pair in ("A/USD", "B/USD") for minute in range(100)])
         archive.noted(*(Event(START_US + number, "connected", None, f'{{"n":{number}}}') for number in range(100)))
         archive.listed("A/USD", 1)
+    name_as_before(data)
     return data
 
 

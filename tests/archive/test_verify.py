@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,22 +15,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.archive import verify
+from recorder.archive import probe, verify
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.datasets import TRADES
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
-from recorder.archive.layout import Layout, listed
+from recorder.archive.layout import Layout, digest_in, listed
 from recorder.archive.opening import create
+from recorder.archive.parquet import check_digest
 from recorder.archive.parquet import write as write_file
 from recorder.archive.schema import trades_table
 from recorder.archive.verify import MOVE_ONE_OUT, Content
-from recorder.core.certificate import DayRows, utc_day
+from recorder.core.certificate import DAY_US, DayRows, utc_day
 from recorder.core.ids import Run, Span
-from recorder.core.model import Trade, plain
-from recorder.errors import StorageError
+from recorder.core.model import Event, Trade, plain
+from recorder.errors import StorageError, UnsoundFile
 from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, over_new_year, trade, trades
+from tests.archives import candle, name_as_before, writing
 from tests.powercut import Unsynced
 
 DAY = utc_day(START_US)
@@ -230,6 +233,7 @@ def test_a_file_that_is_not_sound_is_one_finding_and_proves_nothing(
     with archive(tmp_path, Unsynced()) as opened:
         for first in (1, 11, 21):
             opened.append(PAIR, hourly(first, first + 9))
+        name_as_before(tmp_path)
         path = harm(opened)
         content = verify.read(opened.layout, PAIR, pool)
     (finding,) = content.findings
@@ -250,6 +254,7 @@ def test_a_flipped_bit_that_reads_well_is_found_by_its_pages_checksum(tmp_path: 
 
     with archive(tmp_path, Unsynced()) as opened:
         opened.append(PAIR, hourly(1, 10))
+        name_as_before(tmp_path)
         (path,) = opened.layout.trade_files(PAIR)
         whole, good = path.read_bytes(), pq.read_table(path, partitioning=None)
         tables = (flipped(path, whole, at) for at in range(4, len(whole)))
@@ -303,23 +308,82 @@ def test_a_file_that_lies_in_no_year_is_found(tmp_path: Path, pool: ThreadPoolEx
     assert content.days == day_rows(hourly(1, 10))
 
 
-def test_of_files_beside_the_days_asked_for_only_the_footers_are_read(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    rows = hourly(0, 24 * 10 - 1)
+def test_of_files_of_years_that_were_not_asked_for_only_the_footers_are_read(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    rows = [trade(trade_id, START_US + (trade_id - 13) * 30 * DAY_US) for trade_id in range(1, 37)]
     with archive(tmp_path, Unsynced()) as opened:
-        for day in range(10):
-            opened.append(PAIR, rows[day * 24 : day * 24 + 24])
-        one = DAY + timedelta(days=5)
-        asked = Days(one, one)
-        for path in (opened.layout.trade_files(PAIR)[index] for index in (0, 9)):
+        opened.append(PAIR, rows)
+        paths = opened.layout.trade_files(PAIR)
+        for path in (paths[0], paths[-1]):
             content = bytearray(path.read_bytes())
             content[len(content) // 4] ^= 1
             path.write_bytes(content)
         done: list[int] = []
-        found = verify.read(opened.layout, PAIR, pool, days=asked, done=done.append)
+        found = verify.read(opened.layout, PAIR, pool, days=Days(DAY, DAY), done=done.append)
         assert sum(done) == verify.size(opened.layout, PAIR)
+    assert len(paths) >= 3
     assert not found.findings
-    assert found.days == {day: held for day, held in day_rows(rows).items() if day == one}
-    assert [run.span for run in found.runs] == [Span(0, 239)]
+    assert found.days == {day: held for day, held in day_rows(rows).items() if day == DAY}
+    assert [run.span for run in found.runs] == [Span(1, 36)]
+
+
+def flips(path: Path, count: int) -> Iterator[int]:
+    """Change one bit of a file after the other, and yield of which byte it is; the file is whole again at the end."""
+    whole = path.read_bytes()
+    for at in random.Random(13).sample(range(len(whole)), count):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        yield at
+    path.write_bytes(whole)
+
+
+def test_a_changed_bit_of_any_table_s_file_is_found(tmp_path: Path) -> None:
+    with writing(tmp_path / "data") as written:
+        written.append(hourly(1, 10))
+        written.listed(PAIR, 1)
+        written.published([candle(0)])
+        written.noted(Event(1, "void", PAIR, "{}"))
+    found = [path for path in written.data.rglob("*.parquet") if digest_in(path.name)]
+    for path in found:
+        for at in flips(path, 300):
+            try:
+                check_digest(path)
+            except UnsoundFile as error:
+                assert "is damaged: the SHA-256" in error.problem  # noqa: PT017
+            else:
+                pytest.fail(f"byte {at} of {path}")
+        assert check_digest(path)
+    assert len(found) == 4
+
+
+def test_of_an_older_file_a_changed_bit_that_changes_a_row_or_what_readers_skip_by_is_found(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    with archive(tmp_path, Unsynced()) as opened:
+        opened.append(PAIR, hourly(1, 10))
+        name_as_before(tmp_path)
+        (path,) = opened.layout.trade_files(PAIR)
+        good = verify.read(opened.layout, PAIR, pool)
+        for at in flips(path, 100):
+            found = verify.read(opened.layout, PAIR, pool)
+            assert found.findings or found == good, f"byte {at}"
+
+
+def test_a_file_that_ends_whoever_parses_it_is_a_finding_by_its_digest_or_by_a_child(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object, **__: object) -> bool:
+        return False
+
+    with archive(tmp_path, Unsynced()) as opened:
+        opened.append(PAIR, hourly(1, 10))
+        opened.append(PAIR, hourly(11, 20))
+        first, _ = opened.layout.trade_files(PAIR)
+        monkeypatch.setattr(probe.Probe, "survives", ends)
+        assert not verify.read(opened.layout, PAIR, pool).findings, "no child is needed"
+        first = first.rename(first.with_name("1-10-a.parquet"))
+        (finding,) = verify.read(opened.layout, PAIR, pool).findings
+    assert (finding.file, finding.problem) == (first, "is damaged such that reading it ends the process that does")
 
 
 def test_days_have_two_ends_each_of_which_may_be_open() -> None:

@@ -32,7 +32,7 @@ from recorder.errors import StorageError, UnknownVersion
 from recorder.ops import gaps, status
 from recorder.query.connect import connect
 from tests.archive.rows import plenty
-from tests.archives import START_US, Written, candle, trades, writing
+from tests.archives import START_US, Written, candle, name_as_before, trades, writing
 
 PAIR = "BTC/USD"
 VOID = Event(START_US, "void", PAIR, '{"first_id":1,"last_id":1}')
@@ -47,6 +47,7 @@ def archive(tmp_path: Path) -> Written:
         written.listed(PAIR, 1)
         written.published([candle(0)])
         written.noted(VOID)
+    name_as_before(written.data)
     return written
 
 

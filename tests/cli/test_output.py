@@ -149,7 +149,7 @@ def test_what_has_no_room_beside_comes_below(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_would_steer_a_terminal_is_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert table(pa.table({"x": ["a\x1b[31mb\nc"]}), monkeypatch)[2] == r"a\x1b[31mb\nc"
+    assert table(pa.table({"x": ["a\x1b[31mb\nc"]}), monkeypatch)[2] == r"a\u001b[31mb\u000ac"
 
 
 def test_a_table_without_rows_has_its_heading(monkeypatch: pytest.MonkeyPatch) -> None:

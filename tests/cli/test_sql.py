@@ -130,3 +130,11 @@ def test_rows_go_to_a_file_in_the_format_of_its_name(archive: Written, tmp_path:
     assert path.read_text() == "trade_id,price\n1,0.0000000001\n"
     with pytest.raises(UsageError, match="not overwritten"):
         run(archive, "SELECT 1", "-o", str(path))
+
+
+def test_threads_and_memory_are_options_and_what_writes_is_refused(archive: Written) -> None:
+    setting = "SELECT current_setting('threads') AS threads, current_setting('memory_limit') AS memory"
+    output = run(archive, setting, "--threads", "1", "--memory", "200MiB", "--json").output
+    assert json.loads(output) == [{"threads": 1, "memory": "200.0 MiB"}]
+    with pytest.raises(UsageError, match=r"SET is refused, .* --threads and --memory"):
+        run(archive, "SET threads = 1")

@@ -15,6 +15,8 @@ from tests.archives import START_US, candle, writing
 from tests.archives import trades as made
 from tests.builders import PAIR, shop, trades
 
+PAUSED = {"connect": 600.0, "rest": 5.0}
+
 
 @pytest.fixture(autouse=True)
 def nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +130,18 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
     monkeypatch.setattr(inquiry, "ask", lambda ops, data: Daemon(True, (), "9.9", "2026-11-20T18:00:00Z"))
     status(tmp_path)
     assert " the daemon records, since 2026-11-20T18:00:00Z (release 9.9)\n" in capsys.readouterr().out
-    monkeypatch.setattr(inquiry, "ask", lambda ops, data: Daemon(False, ("no frame came", "and so on"), "9.9", "x"))
+    monkeypatch.setattr(
+        inquiry, "ask", lambda ops, data: Daemon(False, ("no frame came", "and so on"), "9.9", "x", PAUSED)
+    )
     status(tmp_path)
     said = capsys.readouterr().out
-    assert " the daemon does not record: no frame came; and so on\n" in said
+    alone = "the exchange is left alone: connect for another 10m 0s, rest for another 5s"
+    assert f"the daemon does not record: no frame came; and so on; {alone}" in " ".join(said.split())
     assert PAIR in said
     status(tmp_path, as_json=True)
     daemon = json.loads(capsys.readouterr().out)["daemon"]
-    assert daemon == {"answers": True, "recording": False, "reasons": ["no frame came", "and so on"], "since": "x"}
+    reasons = ["no frame came", "and so on"]
+    assert daemon == {"answers": True, "recording": False, "reasons": reasons, "since": "x", "paused_s": PAUSED}
 
 
 def test_a_configuration_that_cannot_be_used_keeps_nobody_from_seeing_the_disk(

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from recorder.core.backoff import (
     FIRST_CEILING_S,
-    HEALTHY_S,
     LAST_CEILING_S,
     SPACING_S,
     WINDOW_ATTEMPTS,
     WINDOW_S,
+    WORKED_S,
     Backoff,
     Growing,
     attempt,
     ceiling_s,
     grown_s,
-    session_healthy,
+    session_worked,
 )
 
 ROUNDING_S = 1e-6
@@ -39,7 +39,7 @@ def test_what_counts_failures_itself_is_told_the_same_wait(failures: int, wait_s
     assert grown_s(failures, first_s=5.0, last_s=30.0) == wait_s
 
 
-def attempts(lines: Sequence[Backoff], lasting_s: list[float], *, subscribed: bool = True) -> list[float]:
+def attempts(lines: Sequence[Backoff], lasting_s: list[float], *, served: bool = True) -> list[float]:
     """Let lines of one budget hold session after session, each so long; return when they were attempted."""
     paid_ns = 0
     made: list[float] = []
@@ -51,7 +51,7 @@ def attempts(lines: Sequence[Backoff], lasting_s: list[float], *, subscribed: bo
             now_s += told[0] + 1e-9
         paid_ns = told[1]
         made.append(now_s)
-        lines[number].ended(healthy=session_healthy(lasted_s, subscribed=subscribed))
+        lines[number].ended(worked=session_worked(lasted_s, served=served))
         heapq.heappush(due, (now_s + lasted_s + lines[number].delay_s(), number))
     return made
 
@@ -74,7 +74,7 @@ def test_the_ceilings_are_one_two_four_and_so_on() -> None:
 def test_a_wait_is_never_above_its_ceiling(seed: int, healthy: list[bool]) -> None:
     backoff, failures = Backoff(Random(seed)), 0
     for each in healthy:
-        backoff.ended(healthy=each)
+        backoff.ended(worked=each)
         failures = 1 if each else failures + 1
         assert 0.0 <= backoff.delay_s() <= ceiling_s(failures)
 
@@ -82,7 +82,7 @@ def test_a_wait_is_never_above_its_ceiling(seed: int, healthy: list[bool]) -> No
 @given(st.integers(0, 2**32))
 def test_the_first_retry_comes_within_a_second(seed: int) -> None:
     backoff = Backoff(Random(seed))
-    backoff.ended(healthy=False)
+    backoff.ended(worked=False)
     assert backoff.delay_s() <= 1.0
 
 
@@ -92,6 +92,12 @@ def test_no_ten_minutes_ever_see_more_than_a_hundred_attempts_of_all_lines(
 ) -> None:
     random = Random(seed)
     assert most_in_a_window(attempts([Backoff(random) for _ in range(lines)], lasting_s)) <= WINDOW_ATTEMPTS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_server_that_ends_each_session_after_a_few_seconds_keeps_nobody_offline_for_long(seed: int) -> None:
+    made = attempts([Backoff(Random(seed))], [WORKED_S] * 30)
+    assert all(after - before <= WORKED_S + FIRST_CEILING_S for before, after in pairwise(made))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -113,7 +119,7 @@ def test_the_budget_delays_no_single_line_through_an_outage_of_hours() -> None:
     for _ in range(1000):
         wait_s, paid_ns = attempt(paid_ns, round(now_s * 1e9))
         assert wait_s == 0
-        backoff.ended(healthy=False)
+        backoff.ended(worked=False)
         now_s += backoff.delay_s()
     assert now_s > 3 * 3600
 
@@ -136,15 +142,15 @@ def test_even_the_unluckiest_jitter_keeps_within_the_window() -> None:
     assert most_in_a_window(attempts([Backoff(NoJitter())], [0.001] * 450)) == WINDOW_ATTEMPTS
 
 
-def test_only_a_subscribed_session_that_lasted_is_healthy() -> None:
-    assert session_healthy(HEALTHY_S, subscribed=True)
-    assert not session_healthy(HEALTHY_S - 0.1, subscribed=True)
-    assert not session_healthy(3600.0, subscribed=False)
+def test_only_a_session_that_served_us_for_a_while_has_worked() -> None:
+    assert session_worked(WORKED_S, served=True)
+    assert not session_worked(WORKED_S - 0.1, served=True)
+    assert not session_worked(3600.0, served=False)
 
 
-def test_a_healthy_session_makes_the_next_wait_short_again() -> None:
+def test_a_session_that_worked_makes_the_next_wait_short_again() -> None:
     backoff = Backoff(Random(1))
     for _ in range(9):
-        backoff.ended(healthy=False)
-    backoff.ended(healthy=True)
+        backoff.ended(worked=False)
+    backoff.ended(worked=True)
     assert all(backoff.delay_s() <= FIRST_CEILING_S for _ in range(100))

@@ -10,7 +10,9 @@ from recorder.core.pacing import (
     LONGEST_PAUSE_S,
     RECOVERY_PER_S,
     SLOWEST_PER_S,
+    WHOLE_WITHIN_S,
     Pace,
+    Paces,
 )
 
 
@@ -161,3 +163,35 @@ def test_a_pace_of_nothing_is_refused(impossible: float) -> None:
         Pace(impossible)
     with pytest.raises(ValueError, match="above zero"):
         Pace(1.0).wish(impossible)
+
+
+def test_a_hold_stops_everything_for_a_bounded_while_and_leaves_the_pace_alone() -> None:
+    pace = Pace(2.0)
+    assert pace.hold(10.0, 600.0) == 600.0
+    assert pace.hold(20.0, 5.0) == 590.0, "never shortened"
+    assert (pace.wait_s(20.0), pace.paused_s(20.0), pace.per_s) == (590.0, 590.0, 2.0)
+    assert pace.hold(700.0, 1e9) == LONGEST_PAUSE_S
+    assert send(pace, 700.0) == 700.0 + LONGEST_PAUSE_S
+
+
+def test_a_path_that_is_refused_waits_by_itself_ever_longer_and_at_half_the_pace() -> None:
+    paces = Paces(Pace(2.0))
+    assert paces.refused("/a", 0.0, retry_after_s=None) == (FIRST_PAUSE_S, False)
+    assert paces.claim("/a", 0.0) == FIRST_PAUSE_S
+    assert paces.claim("/b", 0.0) == 0.0
+    assert (paces.per_s("/a"), paces.per_s("/b"), paces.whole.per_s) == (1.0, 2.0, 2.0)
+    assert paces.refused("/a", 100.0, retry_after_s=None) == (2 * FIRST_PAUSE_S, False)
+    paces.answered("/a", 200.0)
+    assert paces.refused("/a", 200.0, retry_after_s=7.0) == (7.0, False)
+    assert (paces.paused_s(201.0), paces.path_wait_s("/b", 201.0)) == (6.0, 0.0)
+
+
+@pytest.mark.parametrize(("apart_s", "whole"), [(WHOLE_WITHIN_S, True), (WHOLE_WITHIN_S + 1, False)])
+def test_a_second_path_refused_within_a_minute_stops_everything_for_the_longer_of_both(
+    apart_s: float,
+    whole: bool,  # noqa: FBT001
+) -> None:
+    paces = Paces(Pace(2.0))
+    paces.refused("/a", 0.0, retry_after_s=300.0)
+    assert paces.refused("/b", apart_s, retry_after_s=10.0) == ((300.0 - apart_s) if whole else 10.0, whole)
+    assert paces.claim("/c", apart_s) == ((300.0 - apart_s) if whole else 0.0)

@@ -21,11 +21,10 @@ import zstandard
 from recorder import app
 from recorder.archive.parquet import read_facts
 from recorder.clock import SystemClock
-from recorder.core.pacing import FIRST_PAUSE_S
+from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S
 from recorder.journal import segment
 from recorder.kraken import records
 from recorder.kraken.records import Note
-from recorder.net.http import FORBIDDEN_PAUSE_S
 from recorder.ops import status
 from recorder.sandbox import mishaps
 from recorder.sandbox.market import CHARACTERS, Market
@@ -221,6 +220,7 @@ class Manners:
                 (refusal, one)
                 for one in requests
                 if one.method == "GET" and one.status != 101 and 1.5 * leap_s < one.at_s - refusal.at_s < pause_s
+                if refusal.status == 200 or one.path == refusal.path
             ]
 
 
@@ -273,7 +273,7 @@ async def test_nothing_is_asked_while_throttled_and_everything_is_recorded_after
 
 BROKEN = [
     ("unavailable", "busy", "internal_error"),
-    ("http_500", "http_502", "http_503", "http_520"),
+    ("http_302", "http_500", "http_502", "http_503", "http_520"),
     ("http_403",),
     ("slow", "cached"),
     ("truncated", "cut", "no_last"),

@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -34,8 +35,10 @@ from recorder.kraken import records
 from recorder.ops import status
 from recorder.ops.certify import certify
 from recorder.sandbox import mishaps
+from recorder.sandbox.entry import TOO_FAST, Entry
 from recorder.sandbox.garble import Stall
 from recorder.sandbox.market import Market
+from recorder.sandbox.mishaps import HANDSHAKE, Beside
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.requests import Request
 from recorder.sandbox.server import Sandbox
@@ -213,13 +216,14 @@ def keeps_the_pace(requests: Iterable[Request], per_s: float) -> None:
 
 
 def is_calm_when_refused(requests: Iterable[Request]) -> None:
-    """Fail if a request follows a refusal before the pause that Kraken wants is over."""
-    refused_s = float("-inf")
+    """Fail if a request follows a refusal before the pause that Kraken wants is over; the edge's is one of a path."""
+    refused_s: dict[str, float] = {}
     for request in requests:
         if request.path.startswith("/0/"):
-            assert request.at_s >= refused_s + CALM_S - LATE_S, f"{request} comes while throttled"
+            last_s = max(refused_s.get(scope, float("-inf")) for scope in ("/0/", request.path))
+            assert request.at_s >= last_s + CALM_S - LATE_S, f"{request} comes while throttled"
             if request.fault in {"throttle", *FORMS}:
-                refused_s = request.at_s
+                refused_s["/0/" if request.status == 200 else request.path] = request.at_s
 
 
 @contextlib.asynccontextmanager
@@ -522,14 +526,83 @@ async def test_answers_that_go_wrong_close_no_hole_falsely(tmp_path: Path, misha
 
 async def test_a_refusal_of_the_edge_is_left_alone_for_minutes(bench: Bench) -> None:
     async with bench.recording():
-        bench.sandbox.faults.throw("http_403", 1.0)
+        bench.sandbox.faults.throw("http_403", n=1, path="/0/public/Trades")
         bench.sandbox.faults.throw("drop", n=3)
         bench.sandbox.burst(BTC, 30)
         await until(lambda: any(request.status == 403 for request in bench.sandbox.requests), what="a 403")
-        at = next(index for index, request in enumerate(bench.sandbox.requests) if request.status == 403)
-    before, after = list(bench.sandbox.requests)[at : at + 2]
-    assert after.at_s - before.at_s >= 120 - LATE_S
+    refused = next(request for request in bench.sandbox.requests if request.status == 403)
+    after = [request for request in bench.sandbox.requests if request.at_s > refused.at_s]
+    assert next(one for one in after if one.path == refused.path).at_s - refused.at_s >= 120 - LATE_S
     bench.is_the_truth()
+
+
+@pytest.mark.parametrize("as_date", [True, False], ids=["date", "seconds"])
+async def test_a_handshake_that_is_refused_stops_connections_and_rest_for_as_long_as_it_says(
+    bench: Bench, *, as_date: bool
+) -> None:
+    async with bench.recording():
+        beside = Beside(90.0, as_date=as_date)
+        bench.sandbox.faults.rest.throw("http_429" if as_date else "http_403", n=1, path=HANDSHAKE, beside=beside)
+        bench.sandbox.faults.disconnect()
+        await until(lambda: len(bench.sandbox.requests.to("/v2")) == 2, what="a refusal")
+        refused_s = bench.sandbox.requests.to("/v2")[1].at_s
+        await bench.clock.passed(90.0)
+        await bench.hears()
+    later = [one for one in bench.sandbox.requests if one.at_s > refused_s + LATE_S]
+    assert later[0].at_s - refused_s >= 89 - LATE_S  # a date says whole seconds
+    assert len(bench.sandbox.requests.to("/v2")) == 3
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+async def test_a_path_that_is_refused_is_left_alone_for_as_long_as_it_says_while_others_are_asked(bench: Bench) -> None:
+    async with bench.recording():
+        beside = Beside(100.0)
+        bench.sandbox.faults.rest.throw("http_429", n=1, path="/0/public/Trades", beside=beside)
+        bench.sandbox.faults.throw("drop", n=3)
+        bench.sandbox.burst(BTC, 30)
+        await until(lambda: any(request.status == 429 for request in bench.trades), what="a refusal")
+        await bench.clock.passed(100.0)
+        await bench.hears()
+    (refused,) = [request for request in bench.trades if request.status == 429]
+    meanwhile = [one for one in bench.sandbox.requests if LATE_S < one.at_s - refused.at_s < 100.0 - LATE_S]
+    assert meanwhile
+    assert all(one.path != refused.path for one in meanwhile)
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+def by_name(entry: Entry) -> None:
+    entry.refuse(for_s=20.0)
+
+
+def whole(entry: Entry) -> None:
+    entry.refuse(TOO_FAST, 20.0, named=False)
+
+
+def too_large(entry: Entry) -> None:
+    entry.limit_to(symbols=2)
+
+
+def no_answer(entry: Entry) -> None:
+    entry.refuse("", 30.0, symbols=[BTC])
+
+
+@pytest.mark.parametrize("refuse", [by_name, whole, too_large, no_answer])
+async def test_a_subscription_that_is_refused_for_now_is_polled_and_streamed_later_on_the_same_connection(
+    bench: Bench, refuse: Callable[[Entry], None]
+) -> None:
+    entry = bench.sandbox.faults.entry
+    refuse(entry)
+    async with bench.recording():
+        await until(lambda: bench.streamed() == [set(bench.sandbox.last_ids())], what="every pair is streamed")
+        await bench.hears()
+    moments = [at_s for at_s, _ in entry.asked]
+    assert len(moments) <= 12
+    assert all(after - before >= 1 - TURN_S for before, after in pairwise(moments)), "a burst"
+    assert len(bench.sandbox.requests.to("/v2")) == 1
+    bench.is_the_truth()
+    bench.has_manners()
 
 
 @pytest.mark.parametrize("inclusive", [True, False])

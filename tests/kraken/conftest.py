@@ -27,7 +27,7 @@ def payloads() -> Path:
 def listed(payloads: Path) -> list[Instrument]:
     """The real listing of 2025-09-11, 1218 pairs."""
     body = (payloads / "rest/AssetPairs/full_1218pairs_2025-09-11.json").read_bytes()
-    return parse.instruments(rest.result(200, body))
+    return list(parse.listing(rest.result(200, body)).entries)
 
 
 @pytest.fixture(scope="session")

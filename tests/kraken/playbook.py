@@ -140,10 +140,19 @@ def is_unreadable(because: str) -> like:
 
 
 def is_rejected(pair: str | None, because: str) -> like:
-    """A refusal of ``pair``, and why."""
+    """A refusal of ``pair`` alone (None: nobody can tell of which), and why."""
+    pairs = () if pair is None else (pair,)
     return like(
         f"a refusal of {pair}: {because}",
-        lambda effect: isinstance(effect, Rejected) and effect.pair == pair and because in effect.reason,
+        lambda effect: isinstance(effect, Rejected) and effect.pairs == pairs and because in effect.reason,
+    )
+
+
+def puts_off(*pairs: str, seconds: float) -> like:
+    """A refusal of exactly these pairs, which are asked for again so much later."""
+    return like(
+        f"a refusal of {pairs} for {seconds} s",
+        lambda effect: isinstance(effect, Rejected) and effect.pairs == pairs and effect.retry_s == seconds,
     )
 
 

@@ -21,7 +21,9 @@ def readable(frame: bytes) -> list[Run]:
     return []
 
 
-WEATHER = Channel(name="weather", claims=readable, snapshot=False, params={"event_trigger": "rain"})
+WEATHER = Channel(
+    name="weather", claims=readable, only=lambda frame, _: frame, snapshot=False, params={"event_trigger": "rain"}
+)
 
 
 def test_trades_are_asked_for_with_their_snapshot_and_nothing_else() -> None:
@@ -45,12 +47,12 @@ def test_a_session_asks_for_its_channel_with_its_parameters_and_ends_it_with_the
     ]
 
 
-def test_a_session_takes_the_frames_of_its_channel_and_passes_over_those_of_others() -> None:
+def test_a_session_takes_the_frames_of_its_channel_and_keeps_those_of_others() -> None:
     session = Session(WEATHER, [BTC])
     session.opened(0.0)
     script = play(session)
     script >> ack(BTC) << answer >> ack(BTC, channel="weather") << answer << stands(BTC)
-    script >> trades(trade_json(7))
+    script >> trades(trade_json(7)) << unreadable << is_unreadable("a frame of a kind that nobody knows: channel trade")
     for text in ('{"channel":"weather","data":[]}', '{"data":[],"channel":"weather"}'):
         script >> text << Rows([], text.encode(), RECEIVED_NS)
     assert script >> '{"channel":"weather"}' << unreadable << is_unreadable("a weather frame without data")

@@ -14,6 +14,7 @@ from recorder.core.ids import runs_of
 from recorder.core.model import Instrument, Trade
 from recorder.errors import Malformed
 from recorder.kraken import parse, rest
+from recorder.kraken.parse import TradesPage
 from tests.kraken.playbook import trade_json, trades
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -231,9 +232,10 @@ def test_new_columns_and_kinds_are_krakens_to_add() -> None:
         (b"\xff", "cannot be read"),
         (b'{"X":' + b"[" * 100_000, "cannot be read"),
         (b'{"last":"5"}', "it should hold one list of trades beside `last`, not 0"),
-        (b'{"X":[],"Y":[]}', "it should hold one list of trades beside `last`, not 2"),
+        (b'{"X":[%s],"Y":[%s]}' % (ROW % 5, ROW % 6), "it should hold one list of trades beside `last`, not 2"),
+        (b'{"X":5,"last":"5"}', "it should hold one list of trades beside `last`, not 0"),
         (b'{"X":{}}', "cannot be read"),
-        (b'{"X":[],"last":[]}', "cannot be read"),
+        (b'{"X":["a"],"Y":["b"]}', "not 2"),
         (b'{"X":[%s]}' % (ROW % 0), ">= 1"),
         (b'{"X":[%s]}' % (ROW % 2**63), "<= 9223372036854775807"),
         (b'{"X":[%s]}' % (ROW.replace(b'"b"', b'"x"') % 5), "trade 5 has side 'x', neither 'b' nor 's'"),
@@ -252,9 +254,44 @@ def test_a_page_that_cannot_be_read_is_refused_whole_by_a_sentence(result: bytes
     assert because in str(caught.value)
 
 
+BESIDE = [
+    '"count":5',
+    '"count":null',
+    '"note":"x"',
+    '"more":{"a":[[1]]}',
+    '"warnings":[]',
+    '"warnings":["x"]',
+    '"a":1,"b":[]',
+]
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("first", [True, False])
+def test_whatever_stands_beside_the_rows_of_an_answer_is_passed_over(beside: str, *, first: bool) -> None:
+    for rows, ids in (((ROW % 5).decode(), [5]), ("", [])):
+        parts = [beside, f'"X":[{rows}]'] if first else [f'"X":[{rows}]', beside]
+        page = parse.trades_page(f'{{{",".join(parts)},"last":"7"}}'.encode(), "BTC/USD")
+        assert ([trade.trade_id for trade in page.trades], page.last) == (ids, "7")
+    told = ohlc_json((0, "1"), (60, "1")).decode()[1:]
+    assert [one.time_us for one in parse.candles(f"{{{beside},{told}".encode(), "BTC/USD", "1m")] == [0]
+
+
+@pytest.mark.parametrize(
+    "result", [b'{"X":null,"last":"7"}', b'{"X":null,"count":5,"last":"7"}', b'{"X": [ ],"last":"7"}']
+)
+def test_null_in_the_place_of_rows_is_no_row(result: bytes) -> None:
+    assert parse.trades_page(result, "BTC/USD") == TradesPage((), "7")
+    assert parse.candles(result, "BTC/USD", "1m") == []
+
+
+@pytest.mark.parametrize("last", ["[]", "{}", "true", "1.5e18", "null"])
+def test_a_cursor_that_is_none_is_left_out(last: str) -> None:
+    assert parse.trades_page(f'{{"X":[],"last":{last}}}'.encode(), "BTC/USD") == TradesPage((), None)
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_make_a_page_fail_otherwise(result: bytes) -> None:
-    for read in (lambda: parse.trades_page(result, "BTC/USD"), lambda: parse.instruments(result)):
+    for read in (lambda: parse.trades_page(result, "BTC/USD"), lambda: parse.listing(result).entries):
         with contextlib.suppress(Malformed):
             read()
 
@@ -289,7 +326,7 @@ def test_the_listing_of_every_year_is_read(payloads: Path, name: str, pairs: int
     path = payloads / f"rest/AssetPairs/{name}.json"
     said = json.loads(path.read_bytes())["result"]
     assert len(said) == pairs
-    read = parse.instruments(result_of(path))
+    read = parse.listing(result_of(path)).entries
     assert len(read) == pairs - without_wsname
     for instrument in read:
         entry = said[instrument.key]
@@ -307,22 +344,99 @@ def test_the_listing_of_every_year_is_read(payloads: Path, name: str, pairs: int
 def test_a_listing_that_only_prints_differently_is_no_change() -> None:
     entry = '{"XXBTZUSD":{"altname":"XBTUSD","wsname":"XBT/USD","base":"XXBT","quote":"ZUSD","pair_decimals":1,'
     entry += '"lot_decimals":8,"tick_size":"%s","ordermin":"%s"}}'
-    one = parse.instruments((entry % ("0.1", "0.00005")).encode())
-    other = parse.instruments((entry % ("0.10", "5e-05")).encode())
+    one = parse.listing((entry % ("0.1", "0.00005")).encode()).entries
+    other = parse.listing((entry % ("0.10", "5e-05")).encode()).entries
     assert one == other
     assert (one[0].pair, one[0].ordermin, one[0].costmin, one[0].status) == ("BTC/USD", "0.00005", None, "online")
 
 
 @pytest.mark.parametrize("result", [b"[]", b'{"X":{}}', b'{"X":5}', b'{"X":' + b"[" * 100_000, b"\xff"])
 def test_a_listing_that_cannot_be_read_is_refused_by_a_sentence(result: bytes) -> None:
-    with pytest.raises(Malformed, match=r"^an answer of AssetPairs that cannot be read"):
-        parse.instruments(result)
+    with pytest.raises(Malformed, match=r"^an answer of AssetPairs .*cannot be read"):
+        parse.listing(result)
 
 
-def test_a_listing_with_a_tick_that_is_no_number_is_refused_by_a_sentence() -> None:
-    entry = '{"X":{"altname":"X","wsname":"X/Y","base":"X","quote":"Y","pair_decimals":1,"lot_decimals":8,%s}}'
-    with pytest.raises(Malformed, match="'NaN' is no number"):
-        parse.instruments((entry % '"tick_size":"NaN"').encode())
+ENTRY = '"%s":{"altname":"%s","wsname":"%s/USD","base":"X","quote":"ZUSD","pair_decimals":1,"lot_decimals":8%s}'
+
+
+@pytest.mark.parametrize(
+    ("field", "because"),
+    [
+        ('"tick_size":"none"', "'none' is no number"),
+        ('"tick_size":"NaN"', "'NaN' is no number"),
+        ('"tick_size":{}', "is no number"),
+        ('"tick_size":1E+900000000', "tick_size '1E+900000000' does not fit the archive's decimals"),
+        ('"ordermin":"1e-13"', "ordermin '1e-13' does not fit"),
+        ('"costmin":true', "'true' is no number"),
+        ('"cost_decimals":2147483648', "<= 100"),
+        ('"status":null', "status"),
+        ('"status":5', "status"),
+        ('"base":""', "base"),
+    ],
+)
+def test_one_odd_entry_costs_that_entry_and_its_pair_can_be_recorded_all_the_same(field: str, because: str) -> None:
+    odd, good = ENTRY % ("ODD", "ODDUSD", "ODD", f",{field}"), ENTRY % ("Y", "YUSD", "Y", "")
+    for text in (f"{{{odd},{good}}}", f"{{{good},{odd}}}"):
+        read = parse.listing(text.encode())
+        assert [one.pair for one in read.entries] == ["Y/USD"]
+        (found,) = read.odd.values()
+        assert because in found.reason
+        assert found.reason.startswith("the entry of ODD cannot be read: ")
+        assert found.raw == odd.partition(":")[2].encode()
+        assert found.names == {"ODD", "ODDUSD", "ODD/USD"}
+        assert found.bare is not None
+        assert (found.bare.pair, found.bare.altname, found.bare.pair_decimals) == ("ODD/USD", "ODDUSD", 1)
+        assert (found.bare.tick_size, found.bare.status) == (None, "online")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"pair_decimals":1', '"pair_decimals":null'),
+        ('"pair_decimals":1', '"pair_decimals":-1'),
+        ('"pair_decimals":1', '"pair_decimals":2147483648'),
+        ('"altname":"ODDUSD"', '"altname":5'),
+        ('"altname":"ODDUSD"', f'"altname":"{"x" * 300}"'),
+        ('"wsname":"ODD/USD"', '"wsname":"ODDUSD"'),
+        ('"wsname":"ODD/USD"', '"wsname":"/"'),
+        ('"wsname":"ODD/USD"', '"wsname":[]'),
+        ('"wsname":"ODD/USD"', f'"wsname":"{"x" * 300}/USD"'),
+        ('"wsname":"ODD/USD"', '"wsname":"O\\u0000D/USD"'),
+        ('"ODD":', f'"{"K" * 300}":'),
+        (ENTRY[5:] % ("ODDUSD", "ODD", ""), "null"),
+        (ENTRY[5:] % ("ODDUSD", "ODD", ""), "5"),
+    ],
+)
+def test_an_entry_of_which_too_little_can_be_read_is_no_pair(old: str, new: str) -> None:
+    odd = (ENTRY % ("ODD", "ODDUSD", "ODD", "")).replace(old, new)
+    assert new in odd
+    read = parse.listing(f"{{{ENTRY % ('Y', 'YUSD', 'Y', '')},{odd}}}".encode())
+    assert [one.pair for one in read.entries] == ["Y/USD"]
+    (found,) = read.odd.values()
+    assert found.bare is None
+    assert len(found.reason) <= 300
+    assert all(len(name) <= 64 for name in [*found.names, *read.odd])
+
+
+def test_numbers_may_be_text_or_numbers_and_new_fields_and_nulls_are_passed_over() -> None:
+    more = ',"tick_size":0.10,"ordermin":"5e-05","costmin":null,"cost_decimals":null,"wsname2":[{}],"aclass_base":null'
+    (one,) = parse.listing(f"{{{ENTRY % ('X', 'XUSD', 'X', more)}}}".encode()).entries
+    assert (one.tick_size, one.ordermin, one.costmin, one.asset_class) == ("0.1", "0.00005", None, "currency")
+
+
+def test_entries_of_the_exchanges_own_venue_come_first() -> None:
+    venues = ("bitnomial-exchange", "international", None, "new")
+    text = ",".join(
+        ENTRY % (f"K{at}", "XUSD", "X", "" if venue is None else f',"execution_venue":"{venue}"')
+        for at, venue in enumerate(venues)
+    )
+    assert [one.key for one in parse.listing(f"{{{text}}}".encode()).entries] == ["K1", "K2", "K0", "K3"]
+
+
+def test_a_tokenized_asset_is_listed_with_its_class(payloads: Path) -> None:
+    result = result_of(payloads / "rest/AssetPairs/tokenized_AAPLxUSD_fixture.json")
+    (one,) = parse.listing(result, "tokenized_asset").entries
+    assert (one.pair, one.altname, one.asset_class) == ("AAPLx/USD", "AAPLxUSD", "tokenized_asset")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD", ""]), st.integers(1, 6)), max_size=12))
@@ -396,7 +510,7 @@ def test_an_answer_with_only_the_running_candle_has_none_committed() -> None:
     ("result", "because"),
     [
         (b'{"last":60}', "one list of candles"),
-        (b'{"XXBTZUSD":[],"XETHZUSD":[],"last":60}', "one list of candles"),
+        (b'{"XXBTZUSD":[[]],"XETHZUSD":[[]],"last":60}', "one list of candles"),
         (b"[]", "cannot be read"),
         (b'{"XXBTZUSD":{},"last":60}', "cannot be read"),
         (ohlc_json((60, "1"), (0, "1"), (120, "1")), "order of time"),

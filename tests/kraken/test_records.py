@@ -181,7 +181,7 @@ def test_a_journalled_answer_that_is_an_error_is_malformed_and_no_failure_of_the
     for holding in (
         PolledTrades(Entry(1, segment.decode(PAGE).source, body)).trades,
         PublishedCandles(Entry(1, segment.decode(CANDLES).source, body)).candles,
-        Listing(Entry(1, segment.decode(LISTING).source, body)).instruments,
+        Listing(Entry(1, segment.decode(LISTING).source, body)).listed,
     ):
         with pytest.raises(Malformed):
             holding()
@@ -212,7 +212,11 @@ def test_candles_in_no_timeframe_are_malformed() -> None:
 def test_a_listing_is_read() -> None:
     listing = of(LISTING)
     assert isinstance(listing, Listing)
-    assert [instrument.pair for instrument in listing.instruments()] == ["BTC/USD"]
+    assert [instrument.pair for instrument in listing.listed().entries] == ["BTC/USD"]
+    assert listing.listed().asked == "currency"
+    stocks = Listing(Entry(1, "rest:/0/public/AssetPairs?aclass_base=tokenized_asset", listing.line.payload))
+    assert stocks.listed().asked == "tokenized_asset"
+    assert list(stocks.entries()) == ["XXBTZUSD"]
 
 
 # -- notes ----------------------------------------------------------------------------------------------------------

@@ -151,15 +151,31 @@ def test_what_is_no_json_is_an_exchange_out_of_reach(body: bytes) -> None:
         rest.result(200, body)
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b"null", b'{"error":"x"}', b'{"error":[5]}', b'{"result":{}}'])
+@pytest.mark.parametrize(
+    "body", [b"[]", b"5", b"null", b'{"error":"x"}', b'{"error":[5]}', b'{"error":{},"result":{}}']
+)
 def test_json_that_is_no_envelope_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed, match="the answer is no envelope of Kraken's"):
         rest.result(200, body)
 
 
-def test_neither_error_nor_result_is_malformed() -> None:
+@pytest.mark.parametrize("body", [b'{"error":[]}', b"{}", b'{"error":null}', b'{"error":[null]}', b'{"Error":"x"}'])
+def test_neither_error_nor_result_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed, match="neither an error nor a result"):
-        rest.result(200, b'{"error":[]}')
+        rest.result(200, body)
+
+
+@pytest.mark.parametrize(
+    "error", ['"error":null,', "", '"error":[null],"warnings":{"new":[]},', '"error":[],"time":5,']
+)
+def test_what_stands_beside_a_result_is_passed_over_and_null_is_no_error(error: str) -> None:
+    assert rest.result(200, f'{{{error}"result":{{"a":1}}}}'.encode()) == b'{"a":1}'
+
+
+@pytest.mark.parametrize("error", ['"EGeneral:Too many requests"', '["EGeneral:Too many requests",null]'])
+def test_a_refusal_is_heard_without_its_list_and_beside_nulls(error: str) -> None:
+    with pytest.raises(RateLimited):
+        rest.result(200, f'{{"error":{error},"result":{{}}}}'.encode())
 
 
 def test_a_long_error_text_is_quoted_in_part() -> None:
@@ -196,3 +212,50 @@ def test_pairs_of_the_ticker_are_listed_by_altname_while_the_url_stays_short(lis
 
 def test_what_is_odd_in_a_parameter_is_encoded() -> None:
     assert rest.Request("/0/public/Trades", (("pair", "BTC/USD &x=1"),)).target.endswith("?pair=BTC%2FUSD+%26x%3D1")
+
+
+NOW_S = 1_790_359_800.0
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted_s"),
+    [
+        ("33", 33.0),
+        (" 33 ", 33.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("Fri, 25 Sep 2026 18:10:30 GMT", 30.0),
+        ("Fri, 25 Sep 2026 18:10:30 -0000", 30.0),
+        ("Friday, 25-Sep-26 18:10:30 GMT", 30.0),
+        ("Fri, 25 Sep 2026 18:09:00 GMT", 0.0),
+        *(
+            (nothing, None)
+            for nothing in (None, "", "soon", "-5", "1e3", "٣", "9" * 400, "Fri, 99 Sep 2026 18:10:30 GMT")
+        ),
+    ],
+)
+def test_when_to_come_again_is_told_in_seconds_or_by_a_date(header: str | None, wanted_s: float | None) -> None:
+    assert rest.retry_after_s(header, NOW_S) == wanted_s
+
+
+@given(st.text(max_size=40))
+def test_no_text_makes_the_header_raise(header: str) -> None:
+    wanted_s = rest.retry_after_s(header, NOW_S)
+    assert wanted_s is None or wanted_s >= 0
+
+
+@pytest.mark.parametrize("status", [302, 403, 404, 429, 500, 503])
+def test_every_refusal_of_the_edge_carries_how_long_we_are_to_stay_away(status: int) -> None:
+    with pytest.raises(ExchangeError) as refused:
+        rest.result(status, b"", retry_after_s=40.0)
+    assert refused.value.retry_after_s == 40.0
+
+
+def test_so_does_an_error_in_a_body_and_the_longer_wait_counts() -> None:
+    for body, wanted_s in (
+        (b'{"error":["EService:Busy"]}', 40.0),
+        (b'{"error":["EGeneral:Temporary lockout"]}', 900.0),
+    ):
+        with pytest.raises(ExchangeError) as refused:
+            rest.result(200, body, retry_after_s=40.0)
+        assert refused.value.retry_after_s == wanted_s

@@ -157,7 +157,7 @@ WHOLE = ["full_1218pairs_2025-09-11.json", "full_1114pairs_2025-07-23.json", "fu
 
 @pytest.fixture(params=WHOLE)
 def whole(payloads: Path, request: pytest.FixtureRequest) -> list[Instrument]:
-    return parse.instruments(rest.result(200, (payloads / "rest/AssetPairs" / request.param).read_bytes()))
+    return list(parse.listing(rest.result(200, (payloads / "rest/AssetPairs" / request.param).read_bytes())).entries)
 
 
 def test_every_real_leg_selects_exactly_the_pairs_that_have_it(whole: list[Instrument]) -> None:
@@ -173,7 +173,7 @@ def test_every_real_leg_selects_exactly_the_pairs_that_have_it(whole: list[Instr
 
 def test_107_pairs_joined_and_3_left_in_seven_weeks_of_2025(payloads: Path) -> None:
     def read(name: str) -> list[Instrument]:
-        return parse.instruments(rest.result(200, (payloads / "rest/AssetPairs" / name).read_bytes()))
+        return list(parse.listing(rest.result(200, (payloads / "rest/AssetPairs" / name).read_bytes())).entries)
 
     july, september = read("full_1114pairs_2025-07-23.json"), read("full_1218pairs_2025-09-11.json")
     before = select(["*"], july)

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.limit import MOST, WINDOW_S, Limit
 from recorder.core.model import Trade
+from recorder.kraken import parse
+from recorder.kraken.asking import ACK_S, FIRST_WAIT_S
 from recorder.kraken.channels import TRADES
 from recorder.kraken.session import (
-    ACK_S,
     IDLE_S,
     PING_AFTER_S,
     REASON_LIMIT,
@@ -44,6 +46,7 @@ from tests.kraken.playbook import (
     opened,
     pings,
     play,
+    puts_off,
     refusal,
     rows_of,
     stands,
@@ -59,7 +62,7 @@ BTC, ETH, XRP = "BTC/USD", "ETH/USD", "XRP/USD"
 
 
 def sent_ids(session: Session) -> list[int]:
-    return [asked.req_id for asked in session._asked.values()]
+    return [req_id for _, req_id in session._asking.awaited()]
 
 
 # -- asking ---------------------------------------------------------------------------------------------------------
@@ -147,7 +150,7 @@ def test_a_refusal_that_names_its_pair_refuses_that_pair_only() -> None:
     session = Session(TRADES, [BTC, "XBT/USD"])
     no = refusal("Currency pair not supported XBT/USD", symbol="XBT/USD", req_id=1)
     script = play(session) >> opened << asks(BTC, "XBT/USD") >> no << answer
-    script << Rejected("XBT/USD", "Currency pair not supported XBT/USD")
+    script << is_rejected("XBT/USD", "Currency pair not supported XBT/USD")
     assert script >> ack(BTC) << answer << stands(BTC)
     assert session.rejected == {"XBT/USD": "Currency pair not supported XBT/USD"}
     assert session.settled
@@ -167,13 +170,26 @@ def test_a_refusal_without_a_symbol_is_known_by_the_number_of_a_message_that_ask
     assert script >> refusal("Subscription not possible", req_id=number) << answer << is_rejected(ETH, "not possible")
 
 
-def test_a_refusal_that_could_mean_any_pair_refuses_none() -> None:
-    session = Session(TRADES, [BTC, ETH])
+def test_a_refusal_that_could_mean_any_pair_of_its_message_puts_all_of_them_off() -> None:
+    session = Session(TRADES, [BTC, ETH, XRP], batch=2)
     endpoint = "Public market data subscriptions are unavailable on this endpoint. Try ws.kraken.com"
-    script = play(session) >> opened << asks(BTC, ETH)
-    assert script >> refusal(endpoint, req_id=1) << answer << Rejected(None, endpoint)
-    assert session.rejected == {}
-    assert not session.settled
+    script = play(session) >> opened << asks(BTC, ETH) << asks(XRP)
+    script >> refusal(endpoint, req_id=1) << answer << Rejected((BTC, ETH), endpoint, FIRST_WAIT_S, 1)
+    assert session.rejected == {BTC: endpoint, ETH: endpoint}
+    script >> ack(XRP, req_id=2) << answer << stands(XRP)
+    assert script >> ack(ETH, req_id=1) << answer << stands(ETH)  # it was not meant
+    assert session.rejected == {BTC: endpoint}
+    assert session.settled
+
+
+def test_a_refusal_without_symbol_and_number_puts_off_all_that_is_asked_for() -> None:
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> ack(ETH) << answer << stands(ETH)
+    assert script >> refusal("Exceeded msg rate") << answer << puts_off(BTC, seconds=FIRST_WAIT_S)
+
+
+def test_a_refusal_of_a_message_that_nobody_waits_for_refuses_nobody() -> None:
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC)
+    assert script >> refusal("Exceeded msg rate", req_id=77) << answer << is_rejected(None, "msg rate")
 
 
 def test_already_subscribed_is_as_good_as_an_acknowledgement() -> None:
@@ -198,7 +214,7 @@ def test_already_subscribed_that_could_mean_any_pair_means_none() -> None:
 def test_a_refusal_of_the_trade_channel_that_begins_like_a_trade_frame_is_a_refusal() -> None:
     no = frame(channel="trade", error="ESession:Invalid session", method="subscribe", status="error", success=False)
     script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> no << answer
-    assert script << Rejected(None, "ESession:Invalid session")
+    assert script << is_rejected(BTC, "ESession:Invalid session")
 
 
 def test_an_error_to_something_else_is_kept_and_reported() -> None:
@@ -211,20 +227,53 @@ def test_every_refusal_ever_seen_is_understood(payloads: Path) -> None:
     for line in (payloads / "ws_v2/errors/subscribe_errors_live.jsonl").read_bytes().splitlines():
         said = json.loads(line)
         script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> line << answer
-        assert script << Rejected(said.get("symbol"), said["error"])
+        assert script << is_rejected(said.get("symbol", BTC), said["error"])
 
 
-@pytest.mark.parametrize(
-    ("reason", "unsupported"),
-    [
-        ("Currency pair not supported XBT/USD", True),
-        ("Currency pair not in ISO 4217-A3 format XBTUSD", True),
-        ("Subscription not possible", False),
-        ("ESession:Invalid session", False),
-    ],
-)
-def test_a_refusal_tells_whether_the_exchange_knows_the_pair(reason: str, unsupported: bool) -> None:  # noqa: FBT001
-    assert Rejected(BTC, reason).unsupported is unsupported
+PASSING = "EGeneral:Too many requests"
+
+
+def test_a_pair_that_is_not_there_is_not_asked_for_again_on_this_connection() -> None:
+    script = play(Session(TRADES, [BTC])) >> opened << asks(BTC)
+    no = "Currency pair not supported BTC/USD"
+    script >> refusal(no, symbol=BTC) << answer << Rejected((BTC,), no)
+    for _ in range(300):
+        script >> tick(PING_AFTER_S) << pings() >> pong()
+    assert script
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_pair_that_is_refused_for_any_other_reason_is_asked_for_again_ever_later_until_it_is_granted(
+    *, named: bool
+) -> None:
+    session = Session(TRADES, [BTC, ETH])
+    script = play(session) >> opened << asks(BTC, ETH) >> ack(ETH) << answer << stands(ETH)
+    waits_s = []
+    for req_id in range(1, 9):
+        who = {"symbol": BTC} if named else {"req_id": req_id}
+        effects = session.receive(refusal(PASSING, **who).encode(), script.now_s, received_ns=1)
+        refused_s = script.now_s
+        assert isinstance(effects[1], Rejected)
+        assert (effects[1].pairs, effects[1].times, effects[1].for_good) == ((BTC,), req_id, False)
+        while not (sent := [effect for effect in session.tick(script.now_s) if isinstance(effect, Send)]):
+            script.now_s += 1
+            script >> HEARTBEAT
+        assert json.loads(sent[0].text)["params"]["symbol"] == [BTC]
+        assert script.now_s - refused_s == effects[1].retry_s
+        waits_s.append(script.now_s - refused_s)
+    assert waits_s == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert script >> ack(BTC) << answer << stands(BTC)
+    assert session.rejected == {}
+    script >> refusal(PASSING, symbol=BTC) << answer
+    assert script << puts_off(BTC, seconds=FIRST_WAIT_S)
+
+
+def test_a_late_grant_of_a_pair_that_waits_counts_and_it_is_left_with_a_word() -> None:
+    session = Session(TRADES, [BTC, ETH])
+    script = play(session) >> opened << asks(BTC, ETH)
+    script >> refusal(PASSING, req_id=1) << answer << puts_off(BTC, ETH, seconds=FIRST_WAIT_S)
+    script >> ack(BTC, req_id=1) << answer << stands(BTC)
+    assert script >> drop(BTC, ETH) << leaves(BTC, ETH)  # the other one may be granted as well
 
 
 # -- pairs that come and go -----------------------------------------------------------------------------------------
@@ -251,12 +300,12 @@ def test_a_pair_that_comes_before_the_line_is_open_is_asked_for_with_the_others_
     assert script >> opened << asks(ETH, XRP)
 
 
-def test_a_pair_that_comes_and_is_not_answered_is_asked_for_again_alone() -> None:
+def test_pairs_that_come_and_are_not_answered_are_asked_for_again_one_message_a_tick() -> None:
     script = play(Session(TRADES, [BTC])) >> opened << asks(BTC) >> ack(BTC) << answer << stands(BTC)
     script >> tick(1) >> add(ETH, XRP) << asks(ETH, XRP)
     script.now_s += ACK_S - 1
     script >> HEARTBEAT >> tick(0) >> HEARTBEAT
-    assert script >> tick(1) << asks(ETH) << asks(XRP)
+    assert script >> tick(1) << asks(ETH) >> tick(1) << asks(XRP)
 
 
 def test_a_pair_that_comes_may_be_refused() -> None:
@@ -286,7 +335,7 @@ def test_a_pair_that_goes_before_it_was_answered_is_not_waited_for_and_its_answe
 
 def test_a_pair_that_was_refused_is_forgotten_without_a_word() -> None:
     session = Session(TRADES, [BTC])
-    script = play(session) >> opened << asks(BTC) >> refusal("no", symbol=BTC) << answer << Rejected(BTC, "no")
+    script = play(session) >> opened << asks(BTC) >> refusal("no", symbol=BTC) << answer << is_rejected(BTC, "no")
     assert script >> drop(BTC) >> drop(BTC)
     assert session.rejected == {}
 
@@ -314,7 +363,7 @@ def test_that_there_was_nothing_to_end_is_no_refusal(text: str) -> None:
 def test_a_pair_that_comes_back_is_asked_for_again_whatever_is_still_on_its_way() -> None:
     session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH)
-    script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
+    script >> refusal("no", symbol=ETH) << answer << is_rejected(ETH, "no")
     script >> drop(BTC, ETH) << leaves(BTC) >> add(ETH, BTC) << asks(ETH, BTC)
     script >> refusal("Currency pair not supported BTC/USD", symbol=BTC, req_id=2) << answer
     script >> goodbye(BTC, req_id=2) << answer
@@ -385,24 +434,34 @@ class Exchange:
 # -- silence after asking -------------------------------------------------------------------------------------------
 
 
-def test_a_pair_without_an_answer_is_asked_for_again_alone_and_then_hung_up_on() -> None:
+def beats(script: play, seconds: int) -> play:
+    for _ in range(seconds):
+        script >> tick(1) >> HEARTBEAT
+    return script
+
+
+def test_a_pair_without_an_answer_is_asked_for_again_and_then_put_off_where_others_stand() -> None:
     script = play(Session(TRADES, [BTC, ETH, XRP])) >> opened << asks(BTC, ETH, XRP)
     script >> ack(ETH) << answer << stands(ETH)
-    for _ in range(int(ACK_S) - 1):
-        script >> tick(1) >> HEARTBEAT
-    script >> tick(1) << asks(BTC) << asks(XRP) >> ack(BTC) << answer << stands(BTC)
-    for _ in range(int(ACK_S) - 1):
-        script >> tick(1) >> HEARTBEAT
-    assert script >> tick(1) << hangs_up("no answer to the subscription of XRP/USD")
+    beats(script, int(ACK_S) - 1) >> tick(1) << asks(BTC) >> ack(BTC) << answer << stands(BTC)
+    script >> HEARTBEAT >> tick(1) << asks(XRP)
+    beats(script, int(ACK_S) - 1) >> tick(1) << puts_off(XRP, seconds=FIRST_WAIT_S)
+    assert beats(script, int(FIRST_WAIT_S) - 1) >> tick(1) << asks(XRP)
 
 
-def test_a_pair_asked_for_alone_may_be_refused_without_its_symbol() -> None:
+def test_where_nothing_stands_two_messages_without_an_answer_are_hung_up_on() -> None:
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH)
+    beats(script, int(ACK_S) - 1) >> tick(1) << asks(BTC) >> tick(1) << asks(ETH)
+    assert beats(script, int(ACK_S) - 2) >> tick(1) << hangs_up("no answer to the subscription of BTC/USD")
+
+
+def test_pairs_asked_for_again_may_be_refused_without_their_symbols() -> None:
     session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH)
     script.now_s += ACK_S
-    script >> HEARTBEAT >> tick(0) << asks(BTC) << asks(ETH)
+    script >> HEARTBEAT >> tick(0) << asks(BTC) >> tick(1) << asks(ETH)
     numbers = sent_ids(session)
-    script >> refusal("no", req_id=numbers[1]) << answer << Rejected(ETH, "no")
+    script >> refusal("no", req_id=numbers[1]) << answer << is_rejected(ETH, "no")
     assert script >> refusal("Already subscribed", req_id=numbers[0]) << answer << stands(BTC)
     assert session.settled
 
@@ -486,7 +545,7 @@ def test_while_a_subscription_stands_data_and_heartbeats_are_signs_of_life_even_
 
 def test_a_pong_keeps_a_line_on_which_no_subscription_stands() -> None:
     refused = play(Session(TRADES, [BTC])) >> opened << asks(BTC)
-    refused >> refusal("no", symbol=BTC) << answer << Rejected(BTC, "no")
+    refused >> refusal("Currency pair not supported", symbol=BTC) << answer << is_rejected(BTC, "not supported")
     left = subscribed(BTC) >> drop(BTC) << leaves(BTC) >> goodbye(BTC) << answer
     for script in (play(Session(TRADES, [])) >> opened, refused, left):
         for _ in range(100):
@@ -501,7 +560,7 @@ def test_a_line_on_which_no_subscription_stands_is_left_when_pings_are_not_answe
 
 def test_one_pair_that_stands_among_refused_ones_is_enough_to_expect_heartbeats() -> None:
     script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> ack(BTC) << answer << stands(BTC)
-    script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
+    script >> refusal("no", symbol=ETH) << answer << is_rejected(ETH, "no")
     script >> tick(PING_AFTER_S) << pings() >> pong()
     assert script >> tick(IDLE_S - PING_AFTER_S) << hangs_up("no data or heartbeat")
 
@@ -516,7 +575,7 @@ def test_a_line_serves_once_something_is_delivered_or_where_nothing_is_due() -> 
         assert script.session.serves
     script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH)
     assert not script.session.serves
-    script >> refusal("no", symbol=ETH) << answer << Rejected(ETH, "no")
+    script >> refusal("no", symbol=ETH) << answer << is_rejected(ETH, "no")
     assert script.session.serves
     script >> ack(BTC) << answer << stands(BTC)
     assert not script.session.serves
@@ -673,7 +732,9 @@ def test_ten_real_trade_frames_among_three_thousand_become_rows_and_book_frames_
     arrived = [(row.pair, row.trade_id) for _, effect in rows for row in rows_of(effect)]
     assert [number for pair, number in arrived if pair == BTC] == list(range(103436768, 103436780))
     assert [number for pair, number in arrived if pair == ETH] == list(range(64175815, 64175820))
-    assert [effect for effect in effects if not isinstance(effect, Keep)] == [
+    unknown = [effect for effect in effects if isinstance(effect, Unreadable)]
+    assert unknown == [Unreadable("a frame of a kind that nobody knows: channel book")] * MOST
+    assert [effect for effect in effects if not isinstance(effect, Keep | Unreadable)] == [
         Status("online", 4421894013101914413),
         Subscribed(BTC, 1783465203515033),
         Subscribed(ETH, 1783465203515033),
@@ -719,6 +780,14 @@ def test_a_status_carries_what_is_announced_as_it_came() -> None:
     assert play(Session(TRADES, [BTC])) >> banner << status << Status("online", 5, [planned], [])
 
 
+@pytest.mark.parametrize("nothing", ["null", "[]", "5", '"none"', "{}", "[null,5]"])
+def test_nulls_and_oddities_in_a_status_are_passed_over(nothing: str) -> None:
+    fields = f'"system":"maintenance","connection_id":{nothing},"upcoming_maintenance":{nothing},"emergency":{nothing}'
+    banner = f'{{"channel":"status","req_id":"x","type":null,"data":[{{{fields},"new":{nothing}}}]}}'
+    number = 5 if nothing == "5" else None
+    assert play(Session(TRADES, [BTC])) >> banner << status << Status("maintenance", number, [], [])
+
+
 @pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}', ',"data":[{}]', ',"data":[{"system":5}]'])
 def test_a_status_that_cannot_be_read_is_kept_and_reported(data: str) -> None:
     banner = f'{{"channel":"status","type":"update"{data}}}'
@@ -728,17 +797,78 @@ def test_a_status_that_cannot_be_read_is_kept_and_reported(data: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '{"channel":"weather","data":{"symbol":"sun"}}',
-        '{"method":"dance","success":true}',
-        '{"surprise":1}',
-        '{"channel":null}',
-        "{}",
         HEARTBEAT,
+        '{"channel":"heartbeat","new":[5],"method":null,"error":null}',
         frame(method="pong", req_id=1, time_in="x", time_out="y"),
+        frame(method="pong", req_id="one", error=None, warnings=["new"]),
     ],
 )
-def test_heartbeats_pongs_and_what_nobody_knows_are_passed_over(text: str) -> None:
+def test_heartbeats_and_pongs_are_passed_over(text: str) -> None:
     assert play(Session(TRADES, [BTC])) >> text
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('{"channel":"weather","data":{"symbol":"sun"}}', "channel weather"),
+        ('{"channel":"trades","type":"update","data":[]}', "channel trades"),
+        ('{"method":"dance","success":true}', "method dance"),
+        ('{"Error":"Exceeded msg rate"}', "keys Error"),
+        ('{"event":"error","errorMessage":"x"}', "keys errorMessage, event"),
+        ('{"channel":5,"data":[]}', "keys channel, data"),
+        ('{"channel":null}', "keys channel"),
+        ("{}", "no keys"),
+        ("[1,2]", "cannot be read"),
+        ("upstream timed out", "cannot be read"),
+    ],
+)
+def test_what_nobody_knows_is_kept_and_told_the_first_times_and_then_counted(text: str, kind: str) -> None:
+    script = play(Session(TRADES, [])) >> opened
+    for _ in range(MOST):
+        script >> text << unreadable << is_unreadable(kind)
+    script >> text >> text
+    script >> '{"another":1}' << unreadable << is_unreadable("keys another")
+    for _ in range(int(WINDOW_S) // 5 - 1):
+        script >> tick(5) << pings() >> frame(method="pong", req_id=1)
+    assert script >> tick(5) << pings() << is_unreadable("2 more frames were counted and not kept: ")
+
+
+def test_connections_share_the_count_of_what_nobody_knows() -> None:
+    limit = Limit()
+    sessions = [Session(TRADES, [BTC], limit=limit) for _ in range(MOST + 1)]
+    told = [session.receive(b'{"Error":"Exceeded msg rate"}', 1.0, received_ns=1) for session in sessions]
+    assert [len(effects) for effects in told] == [2] * MOST + [0]
+
+
+# -- rows that nobody asked for -------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_symbol_that_was_never_asked_for_are_kept_and_told_and_are_no_rows() -> None:
+    text = trades(trade_json(7, ETH))
+    for spelt in (text, text.replace('{"channel":"trade","type":"update"', '{"type":"update","channel":"trade"')):
+        script = play(Session(TRADES, [BTC])) >> spelt
+        assert script << unreadable << is_unreadable("rows of ETH/USD, which nobody asked for")
+
+
+def test_of_a_frame_with_rows_that_nobody_asked_for_the_others_are_taken_byte_for_byte() -> None:
+    ours, theirs = trade_json(7, qty="0.10000000"), trade_json(9, ETH)
+    script = play(Session(TRADES, [BTC])) >> trades(ours, theirs, trade_json(8), trade_json(5, XRP), kind="snapshot")
+    script << unreadable << is_unreadable("rows of ETH/USD") << unreadable << is_unreadable("rows of XRP/USD")
+    left = trades(ours, trade_json(8), kind="snapshot").encode()
+    assert script << Rows(parse.trade_runs(left), left, RECEIVED_NS)
+
+
+def test_rows_of_a_pair_that_was_asked_for_or_left_are_rows_and_every_word_is_told_apart() -> None:
+    script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> drop(ETH) << leaves(ETH)
+    script >> trades(trade_json(9, ETH)) << has_trades((ETH, 9))
+    assert script >> trades(trade_json(9, "btc/usd")) << unreadable << is_unreadable("rows of btc/usd")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"channel":"trade","type":"update","data":null}', '{"channel":"trade","type":null,"data":[]}']
+)
+def test_a_null_in_the_place_of_rows_is_no_row(text: str) -> None:
+    assert play(Session(TRADES, [BTC])) >> text << has_trades()
 
 
 @pytest.mark.parametrize(
@@ -753,8 +883,6 @@ def test_heartbeats_pongs_and_what_nobody_knows_are_passed_over(text: str) -> No
         b"{",
         b"\xff\xfe",
         b'{"channel":"\xff"}',
-        b'{"channel":5}',
-        b'{"channel":"status","req_id":"x"}',
         b'{"channel":' + b"[" * 100_000,
         b'{"data":' + b"[" * 100_000,
         b'{"channel":"trade","type":"update","data":' + b"[" * 100_000,

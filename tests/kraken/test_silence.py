@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.core.backoff import HEALTHY_S, WINDOW_ATTEMPTS, WINDOW_S, Backoff, session_healthy
+from recorder.core.backoff import WINDOW_ATTEMPTS, WINDOW_S, WORKED_S, Backoff, session_worked
 from recorder.core.model import Trade
 from recorder.kraken.channels import TRADES
 from recorder.kraken.parse import Quote
@@ -500,11 +500,11 @@ def test_subscriptions_that_stay_silent_for_good_never_cause_a_storm_of_connecti
         if session is not None:
             session.receive(b'{"channel":"heartbeat"}', now_s, received_ns=1)
             if any(isinstance(effect, Hangup) for effect in session.tick(now_s)):
-                backoff.ended(healthy=session_healthy(now_s - opened_s, subscribed=True))
+                backoff.ended(worked=session_worked(now_s - opened_s, served=True))
                 again_s, session = now_s + backoff.delay_s(), None
         now_s += 1.0
     assert renewals > 50
     assert len(attempts) > 50
     most = max(sum(start <= at < start + WINDOW_S for at in attempts) for start in attempts)
     assert most <= WINDOW_ATTEMPTS / 10
-    assert HEALTHY_S < 2 * EVERY
+    assert WORKED_S < 2 * EVERY

@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from recorder.core.pacing import FIRST_PAUSE_S, Pace
+from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S, WHOLE_WITHIN_S, Pace
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable, UnknownPair
 from recorder.kraken.rest import Request
 from recorder.net import http
-from recorder.net.http import FORBIDDEN_PAUSE_S, USER_AGENT, Answer, Http, client_session
+from recorder.net.http import USER_AGENT, Answer, Http, client_session
 from recorder.net.turns import Turns
 from recorder.version import __version__
 from tests.clocks import ManualClock
@@ -149,8 +149,18 @@ async def test_every_bad_answer_is_raised_as_the_error_that_it_is(
         ((200, THROTTLED, {"Date": "now"}), 42.0),
         ((429, b"", {}), FIRST_PAUSE_S),
         ((429, b"", {"Retry-After": "33"}), 33.0),
-        ((429, b"", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), FIRST_PAUSE_S),
+        ((429, b"", {"Retry-After": "Wed, 21 Oct 2025 07:28:00 GMT"}), FIRST_PAUSE_S),
+        ((429, b"", {"Retry-After": formatdate(WALL_S + 60), "Date": formatdate(WALL_S)}), 60.0),
+        ((429, b"", {"Retry-After": formatdate(WALL_S + 60), "Date": formatdate(WALL_S + 20)}), 40.0),
+        ((429, b"", {"Retry-After": formatdate(WALL_S + 86_400), "Date": formatdate(WALL_S)}), LONGEST_PAUSE_S),
+        ((429, b"", {"Retry-After": "9" * 400}), FIRST_PAUSE_S),
+        ((429, b"", {"Retry-After": "99999"}), LONGEST_PAUSE_S),
         ((403, b"", {}), FORBIDDEN_PAUSE_S),
+        ((403, b"", {"Retry-After": "30"}), 30.0),
+        ((503, b"", {"Retry-After": "25"}), 25.0),
+        ((302, b"", {"Retry-After": "25", "Location": "/0/public/Trades"}), 25.0),
+        ((200, b'{"error":["EService:Unavailable"]}', {"Retry-After": "25"}), 25.0),
+        ((200, b'{"error":["EGeneral:Too many requests"]}', {"Retry-After": "25"}), 25.0),
     ],
 )
 async def test_a_throttle_stops_every_later_request_for_as_long_as_it_asks(
@@ -257,9 +267,11 @@ class Told:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.heard: list[tuple[float, str, str, float, float]] = []
+        self.scopes: list[str] = []
 
-    async def __call__(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
+    async def __call__(self, *, reason: str, path: str, scope: str, pause_s: float, per_s: float) -> None:
         self.heard.append((self._clock.monotonic(), reason, path, pause_s, per_s))
+        self.scopes.append(scope)
 
 
 async def test_each_refusal_is_told_once_with_its_pause_and_the_pace_after_it(
@@ -283,7 +295,7 @@ async def test_each_refusal_is_told_once_with_its_pause_and_the_pace_after_it(
         "Kraken's edge answered 429 Too Many Requ",
         "Kraken's edge answered 403 Forbidden: ou",
     ]
-    assert [per_s for *_, per_s in told.heard] == pytest.approx([2.0, 1.0, 0.5], rel=0.05)
+    assert [per_s for *_, per_s in told.heard] == pytest.approx([2.0, 2.0, 1.0], rel=0.05)
 
 
 async def test_whoever_is_told_of_a_refusal_cannot_delay_the_pause(
@@ -291,7 +303,7 @@ async def test_whoever_is_told_of_a_refusal_cannot_delay_the_pause(
 ) -> None:
     moments, may_end = starts(client, clock), asyncio.Event()
 
-    async def slowly(*, reason: str, path: str, pause_s: float, per_s: float) -> None:
+    async def slowly(*, reason: str, path: str, scope: str, pause_s: float, per_s: float) -> None:
         await may_end.wait()
 
     async with serve(answering(THROTTLED, GOOD)) as address:
@@ -374,6 +386,126 @@ async def test_a_request_that_was_connecting_when_a_pause_began_waits_it_out(
     assert arrived == [0.0, pytest.approx(0.1 + FIRST_PAUSE_S)]
 
 
+OTHER, THIRD = Request("/0/public/OHLC", (("pair", "XBTUSD"),)), Request("/0/public/SystemStatus")
+
+
+def refusing(status: int, *paths: str, headers: dict[str, str] | None = None) -> Handler:
+    """Refuse these paths for good."""
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.path in paths:
+            return web.Response(status=status, headers=headers)
+        return web.Response(body=GOOD)
+
+    return handle
+
+
+@pytest.mark.parametrize("status", [403, 429])
+async def test_what_the_edge_refuses_stops_that_path_alone_and_who_waits_for_it_lets_others_pass(
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, status: int
+) -> None:
+    told, came = Told(clock), list[tuple[str, float]]()
+    async with serve(refusing(status, ASK.path, headers={"Retry-After": "100"})) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock, refused=told)
+
+        async def ask(request: Request) -> None:
+            with contextlib.suppress(ExchangeError):
+                await paced.get(request)
+            came.append((request.path, clock.monotonic()))
+
+        await ask(ASK)
+        assert paced.paused_s() == 100.0
+        await ask(OTHER)
+        await clock.sleep(1.0)
+        clock.stop()
+        waiting = asyncio.ensure_future(ask(ASK))
+        await asyncio.sleep(0)
+        await ask(OTHER)
+        clock.go_on()
+        await waiting
+    assert came == [
+        (ASK.path, 0.0),
+        (OTHER.path, pytest.approx(1.0)),
+        (OTHER.path, pytest.approx(2.0)),
+        (ASK.path, pytest.approx(100.0)),
+    ]
+    assert told.scopes == ["path", "path"]
+
+
+@pytest.mark.parametrize(("apart_s", "scope"), [(1.0, "rest"), (WHOLE_WITHIN_S + 1, "path")])
+async def test_two_paths_refused_within_a_minute_stop_everything(
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, apart_s: float, scope: str
+) -> None:
+    told = Told(clock)
+    async with serve(refusing(403, ASK.path, OTHER.path)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock, refused=told)
+        for request in (ASK, OTHER):
+            with pytest.raises(Forbidden):
+                await paced.get(request)
+            await clock.sleep(apart_s)
+        second_s = clock.monotonic() - apart_s
+        await paced.get(THIRD)
+        waited_s = clock.monotonic() - second_s
+    assert told.scopes == ["path", scope]
+    assert waited_s == pytest.approx(FORBIDDEN_PAUSE_S if scope == "rest" else apart_s)
+
+
+async def test_a_refusal_elsewhere_stops_all_of_rest(
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    told = Told(clock)
+    async with serve(answering(GOOD)) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock, refused=told)
+        await paced.hold(200.0, reason="HTTP 429", path="/v2")
+        await paced.get(ASK)
+        assert clock.monotonic() == pytest.approx(200.0)
+        await paced.get(ASK)
+    assert clock.monotonic() == pytest.approx(201.0), "by no fault of the pace of REST"
+    assert told.heard == [(0.0, "HTTP 429", "/v2", 200.0, 1.0)]
+    assert told.scopes == ["all"]
+
+
+async def test_a_request_whose_connection_is_reset_is_not_sent_again_by_anybody_but_who_asked(
+    listen: Listen, client: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    came: list[float] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            came.append(clock.monotonic())
+            if len(came) == 2:  # on a connection that has served one before
+                assert isinstance(writer.transport, asyncio.Transport)
+                writer.transport.abort()
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD))
+            await writer.drain()
+
+    async with listen(talk) as address:
+        paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock)
+        await paced.get(ASK)
+        with pytest.raises(Unavailable, match="cannot reach"):
+            await paced.get(ASK)
+        await paced.get(ASK)
+    assert came == [0.0, pytest.approx(1.0), pytest.approx(2.0)]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed_and_says_where_it_would_lead(
+    serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, status: int
+) -> None:
+    elsewhere: list[str] = []
+
+    async def other(request: web.Request) -> web.Response:
+        elsewhere.append(request.path)
+        return web.Response(body=GOOD)
+
+    async with serve(other) as host, serve(answering((status, b"", {"Location": f"http://{host}/x"}))) as address:
+        with pytest.raises(Unavailable, match=rf"HTTP {status}, a redirect to http://{host}/x, is not followed: check"):
+            await Http(client, f"http://{address}", pace=Pace(1.0), clock=clock).get(ASK)
+    assert elsewhere == []
+
+
 async def test_an_envelope_that_cannot_be_read_is_raised_with_its_body(
     serve: Serve, client: aiohttp.ClientSession, clock: ManualClock
 ) -> None:
@@ -438,3 +570,10 @@ async def test_an_answer_says_when_it_was_asked_for_once_its_turn_had_come(
         asking = Http(client, f"http://{address}", pace=Pace(0.5), clock=clock)
         first, second = await asking.get(ASK), await asking.get(ASK)
     assert (first.sent_ns, second.sent_ns) == (WALL_S * 10**9, (WALL_S + 2) * 10**9)
+
+
+async def test_a_password_in_the_url_reaches_no_sentence(
+    nobody: str, client: aiohttp.ClientSession, clock: ManualClock
+) -> None:
+    with pytest.raises(Unavailable, match=rf"cannot reach http://\*\*\*@{nobody}/0/public/Trades: Connection refused$"):
+        await Http(client, f"http://me:s3cret@{nobody}", pace=Pace(1.0), clock=clock).get(ASK)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from recorder.errors import Unavailable
+from recorder.errors import ExchangeError, Forbidden, RateLimited, Unavailable
 from recorder.net import socket
 from recorder.net.http import USER_AGENT, client_session
 from recorder.net.socket import Socket, dial
@@ -110,15 +111,60 @@ async def dialled(client: aiohttp.ClientSession, url: str) -> Socket:
         return connection
 
 
-@pytest.mark.parametrize("status", [200, 403, 429, 503])
-async def test_a_refused_handshake_names_its_status(serve: Serve, client: aiohttp.ClientSession, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, Unavailable), (403, Forbidden), (404, Unavailable), (429, RateLimited), (503, Unavailable)],
+)
+@pytest.mark.parametrize(("retry_after", "wanted_s"), [(None, None), ("600", 600.0), (formatdate(1_000_600), 600.0)])
+async def test_a_refused_handshake_names_its_status_and_how_long_we_are_to_stay_away(
+    serve: Serve,
+    client: aiohttp.ClientSession,
+    *,
+    status: int,
+    kind: type[ExchangeError],
+    retry_after: str | None,
+    wanted_s: float | None,
+) -> None:
+    headers = {"Date": formatdate(1_000_000), **({} if retry_after is None else {"Retry-After": retry_after})}
+
     async def handle(_request: web.Request) -> web.Response:
-        return web.Response(status=status, text="<html>maintenance</html>")
+        return web.Response(status=status, text="<html>maintenance</html>", headers=headers)
 
     handler: Handler = handle
     async with serve(handler) as address:
-        with pytest.raises(Unavailable, match=rf"ws://{address}/v2 refused the handshake: HTTP {status}, .+"):
+        said = rf"ws://{address}/v2 refused the handshake: HTTP {status}, .+"
+        with pytest.raises(ExchangeError, match=said) as refused:
             await dialled(client, f"ws://{address}/v2")
+    assert (type(refused.value), refused.value.retry_after_s) == (kind, wanted_s)
+
+
+async def test_a_redirect_of_the_handshake_is_not_followed(serve: Serve, client: aiohttp.ClientSession) -> None:
+    peer = Peer("elsewhere")
+    async with serve(peer) as host:
+
+        async def handle(_request: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": f"http://{host}/v2", "Retry-After": "9"})
+
+        async with serve(handle) as address:
+            said = rf"HTTP 302, a redirect to http://{host}/v2, is not followed: check exchange.ws_url"
+            with pytest.raises(Unavailable, match=said) as refused:
+                await dialled(client, f"ws://{address}/v2")
+    assert refused.value.retry_after_s == 9.0
+    assert peer.agent == ""
+
+
+async def test_a_handshake_that_is_reset_is_one_attempt(listen: Listen, client: aiohttp.ClientSession) -> None:
+    came: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(await reader.readuntil(b"\r\n\r\n"))
+        assert isinstance(writer.transport, asyncio.Transport)
+        writer.transport.abort()
+
+    async with listen(talk) as address:
+        with pytest.raises(Unavailable, match="cannot reach"):
+            await dialled(client, f"ws://{address}/v2")
+    assert len(came) == 1
 
 
 async def test_an_exchange_that_nobody_answers_for_is_out_of_reach(nobody: str, client: aiohttp.ClientSession) -> None:
@@ -149,3 +195,8 @@ async def test_a_handshake_that_is_never_answered_is_given_up_with_a_sentence(
     async with listen(talk) as address:
         with pytest.raises(Unavailable, match=rf"ws://{address}/v2 did not answer within 0 s"):
             await dialled(client, f"ws://{address}/v2")
+
+
+async def test_a_password_in_the_url_reaches_no_sentence(nobody: str, client: aiohttp.ClientSession) -> None:
+    with pytest.raises(Unavailable, match=rf"cannot reach ws://\*\*\*@{nobody}/v2: Connection refused$"):
+        await dialled(client, f"ws://me:s3cret@{nobody}/v2")

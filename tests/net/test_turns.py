@@ -80,10 +80,51 @@ def test_a_machine_that_starts_anew_waits_for_no_turn_of_its_earlier_life(tmp_pa
 
 def test_attempts_are_counted_over_those_who_come_one_after_the_other(tmp_path: Path, clock: ManualClock) -> None:
     for _ in range(BURST):
-        assert Attempts(tmp_path / "attempts").claim(clock.wall_ns()) == 0.0
-    assert Attempts(tmp_path / "attempts").claim(clock.wall_ns()) == pytest.approx(SPACING_S)
+        assert Attempts(tmp_path / "attempts", clock).claim() == 0.0
+    assert Attempts(tmp_path / "attempts", clock).claim() == pytest.approx(SPACING_S)
     clock.move(SPACING_S + 0.001)
-    assert Attempts(tmp_path / "attempts").claim(clock.wall_ns()) == 0.0
+    assert Attempts(tmp_path / "attempts", clock).claim() == 0.0
+
+
+def test_a_pause_of_attempts_holds_for_later_runs_too_and_leaves_their_count_alone(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    path = tmp_path / "attempts"
+    for _ in range(BURST):
+        assert Attempts(path, clock).claim() == 0.0
+    Attempts(path, clock).pause(600)
+    Attempts(path, clock).pause(5)
+    assert Attempts(path, clock).claim() == pytest.approx(600.0)
+    clock.step(-86_400)
+    assert Attempts(path, clock).claim() == pytest.approx(600.0), "no clock that is set back lengthens it"
+    clock.move(600)
+    assert Attempts(path, clock).claim() == 0.0
+
+
+def test_a_count_of_an_earlier_release_is_read(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "attempts"
+    for _ in range(BURST):
+        Attempts(path, clock).claim()
+    path.write_bytes(path.read_bytes()[:8])
+    assert Attempts(path, clock).claim() == pytest.approx(SPACING_S)
+
+
+def test_a_part_can_be_paused_by_itself_for_all(tmp_path: Path, turns: Turns, clock: ManualClock) -> None:
+    assert turns.of("Trades").paused_s() == 0.0
+    assert list(tmp_path.iterdir()) == []
+    turns.of("Trades").pause(30)
+    other = Turns(tmp_path / "turns", clock)
+    assert other.of("Trades").paused_s() == pytest.approx(30.0)
+    assert (other.of("OHLC").paused_s(), other.claim(1.0)) == (0.0, 0.0)
+    clock.move(30)
+    assert other.of("Trades").paused_s() == 0.0
+
+
+@given(st.binary(max_size=40))
+def test_damaged_attempts_hold_nobody_up_for_long(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("turns") / "attempts"
+    path.write_bytes(content)
+    assert 0 <= Attempts(path, ManualClock()).claim() <= LONGEST_PAUSE_S
 
 
 @given(st.binary(max_size=20))

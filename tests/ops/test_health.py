@@ -91,3 +91,11 @@ def test_what_gets_older_gets_no_better(
     )
     assert len(unready(later)) >= len(unready(now))
     assert len(dead(later)) >= len(dead(now))
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_where_a_refusal_puts_it_off_it_says_when_it_is_tried_again(*, streaming: bool) -> None:
+    (said,) = unready(with_(streaming=streaming, silent_s=[500.0], connects_in_s=540.0, asks_in_s=540.0))
+    assert said.endswith("; the next attempt comes in 540 s")
+    (said,) = unready(with_(listed=False, asks_in_s=60.0))
+    assert said.endswith("out of reach; the next attempt comes in 60 s")

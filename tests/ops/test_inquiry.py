@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from tests.servers import free_port
 
 
 @contextlib.asynccontextmanager
-async def daemon(data: Path, state: State = GOOD, **ops: Any) -> AsyncIterator[OpsConfig]:
+async def daemon(
+    data: Path, state: State = GOOD, more: Mapping[str, Any] = MappingProxyType({}), **ops: Any
+) -> AsyncIterator[OpsConfig]:
     config = OpsConfig(port=free_port(), **ops)
-    about = {"archive": str(data.resolve()), "version": "9.9", "since": "2026-11-20T18:00:00Z", "pairs": 3}
+    about = {"archive": str(data.resolve()), "version": "9.9", "since": "2026-11-20T18:00:00Z", "pairs": 3, **more}
     async with serve(config, Face(Metrics(), lambda: state, lambda: about)):
         yield config
 
@@ -36,6 +39,15 @@ async def test_a_daemon_tells_whether_it_records_and_why_not(tmp_path: Path) -> 
         assert await asked(ops, tmp_path) == Daemon(True, (), "9.9", "2026-11-20T18:00:00Z")
     async with daemon(tmp_path, with_(stopping=True), host="localhost") as ops:
         assert await asked(ops, tmp_path) == Daemon(False, ("it is stopping",), "9.9", "2026-11-20T18:00:00Z")
+
+
+async def test_a_daemon_tells_for_how_long_it_leaves_the_exchange_alone(tmp_path: Path) -> None:
+    async with daemon(tmp_path, more={"paused_s": {"connect": 540.5, "rest": 0.0}}) as ops:
+        said = await asked(ops, tmp_path)
+        assert isinstance(said, Daemon)
+        assert said.paused_s == {"connect": 540.5}
+    async with daemon(tmp_path, more={"paused_s": 5}) as ops:
+        assert "is no recorder" in str(await asked(ops, tmp_path))
 
 
 async def test_it_is_asked_with_its_token_and_from_here_where_it_is_exposed(tmp_path: Path) -> None:

@@ -100,3 +100,17 @@ def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str]) -> None
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
     assert token not in said
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_name_neither_steers_a_terminal_nor_forges_a_line(
+    capsys: pytest.CaptureFixture[str], style: Literal["console", "json"]
+) -> None:
+    harm = "X\x1b]0;title\x07\nforged\u202e\x9b31m\u2028/USD"
+    log.configure(style)
+    structlog.get_logger().warning("not fetched", pair=harm, reason=f"EQuery: {harm}", **{"from": [harm]})
+    structlog.get_logger().error("unexpected", pair=harm, exc_info=ValueError(harm))
+    said = capsys.readouterr().err
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert said.split("\n")[0].count("forged") == 3
+    assert said.split("\n")[1].count("forged") >= 1

@@ -157,6 +157,53 @@ async def test_a_page_that_means_this_machine_by_a_name_of_its_own_reads_nothing
             assert await bench.status("/metrics", headers={"Host": host}) == 200
 
 
+HOSTS = [
+    b"%6c%6f%63alhost",
+    b"localhost%00",
+    b"[::1%25lo]",
+    b"127.0.0.1:99999",
+    b"127.0.0.1:-1",
+    b"localhost:x",
+    b"evil@localhost",
+    b"localhost/",
+    b"loc alhost",
+    b"",
+    b"[",
+    b"[]",
+    b"[::1",
+    b"x" * 254,
+    b"x" * 1000 + b".localhost",
+    b"\xff\xfe",
+    b"\xc3\xa9",
+    b"xn--\xc3",
+    b"localhost\r\nHost: localhost",
+    b"evil.example\r\nHost: localhost",
+]
+
+
+@pytest.mark.parametrize("token", [None, SecretStr(TOKEN)])
+async def test_a_host_that_is_no_name_is_a_bad_request_and_no_failure(
+    capsys: pytest.CaptureFixture[str], token: SecretStr | None
+) -> None:
+    async with serving(token=token) as bench:
+        for host in HOSTS:
+            for path in (b"/health", b"/metrics", b"/x"):
+                answer = await bench.raw(b"GET " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+                assert answer.split()[1] == b"400", (host, path, answer)
+        for line in (
+            b"http://%zz/health",
+            b"http://127.0.0.1:99999/health",
+            b"//%31:x/health",
+            b"*",
+            b"http://[/",
+            b"x",
+        ):
+            answer = await bench.raw(b"GET " + line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert answer == b"" or answer.split()[1][:1] in {b"2", b"4"}, (line, answer)
+        assert (await bench.raw(b"GET /health HTTP/1.0\r\n\r\n")).split()[1] == (b"200" if token else b"421")
+    assert "failed" not in capsys.readouterr().err
+
+
 async def test_a_request_that_is_too_large_is_refused() -> None:
     async with serving() as bench:
         long = b"x" * 2 * LINE_BYTES

@@ -34,7 +34,7 @@ def second(number: int) -> datetime:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_answers_every_question(archive: Written, mode: dict[str, bool]) -> None:
+def test_every_mode_answers_every_question(archive: Written, mode: dict[str, Any]) -> None:
     archive.append([*trades(1, 3), *trades(7, 130)])
     archive.listed("BTC/USD", 1)
     with connect(archive.data, **mode) as opened:
@@ -92,7 +92,7 @@ def test_refresh_of_a_frozen_moment_whose_rows_are_gone_takes_what_is_there(arch
 
 @pytest.mark.parametrize(("mode", "expected"), [({}, 5), ({"live": True}, 5), ({"frozen": True}, 3)])
 def test_a_call_that_lost_a_file_to_a_compaction_begins_anew(
-    archive: Written, monkeypatch: pytest.MonkeyPatch, mode: dict[str, bool], expected: int
+    archive: Written, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any], expected: int
 ) -> None:
     archive.append(trades(1, 3))
     original: Callable[..., Any] = Engine.fetch
@@ -195,7 +195,7 @@ def test_candles_of_a_range_ask_for_whole_bars_only(archive: Written) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_unknown_pair_is_an_error_that_names_those_held(archive: Written, mode: dict[str, bool]) -> None:
+def test_an_unknown_pair_is_an_error_that_names_those_held(archive: Written, mode: dict[str, Any]) -> None:
     archive.append([*trades(1, 1), *trades(1, 1, pair="ETH/USD")])
     with connect(archive.data, **mode) as opened:
         with pytest.raises(UsageError, match=r"no trades of 'XBT/USD'; did you mean BTC/USD"):
@@ -287,7 +287,7 @@ CANDLE_COLUMNS = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_gives_the_exchanges_candles_and_events(archive: Written, mode: dict[str, bool]) -> None:
+def test_every_mode_gives_the_exchanges_candles_and_events(archive: Written, mode: dict[str, Any]) -> None:
     archive.append([trade(n + 1, START_US + n * MINUTE_US) for n in range(6)])
     archive.listed("BTC/USD", 1)
     archive.published([candle(n) for n in (0, 1, 3)], seen=second(999))
@@ -411,14 +411,14 @@ BATCH = 10
 class Watched:
     """A reader in a thread of its own that counts as fast as it can while this one writes."""
 
-    def __init__(self, archive: Written, mode: dict[str, bool]) -> None:
+    def __init__(self, archive: Written, mode: dict[str, Any]) -> None:
         self.claimed = 0
         self.looks = 0
         self.wrong: list[str] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._loop, args=(archive, mode))
 
-    def _loop(self, archive: Written, mode: dict[str, bool]) -> None:
+    def _loop(self, archive: Written, mode: dict[str, Any]) -> None:
         before = 0
         with connect(archive.data, **mode) as opened:
             while not self._done.is_set() or self.looks < 3:

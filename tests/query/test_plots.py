@@ -313,3 +313,33 @@ def test_without_the_extra_the_error_says_how_to_install_it(missing: str, tmp_pa
     )
     assert done.returncode == 2
     assert done.stderr == "recorder: pictures need Altair: pip install 'kraken-recorder[plots]'\n"
+
+
+NAMED = "</script><script>alert(1)</script><!--\u2028\x1b[31m\u202e/USD"
+
+
+@pytest.mark.parametrize("drawn", ["candles", "coverage", "volume"])
+def test_what_is_in_a_name_does_not_run(archive: Written, opened: Archive, tmp_path: Path, drawn: str) -> None:
+    archive.append(minutes(0, 1, 2, pair=NAMED))
+    archive.append(minutes(0, 1, 2))
+    figure = plots.candles(opened, NAMED) if drawn == "candles" else getattr(plots, drawn)(opened)
+    plots.save(figure, tmp_path / "x.html")
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    plots.save(plots.coverage(opened, pairs=["BTC/USD"]), tmp_path / "usual.html")
+    usual = (tmp_path / "usual.html").read_text(encoding="utf-8")
+    assert "alert(1)" in page
+    for harm in ("<script", "</script", "<!--", "\u2028", "\x1b", "\u202e"):
+        assert page.count(harm) == usual.count(harm), harm
+    assert "<script>alert" not in figure.to_html()  # as a notebook shows it
+    plots.save(figure, tmp_path / "x.svg")
+    assert "<script" not in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
+def test_a_text_that_is_put_into_a_chart_by_hand_does_not_run_either(
+    archive: Written, opened: Archive, tmp_path: Path
+) -> None:
+    archive.append(minutes(0, 1, 2))
+    plots.save(plots.coverage(opened).properties(title=NAMED), tmp_path / "x.html")
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "\\u003cscript\\u003ealert(1)" in page

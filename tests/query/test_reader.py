@@ -52,7 +52,7 @@ MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:2], PAIRS[1:2], tuple(PAIRS[::-1])])
-def test_many_pairs_are_the_pairs_one_by_one(many: Written, mode: dict[str, bool], pairs: list[str]) -> None:
+def test_many_pairs_are_the_pairs_one_by_one(many: Written, mode: dict[str, Any], pairs: list[str]) -> None:
     with connect(many.data, **mode) as opened:
         calls: list[Callable[..., pa.Table]] = [
             lambda pair: opened.trades(pair, second(9), second(100), to="arrow", decimals=True),
@@ -201,7 +201,8 @@ def test_the_digest_of_the_rows_is_that_of_the_certificate(archive: Written, mon
 def test_pieces_are_of_one_moment_while_rows_come_move_and_are_merged(archive: Written) -> None:
     archive.append([*trades(1, 40), *trades(61, 70)])
     archive.journalled([*trades(71, 90), *trades(1, 5, pair="ETH/USD")])
-    for mode in ({}, {"live": True}, {"live": True, "frozen": True}):
+    modes: list[dict[str, Any]] = [{}, {"live": True}, {"live": True, "frozen": True}]
+    for mode in modes:
         with connect(archive.data, **mode) as opened:
             expected = opened.trades(["BTC/USD", *(["ETH/USD"] if mode else [])], on_gap="ignore", to="arrow")
             pieces = []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from typing import Any
 
 import aiohttp
@@ -165,6 +166,33 @@ async def test_the_listing_can_be_changed(http: aiohttp.ClientSession) -> None:
     bitcoin = listed["XXBTZUSD"]
     assert (bitcoin["pair_decimals"], bitcoin["tick_size"], bitcoin["status"]) == (2, "0.01", "cancel_only")
     assert "XDGUSD" not in listed
+
+
+async def test_subscriptions_can_be_refused_limited_and_granted_again(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    entry = sandbox.faults.entry
+    await post(http, "/sandbox/refuse_subscriptions?text=Try%20later&pair=BTC/USD&for_s=9")
+    await post(http, "/sandbox/limit_subscriptions?symbols=50")
+    assert (entry.symbol("BTC/USD"), entry.symbol("ETH/EUR"), entry.limit.symbols) == ("Try later", None, 50)
+    await post(http, "/sandbox/grant_subscriptions")
+    await post(http, "/sandbox/refuse_subscriptions?named=0")
+    assert (entry.symbol("BTC/USD"), entry.message(["BTC/USD"])) == (None, "EGeneral:Too many requests")
+
+
+async def test_a_page_can_say_when_to_come_again_and_where_to_go(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await post(http, "/sandbox/http_429?retry_after=600&path=/v2&n=1")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await http.ws_connect("/v2")
+    assert refused.value.status == 429
+    assert refused.value.headers is not None
+    assert refused.value.headers["Retry-After"] == "600"
+    async with http.ws_connect("/v2"):
+        assert [request.status for request in sandbox.requests.to("/v2")] == [429, 101]
+    await post(http, "/sandbox/http_302?location=/elsewhere&retry_after=60&date=1&path=/0/public/Time")
+    async with http.get("/0/public/Time", allow_redirects=False) as answer:
+        until = formatdate(sandbox.clock.wall_ns() // 10**9 + 60, usegmt=True)
+        assert (answer.status, answer.headers["Location"], answer.headers["Retry-After"]) == (302, "/elsewhere", until)
 
 
 async def test_a_pair_can_be_rejected_and_accepted(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:

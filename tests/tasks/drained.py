@@ -40,8 +40,9 @@ def candles(received_s: float, first: int, last: int, price: str = "100", minute
     return segment.encode(at(received_s), records.rest_source(request, BTC.pair), body)
 
 
-def listing(received_s: float, *names: str) -> bytes:
-    entries = {
+def listing(received_s: float, *names: str, odd: Sequence[str] = ()) -> bytes:
+    """An answer that lists these against USD; the entries of ``odd`` ones cannot be read."""
+    entries: dict[str, dict[str, object]] = {
         f"{name}ZUSD": {
             "altname": f"{name}USD",
             "wsname": f"{name}/USD",
@@ -50,8 +51,10 @@ def listing(received_s: float, *names: str) -> bytes:
             "pair_decimals": 1,
             "lot_decimals": 8,
         }
-        for name in names
+        for name in (*names, *odd)
     }
+    for name in odd:
+        entries[f"{name}ZUSD"]["tick_size"] = "none"
     body = json.dumps({"error": [], "result": entries}).encode()
     return segment.encode(at(received_s), records.rest_source(rest.asset_pairs()), body)
 
@@ -74,7 +77,8 @@ SEGMENT = [
     trades(2, 5),
     note(-30, "disconnected", connection=1),
     candles(-20, -8, -2),  # what was held ends at -12: three are lost
-    listing(-10, "ETH", "XBT", "NEW"),
+    listing(-10, "ETH", "XBT", "NEW", odd=["ODD"]),
+    note(-9, "delisted", pair="OLD/USD"),
     candles(-5, -8, -2, "101"),  # revised, in the old year
     candles(40, -8, 0, "101"),
     candles(50, -3, 0, "101.0"),  # and to and fro, so that the state after is not the state before

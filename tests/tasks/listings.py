@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from recorder.core.model import Instrument
+from recorder.core.listing import Listed, Odd
+from recorder.core.model import CURRENCY, TOKENIZED, Instrument
 from recorder.errors import ExchangeError
 from recorder.kraken import rest
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks.roster import Roster
-from tests.builders import answered, instrument, listing_body
+from tests.builders import answered, instrument, listed, listing_body
 from tests.clocks import ManualClock
 from tests.fakes import Fakes
 
@@ -18,13 +19,18 @@ BTC, DOGE, ETH = instrument("XBT/USD", key="XXBTZUSD"), instrument("XDG/USD"), i
 
 
 class ScriptedHttp:
-    """Answers with one listing or problem after the other, the last one for good."""
+    """Answers with one listing or problem after the other, the last one for good; and ``others``, tokenized assets."""
 
     def __init__(self, clock: ManualClock, answers: Sequence[list[Instrument] | ExchangeError | bytes]) -> None:
         self.clock, self.answers = clock, list(answers)
         self.asked_s: list[float] = []
+        self.others: bytes | ExchangeError = listing_body([])
 
     async def get(self, request: Request) -> Answer:
+        if request == rest.asset_pairs(TOKENIZED):
+            if isinstance(self.others, ExchangeError):
+                raise self.others
+            return answered(self.others, recv_ns=self.clock.wall_ns())
         assert request == rest.asset_pairs()
         self.asked_s.append(self.clock.monotonic())
         said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -58,12 +64,14 @@ class Bench(Fakes):
         *answers: list[Instrument] | ExchangeError | bytes,
         fresh: bool = True,
         known: Sequence[Instrument] = (),
+        odd: Mapping[str, Odd] | None = None,
     ) -> None:
         clock = ManualClock()
         self.http = ScriptedHttp(clock, answers or [first])
         super().__init__(self.http, clock=clock)
-        self.roster = Roster(names, self.context)
-        self.roster.begin(first, known=known, fresh=fresh)
+        self.roster = Roster(names, self.context, last_id=lambda pair: self.ledger.of(pair).spans.last or 0)
+        self.roster.remember(known if fresh else first)
+        self.roster.begin([Listed(CURRENCY, first, odd or {}), listed(asked=TOKENIZED)] if fresh else None)
         self.sums = Sums(self.roster.instruments)
         self.roster.tell(self.sums)
 

@@ -13,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from recorder.archive import quarantine
+from recorder.archive.layout import Layout
 from recorder.errors import DiskError
+from recorder.journal import segment
+from recorder.tasks.odd_entries import SINGLY
 from tests.archive.candles import repeated, rows
 from tests.archive.rows import ids
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
-from tests.tasks.drained import NEW_YEAR_S, SEGMENT, TO_AND_FRO, drain, listing, note, prepared, state
+from tests.tasks.drained import NEW_YEAR_S, SEGMENT, TO_AND_FRO, at, drain, listing, note, prepared, state
 
 
 @pytest.fixture
@@ -33,8 +37,10 @@ def test_a_segment_ends_up_in_its_tables(before: Path) -> None:
         ("connected", None),
         ("disconnected", None),
         ("ohlc_lost", "BTC/USD"),
-        ("delisted", "OLD/USD"),
         ("listed", "NEW/USD"),
+        ("listed", "ODD/USD"),
+        ("malformed", "ODD/USD"),
+        ("delisted", "OLD/USD"),
         *[("ohlc_revised", "BTC/USD")] * 7,
         *[("ohlc_revised", "BTC/USD")] * 4,
         ("malformed", None),
@@ -113,22 +119,54 @@ def test_a_refusal_of_any_call_of_a_drain_is_one_sentence_and_the_next_drain_has
     assert len(counting.calls) > 40
 
 
-def test_a_listing_that_lacks_most_pairs_delists_none_and_is_told(tmp_path: Path) -> None:
+def test_what_a_listing_lacks_changes_nothing_and_a_note_delists(tmp_path: Path) -> None:
     names = [f"P{number}" for number in range(30)]
-    drain(tmp_path, Unsynced(), journalled=[listing(1, *names), listing(2, "P1", "Q")])
-    assert {row["status"] for row in rows(tmp_path, "instruments")} == {"online"}
+    gone = note(3, "delisted", pair="P5/USD")
+    drain(tmp_path, Unsynced(), journalled=[listing(1, *names), listing(2, "P1", "Q"), gone])
+    assert {row["pair"] for row in rows(tmp_path, "instruments") if row["status"] != "online"} == {"P5/USD"}
     found = sorted(rows(tmp_path, "events"), key=lambda row: str(row["kind"]))
-    assert [(row["kind"], row["pair"], json.loads(row["detail"])) for row in found] == [
-        ("listed", "Q/USD", {"status": "online"}),
-        (
-            "malformed",
-            None,
-            {
-                "source": "rest:/0/public/AssetPairs",
-                "reason": "the listing lacks 29 of 30 pairs that were listed: not believed",
-            },
-        ),
+    assert [(row["kind"], row["pair"]) for row in found] == [("delisted", "P5/USD"), ("listed", "Q/USD")]
+
+
+def test_an_odd_entry_is_told_once_and_kept_however_often_it_comes(tmp_path: Path) -> None:
+    for start in range(3):
+        first, then = (listing(10 * start + at_s, "P", odd=["O1", "O2"]) for at_s in (0, 1))
+        drain(tmp_path, Unsynced(), journalled=[first, then])
+    told = [(row["pair"], json.loads(row["detail"])) for row in rows(tmp_path, "events") if row["kind"] == "malformed"]
+    assert sorted((pair, detail["reason"]) for pair, detail in told) == [
+        (f"O{n}/USD", f"the entry of O{n}ZUSD cannot be read: 'none' is no number") for n in (1, 2)
     ]
+    kept = list(quarantine.listed(Layout(tmp_path)))
+    assert [(one.pair, one.reason, one.recv_ns) for one in kept] == [(f"O{n}/USD", "malformed", at(0)) for n in (1, 2)]
+    entry = segment.decode(kept[0].line)
+    assert entry.source == "rest-unreadable:/0/public/AssetPairs?pair=O1ZUSD"
+    assert json.loads(entry.payload)["tick_size"] == "none"
+    assert {row["pair"]: row["tick_size"] for row in rows(tmp_path, "instruments")}["O1/USD"] is None
+
+
+def test_what_is_known_of_a_pair_whose_entry_is_odd_stays(tmp_path: Path) -> None:
+    drain(tmp_path, Unsynced(), journalled=[listing(1, "P", "O"), listing(2, "P", odd=["O"]), listing(3, "P", "O")])
+    assert len(rows(tmp_path, "instruments")) == 2
+    assert [row["kind"] for row in rows(tmp_path, "events")] == ["malformed"]
+
+
+def test_of_two_entries_with_one_symbol_the_one_that_does_not_count_is_told_and_kept_as_it_came(tmp_path: Path) -> None:
+    entry = segment.decode(listing(1, "P", "Q").rstrip(b"\n"))
+    body = entry.payload.replace(b'"wsname": "Q/USD"', b'"wsname": "P/USD"')
+    drain(tmp_path, Unsynced(), journalled=[listing(1, "P"), segment.encode(at(2), entry.source, body)])
+    (told,) = (row for row in rows(tmp_path, "events") if row["kind"] == "malformed")
+    (kept,) = quarantine.listed(Layout(tmp_path))
+    why = "two entries list P/USD: that of PZUSD counts, that of QZUSD does not"
+    assert (told["pair"], json.loads(told["detail"])["reason"], kept.why) == ("P/USD", why, why)
+    assert segment.decode(kept.line).payload == json.dumps(json.loads(body)["result"]["QZUSD"]).encode()
+
+
+def test_of_very_many_odd_entries_the_first_are_told_one_by_one_and_the_others_by_their_number(tmp_path: Path) -> None:
+    drain(tmp_path, Unsynced(), journalled=[listing(1, "P", odd=[f"O{number}" for number in range(SINGLY + 5)])])
+    reasons = [json.loads(row["detail"])["reason"] for row in rows(tmp_path, "events") if row["kind"] == "malformed"]
+    assert len(reasons) == SINGLY + 1
+    assert "5 more entries of the listing do not count" in reasons
+    assert len(list(quarantine.listed(Layout(tmp_path)))) == SINGLY
 
 
 def test_a_corrupt_line_is_told_at_the_time_of_the_line_before(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ async def test_any_other_failure_is_counted_and_raised_as_it_is(error: ExchangeE
 
 async def test_a_refusal_is_noted_and_its_pause_is_metered(fakes: Fakes) -> None:
     told = note_refusals(fakes.notes, fakes.metrics)
-    await told(reason="too many", path="/0/public/Trades", pause_s=5.0, per_s=0.5)
-    said = {"reason": "too many", "path": "/0/public/Trades", "pause_s": 5.0, "per_s": 0.5}
+    await told(reason="too many", path="/0/public/Trades", scope="path", pause_s=5.0, per_s=0.5)
+    said = {"reason": "too many", "path": "/0/public/Trades", "scope": "path", "pause_s": 5.0, "per_s": 0.5}
     assert fakes.noted() == [{"kind": "throttled", "pair": None, **said}]
     assert fakes.value("recorder_rest_throttled_seconds_total") == 5.0
 

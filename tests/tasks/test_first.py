@@ -7,24 +7,20 @@ import pytest
 
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.instruments import InstrumentArchive
-from recorder.core.model import Instrument
 from recorder.errors import Malformed
-from recorder.tasks.first import archived, believable
-from tests.builders import BTC, answered, instrument, listing_body, shop
+from recorder.tasks.first import archived
+from tests.builders import BTC, instrument, shop
+from tests.tasks.listings import Bench
 
 
-def result(*listing: Instrument) -> bytes:
-    return answered(listing_body(listing)).result
-
-
-def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_knows_as_listed() -> None:
+async def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_knows_as_listed() -> None:
     known = [instrument(f"A{number}/USD") for number in range(20)]
-    assert len(believable(result(*known[:10]), known)) == 10
+    assert len(Bench(["*"], known[:10], known=known).pairs) == 20, "what it lacks is not gone at once"
     with pytest.raises(Malformed, match="lacks 11 of 20"):
-        believable(result(*known[:9]), known)
+        Bench(["*"], known[:9], known=known)
     delisted = [msgspec.structs.replace(one, status="delisted") for one in known[:12]]
-    assert len(believable(result(*known[12:17]), [*delisted, *known[12:]])) == 5
-    assert len(believable(result(BTC), [])) == 1
+    assert len(Bench(["*"], known[12:17], known=[*delisted, *known[12:]]).pairs) == 8
+    assert Bench(["*"], [BTC]).pairs == {"BTC/USD"}
 
 
 def test_damaged_listings_in_the_archive_stop_no_start(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from recorder.core.backoff import SPACING_S, WINDOW_ATTEMPTS, WINDOW_S
-from recorder.errors import Unavailable
+from recorder.core.pacing import FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
+from recorder.errors import ExchangeError, Forbidden, RateLimited, Unavailable
 from recorder.net.turns import Attempts
 from recorder.tasks.lines import Lines
 from recorder.tasks.stream import Listeners
@@ -25,7 +26,8 @@ class Bench(Fakes):
     """Lines of two pairs at most, over sockets that acknowledge what they are asked for."""
 
     def __init__(self, folder: Path, *pairs: str) -> None:
-        super().__init__()
+        self.held: list[tuple[float, str, str]] = []
+        super().__init__(self)
         self.pairs = dict.fromkeys(pairs)
         self.sockets: list[Acknowledging] = []
         self.dialled_s: list[float] = []
@@ -35,10 +37,14 @@ class Bench(Fakes):
             self.dial,
             self.context,
             listeners=Listeners(Promised(), Fallback(), Standing(self.notes), lambda: None),
-            attempts=Attempts(folder / "attempts"),
+            attempts=Attempts(folder / "attempts", self.clock),
             random=Random(1),
             pairs_a_line=2,
         )
+
+    async def hold(self, pause_s: float, *, reason: str, path: str) -> None:
+        """Be the REST client, which is told to rest."""
+        self.held.append((pause_s, reason, path))
 
     @contextlib.asynccontextmanager
     async def dial(self) -> AsyncIterator[FakeSocket]:
@@ -207,6 +213,69 @@ async def test_all_lines_together_make_no_more_attempts_than_the_exchange_bears(
         bench.refusal = None
         await bench.live(round(6 * (SPACING_S + 1)))
         assert all(bench.lines.streaming(pair) for pair in bench.pairs)
+
+
+def refusal(kind: type[ExchangeError], retry_after_s: float | None) -> ExchangeError:
+    return kind("refused the handshake", retry_after_s)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted_s", "pause_s"),
+    [
+        (RateLimited, 600.0, 600.0),
+        (RateLimited, None, FORBIDDEN_PAUSE_S),
+        (RateLimited, 1e9, LONGEST_PAUSE_S),
+        (Forbidden, 45.0, 45.0),
+        (Forbidden, None, FORBIDDEN_PAUSE_S),
+    ],
+)
+async def test_where_the_handshake_refuses_us_all_lines_and_rest_stay_away_for_as_long_as_is_wanted(
+    tmp_path: Path, kind: type[ExchangeError], wanted_s: float | None, pause_s: float
+) -> None:
+    bench = Bench(tmp_path, "A", "B", "C", "D", "E")
+    bench.refusal = refusal(kind, wanted_s)
+    async with running(bench.lines):
+        assert len(bench.dialled_s) <= 3  # those that dialled at the same moment
+        assert bench.held[0] == (pause_s, "refused the handshake", "/v2")
+        assert bench.lines.wait_s() == bench.value("recorder_connect_pause_seconds") == pause_s
+        dialled = len(bench.dialled_s)
+        await bench.live(round(pause_s) - 1)
+        assert len(bench.dialled_s) == dialled
+        bench.refusal = refusal(kind, wanted_s)
+        await bench.live(2)
+        assert len(bench.dialled_s) == dialled + 1, "one tries for all"
+        bench.refusal = None
+        assert bench.lines.wait_s() == pytest.approx(min(2 * pause_s, LONGEST_PAUSE_S), abs=1.0)
+        assert [held_s for held_s, *_ in bench.held] == [pause_s] * len(bench.held), "REST is to rest no longer"
+        await bench.live(round(bench.lines.wait_s()) + 2)
+        assert all(bench.lines.streaming(pair) for pair in bench.pairs)
+        assert bench.lines.wait_s() == 0.0
+
+
+async def test_a_recorder_that_is_started_again_stays_away_too(tmp_path: Path) -> None:
+    before = Bench(tmp_path, "A")
+    before.refusal = refusal(RateLimited, 600.0)
+    async with running(before.lines):
+        assert len(before.dialled_s) == 1
+    after = Bench(tmp_path, "A")
+    async with running(after.lines):
+        await after.live(590)
+        assert after.dialled_s == []
+        await after.live(11)
+        assert after.lines.streaming("A")
+
+
+async def test_a_server_that_is_down_and_says_until_when_is_not_dialled_before_and_rest_goes_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "A", "B", "C")
+    bench.refusal = refusal(Unavailable, 90.0)
+    async with running(bench.lines):
+        dialled = len(bench.dialled_s)
+        await bench.live(89)
+        assert len(bench.dialled_s) == dialled
+        bench.refusal = None
+        await bench.live(3)
+        assert all(bench.lines.streaming(pair) for pair in bench.pairs)
+    assert bench.held == []
 
 
 async def test_what_nobody_has_thought_of_ends_all_lines(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class Bench(Fakes):
 
     def listed(self) -> dict[str, Instrument]:
         answer = self.sandbox._answer("AssetPairs", {}).encode()
-        return {instrument.pair: instrument for instrument in parse.instruments(rest.result(200, answer))}
+        return {instrument.pair: instrument for instrument in parse.listing(rest.result(200, answer)).entries}
 
     async def pass_time(self, seconds: float, step_s: float = 0.0) -> None:
         """Let time leap from one sleeper to the next; each hour, look at what the exchange serves."""
@@ -148,7 +148,7 @@ class Bench(Fakes):
     def asked(self) -> list[Request]:
         return self.sandbox.requests.to(OHLC_PATH)
 
-    async def _refused(self, *, reason: str, path: str, pause_s: float, per_s: float) -> None:
+    async def _refused(self, *, reason: str, path: str, scope: str, pause_s: float, per_s: float) -> None:
         self.told.append((self.clock.monotonic(), pause_s))
 
 

@@ -37,12 +37,12 @@ class Bench(Fakes):
         super().__init__()
         self.manager = manager or Manager()
         self.pulse = Pulse(Path("/data"), self.inbox, clock=self.clock, metrics=self.metrics, notifier=self.manager)
-        self.unsynced_s, self.drained_s, self.silent_s = 0.0, 0.0, 0.0
+        self.unsynced_s, self.drained_s, self.silent_s, self.connects_in_s = 0.0, 0.0, 0.0, 0.0
         self.space = SimpleNamespace(room=None, low_bytes=0)
 
     def begin(self, *, streaming: bool = True) -> None:
         if streaming:
-            self.pulse.listen(lambda: [self.silent_s])
+            self.pulse.listen(lambda: [self.silent_s], lambda: self.connects_in_s)
         commit = SimpleNamespace(unsynced_s=lambda: self.unsynced_s)
         drain = SimpleNamespace(drained_s=lambda: self.drained_s, every_s=300.0)
         parts = cast("Any", [commit, drain, self.space])

@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from recorder.core.model import Instrument
-from recorder.errors import ConfigError, ExchangeError, RateLimited, Unavailable
+from recorder.core.ids import Run, Span
+from recorder.core.listing import LISTINGS, Odd
+from recorder.core.model import TOKENIZED, Instrument
+from recorder.errors import ConfigError, ExchangeError, Malformed, RateLimited, Refused, Unavailable
 from recorder.kraken import parse, records, rest
 from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S
-from tests.builders import instrument
+from tests.builders import events, instrument, listed, listing_body
 from tests.clocks import running, settle
 from tests.tasks.listings import BTC, DOGE, ETH, Bench
 
@@ -68,13 +70,22 @@ async def test_the_archive_stands_in_as_the_first_listing_without_what_was_delis
 
 
 async def test_pairs_join_leave_and_come_back_in_the_same_mapping() -> None:
-    bench = Bench(["*/USD", "ETH/EUR"], [BTC, ETH], [BTC, DOGE, ETH], [DOGE], [DOGE], [DOGE, ETH])
+    bench = Bench(["*/USD", "ETH/EUR"], [BTC, ETH], [BTC, DOGE, ETH], *[[DOGE]] * 4, [DOGE, ETH])
     mapping = bench.roster.instruments
-    for pairs in ({"BTC/USD", "DOGE/USD", "ETH/EUR"}, {"DOGE/USD"}, {"DOGE/USD"}, {"DOGE/USD", "ETH/EUR"}):
-        await bench.roster.refresh()
+    every = {"BTC/USD", "DOGE/USD", "ETH/EUR"}
+    for pairs in (every, every, every, {"DOGE/USD"}, {"DOGE/USD"}, {"DOGE/USD", "ETH/EUR"}):
+        await later(bench)
         assert bench.pairs == bench.sums.pairs == pairs
     assert bench.roster.instruments is mapping
     assert bench.sums.told == 3, "nobody is told when nothing came or went"
+    assert sorted(note["pair"] for note in bench.noted("delisted")) == ["BTC/USD", "ETH/EUR"]
+
+
+async def later(bench: Bench, times: int = 1) -> None:
+    """Read the listing so many times, so far apart that each counts."""
+    for _ in range(times):
+        bench.clock.move(SOON_S)
+        await bench.roster.refresh()
 
 
 async def test_changed_decimals_and_names_are_taken_over_without_telling_anybody() -> None:
@@ -103,8 +114,10 @@ async def test_the_earlier_names_of_a_market_are_known_from_the_archive_and_from
 
 
 async def test_a_named_pair_that_becomes_too_fine_leaves_and_comes_back() -> None:
-    bench = Bench(["BTC/USD"], [BTC], [replace(BTC, pair_decimals=13)], [BTC])
-    await bench.roster.refresh()
+    bench = Bench(["BTC/USD"], [BTC], *[[replace(BTC, pair_decimals=13)]] * 3, [BTC])
+    await later(bench, 2)
+    assert bench.pairs == bench.sums.pairs == {"BTC/USD"}
+    await later(bench)
     assert bench.pairs == bench.sums.pairs == set()
     await bench.roster.refresh()
     assert bench.pairs == bench.sums.pairs == {"BTC/USD"}
@@ -113,20 +126,22 @@ async def test_a_named_pair_that_becomes_too_fine_leaves_and_comes_back() -> Non
 async def test_a_listing_that_lacks_most_pairs_is_journalled_but_not_followed() -> None:
     many = [instrument(f"A{number}/USD") for number in range(20)]
     bench = Bench(["*"], many, many[:9], many[:10])
-    await bench.roster.refresh()
+    await later(bench)
     assert len(bench.pairs) == 20
-    await bench.roster.refresh()
+    await later(bench, 3)
     assert len(bench.pairs) == len(bench.sums.pairs) == 10
-    lines = bench.journalled()
-    assert [entry.source for entry in lines] == ["rest:/0/public/AssetPairs"] * 2
-    assert [len(parse.instruments(rest.result(200, entry.payload))) for entry in lines] == [9, 10]
+    entries = bench.journalled()
+    lines = [entry for entry in entries if entry.source == "rest:/0/public/AssetPairs"]
+    assert [len(parse.listing(rest.result(200, entry.payload)).entries) for entry in lines] == [9, 10]
+    (odd,) = [event for event in events(entries) if event.kind == "malformed"]
+    assert "lacks 11 of 20 pairs" in json.loads(odd.detail)["reason"]
 
 
 async def test_the_guard_counts_what_is_listed_not_what_is_recorded() -> None:
     many = [instrument(f"A{number}/USD") for number in range(20)]
-    bench = Bench(["A1/USD", "A2/USD"], many, many[2:], many[3:9], many[3:])
-    for pairs in ({"A2/USD"}, {"A2/USD"}, set()):
-        await bench.roster.refresh()
+    bench = Bench(["A1/USD", "A2/USD"], many, *[many[2:]] * 3, many[3:9], *[many[3:]] * 3)
+    for times, pairs in ((3, {"A2/USD"}), (1, {"A2/USD"}), (3, set())):
+        await later(bench, times)
         assert bench.pairs == pairs
 
 
@@ -156,7 +171,7 @@ async def test_other_names_take_effect_at_once_on_the_newest_listing_and_the_nex
     assert bench.roster.instruments is mapping
     assert mapping["BTC/USD"] is kept
     assert bench.http.asked_s == []
-    await bench.roster.refresh()
+    await later(bench, 3)
     assert bench.pairs == bench.sums.pairs == {"BTC/USD"}
     assert await bench.roster.rename(["BTC/USD"]) == ([], [])
     assert bench.sums.told == 2, "nobody is told when nothing came or went"
@@ -213,11 +228,11 @@ async def test_whoever_asks_gets_a_reading_soon_but_never_oftener_than_that() ->
         for _ in range(30):
             await bench.pass_time(100, step_s=10)
             bench.roster.refresh_soon()
-        assert bench.http.asked_s == [SOON_S * n for n in range(1, 7)]
+        assert bench.http.asked_s == [SOON_S * n for n in range(1, 12)]
         await bench.pass_time(5 * SOON_S, step_s=10)
         bench.roster.refresh_soon()
         await settle()
-        assert len(bench.http.asked_s) == 8, "after a pause it is read at once, and the last one asked for was read"
+        assert len(bench.http.asked_s) == 13, "after a pause it is read at once, and the last one asked for was read"
 
 
 async def test_the_archived_listing_is_replaced_within_a_minute_of_the_exchange_coming_back() -> None:
@@ -240,15 +255,85 @@ async def test_a_reading_that_fails_is_repeated_with_back_off_and_changes_nothin
         await bench.pass_time(5 * SOON_S, step_s=10)
         assert bench.pairs == {"BTC/USD", "DOGE/USD"}
     waits = [after - before for before, after in zip([0.0, *bench.http.asked_s], bench.http.asked_s, strict=False)]
-    assert waits == [30, 60, 120, 240, 480, 600, 600]
+    assert waits == [30, 60, 120, 240, 300, 300, 300]
 
 
 async def test_a_listing_that_is_not_believed_is_looked_at_again_soon() -> None:
     many = [instrument(f"A{number}/USD") for number in range(20)]
-    bench = Bench(["*"], many, many[:1], many[:19])
+    bench = Bench(["*"], many, many[:1], [*many, DOGE])
     async with running(bench.roster):
         await bench.pass_time(LISTING_S + RETRY_S, step_s=30)
-        assert len(bench.pairs) == 19
+        assert len(bench.pairs) == 21
+
+
+async def test_a_recorded_pair_that_one_listing_lacks_stays_and_the_listing_is_read_again_in_minutes() -> None:
+    bench = Bench(["*"], [BTC, DOGE], [DOGE], [DOGE], [DOGE, BTC])
+    async with running(bench.roster):
+        await bench.pass_time(LISTING_S + 3 * SOON_S, step_s=30)
+        assert bench.http.asked_s == [LISTING_S + SOON_S * n for n in range(3)]
+    assert bench.pairs == bench.sums.pairs == {"BTC/USD", "DOGE/USD"}
+    assert bench.noted("delisted") == []
+
+
+async def test_a_recorded_pair_that_trades_stays_whatever_listings_lack() -> None:
+    bench = Bench(["*"], [BTC, DOGE], [DOGE])
+    for number in range(1, 10):
+        bench.ledger.observe(Run("BTC/USD", Span(number, number), 1, 1))
+        await later(bench)
+    assert bench.pairs == {"BTC/USD", "DOGE/USD"}
+    await later(bench, 2)
+    assert bench.pairs == {"DOGE/USD"}
+
+
+async def test_a_name_that_is_waited_for_is_looked_up_every_few_minutes() -> None:
+    bench = Bench(["BTC/USD", "DOGE/USD"], [BTC], *[[BTC]] * 3, [BTC, DOGE], known=[replace(DOGE, status="delisted")])
+    async with running(bench.roster):
+        await bench.pass_time(5 * SOON_S, step_s=30)
+        assert bench.http.asked_s == [SOON_S * n for n in range(1, 5)], "until it is found"
+    assert bench.pairs == {"BTC/USD", "DOGE/USD"}
+    listings = [entry.source for entry in bench.journalled() if entry.source.startswith("rest:")]
+    assert listings.count("rest:/0/public/AssetPairs") == 2, "what is byte for byte as before is not journalled again"
+
+
+async def test_a_name_whose_entry_cannot_be_read_is_waited_for_and_stops_no_start() -> None:
+    odd = {"XXBTZUSD": Odd("odd", b"{}", names=frozenset({"XBTUSD", "XBT/USD", "BTC/USD"}))}
+    bench = Bench(["DOGE/USD", "xbtusd"], [DOGE], [DOGE, BTC], odd=odd)
+    assert bench.pairs == {"DOGE/USD"}
+    await bench.roster.refresh()
+    assert bench.pairs == {"DOGE/USD", "BTC/USD"}
+
+
+# -- tokenized assets -----------------------------------------------------------------------------------------------
+
+
+STOCK = instrument("AAPLx/USD", asset_class=TOKENIZED)
+
+
+async def test_tokenized_assets_are_recorded_like_others_and_known_by_their_class() -> None:
+    bench = Bench(["*/USD"], [BTC], [BTC])
+    bench.http.others = listing_body([STOCK])
+    await bench.roster.refresh()
+    assert bench.pairs == {"BTC/USD", "AAPLx/USD"}
+    assert bench.roster.instruments["AAPLx/USD"] == STOCK
+    sources = [entry.source for entry in bench.journalled()]
+    assert sources == ["rest:/0/public/AssetPairs", "rest:/0/public/AssetPairs?aclass_base=tokenized_asset"]
+
+
+@pytest.mark.parametrize("problem", [Unavailable("HTTP 502"), RateLimited("later"), b'{"error":[],"result":[]}'])
+async def test_tokenized_assets_stay_while_their_listing_cannot_be_had(problem: ExchangeError | bytes) -> None:
+    bench = Bench(["*"], [BTC], [BTC, DOGE])
+    bench.http.others = listing_body([STOCK])
+    await bench.roster.refresh()
+    bench.http.others = problem if isinstance(problem, ExchangeError) else Malformed("no listing")
+    await later(bench, 5)
+    assert bench.pairs == {"BTC/USD", "DOGE/USD", "AAPLx/USD"}
+
+
+async def test_an_exchange_that_refuses_to_list_tokenized_assets_lists_none() -> None:
+    bench = Bench(["*"], [BTC], [BTC, DOGE])
+    bench.http.others = Refused("EGeneral:Invalid arguments")
+    await bench.roster.refresh()
+    assert bench.pairs == {"BTC/USD", "DOGE/USD"}
 
 
 # -- whatever comes -------------------------------------------------------------------------------------------------
@@ -286,6 +371,15 @@ def lacks_most(before: list[Instrument], after: list[Instrument]) -> bool:
     return len(lacking) >= 10 and 2 * len(lacking) > len(before)
 
 
+def follows(bench: Bench, listing: list[Instrument]) -> bool:
+    """Give the roster a listing as often as it takes to be believed of what it lacks."""
+    for _ in range(LISTINGS):
+        bench.clock.move(SOON_S)
+        if bench.roster.believe([listed(*listing), listed(asked=TOKENIZED)]) is None:
+            return False
+    return True
+
+
 NAME_LISTS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)
 
 
@@ -318,7 +412,7 @@ def test_whatever_is_listed_and_named_the_roster_is_what_the_names_mean_in_the_l
                     keys = after
             else:
                 listing = cast("list[Instrument]", step)
-                followed = step is first or bench.roster.believe(listing)
+                followed = step is first or follows(bench, listing)
                 assert followed == (not lacks_most(believed, listing))
                 if followed:
                     believed = listing

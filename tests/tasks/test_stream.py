@@ -9,6 +9,7 @@ from random import Random
 
 from recorder.core.backoff import Backoff
 from recorder.core.ids import runs_of
+from recorder.core.limit import Limit
 from recorder.errors import Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -36,6 +37,7 @@ class Bench(Fakes):
             backoff=Backoff(Random(1)),
             numbers=itertools.count(1),
             heard=self.heard,
+            limit=Limit(),
         )
 
     def refresh_soon(self) -> None:
@@ -132,6 +134,35 @@ async def test_attempts_that_fail_are_tried_again_for_good() -> None:
             if not socket.sent:
                 await bench.pass_time(1)
         assert bench.kinds() == ["disconnected"] * 6 + ["connected"]
+
+
+async def test_sessions_that_worked_for_a_while_are_followed_by_the_next_within_a_second() -> None:
+    sockets = [FakeSocket() for _ in range(8)]
+    bench = Bench(sockets)
+    async with running(bench.stream):
+        for socket, after in itertools.pairwise(sockets):
+            socket.frames.put_nowait(ACK)
+            for _ in range(6):
+                socket.frames.put_nowait(HEARTBEAT)
+                await bench.pass_time(1)
+            socket.frames.put_nowait(None)
+            await settle()
+            await bench.pass_time(1)
+            assert after.sent
+
+
+async def test_sessions_that_end_at_once_are_followed_ever_later_whatever_they_said() -> None:
+    sockets = [FakeSocket() for _ in range(20)]
+    bench = Bench(sockets)
+    async with running(bench.stream):
+        for _ in range(60):
+            for socket in sockets:
+                if socket.sent and not socket.closed:
+                    socket.frames.put_nowait(ACK)
+                    socket.frames.put_nowait(HEARTBEAT)
+                    await socket.close()
+            await bench.pass_time(1)
+        assert sum(bool(socket.sent) for socket in sockets) <= 12
 
 
 async def test_a_silent_connection_is_hung_up_within_ten_seconds_and_replaced() -> None:
@@ -243,6 +274,31 @@ async def test_a_pair_that_is_refused_is_recorded_by_the_fallback_until_it_is_ac
         second.frames.put_nowait(ACK)
         await settle()
         assert bench.fallback.pairs == set()
+
+
+async def test_pairs_refused_for_now_are_recorded_by_the_fallback_and_asked_for_again_on_the_same_connection() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    bench.change(come=["ETH/USD"])
+    async with running(bench.stream):
+        for symbols in ([PAIR, "ETH/USD"], [PAIR]):
+            assert asked(socket)[-1] == ("subscribe", symbols)
+            no = {"error": "Exceeded msg rate", "method": "subscribe", "req_id": len(asked(socket)), "success": False}
+            socket.frames.put_nowait(json.dumps(no).encode())
+            await settle()
+            for _ in range(5):
+                socket.frames.put_nowait(HEARTBEAT)
+                await bench.pass_time(1)
+            assert bench.fallback.pairs == {PAIR, "ETH/USD"}
+        assert asked(socket)[2:] == [("subscribe", ["ETH/USD"])]
+        socket.frames.put_nowait(ACK)
+        socket.frames.put_nowait(ACK.replace(b"BTC/USD", b"ETH/USD"))
+        await settle()
+        assert bench.fallback.pairs == set()
+    (noted,) = bench.noted("rejected")
+    assert (noted["pairs"], noted["retry_s"], noted["reason"]) == (2, 5.0, "Exceeded msg rate")
+    assert bench.value("recorder_subscriptions_refused_total") == 2
+    assert bench.refreshes == 0
 
 
 async def test_a_send_that_fails_in_a_tick_ends_in_a_new_connection() -> None:

@@ -372,7 +372,7 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
         http = Http(client, sandbox.rest_url, pace=Pace(1000.0), clock=clock)
         fakes = Fakes(http, clock=clock)
         ledger, inbox = fakes.ledger, fakes.inbox
-        listing = parse.instruments((await http.get(Request("/0/public/AssetPairs"))).result)
+        listing = parse.listing((await http.get(Request("/0/public/AssetPairs"))).result).entries
         instruments = {instrument.pair: instrument for instrument in listing}
         tail = Tail(ledger, fakes.context, instruments=instruments)
         watch = Watch(ledger, fakes.context, instruments=instruments, tail=tail, stream=FakeStream())

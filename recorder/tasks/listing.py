@@ -1,0 +1,69 @@
+"""Read the listing: one request for each asset class, since others than the usual one are told to nobody else."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+import structlog
+
+from recorder.core.listing import Listed
+from recorder.core.model import TOKENIZED
+from recorder.errors import ExchangeError, Refused
+from recorder.journal import segment
+from recorder.kraken import parse, records, rest
+from recorder.net.http import Answer
+from recorder.tasks.exchange import Exchange
+from recorder.tasks.inbox import Inbound, Inbox
+
+REFUSED: Final = Listed(TOKENIZED, ())
+"""What an exchange lists of a class that it refuses to tell of: nothing."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was listed at one time, an answer for each asset class that could be had."""
+
+    listings: Sequence[Listed]
+    answers: Sequence[tuple[rest.Request, Answer]] = ()
+
+
+async def read(exchange: Exchange) -> Reading:
+    """Ask for all that is listed. Raises ExchangeError where the usual listing cannot be had."""
+    request = rest.asset_pairs()
+    answer, listed = await exchange.ask(request, parse.listing)
+    try:
+        other, tokenized = await exchange.ask(
+            rest.asset_pairs(TOKENIZED), functools.partial(parse.listing, asked=TOKENIZED)
+        )
+    except Refused:
+        return Reading((listed, REFUSED), [(request, answer)])
+    except ExchangeError as error:
+        log.warning("tokenized assets not listed; those known stay", reason=str(error))
+        return Reading((listed,), [(request, answer)])
+    return Reading((listed, tokenized), [(request, answer), (rest.asset_pairs(TOKENIZED), other)])
+
+
+class ListingJournal:
+    """Journals answers of AssetPairs, but for those that are byte for byte as the last one: these change nothing.
+
+    The listing is read every few minutes while a name is waited for, and is 0.8 MB long.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._last: dict[str, bytes] = {}
+
+    async def put(self, reading: Reading) -> None:
+        """Put what is new of a reading into the inbox."""
+        for request, answer in reading.answers:
+            content = sha256(answer.body).digest()
+            if self._last.get(request.target) != content:
+                self._last[request.target] = content
+                line = segment.encode(answer.recv_ns, records.rest_source(request), answer.body)
+                await self._inbox.put(Inbound(line, [], source="rest"))

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from recorder.cli.screen import Screen, echo
+
+HARM = "X\x1b]0;title\x07\x9b31m\u202e\u2066\u2028\x7f\udc80:smile:[red][/]/USD"
+SPELT = r"X\u001b]0;title\u0007\u009b31m\u202e\u2066\u2028\u007f\udc80:smile:[red][/]/USD"
+
+
+def test_whatever_is_printed_names_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(width=300)
+    table = Table("a", HARM)
+    table.add_row("b", HARM)
+    table.add_row("c", Text(HARM, "red"))
+    screen.print(table)
+    screen.print(HARM, soft_wrap=True)
+    screen.rule(HARM)
+    said = capsys.readouterr().out
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert said.count(":smile:[red][/]/USD") == 5
+    echo(HARM)
+    assert capsys.readouterr().out == f"{SPELT}\n"
+
+
+def test_lines_stay_lines_and_json_the_same_json(capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"pair": HARM, "more": "\U000e0001é"}
+    echo(json.dumps(content, indent=1, ensure_ascii=False))
+    said = capsys.readouterr().out
+    assert said.count("\n") == 5 - 1
+    assert json.loads(said) == content
+
+
+def test_every_verb_prints_through_it() -> None:
+    verbs = [path for path in Path("recorder/cli").glob("*.py") if path.name != "screen.py"]
+    assert verbs
+    for path in verbs:
+        text = path.read_text(encoding="utf-8")
+        assert "typer.echo" not in text, path
+        assert "rich.console" not in text, path
+        assert " print(" not in text, path
