@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from msgspec import structs
+
 from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.evidence import (
@@ -57,7 +59,8 @@ class PairLedger:
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
     held. An id that is held is never void, unreadable, disowned, nor ``parked``. ``shown_id`` is the highest that REST
     has shown in this run, whether it is held yet or not; ``aside_us`` is when the newest trade was made that it showed
-    and that was later than all that is held.
+    and that was later than all that is held. ``damaged`` ids lie in damaged files: they are missing, and not asked for
+    as long as these may be put right.
     """
 
     def __init__(self, pair: str) -> None:
@@ -66,6 +69,7 @@ class PairLedger:
         self.void = Spans()
         self.unreadable = Spans()
         self.parked = Spans()
+        self.damaged = Spans()
         self.shown_id = 0
         self.aside_us = 0
         self.confirmed: Confirmed | None = None
@@ -183,7 +187,11 @@ class PairLedger:
             return ()
         gaps = self.gaps()
         far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
-        return tuple(gap for gap in gaps if gap not in far) if far else gaps
+        if far:
+            gaps = tuple(gap for gap in gaps if gap not in far)
+        if self.damaged:
+            gaps = tuple(structs.replace(gap, span=part) for gap in gaps for part in self.damaged.missing(gap.span))
+        return gaps
 
     def newest(self) -> tuple[int, int] | None:
         """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).

@@ -45,8 +45,10 @@ STEP_BACK_NS: Final = OVERLAPS_NS[1]
 """Times go up with ids but for small steps back. Answers that touch, the first of which begins so long before a row,
 can have left nothing out after it for its time."""
 FAR: Final = 1_000_000
-"""A row whose id lies so far above the one below it proves nothing of the ids between: more than a day of the busiest
-pair, which no answer of a thousand rows steps over, so the odd one is that row."""
+"""A row whose id lies so far above the one below it proves nothing of the ids between, for it may be an odd one: more
+than a day of the busiest pair. It does where ids really jump: when its page goes on from there."""
+JUMP_ROWS: Final = 3
+"""So many rows at least lie above a jump, all made after all those below it: a lone odd id stands among the others."""
 FRESH_ROWS: Final = rest.PAGE_LIMIT - 10
 """So many ids after a known trade a page is planned to reach: it begins a little before that trade."""
 FRUITLESS_PAGES: Final = 200
@@ -145,8 +147,9 @@ class GapFill:
     def _note_skipped(self, page: TradesPage) -> None:
         """Take note of what lies between rows that follow each other in an answer, unless a row stands there."""
         unread = Spans(row.span for row in page.odd if row.span is not None)
-        for before, after in pairwise(page.trades):
-            stepped = 1 < after.trade_id - before.trade_id < FAR
+        for above, (before, after) in enumerate(pairwise(page.trades), 1):
+            step = after.trade_id - before.trade_id
+            stepped = 1 < step < FAR or (step >= FAR and _goes_on(page.trades[:above], page.trades[above:]))
             if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
                 between = Span(before.trade_id + 1, after.trade_id - 1)
                 self._skipped.update(part for span in self._missing.within(between) for part in unread.missing(span))
@@ -245,3 +248,10 @@ class GapFill:
 
     def _gap_of(self, wanted: int) -> Gap:
         return self._gaps[bisect_right(self._firsts, wanted) - 1]
+
+
+def _goes_on(below: Sequence[Trade], above: Sequence[Trade]) -> bool:
+    """Return whether these rows follow each other, both in time and in number, though their ids jump between them."""
+    if len(above) < JUMP_ROWS or above[JUMP_ROWS - 1].trade_id - above[0].trade_id >= FAR:
+        return False
+    return min(row.time_us for row in above) >= max(row.time_us for row in below)

@@ -29,7 +29,7 @@ from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
 from recorder.disk import undisturbed
-from recorder.errors import StorageError, UnreadableFile
+from recorder.errors import CorruptFile, StorageError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
@@ -94,6 +94,7 @@ class Reconcile:
         self._woken = asyncio.Event()
         # What the footers said at the last look, by pair.
         self._archived: dict[str, Spans] = {}
+        self._damaged: dict[str, str] = {}  # why, by pair
 
     def drained(self, pairs: Collection[str] | None) -> None:
         """Compare ``pairs`` soon, since their rows were moved; None stands for all, since some were lost."""
@@ -126,10 +127,17 @@ class Reconcile:
         if not await asyncio.to_thread(lambda: self._journal.is_there):
             self._drain_soon.set()
         for pair in await self._everything():
-            # A compaction came between, and the next look will do; or a file is damaged, which is told when the pair is
-            # compared.
-            with contextlib.suppress(FileNotFoundError, StorageError, UnreadableFile):
-                files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
+            # A compaction came between, and the next look will do.
+            with contextlib.suppress(FileNotFoundError, StorageError):
+                try:
+                    files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
+                except (CorruptFile, UnreadableFile) as error:
+                    if self._damaged.get(pair) != str(error):
+                        self._damaged[pair] = str(error)
+                        self._due.add(pair)
+                    continue
+                if self._damaged.pop(pair, None) is not None:
+                    self._due.add(pair)
                 runs = [run for file in files for run in file.footer.runs]
                 claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
                 if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
@@ -157,6 +165,7 @@ class Reconcile:
         told = {pair: Claims.of(account) for pair, account in found.items()}
         lost = {pair: gone for pair, claims in told.items() if (gone := earlier[pair].beyond(claims))}
         learnt = [pair for pair, claims in told.items() if self._is_news(claims, Claims.of(self._ledger.of(pair)))]
+        learnt += [pair for pair, one in found.items() if one.damaged != self._ledger.of(pair).damaged]
         self._ledger.restate(found[pair] for pair in {*lost, *learnt})
         if learnt:
             self._planner.hole_seen()
@@ -178,7 +187,8 @@ class Reconcile:
         if gone.unreadable:
             said["unreadable"] = gone.unreadable.count()
         if gone.held:
-            asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
+            gaps = self._ledger.of(pair).fetchable_gaps()
+            asked = Spans(part for gap in gaps for part in gone.held.within(gap.span))
             said["not_fetched"] = gone.held.count() - asked.count()
         if gone.confirmed is not None:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
@@ -201,7 +211,7 @@ class Reconcile:
             await self._notes.know(Anchored(pair, promise.time_us, promise.after_id, promise.assumed))
 
     def _found(self, earlier: Mapping[str, Claims]) -> dict[str, PairLedger]:
-        """Return what the disk tells of pairs, but of those whose files cannot be read."""
+        """Return what the disk tells of pairs; what lies in a file that cannot be read is missing."""
         found = self._read(earlier)
         accused = iter([pair for pair, account in found.items() if earlier[pair].beyond(Claims.of(account))])
         while some := list(islice(accused, LOCKED_TOGETHER)):
@@ -232,8 +242,10 @@ class Reconcile:
                 disk, layout, claims, coverage=self._archive.coverage, pairs=sorted(wanted), told=self._events.read
             )
             for pair, error in loaded.damaged.items():
-                log.error("memory not compared with the disk", pair=pair, reason=str(error))
-            return {pair: disk.of(pair) for pair in wanted if pair not in loaded.damaged}
+                log.error("a file is damaged, and what it held is missing", pair=pair, reason=str(error))
+                sound, disk.of(pair).damaged = self._archive.coverage.sound(pair)
+                disk.observe_all(run for file in sound for run in file.footer.runs)
+            return {pair: disk.of(pair) for pair in wanted}
 
         # A segment that is retired meanwhile has left its rows in the archive: look again.
         return undisturbed(look, f"the segments in {layout.journal}")

@@ -178,6 +178,8 @@ class Repair:
         attempts = {first: failed.attempts for (of, first), failed in self._unserved.items() if of == pair}
         fetched = await self._fetcher.fetch(work, attempts=attempts)
         log.debug("fetched", pair=pair, rows=fetched.rows)
+        for told in fetched.odd_times:
+            await self._notes.take(EventKind.MALFORMED, pair=pair, source=told.source, reason=told.reason)
         now_s = self._clock.monotonic()
         for proven, apart_s in self._evidence.skipped(pair, fetched.skipped, now_s):
             log.warning("ids do not exist", pair=pair, first_id=proven.first, last_id=proven.last)
