@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-DAY_US, DAY_2011, END, VERSIONS = 86_400_000_000, 14_975, sys.maxsize, {1}
+DAY_US, DAY_2011, END, VERSIONS = 86_400_000_000, 14_975, sys.maxsize, {1, 2}
 TOLD = {"void": ["first_id", "last_id"], "confirmed": ["last_id", "until_us"], "promised": ["time_us"]}
 TOLD["anchored"] = ["after_id", "assumed", "time_us"]
 WHY = {"before": "begins inside", "unjoined": "does not join the promise", "after": "not confirmed"}
@@ -32,8 +32,8 @@ def rows_of(path, columns):
     return footer, list(zip(*(part.to_pylist() for part in parts), strict=True))
 
 
-def trades_of(folder):
-    """Return id → (time, price, quantity, side), of all files of a pair."""
+def trades_of(folder, told):
+    """Return id → (time, price, quantity, side), of all files of a pair; add what they promise of it."""
     trades = {}
     for path in sorted(folder.glob("year=*/*.parquet")):
         footer, rows = rows_of(path, ["trade_id", "time", "price", "qty", "side"])
@@ -41,6 +41,8 @@ def trades_of(folder):
         if footer.get("spans", []) != runs_of(inside) or len(inside) != len(rows):
             sys.exit(f"{path} does not hold what its footer claims")
         trades |= inside
+        for kind in ("promised", "anchored") if "promise" in footer else ():
+            told[kind].append([footer["promise"][key] for key in TOLD[kind]])
     return trades
 
 
@@ -48,11 +50,9 @@ def runs_of(trades):
     """Return the unbroken runs of ids, lowest first: first and last id, and when these two were made."""
     runs = []
     for trade_id in sorted(trades):
-        time_us = trades[trade_id][0]
-        if runs and trade_id == runs[-1][1] + 1:
-            runs[-1][1::2] = trade_id, time_us
-        else:
-            runs.append([trade_id, trade_id, time_us, time_us])
+        if not runs or trade_id != runs[-1][1] + 1:
+            runs.append([trade_id, 0, trades[trade_id][0], 0])
+        runs[-1][1::2] = trade_id, trades[trade_id][0]
     return runs
 
 
@@ -107,7 +107,8 @@ def certificates(pair, trades, told, today):
     for trade_id in sorted(trades):
         days[trades[trade_id][0] // DAY_US].append(trade_id)
     from_us = min((one for (one,) in told["promised"]), default=None)
-    after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
+    anchors = (one[:2] for one in told["anchored"] if None not in one and one[2] <= (from_us or 0))
+    after_id, assumed = min(anchors, default=(None, False))
     if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"]):
         from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
     seen = {*days, *([] if from_us is None else [from_us // DAY_US])}
@@ -120,15 +121,15 @@ def certificates(pair, trades, told, today):
         lacking = ("missing", "unjoined", "after", *(["before"] if from_us is not None and after_id is None else []))
         proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows else "empty"
         lines = (f"{one},{price.normalize():f},{qty.normalize():f},{side}\n" for one, _, price, qty, side in rows)
-        times = [row[1] for row in rows] or [None]
+        ids, times = ([row[at] for row in rows] or [None] for at in (0, 1))
         moments = [min(times), max(times), from_us if promised else None]
         spelled = [us if us is None else (epoch + timedelta(0, 0, us)).isoformat("T", "microseconds") for us in moments]
         yield {
             "pair": pair,
             "day": str((epoch + timedelta(days=day)).date()),
             "status": "pending" if day >= today else "open" if any(count[kind] for kind in lacking) else proven,
-            "first_id": rows[0][0] if rows else None,
-            "last_id": rows[-1][0] if rows else None,
+            "first_id": ids[0],
+            "last_id": ids[-1],
             "rows": len(rows),
             **{kind: count[kind] for kind in ("missing", "void")},
             **dict(zip(("first_time", "last_time", "promised"), (us and f"{us}Z" for us in spelled), strict=True)),
@@ -138,12 +139,13 @@ def certificates(pair, trades, told, today):
 
 
 if __name__ == "__main__":
-    archive, found, events = Path(sys.argv[1]), [], defaultdict(lambda: defaultdict(list))
+    archive, found, stored, events = Path(sys.argv[1]), [], {}, defaultdict(lambda: defaultdict(list))
     for path in sorted(archive.glob("events/year=*/*.parquet")):
         for kind, pair, detail in rows_of(path, ["kind", "pair", "detail"])[1]:
             if kind in TOLD:
                 events[pair][kind].append([json.loads(detail)[key] for key in TOLD[kind]])
-    stored = {unquote(home.name.removeprefix("pair=")): trades_of(home) for home in archive.glob("trades/pair=*")}
+    for home in archive.glob("trades/pair=*"):
+        stored[pair] = trades_of(home, events[pair := unquote(home.name.removeprefix("pair="))])
     for pair in sorted({*events, *stored}):
         found += certificates(pair, stored.get(pair, {}), events[pair], int(datetime.now(UTC).timestamp()) // 86_400)
     print(json.dumps({"certificates": found}, indent=1))

@@ -140,6 +140,7 @@ async def record(
         if journal.recovered:
             log.warning("cut a torn line", reason=str(journal.recovered))
         ledger = Ledger()
+        archive.promised = ledger.promise
         await asyncio.to_thread(rebuild, ledger, archive, journal)
         await asyncio.to_thread(process.give_back)
         basis = _Basis(disk, clock, random or Random(), archive, journal, ledger)  # noqa: S311 -- spreads retries

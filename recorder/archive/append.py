@@ -6,7 +6,7 @@ That holds for whatever arrives twice, from any process, after any crash, becaus
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,8 @@ from recorder.archive.layout import Layout, new_name
 from recorder.archive.parquet import FileFacts, OpenFile
 from recorder.archive.read import of_rows
 from recorder.archive.schema import trades_table
+from recorder.core import evidence
+from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
 from recorder.core.plausible import is_same
@@ -33,10 +35,14 @@ MAX_ROWS: Final = 5_000_000
 
 
 class TradeArchive:
-    """The trades table, for writing. Calls block; different pairs may be written from different threads."""
+    """The trades table, for writing. Calls block; different pairs may be written from different threads.
+
+    ``promised`` tells what is promised of a pair, as far as whoever writes knows. Each file that is written says so.
+    """
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
         self.layout = layout
+        self.promised: Callable[[str], Promise | None] = lambda _: None
         self.coverage = Coverage(layout, disk)
         self.staging = staging
         self.disk = disk
@@ -49,12 +55,18 @@ class TradeArchive:
         if not trades:
             return Spans()
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
-            added = Spans()
-            for year, rows in _by_year(_fresh(trades, self.coverage.spans(pair))):
+            added, held = Spans(), self.coverage.files(pair)
+            fresh = _fresh(trades, Spans(run.span for file in held for run in file.footer.runs))
+            promise = self.promise_of(pair, held)
+            for year, rows in _by_year(fresh):
                 for start in range(0, len(rows), MAX_ROWS):
-                    written = self._write(pair, year, rows[start : start + MAX_ROWS])
+                    written = self._write(pair, year, rows[start : start + MAX_ROWS], promise)
                     added.update(run.span for run in written.runs)
         return added
+
+    def promise_of(self, pair: str, files: Iterable[FileFacts]) -> Promise | None:
+        """Return what is promised of ``pair``, by whoever writes and by its files."""
+        return evidence.earliest(self.promised(pair), *{file.footer.promise for file in files})
 
     def differing(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
         """Return the trades whose id is held with other content, each with what is held; :meth:`append` drops them.
@@ -90,7 +102,7 @@ class TradeArchive:
                             return {row.trade_id: row for row in of_rows(rows, pair)}
         return {}
 
-    def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> Footer:
+    def _write(self, pair: str, year: int, rows: Sequence[Trade], promise: Promise | None) -> Footer:
         try:
             table = trades_table(rows)
         except pa.ArrowInvalid as error:
@@ -98,7 +110,7 @@ class TradeArchive:
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
         path = directory / new_name(rows[0].trade_id, rows[-1].trade_id)
-        footer = Footer(TRADES.name, pair, held_runs(table, pair))
+        footer = Footer(TRADES.name, pair, held_runs(table, pair), promise=promise)
         size = parquet.write(table, footer, path, self.disk, staged_in=self.staging)
         self.coverage.wrote(pair, FileFacts(path, footer, len(rows), size))
         return footer

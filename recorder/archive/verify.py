@@ -31,7 +31,9 @@ from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, size_of
 from recorder.archive.ordered_merge import in_order
 from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.core import evidence
 from recorder.core.certificate import DAY_US, DayRows
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Span, joined
 from recorder.errors import UnsoundFile
 
@@ -51,12 +53,16 @@ _EPOCH: Final = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong."""
+    """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong.
+
+    ``promise`` is what they say was promised of it.
+    """
 
     pair: str
     runs: tuple[Run, ...]
     days: Mapping[date, DayRows]
     findings: tuple[Finding, ...]
+    promise: Promise | None = None
 
 
 def read(
@@ -178,6 +184,7 @@ class _Found:
         self._done = done
         self._held: list[tuple[Run, Path]] = []
         self._rows: dict[date, DayRows] = {}
+        self._promises: set[Promise | None] = set()
 
     def read_year(self, year: Path) -> None:
         """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
@@ -197,6 +204,7 @@ class _Found:
                 self._merge([file for file in chosen if _sound(file, self.findings, self._done)], lambda _: None)
 
     def _hold(self, file: OpenFile) -> None:
+        self._promises.add(file.footer.promise)
         self._held += ((run, file.path) for run in file.footer.runs)
 
     def _merge(self, chosen: Sequence[OpenFile], done: Callable[[int], None]) -> None:
@@ -223,7 +231,8 @@ class _Found:
             Finding(path, f"holds id {span.first} as {other} does", MOVE_ONE_OUT)
             for (other, path), span in shared.items()
         ]
-        return Content(self._pair, tuple(joined(run for run, _ in self._held)), self._rows, tuple(self.findings))
+        runs, promise = tuple(joined(run for run, _ in self._held)), evidence.earliest(*self._promises)
+        return Content(self._pair, runs, self._rows, tuple(self.findings), promise)
 
 
 @dataclass(slots=True)

@@ -66,14 +66,18 @@ class Parked(msgspec.Struct, frozen=True):
 Knowledge = Void | Confirmed | Promised | Anchored | Parked
 
 
+_Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
+
+
 class Promise(msgspec.Struct, frozen=True):
     """From ``time_us`` on, and so after ``after_id``, every trade of a pair is promised. See :func:`promise`.
 
     ``after_id`` is None until it is known: the promise is not anchored, and nobody can say which trades are the first.
     """
 
-    time_us: int
-    after_id: int | None = None
+    time_us: _Moment
+    after_id: _Id | None = None
     assumed: bool = False
 
     @property
@@ -96,8 +100,15 @@ def promise(known: Iterable[Promised | Anchored]) -> Promise | None:
     return Promise(time_us, *min(anchors, default=(None, False)))
 
 
-_Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Moment = Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
+def notes(pair: str, made: Promise) -> list[Promised | Anchored]:
+    """Return what is to be noted of ``pair`` so that this is promised: at least, whatever else was noted."""
+    begins = Promised(pair, made.time_us)
+    return [begins] if made.after_id is None else [begins, Anchored(pair, made.time_us, made.after_id, made.assumed)]
+
+
+def earliest(*made: Promise | None) -> Promise | None:
+    """Return what several places tell of the promise of one pair, put together: each may tell but a part of it."""
+    return promise(note for one in made if one is not None for note in notes("", one))
 
 
 class _SpanDetail(msgspec.Struct):

@@ -211,6 +211,11 @@ class Ledger:
             account = self._pairs[pair] = PairLedger(pair)
         return account
 
+    def promise(self, pair: str) -> Promise | None:
+        """Return what is promised of ``pair``. Any thread may ask."""
+        account = self._pairs.get(pair)
+        return None if account is None else account.promise
+
     def history(self, pair: str, from_us: int) -> History | None:
         """Return what is wanted of ``pair`` from ``from_us`` on below the lowest id held; None where nothing is.
 

@@ -11,6 +11,7 @@ from recorder.archive import sound, verify
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout
+from recorder.core import evidence
 from recorder.core.certificate import Certificate, certificates
 from recorder.core.ids import Spans
 
@@ -53,7 +54,7 @@ def certify(
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for pair in pairs:
             content = verify.read(layout, pair, pool, days=days, done=done)
-            promise = told.promise(pair)
+            promise = evidence.earliest(told.promise(pair), content.promise)
             proven = certificates(
                 pair,
                 content.runs,

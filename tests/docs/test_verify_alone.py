@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from recorder.cli import app
 from recorder.core.certificate import DAY_US
+from recorder.core.evidence import Promise
 from recorder.core.model import Event
 from tests.archives import START_US, Written, trade, writing
 from tests.end_to_end.harness import REPOSITORY
@@ -75,6 +77,7 @@ def fill(archive: Written, random: Random, pair: str) -> None:
             held.append(trade(trade_id, made_us, price, random.choice(("1.00000000", "0.00000001", "250")), pair=pair))
     random.shuffle(held)
     for start in range(0, len(held), 15):
+        archive.promises[pair] = random.choice((None, None, a_promise(random, first)))
         archive.append(held[start : start + 15])
     for _ in range(6):
         low = random.randrange(1, first + 45)
@@ -83,6 +86,11 @@ def fill(archive: Written, random: Random, pair: str) -> None:
         archive.noted(told("confirmed", pair, last_id=random.randrange(first + 41), until_us=until_us))
     archive.noted(Event(START_US, "connected", None, "{}"))
     promise(archive, random, pair, first)
+
+
+def a_promise(random: Random, first: int) -> Promise:
+    time_us, after_id = START_US + random.randrange(-48, 200) * HOUR_US, random.choice((None, 0, first - 1, first + 5))
+    return Promise(time_us, after_id, after_id is not None and random.random() < 0.3)
 
 
 def promise(archive: Written, random: Random, pair: str, first: int) -> None:
@@ -128,6 +136,17 @@ def test_a_trade_with_an_odd_time_has_a_day_of_its_own(tmp_path: Path, odd_us: i
         archive.noted(told("promised", "ETH/EUR", time_us=START_US))
         archive.noted(told("anchored", "ETH/EUR", time_us=START_US, after_id=1, assumed=False))
         assert len(assert_same(tmp_path)) < 1_500
+
+
+def test_a_pair_that_is_copied_into_another_archive_keeps_its_promise(tmp_path: Path) -> None:
+    with writing(tmp_path / "one") as archive, writing(tmp_path / "other") as other:
+        archive.promises["BTC/USD"] = Promise(START_US, 2)
+        archive.append([trade(trade_id, START_US + trade_id * 8 * HOUR_US) for trade_id in (5, 6, 7)])
+        shutil.copytree(archive.layout.pair_dir("BTC/USD"), other.layout.pair_dir("BTC/USD"))
+        found = {one["day"]: (one["status"], one["missing"], one["promised"]) for one in assert_same(other.data)}
+    days = [str(datetime.fromtimestamp(START_US // 1_000_000, UTC).date() + timedelta(days=day)) for day in range(3)]
+    assert found[days[0]] == ("open", 2, "2025-11-10T12:00:00.000000Z"), "ids 3 and 4 were promised"
+    assert [found[day][0] for day in days[1:]] == ["open", "open"], "nor is it confirmed that none came since"
 
 
 def test_an_archive_without_trades_has_no_certificates(tmp_path: Path) -> None:
