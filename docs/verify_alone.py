@@ -1,8 +1,7 @@
 """Certify each UTC day of each pair of an archive by docs/format.md alone: nothing of the recorder is imported.
 
-`python verify_alone.py data` prints what `recorder verify --json` says under `certificates`, or ends with the file that
-does not hold what its footer claims. It rests on one rule of the exchange: the trades of a pair are numbered 1, 2, 3, …
-in the order in which they are made. All trades are in memory at once; times are in µs since 1970 UTC.
+`python verify_alone.py data` prints what `recorder verify --json` says under `certificates`, resting on one rule of the
+exchange: the trades of a pair are numbered 1, 2, 3, … as they are made. Times are in µs since 1970 UTC.
 """
 
 import hashlib
@@ -13,22 +12,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from pyarrow import int64, parquet, types
 
 DAY_US, DAY_2011, END, VERSIONS = 86_400_000_000, 14_975, sys.maxsize, {1, 2}
-TOLD = {"void": ["first_id", "last_id"], "confirmed": ["last_id", "until_us"], "promised": ["time_us"]}
-TOLD["anchored"] = ["after_id", "assumed", "time_us"]
-WHY = {"before": "begins inside", "unjoined": "does not join the promise", "after": "not confirmed"}
+ABSENT, CLAIMS, IDS = ("void", "disowned"), ("disowned", "reclaimed"), ["first_id", "last_id"]
+TOLD = {"void": IDS, **{kind: ["time_us", *IDS] for kind in CLAIMS}, "confirmed": ["last_id", "until_us"]}
+TOLD |= {"promised": ["time_us"], "anchored": ["after_id", "assumed", "time_us"]}
+WHY = {"missing": "{:,} missing", "before": "begins inside", "unjoined": "does not join the promise"}
+WHY |= {"after": "not confirmed"}
 
 
 def rows_of(path, columns):
     """Read a file, every page against its checksum; return what its footer says, and its rows."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         footer, table = json.loads(file.metadata.metadata[b"recorder"]), file.read(columns)
     if footer["schema"] not in VERSIONS:
         sys.exit(f"{path} is of version {footer['schema']}, which this program does not know")
-    parts = [part.cast(pa.int64()) if pa.types.is_timestamp(part.type) else part for part in table.columns]
+    parts = [part.cast(int64()) if types.is_timestamp(part.type) else part for part in table.columns]
     return footer, list(zip(*(part.to_pylist() for part in parts), strict=True))
 
 
@@ -49,21 +49,20 @@ def trades_of(folder, told):
 def runs_of(trades):
     """Return the unbroken runs of ids, lowest first: first and last id, and when these two were made."""
     runs = []
-    for trade_id in sorted(trades):
+    for trade_id, (time_us, *_) in sorted(trades.items()):
         if not runs or trade_id != runs[-1][1] + 1:
-            runs.append([trade_id, 0, trades[trade_id][0], 0])
-        runs[-1][1::2] = trade_id, trades[trade_id][0]
+            runs.append([trade_id, trade_id, time_us, time_us])
+        runs[-1][1::2] = trade_id, time_us
     return runs
 
 
 def minus(first, last, spans):
     """Return the parts of first..last that lie in none of the spans."""
     parts = []
-    for low, high in sorted(spans):
-        if low > first and first <= last:
-            parts.append((first, min(low - 1, last)))
+    for low, high in sorted([*map(tuple, spans), (last + 1, last)]):
+        parts += [(first, min(low - 1, last))] * (first < low and first <= last)
         first = max(first, high + 1)
-    return [*parts, (first, last)] if first <= last else parts
+    return parts
 
 
 def counts_of(runs, told, promise, calendar, known):
@@ -85,11 +84,11 @@ def counts_of(runs, told, promise, calendar, known):
         history = anchor is not None and below < anchor
         inside = first <= highest and (below >= lowest or (anchor is not None and not history))
         kind = "missing" if inside else "before" if history or first <= highest else "after"
-        parts = minus(below + 1, first - 1, told["void"])
         refuted_us = min((run[2] for run in runs if run[0] > below), default=END)  # no trade came? one had by then
-        for low, high in minus(below + 1, first - 1, parts):
-            add("void", high - low + 1, below_us, first_us)
-        for low, high in parts:
+        for state in ABSENT:
+            for low, high in minus(below + 1, first - 1, minus(below + 1, first - 1, told[state])):
+                add(state, high - low + 1, below_us, first_us)
+        for low, high in minus(below + 1, first - 1, told["void"] + told["disowned"]):
             known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
             from_us = max([*known_us, *([] if below_us is None else [below_us])], default=None)
             add(kind, high - low + 1 if inside else 1, from_us, first_us)
@@ -103,39 +102,35 @@ def counts_of(runs, told, promise, calendar, known):
 
 def certificates(pair, trades, told, today):
     """Yield what is proven of each day, from that of the first trade or the promise to today."""
-    days, epoch, runs = defaultdict(list), datetime(1970, 1, 1), runs_of(trades)  # noqa: DTZ001 -- all is UTC
-    for trade_id in sorted(trades):
-        days[trades[trade_id][0] // DAY_US].append(trade_id)
+    days, epoch, runs, gone = defaultdict(list), datetime(1970, 1, 1), runs_of(trades), []  # noqa: DTZ001 -- all is UTC
+    for trade_id, row in sorted(trades.items()):
+        days[row[0] // DAY_US].append((trade_id, *row))
     from_us = min((one for (one,) in told["promised"]), default=None)
     anchors = (one[:2] for one in told["anchored"] if None not in one and one[2] <= (from_us or 0))
     after_id, assumed = min(anchors, default=(None, False))
-    if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"]):
+    for _, again, *ids in sorted([us, kind == "reclaimed", *ids] for kind in CLAIMS for us, *ids in told[kind]):
+        gone = [part for one in gone for part in minus(*one, [ids])] + [ids] * (not again)  # the latest claim counts
+    told |= {"disowned": gone, "void": [part for ids in told["void"] for part in minus(*ids, gone)]}
+    if from_us is None and runs and minus(1, runs[0][0] - 1, told["void"] + gone):
         from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
     seen = {*days, *([] if from_us is None else [from_us // DAY_US])}
     near = [day for day in seen if DAY_2011 <= day <= today + 366]  # odd times have days of their own, and none between
     calendar = sorted({*seen, *range(min(near, default=today), max([today, *near]) + 1)}) if seen else []
     counts = counts_of(runs, told, (from_us, after_id), calendar, range(DAY_2011, today + 367))
     for day in calendar:
-        count, rows = counts[day], [(trade_id, *trades[trade_id]) for trade_id in days.get(day, [])]
-        promised = from_us is not None and from_us // DAY_US == day
+        count, rows, promised = counts[day], days.get(day, []), from_us is not None and from_us // DAY_US == day
         lacking = ("missing", "unjoined", "after", *(["before"] if from_us is not None and after_id is None else []))
         proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows else "empty"
         lines = (f"{one},{price.normalize():f},{qty.normalize():f},{side}\n" for one, _, price, qty, side in rows)
-        ids, times = ([row[at] for row in rows] or [None] for at in (0, 1))
+        ids, times = ([row[column] for row in rows] or [None] for column in (0, 1))
         moments = [min(times), max(times), from_us if promised else None]
         spelled = [us if us is None else (epoch + timedelta(0, 0, us)).isoformat("T", "microseconds") for us in moments]
-        yield {
-            "pair": pair,
-            "day": str((epoch + timedelta(days=day)).date()),
-            "status": "pending" if day >= today else "open" if any(count[kind] for kind in lacking) else proven,
-            "first_id": ids[0],
-            "last_id": ids[-1],
-            "rows": len(rows),
-            **{kind: count[kind] for kind in ("missing", "void")},
-            **dict(zip(("first_time", "last_time", "promised"), (us and f"{us}Z" for us in spelled), strict=True)),
-            "sha256": hashlib.sha256("".join(lines).encode()).hexdigest() if rows else None,
-            "why": [f"{count['missing']:,} missing"] * bool(count["missing"]) + [WHY[k] for k in WHY if count[k]],
-        }
+        status = "pending" if day >= today else "open" if any(count[kind] for kind in lacking) else proven
+        found = {"pair": pair, "day": str((epoch + timedelta(days=day)).date()), "status": status, "rows": len(rows)}
+        found |= {"first_id": ids[0], "last_id": ids[-1], **{state: count[state] for state in ("missing", *ABSENT)}}
+        found |= zip(("first_time", "last_time", "promised"), (us and f"{us}Z" for us in spelled), strict=True)
+        found["sha256"] = hashlib.sha256("".join(lines).encode()).hexdigest() if rows else None
+        yield found | {"why": [said.format(count[kind]) for kind, said in WHY.items() if count[kind]]}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ SELECT
     c.rows,
     c.missing,
     c.void,
+    c.disowned,
     c.first_id,
     c.last_id,
     CASE WHEN $hashed THEN c.sha256 END AS sha256

@@ -1,8 +1,8 @@
--- Of which ids is it known what became of them: held, or void? And of which is it not?
+-- Of which ids is it known what became of them: held, or absent? And of which is it not?
 --
--- known_ids(files)     one row per run of ids that are all held, or all void: pair, first_id, last_id, first_time,
---                      last_time, is_held; times are NULL of void ones
--- known_runs(files)    one row per run of ids that are each held or void, with those held in it: pair, first_id, last_id,
+-- known_ids(files)     one row per run of ids that are all held, or all absent: pair, first_id, last_id, first_time,
+--                      last_time, is_held; times are NULL of absent ones
+-- known_runs(files)    one row per run of ids that are each held or absent, with those held in it: pair, first_id, last_id,
 --                      first_held, last_held, after, last_time. No trade of the run is missing that was made later than
 --                      after ('-infinity' where the run begins with id 1) and before last_time.
 -- unknown_ids(files)   one row per run of ids that are neither: pair, first_id, last_id, after_id and before_id (the ids
@@ -11,7 +11,7 @@
 -- pair_known_runs(pair) and pair_unknown_ids(pair) are of one pair: only its files are opened.
 --
 -- All that says whether trades may be missing is made of these: the views gaps and certificates, and the columns
--- complete and missing_trades of bars. Held beats void.
+-- complete and missing_trades of bars. Held beats absent, which is void or disowned.
 
 CREATE OR REPLACE MACRO known_ids(files) AS TABLE
 WITH
@@ -32,7 +32,7 @@ FROM held AS h
 UNION ALL
 SELECT u.pair, greatest(u.first_id, v.first_id), least(u.last_id, v.last_id), NULL, NULL, false
 FROM unheld AS u
-JOIN void_spans() AS v
+JOIN absent_spans() AS v
     ON u.pair = v.pair AND v.first_id <= u.last_id AND v.last_id >= u.first_id;
 
 CREATE OR REPLACE MACRO known_runs(files) AS TABLE

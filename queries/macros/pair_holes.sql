@@ -4,7 +4,7 @@
 -- missing_between(pair, start, stop)  one row with the sum missing_trades, over the holes of which a trade may lie at
 --                                     or after start and before stop; NULL or left out: open end
 --
--- Ids that do not exist (void) are not among them: the rows of the view gaps that are open and lie between archived
+-- Ids that do not exist (void), or are disowned, are not among them: the rows of the view gaps that are open and lie between archived
 -- ids, but only this pair's files are opened. What is missing between the promise and the first trade is not counted.
 
 CREATE OR REPLACE MACRO pair_holes(pair) AS TABLE

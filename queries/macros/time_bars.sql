@@ -15,7 +15,7 @@
 --   vwap            sum(price * qty) / sum(qty), cut (not rounded) to the price decimals listed at its start
 --   volume          in the base currency, amount in the quote currency; buy_volume is what takers bought of volume
 --   complete        no trade of the bar can be missing, as of candles()
---   missing_trades  how many ids are not held between trades held, and not void, of which some may belong to the bar.
+--   missing_trades  how many ids are not held between trades held, and not absent, of which some may belong to the bar.
 --                   A bar that is not complete and misses none lies at the beginning or the end of all that is held.
 --
 -- A bar without trades has its neighbour's close before as open, high, low and close, and zero for the rest, as the

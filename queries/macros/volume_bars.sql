@@ -14,7 +14,7 @@
 -- The trade with which the sum since the first bar reaches a multiple of size is the last of its bar: what is too much
 -- in one bar counts for the next, so n bars hold n times size but for less than one trade, and a trade of several
 -- sizes is in one bar. Trades are never split. Bars never reach over a hole: after one, sums begin again from zero.
--- Ids that do not exist (void) make no hole.
+-- Ids that do not exist (void), or are disowned, make no hole.
 
 -- measured_bars(pair, size, in_quote, start, stop): both kinds
 CREATE OR REPLACE MACRO measured_bars(pair, size, in_quote, start, stop) AS TABLE
@@ -54,7 +54,7 @@ bars AS (
     FROM numbered AS n
     GROUP BY n.run_first, n.number
 ),
--- Void ids may lie between those that are missing from one trade held to the next.
+-- Absent ids may lie between those that are missing from one trade held to the next.
 holes AS (
     SELECT u.after_id, u.before_id, sum(u.last_id - u.first_id + 1)::BIGINT AS missing
     FROM pair_unknown_ids(pair) AS u

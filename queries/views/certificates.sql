@@ -1,9 +1,10 @@
 -- What is proven of each UTC day of each pair?
 --
--- certificates(pair, day, status, first_id, last_id, rows, missing, void, first_time, last_time, sha256)
+-- certificates(pair, day, status, first_id, last_id, rows, missing, void, disowned, first_time, last_time,
+--              sha256)
 --
---   status   complete  every id from the last trade before the day to the first trade after it is held or void, or the
---                      exchange has confirmed that none came until the day's end; and there are trades
+--   status   complete  every id from the last trade before the day to the first trade after it is held, void or
+--                      disowned, or the exchange has confirmed that none came until the day's end; and there are trades
 --            empty     the same, and there are none
 --            partial   the day on which the promise begins, which would be complete or empty: nothing is promised of
 --                      what was made before that moment
@@ -12,7 +13,7 @@
 --                      promise, from which on ids are missing up to the promise
 --            unknown   what the exchange numbers cannot be compared with what is held
 --   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
---            there. Those about midnight count on both days.
+--            there, disowned those that the owner let go. Those about midnight count on both days.
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
 --            few days, since it needs their text in memory at once.
 --
@@ -146,7 +147,8 @@ counted AS (
         c.day,
         coalesce(sum(a.ids) FILTER (a.kind = 'missing'), 0)::BIGINT AS missing,
         coalesce(sum(a.ids) FILTER (a.kind = 'void'), 0)::BIGINT AS void,
-        count(*) FILTER (a.kind <> 'void') AS unproven
+        coalesce(sum(a.ids) FILTER (a.kind = 'disowned'), 0)::BIGINT AS disowned,
+        count(*) FILTER (a.kind NOT IN ('void', 'disowned')) AS unproven
     FROM calendar AS c
     LEFT JOIN absent AS a
         ON c.pair = a.pair AND c.day >= a.from_day AND c.day <= a.until_day
@@ -167,6 +169,7 @@ SELECT
     coalesce(r.rows, 0) AS rows,
     c.missing,
     c.void,
+    c.disowned,
     r.first_time,
     r.last_time,
     r.sha256

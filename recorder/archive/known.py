@@ -1,8 +1,9 @@
-"""What the events table knows of ids beside the rows: void, confirmed, promised, parked."""
+"""What the events table knows of ids beside the rows: void, disowned, confirmed, promised, parked."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, assert_never
@@ -15,7 +16,18 @@ from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import UNSOUND, OpenFile, Stamp, stamp
 from recorder.core import evidence
-from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
+from recorder.core.absent import Absent
+from recorder.core.evidence import (
+    Anchored,
+    Confirmed,
+    Disowned,
+    Knowledge,
+    Parked,
+    Promise,
+    Promised,
+    Reclaimed,
+    Void,
+)
 from recorder.core.ids import Spans
 from recorder.core.model import Event
 from recorder.disk import undisturbed
@@ -33,10 +45,19 @@ class Known:
     findings: list[Finding] = field(default_factory=list)
     _until_us: dict[str, dict[int, int]] = field(default_factory=dict)
     _promises: dict[str, set[Promised | Anchored]] = field(default_factory=dict)
+    _disownings: dict[str, set[Disowned | Reclaimed]] = field(default_factory=dict)
 
     def confirmed(self, pair: str) -> list[Confirmed]:
         """Return, of each id after which none came, until when at least."""
         return [Confirmed(pair, last_id, until_us) for last_id, until_us in self._until_us.get(pair, {}).items()]
+
+    def disownings(self, pair: str) -> AbstractSet[Disowned | Reclaimed]:
+        """Return all that was ever claimed of ids of ``pair`` that its owner let go, or wanted again."""
+        return self._disownings.get(pair, set())
+
+    def absent(self, pair: str) -> Absent:
+        """Return the ids of ``pair`` that need not be held, and why."""
+        return Absent(self.void.get(pair, Spans()), evidence.disowned(self.disownings(pair)))
 
     def promise(self, pair: str) -> Promise | None:
         """Return what is promised of ``pair``."""
@@ -57,6 +78,8 @@ class Known:
             yield from self.confirmed(pair)
         for promises in self._promises.values():
             yield from promises
+        for claims in self._disownings.values():
+            yield from claims
 
     def take(self, event: Event) -> None:
         """Take in what an event tells, if it tells anything of the kind."""
@@ -74,6 +97,8 @@ class Known:
                 known[last_id] = max(until_us, known.get(last_id, until_us))
             case Promised(pair) | Anchored(pair) as told:
                 self._promises.setdefault(pair, set()).add(told)
+            case Disowned(pair) | Reclaimed(pair) as told:
+                self._disownings.setdefault(pair, set()).add(told)
             case None:
                 pass
             case never:

@@ -1,4 +1,4 @@
-"""``recorder gaps``: which ids are missing between those held, and which are known not to exist."""
+"""``recorder gaps``: which ids are missing between those held, do not exist, or are disowned."""
 
 from __future__ import annotations
 

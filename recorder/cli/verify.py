@@ -171,6 +171,7 @@ def _certificate(one: Certificate) -> dict[str, object]:
         "promised": iso(one.promised_us),
         "missing": one.missing,
         "void": one.void,
+        "disowned": one.disowned,
         "first_time": iso(rows.first_us) if rows else None,
         "last_time": iso(rows.last_us) if rows else None,
         "sha256": rows.sha256 if rows else None,
@@ -249,17 +250,17 @@ def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
             notes += [f"{empty:,} empty"] if 0 < empty < len(days) else []
         if status == "partial" and days[0].promised_us is not None:
             notes.append(f"promised from {datetime.fromtimestamp(days[0].promised_us // 1_000_000, UTC):%H:%M:%S}")
-        if days[0].void:
-            notes.append(f"{days[0].void:,} void")
+        counts = {"void": days[0].void, "disowned": days[0].disowned}
+        notes += [f"{count:,} {state}" for state, count in counts.items() if count]
         rows = sum(day.held.rows for day in days if day.held)
         yield _Line(days[0].day, days[-1].day, status, rows, notes)
 
 
 def _kind(one: Certificate) -> tuple[object, ...]:
-    if one.status in _PROVEN and not one.void:
+    if one.status in _PROVEN and not one.void and not one.disowned:
         return ("proven",)
     alone = one.day if one.held else None
-    return one.status, alone, one.missing, one.void, one.before, one.after, one.unjoined
+    return one.status, alone, one.missing, one.void, one.disowned, one.before, one.after, one.unjoined
 
 
 def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:

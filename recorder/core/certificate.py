@@ -5,14 +5,16 @@ which they are made. So ids that are missing between two held trades were made b
 the first one before it, and ids after the last one after it, or after the moment until which the exchange has
 confirmed that none came.
 
-A day is proven when no id that is neither held nor void can have been made on it. That is the same as: every id from
-the last trade before the day to the first trade after it is held or void, or a confirmation reaches beyond its end.
+A day is proven when no id that is neither held, void nor disowned can have been made on it. That is the same as: every
+id from the last trade before the day to the first one after it is one of these, or a confirmation reaches beyond its
+end.
 
 All of it is promised from one moment on, whose anchor is the highest id made before. The UTC day of that moment is
 never proven as a whole: it is partial. A day before it is history, proven only once its ids join the promise: every id
-from it up to the anchor is held or void. While a promise is not anchored nobody knows which trades are the first, and
-all days up to the first trade held are open. Where nothing was noted, in an older archive or rows that were merged,
-the lowest id held is taken for the beginning, unless the ids are known down to 1, so that nothing is before them.
+from it up to the anchor is held, void or disowned. While a promise is not anchored nobody knows which trades are the
+first, and all days up to the first trade held are open. Where nothing was noted, in an older archive or rows that were
+merged, the lowest id held is taken for the beginning, unless the ids are known down to 1, so that nothing is before
+them.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from datetime import UTC, date, datetime
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
+from recorder.core.absent import NOTHING, Absent
 from recorder.core.evidence import Confirmed, Promise
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Run, Span
+from recorder.core.ids import Run
 from recorder.core.plausible import EARLIEST_US
 
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
@@ -58,10 +61,11 @@ class DayRows:
 class Certificate:
     """What is proven of one UTC day of a pair.
 
-    ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there;
-    those about midnight count on both days. ``before`` and ``after`` tell that the day may have trades before the first
-    or after the last id held: how many nobody can say. ``unjoined``: between this day, which is before the promise, and
-    the promise ids may be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day.
+    ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there, and
+    ``disowned`` ones the owner let go; those about midnight count on both days. ``before`` and ``after`` tell that the
+    day may have trades before the first or after the last id held: how many nobody can say. ``unjoined``: between this
+    day, which is before the promise, and the promise ids may be missing. ``promised_us`` is the moment of the promise
+    (µs since 1970 UTC), on its day.
     """
 
     pair: str
@@ -74,6 +78,7 @@ class Certificate:
     after: bool
     unjoined: bool = False
     promised_us: int | None = None
+    disowned: int = 0
 
     def lacks(self, history_from: date | None = None) -> bool:
         """Tell whether something wanted is missing: ids between held ones, and history if it is wanted.
@@ -97,7 +102,7 @@ def certificates(
     days: Mapping[date, DayRows],
     *,
     now_us: int,
-    void: Iterable[Span] = (),
+    absent: Absent = NOTHING,
     confirmed: Iterable[Confirmed] = (),
     promise: Promise | None = None,
 ) -> list[Certificate]:
@@ -106,10 +111,10 @@ def certificates(
     There is none if nothing is held nor promised. A trade with a time at which none can have been made gets a day of
     its own, and none between.
 
-    ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats void, and a
+    ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats absent, and a
     confirmation that a held trade refutes is not believed.
     """
-    gaps = Gaps(pair, held, void, confirmed, promise)
+    gaps = Gaps(pair, held, absent, confirmed, promise)
     promise = promise or _assumed(gaps)
     begins_us = [run.first_us for run in gaps.runs[:1]] + ([] if promise is None else [promise.time_us])
     if not begins_us:
@@ -140,6 +145,7 @@ def certificates(
                 after=counts.after > 0,
                 unjoined=counts.unjoined > 0,
                 promised_us=promise.time_us if promise is not None and promised else None,
+                disowned=counts.disowned,
             )
         )
     return found
@@ -154,10 +160,11 @@ def _assumed(gaps: Gaps) -> Promise | None:
 
 
 class _Counts(NamedTuple):
-    """What may lie on one day: ids that are missing or void, and whether any lie before, after, or up to the anchor."""
+    """What may lie on one day: ids of each state, and whether any lie before, after, or up to the anchor."""
 
     missing: int
     void: int
+    disowned: int
     before: int
     after: int
     unjoined: int
@@ -170,7 +177,9 @@ class _Counts(NamedTuple):
 
 def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us: int) -> list[_Counts]:
     """Return what may lie on each of these days, given in order."""
-    missing, void, before, after, unjoined = tallies = [_Tally(numbers, _ordinary(now_us)) for _ in range(5)]
+    tallies = [_Tally(numbers, _ordinary(now_us)) for _ in _Counts._fields]
+    missing, void, disowned, before, after, unjoined = tallies
+    of_state = {"void": void, "disowned": disowned}
     history, between = gaps.before(), gaps.between()
     for gap in history:
         before.add(1, gaps.from_us(gap), gap.before_us)
@@ -178,8 +187,8 @@ def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us
         after.add(1, gaps.from_us(gap), None)
     for gap in between:
         missing.add(len(gap.span), gaps.from_us(gap), gap.before_us)
-    for gap in gaps.void():
-        void.add(len(gap.span), gap.after_us, gap.before_us)
+    for gap in gaps.absent():
+        of_state[gap.state].add(len(gap.span), gap.after_us, gap.before_us)
     if promise is not None:
         promised = _number(promise.time_us)
         if promise.after_id is None:

@@ -1,4 +1,4 @@
-"""What is known of ids beside the rows: which do not exist, after which none came, which are promised or parked.
+"""What is known of ids beside the rows: which do not exist or are disowned, after which none came, which are promised.
 
 Owns: how each is told in an event's detail. Evidence is of a moment: an id that appears after all is held, and held
 beats void.
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, assert_never
 import msgspec
 
 from recorder.core.events import EventKind
-from recorder.core.ids import Span
+from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 
 LAST_US: Final = 253_402_300_800_000_000 - 1
@@ -24,6 +24,23 @@ class Void(msgspec.Struct, frozen=True):
 
     pair: str
     span: Span
+
+
+class Disowned(msgspec.Struct, frozen=True):
+    """Ids of ``pair`` that the owner of the archive let go, at ``time_us`` (µs since 1970 UTC), for a ``reason``."""
+
+    pair: str
+    span: Span
+    time_us: int
+    reason: str
+
+
+class Reclaimed(msgspec.Struct, frozen=True):
+    """Ids of ``pair`` that are disowned no more, from ``time_us`` (µs since 1970 UTC) on."""
+
+    pair: str
+    span: Span
+    time_us: int
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -63,7 +80,7 @@ class Parked(msgspec.Struct, frozen=True):
     span: Span
 
 
-Knowledge = Void | Confirmed | Promised | Anchored | Parked
+Knowledge = Void | Disowned | Reclaimed | Confirmed | Promised | Anchored | Parked
 
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -111,9 +128,36 @@ def earliest(*made: Promise | None) -> Promise | None:
     return promise(note for one in made if one is not None for note in notes("", one))
 
 
+def disowned(claims: Iterable[Disowned | Reclaimed]) -> Spans:
+    """Return the ids of a pair that are disowned, by all that was ever claimed of them, in any order.
+
+    Of what was claimed of an id the latest counts, and of several at one moment that it is reclaimed.
+    """
+    ids = Spans()
+    for claim in sorted(claims, key=lambda one: (one.time_us, isinstance(one, Reclaimed))):
+        if isinstance(claim, Disowned):
+            ids.add(claim.span)
+        else:
+            ids.remove(claim.span)
+    return ids
+
+
+def after_us(claims: Iterable[Disowned | Reclaimed], now_us: int) -> int:
+    """Return the moment of a claim that is made now and is to count, also where the clock was set back since others."""
+    return max([now_us, *(one.time_us + 1 for one in claims)])
+
+
 class _SpanDetail(msgspec.Struct):
     first_id: int
     last_id: int
+
+
+class _ReclaimedDetail(_SpanDetail):
+    time_us: _Moment
+
+
+class _DisownedDetail(_ReclaimedDetail):
+    reason: str
 
 
 class _ConfirmedDetail(msgspec.Struct):
@@ -132,6 +176,8 @@ class _AnchoredDetail(msgspec.Struct):
 
 
 _span = msgspec.json.Decoder(_SpanDetail).decode
+_disowned = msgspec.json.Decoder(_DisownedDetail).decode
+_reclaimed = msgspec.json.Decoder(_ReclaimedDetail).decode
 _confirmed = msgspec.json.Decoder(_ConfirmedDetail).decode
 _promised = msgspec.json.Decoder(_PromisedDetail).decode
 _anchored = msgspec.json.Decoder(_AnchoredDetail).decode
@@ -150,6 +196,16 @@ def _read_parked(pair: str, detail: str) -> Parked:
     return Parked(pair, _read_span(detail))
 
 
+def _read_disowned(pair: str, detail: str) -> Disowned:
+    said = _disowned(detail)
+    return Disowned(pair, Span(said.first_id, said.last_id), said.time_us, said.reason)
+
+
+def _read_reclaimed(pair: str, detail: str) -> Reclaimed:
+    said = _reclaimed(detail)
+    return Reclaimed(pair, Span(said.first_id, said.last_id), said.time_us)
+
+
 def _read_confirmed(pair: str, detail: str) -> Confirmed:
     said = _confirmed(detail)
     return Confirmed(pair, said.last_id, said.until_us)
@@ -166,10 +222,21 @@ def _read_anchored(pair: str, detail: str) -> Anchored:
 
 _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
     EventKind.VOID: _read_void,
+    EventKind.DISOWNED: _read_disowned,
+    EventKind.RECLAIMED: _read_reclaimed,
     EventKind.CONFIRMED: _read_confirmed,
     EventKind.PROMISED: _read_promised,
     EventKind.ANCHORED: _read_anchored,
     EventKind.PARKED: _read_parked,
+}
+_KIND_OF: Final[dict[type[Knowledge], EventKind]] = {
+    Void: EventKind.VOID,
+    Disowned: EventKind.DISOWNED,
+    Reclaimed: EventKind.RECLAIMED,
+    Confirmed: EventKind.CONFIRMED,
+    Promised: EventKind.PROMISED,
+    Anchored: EventKind.ANCHORED,
+    Parked: EventKind.PARKED,
 }
 KINDS: Final = tuple(_READERS)
 """The kinds of events that tell it."""
@@ -180,6 +247,10 @@ def detail(known: Knowledge) -> dict[str, Any]:
     match known:
         case Void(_, span) | Parked(_, span):
             return {"first_id": span.first, "last_id": span.last}
+        case Disowned(_, span, time_us, reason):
+            return {"first_id": span.first, "last_id": span.last, "time_us": time_us, "reason": reason}
+        case Reclaimed(_, span, time_us):
+            return {"first_id": span.first, "last_id": span.last, "time_us": time_us}
         case Confirmed(_, last_id, until_us):
             return {"last_id": last_id, "until_us": until_us}
         case Promised(_, time_us):
@@ -192,19 +263,7 @@ def detail(known: Knowledge) -> dict[str, Any]:
 
 def kind(known: Knowledge) -> EventKind:
     """Return the kind of event that tells it."""
-    match known:
-        case Void():
-            return EventKind.VOID
-        case Confirmed():
-            return EventKind.CONFIRMED
-        case Promised():
-            return EventKind.PROMISED
-        case Anchored():
-            return EventKind.ANCHORED
-        case Parked():
-            return EventKind.PARKED
-        case never:
-            assert_never(never)
+    return _KIND_OF[type(known)]
 
 
 def told(event: Event) -> Knowledge | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
+from recorder.core.absent import NOTHING, Absent
 from recorder.core.evidence import Confirmed, Promise
 from recorder.core.ids import Gap, Run, Span, Spans, joined
 
@@ -34,21 +35,22 @@ class _Edge(NamedTuple):
 class Gaps:
     """What is not held of ``pair``, and when it can have been made.
 
-    ``held`` are runs of ids, in any order. Held beats void, and a confirmation that a held trade refutes is not
-    believed.
+    ``held`` are runs of ids, in any order; ``absent`` ids are those that need not be. Held beats absent, and a
+    confirmation that a held trade refutes is not believed.
     """
 
     def __init__(
         self,
         pair: str,
         held: Iterable[Run],
-        void: Iterable[Span] = (),
+        absent: Absent = NOTHING,
         confirmed: Iterable[Confirmed] = (),
         promise: Promise | None = None,
     ) -> None:
         self.runs = joined(held)
         self._pair = pair
-        self._void = Spans(void)
+        self._told = absent
+        self._absent = absent.ids()
         self._promise = promise
         self._edges = _edges(self.runs, promise)
         self._firsts = [run.span.first for run in self.runs]
@@ -57,23 +59,25 @@ class Gaps:
         self._earliest_us = list(accumulate((run.first_us for run in reversed(self.runs)), min))[::-1]
 
     def before(self) -> list[Gap]:
-        """Return the ids below all that is held or promised that are not void, lowest first."""
+        """Return the ids below all that is held or promised that are not absent, lowest first."""
         return self._placed("before")
 
     def between(self) -> list[Gap]:
-        """Return the ids between held ones, or from the anchor to the first one, that are not void, lowest first."""
-        return open_gaps(self._pair, self.runs, self._void, self._promise)
+        """Return the ids between held ones, or from the anchor to the first one, that are not absent, lowest first."""
+        return open_gaps(self._pair, self.runs, self._absent, self._promise)
 
     def after(self) -> list[Gap]:
         """Return the ids that may still come after the last one held, lowest first; the last gap has no end."""
         return self._placed("after")
 
-    def void(self) -> list[Gap]:
-        """Return the void ids, as far as they are not held after all, lowest first."""
+    def absent(self) -> list[Gap]:
+        """Return the ids that need not be held, as far as they are not held after all, lowest first of each state."""
         return [
-            Gap(self._pair, part, after_us, before_us, "void")
+            Gap(self._pair, part, after_us, before_us, state)
+            for state, told in self._told.by_state()
+            if told
             for _, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
-            for part in self._void.within(ids)
+            for part in told.within(ids)
         ]
 
     def from_us(self, gap: Gap) -> int | None:
@@ -97,21 +101,21 @@ class Gaps:
             Gap(self._pair, part, after_us, before_us)
             for place, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
             if place == wanted
-            for part in self._void.missing(ids)
+            for part in self._absent.missing(ids)
         ]
 
 
-def open_gaps(pair: str, runs: Sequence[Run], void: Spans, promise: Promise | None = None) -> list[Gap]:
+def open_gaps(pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None = None) -> list[Gap]:
     """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already.
 
     In one pass without the anchor, which parts one gap at most: a pair may lack tens of thousands at once.
     """
     if promise is None or promise.after_id is None:
-        return _between(pair, runs, void)
+        return _between(pair, runs, absent)
     index = bisect_right(runs, promise.after_id, key=lambda run: run.span.first)
     below, above = runs[:index], runs[index:]
     if not above or (below and below[-1].span.last > promise.after_id):
-        return _between(pair, runs, void)
+        return _between(pair, runs, absent)
     parted = [(promise.after_id + 1, above[0].span.first - 1, promise.time_us, above[0].first_us)]
     if below:
         parted.insert(0, (below[-1].span.last + 1, promise.after_id, below[-1].last_us, promise.time_us))
@@ -119,16 +123,16 @@ def open_gaps(pair: str, runs: Sequence[Run], void: Spans, promise: Promise | No
         Gap(pair, part, after_us, before_us)
         for first, last, after_us, before_us in parted
         if first <= last
-        for part in void.missing(Span(first, last))
+        for part in absent.missing(Span(first, last))
     ]
-    return [*_between(pair, below, void), *gaps, *_between(pair, above, void)]
+    return [*_between(pair, below, absent), *gaps, *_between(pair, above, absent)]
 
 
-def _between(pair: str, runs: Iterable[Run], void: Spans) -> list[Gap]:
+def _between(pair: str, runs: Iterable[Run], absent: Spans) -> list[Gap]:
     return [
         Gap(pair, part, below.last_us, above.first_us)
         for below, above in pairwise(runs)
-        for part in void.missing(Span(below.span.last + 1, above.span.first - 1))
+        for part in absent.missing(Span(below.span.last + 1, above.span.first - 1))
     ]
 
 

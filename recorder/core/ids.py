@@ -15,8 +15,9 @@ import msgspec
 
 from recorder.core.model import Trade
 
-GapState = Literal["open", "void"]
-"""Why ids are missing: ``open`` ones are still to be fetched, ``void`` ones the exchange itself does not have."""
+GapState = Literal["open", "void", "unreadable", "disowned"]
+"""Why ids are not held: ``open`` ones are still to be fetched, ``void`` ones the exchange itself does not have,
+``unreadable`` ones it serves as rows that cannot be archived, and ``disowned`` ones the owner let go."""
 
 
 class Span(msgspec.Struct, frozen=True, order=True, gc=False):

@@ -1,8 +1,8 @@
 """What is held of each pair, and what is known of the ids that are not: the one account that everything else asks.
 
-Owns: spans with the times of their ends, ids known to be void, and what is missing. Refuses: to know where the rows
-lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, pair by pair also
-while recording, where it is found to disagree with them.
+Owns: spans with the times of their ends, ids known to be void or disowned, and what is missing. Refuses: to know
+where the rows lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, pair
+by pair also while recording, where it is found to disagree with them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from recorder.core import evidence
-from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
+from recorder.core.absent import Absent
+from recorder.core.evidence import (
+    Anchored,
+    Confirmed,
+    Disowned,
+    Knowledge,
+    Parked,
+    Promise,
+    Promised,
+    Reclaimed,
+    Void,
+)
 from recorder.core.gaps import open_gaps
 from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
 from recorder.core.model import Trade
@@ -40,8 +51,8 @@ class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
-    held. An id that is held is never void, nor ``parked``. ``shown_id`` is the highest that REST has shown in this run,
-    whether it is held yet or not.
+    held. An id that is held is never void, disowned, nor ``parked``. ``shown_id`` is the highest that REST has shown in
+    this run, whether it is held yet or not.
     """
 
     def __init__(self, pair: str) -> None:
@@ -53,6 +64,8 @@ class PairLedger:
         self.confirmed: Confirmed | None = None
         self.promise: Promise | None = None
         self._promises: set[Promised | Anchored] = set()
+        self._disownings: set[Disowned | Reclaimed] = set()
+        self._disowned: Spans | None = Spans()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
         self._far_gaps: tuple[Gap, ...] = ()
@@ -69,6 +82,8 @@ class PairLedger:
         self.spans.add(span)
         if self.void:
             self.void.remove(span)
+        if self._disowned:
+            self._disowned.remove(span)
         if self.parked:
             self.parked.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
@@ -85,6 +100,9 @@ class PairLedger:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
                 self._gaps = None
+            case Disowned() | Reclaimed():
+                self._disownings.add(known)
+                self._disowned = self._gaps = None
             case Parked(_, span):
                 self.parked.update(self.spans.missing(span))
             case Confirmed():
@@ -97,19 +115,36 @@ class PairLedger:
             case never:
                 assert_never(never)
 
+    @property
+    def disowned(self) -> Spans:
+        """The ids that the owner let go, and that are not held."""
+        if self._disowned is None:  # claims come in any order, and by the thousand
+            told = evidence.disowned(self._disownings)
+            self._disowned = Spans(part for span in told for part in self.spans.missing(span))
+        return self._disowned
+
+    @property
+    def disownings(self) -> frozenset[Disowned | Reclaimed]:
+        """All that was claimed of ids that the owner let go, or wanted again."""
+        return frozenset(self._disownings)
+
+    def absent(self) -> Absent:
+        """Return the ids that need not be held, and why. Not to be changed."""
+        return Absent(self.void, self.disowned)
+
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
         times = self._times_us
         return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Return the ids that are missing and not void, lowest first. Void ids may part a gap.
+        """Return the ids that are missing and not absent, lowest first. Absent ids may part a gap.
 
         Missing is what lies between held ones, or between the anchor of the promise and the first one held. As long as
         they do not change it is the same object, so that whoever looks often need not look through them.
         """
         if self._gaps is None:
-            self._gaps = tuple(open_gaps(self.pair, self.runs(), self.void, self.promise))
+            self._gaps = tuple(open_gaps(self.pair, self.runs(), self.absent().ids(), self.promise))
             self._far_gaps = tuple(filter(is_far_gap, self._gaps))
         return self._gaps
 
@@ -224,7 +259,7 @@ class Ledger:
         """
         account = self.of(pair)
         first = account.spans.first
-        if first is None or first == 1 or account.void.covers(Span(1, first - 1)):
+        if first is None or first == 1 or account.absent().ids().covers(Span(1, first - 1)):
             return None
         first_us = account.time_us(first)
         return None if is_before(first_us, from_us) else History(pair, from_us, first, first_us)

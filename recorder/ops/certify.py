@@ -13,7 +13,6 @@ from recorder.archive.known import Known
 from recorder.archive.layout import Layout
 from recorder.core import evidence
 from recorder.core.certificate import Certificate, certificates
-from recorder.core.ids import Spans
 
 _THREADS: Final = 2
 """One core reads and hashes, the other sets text, and helps out."""
@@ -60,7 +59,7 @@ def certify(
                 content.runs,
                 content.days,
                 now_us=now_us,
-                void=told.void.get(pair, Spans()),
+                absent=told.absent(pair),
                 confirmed=told.confirmed(pair),
                 promise=promise,
             )

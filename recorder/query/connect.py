@@ -92,7 +92,8 @@ class Archive:
 
         ``start`` is inclusive, ``stop`` exclusive. Columns: pair, trade_id, time, price, qty, side, ord_type, misc,
         source, received. Raises GapError if trades of this range are known to be missing (void ids, which the exchange
-        does not have, are not), unless ``on_gap`` is "warn" or "ignore"; UsageError for a pair of which there are none.
+        does not have, and disowned ones are not), unless ``on_gap`` is "warn" or "ignore"; UsageError for a pair of
+        which there are none.
 
         >>> found = archive.trades("BTC/USD", "2025-11-10T12:00:00Z", "2025-11-10T12:00:03Z")
         >>> found[["trade_id", "price", "qty", "side"]]

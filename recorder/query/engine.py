@@ -96,7 +96,7 @@ class Engine:
             for name in catalogue.snapshot():
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
-        self._know_voids(snapshot)
+        self._know_absent(snapshot)
         self._snapshot = snapshot
 
     def _hold(self, snapshot: Snapshot) -> None:
@@ -114,25 +114,25 @@ class Engine:
         self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
         self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
 
-    def _know_voids(self, snapshot: Snapshot) -> None:
-        """Gather the void ids, unless the events are those of before.
+    def _know_absent(self, snapshot: Snapshot) -> None:
+        """Gather the ids that need not be held, unless the events are those of before.
 
         Where an event file cannot be read, they are left to the questions that need them, and so is the error.
         """
         events = snapshot.stamped.tables[EVENTS.name]
         told = (events, snapshot.stamped.folders)
-        if self._tables.get("voids") == told:
+        if self._tables.get("absent") == told:
             return
-        self._tables.pop("voids", None)
+        self._tables.pop("absent", None)
         try:
-            self._connection.execute(catalogue.text(catalogue.VOIDS))
+            self._connection.execute(catalogue.text(catalogue.ABSENT))
         except FAULTS:
             # Creating the macro opens a file too.
             self._set("events_files", events.files[-1:])
-            self._connection.execute(catalogue.text(catalogue.ASKED_VOIDS))
+            self._connection.execute(catalogue.text(catalogue.ASKED_ABSENT))
             self._set("events_files", events.files)
         else:
-            self._tables["voids"] = told
+            self._tables["absent"] = told
 
     def _set_until(self, folders: Mapping[str, Extent]) -> None:
         if self._tables.get("until") != folders:

@@ -25,18 +25,18 @@ _SHOWN: Final = 3
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def missing_in(runs: Sequence[Run], asked: Range, voids: Iterable[Span] = ()) -> list[Gap]:
+def missing_in(runs: Sequence[Run], asked: Range, absent: Iterable[Span] = ()) -> list[Gap]:
     """Return the ids not held of which a trade may lie in the range; ``runs`` are those of one pair.
 
     Before the first id held something is missing unless it is 1, but only a range that begins there asks for it.
-    What comes after the last id nobody knows, so it is no gap; nor are ``voids``, which the exchange does not have.
+    What comes after the last id nobody knows, so it is no gap; nor are ``absent`` ids, which need not be held.
     """
     start_us, stop_us = asked.start_us, asked.stop_us
-    void = Spans(voids)
-    gaps = open_gaps(runs[0].pair, runs, void) if runs else []
+    unwanted = Spans(absent)
+    gaps = open_gaps(runs[0].pair, runs, unwanted) if runs else []
     if runs and runs[0].span.first > 1 and start_us is not None:
         before = Span(1, runs[0].span.first - 1)
-        gaps[:0] = [Gap(runs[0].pair, part, start_us, runs[0].first_us) for part in void.missing(before)]
+        gaps[:0] = [Gap(runs[0].pair, part, start_us, runs[0].first_us) for part in unwanted.missing(before)]
     return [
         gap
         for gap in gaps

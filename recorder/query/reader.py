@@ -63,7 +63,7 @@ _WINDOW: Final = """
     WHERE trade_id BETWEEN $first AND $last
     ORDER BY trade_id
 """
-_VOIDS: Final = "FROM void_spans() WHERE list_contains($pairs, pair)"
+_ABSENT: Final = "FROM absent_spans() WHERE list_contains($pairs, pair)"
 
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[Gap]]
@@ -258,14 +258,14 @@ class Reader:
                 asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
         missing = _missing(question, moment, {})
         if missing:
-            missing = _missing(question, moment, self._voids(list(missing)))
+            missing = _missing(question, moment, self._absent(list(missing)))
         if missing and question.on_gap == "raise":
             raise GapError(holes.sentence(missing, self.data))
         return missing
 
-    def _voids(self, pairs: list[str]) -> dict[str, list[Span]]:
+    def _absent(self, pairs: list[str]) -> dict[str, list[Span]]:
         found: dict[str, list[Span]] = {}
-        for row in self._engine.fetch(_VOIDS, {"pairs": pairs}).to_pylist():
+        for row in self._engine.fetch(_ABSENT, {"pairs": pairs}).to_pylist():
             found.setdefault(row["pair"], []).append(Span(row["first_id"], row["last_id"]))
         return found
 
@@ -391,9 +391,11 @@ class Reader:
         return undisturbed(look, f"the files of {self.data}")
 
 
-def _missing(question: Question, moment: Snapshot, voids: Mapping[str, Sequence[Span]]) -> _Missing:
+def _missing(question: Question, moment: Snapshot, absent: Mapping[str, Sequence[Span]]) -> _Missing:
     """Return the holes of each pair that has some."""
-    found = {pair: holes.missing_in(moment.runs[pair], question.limits, voids.get(pair, ())) for pair in question.pairs}
+    found = {
+        pair: holes.missing_in(moment.runs[pair], question.limits, absent.get(pair, ())) for pair in question.pairs
+    }
     return {pair: missing for pair, missing in found.items() if missing}
 
 

@@ -109,7 +109,7 @@ class Backfill:
         return None
 
     def missing(self, stretch: Stretch) -> list[Gap]:
-        """Return what of ``stretch`` is neither in the archive now nor known to be void, lowest ids first."""
+        """Return what of ``stretch`` is neither in the archive now nor known to be absent, lowest ids first."""
         pair = stretch.pair
         undisturbed(lambda: self._coverage.observe_into(self._ledger, pair), f"the files of {pair}")
         account = self._ledger.of(pair)
@@ -121,7 +121,7 @@ class Backfill:
                 before_us=stretch.to_us if absent.last == stretch.span.last else account.time_us(absent.last + 1),
             )
             for absent in account.spans.missing(stretch.span)
-            for part in account.void.missing(absent)
+            for part in account.absent().ids().missing(absent)
         ]
 
     async def fill(self, stretch: Stretch, tell: Callable[[Progress], None]) -> list[Span]:

@@ -1,4 +1,4 @@
-"""Memory is compared with the disk: what is counted as held, void or confirmed must be what a start would find.
+"""Memory is compared with the disk: what counts as held, void, disowned or confirmed must be what a start finds.
 
 Files vanish, are replaced or damaged, journal lines turn out corrupt at the drain: what they told is taken back here,
 so that it is missing, and asked for again, at once and not at the next start. What other processes add to the archive,
@@ -186,11 +186,15 @@ class Reconcile:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
         if gone.promise is not None:
             said["promised"] = iso(gone.promise.time_us)
+        if gone.disownings:
+            said["disownings"] = len(gone.disownings)
         self._metrics.memory_differences.inc()
         log.error("not on the disk any more", pair=pair, **said)
         await self._notes.take(EventKind.MEMORY_DIFFERED, pair=pair, **said)
         if gone.promise is not None:
             await self._promise_again(pair, gone.promise)
+        for claim in sorted(gone.disownings, key=lambda one: one.time_us):  # the owner's word holds as well
+            await self._notes.know(claim)
 
     async def _promise_again(self, pair: str, promise: Promise) -> None:
         """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""

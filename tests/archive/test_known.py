@@ -15,7 +15,8 @@ from recorder.archive.layout import Layout, listed
 from recorder.archive.opening import create
 from recorder.archive.parquet import write
 from recorder.archive.schema import EVENTS, TIME
-from recorder.core.evidence import Confirmed, Knowledge, Void
+from recorder.core.absent import Absent
+from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Void, detail, kind
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 from recorder.errors import StorageError
@@ -136,3 +137,18 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
     assert set(reader.read().told()) == told
     second.write_bytes(b"no Parquet")
     assert [finding.file for finding in reader.read().findings] == [second]
+
+
+def test_ids_that_the_owner_let_go_are_known_until_they_are_reclaimed(tmp_path: Path) -> None:
+    told: list[Knowledge] = [
+        Reclaimed("A/B", Span(4, 4), 20),
+        Disowned("A/B", Span(1, 9), 10, "released"),
+        Disowned("C/D", Span(2, 2), 30, "disowned"),
+    ]
+    noted(tmp_path, [Event(T0_US, kind(one), one.pair, json.dumps(detail(one))) for one in told])
+    noted(tmp_path, [void("A/B", 3, 4)], segment=2)
+    for found in (known.read(Layout(tmp_path)), known.Reader(Layout(tmp_path)).read()):
+        assert found.absent("A/B") == Absent(Spans([Span(3, 4)]), Spans([Span(1, 3), Span(5, 9)]))
+        assert dict(found.absent("A/B").by_state())["void"] == Spans([Span(4, 4)])
+        assert found.absent("C/D") == Absent(disowned=Spans([Span(2, 2)]))
+        assert found.absent("E/F") == Absent()

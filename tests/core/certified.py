@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
+from recorder.core.absent import Absent
 from recorder.core.certificate import Certificate, DayRows, certificates, utc_day
 from recorder.core.evidence import Confirmed, Promise
 from recorder.core.ids import Run, Span, Spans
@@ -18,6 +19,7 @@ def certified(
     *,
     now_us: int,
     void: Sequence[tuple[int, int]] = (),
+    disowned: Sequence[tuple[int, int]] = (),
     confirmed: Sequence[tuple[int, int]] = (),
     promise: Promise | None = None,
 ) -> list[Certificate]:
@@ -33,7 +35,7 @@ def certified(
         runs,
         rows,
         now_us=now_us,
-        void=[Span(*ends) for ends in void],
+        absent=Absent(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned))),
         confirmed=[Confirmed(PAIR, *known) for known in confirmed],
         promise=promise,
     )

@@ -59,13 +59,13 @@ def assert_same(data: Path) -> list[dict[str, Any]]:
     return other
 
 
-def told(kind: str, pair: str, **detail: int | bool) -> Event:
+def told(kind: str, pair: str, **detail: int | bool | str) -> Event:
     return Event(START_US, kind, pair, json.dumps(detail))
 
 
 def fill(archive: Written, random: Random, pair: str) -> None:
-    """Archive a pair at random: gaps, void ids, confirmations, some of which are wrong, and times that step back
-    or are odd.
+    """Archive a pair at random: gaps, void and disowned ids, confirmations, some of which are wrong, and times that
+    step back or are odd.
     """
     time_us, held, odd = START_US + random.randrange(48) * HOUR_US, [], random.choice((0, 0, 0.1))
     first = random.choice((1, 1, 40))
@@ -84,6 +84,7 @@ def fill(archive: Written, random: Random, pair: str) -> None:
         archive.noted(told("void", pair, first_id=low, last_id=low + random.randrange(4)))
         until_us = START_US + random.randrange(400) * HOUR_US
         archive.noted(told("confirmed", pair, last_id=random.randrange(first + 41), until_us=until_us))
+        archive.noted(told(random.choice(("disowned", "reclaimed")), pair, **claim(random, first)))
     archive.noted(Event(START_US, "connected", None, "{}"))
     promise(archive, random, pair, first)
 
@@ -91,6 +92,13 @@ def fill(archive: Written, random: Random, pair: str) -> None:
 def a_promise(random: Random, first: int) -> Promise:
     time_us, after_id = START_US + random.randrange(-48, 200) * HOUR_US, random.choice((None, 0, first - 1, first + 5))
     return Promise(time_us, after_id, after_id is not None and random.random() < 0.3)
+
+
+def claim(random: Random, first: int) -> dict[str, int | str]:
+    """Say that some ids are disowned, or no more; now and then at the same moment as others."""
+    low = random.randrange(1, first + 45)
+    ids = {"first_id": low, "last_id": low + random.randrange(9)}
+    return {**ids, "time_us": START_US + random.randrange(4), "reason": "disowned"}
 
 
 def promise(archive: Written, random: Random, pair: str, first: int) -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from recorder.archive import verify
 from recorder.core import evidence
+from recorder.core.absent import Absent
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
-from recorder.core.evidence import Anchored, Confirmed, Promised
+from recorder.core.evidence import Anchored, Confirmed, Disowned, Promised, Reclaimed
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Event, Trade
 from recorder.ops import gaps
@@ -26,6 +27,7 @@ HOUR_US = DAY_US // 24
 
 
 Promises = list[Promised | Anchored]
+Claim = Disowned | Reclaimed
 
 
 def told(
@@ -33,10 +35,10 @@ def told(
     *,
     void: Sequence[tuple[int, int]],
     confirmed: Sequence[tuple[int, int]],
-    promises: Promises | None = None,
+    promises: Sequence[Promised | Anchored | Claim] = (),
 ) -> list[Event]:
     return [
-        *(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in promises or ()),
+        *(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in promises),
         *(Event(START_US, "void", pair, json.dumps({"first_id": one, "last_id": last})) for one, last in void),
         *(Event(START_US, "confirmed", pair, json.dumps({"last_id": one, "until_us": us})) for one, us in confirmed),
     ]
@@ -63,6 +65,15 @@ def noted(draw: st.DrawFn, pair: str) -> Promises:
             st.lists(st.builds(Anchored, st.just(pair), times, st.integers(0, 12), st.booleans()), max_size=2)
         )
     return found
+
+
+@st.composite
+def a_claim(draw: st.DrawFn, pair: str) -> Claim:
+    """A claim that ids are disowned, or no more, at one of a few moments."""
+    first, more, time_us = draw(st.integers(1, 12)), draw(st.integers(0, 5)), draw(st.integers(0, 2))
+    span = Span(first, first + more)
+    claims: list[Claim] = [Disowned(pair, span, time_us, "disowned"), Reclaimed(pair, span, time_us)]
+    return draw(st.sampled_from(claims))
 
 
 def runs(rows: Sequence[Trade]) -> list[Run]:
@@ -106,11 +117,13 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
     confirmed = [(last_id, START_US + later * HOUR_US) for last_id, later in asked]
     if kept:
         archive.append(kept)
-    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=promises))
+    claims = data.draw(st.lists(a_claim(pair), max_size=5))
+    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=[*promises, *claims]))
+    absent = Absent(Spans(Span(*ends) for ends in void), evidence.disowned(claims))
     now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
     found = ask(
-        "SELECT day, status, first_id, last_id, rows, missing, void, epoch_us(first_time), epoch_us(last_time) "
-        "FROM certificates WHERE pair = ? AND day < ? ORDER BY day",
+        "SELECT day, status, first_id, last_id, rows, missing, void, disowned, epoch_us(first_time), "
+        "epoch_us(last_time) FROM certificates WHERE pair = ? AND day < ? ORDER BY day",
         pair,
         utc_day(START_US) + timedelta(days=20),
     )
@@ -119,7 +132,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         runs(kept),
         by_day(kept),  # type: ignore[arg-type]
         now_us=now_us,
-        void=[Span(*ends) for ends in void],
+        absent=absent,
         confirmed=[Confirmed(pair, *known) for known in confirmed],
         promise=promise,
     )
@@ -131,7 +144,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         pair,
     ) == [
         (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
-        for one in gaps.missing(pair, runs(kept), [Span(*ends) for ends in void], promise)
+        for one in gaps.missing(pair, runs(kept), absent, promise)
     ]
 
 
@@ -163,7 +176,7 @@ def row(one: Certificate) -> tuple[object, ...]:
     held = one.held
     ids = (held.first_id, held.last_id, held.rows) if held else (None, None, 0)
     times = (held.first_us, held.last_us) if held else (None, None)
-    return (one.day, one.status, *ids, one.missing, one.void, *times)
+    return (one.day, one.status, *ids, one.missing, one.void, one.disowned, *times)
 
 
 def test_times_that_step_back_over_midnight_leave_both_days_open(archive: Written, ask: Ask) -> None:
@@ -205,7 +218,7 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
     with connect(archive.data) as opened:
         found = opened.certificates()
         assert list(found.columns) == (
-            "pair day status first_id last_id rows missing void first_time last_time".split()  # noqa: SIM905
+            "pair day status first_id last_id rows missing void disowned first_time last_time".split()  # noqa: SIM905
         )
         assert list(found["status"][:2]) == ["complete", "open"]
         assert list(opened.certificates(hashed=True).columns) == [*found.columns, "sha256"]
