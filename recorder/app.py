@@ -59,6 +59,7 @@ from recorder.tasks.promise import Promises
 from recorder.tasks.pulse import Parts, Pulse
 from recorder.tasks.reconcile import Reconcile
 from recorder.tasks.reload import Live, Reload, Source, candles
+from recorder.tasks.remember import Remember
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import LISTING_S, SOON_S, Roster
 from recorder.tasks.space import Space
@@ -72,8 +73,8 @@ from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 
-THREADS: Final = 8
-"""Journal, drain, repair, upkeep, reconcile, space, survey and reload block on the disk one thread each."""
+THREADS: Final = 9
+"""Journal, drain, repair, upkeep, remember, reconcile, space, survey and reload block on the disk one thread each."""
 
 log = structlog.get_logger()
 
@@ -280,6 +281,7 @@ class _Run:
             upkeep,
             reconcile,
             self._space,
+            Remember(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
             Survey(archive.layout.data, self._space, context),
             pulse,
             ohlc,

@@ -1,7 +1,7 @@
 -- What is proven of each UTC day of each pair?
 --
 -- certificates(pair, day, status, first_id, last_id, rows, missing, void, disowned, first_time, last_time,
---              sha256)
+--              sha256, certified_rows, certified_sha256)
 --
 --   status   complete  every id from the last trade before the day to the first trade after it is held, void or
 --                      disowned, or the exchange has confirmed that none came until the day's end; and there are trades
@@ -10,14 +10,18 @@
 --                      what was made before that moment
 --            pending   today, which is not over
 --            open      none of these: ids are missing, or what came first or last is not known; or a day before the
---                      promise, from which on ids are missing up to the promise
+--                      promise, from which on ids are missing up to the promise; or it has fewer rows than when it
+--                      was certified, or as many of other ids. Once certified, a day is open for nothing else
 --            unknown   what the exchange numbers cannot be compared with what is held
 --   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
 --            there, disowned those that the owner let go. Those about midnight count on both days.
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
 --            few days, since it needs their text in memory at once.
+--   certified_rows    and certified_sha256: what the day held when it was certified last, NULL if it never was. Where
+--            there are as many rows and another sha256, content was replaced, and the day proves nothing: that costs
+--            reading all of it, so this view leaves it to whoever asks, and `recorder verify` does
 --
--- One row for each day from the promise, or the first trade held, to today. Where no promise was noted, the lowest id
+-- One row for each day from the promise, the first trade held, or the first day certified, to today. Where no promise was noted, the lowest id
 -- held is taken for its beginning, unless the ids are known down to 1. A trade stamped before 2011, or over a year ahead
 -- of now, has a day of its own. `recorder verify` gives the same, and holds files against their footers and checksums
 -- first; this view believes them.
@@ -82,19 +86,26 @@ promised AS MATERIALIZED (
     SELECT b.*, CASE WHEN b.day BETWEEN '2011-01-01' AND now()::DATE + 366 THEN b.day END AS ordinary_day
     FROM begun AS b
 ),
+certified AS MATERIALIZED (
+    FROM certified_days()
+),
+bounds AS (
+    SELECT e.pair, unnest([e.first_day, e.last_day]) AS day FROM ends AS e
+    UNION ALL
+    SELECT p.pair, p.ordinary_day FROM promised AS p
+    UNION ALL
+    SELECT f.pair, CASE WHEN f.day BETWEEN '2011-01-01' AND now()::DATE + 366 THEN f.day END FROM certified AS f
+),
 calendar AS (
     SELECT
-        pair,
+        b.pair,
         unnest(
             generate_series(
-                coalesce(least(e.first_day, p.ordinary_day), now()::DATE),
-                greatest(e.last_day, p.ordinary_day, now()::DATE),
-                INTERVAL 1 DAY
+                coalesce(min(b.day), now()::DATE), greatest(max(b.day), now()::DATE), INTERVAL 1 DAY
             )
         )::DATE AS day
-    FROM ends AS e
-    FULL JOIN promised AS p
-        USING (pair)
+    FROM bounds AS b
+    GROUP BY b.pair
     UNION
     SELECT t.pair, t.time::DATE
     FROM trades AS t
@@ -102,6 +113,9 @@ calendar AS (
     UNION
     SELECT p.pair, p.day
     FROM promised AS p
+    UNION
+    SELECT f.pair, f.day
+    FROM certified AS f
 ),
 -- A time at which no trade can have been made bounds nothing.
 timed AS (
@@ -148,20 +162,35 @@ counted AS (
         coalesce(sum(a.ids) FILTER (a.kind = 'missing'), 0)::BIGINT AS missing,
         coalesce(sum(a.ids) FILTER (a.kind = 'void'), 0)::BIGINT AS void,
         coalesce(sum(a.ids) FILTER (a.kind = 'disowned'), 0)::BIGINT AS disowned,
-        count(*) FILTER (a.kind NOT IN ('void', 'disowned')) AS unproven
+        count(*) FILTER (a.kind NOT IN ('void', 'disowned')) AS unproven,
+        count(*) FILTER (a.kind = 'missing') AS holes
     FROM calendar AS c
     LEFT JOIN absent AS a
         ON c.pair = a.pair AND c.day >= a.from_day AND c.day <= a.until_day
     GROUP BY c.pair, c.day
+),
+-- How many of the ids that were certified the owner of the archive let go since, or before.
+let_go AS (
+    SELECT
+        f.pair,
+        f.day,
+        sum(least(f.last_id, s.last_id) - greatest(f.first_id, s.first_id) + 1) AS ids
+    FROM certified AS f
+    JOIN absent_spans() AS s
+        ON f.pair = s.pair AND s.first_id <= f.last_id AND s.last_id >= f.first_id
+    WHERE s.state = 'disowned'
+    GROUP BY f.pair, f.day
 )
 SELECT
     c.pair,
     c.day,
     CASE
         WHEN c.day >= now()::DATE THEN 'pending'
-        WHEN c.unproven > 0 THEN 'open'
+        WHEN c.holes > 0 OR (f.rows IS NULL AND c.unproven > 0) THEN 'open'
+        WHEN coalesce(r.rows, 0) < f.rows - coalesce(g.ids, 0) THEN 'open'
+        WHEN r.rows = f.rows AND (r.first_id <> f.first_id OR r.last_id <> f.last_id) THEN 'open'
         WHEN c.day = p.day AND NOT p.from_the_first THEN 'partial'
-        WHEN r.rows > 0 THEN 'complete'
+        WHEN r.rows > 0 OR f.rows > 0 THEN 'complete'
         ELSE 'empty'
     END AS status,
     r.first_id,
@@ -172,9 +201,15 @@ SELECT
     c.disowned,
     r.first_time,
     r.last_time,
-    r.sha256
+    r.sha256,
+    f.rows AS certified_rows,
+    f.sha256 AS certified_sha256
 FROM counted AS c
 LEFT JOIN rows_of AS r
     ON c.pair = r.pair AND c.day = r.day
 LEFT JOIN promised AS p
-    ON c.pair = p.pair;
+    ON c.pair = p.pair
+LEFT JOIN certified AS f
+    ON c.pair = f.pair AND c.day = f.day
+LEFT JOIN let_go AS g
+    ON c.pair = g.pair AND c.day = g.day;

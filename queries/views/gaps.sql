@@ -3,9 +3,10 @@
 -- gaps(pair, first_id, last_id, missing, after_time, before_time, state)
 --
 -- One row per hole (state open: the ids are still to be fetched), per run of ids that the exchange has twice said it
--- does not have (void), and per run of ids that the owner of the archive let go (disowned). A hole lies between archived ids, or between the promise of a pair and the first one.
+-- does not have (void), and per run of ids that the owner of the archive let go (disowned). A hole lies between archived
+-- ids, between the promise of a pair and the first one, or wherever ids were certified and have vanished since.
 -- after_time and before_time are the times of the trades held next to the ids, or the moment of the promise; NULL where
--- there is neither on that side, which only happens to those that are absent.
+-- there is neither on that side, which only happens to those that are absent or vanished.
 
 CREATE OR REPLACE VIEW gaps AS
 SELECT

@@ -77,6 +77,9 @@ def load(
     for one in events.told():
         if wanted is None or one.pair in wanted:
             ledger.know(one)
+    for pair, memory in events.memories.items():
+        if wanted is None or pair in wanted:
+            ledger.of(pair).remember(memory)
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
         {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},

@@ -208,7 +208,7 @@ class _Found:
         self._held += ((run, file.path) for run in file.footer.runs)
 
     def _merge(self, chosen: Sequence[OpenFile], done: Callable[[int], None]) -> None:
-        book = _DayBook(self._pool)
+        book = DayBook(self._pool)
         size = max(1, min(_BATCH, _ROWS_IN_HAND // max(1, _side_by_side(chosen))))
         ordered = in_order(((file.facts.first_id, partial(_rows, file, size, done)) for file in chosen), TRADES.order)
         for rows in ordered:
@@ -247,8 +247,8 @@ class _Day:
     sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
-class _DayBook:
-    """Counts and hashes rows, which come in ascending id, day by day."""
+class DayBook:
+    """Counts and hashes rows, which come in ascending id, day by day. ``pool`` sets their text."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool

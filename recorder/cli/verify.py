@@ -188,6 +188,9 @@ def _why(one: Certificate) -> list[str]:
         reasons.append("does not join the promise")
     if one.after:
         reasons.append("not confirmed")
+    if one.unlike and (was := one.certified) is not None:
+        ids = f"ids {was.first_id} to {was.last_id}"
+        reasons.append(f"certified with {was.rows:,} rows, {ids}, SHA-256 {was.sha256:.16}")
     return reasons
 
 
@@ -259,7 +262,7 @@ def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
 def _kind(one: Certificate) -> tuple[object, ...]:
     if one.status in _PROVEN and not one.void and not one.disowned:
         return ("proven",)
-    alone = one.day if one.held else None
+    alone = one.day if one.held or one.unlike else None
     return one.status, alone, one.missing, one.void, one.disowned, one.before, one.after, one.unjoined
 
 

@@ -7,6 +7,7 @@ beats void.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from typing import Annotated, Any, Final, assert_never
 
 import msgspec
@@ -70,6 +71,22 @@ class Anchored(msgspec.Struct, frozen=True):
     assumed: bool = False
 
 
+class Certified(msgspec.Struct, frozen=True, order=True):
+    """What the UTC ``day`` of ``pair`` held when it was proven to be complete, from the promise on at least.
+
+    So many ``rows``, from ``first_id`` to ``last_id``; ``sha256`` is over their canonical text (docs/format.md). A day
+    that lawfully holds more later, or less, is told again, with a higher ``revision``, and then that counts.
+    """
+
+    pair: str
+    day: date
+    revision: int
+    rows: int
+    first_id: int
+    last_id: int
+    sha256: str
+
+
 class Parked(msgspec.Struct, frozen=True):
     """Ids of ``pair`` that came over the stream, so far from all others that they do not count as held yet.
 
@@ -80,7 +97,7 @@ class Parked(msgspec.Struct, frozen=True):
     span: Span
 
 
-Knowledge = Void | Disowned | Reclaimed | Confirmed | Promised | Anchored | Parked
+Knowledge = Certified | Void | Disowned | Reclaimed | Confirmed | Promised | Anchored | Parked
 
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -175,10 +192,18 @@ class _AnchoredDetail(msgspec.Struct):
     assumed: bool
 
 
+class _CertifiedDetail(_SpanDetail):
+    day: date
+    revision: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    rows: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    sha256: str
+
+
 _span = msgspec.json.Decoder(_SpanDetail).decode
 _disowned = msgspec.json.Decoder(_DisownedDetail).decode
 _reclaimed = msgspec.json.Decoder(_ReclaimedDetail).decode
 _confirmed = msgspec.json.Decoder(_ConfirmedDetail).decode
+_certified = msgspec.json.Decoder(_CertifiedDetail).decode
 _promised = msgspec.json.Decoder(_PromisedDetail).decode
 _anchored = msgspec.json.Decoder(_AnchoredDetail).decode
 
@@ -206,6 +231,12 @@ def _read_reclaimed(pair: str, detail: str) -> Reclaimed:
     return Reclaimed(pair, Span(said.first_id, said.last_id), said.time_us)
 
 
+def _read_certified(pair: str, detail: str) -> Certified:
+    said = _certified(detail)
+    span = Span(said.first_id, said.last_id)
+    return Certified(pair, said.day, said.revision, said.rows, span.first, span.last, said.sha256)
+
+
 def _read_confirmed(pair: str, detail: str) -> Confirmed:
     said = _confirmed(detail)
     return Confirmed(pair, said.last_id, said.until_us)
@@ -224,6 +255,7 @@ _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
     EventKind.VOID: _read_void,
     EventKind.DISOWNED: _read_disowned,
     EventKind.RECLAIMED: _read_reclaimed,
+    EventKind.CERTIFIED: _read_certified,
     EventKind.CONFIRMED: _read_confirmed,
     EventKind.PROMISED: _read_promised,
     EventKind.ANCHORED: _read_anchored,
@@ -233,6 +265,7 @@ _KIND_OF: Final[dict[type[Knowledge], EventKind]] = {
     Void: EventKind.VOID,
     Disowned: EventKind.DISOWNED,
     Reclaimed: EventKind.RECLAIMED,
+    Certified: EventKind.CERTIFIED,
     Confirmed: EventKind.CONFIRMED,
     Promised: EventKind.PROMISED,
     Anchored: EventKind.ANCHORED,
@@ -247,10 +280,12 @@ def detail(known: Knowledge) -> dict[str, Any]:
     match known:
         case Void(_, span) | Parked(_, span):
             return {"first_id": span.first, "last_id": span.last}
-        case Disowned(_, span, time_us, reason):
-            return {"first_id": span.first, "last_id": span.last, "time_us": time_us, "reason": reason}
-        case Reclaimed(_, span, time_us):
-            return {"first_id": span.first, "last_id": span.last, "time_us": time_us}
+        case Disowned(_, span, time_us) | Reclaimed(_, span, time_us):
+            why = {"reason": known.reason} if isinstance(known, Disowned) else {}
+            return {"first_id": span.first, "last_id": span.last, "time_us": time_us, **why}
+        case Certified(_, day, revision, rows, first_id, last_id, sha256):
+            told = {"day": day.isoformat(), "revision": revision, "rows": rows}
+            return {**told, "first_id": first_id, "last_id": last_id, "sha256": sha256}
         case Confirmed(_, last_id, until_us):
             return {"last_id": last_id, "until_us": until_us}
         case Promised(_, time_us):

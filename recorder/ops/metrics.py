@@ -118,6 +118,12 @@ class Metrics:
             registry=registry,
         )
 
+        self.unlike_days = Counter(
+            "recorder_days_unlike",
+            "Days that were found to hold other content than what was certified, at each look",
+            registry=registry,
+        )
+
         # The exchange.
         self.connects = Counter("recorder_connects", "WebSocket connections opened", registry=registry)
         self.disconnects = Counter(
@@ -238,6 +244,12 @@ class _Held(Collector):
         yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
         yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(gaps))
         yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(len(gap.span) for gap in gaps))
+        vanished = sum(account.given_up().count() for account in accounts.values())
+        yield GaugeMetricFamily(
+            "recorder_ids_vanished",
+            "Of the missing ids those that were certified, and are not fetched again unless the owner asks for them",
+            vanished,
+        )
         newest = GaugeMetricFamily(
             "recorder_last_trade_timestamp_seconds",
             f"Exchange time of the newest trade held; of the first {PAIRS_LIMIT} pairs by name",

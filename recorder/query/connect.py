@@ -20,6 +20,15 @@ from recorder.query.snapshot import Snapshot
 _TRADE_CATEGORIES: Final = ("pair", "side", "ord_type", "source")
 _CANDLE_CATEGORIES: Final = ("pair", "timeframe")
 _OHLC_CATEGORIES: Final = ("pair", "timeframe", "source")
+_CERTIFICATES: Final = "SELECT * EXCLUDE (sha256) FROM certificates ORDER BY pair, day"
+_HASHED: Final = """
+SELECT * REPLACE (
+    CASE WHEN rows = certified_rows AND sha256 <> certified_sha256 AND status <> 'pending' THEN 'open' ELSE status END
+    AS status
+)
+FROM certificates
+ORDER BY pair, day
+"""
 _EVENT_CATEGORIES: Final = ("kind", "pair")
 
 
@@ -235,15 +244,15 @@ class Archive:
     def certificates(self, *, hashed: bool = False, to: Format = "pandas") -> Frame:
         """Return what is proven of each UTC day of each pair, as files say of themselves; the columns of the view.
 
-        ``hashed`` adds the column sha256, for which every row is read and set as text: for a few days ask in SQL.
+        ``hashed`` adds the column sha256, for which every row is read and set as text: for a few days ask in SQL. Only
+        then a day whose content was replaced since it was certified is open.
         ``recorder verify`` does the same and trusts no file.
 
         >>> archive.certificates()[["pair", "status", "rows", "missing"]].head(1)
               pair status  rows  missing
         0  BTC/USD   open     3        0
         """
-        left_out = "" if hashed else "EXCLUDE (sha256) "
-        return self.sql(f"SELECT * {left_out}FROM certificates ORDER BY pair, day", to=to)
+        return self.sql(_HASHED if hashed else _CERTIFICATES, to=to)
 
     def refresh(self) -> None:
         """Move a frozen connection to this moment. The others do so at each call anyway.

@@ -180,7 +180,7 @@ class Reconcile:
             said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
             said |= {"held": gone.held.count(), "void": gone.void.count()}
         if gone.held:
-            asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
+            asked = Spans(part for gap in self._ledger.of(pair).fetchable_gaps() for part in gone.held.within(gap.span))
             said["not_fetched"] = gone.held.count() - asked.count()
         if gone.confirmed is not None:
             said["confirmed_until"] = iso(gone.confirmed.until_us)

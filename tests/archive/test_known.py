@@ -18,6 +18,7 @@ from recorder.archive.schema import EVENTS, TIME
 from recorder.core.absent import Absent
 from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Void, detail, kind
 from recorder.core.ids import Span, Spans
+from recorder.core.memory import Memory
 from recorder.core.model import Event
 from recorder.errors import StorageError
 from tests.powercut import Unsynced
@@ -124,7 +125,7 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
     reading: list[Path] = []
     newest = known._newest
 
-    def read(path: Path) -> list[Knowledge]:
+    def read(path: Path) -> tuple[list[Knowledge], dict[str, Memory]]:
         reading.append(path)
         return newest(path)
 

@@ -86,7 +86,25 @@ def fill(archive: Written, random: Random, pair: str) -> None:
         archive.noted(told("confirmed", pair, last_id=random.randrange(first + 41), until_us=until_us))
         archive.noted(told(random.choice(("disowned", "reclaimed")), pair, **claim(random, first)))
     archive.noted(Event(START_US, "connected", None, "{}"))
+    for _ in range(random.choice((0, 0, 3, 9))):
+        archive.noted(told("certified", pair, **certified(random, first)))
     promise(archive, random, pair, first)
+
+
+def certified(random: Random, first: int) -> dict[str, int | str]:
+    """Say that a day was certified: mostly what it never held, so that something has vanished or differs."""
+    low, rows = random.randrange(1, first + 45), random.randrange(1, 5)
+    day = str(datetime.fromtimestamp(START_US / 1e6, UTC).date() + timedelta(days=random.randrange(-2, 9)))
+    ids = {"first_id": low, "last_id": low + rows - 1}
+    return {"day": day, "revision": random.randrange(1, 3), "rows": rows, **ids, "sha256": f"{low:064x}"}
+
+
+def certify(archive: Written, pair: str, *, revision: int = 1) -> None:
+    """Certify each day as it is now."""
+    for one in by_recorder(archive.data):
+        if one["pair"] == pair and one["rows"]:
+            said = {key: one[key] for key in ("day", "rows", "first_id", "last_id", "sha256")}
+            archive.noted(told("certified", pair, revision=revision, **said))
 
 
 def a_promise(random: Random, first: int) -> Promise:

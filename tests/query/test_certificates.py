@@ -16,7 +16,7 @@ from recorder.archive import verify
 from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
-from recorder.core.evidence import Anchored, Confirmed, Disowned, Promised, Reclaimed
+from recorder.core.evidence import Anchored, Certified, Confirmed, Disowned, Promised, Reclaimed
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Event, Trade
 from recorder.ops import gaps
@@ -35,7 +35,7 @@ def told(
     *,
     void: Sequence[tuple[int, int]],
     confirmed: Sequence[tuple[int, int]],
-    promises: Sequence[Promised | Anchored | Claim] = (),
+    promises: Sequence[Promised | Anchored | Claim | Certified] = (),
 ) -> list[Event]:
     return [
         *(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in promises),
@@ -74,6 +74,19 @@ def a_claim(draw: st.DrawFn, pair: str) -> Claim:
     span = Span(first, first + more)
     claims: list[Claim] = [Disowned(pair, span, time_us, "disowned"), Reclaimed(pair, span, time_us)]
     return draw(st.sampled_from(claims))
+
+
+def a_certified_day(pair: str) -> st.SearchStrategy[Certified]:
+    """What was certified of one of a few days: what it holds, or other rows, or fewer ids than it was told to have."""
+    days = st.integers(-2, 3).map(lambda days: utc_day(START_US) + timedelta(days=days))
+    revisions, ids = st.integers(1, 3), st.tuples(st.integers(1, 12), st.integers(1, 12)).map(sorted)
+    return st.builds(
+        lambda day, revision, rows, ids: Certified(pair, day, revision, rows, ids[0], ids[1], "0"),
+        days,
+        revisions,
+        st.integers(1, 4),
+        ids,
+    )
 
 
 def runs(rows: Sequence[Trade]) -> list[Run]:
@@ -118,7 +131,8 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
     if kept:
         archive.append(kept)
     claims = data.draw(st.lists(a_claim(pair), max_size=5))
-    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=[*promises, *claims]))
+    certified = data.draw(st.lists(a_certified_day(pair), max_size=4))
+    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=[*promises, *claims, *certified]))
     absent = Absent(Spans(Span(*ends) for ends in void), evidence.disowned(claims))
     now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
     found = ask(
@@ -135,6 +149,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         absent=absent,
         confirmed=[Confirmed(pair, *known) for known in confirmed],
         promise=promise,
+        certified=certified,
     )
     assert found == [row(one) for one in expected[: len(found)]]
     assert len(found) == (utc_day(START_US) + timedelta(days=20) - expected[0].day).days
@@ -144,7 +159,9 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         pair,
     ) == [
         (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
-        for one in gaps.missing(pair, runs(kept), absent, promise)
+        for one in gaps.missing(
+            pair, runs(kept), absent, promise, Spans(Span(one.first_id, one.last_id) for one in certified)
+        )
     ]
 
 
@@ -217,8 +234,7 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
     archive.append([trade(1), trade(2, START_US + DAY_US)])
     with connect(archive.data) as opened:
         found = opened.certificates()
-        assert list(found.columns) == (
-            "pair day status first_id last_id rows missing void disowned first_time last_time".split()  # noqa: SIM905
-        )
+        columns = "pair day status first_id last_id rows missing void disowned first_time last_time"
+        assert list(found.columns) == [*columns.split(), "certified_rows", "certified_sha256"]
         assert list(found["status"][:2]) == ["complete", "open"]
-        assert list(opened.certificates(hashed=True).columns) == [*found.columns, "sha256"]
+        assert set(opened.certificates(hashed=True).columns) == {*found.columns, "sha256"}
