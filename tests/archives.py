@@ -117,6 +117,7 @@ class Written:
         self.promises: dict[str, Promise | None] = {}
         """What is promised of pairs, so that what is appended from now on says so."""
         self._archive.promised = self.promises.get
+        self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
         self._segment = itertools.count(1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
