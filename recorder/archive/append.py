@@ -1,6 +1,7 @@
-"""Append trades exactly once: take the lock, bring coverage up to date, keep only ids that are not held.
+"""Append trades exactly once: take the lock, bring coverage up to date, keep only ids that are new.
 
-That holds for whatever arrives twice, from any process, after any crash, because the id decides.
+That holds for whatever arrives twice, from any process, after any crash, because the id decides: one that is held, or
+disowned, is not new.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from recorder.archive import locks, parquet
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import Footer, held_runs
+from recorder.archive.known import DisownedIds
 from recorder.archive.layout import Layout, new_name
 from recorder.archive.parquet import FileFacts, OpenFile
 from recorder.archive.read import of_rows
@@ -44,24 +46,30 @@ class TradeArchive:
         self.layout = layout
         self.promised: Callable[[str], Promise | None] = lambda _: None
         self.coverage = Coverage(layout, disk)
+        self.disowned = DisownedIds(layout)
         self.staging = staging
         self.disk = disk
 
     def append(self, pair: str, trades: Sequence[Trade]) -> Spans:
-        """Add the trades of ``pair`` whose ids are not held; return the ids added, durable.
+        """Add the trades of ``pair`` whose ids are neither held nor disowned; return the ids added, durable.
 
         Of rows with the same id the first is taken. Raises StorageError where a value does not fit the schema.
         """
         if not trades:
             return Spans()
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
-            added, held = Spans(), self.coverage.files(pair)
-            fresh = _fresh(trades, Spans(run.span for file in held for run in file.footer.runs))
-            promise = self.promise_of(pair, held)
-            for year, rows in _by_year(fresh):
-                for start in range(0, len(rows), MAX_ROWS):
-                    written = self._write(pair, year, rows[start : start + MAX_ROWS], promise)
-                    added.update(run.span for run in written.runs)
+            return self.append_locked(pair, trades, but=self.disowned.ids(pair))
+
+    def append_locked(self, pair: str, trades: Sequence[Trade], *, but: Spans) -> Spans:
+        """Add trades as :meth:`append` does, ``but`` for these ids, by whoever holds the pair's lock."""
+        files = self.coverage.files(pair)
+        held = Spans(run.span for file in files for run in file.footer.runs)
+        held.update(but)
+        added, promise = Spans(), self.promise_of(pair, files)
+        for year, rows in _by_year(_fresh(trades, held)):
+            for start in range(0, len(rows), MAX_ROWS):
+                written = self._write(pair, year, rows[start : start + MAX_ROWS], promise)
+                added.update(run.span for run in written.runs)
         return added
 
     def promise_of(self, pair: str, files: Iterable[FileFacts]) -> Promise | None:

@@ -6,7 +6,8 @@ Of certified days there is one event for each day and pair. They are read by col
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,13 +63,13 @@ class Known:
     parked: dict[str, Spans] = field(default_factory=dict)
     memories: dict[str, Memory] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    _until_us: dict[str, dict[int, int]] = field(default_factory=dict)
+    _confirmed: dict[str, set[Confirmed]] = field(default_factory=dict)
     _promises: dict[str, set[Promised | Anchored]] = field(default_factory=dict)
     _disownings: dict[str, set[Disowned | Reclaimed]] = field(default_factory=dict)
 
     def confirmed(self, pair: str) -> list[Confirmed]:
-        """Return, of each id after which none came, until when at least."""
-        return [Confirmed(pair, last_id, until_us) for last_id, until_us in self._until_us.get(pair, {}).items()]
+        """Return after which ids none came, and until when: all that was told, for a trade may refute the latest."""
+        return list(self._confirmed.get(pair, ()))
 
     def disownings(self, pair: str) -> AbstractSet[Disowned | Reclaimed]:
         """Return all that was ever claimed of ids of ``pair`` that its owner let go, or wanted again."""
@@ -98,7 +99,7 @@ class Known:
             yield from (Void(pair, span) for span in spans)
         for pair, spans in self.parked.items():
             yield from (Parked(pair, span) for span in spans)
-        for pair in self._until_us:
+        for pair in self._confirmed:
             yield from self.confirmed(pair)
         for promises in self._promises.values():
             yield from promises
@@ -118,9 +119,8 @@ class Known:
                 self.memories.setdefault(pair, Memory()).take(told)
             case Parked(pair, span):
                 self.parked.setdefault(pair, Spans()).add(span)
-            case Confirmed(pair, last_id, until_us):
-                known = self._until_us.setdefault(pair, {})
-                known[last_id] = max(until_us, known.get(last_id, until_us))
+            case Confirmed(pair) as told:
+                self._confirmed.setdefault(pair, set()).add(told)
             case Promised(pair) | Anchored(pair) as told:
                 self._promises.setdefault(pair, set()).add(told)
             case Disowned(pair) | Reclaimed(pair) as told:
@@ -156,6 +156,59 @@ class Reader:
                 known.know(one)
             known.remember(told[1])
         return known
+
+
+class DisownedIds:
+    """What is claimed of disowned ids, read again and again: each file but once. For any thread."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._told: dict[Path, tuple[Stamp, list[Disowned | Reclaimed]]] = {}
+        self._claims: dict[str, frozenset[Disowned | Reclaimed]] = {}
+
+    def claims(self, pair: str) -> frozenset[Disowned | Reclaimed]:
+        """Return all that is claimed of ids of ``pair`` now; what stands in a file that cannot be read does not count.
+
+        Raises UnknownVersion; StorageError if files keep changing.
+        """
+        with self._lock:
+            undisturbed(self._look, f"the files in {self._layout.folder(EVENTS)}")
+            return self._claims.get(pair, frozenset())
+
+    def ids(self, pair: str) -> Spans:
+        """Return the ids of ``pair`` that are disowned now. Raises as :meth:`claims` does."""
+        claims = self.claims(pair)
+        return evidence.disowned(claims) if claims else Spans()
+
+    def by_pair(self) -> dict[str, Spans]:
+        """Return the ids that are disowned now, of each pair of which any is. Raises as :meth:`claims` does."""
+        with self._lock:
+            undisturbed(self._look, f"the files in {self._layout.folder(EVENTS)}")
+            found = {pair: evidence.disowned(claims) for pair, claims in self._claims.items()}
+        return {pair: ids for pair, ids in found.items() if ids}
+
+    def _look(self) -> None:
+        found, changed = dict[Path, tuple[Stamp, list[Disowned | Reclaimed]]](), False
+        for path in self._layout.files(Branch(EVENTS)):
+            now, seen = stamp(path), self._told.get(path)
+            changed |= seen is None or seen[0] != now
+            found[path] = seen if seen is not None and seen[0] == now else (now, _claimed(path))
+        if changed or len(found) != len(self._told):
+            claims: dict[str, set[Disowned | Reclaimed]] = {}
+            for _, told in found.values():
+                for one in told:
+                    claims.setdefault(one.pair, set()).add(one)
+            self._claims = {pair: frozenset(of_pair) for pair, of_pair in claims.items()}
+        self._told = found
+
+
+def _claimed(path: Path) -> list[Disowned | Reclaimed]:
+    try:
+        told = [evidence.told(event) for event in _events(path, Known(), (EventKind.DISOWNED, EventKind.RECLAIMED))]
+    except UNSOUND:  # verify, and whoever reads all that is known, tell of it
+        return []
+    return [one for one in told if isinstance(one, Disowned | Reclaimed)]
 
 
 def _newest(path: Path) -> _Told:
@@ -215,13 +268,13 @@ def _certified_days(layout: Layout) -> CertifiedDays:
     return CertifiedDays(pa.concat_tables(found))
 
 
-def _events(path: Path, known: Known) -> Iterator[Event]:
-    """Yield the events that may tell something, but for those of certified days, which go to ``known``."""
+def _events(path: Path, known: Known, kinds: Sequence[str] = evidence.KINDS) -> Iterator[Event]:
+    """Yield the events of kinds that may tell something, but for those of certified days, which go to ``known``."""
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
             is_certified = pc.equal(rows["kind"], EventKind.CERTIFIED)
-            odd = _remember(rows.filter(is_certified), known)
-            telling = pc.and_not(pc.is_in(rows["kind"], value_set=pa.array(evidence.KINDS)), is_certified)
+            odd = _remember(rows.filter(is_certified), known) if EventKind.CERTIFIED in kinds else rows.slice(0, 0)
+            telling = pc.and_not(pc.is_in(rows["kind"], value_set=pa.array(kinds, pa.string())), is_certified)
             for row in pa.concat_tables([rows.filter(telling), odd]).to_pylist():
                 yield Event(0, row["kind"], row["pair"], row["detail"])
 

@@ -25,6 +25,7 @@ from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, OHLC, TRADES, Branch
 from recorder.archive.footer import held_runs
 from recorder.archive.integrity import Finding
+from recorder.archive.known import DisownedIds
 from recorder.archive.layout import Layout, period_of
 from recorder.archive.ordered_merge import Batches, in_order
 from recorder.archive.parquet import ROW_GROUP, UNSOUND, FileFacts, OpenFile, read_facts
@@ -116,6 +117,7 @@ class TradeMerge:
     ) -> None:
         self._archive = archive
         self._coverage = archive.coverage if archive is not None else Coverage(layout)
+        self._disowned = DisownedIds(layout)
         self._disagreed = disagreed
         self._tidy = tidy
         self._room = room
@@ -145,6 +147,7 @@ class TradeMerge:
             counted = self._counted.setdefault(pair, Spans())
             held = Spans([*held, *counted])
             counted.update(theirs)
+        held = Spans([*held, *self._disowned.ids(pair)])
         fresh = rows.filter(pc.invert(_within(rows, held)))
         if fresh.num_rows:
             self._waiting.append(fresh)

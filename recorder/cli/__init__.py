@@ -26,6 +26,7 @@ VERBS: Final = (
     "gaps",
     "verify",
     "merge",
+    "disown",
     "status",
     "query",
     "sql",

@@ -51,6 +51,10 @@ class Claims:
             disownings=self.disownings - other.disownings,
         )
 
+    def lets_go(self, other: Claims) -> bool:
+        """Return whether ids are disowned here that are held there."""
+        return any(self.disowned.within(span) for span in other.held)
+
     def __bool__(self) -> bool:
         """Return whether anything is claimed."""
         known = self.confirmed is not None or self.promise is not None

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recorder.archive.known import DisownedIds
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
@@ -52,6 +53,7 @@ class Moments:
         self._listing = Listing(data)
         self._stamped = StampedListing(Layout(data))
         self._journalled = Journalled(Layout(data).journal) if live else None
+        self._disowned = DisownedIds(Layout(data))
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades now, in no order."""
@@ -78,7 +80,7 @@ class Moments:
             journalled = journalled.filter(pc.is_in(journalled["pair"], pa.array(pairs, pa.string())))
         found = self._listing.of(pairs or self._listing.pairs())
         archived = {name: files.ids for name, files in found.items()}
-        tail = pending(journalled, archived)
+        tail = pending(journalled, archived | self._let_go(archived) if journalled.num_rows else archived)
         runs = {name: files.runs for name, files in found.items()}
         for name, more in runs_in(tail).items():
             runs[name] = tuple(joined((*runs.get(name, ()), *more)))
@@ -92,6 +94,10 @@ class Moments:
             stamped=self._stamped.now(),
             promises={name: files.promise for name, files in found.items() if files.promise is not None},
         )
+
+    def _let_go(self, archived: Mapping[str, Spans]) -> dict[str, Spans]:
+        """Return the ids of pairs with disowned ones that will not be archived any more: these, and those that are."""
+        return {pair: Spans([*archived.get(pair, ()), *ids]) for pair, ids in self._disowned.by_pair().items()}
 
     def keep(self) -> Snapshot:
         """Take this moment of all pairs such that :meth:`find_again` can find it in other files."""

@@ -118,7 +118,8 @@ class Fetcher:
 
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
         await asyncio.to_thread(self._store, pair, rows)
-        self._ledger.observe_trades(rows)
+        disowned = self._ledger.of(pair).disowned
+        self._ledger.observe_trades(row for row in rows if row.trade_id not in disowned)
         self._metrics.refilled.inc(len(rows))
 
     def _store(self, pair: str, rows: list[Trade]) -> None:

@@ -32,10 +32,10 @@ def newest_held(ledger: Ledger, pair: str, now_us: int) -> str | None:
 
 
 async def newer(context: Context, ledger: Ledger, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
-    """Ask for a page of ``pair``, and journal it if it has an id that is not held. Raises ExchangeError."""
+    """Ask for a page of ``pair``, and journal it if it has an id that is new here. Raises ExchangeError."""
     answer, page = await context.exchange.trades(request, pair)
     account = ledger.of(pair)
-    if any(trade.trade_id not in account.spans for trade in page.trades):
+    if any(row.trade_id not in account.spans and row.trade_id not in account.disowned for row in page.trades):
         line = segment.encode(answer.recv_ns, records.rest_source(request, pair), answer.body)
         await context.inbox.put(Inbound(line, runs_of(page.trades), source="rest"))
     if page.trades:

@@ -133,6 +133,9 @@ class Reconcile:
                 files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
                 runs = [run for file in files for run in file.footer.runs]
                 self._learn_promise(pair, {file.footer.promise for file in files})
+                claims = await asyncio.to_thread(self._archive.disowned.claims, pair)
+                if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
+                    self._due.add(pair)
                 archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
                 self._archived[pair] = archived
                 if archived == before:
@@ -164,7 +167,7 @@ class Reconcile:
             log.error("memory not compared with the disk", reason=str(error))
         told = {pair: Claims.of(account) for pair, account in found.items()}
         lost = {pair: gone for pair, claims in told.items() if (gone := earlier[pair].beyond(claims))}
-        learnt = [pair for pair, claims in told.items() if claims.beyond(Claims.of(self._ledger.of(pair)))]
+        learnt = [pair for pair, claims in told.items() if self._is_news(claims, Claims.of(self._ledger.of(pair)))]
         self._ledger.restate(found[pair] for pair in {*lost, *learnt})
         if learnt:
             self._planner.hole_seen()
@@ -172,6 +175,10 @@ class Reconcile:
             self._planner.plan_anew(pair)
         for pair, gone in lost.items():
             await self._tell(pair, gone)
+
+    @staticmethod
+    def _is_news(disk: Claims, memory: Claims) -> bool:
+        return bool(disk.beyond(memory)) or disk.lets_go(memory)
 
     async def _tell(self, pair: str, gone: Claims) -> None:
         said: dict[str, object] = {}

@@ -144,3 +144,13 @@ def test_an_id_that_is_disowned_no_more_is_missing_again(archive: Written, ask: 
         (4, 4, "open"),
         (5, 6, "disowned"),
     ]
+
+
+def test_disowned_ids_that_are_journalled_again_are_not_in_the_tail(archive: Written) -> None:
+    pair, _ = write(archive, [HELD] * 4)
+    archive.noted(*told(pair, [6, 8]))
+    archive.journalled([trade(number, pair=pair) for number in range(4, 10)])
+    archive.journalled([trade(number, pair="NEW/USD") for number in (1, 2)])
+    with connect(archive.data, live=True) as opened:
+        assert [*opened.trades(pair, on_gap="ignore")["trade_id"]] == [1, 2, 3, 4, 5, 7, 9]
+        assert len(opened.trades("NEW/USD")) == 2

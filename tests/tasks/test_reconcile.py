@@ -16,6 +16,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact, compact_segments
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS, TRADES, Branch
+from recorder.archive.disown import disown, reclaim
 from recorder.core.events import EventKind
 from recorder.core.evidence import Anchored, Confirmed, Promised, Void
 from recorder.core.ids import Span, Spans, runs_of
@@ -436,3 +437,35 @@ async def test_what_is_not_there_for_a_moment_is_sought_again_under_the_locks(
         assert year.exists()
         assert bench.account.spans == Spans([Span(1, 10)])
         assert bench.differences() == 0
+
+
+async def test_ids_that_are_disowned_beside_the_recorder_are_learnt_without_an_alarm(tmp_path: Path) -> None:
+    async with comparing(tmp_path) as bench:
+        bench.opened.archive.append(PAIR, trades(1, 20))
+        bench.ledger.observe_all(bench.found().runs())
+        await bench.pass_look()
+        ids = Spans([Span(7, 9), Span(20, 20)])
+        disown(bench.opened.archive, PAIR, ids, now_us=5, reason="odd")
+        await bench.pass_look()
+        await settle_until(lambda: bench.account.disowned == ids)
+        assert bench.same()
+        assert (bench.holes, bench.planned, bench.differences()) == ([], [], 0)
+        reclaim(bench.opened.archive, PAIR, ids, now_us=5)
+        await bench.pass_look()
+        await settle_until(lambda: not bench.account.disowned)
+        assert list(bench.account.spans) == [Span(1, 20)]
+        assert (bench.holes, bench.planned, bench.differences()) == ([], [], 0)
+
+
+async def test_disowned_ids_that_come_again_are_held_until_the_drain_and_no_longer(tmp_path: Path) -> None:
+    async with comparing(tmp_path) as bench:
+        bench.opened.archive.append(PAIR, trades(1, 20))
+        disown(bench.opened.archive, PAIR, Spans([Span(20, 20)]), now_us=5, reason="odd")
+        bench.ledger.restate([bench.found()])
+        await bench.receive((19, 21))
+        await bench.commit.rotate()
+        await bench.drain.everything()
+        await settle_until(lambda: 20 not in bench.account.spans)
+        assert bench.same()
+        assert list(bench.account.disowned) == [Span(20, 20)]
+        assert (bench.holes, bench.planned, bench.differences()) == ([], [], 0)
