@@ -27,6 +27,7 @@ VERBS: Final = (
     "verify",
     "merge",
     "disown",
+    "release",
     "status",
     "query",
     "sql",

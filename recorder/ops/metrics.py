@@ -118,8 +118,8 @@ class Metrics:
             registry=registry,
         )
 
-        self.unlike_days = Counter(
-            "recorder_days_unlike",
+        self.certificates_broken = Counter(
+            "recorder_certificates_broken",
             "Days that were found to hold other content than what was certified, at each look",
             registry=registry,
         )

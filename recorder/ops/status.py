@@ -96,8 +96,9 @@ class Status:
     all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
     ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
     first. ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it
-    instead of ``pairs``, and what stands in other tables is told without it. ``quarantine`` counts what was set aside
-    by reason: lines and bytes.
+    instead of ``pairs``, and what stands in other tables is told without it. ``vanished`` counts the ids of each pair,
+    also of one without any trade, that were certified, are gone, and are not fetched again unasked. ``quarantine``
+    counts what was set aside by reason: lines and bytes.
     """
 
     pairs: list[PairStatus]
@@ -107,6 +108,7 @@ class Status:
     events: list[Event]
     events_since_us: int | None
     unanchored: Sequence[str] = ()
+    vanished: Mapping[str, int] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -118,10 +120,10 @@ def read(data: Path) -> list[PairStatus]:
     """
     damaged: list[str] = []
     layout = existing(data)
-    found, _ = _pairs(layout, list(tail.entries(layout.journal)), damaged)
+    found = _pairs(layout, list(tail.entries(layout.journal)), damaged)
     if damaged:
         raise CorruptFile(damaged[0])
-    return found
+    return found.pairs
 
 
 def everything(data: Path) -> Status:
@@ -132,15 +134,16 @@ def everything(data: Path) -> Status:
     journal = list(tail.entries(layout.journal))
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
-    pairs, unanchored = _pairs(layout, journal, damaged)
+    found = _pairs(layout, journal, damaged)
     return Status(
-        pairs=pairs,
+        pairs=found.pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
         listing=_tried(lambda: _listing(layout), damaged) or {},
         exchange=[happened.told[source] for source in sorted(happened.told)],
         events=happened.newest,
         events_since_us=happened.since_us,
-        unanchored=unanchored,
+        unanchored=found.unanchored,
+        vanished=found.vanished,
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
     )
@@ -155,8 +158,17 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
         return None
 
 
-def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tuple[list[PairStatus], list[str]]:
-    """Return the pairs that hold anything, and the names of those without an anchor."""
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs that hold anything, the names of those without an anchor, and of which how many ids have vanished."""
+
+    pairs: list[PairStatus]
+    unanchored: list[str]
+    vanished: dict[str, int]
+
+
+def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
+    """Return how the pairs stand."""
     ledger = Ledger()
     loaded = state.load(ledger, layout, records.claims(journal))
     damaged += map(str, loaded.damaged.values())
@@ -164,7 +176,12 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tupl
     readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
     unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
-    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored
+    lost = {pair: ledger.of(pair).given_up().count() for pair in sorted(ledger) if pair not in loaded.damaged}
+    return _Pairs(
+        [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable],
+        unanchored,
+        {pair: count for pair, count in lost.items() if count},
+    )
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:

@@ -200,7 +200,7 @@ class Remember:
             await self._note(now)
         elif became == "unlike" and not Spans(self._ledger.of(pair).gaps_within(ids)):
             said = {"certified": _content(before), "held": None if now is None else _content(now)}
-            self._metrics.unlike_days.inc()
+            self._metrics.certificates_broken.inc()
             log.error("a day does not hold what was certified", pair=pair, day=before.day.isoformat(), **said)
             await self._notes.take(EventKind.UNLIKE, pair=pair, day=before.day.isoformat(), **said)
 

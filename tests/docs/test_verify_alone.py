@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import shutil
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,40 +12,16 @@ from random import Random
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from recorder.cli import app
 from recorder.core.certificate import DAY_US
 from recorder.core.evidence import Promise
 from recorder.core.model import Event
 from tests.archives import START_US, Written, trade, writing
-from tests.end_to_end.harness import REPOSITORY
+from tests.docs.alone import PROGRAM, alone, by_recorder, told
 
-PROGRAM = REPOSITORY / "docs" / "verify_alone.py"
 HOUR_US = DAY_US // 24
 ODD_US = (-719_162 * DAY_US, 0, 366 * DAY_US, 365 * 132 * DAY_US)
 """Times of the years 1, 1970, 1971 and 2101, at which nothing can have been traded."""
-
-
-def alone(data: Path) -> subprocess.CompletedProcess[str]:
-    """Run the program by itself, where nothing of ours can be imported."""
-    return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", BARE, str(data)], check=False, capture_output=True, text=True, timeout=120
-    )
-
-
-BARE = f"""
-import runpy, sys
-sys.path += {[path for path in sys.path if path.endswith("site-packages")]!r}
-sys.modules["recorder"] = None
-runpy.run_path({str(PROGRAM)!r}, run_name="__main__")
-"""
-
-
-def by_recorder(data: Path) -> list[dict[str, Any]]:
-    said = CliRunner().invoke(app, ["verify", "--data", str(data), "--json"])
-    found: list[dict[str, Any]] = json.loads(said.stdout)["certificates"]
-    return found
 
 
 def assert_same(data: Path) -> list[dict[str, Any]]:
@@ -57,10 +32,6 @@ def assert_same(data: Path) -> list[dict[str, Any]]:
     assert one.returncode == 0, one.stderr
     assert json.loads(one.stdout)["certificates"] == other
     return other
-
-
-def told(kind: str, pair: str, **detail: int | bool | str) -> Event:
-    return Event(START_US, kind, pair, json.dumps(detail))
 
 
 def fill(archive: Written, random: Random, pair: str) -> None:
@@ -97,14 +68,6 @@ def certified(random: Random, first: int) -> dict[str, int | str]:
     day = str(datetime.fromtimestamp(START_US / 1e6, UTC).date() + timedelta(days=random.randrange(-2, 9)))
     ids = {"first_id": low, "last_id": low + rows - 1}
     return {"day": day, "revision": random.randrange(1, 3), "rows": rows, **ids, "sha256": f"{low:064x}"}
-
-
-def certify(archive: Written, pair: str, *, revision: int = 1) -> None:
-    """Certify each day as it is now."""
-    for one in by_recorder(archive.data):
-        if one["pair"] == pair and one["rows"]:
-            said = {key: one[key] for key in ("day", "rows", "first_id", "last_id", "sha256")}
-            archive.noted(told("certified", pair, revision=revision, **said))
 
 
 def a_promise(random: Random, first: int) -> Promise:

@@ -142,7 +142,7 @@ async def test_other_content_under_the_same_ids_is_reported_and_does_not_count_a
     assert await bench.look() == []
     assert {json.loads(one.detail)["day"] for one in bench.others} == {one.day.isoformat() for one in was}
     assert {one.kind for one in bench.others} == {"unlike"}
-    assert (bench.fakes.value("recorder_days_unlike_total") or 0) == len(was)
+    assert (bench.fakes.value("recorder_certificates_broken_total") or 0) == len(was)
 
 
 async def test_what_vanished_and_came_back_is_no_news(bench: Bench) -> None:
