@@ -8,20 +8,28 @@
 CREATE OR REPLACE MACRO told_certified() AS TABLE
 WITH
 told AS (
+    -- All keys at once: there is an event for each day and pair.
     SELECT
         e.pair,
-        TRY_CAST(e.detail ->> 'day' AS DATE) AS day,
-        TRY_CAST(e.detail ->> 'revision' AS BIGINT) AS revision,
-        TRY_CAST(e.detail ->> 'rows' AS BIGINT) AS rows,
-        TRY_CAST(e.detail ->> 'first_id' AS BIGINT) AS first_id,
-        TRY_CAST(e.detail ->> 'last_id' AS BIGINT) AS last_id,
-        e.detail ->> 'sha256' AS sha256
+        json_transform(
+            e.detail,
+            '{"day":"VARCHAR","revision":"BIGINT","rows":"BIGINT","first_id":"BIGINT","last_id":"BIGINT",'
+            || '"sha256":"VARCHAR"}'
+        ) AS said
     FROM stored_events() AS e
     WHERE e.kind = 'certified' AND e.pair IS NOT NULL
 )
-SELECT t.pair, t.day, t.revision, t.rows, t.first_id, t.last_id, t.sha256
+SELECT
+    t.pair,
+    TRY_CAST(t.said.day AS DATE) AS day,
+    t.said.revision AS revision,
+    t.said.rows AS rows,
+    t.said.first_id AS first_id,
+    t.said.last_id AS last_id,
+    t.said.sha256 AS sha256
 FROM told AS t
-WHERE t.day IS NOT NULL AND t.revision > 0 AND t.rows > 0 AND t.first_id <= t.last_id AND t.sha256 IS NOT NULL;
+WHERE TRY_CAST(t.said.day AS DATE) IS NOT NULL AND t.said.revision > 0 AND t.said.rows > 0
+    AND t.said.first_id <= t.said.last_id AND t.said.sha256 IS NOT NULL;
 
 CREATE OR REPLACE MACRO certified_days() AS TABLE
 WITH
