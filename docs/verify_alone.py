@@ -1,14 +1,11 @@
-"""Certify each UTC day of each pair of an archive by docs/format.md alone: nothing of the recorder is imported.
-
-It prints the certificates of `recorder verify --json`. The trades of a pair are numbered 1, 2, 3, … as they are made.
-"""
+"""Print the certificates of `recorder verify --json` by docs/format.md alone: nothing of the recorder is imported."""
 
 import hashlib
 import json
 import sys
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
-from itertools import count, groupby
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,9 +13,10 @@ from pyarrow import int64, parquet, types
 
 DAY_US, DAY_1970, DAY_2011, END, VERSIONS = 86_400_000_000, 719_163, 14_975, sys.maxsize, {1, 2}
 ABSENT, CLAIMS, IDS = ("void", "disowned"), ("disowned", "reclaimed"), ["first_id", "last_id"]
-TOLD = {"void": IDS, **{kind: ["time_us", *IDS] for kind in CLAIMS}, "confirmed": ["last_id", "until_us"]}
-TOLD |= {"promised": ["time_us"], "anchored": ["after_id", "assumed", "time_us"]}
-TOLD["certified"] = ["day", "revision", "rows", *IDS, "sha256"]
+DATED = {"renumbered": ["time_us", "from_us"], "numbering_settled": ["time_us", "anew"]}
+DATED |= {kind: ["time_us", *IDS] for kind in CLAIMS}
+TOLD = {"void": IDS, "confirmed": ["last_id", "until_us"], "promised": ["time_us"], **DATED}
+TOLD |= {"anchored": ["after_id", "assumed", "time_us"], "certified": ["day", "revision", "rows", *IDS, "sha256"]}
 WHY = {"missing": "{:,} missing", "before": "begins inside", "unjoined": "does not join the promise"}
 WHY |= {"after": "not confirmed", "unlike": "certified with {1:,} rows, ids {2} to {3}, SHA-256 {4:.16}"}
 
@@ -43,14 +41,13 @@ def trades_of(folder, told):
             sys.exit(f"{path} does not hold what its footer claims")
         trades |= inside
         for kind in ("promised", "anchored") if "promise" in footer else ():
-            told[kind].append([footer["promise"][key] for key in TOLD[kind]])
+            told[kind].append([*(footer["promise"][key] for key in TOLD[kind]), END])
     return trades
 
 
 def runs_of(trades):
     """Return the unbroken runs of ids, lowest first: first and last id, and when these two were made."""
-    at = count()
-    parts = [[*part] for _, part in groupby(sorted(trades), lambda trade_id: trade_id - next(at))]
+    parts = [[one for _, one in part] for _, part in groupby(enumerate(sorted(trades)), lambda two: two[1] - two[0])]
     return [[ids[0], ids[-1], trades[ids[0]][0], trades[ids[-1]][0]] for ids in parts]
 
 
@@ -85,13 +82,12 @@ def counts_of(runs, told, promise, calendar, known):
         for state in ABSENT:
             for low, high in minus(*unheld, minus(*unheld, told[state])):
                 add(state, high - low + 1, below_us, first_us)
-        parts = [(kind, *ids) for ids in minus(*unheld, told["void"] + told["disowned"] + exist)]
-        parts += [("missing", *ids) for ids in minus(*unheld, told["void"] + told["disowned"] + minus(*unheld, exist))]
-        for kind, low, high in parts:
-            known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
-            from_us = max(filter(None, [*known_us, below_us]), default=None)
-            add(kind, high - low + 1 if kind == "missing" else 1, from_us, first_us)
-            add("unjoined", int(history), None, first_us, (promised_us or 0) // DAY_US - 1)
+        for name, but in ((kind, exist), ("missing", minus(*unheld, exist))):
+            for low, high in minus(*unheld, told["void"] + told["disowned"] + but):
+                known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
+                from_us = max(filter(None, [*known_us, below_us]), default=None)
+                add(name, high - low + 1 if name == "missing" else 1, from_us, first_us)
+                add("unjoined", int(history), None, first_us, (promised_us or 0) // DAY_US - 1)
         held, below, below_us = last if last >= first else held, last, last_us
     add("unjoined", int(promised_us is not None and anchor is None), None, None, (promised_us or 0) // DAY_US - 1)
     return counts
@@ -102,6 +98,10 @@ def certificates(pair, trades, told, today):
     days, epoch, runs, gone = defaultdict(list), datetime(1970, 1, 1), runs_of(trades), []  # noqa: DTZ001 -- all is UTC
     for trade_id, row in sorted(trades.items()):
         days[row[0] // DAY_US].append((trade_id, *row))
+    begun = max((us for us, anew, _ in told["numbering_settled"] if anew), default=-END)  # what was before is no more
+    told = {kind: [one[:-1] for one in told[kind] if one[-(kind not in DATED)] > begun] for kind in TOLD}
+    settled_us = max((us for us, _ in told["numbering_settled"]), default=begun)
+    unknown_us = min(([us, one] for us, one in told["renumbered"] if us > settled_us), default=(0, END * DAY_US))[1]
     from_us = min((one for (one,) in told["promised"]), default=None)
     anchors = (one[:2] for one in told["anchored"] if None not in one and one[2] <= (from_us or 0))
     after_id, assumed = min(anchors, default=(None, False))
@@ -125,14 +125,13 @@ def certificates(pair, trades, told, today):
         was, now = before.get(day), [len(rows), ids[0], ids[-1], hashlib.sha256("".join(lines).encode()).hexdigest()]
         let_go = sum(max(0, min(high, was[2]) - max(low, was[1]) + 1) for low, high in gone) if was else 0
         counted["unlike"] = bool(was and (now[0] < was[0] - let_go or (now[0] == was[0] and now != was)))
-        lacking = (
-            [] if was else ["unjoined", "after", *(["before"] if from_us is not None and after_id is None else [])]
-        )
+        lacking = [] if was else ["unjoined", "after", *["before"] * (from_us is not None and after_id is None)]
         proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows or was else "empty"
-        status = "open" if any(counted[kind] for kind in ["missing", "unlike", *lacking]) else proven
-        found = {"pair": pair, "day": str((epoch + timedelta(days=day)).date()), "rows": len(rows)}
-        found |= {"first_id": ids[0], "last_id": ids[-1], **{state: counted[state] for state in ("missing", *ABSENT)}}
-        found |= {"status": "pending" if day >= today else status, "sha256": now[3] if rows else None}
+        proven = "open" if any(counted[kind] for kind in ["missing", "unlike", *lacking]) else proven
+        status = "unknown" if day >= unknown_us // DAY_US else "pending" if day >= today else proven
+        found = {"pair": pair, "day": str((epoch + timedelta(days=day)).date()), "status": status, "rows": len(rows)}
+        found |= {"first_id": ids[0], "last_id": ids[-1], "sha256": now[3] if rows else None}
+        found |= {state: counted[state] for state in ("missing", *ABSENT)}
         found |= zip(("first_time", "last_time", "promised"), (us and f"{us}Z" for us in spelled), strict=True)
         yield found | {"why": [said.format(counted[kind], *was or ()) for kind, said in WHY.items() if counted[kind]]}
 
@@ -140,10 +139,10 @@ def certificates(pair, trades, told, today):
 if __name__ == "__main__":
     archive, found, stored, events = Path(sys.argv[1]), [], {}, defaultdict(lambda: defaultdict(list))
     for path in sorted(archive.glob("events/year=*/*.parquet")):
-        for kind, pair, detail in (row for row in rows_of(path, ["kind", "pair", "detail"])[1] if row[0] in TOLD):
-            events[pair][kind].append([json.loads(detail)[key] for key in TOLD[kind]])
+        for time_us, kind, pair, detail in rows_of(path, ["time", "kind", "pair", "detail"])[1]:
+            events[pair][kind].append([*(json.loads(detail)[key] for key in TOLD.get(kind, ())), time_us])
     for home in archive.glob("trades/pair=*"):
         stored[pair] = trades_of(home, events[pair := unquote(home.name.removeprefix("pair="))])
-    for pair in sorted({*events, *stored}):
+    for pair in sorted({*events, *stored} - {None}):
         found += certificates(pair, stored.get(pair, {}), events[pair], int(datetime.now(UTC).timestamp()) // 86_400)
     print(json.dumps({"certificates": found}, indent=1))

@@ -52,6 +52,7 @@ from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.lines import PAIRS_A_LINE, Lines
 from recorder.tasks.notes import Notes
+from recorder.tasks.numbering import Numbering
 from recorder.tasks.ohlc import Ohlc
 from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
@@ -283,6 +284,7 @@ class _Run:
             self._space,
             Remember(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
             Survey(archive.layout.data, self._space, context),
+            Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s),
             pulse,
             ohlc,
             Reload(config, source, roster, live.take),

@@ -16,7 +16,7 @@ told AS (
             '{"day":"VARCHAR","revision":"BIGINT","rows":"BIGINT","first_id":"BIGINT","last_id":"BIGINT",'
             || '"sha256":"VARCHAR"}'
         ) AS said
-    FROM stored_events() AS e
+    FROM told_events() AS e
     WHERE e.kind = 'certified' AND e.pair IS NOT NULL
 )
 SELECT

@@ -16,7 +16,7 @@ told AS (
         TRY_CAST(e.detail ->> 'time_us' AS BIGINT) AS time_us,
         TRY_CAST(e.detail ->> 'after_id' AS BIGINT) AS after_id,
         TRY_CAST(e.detail ->> 'assumed' AS BOOLEAN) AS assumed
-    FROM stored_events() AS e
+    FROM told_events() AS e
     WHERE e.kind IN ('promised', 'anchored') AND e.pair IS NOT NULL
     UNION ALL
     SELECT p.pair, unnest(['promised', 'anchored']), p.time_us, p.after_id, p.assumed

@@ -14,7 +14,7 @@ told AS MATERIALIZED (
         TRY_CAST(e.detail ->> 'last_id' AS BIGINT) AS last_id,
         TRY_CAST(e.detail ->> 'time_us' AS BIGINT) AS time_us,
         e.detail ->> 'reason' AS reason
-    FROM stored_events() AS e
+    FROM told_events() AS e
     WHERE e.kind IN ('void', 'disowned', 'reclaimed')
 ),
 claims AS (

@@ -153,7 +153,7 @@ told AS (
         e.pair,
         TRY_CAST(e.detail ->> 'last_id' AS BIGINT) AS last_id,
         make_timestamptz(TRY_CAST(e.detail ->> 'until_us' AS BIGINT)) AS until
-    FROM stored_events() AS e
+    FROM told_events() AS e
     WHERE e.kind = 'confirmed'
 ),
 earliest AS (

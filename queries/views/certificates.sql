@@ -12,7 +12,8 @@
 --            open      none of these: ids are missing, or what came first or last is not known; or a day before the
 --                      promise, from which on ids are missing up to the promise; or it has fewer rows than when it
 --                      was certified, or as many of other ids. Once certified, a day is open for nothing else
---            unknown   what the exchange numbers cannot be compared with what is held
+--            unknown   the exchange numbers the pair anew, since this day or an earlier one: what is held and what comes
+--                      cannot be compared
 --   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
 --            there, disowned those that the owner let go. Those about midnight count on both days.
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
@@ -54,7 +55,10 @@ rows_of AS (
 ends AS (
     SELECT
         c.pair,
-        min(c.first_time::DATE) FILTER (c.first_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS first_day,
+        least(
+            min(c.first_time::DATE) FILTER (c.first_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366),
+            min(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366)
+        ) AS first_day,
         max(c.last_time::DATE) FILTER (c.last_time::DATE BETWEEN '2011-01-01' AND now()::DATE + 366) AS last_day,
         min(c.first_id) AS first_id,
         arg_min(c.first_time, c.first_id)::DATE AS assumed_day
@@ -185,6 +189,7 @@ SELECT
     c.pair,
     c.day,
     CASE
+        WHEN c.day >= n.from_time::DATE THEN 'unknown'
         WHEN c.day >= now()::DATE THEN 'pending'
         WHEN c.holes > 0 OR (f.rows IS NULL AND c.unproven > 0) THEN 'open'
         WHEN coalesce(r.rows, 0) < f.rows - coalesce(g.ids, 0) THEN 'open'
@@ -212,4 +217,6 @@ LEFT JOIN promised AS p
 LEFT JOIN certified AS f
     ON c.pair = f.pair AND c.day = f.day
 LEFT JOIN let_go AS g
-    ON c.pair = g.pair AND c.day = g.day;
+    ON c.pair = g.pair AND c.day = g.day
+LEFT JOIN renumbered_pairs() AS n
+    ON c.pair = n.pair;

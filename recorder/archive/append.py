@@ -19,7 +19,7 @@ from recorder.archive import locks, parquet
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import Footer, held_runs
-from recorder.archive.known import DisownedIds
+from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout, new_name
 from recorder.archive.parquet import FileFacts, OpenFile
 from recorder.archive.read import of_rows
@@ -28,7 +28,6 @@ from recorder.core import evidence
 from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
-from recorder.core.plausible import is_same
 from recorder.disk import Disk
 from recorder.errors import StorageError
 
@@ -46,7 +45,7 @@ class TradeArchive:
         self.layout = layout
         self.promised: Callable[[str], Promise | None] = lambda _: None
         self.coverage = Coverage(layout, disk)
-        self.disowned = DisownedIds(layout)
+        self.claimed = DatedClaims(layout)
         self.staging = staging
         self.disk = disk
 
@@ -58,7 +57,7 @@ class TradeArchive:
         if not trades:
             return Spans()
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
-            return self.append_locked(pair, trades, but=self.disowned.ids(pair))
+            return self.append_locked(pair, trades, but=self.claimed.ids(pair))
 
     def append_locked(self, pair: str, trades: Sequence[Trade], *, but: Spans) -> Spans:
         """Add trades as :meth:`append` does, ``but`` for these ids, by whoever holds the pair's lock."""
@@ -76,26 +75,31 @@ class TradeArchive:
         """Return what is promised of ``pair``, by whoever writes and by its files."""
         return evidence.earliest(self.promised(pair), *{file.footer.promise for file in files})
 
-    def differing(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
-        """Return the trades whose id is held with other content, each with what is held; :meth:`append` drops them.
+    def repeated(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
+        """Return the trades whose id is held, in their order, each with what is held; :meth:`append` drops them.
 
-        Of ids that are stored only those in the row group of the highest are looked at, so that it costs one read.
+        Of ids that are stored only those in the row group of the last to come are looked at, so that it costs one read.
         Raises UnsoundFile, UnreadableFile.
         """
-        first_of, found = {trade.trade_id: trade for trade in reversed(trades)}, list[tuple[Trade, Trade]]()
-        if not first_of:
+        if not trades:
             return []
-        if len(first_of) < len(trades):
-            pairs = ((trade, first_of[trade.trade_id]) for trade in trades)
-            found = [(trade, before) for trade, before in pairs if before is not trade and not is_same(before, trade)]
+        ids = [trade.trade_id for trade in trades]
+        news = _ascend(ids)
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
-            again = Spans(self.coverage.spans(pair).within(Span(min(first_of), max(first_of))))
-            if not again:  # as nearly always: nothing comes again
-                return found
-            highest = max((trade_id for trade_id in first_of if trade_id in again), default=None)
-            stored = {} if highest is None else self._stored_near(pair, highest, pa.array(first_of, pa.int64()))
-        known = [(trade, stored.get(trade.trade_id)) for trade in first_of.values()]
-        return [*((trade, held) for trade, held in known if held and not is_same(trade, held)), *found]
+            span = Span(ids[0], ids[-1]) if news else Span(min(ids), max(ids))
+            again = Spans(self.coverage.spans(pair).within(span))
+            if news and not again:  # as nearly always: nothing comes again
+                return []
+            first_of = {trade.trade_id: trade for trade in reversed(trades)}
+            last = next((trade_id for trade_id in reversed(ids) if trade_id in again), None)
+            stored = {} if last is None else self._stored_near(pair, last, pa.array(first_of, pa.int64()))
+        before = ((trade, stored.get(trade.trade_id, first_of[trade.trade_id])) for trade in trades)
+        return [(trade, held) for trade, held in before if held is not trade]
+
+    def stored(self, pair: str, trade_id: int) -> Trade | None:
+        """Return the row with this id, if it is held. Raises UnsoundFile, UnreadableFile."""
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
+            return self._stored_near(pair, trade_id, pa.array([trade_id], pa.int64())).get(trade_id)
 
     def _stored_near(self, pair: str, trade_id: int, wanted: pa.Array) -> dict[int, Trade]:
         """Return the rows of the row group with this id, by id, as far as they are ``wanted``."""
@@ -124,10 +128,15 @@ class TradeArchive:
         return footer
 
 
+def _ascend(ids: Sequence[int]) -> bool:
+    """Return whether no id comes twice and all are in order, as what a connection delivers nearly always is."""
+    return all(map(operator.lt, ids, ids[1:]))
+
+
 def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:
     """Return the trades not held, one per id, in ascending id."""
     ids = [trade.trade_id for trade in trades]
-    if not all(map(operator.lt, ids, ids[1:])):  # what a connection delivers is in order already
+    if not _ascend(ids):
         by_id: dict[int, Trade] = {}
         for trade in trades:
             by_id.setdefault(trade.trade_id, trade)

@@ -55,7 +55,7 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
         files = archive.coverage.files(pair)
         touched, promise = [file for file in files if _within(file, ids)], archive.promise_of(pair, files)
         rows = _set_aside(archive, touched, ids, f"id disowned: {reason}")
-        claims = archive.disowned.claims(pair)
+        claims = archive.claimed.claims(pair)
         known = evidence.disowned(claims)
         claimed = Spans(part for span in ids for part in known.missing(span))
         time_us = evidence.after_us(claims, now_us)
@@ -80,7 +80,7 @@ def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> Mov
     Raises StorageError, DiskError.
     """
     with locks.writing(archive.layout, archive.disk, Branch(TRADES, pair)):
-        claims = archive.disowned.claims(pair)
+        claims = archive.claimed.claims(pair)
         known = evidence.disowned(claims)
         kept = [one for one in quarantine.listed(archive.layout) if _is_of(one, pair, ids)]
         # First the rows: should this be cut, ids that are missing would be fetched, and the rows be others.

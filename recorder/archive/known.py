@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Any, Final, NamedTuple, TypeAlias, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +29,15 @@ from recorder.core.evidence import (
     Anchored,
     Certified,
     Confirmed,
+    Dated,
     Disowned,
     Knowledge,
+    NumberingSettled,
     Parked,
     Promise,
     Promised,
     Reclaimed,
+    Renumbered,
     Void,
 )
 from recorder.core.ids import Span, Spans
@@ -42,8 +45,9 @@ from recorder.core.memory import Memory
 from recorder.core.model import Event
 from recorder.disk import undisturbed
 
-_COLUMNS: Final = ["kind", "pair", "detail"]
+_COLUMNS: Final = ["time", "kind", "pair", "detail"]
 _BATCH: Final = 32_768
+_DATED: Final = (EventKind.DISOWNED, EventKind.RECLAIMED, EventKind.RENUMBERED, EventKind.NUMBERING_SETTLED)
 _CERTIFIED: Final = (
     r'^\{"day":"(?P<day>\d{4}-\d\d-\d\d)","revision":[1-9]\d{0,17},"rows":[1-9]\d{0,17},'
     r'"first_id":(?P<first_id>\d{1,18}),"last_id":(?P<last_id>\d{1,18}),"sha256":"[^"\\]*"\}$'
@@ -52,7 +56,21 @@ _CERTIFIED: Final = (
 _YEARS: Final = 10_000
 """More than there are years in any calendar."""
 _Numbers: TypeAlias = npt.NDArray[Any]
-_Told: TypeAlias = tuple[list[Knowledge], dict[str, Memory]]
+_Noted: TypeAlias = tuple[int, Knowledge]
+"""When something was noted (µs since 1970 UTC), and what."""
+
+
+class _Page(NamedTuple):
+    """What one file tells of the certified days of a pair, and when the first and the last of it were noted."""
+
+    path: Path
+    memory: Memory
+    first_us: int
+    last_us: int
+
+
+_Told: TypeAlias = tuple[list[_Noted], dict[str, _Page]]
+"""What a file tells, certified days by themselves."""
 
 
 @dataclass(slots=True)
@@ -65,14 +83,14 @@ class Known:
     findings: list[Finding] = field(default_factory=list)
     _confirmed: dict[str, set[Confirmed]] = field(default_factory=dict)
     _promises: dict[str, set[Promised | Anchored]] = field(default_factory=dict)
-    _disownings: dict[str, set[Disowned | Reclaimed]] = field(default_factory=dict)
+    _disownings: dict[str, set[Dated]] = field(default_factory=dict)
 
     def confirmed(self, pair: str) -> list[Confirmed]:
         """Return after which ids none came, and until when: all that was told, for a trade may refute the latest."""
         return list(self._confirmed.get(pair, ()))
 
-    def disownings(self, pair: str) -> AbstractSet[Disowned | Reclaimed]:
-        """Return all that was ever claimed of ids of ``pair`` that its owner let go, or wanted again."""
+    def disownings(self, pair: str) -> AbstractSet[Dated]:
+        """Return all that was ever claimed of ``pair`` of which the latest counts."""
         return self._disownings.get(pair, set())
 
     def absent(self, pair: str) -> Absent:
@@ -88,11 +106,6 @@ class Known:
         """The pairs of which anything is promised, or was certified."""
         return {*self._promises, *self.memories}
 
-    def remember(self, memories: Mapping[str, Memory]) -> None:
-        """Take in what was certified of each pair."""
-        for pair, memory in memories.items():
-            self.memories.setdefault(pair, Memory()).update(memory)
-
     def told(self) -> Iterator[Knowledge]:
         """Return all of it, but for what was certified: that is in ``memories``."""
         for pair, spans in self.void.items():
@@ -106,11 +119,26 @@ class Known:
         for claims in self._disownings.values():
             yield from claims
 
-    def take(self, event: Event) -> None:
-        """Take in what an event tells, if it tells anything of the kind."""
-        self.know(evidence.told(event))
+    def take(self, told: Iterable[_Told]) -> None:
+        """Take in all that was ever noted, but for what does not count any more since a pair is numbered anew."""
+        told = list(told)
+        begun_us: dict[str, int] = {}
+        for _, one in (noted for file in told for noted in file[0]):
+            if isinstance(one, NumberingSettled) and one.anew:
+                begun_us[one.pair] = max(one.time_us, begun_us.get(one.pair, 0))
+        for time_us, one in (noted for file in told for noted in file[0]):
+            if isinstance(one, Dated) or time_us > begun_us.get(one.pair, -1):
+                self.know(one)
+        for pair, page in (page for file in told for page in file[1].items()):
+            after_us = begun_us.get(pair, page.first_us - 1)
+            if page.first_us > after_us:
+                self.memories.setdefault(pair, Memory()).update(page.memory)
+            elif page.last_us > after_us:
+                for time_us, one in _certified_in(page.path, pair):
+                    if time_us > after_us:
+                        self.know(one)
 
-    def know(self, told: Knowledge | None) -> None:
+    def know(self, told: Knowledge) -> None:
         """Take in what is known."""
         match told:
             case Void(pair, span):
@@ -123,10 +151,8 @@ class Known:
                 self._confirmed.setdefault(pair, set()).add(told)
             case Promised(pair) | Anchored(pair) as told:
                 self._promises.setdefault(pair, set()).add(told)
-            case Disowned(pair) | Reclaimed(pair) as told:
+            case Disowned(pair) | Reclaimed(pair) | Renumbered(pair) | NumberingSettled(pair) as told:
                 self._disownings.setdefault(pair, set()).add(told)
-            case None:
-                pass
             case never:
                 assert_never(never)
 
@@ -151,24 +177,21 @@ class Reader:
             except UNSOUND as error:
                 known.findings.append(Finding.of(error))
         self._told = found
-        for _, told in found.values():
-            for one in told[0]:
-                known.know(one)
-            known.remember(told[1])
+        known.take([told for _, told in found.values()])
         return known
 
 
-class DisownedIds:
-    """What is claimed of disowned ids, read again and again: each file but once. For any thread."""
+class DatedClaims:
+    """What is claimed of which the latest counts, read again and again: each file but once. For any thread."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lock = threading.Lock()
-        self._told: dict[Path, tuple[Stamp, list[Disowned | Reclaimed]]] = {}
-        self._claims: dict[str, frozenset[Disowned | Reclaimed]] = {}
+        self._told: dict[Path, tuple[Stamp, list[Dated]]] = {}
+        self._claims: dict[str, frozenset[Dated]] = {}
 
-    def claims(self, pair: str) -> frozenset[Disowned | Reclaimed]:
-        """Return all that is claimed of ids of ``pair`` now; what stands in a file that cannot be read does not count.
+    def claims(self, pair: str) -> frozenset[Dated]:
+        """Return all that is claimed of ``pair`` now; what stands in a file that cannot be read does not count.
 
         Raises UnknownVersion; StorageError if files keep changing.
         """
@@ -189,13 +212,13 @@ class DisownedIds:
         return {pair: ids for pair, ids in found.items() if ids}
 
     def _look(self) -> None:
-        found, changed = dict[Path, tuple[Stamp, list[Disowned | Reclaimed]]](), False
+        found, changed = dict[Path, tuple[Stamp, list[Dated]]](), False
         for path in self._layout.files(Branch(EVENTS)):
             now, seen = stamp(path), self._told.get(path)
             changed |= seen is None or seen[0] != now
             found[path] = seen if seen is not None and seen[0] == now else (now, _claimed(path))
         if changed or len(found) != len(self._told):
-            claims: dict[str, set[Disowned | Reclaimed]] = {}
+            claims: dict[str, set[Dated]] = {}
             for _, told in found.values():
                 for one in told:
                     claims.setdefault(one.pair, set()).add(one)
@@ -203,24 +226,24 @@ class DisownedIds:
         self._told = found
 
 
-def _claimed(path: Path) -> list[Disowned | Reclaimed]:
+def _claimed(path: Path) -> list[Dated]:
     try:
-        told = [evidence.told(event) for event in _events(path, Known(), (EventKind.DISOWNED, EventKind.RECLAIMED))]
+        told = [evidence.told(event) for event in _events(path, {}, _DATED)]
     except UNSOUND:  # verify, and whoever reads all that is known, tell of it
         return []
-    return [one for one in told if isinstance(one, Disowned | Reclaimed)]
+    return [one for one in told if isinstance(one, Dated)]
 
 
 def _newest(path: Path) -> _Told:
-    """Return what a file tells: of each pair what was confirmed last, and all else; and what was certified."""
-    told, confirmed = Known(), dict[str, Confirmed]()
-    for event in _events(path, told):
-        one = evidence.told(event)
+    """Return what a file tells: of each pair what was confirmed last, and all else."""
+    noted, pages = _noted(path)
+    told, confirmed = list[_Noted](), dict[str, tuple[int, Confirmed]]()
+    for time_us, one in noted:
         if not isinstance(one, Confirmed):
-            told.know(one)
-        elif one.pair not in confirmed or one.until_us > confirmed[one.pair].until_us:
-            confirmed[one.pair] = one
-    return [*told.told(), *confirmed.values()], told.memories
+            told.append((time_us, one))
+        elif one.pair not in confirmed or one.until_us > confirmed[one.pair][1].until_us:
+            confirmed[one.pair] = time_us, one
+    return [*told, *confirmed.values()], pages
 
 
 def read(layout: Layout) -> Known:
@@ -229,13 +252,13 @@ def read(layout: Layout) -> Known:
 
 
 def _read(layout: Layout) -> Known:
-    known = Known()
+    known, told = Known(), list[_Told]()
     for path in layout.files(Branch(EVENTS)):
         try:
-            for event in _events(path, known):
-                known.take(event)
+            told.append(_noted(path))
         except UNSOUND as error:
             known.findings.append(Finding.of(error))
+    known.take(told)
     return known
 
 
@@ -250,15 +273,17 @@ class CertifiedDays:
     def __init__(self, rows: pa.Table) -> None:
         self._rows = rows
 
-    def of(self, pair: str) -> list[Certified]:
-        """Return all that was ever certified of ``pair``, in no order."""
+    def of(self, pair: str, *, after_us: int | None = None) -> list[Certified]:
+        """Return all that was ever certified of ``pair``, in no order; or since a moment, in µs since 1970 UTC."""
         rows = self._rows.filter(pc.equal(self._rows["pair"], pair))
+        if after_us is not None:
+            rows = rows.filter(pc.greater(rows["time"], after_us))
         told = (evidence.told(Event(0, EventKind.CERTIFIED, pair, text)) for text in rows["detail"].to_pylist())
         return [one for one in told if isinstance(one, Certified)]
 
 
 def _certified_days(layout: Layout) -> CertifiedDays:
-    columns = pa.schema([("pair", pa.string()), ("detail", pa.string())])
+    columns = pa.schema([("time", pa.int64()), ("pair", pa.string()), ("detail", pa.string())])
     found = [columns.empty_table()]
     for path in layout.files(Branch(EVENTS)):
         with contextlib.suppress(*UNSOUND), OpenFile(path) as file:
@@ -268,18 +293,48 @@ def _certified_days(layout: Layout) -> CertifiedDays:
     return CertifiedDays(pa.concat_tables(found))
 
 
-def _events(path: Path, known: Known, kinds: Sequence[str] = evidence.KINDS) -> Iterator[Event]:
-    """Yield the events of kinds that may tell something, but for those of certified days, which go to ``known``."""
+def _noted(path: Path) -> _Told:
+    pages: dict[str, _Page] = {}
+    told = [(event.time_us, evidence.told(event)) for event in _events(path, pages)]
+    return [(time_us, one) for time_us, one in told if one is not None], pages
+
+
+def _certified_in(path: Path, pair: str) -> Iterator[tuple[int, Certified]]:
+    """Yield what a file tells of the certified days of a pair, one by one, and when it was noted."""
+    with OpenFile(path) as file:
+        for rows in file.read(_BATCH, columns=_COLUMNS):
+            chosen = pc.and_(pc.equal(rows["kind"], EventKind.CERTIFIED), pc.equal(rows["pair"], pair))
+            for event in _as_events(rows.filter(chosen)):
+                if isinstance(one := evidence.told(event), Certified):
+                    yield event.time_us, one
+
+
+def _events(path: Path, pages: dict[str, _Page], kinds: Sequence[str] = evidence.KINDS) -> Iterator[Event]:
+    """Yield the events of kinds that may tell something, but for those of certified days, which go to ``pages``."""
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
             is_certified = pc.equal(rows["kind"], EventKind.CERTIFIED)
-            odd = _remember(rows.filter(is_certified), known) if EventKind.CERTIFIED in kinds else rows.slice(0, 0)
+            some = EventKind.CERTIFIED in kinds
+            odd = _remember(rows.filter(is_certified), path, pages) if some else rows.slice(0, 0)
             telling = pc.and_not(pc.is_in(rows["kind"], value_set=pa.array(kinds, pa.string())), is_certified)
-            for row in pa.concat_tables([rows.filter(telling), odd]).to_pylist():
-                yield Event(0, row["kind"], row["pair"], row["detail"])
+            yield from _as_events(pa.concat_tables([rows.filter(telling), odd]))
 
 
-def _remember(rows: pa.Table, known: Known) -> pa.Table:
+def _as_events(rows: pa.Table) -> Iterator[Event]:
+    times_us = rows["time"].cast(pa.int64()).to_pylist()
+    for time_us, row in zip(times_us, rows.drop_columns(["time"]).to_pylist(), strict=True):
+        yield Event(time_us, row["kind"], row["pair"], row["detail"])
+
+
+def _paged(pages: dict[str, _Page], pair: str, path: Path, first_us: int, last_us: int) -> _Page:
+    """Return the page of a pair, with the ends of some more rows."""
+    before = pages.get(pair, _Page(path, Memory(), first_us, last_us))
+    ends = min(first_us, before.first_us), max(last_us, before.last_us)
+    page = pages[pair] = _Page(path, before.memory, *ends)
+    return page
+
+
+def _remember(rows: pa.Table, path: Path, pages: dict[str, _Page]) -> pa.Table:
     """Take in what was certified, all rows at once; return those that are spelled in another way than ours."""
     rows = rows.filter(pc.is_valid(rows["pair"])).combine_chunks()
     if not rows.num_rows:
@@ -297,7 +352,9 @@ def _remember(rows: pa.Table, known: Known) -> pa.Table:
     words = rows["pair"].combine_chunks().dictionary_encode()
     codes, numbers = words.indices.to_numpy(), days.cast(pa.int32()).to_numpy()
     years, order = pc.year(days).to_numpy(), np.flatnonzero(ids[0] <= ids[1])
-    memories = [known.memories.setdefault(pair, Memory()) for pair in words.dictionary.to_pylist()]
+    times_us = rows["time"].cast(pa.int64()).to_numpy()
+    pairs, ends_us = words.dictionary.to_pylist(), (int(times_us.min()), int(times_us.max()))
+    memories = [_paged(pages, pair, path, *ends_us).memory for pair in pairs]
     for at, span in _spans(order, codes * _YEARS + years, *ids):
         memories[codes[at]].add(int(years[at]), span)
     for at, span in _spans(order, codes, numbers, numbers):

@@ -25,7 +25,7 @@ from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, OHLC, TRADES, Branch
 from recorder.archive.footer import held_runs
 from recorder.archive.integrity import Finding
-from recorder.archive.known import DisownedIds
+from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout, period_of
 from recorder.archive.ordered_merge import Batches, in_order
 from recorder.archive.parquet import ROW_GROUP, UNSOUND, FileFacts, OpenFile, read_facts
@@ -117,7 +117,7 @@ class TradeMerge:
     ) -> None:
         self._archive = archive
         self._coverage = archive.coverage if archive is not None else Coverage(layout)
-        self._disowned = DisownedIds(layout)
+        self._disowned = DatedClaims(layout)
         self._disagreed = disagreed
         self._tidy = tidy
         self._room = room

@@ -33,6 +33,8 @@ class Reason(StrEnum):
     """It has ids so far from all others that they do not count yet."""
     DIFFERS = "differs"
     """It has ids that are held with other content."""
+    RENUMBERED = "renumbered"
+    """It came after the exchange began to number the pair anew."""
     DISOWNED = "disowned"
     """It is a row that was archived, until the owner let its id go: see :func:`of_row`."""
 

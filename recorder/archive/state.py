@@ -5,7 +5,7 @@ In this order, because rows move from the journal to the archive: a row may be m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +17,7 @@ from recorder.archive.known import Known
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
-from recorder.core.ledger import Ledger
+from recorder.core.ledger import Ledger, PairLedger
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile
 
@@ -80,11 +80,36 @@ def load(
     for pair, memory in events.memories.items():
         if wanted is None or pair in wanted:
             ledger.of(pair).remember(memory)
+    _restate_renumbered(ledger, held, met, events)
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
         {pair: error for pair, error in met.items() if isinstance(error, CorruptFile)},
         events.findings,
     )
+
+
+def _restate_renumbered(ledger: Ledger, held: Coverage, met: Mapping[str, int | CorruptFile], events: Known) -> None:
+    """Count of pairs that are numbered anew what files hold alone."""
+    renumbered = [pair for pair in ledger if ledger.of(pair).renumbered is not None]
+    if renumbered:
+        restated = [(pair, _of_files(ledger.of(pair), held, met.get(pair))) for pair in renumbered]
+        for one in events.told():
+            for pair, account in restated:
+                if one.pair == pair:
+                    account.know(one)
+        ledger.restate(account for _, account in restated)
+
+
+def _of_files(account: PairLedger, held: Coverage, met: int | CorruptFile | None) -> PairLedger:
+    """Return what files hold of a pair that is numbered anew: what is journalled of it will be set aside."""
+    found = PairLedger(account.pair)
+    if isinstance(met, int):
+        files = undisturbed(lambda: held.files(account.pair), f"the files of {account.pair}")
+        for run in (run for file in files for run in file.footer.runs):
+            found.observe(run)
+    for promised in account.promised:  # which may be in the journal still
+        found.know(promised)
+    return found
 
 
 def _count(ledger: Ledger, claims: Iterable[Run | Knowledge]) -> None:

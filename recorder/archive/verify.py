@@ -16,9 +16,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise, zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -48,14 +48,28 @@ _NEEDED: Final = ["trade_id", "time", "price", "qty", "side"]
 """Columns that are looked at; the others are read for their checksums."""
 _AHEAD: Final = 4
 """Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
+BACK_US: Final = 10_000_000
+"""Trades are numbered as they are made, and stamps step back by fractions of a second: so much is no such step."""
+STEPS_BACK: Final = 1_000
+"""So many are kept of a pair: more come of a cause, not of chance."""
 _EPOCH: Final = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StepBack:
+    """The trade with this id was made by more than :data:`BACK_US` before the one below it: µs since 1970 UTC."""
+
+    trade_id: int
+    below_us: int
+    time_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
     """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong.
 
-    ``promise`` is what they say was promised of it.
+    ``promise`` is what they say was promised of it; ``steps_back``, some at most, are where the exchange itself would
+    have counted against the clock.
     """
 
     pair: str
@@ -63,6 +77,7 @@ class Content:
     days: Mapping[date, DayRows]
     findings: tuple[Finding, ...]
     promise: Promise | None = None
+    steps_back: tuple[StepBack, ...] = ()
 
 
 def read(
@@ -185,6 +200,7 @@ class _Found:
         self._held: list[tuple[Run, Path]] = []
         self._rows: dict[date, DayRows] = {}
         self._promises: set[Promise | None] = set()
+        self._back: set[StepBack] = set()
 
     def read_year(self, year: Path) -> None:
         """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
@@ -214,6 +230,7 @@ class _Found:
         for rows in ordered:
             book.enter(rows)
         self._rows |= {day: rows for day, rows in book.days().items() if day in self._days}
+        self._back.update(book.steps_back)
         for file in chosen:
             self._hold(file)
 
@@ -231,8 +248,12 @@ class _Found:
             Finding(path, f"holds id {span.first} as {other} does", MOVE_ONE_OUT)
             for (other, path), span in shared.items()
         ]
-        runs, promise = tuple(joined(run for run, _ in self._held)), evidence.earliest(*self._promises)
-        return Content(self._pair, runs, self._rows, tuple(self.findings), promise)
+        for (below, _), (above, _) in pairwise(self._held):  # of other years, or with ids between that are not held
+            if above.first_us < below.last_us - BACK_US and above.span.first > below.span.last:
+                self._back.add(StepBack(above.span.first, below.last_us, above.first_us))
+        runs, back = tuple(joined(run for run, _ in self._held)), tuple(sorted(self._back)[:STEPS_BACK])
+        promise = evidence.earliest(*self._promises)
+        return Content(self._pair, runs, self._rows, tuple(self.findings), promise, back)
 
 
 @dataclass(slots=True)
@@ -253,6 +274,8 @@ class DayBook:
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
         self._last_id = -1
+        self._last_us: int | None = None
+        self.steps_back: list[StepBack] = []
         self._days: dict[int, _Day] = {}
         self._ahead: deque[tuple[list[int], Future[list[bytes]]]] = deque()
 
@@ -266,6 +289,7 @@ class DayBook:
             return
         self._last_id = int(ids[-1])
         times_us = rows["time"].cast(pa.int64()).to_numpy()
+        self._look_back(ids, times_us)
         numbers = times_us // DAY_US
         starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
         ends = np.append(starts[1:], len(ids))
@@ -282,6 +306,14 @@ class DayBook:
         self._ahead.append((columns[0].tolist(), self._pool.submit(canonical, rows, starts[1:].tolist())))
         while len(self._ahead) > _AHEAD:
             self._hash()
+
+    def _look_back(self, ids: np.ndarray[Any, Any], times_us: np.ndarray[Any, Any]) -> None:
+        first_us = int(times_us[0]) if self._last_us is None else self._last_us
+        back = np.flatnonzero(np.diff(times_us, prepend=first_us) < -BACK_US)
+        for at in back[: STEPS_BACK - len(self.steps_back)].tolist():
+            below_us = int(times_us[at - 1]) if at else first_us
+            self.steps_back.append(StepBack(int(ids[at]), below_us, int(times_us[at])))
+        self._last_us = int(times_us[-1])
 
     def _count(self, number: int, part: _Day) -> None:
         day = self._days.setdefault(number, part)

@@ -72,6 +72,8 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         console.print(Text(said, "yellow"))
     if found.vanished:
         console.print(_vanished(found.vanished), soft_wrap=True)
+    for pair, remedy in found.renumbered.items():
+        console.print(Text(f" {pair} is renumbered, what comes of it is set aside: {remedy}", "red"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
@@ -304,6 +306,7 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
         ],
         "unanchored": list(found.unanchored),
         "vanished": dict(found.vanished),
+        "renumbered": dict(found.renumbered),
         "events_since": None if since_us is None else _iso(since_us),
         "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},
         "damaged": found.damaged,

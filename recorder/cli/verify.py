@@ -18,10 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
-from recorder.archive import known
+from recorder.archive import known, numbering
 from recorder.archive.integrity import Days, Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout, existing
+from recorder.archive.verify import StepBack
 from recorder.cli.gaps import iso
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
@@ -115,8 +116,8 @@ def _certify(
         else:
             table = _table(certified)
     if not as_json:
-        _print(table, seen)
-    return not (seen.findings or seen.lacking or seen.unanchored)
+        _print(table, seen, layout)
+    return not (seen.findings or seen.lacking or seen.unanchored or seen.renumbered)
 
 
 @dataclass(slots=True)
@@ -132,12 +133,16 @@ class _Seen:
     open: int = 0
     lacking: int = 0
     unanchored: list[str] = field(default_factory=list)
+    renumbered: list[str] = field(default_factory=list)
+    steps_back: dict[str, Sequence[StepBack]] = field(default_factory=dict)
 
     def take(self, one: Certified) -> Certified:
         """Count one pair in."""
         self.findings += one.findings
         self.pairs += 1
         self.unanchored += [one.pair] if one.unanchored else []
+        self.renumbered += [] if one.renumbered is None else [one.pair]
+        self.steps_back |= {one.pair: one.steps_back} if one.steps_back else {}
         for day in one.certificates:
             self.trades += day.held.rows if day.held else 0
             self.proven += day.status in _PROVEN
@@ -155,7 +160,13 @@ def _print_json(certified: Iterable[Certified], seen: _Seen) -> None:
             typer.echo(separator + json.dumps(_certificate(certificate)), nl=False)
             separator = ",\n"
     listed = [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in seen.findings]
+    back = [
+        {"pair": pair, "trade_id": one.trade_id, "below_time": iso(one.below_us), "time": iso(one.time_us)}
+        for pair, steps in seen.steps_back.items()
+        for one in steps
+    ]
     typer.echo(f'\n],\n"unanchored": {json.dumps(seen.unanchored)},')
+    typer.echo(f'"renumbered": {json.dumps(seen.renumbered)},\n"steps_back": {json.dumps(back)},')
     typer.echo(f'"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
 
 
@@ -219,7 +230,7 @@ def _table(certified: Iterable[Certified]) -> Table:
     return table
 
 
-def _print(table: Table, seen: _Seen) -> None:
+def _print(table: Table, seen: _Seen, layout: Layout) -> None:
     console = Console()
     if table.row_count:
         console.print(table)
@@ -234,6 +245,12 @@ def _print(table: Table, seen: _Seen) -> None:
     if seen.findings:
         said.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
     console.print(said)
+    for pair in seen.renumbered:
+        said = Text(f"{pair} is renumbered: nothing is certified since, and what comes is set aside; ", "red")
+        console.print(said.append(numbering.remedy(layout, pair)), soft_wrap=True)
+    for pair, steps in seen.steps_back.items():
+        ids = ", ".join(str(one.trade_id) for one in steps[:_NAMED]) + (" …" if len(steps) > _NAMED else "")
+        console.print(Text(f"{pair}: time goes back at {ids}, as the exchange stamped them", "yellow"), soft_wrap=True)
     if seen.unanchored:
         named = ", ".join(seen.unanchored[:_NAMED]) + (" …" if len(seen.unanchored) > _NAMED else "")
         said = Text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")

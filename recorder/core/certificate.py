@@ -35,7 +35,8 @@ from recorder.core.plausible import EARLIEST_US
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
 """``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be one of
 these, but the promise begins on this day, and nothing is promised of what was before. ``open``: neither is proven.
-``pending``: not over yet. ``unknown``: what the exchange numbers cannot be compared with what is held."""
+``pending``: not over yet. ``unknown``: the exchange numbers the pair anew, so that what is held and what comes cannot
+be compared."""
 
 DAY_US: Final = 86_400_000_000
 AHEAD_DAYS: Final = 366
@@ -111,6 +112,7 @@ def certificates(
     confirmed: Iterable[Confirmed] = (),
     promise: Promise | None = None,
     certified: Iterable[Certified] = (),
+    unknown_from_us: int | None = None,
 ) -> list[Certificate]:
     """Return a certificate of every day from the promise or the first trade held, or certified, to today, oldest first.
 
@@ -119,7 +121,8 @@ def certificates(
 
     ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats absent, and a
     confirmation that a held trade refutes is not believed. What was ``certified`` of a day, at whatever revision, is
-    believed: all its ids exist, and no others can have been made on it but those that are missing now.
+    believed: all its ids exist, and no others can have been made on it but those that are missing now. From the day of
+    ``unknown_from_us`` on nothing is certified: the exchange numbers the pair anew.
     """
     certified = list(certified)
     known = latest(certified)
@@ -138,7 +141,9 @@ def certificates(
         unlike = before is not None and not _is_as_certified(before, rows, absent)
         status: Status = "complete" if rows or before else "empty"
         promised = promise is not None and number == _number(promise.time_us)
-        if number >= today:
+        if unknown_from_us is not None and number >= _number(unknown_from_us):
+            status = "unknown"
+        elif number >= today:
             status = "pending"
         elif unlike or counts.missing or (before is None and counts.stand_open(promise)):
             status = "open"

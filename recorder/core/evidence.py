@@ -44,6 +44,29 @@ class Reclaimed(msgspec.Struct, frozen=True):
     time_us: int
 
 
+class Renumbered(msgspec.Struct, frozen=True):
+    """At ids of ``pair`` rows came with other content than is held: the exchange numbers its trades anew.
+
+    What came from ``from_us`` on is set aside; so it was found at ``time_us`` (both µs since 1970 UTC).
+    """
+
+    pair: str
+    span: Span
+    time_us: int
+    from_us: int
+
+
+class NumberingSettled(msgspec.Struct, frozen=True):
+    """The numbers of ``pair`` are the stored ones again, from ``time_us`` (µs since 1970 UTC) on.
+
+    ``anew``: since nothing is stored under others any more; then all that was known of ids before does not count.
+    """
+
+    pair: str
+    time_us: int
+    anew: bool
+
+
 class Confirmed(msgspec.Struct, frozen=True):
     """Until ``until_us`` (µs since 1970 UTC) no trade of ``pair`` came after ``last_id``; 0: none at all came."""
 
@@ -97,7 +120,9 @@ class Parked(msgspec.Struct, frozen=True):
     span: Span
 
 
-Knowledge = Certified | Void | Disowned | Reclaimed | Confirmed | Promised | Anchored | Parked
+Dated = Disowned | Reclaimed | Renumbered | NumberingSettled
+"""Claims of which the latest counts: ``time_us`` says which that is."""
+Knowledge = Certified | Void | Dated | Confirmed | Promised | Anchored | Parked
 
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -145,21 +170,42 @@ def earliest(*made: Promise | None) -> Promise | None:
     return promise(note for one in made if one is not None for note in notes("", one))
 
 
-def disowned(claims: Iterable[Disowned | Reclaimed]) -> Spans:
+def disowned(claims: Iterable[Dated]) -> Spans:
     """Return the ids of a pair that are disowned, by all that was ever claimed of them, in any order.
 
     Of what was claimed of an id the latest counts, and of several at one moment that it is reclaimed.
     """
     ids = Spans()
-    for claim in sorted(claims, key=lambda one: (one.time_us, isinstance(one, Reclaimed))):
+    for claim in sorted(claims, key=lambda one: (one.time_us, not isinstance(one, Disowned))):
         if isinstance(claim, Disowned):
             ids.add(claim.span)
-        else:
+        elif isinstance(claim, Reclaimed):
             ids.remove(claim.span)
+        elif isinstance(claim, NumberingSettled) and claim.anew:
+            ids = Spans()
     return ids
 
 
-def after_us(claims: Iterable[Disowned | Reclaimed], now_us: int) -> int:
+def renumbered(claims: Iterable[Dated]) -> Renumbered | None:
+    """Return how a pair came to be numbered anew, by all that was ever claimed of it, in any order; None if it is not.
+
+    Where it was found again and again the first counts: since then nothing is comparable.
+    """
+    found = None
+    for claim in sorted(claims, key=lambda one: (one.time_us, isinstance(one, NumberingSettled))):
+        if isinstance(claim, Renumbered):
+            found = found or claim
+        elif isinstance(claim, NumberingSettled):
+            found = None
+    return found
+
+
+def begun_us(claims: Iterable[Dated]) -> int | None:
+    """Return up to when nothing that was noted of a pair counts any more, in µs since 1970 UTC; None: all counts."""
+    return max((one.time_us for one in claims if isinstance(one, NumberingSettled) and one.anew), default=None)
+
+
+def after_us(claims: Iterable[Dated], now_us: int) -> int:
     """Return the moment of a claim that is made now and is to count, also where the clock was set back since others."""
     return max([now_us, *(one.time_us + 1 for one in claims)])
 
@@ -175,6 +221,15 @@ class _ReclaimedDetail(_SpanDetail):
 
 class _DisownedDetail(_ReclaimedDetail):
     reason: str
+
+
+class _RenumberedDetail(_ReclaimedDetail):
+    from_us: _Moment
+
+
+class _SettledDetail(msgspec.Struct):
+    time_us: _Moment
+    anew: bool
 
 
 class _ConfirmedDetail(msgspec.Struct):
@@ -202,6 +257,8 @@ class _CertifiedDetail(_SpanDetail):
 _span = msgspec.json.Decoder(_SpanDetail).decode
 _disowned = msgspec.json.Decoder(_DisownedDetail).decode
 _reclaimed = msgspec.json.Decoder(_ReclaimedDetail).decode
+_renumbered = msgspec.json.Decoder(_RenumberedDetail).decode
+_settled = msgspec.json.Decoder(_SettledDetail).decode
 _confirmed = msgspec.json.Decoder(_ConfirmedDetail).decode
 _certified = msgspec.json.Decoder(_CertifiedDetail).decode
 _promised = msgspec.json.Decoder(_PromisedDetail).decode
@@ -237,6 +294,16 @@ def _read_certified(pair: str, detail: str) -> Certified:
     return Certified(pair, said.day, said.revision, said.rows, span.first, span.last, said.sha256)
 
 
+def _read_renumbered(pair: str, detail: str) -> Renumbered:
+    said = _renumbered(detail)
+    return Renumbered(pair, Span(said.first_id, said.last_id), said.time_us, said.from_us)
+
+
+def _read_settled(pair: str, detail: str) -> NumberingSettled:
+    said = _settled(detail)
+    return NumberingSettled(pair, said.time_us, said.anew)
+
+
 def _read_confirmed(pair: str, detail: str) -> Confirmed:
     said = _confirmed(detail)
     return Confirmed(pair, said.last_id, said.until_us)
@@ -256,6 +323,8 @@ _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
     EventKind.DISOWNED: _read_disowned,
     EventKind.RECLAIMED: _read_reclaimed,
     EventKind.CERTIFIED: _read_certified,
+    EventKind.RENUMBERED: _read_renumbered,
+    EventKind.NUMBERING_SETTLED: _read_settled,
     EventKind.CONFIRMED: _read_confirmed,
     EventKind.PROMISED: _read_promised,
     EventKind.ANCHORED: _read_anchored,
@@ -266,6 +335,8 @@ _KIND_OF: Final[dict[type[Knowledge], EventKind]] = {
     Disowned: EventKind.DISOWNED,
     Reclaimed: EventKind.RECLAIMED,
     Certified: EventKind.CERTIFIED,
+    Renumbered: EventKind.RENUMBERED,
+    NumberingSettled: EventKind.NUMBERING_SETTLED,
     Confirmed: EventKind.CONFIRMED,
     Promised: EventKind.PROMISED,
     Anchored: EventKind.ANCHORED,
@@ -277,23 +348,30 @@ KINDS: Final = tuple(_READERS)
 
 def detail(known: Knowledge) -> dict[str, Any]:
     """Return what the event of kind :func:`kind` says in its detail."""
+    said: dict[str, Any]
     match known:
         case Void(_, span) | Parked(_, span):
-            return {"first_id": span.first, "last_id": span.last}
-        case Disowned(_, span, time_us) | Reclaimed(_, span, time_us):
-            why = {"reason": known.reason} if isinstance(known, Disowned) else {}
-            return {"first_id": span.first, "last_id": span.last, "time_us": time_us, **why}
+            said = {"first_id": span.first, "last_id": span.last}
+        case Disowned(_, span, time_us, reason):
+            said = {"first_id": span.first, "last_id": span.last, "time_us": time_us, "reason": reason}
+        case Reclaimed(_, span, time_us):
+            said = {"first_id": span.first, "last_id": span.last, "time_us": time_us}
+        case Renumbered(_, span, time_us, from_us):
+            said = {"first_id": span.first, "last_id": span.last, "time_us": time_us, "from_us": from_us}
+        case NumberingSettled(_, time_us, anew):
+            said = {"time_us": time_us, "anew": anew}
         case Certified(_, day, revision, rows, first_id, last_id, sha256):
-            told = {"day": day.isoformat(), "revision": revision, "rows": rows}
-            return {**told, "first_id": first_id, "last_id": last_id, "sha256": sha256}
+            said = {"day": day.isoformat(), "revision": revision, "rows": rows}
+            said |= {"first_id": first_id, "last_id": last_id, "sha256": sha256}
         case Confirmed(_, last_id, until_us):
-            return {"last_id": last_id, "until_us": until_us}
+            said = {"last_id": last_id, "until_us": until_us}
         case Promised(_, time_us):
-            return {"time_us": time_us}
+            said = {"time_us": time_us}
         case Anchored(_, time_us, after_id, assumed):
-            return {"time_us": time_us, "after_id": after_id, "assumed": assumed}
+            said = {"time_us": time_us, "after_id": after_id, "assumed": assumed}
         case never:
             assert_never(never)
+    return said
 
 
 def kind(known: Knowledge) -> EventKind:

@@ -17,12 +17,15 @@ from recorder.core.evidence import (
     Anchored,
     Certified,
     Confirmed,
+    Dated,
     Disowned,
     Knowledge,
+    NumberingSettled,
     Parked,
     Promise,
     Promised,
     Reclaimed,
+    Renumbered,
     Void,
 )
 from recorder.core.gaps import open_gaps
@@ -54,7 +57,8 @@ class PairLedger:
 
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
     held. An id that is held is never void, disowned, nor ``parked``. ``shown_id`` is the highest that REST has shown in
-    this run, whether it is held yet or not; ``memory`` what was certified.
+    this run, whether it is held yet or not; ``aside_us`` is when the newest trade was made that it showed and that was
+    later than all that is held; ``memory`` what was certified.
     """
 
     def __init__(self, pair: str) -> None:
@@ -64,10 +68,11 @@ class PairLedger:
         self.parked = Spans()
         self.shown_id = 0
         self.memory = Memory()
+        self.aside_us = 0
         self.confirmed: Confirmed | None = None
         self.promise: Promise | None = None
         self._promises: set[Promised | Anchored] = set()
-        self._disownings: set[Disowned | Reclaimed] = set()
+        self._disownings: set[Dated] = set()
         self._disowned: Spans | None = Spans()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
@@ -107,7 +112,7 @@ class PairLedger:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
                 self._gaps = None
-            case Disowned() | Reclaimed():
+            case Disowned() | Reclaimed() | Renumbered() | NumberingSettled():
                 self._disownings.add(known)
                 self._disowned = self._gaps = None
             case Certified():
@@ -143,9 +148,19 @@ class PairLedger:
         return self._disowned
 
     @property
-    def disownings(self) -> frozenset[Disowned | Reclaimed]:
-        """All that was claimed of ids that the owner let go, or wanted again."""
+    def disownings(self) -> frozenset[Dated]:
+        """All that was claimed of the pair of which the latest counts."""
         return frozenset(self._disownings)
+
+    @property
+    def promised(self) -> frozenset[Promised | Anchored]:
+        """All that was noted of the promise."""
+        return frozenset(self._promises)
+
+    @property
+    def renumbered(self) -> Renumbered | None:
+        """How the exchange came to number the pair anew; None where its numbers are those that are held."""
+        return evidence.renumbered(self._disownings) if self._disownings else None
 
     def absent(self) -> Absent:
         """Return the ids that need not be held, and why. Not to be changed."""
@@ -189,6 +204,8 @@ class PairLedger:
 
         What has vanished is asked for only where it lies between held ids of its year: see :class:`Memory`.
         """
+        if self.renumbered is not None:  # what would come is not what is missing
+            return ()
         gaps, far, given_up = self.gaps(), self.far_gaps(), self.given_up()
         if far:
             gaps = tuple(gap for gap in gaps if gap not in far)
@@ -278,8 +295,10 @@ class Ledger:
         newer, self._newer = self._newer or [], None
         restated = {account.pair: account for account in accounts}
         for account in restated.values():
-            account.shown_id = self.of(account.pair).shown_id
-            account.remember(self.of(account.pair).memory)  # it is never taken back
+            before = self.of(account.pair)
+            account.shown_id, account.aside_us = before.shown_id, before.aside_us
+            if evidence.begun_us(account.disownings) == evidence.begun_us(before.disownings):
+                account.remember(before.memory)  # it is never taken back
         self._pairs |= restated
         for claim in newer:
             if claim.pair in restated:
@@ -294,9 +313,12 @@ class Ledger:
         return account
 
     def promise(self, pair: str) -> Promise | None:
-        """Return what is promised of ``pair``. Any thread may ask."""
+        """Return what is promised of ``pair``; nothing of one that is numbered anew, or it would be kept with new ids.
+
+        Any thread may ask.
+        """
         account = self._pairs.get(pair)
-        return None if account is None else account.promise
+        return None if account is None or account.renumbered is not None else account.promise
 
     def history(self, pair: str, from_us: int) -> History | None:
         """Return what is wanted of ``pair`` from ``from_us`` on below the lowest id held; None where nothing is.
@@ -306,7 +328,12 @@ class Ledger:
         """
         account = self.of(pair)
         first = account.spans.first
-        if first is None or first == 1 or account.absent().ids().covers(Span(1, first - 1)):
+        if (
+            account.renumbered is not None
+            or first is None
+            or first == 1
+            or account.absent().ids().covers(Span(1, first - 1))
+        ):
             return None
         if first - 1 in account.given_up():  # it would be fetched again
             return None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from recorder.core.evidence import Confirmed, Disowned, Promise, Reclaimed
+from recorder.core import evidence
+from recorder.core.evidence import Confirmed, Dated, Promise
 from recorder.core.ids import Spans
 from recorder.core.ledger import PairLedger
 
@@ -24,7 +25,7 @@ class Claims:
     confirmed: Confirmed | None = None
     promise: Promise | None = None
     disowned: Spans = field(default_factory=Spans)
-    disownings: frozenset[Disowned | Reclaimed] = frozenset()
+    disownings: frozenset[Dated] = frozenset()
 
     @classmethod
     def of(cls, account: PairLedger) -> Claims:
@@ -41,10 +42,15 @@ class Claims:
     def beyond(self, other: Claims) -> Claims:
         """Return what is claimed here and not there. What is held there need not be void, nor what is disowned held."""
         void = _without(_without(self.void, other.void), other.held)
+        begun_us = evidence.begun_us(other.disownings)
+        if begun_us is not None and begun_us != evidence.begun_us(self.disownings):
+            return Claims()  # all of it was of numbers that are no more
+        lost = _without(self.held, other.held)
         until_us = -1 if other.confirmed is None else other.confirmed.until_us
         newer = self.confirmed is not None and self.confirmed.until_us > until_us
         return Claims(
-            _without(_without(self.held, other.held), other.disowned),
+            # Once a pair is numbered anew, what comes is set aside, and counts no more.
+            Spans() if evidence.renumbered(other.disownings) else _without(lost, other.disowned),
             void,
             self.confirmed if newer else None,
             self.promise if _promises_more(self.promise, other.promise) else None,

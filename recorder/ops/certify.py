@@ -11,8 +11,10 @@ from recorder.archive import known, sound, verify
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout
+from recorder.archive.verify import StepBack
 from recorder.core import evidence
 from recorder.core.certificate import Certificate, certificates
+from recorder.core.evidence import Renumbered
 
 _THREADS: Final = 2
 """One core reads and hashes, the other sets text, and helps out."""
@@ -26,13 +28,16 @@ ANCHORED_WITHIN_US: Final = 3_600_000_000
 class Certified:
     """One pair: a certificate of each day, oldest first, and what is wrong with its files.
 
-    ``unanchored``: the promise of the pair has no anchor yet, though there was time to find it.
+    ``unanchored``: the promise of the pair has no anchor yet, though there was time to find it. ``renumbered``: since
+    when the exchange numbers it anew. ``steps_back``: some ids at which time goes back by more than seconds.
     """
 
     pair: str
     certificates: Sequence[Certificate]
     findings: Sequence[Finding]
     unanchored: bool = False
+    renumbered: Renumbered | None = None
+    steps_back: Sequence[StepBack] = ()
 
 
 def certify(
@@ -55,6 +60,8 @@ def certify(
         for pair in pairs:
             content = verify.read(layout, pair, pool, days=days, done=done)
             promise = evidence.earliest(told.promise(pair), content.promise)
+            claims = told.disownings(pair)
+            renumbered = evidence.renumbered(claims)
             proven = certificates(
                 pair,
                 content.runs,
@@ -63,14 +70,22 @@ def certify(
                 absent=told.absent(pair),
                 confirmed=told.confirmed(pair),
                 promise=promise,
-                certified=remembered.of(pair),
+                certified=remembered.of(pair, after_us=evidence.begun_us(claims)),
+                unknown_from_us=None if renumbered is None else renumbered.from_us,
             )
             unanchored = (
                 promise is not None
                 and promise.after_id is None
                 and (bool(content.runs) or now_us - promise.time_us >= ANCHORED_WITHIN_US)
             )
-            yield Certified(pair, [one for one in proven if one.day in days], content.findings, unanchored)
+            yield Certified(
+                pair,
+                [one for one in proven if one.day in days],
+                content.findings,
+                unanchored,
+                renumbered,
+                content.steps_back,
+            )
 
 
 def other_findings(

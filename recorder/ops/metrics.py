@@ -82,6 +82,11 @@ class Metrics:
             buckets=_FAST_S,
             registry=registry,
         )
+        self.renumbered = Gauge(
+            "recorder_renumbered_pairs",
+            "Pairs that the exchange numbers anew, and whose trades are set aside",
+            registry=registry,
+        )
         self.inbox_bytes = Gauge("recorder_inbox_bytes", "Bytes received that wait for a commit", registry=registry)
         self.inbox_limit = Gauge(
             "recorder_inbox_limit_bytes", "Bytes at which the inbox is full and the socket waits", registry=registry
@@ -109,8 +114,10 @@ class Metrics:
         self.compacted = Counter("recorder_files_compacted", "Files merged into larger ones", registry=registry)
 
         # What was missing.
-        self.refilled = Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry)
-        self.holes_closed = Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry)
+        self.refilled, self.holes_closed = (
+            Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry),
+            Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry),
+        )
 
         self.memory_differences = Counter(
             "recorder_memory_differences",

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import quarantine, state
+from recorder.archive import numbering, quarantine, state
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
@@ -95,10 +95,11 @@ class Status:
     ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
     all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
     ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
-    first. ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it
-    instead of ``pairs``, and what stands in other tables is told without it. ``vanished`` counts the ids of each pair,
-    also of one without any trade, that were certified, are gone, and are not fetched again unasked. ``quarantine``
-    counts what was set aside by reason: lines and bytes.
+    first; ``renumbered`` those that the exchange numbers anew, each with what ends it. ``damaged`` says what could not
+    be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
+    in other tables is told without it. ``vanished`` counts the ids of each pair, also of one without any trade, that
+    were certified, are gone, and are not fetched again unasked. ``quarantine`` counts what was set aside by reason:
+    lines and bytes.
     """
 
     pairs: list[PairStatus]
@@ -109,6 +110,7 @@ class Status:
     events_since_us: int | None
     unanchored: Sequence[str] = ()
     vanished: Mapping[str, int] = field(default_factory=dict)
+    renumbered: Mapping[str, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -144,6 +146,7 @@ def everything(data: Path) -> Status:
         events_since_us=happened.since_us,
         unanchored=found.unanchored,
         vanished=found.vanished,
+        renumbered={pair: numbering.remedy(layout, pair) for pair in found.renumbered},
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
     )
@@ -160,11 +163,12 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """The pairs that hold anything, the names of those without an anchor, and of which how many ids have vanished."""
+    """The pairs that hold anything, those without an anchor or numbered anew, and of which how many ids vanished."""
 
     pairs: list[PairStatus]
     unanchored: list[str]
     vanished: dict[str, int]
+    renumbered: list[str]
 
 
 def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
@@ -181,6 +185,7 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pai
         [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable],
         unanchored,
         {pair: count for pair, count in lost.items() if count},
+        [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None],
     )
 
 

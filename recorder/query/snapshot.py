@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive.known import DisownedIds
+from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
@@ -53,7 +53,7 @@ class Moments:
         self._listing = Listing(data)
         self._stamped = StampedListing(Layout(data))
         self._journalled = Journalled(Layout(data).journal) if live else None
-        self._disowned = DisownedIds(Layout(data))
+        self._disowned = DatedClaims(Layout(data))
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades now, in no order."""

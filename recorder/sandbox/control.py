@@ -83,6 +83,10 @@ class Controlled(Protocol):
         """Change fields of a listed pair."""
         ...
 
+    def renumber(self, symbol: str) -> None:
+        """Count the trades of a pair from 1 again."""
+        ...
+
     def revise(self, symbol: str, minutes: int, start_s: int | None = None) -> int:
         """Change a committed candle once; return its start."""
         ...
@@ -105,6 +109,7 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
       /sandbox/all_clear
     - /sandbox/enlist?pair=NEW/USD&pair_decimals=4&lot_decimals=8&trades_per_s=1, /sandbox/delist?pair=NEW/USD,
       /sandbox/relist?pair=BTC/USD&status=cancel_only&tick_size=0.5 (any AssetPairs field)
+    - /sandbox/renumber?pair=BTC/USD: its trades are counted from 1 again, and those that were are forgotten
     - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
     - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD, and for pairs that are silent though subscribed
       /sandbox/mute?pair=BTC/USD, /sandbox/unmute?pair=BTC/USD
@@ -130,6 +135,7 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
         "enlist": lambda asked: sandbox.enlist(_new_pair(asked), trades_per_s=asked.number("trades_per_s", 1.0)),
         "delist": lambda asked: sandbox.delist(asked.text("pair")),
         "relist": lambda asked: sandbox.relist(asked.text("pair"), **_fields(asked, apart_from=("pair",))),
+        "renumber": lambda asked: sandbox.renumber(asked.text("pair")),
         "revise": lambda asked: _revise(sandbox, asked),
         "reject": lambda asked: sandbox.faults.reject(asked.text("pair")),
         "accept": lambda asked: sandbox.faults.accept(asked.text("pair")),

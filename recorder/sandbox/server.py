@@ -184,6 +184,11 @@ class Sandbox:
         if pair.symbol != symbol and span is not None:
             self._write([Made(pair.symbol, span)])
 
+    def renumber(self, symbol: str) -> None:
+        """Count the trades of a pair from 1 again. Raises UsageError where it is not listed, or was recorded."""
+        self._trade()
+        self.market.renumber(symbol)
+
     def revise(self, symbol: str, minutes: int, start_s: int | None = None) -> int:
         """Change a committed candle once, as Kraken may; return its start. Without ``start_s``, the newest one."""
         step_s, now_s = minutes * 60, self._trade() // 1_000_000_000

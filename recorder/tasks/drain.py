@@ -20,6 +20,7 @@ from typing import Final, TypeAlias, assert_never, cast
 
 import structlog
 
+from recorder.archive import numbering
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import BY_NAME, EVENTS, Branch
 from recorder.archive.events import event, iso
@@ -28,10 +29,12 @@ from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.archive.segment_tables import SegmentTables
 from recorder.clock import Clock
+from recorder.core import evidence
 from recorder.core.events import EventKind
+from recorder.core.evidence import Renumbered
 from recorder.core.ids import Spans
 from recorder.core.model import Event, Instrument, Trade
-from recorder.core.plausible import AHEAD_US, EARLIEST_US
+from recorder.core.plausible import AHEAD_US, EARLIEST_US, renumbered_from
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
@@ -266,27 +269,62 @@ class Drainer:
 
     def _append(self, batch: Mapping[str, Sequence[Trade]], differing: Differing) -> int:
         self._touched.update(batch)
-        added = 0
-        for pair, rows in batch.items():
-            try:
-                differing.add(self._trades.differing(pair, rows))
-            except (CorruptFile, UnreadableFile) as error:  # what it holds cannot be compared; verify reports it
-                log.error("repeats not compared", pair=pair, reason=str(error))
-            added += self._trades.append(pair, rows).count()
-        return added
+        return sum(self._append_pair(pair, rows, differing) for pair, rows in batch.items())
+
+    def _append_pair(self, pair: str, rows: Sequence[Trade], differing: Differing) -> int:
+        """Append rows, up to where the pair is numbered anew."""
+        if not differing.is_aside(pair) and evidence.renumbered(self._trades.claimed.claims(pair)) is not None:
+            differing.set_aside(pair)
+        if differing.is_aside(pair):
+            differing.set_aside(pair, rows)
+            return 0
+        try:
+            repeated = self._trades.repeated(pair, rows)
+        except (CorruptFile, UnreadableFile) as error:  # what it holds cannot be compared; verify reports it
+            log.error("repeats not compared", pair=pair, reason=str(error))
+            repeated = []
+        differing.add(repeated)
+        first = renumbered_from(repeated)
+        if first is not None:
+            begins = next(index for index, row in enumerate(rows) if row is first)
+            differing.set_aside(pair, rows[begins:])
+            rows = rows[:begins]
+        return self._trades.append(pair, rows).count()
 
     def _set_aside(self, closed: _Closed, differing: Differing, found: _ByPair) -> None:
-        """Keep the segment's lines with rows that are held with other content, and tell of them."""
+        """Keep the segment's lines that were set aside, or with rows that are held otherwise, and tell of them."""
         lines = [lines for parts in found.values() for of, lines in parts if of is closed]
         kept = [one for part in lines for one in differing.kept(part.entries())]
         if not kept:
             return
         path = self._quarantine.put(kept)
-        for pair in dict.fromkeys(one.pair for one in kept):
-            of_pair = [one for one in kept if one.pair == pair]
+        for pair, reason in dict.fromkeys((one.pair, one.reason) for one in kept):
+            of_pair = [one for one in kept if (one.pair, one.reason) == (pair, reason)]
+            if pair is not None and reason == Reason.RENUMBERED:
+                self._tell_renumbered(closed, pair, of_pair, path)
+                continue
             detail = differing.detail(of_pair)
             log.error("ids came with other content", pair=pair, file=str(path), **detail)
             closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
+
+    def _tell_renumbered(self, closed: _Closed, pair: str, kept: Sequence[Kept], path: Path) -> None:
+        claims = self._trades.claimed.claims(pair)
+        lines = len(kept)
+        if evidence.renumbered(claims) is not None:
+            log.warning("rows of a renumbered pair set aside", pair=pair, lines=lines, file=str(path))
+            return
+        from_us = kept[0].recv_ns // 1000
+        known = Renumbered(pair, kept[0].spans[0], evidence.after_us(claims, from_us), from_us)
+        detail = evidence.detail(known)
+        log.error(
+            "pair renumbered",
+            pair=pair,
+            lines=lines,
+            file=str(path),
+            remedy=numbering.remedy(self._trades.layout, pair),
+            **detail,
+        )
+        closed.events.append(event(from_us, evidence.kind(known), pair, **detail))
 
     def _take(self, entry: Entry, closed: _Closed) -> None:
         match records.read(entry):

@@ -117,6 +117,8 @@ class Fetcher:
         return GapFill(work.gaps, instrument, attempts=attempts, missing=missing)
 
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
+        if self._ledger.of(pair).renumbered is not None:  # these are not the trades that are missing
+            return
         await asyncio.to_thread(self._store, pair, rows)
         disowned = self._ledger.of(pair).disowned
         self._ledger.observe_trades(row for row in rows if row.trade_id not in disowned)

@@ -133,7 +133,7 @@ class Reconcile:
                 files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
                 runs = [run for file in files for run in file.footer.runs]
                 self._learn_promise(pair, {file.footer.promise for file in files})
-                claims = await asyncio.to_thread(self._archive.disowned.claims, pair)
+                claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
                 if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
                     self._due.add(pair)
                 archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())

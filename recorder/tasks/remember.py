@@ -22,6 +22,7 @@ from recorder.archive import known
 from recorder.archive.append import TradeArchive
 from recorder.archive.held_days import held_days
 from recorder.archive.parquet import FileFacts
+from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.certificate import DAY_US, DayRows, certificates
 from recorder.core.events import EventKind
@@ -57,6 +58,7 @@ class _Facts:
     confirmed: Confirmed | None
     promise: Promise | None
     days: Spans
+    unknown_from_us: int | None
 
 
 @dataclass(slots=True)
@@ -112,7 +114,9 @@ class Remember:
         for pair, seen in self._pairs.items():
             account = self._ledger.of(pair)
             absent = Absent(account.void.copy(), account.disowned.copy())
-            facts = _Facts(absent, account.confirmed, account.promise, account.memory.days.copy())
+            numbered = account.renumbered
+            unknown_us = None if numbered is None else numbered.from_us
+            facts = _Facts(absent, account.confirmed, account.promise, account.memory.days.copy(), unknown_us)
             try:
                 await self._timed(functools.partial(self._look, pair, seen, facts, now_us))
                 while seen.due:
@@ -152,7 +156,14 @@ class Remember:
         if mark != seen.mark:
             confirmed = [] if facts.confirmed is None else [facts.confirmed]
             told = certificates(
-                pair, runs, {}, now_us=now_us, absent=facts.absent, confirmed=confirmed, promise=facts.promise
+                pair,
+                runs,
+                {},
+                now_us=now_us,
+                absent=facts.absent,
+                confirmed=confirmed,
+                promise=facts.promise,
+                unknown_from_us=facts.unknown_from_us,
             )
             proven = _spans(number_of(one.day) for one in told if one.status in _PROVEN)
             done = Spans([*facts.days, *seen.judged])
@@ -177,7 +188,8 @@ class Remember:
         for pair, numbers in wanted.items():
             self._pairs[pair].again.clear()
             recent = (one for one in self._recent if one.pair == pair)
-            before = latest([*await asyncio.to_thread(told.of, pair), *recent])
+            after_us = evidence.begun_us(self._ledger.of(pair).disownings)
+            before = latest([*await asyncio.to_thread(told.of, pair, after_us=after_us), *recent])
             for number in numbers:
                 one = before.get(_day(number))
                 if one is not None:
@@ -241,7 +253,7 @@ def _mark(runs: Sequence[Run], facts: _Facts, now_us: int) -> object:
     spoken = confirmed is not None and bool(runs) and confirmed.last_id == runs[-1].span.last
     until = confirmed.until_us // DAY_US if confirmed is not None and spoken else None
     absent = facts.absent.void.count(), facts.absent.disowned.count()
-    return ends, last, until, now_us // DAY_US, facts.promise, absent
+    return ends, last, until, now_us // DAY_US, facts.promise, absent, facts.unknown_from_us
 
 
 def _spans(numbers: Iterable[int]) -> Spans:

@@ -72,7 +72,7 @@ class Tail:
         come. Of a pair that has not traded since it was promised, the newest trade known is the anchor of the promise.
         """
         instrument, newest = self._instruments.get(pair), self._ledger.of(pair).newest()
-        if instrument is None or newest is None:
+        if instrument is None or newest is None or self._ledger.of(pair).renumbered is not None:
             return False
         last_id, _ = newest
         held, since_ns = last_id == self._ledger.of(pair).spans.last, None

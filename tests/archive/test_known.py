@@ -15,10 +15,10 @@ from recorder.archive.layout import Layout, listed
 from recorder.archive.opening import create
 from recorder.archive.parquet import write
 from recorder.archive.schema import EVENTS, TIME
+from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Void, detail, kind
 from recorder.core.ids import Span, Spans
-from recorder.core.memory import Memory
 from recorder.core.model import Event
 from recorder.errors import StorageError
 from tests.powercut import Unsynced
@@ -126,7 +126,7 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
     reading: list[Path] = []
     newest = known._newest
 
-    def read(path: Path) -> tuple[list[Knowledge], dict[str, Memory]]:
+    def read(path: Path) -> known._Told:
         reading.append(path)
         return newest(path)
 
@@ -184,8 +184,8 @@ def test_certified_days_that_are_read_by_columns_are_those_that_are_read_one_by_
     events = [Event(T0_US, "certified", pair, text) for text in details for pair in pairs]
     noted(tmp_path, [*events, void("A/B", 1, 2)])
     expected = known.Known()
-    for event in events:
-        expected.take(event)
+    for one in filter(None, map(evidence.told, events)):
+        expected.know(one)
     for found in (known.read(Layout(tmp_path)), known.Reader(Layout(tmp_path)).read()):
         assert found.memories.keys() == expected.memories.keys() == {"A/B", "C/D"}
         for pair, memory in found.memories.items():

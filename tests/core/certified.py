@@ -22,6 +22,7 @@ def certified(
     disowned: Sequence[tuple[int, int]] = (),
     confirmed: Sequence[tuple[int, int]] = (),
     promise: Promise | None = None,
+    unknown_from_us: int | None = None,
 ) -> list[Certificate]:
     """Certify a pair of which these trades are held: id → time."""
     runs = [Run(PAIR, span, times[span.first], times[span.last]) for span in Spans.of_ids(times)]
@@ -38,4 +39,5 @@ def certified(
         absent=Absent(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned))),
         confirmed=[Confirmed(PAIR, *known) for known in confirmed],
         promise=promise,
+        unknown_from_us=unknown_from_us,
     )

@@ -286,8 +286,9 @@ def test_a_day_is_open_just_if_some_id_could_have_been_made_on_it(world: World, 
     promise = data.draw(promised(world))
     known = {*world.held, *(first for first, _ in world.void)}
     unknown = [one for one in range(1, max([*known, (promise and promise.after_id) or 0]) + 2) if one not in known]
-    absent = {"void": world.void[::2], "disowned": world.void[1::2]}
-    found = certified(world.held, now_us=world.now_us, **absent, confirmed=world.confirmed, promise=promise)
+    void, let_go = world.void[::2], world.void[1::2]
+    now_us, confirmed = world.now_us, world.confirmed
+    found = certified(world.held, now_us=now_us, void=void, disowned=let_go, confirmed=confirmed, promise=promise)
     first = min(world.held, default=None)
     if promise is None and first is not None and any(one < first for one in unknown):
         promise = Promise(world.held[first], first - 1, assumed=True)

@@ -56,6 +56,8 @@ def fill(archive: Written, random: Random, pair: str) -> None:
         until_us = START_US + random.randrange(400) * HOUR_US
         archive.noted(told("confirmed", pair, last_id=random.randrange(first + 41), until_us=until_us))
         archive.noted(told(random.choice(("disowned", "reclaimed")), pair, **claim(random, first)))
+    if random.random() < 0.4:
+        renumbered(archive, random, pair)
     archive.noted(Event(START_US, "connected", None, "{}"))
     for _ in range(random.choice((0, 0, 3, 9))):
         archive.noted(told("certified", pair, **certified(random, first)))
@@ -80,6 +82,17 @@ def claim(random: Random, first: int) -> dict[str, int | str]:
     low = random.randrange(1, first + 45)
     ids = {"first_id": low, "last_id": low + random.randrange(9)}
     return {**ids, "time_us": START_US + random.randrange(4), "reason": "disowned"}
+
+
+def renumbered(archive: Written, random: Random, pair: str) -> None:
+    """Note that a pair is numbered anew, and perhaps no more; then some of what was noted before may not count."""
+    for _ in range(random.randrange(1, 4)):
+        moment_us = START_US + random.choice((-1, 0, 2, 3))
+        if random.random() < 0.6:
+            from_us = START_US + random.randrange(200) * HOUR_US
+            archive.noted(told("renumbered", pair, first_id=1, last_id=2, time_us=moment_us, from_us=from_us))
+        else:
+            archive.noted(told("numbering_settled", pair, time_us=moment_us, anew=random.random() < 0.5))
 
 
 def promise(archive: Written, random: Random, pair: str, first: int) -> None:

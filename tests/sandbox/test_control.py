@@ -218,3 +218,13 @@ async def test_pairs_can_be_muted_frames_damaged_and_ids_skipped(sandbox: Sandbo
     for wrong in ("pair=BTC/USD&n=0", "pair=ETH/EUR&n=1", "pair=NO/PE&n=1"):
         async with http.post(f"/sandbox/skip_ids?{wrong}") as answer:
             assert answer.status == 400
+
+
+async def test_a_pair_can_be_counted_from_1_again(http: aiohttp.ClientSession) -> None:
+    async with http.post("/sandbox/renumber?pair=BTC/USD") as answer:
+        assert "BTC/USD" not in await answer.json()
+    async with http.post("/sandbox/burst?pair=BTC/USD&n=3") as answer:
+        assert (await answer.json())["BTC/USD"] == 3
+    async with http.get("/0/public/Trades?pair=XBTUSD&since=0") as answer:
+        assert [row[-1] for row in (await answer.json())["result"]["XXBTZUSD"]] == [1, 2, 3]
+    assert (await http.post("/sandbox/renumber?pair=NO/NE")).status == 400
