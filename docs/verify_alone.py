@@ -5,7 +5,6 @@ import json
 import sys
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -47,8 +46,8 @@ def trades_of(folder, told):
 
 def runs_of(trades):
     """Return the unbroken runs of ids, lowest first: first and last id, and when these two were made."""
-    parts = [[one for _, one in part] for _, part in groupby(enumerate(sorted(trades)), lambda two: two[1] - two[0])]
-    return [[ids[0], ids[-1], trades[ids[0]][0], trades[ids[-1]][0]] for ids in parts]
+    firsts, lasts = ([one for one in sorted(trades) if one + step not in trades] for step in (-1, 1))
+    return [[low, high, trades[low][0], trades[high][0]] for low, high in zip(firsts, lasts, strict=True)]
 
 
 def minus(first, last, spans):

@@ -46,9 +46,9 @@ def begin_anew(archive: TradeArchive, pair: str, found: Renumbered, rows: Rows, 
     aside = [row for one in kept for row in rows(one) if _is_in(row, one)]
     if not _is_replaced(archive, pair, aside):
         return None
-    added = archive.append(pair, aside)
+    added = quarantine.replay(kept, archive, lambda one: (row for row in rows(one) if _is_in(row, one)))
     settle(archive, pair, now_us=now_us, anew=True)
-    return added
+    return Spans(added.get(pair, ()))
 
 
 def _is_replaced(archive: TradeArchive, pair: str, aside: Sequence[Trade]) -> bool:

@@ -9,12 +9,13 @@ from typing import Final
 
 from recorder.archive import known, sound, verify
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
-from recorder.archive.known import Known
+from recorder.archive.known import DatedClaims, Known
 from recorder.archive.layout import Layout
 from recorder.archive.verify import StepBack
 from recorder.core import evidence
 from recorder.core.certificate import Certificate, certificates
 from recorder.core.evidence import Renumbered
+from recorder.core.ids import Run, Spans
 
 _THREADS: Final = 2
 """One core reads and hashes, the other sets text, and helps out."""
@@ -81,11 +82,22 @@ def certify(
             yield Certified(
                 pair,
                 [one for one in proven if one.day in days],
-                content.findings,
+                (*content.findings, *_half_disowned(layout, pair, content.runs, told)),
                 unanchored,
                 renumbered,
                 content.steps_back,
             )
+
+
+def _half_disowned(layout: Layout, pair: str, held: Sequence[Run], told: Known) -> Iterator[Finding]:
+    """Yield a finding where ids are disowned and yet held: somebody stopped half-way, or is at it."""
+    disowned = told.absent(pair).disowned
+    if any(disowned.within(run.span) for run in held):
+        disowned = DatedClaims(layout).ids(pair)  # they may have been taken back since
+        still = Spans(part for run in held for part in disowned.within(run.span))
+        for span in still:
+            remedy = f"call `recorder disown {pair} {span.first}-{span.last}` again, or with --undo"
+            yield Finding(layout.pair_dir(pair), f"holds ids {span} that are disowned", remedy)
 
 
 def other_findings(

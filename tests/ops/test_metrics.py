@@ -22,6 +22,7 @@ COUNTS = {  # gauges that count things, which have no unit
     "recorder_ids_vanished",
     "recorder_pairs",
     "recorder_ready",
+    "recorder_renumbered_pairs",
     "recorder_rest_requests_per_second",
 }
 

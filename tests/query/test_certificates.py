@@ -272,3 +272,15 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
         assert list(found.columns) == [*columns.split(), "certified_rows", "certified_sha256"]
         assert list(found["status"][:2]) == ["complete", "open"]
         assert set(opened.certificates(hashed=True).columns) == {*found.columns, "sha256"}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_pinned_connection_says_unknown_as_the_plain_view_does(archive: Written, ask: Ask, *, frozen: bool) -> None:
+    archive.append([trade(1), trade(2, START_US + DAY_US)])
+    numbered = [Renumbered("BTC/USD", Span(1, 2), START_US, START_US + DAY_US)]
+    archive.noted(*told("BTC/USD", void=[], confirmed=[], promises=numbered))
+    question = "SELECT DISTINCT day >= '2025-11-11', status = 'unknown' FROM certificates WHERE pair = 'BTC/USD'"
+    expected = {(False, False), (True, True)}
+    assert set(ask(question)) == expected
+    with connect(archive.data, frozen=frozen) as opened:
+        assert {tuple(row.values()) for row in opened.sql(question, to="arrow").to_pylist()} == expected
