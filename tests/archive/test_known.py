@@ -184,8 +184,9 @@ def test_certified_days_that_are_read_by_columns_are_those_that_are_read_one_by_
     events = [Event(T0_US, "certified", pair, text) for text in details for pair in pairs]
     noted(tmp_path, [*events, void("A/B", 1, 2)])
     expected = known.Known()
-    for one in filter(None, map(evidence.told, events)):
-        expected.know(one)
+    for event in events:
+        if (one := evidence.told(event)) is not None:
+            expected.know(one)
     for found in (known.read(Layout(tmp_path)), known.Reader(Layout(tmp_path)).read()):
         assert found.memories.keys() == expected.memories.keys() == {"A/B", "C/D"}
         for pair, memory in found.memories.items():
