@@ -60,6 +60,7 @@ from recorder.tasks.promise import Promises
 from recorder.tasks.pulse import Parts, Pulse
 from recorder.tasks.reconcile import Reconcile
 from recorder.tasks.reload import Live, Reload, Source, candles
+from recorder.tasks.remember import Remember
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import LISTING_S, SOON_S, Roster
 from recorder.tasks.space import Space
@@ -73,8 +74,8 @@ from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 
-THREADS: Final = 8
-"""Journal, drain, repair, upkeep, reconcile, space, survey and reload block on the disk one thread each."""
+THREADS: Final = 9
+"""Journal, drain, repair, upkeep, remember, reconcile, space, survey and reload block on the disk one thread each."""
 
 log = structlog.get_logger()
 
@@ -141,6 +142,7 @@ async def record(
         if journal.recovered:
             log.warning("cut a torn line", reason=str(journal.recovered))
         ledger = Ledger()
+        archive.promised = ledger.promise
         await asyncio.to_thread(rebuild, ledger, archive, journal)
         await asyncio.to_thread(process.give_back)
         basis = _Basis(disk, clock, random or Random(), archive, journal, ledger)  # noqa: S311 -- spreads retries
@@ -288,6 +290,7 @@ class _Run:
             upkeep,
             reconcile,
             self._space,
+            Remember(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
             Survey(archive.layout.data, self._space, context),
             Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s),
             pulse,

@@ -13,6 +13,7 @@ from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
+from recorder.core import evidence
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.disk import Disk
@@ -81,7 +82,13 @@ class Coverage:
         return Spans(run.span for file in self.files(pair) for run in file.footer.runs)
 
     def observe_into(self, ledger: Ledger, pair: str) -> int:
-        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows."""
+        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows.
+
+        What its files tell of the promise of the pair is taken along.
+        """
         held = self.files(pair, anew=True)
         ledger.observe_all(run for file in held for run in file.footer.runs)
+        if (promise := evidence.earliest(*{file.footer.promise for file in held})) is not None:
+            for note in evidence.notes(pair, promise):
+                ledger.know(note)
         return sum(file.rows for file in held)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import sound, verify
+from recorder.archive import known, sound, verify
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
 from recorder.archive.known import DatedClaims, Known
 from recorder.archive.layout import Layout
@@ -56,11 +56,13 @@ def certify(
     been read before: rows move in while it goes on, and a confirmation of before they came stays true. A file that
     could not be read tells nothing; it is among :func:`other_findings`.
     """
+    remembered = known.certified(layout)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for pair in pairs:
             content = verify.read(layout, pair, pool, days=days, done=done)
-            promise = told.promise(pair)
-            renumbered = evidence.renumbered(told.disownings(pair))
+            promise = evidence.earliest(told.promise(pair), content.promise)
+            claims = told.disownings(pair)
+            renumbered = evidence.renumbered(claims)
             proven = certificates(
                 pair,
                 content.runs,
@@ -69,6 +71,7 @@ def certify(
                 absent=told.absent(pair),
                 confirmed=told.confirmed(pair),
                 promise=promise,
+                certified=remembered.of(pair, after_us=evidence.begun_us(claims)),
                 unknown_from_us=None if renumbered is None else renumbered.from_us,
             )
             unanchored = (

@@ -108,12 +108,20 @@ class Metrics:
         self.compacted = Counter("recorder_files_compacted", "Files merged into larger ones", registry=registry)
 
         # What was missing.
-        self.refilled = Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry)
-        self.holes_closed = Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry)
+        self.refilled, self.holes_closed = (
+            Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry),
+            Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry),
+        )
 
         self.memory_differences = Counter(
             "recorder_memory_differences",
             "Pairs of which something that was held for stored was found not to be on the disk, at each look",
+            registry=registry,
+        )
+
+        self.certificates_broken = Counter(
+            "recorder_certificates_broken",
+            "Days that were found to hold other content than what was certified, at each look",
             registry=registry,
         )
 
@@ -279,6 +287,12 @@ class _Held(Collector):
         yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
         yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(gaps))
         yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(len(gap.span) for gap in gaps))
+        vanished = sum(account.given_up().count() for account in accounts.values())
+        yield GaugeMetricFamily(
+            "recorder_ids_vanished",
+            "Of the missing ids those that were certified, and are not fetched again unless the owner asks for them",
+            vanished,
+        )
         newest = GaugeMetricFamily(
             "recorder_last_trade_timestamp_seconds",
             f"Exchange time of the newest trade held; of the first {PAIRS_LIMIT} pairs by name",

@@ -23,8 +23,9 @@ from recorder.archive import known, locks, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.events import iso
+from recorder.core import evidence
 from recorder.core.events import EventKind
-from recorder.core.evidence import Anchored, Promise, Promised
+from recorder.core.evidence import Promise
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
@@ -139,6 +140,7 @@ class Reconcile:
                 if self._damaged.pop(pair, None) is not None:
                     self._due.add(pair)
                 runs = [run for file in files for run in file.footer.runs]
+                self._learn_promise(pair, {file.footer.promise for file in files})
                 claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
                 if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
                     self._due.add(pair)
@@ -152,6 +154,15 @@ class Reconcile:
                 if new:
                     self._ledger.observe_all(new)
                     self._planner.hole_seen()
+
+    def _learn_promise(self, pair: str, told: Collection[Promise | None]) -> None:
+        """Take in what files tell of the promise of ``pair``: they may come from another archive."""
+        known = self._ledger.of(pair).promise
+        promise = evidence.earliest(known, *told)
+        if promise is not None and promise != known:
+            for note in evidence.notes(pair, promise):
+                self._ledger.know(note)
+            self._planner.hole_seen()
 
     async def _compare(self, pairs: Collection[str]) -> None:
         """Compare ``pairs`` with the disk, and put right what differs."""
@@ -206,9 +217,8 @@ class Reconcile:
 
     async def _promise_again(self, pair: str, promise: Promise) -> None:
         """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""
-        await self._notes.know(Promised(pair, promise.time_us))
-        if promise.after_id is not None:
-            await self._notes.know(Anchored(pair, promise.time_us, promise.after_id, promise.assumed))
+        for note in evidence.notes(pair, promise):
+            await self._notes.know(note)
 
     def _found(self, earlier: Mapping[str, Claims]) -> dict[str, PairLedger]:
         """Return what the disk tells of pairs; what lies in a file that cannot be read is missing."""
