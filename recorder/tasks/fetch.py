@@ -113,9 +113,8 @@ class Fetcher:
                     _, page = await self._exchange.trades(request, work.pair)
                 except Malformed:  # others of the pair's gaps must not stand still behind it
                     unread += 1
-                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES:
+                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES or not asking.pass_over():
                         raise
-                    asking.pass_over()
                     continue
                 rows += asking.take(page)
                 if came is not None:
