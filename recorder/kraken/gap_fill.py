@@ -133,11 +133,19 @@ class GapFill:
             self._wanted = None
         return fresh
 
-    def pass_over(self) -> None:
-        """Leave the gap that is asked for now, for this attempt: of its answer nothing can be read."""
-        if self._wanted is not None:
-            self._give_up(self._wanted)
-            self._aim()
+    def pass_over(self) -> bool:
+        """Leave the gap that is asked for now, for this attempt: of its answer nothing can be read.
+
+        Tell whether there is another to go on with; nothing is left where there is none.
+        """
+        if self._wanted is None:
+            return False
+        gap = self._gap_of(self._wanted).span
+        if not any(span.first > gap.last or span.last < gap.first for span in self._open):
+            return False
+        self._give_up(self._wanted)
+        self._aim()
+        return self._wanted is not None
 
     def _note_odd(self, page: TradesPage) -> None:
         for row in page.odd:

@@ -117,9 +117,8 @@ class Fetcher:
                     answer, page = await self._exchange.trades(request, work.pair)
                 except Malformed:  # others of the pair's gaps must not stand still behind it
                     unread += 1
-                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES:
+                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES or not asking.pass_over():
                         raise
-                    asking.pass_over()
                     continue
                 fresh = asking.take(page)
                 odd.look(fresh, answer.recv_ns, records.rest_source(request, work.pair))
