@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test run lint clean
+.PHONY: demo test run lint wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -19,6 +19,9 @@ lint: .venv/developing
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+wheel: .venv/bin/python
+	.ci/wheel
 
 clean:
 	rm -rf .venv

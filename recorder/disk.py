@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import io
 import os
 import shutil
 import sys
@@ -38,18 +39,26 @@ _ATTEMPTS: Final = 50
 _Seen = TypeVar("_Seen")
 
 
+class _File(io.FileIO):
+    """A file of which also the closing says what failed: on some mounts only that tells of a full or closed disk."""
+
+    def close(self) -> None:
+        with _says(f"cannot close {self.name}"):
+            super().close()
+
+
 class Disk:
     """The real disk. All paths are made durable by :meth:`sync` (content) and :meth:`sync_dir` (names)."""
 
     def create(self, path: Path) -> BinaryIO:
         """Create a new file for writing; it must not exist yet. The name is durable after :meth:`sync_dir`."""
         with _says(f"cannot create {path}"):
-            return Path(path).open("xb", buffering=0)
+            return _File(path, "xb")
 
     def open_append(self, path: Path) -> BinaryIO:
         """Open an existing file to cut or extend it."""
         with _says(f"cannot open {path}"):
-            return Path(path).open("r+b", buffering=0)
+            return _File(path, "r+b")
 
     def write(self, file: BinaryIO, content: bytes | memoryview) -> None:
         """Write all of ``content``, or raise with an unknown part of it written."""
@@ -250,7 +259,26 @@ def _says(sentence: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError(f"{sentence}: {error.strerror or error}") from error
+        raise DiskError(f"{sentence}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says; of the two ways in which a disk is full, which it is."""
+    said = error.strerror or str(error)
+    if (
+        error.errno == errno.ENOSPC
+        and error.filename is not None
+        and _is_out_of_inodes(Path(os.fsdecode(error.filename)))
+    ):
+        return f"{said}: no inode is left, however much room there is (df -i)"
+    return said
+
+
+def _is_out_of_inodes(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        found = os.statvfs(path.parent)
+        return found.f_files > 0 and found.f_favail == 0
+    return False
 
 
 def _exchange(one: Path, other: Path) -> int:

@@ -137,8 +137,8 @@ REFUSALS: dict[str, tuple[str, str, Refused]] = {
     "link": ("os.link", "link", lambda disk, path, _: disk.link(path, path / "b")),
     "unlink": ("pathlib.Path.unlink", "remove", lambda disk, path, _: disk.unlink(path / "a")),
     "remove_tree": ("shutil.rmtree", "remove", lambda disk, path, _: disk.remove_tree(path)),
-    "open_append": ("pathlib.Path.open", "open", lambda disk, path, _: disk.open_append(path / "a")),
-    "create": ("pathlib.Path.open", "create", lambda disk, path, _: disk.create(path / "b")),
+    "open_append": ("recorder.disk._File", "open", lambda disk, path, _: disk.open_append(path / "a")),
+    "create": ("recorder.disk._File", "create", lambda disk, path, _: disk.create(path / "b")),
 }
 
 
@@ -193,3 +193,39 @@ def test_what_is_taken_away_meanwhile_is_looked_at_again_but_not_for_ever() -> N
     assert undisturbed(look, "the files of BTC/USD") == "seen"
     with pytest.raises(StorageError, match=r"^the files of BTC/USD keep changing .* be read: a\.parquet is gone$"):
         undisturbed(never, "the files of BTC/USD")
+
+
+def test_a_file_that_cannot_be_closed_is_a_sentence_too(tmp_path: Path, disk: Disk) -> None:
+    existing = written(disk, tmp_path / "b", b"")
+    for file in (disk.create(tmp_path / "a"), disk.open_append(existing)):
+        os.close(file.fileno())
+        with pytest.raises(DiskError, match=r"^cannot close .*/[ab]: Bad file descriptor$"):
+            file.close()
+    with disk.create(tmp_path / "c") as file:
+        assert file.name == tmp_path / "c"
+    assert file.closed
+
+
+def test_a_disk_without_inodes_is_told_from_one_without_room(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(module, "_File", full)
+    monkeypatch.setattr(Path, "mkdir", full)
+    statvfs = os.statvfs
+    for left, said in (
+        (0, r"No space left on device: no inode is left, .* \(df -i\)$"),
+        (9, "No space left on device$"),
+    ):
+        monkeypatch.setattr(os, "statvfs", lambda path, left=left: _Nodes(statvfs(path), left))
+        with pytest.raises(DiskError, match=said):
+            disk.create(tmp_path / "a")
+        with pytest.raises(DiskError, match=said):
+            disk.add_dir(tmp_path / "b")
+
+
+class _Nodes:
+    def __init__(self, found: os.statvfs_result, left: int) -> None:
+        self.f_files, self.f_favail, self.f_bavail, self.f_frsize = 1000, left, found.f_bavail, found.f_frsize

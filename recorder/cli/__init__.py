@@ -5,6 +5,7 @@ So the daemon (``recorder run``) never imports pandas or DuckDB, and every verb 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -15,10 +16,11 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from recorder.cli.screen import echo
+from recorder.core.shown import shown
 from recorder.errors import DiskError, RecorderError
 from recorder.version import __version__
 
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it. ``run`` alone takes it as a wish to stop well."""
 VERBS: Final = (
@@ -71,7 +73,7 @@ app = typer.Typer(cls=_Verbs, add_completion=False, pretty_exceptions_enable=Fal
 
 def _print_version(value: bool) -> None:
     if value:
-        echo(f"kraken-recorder {__version__}")
+        typer.echo(f"kraken-recorder {__version__}")
         raise typer.Exit
 
 
@@ -105,11 +107,19 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _end(error: BaseException) -> None:
     if isinstance(error, RecorderError):
-        echo(f"recorder: {error}", err=True)
+        _say(f"recorder: {error}")
         sys.exit(error.exit_code)
     if isinstance(error, OSError) and error.filename is not None:
-        echo(f"recorder: {error.filename}: {error.strerror}", err=True)
+        _say(f"recorder: {error.filename}: {error.strerror}")
         sys.exit(DiskError.exit_code)
-    echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    echo("recorder: an unexpected error, please report it; what was recorded is safe on the disk", err=True)
+    if isinstance(error, OSError) and error.errno in _DISK:  # of a file that is open, the system names none
+        _say(f"recorder: cannot write: {error.strerror}")
+        sys.exit(DiskError.exit_code)
+    _say("".join(traceback.format_exception(error)).rstrip())
+    _say("recorder: an unexpected error, please report it; what was recorded is safe on the disk")
     sys.exit(1)
+
+
+def _say(text: str) -> None:
+    # As `screen.echo` does, which loads rich: the daemon needs none of it.
+    typer.echo(shown(text, lines=True), err=True)

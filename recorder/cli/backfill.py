@@ -25,15 +25,15 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
-from recorder.core.listing import Directory
+from recorder.core.listing import Directory, is_whole
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import CheckFailed, UnknownPair, UsageError
+from recorder.errors import CheckFailed, Unavailable, UnknownPair, UsageError
 from recorder.journal import tail
 from recorder.kraken import records, rest
 from recorder.kraken.names import Listing
@@ -163,11 +163,14 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 
 async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
     directory = Directory()
-    directory.take((await listing.read(exchange)).listings, 0.0)
+    reading = await listing.read(exchange)
+    directory.take(reading.listings, 0.0)
     names_of = Listing(directory.listing)
     try:
         chosen = [names_of.resolve(name) for name in names]
     except UnknownPair as error:
+        if not is_whole(reading.listings):
+            raise Unavailable(f"not all that is listed could be had, and in the rest: {error}") from None
         raise UsageError(str(error)) from None
     return {instrument.pair: instrument for instrument in chosen}
 
@@ -230,12 +233,12 @@ def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
 @contextlib.contextmanager
 def _bars(pace: Pace) -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>5.1f} %"),
         _Rate(),
         _Left(pace),
-        TextColumn("[yellow]{task.fields[waiting]}"),
+        TextColumn("{task.fields[waiting]}", style="yellow", markup=False),
     )
     with Progress(*columns, console=console, speed_estimate_period=SPEED_S) as bars:
         yield bars
@@ -245,7 +248,7 @@ class _Rate(ProgressColumn):
     """Trades a second of late."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} trades/s" if task.speed else "")
+        return text(f"{task.speed:,.0f} trades/s" if task.speed else "")
 
 
 class _Left(ProgressColumn):
@@ -257,7 +260,7 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         pages = -(-int(task.remaining or 0) // rest.PAGE_LIMIT)
-        return Text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
+        return text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
 
 
 def _duration(seconds: float) -> str:

@@ -11,11 +11,10 @@ from typing import Annotated, Final
 import typer
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from recorder import config
 from recorder.archive.layout import Layout
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
@@ -78,9 +77,9 @@ def _table(found: list[Finding]) -> Table:
         table.add_column(heading, no_wrap=heading != "finding", overflow="fold")
     area = ""
     for finding in found:
-        says = Text(finding.says)
+        says = text(finding.says)
         if finding.remedy:
             says.append(f"\n→ {finding.remedy}", "bold" if finding.level == "wrong" else "")
-        table.add_row(finding.area if finding.area != area else "", Text(finding.level, _STYLES[finding.level]), says)
+        table.add_row(finding.area if finding.area != area else "", text(finding.level, _STYLES[finding.level]), says)
         area = finding.area
     return table

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import age, counted
 from recorder.core.ids import Gap
 from recorder.ops import gaps as state
@@ -56,12 +55,12 @@ def _table(listed: list[Gap]) -> Table:
         table.add_column(heading, justify="right" if heading in {"count", "within"} else "left", no_wrap=True)
     for gap in listed:
         table.add_row(
-            Text(gap.pair),
+            text(gap.pair),
             str(gap.span) if len(gap.span) > 1 else str(gap.span.first),
             f"{len(gap.span):,}",
             _when(gap.after_us),
             "" if gap.after_us is None or gap.before_us is None else age(gap.before_us - gap.after_us),
-            Text(gap.state, "red" if gap.state == "open" else ""),
+            text(gap.state, "red" if gap.state == "open" else ""),
         )
     return table
 

@@ -28,7 +28,7 @@ from recorder.archive.layout import Layout, existing
 from recorder.archive.merging import Disagreement, Tally, TradeMerge
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
 from recorder.core.model import Trade
 from recorder.disk import Disk
@@ -206,12 +206,12 @@ def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
     for heading in ("pair", "would be added" if dry_run else "added", "in both", "disagreements"):
         table.add_column(heading, justify="left" if heading == "pair" else "right", no_wrap=True)
     for pair, tally in found.tallies.items():
-        wrong = Text(f"{tally.disagreements:,}", "red" if tally.disagreements else "")
-        table.add_row(Text(pair), f"{tally.added:,}", f"{tally.compared:,}", wrong)
+        wrong = text(f"{tally.disagreements:,}", "red" if tally.disagreements else "")
+        table.add_row(text(pair), f"{tally.added:,}", f"{tally.compared:,}", wrong)
     console.print(table)
     for one in found.first:
         console.print(
-            Text(f"{one.pair} {one.trade_id} {one.field}: {one.ours} here, {one.theirs} there", "red"), soft_wrap=True
+            text(f"{one.pair} {one.trade_id} {one.field}: {one.ours} here, {one.theirs} there", "red"), soft_wrap=True
         )
     if found.count > len(found.first):
         echo(f"and {found.count - len(found.first):,} more")

@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 import typer
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from recorder.cli import output
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.errors import UsageError
 from recorder.query import asked, catalogue
 from recorder.query.catalogue import Parameter, Question
@@ -128,7 +127,7 @@ def _list(questions: Sequence[Question], chosen: output.Output) -> None:
     for heading in ("query", "question", "parameters"):
         table.add_column(heading, no_wrap=heading == "query")
     for question in questions:
-        table.add_row(Text(question.name, "bold"), Text(question.asks), Text(_parameters(question)))
+        table.add_row(text(question.name, "bold"), text(question.asks), text(_parameters(question)))
     console.print(table)
     echo("--from and --to choose the range; a parameter is given by --param name=value.")
     echo("recorder query vwap --pair BTC/USD --from 2025-11-10 --param width='15 minutes'")

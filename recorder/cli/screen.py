@@ -8,6 +8,7 @@ from typing import Final
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from recorder.core.shown import shown
 
@@ -27,10 +28,15 @@ class Screen(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See rich; whatever it prints comes by here."""
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else shown(text, lines=True), style, control)
+        for said, style, control in super().render(renderable, options):
+            yield Segment(said if control else shown(said, lines=True), style, control)
 
 
-def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+def text(said: str, style: str = "") -> Text:
+    """Return a text for a table or a line: on one line, and as wide as it will be printed."""
+    return Text(shown(said), style)
+
+
+def echo(said: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text as it is, but for what is not printable: JSON stays the same JSON."""
-    typer.echo(shown(str(text), lines=True), err=err, nl=nl)
+    typer.echo(shown(str(said), lines=True), err=err, nl=nl)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
 from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Event
@@ -69,7 +69,7 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         shown = found.unanchored if all_pairs else found.unanchored[:_SHOWN]
         more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
         said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
-        console.print(Text(said, "yellow"))
+        console.print(text(said, "yellow"))
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
@@ -78,7 +78,7 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
     for said in found.damaged:
-        console.print(Text(f" {said}", "red"), soft_wrap=True)
+        console.print(text(f" {said}", "red"), soft_wrap=True)
 
 
 def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
@@ -88,7 +88,7 @@ def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
     ' quarantine: malformed 2 lines, 1.2 MB; parked 1 line, 0.0 MB'
     """
     said = (f"{reason} {counted(lines, 'line')}, {size / 1e6:,.1f} MB" for reason, (lines, size) in sizes.items())
-    return Text(f" quarantine: {'; '.join(said)}", "yellow")
+    return text(f" quarantine: {'; '.join(said)}", "yellow")
 
 
 def _asked(config_file: Path | None, data: Path) -> Daemon | str:
@@ -100,12 +100,12 @@ def _asked(config_file: Path | None, data: Path) -> Daemon | str:
 
 def _said_by(daemon: Daemon | str) -> Text:
     if isinstance(daemon, str):
-        return Text(f" {daemon}", "yellow")
+        return text(f" {daemon}", "yellow")
     paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
     alone = f"; the exchange is left alone: {paused}" if paused else ""
     if daemon.recording:
-        return Text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
-    return Text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
+        return text(f" the daemon records, since {daemon.since} (release {daemon.version}){alone}")
+    return text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
 
 
 def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
@@ -121,7 +121,7 @@ def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
 
 
 def _alarming(count: int) -> Text:
-    return Text(f"{count:,}", "red" if count else "")
+    return text(f"{count:,}", "red" if count else "")
 
 
 def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:
@@ -137,7 +137,7 @@ def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all
         console.print(_pairs(title, shown, now_us))
     holes, missing = sum(len(pair.holes) for pair in pairs), sum(map(_missing, pairs))
     newest = max(pair.last_us for pair in pairs)
-    total = Text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")
+    total = text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")
     total.append(f"{age(now_us - newest)} ago; ")
     total.append(f"{counted(holes, 'hole')}, {missing:,} missing" if holes else "no holes", "red" if holes else "")
     console.print(total)
@@ -146,17 +146,17 @@ def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all
     if offline:
         named = [f"{pair} {word}" for pair, word in list(offline.items())[:_SHOWN]]
         more = f" and {len(offline) - _SHOWN} more" if len(offline) > _SHOWN else ""
-        console.print(Text(f" not online: {', '.join(named)}{more}", "yellow"))
+        console.print(text(f" not online: {', '.join(named)}{more}", "yellow"))
 
 
 def _pairs(title: str, pairs: Sequence[PairStatus], now_us: int) -> Table:
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table = Table(title=text(title), box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("pair", "last trade", "age", "rows", "in journal", "ids held", "holes", "missing"):
         table.add_column(heading, justify="left" if heading in {"pair", "ids held"} else "right", no_wrap=True)
     for pair in pairs:
         missing = _missing(pair)
         table.add_row(
-            Text(pair.pair),
+            text(pair.pair),
             _when(pair.last_us, now_us),
             age(now_us - pair.last_us),
             f"{pair.rows:,}",
@@ -197,7 +197,7 @@ def _lately(found: Status, now_us: int) -> list[Text]:
             said = " ".join([*([event.pair] if event.pair else []), what])
             rows.append((event.time_us, event.kind, said, ""))
     width = max(len(kind) for _, kind, _, _ in rows)
-    return [Text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
+    return [text(f" {_when(us, now_us):>10}  {kind:<{width}}  {said}", style) for us, kind, said, style in rows]
 
 
 def _exchange(detail: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from recorder.archive.integrity import Days, Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout, existing
 from recorder.cli.gaps import iso
-from recorder.cli.screen import Screen, echo
+from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.config import Config
@@ -100,7 +100,7 @@ def _certify(
     """Certify, print, and tell whether all that is wanted is there."""
     now_us = SystemClock().wall_ns() // 1000
     console = Screen(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     seen = _Seen(history_from)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("verifying", total=total_bytes(layout, pairs, days=others))
@@ -209,8 +209,8 @@ def _table(certified: Iterable[Certified]) -> Table:
         name = one.pair
         for line in lines(one.certificates):
             days = f"{line.first}" if line.first == line.last else f"{line.first} to {line.last}"
-            status = Text(line.status, _STYLES[line.status])
-            table.add_row(Text(name), days, status, f"{line.rows:,}", ", ".join(line.notes))
+            status = text(line.status, _STYLES[line.status])
+            table.add_row(text(name), days, status, f"{line.rows:,}", ", ".join(line.notes))
             name = ""
     return table
 
@@ -222,7 +222,7 @@ def _print(table: Table, seen: _Seen) -> None:
     for finding in seen.findings:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
         console.print(said, soft_wrap=True)
-    said = Text(f"{counted(seen.pairs, 'pair')}, {counted(seen.trades, 'trade')}: ")
+    said = text(f"{counted(seen.pairs, 'pair')}, {counted(seen.trades, 'trade')}: ")
     partial = f"{seen.partial:,} partial, " if seen.partial else ""
     said.append(f"{counted(seen.proven, 'day')} proven, {partial}{seen.open:,} open")
     if seen.lacking:
@@ -232,7 +232,7 @@ def _print(table: Table, seen: _Seen) -> None:
     console.print(said)
     if seen.unanchored:
         named = ", ".join(seen.unanchored[:_NAMED]) + (" …" if len(seen.unanchored) > _NAMED else "")
-        said = Text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")
+        said = text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")
         said.append("which trades are the first that are promised is not known yet: let `recorder run` ask for them")
         console.print(said, soft_wrap=True)
 
@@ -295,7 +295,7 @@ def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: boo
         table.add_column(heading, justify="left" if heading in {"pair", "candles"} else "right", no_wrap=True)
     for series in found:
         table.add_row(
-            Text(series.pair),
+            text(series.pair),
             series.timeframe,
             f"{series.compared:,}",
             f"{series.equal:,}",

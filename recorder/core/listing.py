@@ -74,6 +74,11 @@ def fits_schema(instrument: Instrument) -> bool:
     return instrument.pair_decimals <= PRICE_SCALE and instrument.lot_decimals <= QTY_SCALE
 
 
+def is_whole(listings: Iterable[Listed]) -> bool:
+    """Return whether every asset class was told of."""
+    return {listed.asked for listed in listings}.issuperset(ASSET_CLASSES)
+
+
 def settled(listed: Listed, known: Mapping[str, Instrument]) -> tuple[dict[str, Instrument], list[Rival]]:
     """Return what a listing says by symbol, given what was ``known``; and where two entries had one symbol.
 

@@ -223,6 +223,8 @@ def listing(result: bytes, asked: str = CURRENCY) -> Listed:
     Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out. An entry that cannot be
     read spoils no other.
     """
+    if asked != CURRENCY and _EMPTY.match(result):  # as an empty table is printed here and there
+        return Listed(asked, ())
     table = entries(result)
     own, others, odd = list[Instrument](), list[Instrument](), dict[str, Odd]()
     for key, raw in table.items():

@@ -46,6 +46,9 @@ PING_AFTER_S: Final = 4.0
 REASON_LIMIT: Final = 300
 """Characters of a reason, which may quote a frame of any size."""
 
+KEPT_BYTES: Final = 1024 * 1024
+"""Of a frame of a kind that nobody knows at most so much is kept; the longest known are some kilobytes."""
+
 _HEARTBEAT: Final = "heartbeat"
 _KIND_LIMIT: Final = 60
 """Characters of the name of a kind, which comes from the wire."""
@@ -259,7 +262,7 @@ class Session:
         """Keep and tell what nobody knows, unless too much of its kind came of late: that is counted."""
         if not self._limit.allows(kind[:_KIND_LIMIT], now_s):
             return []
-        return [Keep("unreadable", frame, received_ns), _unreadable(reason)]
+        return [Keep("unreadable", frame[:KEPT_BYTES], received_ns), _unreadable(reason)]
 
     def _hear(self, now_s: float, *, alive: bool) -> None:
         """Take a frame as a sign of life if it is one, by the state before it.
@@ -408,18 +411,20 @@ def _moment(stamp: str | None) -> int | None:
 
 def _statuses(frame: wire.Frame) -> Sequence[Effect]:
     try:
-        entries = wire.status_entries(frame.data)
+        told = wire.any_json(frame.data)
     except wire.UNREADABLE as error:
         return [_unreadable(f"a status frame that cannot be read: {error}")]
-    return [
-        Status(
-            entry.system,
-            entry.connection_id if isinstance(entry.connection_id, int) else None,
-            wire.entries(entry.upcoming_maintenance),
-            wire.entries(entry.emergency),
-        )
-        for entry in entries
-    ]
+    entries = wire.entries([told] if isinstance(told, dict) else told)
+    found = [status for entry in entries if (status := _status(entry)) is not None]
+    return found or [_unreadable("a status frame that cannot be read: it names no system")]
+
+
+def _status(entry: dict[str, Any]) -> Status | None:
+    system, number = entry.get("system"), entry.get("connection_id")
+    if not isinstance(system, str):
+        return None
+    planned, emergency = wire.entries(entry.get("upcoming_maintenance")), wire.entries(entry.get("emergency"))
+    return Status(system, number if isinstance(number, int) else None, planned, emergency)
 
 
 def _kind(known: wire.Frame, frame: bytes) -> str:
@@ -428,7 +433,10 @@ def _kind(known: wire.Frame, frame: bytes) -> str:
         return f"method {known.method}"
     if known.channel is not None:
         return f"channel {known.channel}"
-    keys = sorted(wire.table_result(frame))
+    try:
+        keys = sorted(wire.table_result(frame))
+    except wire.UNREADABLE:
+        return "keys that are no text"
     return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 
 

@@ -87,15 +87,6 @@ class AckResult(msgspec.Struct):
     symbol: str | None = None
 
 
-class StatusEntry(msgspec.Struct):
-    """The single entry of a ``status`` frame (API.md 8.4); the arrays exist since 2026."""
-
-    system: str
-    connection_id: Any = None
-    upcoming_maintenance: Any = None
-    emergency: Any = None
-
-
 class SystemStatus(msgspec.Struct):
     """The result of REST SystemStatus (API.md 6.2)."""
 
@@ -191,7 +182,6 @@ raw_frame = msgspec.json.Decoder(RawFrame).decode
 symbol_of = msgspec.json.Decoder(OfSymbol).decode
 _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
-status_entries = msgspec.json.Decoder(list[StatusEntry]).decode
 answer = msgspec.json.Decoder(Answer).decode
 table_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 ohlc_rows = msgspec.json.Decoder(list[OhlcRow]).decode

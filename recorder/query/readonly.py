@@ -29,6 +29,8 @@ _INFO: Final = re.compile(r'"info_type":"')
 _TABLE: Final = '"type":"TABLE_FUNCTION"'
 _TABLE_FUNCTION: Final = re.compile(r'"function":\{"class":"FUNCTION",[^{}]*?"function_name":"((?:[^"\\]|\\.)*)"')
 
+_WORD: Final = re.compile(r"[a-z_][a-z0-9_]*|\(")
+"""Words of ASCII, as all of SQL are. What stands between may be a space to the parser, a letter to the tokenizer."""
 _STARTS: Final = frozenset({"select", "from", "with", "values", "table", "pivot", "unpivot"})
 """Words with which a query that only reads begins, where it has no tree."""
 _WRITES: Final = frozenset({"copy", "insert", "update", "delete", "merge", "truncate", "create"})
@@ -98,18 +100,19 @@ def _words(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 
     Not by its plan: to plan it, even for EXPLAIN, DuckDB runs the first of these statements, COPY included.
     """
-    words = [word for _, word in _tokens(text)]
-    first = next((word for word in words if word != "("), "")
+    tokens = [token for _, token in _tokens(text)]
+    words = [(word, token.startswith('"')) for token in tokens for word in _WORD.findall(token)]
+    first = next((word for word, _ in words if word != "("), "")
     if first == "explain":
         _explain(connection, text)
         return
     if first not in _STARTS:
         _refuse(first.upper())
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        if word in _WRITES:
+    for (word, quoted), (after, _) in zip(words, [*words[1:], ("", False)], strict=True):
+        if word in _WRITES and not quoted:
             _refuse(word.upper(), "; the name of a column stands in double quotes")
         if after == "(":
-            _check_function(word.strip('"'))
+            _check_function(word)
 
 
 def _explain(connection: duckdb.DuckDBPyConnection, text: str) -> None:
@@ -145,14 +148,14 @@ def _after_parentheses(words: Sequence[str], at: int) -> int:
 
 
 def _tokens(text: str) -> list[tuple[int, str]]:
-    """Return the words and signs of ``text`` but for comments, in lower case, each with the byte at which it begins."""
+    """Return words and signs of ``text``, not comments and texts, in lower case, each with the byte it begins at."""
     raw = text.encode()
     found = duckdb.tokenize(text)
     ends = [place for place, _ in found[1:]] + [len(raw)]
     return [
         (place, raw[place:end].decode().strip().lower())
         for (place, kind), end in zip(found, ends, strict=True)
-        if kind != duckdb.token_type.comment
+        if kind not in {duckdb.token_type.comment, duckdb.token_type.string_const}
     ]
 
 

@@ -167,6 +167,11 @@ class Clients:
             if client.connection.follows(channel, symbols):
                 client.tell(payload, damage)
 
+    def say(self, text: str) -> None:
+        """Queue a frame for everyone, subscribed or not."""
+        for client in self._clients:
+            client.push(text.encode())
+
     def tell_status(self) -> None:
         """Queue the status frame for everyone, subscribed or not."""
         for client in self._clients:

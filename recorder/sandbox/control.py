@@ -61,6 +61,10 @@ class Controlled(Protocol):
         """Tell a trade of a pair once more under an id that it does not have."""
         ...
 
+    def say(self, text: str) -> None:
+        """Send every client a frame."""
+        ...
+
     def sever(self, symbol: str) -> None:
         """Cut the connections that follow a pair."""
         ...
@@ -124,6 +128,10 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     - /sandbox/refuse_subscriptions?text=…&for_s=…&named=1&pair=BTC/USD (without pair: all; without text: one of a
       throttle; with an empty one: no answer), /sandbox/limit_subscriptions?symbols=50&per_s=20 (in a message, and
       messages), /sandbox/grant_subscriptions
+    - /sandbox/spoil?pair=BTC/USD&field=tick_size&value=null (any JSON text), /sandbox/lack?pair=BTC/USD&n=2 (so many
+      listings lack it), /sandbox/double?pair=BTC/USD&key=XBTUSD.B&status=… (one more entry), and beside the rows of
+      every page /sandbox/beside?name=count&value=5; a release ends these
+    - /sandbox/say?text=… sends everyone any frame, /sandbox/nulls?on=1 lets empty lists of the status be null
     - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall (and its fields), but only
       connections that follow this pair
     - GET /sandbox/truth
@@ -156,6 +164,18 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
             symbols=asked.perhaps("symbols") or math.inf, per_s=asked.perhaps("per_s") or math.inf
         ),
         "grant_subscriptions": lambda _: sandbox.faults.entry.release(),
+        "spoil": lambda asked: sandbox.faults.quirks.spoil(
+            asked.text("pair"), asked.text("field"), asked.text("value")
+        ),
+        "lack": lambda asked: sandbox.faults.quirks.lack(
+            asked.text("pair"), None if asked.perhaps("n") is None else int(asked.number("n"))
+        ),
+        "double": lambda asked: sandbox.faults.quirks.double(
+            asked.text("pair"), asked.text("key"), **_fields(asked, apart_from=("pair", "key"))
+        ),
+        "beside": lambda asked: sandbox.faults.quirks.beside(asked.text("name"), asked.text("value")),
+        "say": lambda asked: sandbox.say(asked.text("text")),
+        "nulls": lambda asked: setattr(sandbox.status, "nulls", bool(asked.number("on", 1))),
         "mute": lambda asked: sandbox.faults.lines.muted.add(asked.text("pair")),
         "unmute": lambda asked: sandbox.faults.lines.muted.discard(asked.text("pair")),
     }

@@ -19,6 +19,7 @@ from recorder.sandbox import garble, mishaps
 from recorder.sandbox.entry import Entry
 from recorder.sandbox.garble import HALF_DEAD, Garble, Stall
 from recorder.sandbox.mishaps import EVERYWHERE, Mishaps
+from recorder.sandbox.quirks import Quirks
 from recorder.sandbox.status import SYSTEMS, StatusBoard
 
 
@@ -52,6 +53,8 @@ class Faults:
         """What goes wrong with REST answers."""
         self.lines = Garble(clock)
         """What goes wrong with WebSocket lines."""
+        self.quirks = Quirks()
+        """What is odd in good answers."""
         self.rejected: set[str] = set()
         """v2 symbols whose subscription is refused although they are listed."""
         self.entry = Entry(clock)
@@ -89,6 +92,7 @@ class Faults:
         self._refuse_until_s = -math.inf
         self.rest.release()
         self.lines.release()
+        self.quirks.release()
         self.rejected.clear()
         self.entry.release()
         self._status.show("online")

@@ -15,6 +15,8 @@ REST_QTY_DIGITS: Final = 8
 """REST prints volumes with 8 digits, also where a lot has 5 (every sample; API.md 7.1)."""
 FINEST_REST_DIGITS: Final = 12
 """What REST prints where cost_decimals is less than pair_decimals, as seen on BONKUSD (API.md 7.1)."""
+USUAL_CLASS: Final = "currency"
+"""The asset class of pairs that are listed and served without naming one."""
 NAMED: Final = 20
 """Pairs named in a sentence at most."""
 
@@ -34,6 +36,11 @@ class Pair:
     def altname(self) -> str:
         """The name that REST takes and file names carry: ``XBTUSD``."""
         return str(self.fields["altname"])
+
+    @property
+    def asset_class(self) -> str:
+        """Who asks REST for this pair must name its class, unless it is the usual one: ``tokenized_asset``."""
+        return str(self.fields.get("aclass_base", USUAL_CLASS))
 
     @property
     def pair_decimals(self) -> int:
@@ -112,7 +119,7 @@ def pair_of(symbol: str, *, pair_decimals: int, lot_decimals: int, cost_decimals
     fields: dict[str, Any] = {
         "altname": altname,
         "wsname": f"{base}/{quote}",
-        "aclass_base": "currency",
+        "aclass_base": USUAL_CLASS,
         "base": base,
         "aclass_quote": "currency",
         "quote": quote,

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from recorder.sandbox import wire
 from recorder.sandbox.candles import INTERVALS, Candles
-from recorder.sandbox.pairs import Pair
+from recorder.sandbox.pairs import USUAL_CLASS, Pair
+from recorder.sandbox.quirks import Quirks
 from recorder.sandbox.status import Told
 from recorder.sandbox.ticker import Ticker
 from recorder.sandbox.venue import Venue
@@ -55,11 +56,13 @@ class Rest:
         inclusive: bool = True,
         inclusive_ohlc: bool = True,
         status: Callable[[], Told] = Told,
+        quirks: Quirks | None = None,
     ) -> None:
         self._venue = venue
         self._inclusive = inclusive
         self._inclusive_ohlc = inclusive_ohlc
         self._status = status
+        self._quirks = Quirks() if quirks is None else quirks
         self._candles: dict[tuple[str, int], Candles] = {}
         self._tickers: dict[str, Ticker] = {}
         self._methods: dict[str, Callable[[Mapping[str, str], int], str]] = {
@@ -94,23 +97,23 @@ class Rest:
 
     def _asset_pairs(self, query: Mapping[str, str], _now_ns: int) -> str:
         display = query.get("assetVersion") == "1"
-        wanted = query.get("pair")
+        wanted, asset_class = query.get("pair"), query.get("aclass_base", USUAL_CLASS)
         if wanted is None:
-            asked = [(pair, pair.key) for pair in self._venue.listing.pairs]
+            asked = [(pair, pair.key) for pair in self._of(asset_class) if not self._quirks.lacks(pair)]
         else:
-            asked = [self._find(name) for name in wanted.split(",")]
-        return _json(
-            {
-                pair.symbol if display else key: {**pair.fields, **_display_codes(pair)} if display else pair.fields
-                for pair, key in asked
-            }
-        )
+            asked = [self._find(name, asset_class) for name in wanted.split(",")]
+        entries: list[str] = []
+        for pair, key in asked:
+            fields = {**pair.fields, **_display_codes(pair)} if display else pair.fields
+            entries += self._quirks.entries(pair, pair.symbol if display else key, fields)
+        return f"{{{','.join(entries)}}}"
 
     def _ticker(self, query: Mapping[str, str], now_ns: int) -> str:
+        asset_class = query.get("asset_class", USUAL_CLASS)
         if "pair" in query:
-            asked = [self._find(name) for name in query["pair"].split(",")]
+            asked = [self._find(name, asset_class) for name in query["pair"].split(",")]
         else:
-            asked = [(pair, pair.key) for pair in self._venue.listing.pairs]
+            asked = [(pair, pair.key) for pair in self._of(asset_class)]
         return _json({key: self._ticker_of(pair.symbol).entry(now_ns) for pair, key in asked})
 
     def _ticker_of(self, symbol: str) -> Ticker:
@@ -122,29 +125,36 @@ class Rest:
     def _ohlc(self, query: Mapping[str, str], now_ns: int) -> str:
         if "pair" not in query:
             raise _Failure(INVALID)
-        pair, key = self._find(query["pair"])
+        pair, key = self._find(query["pair"], query.get("asset_class", USUAL_CLASS))
         candles = self.candles(pair.symbol, _interval(query.get("interval")))
         since_s = _since_s(query["since"]) if "since" in query else None
         rows = candles.window(now_ns, since_s=since_s, inclusive=self._inclusive_ohlc)
         printed = ",".join(wire.candle_row(candles.tape, candle) for candle in rows)
-        return f'{{"{key}":[{printed}],"last":{candles.committed_s if rows else 0}}}'
+        return f'{{{self._quirks.fields()}"{key}":[{printed}],"last":{candles.committed_s if rows else 0}}}'
 
     def _trades(self, query: Mapping[str, str], _now_ns: int) -> str:
         if "pair" not in query:
             raise _Failure(INVALID)
-        pair, key = self._find(query["pair"])
+        pair, key = self._find(query["pair"], query.get("asset_class", USUAL_CLASS))
         count = _count(query.get("count"))
         tape = self._venue.tapes[pair.symbol]
         since_ns = _since_ns(query["since"]) if "since" in query else None
         span = tape.newest(count) if since_ns is None else tape.page(since_ns, count=count, inclusive=self._inclusive)
         if span is None:
-            return f'{{"{key}":[],"last":"{since_ns or 0}"}}'
-        return f'{{"{key}":[{",".join(wire.rest_rows(tape, span))}],"last":"{tape.time_ns(span.last)}"}}'
+            return f'{{{self._quirks.fields()}"{key}":[],"last":"{since_ns or 0}"}}'
+        rows = ",".join(wire.rest_rows(tape, span))
+        return f'{{{self._quirks.fields()}"{key}":[{rows}],"last":"{tape.time_ns(span.last)}"}}'
 
-    def _find(self, name: str) -> tuple[Pair, str]:
-        """Return the pair, and the key that its part of the answer gets: the v2 symbol if that was asked."""
+    def _of(self, asset_class: str) -> list[Pair]:
+        return [pair for pair in self._venue.listing.pairs if pair.asset_class == asset_class]
+
+    def _find(self, name: str, asset_class: str) -> tuple[Pair, str]:
+        """Return the pair, and the key that its part of the answer gets: the v2 symbol if that was asked.
+
+        A pair of a class that was not named is unknown (API.md 16.1).
+        """
         pair = self._venue.listing.named(name)
-        if pair is None:
+        if pair is None or pair.asset_class != asset_class:
             raise _Failure(UNKNOWN_PAIR)
         return pair, pair.symbol if "/" in name else pair.key
 

@@ -73,7 +73,13 @@ class Sandbox:
         self.clock = clock
         self._truth_path = truth
         self._truth: TruthFile | None = None
-        self._rest = Rest(market, inclusive=inclusive_since, inclusive_ohlc=inclusive_ohlc, status=self.status.told)
+        self._rest = Rest(
+            market,
+            inclusive=inclusive_since,
+            inclusive_ohlc=inclusive_ohlc,
+            status=self.status.told,
+            quirks=self.faults.quirks,
+        )
         self.edge = Edge(clock, faults=self.faults, requests=self.requests, answer=self._answer)
         self._told_status = self.status.essence()
         self._trades_per_frame = trades_per_frame
@@ -170,6 +176,10 @@ class Sandbox:
         if not newest < trade_id <= GREATEST_ID:
             raise UsageError(f"{trade_id} is no stray id of {symbol}; it must be from {newest + 1} to {GREATEST_ID}")
         self.clients.push(wire.stray_frame(self.market.tapes[symbol], trade_id), TRADES, (symbol,))
+
+    def say(self, text: str) -> None:
+        """Send every client this frame, whatever it says."""
+        self.clients.say(text)
 
     def sever(self, symbol: str) -> None:
         """Cut the connections that follow this pair, and no others. Raises UsageError where there are none."""

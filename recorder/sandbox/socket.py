@@ -103,7 +103,7 @@ class Connection:
             said = None if self._entry is None else self._entry.symbol(symbol)
             if said is not None:
                 acks += [answer.failure(said, symbol)] if said else []
-            elif not _WELL_FORMED.fullmatch(symbol):
+            elif symbol not in self._venue.listing and not _WELL_FORMED.fullmatch(symbol):
                 acks.append(answer.failure(f"Currency pair not in ISO 4217-A3 format {symbol}", symbol))
             elif symbol not in self._venue.listing or symbol in self._rejected:
                 acks.append(answer.failure(f"Currency pair not supported {symbol}", symbol))

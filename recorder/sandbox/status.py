@@ -92,10 +92,14 @@ class Emergency:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """All that is said at one moment. ``arrays`` are the two lists that exist since mid-2026; None before."""
+    """All that is said at one moment. ``arrays`` are the two lists that exist since mid-2026; None before.
+
+    With ``nulls`` those that are empty are null.
+    """
 
     system: str = "online"
     arrays: tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]] | None = ((), ())
+    nulls: bool = False
 
     def answer(self, now_ns: int) -> str:
         """Return the result of REST SystemStatus."""
@@ -109,7 +113,8 @@ class Told:
     def _lists(self) -> dict[str, Any]:
         if self.arrays is None:
             return {}
-        return {"upcoming_maintenance": list(self.arrays[0]), "emergency": list(self.arrays[1])}
+        planned, emergency = (None if self.nulls and not events else list(events) for events in self.arrays)
+        return {"upcoming_maintenance": planned, "emergency": emergency}
 
 
 class StatusBoard:
@@ -117,6 +122,8 @@ class StatusBoard:
 
     def __init__(self, clock: Clock, *, arrays: bool = True) -> None:
         self._clock = clock
+        self.nulls = False
+        """Whether lists without an event are null."""
         self._arrays = arrays
         self._rungs: list[tuple[float, str]] = [(0.0, "online")]
         self._planned: list[Maintenance] = []
@@ -163,7 +170,7 @@ class StatusBoard:
             return Told(self.system, None)
         now_ns = self._clock.wall_ns()
         planned = [event.entry(now_ns) for event in self._planned if now_ns < event.end_ns]
-        return Told(self.system, (planned, [event.entry() for event in self._emergencies]))
+        return Told(self.system, (planned, [event.entry() for event in self._emergencies]), self.nulls)
 
     def essence(self) -> object:
         """Return what must change for a new status frame: the state, the events and their phases, not the seconds."""

@@ -57,6 +57,7 @@ from recorder.tasks.commit import Commit
 from recorder.tasks.differing import Differing
 from recorder.tasks.odd_entries import OddEntries
 from recorder.tasks.odd_times import OddTimes
+from recorder.tasks.unread import Unread
 from recorder.tasks.waiting import first_of
 
 BATCH_TRADES: Final = 25_000
@@ -161,6 +162,7 @@ class Drainer:
         self._candles = OhlcArchive(tables)
         self._quarantine = Quarantine(trades.layout, trades.disk, staging=trades.staging)
         self._odd_entries = OddEntries(self._quarantine, trades.layout)
+        self._unread = Unread(self._quarantine)
         self.keep_raw = keep_raw
         self._latest_s = latest_s
         self._touched: set[str] = set()
@@ -293,8 +295,10 @@ class Drainer:
                     self._tables.take(Branch(BY_NAME[carrying.table], value), rows)
             case Unknown():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
-            case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | Told() | Unreadable():
-                pass  # trades have a way of their own; of what was unreadable a note tells
+            case Unreadable():
+                self._unread.keep(entry)  # a note tells why
+            case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | Told():
+                pass  # trades have a way of their own
             case never:
                 assert_never(never)
 

@@ -190,7 +190,7 @@ class Repair:
         for first_id, span in unserved.items():
             failed = _later(self._unserved.get((work.pair, first_id)), now_s)
             proof_s = self._evidence.due_s(work.pair, span, now_s)
-            if proof_s is not None:  # asking before would only cost requests
+            if proof_s:  # asking before would only cost requests; if it proved nothing, the wait grows as ever
                 failed = replace(failed, due_s=now_s + max(FIRST_RETRY_S, proof_s))
             self._unserved[work.pair, first_id] = failed
         if unserved:

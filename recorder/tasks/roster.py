@@ -14,9 +14,9 @@ import structlog
 
 from recorder.core.backoff import grown_s
 from recorder.core.events import EventKind
-from recorder.core.listing import Directory, Listed
+from recorder.core.listing import Directory, Listed, is_whole
 from recorder.core.model import Instrument
-from recorder.errors import ConfigError, ExchangeError, Malformed
+from recorder.errors import ConfigError, ExchangeError, Malformed, Unavailable
 from recorder.kraken import records, rest
 from recorder.kraken.selection import Selection, is_pattern, select
 from recorder.tasks import listing as exchange_listing
@@ -72,6 +72,7 @@ class Roster:
         self._instruments: dict[str, Instrument] = {}
         self._directory = Directory(apart_s=soon_s)
         self._absent: set[str] = set()
+        self._disbelief: str | None = None
         self._selection = Selection()
         self._followers: list[Follower] = []
         self._asked = asyncio.Event()
@@ -98,19 +99,23 @@ class Roster:
     def begin(self, listings: Sequence[Listed] | None) -> None:
         """Choose from the first listing; None: from what is remembered, which is soon replaced.
 
-        Raises Malformed where the listing cannot be believed. Raises ConfigError for a name that means nothing in it
-        and that nobody remembers, and for a pair that is named and finer than the archive's schema.
+        Raises ExchangeError where the listing cannot be believed, or does not tell of all classes and lacks a name.
+        Raises ConfigError for a name that means nothing in it and that nobody remembers, and for a pair that is named
+        and finer than the archive's schema.
         """
         if listings is not None:
             if reason := self._directory.disbelief(listings):
                 raise Malformed(reason)
             self._directory.take(listings, self._clock.monotonic())
         chosen = self._chosen(self._names)
+        whole = listings is not None and is_whole(listings)
         if mistakes := _mistakes(chosen, self._names):
+            if listings is not None and not whole:
+                raise Unavailable(f"not all that is listed could be had, and in the rest: {mistakes}")
             raise ConfigError(mistakes)
         self._take(chosen)
         self._read_s = self._clock.monotonic()
-        self._failures = 1 if listings is None else 0
+        self._failures = 0 if whole else 1
 
     async def rename(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
         """Record what ``names`` mean, from now on, in place of those before; return the pairs that came and that left.
@@ -169,14 +174,15 @@ class Roster:
         gone = self.believe(reading.listings)
         for pair in gone or ():
             await self._notes.take(EventKind.DELISTED, pair=pair)
-        return gone is not None
+        return gone is not None and is_whole(reading.listings)
 
     async def keep(self, reading: Reading) -> None:
         """Journal what was listed, and note why it cannot be believed, if it cannot."""
         await self._journal.put(reading)
-        if reason := self._directory.disbelief(reading.listings):
+        told, self._disbelief = self._disbelief, self._directory.disbelief(reading.listings)
+        if self._disbelief is not None and self._disbelief != told:  # it is read again and again
             source = records.rest_source(rest.asset_pairs())
-            await self._notes.take(EventKind.MALFORMED, source=source, reason=reason)
+            await self._notes.take(EventKind.MALFORMED, source=source, reason=self._disbelief)
 
     def believe(self, listings: Sequence[Listed]) -> list[str] | None:
         """Record what the names mean in this listing from now on; return the pairs that are gone.
@@ -221,7 +227,10 @@ class Roster:
         """Return how long after the last reading the next one is due."""
         if self._failures:
             return grown_s(self._failures, first_s=RETRY_S, last_s=self._soon_s)
-        soon = self._asked.is_set() or bool(self._directory.lacking) or not all(self._selection.matches.values())
+        waits = any(
+            not found and name not in self._selection.too_fine for name, found in self._selection.matches.items()
+        )
+        soon = waits or self._asked.is_set() or bool(self._directory.lacking)
         return self._soon_s if soon else self._listing_s
 
     def _take(self, chosen: Selection) -> tuple[Sequence[Instrument], Sequence[Instrument]]:

@@ -2,20 +2,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
 from recorder import app
+from recorder.archive import quarantine
+from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
-from recorder.config import Config, TradesConfig
+from recorder.config import Config, OhlcConfig, TradesConfig
 from recorder.errors import ConfigError
 from recorder.ops import status
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
+from recorder.sandbox.requests import Request
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end import leaping
-from tests.end_to_end.harness import archived, caught_up, config_for, first_held, recording, streamed, until
+from tests.end_to_end.harness import (
+    Process,
+    archived,
+    caught_up,
+    config_for,
+    environ_for,
+    first_held,
+    recording,
+    rows,
+    streamed,
+    until,
+)
 
 DAILY = app.Rhythm(listing_soon_s=0.1)
 OFTEN = app.Rhythm(listing_s=0.2, listing_soon_s=0.1)
@@ -27,6 +42,11 @@ OTHER = pair_of("NEW/EUR", pair_decimals=4, lot_decimals=8)
 def exchange(tmp_path: Path) -> Sandbox:
     clock = SystemClock()
     return Sandbox(Market(start_ns=clock.wall_ns(), rate=50), clock=clock, truth=tmp_path / "truth")
+
+
+def readings(sandbox: Sandbox) -> list[Request]:
+    """The requests for the usual listing; that for tokenized assets follows each."""
+    return [request for request in sandbox.requests.to("/0/public/AssetPairs") if not request.query]
 
 
 def held(data: Path, pair: str) -> int:
@@ -61,8 +81,8 @@ async def test_a_pair_is_listed_delisted_listed_again_and_renamed_while_a_patter
         await until(whole(data, sandbox, "NEW/USD"), what="all of the new pair is recorded")
 
         sandbox.delist("NEW/USD")
-        read = len(sandbox.requests.to("/0/public/AssetPairs"))
-        await until(lambda: len(sandbox.requests.to("/0/public/AssetPairs")) > read + 1, what="that is read")
+        read = len(readings(sandbox))
+        await until(lambda: len(readings(sandbox)) > read + 3, what="that is read three times")
         await until(lambda: "NEW/USD" not in streamed(sandbox), what="the pair is left")
         sandbox.enlist(NEW, trades_per_s=2)
         sandbox.burst("NEW/USD", 300)  # more than a snapshot holds
@@ -109,7 +129,7 @@ async def test_a_pair_that_is_renamed_during_an_outage_is_found_at_once_though_t
             sandbox.freeze()
             await until(whole(data, sandbox, "BRAND/USD", "BTC/USD"), what="all is recorded")
             assert streamed(sandbox) == {"BRAND/USD", "BTC/USD"}
-    assert len(sandbox.requests.to("/0/public/AssetPairs")) == 2
+    assert len(readings(sandbox)) == 2
     assert nothing_lost_between_the_names(data, "NEW/USD", "BRAND/USD")
 
 
@@ -123,7 +143,7 @@ async def test_a_start_with_the_archived_listing_catches_up_with_the_exchange_wh
         sandbox.faults.rest.throw("http_502", n=3, path="/0/public/AssetPairs")
         async with recording(config, DAILY):
             await until(lambda: held(data, "NEW/USD") > 0, what="the new pair is found")
-    assert [request.status for request in sandbox.requests.to("/0/public/AssetPairs")] == [200, 502, 502, 502, 200]
+    assert [request.status for request in readings(sandbox)] == [200, 502, 502, 502, 200]
 
 
 async def test_a_named_pair_that_was_delisted_or_renamed_meanwhile_stops_no_start_but_a_wrong_name_does(
@@ -144,7 +164,7 @@ async def test_a_named_pair_that_was_delisted_or_renamed_meanwhile_stops_no_star
                 await until(whole(data, sandbox, "BRAND/USD", "BTC/USD"), what="all is recorded")
         with pytest.raises(ConfigError, match=r"pairs: Kraken lists no pair 'DOGE/UDS'"):
             await app.record(wrong(config, "DOGE/UDS"), app.Stop())
-        with pytest.raises(ConfigError, match=r"pairs: the pattern '\*/UDS' matches none of the 6 pairs"):
+        with pytest.raises(ConfigError, match=r"pairs: the pattern '\*/UDS' matches none of the 7 pairs"):
             await app.record(wrong(config, "*/UDS"), app.Stop())
 
 
@@ -169,3 +189,72 @@ async def test_of_a_pair_renamed_while_nobody_recorded_all_between_the_names_is_
             await until(whole(data, sandbox, "BRAND/USD"), what="and all since")
     assert nothing_lost_between_the_names(data, "NEW/USD", "BRAND/USD")
     assert min(row.trade_id for row in archived(data) if row.pair == "BRAND/USD") > 1, "no more than that is wanted"
+
+
+async def test_a_pair_that_listings_lack_for_a_while_keeps_its_subscription_also_over_a_restart(tmp_path: Path) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    async with sandbox.serve():
+        config = config_for(sandbox, data, "BTC/USD", "*/EUR")
+        async with recording(config, OFTEN):
+            await until(lambda: held(data, "BTC/USD") > 0, what="it is recorded")
+            for _ in range(2):
+                sandbox.faults.quirks.lack("BTC/USD", 2)
+                read = len(readings(sandbox))
+                await until(lambda read=read: len(readings(sandbox)) >= read + 4, what="it is listed again")  # type: ignore[misc]
+                assert streamed(sandbox) == {"BTC/USD", "ETH/EUR"}
+        sandbox.faults.quirks.lack("BTC/USD", 1)
+        async with recording(config, DAILY):
+            await until(lambda: streamed(sandbox) == {"BTC/USD", "ETH/EUR"}, what="it is recorded though it is absent")
+            await until(whole(data, sandbox, "BTC/USD", "ETH/EUR"), what="nothing is lost")
+    assert len(sandbox.requests.to("/v2")) == 2
+    assert rows(data, "SELECT kind FROM events WHERE kind = 'delisted'") == []
+    assert {status for (status,) in rows(data, "SELECT status FROM instruments")} == {"online"}
+
+
+async def test_odd_entries_and_rivals_cost_no_pair_and_are_told_once_and_kept(tmp_path: Path) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    quirks = sandbox.faults.quirks
+    quirks.spoil("ETH/EUR", "tick_size", '"none"')  # before anything is known of it
+    quirks.double("DOGE/USD", "XDGUSD.B", execution_venue="bitnomial-exchange")
+    async with sandbox.serve():
+        config = config_for(sandbox, data, "*")
+        for _ in range(2):
+            async with recording(config, OFTEN):
+                await until(lambda: len(streamed(sandbox)) == 6, what="all are recorded")
+                quirks.spoil("BTC/USD", "status", "null")
+                quirks.spoil("BTC/USD", "pair_decimals", "2147483648")
+                read = len(readings(sandbox))
+                await until(lambda read=read: len(readings(sandbox)) >= read + 3, what="that is read")  # type: ignore[misc]
+                assert len(streamed(sandbox)) == 6
+                await until(whole(data, sandbox, "BTC/USD", "DOGE/USD", "ETH/EUR"), what="all is recorded")
+    told = rows(data, "SELECT pair, detail->>'reason' FROM events WHERE kind = 'malformed' ORDER BY pair")
+    assert [pair for pair, _ in told] == ["BTC/USD", "DOGE/USD", "ETH/EUR"], told
+    kept = list(quarantine.listed(Layout(data)))
+    assert sorted((one.pair, one.why) for one in kept) == sorted(told)
+    listed = dict(rows(data, "SELECT pair, (key, pair_decimals, status) FROM instruments"))
+    assert tuple(listed["BTC/USD"].values()) == ("XXBTZUSD", 1, "online")
+    assert next(iter(listed["DOGE/USD"].values())) == "XDGUSD"
+
+
+async def test_a_tokenized_asset_is_recorded_repaired_and_backfilled_like_any_pair(tmp_path: Path) -> None:
+    data, sandbox = tmp_path / "data", exchange(tmp_path)
+    stock = pair_of("AAPLx/USD", pair_decimals=2, lot_decimals=8, aclass_base="tokenized_asset")
+    async with sandbox.serve():
+        sandbox.enlist(stock, trades_per_s=5)
+        sandbox.burst("AAPLx/USD", 3_000)
+        config = config_for(sandbox, data, "AAPLx/USD")
+        async with recording(config.model_copy(update={"ohlc": OhlcConfig(timeframes=("1d",))}), OFTEN):
+            await until(lambda: held(data, "AAPLx/USD") > 0, what="it is recorded")
+            sandbox.faults.outage(1.0)
+            sandbox.burst("AAPLx/USD", 1_500)  # more than a snapshot
+            await until(whole(data, sandbox, "AAPLx/USD"), what="its hole is repaired")
+            environ = environ_for(sandbox, "AAPLx/USD")
+            process = Process("backfill", "aaplxusd", "--from", "listing", "--data", str(data), cwd=tmp_path, **environ)
+            assert await process.ended() == 0, process.said
+            process.close()
+        for path in ("Trades", "OHLC"):
+            asked = sandbox.requests.to(f"/0/public/{path}")
+            assert {dict(parse_qsl(one.query)).get("asset_class") for one in asked} == {"tokenized_asset"}
+    assert first_held(data, "AAPLx/USD") == 1
+    verdict = compare(archived(data), read_truth(tmp_path / "truth"), pairs=["AAPLx/USD"])
+    assert verdict.perfect, str(verdict)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import json
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ from recorder.config import Config, OhlcConfig, TradesConfig
 from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
 from recorder.core.ledger import Ledger
+from recorder.core.limit import MOST
 from recorder.journal import tail
 from recorder.kraken import records
 from recorder.ops import status
@@ -53,6 +55,7 @@ from tests.end_to_end.harness import (
     config_for,
     environ_for,
     recording,
+    rows,
     until,
 )
 
@@ -917,3 +920,63 @@ async def test_a_backfill_that_is_killed_goes_on_from_there_beside_a_recorder(tm
             beside.close()
     verdict = compare(archived(data), read_truth(tmp_path / "truth"), first_ids={BTC: 1})
     assert verdict.perfect, str(verdict)
+
+
+STRANGE = [
+    '{"channel":"notice","type":"update","data":[{"text":"halted"}]}',
+    '{"Error":"Exceeded msg rate"}',
+    '{"event":"error","errorMessage":"x"}',
+    '{"channel":"trades","type":"update","data":[]}',
+    '["anything"]',
+    "upstream timed out",
+]
+FOREIGN = (
+    '{"channel":"trade","type":"update","data":[{"symbol":"NO/NE","side":"buy","price":1.0,"qty":1.0,'
+    '"ord_type":"limit","trade_id":99,"timestamp":"2026-01-01T00:00:00.000000Z"}]}'
+)
+
+
+async def test_what_is_new_or_null_in_answers_and_frames_costs_nothing_and_is_told_within_bounds(bench: Bench) -> None:
+    sandbox = bench.sandbox
+    sandbox.faults.quirks.beside("count", "5")
+    sandbox.faults.quirks.beside("warnings", "[]")
+    sandbox.status.nulls = True
+    async with bench.recording():
+        sandbox.status.show("maintenance")
+        for text in (*STRANGE, FOREIGN):
+            sandbox.say(text)
+        for _ in range(3 * MOST):
+            sandbox.say('{"channel":"flood"}')
+        await bench.clock.passed(2.0)
+        sandbox.faults.outage(20.0)
+        await bench.clock.passed(20.0)
+        sandbox.status.show("online")
+        await bench.hears()
+    bench.is_the_truth()
+    events = rows(bench.data, "SELECT kind, detail FROM events WHERE kind IN ('malformed', 'maintenance')")
+    reasons = [json.loads(detail)["reason"] for kind, detail in events if kind == "malformed"]
+    assert sum("channel flood" in reason for reason in reasons) == MOST
+    assert len(reasons) == MOST + len(STRANGE) + 1
+    assert sum("rows of NO/NE, which nobody asked for" in reason for reason in reasons) == 1
+    told = {
+        (json.loads(detail)["source"], json.loads(detail)["system"]) for kind, detail in events if kind != "malformed"
+    }
+    assert {("ws", "maintenance"), ("ws", "online")} <= told
+    assert "NO/NE" not in bench.held()
+
+
+async def test_a_pair_that_no_listing_has_stays_while_it_trades_and_leaves_when_it_is_silent(bench: Bench) -> None:
+    quiet = pair_of("QUIET/USD", pair_decimals=4, lot_decimals=8)
+    bench.sandbox.enlist(quiet, trades_per_s=0.0)
+    bench.sandbox.burst("QUIET/USD", 1)
+    rhythm = app.Rhythm(listing_s=20.0, listing_soon_s=20.0)
+    every = set(bench.sandbox.last_ids())
+    async with bench.recording(bench.config(pairs=("*",)), rhythm):
+        for pair in (BTC, "QUIET/USD"):
+            bench.sandbox.faults.quirks.lack(pair)
+        await until(lambda: bench.streamed() == [every - {"QUIET/USD"}], what="the silent one leaves")
+        await bench.clock.passed(60.0)
+        assert bench.streamed() == [every - {"QUIET/USD"}]
+        bench.sandbox.faults.quirks.release()
+        await until(lambda: bench.streamed() == [every], what="it comes back when it is listed")
+    assert rows(bench.data, "SELECT pair FROM events WHERE kind = 'delisted'") == [("QUIET/USD",)]

@@ -437,6 +437,7 @@ def test_a_tokenized_asset_is_listed_with_its_class(payloads: Path) -> None:
     result = result_of(payloads / "rest/AssetPairs/tokenized_AAPLxUSD_fixture.json")
     (one,) = parse.listing(result, "tokenized_asset").entries
     assert (one.pair, one.altname, one.asset_class) == ("AAPLx/USD", "AAPLxUSD", "tokenized_asset")
+    assert parse.listing(b"[]", "tokenized_asset").entries == ()
 
 
 @given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD", ""]), st.integers(1, 6)), max_size=12))

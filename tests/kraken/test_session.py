@@ -786,6 +786,10 @@ def test_nulls_and_oddities_in_a_status_are_passed_over(nothing: str) -> None:
     banner = f'{{"channel":"status","req_id":"x","type":null,"data":[{{{fields},"new":{nothing}}}]}}'
     number = 5 if nothing == "5" else None
     assert play(Session(TRADES, [BTC])) >> banner << status << Status("maintenance", number, [], [])
+    beside = banner.replace('"data":[', '"data":[null,5,{},')
+    assert play(Session(TRADES, [BTC])) >> beside << status << Status("maintenance", number, [], [])
+    alone = banner.replace('"data":[', '"data":').replace("}]}", "}}")
+    assert play(Session(TRADES, [BTC])) >> alone << status << Status("maintenance", number, [], [])
 
 
 @pytest.mark.parametrize("data", ["", ',"data":null', ',"data":{}', ',"data":[{}]', ',"data":[{"system":5}]'])
@@ -818,11 +822,12 @@ def test_heartbeats_and_pongs_are_passed_over(text: str) -> None:
         ('{"channel":5,"data":[]}', "keys channel, data"),
         ('{"channel":null}', "keys channel"),
         ("{}", "no keys"),
+        (b'{"\x80":1}', "keys that are no text"),
         ("[1,2]", "cannot be read"),
         ("upstream timed out", "cannot be read"),
     ],
 )
-def test_what_nobody_knows_is_kept_and_told_the_first_times_and_then_counted(text: str, kind: str) -> None:
+def test_what_nobody_knows_is_kept_and_told_the_first_times_and_then_counted(text: str | bytes, kind: str) -> None:
     script = play(Session(TRADES, [])) >> opened
     for _ in range(MOST):
         script >> text << unreadable << is_unreadable(kind)

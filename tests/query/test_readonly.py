@@ -177,6 +177,62 @@ def test_nothing_that_is_asked_changes_the_archive_or_what_is_asked_next(opened:
     assert len(opened.trades("BTC/USD")) == 3
 
 
+SPACES = [
+    *(
+        " ",
+        "\t",
+        "\n",
+        "\v",
+        "\f",
+        "\r",
+        "\x00",
+        "\x1c",
+        "\x1f",
+        "\x85",
+        "\xa0",
+        "\u1680",
+        "\u180e",
+        "\u2000",
+        "\u2003",
+    ),
+    *(
+        "\u200b",
+        "\u2028",
+        "\u2029",
+        "\u202f",
+        "\u205f",
+        "\u3000",
+        "\ufeff",
+        "/**/",
+        "/* /* */ */",
+        "/*/**/*/",
+        "/**//**/",
+    ),
+    *("/* -- */", "--x\n", "--x\r", "-- /*\n", "--x\u2028", "#x\n"),
+]
+"""What the parser, or the tokenizer, or a person may take for a space."""
+SPACED = [
+    "WITH q AS_(COPY_(SELECT 1) TO 'x.csv') PIVOT q ON Count USING sum(Count)",
+    "EXPLAIN_WITH q AS (_COPY_(SELECT 1) TO 'x.csv') PIVOT q ON Count USING sum(Count)",
+    "EXPLAIN (ANALYZE, FORMAT json)_WITH q AS (COPY_(SELECT 1) TO 'x.csv') PIVOT q ON Count USING sum(Count)",
+    "WITH q AS (SELECT $$ ' $$), r AS_(COPY_(SELECT 1) TO 'x.csv') PIVOT r ON Count USING sum(Count)",
+    "PIVOT (FROM query_('SELECT 1')) ON a USING sum(b)",
+    "PIVOT (FROM system.main.\"query\"_('SELECT 1')) ON a USING sum(b)",
+    "WITH q AS (COPY_(SELECT 1) TO 'x.csv') FROM q",
+    "EXPLAIN_ANALYZE_COPY_(SELECT 1) TO 'x.csv'",
+    "EXPLAIN_(ANALYZE)_COPY_(SELECT 1) TO 'x.csv'",
+    "_COPY (SELECT 1)_TO 'x.csv'",
+]
+
+
+@pytest.mark.parametrize("text", SPACED)
+def test_whatever_stands_between_the_words_they_are_seen(text: str) -> None:
+    with duckdb.connect() as fresh:
+        for space in SPACES:
+            with pytest.raises((UsageError, duckdb.ParserException)):
+                readonly.check(fresh, text.replace("_", space))
+
+
 @pytest.mark.parametrize("text", READS)
 def test_whatever_reads_is_answered(opened: Archive, text: str) -> None:
     assert opened.sql(text, to="arrow").num_rows > 0

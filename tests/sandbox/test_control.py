@@ -286,3 +286,28 @@ async def test_a_stray_id_is_told_to_subscribers_alone(sandbox: Sandbox, http: a
             assert answer.status == 400
     async with http.post("/sandbox/stamp?pair=NO/PE&n=1&time_s=5") as answer:
         assert answer.status == 400
+
+
+async def test_what_is_odd_in_good_answers_is_asked_for_from_outside(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    for door in (
+        "spoil?pair=BTC/USD&field=tick_size&value=null",
+        "lack?pair=ETH/EUR&n=1",
+        "double?pair=DOGE/USD&key=XDGUSD.B&status=delisted",
+        "beside?name=count&value=5",
+        "nulls?on=1",
+        "say?text=anything",
+        "enlist?pair=AAPLx/USD&aclass_base=tokenized_asset",
+    ):
+        assert (await http.post(f"/sandbox/{door}")).status == 200, door
+    async with http.get("/0/public/AssetPairs") as answer:
+        listed = (await answer.json())["result"]
+    assert listed["XXBTZUSD"]["tick_size"] is None
+    assert "XETHZEUR" not in listed
+    assert listed["XDGUSD.B"]["status"] == "delisted"
+    assert "AAPLxUSD" not in listed
+    async with http.get("/0/public/Trades?pair=XBTUSD") as answer:
+        assert (await answer.json())["result"]["count"] == 5
+    assert sandbox.status.nulls
+    assert (await http.post("/sandbox/lack?pair=BTC/USD&n=0")).status == 400

@@ -18,6 +18,7 @@ from recorder.archive.layout import Layout
 from recorder.errors import DiskError
 from recorder.journal import segment
 from recorder.tasks.odd_entries import SINGLY
+from recorder.tasks.unread import KEPT
 from tests.archive.candles import repeated, rows
 from tests.archive.rows import ids
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
@@ -142,6 +143,18 @@ def test_an_odd_entry_is_told_once_and_kept_however_often_it_comes(tmp_path: Pat
     assert entry.source == "rest-unreadable:/0/public/AssetPairs?pair=O1ZUSD"
     assert json.loads(entry.payload)["tick_size"] == "none"
     assert {row["pair"]: row["tick_size"] for row in rows(tmp_path, "instruments")}["O1/USD"] is None
+
+
+def test_what_could_not_be_read_when_it_came_is_kept_in_the_quarantine_each_content_once(tmp_path: Path) -> None:
+    texts = [b'{"Error":"Exceeded msg rate"}', b"upstream timed out", b"\xff", b'{"Error":"Exceeded msg rate"}']
+    lines = [segment.encode(at(n), f"ws:unreadable:{n}", text) for n, text in enumerate(texts, 1)]
+    lines += [segment.encode(at(9), "rest-unreadable:/0/public/SystemStatus", b"[]")]
+    lines += [segment.encode(at(10 + n), "ws:unreadable:1", b"%d" % n) for n in range(2 * KEPT)]
+    drain(tmp_path, Unsynced(), journalled=lines)
+    kept = [segment.decode(one.line) for one in quarantine.listed(Layout(tmp_path))]
+    assert [entry.payload for entry in kept[:4]] == [*texts[:3], b"[]"]
+    assert [entry.source for entry in kept[:2]] == ["ws:unreadable:1", "ws:unreadable:2"]
+    assert len(kept) == KEPT
 
 
 def test_what_is_known_of_a_pair_whose_entry_is_odd_stays(tmp_path: Path) -> None:

@@ -108,9 +108,9 @@ async def test_the_end_of_one_line_is_its_own_affair(tmp_path: Path) -> None:
         await settle()
         assert [pair for pair in bench.pairs if bench.lines.streaming(pair)] == ["A", "C", "D"]
         assert (bench.value("recorder_connections_open"), bench.value("recorder_connections_wanted")) == (2, 3)
-        bench.sockets[2].frames.put_nowait(frame(1, 1))
+        bench.sockets[2].frames.put_nowait(frame(1, 1).replace(b"BTC/USD", b"C"))
         await bench.live(1)
-        bench.sockets[3].frames.put_nowait(frame(2, 2))
+        bench.sockets[3].frames.put_nowait(frame(2, 2).replace(b"BTC/USD", b"B"))
         await settle()
         assert bench.asked()[3:] == [[("subscribe", ["B", "E"])]]
         assert all(bench.lines.streaming(pair) for pair in bench.pairs)

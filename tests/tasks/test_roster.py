@@ -14,7 +14,7 @@ from recorder.core.listing import LISTINGS, Odd
 from recorder.core.model import TOKENIZED, Instrument
 from recorder.errors import ConfigError, ExchangeError, Malformed, RateLimited, Refused, Unavailable
 from recorder.kraken import parse, records, rest
-from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S
+from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S, Roster
 from tests.builders import events, instrument, listed, listing_body
 from tests.clocks import running, settle
 from tests.tasks.listings import BTC, DOGE, ETH, Bench
@@ -125,8 +125,8 @@ async def test_a_named_pair_that_becomes_too_fine_leaves_and_comes_back() -> Non
 
 async def test_a_listing_that_lacks_most_pairs_is_journalled_but_not_followed() -> None:
     many = [instrument(f"A{number}/USD") for number in range(20)]
-    bench = Bench(["*"], many, many[:9], many[:10])
-    await later(bench)
+    bench = Bench(["*"], many, *[many[:9]] * 3, many[:10])
+    await later(bench, 3)
     assert len(bench.pairs) == 20
     await later(bench, 3)
     assert len(bench.pairs) == len(bench.sums.pairs) == 10
@@ -329,6 +329,21 @@ async def test_tokenized_assets_stay_while_their_listing_cannot_be_had(problem: 
     assert bench.pairs == {"BTC/USD", "DOGE/USD", "AAPLx/USD"}
 
 
+async def test_a_start_without_the_listing_of_tokenized_assets_takes_no_name_for_a_mistake_and_reads_it_soon() -> None:
+    bench = Bench(["*"], [BTC], [BTC])
+    roster = Roster(["AAPLx/USD"], bench.context)
+    with pytest.raises(Unavailable, match="'AAPLx/USD'"):
+        roster.begin([listed(BTC)])
+    with pytest.raises(ConfigError, match="'AAPLx/USD'"):
+        roster.begin([listed(BTC), listed(asked=TOKENIZED)])
+    roster = Roster(["*"], bench.context)
+    roster.begin([listed(BTC)])
+    bench.http.others = listing_body([STOCK])
+    async with running(roster):
+        await bench.pass_time(RETRY_S)
+    assert set(roster.instruments) == {"BTC/USD", "AAPLx/USD"}
+
+
 async def test_an_exchange_that_refuses_to_list_tokenized_assets_lists_none() -> None:
     bench = Bench(["*"], [BTC], [BTC, DOGE])
     bench.http.others = Refused("EGeneral:Invalid arguments")
@@ -375,6 +390,7 @@ def follows(bench: Bench, listing: list[Instrument]) -> bool:
     """Give the roster a listing as often as it takes to be believed of what it lacks."""
     for _ in range(LISTINGS):
         bench.clock.move(SOON_S)
+        bench.roster._read_s = bench.clock.monotonic()  # as if it had read this one
         if bench.roster.believe([listed(*listing), listed(asked=TOKENIZED)]) is None:
             return False
     return True
@@ -390,7 +406,9 @@ def test_whatever_is_listed_and_named_the_roster_is_what_the_names_mean_in_the_l
 ) -> None:
     async def play() -> None:
         first = [instrument(symbol, key=key) for key, symbol in zip(KEYS, SYMBOLS, strict=False)]
-        everything = [instrument(symbol) for symbol in SYMBOLS]  # so that every name is known to the archive
+        everything = [
+            instrument(symbol, status="delisted") for symbol in SYMBOLS
+        ]  # so that every name is known to the archive
         bench = Bench(names, first, known=everything)
         believed: list[Instrument] = []
         newest: dict[str, str] = {}  # by symbol, the key of the market that bore it last
