@@ -19,6 +19,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import median_low
 from types import MappingProxyType
 from typing import Final
 
@@ -47,6 +48,7 @@ can have left nothing out after it for its time."""
 FAR: Final = 1_000_000
 """A row whose id lies so far above the one below it proves nothing of the ids between, for it may be an odd one: more
 than a day of the busiest pair. It does where ids really jump: when its page goes on from there."""
+DAY_US: Final = 86_400_000_000
 JUMP_ROWS: Final = 3
 """So many rows at least lie above a jump, all made after all those below it: a lone odd id stands among the others."""
 FRESH_ROWS: Final = rest.PAGE_LIMIT - 10
@@ -259,7 +261,16 @@ class GapFill:
 
 
 def _goes_on(below: Sequence[Trade], above: Sequence[Trade]) -> bool:
-    """Return whether these rows follow each other, both in time and in number, though their ids jump between them."""
+    """Return whether these rows follow each other, both in time and in number, though their ids jump between them.
+
+    Rows with odd times say nothing of it: those from before the exchange, or a day after most of those above.
+    """
     if len(above) < JUMP_ROWS or above[JUMP_ROWS - 1].trade_id - above[0].trade_id >= FAR:
         return False
-    return min(row.time_us for row in above) >= max(row.time_us for row in below)
+    made_us = [row.time_us for row in above if row.time_us >= EARLIEST_US]
+    if not made_us:
+        return False
+    until_us = median_low(made_us) + DAY_US
+    later = [time_us for time_us in made_us if time_us <= until_us]
+    earlier = [row.time_us for row in below if EARLIEST_US <= row.time_us <= until_us]
+    return len(later) >= JUMP_ROWS and min(later) >= max(earlier, default=0)

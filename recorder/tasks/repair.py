@@ -216,7 +216,7 @@ class Repair:
             proof_s = min((due_s for due_s in proofs_s if due_s is not None), default=None)
             if self._ledger.of(work.pair).unreadable.covers(span):
                 failed = replace(failed, due_s=now_s + UNREADABLE_S)
-            elif proof_s is not None:  # asking before would only cost requests
+            elif proof_s:  # asking before would only cost requests; if it proved nothing, the wait grows as ever
                 failed = replace(failed, due_s=now_s + max(FIRST_RETRY_S, proof_s))
             self._unserved[work.pair, first_id] = failed
         if unserved:
