@@ -24,7 +24,7 @@ MOMENT_US = 1_762_795_433_971_744
         datetime(2025, 11, 10, 17, 23, 53, 971744, UTC),
         datetime(2025, 11, 10, 14, 23, 53, 971744, timezone(timedelta(hours=-3))),
         pd.Timestamp("2025-11-10T17:23:53.971744Z"),
-        pd.Timestamp("2025-11-10T17:23:53.971744999Z"),
+        pd.Timestamp("2025-11-10T17:23:53.971743999Z"),
     ],
 )
 def test_a_moment_is_understood_as_people_write_it(moment: Instant) -> None:
