@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -252,8 +253,8 @@ def publish(data: Path) -> None:
         ORDER BY time
     """
     with connect(data) as archive:
-        ends = {"start": f"{year}-01-01T00:00:00Z", "stop": f"{year + 1}-01-01T00:00:00Z"}
-        rows = archive.sql(text, to="arrow", dtype_backend=None, decimals=True, pair=PUBLISHED, **ends).cast(OHLC)
+        ends: dict[str, Any] = {"start": f"{year}-01-01T00:00:00Z", "stop": f"{year + 1}-01-01T00:00:00Z"}
+        rows = archive.sql(text, to="arrow", decimals=True, pair=PUBLISHED, **ends).cast(OHLC)
     folder = data / "ohlc" / "timeframe=1m" / f"year={year}"
     folder.mkdir(parents=True)
     footer = Footer("ohlc", segments=(2,))

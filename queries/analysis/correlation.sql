@@ -10,24 +10,52 @@
 -- bar without trades the price is the close before it. beta is the slope of b's returns on a's.
 
 WITH
-traded AS (
-    SELECT
-        t.pair,
-        grid_number(t.time, $width, NULL) AS number,
-        arg_max(t.price, t.trade_id) AS close
+asked AS (
+    SELECT t.pair, t.trade_id, t.time, t.price
     FROM trades AS t
     WHERE ($pairs IS NULL OR list_contains($pairs, t.pair))
-        AND ($start IS NULL OR t.time >= grid_ceiling($start, $width, NULL))
+),
+traded AS (
+    SELECT t.pair, grid_number(t.time, $width, NULL) AS number, arg_max(t.price, t.trade_id) AS close
+    FROM asked AS t
+    WHERE ($start IS NULL OR t.time >= grid_before($start, $width))
         AND ($stop IS NULL OR t.time < grid_ceiling($stop, $width, NULL))
     GROUP BY t.pair, number
 ),
+-- The last bar with trades before those, and the first after them, so that the ends of the range are filled too.
+before AS (
+    SELECT t.pair, grid_number(max(t.time), $width, NULL) AS number
+    FROM asked AS t
+    WHERE $start IS NOT NULL AND t.time < grid_before($start, $width)
+    GROUP BY t.pair
+),
+carried AS (
+    SELECT t.pair, b.number, arg_max(t.price, t.trade_id) AS close
+    FROM asked AS t
+    JOIN before AS b
+        ON t.pair = b.pair AND t.time >= grid_start(b.number, $width, NULL)
+    WHERE $start IS NOT NULL AND t.time < grid_before($start, $width)
+    GROUP BY t.pair, b.number
+),
+later AS (
+    SELECT t.pair, grid_number(min(t.time), $width, NULL) AS number
+    FROM asked AS t
+    WHERE $stop IS NOT NULL AND t.time >= grid_ceiling($stop, $width, NULL)
+    GROUP BY t.pair
+),
 neighbours AS (
     SELECT b.*, lead(b.number) OVER (PARTITION BY b.pair ORDER BY b.number) AS next_number
-    FROM traded AS b
+    FROM (FROM traded UNION ALL BY NAME FROM carried UNION ALL BY NAME FROM later) AS b
     WHERE ordinary_time(grid_start(b.number, $width, NULL), NULL) IS NOT NULL
 ),
 filled AS (
-    SELECT b.pair, b.close, unnest(range(b.number, coalesce(b.next_number, b.number + 1))) AS number
+    SELECT
+        b.pair,
+        b.close,
+        unnest(range(
+            greatest(b.number, grid_number(grid_before($start, $width), $width, NULL)),
+            least(coalesce(b.next_number, b.number + 1), grid_number(grid_ceiling($stop, $width, NULL), $width, NULL))
+        )) AS number
     FROM neighbours AS b
 ),
 timed AS (
@@ -60,6 +88,8 @@ SELECT
 FROM returns AS a
 JOIN returns AS b
     ON a.number = b.number AND a.pair < b.pair
-WHERE a.log_return IS NOT NULL AND b.log_return IS NOT NULL
+WHERE a.log_return IS NOT NULL
+    AND b.log_return IS NOT NULL
+    AND ($start IS NULL OR a.number >= grid_number(grid_ceiling($start, $width, NULL), $width, NULL))
 GROUP BY a.pair, b.pair
 ORDER BY a.pair, b.pair;

@@ -14,7 +14,7 @@ WITH closes AS (
         b.*,
         lag(b.close) OVER (ORDER BY b.time) AS close_before,
         coalesce(lag(b.complete) OVER (ORDER BY b.time), false) AS complete_before
-    FROM time_bars($pair, $width, $start, $stop, filled := true) AS b
+    FROM time_bars($pair, $width, grid_before($start, $width), $stop, filled := true) AS b
 )
 SELECT
     c.time,
@@ -25,4 +25,5 @@ SELECT
     c.complete AND c.complete_before AS complete,
     c.missing_trades
 FROM closes AS c
+WHERE $start IS NULL OR c.time >= utc_moment($start)
 ORDER BY c.time;

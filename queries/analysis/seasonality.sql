@@ -12,7 +12,7 @@ WITH hourly AS (
     SELECT
         b.*,
         lag(CASE WHEN b.complete THEN b.close END) OVER (ORDER BY b.time) AS close_before
-    FROM time_bars($pair, '1 hour', $start, $stop, filled := true) AS b
+    FROM time_bars($pair, '1 hour', grid_before($start, '1 hour'), $stop, filled := true) AS b
 )
 SELECT
     isodow(make_timestamp(epoch_us(h.time))) AS weekday,
@@ -24,6 +24,6 @@ SELECT
     sum(h.volume) / count(*) AS mean_volume,
     sqrt(avg(ln(h.close / h.close_before) ** 2)) AS volatility
 FROM hourly AS h
-WHERE h.complete
+WHERE h.complete AND ($start IS NULL OR h.time >= utc_moment($start))
 GROUP BY weekday, name, hour
 ORDER BY weekday, hour;

@@ -20,7 +20,7 @@ known AS (
     SELECT
         b.*,
         lag(CASE WHEN b.complete THEN b.close END) OVER (ORDER BY b.time) AS close_before
-    FROM time_bars($pair, $width, $start, $stop, filled := true) AS b
+    FROM time_bars($pair, $width, grid_before($start, $width), $stop, filled := true) AS b
 ),
 logs AS (
     SELECT
@@ -33,6 +33,7 @@ logs AS (
         CASE WHEN k.complete THEN ln(k.low / k.open) END AS d,
         CASE WHEN k.complete THEN ln(k.close / k.open) END AS c
     FROM known AS k
+    WHERE $start IS NULL OR k.time >= utc_moment($start)
 ),
 moments AS (
     SELECT

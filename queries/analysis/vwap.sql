@@ -6,14 +6,14 @@
 -- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --
 -- Both are exact, cut (not rounded) to the price decimals listed at the start of the bar. In twap each price counts
--- from its trade to the next, in the order of time; the first bar begins with its first trade, the others with the
--- last price before them, where that is known. Bars without trades have a row. complete and missing_trades are as of
+-- from its trade to the next, in the order of time. A bar begins with the last price before it, if no trade can be missing
+-- in between, and else with its first trade. Bars without trades have a row. complete and missing_trades are as of
 -- time_bars().
 
 WITH
 bars AS (
-    SELECT b.*, lag(b.close) OVER (ORDER BY b.time) AS close_before
-    FROM time_bars($pair, $width, $start, $stop, filled := true) AS b
+    SELECT b.*, CASE WHEN b.missing_trades = 0 THEN lag(b.close) OVER (ORDER BY b.time) END AS close_before
+    FROM time_bars($pair, $width, grid_before($start, $width), $stop, filled := true) AS b
 ),
 prices AS (
     SELECT
@@ -63,7 +63,7 @@ carried AS (
 SELECT
     c.time,
     CASE WHEN c.count > 0 THEN c.vwap END AS vwap,
-    cut_price(c.twap_12, coalesce(d.digits, p.digits)) AS twap,
+    cut_price(c.twap_12, coalesce(d.digits, unlisted_decimals())) AS twap,
     c.volume,
     c.count,
     c.complete,
@@ -71,5 +71,5 @@ SELECT
 FROM carried AS c
 ASOF LEFT JOIN listed_decimals($pair) AS d
     ON c.time >= d.since
-CROSS JOIN printed_decimals($pair, $start, $stop) AS p
+WHERE $start IS NULL OR c.time >= utc_moment($start)
 ORDER BY c.time;

@@ -21,8 +21,7 @@ bars AS (
         s.next_us,
         s.held_close,
         epoch_us(t.time) // s.width_us AS number,
-        unnest(ohlcv(t.trade_id, t.price, t.qty)),
-        max(length(rtrim(split_part(t.price::VARCHAR, '.', 2), '0'))) AS printed
+        unnest(ohlcv(t.trade_id, t.price, t.qty))
     FROM trades AS t
     RIGHT JOIN query_table(lost) AS s
         ON t.pair = CASE WHEN s.next_us > s.held_us THEN s.pair END
@@ -42,7 +41,6 @@ spread AS (
 candles AS (
     SELECT
         b.*,
-        max(b.printed) OVER (PARTITION BY b.pair, b.timeframe) AS most_printed,
         unnest(range(
             CASE WHEN b.is_first THEN b.held_us // b.width_us + 1 ELSE b.number END,
             coalesce(b.next_number, b.next_us // b.width_us)
@@ -73,7 +71,7 @@ SELECT
     CASE WHEN b.is_traded THEN b.low ELSE b.close_before END AS low,
     CASE WHEN b.is_traded THEN b.close ELSE b.close_before END AS close,
     CASE
-        WHEN b.is_traded THEN cut_vwap(b.amount, b.volume, coalesce(d.digits, b.most_printed)) ELSE 0
+        WHEN b.is_traded THEN cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) ELSE 0
     END AS vwap,
     CASE WHEN b.is_traded THEN b.volume ELSE 0 END::DECIMAL(28, 8) AS volume,
     CASE WHEN b.is_traded THEN b.count ELSE 0 END AS count,

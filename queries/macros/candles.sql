@@ -9,8 +9,8 @@
 -- candles(pair, timeframe, time, open, high, low, close, vwap, volume, count, complete)
 --   time       the start of the bar, in UTC; a bar without trades has no row
 --   open       the price of the lowest id, close that of the highest: ids are the order, not times
---   vwap       sum(price * qty) / sum(qty), cut (not rounded) to the pair's price decimals, as Kraken cuts it; NULL
---              with a trade whose price * qty is 10^15 or more
+--   vwap       sum(price * qty) / sum(qty), cut (not rounded) to the pair's price decimals, as Kraken cuts it (to 12
+--              where the pair was never listed); NULL with a trade whose price * qty is 10^15 or more
 --   complete   no trade of the bar can be missing: it lies inside one run of ids, each held, void or disowned, which has a trade
 --              before the bar (or begins with id 1) and one at or after its end
 --
@@ -69,12 +69,8 @@ SELECT d.since, d.digits
 FROM price_decimals() AS d
 WHERE d.pair = symbol;
 
--- printed_decimals(pair, start, stop): the most digits that any price in the range has, for pairs never listed;
--- of a listed pair nothing is read.
-CREATE OR REPLACE MACRO printed_decimals(pair, start := NULL, stop := NULL) AS TABLE
-SELECT max(length(rtrim(split_part(t.price::VARCHAR, '.', 2), '0'))) AS digits
-FROM pair_trades(pair, start, stop) AS t
-WHERE NOT EXISTS (SELECT 1 FROM instruments AS i WHERE i.pair = pair);
+-- unlisted_decimals(): the digits of one that was never listed: all there are, whatever range is asked for.
+CREATE OR REPLACE MACRO unlisted_decimals() AS 12;
 
 -- unknown_bars(files, timeframe): the bars in which trades may be missing, as one row of numbers for each run of ids that
 -- are not known
@@ -102,9 +98,8 @@ listed AS (
     SELECT d.since, lead(d.since, 1, 'infinity'::TIMESTAMPTZ) OVER (ORDER BY d.since) AS until, d.digits
     FROM listed_decimals(pair) AS d
     UNION ALL
-    SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, p.digits
-    FROM printed_decimals(pair, bar_ceiling(start, timeframe), bar_ceiling(stop, timeframe)) AS p
-    WHERE p.digits IS NOT NULL
+    SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, unlisted_decimals()
+    WHERE NOT EXISTS (FROM listed_decimals(pair))
 ),
 -- Through a list, so that DuckDB expects one row, which it nearly always is: it then need not sort the bars to join them.
 digits AS (

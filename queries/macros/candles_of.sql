@@ -1,9 +1,8 @@
 -- What are the candles of many pairs, built from their trades, exactly?
 --
--- candles_of(symbols, timeframe, start, stop)  as of candles(), for a list of pairs that have been listed: the price
---                                              decimals of one that never was would be a guess, so it has no rows
+-- candles_of(symbols, timeframe, start, stop)  as of candles(), for a list of pairs
 --
--- For recorder.connect(), which asks candles() for the others: one question takes a quarter of the time of hundreds.
+-- For recorder.connect(): one question takes a quarter of the time of hundreds.
 
 CREATE OR REPLACE MACRO candles_of(symbols, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
@@ -34,12 +33,12 @@ SELECT
     b.high,
     b.low,
     b.close,
-    cut_vwap(b.amount, b.volume, d.digits) AS vwap,
+    cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap,
     b.volume,
     b.count,
     coalesce(e.high < b.number, true) AS complete
 FROM timed AS b
-ASOF JOIN price_decimals() AS d
+ASOF LEFT JOIN price_decimals() AS d
     ON b.pair = d.pair AND b.time >= d.since
 ASOF LEFT JOIN ends AS e
     ON b.pair = e.pair AND b.number >= e.low

@@ -5,6 +5,7 @@
 -- grid_number(moment, width, origin)   the number of the bar that holds this moment
 -- grid_start(number, width, origin)    the start of the bar with this number
 -- grid_ceiling(moment, width, origin)  the first start of a bar at or after this moment; NULL stays NULL
+-- grid_before(moment, width)           the start of the bar before that one, counted from 1970-01-01 UTC
 
 CREATE OR REPLACE MACRO width_us(width) AS CASE
     WHEN datepart('year', width::INTERVAL) <> 0 OR datepart('month', width::INTERVAL) <> 0
@@ -27,3 +28,6 @@ CREATE OR REPLACE MACRO grid_ceiling(moment, width, origin) AS make_timestamptz(
     (epoch_us(utc_moment(moment)) - bar_offset_us(width, origin) + width_us(width) - 1)
     // width_us(width) * width_us(width) + bar_offset_us(width, origin)
 );
+
+CREATE OR REPLACE MACRO grid_before(moment, width) AS
+    make_timestamptz(epoch_us(grid_ceiling(moment, width, NULL)) - width_us(width));

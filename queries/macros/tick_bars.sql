@@ -68,7 +68,7 @@ SELECT
     b.high,
     b.low,
     b.close,
-    cut_vwap(b.amount, b.volume, coalesce(d.digits, p.digits)) AS vwap,
+    cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap,
     b.volume,
     b.amount,
     b.count,
@@ -80,7 +80,6 @@ SELECT
 FROM numbered AS b
 ASOF LEFT JOIN listed_decimals(pair) AS d
     ON b.time >= d.since
-CROSS JOIN printed_decimals(pair, start, stop) AS p
 ASOF LEFT JOIN unheld AS u
     ON b.id_end >= u.first_id
 ASOF LEFT JOIN unheld AS o

@@ -6,8 +6,9 @@
 --   start   the first bar is the first that begins at or after start; NULL or left out: open end
 --   stop    the last bar is the last that begins before stop; NULL or left out: open end
 --   origin  a moment at which a bar begins; NULL or left out: 1970-01-01 UTC, as of candles()
---   filled  true: a bar without trades between two with trades has a row too; left out: it has none. Not up to a bar
---           in which no trade can have been made, before 2011 or over a year ahead of now
+--   filled  true: a bar without trades between two with trades has a row too, be these in the range or beyond it; left
+--           out: it has none. Not up to a bar in which no trade can have been made, before 2011 or over a year ahead of
+--           now
 --
 -- time_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
 --           complete, missing_trades)
@@ -22,7 +23,7 @@
 --
 -- A bar without trades has its neighbour's close before as open, high, low and close, and zero for the rest, as the
 -- exchange would put it; where trades may be missing in it, it has NULL, for nothing is known.
--- Bars are never cut by start and stop.
+-- Bars are never cut by start and stop, and those of a part of a range are those of the whole.
 
 CREATE OR REPLACE MACRO time_bars(pair, width, start := NULL, stop := NULL, origin := NULL, filled := false) AS TABLE
 WITH
@@ -36,23 +37,49 @@ traded AS (
     FROM pair_trades(pair, grid_ceiling(start, width, origin), grid_ceiling(stop, width, origin)) AS t
     GROUP BY number
 ),
+-- The last bar with trades before the range, and the first after it: what lies between is filled to both ends.
+before AS (
+    SELECT grid_number(max(t.time), width, origin) AS number
+    FROM pair_trades(pair, NULL, grid_ceiling(start, width, origin)) AS t
+    WHERE filled AND start IS NOT NULL
+),
+carried AS (
+    SELECT grid_number(t.time, width, origin) AS number, arg_max(t.price, t.trade_id) AS close
+    FROM pair_trades(pair, NULL, grid_ceiling(start, width, origin)) AS t
+    JOIN before AS b
+        ON t.time >= grid_start(b.number, width, origin)
+    WHERE filled AND start IS NOT NULL
+    GROUP BY ALL
+),
+later AS (
+    SELECT grid_number(min(t.time), width, origin) AS number
+    FROM pair_trades(pair, grid_ceiling(stop, width, origin)) AS t
+    WHERE filled AND stop IS NOT NULL
+),
 neighbours AS (
     SELECT b.*, lead(b.number) OVER (PARTITION BY b.is_ordinary ORDER BY b.number) AS next_number
     FROM (
         SELECT t.*, ordinary_time(grid_start(t.number, width, origin), NULL) IS NOT NULL AS is_ordinary
-        FROM traded AS t
+        FROM (
+            FROM traded
+            UNION ALL BY NAME
+            FROM carried
+            UNION ALL BY NAME
+            SELECT a.number FROM later AS a WHERE a.number IS NOT NULL
+        ) AS t
     ) AS b
 ),
 -- The bar itself, and those without trades that follow it.
 rows_of AS (
     SELECT
         b.*,
-        unnest(
-            range(
-                b.number,
-                CASE WHEN filled AND b.is_ordinary THEN coalesce(b.next_number, b.number + 1) ELSE b.number + 1 END
+        unnest(range(
+            greatest(b.number, grid_number(grid_ceiling(start, width, origin), width, origin)),
+            least(
+                CASE WHEN filled AND b.is_ordinary THEN coalesce(b.next_number, b.number + 1) ELSE b.number + 1 END,
+                grid_number(grid_ceiling(stop, width, origin), width, origin)
             )
-        ) AS row
+        )) AS row
     FROM neighbours AS b
 ),
 timed AS (
@@ -86,13 +113,10 @@ proven AS (
         b.*,
         coalesce(r.last_time >= b.time_end, false) AS complete,
         coalesce(g.missing, 0) - coalesce(o.missing, 0) AS missing_trades,
-        cut_vwap(b.amount, b.volume, coalesce(d.digits, p.digits)) AS vwap
+        cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap
     FROM timed AS b
     ASOF LEFT JOIN listed_decimals(pair) AS d
         ON b.time >= d.since
-    CROSS JOIN printed_decimals(
-        pair, grid_ceiling(start, width, origin), grid_ceiling(stop, width, origin)
-    ) AS p
     ASOF LEFT JOIN runs AS r
         ON b.time > r.after
     ASOF LEFT JOIN begun AS g

@@ -78,7 +78,7 @@ SELECT
     b.high,
     b.low,
     b.close,
-    cut_vwap(b.amount, b.volume, coalesce(d.digits, p.digits)) AS vwap,
+    cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap,
     b.volume,
     b.amount,
     b.count,
@@ -89,7 +89,6 @@ SELECT
 FROM ended AS b
 ASOF LEFT JOIN listed_decimals(pair) AS d
     ON b.time >= d.since
-CROSS JOIN printed_decimals(pair, start, stop) AS p
 LEFT JOIN holes AS before
     ON b.first_held = before.before_id
 LEFT JOIN holes AS after

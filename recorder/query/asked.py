@@ -6,6 +6,7 @@ Pure. Each mistake is a UsageError whose sentence says what would be right.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,6 +29,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 _DAY_TEXT: Final = len("2025-11-10")
 _EXAMPLES: Final = {"pair": "BTC/USD", "kind": "connected"}
+_FINER: Final = re.compile(r"[.,]\d{6}\d*[1-9]")
 _SHOWN: Final = 10
 """So many names in a sentence at most."""
 
@@ -155,10 +157,15 @@ def kind(name: str, seen: Collection[str]) -> None:
 
 
 def moment(end: str, value: Instant) -> int | None:
-    """Read one end of a range, as µs since 1970 UTC. Raises UsageError, which calls it ``end``."""
+    """Read one end of a range, as µs since 1970 UTC. Raises UsageError, which calls it ``end``.
+
+    What is finer is rounded up, at both ends: no trade lies between, so each belongs to one of two ranges that meet.
+    """
     if value is None:
         return None
+    finer = 0
     if isinstance(value, str):
+        finer = 1 if _FINER.search(value) else 0  # what a datetime has no room for
         value = _parsed(end, value)
     if not isinstance(value, date) or value != value:  # noqa: PLR0124 -- NaT is a datetime that is none
         raise UsageError(f"{end} {value!r} is no time; write 2025-11-10T17:30:00Z, a date, a datetime, or None")
@@ -169,7 +176,7 @@ def moment(end: str, value: Instant) -> int | None:
             f"{end} {value} has no time zone; the archive is in UTC, so write {value.isoformat()}Z "
             f"or datetime(…, tzinfo=UTC)"
         )
-    return (value - _EPOCH) // _US
+    return -((_EPOCH - value) // _US) + finer
 
 
 def zoned(params: Mapping[str, object]) -> None:

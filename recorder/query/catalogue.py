@@ -18,7 +18,7 @@ from graphlib import TopologicalSorter
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from recorder.archive import versions
 from recorder.archive.datasets import TRADES
@@ -81,7 +81,7 @@ class Question:
     parameters: tuple[Parameter, ...]
     text: str
 
-    def bound(self, given: Mapping[str, object]) -> dict[str, object]:
+    def bound(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Return a value for every parameter, from what is given and the defaults.
 
         Raises UsageError for one that is unknown, missing, or not of its type.
@@ -90,7 +90,7 @@ class Question:
         for name in given:
             if name not in names:
                 raise UsageError(f"{self.name} has no parameter {name!r}; {_hint(name, names)}")
-        values: dict[str, object] = {}
+        values: dict[str, Any] = {}
         for parameter in self.missing(given):
             raise UsageError(f"{self.name} needs {parameter.name}, {parameter.kind}: {parameter.help}")
         for parameter in self.parameters:

@@ -349,18 +349,10 @@ class Reader:
     def _candles(self, question: Question, timeframe: str) -> pa.Table:
         bar = {"timeframe": timeframe}
         if len(question.pairs) > 1:
-            listed = self._words("SELECT DISTINCT pair FROM stored_instruments()")
-            if set(question.pairs).issubset(listed):
-                return self._engine.fetch(_CANDLES_OF, question.params() | bar, exact=question.exact)
-        each = [
-            labelled(
-                self._engine.fetch(_CANDLES, question.params_of(pair) | bar, exact=question.exact),
-                pair=pair,
-                timeframe=timeframe,
-            )
-            for pair in question.pairs
-        ]
-        return pa.concat_tables(each).unify_dictionaries()
+            return self._engine.fetch(_CANDLES_OF, question.params() | bar, exact=question.exact)
+        (pair,) = question.pairs
+        found = self._engine.fetch(_CANDLES, question.params_of(pair) | bar, exact=question.exact)
+        return labelled(found, pair=pair, timeframe=timeframe)
 
     def _ends(self, question: Question, moment: Snapshot) -> _Ends:
         """Return the lowest and the highest id of each pair in the range."""

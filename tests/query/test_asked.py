@@ -24,7 +24,7 @@ MOMENT_US = 1_762_795_433_971_744
         datetime(2025, 11, 10, 17, 23, 53, 971744, UTC),
         datetime(2025, 11, 10, 14, 23, 53, 971744, timezone(timedelta(hours=-3))),
         pd.Timestamp("2025-11-10T17:23:53.971744Z"),
-        pd.Timestamp("2025-11-10T17:23:53.971744999Z"),
+        pd.Timestamp("2025-11-10T17:23:53.971743999Z"),
     ],
 )
 def test_a_moment_is_understood_as_people_write_it(moment: Instant) -> None:
@@ -119,3 +119,18 @@ def test_a_kind_of_event_that_there_is_not_is_refused_with_those_there_are() -> 
     asked.kind("of_another_release", ["of_another_release"])
     with pytest.raises(UsageError, match=r"no events of the kind 'conected': use one of .*clock_stepped.*, connected"):
         asked.kind("conected", ["of_another_release"])
+
+
+@pytest.mark.parametrize(
+    ("written", "us"),
+    [
+        ("1970-01-01T00:00:00.0000001Z", 1),
+        ("1970-01-01T00:00:00.000000000Z", 0),
+        ("1970-01-01T00:00:00.0000019Z", 2),
+        (pd.Timestamp(1, tz="UTC"), 1),
+        (pd.Timestamp(1000, tz="UTC"), 1),
+        (pd.Timestamp(-1, tz="UTC"), 0),
+    ],
+)
+def test_what_is_finer_than_a_microsecond_is_rounded_up_at_both_ends(written: asked.Instant, us: int) -> None:
+    assert asked.time_range(written, written) == Range(us, us)

@@ -122,10 +122,12 @@ def test_a_delisting_and_a_listing_anew_do_no_harm_to_vwap(archive: Written, ask
     ]
 
 
-def test_of_a_pair_never_listed_vwap_has_the_most_digits_that_any_price_has(archive: Written, ask: Ask) -> None:
+def test_of_a_pair_never_listed_vwap_has_all_digits_in_any_range(archive: Written, ask: Ask) -> None:
     archive.listed("ETH/USD", 0)
     archive.append([trade(1, at_us(0), "10"), trade(2, at_us(0), "11", "2"), trade(3, at_us(1), "10.25")])
-    assert ask("SELECT vwap FROM candles('BTC/USD', '1m')") == [(Decimal("10.66"),), (Decimal("10.25"),)]
+    expected = [(Decimal("10.666666666666"),), (Decimal("10.25"),)]
+    assert ask("SELECT vwap FROM candles('BTC/USD', '1m')") == expected
+    assert ask("SELECT vwap FROM candles('BTC/USD', '1m', stop := ?)", minute(1)) == expected[:1]
 
 
 def test_a_bar_is_complete_only_inside_one_run_of_ids_with_a_trade_on_either_side(archive: Written, ask: Ask) -> None:

@@ -131,7 +131,7 @@ def test_the_vwap_of_a_built_candle_has_the_decimals_listed_at_its_time(archive:
     ]
 
 
-def test_of_a_pair_never_listed_a_built_vwap_has_the_digits_of_the_prices(archive: Written, ask: Ask) -> None:
+def test_of_a_pair_never_listed_a_built_vwap_has_all_digits(archive: Written, ask: Ask) -> None:
     archive.published([candle(0), candle(3)])
     rows = [("10", "1"), ("10", "1"), ("11", "2"), ("10.25", "1"), ("9", "1")]
     times = (0, 1, 1.5, 2, 3)
@@ -141,7 +141,7 @@ def test_of_a_pair_never_listed_a_built_vwap_has_the_digits_of_the_prices(archiv
     ]
     archive.append(made)
     assert ask("SELECT vwap FROM ohlc_filled WHERE source = 'trades' ORDER BY time") == [
-        (Decimal("10.66"),),
+        (Decimal("10.666666666666"),),
         (Decimal("10.25"),),
     ]
 

@@ -8,7 +8,8 @@
 -- recorder_pairs      the pairs of which there are trades
 --
 -- The view trades and the macro pair_trades() of a connection that recorder.connect() holds to a listing, with the
--- columns and parameters of the plain ones, but that a pair without trades is an error. It sets the variables and fills the tables named here.
+-- columns and parameters of the plain ones, but that a pair without trades is an error where
+-- others have some. It sets the variables and fills the tables named here.
 
 CREATE OR REPLACE MACRO trades_in(files, cut_files) AS TABLE
 SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
@@ -42,7 +43,7 @@ CREATE OR REPLACE MACRO pair_files(files, pair) AS [
 ];
 
 CREATE OR REPLACE MACRO known_pair(pair) AS CASE
-    WHEN list_contains(getvariable('recorder_pairs'), pair) THEN pair
+    WHEN list_contains(getvariable('recorder_pairs'), pair) OR len(getvariable('recorder_pairs')) = 0 THEN pair
     ELSE error('the archive holds no trades of ' || coalesce('''' || pair || '''', 'NULL'))
 END;
 
