@@ -46,7 +46,7 @@ SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, true AS is_held
 FROM held AS h
 UNION ALL
 SELECT p.pair, p.after_id + 1, p.after_id, p.time, p.time, false
-FROM anchored_promises() AS p
+FROM anchored_promises(files) AS p
 SEMI JOIN held AS h
     ON p.pair = h.pair
 ANTI JOIN held AS b

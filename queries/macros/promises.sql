@@ -1,26 +1,23 @@
 -- From when on is every trade of a pair promised?
 --
--- promises()  one row per pair of which it was noted, in events or in footers of files: pair, time, after_id, assumed
+-- promises()                one row per pair of which it was noted, in events or in footers of files: pair, time, after_id,
+--                           assumed
+-- promises_of(files)        the same, by the events and the footers of these files
+-- anchored_promises(files)  those of which after_id is known: pair, time, after_id
 --
 --   time      the earliest moment that was noted: from it on every trade is to be held
 --   after_id  the highest id made before it, 0 if there is none; NULL until that is known. An anchor that was found for
 --             a later moment says nothing; of several the lowest counts
 --   assumed   whether nobody asked: the lowest trade held was taken for the beginning
 
-CREATE OR REPLACE MACRO promises() AS TABLE
+CREATE OR REPLACE MACRO promises_of(files) AS TABLE
 WITH
 told AS (
-    SELECT
-        e.pair,
-        e.kind,
-        TRY_CAST(e.detail ->> 'time_us' AS BIGINT) AS time_us,
-        TRY_CAST(e.detail ->> 'after_id' AS BIGINT) AS after_id,
-        TRY_CAST(e.detail ->> 'assumed' AS BOOLEAN) AS assumed
-    FROM told_events() AS e
-    WHERE e.kind IN ('promised', 'anchored') AND e.pair IS NOT NULL
+    SELECT n.pair, n.kind, n.time_us, n.after_id, n.assumed
+    FROM noted_promises() AS n
     UNION ALL
     SELECT p.pair, unnest(['promised', 'anchored']), p.time_us, p.after_id, p.assumed
-    FROM promises_in(footer_files()) AS p
+    FROM promises_in(files) AS p
 ),
 earliest AS (
     SELECT t.pair, min(t.time_us) AS time_us
@@ -44,3 +41,11 @@ SELECT
 FROM earliest AS e
 LEFT JOIN anchored AS a
     ON e.pair = a.pair;
+
+CREATE OR REPLACE MACRO promises() AS TABLE
+FROM promises_of(footer_files());
+
+CREATE OR REPLACE MACRO anchored_promises(files) AS TABLE
+SELECT p.pair, p.time, p.after_id
+FROM promises_of(files) AS p
+WHERE p.after_id IS NOT NULL;

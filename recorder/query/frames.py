@@ -110,8 +110,9 @@ def _recoded(indices: pa.Int32Array, codes: npt.NDArray[np.int32] | None) -> pa.
     if indices.null_count:
         missing = indices.is_null().to_numpy(zero_copy_only=False)
         return pa.array(codes[indices.fill_null(0).to_numpy()], pa.int32(), mask=missing)
-    # pa.array imports pandas to look for its types.
-    return pa.Array.from_buffers(pa.int32(), len(indices), [None, pa.py_buffer(codes[indices.to_numpy()])])
+    # Neither by pa.array nor by to_numpy, which import pandas to look for its types.
+    places = np.frombuffer(indices.buffers()[1], np.int32)[indices.offset : indices.offset + len(indices)]
+    return pa.Array.from_buffers(pa.int32(), len(indices), [None, pa.py_buffer(codes[places])])
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
