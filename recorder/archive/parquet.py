@@ -281,9 +281,27 @@ def _kinds(schema: pq.ParquetSchema) -> list[ColumnKind]:
 @cache
 def kinds_written(dataset: Dataset) -> list[ColumnKind]:
     """Return what :meth:`OpenFile.kinds` is of files of a table, as this release writes them."""
-    content = _encoded(dataset.columns.empty_table(), Footer(dataset.name))
-    with pq.ParquetFile(pa.BufferReader(content)) as parquet:
+    with pq.ParquetFile(pa.BufferReader(_born(dataset))) as parquet:
         return _kinds(parquet.metadata.schema)
+
+
+@cache
+def _born(dataset: Dataset) -> bytes:
+    return bytes(_encoded(dataset.columns.empty_table(), Footer(dataset.name)).to_pybytes())
+
+
+def is_as_born(path: Path) -> bool:
+    """Return whether a file is the empty one that a table is born with, as this release writes it, to the byte.
+
+    Raises FileNotFoundError.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    return any(content == _born(dataset) for dataset in BY_NAME.values())
 
 
 def _not_opened(path: Path, error: OSError | ValueError) -> Exception:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from recorder.archive.datasets import remedy
-from recorder.archive.parquet import OpenFile, check_digest
+from recorder.archive.datasets import SCHEMA_FILE, remedy
+from recorder.archive.parquet import OpenFile, check_digest, is_as_born
 from recorder.errors import UnsoundFile
 
 _BATCH: Final = 32_768
@@ -83,6 +83,8 @@ def check_bytes(path: Path, *, rows: bool = True, words: Sequence[str] = ()) -> 
     Of an older file, whose name tells no digest, all that is known is whether reading its footer, or its ``rows`` too,
     ends the process. ``words`` as for :class:`OpenFile`. Raises UnreadableFile; FileNotFoundError.
     """
+    if path.name == SCHEMA_FILE and is_as_born(path):
+        return
     if (rows and check_digest(path)) or _PROBE.survives(path, rows=rows, words=words):
         return
     path.stat()  # what is gone is no damage

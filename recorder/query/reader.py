@@ -71,7 +71,8 @@ _WINDOW: Final = """
 _ABSENT: Final = "FROM absent_spans() WHERE list_contains($pairs, pair) AND state <> 'unreadable'"
 
 _PROMISES: Final = (
-    "SELECT pair, epoch_us(time) AS time_us, after_id FROM anchored_promises(footer_files()) WHERE list_contains($pairs, pair)"
+    "SELECT pair, epoch_us(time) AS time_us, after_id FROM anchored_promises(footer_files()) "
+    "WHERE list_contains($pairs, pair)"
 )
 
 _Answer = TypeVar("_Answer")
