@@ -9,14 +9,16 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import quarantine, state
-from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive import doubled, integrity, quarantine, state
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
 from recorder.core.events import EventKind
@@ -133,6 +135,8 @@ def everything(data: Path) -> Status:
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
     pairs, unanchored = _pairs(layout, journal, damaged)
+    for dataset in WITHOUT_IDS:
+        _tried(partial(_check_table, layout, dataset), damaged)
     return Status(
         pairs=pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
@@ -157,14 +161,35 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
 
 def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tuple[list[PairStatus], list[str]]:
     """Return the pairs that hold anything, and the names of those without an anchor."""
-    ledger = Ledger()
-    loaded = state.load(ledger, layout, records.claims(journal))
-    damaged += map(str, loaded.damaged.values())
+    ledger, coverage = Ledger(), Coverage(layout)
+    loaded = state.load(ledger, layout, records.claims(journal), coverage=coverage)
+    unsound = {pair: str(error) for pair, error in loaded.damaged.items()} | _doubled(coverage, loaded.rows)
+    damaged += unsound.values()
+    damaged += (f"{one.file} {one.problem}: {one.remedy}" for one in integrity.astray(layout, TRADES))
     damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in loaded.findings)
-    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
+    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in unsound)
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
     unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
     return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored
+
+
+def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong with pairs of which an id lies in two files: nobody knows how many rows they hold."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        told: list[str] = []
+        _tried(partial(_check_once, coverage, pair), told)
+        if told:
+            found[pair] = told[0]
+    return found
+
+
+def _check_table(layout: Layout, dataset: Dataset) -> None:
+    doubled.check(doubled.in_table(layout, dataset))
+
+
+def _check_once(coverage: Coverage, pair: str) -> None:
+    doubled.check(doubled.same_ids((run, file.path) for file in coverage.files(pair) for run in file.footer.runs))
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from recorder.archive.datasets import EVENTS
 from recorder.core.ids import Run, Spans
 from recorder.errors import UsageError
-from recorder.query import catalogue, readonly
+from recorder.query import catalogue, readonly, refused
 from recorder.query.damage import FAULTS, blamed
 from recorder.query.doubles import doubles
 from recorder.query.snapshot import Snapshot
@@ -205,9 +205,11 @@ class Engine:
             if not _WIDE.isdisjoint(kinds):
                 relation = relation.project(_projection(relation, _WIDE))
             return self._rounded(relation.to_arrow_table(), kinds)
-        except duckdb.IOException:
-            raise
         except FAULTS as error:
+            if self._snapshot is not None and (fault := refused.told(error, self._snapshot.refused)) is not None:
+                raise fault.with_traceback(None) from None
+            if isinstance(error, duckdb.IOException):
+                raise
             found = blamed(error, self._data, self.listed())
             raise found or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
