@@ -8,6 +8,7 @@ compaction meanwhile takes nothing away.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -29,6 +30,8 @@ from recorder.disk import folders_in, names_in, undisturbed
 from recorder.errors import UnreadableFile, UnsoundFile
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
+_PERIODS: Final = 1_024
+"""So many folders are remembered by the limits of their periods: some hundred years, or three of days."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -190,9 +193,24 @@ def check_times(times_us: Iterable[int], branch: Branch, path: Path) -> None:
     """Hold times that a footer claims (µs since 1970 UTC) against the folder of the file. Raises UnsoundFile."""
     if branch.dataset.period is None:
         return
-    with checking(path):
-        for time_us in times_us:
-            _check_moment(_EPOCH + timedelta(microseconds=time_us), branch, path.parent, path)
+    first_us, last_us = _limits_us(path.parent.name)
+    for time_us in times_us:
+        if not first_us <= time_us <= last_us:
+            with checking(path):
+                _check_moment(_EPOCH + timedelta(microseconds=time_us), branch, path.parent, path)
+
+
+@functools.lru_cache(_PERIODS)
+def _limits_us(folder: str) -> tuple[int, int]:
+    """Return the limits of the period that a folder is named by, in µs since 1970 UTC; none fits where it is none."""
+    key, _, value = folder.partition("=")
+    try:
+        first = date(int(value), 1, 1) if key == "year" else date.fromisoformat(value)
+        last = first.replace(month=12, day=31) if key == "year" else first
+    except ValueError:
+        return 1, 0
+    days = (first - _EPOCH.date()).days, (last - _EPOCH.date()).days + 1
+    return days[0] * DAY_US, days[1] * DAY_US - 1
 
 
 def _check_moment(moment: date, branch: Branch, leaf: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -191,19 +192,15 @@ class Reader:
         self._engine.check(text)
         asked.zoned(params)
 
-        def answer(moment: Snapshot) -> pa.Table:
+        def answer(moment: Snapshot, *, of_named: bool = False) -> pa.Table:
             self._compare(self._engine.listed(), wanted=hashed)
-            return self._told(moment, text, params, exact=exact)
-
-        def answer_of_named(moment: Snapshot) -> pa.Table:
-            self._compare(self._engine.listed(), wanted=hashed)
-            return self._told(moment, text, params, exact=exact, of_named=True)
+            return self._told(moment, text, params, exact=exact, of_named=of_named)
 
         wanted = catalogue.needs(text)
         if not self.live and not wanted.every and self.kept is None:
             try:
                 named = self._named(text, params) if wanted.named else ()
-                return self._ask(lambda: self._moments.listed(*named, tables=wanted.tables), answer_of_named)
+                return self._ask(lambda: self._moments.listed(named, wanted.tables), partial(answer, of_named=True))
             except _UnknownPair:  # its name was made by the statement
                 pass
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)

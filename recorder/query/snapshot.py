@@ -62,20 +62,21 @@ class Moments:
         journalled = self._journalled.read()["pair"].unique().to_pylist() if self._journalled else []
         return list(dict.fromkeys([*self._listing.pairs(), *journalled]))
 
-    def listed(self, *pairs: str, tables: Collection[Dataset] = ()) -> Snapshot:
+    def listed(self, pairs: Collection[str] | None = None, tables: Collection[Dataset] = ()) -> Snapshot:
         """Take this moment of the archive without its journal, and leave footers to whoever needs them.
 
-        Only of these pairs, which are those it knows of, and of these tables it is looked whether rows are there once.
+        Only of these ``pairs``, which then are all that it knows of, and of these tables it is looked whether rows are
+        there once.
         """
-        faults = _faults(self._listing.of(pairs))
-        groups: list[list[str]] = []
+        faults = _faults(self._listing.of(pairs or ()))
+        listed: dict[str, list[str]] = {}
         for pair in self._listing.pairs():
             try:
-                groups.append([] if pair in faults else self._listing.paths(pair))
+                listed[pair] = [] if pair in faults else self._listing.paths(pair)
             except FAULTS as error:
                 faults[pair] = error
-        known = tuple(pair for pair in pairs if pair not in faults)
-        moment = self._moment(groups, faults, known, tables)
+        known = tuple(pair for pair, files in listed.items() if files and (pairs is None or pair in pairs))
+        moment = self._moment(list(listed.values()), faults, known, tables)
         return replace(moment, unread=moment.files)
 
     def without_trades(self, *tables: Dataset) -> Snapshot:

@@ -80,8 +80,10 @@ def test_a_directory_exchanged_while_it_is_listed_is_not_believed(
     assert files.of(["BTC/USD"])["BTC/USD"].ids.count() == 6
 
 
-def test_a_file_that_is_not_ours_is_an_error_that_names_it(archive: Written) -> None:
-    archive.append(trades(1, 1))
+def test_a_file_that_is_not_ours_is_a_fault_of_its_pair_that_names_it(archive: Written) -> None:
+    archive.append([*trades(1, 1), *trades(1, 1, pair="ETH/USD")])
     (archive.files()[0].parent / "mine.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CorruptFile, match=r"mine\.parquet"):
-        Listing(archive.data).of(["BTC/USD"])
+    found = Listing(archive.data).of(["BTC/USD", "ETH/USD"])
+    assert isinstance(found["BTC/USD"].fault, CorruptFile)
+    assert "mine.parquet" in str(found["BTC/USD"].fault)
+    assert found["ETH/USD"].fault is None

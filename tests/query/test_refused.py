@@ -224,7 +224,7 @@ def test_tables_without_ids_are_held_to_their_segments(
             opened.sql(text)
         assert str(copy) in str(told.value)
         assert str(path) in str(told.value)
-        assert len(opened.trades("BTC/USD")) == (6 if table != "instruments" else 6)
+        assert len(opened.trades("BTC/USD")) == 6, table
         copy.unlink()
         assert len(opened.sql(text)) == before
 
