@@ -52,6 +52,7 @@ from recorder.tasks.first import first_listing
 from recorder.tasks.inbox import Inbox
 from recorder.tasks.lines import PAIRS_A_LINE, Lines
 from recorder.tasks.notes import Notes
+from recorder.tasks.numbering import Numbering
 from recorder.tasks.ohlc import Ohlc
 from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
@@ -59,6 +60,7 @@ from recorder.tasks.promise import Promises
 from recorder.tasks.pulse import Parts, Pulse
 from recorder.tasks.reconcile import Reconcile
 from recorder.tasks.reload import Live, Reload, Source, candles
+from recorder.tasks.remember import Remember
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import LISTING_S, SOON_S, Roster
 from recorder.tasks.space import Space
@@ -72,8 +74,8 @@ from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 
-THREADS: Final = 8
-"""Journal, drain, repair, upkeep, reconcile, space, survey and reload block on the disk one thread each."""
+THREADS: Final = 9
+"""Journal, drain, repair, upkeep, remember, reconcile, space, survey and reload block on the disk one thread each."""
 
 log = structlog.get_logger()
 
@@ -140,6 +142,7 @@ async def record(
         if journal.recovered:
             log.warning("cut a torn line", reason=str(journal.recovered))
         ledger = Ledger()
+        archive.promised = ledger.promise
         await asyncio.to_thread(rebuild, ledger, archive, journal)
         await asyncio.to_thread(process.give_back)
         basis = _Basis(disk, clock, random or Random(), archive, journal, ledger)  # noqa: S311 -- spreads retries
@@ -287,7 +290,9 @@ class _Run:
             upkeep,
             reconcile,
             self._space,
+            Remember(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
             Survey(archive.layout.data, self._space, context),
+            Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s),
             pulse,
             ohlc,
             Reload(config, source, roster, live.take),
@@ -302,6 +307,7 @@ class _Run:
             keep_raw=self._config.journal.keep > 0,
             latest_s=self._pulse.latest_s,
             metrics=self._context.metrics,
+            told=self._context.notes.told,
         )
 
     def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:

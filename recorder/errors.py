@@ -115,6 +115,10 @@ class StorageError(RecorderError):
     """What lies on disk is not what was written there."""
 
 
+class Unstorable(StorageError):
+    """Something that came, could be read, and does not fit the archive: to be set aside, so that all else goes on."""
+
+
 class TornTail(StorageError):
     """A segment ends in the middle of a line; its first ``valid_bytes`` bytes are whole."""
 

@@ -9,18 +9,18 @@
 -- tick_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
 --           complete, missing_trades)
 --   time            of the first trade in the bar, time_end of the last: both are in it
---   complete        all of its trades are there: each of its ids is in it, or void
---   missing_trades  how many of its ids are neither held nor void, though ids before and after them are held
+--   complete        all of its trades are there: each of its ids is in it, or absent
+--   missing_trades  how many of its ids are neither held nor absent, though ids before and after them are held
 --
 -- The other columns are as of time_bars(). The exchange numbers the trades 1, 2, 3, …, so bar n is made of the ids
 -- from n * size + 1 to (n + 1) * size: the same bars whatever range is asked for, and a hole moves none of them.
 -- start and stop cut the bars in which they lie, which then say complete = false.
 
--- unheld_so_far(pair): the ids in holes and the void ones, with how many of each lie before; and how many up to an id
+-- unheld_so_far(pair): the ids in holes and the absent ones, with how many of each lie before; and how many up to an id
 CREATE OR REPLACE MACRO unheld_so_far(pair) AS TABLE
 WITH
 unheld AS (
-    SELECT h.first_id, h.last_id, false AS is_void
+    SELECT h.first_id, h.last_id, false AS is_absent
     FROM pair_holes(pair) AS h
     UNION ALL
     SELECT k.first_id, k.last_id, true
@@ -29,8 +29,8 @@ unheld AS (
 )
 SELECT
     u.*,
-    coalesce(sum(u.last_id - u.first_id + 1) FILTER (u.is_void) OVER before, 0)::BIGINT AS void_before,
-    coalesce(sum(u.last_id - u.first_id + 1) FILTER (NOT u.is_void) OVER before, 0)::BIGINT AS missing_before
+    coalesce(sum(u.last_id - u.first_id + 1) FILTER (u.is_absent) OVER before, 0)::BIGINT AS absent_before,
+    coalesce(sum(u.last_id - u.first_id + 1) FILTER (NOT u.is_absent) OVER before, 0)::BIGINT AS missing_before
 FROM unheld AS u
 WINDOW before AS (ORDER BY u.first_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING);
 
@@ -73,10 +73,10 @@ SELECT
     b.amount,
     b.count,
     b.buy_volume,
-    b.count + so_far(u.void_before, u.is_void, u.first_id, u.last_id, b.id_end)
-    - so_far(o.void_before, o.is_void, o.first_id, o.last_id, b.id_before) = size::BIGINT AS complete,
-    so_far(u.missing_before, NOT u.is_void, u.first_id, u.last_id, b.id_end)
-    - so_far(o.missing_before, NOT o.is_void, o.first_id, o.last_id, b.id_before) AS missing_trades
+    b.count + so_far(u.absent_before, u.is_absent, u.first_id, u.last_id, b.id_end)
+    - so_far(o.absent_before, o.is_absent, o.first_id, o.last_id, b.id_before) = size::BIGINT AS complete,
+    so_far(u.missing_before, NOT u.is_absent, u.first_id, u.last_id, b.id_end)
+    - so_far(o.missing_before, NOT o.is_absent, o.first_id, o.last_id, b.id_before) AS missing_trades
 FROM numbered AS b
 ASOF LEFT JOIN listed_decimals(pair) AS d
     ON b.time >= d.since

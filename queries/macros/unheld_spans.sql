@@ -1,12 +1,14 @@
 -- Which ids of each pair are not held, and when can they have been made?
 --
--- unheld_spans()  of all pairs of which anything is held or promised: pair, first_id, last_id, kind, after_time,
+-- unheld_spans()  of all pairs of which anything is held, promised or certified: pair, first_id, last_id, kind, after_time,
 --                 before_time, from_time, until_time
 --
---   kind        missing  between held ids, or between the anchor of the promise and the first one held, and not void
---               before   below all that is held or promised, and not void
---               after    above all that is held: trades that may have come since; last_id is the highest number there is
---               void     the exchange has twice said that it does not have them
+--   kind        missing   between held ids, or between the anchor of the promise and the first one held, and not absent;
+--                         or certified once, wherever it lies
+--               before    below all that is held or promised, and not absent
+--               after     above all that is held: trades that may have come since; last_id is the highest number there
+--                         is
+--               void, unreadable, disowned   absent: the state of absent_spans()
 --   after_time  and before_time: when the trades held next to them were made, or the moment of the promise where only
 --               its anchor lies between; NULL: there is neither on that side
 --   from_time   no trade of these ids was made before it: after_time, or the moment until which the exchange has
@@ -21,6 +23,9 @@ held AS MATERIALIZED (
 ),
 promised AS MATERIALIZED (
     FROM promises()
+),
+certified AS MATERIALIZED (
+    FROM certified_spans()
 ),
 ends AS (
     SELECT h.pair, min(h.first_id) AS first_held, max(h.last_id) AS last_held
@@ -40,7 +45,7 @@ edges AS (
     )
     UNION ALL
     SELECT b.pair, NULL, NULL, NULL, NULL, false
-    FROM (SELECT pair FROM held UNION SELECT pair FROM promised) AS b
+    FROM (SELECT pair FROM held UNION SELECT pair FROM promised UNION SELECT pair FROM certified) AS b
 ),
 unheld AS (
     SELECT
@@ -72,23 +77,24 @@ placed AS (
         ON u.pair = p.pair
     WHERE u.first_id <= u.last_id
 ),
-void AS (
+absent AS (
     SELECT
         p.pair,
         p.first_id AS begins,
         greatest(p.first_id, v.first_id) AS first_id,
         least(p.last_id, v.last_id) AS last_id,
+        v.state,
         p.after_time,
         p.before_time
     FROM placed AS p
-    JOIN void_spans() AS v
+    JOIN absent_spans() AS v
         ON p.pair = v.pair AND v.first_id <= p.last_id AND v.last_id >= p.first_id
 ),
--- What is left between the void ones, up to the end of what is not held.
+-- What is left between the absent ones, up to the end of what is not held.
 cuts AS (
-    SELECT p.*, v.first_id AS void_first, v.last_id AS void_last
+    SELECT p.*, v.first_id AS absent_first, v.last_id AS absent_last
     FROM placed AS p
-    JOIN void AS v
+    JOIN absent AS v
         ON p.pair = v.pair AND p.first_id = v.begins
     UNION ALL
     SELECT p.*, NULL, NULL
@@ -101,22 +107,53 @@ parts AS (
         c.after_id,
         c.after_time,
         c.before_time,
-        coalesce(1 + lag(c.void_last) OVER ids, c.first_id) AS first_id,
-        coalesce(c.void_first - 1, c.last_id) AS last_id
+        coalesce(1 + lag(c.absent_last) OVER ids, c.first_id) AS first_id,
+        coalesce(c.absent_first - 1, c.last_id) AS last_id
     FROM cuts AS c
-    WINDOW ids AS (PARTITION BY c.pair, c.first_id ORDER BY c.void_first NULLS LAST)
+    WINDOW ids AS (PARTITION BY c.pair, c.first_id ORDER BY c.absent_first NULLS LAST)
 ),
-unknown AS (
+-- What lies below or above all that is held and was certified is missing; the rest is what is left between.
+open AS (
     SELECT p.*
     FROM parts AS p
     WHERE p.first_id <= p.last_id
+),
+vanished AS (
+    SELECT
+        o.* REPLACE (
+            'missing' AS kind, greatest(o.first_id, c.first_id) AS first_id, least(o.last_id, c.last_id) AS last_id
+        ),
+        o.first_id AS begins
+    FROM open AS o
+    JOIN certified AS c
+        ON o.pair = c.pair AND c.first_id <= o.last_id AND c.last_id >= o.first_id
+    WHERE o.kind <> 'missing'
+),
+left_over AS (
+    SELECT
+        o.* REPLACE (
+            coalesce(1 + lag(v.last_id) OVER ids, o.first_id) AS first_id,
+            coalesce(v.first_id - 1, o.last_id) AS last_id
+        )
+    FROM open AS o
+    JOIN (SELECT pair, begins, first_id, last_id FROM vanished UNION ALL SELECT pair, first_id, NULL, NULL FROM open) AS v
+        ON o.pair = v.pair AND o.first_id = v.begins
+    WINDOW ids AS (PARTITION BY o.pair, o.first_id ORDER BY v.first_id NULLS LAST)
+),
+unknown AS (
+    SELECT v.* EXCLUDE (begins)
+    FROM vanished AS v
+    UNION ALL BY NAME
+    SELECT l.*
+    FROM left_over AS l
+    WHERE l.first_id <= l.last_id
 ),
 told AS (
     SELECT
         e.pair,
         TRY_CAST(e.detail ->> 'last_id' AS BIGINT) AS last_id,
         make_timestamptz(TRY_CAST(e.detail ->> 'until_us' AS BIGINT)) AS until
-    FROM stored_events() AS e
+    FROM told_events() AS e
     WHERE e.kind = 'confirmed'
 ),
 earliest AS (
@@ -128,7 +165,7 @@ earliest AS (
         ) AS earliest_time
     FROM held AS h
 ),
--- Confirmations speak of an unknown id if they were made of the last id held before it, or of a void one since.
+-- Confirmations speak of an unknown id if they were made of the last id held before it, or of an absent one since.
 confirmed AS (
     SELECT u.pair, u.first_id, max(t.until) AS until
     FROM unknown AS u
@@ -152,5 +189,5 @@ FROM unknown AS u
 LEFT JOIN confirmed AS c
     ON u.pair = c.pair AND u.first_id = c.first_id
 UNION ALL
-SELECT v.pair, v.first_id, v.last_id, 'void', v.after_time, v.before_time, v.after_time, v.before_time
-FROM void AS v;
+SELECT v.pair, v.first_id, v.last_id, v.state, v.after_time, v.before_time, v.after_time, v.before_time
+FROM absent AS v;

@@ -14,7 +14,7 @@
 -- The trade with which the sum since the first bar reaches a multiple of size is the last of its bar: what is too much
 -- in one bar counts for the next, so n bars hold n times size but for less than one trade, and a trade of several
 -- sizes is in one bar. Trades are never split. Bars never reach over a hole: after one, sums begin again from zero.
--- Ids that do not exist (void) make no hole. A trade of 10^15 or more counts for nothing.
+-- Ids that do not exist (void), or are disowned, make no hole. A trade of 10^15 or more counts for nothing.
 
 -- measured_bars(pair, size, in_quote, start, stop): both kinds
 CREATE OR REPLACE MACRO measured_bars(pair, size, in_quote, start, stop) AS TABLE
@@ -54,11 +54,11 @@ bars AS (
     FROM numbered AS n
     GROUP BY n.run_first, n.number
 ),
--- Void ids may lie between those that are missing from one trade held to the next.
+-- Absent ids may lie between those that are missing from one trade held to the next.
 holes AS (
     SELECT u.after_id, u.before_id, sum(u.last_id - u.first_id + 1)::BIGINT AS missing
     FROM pair_unknown_ids(pair) AS u
-    WHERE u.after_id IS NOT NULL AND u.before_id IS NOT NULL
+    WHERE u.before_id IS NOT NULL AND (u.after_id IS NOT NULL OR u.after_time IS NOT NULL)
     GROUP BY u.after_id, u.before_id
 ),
 ended AS (

@@ -3,7 +3,7 @@
 -- ohlc_filled(pair, timeframe, time, open, high, low, close, vwap, volume, count, source, seen)
 --
 -- A lost candle (ohlc_gaps) is built where no trade of its interval can be missing: it lies inside one run of ids, each
--- held or void, which has a trade before it and one at or after its end. Its source is 'trades', seen is NULL.
+-- held, void or disowned, which has a trade before it and one at or after its end. Its source is 'trades', seen is NULL.
 -- An interval without trades is filled in the exchange's way: open, high, low and close are the close before it, and
 -- vwap, volume and count are zero. Where nothing is lost, no trade is read.
 

@@ -97,17 +97,17 @@ def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | Non
     """
     branch = Branch(TRADES, pair)
     with locks.writing(archive.layout, archive.disk, branch):
-        held = sorted(archive.coverage.files(pair), key=_first_id)
+        held = sorted(archive.coverage.files(pair), key=first_id)
         doubled.check(doubled.same_ids((run, file.path) for file in held for run in file.footer.runs))
         for leaf, merged in _worth_it(archive.layout, branch, held, today, now_s):
             runs = joined(run for file in merged for run in file.footer.runs)
             ids = Spans(run.span for run in runs)
             named = runs[0].span.first, runs[-1].span.last
-            with _replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
-                footer = Footer(TRADES.name, pair, tuple(runs))
-                rows = _in_order(TRADES, merged, first=_first_id)
+            with replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
+                footer = Footer(TRADES.name, pair, tuple(runs), promise=archive.promise_of(pair, held))
+                rows = file_rows(TRADES, merged, first=first_id)
                 written = parquet.write_stream(rows, TRADES.columns, footer, built, archive.disk, named=named)
-                _check_ids(written, ids)
+                check_ids(written, ids)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
     return None
 
@@ -129,8 +129,8 @@ def compact_segments(
             numbers = sorted({number for file in merged for number in file.footer.segments})
             kept = tuple(number for number in numbers if number > drained_to) or tuple(numbers[-1:])
             named = numbers[0], numbers[-1]
-            with _replacing(layout, segments.disk, branch, leaf, merged) as built:
-                footer, rows = Footer(dataset.name, segments=kept), _in_order(dataset, merged)
+            with replacing(layout, segments.disk, branch, leaf, merged) as built:
+                footer, rows = Footer(dataset.name, segments=kept), file_rows(dataset, merged)
                 written = parquet.write_stream(rows, dataset.columns, footer, built, segments.disk, named=named)
                 _check_rows(written, dataset, merged)
             return Compacted(branch, len(merged), sum(file.rows for file in merged))
@@ -142,7 +142,7 @@ def _worth_it(
 ) -> Iterator[tuple[Path, Sequence[FileFacts]]]:
     """Yield each leaf in which a merge is worth it, and the files to merge; ``held`` are in order.
 
-    A file of an older version of the schema is rewritten even if it stands alone, or is full.
+    A file whose rows were other ones in its version of the schema is rewritten even if it stands alone, or is full.
     """
     this_period = branch.dataset.period_of(today)
     for leaf in layout.leaves(branch):
@@ -161,7 +161,7 @@ def _quiet(inside: Sequence[FileFacts], now_s: float | None) -> bool:
 
 
 @contextlib.contextmanager
-def _replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: Sequence[FileFacts]) -> Iterator[Path]:
+def replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: Sequence[FileFacts]) -> Iterator[Path]:
     """Give a folder with all of ``leaf`` but the files ``merged``; at the end it takes the leaf's place, durably.
 
     Call it under the branch's lock. Raises CorruptFile, with nothing changed, where the merge cannot read its files.
@@ -183,7 +183,8 @@ def _replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: S
     disk.remove_tree(built.parent)
 
 
-def _first_id(file: FileFacts) -> int:
+def first_id(file: FileFacts) -> int:
+    """Return the lowest id in a file of trades."""
     return file.first_id
 
 
@@ -200,7 +201,7 @@ def _opener(path: Path, dataset: Dataset, size: int) -> Batches:
     return batches
 
 
-def _in_order(
+def file_rows(
     dataset: Dataset, merged: Sequence[FileFacts], *, first: Callable[[FileFacts], int] | None = None
 ) -> Iterator[pa.Table]:
     """Yield the rows of files in the table's order; of equal ones those of an earlier file come first.
@@ -212,7 +213,7 @@ def _in_order(
     return in_order(files, dataset.order)
 
 
-def _check_ids(path: Path, expected: Spans) -> None:
+def check_ids(path: Path, expected: Spans) -> None:
     """Read the ids back from the disk: they must be exactly the ones that the merged files claimed."""
     found, rows = Spans(), 0
     for part in _opener(path, TRADES, _BATCH)():
@@ -234,7 +235,7 @@ def _check_rows(path: Path, dataset: Dataset, merged: Sequence[FileFacts]) -> No
         rows += part.num_rows
         ordered &= part.equals(in_row_order(order, part)) and (last is None or last <= key(order, part, 0))
         last = key(order, part, -1)
-    same = _same(written(), _in_order(dataset, merged))
+    same = _same(written(), file_rows(dataset, merged))
     if rows != expected or not ordered or not same:
         raise CorruptFile(
             f"merging files of {path.parent.name} would turn {expected} rows into {rows}, or into other ones; nothing "

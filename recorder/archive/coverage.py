@@ -13,9 +13,11 @@ from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
+from recorder.core import evidence
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.disk import Disk
+from recorder.errors import CorruptFile, UnreadableFile
 
 
 class Coverage:
@@ -52,6 +54,25 @@ class Coverage:
         self._facts[pair] = found
         return [facts for _, facts in found.values()]
 
+    def sound(self, pair: str) -> tuple[list[FileFacts], Spans]:
+        """Return what those files of ``pair`` hold now that can be read, and the ids that others held when they could.
+
+        Others still count as holding these ids, for :meth:`spans`: they may come back, and nothing is to be held twice.
+        Raises FileNotFoundError if a file vanishes meanwhile.
+        """
+        known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
+        found, lost = list[FileFacts](), Spans()
+        for path in self._layout.files(branch):
+            seen = known.get(path)
+            if seen is not None and seen[0] == stamp(path):
+                found.append(seen[1])
+                continue
+            try:
+                found.append(placed(read_facts(path), branch))
+            except (CorruptFile, UnreadableFile):
+                lost.update(run.span for run in (seen[1].footer.runs if seen else ()))
+        return found, lost
+
     def wrote(self, pair: str, facts: FileFacts) -> None:
         """Take in a file of ``pair`` that the caller has just written, durably and under the pair's lock."""
         self._facts.setdefault(pair, {})[facts.path] = stamp(facts.path), facts
@@ -61,7 +82,13 @@ class Coverage:
         return Spans(run.span for file in self.files(pair) for run in file.footer.runs)
 
     def observe_into(self, ledger: Ledger, pair: str) -> int:
-        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows."""
+        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows.
+
+        What its files tell of the promise of the pair is taken along.
+        """
         held = self.files(pair, anew=True)
         ledger.observe_all(run for file in held for run in file.footer.runs)
+        if (promise := evidence.earliest(*{file.footer.promise for file in held})) is not None:
+            for note in evidence.notes(pair, promise):
+                ledger.know(note)
         return sum(file.rows for file in held)

@@ -13,7 +13,7 @@ from recorder.core.model import Event
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def event(time_us: int, kind: EventKind, pair: str | None = None, **detail: object) -> Event:
+def event(time_us: int, kind: EventKind, pair: str | None = None, /, **detail: object) -> Event:
     """Return an event; ``detail`` must be what JSON can say."""
     return Event(time_us, kind, pair, msgspec.json.encode(detail).decode())
 

@@ -9,6 +9,7 @@ of it changes.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import integrity, read, sound
+from recorder.archive import integrity, known, read, sound
 from recorder.archive.append import TradeArchive
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, OHLC, TRADES, Branch
 from recorder.archive.footer import held_runs
 from recorder.archive.integrity import Finding
+from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout, period_of
 from recorder.archive.ordered_merge import Batches, in_order
-from recorder.archive.parquet import ROW_GROUP, FileFacts, OpenFile
+from recorder.archive.parquet import ROW_GROUP, UNSOUND, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
 from recorder.archive.verify import sound_files
+from recorder.core import evidence
+from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
 from recorder.core.model import plain
 from recorder.core.room import require
@@ -71,6 +75,29 @@ class Tally:
     disagreements: int = 0
 
 
+def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
+    """Return what tells of a pair what either archive promises of it: what is written from both keeps it.
+
+    Our own files are left out: whoever appends to them looks at them. Raises UnknownVersion, StorageError.
+    """
+    told = [known.read(layout) for layout in (ours, theirs)]
+
+    @functools.cache
+    def promised(pair: str) -> Promise | None:
+        told_by_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
+        return evidence.earliest(*(one.promise(pair) for one in told), *told_by_files)
+
+    return promised
+
+
+def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
+    branch, found = Branch(TRADES, pair), set[Promise | None]()
+    for path in layout.files(branch):
+        with contextlib.suppress(*UNSOUND):  # its rows are left out, too
+            found.add(integrity.placed(read_facts(path), branch).footer.promise)
+    return found
+
+
 class TradeMerge:
     """Takes trades of another archive, pair by pair: :meth:`take` them, then :meth:`finish` the pair.
 
@@ -90,6 +117,7 @@ class TradeMerge:
     ) -> None:
         self._archive = archive
         self._coverage = archive.coverage if archive is not None else Coverage(layout)
+        self._disowned = DatedClaims(layout)
         self._disagreed = disagreed
         self._tidy = tidy
         self._room = room
@@ -119,6 +147,7 @@ class TradeMerge:
             counted = self._counted.setdefault(pair, Spans())
             held = Spans([*held, *counted])
             counted.update(theirs)
+        held = Spans([*held, *self._disowned.ids(pair)])
         fresh = rows.filter(pc.invert(_within(rows, held)))
         if fresh.num_rows:
             self._waiting.append(fresh)

@@ -60,6 +60,6 @@ def _is_todays(born: Path) -> bool:
     away. It holds no rows: damaged, it is written anew.
     """
     try:
-        return not parquet.read_facts(born).footer.is_old
+        return parquet.read_facts(born).footer.is_todays
     except (FileNotFoundError, CorruptFile):
         return False

@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from recorder.archive.append import TradeArchive
 from recorder.archive.layout import Layout
-from recorder.core.ids import Span
+from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
 from recorder.disk import Disk, names_in
 
@@ -32,8 +31,16 @@ class Reason(StrEnum):
     """It could not be read, and the journal is another process's."""
     PARKED = "parked"
     """It has ids so far from all others that they do not count yet."""
+    ODD = "odd"
+    """It has rows that cannot be read, while others of it can. ``ids`` are those that these may be of."""
+    REFUSED = "refused"
+    """It could be read, and the archive did not take what it says."""
     DIFFERS = "differs"
     """It has ids that are held with other content."""
+    RENUMBERED = "renumbered"
+    """It came after the exchange began to number the pair anew."""
+    DISOWNED = "disowned"
+    """It is a row that was archived, until the owner let its id go: see :func:`of_row`."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -63,6 +70,7 @@ class _Line(msgspec.Struct):
 
 
 _read = msgspec.json.Decoder(_Line).decode
+_row = msgspec.json.Decoder(Trade).decode
 
 
 class Quarantine:
@@ -88,6 +96,18 @@ class Quarantine:
         return path
 
 
+def of_row(row: Trade, why: str) -> Kept:
+    """Return an archived row as it is kept when its id is disowned: a JSON object, numbers exact as text."""
+    moment_us = row.time_us if row.received_us is None else row.received_us
+    spans = (Span(row.trade_id, row.trade_id),)
+    return Kept(moment_us * 1000, Reason.DISOWNED, msgspec.json.encode(row), row.pair, spans, why)
+
+
+def row_of(kept: Kept) -> Trade:
+    """Return the row of which :func:`of_row` made this. Raises ValueError where it was changed since."""
+    return _row(kept.line)
+
+
 def listed(layout: Layout) -> Iterator[Kept]:
     """Yield all that is kept, in the order in which it came. What no longer reads as a line is kept, but not listed."""
     yield from sorted((kept for _, kept in _lines(layout) if kept is not None), key=lambda kept: kept.recv_ns)
@@ -103,9 +123,15 @@ def sizes(layout: Layout) -> dict[str, tuple[int, int]]:
     return {reason: (count[reason], size[reason]) for reason in sorted(count)}
 
 
-def replay(
-    kept: Iterable[Kept], archive: TradeArchive, rows: Callable[[Kept], Iterable[Trade]]
-) -> dict[str, list[Span]]:
+class Appender(Protocol):
+    """Who archives the trades of a pair whose ids are not held, and returns the ids that it added."""
+
+    def append(self, pair: str, trades: Sequence[Trade], /) -> Spans:
+        """Add them, durably."""
+        ...
+
+
+def replay(kept: Iterable[Kept], archive: Appender, rows: Callable[[Kept], Iterable[Trade]]) -> dict[str, list[Span]]:
     """Archive what ``rows`` finds in kept lines, in their order; return what ids of each pair were added.
 
     They go the way of all trades, so that what is held already adds nothing, however often it is replayed. The lines

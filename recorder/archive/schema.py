@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Candle, Event, Instrument, Trade
 
+REFUSED: Final = (pa.ArrowException, ArithmeticError, TypeError, ValueError)
+"""What building columns may raise of values that do not fit them: pyarrow's errors, and Python's."""
 TIME = pa.timestamp("us", "UTC")
 PRICE = pa.decimal128(PRECISION, PRICE_SCALE)
 QTY = pa.decimal128(PRECISION, QTY_SCALE)

@@ -21,8 +21,9 @@ from recorder.archive.footer import Footer
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, read_facts
+from recorder.archive.schema import REFUSED
 from recorder.disk import Disk
-from recorder.errors import CorruptFile
+from recorder.errors import CorruptFile, Unstorable
 
 _AS_OBJECTS: Final = 1024
 """So many rows are held as objects, some 800 bytes each, before they become Arrow, some 125."""
@@ -36,8 +37,14 @@ class Waiting:
         self._tables: list[pa.Table] = []
         self._objects: list[Any] = []
 
-    def add(self, rows: Iterable[Any]) -> None:
-        """Take in more rows."""
+    def add(self, rows: Iterable[Any], *, at_once: bool = False) -> None:
+        """Take in more rows. Raises one of :data:`REFUSED` where one does not fit: ``at_once``, or when many are there.
+
+        At once none of them is taken in then.
+        """
+        if at_once:
+            self._tables.append(self._build(list(rows)))
+            return
         self._objects.extend(rows)
         if len(self._objects) >= _AS_OBJECTS:
             self._pack()
@@ -152,24 +159,33 @@ class SegmentTables:
         self.segments = Segments(layout, disk, staging=staging)
         self._datasets = [dataset for dataset in WITHOUT_IDS if dataset.journal == journal]
         self._waiting: dict[Branch, Waiting] = {}
+        self._singly = False
         self._forget: list[Callable[[], None]] = []
 
     def on_loss(self, forget: Callable[[], None]) -> None:
         """Call ``forget`` whenever rows that were taken are dropped."""
         self._forget.append(forget)
 
-    def begin(self) -> None:
-        """Begin a segment: what was taken and never written is dropped."""
+    def begin(self, *, singly: bool = False) -> None:
+        """Begin a segment: what was taken and never written is dropped. ``singly``: as of :meth:`take`."""
+        self._singly = singly
         if self._waiting:
             self._waiting = {}
             for forget in self._forget:
                 forget()
 
     def take(self, branch: Branch, rows: Iterable[Any]) -> None:
-        """Take in rows of the segment, as the ``build`` of their table has them."""
+        """Take in rows of the segment, as the ``build`` of their table has them.
+
+        Raises Unstorable where some do not fit the table: of these rows if they are taken ``singly``, else perhaps of
+        earlier ones, and perhaps only when they are written.
+        """
         taken = list(rows)
         if taken:
-            self._waiting.setdefault(branch, Waiting(branch.dataset.build)).add(taken)
+            try:
+                self._waiting.setdefault(branch, Waiting(branch.dataset.build)).add(taken, at_once=self._singly)
+            except REFUSED as error:
+                raise Unstorable(f"it does not fit the table {branch.dataset.name}: {error}") from error
 
     def waiting(self, branch: Branch) -> pa.Table:
         """Return what was taken and is not written yet."""
@@ -181,10 +197,17 @@ class SegmentTables:
 
         Some events are found by comparing with what is archived, so events are written first. Where rows of the
         segment lie in another of these tables its events are complete, and where none do the same are found again.
+        Raises Unstorable before anything is written.
         """
         added = 0
+        tables: dict[Branch, pa.Table] = {}
         for branch in sorted(self._waiting, key=lambda branch: branch.dataset != EVENTS):
-            dataset, rows = branch.dataset, self._waiting[branch].table()
+            try:
+                tables[branch] = self._waiting[branch].table()
+            except REFUSED as error:
+                raise Unstorable(f"rows do not fit the table {branch.dataset.name}: {error}") from error
+        for branch, rows in tables.items():
+            dataset = branch.dataset
             others = (other for other in self._datasets if other != EVENTS)
             if dataset != EVENTS or not any(self.segments.holds(other, segment) for other in others):
                 put = self.segments.add if dataset.by_key else self.segments.append

@@ -17,7 +17,7 @@ from recorder.archive.known import Known
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
-from recorder.core.ledger import Ledger
+from recorder.core.ledger import Ledger, PairLedger
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, UnreadableFile
 
@@ -81,11 +81,39 @@ def load(
     for one in events.told():
         if wanted is None or one.pair in wanted:
             ledger.know(one)
+    for pair, memory in events.memories.items():
+        if wanted is None or pair in wanted:
+            ledger.of(pair).remember(memory)
+    _restate_renumbered(ledger, held, events, frozenset(pair for pair, rows in met.items() if isinstance(rows, int)))
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},
         {pair: error for pair, error in met.items() if not isinstance(error, int)},
         events.findings,
     )
+
+
+def _restate_renumbered(ledger: Ledger, held: Coverage, events: Known, sound: frozenset[str]) -> None:
+    """Count of pairs that are numbered anew what files hold, where those are ``sound``, and what events tell."""
+    renumbered = [pair for pair in ledger if ledger.of(pair).renumbered is not None]
+    if renumbered:
+        restated = [(pair, _of_files(ledger.of(pair), held, sound=pair in sound)) for pair in renumbered]
+        for one in events.told():
+            for pair, account in restated:
+                if one.pair == pair:
+                    account.know(one)
+        ledger.restate(account for _, account in restated)
+
+
+def _of_files(account: PairLedger, held: Coverage, *, sound: bool) -> PairLedger:
+    """Return what files hold of a pair that is numbered anew: what is journalled of it will be set aside."""
+    found = PairLedger(account.pair)
+    if sound:
+        files = undisturbed(lambda: held.files(account.pair), f"the files of {account.pair}")
+        for run in (run for file in files for run in file.footer.runs):
+            found.observe(run)
+    for promised in account.promised:  # which may be in the journal still
+        found.know(promised)
+    return found
 
 
 def _count(ledger: Ledger, claims: Iterable[Run | Knowledge]) -> None:

@@ -16,9 +16,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise, zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,9 @@ from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
 from recorder.archive.ordered_merge import in_order
 from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.core import evidence
 from recorder.core.certificate import DAY_US, DayRows
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, joined
 from recorder.disk import names_in
 from recorder.errors import UnsoundFile
@@ -47,17 +49,36 @@ _NEEDED: Final = ["trade_id", "time", "price", "qty", "side"]
 """Columns that are looked at; the others are read for their checksums."""
 _AHEAD: Final = 4
 """Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
+BACK_US: Final = 10_000_000
+"""Trades are numbered as they are made, and stamps step back by fractions of a second: so much is no such step."""
+STEPS_BACK: Final = 1_000
+"""So many are kept of a pair: more come of a cause, not of chance."""
 _EPOCH: Final = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StepBack:
+    """The trade with this id was made by more than :data:`BACK_US` before the one below it: µs since 1970 UTC."""
+
+    trade_id: int
+    below_us: int
+    time_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong."""
+    """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong.
+
+    ``promise`` is what they say was promised of it; ``steps_back``, some at most, are where the exchange itself would
+    have counted against the clock.
+    """
 
     pair: str
     runs: tuple[Run, ...]
     days: Mapping[date, DayRows]
     findings: tuple[Finding, ...]
+    promise: Promise | None = None
+    steps_back: tuple[StepBack, ...] = ()
 
 
 def read(
@@ -193,6 +214,8 @@ class _Found:
         self._done = done
         self._held: list[tuple[Run, Path]] = []
         self._rows: dict[date, DayRows] = {}
+        self._promises: set[Promise | None] = set()
+        self._back: set[StepBack] = set()
 
     def read_year(self, year: Path) -> None:
         """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
@@ -212,15 +235,17 @@ class _Found:
                 self._merge([file for file in chosen if _sound(file, self.findings, self._done)], lambda _: None)
 
     def _hold(self, file: OpenFile) -> None:
+        self._promises.add(file.footer.promise)
         self._held += ((run, file.path) for run in file.footer.runs)
 
     def _merge(self, chosen: Sequence[OpenFile], done: Callable[[int], None]) -> None:
-        book = _DayBook(self._pool)
+        book = DayBook(self._pool)
         size = max(1, min(_BATCH, _ROWS_IN_HAND // max(1, _side_by_side(chosen))))
         ordered = in_order(((file.facts.first_id, partial(_rows, file, size, done)) for file in chosen), TRADES.order)
         for rows in ordered:
             book.enter(rows)
         self._rows |= {day: rows for day, rows in book.days().items() if day in self._days}
+        self._back.update(book.steps_back)
         for file in chosen:
             self._hold(file)
 
@@ -228,7 +253,12 @@ class _Found:
         """Return what was found."""
         self._held.sort()
         self.findings += doubled.same_ids(self._held)
-        return Content(self._pair, tuple(joined(run for run, _ in self._held)), self._rows, tuple(self.findings))
+        for (below, _), (above, _) in pairwise(self._held):  # of other years, or with ids between that are not held
+            if above.first_us < below.last_us - BACK_US and above.span.first > below.span.last:
+                self._back.add(StepBack(above.span.first, below.last_us, above.first_us))
+        runs, back = tuple(joined(run for run, _ in self._held)), tuple(sorted(self._back)[:STEPS_BACK])
+        promise = evidence.earliest(*self._promises)
+        return Content(self._pair, runs, self._rows, tuple(self.findings), promise, back)
 
 
 @dataclass(slots=True)
@@ -243,12 +273,14 @@ class _Day:
     sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
-class _DayBook:
-    """Counts and hashes rows, which come in ascending id, day by day."""
+class DayBook:
+    """Counts and hashes rows, which come in ascending id, day by day. ``pool`` sets their text."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
         self._last_id = -1
+        self._last_us: int | None = None
+        self.steps_back: list[StepBack] = []
         self._days: dict[int, _Day] = {}
         self._ahead: deque[tuple[list[int], Future[list[bytes]]]] = deque()
 
@@ -262,6 +294,7 @@ class _DayBook:
             return
         self._last_id = int(ids[-1])
         times_us = rows["time"].cast(pa.int64()).to_numpy()
+        self._look_back(ids, times_us)
         numbers = times_us // DAY_US
         starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
         ends = np.append(starts[1:], len(ids))
@@ -278,6 +311,14 @@ class _DayBook:
         self._ahead.append((columns[0].tolist(), self._pool.submit(canonical, rows, starts[1:].tolist())))
         while len(self._ahead) > _AHEAD:
             self._hash()
+
+    def _look_back(self, ids: np.ndarray[Any, Any], times_us: np.ndarray[Any, Any]) -> None:
+        first_us = int(times_us[0]) if self._last_us is None else self._last_us
+        back = np.flatnonzero(np.diff(times_us, prepend=first_us) < -BACK_US)
+        for at in back[: STEPS_BACK - len(self.steps_back)].tolist():
+            below_us = int(times_us[at - 1]) if at else first_us
+            self.steps_back.append(StepBack(int(ids[at]), below_us, int(times_us[at])))
+        self._last_us = int(times_us[-1])
 
     def _count(self, number: int, part: _Day) -> None:
         day = self._days.setdefault(number, part)

@@ -29,6 +29,8 @@ VERBS: Final = (
     "gaps",
     "verify",
     "merge",
+    "disown",
+    "release",
     "status",
     "query",
     "sql",

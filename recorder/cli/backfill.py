@@ -29,7 +29,7 @@ from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
-from recorder.core.listing import Directory, is_whole
+from recorder.core.listing import Directory, Listed, is_whole, settled
 from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
@@ -37,6 +37,7 @@ from recorder.errors import CheckFailed, Unavailable, UnknownPair, UsageError
 from recorder.journal import tail
 from recorder.kraken import records, rest
 from recorder.kraken.names import Listing
+from recorder.kraken.selection import select
 from recorder.net.http import Http, client_session
 from recorder.net.turns import Turns
 from recorder.ops import log, process
@@ -118,6 +119,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
     async with _opened(layout) as archive, client_session() as client:
         http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
         metrics, ledger = Metrics(), Ledger()
+        archive.promised = ledger.promise
         exchange = Exchange(http, Aside(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics)
         instruments = await _listed(exchange, wanted.names)
         fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
@@ -163,7 +165,7 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 
 async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
     directory = Directory()
-    reading = await listing.read(exchange)
+    reading = await listing.read(exchange, enough=functools.partial(_has_all, names))
     directory.take(reading.listings, 0.0)
     names_of = Listing(directory.listing)
     try:
@@ -173,6 +175,11 @@ async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrum
             raise Unavailable(f"not all that is listed could be had, and in the rest: {error}") from None
         raise UsageError(str(error)) from None
     return {instrument.pair: instrument for instrument in chosen}
+
+
+def _has_all(names: Sequence[str], listed: Listed) -> bool:
+    """Return whether each name is that of a listed pair."""
+    return not select(names, settled(listed, {})[0].values()).unknown
 
 
 def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""``recorder gaps``: which ids are missing between those held, and which are known not to exist."""
+"""``recorder gaps``: which ids are missing between those held, do not exist, or are disowned."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def gaps(
     chosen = [name for name in wanted if name in found]
     listed = [gap for name in chosen for gap in found[name]]
     missing = [gap for gap in listed if gap.state == "open"]
+    unreadable = sum(len(gap.span) for gap in listed if gap.state == "unreadable")
     if as_json:
         echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
     else:
@@ -41,11 +42,12 @@ def gaps(
             Screen().print(_table(listed))
         ids = sum(len(gap.span) for gap in missing)
         holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
-        echo(f"{counted(len(chosen), 'pair')}: {holes}")
+        odd = f", {unreadable:,} unreadable" if unreadable else ""
+        echo(f"{counted(len(chosen), 'pair')}: {holes}{odd}")
     unread = [damaged[name] for name in wanted if name in damaged]
     for said in unread:
         echo(f"recorder: {said}", err=True)
-    if missing or unread:
+    if missing or unreadable or unread:
         raise typer.Exit(1)
 
 
@@ -60,7 +62,7 @@ def _table(listed: list[Gap]) -> Table:
             f"{len(gap.span):,}",
             _when(gap.after_us),
             "" if gap.after_us is None or gap.before_us is None else age(gap.before_us - gap.after_us),
-            text(gap.state, "red" if gap.state == "open" else ""),
+            text(gap.state, "red" if gap.state in {"open", "unreadable"} else ""),
         )
     return table
 

@@ -46,7 +46,7 @@ def status(
     """Show pairs, candles, holes, the exchange's state and the last events; from disk, with or without a daemon.
 
     Where a daemon records into this archive, it is asked whether it does. Exit code 1 if a file cannot be read: what
-    the others hold is shown.
+    the others hold is shown; and if trades that were certified are gone, and nothing fetches them again.
     """
     found = state.everything(data)
     daemon = _asked(config_file, data)
@@ -55,7 +55,7 @@ def status(
         echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
     else:
         _print(found, daemon, now_us, title=str(data), all_pairs=all_pairs)
-    if found.damaged:
+    if found.damaged or found.vanished:
         raise typer.Exit(1)
 
 
@@ -70,6 +70,10 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
         said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
         console.print(text(said, "yellow"))
+    if found.vanished:
+        console.print(_vanished(found.vanished), soft_wrap=True)
+    for pair, remedy in found.renumbered.items():
+        console.print(text(f" {pair} is renumbered, what comes of it is set aside: {remedy}", "red"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
         console.print(_candles(found.candles, now_us))
@@ -79,6 +83,18 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         console.print(_quarantine(found.quarantine))
     for said in found.damaged:
         console.print(text(f" {said}", "red"), soft_wrap=True)
+
+
+def _vanished(ids: Mapping[str, int]) -> Text:
+    """Return what was certified and is gone.
+
+    >>> str(_vanished({"BTC/USD": 1_200}))[:55]
+    ' vanished since they were certified: 1,200 ids of BTC/U'
+    """
+    named = [f"{counted(count, 'id')} of {pair}" for pair, count in list(ids.items())[:_SHOWN]]
+    more = f" and of {len(ids) - _SHOWN} more pairs" if len(ids) > _SHOWN else ""
+    remedy = "put their files back, fetch them with `recorder backfill`, or let them go with `recorder release`"
+    return text(f" vanished since they were certified: {', '.join(named)}{more}; {remedy}", "red")
 
 
 def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
@@ -301,6 +317,8 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
             for event in found.events
         ],
         "unanchored": list(found.unanchored),
+        "vanished": dict(found.vanished),
+        "renumbered": dict(found.renumbered),
         "events_since": None if since_us is None else _iso(since_us),
         "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},
         "damaged": found.damaged,

@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
-from recorder.archive import known
+from recorder.archive import known, numbering
 from recorder.archive.integrity import Days, Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout, existing
+from recorder.archive.verify import StepBack
 from recorder.cli.gaps import iso
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
@@ -35,6 +36,8 @@ _DAY: Final = ["%Y-%m-%d"]
 _NAMED: Final = 10
 """Pairs named in a sentence at most; --json names them all."""
 _PROVEN: Final = frozenset({"complete", "empty"})
+_STATES: Final = ("void", "disowned")
+"""The states of ids that do not stand in the way of a proof, and are told of all the same."""
 _STYLES: Final = {
     "complete": "green",
     "empty": "green",
@@ -115,8 +118,8 @@ def _certify(
         else:
             table = _table(certified)
     if not as_json:
-        _print(table, seen)
-    return not (seen.findings or seen.lacking or seen.unanchored)
+        _print(table, seen, layout)
+    return not (seen.findings or seen.lacking or seen.unanchored or seen.renumbered)
 
 
 @dataclass(slots=True)
@@ -132,12 +135,16 @@ class _Seen:
     open: int = 0
     lacking: int = 0
     unanchored: list[str] = field(default_factory=list)
+    renumbered: list[str] = field(default_factory=list)
+    steps_back: dict[str, Sequence[StepBack]] = field(default_factory=dict)
 
     def take(self, one: Certified) -> Certified:
         """Count one pair in."""
         self.findings += one.findings
         self.pairs += 1
         self.unanchored += [one.pair] if one.unanchored else []
+        self.renumbered += [] if one.renumbered is None else [one.pair]
+        self.steps_back |= {one.pair: one.steps_back} if one.steps_back else {}
         for day in one.certificates:
             self.trades += day.held.rows if day.held else 0
             self.proven += day.status in _PROVEN
@@ -155,7 +162,13 @@ def _print_json(certified: Iterable[Certified], seen: _Seen) -> None:
             echo(separator + json.dumps(_certificate(certificate)), nl=False)
             separator = ",\n"
     listed = [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in seen.findings]
+    back = [
+        {"pair": pair, "trade_id": one.trade_id, "below_time": iso(one.below_us), "time": iso(one.time_us)}
+        for pair, steps in seen.steps_back.items()
+        for one in steps
+    ]
     echo(f'\n],\n"unanchored": {json.dumps(seen.unanchored)},')
+    echo(f'"renumbered": {json.dumps(seen.renumbered)},\n"steps_back": {json.dumps(back)},')
     echo(f'"findings": {json.dumps(listed, indent=2, ensure_ascii=False)}}}')
 
 
@@ -171,6 +184,8 @@ def _certificate(one: Certificate) -> dict[str, object]:
         "promised": iso(one.promised_us),
         "missing": one.missing,
         "void": one.void,
+        "disowned": one.disowned,
+        "unreadable": one.unreadable,
         "first_time": iso(rows.first_us) if rows else None,
         "last_time": iso(rows.last_us) if rows else None,
         "sha256": rows.sha256 if rows else None,
@@ -181,12 +196,16 @@ def _certificate(one: Certificate) -> dict[str, object]:
 def _why(one: Certificate) -> list[str]:
     """Say what stands in the way of a proof."""
     reasons = [f"{one.missing:,} missing"] if one.missing else []
+    reasons += [f"{one.unreadable:,} unreadable"] if one.unreadable else []
     if one.before:
         reasons.append("begins inside")
     if one.unjoined:
         reasons.append("does not join the promise")
     if one.after:
         reasons.append("not confirmed")
+    if one.unlike and (was := one.certified) is not None:
+        ids = f"ids {was.first_id} to {was.last_id}"
+        reasons.append(f"certified with {was.rows:,} rows, {ids}, SHA-256 {was.sha256:.16}")
     return reasons
 
 
@@ -215,7 +234,7 @@ def _table(certified: Iterable[Certified]) -> Table:
     return table
 
 
-def _print(table: Table, seen: _Seen) -> None:
+def _print(table: Table, seen: _Seen, layout: Layout) -> None:
     console = Screen()
     if table.row_count:
         console.print(table)
@@ -230,6 +249,12 @@ def _print(table: Table, seen: _Seen) -> None:
     if seen.findings:
         said.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
     console.print(said)
+    for pair in seen.renumbered:
+        said = Text(f"{pair} is renumbered: nothing is certified since, and what comes is set aside; ", "red")
+        console.print(said.append(numbering.remedy(layout, pair)), soft_wrap=True)
+    for pair, steps in seen.steps_back.items():
+        ids = ", ".join(str(one.trade_id) for one in steps[:_NAMED]) + (" …" if len(steps) > _NAMED else "")
+        console.print(Text(f"{pair}: time goes back at {ids}, as the exchange stamped them", "yellow"), soft_wrap=True)
     if seen.unanchored:
         named = ", ".join(seen.unanchored[:_NAMED]) + (" …" if len(seen.unanchored) > _NAMED else "")
         said = text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")
@@ -249,17 +274,18 @@ def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
             notes += [f"{empty:,} empty"] if 0 < empty < len(days) else []
         if status == "partial" and days[0].promised_us is not None:
             notes.append(f"promised from {datetime.fromtimestamp(days[0].promised_us // 1_000_000, UTC):%H:%M:%S}")
-        if days[0].void:
-            notes.append(f"{days[0].void:,} void")
+        counts = {state: getattr(days[0], state) for state in _STATES}
+        notes += [f"{count:,} {state}" for state, count in counts.items() if count]
         rows = sum(day.held.rows for day in days if day.held)
         yield _Line(days[0].day, days[-1].day, status, rows, notes)
 
 
 def _kind(one: Certificate) -> tuple[object, ...]:
-    if one.status in _PROVEN and not one.void:
+    counts = tuple(getattr(one, state) for state in _STATES)
+    if one.status in _PROVEN and not any(counts):
         return ("proven",)
-    alone = one.day if one.held else None
-    return one.status, alone, one.missing, one.void, one.before, one.after, one.unjoined
+    alone = one.day if one.held or one.unlike else None
+    return one.status, alone, one.missing, one.unreadable, *counts, one.before, one.after, one.unjoined
 
 
 def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:

@@ -5,14 +5,16 @@ which they are made. So ids that are missing between two held trades were made b
 the first one before it, and ids after the last one after it, or after the moment until which the exchange has
 confirmed that none came.
 
-A day is proven when no id that is neither held nor void can have been made on it. That is the same as: every id from
-the last trade before the day to the first trade after it is held or void, or a confirmation reaches beyond its end.
+A day is proven when no id that is neither held, void nor disowned can have been made on it. That is the same as: every
+id from the last trade before the day to the first one after it is one of these, or a confirmation reaches beyond its
+end.
 
 All of it is promised from one moment on, whose anchor is the highest id made before. The UTC day of that moment is
 never proven as a whole: it is partial. A day before it is history, proven only once its ids join the promise: every id
-from it up to the anchor is held or void. While a promise is not anchored nobody knows which trades are the first, and
-all days up to the first trade held are open. Where nothing was noted, in an older archive or rows that were merged,
-the lowest id held is taken for the beginning, unless the ids are known down to 1, so that nothing is before them.
+from it up to the anchor is held, void or disowned. While a promise is not anchored nobody knows which trades are the
+first, and all days up to the first trade held are open. Where nothing was noted, in an older archive or rows that were
+merged, the lowest id held is taken for the beginning, unless the ids are known down to 1, so that nothing is before
+them.
 """
 
 from __future__ import annotations
@@ -23,15 +25,18 @@ from datetime import UTC, date, datetime
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
-from recorder.core.evidence import Confirmed, Promise
+from recorder.core.absent import NOTHING, Absent
+from recorder.core.evidence import Certified, Confirmed, Promise
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Run, Span
+from recorder.core.ids import Run, Span, Spans
+from recorder.core.memory import is_as_certified, latest, number_of
 from recorder.core.plausible import EARLIEST_US
 
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
 """``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be one of
 these, but the promise begins on this day, and nothing is promised of what was before. ``open``: neither is proven.
-``pending``: not over yet. ``unknown``: what the exchange numbers cannot be compared with what is held."""
+``pending``: not over yet. ``unknown``: the exchange numbers the pair anew, so that what is held and what comes cannot
+be compared."""
 
 DAY_US: Final = 86_400_000_000
 AHEAD_DAYS: Final = 366
@@ -58,10 +63,12 @@ class DayRows:
 class Certificate:
     """What is proven of one UTC day of a pair.
 
-    ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there;
-    those about midnight count on both days. ``before`` and ``after`` tell that the day may have trades before the first
-    or after the last id held: how many nobody can say. ``unjoined``: between this day, which is before the promise, and
-    the promise ids may be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day.
+    ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there,
+    ``disowned`` ones the owner let go, and ``unreadable`` ones have rows that nobody can read; those about midnight
+    count on both days. ``before`` and ``after`` tell that the day may have trades before the first or after the last id
+    held: how many nobody can say. ``unjoined``: between this day, which is before the promise, and the promise ids may
+    be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day. ``certified`` is what the
+    day held when it was proven before, and ``unlike`` tells that it does not hold this any more.
     """
 
     pair: str
@@ -74,16 +81,21 @@ class Certificate:
     after: bool
     unjoined: bool = False
     promised_us: int | None = None
+    disowned: int = 0
+    unreadable: int = 0
+    certified: Certified | None = None
+    unlike: bool = False
 
     def lacks(self, history_from: date | None = None) -> bool:
-        """Tell whether something wanted is missing: ids between held ones, and history if it is wanted.
+        """Tell whether something wanted is missing: ids between held ones, what was certified, and history if wanted.
 
         ``history_from`` is the day from which on it is (``date.min`` for all there is), None for none. What may have
         come after the last id held is the recorder's to fetch and no fault of the archive, and today is not over.
         """
         over = self.status != "pending"
         history = self.before and history_from is not None and history_from < self.day
-        return history or (over and (self.missing > 0 or (self.before and history_from == self.day)))
+        lost = self.missing + self.unreadable > 0 or self.unlike
+        return history or (over and (lost or (self.before and history_from == self.day)))
 
 
 def utc_day(time_us: int) -> date:
@@ -97,34 +109,44 @@ def certificates(
     days: Mapping[date, DayRows],
     *,
     now_us: int,
-    void: Iterable[Span] = (),
+    absent: Absent = NOTHING,
     confirmed: Iterable[Confirmed] = (),
     promise: Promise | None = None,
+    certified: Iterable[Certified] = (),
+    unknown_from_us: int | None = None,
 ) -> list[Certificate]:
-    """Return a certificate of every day from the promise or the first trade held to today, oldest first.
+    """Return a certificate of every day from the promise or the first trade held, or certified, to today, oldest first.
 
-    There is none if nothing is held nor promised. A trade with a time at which none can have been made gets a day of
-    its own, and none between.
+    There is none if nothing is held, promised nor certified. A trade with a time at which none can have been made gets
+    a day of its own, and none between.
 
-    ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats void, and a
-    confirmation that a held trade refutes is not believed.
+    ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats absent, and a
+    confirmation that a held trade refutes is not believed. What was ``certified`` of a day, at whatever revision, is
+    believed: all its ids exist, and no others can have been made on it but those that are missing now. From the day of
+    ``unknown_from_us`` on nothing is certified: the exchange numbers the pair anew.
     """
-    gaps = Gaps(pair, held, void, confirmed, promise)
+    certified = list(certified)
+    known = latest(certified)
+    ids = Spans(Span(one.first_id, one.last_id) for one in certified)
+    gaps = Gaps(pair, held, absent, confirmed, promise, certified=ids)
     promise = promise or _assumed(gaps)
     begins_us = [run.first_us for run in gaps.runs[:1]] + ([] if promise is None else [promise.time_us])
-    if not begins_us:
+    if not begins_us and not known:
         return []
     today = _number(now_us)
-    numbers = _calendar({*map(_number, begins_us), *(day.toordinal() - _EPOCH for day in days)}, now_us)
+    numbers = _calendar({*map(_number, begins_us), *map(number_of, [*days, *known])}, now_us)
     found = []
     for number, counts in zip(numbers, _counted(gaps, promise, numbers, now_us), strict=True):
         day = date.fromordinal(_EPOCH + number)
-        rows = days.get(day)
-        status: Status = "complete" if rows else "empty"
+        rows, before = days.get(day), known.get(day)
+        unlike = before is not None and not _is_as_certified(before, rows, absent)
+        status: Status = "complete" if rows or before else "empty"
         promised = promise is not None and number == _number(promise.time_us)
-        if number >= today:
+        if unknown_from_us is not None and number >= _number(unknown_from_us):
+            status = "unknown"
+        elif number >= today:
             status = "pending"
-        elif counts.stand_open(promise):
+        elif unlike or counts.missing + counts.unreadable or (before is None and counts.stand_open(promise)):
             status = "open"
         elif promise is not None and promised and not promise.from_the_first:
             status = "partial"
@@ -140,9 +162,21 @@ def certificates(
                 after=counts.after > 0,
                 unjoined=counts.unjoined > 0,
                 promised_us=promise.time_us if promise is not None and promised else None,
+                disowned=counts.disowned,
+                unreadable=counts.unreadable,
+                certified=before,
+                unlike=unlike,
             )
         )
     return found
+
+
+def _is_as_certified(before: Certified, held: DayRows | None, absent: Absent) -> bool:
+    let_go = Spans(absent.disowned.within(Span(before.first_id, before.last_id))).count()
+    if held is None:
+        return is_as_certified(before, rows=0, ends=None, sha256=None, let_go=let_go)
+    ends = held.first_id, held.last_id
+    return is_as_certified(before, rows=held.rows, ends=ends, sha256=held.sha256, let_go=let_go)
 
 
 def _assumed(gaps: Gaps) -> Promise | None:
@@ -154,10 +188,12 @@ def _assumed(gaps: Gaps) -> Promise | None:
 
 
 class _Counts(NamedTuple):
-    """What may lie on one day: ids that are missing or void, and whether any lie before, after, or up to the anchor."""
+    """What may lie on one day: ids of each state, and whether any lie before, after, or up to the anchor."""
 
     missing: int
     void: int
+    disowned: int
+    unreadable: int
     before: int
     after: int
     unjoined: int
@@ -165,12 +201,14 @@ class _Counts(NamedTuple):
     def stand_open(self, promise: Promise | None) -> bool:
         """Tell whether trades that are promised, or that history lacks, may have been made on the day."""
         nameless = promise is not None and promise.after_id is None and self.before > 0
-        return self.missing + self.after + self.unjoined > 0 or nameless
+        return self.missing + self.unreadable + self.after + self.unjoined > 0 or nameless
 
 
 def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us: int) -> list[_Counts]:
     """Return what may lie on each of these days, given in order."""
-    missing, void, before, after, unjoined = tallies = [_Tally(numbers, _ordinary(now_us)) for _ in range(5)]
+    tallies = [_Tally(numbers, _ordinary(now_us)) for _ in _Counts._fields]
+    missing, void, disowned, unreadable, before, after, unjoined = tallies
+    of_state = {"void": void, "disowned": disowned, "unreadable": unreadable}
     history, between = gaps.before(), gaps.between()
     for gap in history:
         before.add(1, gaps.from_us(gap), gap.before_us)
@@ -178,8 +216,8 @@ def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us
         after.add(1, gaps.from_us(gap), None)
     for gap in between:
         missing.add(len(gap.span), gaps.from_us(gap), gap.before_us)
-    for gap in gaps.void():
-        void.add(len(gap.span), gap.after_us, gap.before_us)
+    for gap in gaps.absent():
+        of_state[gap.state].add(len(gap.span), gap.after_us, gap.before_us)
     if promise is not None:
         promised = _number(promise.time_us)
         if promise.after_id is None:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
+from recorder.core.absent import NOTHING, Absent
 from recorder.core.evidence import Confirmed, Promise
-from recorder.core.ids import Gap, Run, Span, Spans, joined
+from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans, joined
 
 _Place = Literal["before", "between", "after"]
 """Where ids lie that are not held. ``between``: between held ones, or between the anchor of the promise and the first
@@ -34,22 +35,26 @@ class _Edge(NamedTuple):
 class Gaps:
     """What is not held of ``pair``, and when it can have been made.
 
-    ``held`` are runs of ids, in any order. Held beats void, and a confirmation that a held trade refutes is not
-    believed.
+    ``held`` are runs of ids, in any order; ``absent`` ids are those that need not be. Held beats absent, and a
+    confirmation that a held trade refutes is not believed. Of ids that were ``certified`` it is known that they exist.
     """
 
     def __init__(
         self,
         pair: str,
         held: Iterable[Run],
-        void: Iterable[Span] = (),
+        absent: Absent = NOTHING,
         confirmed: Iterable[Confirmed] = (),
         promise: Promise | None = None,
+        *,
+        certified: Spans = NO_IDS,
     ) -> None:
         self.runs = joined(held)
         self._pair = pair
-        self._void = Spans(void)
+        self._told = absent
+        self._absent = absent.ids()
         self._promise = promise
+        self._certified = certified
         self._edges = _edges(self.runs, promise)
         self._firsts = [run.span.first for run in self.runs]
         self._confirmed = sorted((known.last_id, known.until_us) for known in confirmed)
@@ -57,23 +62,28 @@ class Gaps:
         self._earliest_us = list(accumulate((run.first_us for run in reversed(self.runs)), min))[::-1]
 
     def before(self) -> list[Gap]:
-        """Return the ids below all that is held or promised that are not void, lowest first."""
+        """Return the ids below all that is held or promised that are not absent, lowest first."""
         return self._placed("before")
 
     def between(self) -> list[Gap]:
-        """Return the ids between held ones, or from the anchor to the first one, that are not void, lowest first."""
-        return open_gaps(self._pair, self.runs, self._void, self._promise)
+        """Return the ids between held ones, or from the anchor to the first one, that are not absent, lowest first.
+
+        Those that were certified are missing wherever they lie.
+        """
+        return open_gaps(self._pair, self.runs, self._absent, self._promise, self._certified)
 
     def after(self) -> list[Gap]:
         """Return the ids that may still come after the last one held, lowest first; the last gap has no end."""
         return self._placed("after")
 
-    def void(self) -> list[Gap]:
-        """Return the void ids, as far as they are not held after all, lowest first."""
+    def absent(self) -> list[Gap]:
+        """Return the ids that need not be held, as far as they are not held after all, lowest first of each state."""
         return [
-            Gap(self._pair, part, after_us, before_us, "void")
+            Gap(self._pair, part, after_us, before_us, state)
+            for state, told in self._told.by_state()
+            if told
             for _, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
-            for part in self._void.within(ids)
+            for part in told.within(ids)
         ]
 
     def from_us(self, gap: Gap) -> int | None:
@@ -94,24 +104,46 @@ class Gaps:
 
     def _placed(self, wanted: _Place) -> list[Gap]:
         return [
-            Gap(self._pair, part, after_us, before_us)
+            Gap(self._pair, piece, after_us, before_us)
             for place, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
             if place == wanted
-            for part in self._void.missing(ids)
+            for part in self._absent.missing(ids)
+            for piece in self._certified.missing(part)
         ]
 
 
-def open_gaps(pair: str, runs: Sequence[Run], void: Spans, promise: Promise | None = None) -> list[Gap]:
-    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already.
+def open_gaps(
+    pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None = None, certified: Spans = NO_IDS
+) -> list[Gap]:
+    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already."""
+    gaps = _promised_gaps(pair, runs, absent, promise)
+    if not certified:
+        return gaps
+    beyond = [
+        Gap(pair, piece, after_us, before_us)
+        for place, ids, after_us, before_us in _unheld(runs, _edges(runs, promise), promise)
+        if place != "between"
+        for part in absent.missing(ids)
+        for piece in certified.within(part)
+    ]
+    return sorted([*gaps, *beyond], key=_span) if beyond else gaps
+
+
+def _span(gap: Gap) -> Span:
+    return gap.span
+
+
+def _promised_gaps(pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None) -> list[Gap]:
+    """Return what is missing between held ids, or between the anchor and the first one held.
 
     In one pass without the anchor, which parts one gap at most: a pair may lack tens of thousands at once.
     """
     if promise is None or promise.after_id is None:
-        return _between(pair, runs, void)
+        return _between(pair, runs, absent)
     index = bisect_right(runs, promise.after_id, key=lambda run: run.span.first)
     below, above = runs[:index], runs[index:]
     if not above or (below and below[-1].span.last > promise.after_id):
-        return _between(pair, runs, void)
+        return _between(pair, runs, absent)
     parted = [(promise.after_id + 1, above[0].span.first - 1, promise.time_us, above[0].first_us)]
     if below:
         parted.insert(0, (below[-1].span.last + 1, promise.after_id, below[-1].last_us, promise.time_us))
@@ -119,16 +151,16 @@ def open_gaps(pair: str, runs: Sequence[Run], void: Spans, promise: Promise | No
         Gap(pair, part, after_us, before_us)
         for first, last, after_us, before_us in parted
         if first <= last
-        for part in void.missing(Span(first, last))
+        for part in absent.missing(Span(first, last))
     ]
-    return [*_between(pair, below, void), *gaps, *_between(pair, above, void)]
+    return [*_between(pair, below, absent), *gaps, *_between(pair, above, absent)]
 
 
-def _between(pair: str, runs: Iterable[Run], void: Spans) -> list[Gap]:
+def _between(pair: str, runs: Iterable[Run], absent: Spans) -> list[Gap]:
     return [
         Gap(pair, part, below.last_us, above.first_us)
         for below, above in pairwise(runs)
-        for part in void.missing(Span(below.span.last + 1, above.span.first - 1))
+        for part in absent.missing(Span(below.span.last + 1, above.span.first - 1))
     ]
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from recorder.core.model import Trade
 
-GapState = Literal["open", "void"]
-"""Why ids are missing: ``open`` ones are still to be fetched, ``void`` ones the exchange itself does not have."""
+GapState = Literal["open", "void", "unreadable", "disowned"]
+"""Why ids are not held: ``open`` ones are still to be fetched, ``void`` ones the exchange itself does not have,
+``unreadable`` ones it serves as rows that cannot be archived, and ``disowned`` ones the owner let go."""
 
 
 class Span(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -203,6 +204,10 @@ class Spans:
 
     def __repr__(self) -> str:
         return f"Spans({', '.join(str(span) for span in self)})"
+
+
+NO_IDS: Final = Spans()
+"""None at all. Not to be changed."""
 
 
 def runs_of(trades: Iterable[Trade]) -> list[Run]:

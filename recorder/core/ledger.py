@@ -1,8 +1,8 @@
 """What is held of each pair, and what is known of the ids that are not: the one account that everything else asks.
 
-Owns: spans with the times of their ends, ids known to be void, and what is missing. Refuses: to know where the rows
-lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, pair by pair also
-while recording, where it is found to disagree with them.
+Owns: spans with the times of their ends, ids known to be void or disowned, and what is missing. Refuses: to know
+where the rows lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, pair
+by pair also while recording, where it is found to disagree with them.
 """
 
 from __future__ import annotations
@@ -11,10 +11,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from msgspec import structs
+
 from recorder.core import evidence
-from recorder.core.evidence import Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void
-from recorder.core.gaps import open_gaps
-from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
+from recorder.core.absent import Absent
+from recorder.core.evidence import (
+    Anchored,
+    Certified,
+    Confirmed,
+    Dated,
+    Disowned,
+    Knowledge,
+    NumberingSettled,
+    Parked,
+    Promise,
+    Promised,
+    Reclaimed,
+    Renumbered,
+    Unreadable,
+    Void,
+)
+from recorder.core.gaps import Gaps, open_gaps
+from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans, joined, runs_of
+from recorder.core.memory import Memory
 from recorder.core.model import Trade
 from recorder.core.plausible import is_before, is_far_gap
 
@@ -40,22 +59,32 @@ class PairLedger:
     """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
 
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
-    held. An id that is held is never void, nor ``parked``. ``shown_id`` is the highest that REST has shown in this run,
-    whether it is held yet or not.
+    held. An id that is held is never void, unreadable, disowned, nor ``parked``. ``shown_id`` is the highest that REST
+    has shown in this run, whether it is held yet or not; ``aside_us`` is when the newest trade was made that it showed
+    and that was later than all that is held; ``memory`` what was certified. ``damaged`` ids lie in damaged files: they
+    are missing, and not asked for as long as these may be put right.
     """
 
     def __init__(self, pair: str) -> None:
         self.pair = pair
         self.spans = Spans()
         self.void = Spans()
+        self.unreadable = Spans()
         self.parked = Spans()
+        self.damaged = Spans()
         self.shown_id = 0
+        self.memory = Memory()
+        self.aside_us = 0
         self.confirmed: Confirmed | None = None
         self.promise: Promise | None = None
         self._promises: set[Promised | Anchored] = set()
+        self._disownings: set[Dated] = set()
+        self._disowned: Spans | None = Spans()
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
         self._far_gaps: tuple[Gap, ...] = ()
+        self._given_up = NO_IDS
+        self._certified_to = 0
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
@@ -69,10 +98,16 @@ class PairLedger:
         self.spans.add(span)
         if self.void:
             self.void.remove(span)
+        if self.unreadable:
+            self.unreadable.remove(span)
+        if self._disowned:
+            self._disowned.remove(span)
         if self.parked:
             self.parked.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
             self._forget_inner(old_last, span.first)  # the live case, in constant time
+            if span.first <= self._certified_to:  # it had vanished
+                self._gaps = None
             return
         self._gaps = None
         if len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
@@ -85,6 +120,15 @@ class PairLedger:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
                 self._gaps = None
+            case Unreadable(_, span):
+                self.unreadable.update(self.spans.missing(span))
+                self._gaps = None
+            case Disowned() | Reclaimed() | Renumbered() | NumberingSettled():
+                self._disownings.add(known)
+                self._disowned = self._gaps = None
+            case Certified():
+                self.memory.take(known)
+                self._remembers()
             case Parked(_, span):
                 self.parked.update(self.spans.missing(span))
             case Confirmed():
@@ -97,27 +141,96 @@ class PairLedger:
             case never:
                 assert_never(never)
 
+    def remember(self, memory: Memory) -> None:
+        """Take in what was certified."""
+        self.memory.update(memory)
+        self._remembers()
+
+    def _remembers(self) -> None:
+        self._certified_to = self.memory.every().last or 0
+        self._gaps = None
+
+    @property
+    def disowned(self) -> Spans:
+        """The ids that the owner let go, and that are not held."""
+        if self._disowned is None:  # claims come in any order, and by the thousand
+            told = evidence.disowned(self._disownings)
+            self._disowned = Spans(part for span in told for part in self.spans.missing(span))
+        return self._disowned
+
+    @property
+    def disownings(self) -> frozenset[Dated]:
+        """All that was claimed of the pair of which the latest counts."""
+        return frozenset(self._disownings)
+
+    @property
+    def promised(self) -> frozenset[Promised | Anchored]:
+        """All that was noted of the promise."""
+        return frozenset(self._promises)
+
+    @property
+    def renumbered(self) -> Renumbered | None:
+        """How the exchange came to number the pair anew; None where its numbers are those that are held."""
+        return evidence.renumbered(self._disownings) if self._disownings else None
+
+    def absent(self) -> Absent:
+        """Return the ids that need not be held, and why. Not to be changed."""
+        return Absent(self.void, self.disowned, self.unreadable)
+
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
         times = self._times_us
         return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Return the ids that are missing and not void, lowest first. Void ids may part a gap.
+        """Return the ids that are missing and not absent, lowest first. Absent ids may part a gap.
 
-        Missing is what lies between held ones, or between the anchor of the promise and the first one held. As long as
-        they do not change it is the same object, so that whoever looks often need not look through them.
+        Missing is what lies between held ones, or between the anchor of the promise and the first one held, and what
+        was certified and has vanished, wherever it lies. As long as they do not change it is the same object, so that
+        whoever looks often need not look through them.
         """
         if self._gaps is None:
-            self._gaps = tuple(open_gaps(self.pair, self.runs(), self.void, self.promise))
+            runs, absent = self.runs(), self.absent().ids()
+            self._gaps = tuple(open_gaps(self.pair, runs, absent, self.promise, self.memory.every()))
             self._far_gaps = tuple(filter(is_far_gap, self._gaps))
+            self._given_up = self.memory.given_up(runs, absent)
         return self._gaps
 
+    def unreadable_gaps(self) -> list[Gap]:
+        """Return the unreadable ids that are wanted, lowest first, each with the times of the trades next to it."""
+        wanted = Spans(part for span in self.unreadable for part in self.disowned.missing(span))
+        if not wanted:
+            return []
+        return [gap for gap in Gaps(self.pair, self.runs(), Absent(unreadable=wanted)).absent() if gap.before_us]
+
+    def gaps_within(self, span: Span) -> list[Span]:
+        """Return the parts of a span that are missing."""
+        return [part for gap in self.gaps() for part in Spans([gap.span]).within(span)]
+
+    def far_gaps(self) -> list[Gap]:
+        """Return the gaps of which no outage can be the cause, and of which REST has not shown the end."""
+        self.gaps()
+        return [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
+
+    def given_up(self) -> Spans:
+        """Return the ids that have vanished and are not fetched again unasked. Not to be changed."""
+        self.gaps()
+        return self._given_up
+
     def fetchable_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
-        gaps = self.gaps()
-        far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
-        return tuple(gap for gap in gaps if gap not in far) if far else gaps
+        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end.
+
+        What has vanished is asked for only where it lies between held ids of its year: see :class:`Memory`.
+        """
+        if self.renumbered is not None:  # what would come is not what is missing
+            return ()
+        gaps, far = self.gaps(), self.far_gaps()
+        if far:
+            gaps = tuple(gap for gap in gaps if gap not in far)
+        for unwanted in (self.given_up(), self.damaged):
+            if unwanted:
+                gaps = tuple(structs.replace(gap, span=part) for gap in gaps for part in unwanted.missing(gap.span))
+        return gaps
 
     def newest(self) -> tuple[int, int] | None:
         """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).
@@ -197,7 +310,10 @@ class Ledger:
         newer, self._newer = self._newer or [], None
         restated = {account.pair: account for account in accounts}
         for account in restated.values():
-            account.shown_id = self.of(account.pair).shown_id
+            before = self.of(account.pair)
+            account.shown_id, account.aside_us = before.shown_id, before.aside_us
+            if evidence.begun_us(account.disownings) == evidence.begun_us(before.disownings):
+                account.remember(before.memory)  # it is never taken back
         self._pairs |= restated
         for claim in newer:
             if claim.pair in restated:
@@ -211,6 +327,14 @@ class Ledger:
             account = self._pairs[pair] = PairLedger(pair)
         return account
 
+    def promise(self, pair: str) -> Promise | None:
+        """Return what is promised of ``pair``; nothing of one that is numbered anew, or it would be kept with new ids.
+
+        Any thread may ask.
+        """
+        account = self._pairs.get(pair)
+        return None if account is None or account.renumbered is not None else account.promise
+
     def history(self, pair: str, from_us: int) -> History | None:
         """Return what is wanted of ``pair`` from ``from_us`` on below the lowest id held; None where nothing is.
 
@@ -219,7 +343,14 @@ class Ledger:
         """
         account = self.of(pair)
         first = account.spans.first
-        if first is None or first == 1 or account.void.covers(Span(1, first - 1)):
+        if (
+            account.renumbered is not None
+            or first is None
+            or first == 1
+            or account.absent().ids().covers(Span(1, first - 1))
+        ):
+            return None
+        if first - 1 in account.given_up():  # it would be fetched again
             return None
         first_us = account.time_us(first)
         return None if is_before(first_us, from_us) else History(pair, from_us, first, first_us)

@@ -14,6 +14,9 @@ import msgspec
 Side = Literal["buy", "sell"]
 Source = Literal["ws", "rest", "bulk"]
 
+PAIR_LIMIT: Final = 64
+"""Bytes of a pair's name. The longest of the 1,218 listed in 2025 has 14. Folders and locks are named by it: file
+systems take 255 bytes for a name, and each byte may need three."""
 PRICE_SCALE: Final = 12
 """Digits after the point that the archive keeps of a price; REST prints up to 12 (BONKUSD, API.md 7.1)."""
 QTY_SCALE: Final = 8
@@ -116,25 +119,38 @@ class Instrument(msgspec.Struct, frozen=True):
 _quantize = Context(prec=PRECISION, traps=[Inexact, InvalidOperation]).quantize  # bound once: asked for every number
 _PRICE_UNIT = Decimal(1).scaleb(-PRICE_SCALE)
 _QTY_UNIT = Decimal(1).scaleb(-QTY_SCALE)
+_ZERO = Decimal(0)
+_SHOWN: Final = 40
+"""Characters of a number that a sentence repeats: twice what fits, and no more of a million digits."""
+
+
+def is_pair(name: str) -> bool:
+    """Return whether this can be a pair's name, of which the archive can make a folder's."""
+    return 0 < len(name.encode(errors="replace")) <= PAIR_LIMIT
 
 
 def check_exact(price: Decimal, qty: Decimal) -> None:
-    """Return if the archive holds both to the last digit. Raises ValueError: nothing is ever rounded."""
+    """Return if the archive holds both to the last digit, and neither is below zero. Raises ValueError.
+
+    Nothing is ever rounded. Zero is odd of both, and fits.
+    """
     try:
         _quantize(price, _PRICE_UNIT)
         _quantize(qty, _QTY_UNIT)
+        # Not-a-number passes quantize without a signal, and wire text may say it: it cannot be compared, though.
+        negative = not (price >= _ZERO and qty >= _ZERO)
     except (Inexact, InvalidOperation):
-        raise _unfit(price, qty) from None
-    # Not-a-number passes quantize without a signal, and wire text may say it: "NaN" is a decimal to every parser.
-    if not (price.is_finite() and qty.is_finite()):
-        raise _unfit(price, qty)
+        raise ValueError(
+            f"price {_shown(price)} or quantity {_shown(qty)} does not fit the archive's "
+            f"decimal128({PRECISION}, {PRICE_SCALE}) and decimal128({PRECISION}, {QTY_SCALE}) exactly"
+        ) from None
+    if negative:
+        raise ValueError(f"price {_shown(price)} or quantity {_shown(qty)} is below zero")
 
 
-def _unfit(price: Decimal, qty: Decimal) -> ValueError:
-    return ValueError(
-        f"price {price} or quantity {qty} does not fit the archive's "
-        f"decimal128({PRECISION}, {PRICE_SCALE}) and decimal128({PRECISION}, {QTY_SCALE}) exactly"
-    )
+def _shown(number: Decimal) -> str:
+    text = str(number)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def plain(value: Decimal) -> str:

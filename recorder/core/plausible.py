@@ -7,6 +7,7 @@ that no request ever closes. A time is never a reason to disbelieve an id.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final
 
 from recorder.core.ids import Gap, Run, Span, Spans
@@ -55,6 +56,18 @@ def is_same(one: Trade, other: Trade) -> bool:
     """Return whether two rows with one id tell the same trade: all that both ways of hearing of it have in common."""
     same = one.price == other.price and one.qty == other.qty and one.side == other.side
     return same and abs(one.time_us - other.time_us) <= SAME_US
+
+
+def renumbered_from(repeated: Iterable[tuple[Trade, Trade]]) -> Trade | None:
+    """Return the first row from which on a pair is numbered anew; None where it is not.
+
+    ``repeated`` are rows that came under ids that are held, in their order, each with what is held. A single one that
+    tells another trade is a fault of the exchange; two such ids in a row are trades that it counts from 1 again.
+    """
+    for (one, held), (other, held_next) in pairwise(repeated):
+        if one.trade_id != other.trade_id and not is_same(one, held) and not is_same(other, held_next):
+            return one
+    return None
 
 
 def begin_us(gap: Gap, attempt: int = 0) -> int:

@@ -31,6 +31,11 @@ FORMAT: Final = 1
 CHUNK: Final = 1 << 22
 """Bytes of a segment read at once: bounds the memory of who reads a long one."""
 
+SOURCE_LIMIT: Final = 16_384
+"""Characters of a source: the longest, of a frame with parked ids, lists pairs, of which a line has 200 at most."""
+_LAST_NS: Final = 2**63 - 1
+"""In the year 2262: what no clock says is damage."""
+
 _HEAD: Final = re.compile(rb'\{"recv_ns":(\d+),"source":"([^"\\]+)","crc32":(\d+),"payload":')
 _RECEIVED: Final = re.compile(rb'\{"recv_ns":(\d+),')
 _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]+')
@@ -81,8 +86,12 @@ def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -
 
 
 def encode_note(recv_ns: int, kind: str, **detail: object) -> bytes:
-    """Return the line of an event of our own."""
-    payload = json.dumps({NOTE: kind, **detail}, separators=(",", ":")).encode()
+    """Return the line of an event of our own. Of a detail that is nested out of all depth the plain parts are told."""
+    try:
+        payload = json.dumps({NOTE: kind, **detail}, separators=(",", ":")).encode()
+    except RecursionError:
+        plain = {name: value for name, value in detail.items() if not isinstance(value, list | dict)}
+        payload = json.dumps({NOTE: kind, **plain}, separators=(",", ":")).encode()
     return encode(recv_ns, NOTE, payload, parsed=True)
 
 
@@ -97,8 +106,10 @@ def decode(line: bytes) -> Entry:
             fields = _read_line(line)
             recv_ns, source, expected = fields.recv_ns, fields.source, fields.crc32
             payload = _payload_of(fields)
-    except ValueError as error:  # msgspec's errors are ValueErrors too
-        raise CorruptLine(f"not a journal line ({error}): {line[:80]!r}", line) from error
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors too
+        raise CorruptLine(f"not a journal line ({str(error)[:80]}): {line[:80]!r}", line) from error
+    if not 0 <= recv_ns <= _LAST_NS or len(source) > SOURCE_LIMIT:
+        raise CorruptLine(f"a journal line of no moment, or from nowhere: {line[:80]!r}", line)
     if crc32(payload) != expected:
         raise CorruptLine(f"a journal line received at {recv_ns} ns does not match its checksum {expected}", line)
     return Entry(recv_ns, source, payload)

@@ -59,9 +59,9 @@ class Look:
         newer = [trade.trade_id for trade in page.trades if trade.time_us >= self._time_us]
         if self._since_ns is None:
             # The newest page must not contradict that there was nothing at all.
-            self.after_id = None if older or len(page.trades) >= rest.PAGE_LIMIT else 0
+            self.after_id = None if older or page.odd or page.rows >= rest.PAGE_LIMIT else 0
             self._left = 0
-        elif older and (newer or len(page.trades) < rest.PAGE_LIMIT):
+        elif older and (newer or page.rows < rest.PAGE_LIMIT):
             # Times can step back a little: what lies above a row that is promised is promised too.
             self.after_id = min([max(trade.trade_id for trade in older), *(trade_id - 1 for trade_id in newer)])
         elif older:

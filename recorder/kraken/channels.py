@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from recorder.core.ids import Run
 from recorder.kraken import parse
+from recorder.kraken.parse import OddRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,9 @@ class Channel:
     """Whether a subscription begins with a snapshot. Always sent: Kraken's defaults have changed (API.md 8.5)."""
     params: Mapping[str, object] = field(default_factory=dict)
     """What a subscription, and its end, say beside channel and symbols."""
+    salvage: Callable[[bytes], tuple[list[Run], Sequence[OddRow]]] | None = None
+    """What the rows of a frame that ``claims`` refuses let us claim, read one by one, and those that cannot be read.
+    Raises Malformed where none can. None: a frame is read whole or not at all."""
 
     @property
     def prefix(self) -> bytes:
@@ -42,5 +46,7 @@ class Channel:
         return {"channel": self.name, **self.params, "symbol": list(symbols)}
 
 
-TRADES: Final = Channel(name="trade", claims=parse.trade_runs, only=parse.only_rows, snapshot=True)
+TRADES: Final = Channel(
+    name="trade", claims=parse.trade_runs, salvage=parse.salvaged_runs, only=parse.only_rows, snapshot=True
+)
 """Numbered per pair. The snapshot holds the latest 50 trades and closes most short holes without a request."""

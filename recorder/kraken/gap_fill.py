@@ -10,7 +10,8 @@ many trades share one nanosecond (API.md 6.7):
 - ids that a page steps over, carrying rows on both sides of them, are given up for this attempt;
 - ids that must lie before a page begins are looked for from further back, and given up after the furthest.
 
-Ids that an answer stepped over are told as :attr:`GapFill.skipped`. Once is no proof: a copy of the exchange may lag.
+Ids that an answer stepped over are told as :attr:`GapFill.skipped`, those of rows that it has and nobody can read as
+:attr:`GapFill.odd`. Once is no proof: a copy of the exchange may lag.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import median_low
 from types import MappingProxyType
 from typing import Final
 
@@ -26,7 +28,7 @@ from recorder.core.model import Instrument, Trade
 from recorder.core.plan import best_page
 from recorder.core.plausible import EARLIEST_US, begin_us, is_time
 from recorder.kraken import rest
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.parse import OddRow, TradesPage
 
 OVERLAPS_NS: Final = (1_000_000, 1_000_000_000, 60_000_000_000)
 """How far before the last known trade to begin: 1 ms covers REST's printed doubles and stamps cut to µs. Where a
@@ -44,8 +46,11 @@ STEP_BACK_NS: Final = OVERLAPS_NS[1]
 """Times go up with ids but for small steps back. Answers that touch, the first of which begins so long before a row,
 can have left nothing out after it for its time."""
 FAR: Final = 1_000_000
-"""A row whose id lies so far above the one below it proves nothing of the ids between: more than a day of the busiest
-pair, which no answer of a thousand rows steps over, so the odd one is that row."""
+"""A row whose id lies so far above the one below it proves nothing of the ids between, for it may be an odd one: more
+than a day of the busiest pair. It does where ids really jump: when its page goes on from there."""
+DAY_US: Final = 86_400_000_000
+JUMP_ROWS: Final = 3
+"""So many rows at least lie above a jump, all made after all those below it: a lone odd id stands among the others."""
 FRESH_ROWS: Final = rest.PAGE_LIMIT - 10
 """So many ids after a known trade a page is planned to reach: it begins a little before that trade."""
 FRUITLESS_PAGES: Final = 200
@@ -77,6 +82,7 @@ class GapFill:
         self._missing = self._open.copy() if missing is None else missing
         self._found = Spans()
         self._skipped = Spans()
+        self._unread: dict[Span, OddRow] = {}
         # When the trade below each open span was made: asking for the span begins there.
         self._times_us = {gap.span.first - 1: begin_us(gap, attempts.get(gap.span.first, 0)) for gap in gaps}
         self._fruitless = 0
@@ -91,7 +97,14 @@ class GapFill:
     @property
     def skipped(self) -> list[Span]:
         """What is missing and an answer stepped over, carrying the ids on both sides, and no other answer had."""
-        return [part for span in self._skipped for part in self._found.missing(span)]
+        unread = Spans(self._unread)
+        stepped = (part for span in self._skipped for part in unread.missing(span))
+        return [part for span in stepped for part in self._found.missing(span)]
+
+    @property
+    def odd(self) -> list[OddRow]:
+        """The rows that may be of missing ids and cannot be read, and no other answer had as they should be."""
+        return [row for span, row in sorted(self._unread.items()) if self._found.missing(span)]
 
     @property
     def given_up(self) -> list[Span]:
@@ -113,6 +126,7 @@ class GapFill:
                 self._found.add(Span(trade.trade_id, trade.trade_id))
                 fresh.append(trade)
         self._fruitless = 0 if fresh else self._fruitless + 1
+        self._note_odd(page)
         self._note_skipped(page)
         if self._wanted is not None:
             self._advance(page, self._wanted)
@@ -121,11 +135,34 @@ class GapFill:
             self._wanted = None
         return fresh
 
+    def pass_over(self) -> bool:
+        """Leave the gap that is asked for now, for this attempt: of its answer nothing can be read.
+
+        Tell whether there is another to go on with; nothing is left where there is none.
+        """
+        if self._wanted is None:
+            return False
+        gap = self._gap_of(self._wanted).span
+        if not any(span.first > gap.last or span.last < gap.first for span in self._open):
+            return False
+        self._give_up(self._wanted)
+        self._aim()
+        return self._wanted is not None
+
+    def _note_odd(self, page: TradesPage) -> None:
+        for row in page.odd:
+            if row.span is not None and self._missing.within(row.span):
+                self._unread.setdefault(row.span, row)
+
     def _note_skipped(self, page: TradesPage) -> None:
-        for before, after in pairwise(page.trades):
-            stepped = 1 < after.trade_id - before.trade_id < FAR
+        """Take note of what lies between rows that follow each other in an answer, unless a row stands there."""
+        unread = Spans(row.span for row in page.odd if row.span is not None)
+        for above, (before, after) in enumerate(pairwise(page.trades), 1):
+            step = after.trade_id - before.trade_id
+            stepped = 1 < step < FAR or (step >= FAR and _goes_on(page.trades[:above], page.trades[above:]))
             if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
-                self._skipped.update(self._missing.within(Span(before.trade_id + 1, after.trade_id - 1)))
+                between = Span(before.trade_id + 1, after.trade_id - 1)
+                self._skipped.update(part for span in self._missing.within(between) for part in unread.missing(span))
 
     def _advance(self, page: TradesPage, wanted: int) -> None:
         """Choose where the next page begins."""
@@ -146,7 +183,7 @@ class GapFill:
             self._open.remove(Span(wanted, lowest - 1))
         if self._stalled >= STALLED_PAGES:
             self._give_up(wanted)
-        self._follow(newest, page.last)
+        self._follow(self._end_us(page, newest), page.last)
         self._aim()
 
     def _newest(self, page: TradesPage) -> Trade:
@@ -161,9 +198,17 @@ class GapFill:
                 return trade
         return page.trades[-1]
 
-    def _follow(self, newest: Trade, last: str | None) -> None:
+    def _end_us(self, page: TradesPage, newest: Trade) -> int:
+        """Return when the last row of a page was made, be it one that cannot be read, as far as that can be true."""
+        end_us = page.odd_end_us
+        before_us = self._gap_of(max(newest.trade_id, self._firsts[0])).before_us
+        if end_us is None or end_us < newest.time_us or (before_us is not None and not is_time(end_us, before_us)):
+            return newest.time_us
+        return end_us
+
+    def _follow(self, ended_us: int, last: str | None) -> None:
         """Begin the next page just before this one ends, or a little after where this one began if it led nowhere."""
-        printed_ns = newest.time_us * 1000
+        printed_ns = ended_us * 1000
         if last is not None and last.isdecimal() and abs(int(last) - printed_ns) <= LAST_NS:
             touching_ns, step_ns = int(last) - 1, 1
         else:  # the last resort (API.md 6.7)
@@ -213,3 +258,19 @@ class GapFill:
 
     def _gap_of(self, wanted: int) -> Gap:
         return self._gaps[bisect_right(self._firsts, wanted) - 1]
+
+
+def _goes_on(below: Sequence[Trade], above: Sequence[Trade]) -> bool:
+    """Return whether these rows follow each other, both in time and in number, though their ids jump between them.
+
+    Rows with odd times say nothing of it: those from before the exchange, or a day after most of those above.
+    """
+    if len(above) < JUMP_ROWS or above[JUMP_ROWS - 1].trade_id - above[0].trade_id >= FAR:
+        return False
+    made_us = [row.time_us for row in above if row.time_us >= EARLIEST_US]
+    if not made_us:
+        return False
+    until_us = median_low(made_us) + DAY_US
+    later = [time_us for time_us in made_us if time_us <= until_us]
+    earlier = [row.time_us for row in below if EARLIEST_US <= row.time_us <= until_us]
+    return len(later) >= JUMP_ROWS and min(later) >= max(earlier, default=0)

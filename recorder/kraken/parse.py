@@ -7,19 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from recorder.core.ids import Run, Span
+from recorder.core.ids import Run, Span, runs_of
 from recorder.core.listing import Listed, Odd
-from recorder.core.model import CURRENCY, Candle, Instrument, Side, Trade, check_exact, plain
+from recorder.core.model import (
+    CURRENCY,
+    PAIR_LIMIT,
+    TIMEFRAMES,
+    Candle,
+    Instrument,
+    Side,
+    Trade,
+    check_exact,
+    is_pair,
+    plain,
+)
 from recorder.errors import Malformed
 from recorder.kraken import wire
 from recorder.kraken.names import v2_symbol
@@ -33,8 +45,6 @@ _NOTHING: Final = Decimal(0)
 _SHOWN: Final = 40
 KEY_LIMIT: Final = 64
 """Characters of the key of an entry of the listing."""
-REASON_LIMIT: Final = 300
-"""Characters of a reason, which may quote what came, of any size."""
 _NO_ROWS: Final = msgspec.Raw(b"[]")
 _LIST = re.compile(rb"\[")
 _ROWS = re.compile(rb"\[\s*\[")
@@ -44,23 +54,87 @@ _SIDES: Final[dict[str, Side]] = {"b": "buy", "s": "sell"}
 _ORDER_TYPES: Final = {"m": "market", "l": "limit"}
 _US_PER_S: Final = 1_000_000
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
-_FIRST_PAIR = re.compile(rb'\{"channel":"trade","type":"(?:update|snapshot)","data":\[\{"symbol":"([^"\\]+)"')
+_FIRST_PAIR = re.compile(
+    rb'\{"channel":"trade","type":"(?:update|snapshot)","data":\[\{"symbol":"([ !#-\[\]-~]{1,%d})"' % PAIR_LIMIT
+)
 _TO_THE_POINT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
 _US: Final = Decimal("0.000001")
 _BEGIN_S: Final = -62_135_596_800
 _END_S: Final = 253_402_300_800
 """10000-01-01: calendars, here and in every reader of the archive, name no moment from then on."""
+_STRETCH_IDS: Final = 1_000
+"""Between rows whose ids lie further apart than a page has rows, an id cannot be told by its place."""
+REASON_LIMIT: Final = 300
+"""Characters of a reason, which may quote what came, of any size."""
+_ID_AT: Final = 6
+_TIME_AT: Final = 2
+
+_Row = TypeVar("_Row")
+_Known: TypeAlias = Callable[[msgspec.Raw], tuple[str | None, int | None]]
+"""What is known of a row that cannot be read: its pair and its id."""
+
+
+class OddRow(msgspec.Struct, frozen=True):
+    """A row that cannot be read, while others of its frame or answer can: as it came, and why.
+
+    ``at`` is its place among all rows that came. ``span`` are the ids of ``pair`` that it may be of: its own, or those
+    between its neighbours where it tells none; None where nothing tells.
+    """
+
+    raw: bytes
+    reason: str
+    at: int
+    pair: str | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TradesPage:
     """One answer of REST Trades: rows in ascending id, and the cursor ``last`` as the text it came as.
 
-    ``last`` is None where Kraken left it out, as it sporadically does (API.md 6.7).
+    ``last`` is None where Kraken left it out, as it sporadically does (API.md 6.7). ``odd`` rows cannot be read.
+    ``odd_end_us`` is the time of the last row that came, where that is an odd one whose time can be read.
     """
 
     trades: tuple[Trade, ...]
     last: str | None
+    odd: tuple[OddRow, ...] = ()
+    odd_end_us: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows came: whether the answer had room for more."""
+        return len(self.trades) + len(self.odd)
+
+    @property
+    def begins_oddly(self) -> bool:
+        """Whether the first row that came cannot be read."""
+        return bool(self.odd) and self.odd[0].at == 0
+
+    @property
+    def ends_oddly(self) -> bool:
+        """Whether the last row that came cannot be read: it may be newer than all that can."""
+        return bool(self.odd) and self.odd[-1].at == self.rows - 1
+
+
+class Salvaged(NamedTuple):
+    """What can be read of a frame of trades in which some rows cannot."""
+
+    trades: list[Trade]
+    odd: tuple[OddRow, ...]
+
+
+class Candles(NamedTuple):
+    """The committed candles of one answer of REST OHLC, oldest first, and its rows that cannot be read.
+
+    ``first_us`` and ``last_us`` are when the first and the last of all these rows begin, as far as that can be read of
+    odd ones (µs since 1970 UTC); None where there are none.
+    """
+
+    rows: list[Candle]
+    odd: tuple[OddRow, ...] = ()
+    first_us: int | None = None
+    last_us: int | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False):
@@ -89,7 +163,7 @@ def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> lis
     that the frame was read before, so that its numbers are known to fit the archive, which checks them once more.
     """
     content, times_us = _read_frame(frame, checked=checked)
-    received_us = None if content.type == "snapshot" else received_ns // 1000
+    received_us = _received_us(content.type, received_ns)
     return [
         Trade(
             entry.symbol,
@@ -127,11 +201,93 @@ def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
     return found
 
 
+def salvaged(frame: bytes, *, received_ns: int) -> Salvaged:
+    """Read the rows of one v2 trade frame one by one. Raises Malformed where none can be read.
+
+    An odd row costs itself alone. This is many times slower than :func:`trade_frame`, which refuses such frames.
+    """
+    try:
+        content = wire.raw_frame(frame)
+    except wire.UNREADABLE as error:
+        raise Malformed(f"a trade frame that cannot be read: {_told(error)}") from error
+    received_us = _received_us(content.type, received_ns)
+
+    def read(raw: msgspec.Raw) -> Trade:
+        entry = wire.trade_entry(raw)
+        if not is_pair(entry.symbol):
+            raise ValueError(f"{entry.symbol!r} is no name of a pair")
+        check_exact(entry.price, entry.qty)
+        return Trade(
+            entry.symbol,
+            entry.trade_id,
+            micros(entry.timestamp),
+            entry.price,
+            entry.qty,
+            entry.side,
+            entry.ord_type,
+            "",
+            "ws",
+            received_us,
+        )
+
+    trades, odd = _one_by_one(content.data or (), read, _of_frame)
+    if odd and not trades:
+        raise Malformed(f"a trade frame that cannot be read: {odd[0].reason}")
+    return Salvaged(trades, odd)
+
+
+def salvaged_runs(frame: bytes) -> tuple[list[Run], Sequence[OddRow]]:
+    """Return the runs of ids in what can be read of a frame, and the rest. Raises Malformed where that is nothing."""
+    found = salvaged(frame, received_ns=0)
+    return runs_of(found.trades), found.odd
+
+
+def _received_us(kind: str | None, received_ns: int) -> int | None:
+    return None if kind == "snapshot" else received_ns // 1000
+
+
+def _one_by_one(
+    rows: Sequence[msgspec.Raw],
+    read: Callable[[msgspec.Raw], _Row],
+    known: _Known,
+) -> tuple[list[_Row], tuple[OddRow, ...]]:
+    """Read rows, each for itself; of those that cannot be read tell why, and what is ``known``: pair and id."""
+    good, odd = list[_Row](), list[OddRow]()
+    for at, raw in enumerate(rows):
+        try:
+            good.append(read(raw))
+        except wire.UNREADABLE as error:
+            pair, trade_id = known(raw)
+            reason = _told(error) if trade_id is None else f"trade {trade_id}: {_told(error)}"
+            span = None if trade_id is None else Span(trade_id, trade_id)
+            odd.append(OddRow(bytes(raw), reason, at, pair, span))
+    return good, tuple(odd)
+
+
+def _of_frame(raw: msgspec.Raw) -> tuple[str | None, int | None]:
+    pair = _perhaps(wire.named, raw)
+    numbered = _perhaps(wire.numbered, raw)
+    return None if pair is None else pair.symbol, None if numbered is None else numbered.trade_id
+
+
+def _perhaps(decode: Callable[[msgspec.Raw], _Row], raw: msgspec.Raw) -> _Row | None:
+    try:
+        return decode(raw)
+    except wire.UNREADABLE:
+        return None
+
+
+def _told(error: Exception) -> str:
+    return str(error)[:REASON_LIMIT]
+
+
 def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[int]]:
     """Decode and check one trade frame; return it with the times of its trades (µs). Raises Malformed."""
     times_us: list[int] = []
     stamp, time_us = None, 0
     try:
+        if not frame.isascii():  # as all frames of trades are: what other texts can name is looked at row by row
+            raise ValueError("it is not ASCII")
         content = wire.trade_frame(frame)
         for entry in content.data or ():
             if not checked:
@@ -140,14 +296,18 @@ def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[i
                 stamp, time_us = entry.timestamp, micros(entry.timestamp)
             times_us.append(time_us)
     except wire.UNREADABLE as error:
-        raise Malformed(f"a trade frame that cannot be read: {error}") from error
+        raise Malformed(f"a trade frame that cannot be read: {_told(error)}") from error
     return content, times_us
 
 
 def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
-    """Return a trade frame with those rows alone whose symbol is ``wanted``, byte for byte; None for none."""
+    """Return a trade frame with those rows alone whose symbol is ``wanted``, byte for byte; None for none.
+
+    A row of which nobody can read the symbol stays.
+    """
     content = wire.raw_frame(frame)
-    rows = [bytes(row) for row in content.data or () if wanted(wire.symbol_of(row).symbol)]
+    named = ((row, _perhaps(wire.named, row)) for row in content.data or ())
+    rows = [bytes(row) for row, name in named if name is None or wanted(name.symbol)]
     if not rows:
         return None
     kind = msgspec.json.encode(content.type)
@@ -164,34 +324,169 @@ def first_pair(frame: bytes) -> str | None:
 
 
 def trades_page(result: bytes, pair: str) -> TradesPage:
-    """Read the ``result`` of REST Trades asked for ``pair`` (the v2 symbol). Raises Malformed.
+    """Read the ``result`` of REST Trades asked for ``pair`` (the v2 symbol). Raises Malformed where no row can be read.
 
     The result holds one list under some name of the pair (API.md 5.2), and ``last``; see :func:`_rows_and_last`.
     """
     try:
         rows, last = _rows_and_last(result, "trades")
-        trades = [_rest_trade(row, pair) for row in wire.trade_rows(rows)]
+        try:
+            return _page([_rest_trade(row, pair) for row in wire.trade_rows(rows)], last)
+        except wire.UNREADABLE:
+            page = rest_rows(rows, pair, last=last)
+            if not page.trades:
+                raise ValueError(page.odd[0].reason) from None
+            return page
     except wire.UNREADABLE as error:
-        raise Malformed(f"an answer of Trades for {pair} that cannot be read: {error}") from error
+        raise Malformed(f"an answer of Trades for {pair} that cannot be read: {_told(error)}") from error
+
+
+def rest_rows(rows: bytes, pair: str, *, last: str | None = None) -> TradesPage:
+    """Read a list of rows of REST Trades one by one, each for itself. Raises one of :data:`wire.UNREADABLE`."""
+    raw = wire.raw_rows(rows)
+    trades, odd = _one_by_one(raw, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
+    odd_places = {row.at for row in odd}
+    places = (at for at in range(len(raw)) if at not in odd_places)
+    ids = [(at, trade.trade_id) for at, trade in zip(places, trades, strict=True)]
+    end_us = _rest_time_us(raw[-1]) if len(raw) - 1 in odd_places else None
+    return _page(trades, last, tuple(_placed(row, ids) for row in odd), end_us)
+
+
+def kept_rows(text: bytes, pair: str) -> Salvaged:
+    """Read what :func:`keep_rows` printed: what can be read by now, and the rest. Raises Malformed."""
+    try:
+        kept = wire.kept_rows(text)
+        spans = [None if ids is None else Span(*ids) for ids in kept.ids]
+        told = list(zip(kept.rows, spans, strict=True))
+    except wire.UNREADABLE as error:
+        raise Malformed(f"kept rows that cannot be read: {_told(error)}") from error
+    trades, odd = _one_by_one(kept.rows, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
+    return Salvaged(trades, tuple(msgspec.structs.replace(row, span=told[row.at][1]) for row in odd))
+
+
+def keep_rows(rows: Iterable[OddRow]) -> bytes:
+    """Print rows that cannot be read, each as it came, with the ids that it may be of."""
+    kept = list(rows)
+    ids = msgspec.json.encode([None if row.span is None else (row.span.first, row.span.last) for row in kept])
+    return b'{"ids":' + ids + b',"rows":[' + b",".join(row.raw for row in kept) + b"]}"
+
+
+def _page(
+    trades: list[Trade], last: str | None, odd: tuple[OddRow, ...] = (), odd_end_us: int | None = None
+) -> TradesPage:
     trades.sort(key=lambda trade: trade.trade_id)
-    return TradesPage(tuple(trades), last)
+    return TradesPage(tuple(trades), last, odd, odd_end_us)
+
+
+def _placed(row: OddRow, ids: Sequence[tuple[int, int]]) -> OddRow:
+    """Return an odd row with the ids that its neighbours leave it, where it tells none; ``ids`` come with places."""
+    if row.span is not None:
+        return row
+    index = bisect_left(ids, (row.at,))
+    if not 0 < index < len(ids):
+        return row
+    below, above = ids[index - 1][1], ids[index][1]
+    if not 1 < above - below <= _STRETCH_IDS:
+        return row
+    reason = f"between trades {below} and {above}: {row.reason}"[:REASON_LIMIT]
+    return msgspec.structs.replace(row, span=Span(below + 1, above - 1), reason=reason)
+
+
+def _of_page(pair: str) -> _Known:
+    return lambda row: (pair, _rest_id(row))
+
+
+def _of_answer(pair: str) -> _Known:
+    return lambda _: (pair, None)
+
+
+def _rest_id(raw: msgspec.Raw) -> int | None:
+    fields = _perhaps(wire.raw_rows, raw)
+    return None if fields is None or len(fields) <= _ID_AT else _perhaps(wire.trade_id, fields[_ID_AT])
+
+
+def _rest_time_us(raw: msgspec.Raw) -> int | None:
+    fields = _perhaps(wire.raw_rows, raw)
+    if fields is None or len(fields) <= _TIME_AT:
+        return None
+    return _perhaps(lambda field: rest_micros(wire.number(field)), fields[_TIME_AT])
 
 
 def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
-    """Return the committed candles in the ``result`` of REST OHLC asked for ``pair``, oldest first. Raises Malformed.
+    """Return the candles of :func:`ohlc_answer`."""
+    return ohlc_answer(result, pair, timeframe).rows
+
+
+def ohlc_answer(result: bytes, pair: str, timeframe: str) -> Candles:
+    """Return the committed candles in the ``result`` of REST OHLC asked for ``pair``, oldest first.
 
     The last row is always the running interval, and ``last`` the start of the last committed one (API.md 6.6). A
-    row counts as committed only where both agree; one left out for that comes with the next answer.
+    row counts as committed only where both agree; one left out for that comes with the next answer. Rows that are not
+    in the order of time are odd, as few of them as can be. Raises Malformed where no row at all can be read.
     """
     try:
-        raw, last = _rows_and_last(result, "candles")
-        rows = wire.ohlc_rows(raw)
-        if any(before.time >= after.time for before, after in pairwise(rows)):
-            raise ValueError("its rows are not in the order of time")
-        end_s = _END_S if last is None else int(last)
-        return [_candle(row, pair, timeframe) for row in rows[:-1] if row.time <= end_s]
+        rows, last = _rows_and_last(result, "candles")
+        raw = wire.raw_rows(rows)
+        end_us = (_END_S if last is None else min(_whole(last), _END_S)) * _US_PER_S
+        read, odd = _one_by_one(raw, lambda row: _candle(wire.ohlc_row(row), pair, timeframe), _of_answer(pair))
+        if odd and not read:
+            raise ValueError(odd[0].reason)
     except wire.UNREADABLE as error:
-        raise Malformed(f"an answer of OHLC for {pair} in {timeframe} that cannot be read: {error}") from error
+        reason = f"an answer of OHLC for {pair} in {timeframe} that cannot be read: {_told(error)}"
+        raise Malformed(reason) from error
+    odd_places = {row.at for row in odd}
+    places = [at for at in range(len(raw)) if at not in odd_places]
+    ordered = set(_ascending([candle.time_us for candle in read]))
+    stepping = [
+        OddRow(bytes(raw[at]), f"the candle at {one.time_us // _US_PER_S} is not in the order of time", at, pair)
+        for index, (at, one) in enumerate(zip(places, read, strict=True))
+        if index not in ordered
+    ]
+    running = len(raw) - 1
+    committed = [
+        one
+        for index, (at, one) in enumerate(zip(places, read, strict=True))
+        if index in ordered and at < running and one.time_us <= end_us
+    ]
+    left = tuple(sorted((row for row in (*odd, *stepping) if row.at < running), key=lambda row: row.at))
+    starts = [one.time_us for one in committed]
+    step_us = TIMEFRAMES[timeframe] * 60 * _US_PER_S
+    known = [(at, one.time_us) for index, (at, one) in enumerate(zip(places, read, strict=True)) if index in ordered]
+    starts += [start for row in odd if row.at < running and (start := _start_us(row, known, step_us)) is not None]
+    return Candles(committed, left, min(starts, default=None), max(starts, default=None))
+
+
+def _ascending(times: Sequence[int]) -> Sequence[int]:
+    """Return the places of the longest part of ``times`` that ascends: nearly always all of them.
+
+    Of several the one that is nearer to what follows: an odd time is rather 0 than a minute off.
+    """
+    if all(before < after for before, after in pairwise(times)):
+        return range(len(times))
+    ends, lasts, before = list[int](), list[int](), list[int | None]()  # of the parts found: last time and place
+    for place, time in enumerate(reversed(times)):
+        index = bisect_left(ends, -time)
+        before.append(lasts[index - 1] if index else None)
+        ends[index : index + 1], lasts[index : index + 1] = [-time], [place]
+    found, at = list[int](), lasts[-1] if lasts else None
+    while at is not None:
+        found.append(len(times) - 1 - at)
+        at = before[at]
+    return found
+
+
+def _start_us(row: OddRow, known: Sequence[tuple[int, int]], step_us: int) -> int | None:
+    """Return when a candle begins that cannot be read; None where it does not say so, or is not in its place.
+
+    ``known`` are the places and starts of those that can be read: an odd row must not make later ones unwanted.
+    """
+    fields = _perhaps(wire.raw_rows, msgspec.Raw(row.raw))
+    start_s = None if not fields else _perhaps(wire.start_s, fields[0])
+    index = bisect_left(known, (row.at,))
+    if start_s is None or not known:
+        return None
+    at, start_us = known[min(index, len(known) - 1)]
+    return start_s * _US_PER_S if start_s * _US_PER_S == start_us + (row.at - at) * step_us else None
 
 
 def quotes(result: bytes, instruments: Iterable[Instrument]) -> Quotes:
@@ -272,7 +567,7 @@ def rest_micros(seconds: Decimal) -> int:
     Raises ValueError for what is no moment from year 1 to 9999.
     """
     if not (seconds.is_finite() and _BEGIN_S <= seconds < _END_S):
-        raise ValueError(f"{seconds} is not a time in seconds since 1970, like 1756443816.201052")
+        raise ValueError(f"{_quoted(str(seconds))} is not a time in seconds since 1970, like 1756443816.201052")
     return int(seconds.quantize(_US, ROUND_FLOOR).scaleb(6))
 
 
@@ -286,7 +581,7 @@ def _second_us(stamp: str) -> int:
 
 
 def _no_stamp(stamp: str) -> ValueError:
-    return ValueError(f"{stamp!r} is not a UTC time like 2026-07-07T23:00:05.562702Z")
+    return ValueError(f"{_quoted(stamp)} is not a UTC time like 2026-07-07T23:00:05.562702Z")
 
 
 def _rows_and_last(result: bytes, what: str) -> tuple[msgspec.Raw, str | None]:
@@ -377,7 +672,7 @@ def _key(key: str) -> str:
 def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
     side = _SIDES.get(row.side)
     if side is None:
-        raise ValueError(f"trade {row.trade_id} has side {row.side!r}, neither 'b' nor 's'")
+        raise ValueError(f"trade {row.trade_id} has side {_quoted(row.side)}, neither 'b' nor 's'")
     price, qty = _number(row.price), _number(row.volume)
     check_exact(price, qty)
     return Trade(
@@ -400,15 +695,14 @@ def _quote(part: msgspec.Raw) -> Quote:
 
 
 def _candle(row: wire.OhlcRow, pair: str, timeframe: str) -> Candle:
-    if not 0 <= row.time < _END_S:
-        raise ValueError(f"{row.time} is not a time in seconds since 1970")
-    if row.count < 0:
-        raise ValueError(f"the candle at {row.time} counts {row.count} trades")
     volume = _number(row.volume)
 
     def price(text: str) -> Decimal:
         number = _number(text)
-        check_exact(number, volume)
+        try:
+            check_exact(number, volume)
+        except ValueError as error:
+            raise ValueError(f"the candle at {row.time}: {error}") from None
         return number
 
     return Candle(
@@ -441,9 +735,22 @@ def _plain(field: str, raw: msgspec.Raw) -> str | None:
 
 def _number(text: str) -> Decimal:
     # Decimal itself would also take white space, underscores and words.
-    if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is no number")
+    if len(text) > wire.NUMBER_LIMIT or not _NUMBER.fullmatch(text):
+        raise ValueError(f"{_quoted(text)} is no number")
     try:
-        return Decimal(text)
+        number = Decimal(text)
     except InvalidOperation:  # an exponent beyond all reason
         raise ValueError(f"{text!r} is no number that can be held") from None
+    if not (int(number.as_tuple().exponent) >= -wire.EXPONENT_LIMIT and number.adjusted() <= wire.EXPONENT_LIMIT):
+        raise ValueError(f"{text!r} is no number that can be held")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > wire.NUMBER_LIMIT or not _NUMBER.fullmatch(text):
+        raise ValueError(f"{_quoted(text)} is no number")
+    return int(text)
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= wire.NUMBER_LIMIT else f"{text[: wire.NUMBER_LIMIT]}…")

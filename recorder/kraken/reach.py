@@ -13,7 +13,7 @@ from recorder.core.ledger import History
 from recorder.core.model import Instrument, Trade
 from recorder.core.plausible import is_before
 from recorder.kraken import rest
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.parse import OddRow, TradesPage
 
 LOOK_BACK_NS: Final = tuple(1_000_000 * 16**step for step in range(10))
 """How far before the moment to begin, one after the other, until an answer has a trade from before it: from a
@@ -32,6 +32,8 @@ class Reach:
         """The ids below the first row of an answer that was to begin with the first trade of all."""
         self.given_up: list[Span] = []
         """What was asked for and did not come: which ids history has is not known."""
+        self.odd: list[OddRow] = []
+        """Rows of answers that could not be read: of history they are asked for again once it is a gap."""
 
     def request(self) -> rest.Request | None:
         """Return the next request; None when this attempt is over."""
@@ -42,8 +44,9 @@ class Reach:
         since_ns = self._begins_ns.pop(0)
         below = [trade for trade in page.trades if trade.trade_id < self._history.before_id]
         if since_ns == 0:
-            # One that begins above a trade that is held is some other page, whatever was asked for.
-            if page.trades and 1 < page.trades[0].trade_id <= self._history.before_id:
+            # One that begins above a trade that is held is some other page, whatever was asked for; and what stands
+            # below a row that cannot be read is there, whatever its id is.
+            if page.trades and 1 < page.trades[0].trade_id <= self._history.before_id and not page.begins_oddly:
                 self.skipped = [Span(1, page.trades[0].trade_id - 1)]
             return below
         before = [index for index, trade in enumerate(below) if is_before(trade.time_us, self._history.from_us)]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, assert_never
-from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 
 import msgspec
 
@@ -20,13 +20,17 @@ from recorder.core import events, evidence
 from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run, runs_of
 from recorder.core.listing import Listed
-from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, Trade
+from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, Trade, is_pair
 from recorder.errors import CorruptLine, ExchangeError, Malformed
 from recorder.kraken import parse, rest, wire
+from recorder.kraken.parse import Candles, OddRow
 
 _TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
+_ID: Final = re.compile(r"\d{1,19}", re.ASCII)
 _HEADER_BEGINS: Final = f'{{"{events.NOTE}":"{events.HEADER}"'.encode()
 _BLANK: Final = re.compile(r"[?<]")
+_SHOWN: Final = 300
+"""Characters of a source, or of a reason, that a sentence repeats."""
 _SOURCES_KEPT: Final = 4_096
 """Sources of which the reader is remembered: connections are few, and requests for candles come again and again."""
 
@@ -50,6 +54,10 @@ class Line(Protocol):
         ...
 
 
+Sorted: TypeAlias = tuple[list[Trade], Sequence[OddRow]]
+"""The trades of a line, and its rows that cannot be read."""
+
+
 class _OfLine(msgspec.Struct, frozen=True, gc=False):
     line: Line
 
@@ -61,13 +69,38 @@ class StreamedTrades(_OfLine, frozen=True, gc=False):
         """Return whose trade is the first, without parsing; None where that is not to be seen so."""
         return parse.first_pair(self.line.payload)
 
+    def rows(self) -> Sorted:
+        """Return the trades, and the rows that cannot be read. Raises Malformed where none can."""
+        try:
+            return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
+        except Malformed:  # another release read it
+            return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
+
     def trades(self) -> list[Trade]:
-        """Return the trades. Raises Malformed."""
-        return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True)
+        """Return the trades. Raises Malformed where no row can be read."""
+        return self.rows()[0]
 
     def runs(self) -> list[Run]:
-        """Return the runs of ids, at two thirds of the cost of the trades. Raises Malformed."""
-        return parse.trade_runs(self.line.payload, checked=True)
+        """Return the runs of ids, at two thirds of the cost of the trades. Raises Malformed as :meth:`trades` does."""
+        try:
+            return parse.trade_runs(self.line.payload, checked=True)
+        except Malformed:
+            return runs_of(self.trades())
+
+
+class SalvagedTrades(StreamedTrades, frozen=True, gc=False):
+    """A frame of trades of which some rows could not be read when it came. It may be that they can be now."""
+
+    def rows(self) -> Sorted:
+        """Return the trades, and the rows that cannot be read. Raises Malformed where none can."""
+        try:
+            return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns), ()
+        except Malformed:
+            return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
+
+    def runs(self) -> list[Run]:
+        """Return the runs of ids in what can be read. Raises Malformed where nothing can."""
+        return runs_of(self.trades())
 
 
 class ParkedTrades(_OfLine, frozen=True, gc=False):
@@ -78,18 +111,23 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
 
     def parked_from(self) -> dict[str, int]:
         """Return from which id on rows are parked, by pair. Raises Malformed."""
-        told = parse_qsl(urlsplit(self.line.source).query)
-        if not told or not all(first.isdecimal() for _, first in told):
-            raise Malformed(f"a source that does not tell which ids are parked: {self.line.source}")
+        told = parse_qsl(self.line.source.partition("?")[2])
+        if not told or not all(_ID.fullmatch(first) for _, first in told):
+            raise Malformed(f"a source that does not tell which ids are parked: {self.line.source[:_SHOWN]}")
         return {pair: int(first) for pair, first in told}
 
     def first_pair(self) -> str | None:
         """Return whose trade is the first, without parsing; None where that is not to be seen so."""
         return parse.first_pair(self.line.payload)
 
+    def rows(self) -> Sorted:
+        """Return the trades that count, and the rows that cannot be read. Raises Malformed where none can."""
+        rows, odd = self._sorted()
+        return self._of(rows, parked=False), odd
+
     def trades(self) -> list[Trade]:
         """Return the trades that count. Raises Malformed."""
-        return self._trades(parked=False)
+        return self.rows()[0]
 
     def runs(self) -> list[Run]:
         """Return the runs of ids that count. Raises Malformed."""
@@ -97,46 +135,67 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
 
     def parked(self) -> list[Trade]:
         """Return the trades that are parked. Raises Malformed."""
-        return self._trades(parked=True)
+        return self._of(self._sorted()[0], parked=True)
 
     def released_source(self, still: Mapping[str, int]) -> str:
         """Name the same frame when only these are parked ``still``; none: an ordinary frame."""
-        connection = int(urlsplit(self.line.source).path.rpartition(":")[2])
-        return parked_source(connection, still) if still else stream_source("trade", connection)
+        connection = int(self.line.source.partition("?")[0].rpartition(":")[2])
+        if still:
+            return parked_source(connection, still)
+        return stream_source("odd" if self._sorted()[1] else "trade", connection)
 
-    def _trades(self, *, parked: bool) -> list[Trade]:
+    def _sorted(self) -> Sorted:
+        return SalvagedTrades(self.line).rows()
+
+    def _of(self, rows: Iterable[Trade], *, parked: bool) -> list[Trade]:
         since = self.parked_from()
-        rows = parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True)
         return [row for row in rows if (row.pair in since and row.trade_id >= since[row.pair]) == parked]
 
 
 class PolledTrades(_OfLine, frozen=True, gc=False):
     """An answer of Trades; the source tells of which pair."""
 
-    def first_pair(self) -> str:
-        """Return whose trades they are."""
-        return _pair(self.line)
+    def first_pair(self) -> str | None:
+        """Return whose trades they are; None where the source names no pair."""
+        pair = _named(self.line)
+        return pair if is_pair(pair) else None
+
+    def rows(self) -> Sorted:
+        """Return the trades, and the rows that cannot be read. Raises Malformed where none can."""
+        page = parse.trades_page(_result(self.line), _pair(self.line))
+        return list(page.trades), page.odd
 
     def trades(self) -> list[Trade]:
-        """Return the trades. Raises Malformed."""
-        return list(parse.trades_page(_result(self.line), _pair(self.line)).trades)
+        """Return the trades. Raises Malformed where no row can be read."""
+        return self.rows()[0]
 
     def runs(self) -> list[Run]:
-        """Return the runs of ids. Raises Malformed."""
+        """Return the runs of ids. Raises Malformed as :meth:`trades` does."""
         return runs_of(self.trades())
+
+
+class OddTrades(PolledTrades, frozen=True, gc=False):
+    """Rows of an answer of Trades that could not be read when it came. It may be that they can be now."""
+
+    def rows(self) -> Sorted:
+        """Return what can be read by now, and the others. Raises Malformed where it holds no rows."""
+        return parse.kept_rows(self.line.payload, _pair(self.line))
 
 
 class PublishedCandles(_OfLine, frozen=True, gc=False):
     """An answer of OHLC; the source tells of which pair and timeframe."""
 
     def candles(self) -> list[Candle]:
-        """Return the committed candles, oldest first. Raises Malformed."""
-        source = self.line.source
-        minutes = parse_qs(urlsplit(source.partition("#")[0]).query).get("interval", [""])[0]
-        timeframe = _TIMEFRAMES.get(minutes)
+        """Return the committed candles, oldest first. Raises Malformed where no row can be read."""
+        return self.answer().rows
+
+    def answer(self) -> Candles:
+        """Return the committed candles, and the rows that cannot be read. Raises Malformed where none can."""
+        asked = parse_qs(self.line.source.partition("#")[0].partition("?")[2])
+        timeframe = _TIMEFRAMES.get(asked.get("interval", [""])[0])
         if timeframe is None:
-            raise Malformed(f"candles of an interval that there is not: {source}")
-        return parse.candles(_result(self.line), _pair(self.line), timeframe)
+            raise Malformed(f"candles of an interval that there is not: {self.line.source[:_SHOWN]}")
+        return parse.ohlc_answer(_result(self.line), _pair(self.line), timeframe)
 
 
 class Listing(_OfLine, frozen=True, gc=False):
@@ -144,7 +203,7 @@ class Listing(_OfLine, frozen=True, gc=False):
 
     def listed(self) -> Listed:
         """Return what is listed, of the asset class that was asked for. Raises Malformed."""
-        asked = parse_qs(urlsplit(self.line.source).query).get("aclass_base", [CURRENCY])[0]
+        asked = parse_qs(self.line.source.partition("?")[2].partition("#")[0]).get("aclass_base", [CURRENCY])[0]
         return parse.listing(_result(self.line), asked)
 
     def entries(self) -> Mapping[str, msgspec.Raw]:
@@ -183,11 +242,14 @@ class Note(TableRows, frozen=True, gc=False):
         try:
             detail = wire.note(self.line.payload)
         except wire.UNREADABLE as error:
-            raise Malformed(f"a note that cannot be read: {error}") from error
+            raise Malformed(f"a note that cannot be read: {error}"[:_SHOWN]) from error
         kind, pair = detail.pop(events.NOTE, None), detail.pop("pair", None)
-        if not isinstance(kind, str) or not isinstance(pair, str | None):
+        if not isinstance(kind, str) or not (pair is None or (isinstance(pair, str) and is_pair(pair))):
             raise Malformed(f"a note without a kind, or of a pair that is none: {self.line.payload[:80]!r}")
-        return Event(self.line.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
+        try:
+            return Event(self.line.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
+        except (*wire.UNREADABLE, OverflowError, TypeError) as error:  # numbers that no reader takes
+            raise Malformed(f"a note that cannot be told: {error}"[:_SHOWN]) from error
 
 
 class Header(_OfLine, frozen=True, gc=False):
@@ -208,8 +270,10 @@ class Unknown(_OfLine, frozen=True, gc=False):
 
 Record: TypeAlias = (
     StreamedTrades
+    | SalvagedTrades
     | ParkedTrades
     | PolledTrades
+    | OddTrades
     | PublishedCandles
     | Listing
     | TableRows
@@ -249,6 +313,7 @@ SOURCES: Final = (
         "a frame of trades of which those from that id on do not count yet; `&` parts several pairs",
         ParkedTrades,
     ),
+    Source("ws:odd:<connection>", "a frame of trades of which some rows could not be read", SalvagedTrades),
     Source("ws:status:<connection>", "a frame that tells how the exchange is", Told),
     Source("ws:answer:<connection>", "what the exchange answers to a message of ours", Told),
     Source(
@@ -257,6 +322,11 @@ SOURCES: Final = (
         Unreadable,
     ),
     Source("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
+    Source(
+        "rest-rows:/0/public/Trades?<query>#<pair>",
+        "`rows` of a page of trades that could not be read, and the `ids` that each may be of, first and last, or null",
+        OddTrades,
+    ),
     Source(
         "rest:/0/public/OHLC?<query>#<pair>",
         "candles of one pair and timeframe, of which the last is still running",
@@ -279,7 +349,8 @@ SOURCES: Final = (
 
 def read(line: Line) -> Record:
     """Return what a journal line is. Never fails: what is in it is parsed when it is asked for."""
-    return _reader(line.source)(line)
+    source = line.source
+    return _reader(source)(line) if len(source) <= _SHOWN else _reader(source[:_SHOWN])(line)
 
 
 @lru_cache(_SOURCES_KEPT)
@@ -289,11 +360,19 @@ def _reader(source: str) -> Callable[[Line], Record]:
 
 def trades(line: Line) -> list[Trade]:
     """Return the trades in a journal line; none where it is something else. Raises Malformed."""
+    return rows(line)[0]
+
+
+def rows(line: Line) -> Sorted:
+    """Return the trades in a journal line, and its rows of trades that cannot be read. Raises Malformed.
+
+    Nothing where it is something else.
+    """
     match read(line):
         case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
-            return carrying.trades()
+            return carrying.rows()
         case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
-            return []
+            return [], ()
         case never:
             assert_never(never)
 
@@ -325,6 +404,12 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
             assert_never(never)
 
 
+def distrusted(line: Line) -> Sorted:
+    """Return what :func:`rows` does, each number looked at anew: for a line that turned out not to fit the archive."""
+    record = read(line)
+    return SalvagedTrades(line).rows() if isinstance(record, StreamedTrades) else rows(line)
+
+
 def stream_source(channel: str, connection: int) -> str:
     """Name a frame in the journal: of which channel, and by which connection it came."""
     return f"ws:{channel}:{connection}"
@@ -340,6 +425,11 @@ def rest_source(request: rest.Request, pair: str | None = None) -> str:
     return f"rest:{_asked(request, pair)}"
 
 
+def odd_source(request: rest.Request, pair: str) -> str:
+    """Name rows of an answer that could not be read, while others could."""
+    return f"rest-rows:{_asked(request, pair)}"
+
+
 def unreadable_source(request: rest.Request, pair: str | None = None) -> str:
     """Name an answer that could not be read, so that nobody takes it for what was asked for."""
     return f"rest-unreadable:{_asked(request, pair)}"
@@ -349,8 +439,15 @@ def _asked(request: rest.Request, pair: str | None) -> str:
     return request.target if pair is None else f"{request.target}#{quote(pair, safe='')}"
 
 
-def _pair(line: Line) -> str:
+def _named(line: Line) -> str:
     return unquote(line.source.partition("#")[2])
+
+
+def _pair(line: Line) -> str:
+    pair = _named(line)
+    if not is_pair(pair):
+        raise Malformed(f"a source that names no pair: {line.source[:_SHOWN]}")
+    return pair
 
 
 def _result(line: Line) -> bytes:

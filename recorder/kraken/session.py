@@ -35,6 +35,7 @@ from recorder.errors import Malformed
 from recorder.kraken import parse, wire
 from recorder.kraken.asking import ACK_S, Asking, is_for_good
 from recorder.kraken.channels import Channel
+from recorder.kraken.parse import OddRow
 
 SUBSCRIBE_BATCH: Final = 100
 """Symbols in one subscribe message: no cap is published; others split at 100 as a precaution (API.md 8.2)."""
@@ -43,7 +44,7 @@ IDLE_S: Final = 8.0
 every second it is left within the ten seconds that DESIGN 10 allows."""
 PING_AFTER_S: Final = 4.0
 """A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
-REASON_LIMIT: Final = 300
+REASON_LIMIT: Final = parse.REASON_LIMIT
 """Characters of a reason, which may quote a frame of any size."""
 
 KEPT_BYTES: Final = 1024 * 1024
@@ -72,6 +73,15 @@ class Rows(msgspec.Struct, frozen=True, gc=False):
     runs: list[Run]
     frame: bytes
     received_ns: int
+
+
+class PartlyRead(msgspec.Struct, frozen=True, gc=False):
+    """Data of the channel arrived in a frame of which the rows ``odd`` cannot be read; ``runs`` are of the others."""
+
+    runs: list[Run]
+    frame: bytes
+    received_ns: int
+    odd: Sequence[OddRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,7 @@ class Hangup:
     reason: str
 
 
-Effect = Send | Rows | Subscribed | Rejected | Status | Unreadable | Keep | Hangup
+Effect = Send | Rows | PartlyRead | Subscribed | Rejected | Status | Unreadable | Keep | Hangup
 
 
 class Session:
@@ -229,7 +239,7 @@ class Session:
         self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
         if channel == self._channel.name:  # key order is Kraken's to change
             try:
-                return self._rows(self._claims(frame), frame, now_s, received_ns)
+                return self._data(frame, now_s, received_ns)
             except Malformed as error:
                 return [Keep("unreadable", frame, received_ns), _unreadable(str(error))]
         return self._no_data(known, frame, now_s, received_ns)
@@ -255,7 +265,7 @@ class Session:
             effects += self._unknown(f"symbol {pair}", reason, frame, now_s, received_ns)
         ours = self._channel.only(frame, lambda pair: pair not in strange)
         if ours is not None:
-            effects.append(Rows(self._claims(ours), ours, received_ns))
+            effects += self._data(ours, now_s, received_ns)
         return effects
 
     def _unknown(self, kind: str, reason: str, frame: bytes, now_s: float, received_ns: int) -> list[Effect]:
@@ -263,6 +273,19 @@ class Session:
         if not self._limit.allows(kind[:_KIND_LIMIT], now_s):
             return []
         return [Keep("unreadable", frame[:KEPT_BYTES], received_ns), _unreadable(reason)]
+
+    def _data(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        """Take data as a whole, or else row by row. Raises Malformed where no row can be read."""
+        try:
+            return self._rows(self._claims(frame), frame, now_s, received_ns)
+        except Malformed:
+            if self._channel.salvage is None:
+                raise
+        runs, odd = self._channel.salvage(frame)
+        strange = not odd or [run.pair for run in runs if run.pair not in self._pairs and run.pair not in self._dropped]
+        if strange:
+            return self._rows(runs, frame, now_s, received_ns)
+        return [PartlyRead(runs, frame, received_ns, odd)]
 
     def _hear(self, now_s: float, *, alive: bool) -> None:
         """Take a frame as a sign of life if it is one, by the state before it.
@@ -435,7 +458,7 @@ def _kind(known: wire.Frame, frame: bytes) -> str:
         return f"channel {known.channel}"
     try:
         keys = sorted(wire.table_result(frame))
-    except wire.UNREADABLE:
+    except wire.UNREADABLE:  # keys that are no UTF-8
         return "keys that are no text"
     return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 

@@ -2,15 +2,38 @@
 
 Numbers become exact ``Decimal`` straight from their text. Unknown fields are passed over, since Kraken adds
 some every year (API.md 1.9). What cannot be read raises one of :data:`UNREADABLE`.
+
+Owns the bounds of what comes over the wire: each text and each count has one, here where it is read, so that nothing
+behind it can be made to grow, or to name a folder that no disk takes.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
+from recorder.core.model import PAIR_LIMIT
+
+WORD_LIMIT: Final = 32
+"""Characters of a word that says of which kind something is, such as an order type: those that there are have 6."""
+MISC_LIMIT: Final = 1_024
+"""Characters of a trade's ``misc``, which has been empty wherever it was seen."""
+NUMBER_LIMIT: Final = 64
+"""Characters of a number that is printed as a text: the archive takes 28 digits, and Kraken prints 18 at most."""
+EXPONENT_LIMIT: Final = 64
+"""How far the point of a number may lie from its digits, to either side. One that is further away would be written out
+in full by whoever prints it: 1E+900000000 in 900 MB."""
+COUNT_LIMIT: Final = 2**63 - 1
+"""What is counted is stored in 64 bits."""
+
+Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=PAIR_LIMIT)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=WORD_LIMIT)]
+NumberText = Annotated[str, msgspec.Meta(max_length=NUMBER_LIMIT)]
+StartS = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]
+"""When a candle begins, in seconds since 1970: before year 10000, from which on calendars name no moment."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
 TradeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """Ids count from 1 and are stored in 64 bits. Runs of trade_id 0 were served before 2024-06-13 (API.md 6.7): such
 rows cannot be told apart."""
@@ -19,11 +42,11 @@ rows cannot be told apart."""
 class TradeEntry(msgspec.Struct, gc=False):
     """One row of a v2 trade frame (API.md 8.5)."""
 
-    symbol: str
+    symbol: Symbol
     side: Literal["buy", "sell"]
     price: Decimal
     qty: Decimal
-    ord_type: str
+    ord_type: Word
     trade_id: TradeId
     timestamp: str
 
@@ -43,10 +66,16 @@ class RawFrame(msgspec.Struct):
     data: list[msgspec.Raw] | None
 
 
-class OfSymbol(msgspec.Struct):
-    """Any row that is of a symbol."""
+class Numbered(msgspec.Struct):
+    """The id of a row of a v2 trade frame of which more cannot be read."""
 
-    symbol: str
+    trade_id: TradeId
+
+
+class Named(msgspec.Struct):
+    """The pair of a row of a v2 trade frame, whatever else it holds."""
+
+    symbol: Symbol
 
 
 class Frame(msgspec.Struct):
@@ -105,13 +134,20 @@ class Answer(msgspec.Struct):
 class RestTrade(msgspec.Struct, array_like=True, gc=False):
     """One positional row of REST Trades (API.md 6.7); later positions that Kraken may add are passed over."""
 
-    price: str
-    volume: str
+    price: NumberText
+    volume: NumberText
     time: Decimal
     side: str
-    ord_type: str
-    misc: str
+    ord_type: Word
+    misc: Annotated[str, msgspec.Meta(max_length=MISC_LIMIT)]
     trade_id: TradeId
+
+
+class KeptRows(msgspec.Struct):
+    """Rows of an answer that could not be read, as we keep them: each as it came, and the ids that it may be of."""
+
+    rows: list[msgspec.Raw]
+    ids: list[tuple[TradeId, TradeId] | None]
 
 
 class TickerEntry(msgspec.Struct, gc=False):
@@ -120,21 +156,21 @@ class TickerEntry(msgspec.Struct, gc=False):
     ``c`` begins with price and volume of the last trade, ``t`` with the number of trades since 00:00 UTC.
     """
 
-    c: Annotated[list[str], msgspec.Meta(min_length=2)]
-    t: Annotated[list[Annotated[int, msgspec.Meta(ge=0)]], msgspec.Meta(min_length=1)]
+    c: Annotated[list[NumberText], msgspec.Meta(min_length=2)]
+    t: Annotated[list[Count], msgspec.Meta(min_length=1)]
 
 
 class OhlcRow(msgspec.Struct, array_like=True, gc=False):
     """One positional row of REST OHLC (API.md 6.6); ``time`` is the start in whole seconds."""
 
-    time: int
-    open: str
-    high: str
-    low: str
-    close: str
-    vwap: str
-    volume: str
-    count: int
+    time: StartS
+    open: NumberText
+    high: NumberText
+    low: NumberText
+    close: NumberText
+    vwap: NumberText
+    volume: NumberText
+    count: Count
 
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -179,16 +215,24 @@ deep ends in a RecursionError."""
 
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
 raw_frame = msgspec.json.Decoder(RawFrame).decode
-symbol_of = msgspec.json.Decoder(OfSymbol).decode
 _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
 answer = msgspec.json.Decoder(Answer).decode
 table_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-ohlc_rows = msgspec.json.Decoder(list[OhlcRow]).decode
+ohlc_row = msgspec.json.Decoder(OhlcRow).decode
 ticker_entry = msgspec.json.Decoder(TickerEntry).decode
 system_status = msgspec.json.Decoder(SystemStatus).decode
 note = msgspec.json.Decoder(dict[str, Any]).decode
 trade_rows = msgspec.json.Decoder(list[RestTrade]).decode
+raw_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
+trade_entry = msgspec.json.Decoder(TradeEntry).decode
+kept_rows = msgspec.json.Decoder(KeptRows).decode
+rest_trade = msgspec.json.Decoder(RestTrade).decode
+numbered = msgspec.json.Decoder(Numbered).decode
+named = msgspec.json.Decoder(Named).decode
+trade_id = msgspec.json.Decoder(TradeId).decode
+start_s = msgspec.json.Decoder(StartS).decode
+number = msgspec.json.Decoder(Decimal).decode
 text_of = msgspec.json.Decoder(str).decode
 any_json = msgspec.json.Decoder().decode
 asset_pair = msgspec.json.Decoder(AssetPair).decode

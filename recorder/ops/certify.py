@@ -7,12 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import sound, verify
+from recorder.archive import known, sound, verify
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
-from recorder.archive.known import Known
+from recorder.archive.known import DatedClaims, Known
 from recorder.archive.layout import Layout
+from recorder.archive.verify import StepBack
+from recorder.core import evidence
 from recorder.core.certificate import Certificate, certificates
-from recorder.core.ids import Spans
+from recorder.core.evidence import Renumbered
+from recorder.core.ids import Run, Spans
 
 _THREADS: Final = 2
 """One core reads and hashes, the other sets text, and helps out."""
@@ -26,13 +29,16 @@ ANCHORED_WITHIN_US: Final = 3_600_000_000
 class Certified:
     """One pair: a certificate of each day, oldest first, and what is wrong with its files.
 
-    ``unanchored``: the promise of the pair has no anchor yet, though there was time to find it.
+    ``unanchored``: the promise of the pair has no anchor yet, though there was time to find it. ``renumbered``: since
+    when the exchange numbers it anew. ``steps_back``: some ids at which time goes back by more than seconds.
     """
 
     pair: str
     certificates: Sequence[Certificate]
     findings: Sequence[Finding]
     unanchored: bool = False
+    renumbered: Renumbered | None = None
+    steps_back: Sequence[StepBack] = ()
 
 
 def certify(
@@ -50,25 +56,48 @@ def certify(
     been read before: rows move in while it goes on, and a confirmation of before they came stays true. A file that
     could not be read tells nothing; it is among :func:`other_findings`.
     """
+    remembered = known.certified(layout)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for pair in pairs:
             content = verify.read(layout, pair, pool, days=days, done=done)
-            promise = told.promise(pair)
+            promise = evidence.earliest(told.promise(pair), content.promise)
+            claims = told.disownings(pair)
+            renumbered = evidence.renumbered(claims)
             proven = certificates(
                 pair,
                 content.runs,
                 content.days,
                 now_us=now_us,
-                void=told.void.get(pair, Spans()),
+                absent=told.absent(pair),
                 confirmed=told.confirmed(pair),
                 promise=promise,
+                certified=remembered.of(pair, after_us=evidence.begun_us(claims)),
+                unknown_from_us=None if renumbered is None else renumbered.from_us,
             )
             unanchored = (
                 promise is not None
                 and promise.after_id is None
                 and (bool(content.runs) or now_us - promise.time_us >= ANCHORED_WITHIN_US)
             )
-            yield Certified(pair, [one for one in proven if one.day in days], content.findings, unanchored)
+            yield Certified(
+                pair,
+                [one for one in proven if one.day in days],
+                (*content.findings, *_half_disowned(layout, pair, content.runs, told)),
+                unanchored,
+                renumbered,
+                content.steps_back,
+            )
+
+
+def _half_disowned(layout: Layout, pair: str, held: Sequence[Run], told: Known) -> Iterator[Finding]:
+    """Yield a finding where ids are disowned and yet held: somebody stopped half-way, or is at it."""
+    disowned = told.absent(pair).disowned
+    if any(disowned.within(run.span) for run in held):
+        disowned = DatedClaims(layout).ids(pair)  # they may have been taken back since
+        still = Spans(part for run in held for part in disowned.within(run.span))
+        for span in still:
+            remedy = f"call `recorder disown {pair} {span.first}-{span.last}` again, or with --undo"
+            yield Finding(layout.pair_dir(pair), f"holds ids {span} that are disowned", remedy)
 
 
 def other_findings(

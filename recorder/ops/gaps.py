@@ -1,15 +1,16 @@
-"""Which ids are missing between those held, or are known not to exist; from footers, journal and events alone."""
+"""Which ids are missing between those held, do not exist, or are disowned; from footers, journal and events alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from recorder.archive import state
 from recorder.archive.layout import existing
+from recorder.core.absent import Absent
 from recorder.core.evidence import Promise
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Gap, Run, Span
+from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.errors import CorruptFile
 from recorder.journal import tail
@@ -21,7 +22,7 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
 
     A pair with a file that cannot be what it should is left out, and ``damaged`` gets the pair, with what is wrong and
     what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
-    one of events, without which nobody knows what is void.
+    one of events, without which nobody knows what is void or disowned.
     """
     layout = existing(data)
     ledger = Ledger()
@@ -34,18 +35,23 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
     accounts = {pair: ledger.of(pair) for pair in sorted(ledger) if pair not in loaded.damaged}
     return {
-        pair: missing(pair, account.runs(), account.void, account.promise)
+        pair: missing(pair, account.runs(), account.absent(), account.promise, account.memory.every())
         for pair, account in accounts.items()
-        if account.spans or account.promise
+        if account.spans or account.promise or account.memory.ids
     }
 
 
-def missing(pair: str, held: Sequence[Run], void: Iterable[Span], promise: Promise | None = None) -> list[Gap]:
-    """Return what is missing of a pair, and what is void anywhere, ascending; nothing of one not held nor promised."""
-    if not held and promise is None:
+def missing(
+    pair: str, held: Sequence[Run], absent: Absent, promise: Promise | None = None, certified: Spans = NO_IDS
+) -> list[Gap]:
+    """Return what is missing of a pair, and what is absent, ascending; nothing of one that is not held nor promised.
+
+    What was ``certified`` is missing wherever it lies.
+    """
+    if not held and promise is None and not certified:
         return []
-    gaps = Gaps(pair, held, void, promise=promise)
-    return sorted([*gaps.between(), *gaps.void()], key=_ids)
+    gaps = Gaps(pair, held, absent, promise=promise, certified=certified)
+    return sorted([*gaps.between(), *gaps.absent()], key=_ids)
 
 
 def _ids(gap: Gap) -> Span:

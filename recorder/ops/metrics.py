@@ -44,9 +44,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         registry = self.registry
-        ProcessCollector(registry=registry)
-        build = Gauge("recorder_build_info", "What runs; always 1", ["version", "python"], registry=registry)
-        build.labels(__version__, platform.python_version()).set(1)
+        _about(registry)
 
         # From the socket to the journal.
         self.frames = Counter(
@@ -82,6 +80,7 @@ class Metrics:
             buckets=_FAST_S,
             registry=registry,
         )
+        self.renumbered, self.quarantined, self.quarantined_bytes = _set_aside(registry)
         self.inbox_bytes = Gauge("recorder_inbox_bytes", "Bytes received that wait for a commit", registry=registry)
         self.inbox_limit = Gauge(
             "recorder_inbox_limit_bytes", "Bytes at which the inbox is full and the socket waits", registry=registry
@@ -109,12 +108,20 @@ class Metrics:
         self.compacted = Counter("recorder_files_compacted", "Files merged into larger ones", registry=registry)
 
         # What was missing.
-        self.refilled = Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry)
-        self.holes_closed = Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry)
+        self.refilled, self.holes_closed = (
+            Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry),
+            Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry),
+        )
 
         self.memory_differences = Counter(
             "recorder_memory_differences",
             "Pairs of which something that was held for stored was found not to be on the disk, at each look",
+            registry=registry,
+        )
+
+        self.certificates_broken = Counter(
+            "recorder_certificates_broken",
+            "Days that were found to hold other content than what was certified, at each look",
             registry=registry,
         )
 
@@ -226,6 +233,32 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+def _about(registry: CollectorRegistry) -> None:
+    ProcessCollector(registry=registry)
+    build = Gauge("recorder_build_info", "What runs; always 1", ["version", "python"], registry=registry)
+    build.labels(__version__, platform.python_version()).set(1)
+
+
+def _set_aside(registry: CollectorRegistry) -> tuple[Gauge, Gauge, Gauge]:
+    return (
+        Gauge(
+            "recorder_renumbered_pairs",
+            "Pairs that the exchange numbers anew, and whose trades are set aside",
+            registry=registry,
+        ),
+        Gauge(
+            "recorder_quarantined_pairs",
+            "Pairs with a file of trades that cannot be trusted, and whose lines wait in the quarantine",
+            registry=registry,
+        ),
+        Gauge(
+            "recorder_quarantined_waiting_bytes",
+            "Bytes of lines that wait in the quarantine until the files of their pairs can be trusted again",
+            registry=registry,
+        ),
+    )
+
+
 def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
     return (
         Gauge(
@@ -254,6 +287,12 @@ class _Held(Collector):
         yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
         yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(gaps))
         yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(len(gap.span) for gap in gaps))
+        vanished = sum(account.given_up().count() for account in accounts.values())
+        yield GaugeMetricFamily(
+            "recorder_ids_vanished",
+            "Of the missing ids those that were certified, and are not fetched again unless the owner asks for them",
+            vanished,
+        )
         newest = GaugeMetricFamily(
             "recorder_last_trade_timestamp_seconds",
             f"Exchange time of the newest trade held; of the first {PAIRS_LIMIT} pairs by name",

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import doubled, integrity, quarantine, state
+from recorder.archive import doubled, integrity, numbering, quarantine, state
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.layout import Layout, existing, listed
@@ -97,9 +97,11 @@ class Status:
     ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
     all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
     ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
-    first. ``damaged`` says what could not be read, each with the file and what to do: a pair with such a file is in it
-    instead of ``pairs``, and what stands in other tables is told without it. ``quarantine`` counts what was set aside
-    by reason: lines and bytes.
+    first; ``renumbered`` those that the exchange numbers anew, each with what ends it. ``damaged`` says what could not
+    be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
+    in other tables is told without it. ``vanished`` counts the ids of each pair, also of one without any trade, that
+    were certified, are gone, and are not fetched again unasked. ``quarantine`` counts what was set aside by reason:
+    lines and bytes.
     """
 
     pairs: list[PairStatus]
@@ -109,6 +111,8 @@ class Status:
     events: list[Event]
     events_since_us: int | None
     unanchored: Sequence[str] = ()
+    vanished: Mapping[str, int] = field(default_factory=dict)
+    renumbered: Mapping[str, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -120,10 +124,10 @@ def read(data: Path) -> list[PairStatus]:
     """
     damaged: list[str] = []
     layout = existing(data)
-    found, _ = _pairs(layout, list(tail.entries(layout.journal)), damaged)
+    found = _pairs(layout, list(tail.entries(layout.journal)), damaged)
     if damaged:
         raise CorruptFile(damaged[0])
-    return found
+    return found.pairs
 
 
 def everything(data: Path) -> Status:
@@ -134,17 +138,19 @@ def everything(data: Path) -> Status:
     journal = list(tail.entries(layout.journal))
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
-    pairs, unanchored = _pairs(layout, journal, damaged)
+    found = _pairs(layout, journal, damaged)
     for dataset in WITHOUT_IDS:
         _tried(partial(_check_table, layout, dataset), damaged)
     return Status(
-        pairs=pairs,
+        pairs=found.pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
         listing=_tried(lambda: _listing(layout), damaged) or {},
         exchange=[happened.told[source] for source in sorted(happened.told)],
         events=happened.newest,
         events_since_us=happened.since_us,
-        unanchored=unanchored,
+        unanchored=found.unanchored,
+        vanished=found.vanished,
+        renumbered={pair: numbering.remedy(layout, pair) for pair in found.renumbered},
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
     )
@@ -159,8 +165,18 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
         return None
 
 
-def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tuple[list[PairStatus], list[str]]:
-    """Return the pairs that hold anything, and the names of those without an anchor."""
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs that hold anything, those without an anchor or numbered anew, and of which how many ids vanished."""
+
+    pairs: list[PairStatus]
+    unanchored: list[str]
+    vanished: dict[str, int]
+    renumbered: list[str]
+
+
+def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
+    """Return how the pairs stand."""
     ledger, coverage = Ledger(), Coverage(layout)
     loaded = state.load(ledger, layout, records.claims(journal), coverage=coverage)
     unsound = {pair: str(error) for pair, error in loaded.damaged.items()} | _doubled(coverage, loaded.rows)
@@ -170,7 +186,13 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> tupl
     readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in unsound)
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
     unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
-    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored
+    lost = {pair: ledger.of(pair).given_up().count() for pair in sorted(ledger) if pair not in loaded.damaged}
+    return _Pairs(
+        [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable],
+        unanchored,
+        {pair: count for pair, count in lost.items() if count},
+        [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None],
+    )
 
 
 def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:

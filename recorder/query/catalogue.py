@@ -20,8 +20,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from recorder.archive.datasets import WITHOUT_IDS, Dataset
-from recorder.archive.versions import SCHEMA_VERSION
+from recorder.archive import versions
+from recorder.archive.datasets import TRADES, WITHOUT_IDS, Dataset
 from recorder.errors import UsageError
 from recorder.query import asked, stored
 
@@ -29,13 +29,13 @@ _OF_CONNECT: Final = "macros/candles_of"
 """What recorder.connect() alone asks."""
 _FORM: Final = re.compile(r"sources/\w+/stored")
 """The files that are written once for each table without ids."""
-VOIDS: Final = "sources/snapshot/void_spans"
-"""What gathers the void ids of that moment, for ASKED_VOIDS, which reads the events at each question."""
-ASKED_VOIDS: Final = "sources/plain/void_spans"
+ABSENT: Final = "sources/snapshot/absent_spans"
+"""What gathers the void and disowned ids of that moment, for ASKED_ABSENT, which reads the events at each question."""
+ASKED_ABSENT: Final = "sources/plain/absent_spans"
 DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 SCHEMA: Final = "recorder_schema"
-"""The one that says which schema version is read."""
+"""The one that says which schema version of trades is read."""
 ANALYSIS: Final = "analysis"
 """The folder of the questions that are asked by name."""
 
@@ -234,7 +234,7 @@ def preamble(data: Path) -> str:
     # The folder becomes part of globs, so what is special in them must stand for itself.
     folder = glob.escape(str(data)).replace("'", "''")
     settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
-    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {SCHEMA_VERSION}")
+    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {versions.current(TRADES.name)}")
     return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
 
 

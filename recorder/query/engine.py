@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from recorder.archive.datasets import EVENTS
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue, readonly, refused
@@ -51,6 +52,14 @@ _SETTINGS: Final = {
     "allow_community_extensions": "false",
     "python_scan_all_frames": "true",  # FROM df, where df is the caller's: DuckDB would look into our functions only
 }
+_PROMISES: Final = """
+CREATE OR REPLACE TABLE recorder_promises AS
+SELECT
+    unnest($pairs::VARCHAR[]) AS pair,
+    unnest($times_us::BIGINT[]) AS time_us,
+    unnest($after_ids::BIGINT[]) AS after_id,
+    unnest($assumed::BOOLEAN[]) AS assumed
+"""
 _TRADES: Final = ("files", "cut_files", "unread")
 """The variables that list files of trades, as a snapshot names them."""
 _TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
@@ -99,7 +108,7 @@ class Engine:
             for name in catalogue.snapshot():
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
-        self._know_voids(snapshot)
+        self._know_absent(snapshot)
         self._snapshot = snapshot
 
     def _hold(self, snapshot: Snapshot) -> None:
@@ -111,30 +120,32 @@ class Engine:
         self._fill("pairs", snapshot.pairs, lambda: self._know(snapshot.pairs))
         self._set_until(snapshot.stamped.folders)
         self._fill("spans", snapshot.runs, lambda: self._connection.execute(_SPANS, _spans(snapshot.runs)))
+        promises = snapshot.promises
+        self._fill("promises", promises, lambda: self._connection.execute(_PROMISES, _promised(promises)))
         # Only files that also hold rows of later must be cut to the ids of the moment.
         archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
         self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
         self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
 
-    def _know_voids(self, snapshot: Snapshot) -> None:
-        """Gather the void ids, unless the events are those of before.
+    def _know_absent(self, snapshot: Snapshot) -> None:
+        """Gather the ids that need not be held, unless the events are those of before.
 
         Where an event file cannot be read, they are left to the questions that need them, and so is the error.
         """
         events = snapshot.stamped.tables[EVENTS.name]
         told = (events, snapshot.stamped.folders)
-        if self._tables.get("voids") == told:
+        if self._tables.get("absent") == told:
             return
-        self._tables.pop("voids", None)
+        self._tables.pop("absent", None)
         try:
-            self._connection.execute(catalogue.text(catalogue.VOIDS))
+            self._connection.execute(catalogue.text(catalogue.ABSENT))
         except FAULTS:
             # Creating the macro opens a file too.
             self._set("events_files", events.files[-1:])
-            self._connection.execute(catalogue.text(catalogue.ASKED_VOIDS))
+            self._connection.execute(catalogue.text(catalogue.ASKED_ABSENT))
             self._set("events_files", events.files)
         else:
-            self._tables["voids"] = told
+            self._tables["absent"] = told
 
     def _set_until(self, folders: Mapping[str, Extent]) -> None:
         if self._tables.get("until") != folders:
@@ -263,6 +274,15 @@ def _spans(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Any]]:
         "lasts": [run.span.last for _, run in every],
         "first_us": [run.first_us for _, run in every],
         "last_us": [run.last_us for _, run in every],
+    }
+
+
+def _promised(promises: Mapping[str, Promise]) -> dict[str, list[Any]]:
+    return {
+        "pairs": list(promises),
+        "times_us": [promise.time_us for promise in promises.values()],
+        "after_ids": [promise.after_id for promise in promises.values()],
+        "assumed": [promise.assumed for promise in promises.values()],
     }
 
 

@@ -17,9 +17,12 @@ from urllib.parse import quote, unquote
 
 from recorder.archive import doubled
 from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
+from recorder.archive.footer import Footer
 from recorder.archive.integrity import MOVE_BACK, placed
 from recorder.archive.layout import existing
 from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
+from recorder.core import evidence
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import NoSuchArchive, UnsoundFile
 from recorder.query import refused
@@ -34,20 +37,21 @@ _PAIRS: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class PairFiles:
-    """The files of one pair, what each holds, and what they hold together.
+    """The files of one pair, what each says of itself, and what they hold, and promise, together.
 
     ``stamps`` tell whether the files are still those that were read. Where something is wrong with one of them there is
     a ``fault``, and the others count as little.
     """
 
     stamps: Mapping[str, Stamp]
-    footers: Mapping[str, tuple[Run, ...]]
+    footers: Mapping[str, Footer]
     runs: tuple[Run, ...]
     ids: Spans
+    promise: Promise | None
     fault: Fault | None = None
 
 
-_NONE: Final = PairFiles({}, {}, (), Spans())
+_NONE: Final = PairFiles({}, {}, (), Spans(), None)
 
 
 class Listing:
@@ -106,26 +110,29 @@ class Listing:
                 return known
             found = self._held(pair, known, stamps)
         except FAULTS as error:
-            return PairFiles({}, {}, (), Spans(), error)
+            return PairFiles({}, {}, (), Spans(), None, error)
         self._known[pair] = found
         return found
 
     def _held(self, pair: str, known: PairFiles, stamps: Mapping[str, Stamp]) -> PairFiles:
         """Read the footers that are not known. Raises UnsoundFile where files cannot be those of the pair."""
         footers = {
-            path: known.footers[path] if known.stamps.get(path) == stamps[path] else self._runs_in(pair, path)
+            path: known.footers[path] if known.stamps.get(path) == stamps[path] else self._footer(pair, path)
             for path in stamps
         }
-        every = [run for held in footers.values() for run in held]
+        every = [run for footer in footers.values() for run in footer.runs]
         runs = tuple(joined(every))
         if sum(len(run.span) for run in every) != sum(len(run.span) for run in runs):
-            doubled.check(doubled.same_ids((run, Path(path)) for path, held in footers.items() for run in held))
-        return PairFiles(stamps, footers, runs, Spans(run.span for run in runs))
+            doubled.check(
+                doubled.same_ids((run, Path(path)) for path, footer in footers.items() for run in footer.runs)
+            )
+        promise = evidence.earliest(*{footer.promise for footer in footers.values()})
+        return PairFiles(stamps, footers, runs, Spans(run.span for run in runs), promise)
 
-    def _runs_in(self, pair: str, path: str) -> tuple[Run, ...]:
+    def _footer(self, pair: str, path: str) -> Footer:
         facts = read_facts(Path(path))
         try:
-            return placed(facts, Branch(TRADES, pair)).footer.runs
+            return placed(facts, Branch(TRADES, pair)).footer
         except UnsoundFile as error:
             raise UnsoundFile(path, error.problem + self._as_well(facts), error.remedy) from error
 

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.datasets import Dataset
+from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.query import ordering
@@ -29,11 +31,12 @@ class Snapshot:
     """The rows of one moment.
 
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
-    there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail,
-    but for the files ``unread``; ``pairs`` are those of which there are any. All lists end with the table's empty
-    schema file: one without files is an error in DuckDB, and one that begins with it is planned badly
-    (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids. ``faults`` say of which pairs
-    no file may be read, and why; ``refused`` the same by the path that is listed instead of such files.
+    there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail, and
+    ``promises`` what their footers promise, but for the files ``unread``; ``pairs`` are those of which there are any.
+    All lists end with the table's empty schema file: one without files is an error in DuckDB, and one that begins with
+    it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
+    ``faults`` say of which pairs no file may be read, and why; ``refused`` the same by the path that is listed instead
+    of such files.
     """
 
     files: tuple[str, ...]
@@ -44,6 +47,7 @@ class Snapshot:
     runs: Mapping[str, tuple[Run, ...]]
     pairs: tuple[str, ...]
     stamped: Stamped
+    promises: Mapping[str, Promise] = field(default_factory=dict)
     faults: Mapping[str, Fault] = field(default_factory=dict)
     refused: Mapping[str, Fault] = field(default_factory=dict)
 
@@ -56,6 +60,7 @@ class Moments:
         self._listing = Listing(data)
         self._stamped = StampedListing(Layout(data))
         self._journalled = Journalled(Layout(data).journal) if live else None
+        self._disowned = DatedClaims(Layout(data))
 
     def pairs(self) -> list[str]:
         """Return the pairs of which there are trades now, in no order."""
@@ -96,14 +101,15 @@ class Moments:
         faults = _faults(met)
         found = {name: files for name, files in met.items() if name not in faults}
         archived = {name: files.ids for name, files in found.items()}
-        tail = pending(journalled, archived)
+        tail = pending(journalled, archived | self._let_go(archived) if journalled.num_rows else archived)
         runs = {name: files.runs for name, files in found.items()}
         for name, more in runs_in(tail).items():
             if name not in faults:
                 runs[name] = tuple(joined((*runs.get(name, ()), *more)))
         known = tuple(name for name, of_pair in runs.items() if of_pair)
         moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables)
-        return replace(moment, archived=archived, tail=tail, runs=runs)
+        promises = {name: files.promise for name, files in found.items() if files.promise is not None}
+        return replace(moment, archived=archived, tail=tail, runs=runs, promises=promises)
 
     def _moment(
         self,
@@ -127,6 +133,10 @@ class Moments:
             faults=faults,
             refused={**instead, **stamped.refused},
         )
+
+    def _let_go(self, archived: Mapping[str, Spans]) -> dict[str, Spans]:
+        """Return the ids of pairs with disowned ones that will not be archived any more: these, and those that are."""
+        return {pair: Spans([*archived.get(pair, ()), *ids]) for pair, ids in self._disowned.by_pair().items()}
 
     def keep(self) -> Snapshot:
         """Take this moment of all pairs such that :meth:`find_again` can find it in other files."""
@@ -173,8 +183,8 @@ def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple
     for pair, ids in archived.items():
         whole.append([])
         cut.append([])
-        for path, runs in found[pair].footers.items():
-            held = [run.span for run in runs]
+        for path, footer in found[pair].footers.items():
+            held = [run.span for run in footer.runs]
             if all(ids.covers(span) for span in held):
                 whole[-1].append(path)
             elif any(ids.within(span) for span in held):

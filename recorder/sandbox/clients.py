@@ -72,6 +72,7 @@ class Client:
 
     def _queue_up(self, payload: bytes) -> None:
         """Queue one frame; who does not keep up is cut off."""
+        payload = self._lines.rows.in_frame(payload)
         self._queued_bytes += len(payload)
         if self._queued_bytes > QUEUED_BYTES:
             self.hang_up()

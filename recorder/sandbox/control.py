@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from recorder.sandbox.entry import TOO_MANY, Entry
 from recorder.sandbox.faults import NAMES, Faults
 from recorder.sandbox.garble import Stall
 from recorder.sandbox.mishaps import Beside
+from recorder.sandbox.odd_rows import Where
 from recorder.sandbox.pairs import Pair, pair_of
 from recorder.sandbox.status import StatusBoard
 from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
@@ -57,6 +58,14 @@ class Controlled(Protocol):
         """Send every client a frame."""
         ...
 
+    def stamp(self, symbol: str, n: int, time_s: int) -> None:
+        """Let the next ``n`` trades of a pair be stamped with this second."""
+        ...
+
+    def stray(self, symbol: str, trade_id: int) -> None:
+        """Tell a trade of a pair once more under an id that it does not have."""
+        ...
+
     def sever(self, symbol: str) -> None:
         """Cut the connections that follow a pair."""
         ...
@@ -89,6 +98,10 @@ class Controlled(Protocol):
         """Change fields of a listed pair."""
         ...
 
+    def renumber(self, symbol: str) -> None:
+        """Count the trades of a pair from 1 again."""
+        ...
+
     def revise(self, symbol: str, minutes: int, start_s: int | None = None) -> int:
         """Change a committed candle once; return its start."""
         ...
@@ -107,11 +120,14 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     pages with path=/v2 befall handshakes. Beside them, all POST but the last:
 
     - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/skip_ids?pair=BTC/USD&n=5, /sandbox/freeze, /sandbox/thaw
+    - /sandbox/stamp?pair=BTC/USD&n=3&time_s=0 (the next 3 trades say 1970)
+    - /sandbox/stray?pair=BTC/USD&id=1099511627776 (one frame tells subscribers the newest trade under this id)
     - /sandbox/throttle?size=30&per_s=1&sticky=0&form=too_many_requests, /sandbox/unthrottle
     - /sandbox/status?system=maintenance, /sandbox/plan_maintenance?in_s=1800&for_s=600, /sandbox/emergency,
       /sandbox/all_clear
     - /sandbox/enlist?pair=NEW/USD&pair_decimals=4&lot_decimals=8&trades_per_s=1, /sandbox/delist?pair=NEW/USD,
       /sandbox/relist?pair=BTC/USD&status=cancel_only&tick_size=0.5 (any AssetPairs field)
+    - /sandbox/renumber?pair=BTC/USD: its trades are counted from 1 again, and those that were are forgotten
     - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
     - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD, and for pairs that are silent though subscribed
       /sandbox/mute?pair=BTC/USD, /sandbox/unmute?pair=BTC/USD
@@ -121,6 +137,8 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     - /sandbox/spoil?pair=BTC/USD&field=tick_size&value=null (any JSON text), /sandbox/lack?pair=BTC/USD&n=2 (so many
       listings lack it), /sandbox/double?pair=BTC/USD&key=XBTUSD.B&status=… (one more entry), and beside the rows of
       every page /sandbox/beside?name=count&value=5; a release ends these
+    - /sandbox/odd_row?pair=BTC/USD&trade_id=140&field=misc&value=null (any JSON text; none: left out; field=row: all of
+      it; where=rest or where=stream alone), /sandbox/odd_candle?pair=BTC/USD&start=…&field=vwap&value=null; likewise
     - /sandbox/say?text=… sends everyone any frame, /sandbox/nulls?on=1 lets empty lists of the status be null
     - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall (and its fields), but only
       connections that follow this pair
@@ -129,6 +147,8 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     doors: dict[str, Callable[[_Asked], None]] = {
         "burst": lambda asked: sandbox.burst(asked.text("pair"), int(asked.number("n"))),
         "skip_ids": lambda asked: sandbox.skip_ids(asked.text("pair"), int(asked.number("n"))),
+        "stamp": lambda asked: sandbox.stamp(asked.text("pair"), int(asked.number("n", 1)), asked.whole("time_s")),
+        "stray": lambda asked: sandbox.stray(asked.text("pair"), asked.whole("id")),
         "sever": lambda asked: sandbox.sever(asked.text("pair")),
         "deaden": lambda asked: sandbox.deaden(asked.text("pair"), _stall(asked)),
         "freeze": lambda _: sandbox.freeze(),
@@ -144,6 +164,7 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
         "enlist": lambda asked: sandbox.enlist(_new_pair(asked), trades_per_s=asked.number("trades_per_s", 1.0)),
         "delist": lambda asked: sandbox.delist(asked.text("pair")),
         "relist": lambda asked: sandbox.relist(asked.text("pair"), **_fields(asked, apart_from=("pair",))),
+        "renumber": lambda asked: sandbox.renumber(asked.text("pair")),
         "revise": lambda asked: _revise(sandbox, asked),
         "reject": lambda asked: sandbox.faults.reject(asked.text("pair")),
         "accept": lambda asked: sandbox.faults.accept(asked.text("pair")),
@@ -160,6 +181,16 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
         ),
         "double": lambda asked: sandbox.faults.quirks.double(
             asked.text("pair"), asked.text("key"), **_fields(asked, apart_from=("pair", "key"))
+        ),
+        "odd_row": lambda asked: sandbox.faults.rows.trade(
+            asked.text("pair"),
+            int(asked.number("trade_id")),
+            asked.text("field"),
+            asked.text("value", ""),
+            cast("Where", asked.text("where", "both")),
+        ),
+        "odd_candle": lambda asked: sandbox.faults.rows.candle(
+            asked.text("pair"), int(asked.number("start")), asked.text("field"), asked.text("value", "")
         ),
         "beside": lambda asked: sandbox.faults.quirks.beside(asked.text("name"), asked.text("value")),
         "say": lambda asked: sandbox.say(asked.text("text")),
@@ -204,6 +235,12 @@ class _Asked:
         if not math.isfinite(number):
             raise UsageError(f"{name} must be a number, like {self._path}?{name}=5")
         return number
+
+    def whole(self, name: str) -> int:
+        try:
+            return int(self.query[name])
+        except (KeyError, ValueError):
+            raise UsageError(f"{name} must be a whole number, like {self._path}?{name}=5") from None
 
     def perhaps(self, name: str) -> float | None:
         return self.number(name) if name in self.query else None

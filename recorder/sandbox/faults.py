@@ -19,6 +19,7 @@ from recorder.sandbox import garble, mishaps
 from recorder.sandbox.entry import Entry
 from recorder.sandbox.garble import HALF_DEAD, Garble, Stall
 from recorder.sandbox.mishaps import EVERYWHERE, Mishaps
+from recorder.sandbox.odd_rows import OddRows
 from recorder.sandbox.quirks import Quirks
 from recorder.sandbox.status import SYSTEMS, StatusBoard
 
@@ -51,7 +52,9 @@ class Faults:
     ) -> None:
         self.rest = Mishaps(clock)
         """What goes wrong with REST answers."""
-        self.lines = Garble(clock)
+        self.rows = OddRows()
+        """Which rows are odd, wherever they are sent."""
+        self.lines = Garble(clock, self.rows)
         """What goes wrong with WebSocket lines."""
         self.quirks = Quirks()
         """What is odd in good answers."""
@@ -93,6 +96,7 @@ class Faults:
         self.rest.release()
         self.lines.release()
         self.quirks.release()
+        self.rows.release()
         self.rejected.clear()
         self.entry.release()
         self._status.show("online")

@@ -12,6 +12,7 @@ from typing import Final
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox.odd_rows import OddRows
 
 FRAMES: Final[Mapping[str, str]] = {
     "drop": "is never sent",
@@ -55,7 +56,9 @@ class _Damage:
 class Garble:
     """What is in force. Times are monotonic seconds of the clock given."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, rows: OddRows | None = None) -> None:
+        self.rows = OddRows() if rows is None else rows
+        """Which rows are odd."""
         self.muted: set[str] = set()
         """v2 symbols whose subscriptions are acknowledged, and then silent."""
         self.stalls: list[Stall] = []

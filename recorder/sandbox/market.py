@@ -194,6 +194,12 @@ class Market:
             flow = self._flows[pair.symbol] = self._flows.pop(symbol)
             flow.relisted(finer=10 ** (tape.price_digits - scale))
 
+    def renumber(self, symbol: str) -> None:
+        """Count the trades of a pair from 1 again, as after a relisting: the exchange forgets those that were."""
+        tape = self._register.renumber(symbol)
+        if symbol in self._flows:
+            self._flows[symbol].tape = tape
+
     def _flow(self, tape: Tape, *, now_ns: int, trades_per_s: float) -> None:
         flow = _Flow(
             character_of(tape.pair), seed=self._seed, first_id=self._first_id, trades_per_s=trades_per_s, tape=tape

@@ -2,7 +2,7 @@
 
 Owns changes of the listing while the exchange serves (API.md 6.4: in seven weeks 107 pairs appeared, 3 vanished,
 and digits moved on others). Refuses to trade. A tape outlives its listing: a pair that is listed again goes on with
-the next id, and one that is renamed takes its trades along.
+the next id (unless it is renumbered), and one that is renamed takes its trades along.
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ class Register:
         tape.relist(pair, at_ns=now_ns)
         self._tapes[pair.symbol] = self._tapes.pop(symbol)
         self.listing = Listing(pair if one.symbol == symbol else one for one in self.listing.pairs)
+        return tape
+
+    def renumber(self, symbol: str) -> Tape:
+        """Begin a tape of its own for a listed pair, which counts from 1 again; what was on the old one is gone."""
+        self._listed(symbol)
+        tape = self._tapes[symbol] = Tape(self.listing[symbol])
         return tape
 
     def _listed(self, symbol: str) -> None:

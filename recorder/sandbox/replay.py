@@ -120,6 +120,10 @@ class Replay:
             raise UsageError(f"{symbol} cannot become {pair.symbol}: recorded frames go on calling it {symbol}")
         self._register.relist(symbol, pair, now_ns=now_ns)
 
+    def renumber(self, symbol: str) -> None:
+        """Refuse: recorded frames go on with their own ids."""
+        raise UsageError(f"{symbol} cannot be renumbered: recorded frames go on with their own ids")
+
     def skip(self, paused_ns: int) -> None:
         """Put off everything that is due by the time during which the market stood still."""
         for playing in self._sessions:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from recorder.sandbox import wire
 from recorder.sandbox.candles import INTERVALS, Candles
+from recorder.sandbox.odd_rows import OddRows
 from recorder.sandbox.pairs import USUAL_CLASS, Pair
 from recorder.sandbox.quirks import Quirks
 from recorder.sandbox.status import Told
@@ -57,12 +58,14 @@ class Rest:
         inclusive_ohlc: bool = True,
         status: Callable[[], Told] = Told,
         quirks: Quirks | None = None,
+        odd: OddRows | None = None,
     ) -> None:
         self._venue = venue
         self._inclusive = inclusive
         self._inclusive_ohlc = inclusive_ohlc
         self._status = status
         self._quirks = Quirks() if quirks is None else quirks
+        self._odd = OddRows() if odd is None else odd
         self._candles: dict[tuple[str, int], Candles] = {}
         self._tickers: dict[str, Ticker] = {}
         self._methods: dict[str, Callable[[Mapping[str, str], int], str]] = {
@@ -130,6 +133,7 @@ class Rest:
         since_s = _since_s(query["since"]) if "since" in query else None
         rows = candles.window(now_ns, since_s=since_s, inclusive=self._inclusive_ohlc)
         printed = ",".join(wire.candle_row(candles.tape, candle) for candle in rows)
+        printed = self._odd.in_candles(pair.symbol, printed)
         return f'{{{self._quirks.fields()}"{key}":[{printed}],"last":{candles.committed_s if rows else 0}}}'
 
     def _trades(self, query: Mapping[str, str], _now_ns: int) -> str:
@@ -143,6 +147,7 @@ class Rest:
         if span is None:
             return f'{{{self._quirks.fields()}"{key}":[],"last":"{since_ns or 0}"}}'
         rows = ",".join(wire.rest_rows(tape, span))
+        rows = self._odd.in_page(pair.symbol, rows)
         return f'{{{self._quirks.fields()}"{key}":[{rows}],"last":"{tape.time_ns(span.last)}"}}'
 
     def _of(self, asset_class: str) -> list[Pair]:

@@ -67,6 +67,10 @@ class Venue(Protocol):
         """Put another entry, perhaps of another name, in the place of a listed pair."""
         ...
 
+    def renumber(self, symbol: str) -> None:
+        """Count the trades of a listed pair from 1 again."""
+        ...
+
     def skip(self, paused_ns: int) -> None:
         """Put off everything that is due by the time during which the market stood still."""
         ...

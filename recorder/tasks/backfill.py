@@ -24,7 +24,7 @@ from recorder.core.model import Instrument
 from recorder.core.plan import TOGETHER, Fill
 from recorder.core.room import require
 from recorder.disk import Room, undisturbed
-from recorder.errors import ExchangeError, Retry
+from recorder.errors import CheckFailed, ExchangeError, Retry
 from recorder.kraken import rest
 from recorder.kraken.parse import TradesPage
 from recorder.kraken.reach import Reach
@@ -95,8 +95,13 @@ class Backfill:
         """Ask which ids were traded from ``from_us`` on before ``to_us`` (µs since 1970 UTC); None where none were.
 
         The last trade before the range belongs to it, because without it nobody can tell where the range begins. A
-        ``from_us`` of 0 is the first trade of all. Takes a few requests. Raises ExchangeError.
+        ``from_us`` of 0 is the first trade of all. Takes a few requests. Raises ExchangeError; CheckFailed for a pair
+        that is numbered anew, of which nothing that comes is what is missing.
         """
+        if self._ledger.of(pair).renumbered is not None:
+            raise CheckFailed(
+                f"the exchange numbers {pair} anew: `recorder status` says what to do before it is fetched"
+            )
         instrument = self._instruments[pair]
         last_id = await self._last_before(instrument, to_us)
         if last_id is None:
@@ -109,7 +114,7 @@ class Backfill:
         return None
 
     def missing(self, stretch: Stretch) -> list[Gap]:
-        """Return what of ``stretch`` is neither in the archive now nor known to be void, lowest ids first."""
+        """Return what of ``stretch`` is neither in the archive now nor known to need no holding, lowest ids first."""
         pair = stretch.pair
         undisturbed(lambda: self._coverage.observe_into(self._ledger, pair), f"the files of {pair}")
         account = self._ledger.of(pair)
@@ -121,7 +126,7 @@ class Backfill:
                 before_us=stretch.to_us if absent.last == stretch.span.last else account.time_us(absent.last + 1),
             )
             for absent in account.spans.missing(stretch.span)
-            for part in account.void.missing(absent)
+            for part in account.absent().unwanted().missing(absent)
         ]
 
     async def fill(self, stretch: Stretch, tell: Callable[[Progress], None]) -> list[Span]:

@@ -173,7 +173,10 @@ class Commit:
         """Count runs as held; tell whether one of them left a hole behind it, or is a pair's first."""
         hole_seen = False
         for run in claims:
-            spans = self._ledger.of(run.pair).spans
+            account = self._ledger.of(run.pair)
+            if account.renumbered is not None:  # it will be set aside
+                continue
+            spans = account.spans
             before = len(spans)
             self._ledger.observe(run)
             hole_seen |= len(spans) > before

@@ -1,7 +1,7 @@
 """What came under an id that is held with other content: told and set aside, since only one of the two can be stored.
 
-A single one is a fault of the exchange. Many in a row mean that it numbers the pair anew, and that what is set aside is
-all there is of its new trades.
+A single one is a fault of the exchange. Two in a row mean that it numbers the pair anew: from there on all that comes
+of the pair is set aside, in order, since it is all there is of its new trades.
 """
 
 from __future__ import annotations
@@ -20,18 +20,34 @@ from recorder.kraken import records
 
 
 class Differing:
-    """The rows of one drain whose ids are held with other content, each with what is held."""
+    """The rows of one drain whose ids are held with other content, each with what is held.
+
+    And those of pairs that are numbered anew.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, dict[int, Trade]] = {}
+        self._aside: dict[str, set[Trade] | None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._held)
+        return bool(self._held or self._aside)
 
-    def add(self, found: Iterable[tuple[Trade, Trade]]) -> None:
-        """Take in rows that came, each with the one that is held."""
-        for came, held in found:
-            self._held.setdefault(came.pair, {})[came.trade_id] = held
+    def add(self, repeated: Iterable[tuple[Trade, Trade]]) -> None:
+        """Take in rows that came under ids that are held, each with what is held."""
+        for came, held in repeated:
+            if not is_same(came, held):
+                self._held.setdefault(came.pair, {})[came.trade_id] = held
+
+    def is_aside(self, pair: str) -> bool:
+        """Return whether what comes of a pair is set aside by now."""
+        return pair in self._aside
+
+    def set_aside(self, pair: str, rows: Iterable[Trade] | None = None) -> None:
+        """Set rows of a pair aside, or whatever comes of it in this drain."""
+        if rows is None:
+            self._aside[pair] = None
+        elif (aside := self._aside.setdefault(pair, set())) is not None:
+            aside.update(rows)
 
     def kept(self, entries: Iterable[Entry]) -> Iterator[Kept]:
         """Yield the lines that brought such rows, once for each pair."""
@@ -41,8 +57,14 @@ class Differing:
                 by_pair.setdefault(row.pair, []).append(row)
             for pair, rows in by_pair.items():
                 line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
-                spans = tuple(Spans.of_ids(row.trade_id for row in rows))
-                yield Kept(entry.recv_ns, Reason.DIFFERS, line, pair, spans, "these ids are held with other content")
+                if aside := [row for row in rows if self._is_aside(row)]:
+                    spans = tuple(Spans.of_ids(row.trade_id for row in aside))
+                    yield Kept(entry.recv_ns, Reason.RENUMBERED, line, pair, spans, "the pair is numbered anew")
+                elif differing := [row for row in rows if self._differs(row)]:
+                    spans = tuple(Spans.of_ids(row.trade_id for row in differing))
+                    yield Kept(
+                        entry.recv_ns, Reason.DIFFERS, line, pair, spans, "these ids are held with other content"
+                    )
 
     def detail(self, kept: Sequence[Kept]) -> dict[str, object]:
         """Return what an event says of the lines of one pair that are kept: the first such row, and how many there are.
@@ -50,18 +72,24 @@ class Differing:
         Of a row: when it was made, its price and quantity, and the taker's side.
         """
         rows = (row for row in self._rows(segment.decode(kept[0].line)) if row.pair == kept[0].pair)
-        came = min(rows, key=lambda row: row.trade_id)
+        came = min((row for row in rows if self._differs(row)), key=lambda row: row.trade_id)
         count = Spans(span for one in kept for span in one.spans).count()
         held = self._held[came.pair][came.trade_id]
         return {"trade_id": came.trade_id, "count": count, "held": _told(held), "came": _told(came)}
 
     def _rows(self, entry: Entry) -> list[Trade]:
         try:
-            rows = records.trades(entry)
+            return records.trades(entry)
         except Malformed:  # told already
             return []
-        held = ((row, self._held.get(row.pair, {}).get(row.trade_id)) for row in rows)
-        return [row for row, stored in held if stored is not None and not is_same(row, stored)]
+
+    def _is_aside(self, row: Trade) -> bool:
+        aside = self._aside.get(row.pair, ())
+        return aside is None or row in aside
+
+    def _differs(self, row: Trade) -> bool:
+        held = self._held.get(row.pair, {}).get(row.trade_id)
+        return held is not None and not is_same(row, held)
 
 
 def _told(row: Trade) -> dict[str, object]:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import os
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,24 +20,29 @@ from typing import Final, TypeAlias, assert_never, cast
 
 import structlog
 
+from recorder.archive import numbering
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import BY_NAME, EVENTS, Branch
-from recorder.archive.events import event, iso
+from recorder.archive.events import event
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.archive.segment_tables import SegmentTables
 from recorder.clock import Clock
+from recorder.core import evidence
 from recorder.core.events import EventKind
-from recorder.core.ids import Spans
-from recorder.core.model import Event, Instrument, Trade
-from recorder.core.plausible import AHEAD_US, EARLIEST_US
+from recorder.core.evidence import Renumbered
+from recorder.core.ids import Span, Spans
+from recorder.core.model import Event, Instrument, Trade, is_pair
+from recorder.core.once import Once
+from recorder.core.plausible import AHEAD_US, EARLIEST_US, renumbered_from
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile
+from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile, Unstorable
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
-from recorder.kraken import records
+from recorder.kraken import oddities, records
+from recorder.kraken.parse import Candles, OddRow
 from recorder.kraken.records import (
     Header,
     Listing,
@@ -56,6 +61,7 @@ from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.differing import Differing
 from recorder.tasks.odd_entries import OddEntries
+from recorder.tasks.odd_times import OddTimes
 from recorder.tasks.unread import Unread
 from recorder.tasks.waiting import first_of
 
@@ -66,8 +72,13 @@ TRADE_BYTES: Final = 150
 TOGETHER_BYTES: Final = 256 * 1024 * 1024
 """Segments of so many bytes are drained together, so that a pair gets one file of them; more has been left by a run
 that could not drain. Some 1.3 M trades, whose places take 20 MB."""
-CLOCK_ROWS: Final = 10
-"""So many trades at least tell the host's clock, if most of them are stamped after they came."""
+
+TOLD_SINGLY: Final = 100
+"""So many rows of a pair that cannot be read are told of one by one in a segment; of more, how many there are."""
+ASIDE_BYTES: Final = 4 * 1024 * 1024
+"""So many bytes to be set aside are written at once: bounds memory, whatever a journal holds."""
+_SHOWN: Final = 300
+"""Characters of a source, and of a reason, that an event repeats; the line itself is kept whole."""
 
 _READ_BYTES: Final = 65_536
 """Lines of a pair that follow each other are read together, up to so many bytes."""
@@ -99,58 +110,130 @@ class _Lines:
                     yield segment.decode(line)
 
 
+_Mark: TypeAlias = tuple[int, Counter[str | None]]
+
+
 class _Closed:
     """A segment that is being drained: lines that are no trades, that have parked ids, or are corrupt; what to tell."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, told: Once, quarantine: Quarantine) -> None:
         self.path, self.number = path, segment.number_of(path)
         self.others = _Lines(path)
         self.parked = _Lines(path)
         self.corrupt: list[CorruptLine] = []
         self.events: list[Event] = []
+        self._kept: list[Kept] = []
         self.lost = False
         """Whether a line of trades could not be read, which may have been counted when it came."""
-        self._rows = 0
-        self._odd: dict[str, dict[int, tuple[Trade, Entry]]] = {}
+        self._told = told
+        self._quarantine = quarantine
+        self._kept_bytes = 0
+        self._singly: Counter[str | None] = Counter()
+        self._told_us = 0
+        self.odd = OddTimes()
 
-    def malformed(self, received_ns: int, source: str, reason: str) -> None:
-        self.events.append(event(received_ns // 1000, EventKind.MALFORMED, source=source, reason=reason))
+    def malformed(self, received_ns: int, source: str, reason: str, pair: str | None = None, **detail: object) -> None:
+        said = {"source": source[:_SHOWN], "reason": reason[:_SHOWN], **detail}
+        self.events.append(event(received_ns // 1000, EventKind.MALFORMED, pair, **said))
+        self._told_us = received_ns // 1000
 
     def trades(self, entry: Entry) -> list[Trade]:
-        """Return the trades in a line."""
+        """Return the trades in a line, and take note of rows that are odd or cannot be read."""
         try:
-            rows = records.trades(entry)
+            rows, unread = records.rows(entry)
         except Malformed as error:
             self.lost = True
             self.not_understood(entry, error)
             return []
-        self._rows += len(rows)
-        until_us = entry.recv_ns // 1000 + AHEAD_US
+        if unread:
+            self.unread(entry, unread)
+        self.odd.rows += len(rows)
+        earliest_us, until_us, kinds = EARLIEST_US, entry.recv_ns // 1000 + AHEAD_US, oddities.KNOWN_TYPES
         for row in rows:
-            if not EARLIEST_US <= row.time_us <= until_us:
-                self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, entry))
+            # One look at each of millions of rows; nearly all of them are as they should be.
+            if earliest_us <= row.time_us <= until_us and row.price and row.qty and row.ord_type in kinds:
+                continue
+            if not earliest_us <= row.time_us <= until_us:
+                self.odd.take(row, entry.recv_ns, entry.source)
+            for pair, reason in oddities.stored((row,), self._told):
+                log.warning("odd trade", pair=pair, reason=reason)
+                self.malformed(entry.recv_ns, entry.source, reason, pair)
         return rows
 
-    def tell_odd_times(self) -> None:
-        """Tell of trades that cannot have been made when they are stamped: once of each pair, they may be many.
+    def unread(self, entry: Entry, rows: Iterable[OddRow]) -> None:
+        """Set aside rows of a line that cannot be read while others of it can, and tell of each, once in a run."""
+        by_pair: dict[str | None, list[OddRow]] = {}
+        for row in rows:
+            if self._told.first("unread", row.pair, row.raw):
+                by_pair.setdefault(row.pair, []).append(row)
+        for pair, of_pair in by_pair.items():
+            spans = tuple(Spans(row.span for row in of_pair if row.span is not None))
+            self.set_aside(entry, Reason.ODD, of_pair[0].reason, pair, spans)
+            for row in of_pair:
+                self._singly[pair] += 1
+                if self._singly[pair] <= TOLD_SINGLY:
+                    log.error("row not understood", segment=self.number, pair=pair, reason=row.reason)
+                    self.malformed(entry.recv_ns, entry.source, row.reason, pair, **_ids(row.span))
 
-        Where most are stamped so, it is the host's clock that is behind, and other events say so.
-        """
-        if self._rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self._rows:
-            return
-        for pair, found in self._odd.items():
-            row, entry = found[min(found)]
-            said = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(entry.recv_ns // 1000)}"
-            others = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
-            reason = f"{said}{others}: stored as it came"
-            log.warning("odd time", pair=pair, reason=reason)
-            detail = {"source": entry.source, "reason": reason}
-            self.events.append(event(entry.recv_ns // 1000, EventKind.MALFORMED, pair, **detail))
+    def set_aside(
+        self, entry: Entry, reason: Reason, why: str, pair: str | None = None, spans: tuple[Span, ...] = ()
+    ) -> None:
+        """Keep a line in the quarantine."""
+        line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
+        self._kept.append(Kept(entry.recv_ns, reason, line, pair, spans, why[:_SHOWN]))
+        self._kept_bytes += len(line)
+        if self._kept_bytes >= ASIDE_BYTES:
+            self.put_aside()
+
+    def put_aside(self) -> None:
+        """Write what is kept to the quarantine, durably."""
+        if self._kept:
+            path = self._quarantine.put(self._kept)
+            log.warning("lines set aside", segment=self.number, lines=len(self._kept), file=str(path))
+        self._kept, self._kept_bytes = [], 0
+
+    def refused(self, entry: Entry, error: Unstorable, pair: str | None = None) -> None:
+        """Set aside a line that can be read, and that the archive does not take."""
+        self.lost = True
+        log.error("journal line refused by the archive", segment=self.number, source=entry.source, reason=str(error))
+        self.set_aside(entry, Reason.REFUSED, str(error), pair)
+        self.malformed(entry.recv_ns, entry.source, str(error), pair)
+
+    def mark(self) -> _Mark:
+        """Return how much is to be told and set aside now."""
+        return len(self.events), self._singly.copy()
+
+    def back_to(self, mark: _Mark) -> None:
+        """Forget what was added since, so that it can be told anew."""
+        told, self._singly = mark
+        del self.events[told:]
+        self._told = Once()  # what was set aside may be so once more
+
+    def tell_many(self) -> None:
+        """Tell of rows that could not be read, of which there were too many to tell of each."""
+        for pair, count in self._singly.items():
+            if count > TOLD_SINGLY:
+                reason = f"{count - TOLD_SINGLY} more rows could not be read: they are kept all the same"
+                detail = {"source": "journal", "reason": reason}
+                self.events.append(event(self._told_us, EventKind.MALFORMED, pair, **detail))
+
+    def tell_odd_times(self) -> None:
+        """Tell of trades that cannot have been made when they are stamped."""
+        for told in self.odd.told():
+            detail = {"source": told.source, "reason": told.reason}
+            self.events.append(event(told.received_ns // 1000, EventKind.MALFORMED, told.pair, **detail))
 
     def not_understood(self, entry: Entry, error: Malformed) -> None:
-        # It was read when it came, so this is a parser of another release; the line stays in raw/.
+        # It was read when it came, so this is a parser of another release.
         log.error("journal line not understood", segment=self.number, source=entry.source, reason=str(error))
+        self.set_aside(entry, Reason.MALFORMED, str(error))
         self.malformed(entry.recv_ns, entry.source, str(error))
+
+
+def _ids(span: Span | None) -> dict[str, int]:
+    if span is None:
+        return {}
+    return {"trade_id": span.first} if len(span) == 1 else {"first_id": span.first, "last_id": span.last}
 
 
 _ByPair: TypeAlias = dict[str, list[tuple[_Closed, _Lines]]]
@@ -172,8 +255,10 @@ class Drainer:
         keep_raw: bool,
         latest_s: Callable[[], float],
         metrics: Metrics,
+        told: Once | None = None,
     ) -> None:
         self._journal = journal
+        self._told = Once() if told is None else told
         self._trades = trades
         self._tables = tables
         self._instruments = InstrumentArchive(tables)
@@ -195,13 +280,16 @@ class Drainer:
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
-            closed = [_Closed(path) for path in paths]
+            closed = [_Closed(path, self._told, self._quarantine) for path in paths]
             found, differing = _found(closed), Differing()
+            refused: set[str] = set()
             writing: Future[int] | None = None
             for batch in _batches(found):
                 added += writing.result() if writing else 0
-                writing = writer.submit(self._append, batch, differing)
+                writing = writer.submit(self._append, batch, differing, refused)
             added += writing.result() if writing else 0
+            for pair in sorted(refused):
+                added += self._append_rest(pair, found)
             for one in closed:
                 if differing:
                     self._set_aside(one, differing, found)
@@ -241,17 +329,35 @@ class Drainer:
         if kept:
             path = self._quarantine.put(kept)
             log.warning("parked ids set aside", segment=closed.number, lines=len(kept), file=str(path))
-        self._tables.begin()
+        closed.tell_odd_times()
+        mark = closed.mark()
+        try:
+            self._write_others(closed, singly=False)
+        except Unstorable:  # some line's rows, and nobody knows which: they are taken again, one after the other
+            closed.back_to(mark)
+            self._write_others(closed, singly=True)
+
+    def _write_others(self, closed: _Closed, *, singly: bool) -> None:
+        """Add the segment's rows of the tables without ids. Raises Unstorable where some do not fit, unless ``singly``.
+
+        What is set aside of it is so before it is written: the line goes then.
+        """
+        self._tables.begin(singly=singly)
         for entry in closed.others.entries():
             try:
                 self._take(entry, closed)
             except Malformed as error:
                 closed.not_understood(entry, error)
+            except Unstorable as error:
+                if not singly:
+                    raise
+                closed.refused(entry, error)
             except (StorageError, UnreadableFile) as error:
                 # A damaged file of listings must not keep the rest from being archived; the line stays in raw/.
                 log.error("listing not archived", segment=closed.number, reason=str(error))
-        closed.tell_odd_times()
+        closed.tell_many()
         self._tables.take(Branch(EVENTS), closed.events)
+        closed.put_aside()
         self._tables.write(closed.number)
 
     def _parked(self, entry: Entry, closed: _Closed) -> Iterator[Kept]:
@@ -262,52 +368,124 @@ class Drainer:
             closed.not_understood(entry, error)
             return
         line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
-        for pair in dict.fromkeys(row.pair for row in rows):
+        for pair in filter(is_pair, dict.fromkeys(row.pair for row in rows)):
             spans = Spans.of_ids(row.trade_id for row in rows if row.pair == pair)
             held = undisturbed(functools.partial(self._trades.coverage.spans, pair), f"the files of {pair}")
             if not all(held.covers(span) for span in spans):
                 why = "these ids lie too far from all others: neither REST nor the stream has shown more like them yet"
                 yield Kept(entry.recv_ns, Reason.PARKED, line, pair, tuple(spans), why)
 
-    def _append(self, batch: Mapping[str, Sequence[Trade]], differing: Differing) -> int:
+    def _append(self, batch: Mapping[str, Sequence[Trade]], differing: Differing, refused: set[str]) -> int:
+        """Archive a batch; a pair of which something does not fit is added to ``refused``."""
         self._touched.update(batch)
-        added = 0
-        for pair, rows in batch.items():
-            try:
-                differing.add(self._trades.differing(pair, rows))
-            except (CorruptFile, UnreadableFile) as error:  # what it holds cannot be compared; verify reports it
-                log.error("repeats not compared", pair=pair, reason=str(error))
-            added += self._trades.append(pair, rows).count()
-        return added
+        return sum(self._append_pair(pair, rows, differing, refused) for pair, rows in batch.items())
+
+    def _append_pair(self, pair: str, rows: Sequence[Trade], differing: Differing, refused: set[str]) -> int:
+        """Append rows, up to where the pair is numbered anew."""
+        if not differing.is_aside(pair) and evidence.renumbered(self._trades.claimed.claims(pair)) is not None:
+            differing.set_aside(pair)
+        if differing.is_aside(pair):
+            differing.set_aside(pair, rows)
+            return 0
+        try:
+            repeated = self._trades.repeated(pair, rows)
+        except (CorruptFile, UnreadableFile) as error:  # what it holds cannot be compared; verify reports it
+            log.error("repeats not compared", pair=pair, reason=str(error))
+            repeated = []
+        except Unstorable:
+            refused.add(pair)
+            return 0
+        differing.add(repeated)
+        first = renumbered_from(repeated)
+        if first is not None:
+            begins = next(index for index, row in enumerate(rows) if row is first)
+            differing.set_aside(pair, rows[begins:])
+            rows = rows[:begins]
+        try:
+            return self._trades.append(pair, rows).count()
+        except Unstorable:
+            refused.add(pair)
+            return 0
+
+    def _append_rest(self, pair: str, found: _ByPair) -> int:
+        """Archive what fits of a pair, looking anew at each number; rows and lines that do not are set aside."""
+        added, waiting, held = 0, list[tuple[_Closed, Entry, list[Trade]]](), 0
+        for closed, lines in (part for parts in found.values() for part in parts):
+            for entry in lines.entries():
+                try:
+                    rows, unread = records.distrusted(entry)
+                except Malformed as error:
+                    closed.lost = True
+                    closed.not_understood(entry, error)
+                    continue
+                closed.unread(entry, unread)
+                of_pair = [row for row in rows if row.pair == pair]
+                if of_pair:
+                    waiting.append((closed, entry, of_pair))
+                    held += len(of_pair)
+                if held >= BATCH_TRADES:
+                    added += self._append_halves(pair, waiting)
+                    waiting, held = [], 0
+        return added + self._append_halves(pair, waiting)
+
+    def _append_halves(self, pair: str, lines: Sequence[tuple[_Closed, Entry, list[Trade]]]) -> int:
+        """Archive these lines together or, where something does not fit, by ever smaller parts down to the one."""
+        try:
+            return self._trades.append(pair, [row for _, _, rows in lines for row in rows]).count()
+        except Unstorable as error:
+            if len(lines) == 1:
+                closed, entry, _ = lines[0]
+                closed.refused(entry, error, pair if is_pair(pair) else None)
+                return 0
+        half = len(lines) // 2
+        return self._append_halves(pair, lines[:half]) + self._append_halves(pair, lines[half:])
 
     def _set_aside(self, closed: _Closed, differing: Differing, found: _ByPair) -> None:
-        """Keep the segment's lines with rows that are held with other content, and tell of them."""
+        """Keep the segment's lines that were set aside, or with rows that are held otherwise, and tell of them."""
         lines = [lines for parts in found.values() for of, lines in parts if of is closed]
         kept = [one for part in lines for one in differing.kept(part.entries())]
         if not kept:
             return
         path = self._quarantine.put(kept)
-        for pair in dict.fromkeys(one.pair for one in kept):
-            of_pair = [one for one in kept if one.pair == pair]
+        for pair, reason in dict.fromkeys((one.pair, one.reason) for one in kept):
+            of_pair = [one for one in kept if (one.pair, one.reason) == (pair, reason)]
+            if pair is not None and reason == Reason.RENUMBERED:
+                self._tell_renumbered(closed, pair, of_pair, path)
+                continue
             detail = differing.detail(of_pair)
             log.error("ids came with other content", pair=pair, file=str(path), **detail)
             closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
 
+    def _tell_renumbered(self, closed: _Closed, pair: str, kept: Sequence[Kept], path: Path) -> None:
+        claims = self._trades.claimed.claims(pair)
+        lines = len(kept)
+        if evidence.renumbered(claims) is not None:
+            log.warning("rows of a renumbered pair set aside", pair=pair, lines=lines, file=str(path))
+            return
+        from_us = kept[0].recv_ns // 1000
+        known = Renumbered(pair, kept[0].spans[0], evidence.after_us(claims, from_us), from_us)
+        detail = evidence.detail(known)
+        log.error(
+            "pair renumbered",
+            pair=pair,
+            lines=lines,
+            file=str(path),
+            remedy=numbering.remedy(self._trades.layout, pair),
+            **detail,
+        )
+        closed.events.append(event(from_us, evidence.kind(known), pair, **detail))
+
     def _take(self, entry: Entry, closed: _Closed) -> None:
         match records.read(entry):
-            case Listing() as answer:
-                changed = self._instruments.take(entry.recv_ns // 1000, answer.listed())
-                odd = self._odd_entries.tell(entry, answer, changed, self._instruments.keys())
+            case Listing() as listing:
+                changed = self._instruments.take(entry.recv_ns // 1000, listing.listed())
+                odd = self._odd_entries.tell(entry, listing, changed, self._instruments.keys())
                 self._tables.take(Branch(EVENTS), [*changed.events, *odd])
             case Note() as note if (told := note.event()).kind == EventKind.DELISTED and told.pair is not None:
                 self._tables.take(Branch(EVENTS), [told])
                 self._instruments.delist(entry.recv_ns // 1000, told.pair)
             case PublishedCandles() as answer:
-                taken = self._candles.take(answer.candles(), entry.recv_ns // 1000)
-                self._tables.take(Branch(EVENTS), taken.events)
-                if taken.unreadable is not None:
-                    reason = str(taken.unreadable)
-                    log.error("candles archived without comparison", segment=closed.number, reason=reason)
+                self._take_candles(entry, answer.answer(), closed)
             case TableRows() as carrying:
                 for value, rows in carrying.parts().items():
                     self._tables.take(Branch(BY_NAME[carrying.table], value), rows)
@@ -319,6 +497,14 @@ class Drainer:
                 pass  # trades have a way of their own
             case never:
                 assert_never(never)
+
+    def _take_candles(self, entry: Entry, came: Candles, closed: _Closed) -> None:
+        if came.odd:
+            closed.unread(entry, came.odd)
+        taken = self._candles.take(came.rows, entry.recv_ns // 1000)
+        self._tables.take(Branch(EVENTS), taken.events)
+        if taken.unreadable is not None:
+            log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
 
 
 def _found(segments: Iterable[_Closed]) -> _ByPair:
@@ -356,22 +542,21 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
 
 def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
     """Yield trades by pair, in batches: all of a pair in one, unless that alone is too many."""
-    batch: dict[str, list[Trade]] = {}
-    waiting = 0
+    batch, waiting = defaultdict[str, list[Trade]](list), 0
     for parts in found.values():
         coming = sum(sum(lines.sizes) for _, lines in parts) // TRADE_BYTES
         if batch and waiting + coming > BATCH_TRADES:
             yield batch
-            batch, waiting = {}, 0
+            batch, waiting = defaultdict(list), 0
         for closed, lines in parts:
             for entry in lines.entries():
                 rows = closed.trades(entry)
                 for row in rows:
-                    batch.setdefault(row.pair, []).append(row)
+                    batch[row.pair].append(row)
                 waiting += len(rows)
                 if waiting >= BATCH_TRADES:
                     yield batch
-                    batch, waiting = {}, 0
+                    batch, waiting = defaultdict(list), 0
     yield batch
 
 

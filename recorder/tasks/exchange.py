@@ -6,15 +6,16 @@ Pace, pauses and time-outs are the business of ``net.http`` below; when to ask a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 import structlog
 
 from recorder.core.events import EventKind
+from recorder.core.model import Trade
 from recorder.errors import ExchangeError, Malformed
-from recorder.kraken import parse, rest
-from recorder.kraken.parse import TradesPage
+from recorder.kraken import oddities, parse, rest
+from recorder.kraken.parse import OddRow, TradesPage
 from recorder.net.http import Answer, Http, OnRefusal, Scope
 from recorder.ops.metrics import Metrics
 from recorder.tasks.notes import Notes
@@ -29,6 +30,14 @@ class Keeper(Protocol):
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep the body that ``error`` carries, of an answer to ``request``; it is durable, or will be, after that."""
+        ...
+
+    async def odd(self, request: rest.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
+        """Keep rows of an answer that could not be read while others could, and tell of them."""
+        ...
+
+    async def stored(self, request: rest.Request, trades: Sequence[Trade]) -> None:
+        """Tell of odd trades that are stored as they came, once of each pair."""
         ...
 
 
@@ -62,8 +71,16 @@ class Exchange:
         await self._http.hold(pause_s, reason=reason, path=path)
 
     async def trades(self, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
-        """Ask for a page of trades of ``pair``. Raises ExchangeError, as :meth:`ask` does."""
-        return await self.ask(request, functools.partial(parse.trades_page, pair=pair), pair=pair)
+        """Ask for a page of trades of ``pair``. Raises ExchangeError, as :meth:`ask` does.
+
+        Rows of it that could not be read are kept by then.
+        """
+        answer, page = await self.ask(request, functools.partial(parse.trades_page, pair=pair), pair=pair)
+        if page.odd:
+            await self._keeper.odd(request, answer.recv_ns, pair, page.odd)
+        if any(map(oddities.is_odd, page.trades)):
+            await self._keeper.stored(request, page.trades)
+        return answer, page
 
 
 def _read(answer: Answer, read: Callable[[bytes], _Value]) -> _Value:

@@ -20,10 +20,13 @@ from recorder.core.ids import Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
 from recorder.core.plan import Fill, Work
-from recorder.errors import ExchangeError
+from recorder.errors import ExchangeError, Malformed
+from recorder.kraken import records
 from recorder.kraken.gap_fill import GapFill
+from recorder.kraken.parse import OddRow
 from recorder.kraken.reach import Reach
 from recorder.ops.metrics import Metrics
+from recorder.tasks import odd_times
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.waiting import to_the_end
 
@@ -34,17 +37,25 @@ BATCH_S: Final = 30.0
 begin anew at the same place, and at a slow pace never get further."""
 
 
+UNREAD_PAGES: Final = 3
+"""So many answers of which nothing can be read leave their gaps for later; with more it is no odd page: the exchange
+answers otherwise than it did."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """What one batch brought: rows archived, and what stopped it, if anything did.
 
-    ``given_up`` of the gaps was asked for and did not come, and answers stepped over ``skipped``.
+    ``given_up`` of the gaps was asked for and did not come, answers stepped over ``skipped``, and had rows for missing
+    ids, ``odd``, that cannot be read. ``odd_times`` tells of rows that cannot have been made when they are stamped.
     """
 
     rows: int
     skipped: tuple[Span, ...] = ()
     given_up: tuple[Span, ...] = ()
+    odd: tuple[OddRow, ...] = ()
     problem: ExchangeError | None = None
+    odd_times: tuple[odd_times.Told, ...] = ()
 
 
 class Fetcher:
@@ -91,8 +102,10 @@ class Fetcher:
         """
         instrument = self._instruments[work.pair]
         asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else Reach(work, instrument)
-        rows: list[Trade] = []
+        rows, odd = list[Trade](), odd_times.OddTimes()
+        told: tuple[odd_times.Told, ...] = ()
         problem: ExchangeError | None = None
+        unread = 0
         until_s = self._clock.monotonic() + BATCH_S
         self._anew.discard(work.pair)
         try:
@@ -100,16 +113,27 @@ class Fetcher:
                 request = asking.request()
                 if request is None or work.pair in self._anew or work.pair not in self._instruments:  # which is live
                     break
-                _, page = await self._exchange.trades(request, work.pair)
-                rows += asking.take(page)
+                try:
+                    answer, page = await self._exchange.trades(request, work.pair)
+                except Malformed:  # others of the pair's gaps must not stand still behind it
+                    unread += 1
+                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES or not asking.pass_over():
+                        raise
+                    continue
+                fresh = asking.take(page)
+                odd.look(fresh, answer.recv_ns, records.rest_source(request, work.pair))
+                rows += fresh
                 if came is not None:
                     came(len(rows))
         except ExchangeError as error:
             problem = error
         finally:
             if rows:
+                told = tuple(odd.told())
                 await to_the_end(self._keep(work.pair, rows))
-        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), problem)
+        return Fetched(
+            len(rows), tuple(asking.skipped), tuple(asking.given_up), tuple(asking.odd), odd_times=told, problem=problem
+        )
 
     def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:
         missing = Spans(gap.span for gap in self._ledger.of(work.pair).gaps())
@@ -117,8 +141,11 @@ class Fetcher:
         return GapFill(work.gaps, instrument, attempts=attempts, missing=missing)
 
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
+        if self._ledger.of(pair).renumbered is not None:  # these are not the trades that are missing
+            return
         await asyncio.to_thread(self._store, pair, rows)
-        self._ledger.observe_trades(rows)
+        disowned = self._ledger.of(pair).disowned
+        self._ledger.observe_trades(row for row in rows if row.trade_id not in disowned)
         self._metrics.refilled.inc(len(rows))
 
     def _store(self, pair: str, rows: list[Trade]) -> None:

@@ -34,7 +34,7 @@ async def first_listing(
     roster.remember(await asyncio.to_thread(archived, instruments))
     wait = Growing(FIRST_RETRY_S, LAST_RETRY_S)
     while not stop.is_set():
-        asking = asyncio.ensure_future(listing.read(context.exchange))
+        asking = asyncio.ensure_future(listing.read(context.exchange, enough=roster.is_told))
         try:
             # Raced, because a throttle may make this wait for minutes.
             await first_of(asyncio.wait([asking]), stop.wait())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -33,10 +33,15 @@ class Reading:
     answers: Sequence[tuple[rest.Request, Answer]] = ()
 
 
-async def read(exchange: Exchange) -> Reading:
-    """Ask for all that is listed. Raises ExchangeError where the usual listing cannot be had."""
+async def read(exchange: Exchange, *, enough: Callable[[Listed], bool] = lambda _: False) -> Reading:
+    """Ask for all that is listed; for the usual listing alone where that is ``enough`` for the moment.
+
+    Raises ExchangeError where the usual listing cannot be had.
+    """
     request = rest.asset_pairs()
     answer, listed = await exchange.ask(request, parse.listing)
+    if enough(listed):
+        return Reading((listed,), [(request, answer)])
     try:
         other, tokenized = await exchange.ask(
             rest.asset_pairs(TOKENIZED), functools.partial(parse.listing, asked=TOKENIZED)

@@ -13,9 +13,12 @@ from recorder.clock import Clock
 from recorder.core import evidence
 from recorder.core.events import EventKind
 from recorder.core.evidence import Knowledge
+from recorder.core.model import Trade
+from recorder.core.once import Once
 from recorder.errors import Malformed
 from recorder.journal import segment
-from recorder.kraken import records, rest
+from recorder.kraken import oddities, parse, records, rest
+from recorder.kraken.parse import OddRow
 from recorder.tasks.inbox import Inbound, Inbox
 
 KEPT_BYTES: Final = 1024 * 1024
@@ -34,6 +37,8 @@ class Notes:
     def __init__(self, inbox: Inbox, clock: Clock) -> None:
         self._inbox = inbox
         self._clock = clock
+        self.told = Once()
+        """What is told once in a run, by whoever meets it first."""
 
     async def take(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
         """Note an event of ``kind``, of one pair or of none. ``detail`` must be what JSON can say."""
@@ -64,6 +69,20 @@ class Notes:
             await self._inbox.put(Inbound(kept, [], source="rest"))
         await self._inbox.put(Inbound(note, [], source="note"))
 
+    async def odd(self, request: rest.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
+        """Keep rows of an answer that could not be read while others could; the drain sets them aside, and tells."""
+        new = [row for row in rows if self.told.first("came", pair, row.raw)]
+        if new:
+            log.error("rows kept but not understood", pair=pair, rows=len(new), reason=new[0].reason)
+            await self._inbox.put(Inbound(_odd_line(request, recv_ns, pair, new), [], source="rest"))
+
+    async def stored(self, request: rest.Request, trades: Sequence[Trade]) -> None:
+        """Tell of odd trades that are stored as they came."""
+        for pair, reason in oddities.stored(trades, self.told):
+            log.warning("odd trade", pair=pair, reason=reason)
+            source = records.rest_source(request, pair)
+            await self.take(EventKind.MALFORMED, pair=pair, source=source, reason=reason)
+
 
 class Aside:
     """Keeps answers that could not be read where the journal is another process's: in the quarantine."""
@@ -72,6 +91,7 @@ class Aside:
         self._quarantine = quarantine
         self._clock = clock
         self._kept = 0
+        self._told = Once()
 
     async def unreadable(self, request: rest.Request, error: Malformed, *, pair: str | None = None) -> None:
         """Keep an answer as it came, with the reason; of very many only the first. Raises DiskError."""
@@ -85,6 +105,27 @@ class Aside:
         kept = Kept(now_ns, Reason.MALFORMED, (answer or note).rstrip(b"\n"), pair, why=reason)
         path = await asyncio.to_thread(self._quarantine.put, [kept])
         log.error("answer kept but not understood", pair=pair, file=str(path), reason=reason)
+
+    async def odd(self, request: rest.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
+        """Keep rows of an answer that could not be read while others could. Raises DiskError."""
+        new = [row for row in rows if self._told.first(pair, row.raw)]
+        if not new or self._kept >= KEPT_ASIDE:
+            return
+        self._kept += 1
+        line = _odd_line(request, recv_ns, pair, new).rstrip(b"\n")
+        spans = tuple(row.span for row in new if row.span is not None)
+        kept = Kept(recv_ns, Reason.ODD, line, pair, spans, new[0].reason)
+        path = await asyncio.to_thread(self._quarantine.put, [kept])
+        log.error("rows kept but not understood", pair=pair, rows=len(new), file=str(path), reason=new[0].reason)
+
+    async def stored(self, request: rest.Request, trades: Sequence[Trade]) -> None:  # noqa: ARG002 -- it has no journal
+        """Tell of odd trades that are stored as they came."""
+        for pair, reason in oddities.stored(trades, self._told):
+            log.warning("odd trade", pair=pair, reason=reason)
+
+
+def _odd_line(request: rest.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> bytes:
+    return segment.encode(recv_ns, records.odd_source(request, pair), parse.keep_rows(rows))
 
 
 def _unreadable(now_ns: int, request: rest.Request, error: Malformed, pair: str | None) -> tuple[bytes, bytes]:

@@ -14,11 +14,13 @@ from typing import Final
 
 import structlog
 
-from recorder.core.model import Candle, Instrument
+from recorder.core.model import Instrument
+from recorder.core.once import Once
 from recorder.core.schedule import Reach, Schedule, Series
 from recorder.errors import ExchangeError, Retry, UnknownPair
 from recorder.journal import segment
 from recorder.kraken import parse, records, rest
+from recorder.kraken.parse import Candles
 from recorder.tasks.context import Context
 from recorder.tasks.inbox import Inbound
 from recorder.tasks.waiting import first_of
@@ -62,6 +64,7 @@ class Ohlc:
         self._schedule = Schedule(refresh_s=wanted.refresh_s, per_s=wanted.per_s)
         self._reaches: dict[Series, Reach] = {}
         self._wake = asyncio.Event()
+        self._told = Once()
         self.follow(instruments.values(), ())
         context.metrics.candle_slack.set_function(lambda: self._schedule.slack_s(self._now_s()))
 
@@ -110,7 +113,7 @@ class Ohlc:
         since_s = reach.since_s()
         request = rest.ohlc(instrument, series.timeframe, since_s=since_s)
         try:
-            read = functools.partial(parse.candles, pair=series.pair, timeframe=series.timeframe)
+            read = functools.partial(parse.ohlc_answer, pair=series.pair, timeframe=series.timeframe)
             answer, candles = await self._exchange.ask(request, read, pair=series.pair)
         except ExchangeError as error:
             self._failed(series, error)
@@ -118,6 +121,11 @@ class Ohlc:
         line = segment.encode(answer.recv_ns, records.rest_source(request, series.pair), answer.body)
         await self._inbox.put(Inbound(line, [], source="rest"))
         self._metrics.candle_answers.labels(series.timeframe).inc()
+        for row in candles.odd:
+            if self._told.first(series, row.raw):
+                log.error(
+                    "candle kept but not understood", pair=series.pair, timeframe=series.timeframe, reason=row.reason
+                )
         if _took(reach, candles, series, whole=since_s is None):
             # Of a pair that has never traded, there is no candle from before now.
             until_s = self._now_s() // reach.interval_s * reach.interval_s if reach.until_s is None else reach.until_s
@@ -143,12 +151,15 @@ class Ohlc:
         return self._clock.wall_ns() / 1e9
 
 
-def _took(reach: Reach, candles: Sequence[Candle], series: Series, *, whole: bool) -> bool:
-    """Take an answer into the reach of its series; tell whether it continues what is held."""
-    if not candles:
+def _took(reach: Reach, candles: Candles, series: Series, *, whole: bool) -> bool:
+    """Take an answer into the reach of its series; tell whether it continues what is held.
+
+    A row that cannot be read counts as well: it is kept as it came, and would come so again.
+    """
+    if candles.first_us is None or candles.last_us is None:
         return reach.take_none(whole=whole)
-    first_s = candles[0].time_us // _US_PER_S
-    until_s = candles[-1].time_us // _US_PER_S + reach.interval_s
+    first_s = candles.first_us // _US_PER_S
+    until_s = candles.last_us // _US_PER_S + reach.interval_s
     if whole and reach.until_s is not None and first_s > reach.until_s:
         log.error(
             "candles lost: the exchange no longer serves them",

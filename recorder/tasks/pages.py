@@ -10,7 +10,7 @@ from typing import Final
 
 from recorder.core.ids import runs_of
 from recorder.core.ledger import Ledger
-from recorder.core.plausible import is_time
+from recorder.core.plausible import SAME_US, is_time
 from recorder.journal import segment
 from recorder.kraken import records, rest
 from recorder.kraken.parse import TradesPage
@@ -32,10 +32,16 @@ def newest_held(ledger: Ledger, pair: str, now_us: int) -> str | None:
 
 
 async def newer(context: Context, ledger: Ledger, request: rest.Request, pair: str) -> tuple[Answer, TradesPage]:
-    """Ask for a page of ``pair``, and journal it if it has an id that is not held. Raises ExchangeError."""
+    """Ask for a page of ``pair``, and journal it if it has anything new. Raises ExchangeError.
+
+    That is an id, or a trade made after all that is held, under whichever id: the exchange may count from 1 again.
+    """
     answer, page = await context.exchange.trades(request, pair)
     account = ledger.of(pair)
-    if any(trade.trade_id not in account.spans for trade in page.trades):
+    newest_us = max((row.time_us for row in page.trades), default=0)
+    later = account.last_us is not None and newest_us > max(account.last_us, account.aside_us) + SAME_US
+    if later or any(row.trade_id not in account.spans and row.trade_id not in account.disowned for row in page.trades):
+        account.aside_us = newest_us if later else account.aside_us
         line = segment.encode(answer.recv_ns, records.rest_source(request, pair), answer.body)
         await context.inbox.put(Inbound(line, runs_of(page.trades), source="rest"))
     if page.trades:

@@ -12,7 +12,7 @@ from recorder.core.backoff import Growing
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
 from recorder.core.plausible import is_time
-from recorder.errors import ExchangeError, UnknownPair
+from recorder.errors import ExchangeError, Malformed, UnknownPair
 from recorder.kraken import rest
 from recorder.kraken.gap_fill import LAST_NS
 from recorder.kraken.parse import TradesPage
@@ -119,13 +119,16 @@ class Poll:
         except ExchangeError as error:
             wait_s = self._retry_after_s(pair, error)
             log.warning("poll failed", pair=pair, reason=str(error), retry_in_s=wait_s)
+            if isinstance(error, Malformed) and since_ns is not None:
+                self._since_ns.pop(pair, None)
+                self._astray.add(pair)  # it would come so again; what lies behind it is a hole, which is fetched
             return wait_s
         self._unknown.pop(pair, None)
         if since_ns is not None and last_id is not None and highest(page) < last_id:
             self._since_ns.pop(pair, None)
             self._astray.add(pair)  # it began at the newest trade held, and should have brought that
             return POLL_S
-        return 0.0 if self._advance(pair, page) and len(page.trades) >= rest.PAGE_LIMIT else POLL_S
+        return 0.0 if self._advance(pair, page) and page.rows >= rest.PAGE_LIMIT else POLL_S
 
     def _retry_after_s(self, pair: str, error: ExchangeError) -> float:
         if not isinstance(error, UnknownPair):
@@ -155,10 +158,11 @@ class Poll:
         if not page.trades or page.last is None or not page.last.isdecimal():
             return False  # the next page begins by the newest trade held
         end_ns = int(page.last)
-        if abs(end_ns - page.trades[-1].time_us * 1000) > LAST_NS or not is_time(end_ns // 1000, self._now_us()):
+        end_us = page.trades[-1].time_us if page.odd_end_us is None else page.odd_end_us
+        if abs(end_ns - end_us * 1000) > LAST_NS or not is_time(end_ns // 1000, self._now_us()):
             return False  # no time of that row, or one at which it was not made: following it could skip trades unseen
         after = max(before, end_ns - 1)
-        if after == before and len(page.trades) >= rest.PAGE_LIMIT:
+        if after == before and page.rows >= rest.PAGE_LIMIT:
             after += 1  # a whole page inside one nanosecond: never seen, and the only way on is to step
         self._since_ns[pair] = after
         return after > before

@@ -87,7 +87,7 @@ class Promises:
         if first_id is not None and await asyncio.to_thread(self._recorded, pair, first_id):
             # From an archive that was begun before there were promises, or merged.
             first_us = account.time_us(first_id)
-            nothing_below = first_id == 1 or account.void.covers(Span(1, first_id - 1))
+            nothing_below = first_id == 1 or account.absent().ids().covers(Span(1, first_id - 1))
             after_id = 0 if nothing_below else first_id - 1
             return [Promised(pair, first_us), Anchored(pair, first_us, after_id, assumed=True)]
         known = set(self._ledger)

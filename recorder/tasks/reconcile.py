@@ -1,4 +1,4 @@
-"""Memory is compared with the disk: what is counted as held, void or confirmed must be what a start would find.
+"""Memory is compared with the disk: what counts as held, void, disowned or confirmed must be what a start finds.
 
 Files vanish, are replaced or damaged, journal lines turn out corrupt at the drain: what they told is taken back here,
 so that it is missing, and asked for again, at once and not at the next start. What other processes add to the archive,
@@ -23,13 +23,14 @@ from recorder.archive import known, locks, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.events import iso
+from recorder.core import evidence
 from recorder.core.events import EventKind
-from recorder.core.evidence import Anchored, Promise, Promised
+from recorder.core.evidence import Promise
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
 from recorder.disk import undisturbed
-from recorder.errors import StorageError, UnreadableFile
+from recorder.errors import CorruptFile, StorageError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
@@ -94,6 +95,7 @@ class Reconcile:
         self._woken = asyncio.Event()
         # What the footers said at the last look, by pair.
         self._archived: dict[str, Spans] = {}
+        self._damaged: dict[str, str] = {}  # why, by pair
 
     def drained(self, pairs: Collection[str] | None) -> None:
         """Compare ``pairs`` soon, since their rows were moved; None stands for all, since some were lost."""
@@ -126,11 +128,22 @@ class Reconcile:
         if not await asyncio.to_thread(lambda: self._journal.is_there):
             self._drain_soon.set()
         for pair in await self._everything():
-            # A compaction came between, and the next look will do; or a file is damaged, which is told when the pair is
-            # compared.
-            with contextlib.suppress(FileNotFoundError, StorageError, UnreadableFile):
-                files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
+            # A compaction came between, and the next look will do.
+            with contextlib.suppress(FileNotFoundError, StorageError):
+                try:
+                    files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
+                except (CorruptFile, UnreadableFile) as error:
+                    if self._damaged.get(pair) != str(error):
+                        self._damaged[pair] = str(error)
+                        self._due.add(pair)
+                    continue
+                if self._damaged.pop(pair, None) is not None:
+                    self._due.add(pair)
                 runs = [run for file in files for run in file.footer.runs]
+                self._learn_promise(pair, {file.footer.promise for file in files})
+                claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
+                if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
+                    self._due.add(pair)
                 archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
                 self._archived[pair] = archived
                 if archived == before:
@@ -141,6 +154,15 @@ class Reconcile:
                 if new:
                     self._ledger.observe_all(new)
                     self._planner.hole_seen()
+
+    def _learn_promise(self, pair: str, told: Collection[Promise | None]) -> None:
+        """Take in what files tell of the promise of ``pair``: they may come from another archive."""
+        known = self._ledger.of(pair).promise
+        promise = evidence.earliest(known, *told)
+        if promise is not None and promise != known:
+            for note in evidence.notes(pair, promise):
+                self._ledger.know(note)
+            self._planner.hole_seen()
 
     async def _compare(self, pairs: Collection[str]) -> None:
         """Compare ``pairs`` with the disk, and put right what differs."""
@@ -153,7 +175,8 @@ class Reconcile:
             log.error("memory not compared with the disk", reason=str(error))
         told = {pair: Claims.of(account) for pair, account in found.items()}
         lost = {pair: gone for pair, claims in told.items() if (gone := earlier[pair].beyond(claims))}
-        learnt = [pair for pair, claims in told.items() if claims.beyond(Claims.of(self._ledger.of(pair)))]
+        learnt = [pair for pair, claims in told.items() if self._is_news(claims, Claims.of(self._ledger.of(pair)))]
+        learnt += [pair for pair, one in found.items() if one.damaged != self._ledger.of(pair).damaged]
         self._ledger.restate(found[pair] for pair in {*lost, *learnt})
         if learnt:
             self._planner.hole_seen()
@@ -162,33 +185,43 @@ class Reconcile:
         for pair, gone in lost.items():
             await self._tell(pair, gone)
 
+    @staticmethod
+    def _is_news(disk: Claims, memory: Claims) -> bool:
+        return bool(disk.beyond(memory)) or disk.lets_go(memory)
+
     async def _tell(self, pair: str, gone: Claims) -> None:
         said: dict[str, object] = {}
-        parts = [*gone.held, *gone.void]
+        parts = [*gone.held, *gone.void, *gone.unreadable]
         if parts:
             said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
             said |= {"held": gone.held.count(), "void": gone.void.count()}
+        if gone.unreadable:
+            said["unreadable"] = gone.unreadable.count()
         if gone.held:
-            asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
+            gaps = self._ledger.of(pair).fetchable_gaps()
+            asked = Spans(part for gap in gaps for part in gone.held.within(gap.span))
             said["not_fetched"] = gone.held.count() - asked.count()
         if gone.confirmed is not None:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
         if gone.promise is not None:
             said["promised"] = iso(gone.promise.time_us)
+        if gone.disownings:
+            said["disownings"] = len(gone.disownings)
         self._metrics.memory_differences.inc()
         log.error("not on the disk any more", pair=pair, **said)
         await self._notes.take(EventKind.MEMORY_DIFFERED, pair=pair, **said)
         if gone.promise is not None:
             await self._promise_again(pair, gone.promise)
+        for claim in sorted(gone.disownings, key=lambda one: one.time_us):  # the owner's word holds as well
+            await self._notes.know(claim)
 
     async def _promise_again(self, pair: str, promise: Promise) -> None:
         """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""
-        await self._notes.know(Promised(pair, promise.time_us))
-        if promise.after_id is not None:
-            await self._notes.know(Anchored(pair, promise.time_us, promise.after_id, promise.assumed))
+        for note in evidence.notes(pair, promise):
+            await self._notes.know(note)
 
     def _found(self, earlier: Mapping[str, Claims]) -> dict[str, PairLedger]:
-        """Return what the disk tells of pairs, but of those whose files cannot be read."""
+        """Return what the disk tells of pairs; what lies in a file that cannot be read is missing."""
         found = self._read(earlier)
         accused = iter([pair for pair, account in found.items() if earlier[pair].beyond(Claims.of(account))])
         while some := list(islice(accused, LOCKED_TOGETHER)):
@@ -219,8 +252,10 @@ class Reconcile:
                 disk, layout, claims, coverage=self._archive.coverage, pairs=sorted(wanted), told=self._events.read
             )
             for pair, error in loaded.damaged.items():
-                log.error("memory not compared with the disk", pair=pair, reason=str(error))
-            return {pair: disk.of(pair) for pair in wanted if pair not in loaded.damaged}
+                log.error("a file is damaged, and what it held is missing", pair=pair, reason=str(error))
+                sound, disk.of(pair).damaged = self._archive.coverage.sound(pair)
+                disk.observe_all(run for file in sound for run in file.footer.runs)
+            return {pair: disk.of(pair) for pair in wanted}
 
         # A segment that is retired meanwhile has left its rows in the archive: look again.
         return undisturbed(look, f"the segments in {layout.journal}")

@@ -12,7 +12,7 @@ import structlog
 from recorder.archive.events import iso
 from recorder.core.backoff import grown_s
 from recorder.core.events import EventKind
-from recorder.core.evidence import Void
+from recorder.core.evidence import Unreadable, Void
 from recorder.core.gap_notes import GapNote, GapNotes
 from recorder.core.ids import Gap, Span
 from recorder.core.ledger import History, Ledger
@@ -20,6 +20,7 @@ from recorder.core.model import Instrument
 from recorder.core.plan import Work, is_history, plan
 from recorder.core.voids import Evidence
 from recorder.errors import Retry
+from recorder.kraken.parse import OddRow
 from recorder.tasks.context import Context
 from recorder.tasks.fetch import Fetched, Fetcher
 from recorder.tasks.waiting import first_of
@@ -27,6 +28,11 @@ from recorder.tasks.waiting import first_of
 FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
 """What could not be fetched is tried again after 5 s, 10 s, … 5 min. It is never given up."""
+UNREADABLE_S: Final = 86_400.0
+"""An id of a row that cannot be read is asked for again at the start of each run, whose release may be able to read it,
+and then once a day, since the exchange may put it right."""
+ROW_BYTES: Final = 4_096
+"""Of a row that cannot be read an event tells so much; the whole of it is in the quarantine."""
 _BELOW: Final = 0
 """Stands for the first of the ids below the lowest one held."""
 
@@ -71,6 +77,7 @@ class Repair:
         self._wake = asyncio.Event()
         self._history_waits = False
         self._evidence = Evidence()
+        self._unreadable = Evidence()
         self._gap_notes = GapNotes()
         # Of pairs that the exchange refused.
         self._refused: dict[str, _Failed] = {}
@@ -125,7 +132,10 @@ class Repair:
         return min((due_s - now_s for due_s in dues_s if due_s > now_s), default=LAST_RETRY_S)
 
     def _due_gaps(self, pair: str, now_s: float) -> Sequence[Gap]:
-        gaps = self._ledger.of(pair).fetchable_gaps()
+        account = self._ledger.of(pair)
+        gaps: Sequence[Gap] = account.fetchable_gaps()
+        if account.unreadable:
+            gaps = sorted([*gaps, *account.unreadable_gaps()], key=lambda gap: gap.span)
         if not self._unserved:
             return gaps
         return [gap for gap in gaps if self._is_due(pair, gap.span.first, now_s)]
@@ -159,7 +169,8 @@ class Repair:
         self._refused = {pair: failed for pair, failed in self._refused.items() if pair in self._instruments}
         there = {(pair, _BELOW) for pair in self._instruments}
         for pair in {pair for pair, _ in self._unserved if pair in self._instruments}:
-            there.update((pair, gap.span.first) for gap in self._ledger.of(pair).gaps())
+            account = self._ledger.of(pair)
+            there.update((pair, gap.span.first) for gap in (*account.gaps(), *account.unreadable_gaps()))
         self._unserved = {key: failed for key, failed in self._unserved.items() if key in there}
 
     async def _fetch(self, work: Work) -> None:
@@ -167,10 +178,13 @@ class Repair:
         attempts = {first: failed.attempts for (of, first), failed in self._unserved.items() if of == pair}
         fetched = await self._fetcher.fetch(work, attempts=attempts)
         log.debug("fetched", pair=pair, rows=fetched.rows)
+        for told in fetched.odd_times:
+            await self._notes.take(EventKind.MALFORMED, pair=pair, source=told.source, reason=told.reason)
         now_s = self._clock.monotonic()
         for proven, apart_s in self._evidence.skipped(pair, fetched.skipped, now_s):
             log.warning("ids do not exist", pair=pair, first_id=proven.first, last_id=proven.last)
             await self._notes.know(Void(pair, proven), answers=2, apart_s=round(apart_s, 1))
+        await self._know_unreadable(pair, fetched.odd, now_s)
         if fetched.problem is not None:
             failed = self._refused[pair] = _later(self._refused.get(pair), now_s)
             level = log.error if fetched.problem.retry is Retry.NEVER else log.warning
@@ -180,6 +194,17 @@ class Repair:
             self._refused.pop(pair, None)
         self._postpone(work, fetched, now_s)
 
+    async def _know_unreadable(self, pair: str, odd: Sequence[OddRow], now_s: float) -> None:
+        """Note which ids two answers, some minutes apart, had rows for that cannot be read."""
+        known = self._ledger.of(pair).unreadable.copy()
+        rows = {row.span: row for row in odd if row.span is not None}
+        for proven, apart_s in self._unreadable.skipped(pair, rows, now_s):
+            row = next(row for span, row in rows.items() if proven.first in span)
+            for part in known.missing(proven):
+                log.error("ids cannot be read", pair=pair, first_id=part.first, last_id=part.last, reason=row.reason)
+                told = {"reason": row.reason, "row": row.raw[:ROW_BYTES].decode(errors="replace")}
+                await self._notes.know(Unreadable(pair, part), answers=2, apart_s=round(apart_s, 1), **told)
+
     def _postpone(self, work: Work, fetched: Fetched, now_s: float) -> None:
         """Let what did not come wait: longer and longer, or until another answer can prove that it does not exist."""
         unserved = {span.first: span for span in fetched.given_up}
@@ -187,8 +212,11 @@ class Repair:
             unserved = {_BELOW: Span(1, work.before_id - 1)}
         for first_id, span in unserved.items():
             failed = _later(self._unserved.get((work.pair, first_id)), now_s)
-            proof_s = self._evidence.due_s(work.pair, span, now_s)
-            if proof_s is not None:  # asking before would only cost requests
+            proofs_s = [proof.due_s(work.pair, span, now_s) for proof in (self._evidence, self._unreadable)]
+            proof_s = min((due_s for due_s in proofs_s if due_s is not None), default=None)
+            if self._ledger.of(work.pair).unreadable.covers(span):
+                failed = replace(failed, due_s=now_s + UNREADABLE_S)
+            elif proof_s:  # asking before would only cost requests; if it proved nothing, the wait grows as ever
                 failed = replace(failed, due_s=now_s + max(FIRST_RETRY_S, proof_s))
             self._unserved[work.pair, first_id] = failed
         if unserved:

@@ -14,7 +14,7 @@ import structlog
 
 from recorder.core.backoff import grown_s
 from recorder.core.events import EventKind
-from recorder.core.listing import Directory, Listed, is_whole
+from recorder.core.listing import Directory, Listed, is_whole, settled
 from recorder.core.model import Instrument
 from recorder.errors import ConfigError, ExchangeError, Malformed, Unavailable
 from recorder.kraken import records, rest
@@ -95,6 +95,10 @@ class Roster:
         remembered = list(known)
         self._learn(remembered)
         self._directory.remember(remembered)
+
+    def is_told(self, listed: Listed) -> bool:
+        """Return whether a listing has something for each name, so that recording can begin; the rest is read soon."""
+        return not select(self._names, settled(listed, {})[0].values()).unknown
 
     def begin(self, listings: Sequence[Listed] | None) -> None:
         """Choose from the first listing; None: from what is remembered, which is soon replaced.

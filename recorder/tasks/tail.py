@@ -56,7 +56,7 @@ class Tail:
             _, page = await newer(self._context, self._ledger, rest.trades(instrument, since_ns=since_ns), pair)
             astray = highest(page) < newest  # it began at the newest trade held, and should have brought that
             newest = max(newest, highest(page))
-            if since_ns is not None and (astray or len(page.trades) >= rest.PAGE_LIMIT):
+            if since_ns is not None and (astray or page.rows >= rest.PAGE_LIMIT):
                 _, page = await newer(self._context, self._ledger, rest.trades(instrument), pair)
                 newest = max(newest, highest(page))
         except ExchangeError as error:
@@ -67,12 +67,12 @@ class Tail:
     async def confirm(self, pair: str) -> bool:
         """Ask whether anything came after the newest trade known, and note it if nothing did; tell whether it was so.
 
-        That is known only of an answer that carries this trade itself and had room for more, and until the earlier of
+        That is known only of an answer that ends with this trade itself and had room for more, and until the earlier of
         what time it is by the server and by the host: a clock that is ahead must not vouch for a time that has not
         come. Of a pair that has not traded since it was promised, the newest trade known is the anchor of the promise.
         """
         instrument, newest = self._instruments.get(pair), self._ledger.of(pair).newest()
-        if instrument is None or newest is None:
+        if instrument is None or newest is None or self._ledger.of(pair).renumbered is not None:
             return False
         last_id, _ = newest
         held, since_ns = last_id == self._ledger.of(pair).spans.last, None
@@ -88,9 +88,14 @@ class Tail:
             return False
         if not held and highest(page) > last_id:
             await self.behind(pair)
-        if answer.date_s is None or highest(page) != last_id or self._ledger.of(pair).newest() != newest:
+        if (
+            answer.date_s is None
+            or page.ends_oddly
+            or highest(page) != last_id
+            or self._ledger.of(pair).newest() != newest
+        ):
             return False
-        if since_ns is not None and len(page.trades) >= rest.PAGE_LIMIT:
+        if since_ns is not None and page.rows >= rest.PAGE_LIMIT:
             return False  # trades of the same instant may follow on the next page
         until_us = min(answer.date_s * _US_PER_S, answer.recv_ns // 1000) - CLOCK_S * _US_PER_S
         await self._context.notes.know(Confirmed(pair, last_id, until_us))

@@ -105,10 +105,10 @@ def test_files_interleaved_in_any_way_are_merged_in_ascending_id(
         path = folder / f"{one}.parquet"
         write(table, Footer("trades", PAIR, held_runs(table, PAIR)), path, Unsynced(), staged_in=folder.parent)
         merged.append(read_facts(path))
-    merged.sort(key=module._first_id)
+    merged.sort(key=module.first_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH", batch)
-        found = pa.concat_tables(module._in_order(TRADES, merged, first=module._first_id))
+        found = pa.concat_tables(module.file_rows(TRADES, merged, first=module.first_id))
     assert found["trade_id"].to_pylist() == [index * gap + 1 for index in range(len(owner))]
 
 
@@ -255,7 +255,7 @@ def _filler(kind: pa.DataType) -> pa.Scalar:
 def _watched(pool: pa.MemoryPool, merged: list[FileFacts]) -> list[int]:
     held = []
     last = 0
-    for table in module._in_order(TRADES, merged, first=module._first_id):
+    for table in module.file_rows(TRADES, merged, first=module.first_id):
         held.append(pool.bytes_allocated())
         assert table["trade_id"][0].as_py() == last + 1
         last = table["trade_id"][-1].as_py()

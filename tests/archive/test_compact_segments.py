@@ -156,14 +156,14 @@ def test_a_merge_that_writes_other_rows_than_it_read_is_refused(
 ) -> None:
     write(tmp_path, [[(number, candle(number))] for number in range(3)])
     before = rows(tmp_path, "ohlc")
-    in_order = module._in_order
+    in_order = module.file_rows
     spoilt = iter([True, False])
 
     def spoiling(*arguments: object) -> object:
         tables = list(in_order(*arguments))  # type: ignore[arg-type]
         return iter([pa.concat_tables([tables[0], *tables[:-1]])]) if next(spoilt) else iter(tables)
 
-    monkeypatch.setattr(module, "_in_order", spoiling)
+    monkeypatch.setattr(module, "file_rows", spoiling)
     with pytest.raises(CorruptFile, match="or into other ones; nothing was changed"):
         merge(tmp_path)
     monkeypatch.undo()
@@ -224,7 +224,7 @@ def test_a_merge_streams_however_many_rows_there_are(tmp_path: Path) -> None:
     try:
         before = pool.bytes_allocated()
         taken, peak = 0, 0
-        for table in module._in_order(OHLC, merged):
+        for table in module.file_rows(OHLC, merged):
             peak = max(peak, pool.bytes_allocated() - before)
             taken += table.num_rows
     finally:

@@ -15,7 +15,9 @@ from recorder.archive.layout import Layout, listed
 from recorder.archive.opening import create
 from recorder.archive.parquet import write
 from recorder.archive.schema import EVENTS, TIME
-from recorder.core.evidence import Confirmed, Knowledge, Void
+from recorder.core import evidence
+from recorder.core.absent import Absent
+from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Void, detail, kind
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 from recorder.errors import StorageError
@@ -64,7 +66,8 @@ def test_what_is_known_of_a_pair_is_gathered_from_all_its_events(tmp_path: Path)
     noted(tmp_path, [void("A/B", 3, 4), void("A/B", 8, 8), confirmed("A/B", 9, 30)], segment=2)
     found = known.read(Layout(tmp_path))
     assert found.void == {"A/B": Spans([Span(1, 4), Span(8, 8)]), "C/D": Spans([Span(5, 5)])}
-    assert sorted(found.confirmed("A/B"), key=lambda one: one.last_id) == [
+    assert sorted(found.confirmed("A/B"), key=lambda one: (one.last_id, one.until_us)) == [
+        Confirmed("A/B", 7, 10),
         Confirmed("A/B", 7, 20),
         Confirmed("A/B", 9, 30),
     ]
@@ -123,16 +126,77 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
     reading: list[Path] = []
     newest = known._newest
 
-    def read(path: Path) -> list[Knowledge]:
+    def read(path: Path) -> known._Told:
         reading.append(path)
         return newest(path)
 
     monkeypatch.setattr(known, "_newest", read)
     second = noted(tmp_path, [confirmed("A/B", 11, 40)], segment=2)
-    assert reader.read().confirmed("A/B") == [Confirmed("A/B", 9, 30), Confirmed("A/B", 11, 40)]
+    assert set(reader.read().confirmed("A/B")) == {Confirmed("A/B", 9, 30), Confirmed("A/B", 11, 40)}
     assert set(reader.read().told()) == {*told, Confirmed("A/B", 11, 40)}
     assert reading == [second]
     second.unlink()
     assert set(reader.read().told()) == told
     second.write_bytes(b"no Parquet")
     assert [finding.file for finding in reader.read().findings] == [second]
+
+
+def test_ids_that_the_owner_let_go_are_known_until_they_are_reclaimed(tmp_path: Path) -> None:
+    told: list[Knowledge] = [
+        Reclaimed("A/B", Span(4, 4), 20),
+        Disowned("A/B", Span(1, 9), 10, "released"),
+        Disowned("C/D", Span(2, 2), 30, "disowned"),
+    ]
+    noted(tmp_path, [Event(T0_US, kind(one), one.pair, json.dumps(detail(one))) for one in told])
+    noted(tmp_path, [void("A/B", 3, 4)], segment=2)
+    for found in (known.read(Layout(tmp_path)), known.Reader(Layout(tmp_path)).read()):
+        assert found.absent("A/B") == Absent(Spans([Span(3, 4)]), Spans([Span(1, 3), Span(5, 9)]))
+        assert dict(found.absent("A/B").by_state())["void"] == Spans([Span(4, 4)])
+        assert found.absent("C/D") == Absent(disowned=Spans([Span(2, 2)]))
+        assert found.absent("E/F") == Absent()
+
+
+CERTIFIED = {"day": "2025-11-10", "revision": 1, "rows": 3, "first_id": 1, "last_id": 3, "sha256": "ab"}
+ODD: list[dict[str, object]] = [
+    {},
+    {"day": "2025-02-30"},
+    {"day": "0001-01-01"},
+    {"day": "2024-12-31", "first_id": 4, "last_id": 9},
+    {"day": "2025-11-11", "first_id": 4, "last_id": 4, "revision": 12},
+    {"first_id": 9, "last_id": 2},
+    {"rows": 0},
+    {"revision": 0},
+    {"last_id": 2**63 - 1},
+    {"sha256": 'a"b'},
+    {"first_id": "1"},
+    {"note": "of a later release"},
+    {"day": "2025-11-12", "first_id": 5, "last_id": 7},
+]
+
+
+@pytest.mark.parametrize("spelling", [(",", ":"), (", ", ": ")])
+def test_certified_days_that_are_read_by_columns_are_those_that_are_read_one_by_one(
+    tmp_path: Path, spelling: tuple[str, str]
+) -> None:
+    details = [json.dumps({**CERTIFIED, **changed}, separators=spelling) for changed in ODD]
+    details += ["{}", "no JSON", json.dumps(dict(reversed(CERTIFIED.items())))]
+    pairs = ("A/B", "C/D", None)
+    events = [Event(T0_US, "certified", pair, text) for text in details for pair in pairs]
+    noted(tmp_path, [*events, void("A/B", 1, 2)])
+    expected = known.Known()
+    for event in events:
+        if (one := evidence.told(event)) is not None:
+            expected.know(one)
+    for found in (known.read(Layout(tmp_path)), known.Reader(Layout(tmp_path)).read()):
+        assert found.memories.keys() == expected.memories.keys() == {"A/B", "C/D"}
+        for pair, memory in found.memories.items():
+            assert (memory.ids, memory.days) == (expected.memories[pair].ids, expected.memories[pair].days)
+        assert found.void["A/B"] == Spans([Span(1, 2)])
+    days = known.certified(Layout(tmp_path)).of("A/B")
+    assert {one.day.isoformat() for one in days} == {
+        "2025-11-10",
+        "2024-12-31",
+        "2025-11-11",
+        "2025-11-12",
+        "0001-01-01",
+    }

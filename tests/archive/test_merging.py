@@ -21,11 +21,13 @@ from recorder.archive import merging, read
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact, compact_segments
 from recorder.archive.datasets import INSTRUMENTS, OHLC, Branch
+from recorder.archive.disown import disown
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
 from recorder.archive.merging import Disagreement, Tally, TradeMerge
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.segment_tables import Segments, SegmentTables
+from recorder.core.ids import Span, Spans
 from recorder.core.model import Candle, Trade
 from recorder.disk import Disk, Room
 from recorder.errors import CorruptFile, DiskError
@@ -388,3 +390,17 @@ def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
         assert pq.read_metadata(path).metadata[b"recorder"].endswith(b'"segments":[0]}')
     found = [(row["pair"], row["valid_from"].timestamp()) for row in rows(tmp_path / "a", "instruments")]
     assert found == [("A/USD", 1e-6), ("B/USD", 1e-6), ("C/USD", 2e-6), ("D/USD", 2e-6)]
+
+
+def test_ids_that_are_disowned_here_are_not_taken_from_there_and_those_disowned_there_are(tmp_path: Path) -> None:
+    odd = Spans([Span(3, 4)])
+    with archive(tmp_path / "a", Unsynced()) as mine, archive(tmp_path / "b", Unsynced()) as theirs:
+        mine.append(PAIR, trades(1, 6))
+        theirs.append(PAIR, trades(1, 9))
+        disown(mine, PAIR, odd, now_us=1, reason="odd")
+        disown(theirs, PAIR, Spans([Span(8, 8)]), now_us=1, reason="odd")
+        for written in (None, mine):  # a dry run tells the same
+            job = TradeMerge(mine.layout, written, disagreed=print, tidy=lambda _: None, room=plenty)
+            assert take_all(job, tmp_path / "b") == []
+            assert job.tally(PAIR).added == 2
+    assert ids(tmp_path / "a") == [1, 2, 5, 6, 7, 9]

@@ -12,8 +12,9 @@ import typer
 
 from recorder.cli import verify as module
 from recorder.cli.verify import lines, verify
+from recorder.core.absent import Absent
 from recorder.core.certificate import DAY_US, certificates
-from recorder.core.ids import Span
+from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 from recorder.errors import CorruptFile, NoSuchArchive, UsageError
 from recorder.ops.certify import Certified
@@ -143,6 +144,8 @@ def test_json_has_a_certificate_of_every_day_asked_for(tmp_path: Path, capsys: p
         "promised": None,
         "missing": 0,
         "void": 0,
+        "disowned": 0,
+        "unreadable": 0,
         "first_time": "2025-11-12T00:00:00.000000Z",
         "last_time": "2025-11-12T18:00:00.000000Z",
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
@@ -200,7 +203,7 @@ def test_sums_are_kept_and_certificates_are_not() -> None:
     days = certified({1: 0, 3: 1, 4: DAY_US, 5: 2 * DAY_US}, now_us=2 * DAY_US)
     seen.take(Certified("A/B", days, []))
     assert (seen.pairs, seen.trades, seen.proven, seen.open, seen.lacking) == (1, 4, 1, 1, 1)
-    assert certificates("A/B", [], {}, now_us=0, void=[Span(1, 2)]) == []
+    assert certificates("A/B", [], {}, now_us=0, absent=Absent(Spans([Span(1, 2)]))) == []
 
 
 def minutely(*ids: int) -> list[object]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
+from recorder.core.absent import Absent
 from recorder.core.certificate import Certificate, DayRows, certificates, utc_day
 from recorder.core.evidence import Confirmed, Promise
 from recorder.core.ids import Run, Span, Spans
@@ -18,8 +19,11 @@ def certified(
     *,
     now_us: int,
     void: Sequence[tuple[int, int]] = (),
+    disowned: Sequence[tuple[int, int]] = (),
+    unreadable: Sequence[tuple[int, int]] = (),
     confirmed: Sequence[tuple[int, int]] = (),
     promise: Promise | None = None,
+    unknown_from_us: int | None = None,
 ) -> list[Certificate]:
     """Certify a pair of which these trades are held: id → time."""
     runs = [Run(PAIR, span, times[span.first], times[span.last]) for span in Spans.of_ids(times)]
@@ -33,7 +37,8 @@ def certified(
         runs,
         rows,
         now_us=now_us,
-        void=[Span(*ends) for ends in void],
+        absent=Absent(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned, unreadable))),
         confirmed=[Confirmed(PAIR, *known) for known in confirmed],
         promise=promise,
+        unknown_from_us=unknown_from_us,
     )

@@ -80,9 +80,30 @@ def test_void_ids_close_a_hole_and_are_counted_where_they_would_lie() -> None:
     assert [(one.status, one.missing, one.void) for one in found] == [("open", 1, 2), ("pending", 0, 0)]
 
 
-def test_held_beats_void() -> None:
+def test_disowned_ids_close_a_hole_too_and_are_counted_once_where_they_are_void_as_well() -> None:
+    trades = {1: 1, 2: NOON_US, 6: NOON_US + 1, 7: DAY_US}
+    found = certified(trades, now_us=DAY_US, void=[(3, 4)], disowned=[(4, 5)])
+    assert [(one.status, one.missing, one.void, one.disowned) for one in found] == [
+        ("complete", 0, 1, 2),
+        ("pending", 0, 0, 0),
+    ]
+    assert [one.status for one in certified(trades, now_us=DAY_US, disowned=[(4, 5)])] == ["open", "pending"]
+
+
+def test_a_day_with_an_unreadable_id_is_open_whatever_else_is_said_of_it_but_for_the_owner() -> None:
+    trades = {1: 5, 2: 6, 4: 7, 5: DAY_US + 1}
+    for void in ([], [(3, 3)]):
+        (first, _) = certified(trades, now_us=DAY_US, unreadable=[(3, 3)], void=void)
+        assert (first.status, first.missing, first.void, first.unreadable, first.lacks()) == ("open", 0, 0, 1, True)
+    (first, _) = certified(trades, now_us=DAY_US, unreadable=[(3, 3)], disowned=[(3, 3)])
+    assert (first.status, first.unreadable, first.disowned, first.lacks()) == ("complete", 0, 1, False)
+    (first, _) = certified({**trades, 3: 6}, now_us=DAY_US, unreadable=[(3, 3)])
+    assert (first.status, first.unreadable) == ("complete", 0), "held beats unreadable"
+
+
+def test_held_beats_void_and_disowned() -> None:
     trades = {1: 1, 2: 2, 3: DAY_US}
-    assert certified(trades, now_us=DAY_US, void=[(2, 2)]) == certified(trades, now_us=DAY_US)
+    assert certified(trades, now_us=DAY_US, void=[(2, 2)], disowned=[(1, 3)]) == certified(trades, now_us=DAY_US)
 
 
 def test_the_first_day_of_an_archive_that_begins_in_the_middle_is_partial_unless_the_trade_before_it_is_held() -> None:
@@ -276,7 +297,9 @@ def test_a_day_is_open_just_if_some_id_could_have_been_made_on_it(world: World, 
     promise = data.draw(promised(world))
     known = {*world.held, *(first for first, _ in world.void)}
     unknown = [one for one in range(1, max([*known, (promise and promise.after_id) or 0]) + 2) if one not in known]
-    found = certified(world.held, now_us=world.now_us, void=world.void, confirmed=world.confirmed, promise=promise)
+    void, let_go = world.void[::2], world.void[1::2]
+    now_us, confirmed = world.now_us, world.confirmed
+    found = certified(world.held, now_us=now_us, void=void, disowned=let_go, confirmed=confirmed, promise=promise)
     first = min(world.held, default=None)
     if promise is None and first is not None and any(one < first for one in unknown):
         promise = Promise(world.held[first], first - 1, assumed=True)

@@ -7,8 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core import evidence
-from recorder.core.evidence import LAST_US, Anchored, Confirmed, Knowledge, Parked, Promise, Promised, Void, promise
-from recorder.core.ids import Span
+from recorder.core.evidence import (
+    LAST_US,
+    Anchored,
+    Confirmed,
+    Disowned,
+    Knowledge,
+    Parked,
+    Promise,
+    Promised,
+    Reclaimed,
+    Void,
+    promise,
+)
+from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
 
 IDS = st.integers(1, 2**63 - 1)
@@ -24,7 +36,11 @@ def event_of(known: Knowledge, **more: object) -> Event:
     return Event(0, evidence.kind(known), known.pair, json.dumps({**evidence.detail(known), **more}))
 
 
-@given(VOIDS | CONFIRMED | PROMISED | ANCHORED | PARKED)
+DISOWNED = st.builds(lambda void, us, why: Disowned(void.pair, void.span, us, why), VOIDS, TIMES, st.text())
+RECLAIMED = st.builds(lambda void, us: Reclaimed(void.pair, void.span, us), VOIDS, TIMES)
+
+
+@given(VOIDS | CONFIRMED | PROMISED | ANCHORED | PARKED | DISOWNED | RECLAIMED)
 def test_what_an_event_tells_is_what_was_known(known: Knowledge) -> None:
     assert evidence.told(event_of(known)) == known
     assert evidence.told(event_of(known, evidence=[{"since": "0"}])) == known
@@ -40,6 +56,9 @@ def test_what_an_event_tells_is_what_was_known(known: Knowledge) -> None:
         Event(0, "void", "BTC/USD", '{"first_id":1}'),
         Event(0, "void", "BTC/USD", "not JSON"),
         Event(0, "confirmed", "BTC/USD", '{"last_id":"7","until_us":1}'),
+        Event(0, "disowned", "BTC/USD", '{"first_id":1,"last_id":2,"time_us":1}'),
+        Event(0, "disowned", "BTC/USD", '{"first_id":1,"last_id":2,"reason":"disowned"}'),
+        Event(0, "reclaimed", "BTC/USD", '{"first_id":2,"last_id":1,"time_us":1}'),
         Event(0, "promised", "BTC/USD", "{}"),
         Event(0, "promised", None, '{"time_us":1}'),
         Event(0, "promised", "BTC/USD", '{"time_us":-1}'),
@@ -76,3 +95,38 @@ def test_an_anchor_is_of_no_use_without_its_promise_and_once_an_earlier_one_is_k
     assert promise([anchor]) is None
     assert promise([anchor, Promised("A/B", 5)]) == Promise(5, 70)
     assert promise([anchor, Promised("A/B", 5), Promised("A/B", 4)]) == Promise(4)
+
+
+CLAIMS = st.lists(
+    st.builds(
+        lambda first, more, us, again: (
+            Reclaimed("A/B", Span(first, first + more), us)
+            if again
+            else Disowned("A/B", Span(first, first + more), us, "")
+        ),
+        st.integers(1, 9),
+        st.integers(0, 3),
+        SMALL,
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@given(CLAIMS)
+def test_of_what_was_claimed_of_an_id_the_latest_counts_whatever_came_first(claims: list[Disowned | Reclaimed]) -> None:
+    found = evidence.disowned(claims)
+    assert found == evidence.disowned(reversed(claims))
+    for trade_id in range(1, 14):
+        told = [(one.time_us, isinstance(one, Reclaimed)) for one in claims if trade_id in one.span]
+        assert (trade_id in found) == (bool(told) and not max(told)[1])
+
+
+@given(CLAIMS, SMALL)
+def test_a_claim_that_is_made_now_counts_though_the_clock_was_set_back(
+    claims: list[Disowned | Reclaimed], now_us: int
+) -> None:
+    ids = Span(1, 20)
+    now_us = evidence.after_us(claims, now_us)
+    assert evidence.disowned([*claims, Disowned("A/B", ids, now_us, "")]) == Spans([ids])
+    assert not evidence.disowned([*claims, Reclaimed("A/B", ids, now_us)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.evidence import Anchored, Confirmed, Promised, Void
+from recorder.core.evidence import Anchored, Confirmed, Disowned, Promised, Unreadable, Void
 from recorder.core.gaps import open_gaps
 from recorder.core.ids import Gap, Run, Span, joined, runs_of
 from recorder.core.ledger import History, Ledger, PairLedger
@@ -130,25 +130,36 @@ def test_a_ledger_lists_its_pairs_and_an_unknown_pair_holds_nothing() -> None:
 PAIR = "BTC/USD"
 
 
-@given(st.lists(st.tuples(st.booleans(), a_span()), max_size=60))
-def test_void_ids_are_neither_held_nor_missing_and_held_beats_void_whatever_came_first(
-    told: list[tuple[bool, Span]],
+@given(st.lists(st.tuples(st.sampled_from(["void", "unreadable", "disowned", "held"]), a_span()), max_size=60))
+def test_absent_ids_are_neither_held_nor_missing_and_held_beats_absent_whatever_came_first(
+    told: list[tuple[str, Span]],
 ) -> None:
-    ledger, held, void = Ledger(), set[int](), set[int]()
-    for is_void, span in told:
+    ledger, held, void, disowned, unreadable = Ledger(), set[int](), set[int](), set[int](), set[int]()
+    for state, span in told:
         ids = set(range(span.first, span.last + 1))
-        if is_void:
+        if state == "void":
             ledger.know(Void(PAIR, span))
             void |= ids
+        elif state == "unreadable":
+            ledger.know(Unreadable(PAIR, span))
+            unreadable |= ids
+        elif state == "disowned":
+            ledger.know(Disowned(PAIR, span, 7, "disowned"))
+            disowned |= ids
         else:
             ledger.observe(Run(PAIR, span, time_of(span.first), time_of(span.last)))
             held |= ids
         gaps = ledger.of(PAIR).gaps()
-        assert list(gaps) == open_gaps(PAIR, ledger.of(PAIR).runs(), ledger.of(PAIR).void)
+        assert list(gaps) == open_gaps(PAIR, ledger.of(PAIR).runs(), ledger.of(PAIR).absent().ids())
     holes = ledger.of(PAIR).gaps()
     missing = [i for hole in holes for i in range(hole.span.first, hole.span.last + 1)]
-    assert missing == sorted(set(range(min(held, default=0), max(held, default=0))) - held - void)
+    assert missing == sorted(
+        set(range(min(held, default=0), max(held, default=0))) - held - void - disowned - unreadable
+    )
     assert {i for span in ledger.of(PAIR).void for i in range(span.first, span.last + 1)} == void - held
+    assert {i for span in ledger.of(PAIR).disowned for i in range(span.first, span.last + 1)} == disowned - held
+    wanted = {i for gap in ledger.of(PAIR).unreadable_gaps() for i in range(gap.span.first, gap.span.last + 1)}
+    assert wanted == {i for i in unreadable - held - disowned if i < max(held, default=0)}
     for hole in holes:
         after = max(i for i in held if i < hole.span.first)
         before = min(i for i in held if i > hole.span.last)

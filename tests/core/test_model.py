@@ -23,12 +23,12 @@ def a_number(draw: st.DrawFn) -> str:
 
 
 def fits(text: str, scale: int) -> bool:
-    """Decide in integers alone whether decimal128(PRECISION, scale) holds the number of ``text``."""
+    """Decide in integers alone whether ``text`` is not below zero, and decimal128(PRECISION, scale) holds it."""
     mantissa, _, power = text.partition("e")
     whole, _, fraction = mantissa.partition(".")
     value = Fraction(int(whole + fraction), 10 ** len(fraction)) * Fraction(10) ** int(power or 0)
     units = value * 10**scale
-    return bool(units.denominator == 1 and abs(units.numerator) < 10**PRECISION)
+    return bool(units.denominator == 1 and 0 <= units.numerator < 10**PRECISION)
 
 
 def accepted(price: str, qty: str) -> bool:
@@ -64,6 +64,12 @@ def test_what_is_no_finite_number_is_refused_by_a_sentence(text: str) -> None:
         check_exact(Decimal(text), Decimal(1))
     with pytest.raises(ValueError, match="does not fit the archive's decimal128"):
         check_exact(Decimal(1), Decimal(text))
+
+
+def test_a_number_of_any_length_is_refused_by_a_short_sentence() -> None:
+    with pytest.raises(ValueError, match="does not fit") as caught:
+        check_exact(Decimal("1" * 100_000), Decimal(1))
+    assert len(str(caught.value)) < 300
 
 
 @given(a_number())

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.evidence import Confirmed, Knowledge, Void
+from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Unreadable, Void
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
@@ -32,6 +32,9 @@ def a_claim(draw: st.DrawFn) -> Run | Knowledge:
         run(span.first, span.last),
         Void(PAIR, span),
         Confirmed(PAIR, span.last, span.first),
+        Unreadable(PAIR, span),
+        Disowned(PAIR, span, draw(st.integers(0, 3)), "disowned"),
+        Reclaimed(PAIR, span, draw(st.integers(0, 3))),
     ]
     return draw(st.sampled_from(kinds))
 
@@ -50,6 +53,8 @@ def account_of(claims: list[Run | Knowledge]) -> PairLedger:
 def assert_same(one: PairLedger, other: PairLedger) -> None:
     assert one.runs() == other.runs()
     assert one.void == other.void
+    assert one.disowned == other.disowned
+    assert one.unreadable == other.unreadable
     assert one.gaps() == other.gaps()
     until_us = [None if account.confirmed is None else account.confirmed.until_us for account in (one, other)]
     assert until_us[0] == until_us[1]
@@ -65,9 +70,13 @@ def test_what_one_account_claims_beyond_another_is_nothing_more_and_nothing_less
     one, other = account_of(ours), account_of(theirs)
     beyond = Claims.of(one).beyond(Claims.of(other))
     for trade_id in range(1, 80):
-        assert (trade_id in beyond.held) == (trade_id in one.spans and trade_id not in other.spans)
+        assert (trade_id in beyond.held) == (
+            trade_id in one.spans and trade_id not in other.spans and trade_id not in other.disowned
+        )
         known_there = trade_id in other.void or trade_id in other.spans
         assert (trade_id in beyond.void) == (trade_id in one.void and not known_there)
+        known_there = trade_id in other.unreadable or trade_id in other.spans
+        assert (trade_id in beyond.unreadable) == (trade_id in one.unreadable and not known_there)
     assert not Claims.of(one).beyond(Claims.of(one))
 
 

@@ -24,7 +24,7 @@ from random import Random
 import pytest
 
 from recorder import app, connect
-from recorder.archive import known, state
+from recorder.archive import known, quarantine, state
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
@@ -98,6 +98,10 @@ class FastClock:
                 woken = heapq.heappop(self._sleepers)[2]
                 if not woken.done():
                     woken.set_result(None)
+
+    def forward(self, seconds: float) -> None:
+        """Let so much time pass at once."""
+        self._now_s += seconds
 
     async def passed(self, seconds: float, *, turn_s: float = TURN_S) -> None:
         """Return once so much time has passed, in turns of this length."""
@@ -173,6 +177,11 @@ class Bench:
 
     def rows(self) -> int:
         return sum(pair.rows for pair in status.read(self.data))
+
+    def holds(self, pair: str, trade_id: int) -> bool:
+        ledger, layout = Ledger(), Layout(self.data)
+        state.load(ledger, layout, records.claims(tail.entries(layout.journal)))
+        return trade_id in ledger.of(pair).spans
 
     def is_the_truth(self) -> None:
         truth = read_truth(self.folder / "truth")
@@ -490,6 +499,39 @@ async def test_damaged_frames_are_made_good(bench: Bench, damage: list[str]) -> 
     bench.has_manners()
 
 
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [("misc", "null"), ("trade_id", ""), ("row", "null")],
+)
+async def test_an_odd_row_costs_itself_until_it_can_be_read(bench: Bench, field: str, text: str) -> None:
+    async with bench.recording():
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where the promises begin")
+        odd = bench.sandbox.last_ids()[BTC] + 40
+        bench.sandbox.faults.rows.trade(BTC, odd, field, text)
+        bench.sandbox.faults.throw("drop", n=30)
+        bench.sandbox.burst(BTC, 100)
+        bench.sandbox.faults.lines.release()
+        bench.sandbox.burst(BTC, 10)
+        await bench.clock.passed(200.0, turn_s=0.5)
+    told, kept = known.read(Layout(bench.data)), list(quarantine.listed(Layout(bench.data)))
+    assert told.unreadable == {BTC: Spans([Span(odd, odd)])}
+    assert told.void == {}
+    assert {(one.reason, one.pair, one.spans) for one in kept} == {("odd", BTC, (Span(odd, odd),))}
+    with connect(bench.data) as archive:
+        events = archive.sql("SELECT kind, detail FROM events WHERE kind IN ('malformed', 'unreadable')", to="arrow")
+        gaps = archive.sql("SELECT first_id, last_id, state FROM gaps", to="arrow").to_pylist()
+    assert sorted(events.column("kind").to_pylist()) == ["malformed", "unreadable"]
+    assert all(f"{odd}" in detail for detail in events.column("detail").to_pylist())
+    assert gaps == [{"first_id": odd, "last_id": odd, "state": "unreadable"}]
+    bench.sandbox.faults.release()
+    bench.sandbox.thaw()
+    async with bench.recording():  # by a release, or of an exchange, that knows better
+        await until(lambda: not status.everything(bench.data).unanchored, what="it records")
+        await until(lambda: bench.holds(BTC, odd), what="the row is read")
+    bench.is_the_truth()
+    bench.has_manners()
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_throttle_that_calling_keeps_on_is_waited_out(bench: Bench, form: str) -> None:
     async with bench.recording():
@@ -632,6 +674,146 @@ async def test_ids_that_never_existed_become_void_and_nothing_else_does(tmp_path
         bench.first_ids = dict.fromkeys(never, 1)
         bench.is_the_truth()
         bench.has_manners()
+
+
+LONE = 2**40
+IN_2102_S = 4_176_528_432
+IN_YEAR_1_S = -62_135_596_800
+
+
+async def test_a_lone_odd_id_costs_nothing_but_its_frame(bench: Bench) -> None:
+    async with bench.recording():
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
+        bench.sandbox.stray(BTC, LONE)
+        bench.sandbox.faults.throw("drop", n=3)
+        for _ in range(3):
+            bench.sandbox.burst(BTC, 30)
+        await bench.hears()
+        asked = len(bench.trades)
+        await bench.clock.passed(60.0)
+        assert len(bench.trades) - asked <= 6, "few requests go to what nothing is known of"
+    bench.is_the_truth()
+    bench.has_manners()
+    assert [(kept.pair, kept.spans) for kept in quarantine.listed(Layout(bench.data))] == [(BTC, (Span(LONE, LONE),))]
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["heard", "lost"])
+async def test_ids_that_really_jump_by_ten_million_are_followed_and_those_between_become_void(
+    bench: Bench, lost: int
+) -> None:
+    stop = app.Stop()
+    recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
+    try:
+        await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+        last = bench.sandbox.last_ids()[BTC]
+        bench.sandbox.freeze()
+        last = bench.sandbox.last_ids()[BTC]
+        bench.sandbox.skip_ids(BTC, 10_000_000)
+        if lost:
+            bench.sandbox.faults.throw("drop", n=lost)
+        bench.sandbox.burst(BTC, 30)
+        bench.sandbox.thaw()
+        await bench.clock.passed(30.0)
+        bench.sandbox.freeze()
+        bench.clock.turn_s = 0.3
+        await until(bench.whole, what="all is held, and what was left out is known to be void")
+    finally:
+        stop.signal()
+        await recording
+    assert void(bench.data) == {BTC: Spans([Span(last + 1, last + 10_000_000)])}
+    bench.is_the_truth()
+    bench.has_manners()
+
+
+@pytest.mark.parametrize("time_s", [IN_2102_S, 0, IN_YEAR_1_S], ids=["2102", "1970", "1"])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "polled"])
+async def test_odd_times_are_stored_as_they_came_and_lead_no_request_astray(
+    bench: Bench, *, stream: bool, time_s: int
+) -> None:
+    async with bench.recording(bench.config(trades=TradesConfig(stream=stream))):
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
+        bench.sandbox.freeze()
+        for damaged in (False, True, False):  # streamed, or fetched straight into the archive; and the newest of all
+            bench.sandbox.burst(BTC, 30)
+            if damaged:
+                bench.sandbox.faults.throw("drop", n=1)
+            bench.sandbox.stamp(BTC, 3, time_s)
+            bench.sandbox.burst(BTC, 3)
+        await until(bench.whole, what="all is held")
+        asked = len(bench.trades)
+        await bench.clock.passed(60.0)
+        assert len(bench.trades) - asked <= (60 if not stream else 2 * len(bench.sandbox.last_ids()))
+    bench.is_the_truth()
+    bench.has_manners()
+    (told,) = {event.pair for event in status.everything(bench.data).events if event.kind == "malformed"}
+    assert told == BTC
+
+
+@dataclass(frozen=True)
+class Elsewhen:
+    """The clock of a host that is so far ahead of the exchange's; it goes as fast."""
+
+    true: FastClock
+    ahead_ns: int
+
+    def monotonic(self) -> float:
+        return self.true.monotonic()
+
+    def wall_ns(self) -> int:
+        return self.true.wall_ns() + self.ahead_ns
+
+    async def sleep(self, delay_s: float) -> None:
+        await self.true.sleep(delay_s)
+
+
+@pytest.mark.parametrize("host_s", [7, IN_2102_S], ids=["1970", "2102"])
+async def test_a_host_whose_clock_is_decades_off_parks_nothing_and_fetches_what_it_lacks(
+    bench: Bench, host_s: int
+) -> None:
+    clock, stop = Elsewhen(bench.clock, host_s * 1_000_000_000 - START_NS), app.Stop()
+    recording = asyncio.create_task(app.record(bench.config(), stop, clock=clock, random=Random(1)))
+    try:
+        await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
+        bench.sandbox.faults.outage(5.0)
+        bench.sandbox.burst(BTC, 1_200)
+        await bench.clock.passed(5.0)
+        bench.sandbox.faults.throw("drop", n=3)
+        bench.sandbox.burst(BTC, 30)
+        await bench.hears()
+        bench.sandbox.freeze()
+        await until(bench.whole, what="all is held")
+    finally:
+        stop.signal()
+        await recording
+    bench.is_the_truth()
+    bench.has_manners()
+    assert not list(quarantine.listed(Layout(bench.data)))
+
+
+async def test_after_90_days_down_the_stream_is_believed_though_rest_refuses_for_long(bench: Bench) -> None:
+    async with bench.recording():
+        pass
+    down_s = 90 * 86_400
+    last = bench.sandbox.last_ids()[BTC]
+    bench.clock.forward(down_s)
+    bench.sandbox.skip_ids(BTC, 50 * down_s)
+    stop = app.Stop()
+    recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
+    try:
+        await until(lambda: bench.streamed() == [set(bench.sandbox.last_ids())], what="it has subscribed")
+        bench.sandbox.faults.throw("unavailable", 600.0, path="/0/public/Trades")
+        bench.sandbox.burst(BTC, 7)
+        newest = bench.sandbox.last_ids()[BTC]
+        await bench.clock.passed(600.0, turn_s=0.5)
+        assert next(one for one in status.read(bench.data) if one.pair == BTC).last_id == newest, "and it counts"
+        bench.clock.turn_s = 0.3
+        await until(bench.whole, what="what was never made is known to be void")
+    finally:
+        stop.signal()
+        await recording
+    assert void(bench.data) == {BTC: Spans([Span(last + 1, last + 50 * down_s)])}
+    bench.is_the_truth()
+    assert not list(quarantine.listed(Layout(bench.data)))
 
 
 def void(data: Path) -> dict[str, Spans]:

@@ -132,3 +132,24 @@ def test_what_lies_beside_the_segments_is_no_segment(tmp_path: Path) -> None:
 def test_a_note_is_a_line_of_our_own() -> None:
     entry = segment.decode(segment.encode_note(7, "connected", connection=3)[:-1])
     assert entry == Entry(7, NOTE, b'{"note":"connected","connection":3}')
+
+
+def test_a_note_of_something_nested_out_of_all_depth_tells_the_rest() -> None:
+    deep: object = []
+    for _ in range(5_000):
+        deep = [deep]
+    line = segment.encode_note(7, "maintenance", system="online", emergency=deep)
+    assert segment.decode(line.rstrip(b"\n")).payload == b'{"note":"maintenance","system":"online"}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"recv_ns":1,"source":"x","crc32":0,"more":' + b"[" * 100_000,
+        b'{"recv_ns":%d,"source":"note","crc32":2745614147,"payload":{}}' % 2**63,
+        b'{"recv_ns":1,"source":"%s","crc32":2745614147,"payload":{}}' % (b"x" * (segment.SOURCE_LIMIT + 1)),
+    ],
+)
+def test_a_line_of_no_moment_from_nowhere_or_out_of_all_depth_is_corrupt(line: bytes) -> None:
+    with pytest.raises(CorruptLine):
+        segment.decode(line)

@@ -365,7 +365,7 @@ ENTRY = '"%s":{"altname":"%s","wsname":"%s/USD","base":"X","quote":"ZUSD","pair_
         ('"tick_size":"none"', "'none' is no number"),
         ('"tick_size":"NaN"', "'NaN' is no number"),
         ('"tick_size":{}', "is no number"),
-        ('"tick_size":1E+900000000', "tick_size '1E+900000000' does not fit the archive's decimals"),
+        ('"tick_size":1E+900000000', "'1E+900000000' is no number that can be held"),
         ('"ordermin":"1e-13"', "ordermin '1e-13' does not fit"),
         ('"costmin":true', "'true' is no number"),
         ('"cost_decimals":2147483648', "<= 100"),
@@ -440,7 +440,7 @@ def test_a_tokenized_asset_is_listed_with_its_class(payloads: Path) -> None:
     assert parse.listing(b"[]", "tokenized_asset").entries == ()
 
 
-@given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD", ""]), st.integers(1, 6)), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from(["BTC/USD", "ETH/USD", "X"]), st.integers(1, 6)), max_size=12))
 def test_the_runs_of_a_frame_are_those_of_its_trades(rows: list[tuple[str, int]]) -> None:
     entries = ",".join(
         f'{{"symbol":"{pair}","side":"buy","price":1.5,"qty":2.00000000,"ord_type":"limit","trade_id":{trade_id},'
@@ -449,7 +449,7 @@ def test_the_runs_of_a_frame_are_those_of_its_trades(rows: list[tuple[str, int]]
     )
     frame = f'{{"channel":"trade","type":"update","data":[{entries}]}}'.encode()
     assert parse.trade_runs(frame) == runs_of(parse.trade_frame(frame, received_ns=1))
-    assert parse.first_pair(frame) == (rows[0][0] or None if rows else None)
+    assert parse.first_pair(frame) == (rows[0][0] if rows else None)
 
 
 # -- candles --------------------------------------------------------------------------------------------------------
@@ -514,14 +514,11 @@ def test_an_answer_with_only_the_running_candle_has_none_committed() -> None:
         (b'{"XXBTZUSD":[[]],"XETHZUSD":[[]],"last":60}', "one list of candles"),
         (b"[]", "cannot be read"),
         (b'{"XXBTZUSD":{},"last":60}', "cannot be read"),
-        (ohlc_json((60, "1"), (0, "1"), (120, "1")), "order of time"),
-        (ohlc_json((0, "1"), (0, "1"), (120, "1")), "order of time"),
-        (ohlc_json((0, "NaN"), (60, "1")), "'NaN' is no number"),
-        (ohlc_json((0, "0.1234567890123"), (60, "1")), "does not fit"),
-        (ohlc_json((-60, "1"), (60, "1")), "not a time"),
-        (ohlc_json((253_402_300_800, "1"), (253_402_300_860, "1")), "not a time"),
+        (ohlc_json((0, "NaN"), (60, "NaN")), "'NaN' is no number"),
+        (ohlc_json((0, "0.1234567890123"), (60, "0.1234567890123")), "does not fit"),
+        (ohlc_json((-60, "1")), "cannot be read: Expected `int` >= 0"),
+        (ohlc_json((253_402_300_800, "1"), (253_402_300_860, "1")), "cannot be read: Expected `int` <= 253402300799"),
         (ohlc_json((0, "1"), (60, "1"), last="soon"), "cannot be read"),
-        (ohlc_json((0, "1"), (60, "1")).replace(b"1], [", b"-1], ["), "counts -1 trades"),
     ],
 )
 def test_an_answer_of_candles_that_cannot_be_read_is_refused_whole_by_a_sentence(result: bytes, because: str) -> None:

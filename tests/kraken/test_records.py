@@ -19,10 +19,12 @@ from recorder.kraken.records import (
     Header,
     Listing,
     Note,
+    OddTrades,
     ParkedTrades,
     PolledTrades,
     PublishedCandles,
     Record,
+    SalvagedTrades,
     StreamedTrades,
     TableRows,
     Told,
@@ -80,6 +82,16 @@ ANSWER = (
     b'{"recv_ns":1762776010000000000,"source":"ws:answer:3","crc32":2532447350,"payload":{"method":"subscribe",'
     b'"result":{"channel":"trade","snapshot":true,"symbol":"BTC/USD"},"success":true,"req_id":1}}'
 )
+ODD_FRAME = segment.encode(
+    1_762_776_010_500_000_000,
+    "ws:odd:3",
+    segment.decode(TRADES).payload.replace(b'"trade_id":90002', b'"trade_id":0').replace(b"90001", b"90006"),
+).rstrip(b"\n")
+ODD_ROWS = segment.encode(
+    1_762_776_010_600_000_000,
+    "rest-rows:/0/public/Trades?pair=XBTUSD&since=1&count=1000#BTC%2FUSD",
+    b'{"ids":[[90007,90007]],"rows":[["104249.90000","0.02500000",1762776003.491022,"s","m",null,90007]]}',
+).rstrip(b"\n")
 REFUSED = (
     b'{"recv_ns":1762776011000000000,"source":"rest-unreadable:/0/public/SystemStatus","crc32":223132457,"payload":[]}'
 )
@@ -99,6 +111,8 @@ WRITTEN: dict[bytes, type[Record]] = {
     NOTE: Note,
     PAGE: PolledTrades,
     LISTING: Listing,
+    ODD_FRAME: SalvagedTrades,
+    ODD_ROWS: OddTrades,
     STATUS: Told,
     ANSWER: Told,
     REFUSED: Unreadable,
@@ -160,6 +174,7 @@ def test_a_frame_and_a_page_carry_trades_and_no_other_line_does() -> None:
         TRADES: [90001, 90002],
         PARKED: [90003],
         PAGE: [90005],
+        ODD_FRAME: [90006],
     }
     streamed, polled = records.trades(segment.decode(TRADES))[0], records.trades(segment.decode(PAGE))[0]
     assert (streamed.source, streamed.received_us) == ("ws", 1_762_776_001_250_000)
@@ -174,6 +189,25 @@ def test_whose_trades_a_line_carries_is_seen_without_parsing_it() -> None:
         streamed.trades()
     assert StreamedTrades(Entry(1, "ws:trade:1", b'{"type":"update","channel":"trade"}')).first_pair() is None
     assert PolledTrades(Entry(1, "rest:/0/public/Trades?pair=X#ETH%2FUSD", b"no page")).first_pair() == "ETH/USD"
+
+
+def test_rows_that_could_not_be_read_are_told_with_what_is_known_of_them() -> None:
+    odd = {line: records.rows(segment.decode(line))[1] for line in WRITTEN}
+    told = {line: [(row.pair, row.span) for row in rows] for line, rows in odd.items() if rows}
+    assert told == {ODD_FRAME: [("BTC/USD", None)], ODD_ROWS: [("BTC/USD", Span(90007, 90007))]}
+
+
+def test_rows_that_can_be_read_by_now_are_trades() -> None:
+    entry = segment.decode(ODD_ROWS)
+    mended = Entry(entry.recv_ns, entry.source, entry.payload.replace(b"null", b'""'))
+    assert [row.trade_id for row in records.trades(mended)] == [90007]
+
+
+def test_a_frame_of_an_earlier_release_is_read_row_by_row_where_it_must_be() -> None:
+    entry = segment.decode(ODD_FRAME)
+    earlier = Entry(entry.recv_ns, "ws:trade:3", entry.payload)
+    assert [row.trade_id for row in records.trades(earlier)] == [90006]
+    assert list(records.claims([earlier])) == list(records.claims([entry]))
 
 
 @pytest.mark.parametrize("body", [b'{"error":["EService:Busy"]}', b"not JSON", b'{"error":[],"result":5}', b"[]"])
@@ -261,6 +295,7 @@ def test_lines_claim_the_runs_of_their_trades_and_what_notes_tell_of_ids_in_thei
         Run("BTC/USD", Span(90001, 90002), first_us, first_us),
         Run("BTC/USD", Span(90003, 90003), first_us + 1_000_000, first_us + 1_000_000),
         Run("BTC/USD", Span(90005, 90005), last_us, last_us),
+        Run("BTC/USD", Span(90006, 90006), first_us, first_us),
         Void("BTC/USD", Span(90003, 90004)),
         Confirmed("BTC/USD", 90005, 7),
     ]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.ids import Span
 from recorder.core.limit import MOST, WINDOW_S, Limit
 from recorder.core.model import Trade
 from recorder.kraken import parse
@@ -21,6 +22,7 @@ from recorder.kraken.session import (
     Effect,
     Hangup,
     Keep,
+    PartlyRead,
     Rejected,
     Rows,
     Send,
@@ -683,15 +685,28 @@ def test_key_order_space_and_new_fields_are_krakens_to_change(text: str) -> None
         ({"side": '"hold"'}, "side"),
         ({"timestamp": '""'}, "'' is not a UTC time"),
         ({"timestamp": '"yesterday"'}, "'yesterday' is not a UTC time like 2026-07-07T23:00:05.562702Z"),
-        ({"timestamp": '"2026-02-30T00:00:00.000000Z"'}, "trade frame"),
+        ({"timestamp": '"2026-02-30T00:00:00.000000Z"'}, "day is out of range"),
         ({"symbol": "5"}, "symbol"),
-        ({"symbol": '"\\ud800"'}, "cannot be read"),
+        ({"symbol": '""'}, "symbol"),
+        ({"symbol": f'"{"x" * 65}"'}, "symbol"),
+        ({"symbol": f'"{"Ç" * 40}"'}, "is no name of a pair"),
+        ({"price": "-1.5"}, "is below zero"),
+        ({"qty": "-0.00000001"}, "is below zero"),
+        ({"ord_type": '""'}, "ord_type"),
+        ({"ord_type": "null"}, "ord_type"),
     ],
 )
-def test_one_bad_row_makes_the_frame_unreadable_and_nothing_of_it_is_claimed(
+def test_one_odd_row_costs_itself_and_of_a_frame_of_such_rows_nothing_is_claimed(
     fields: dict[str, str], because: str
 ) -> None:
-    script = play(Session(TRADES, [BTC])) >> trades(trade_json(7), trade_json(8, **fields)) << unreadable
+    for rows in ([trade_json(7), trade_json(8, **fields)], [trade_json(8, **fields), trade_json(7)]):
+        (effect,) = Session(TRADES, [BTC]).receive(trades(*rows).encode(), 1.0, received_ns=1)
+        assert isinstance(effect, PartlyRead)
+        assert [run.span for run in effect.runs] == [Span(7, 7)]
+        (odd,) = effect.odd
+        assert odd.raw.decode() in rows
+        assert because in odd.reason
+    script = play(Session(TRADES, [BTC])) >> trades(trade_json(8, **fields)) << unreadable
     assert script << is_unreadable(because)
 
 
@@ -916,7 +931,8 @@ def test_a_reason_stays_short_whatever_the_frame_holds(text: str) -> None:
         for effect in Session(TRADES, [BTC]).receive(text.encode(), 1.0, received_ns=1)
         if isinstance(effect, Unreadable | Rejected)
     ]
-    assert [len(reason) for reason in reasons] == [REASON_LIMIT]
+    (reason,) = reasons
+    assert 0 < len(reason) <= REASON_LIMIT
 
 
 # -- no frame makes it raise ----------------------------------------------------------------------------------------

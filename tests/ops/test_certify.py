@@ -11,12 +11,13 @@ import pytest
 
 from recorder.archive import known
 from recorder.archive.integrity import Days
+from recorder.archive.layout import Layout
 from recorder.core.certificate import DAY_US, utc_day
 from recorder.core.ids import Span
 from recorder.core.model import Event, Trade
 from recorder.ops import certify, gaps
 from recorder.ops.certify import ANCHORED_WITHIN_US, Certified
-from tests.archives import START_US, Written, trade, writing
+from tests.archives import START_US, Written, trade, trades, writing
 from tests.end_to_end.harness import SHARED
 
 PAIR = "BTC/USD"
@@ -170,3 +171,17 @@ def test_a_pair_is_unanchored_once_it_has_rows_or_an_hour_has_passed(tmp_path: P
         (one,) = certified(archive, PAIR, now_us=START_US + 4 * DAY_US)
         assert not one.unanchored
         assert [day.status for day in one.certificates] == ["partial", "empty", "empty", "complete", "pending"]
+
+
+def test_ids_that_are_disowned_and_held_are_named_with_what_ends_it(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.append(trades(1, 5))
+        claim = {"first_id": 2, "last_id": 3, "time_us": 5, "reason": "odd"}
+        archive.noted(Event(START_US, "disowned", "BTC/USD", json.dumps(claim)))
+        layout = Layout(tmp_path)
+        ((one),) = certify.certify(layout, ["BTC/USD"], known.read(layout), now_us=START_US + 9 * DAY_US)
+        assert [finding.problem for finding in one.findings] == ["holds ids 2..3 that are disowned"]
+        told = known.read(layout)
+        archive.noted(Event(START_US, "reclaimed", "BTC/USD", json.dumps({**claim, "time_us": 6})))
+        ((one),) = certify.certify(layout, ["BTC/USD"], told, now_us=START_US + 9 * DAY_US)
+        assert one.findings == ()

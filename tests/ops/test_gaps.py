@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from recorder.archive.layout import Layout
+from recorder.core.absent import NOTHING
 from recorder.core.gaps import Gaps
 from recorder.core.ids import Gap, Run, Span
 from recorder.core.model import Event
@@ -72,7 +73,7 @@ def test_without_an_archive_there_is_nothing_to_tell(tmp_path: Path) -> None:
 
 def test_the_ids_that_may_still_come_are_no_hole() -> None:
     held = [Run(PAIR, Span(5, 6), 1, 2)]
-    assert gaps.missing(PAIR, held, []) == []
+    assert gaps.missing(PAIR, held, NOTHING) == []
     unknown = [*Gaps(PAIR, held).before(), *Gaps(PAIR, held).after()]
     assert [gap.span.first for gap in unknown] == [1, 7]
     assert Layout(Path("a")).pairs() == []

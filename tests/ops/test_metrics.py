@@ -19,8 +19,10 @@ COUNTS = {  # gauges that count things, which have no unit
     "recorder_connections_wanted",
     "recorder_holes_open",
     "recorder_ids_missing",
+    "recorder_ids_vanished",
     "recorder_pairs",
     "recorder_ready",
+    "recorder_renumbered_pairs",
     "recorder_rest_requests_per_second",
 }
 

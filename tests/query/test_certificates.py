@@ -9,13 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from recorder.archive import verify
 from recorder.core import evidence
+from recorder.core.absent import Absent
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
-from recorder.core.evidence import Anchored, Confirmed, Promised
+from recorder.core.evidence import (
+    Anchored,
+    Certified,
+    Confirmed,
+    Disowned,
+    NumberingSettled,
+    Promised,
+    Reclaimed,
+    Renumbered,
+    Unreadable,
+)
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Event, Trade
 from recorder.ops import gaps
@@ -27,6 +38,8 @@ HOUR_US = DAY_US // 24
 
 
 Promises = list[Promised | Anchored]
+Claim = Disowned | Reclaimed
+Number = Renumbered | NumberingSettled
 
 
 def told(
@@ -34,10 +47,10 @@ def told(
     *,
     void: Sequence[tuple[int, int]],
     confirmed: Sequence[tuple[int, int]],
-    promises: Promises | None = None,
+    promises: Sequence[Promised | Anchored | Claim | Certified | Number] = (),
 ) -> list[Event]:
     return [
-        *(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in promises or ()),
+        *(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in promises),
         *(Event(START_US, "void", pair, json.dumps({"first_id": one, "last_id": last})) for one, last in void),
         *(Event(START_US, "confirmed", pair, json.dumps({"last_id": one, "until_us": us})) for one, us in confirmed),
     ]
@@ -64,6 +77,41 @@ def noted(draw: st.DrawFn, pair: str) -> Promises:
             st.lists(st.builds(Anchored, st.just(pair), times, st.integers(0, 12), st.booleans()), max_size=2)
         )
     return found
+
+
+@st.composite
+def a_claim(draw: st.DrawFn, pair: str) -> Claim:
+    """A claim that ids are disowned, or no more, at one of a few moments."""
+    first, more, time_us = draw(st.integers(1, 12)), draw(st.integers(0, 5)), draw(st.integers(0, 2))
+    span = Span(first, first + more)
+    claims: list[Claim] = [Disowned(pair, span, time_us, "disowned"), Reclaimed(pair, span, time_us)]
+    return draw(st.sampled_from(claims))
+
+
+def a_certified_day(pair: str) -> st.SearchStrategy[Certified]:
+    """What was certified of one of a few days: what it holds, or other rows, or fewer ids than it was told to have."""
+    days = st.integers(-2, 3).map(lambda days: utc_day(START_US) + timedelta(days=days))
+    revisions, ids = st.integers(1, 3), st.tuples(st.integers(1, 12), st.integers(1, 12)).map(sorted)
+    return st.builds(
+        lambda day, revision, rows, ids: Certified(pair, day, revision, rows, ids[0], ids[1], "0"),
+        days,
+        revisions,
+        st.integers(1, 4),
+        ids,
+    )
+
+
+@st.composite
+def a_number(draw: st.DrawFn, pair: str) -> Number:
+    """That a pair is numbered anew, or no more, before or after it was claimed of ids that they are disowned."""
+    time_us, day = draw(st.integers(0, 3)), draw(st.integers(0, 9))
+    settled_us = draw(st.sampled_from([time_us, START_US + 5]))
+    anew = settled_us > START_US
+    found: list[Number] = [
+        Renumbered(pair, Span(1, 2), time_us, START_US + day * DAY_US),
+        NumberingSettled(pair, settled_us, anew),
+    ]
+    return draw(st.sampled_from(found))
 
 
 def runs(rows: Sequence[Trade]) -> list[Run]:
@@ -101,17 +149,34 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
     promise = evidence.promise(promises)
     kept = data.draw(st.lists(st.sampled_from(rows), min_size=0 if promise else 1, unique=True))
     kept.sort(key=lambda row: row.trade_id)
+    if (
+        kept
+    ):  # the view tells of no day that lies before those of the ends of all runs, which ids between may step back to
+        ends = [utc_day(us) for run in runs(kept) for us in (run.first_us, run.last_us)]
+        assume(min(ends) <= min(utc_day(row.time_us) for row in kept))
     starts = data.draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), max_size=3))
     void = [(first, first + more) for first, more in starts]
     asked = data.draw(st.lists(st.tuples(st.integers(0, 12), st.integers(-20, 200)), max_size=4))
     confirmed = [(last_id, START_US + later * HOUR_US) for last_id, later in asked]
     if kept:
         archive.append(kept)
-    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=promises))
+    claims = data.draw(st.lists(a_claim(pair), max_size=5))
+    certified = data.draw(st.lists(a_certified_day(pair), max_size=4))
+    numbered = data.draw(st.lists(a_number(pair), max_size=3))
+    events = [*promises, *claims, *certified, *numbered]
+    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=events))
+    odd = [Unreadable(pair, Span(one, one)) for one in data.draw(st.sets(st.integers(1, 14), max_size=2))]
+    archive.noted(*(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in odd))
+    if evidence.begun_us(numbered) is not None:  # at the same moment, or later than all that was noted
+        promise, void, confirmed, odd, certified = None, [], [], [], []
+        assume(kept)
+    disowned = evidence.disowned([*claims, *numbered])
+    absent = Absent(Spans(Span(*ends) for ends in void), disowned, Spans(one.span for one in odd))
+    renumbered = evidence.renumbered(numbered)
     now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
     found = ask(
-        "SELECT day, status, first_id, last_id, rows, missing, void, epoch_us(first_time), epoch_us(last_time) "
-        "FROM certificates WHERE pair = ? AND day < ? ORDER BY day",
+        "SELECT day, status, first_id, last_id, rows, missing, void, disowned, unreadable, epoch_us(first_time), "
+        "epoch_us(last_time) FROM certificates WHERE pair = ? AND day < ? ORDER BY day",
         pair,
         utc_day(START_US) + timedelta(days=20),
     )
@@ -120,9 +185,11 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         runs(kept),
         by_day(kept),  # type: ignore[arg-type]
         now_us=now_us,
-        void=[Span(*ends) for ends in void],
+        absent=absent,
         confirmed=[Confirmed(pair, *known) for known in confirmed],
         promise=promise,
+        certified=certified,
+        unknown_from_us=None if renumbered is None else renumbered.from_us,
     )
     assert found == [row(one) for one in expected[: len(found)]]
     assert len(found) == (utc_day(START_US) + timedelta(days=20) - expected[0].day).days
@@ -132,7 +199,9 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         pair,
     ) == [
         (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
-        for one in gaps.missing(pair, runs(kept), [Span(*ends) for ends in void], promise)
+        for one in gaps.missing(
+            pair, runs(kept), absent, promise, Spans(Span(one.first_id, one.last_id) for one in certified)
+        )
     ]
 
 
@@ -164,7 +233,7 @@ def row(one: Certificate) -> tuple[object, ...]:
     held = one.held
     ids = (held.first_id, held.last_id, held.rows) if held else (None, None, 0)
     times = (held.first_us, held.last_us) if held else (None, None)
-    return (one.day, one.status, *ids, one.missing, one.void, *times)
+    return (one.day, one.status, *ids, one.missing, one.void, one.disowned, one.unreadable, *times)
 
 
 def test_times_that_step_back_over_midnight_leave_both_days_open(archive: Written, ask: Ask) -> None:
@@ -205,11 +274,10 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
     archive.append([trade(1), trade(2, START_US + DAY_US)])
     with connect(archive.data) as opened:
         found = opened.certificates()
-        assert list(found.columns) == (
-            "pair day status first_id last_id rows missing void first_time last_time".split()  # noqa: SIM905
-        )
+        columns = "pair day status first_id last_id rows missing void disowned unreadable first_time last_time"
+        assert list(found.columns) == [*columns.split(), "certified_rows", "certified_sha256"]
         assert list(found["status"][:2]) == ["complete", "open"]
-        assert list(opened.certificates(hashed=True).columns) == [*found.columns, "sha256"]
+        assert set(opened.certificates(hashed=True).columns) == {*found.columns, "sha256"}
 
 
 def test_of_one_day_only_the_trades_of_that_day_are_read(archive: Written, ask: Ask) -> None:
@@ -232,3 +300,15 @@ def test_the_analysis_reads_no_other_days_either(archive: Written, ask: Ask) -> 
     for name, value in params.items():
         text = text.replace(f"${name}", "true" if value is True else f"'{value}'")
     assert rows_read(ask, text, archive.data / "trades") == 200
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_pinned_connection_says_unknown_as_the_plain_view_does(archive: Written, ask: Ask, *, frozen: bool) -> None:
+    archive.append([trade(1), trade(2, START_US + DAY_US)])
+    numbered = [Renumbered("BTC/USD", Span(1, 2), START_US, START_US + DAY_US)]
+    archive.noted(*told("BTC/USD", void=[], confirmed=[], promises=numbered))
+    question = "SELECT DISTINCT day >= '2025-11-11', status = 'unknown' FROM certificates WHERE pair = 'BTC/USD'"
+    expected = {(False, False), (True, True)}
+    assert set(ask(question)) == expected
+    with connect(archive.data, frozen=frozen) as opened:
+        assert {tuple(row.values()) for row in opened.sql(question, to="arrow").to_pylist()} == expected

@@ -151,7 +151,7 @@ def test_what_a_moment_shares_with_the_one_before_is_not_handed_over_again(engin
             assert engine.fetch("SELECT pair FROM coverage")["pair"].to_pylist() == [pair]
 
 
-def test_void_ids_are_gathered_again_only_when_there_are_other_events(
+def test_absent_ids_are_gathered_again_only_when_there_are_other_events(
     engine: Engine, archive: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, load = [], catalogue.text
@@ -167,8 +167,8 @@ def test_void_ids_are_gathered_again_only_when_there_are_other_events(
     for number in range(1, 4):
         archive.append(trades(number, number))
         engine.pin(moments.take())
-    assert loaded.count(catalogue.VOIDS) == 0
+    assert loaded.count(catalogue.ABSENT) == 0
     archive.noted(Event(START_US, "void", "BTC/USD", '{"first_id": 4, "last_id": 5}'))
     engine.pin(moments.take())
-    assert loaded.count(catalogue.VOIDS) == 1
-    assert engine.fetch("SELECT first_id, last_id FROM void_spans()").to_pylist() == [{"first_id": 4, "last_id": 5}]
+    assert loaded.count(catalogue.ABSENT) == 1
+    assert engine.fetch("SELECT first_id, last_id FROM absent_spans()").to_pylist() == [{"first_id": 4, "last_id": 5}]

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from recorder.core.evidence import Void
+from recorder.core.evidence import Renumbered, Void
 from recorder.core.ids import Span
 from recorder.disk import Room
-from recorder.errors import DiskError, Unavailable, UnknownPair
+from recorder.errors import CheckFailed, DiskError, Unavailable, UnknownPair
 from recorder.tasks import backfill, fetch
 from recorder.tasks.backfill import FIRST_RETRY_S, Backfill, Progress, Stretch
 from recorder.tasks.fetch import Fetcher
@@ -170,3 +170,11 @@ async def test_where_the_disk_is_low_it_ends_with_a_sentence_and_goes_on_once_th
     bench.free = [1_000 * MB]
     assert await bench.fill(stretch) == []
     assert bench.opened.ids() == list(range(1_999, 3_000))
+
+
+async def test_of_a_pair_that_is_numbered_anew_nothing_is_fetched(opened: Shop) -> None:
+    bench = Bench(opened)
+    bench.ledger.know(Renumbered(PAIR, Span(1, 2), T0_US, T0_US))
+    with pytest.raises(CheckFailed, match="numbers BTC/USD anew"):
+        await bench.find(at(1), at(9))
+    assert bench.http.asked == []

@@ -275,18 +275,18 @@ def test_where_all_trades_come_before_they_were_made_it_is_the_hosts_clock(tmp_p
 
 
 def test_a_trade_under_an_id_that_is_held_with_other_content_is_told_and_set_aside(tmp_path: Path) -> None:
-    other = frame(2, 4).replace(b"63501.6", b"7.5")
+    other = frame(3, 4).replace(b"63501.6", b"7.5")
     with shop(tmp_path) as opened:
         drainer(opened).drain(journal(opened, line(1, 3)))
         again = segment.encode(NOW_NS, "ws:trade:1", other, parsed=True)
         assert drainer(opened).drain(journal(opened, line(2, 3), again)) == 1
         assert opened.ids() == [1, 2, 3, 4]
     (kept,) = quarantine.listed(Layout(tmp_path))
-    assert (kept.reason, kept.pair, kept.spans) == ("differs", PAIR, (Span(2, 3),))
+    assert (kept.reason, kept.pair, kept.spans) == ("differs", PAIR, (Span(3, 3),))
     assert segment.decode(kept.line).payload == other
     (told,) = [one for one in status.everything(tmp_path).events if one.kind == "differs"]
     detail = json.loads(told.detail)
-    assert (told.pair, detail["trade_id"], detail["count"]) == (PAIR, 2, 2)
+    assert (told.pair, detail["trade_id"], detail["count"]) == (PAIR, 3, 1)
     assert (detail["held"]["price"], detail["came"]["price"]) == ("63501.6", "7.5")
 
 

@@ -297,7 +297,7 @@ async def test_a_candle_that_is_revised_hours_later_is_seen_again() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        b'{"error":[],"result":{"XXBTZUSD":[[1,"a","b","c","d","e","f",1],[2,"1","1","1","1","1","1",1]],"last":1}}',
+        b'{"error":[],"result":{"XXBTZUSD":[[1,"a","b","c","d","e","f",1],[2,"a","1","1","1","1","1",1]],"last":1}}',
         b'{"error":[],"result":{"last":1}}',
         b'["surprise"]',
     ],

@@ -67,6 +67,17 @@ async def polling(last: int, *, everything: bool = False) -> AsyncIterator[Bench
         yield bench
 
 
+async def test_odd_rows_at_the_end_of_a_page_do_not_hold_polling_up() -> None:
+    async with polling(100) as bench:
+        bench.poll.take_over(PAIR)
+        await bench.pass_time(6)
+        bench.http.odd = {one: f'["1","1",{(T0_US + one * 1000) / 1e6},"b","l",null,{one}]' for one in range(102, 300)}
+        bench.http.last = 350
+        await bench.pass_time(40)
+        assert set(bench.ids()) >= {101, *range(300, 351)}
+        assert not set(bench.ids()) & set(range(102, 300))
+
+
 async def test_nothing_is_asked_until_a_pair_is_taken_over_and_nothing_after_it_is_handed_back() -> None:
     async with polling(10) as bench:
         await bench.pass_time(20)

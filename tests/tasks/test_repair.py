@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from recorder.core.evidence import Anchored, Promised, Void
+from recorder.core.evidence import Anchored, Promised, Unreadable, Void
 from recorder.core.ids import Run, Span
 from recorder.core.voids import APART_S
 from recorder.errors import Unavailable, UnknownPair
@@ -16,10 +16,10 @@ from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks import fetch
 from recorder.tasks.fetch import Fetcher
-from recorder.tasks.repair import LAST_RETRY_S, Repair
+from recorder.tasks.repair import LAST_RETRY_S, UNREADABLE_S, Repair
 from tests.builders import BTC, ETH, PAIR, T0_US, Shop, shop, trades
 from tests.clocks import asleep, settle, settle_until
-from tests.fakes import FakeHttp, Fakes
+from tests.fakes import JUMP, FakeHttp, Fakes
 
 
 class Bench(Fakes):
@@ -366,6 +366,97 @@ async def test_ids_that_two_answers_some_minutes_apart_step_over_are_noted_as_vo
         assert noted == [("void", 2_015, 2_016)]
         assert bench.details[0]["answers"] == 2
         assert bench.details[0]["apart_s"] >= APART_S
+
+
+@pytest.mark.parametrize(
+    "row", ["null", '["1","1",null,"b","l","",2015]', '["1","1",1783465207.015,"b","l",null,2015]']
+)
+async def test_ids_that_two_answers_some_minutes_apart_have_odd_rows_for_are_noted_as_unreadable(
+    tmp_path: Path, row: str
+) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.odd = {2_015: row}
+        bench.hold((1, 2_010), (2_020, 2_030))
+        start()
+        await asleep(bench.clock)
+        (hole,) = bench.ledger.of(PAIR).gaps()
+        assert hole.span == Span(2_015, 2_015), "the others of the page are stored"
+        bench.ids_noted()
+        attempts = 0
+        while not (noted := bench.ids_noted()):
+            attempts += 1
+            assert attempts <= 3, "asking before an answer can prove something is no manner"
+            bench.clock.move(APART_S)
+            await asleep(bench.clock)
+        assert noted == [("unreadable", 2_015, 2_015)]
+        (detail,) = bench.details
+        assert (detail["row"], detail["answers"]) == (row, 2)
+        assert detail["apart_s"] >= APART_S
+
+
+async def test_a_page_of_which_nothing_can_be_read_leaves_its_gap_and_no_other(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.odd = dict.fromkeys(range(3_900, 6_000), "null")
+        bench.hold((1, 2_010), (2_020, 4_000), (4_300, 8_000), (8_020, 8_100))
+        start()
+        await asleep(bench.clock)
+        assert [gap.span for gap in bench.ledger.of(PAIR).gaps()] == [Span(4_001, 4_299)]
+
+
+async def test_unreadable_ids_are_asked_for_at_the_start_and_once_a_day_and_are_held_once_they_can_be_read(
+    tmp_path: Path,
+) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.odd = {2_015: "null"}
+        bench.hold((1, 2_014), (2_016, 2_030))
+        bench.ledger.know(Unreadable(PAIR, Span(2_015, 2_015)))
+        assert bench.ledger.of(PAIR).gaps() == ()
+        start()
+        await asleep(bench.clock)
+        assert len(bench.http.asked) == 1
+        for _ in range(int(UNREADABLE_S / LAST_RETRY_S) - 1):
+            bench.clock.move(LAST_RETRY_S)
+            await asleep(bench.clock)
+        assert len(bench.http.asked) == 1
+        bench.http.odd = {}
+        bench.clock.move(2 * LAST_RETRY_S)
+        await settle_until(lambda: 2_015 in bench.ledger.of(PAIR).spans)
+        assert not bench.ledger.of(PAIR).unreadable
+
+
+async def test_ids_that_jump_by_ten_million_are_void_after_two_answers(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.jump_after = 210
+        bench.hold((1, 210))
+        bench.ledger.observe(Run(PAIR, Span(211 + JUMP, 230 + JUMP), T0_US + 211_000, T0_US + 230_000))
+        bench.ledger.of(PAIR).shown_id = 230 + JUMP
+        start()
+        await asleep(bench.clock)
+        bench.ids_noted()
+        attempts = 0
+        while not (noted := bench.ids_noted()):
+            attempts += 1
+            assert attempts <= 3, "asking before an answer can prove something is no manner"
+            bench.clock.move(APART_S)
+            await asleep(bench.clock)
+        assert noted == [("void", 211, 210 + JUMP)]
+        assert len(bench.http.asked) <= 12
+        bench.ledger.know(Void(PAIR, Span(211, 210 + JUMP)))
+        assert bench.ledger.of(PAIR).gaps() == ()
+
+
+async def test_odd_times_of_what_is_fetched_are_noted_once(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.stamps = {20: 4_176_528_432, 21: 0}
+        bench.hold((1, 10), (30, 40))
+        start()
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
+        await asleep(bench.clock)
+        assert bench.opened.ids() == list(range(11, 30))
+        (noted,) = [one for one in bench.noted() if one["kind"] == "malformed"]
+        said = "trade 20 is stamped 2102-05-08T10:47:12Z and came at 2026-07-07T23:00:05Z, and so are 1 others"
+        assert (noted["pair"], noted["reason"]) == (PAIR, f"{said}: stored as it came")
+        assert noted["source"].startswith("rest:/0/public/Trades?pair=XBTUSD")
 
 
 async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None:

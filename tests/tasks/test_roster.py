@@ -14,6 +14,7 @@ from recorder.core.listing import LISTINGS, Odd
 from recorder.core.model import TOKENIZED, Instrument
 from recorder.errors import ConfigError, ExchangeError, Malformed, RateLimited, Refused, Unavailable
 from recorder.kraken import parse, records, rest
+from recorder.tasks import listing as exchange_listing
 from recorder.tasks.roster import LISTING_S, RETRY_S, SOON_S, Roster
 from tests.builders import events, instrument, listed, listing_body
 from tests.clocks import running, settle
@@ -342,6 +343,14 @@ async def test_a_start_without_the_listing_of_tokenized_assets_takes_no_name_for
     async with running(roster):
         await bench.pass_time(RETRY_S)
     assert set(roster.instruments) == {"BTC/USD", "AAPLx/USD"}
+
+
+async def test_a_start_waits_for_no_more_of_the_listing_than_the_names_need() -> None:
+    fakes = Bench(["*"], [BTC])
+    fakes.http.others = listing_body([STOCK])
+    for names, needed in ((["xbtusd", "*/USD"], 1), (["BTC/USD", "AAPLx/USD"], 2), (["AAPLx/*"], 2)):
+        reading = await exchange_listing.read(fakes.exchange, enough=Roster(names, fakes.context).is_told)
+        assert len(reading.listings) == needed
 
 
 async def test_an_exchange_that_refuses_to_list_tokenized_assets_lists_none() -> None:

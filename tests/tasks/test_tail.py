@@ -131,6 +131,16 @@ async def test_an_answer_that_ends_with_the_last_trade_held_confirms_that_nothin
     assert await confirmed(bench) == Confirmed(PAIR, 100, (2_000_000_000 - CLOCK_S) * 1_000_000)
 
 
+async def test_an_answer_that_ends_with_a_row_that_nobody_can_read_confirms_nothing() -> None:
+    bench = Bench(101, held=100)
+    bench.http.recv_ns, bench.http.date_s = 2_000_000_000_000_000_000, 1_999_999_990
+    for odd in ("null", '["1","1",1783465205.101,"b","l",null,101]'):
+        bench.http.odd = {101: odd}
+        assert await confirmed(bench) is None
+    bench.http.last, bench.http.odd = 100, {99: "null"}
+    assert await confirmed(bench) is not None, "one before the last says nothing of what came after it"
+
+
 async def test_news_is_journalled_and_confirms_nothing() -> None:
     bench = Bench(130, held=100)
     bench.http.date_s = 2_000_000_000

@@ -1,4 +1,5 @@
-"""Ids that do not exist: what they change of bars, as any DuckDB client and recorder.connect() see them. Nothing."""
+"""Ids that do not exist, or are disowned: what they change of bars, as any DuckDB client and recorder.connect() see
+them. Nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.core.ids import Spans
+from recorder.core import evidence
+from recorder.core.evidence import Disowned, Knowledge, Reclaimed, Unreadable, Void
+from recorder.core.ids import Span
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
 from recorder.query.connect import connect
@@ -27,9 +30,15 @@ BARS = (
 
 
 def told(pair: str, ids: Iterable[int]) -> list[Event]:
-    spans = Spans.of_ids(ids)
-    details = [json.dumps({"first_id": span.first, "last_id": span.last}) for span in spans]
-    return [Event(START_US, "void", pair, detail) for detail in details]
+    """Tell of ids that need not be held: even ones are disowned, after that was taken back, and odd ones are void."""
+    events = []
+    for trade_id in ids:
+        known: list[Knowledge] = [Void(pair, Span(trade_id, trade_id))]
+        if trade_id % 2 == 0:
+            span = Span(trade_id, trade_id)
+            known = [Disowned(pair, span, 3, "disowned"), Reclaimed(pair, span, 2), Disowned(pair, span, 1, "disowned")]
+        events += [Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in known]
+    return events
 
 
 def write(archive: Written, fates: list[str], *, doubted: Iterable[int] = ()) -> tuple[str, str]:
@@ -124,3 +133,37 @@ def test_a_pair_of_which_all_before_the_first_id_is_void_begins_there(archive: W
     pair, _ = write(archive, [below] * 2 + [HELD] * 4)
     complete = ask("SELECT complete FROM candles(?, '1m')", pair)
     assert complete == [(below == VOID,), (False,)]
+
+
+def test_an_unreadable_id_is_a_trade_that_is_missing(archive: Written, ask: Ask) -> None:
+    pair = f"{uuid.uuid4()}/USD"
+    archive.listed(pair, 1)
+    archive.append([trade(number, START_US + number * 25_000_000, pair=pair) for number in (1, 2, 4, 5, 9, 10)])
+    odd = Unreadable(pair, Span(3, 3))
+    archive.noted(Event(START_US, evidence.kind(odd), pair, json.dumps(evidence.detail(odd))), *told(pair, [7]))
+    found = ask("SELECT first_id, last_id, state FROM gaps WHERE pair = ? ORDER BY first_id", pair)
+    assert found == [(3, 3, "unreadable"), (6, 6, "open"), (7, 7, "void"), (8, 8, "open")]
+    assert ask("SELECT complete, missing_trades FROM tick_bars(?, 5) ORDER BY time LIMIT 1", pair) == [(False, 1)]
+    status = ask("SELECT status, missing, unreadable FROM certificates WHERE pair = ? ORDER BY day LIMIT 1", pair)
+    assert status == [("open", 2, 1)]
+
+
+def test_an_id_that_is_disowned_no_more_is_missing_again(archive: Written, ask: Ask) -> None:
+    pair, _ = write(archive, [HELD] * 2 + [OPEN] * 4 + [HELD] * 4)
+    claims: list[Knowledge] = [Disowned(pair, Span(3, 6), 5, "disowned"), Reclaimed(pair, Span(4, 4), 6)]
+    archive.noted(*(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in claims))
+    assert ask("SELECT first_id, last_id, state FROM gaps WHERE pair = ? ORDER BY first_id", pair) == [
+        (3, 3, "disowned"),
+        (4, 4, "open"),
+        (5, 6, "disowned"),
+    ]
+
+
+def test_disowned_ids_that_are_journalled_again_are_not_in_the_tail(archive: Written) -> None:
+    pair, _ = write(archive, [HELD] * 4)
+    archive.noted(*told(pair, [6, 8]))
+    archive.journalled([trade(number, pair=pair) for number in range(4, 10)])
+    archive.journalled([trade(number, pair="NEW/USD") for number in (1, 2)])
+    with connect(archive.data, live=True) as opened:
+        assert [*opened.trades(pair, on_gap="ignore")["trade_id"]] == [1, 2, 3, 4, 5, 7, 9]
+        assert len(opened.trades("NEW/USD")) == 2

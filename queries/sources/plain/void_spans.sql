@@ -1,9 +1,0 @@
--- Which ids has the exchange twice said that it does not have?
---
--- void_spans()  one row per run of such ids: pair, first_id, last_id
---
--- An id that appeared after all is among them, and known_ids() leaves it out.
-
-CREATE OR REPLACE MACRO void_spans() AS TABLE
-SELECT v.pair, v.first_id, v.last_id
-FROM told_void_spans() AS v;

@@ -1,0 +1,163 @@
+"""Let ids of a pair go, by the word of the archive's owner, and take them back.
+
+Rows move to the quarantine first, then it is claimed that their ids are disowned, then the files are rewritten as a
+compaction rewrites them: whatever call the power fails at, each row is in a file or in the quarantine, and doing it
+again does what is left. Taking them back goes the other way round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from recorder.archive import locks, parquet, quarantine, read
+from recorder.archive.append import TradeArchive
+from recorder.archive.compact import check_ids, file_rows, first_id, replacing
+from recorder.archive.datasets import EVENTS, TRADES, Branch
+from recorder.archive.events import event
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.parquet import UNSOUND, FileFacts
+from recorder.archive.quarantine import Kept, Quarantine, Reason
+from recorder.archive.segment_tables import Segments
+from recorder.core import evidence
+from recorder.core.evidence import Disowned, Knowledge, Reclaimed
+from recorder.core.ids import Run, Span, Spans, joined
+from recorder.core.model import Trade
+from recorder.errors import CorruptFile
+
+NOTED: Final = 0
+"""The segment that stands in the footer of events that no journal brought."""
+KEPT_ROWS: Final = 10_000
+"""Rows that are set aside together, some 3 MB as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of ids: ``claimed`` are those that were not yet what they are now; so many rows were moved."""
+
+    claimed: Spans
+    rows: int
+
+
+def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason: str) -> Moved:
+    """Let ``ids`` of ``pair`` go, and set their rows aside; ``now_us`` is µs since 1970 UTC.
+
+    Raises CorruptFile where a file with such rows is not sound; before anything is claimed. StorageError, DiskError.
+    """
+    branch, layout = Branch(TRADES, pair), archive.layout
+    with locks.writing(layout, archive.disk, branch):
+        files = archive.coverage.files(pair)
+        touched, promise = [file for file in files if _within(file, ids)], archive.promise_of(pair, files)
+        rows = _set_aside(archive, touched, ids, f"id disowned: {reason}")
+        claims = archive.claimed.claims(pair)
+        known = evidence.disowned(claims)
+        claimed = Spans(part for span in ids for part in known.missing(span))
+        time_us = evidence.after_us(claims, now_us)
+        note(archive, [Disowned(pair, span, time_us, reason) for span in claimed], now_us=now_us)
+        for leaf in sorted({file.path.parent for file in touched}):
+            inside = [file for file in touched if file.path.parent == leaf]
+            with replacing(layout, archive.disk, branch, leaf, inside) as built:
+                for file in inside:
+                    left = Spans(part for run in file.footer.runs for part in ids.missing(run.span))
+                    if left:
+                        runs = tuple(_runs(_rows(file, left), pair))
+                        footer = Footer(TRADES.name, pair, runs, promise=promise)
+                        named = runs[0].span.first, runs[-1].span.last
+                        written = parquet.write_stream(
+                            _rows(file, left), TRADES.columns, footer, built, archive.disk, named=named
+                        )
+                        check_ids(written, left)
+    return Moved(claimed, rows)
+
+
+def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> Moved:
+    """Take back ``ids`` of ``pair`` that were disowned: rows that were set aside are archived again.
+
+    Raises StorageError, DiskError.
+    """
+    with locks.writing(archive.layout, archive.disk, Branch(TRADES, pair)):
+        claims = archive.claimed.claims(pair)
+        known = evidence.disowned(claims)
+        kept = [one for one in quarantine.listed(archive.layout) if _is_of(one, pair, ids)]
+        # First the rows: should this be cut, ids that are missing would be fetched, and the rows be others.
+        added = quarantine.replay(kept, _Reclaiming(archive), _row)
+        claimed = Spans(part for span in ids for part in known.within(span))
+        time_us = evidence.after_us(claims, now_us)
+        note(archive, [Reclaimed(pair, span, time_us) for span in claimed], now_us=now_us)
+    return Moved(claimed, Spans(added.get(pair, ())).count())
+
+
+def note(archive: TradeArchive, claims: Sequence[Knowledge], *, now_us: int) -> None:
+    """Write what is claimed of ids to the events, durably: for whoever has no journal to write it to."""
+    if claims:
+        events = [event(now_us, evidence.kind(one), one.pair, **evidence.detail(one)) for one in claims]
+        segments = Segments(archive.layout, archive.disk, staging=archive.staging)
+        segments.add(Branch(EVENTS), EVENTS.build(events), segment=NOTED)
+
+
+class _Reclaiming:
+    """Appends rows though their ids are disowned. Call it under the pair's lock."""
+
+    def __init__(self, archive: TradeArchive) -> None:
+        self._archive = archive
+
+    def append(self, pair: str, trades: Sequence[Trade]) -> Spans:
+        return self._archive.append_locked(pair, trades, but=Spans())
+
+
+def _is_of(kept: Kept, pair: str, ids: Spans) -> bool:
+    return kept.reason == Reason.DISOWNED and kept.pair == pair and any(ids.within(span) for span in kept.spans)
+
+
+def _row(kept: Kept) -> Iterator[Trade]:
+    with contextlib.suppress(ValueError):  # somebody changed the line, and it stays for people to look at
+        yield quarantine.row_of(kept)
+
+
+def _set_aside(archive: TradeArchive, touched: Iterable[FileFacts], ids: Spans, why: str) -> int:
+    """Keep the rows of these ids in the quarantine, durably; return how many there are."""
+    shelf, count = Quarantine(archive.layout, archive.disk, staging=archive.staging), 0
+    waiting: list[Kept] = []
+    for file in touched:
+        try:
+            for rows in _rows(file, ids):
+                waiting += (quarantine.of_row(row, why) for row in read.of_rows(rows, str(file.footer.pair)))
+                count += rows.num_rows
+                if len(waiting) >= KEPT_ROWS:
+                    shelf.put(waiting)
+                    waiting = []
+        except UNSOUND as error:
+            raise CorruptFile(f"cannot read the rows of {file.path}: {error}; nothing was changed") from error
+    if waiting:
+        shelf.put(waiting)
+    return count
+
+
+def _within(file: FileFacts, ids: Spans) -> bool:
+    return any(ids.within(run.span) for run in file.footer.runs)
+
+
+def _rows(file: FileFacts, ids: Spans) -> Iterator[pa.Table]:
+    """Yield the rows of a file with these ids."""
+    for rows in file_rows(TRADES, [file], first=first_id):
+        found = rows.filter(_are_in(rows, ids))
+        if found.num_rows:
+            yield found
+
+
+def _are_in(rows: pa.Table, ids: Spans) -> pa.Array:
+    numbers = rows["trade_id"].to_numpy()
+    spans = ids.within(Span(int(numbers[0]), int(numbers[-1])))
+    mask = np.zeros(rows.num_rows, np.bool_)
+    for span in spans:
+        mask[np.searchsorted(numbers, span.first) : np.searchsorted(numbers, span.last, side="right")] = True
+    return pa.array(mask)
+
+
+def _runs(tables: Iterable[pa.Table], pair: str) -> list[Run]:
+    return joined(run for rows in tables for run in held_runs(rows, pair))

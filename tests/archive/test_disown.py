@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import uuid
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from recorder.archive import known, quarantine, read
+from recorder.archive.compact import compact
+from recorder.archive.disown import Moved, disown, reclaim
+from recorder.archive.layout import Layout
+from recorder.archive.quarantine import Reason
+from recorder.core.ids import Span, Spans
+from recorder.core.model import Trade
+from recorder.disk import Disk
+from recorder.errors import CorruptFile, DiskError
+from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, ids, over_new_year, trade, trades
+from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
+
+LET_GO = Spans([Span(2, 3), Span(8, 8), Span(11, 12)])
+NOW_US = START_US + 10**12
+
+
+def written(data: Path) -> None:
+    """Two years, of one pair, in files that lose all their rows, some, or none; and another pair."""
+    with archive(data, Unsynced()) as opened:
+        opened.append(PAIR, over_new_year(range(1, 9)))
+        opened.append(PAIR, [trade(one, YEAR_END_US + one) for one in (11, 12)])
+        opened.append(PAIR, [trade(one, YEAR_END_US + one) for one in (20, 21)])
+        opened.append("ETH/USD", trades(1, 5, pair="ETH/USD"))
+
+
+def let_go(data: Path, disk: Disk) -> Moved:
+    with archive(data, disk) as opened:
+        return disown(opened, PAIR, LET_GO, now_us=NOW_US, reason="odd")
+
+
+def take_back(data: Path, disk: Disk) -> Moved:
+    with archive(data, disk) as opened:
+        return reclaim(opened, PAIR, LET_GO, now_us=NOW_US)
+
+
+def stored(data: Path) -> dict[int, Trade]:
+    return {row.trade_id: row for row in read.trades(Layout(data), PAIR)}
+
+
+def set_aside(data: Path) -> dict[int, Trade]:
+    kept = [one for one in quarantine.listed(Layout(data)) if one.reason == Reason.DISOWNED]
+    return {row.trade_id: row for row in map(quarantine.row_of, kept)}
+
+
+def disowned(data: Path) -> Spans:
+    return known.read(Layout(data)).absent(PAIR).disowned
+
+
+def test_rows_leave_the_archive_for_the_quarantine_and_come_back_as_they_were(tmp_path: Path) -> None:
+    written(tmp_path)
+    before, others = stored(tmp_path), ids(tmp_path, "ETH/USD")
+    assert let_go(tmp_path, Unsynced()) == Moved(LET_GO, 5)
+    assert ids(tmp_path) == [1, 4, 5, 6, 7, 20, 21]
+    assert set_aside(tmp_path) == {one: before[one] for one in (2, 3, 8, 11, 12)}
+    assert disowned(tmp_path) == LET_GO
+    assert {one.why for one in quarantine.listed(Layout(tmp_path))} == {"id disowned: odd"}
+    assert let_go(tmp_path, Unsynced()) == Moved(Spans(), 0)
+    assert take_back(tmp_path, Unsynced()) == Moved(LET_GO, 5)
+    assert stored(tmp_path) == before
+    assert not disowned(tmp_path)
+    assert take_back(tmp_path, Unsynced()) == Moved(Spans(), 0)
+    assert ids(tmp_path, "ETH/USD") == others
+
+
+def test_ids_that_are_disowned_are_not_archived_whatever_brings_them(tmp_path: Path) -> None:
+    written(tmp_path)
+    with archive(tmp_path, Unsynced()) as beside:  # opened before, as by a recorder that runs on
+        beside.append(PAIR, trades(30, 31))
+        let_go(tmp_path, Unsynced())
+        assert beside.append(PAIR, trades(1, 12)) == Spans([Span(9, 10)])
+        compact(beside, PAIR, today=date(9999, 1, 1))
+        take_back(tmp_path, Unsynced())
+        assert beside.append(PAIR, trades(1, 12)) == Spans()
+    assert ids(tmp_path) == [*range(1, 13), 20, 21, 30, 31]
+
+
+def test_ids_that_were_never_held_can_be_disowned_and_are_wanted_again_afterwards(tmp_path: Path) -> None:
+    written(tmp_path)
+    far = Spans([Span(2**40, 2**40)])
+    with archive(tmp_path, Unsynced()) as opened:
+        assert disown(opened, PAIR, far, now_us=NOW_US, reason="odd") == Moved(far, 0)
+        assert opened.append(PAIR, [trade(2**40, START_US)]) == Spans()
+        assert reclaim(opened, PAIR, far, now_us=NOW_US) == Moved(far, 0)
+        assert opened.append(PAIR, [trade(2**40, START_US)]) == far
+
+
+def test_a_clock_that_was_set_back_does_not_undo_what_is_done_later(tmp_path: Path) -> None:
+    written(tmp_path)
+    with archive(tmp_path, Unsynced()) as opened:
+        for step in range(3):
+            disown(opened, PAIR, LET_GO, now_us=NOW_US - step, reason="odd")
+            assert disowned(tmp_path) == LET_GO
+            reclaim(opened, PAIR, LET_GO, now_us=NOW_US - step)
+            assert not disowned(tmp_path)
+
+
+def test_a_damaged_file_is_named_and_nothing_is_changed(tmp_path: Path) -> None:
+    written(tmp_path)
+    (path,) = [one for one in Layout(tmp_path).trade_files(PAIR) if one.name.startswith("000000000011")]
+    content = bytearray(path.read_bytes())
+    content[10] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(CorruptFile, match="nothing was changed"):
+        let_go(tmp_path, Unsynced())
+    assert not disowned(tmp_path)
+    assert len(Layout(tmp_path).trade_files(PAIR)) == 4
+
+
+def ended(data: Path, operation: str) -> bool:
+    """Return whether no row is lost, and whether the operation is done."""
+    before = {**{one: trade(one, row.time_us) for one, row in stored(data).items()}, **set_aside(data)}
+    assert sorted(before) == [*range(1, 9), 11, 12, 20, 21]
+    held = stored(data)
+    if operation == "let go":
+        assert disowned(data) in (Spans(), LET_GO)
+        return disowned(data) == LET_GO and sorted(held) == [1, 4, 5, 6, 7, 20, 21]
+    assert disowned(data) or sorted(held) == sorted(before), "wanted again before the rows are there"
+    return not disowned(data)
+
+
+@pytest.mark.parametrize("can_swap", [True, False])
+@pytest.mark.parametrize("operation", ["let go", "take back"])
+def test_wherever_the_power_fails_no_row_is_lost_and_doing_it_again_ends_it(
+    tmp_path: Path, operation: str, *, can_swap: bool
+) -> None:
+    run = let_go if operation == "let go" else take_back
+    written(tmp_path / "before")
+    if operation == "take back":
+        let_go(tmp_path / "before", Unsynced())
+    checked: list[Tree] = []
+    for cut_at in itertools.count(1):
+        data = shutil.copytree(tmp_path / "before", tmp_path / "now")
+        disk, names, done = PowerCut(data, cut_at=cut_at, can_swap=can_swap), itertools.count(1), False
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(PowerLoss):
+            patch.setattr(uuid, "uuid4", lambda names=names: uuid.UUID(int=next(names) << 64))
+            run(data, disk)
+            done = True
+        for tree in disk.aftermaths(("lost", "whole") if can_swap else ("lost",)):
+            if tree not in checked:
+                checked.append(tree)
+                after = lay(tree, tmp_path / "after")
+                with archive(after, Unsynced()):  # a fresh start, which mends
+                    pass
+                assert ended(after, operation) or not done
+                run(after, Unsynced())
+                assert ended(after, operation)
+                shutil.rmtree(after)
+        shutil.rmtree(data)
+        if done:
+            return
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    written(tmp_path / "before")
+    for fails_at in itertools.count(1, 7):
+        data = shutil.copytree(tmp_path / "before", tmp_path / "now")
+        disk = PowerCut(data, fails=28, cut_at=fails_at)
+        with contextlib.suppress(DiskError):
+            let_go(data, disk)
+            return
+        let_go(data, Unsynced())
+        assert ended(data, "let go")
+        shutil.rmtree(data)
