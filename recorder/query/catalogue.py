@@ -172,10 +172,13 @@ def needs(statement: str) -> Needs:
 
 @cache
 def _sources() -> Mapping[str, frozenset[str]]:
-    """Return of each view and macro, by its name alone, all that it is made of, as ``_CREATED`` finds names."""
+    """Return of each view and macro, by its name alone, all that it is made of, as ``_CREATED`` finds names.
+
+    Tables are filled when a moment is taken, and need nothing any more.
+    """
     parts: dict[str, set[str]] = {}
     for code in _code("snapshot").values():
-        for part in code.split("CREATE OR REPLACE ")[1:]:
+        for part in (part for part in code.split("CREATE OR REPLACE ")[1:] if not part.startswith("TABLE")):
             made = _CREATED.findall(f"CREATE OR REPLACE {part}")
             parts.setdefault(made[0], set()).update(used for pair in _USED.findall(part) for used in pair if used)
     found: dict[str, set[str]] = {}

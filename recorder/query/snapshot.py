@@ -73,7 +73,8 @@ class Moments:
         Only of these ``pairs``, which then are all that it knows of, and of these tables it is looked whether rows are
         there once.
         """
-        faults = _faults(self._listing.of(pairs or ()))
+        found = self._listing.of(pairs or ())
+        faults = _faults(found)
         listed: dict[str, list[str]] = {}
         for pair in self._listing.pairs():
             try:
@@ -82,7 +83,7 @@ class Moments:
                 faults[pair] = error
         known = tuple(pair for pair, files in listed.items() if files and (pairs is None or pair in pairs))
         moment = self._moment(list(listed.values()), faults, known, tables)
-        return replace(moment, unread=moment.files)
+        return replace(moment, unread=moment.files, promises=_promises(found))
 
     def without_trades(self, *tables: Dataset) -> Snapshot:
         """Take this moment of the tables without ids alone; of these ``tables`` it is looked as in :meth:`listed`."""
@@ -108,8 +109,7 @@ class Moments:
                 runs[name] = tuple(joined((*runs.get(name, ()), *more)))
         known = tuple(name for name, of_pair in runs.items() if of_pair)
         moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables)
-        promises = {name: files.promise for name, files in found.items() if files.promise is not None}
-        return replace(moment, archived=archived, tail=tail, runs=runs, promises=promises)
+        return replace(moment, archived=archived, tail=tail, runs=runs, promises=_promises(found))
 
     def _moment(
         self,
@@ -170,6 +170,10 @@ class Moments:
 
     def _planned(self, groups: Iterable[Sequence[str]] = (), instead: Iterable[str] = ()) -> tuple[str, ...]:
         return ordering.planned(groups, ordering.named_rows, self._listing.schema_file, instead)
+
+
+def _promises(found: Mapping[str, PairFiles]) -> dict[str, Promise]:
+    return {pair: files.promise for pair, files in found.items() if files.promise is not None}
 
 
 def _faults(met: Mapping[str, PairFiles]) -> dict[str, Fault]:
