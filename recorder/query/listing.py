@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,10 @@ _PAIR: Final = "pair="
 _YEAR: Final = "year="
 _PAIRS: Final = 4_096
 """So many names are kept in both spellings: some times the pairs that the exchange has ever listed."""
+_MANY: Final = 64
+"""If the footers of so many more pairs are wanted than are known, threads are worth their start."""
+_READERS: Final = 4
+"""So many read them: parsing a footer leaves other threads alone, and a disk answers several at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,15 @@ class Listing:
 
         Raises FileNotFoundError where a compaction came between.
         """
-        astray = self._astray()
-        return {pair: self._read(pair, astray.get(_folder(pair).casefold())) for pair in pairs}
+        astray, pairs = self._astray(), list(pairs)
+
+        def read(pair: str) -> PairFiles:
+            return self._read(pair, astray.get(_folder(pair).casefold()))
+
+        if len(pairs) - len(self._known) < _MANY:
+            return {pair: read(pair) for pair in pairs}
+        with ThreadPoolExecutor(_READERS, "footers") as readers:
+            return dict(zip(pairs, readers.map(read, pairs), strict=True))
 
     def instead_of(self, pair: str) -> str:
         """Return what to list instead of the files of a pair that must not be read."""
