@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,14 +26,12 @@ from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, on_one_line
 from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
-from recorder.core.model import TIMEFRAMES
 from recorder.disk import folders_in, names_in, undisturbed
 from recorder.errors import UnreadableFile, UnsoundFile
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
 _PERIODS: Final = 1_024
 """So many folders are remembered by the limits of their periods: some hundred years, or three of days."""
-_US_PER_MINUTE: Final = 60_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -202,19 +198,6 @@ def check_times(times_us: Iterable[int], branch: Branch, path: Path) -> None:
         if not first_us <= time_us <= last_us:
             with checking(path):
                 _check_moment(_EPOCH + timedelta(microseconds=time_us), branch, path.parent, path)
-
-
-def check_starts(times_us: Sequence[int] | npt.NDArray[np.int64], branch: Branch, path: Path) -> None:
-    """Hold starts of candles (µs since 1970 UTC) against the timeframe of their folder. Raises UnsoundFile."""
-    step_us = TIMEFRAMES.get(branch.value or "", 0) * _US_PER_MINUTE
-    # Candles of longer timeframes need not begin at a multiple of them.
-    if step_us and DAY_US % step_us == 0:
-        starts = np.asarray(times_us, np.int64)
-        off = np.flatnonzero(starts % step_us)
-        if len(off):
-            time = _EPOCH + timedelta(microseconds=int(starts[off[0]]))
-            problem = f"holds a candle that begins at {time:%Y-%m-%dT%H:%M:%SZ}, and lies in timeframe={branch.value}"
-            raise UnsoundFile(path, problem, MOVE_BACK)
 
 
 @functools.lru_cache(_PERIODS)

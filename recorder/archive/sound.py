@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recorder.archive import doubled, integrity
 from recorder.archive.claims import Claims
@@ -20,11 +21,14 @@ from recorder.archive.integrity import ALL_DAYS, MOVE_BACK, Days, Finding, parqu
 from recorder.archive.layout import Layout, period_of, size_of
 from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile
 from recorder.archive.probe import check_bytes
+from recorder.core.certificate import DAY_US
+from recorder.core.model import TIMEFRAMES
 from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
 _BATCH: Final = 32_768
 """Rows in hand at most of a file that is read through."""
+_US_PER_MINUTE: Final = 60_000_000
 
 
 def opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> tuple[list[OpenFile], list[Finding]]:
@@ -148,5 +152,14 @@ def _check(file: OpenFile, branch: Branch) -> None:
 
 def _check_start(rows: pa.Table, branch: Branch, path: Path) -> None:
     """Hold the starts of candles against their timeframe. Raises UnsoundFile."""
-    if branch.dataset.partition == "timeframe" and rows.num_rows:
-        integrity.check_starts(rows[branch.dataset.time].cast(pa.int64()).to_numpy(), branch, path)
+    dataset = branch.dataset
+    if dataset.partition != "timeframe" or not rows.num_rows:
+        return
+    step_us = TIMEFRAMES.get(branch.value or "", 0) * _US_PER_MINUTE
+    # Candles of longer timeframes need not begin at a multiple of them.
+    if step_us and DAY_US % step_us == 0:
+        off = pc.indices_nonzero(pa.array(rows[dataset.time].cast(pa.int64()).to_numpy() % step_us))
+        if len(off):
+            time = rows[dataset.time][off[0].as_py()].as_py()
+            problem = f"holds a candle that begins at {time:%Y-%m-%dT%H:%M:%SZ}, and lies in timeframe={branch.value}"
+            raise UnsoundFile(path, problem, MOVE_BACK)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from recorder.archive import doubled
 from recorder.archive.datasets import WITHOUT_IDS, Branch, Dataset
-from recorder.archive.integrity import check_starts, check_times, placed
+from recorder.archive.integrity import check_times, placed
 from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
 from recorder.disk import listing
@@ -209,9 +209,7 @@ def _read_footer(path: Path, table: Dataset) -> _Held:
         if not file.rows:
             return _Held(file.facts, 0, 0)
         if not file.footer.is_old:
-            check_times(ends := file.span(table.time), branch, path)
-            if table.partition == "timeframe":
-                check_starts(ends, branch, path)
+            check_times(file.span(table.time), branch, path)
         return _Held(file.facts, *file.span(table.stamp or table.time))
 
 

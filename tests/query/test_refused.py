@@ -248,14 +248,6 @@ def test_a_copy_in_another_folder_of_candles_is_seen(pairs: Written, folder: str
     assert str(copy) in str(told.value)
 
 
-def test_candles_moved_to_another_timeframe_are_no_answer_of_that_one(pairs: Written) -> None:
-    path = next(one for one in (pairs.data / "ohlc/timeframe=1m/year=2025").iterdir() if one.name != "schema.parquet")
-    moved = path.rename(other(pairs, "ohlc/timeframe=5m/year=2025"))
-    with connect(pairs.data) as opened, pytest.raises(StorageError, match=r"begins at .* and lies in timeframe=5m"):
-        opened.ohlc("BTC/USD", "5m")
-    assert moved.exists()
-
-
 def test_a_question_of_another_timeframe_is_answered(pairs: Written) -> None:
     pairs.published([candle(0, timeframe="1h")])
     copied(
