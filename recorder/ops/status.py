@@ -181,7 +181,8 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pai
     loaded = state.load(ledger, layout, records.claims(journal), coverage=coverage)
     unsound = {pair: str(error) for pair, error in loaded.damaged.items()} | _doubled(coverage, loaded.rows)
     damaged += unsound.values()
-    damaged += (f"{one.file} {one.problem}: {one.remedy}" for one in integrity.astray(layout, TRADES))
+    astray = _tried(partial(integrity.astray, layout, TRADES), damaged) or ()
+    damaged += (f"{one.file} {one.problem}: {one.remedy}" for one in astray)
     damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in loaded.findings)
     readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in unsound)
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
