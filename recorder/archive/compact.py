@@ -15,7 +15,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive import locks, parquet
+from recorder.archive import doubled, locks, parquet
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import TRADES, Branch, Dataset
 from recorder.archive.footer import Footer, held_runs
@@ -98,6 +98,7 @@ def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | Non
     branch = Branch(TRADES, pair)
     with locks.writing(archive.layout, archive.disk, branch):
         held = sorted(archive.coverage.files(pair), key=first_id)
+        doubled.check(doubled.same_ids((run, file.path) for file in held for run in file.footer.runs))
         for leaf, merged in _worth_it(archive.layout, branch, held, today, now_s):
             runs = joined(run for file in merged for run in file.footer.runs)
             ids = Spans(run.span for run in runs)
@@ -123,6 +124,7 @@ def compact_segments(
     layout, dataset = segments.layout, branch.dataset
     with segments.locked(branch):
         held = sorted(segments.files(branch), key=_last_segment)
+        doubled.check(doubled.same_segments(dataset, held))
         for leaf, merged in _worth_it(layout, branch, held, today, now_s):
             numbers = sorted({number for file in merged for number in file.footer.segments})
             kept = tuple(number for number in numbers if number > drained_to) or tuple(numbers[-1:])

@@ -8,26 +8,30 @@ compaction meanwhile takes nothing away.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.claims import check_kinds
 from recorder.archive.datasets import NO_PARTITION, Branch, Dataset, remedy
-from recorder.archive.layout import SUFFIX, listed
+from recorder.archive.layout import SUFFIX, Layout, listed
 from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, on_one_line
 from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
-from recorder.disk import names_in, undisturbed
+from recorder.disk import folders_in, names_in, undisturbed
 from recorder.errors import UnreadableFile, UnsoundFile
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
+_PERIODS: Final = 1_024
+"""So many folders are remembered by the limits of their periods: some hundred years, or three of days."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -99,6 +103,8 @@ def placed(facts: FileFacts, branch: Branch) -> FileFacts:
     claimed = sum(len(run.span) for run in footer.runs)
     if of_pair and (claimed != facts.rows or not claimed):
         raise UnsoundFile(path, f"holds {facts.rows} rows, but its footer claims {claimed} ids", remedy(path))
+    if of_pair:
+        check_times((time_us for run in footer.runs for time_us in (run.first_us, run.last_us)), branch, path)
     return facts
 
 
@@ -147,6 +153,24 @@ def opened(
     return undisturbed(attempt, f"the files in {leaf}")
 
 
+def astray(layout: Layout, dataset: Dataset) -> list[Finding]:
+    """Return the files in folders of a partition that are not spelled as the recorder spells them.
+
+    Readers that decode names, and file systems to which case is all one, take them for those of another folder. Raises
+    UnlistedFolder; UnsoundFile for a link that leads nowhere.
+    """
+    prefix, folder = f"{dataset.partition}=", layout.folder(dataset)
+    if dataset.partition is None:
+        return []
+    found = []
+    for name in folders_in(folder):
+        right = Branch(dataset, unquote(name.removeprefix(prefix))).folder
+        if name.startswith(prefix) and name != right:
+            problem = f"lies in {name}, and the recorder spells that folder {right}"
+            found += [Finding(path, problem, MOVE_BACK) for path in parquet_in(folder / name)]
+    return found
+
+
 @contextlib.contextmanager
 def checking(path: Path) -> Iterator[None]:
     """Turn what cannot be computed of rows, which were read well, into what is wrong with their file."""
@@ -162,8 +186,36 @@ def check_period(rows: pa.Table, branch: Branch, leaf: Path, path: Path) -> None
     if dataset.period is None or not rows.num_rows:
         return
     for moment in pc.min_max(rows[dataset.time]).as_py().values():
-        if (period := dataset.period_of(moment)) != leaf.name.partition("=")[2]:
-            raise UnsoundFile(path, f"holds a row of {period}, and lies in {leaf.name}", MOVE_BACK)
+        _check_moment(moment, branch, leaf, path)
+
+
+def check_times(times_us: Iterable[int], branch: Branch, path: Path) -> None:
+    """Hold times that a footer claims (µs since 1970 UTC) against the folder of the file. Raises UnsoundFile."""
+    if branch.dataset.period is None:
+        return
+    first_us, last_us = _limits_us(path.parent.name)
+    for time_us in times_us:
+        if not first_us <= time_us <= last_us:
+            with checking(path):
+                _check_moment(_EPOCH + timedelta(microseconds=time_us), branch, path.parent, path)
+
+
+@functools.lru_cache(_PERIODS)
+def _limits_us(folder: str) -> tuple[int, int]:
+    """Return the limits of the period that a folder is named by, in µs since 1970 UTC; none fits where it is none."""
+    key, _, value = folder.partition("=")
+    try:
+        first = date(int(value), 1, 1) if key == "year" else date.fromisoformat(value)
+        last = first.replace(month=12, day=31) if key == "year" else first
+    except ValueError:
+        return 1, 0
+    days = (first - _EPOCH.date()).days, (last - _EPOCH.date()).days + 1
+    return days[0] * DAY_US, days[1] * DAY_US - 1
+
+
+def _check_moment(moment: date, branch: Branch, leaf: Path, path: Path) -> None:
+    if (period := branch.dataset.period_of(moment)) != leaf.name.partition("=")[2]:
+        raise UnsoundFile(path, f"holds a row of {period}, and lies in {leaf.name}", MOVE_BACK)
 
 
 def parquet_in(entry: Path) -> list[Path]:

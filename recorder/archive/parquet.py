@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeAlias
@@ -32,6 +33,8 @@ FRESH_LEVEL: Final = 1
 """zstd level of what is appended: it will be rewritten soon, and the drain should be fast."""
 MERGED_LEVEL: Final = 9
 """zstd level of what is merged: 5 % smaller on real trades than level 3, and nobody waits for it."""
+_FOOTER_BYTES: Final = 65_536
+"""At the end of a file these hold any footer but one of thousands of runs, or of hundreds of row groups."""
 _UNNAMED: Final = "unnamed"
 """What a file is called until its digest, and so its name, is known."""
 
@@ -82,12 +85,28 @@ def stamp(path: str | Path) -> Stamp:
 def read_facts(path: Path) -> FileFacts:
     """Read the footer of ``path``. Raises UnsoundFile, UnreadableFile, UnknownVersion; FileNotFoundError."""
     try:
-        with path.open("rb") as file:
-            metadata = pq.read_metadata(file)
-            size = file.seek(0, 2)
+        with path.open("rb", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            metadata = _metadata(file, size)
     except (OSError, ValueError) as error:
         raise _not_opened(path, error) from error
     return FileFacts(path, Footer.decode(metadata.metadata, path), metadata.num_rows, size)
+
+
+def _metadata(file: FileIO, size: int) -> pq.FileMetaData:
+    """Read the footer at the end of a file.
+
+    One look nearly always holds it. That, and to make no :class:`pq.ParquetFile` of it, takes half the time.
+    """
+    file.seek(max(0, size - _FOOTER_BYTES))
+    reader = pq.ParquetReader()
+    try:
+        reader.open(pa.BufferReader(file.read()))
+    except _DAMAGE:
+        if size <= _FOOTER_BYTES:
+            raise
+        return pq.read_metadata(file)  # it may be a larger one
+    return reader.metadata
 
 
 class OpenFile:

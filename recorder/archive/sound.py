@@ -14,12 +14,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import integrity
+from recorder.archive import doubled, integrity
 from recorder.archive.claims import Claims
-from recorder.archive.datasets import BY_NAME, DATASETS, EVENTS, NO_PARTITION, WITHOUT_IDS, Branch, remedy
+from recorder.archive.datasets import BY_NAME, DATASETS, EVENTS, NO_PARTITION, WITHOUT_IDS, Branch, Dataset, remedy
 from recorder.archive.integrity import ALL_DAYS, MOVE_BACK, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
-from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile
 from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.model import TIMEFRAMES
@@ -58,11 +58,17 @@ def findings(
     ``done`` is told the bytes of files as they are dealt with. Raises as :func:`opened` does.
     """
     try:
+        held: dict[Dataset, list[FileFacts]] = {}
         for branch, leaf in _folders(layout, days):
             size = size_of(leaf)
             with contextlib.ExitStack() as stack:
-                yield from opened(leaf, branch, stack)[1]
+                files, found = opened(leaf, branch, stack)
+            yield from found
+            held.setdefault(branch.dataset, []).extend(file.facts for file in files)
             done(size)
+        for dataset, facts in held.items():
+            with contextlib.suppress(FileNotFoundError):  # compacted since
+                yield from doubled.same_segments(dataset, facts)
         if days is not None:
             yield from _strays(layout)
     except UNSOUND as error:  # a folder: what lies below it is not known

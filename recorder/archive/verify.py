@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from recorder.archive import integrity
+from recorder.archive import doubled, integrity
 from recorder.archive.canonical import canonical
 from recorder.archive.claims import Claims
 from recorder.archive.datasets import TRADES, Branch, remedy
@@ -35,11 +35,10 @@ from recorder.archive.parquet import UNSOUND, OpenFile
 from recorder.core import evidence
 from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.evidence import Promise
-from recorder.core.ids import Run, Span, joined
+from recorder.core.ids import Run, joined
 from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
-MOVE_ONE_OUT: Final = "move one of the two out of the archive"
 _BATCH: Final = 32_768
 """Rows in hand of each file at most: files of one year that overlap are read side by side."""
 _ROWS_IN_HAND: Final = 1_048_576
@@ -253,17 +252,7 @@ class _Found:
     def content(self) -> Content:
         """Return what was found."""
         self._held.sort()
-        reach: tuple[Run, Path] | None = None
-        shared: dict[tuple[Path, Path], Span] = {}
-        for run, path in self._held:
-            if reach is not None and run.span.first <= reach[0].span.last:
-                shared.setdefault((reach[1], path), run.span)
-            if reach is None or run.span.last > reach[0].span.last:
-                reach = run, path
-        self.findings += [
-            Finding(path, f"holds id {span.first} as {other} does", MOVE_ONE_OUT)
-            for (other, path), span in shared.items()
-        ]
+        self.findings += doubled.same_ids(self._held)
         for (below, _), (above, _) in pairwise(self._held):  # of other years, or with ids between that are not held
             if above.first_us < below.last_us - BACK_US and above.span.first > below.span.last:
                 self._back.add(StepBack(above.span.first, below.last_us, above.first_us))

@@ -14,7 +14,7 @@ import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from recorder import disk
-from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch
+from recorder.archive import doubled, integrity
+from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, Dataset
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, read_facts
@@ -109,14 +110,17 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
     held = older = 0
     newest_us = 0
     for dataset in DATASETS:
+        of_table: list[FileFacts] = []
         for branch in layout.branches(dataset):
             facts, damaged = _facts(layout, branch)
+            of_table += facts
             found += damaged
             older += sum(file.footer.is_old for file in facts)
             held += len(facts)
             if dataset.has_ids:
                 found += _twice(str(branch.value), facts)
                 newest_us = max([newest_us, *(run.last_us for file in facts for run in file.footer.runs)])
+        found += _of_table(layout, dataset, of_table)
     found += _older(older)
     if newest_us > now_us + AHEAD_US:
         when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
@@ -154,14 +158,24 @@ def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Findin
     return disk.undisturbed(look, f"the files of {branch.name}")
 
 
-def _twice(pair: str, facts: Iterable[FileFacts]) -> list[Finding]:
+def _twice(pair: str, facts: Sequence[FileFacts]) -> list[Finding]:
     """Find ids that two files hold, by their footers."""
     spans = [run.span for file in facts for run in file.footer.runs]
     again = sum(map(len, spans)) - Spans(spans).count()
     if not again:
         return []
     said = f"{again:,} ids of {pair} lie in two files, which only happens by hand"
-    return [Finding("archive", "wrong", said, "`recorder verify` names them; move one of the two out")]
+    (first, *_) = doubled.same_ids((run, file.path) for file in facts for run in file.footer.runs)
+    return [Finding("archive", "wrong", said, f"{first.file} {first.problem}: {first.remedy}")]
+
+
+def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> list[Finding]:
+    """Find files of a table that bring again what others do, or whose folders are not spelled as they should be."""
+    found = integrity.astray(layout, dataset)
+    if not dataset.has_ids:
+        with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+            found += doubled.same_segments(dataset, facts)
+    return [Finding("archive", "wrong", f"{one.file} {one.problem}", one.remedy) for one in found]
 
 
 def journal(layout: Layout) -> list[Finding]:

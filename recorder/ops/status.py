@@ -9,14 +9,16 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, assert_never
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import numbering, quarantine, state
-from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive import doubled, integrity, numbering, quarantine, state
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
 from recorder.core.events import EventKind
@@ -137,6 +139,8 @@ def everything(data: Path) -> Status:
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
     found = _pairs(layout, journal, damaged)
+    for dataset in WITHOUT_IDS:
+        _tried(partial(_check_table, layout, dataset), damaged)
     return Status(
         pairs=found.pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
@@ -173,11 +177,14 @@ class _Pairs:
 
 def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
     """Return how the pairs stand."""
-    ledger = Ledger()
-    loaded = state.load(ledger, layout, records.claims(journal))
-    damaged += map(str, loaded.damaged.values())
+    ledger, coverage = Ledger(), Coverage(layout)
+    loaded = state.load(ledger, layout, records.claims(journal), coverage=coverage)
+    unsound = {pair: str(error) for pair, error in loaded.damaged.items()} | _doubled(coverage, loaded.rows)
+    damaged += unsound.values()
+    astray = _tried(partial(integrity.astray, layout, TRADES), damaged) or ()
+    damaged += (f"{one.file} {one.problem}: {one.remedy}" for one in astray)
     damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in loaded.findings)
-    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
+    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in unsound)
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
     unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
     lost = {pair: ledger.of(pair).given_up().count() for pair in sorted(ledger) if pair not in loaded.damaged}
@@ -187,6 +194,25 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pai
         {pair: count for pair, count in lost.items() if count},
         [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None],
     )
+
+
+def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong with pairs of which an id lies in two files: nobody knows how many rows they hold."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        told: list[str] = []
+        _tried(partial(_check_once, coverage, pair), told)
+        if told:
+            found[pair] = told[0]
+    return found
+
+
+def _check_table(layout: Layout, dataset: Dataset) -> None:
+    doubled.check(doubled.in_table(layout, dataset))
+
+
+def _check_once(coverage: Coverage, pair: str) -> None:
+    doubled.check(doubled.same_ids((run, file.path) for file in coverage.files(pair) for run in file.footer.runs))
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.archive import versions
-from recorder.archive.datasets import TRADES
+from recorder.archive.datasets import TRADES, WITHOUT_IDS, Dataset
 from recorder.errors import UsageError
 from recorder.query import asked, stored
 
@@ -45,9 +45,12 @@ _CREATED: Final = re.compile(r"CREATE OR REPLACE (?:MACRO|VIEW|TABLE) (\w+(?:\(|
 _USED: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)\b(?!\()|\b(\w+\()")
 """Names of views and tables, and of macros with their parenthesis: a view and a macro may have the same."""
 _WORD: Final = re.compile(r"\w+")
-_FOOTERS: Final = "sources/snapshot/footers"
-_EVERY_FOOTER: Final = "footer_files()"
-"""What those say that need the footers of all pairs."""
+_EVERY: Final = frozenset({"trades", "footer_files("})
+"""What is made of all trades, or of their footers."""
+_NAMED: Final = "pair_files("
+"""What is made of those of one pair."""
+_HIDING: Final = frozenset({"getvariable", "query_table"})
+"""What finds something by a name that need not stand in the statement."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -142,9 +145,49 @@ def snapshot() -> tuple[str, ...]:
     return _ordered("snapshot")
 
 
-def asks_every_footer(statement: str) -> bool:
-    """Return whether a statement seems to ask which ids there are of all pairs: whether it has a word that does so."""
-    return not _of_every_footer().isdisjoint(_WORD.findall(statement.lower()))
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What of an archive a statement may need, by the words in it: too much rather than too little.
+
+    Trades of all pairs (``every``), or of those given to macros, if any (``named``); and ``tables`` without ids.
+    """
+
+    every: bool
+    named: bool
+    tables: tuple[Dataset, ...]
+
+
+def needs(statement: str) -> Needs:
+    """Return what a statement over the views and macros of recorder.connect() may need."""
+    words = set(_WORD.findall(statement.lower()))
+    if not words.isdisjoint(_HIDING):
+        return Needs(every=True, named=True, tables=WITHOUT_IDS)
+    reached = {source for word in words for source in _sources().get(word, ())}
+    return Needs(
+        every=not reached.isdisjoint(_EVERY),
+        named=_NAMED in reached,
+        tables=tuple(table for table in WITHOUT_IDS if f"stored_{table.name}(" in reached),
+    )
+
+
+@cache
+def _sources() -> Mapping[str, frozenset[str]]:
+    """Return of each view and macro, by its name alone, all that it is made of, as ``_CREATED`` finds names.
+
+    Tables are filled when a moment is taken, and need nothing any more.
+    """
+    parts: dict[str, set[str]] = {}
+    for code in _code("snapshot").values():
+        for part in (part for part in code.split("CREATE OR REPLACE ")[1:] if not part.startswith("TABLE")):
+            made = _CREATED.findall(f"CREATE OR REPLACE {part}")
+            parts.setdefault(made[0], set()).update(used for pair in _USED.findall(part) for used in pair if used)
+    found: dict[str, set[str]] = {}
+    for name in TopologicalSorter({name: used - {name} for name, used in parts.items()}).static_order():
+        found[name] = {name}.union(*(found[used] for used in parts.get(name, ()) if used != name))
+    named: dict[str, set[str]] = {}
+    for name, made_of in found.items():
+        named.setdefault(name.removesuffix("("), set()).update(made_of)
+    return {name: frozenset(made_of) for name, made_of in named.items() if name in names()}
 
 
 @cache
@@ -161,19 +204,6 @@ def names() -> frozenset[str]:
 
 def _created() -> list[str]:
     return [name for part in snapshot() for name in _CREATED.findall(text(part))]
-
-
-@cache
-def _of_every_footer() -> frozenset[str]:
-    """Return the names of the views and macros that need the footers of all files."""
-    code = _code("snapshot")
-    needs = _needs(code)
-    asking: set[str] = set()
-    for name in TopologicalSorter(needs).static_order():
-        if name != _FOOTERS and (_EVERY_FOOTER in code[name] or not asking.isdisjoint(needs[name])):
-            asking.add(name)
-    created = (found for name in asking for found in _CREATED.findall(code[name]))
-    return frozenset({_EVERY_FOOTER.removesuffix("()"), *(name.removesuffix("(") for name in created)})
 
 
 @cache  # 5 ms of each connect() otherwise

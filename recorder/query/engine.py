@@ -19,7 +19,7 @@ from recorder.archive.datasets import EVENTS
 from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans
 from recorder.errors import UsageError
-from recorder.query import catalogue, readonly
+from recorder.query import catalogue, readonly, refused
 from recorder.query.damage import FAULTS, blamed
 from recorder.query.doubles import doubles
 from recorder.query.snapshot import Snapshot
@@ -133,19 +133,29 @@ class Engine:
         Where an event file cannot be read, they are left to the questions that need them, and so is the error.
         """
         events = snapshot.stamped.tables[EVENTS.name]
-        told = (events, snapshot.stamped.folders)
+        told = (events, snapshot.stamped.folders, frozenset(snapshot.faults))
         if self._tables.get("absent") == told:
             return
         self._tables.pop("absent", None)
-        try:
-            self._connection.execute(catalogue.text(catalogue.ABSENT))
-        except FAULTS:
+        # Of a pair that must not be read nobody will ask; the others are not to fail over what it promises.
+        sound = tuple(path for path in snapshot.unread if path not in snapshot.refused)
+        if self._gathered(sound):
+            self._tables["absent"] = told
+        elif not self._gathered(sound[-1:]):  # nor over a file that nobody has looked at
             # Creating the macro opens a file too.
             self._set("events_files", events.files[-1:])
             self._connection.execute(catalogue.text(catalogue.ASKED_ABSENT))
             self._set("events_files", events.files)
-        else:
-            self._tables["absent"] = told
+        self._set("unread", snapshot.unread)
+
+    def _gathered(self, unread: tuple[str, ...]) -> bool:
+        """Gather them, with what these files promise beside what is known of it; return whether all could be read."""
+        self._set("unread", unread)
+        try:
+            self._connection.execute(catalogue.text(catalogue.ABSENT))
+        except FAULTS:
+            return False
+        return True
 
     def _set_until(self, folders: Mapping[str, Extent]) -> None:
         if self._tables.get("until") != folders:
@@ -216,9 +226,11 @@ class Engine:
             if not _WIDE.isdisjoint(kinds):
                 relation = relation.project(_projection(relation, _WIDE))
             return self._rounded(relation.to_arrow_table(), kinds)
-        except duckdb.IOException:
-            raise
         except FAULTS as error:
+            if self._snapshot is not None and (fault := refused.told(error, self._snapshot.refused)) is not None:
+                raise fault.with_traceback(None) from None
+            if isinstance(error, duckdb.IOException):
+                raise
             found = blamed(error, self._data, self.listed())
             raise found or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 

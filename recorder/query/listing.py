@@ -7,35 +7,45 @@ When a folder must be listed anew is up to :mod:`recorder.query.folders`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from recorder.archive import doubled
 from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
 from recorder.archive.footer import Footer
-from recorder.archive.integrity import placed
+from recorder.archive.integrity import MOVE_BACK, placed
 from recorder.archive.layout import existing
-from recorder.archive.parquet import Stamp, read_facts, stamp
+from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
 from recorder.core import evidence
 from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
-from recorder.errors import NoSuchArchive
+from recorder.errors import NoSuchArchive, UnsoundFile
+from recorder.query import refused
 from recorder.query.folders import Folders
+from recorder.query.refused import FAULTS, Fault
 
 _PAIR: Final = "pair="
 _YEAR: Final = "year="
 _PAIRS: Final = 4_096
 """So many names are kept in both spellings: some times the pairs that the exchange has ever listed."""
+_MANY: Final = 64
+"""If the footers of so many more pairs are wanted than are known, threads are worth their start."""
+_READERS: Final = 4
+"""So many read them: parsing a footer leaves other threads alone, and a disk answers several at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairFiles:
     """The files of one pair, what each says of itself, and what they hold, and promise, together.
 
-    ``stamps`` tell whether the files are still those that were read.
+    ``stamps`` tell whether the files are still those that were read. Where something is wrong with one of them there is
+    a ``fault``, and the others count as little.
     """
 
     stamps: Mapping[str, Stamp]
@@ -43,6 +53,7 @@ class PairFiles:
     runs: tuple[Run, ...]
     ids: Spans
     promise: Promise | None
+    fault: Fault | None = None
 
 
 _NONE: Final = PairFiles({}, {}, (), Spans(), None)
@@ -71,45 +82,106 @@ class Listing:
         names = self._folders.names(self._trades)
         return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{NO_PARTITION}"]
 
-    def paths(self, pairs: Iterable[str]) -> dict[str, list[str]]:
-        """Return the files there are now of ``pairs``. Raises FileNotFoundError where a compaction came between."""
-        return {pair: self._files_in(f"{self._trades}/{_folder(pair)}") for pair in pairs}
+    def paths(self, pair: str) -> list[str]:
+        """Return the files there are now of ``pair``.
+
+        Raises FileNotFoundError where a compaction came between; UnlistedFolder, UnsoundFile.
+        """
+        return self._files_in(f"{self._trades}/{_folder(pair)}")
 
     def of(self, pairs: Iterable[str]) -> dict[str, PairFiles]:
         """Return the files there are now of ``pairs`` with the ids in them, reading each footer once.
 
         Raises FileNotFoundError where a compaction came between.
         """
-        return {pair: self._read(pair, paths) for pair, paths in self.paths(pairs).items()}
+        astray, pairs = self._astray(), list(pairs)
 
-    def _read(self, pair: str, paths: list[str]) -> PairFiles:
+        def read(pair: str) -> PairFiles:
+            return self._read(pair, astray.get(_folder(pair).casefold()))
+
+        if len(pairs) - len(self._known) < _MANY:
+            return {pair: read(pair) for pair in pairs}
+        with ThreadPoolExecutor(_READERS, "footers") as readers:
+            return dict(zip(pairs, readers.map(read, pairs), strict=True))
+
+    def instead_of(self, pair: str) -> str:
+        """Return what to list instead of the files of a pair that must not be read."""
+        home = f"{self._trades}/{_folder(pair)}"
+        with contextlib.suppress(*FAULTS):
+            for year in self._years(home):
+                return refused.instead_of(f"{home}/{year}")
+        return refused.instead_of(str(Path(self.schema_file).parent))
+
+    def _read(self, pair: str, astray: str | None) -> PairFiles:
         known = self._known.get(pair, _NONE)
-        stamps = {path: stamp(path) for path in paths}
-        if known.stamps == stamps:
-            return known
-        footers = {
-            path: known.footers[path]
-            if known.stamps.get(path) == stamps[path]
-            else placed(read_facts(Path(path)), Branch(TRADES, pair)).footer
-            for path in paths
-        }
-        runs = tuple(joined(run for footer in footers.values() for run in footer.runs))
-        ids = Spans(run.span for run in runs)
-        promise = evidence.earliest(*{footer.promise for footer in footers.values()})
-        found = self._known[pair] = PairFiles(stamps, footers, runs, ids, promise)
+        try:
+            stamps = {path: stamp(path) for path in self.paths(pair)}
+            if astray is not None:
+                self._refuse_astray(astray)
+            if known.stamps == stamps:
+                return known
+            found = self._held(pair, known, stamps)
+        except FAULTS as error:
+            return PairFiles({}, {}, (), Spans(), None, error)
+        self._known[pair] = found
         return found
 
-    def _files_in(self, pair_dir: str) -> list[str]:
+    def _held(self, pair: str, known: PairFiles, stamps: Mapping[str, Stamp]) -> PairFiles:
+        """Read the footers that are not known. Raises UnsoundFile where files cannot be those of the pair."""
+        footers = {
+            path: known.footers[path] if known.stamps.get(path) == stamps[path] else self._footer(pair, path)
+            for path in stamps
+        }
+        every = [run for footer in footers.values() for run in footer.runs]
+        runs = tuple(joined(every))
+        if sum(len(run.span) for run in every) != sum(len(run.span) for run in runs):
+            doubled.check(
+                doubled.same_ids((run, Path(path)) for path, footer in footers.items() for run in footer.runs)
+            )
+        promise = evidence.earliest(*{footer.promise for footer in footers.values()})
+        return PairFiles(stamps, footers, runs, Spans(run.span for run in runs), promise)
+
+    def _footer(self, pair: str, path: str) -> Footer:
+        facts = read_facts(Path(path))
         try:
-            years = self._folders.names(pair_dir)
+            return placed(facts, Branch(TRADES, pair)).footer
+        except UnsoundFile as error:
+            raise UnsoundFile(path, error.problem + self._as_well(facts), error.remedy) from error
+
+    def _as_well(self, facts: FileFacts) -> str:
+        """Say which file holds ids of this one too, where its own pair has them."""
+        with contextlib.suppress(FileNotFoundError, *FAULTS):
+            for path in self._files_in(f"{self._trades}/{_folder(facts.footer.pair or '')}"):
+                other = read_facts(Path(path))
+                runs = [(run, one.path) for one in (facts, other) for run in one.footer.runs]
+                if other.path != facts.path and (found := doubled.same_ids(runs)):
+                    return f"; it {found[0].problem}" if found[0].file == facts.path else f"; {path} {found[0].problem}"
+        return ""
+
+    def _astray(self) -> dict[str, str]:
+        """Return the folders that stand for a pair and are not spelled as the recorder does, by what they stand for.
+
+        Readers that decode names take them for a pair's own, and so do file systems to which case is all one.
+        """
+        spelled = [name for name in self._folders.names(self._trades) if name.startswith(_PAIR)]
+        return {_folder(_pair(name)).casefold(): name for name in spelled if _folder(_pair(name)) != name}
+
+    def _refuse_astray(self, folder: str) -> None:
+        """Raise UnsoundFile where there are files in a folder that is not spelled as the recorder does."""
+        for path in self._files_in(f"{self._trades}/{folder}"):
+            facts = read_facts(Path(path))
+            right = f"and the recorder spells that folder {_folder(facts.footer.pair or _pair(folder))}"
+            raise UnsoundFile(path, f"lies in {folder}, {right}{self._as_well(facts)}", MOVE_BACK)
+
+    def _files_in(self, pair_dir: str) -> list[str]:
+        return [path for year in self._years(pair_dir) for path in self._folders.files(f"{pair_dir}/{year}")]
+
+    def _years(self, pair_dir: str) -> list[str]:
+        try:
+            names = self._folders.names(pair_dir)
         except (FileNotFoundError, NotADirectoryError):  # no trade of this pair yet, or no partition
             return []
-        return [
-            path
-            for year in years
-            if year.startswith(_YEAR) and year.removeprefix(_YEAR).isdecimal()
-            for path in self._folders.files(f"{pair_dir}/{year}")
-        ]
+        return [name for name in names if name.startswith(_YEAR) and name.removeprefix(_YEAR).isdecimal()]
 
 
 @functools.lru_cache(_PAIRS)

@@ -23,8 +23,10 @@ class _Led(NamedTuple):
     whole: int
 
 
-def planned(groups: Iterable[Sequence[str]], size: Callable[[str], int], born: str) -> tuple[str, ...]:
-    """Return all files, and last the empty one that the table was ``born`` with.
+def planned(
+    groups: Iterable[Sequence[str]], size: Callable[[str], int], born: str, refused: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return all files, those ``refused`` behind them, and last the empty one that the table was ``born`` with.
 
     The first is the one nearest to the mean ``size``, which is above zero, among those that are so in their group: who
     asks for one pair is given that pair's files in the same order.
@@ -33,7 +35,9 @@ def planned(groups: Iterable[Sequence[str]], size: Callable[[str], int], born: s
     if led:
         best = _typical([group.typical for group in led], sum(g.whole for g in led) / sum(len(g.paths) for g in led))
         led.insert(0, led.pop(best))
-    return (*(path for group in led for path in group.paths), born)
+    behind = tuple(refused)
+    before = (born,) if behind and not led else ()  # the first of all is always opened
+    return (*before, *(path for group in led for path in group.paths), *behind, born)
 
 
 @functools.lru_cache(_GROUPS)

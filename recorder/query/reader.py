@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
-from recorder.archive.datasets import EVENTS, OHLC, TRADES, Branch, Dataset
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch, Dataset
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.disk import undisturbed
@@ -82,6 +83,10 @@ _HAS_CANDLES: Final = "SELECT 1 FROM stored_ohlc() WHERE pair = $pair LIMIT 1"
 _NO_TRADES: Final = re.compile("the archive holds no trades of '(.+?)'")
 _NONE: Final = (0, 0)
 """Ends between which no id lies: they begin with 1."""
+
+
+class _UnknownPair(Exception):
+    """A statement asks for a pair that it does not name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +197,42 @@ class Reader:
         Raises UsageError unless it only reads.
         """
         self._engine.check(text)
-        # What footers say is remembered here; DuckDB would read them anew at each question.
-        take = self._moments.take if self.live or catalogue.asks_every_footer(text) else self._moments.listed
         asked.zoned(params)
 
-        def answer(_: Snapshot) -> pa.Table:
+        def answer(moment: Snapshot, *, of_named: bool = False) -> pa.Table:
             self._compare(self._engine.listed(), wanted=hashed)
-            return self._told(text, params, exact=exact)
+            return self._told(moment, text, params, exact=exact, of_named=of_named)
 
-        return self._ask(take, answer)
+        wanted = catalogue.needs(text)
+        if not self.live and not wanted.every and self.kept is None:
+            try:
+                named = self._named(text, params) if wanted.named else ()
+                return self._ask(lambda: self._moments.listed(named, wanted.tables), partial(answer, of_named=True))
+            except _UnknownPair:  # its name was made by the statement
+                pass
+        return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
 
-    def _told(self, text: str, params: Mapping[str, object], *, exact: bool) -> pa.Table:
-        """Return the rows of a statement. One of a pair without trades is answered if there are candles of it."""
+    def _named(self, text: str, params: Mapping[str, object]) -> list[str]:
+        """Return the pairs whose names stand in a statement or its parameters."""
+        written = "\n".join((text, *map(str, params.values())))
+        return [pair for pair in self._whole(self._moments.pairs) if pair in written]
+
+    def _told(
+        self, moment: Snapshot, text: str, params: Mapping[str, object], *, exact: bool, of_named: bool = False
+    ) -> pa.Table:
+        """Return the rows of a statement. One of a pair without trades is answered if there are candles of it.
+
+        Where the moment is ``of_named`` pairs, another one raises _UnknownPair.
+        """
         try:
             return self._engine.fetch(text, params, exact=exact)
         except UsageError as error:
             if (named := _NO_TRADES.search(str(error))) is None:
                 raise
             pair = named[1]
+            _check_pair(moment, pair)
+            if of_named and pair in self.pairs():
+                raise _UnknownPair from error
             if not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
                 asked.pair(pair, self.pairs())  # raises, and says which are near
             self._engine.know(pair)
@@ -263,7 +286,9 @@ class Reader:
         look = published.filled if filled else published.published
 
         def take() -> Snapshot:
-            return self._moments.take(*series.pairs) if filled else self._moments.without_trades()
+            if filled:
+                return self._moments.take(*series.pairs, tables=(OHLC, INSTRUMENTS))
+            return self._moments.without_trades(OHLC)
 
         def rows(moment: Snapshot) -> pa.Table:
             self._compare((*_listed(moment, OHLC), *moment.files))
@@ -295,7 +320,7 @@ class Reader:
                 asked.pair(wanted["pair"], self._words(known), of="events")
             return found
 
-        return self._ask(self._moments.without_trades, noted)
+        return self._ask(lambda: self._moments.without_trades(EVENTS, INSTRUMENTS), noted)
 
     def _rested(self, question: Question, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Answer:
         """Answer from one moment, so that the holes told of, the rows given and what they rest on agree."""
@@ -308,7 +333,7 @@ class Reader:
             counts = {pair: holes.count(missing.get(pair, ())) for pair in question.pairs}
             return table, missing, Basis(coverage, counts, hashes)
 
-        table, missing, rests = self._ask(lambda: self._moments.take(*question.pairs), rested)
+        table, missing, rests = self._ask(lambda: self._moments.take(*question.pairs, tables=(INSTRUMENTS,)), rested)
         return Answer(table, rests.attrs(), self._warning(question, missing))
 
     def _checked(self, question: Question, moment: Snapshot) -> _Missing:
@@ -317,6 +342,7 @@ class Reader:
         files = (path for path in (*moment.files, *moment.cut_files) if any(folder in path for folder in folders))
         self._compare(files, wanted=question.hashed or question.checked)
         for pair in question.pairs:
+            _check_pair(moment, pair)
             if not moment.runs.get(pair):
                 asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
         promises = self._promises([pair for pair in question.pairs if _begins_in(question, moment.runs[pair])])
@@ -452,6 +478,12 @@ class Reader:
 
     def _whole(self, look: Callable[[], _Answer]) -> _Answer:
         return undisturbed(look, f"the files of {self.data}")
+
+
+def _check_pair(moment: Snapshot, pair: str) -> None:
+    """Raise what is wrong with the files of a pair, if something is."""
+    if (fault := moment.faults.get(pair)) is not None:
+        raise fault.with_traceback(None) from None
 
 
 def _listed(moment: Snapshot, table: Dataset) -> tuple[str, ...]:

@@ -6,13 +6,14 @@ change and ids decide, so a moment is its ids; files are only where they lie now
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recorder.archive.datasets import Dataset
 from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Promise
@@ -20,7 +21,8 @@ from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.query import ordering
 from recorder.query.listing import Listing, PairFiles
-from recorder.query.stamped import Stamped, StampedListing
+from recorder.query.refused import FAULTS, Fault
+from recorder.query.stamped import STAMPS, Stamped, StampedListing
 from recorder.query.tail import NONE, Journalled, pending, runs_in
 
 
@@ -32,8 +34,9 @@ class Snapshot:
     there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail, and
     ``promises`` what their footers promise, but for the files ``unread``; ``pairs`` are those of which there are any.
     All lists end with the table's empty schema file: one without files is an error in DuckDB, and one that begins with
-    it is planned badly
-    (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
+    it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
+    ``faults`` say of which pairs no file may be read, and why; ``refused`` the same by the path that is listed instead
+    of such files.
     """
 
     files: tuple[str, ...]
@@ -45,6 +48,8 @@ class Snapshot:
     pairs: tuple[str, ...]
     stamped: Stamped
     promises: Mapping[str, Promise] = field(default_factory=dict)
+    faults: Mapping[str, Fault] = field(default_factory=dict)
+    refused: Mapping[str, Fault] = field(default_factory=dict)
 
 
 class Moments:
@@ -62,41 +67,71 @@ class Moments:
         journalled = self._journalled.read()["pair"].unique().to_pylist() if self._journalled else []
         return list(dict.fromkeys([*self._listing.pairs(), *journalled]))
 
-    def listed(self) -> Snapshot:
-        """Take this moment of the archive without its journal, and leave footers to whoever needs them."""
-        listed = self._listing.paths(self._listing.pairs())
-        paths, pairs = self._planned(listed.values()), tuple(pair for pair, files in listed.items() if files)
-        return Snapshot(paths, self._planned(), paths, {}, NONE, {}, pairs, stamped=self._stamped.now())
+    def listed(self, pairs: Collection[str] | None = None, tables: Collection[Dataset] = ()) -> Snapshot:
+        """Take this moment of the archive without its journal, and leave footers to whoever needs them.
 
-    def without_trades(self) -> Snapshot:
-        """Take this moment of the tables without ids alone."""
-        empty = self._planned()
-        return Snapshot(empty, empty, empty, {}, NONE, {}, (), stamped=self._stamped.now())
+        Only of these ``pairs``, which then are all that it knows of, and of these tables it is looked whether rows are
+        there once.
+        """
+        found = self._listing.of(pairs or ())
+        faults = _faults(found)
+        listed: dict[str, list[str]] = {}
+        for pair in self._listing.pairs():
+            try:
+                listed[pair] = [] if pair in faults else self._listing.paths(pair)
+            except FAULTS as error:
+                faults[pair] = error
+        known = tuple(pair for pair, files in listed.items() if files and (pairs is None or pair in pairs))
+        moment = self._moment(list(listed.values()), faults, known, tables)
+        return replace(moment, unread=moment.files, promises=_promises(found))
 
-    def take(self, *pairs: str) -> Snapshot:
+    def without_trades(self, *tables: Dataset) -> Snapshot:
+        """Take this moment of the tables without ids alone; of these ``tables`` it is looked as in :meth:`listed`."""
+        return self._moment([], {}, (), tables)
+
+    def take(self, *pairs: str, tables: Collection[Dataset] = ()) -> Snapshot:
         """Take this moment, of these pairs or of all: the journal first, then the archive.
 
-        In this order a row may be seen twice, which the id settles, but can never be missed.
+        In this order a row may be seen twice, which the id settles, but can never be missed. Of ``tables`` it is looked
+        as in :meth:`listed`.
         """
         journalled = self._journalled.read() if self._journalled else NONE
         if pairs and journalled.num_rows:
             journalled = journalled.filter(pc.is_in(journalled["pair"], pa.array(pairs, pa.string())))
-        found = self._listing.of(pairs or self._listing.pairs())
+        met = self._listing.of(pairs or self._listing.pairs())
+        faults = _faults(met)
+        found = {name: files for name, files in met.items() if name not in faults}
         archived = {name: files.ids for name, files in found.items()}
         tail = pending(journalled, archived | self._let_go(archived) if journalled.num_rows else archived)
         runs = {name: files.runs for name, files in found.items()}
         for name, more in runs_in(tail).items():
-            runs[name] = tuple(joined((*runs.get(name, ()), *more)))
+            if name not in faults:
+                runs[name] = tuple(joined((*runs.get(name, ()), *more)))
+        known = tuple(name for name, of_pair in runs.items() if of_pair)
+        moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables)
+        return replace(moment, archived=archived, tail=tail, runs=runs, promises=_promises(found))
+
+    def _moment(
+        self,
+        groups: Sequence[Sequence[str]],
+        faults: Mapping[str, Fault],
+        pairs: tuple[str, ...],
+        tables: Collection[Dataset],
+    ) -> Snapshot:
+        """Return the moment of these files, group by group, and of pairs with ``faults``."""
+        instead = {self._listing.instead_of(pair): fault for pair, fault in faults.items()}
+        stamped = self._stamped.now(tables)
         return Snapshot(
-            files=self._planned(list(files.footers) for files in found.values()),
+            files=self._planned(groups, instead),
             cut_files=self._planned(),
-            unread=self._planned(),
-            archived=archived,
-            tail=tail,
-            runs=runs,
-            pairs=tuple(name for name, of_pair in runs.items() if of_pair),
-            stamped=self._stamped.now(),
-            promises={name: files.promise for name, files in found.items() if files.promise is not None},
+            unread=self._planned((), instead),
+            archived={},
+            tail=NONE,
+            runs={},
+            pairs=pairs,
+            stamped=stamped,
+            faults=faults,
+            refused={**instead, **stamped.refused},
         )
 
     def _let_go(self, archived: Mapping[str, Spans]) -> dict[str, Spans]:
@@ -105,13 +140,15 @@ class Moments:
 
     def keep(self) -> Snapshot:
         """Take this moment of all pairs such that :meth:`find_again` can find it in other files."""
-        moment = self.take()
+        moment = self.take(tables=STAMPS)
         return replace(moment, stamped=self._stamped.keep(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:
         """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
         found = self._listing.of(kept.archived)
         for pair, ids in kept.archived.items():
+            if (fault := found[pair].fault) is not None:
+                raise fault
             lost = [span for wanted in ids for span in found[pair].ids.missing(wanted)]
             if lost:
                 raise StorageError(
@@ -120,10 +157,27 @@ class Moments:
                 )
         whole, cut = _fit(kept.archived, found)
         stamped = self._stamped.find_again(kept.stamped)
-        return replace(kept, files=self._planned(whole), cut_files=self._planned(cut), stamped=stamped)
+        instead = {self._listing.instead_of(pair): fault for pair, fault in kept.faults.items()}
+        files = self._planned(whole, instead)
+        return replace(
+            kept,
+            files=files,
+            cut_files=self._planned(cut),
+            unread=self._planned((), instead),
+            stamped=stamped,
+            refused={**instead, **stamped.refused},
+        )
 
-    def _planned(self, groups: Iterable[Sequence[str]] = ()) -> tuple[str, ...]:
-        return ordering.planned(groups, ordering.named_rows, self._listing.schema_file)
+    def _planned(self, groups: Iterable[Sequence[str]] = (), instead: Iterable[str] = ()) -> tuple[str, ...]:
+        return ordering.planned(groups, ordering.named_rows, self._listing.schema_file, instead)
+
+
+def _promises(found: Mapping[str, PairFiles]) -> dict[str, Promise]:
+    return {pair: files.promise for pair, files in found.items() if files.promise is not None}
+
+
+def _faults(met: Mapping[str, PairFiles]) -> dict[str, Fault]:
+    return {pair: files.fault for pair, files in met.items() if files.fault is not None}
 
 
 def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[list[str]], list[list[str]]]:

@@ -7,20 +7,24 @@ which rows were there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive.datasets import WITHOUT_IDS, Dataset
+from recorder.archive import doubled
+from recorder.archive.datasets import WITHOUT_IDS, Branch, Dataset
+from recorder.archive.integrity import check_times, placed
 from recorder.archive.layout import Layout, listed
-from recorder.archive.parquet import OpenFile, read_facts
+from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
 from recorder.disk import listing
-from recorder.errors import StorageError
+from recorder.errors import StorageError, UnsoundFile
 from recorder.query import ordering
+from recorder.query.refused import FAULTS, Fault, instead_of
 
 STAMPS: Final[Mapping[Dataset, str]] = {dataset: dataset.stamp for dataset in WITHOUT_IDS if dataset.stamp is not None}
 """The tables without ids, and in which column each says when its rows came."""
@@ -51,17 +55,25 @@ class Extent:
 class _Held:
     """What the footer of one file says: its rows, and its oldest and newest stamp."""
 
-    rows: int
+    facts: FileFacts
     first_us: int
     last_us: int
+
+    @property
+    def rows(self) -> int:
+        return self.facts.rows
 
 
 @dataclass(frozen=True, slots=True)
 class Stamped:
-    """The files of each table, by its name; of a moment that is kept also what each folder held."""
+    """The files of each table, by its name; of a moment that is kept also what each folder held.
+
+    ``refused`` says why files of folders may not be read, by the path that is listed instead of them.
+    """
 
     tables: Mapping[str, TableFiles]
     folders: Mapping[str, Extent]
+    refused: Mapping[str, Fault] = field(default_factory=dict)
 
 
 class StampedListing:
@@ -69,23 +81,58 @@ class StampedListing:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._known: dict[str, _Held] = {}
+        self._known: dict[str, tuple[Stamp, _Held]] = {}
+        self._sound: dict[Dataset, Mapping[str, Stamp]] = {}
         self._checked: set[str] = set()
 
-    def now(self) -> Stamped:
-        """Return the files there are now. Raises StorageError where a table is not there."""
-        found = {}
+    def now(self, looked_at: Collection[Dataset] = ()) -> Stamped:
+        """Return the files there are now. Raises StorageError where a table is not there.
+
+        Of the tables ``looked_at``, files that say they hold what others do, or lie where they do not belong, are
+        refused, and so are those beside them.
+        """
+        found: dict[str, TableFiles] = {}
+        refused: dict[str, Fault] = {}
         for table in STAMPS:
             born = self._born(table)
-            found[table.name] = TableFiles(_planned(self._folders(table).values(), born), (born,))
-        return Stamped(found, {})
+            folders = self._folders(table)
+            instead = self._refused(table, folders) if table in looked_at else {}
+            kept = [files for folder, files in folders.items() if folder not in instead]
+            paths = {instead_of(folder): fault for folder, fault in instead.items()}
+            found[table.name] = TableFiles(_planned(kept, born, paths), (born,))
+            refused |= paths
+        return Stamped(found, {}, refused)
+
+    def _refused(self, table: Dataset, folders: Mapping[str, Sequence[str]]) -> dict[str, Fault]:
+        """Return the folders of a table whose files must not be read, and why."""
+        found: dict[str, Fault] = {}
+        stamps: dict[str, Stamp] = {}
+        for folder, files in folders.items():
+            try:
+                stamps |= {path: stamp(path) for path in files}
+            except FAULTS as error:
+                found[folder] = error
+        if not found and self._sound.get(table) == stamps:
+            return {}
+        facts: list[FileFacts] = []
+        for path in stamps:
+            try:
+                facts.append(self._held(path, table).facts)
+            except FAULTS as error:
+                found.setdefault(str(Path(path).parent), error)
+        for finding in doubled.same_segments(table, facts):
+            found.setdefault(str(finding.file.parent), UnsoundFile(finding.file, finding.problem, finding.remedy))
+        if not found:
+            self._sound[table] = stamps
+        return found
 
     def keep(self, moment: Stamped) -> Stamped:
         """Return the moment such that :meth:`find_again` can: reads each footer, once."""
         folders: dict[str, Extent] = {}
-        for table, stamp in STAMPS.items():
-            for path in moment.tables[table.name].files[:-1]:
-                held, folder = self._held(path, stamp), str(Path(path).parent)
+        for table in STAMPS:
+            born = self._born(table)
+            for path in (path for path in moment.tables[table.name].files if path not in {born, *moment.refused}):
+                held, folder = self._held(path, table), str(Path(path).parent)
                 before = folders.get(folder, Extent(0, held.last_us))
                 folders[folder] = Extent(before.rows + held.rows, max(before.last_us, held.last_us))
         return replace(moment, folders=folders)
@@ -93,7 +140,7 @@ class StampedListing:
     def find_again(self, kept: Stamped) -> Stamped:
         """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
         found = {}
-        for table, stamp in STAMPS.items():
+        for table, column in STAMPS.items():
             born, before = self._born(table), set(kept.tables[table.name].files)
             whole: list[str] = []
             cut: list[str] = []
@@ -102,19 +149,21 @@ class StampedListing:
                 if Path(folder).is_relative_to(self._layout.folder(table)):
                     rows = 0
                     for path in now.get(folder, ()):
-                        held = self._held(path, stamp)
+                        held = self._held(path, table)
                         if path in before or held.last_us <= extent.last_us:
                             whole.append(path)
                             rows += held.rows
                         elif held.first_us <= extent.last_us:
                             cut.append(path)
-                            rows += _rows_until(path, stamp, extent.last_us)
+                            rows += _rows_until(path, column, extent.last_us)
                     if rows < extent.rows:
                         raise StorageError(
                             f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files "
                             f"deleted by hand? refresh() takes what is there now"
                         )
-            found[table.name] = TableFiles(_planned([whole], born), _planned([cut], born))
+            # What must not be read then must not be now: nobody knows what of it belongs to the moment.
+            instead = [path for path in kept.refused if Path(path).is_relative_to(self._layout.folder(table))]
+            found[table.name] = TableFiles(_planned([whole], born, instead), _planned([cut], born))
         return replace(kept, tables=found)
 
     def _born(self, table: Dataset) -> str:
@@ -140,19 +189,28 @@ class StampedListing:
             for leaf in leaves
         }
 
-    def _held(self, path: str, stamp: str) -> _Held:
-        if path not in self._known:  # a name is never used twice
-            self._known[path] = _read_footer(path, stamp)
-        return self._known[path]
+    def _held(self, path: str, table: Dataset) -> _Held:
+        """Return what a file holds. Raises UnsoundFile where it cannot be what its place says."""
+        now = stamp(path)
+        if path not in self._known or self._known[path][0] != now:
+            self._known[path] = now, _read_footer(Path(path), table)
+        return self._known[path][1]
 
 
-def _planned(folders: Iterable[Sequence[str]], born: str) -> tuple[str, ...]:
-    return ordering.planned(folders, ordering.bytes_in, born)
+def _planned(folders: Iterable[Sequence[str]], born: str, instead: Iterable[str] = ()) -> tuple[str, ...]:
+    return ordering.planned(folders, ordering.bytes_in, born, instead)
 
 
-def _read_footer(path: str, stamp: str) -> _Held:
-    with OpenFile(Path(path)) as file:
-        return _Held(file.rows, *file.span(stamp))
+def _read_footer(path: Path, table: Dataset) -> _Held:
+    value = None if table.partition is None else path.parts[-3].partition("=")[2]
+    branch = Branch(table, None if value is None else unquote(value))
+    with OpenFile(path) as file:
+        placed(file.facts, branch)
+        if not file.rows:
+            return _Held(file.facts, 0, 0)
+        if not file.footer.is_old:
+            check_times(file.span(table.time), branch, path)
+        return _Held(file.facts, *file.span(table.stamp or table.time))
 
 
 def _rows_until(path: str, stamp: str, last_us: int) -> int:

@@ -19,6 +19,7 @@ from recorder.archive import probe, verify
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.datasets import TRADES
+from recorder.archive.doubled import MOVE_ONE_OUT
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
 from recorder.archive.layout import Layout, digest_in, listed
@@ -26,7 +27,7 @@ from recorder.archive.opening import create
 from recorder.archive.parquet import check_digest
 from recorder.archive.parquet import write as write_file
 from recorder.archive.schema import trades_table
-from recorder.archive.verify import MOVE_ONE_OUT, Content
+from recorder.archive.verify import Content
 from recorder.core.certificate import DAY_US, DayRows, utc_day
 from recorder.core.ids import Run, Span
 from recorder.core.model import Event, Trade, plain

@@ -183,7 +183,7 @@ READERS: dict[str, Callable[[Written, Path], object]] = {
     ).year(PAIR, a.layout.years(PAIR)[0]),
     "status": lambda a, _: status.everything(a.data),
     "gaps": lambda a, _: gaps.read(a.data, {}),
-    "live": lambda a, _: connect(a.data, live=True).sql("SELECT 1"),
+    "live": lambda a, _: connect(a.data, live=True).sql("FROM trades"),
     "trades": lambda a, _: connect(a.data).trades(PAIR),
     "coverage": lambda a, _: connect(a.data).coverage(),
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def test_of_very_many_events_only_the_newest_are_looked_through_and_it_says_so(
 
 def test_of_a_large_file_the_end_is_looked_through_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "EVENT_ROWS", 6)
-    monkeypatch.setattr("tests.archives.ROW_GROUP", 2)
+    monkeypatch.setattr("recorder.archive.parquet.ROW_GROUP", 2)
     with writing(tmp_path) as archive:
         lost = event(13, "ohlc_lost", "BTC/USD", '{"timeframe":"1m","count":5}')
         archive.noted(told(9, "rest", "online"), *(event(number) for number in (10, 11, 12)), lost, told(14, "ws", "?"))
@@ -225,3 +226,40 @@ def test_what_is_set_aside_is_counted_by_reason(tmp_path: Path) -> None:
         kept = Kept(7, Reason.MALFORMED, b"{}", why="no number")
         path = Quarantine(opened.layout, opened.disk, staging=opened.layout.staging).put([kept])
     assert status.everything(tmp_path).quarantine == {"malformed": (1, path.stat().st_size)}
+
+
+def test_a_pair_of_which_ids_lie_in_two_files_is_told_with_both_and_no_number_is_made_up(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        opened.archive.append("ETH/USD", trades(5, 6, pair="ETH/USD"))
+        (path,) = opened.layout.trade_files(PAIR)
+    copy = Path(shutil.copy(path, path.with_name("copy.parquet")))
+    found = status.everything(tmp_path)
+    assert [(pair.pair, pair.journalled) for pair in found.pairs] == [("ETH/USD", 0)]
+    (said,) = found.damaged
+    assert said == f"{copy} holds id 1 as {path} does: move one of the two out of the archive"
+    with pytest.raises(CorruptFile, match="holds id 1 as"):
+        status.read(tmp_path)
+    copy.unlink()
+    assert [(pair.pair, pair.journalled) for pair in status.read(tmp_path)] == [(PAIR, 0), ("ETH/USD", 0)]
+
+
+@pytest.mark.parametrize("spelled", ["pair=BTC%2fUSD", "pair=BTC%2fusd"])
+def test_a_folder_that_is_spelled_otherwise_is_told(tmp_path: Path, spelled: str) -> None:
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        (path,) = opened.layout.trade_files(PAIR)
+    other = tmp_path / "trades" / spelled / path.parent.name
+    other.mkdir(parents=True)
+    shutil.copy(path, other)
+    (said,) = status.everything(tmp_path).damaged
+    assert said.startswith(f"{other / path.name} lies in {spelled}, and the recorder spells that folder pair=BTC%2F")
+
+
+def test_a_copied_file_of_events_is_told(tmp_path: Path) -> None:
+    with writing(tmp_path) as archive:
+        archive.noted(event(1))
+        (path,) = (one for one in (tmp_path / "events" / "year=2025").iterdir())
+    copy = Path(shutil.copy(path, path.with_name("zz.parquet")))
+    (said,) = status.everything(tmp_path).damaged
+    assert said.startswith(f"{copy} holds segment 1 as {path} does: move one of the two out")

@@ -100,10 +100,10 @@ def test_once_settled_whatever_comes_goes_or_is_exchanged_is_seen(
     folders = Folders(monotonic=clock.monotonic)
     listing = Listing(archive.data, folders)
     for _ in range(3):
-        listing.paths(["BTC/USD"])
+        listing.paths("BTC/USD")
         clock.move(SETTLED_S)
     reads.clear()
-    assert len(listing.paths(["BTC/USD"])["BTC/USD"]) == 2
+    assert len(listing.paths("BTC/USD")) == 2
     assert reads == []
     if change == "came":
         archive.append(trades(7, 9))
@@ -112,7 +112,7 @@ def test_once_settled_whatever_comes_goes_or_is_exchanged_is_seen(
     else:
         archive.compact()
     clock.move(SETTLED_S)
-    assert listing.paths(["BTC/USD"])["BTC/USD"] == [str(path) for path in archive.files()]
+    assert listing.paths("BTC/USD") == [str(path) for path in archive.files()]
 
 
 def test_a_new_pair_and_a_new_year_are_seen(archive: Written, clock: ManualClock) -> None:
@@ -120,16 +120,16 @@ def test_a_new_pair_and_a_new_year_are_seen(archive: Written, clock: ManualClock
     age(archive.data)
     for _ in range(3):
         assert listing.pairs() == []
-        assert listing.paths(["BTC/USD"]) == {"BTC/USD": []}
+        assert listing.paths("BTC/USD") == []
         clock.move(SETTLED_S)
     archive.append(trades(1, 3))
     assert listing.pairs() == ["BTC/USD"]
     age(archive.data)
     for _ in range(3):
-        assert len(listing.paths(["BTC/USD"])["BTC/USD"]) == 1
+        assert len(listing.paths("BTC/USD")) == 1
         clock.move(SETTLED_S)
     archive.append([trade(4, START_US + 366 * 86_400_000_000)])
-    assert len(listing.paths(["BTC/USD"])["BTC/USD"]) == 2
+    assert len(listing.paths("BTC/USD")) == 2
 
 
 def test_a_folder_that_is_gone_is_an_error_and_remembered_by_nobody(tmp_path: Path, clock: ManualClock) -> None:

@@ -80,8 +80,25 @@ def test_a_directory_exchanged_while_it_is_listed_is_not_believed(
     assert files.of(["BTC/USD"])["BTC/USD"].ids.count() == 6
 
 
-def test_a_file_that_is_not_ours_is_an_error_that_names_it(archive: Written) -> None:
-    archive.append(trades(1, 1))
+def test_a_file_that_is_not_ours_is_a_fault_of_its_pair_that_names_it(archive: Written) -> None:
+    archive.append([*trades(1, 1), *trades(1, 1, pair="ETH/USD")])
     (archive.files()[0].parent / "mine.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CorruptFile, match=r"mine\.parquet"):
-        Listing(archive.data).of(["BTC/USD"])
+    found = Listing(archive.data).of(["BTC/USD", "ETH/USD"])
+    assert isinstance(found["BTC/USD"].fault, CorruptFile)
+    assert "mine.parquet" in str(found["BTC/USD"].fault)
+    assert found["ETH/USD"].fault is None
+
+
+def test_many_footers_read_side_by_side_say_what_those_read_one_by_one_do(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"P{number}/USD" for number in range(9)]
+    archive.append([one for name in names for one in trades(1, 2, pair=name)])
+    (archive.files(names[4])[0]).write_bytes(b"PAR1")
+    one_by_one = Listing(archive.data).of(names)
+    monkeypatch.setattr(listing, "_MANY", 1)
+    files = Listing(archive.data)
+    for found in (files.of(names), files.of(names)):
+        assert list(found) == names
+        assert {name: held.runs for name, held in found.items()} == {name: one_by_one[name].runs for name in names}
+        assert [name for name, held in found.items() if held.fault] == [names[4]]

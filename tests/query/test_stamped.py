@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recorder.archive.datasets import Dataset
 from recorder.core.model import Event
 from recorder.errors import CorruptFile, StorageError
 from recorder.query import stamped
@@ -43,12 +44,12 @@ def test_it_lists_the_files_of_each_table_before_the_one_it_was_born_with(archiv
 def test_a_footer_is_read_only_to_keep_a_moment_and_only_once(
     archive: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[str] = []
-    original: Callable[[str, str], stamped._Held] = stamped._read_footer
+    read: list[Path] = []
+    original: Callable[[Path, Dataset], stamped._Held] = stamped._read_footer
 
-    def counted(path: str, stamp: str) -> stamped._Held:
+    def counted(path: Path, table: Dataset) -> stamped._Held:
         read.append(path)
-        return original(path, stamp)
+        return original(path, table)
 
     monkeypatch.setattr(stamped, "_read_footer", counted)
     listing = StampedListing(archive.layout)

@@ -39,7 +39,7 @@ FROM trades_in(getvariable('recorder_files'), getvariable('recorder_cut_files'))
 
 CREATE OR REPLACE MACRO pair_files(files, pair) AS [
     file for file in getvariable(files)
-    if contains(file, '/pair=' || url_encode(pair) || '/') or contains(file, '/pair=__none__/')
+    if contains(file, '/pair=' || url_encode(pair) || '/') or ends_with(file, '/schema.parquet')
 ];
 
 CREATE OR REPLACE MACRO known_pair(pair) AS CASE

@@ -1,0 +1,96 @@
+-- Which files hold what another one holds, or lie where they do not belong? None, unless somebody moved or copied some.
+--
+-- unsound_files(file, problem)
+--
+-- Plain globs believe folders: they would count such rows twice, or for another pair. recorder.connect() looks before
+-- each question; whoever reads the folder by other means asks this first. Only footers are read, never a row, but of
+-- instruments whole files, whose footers do not tell copies. `recorder verify` finds more: it reads everything.
+
+CREATE OR REPLACE VIEW unsound_files AS
+WITH
+footer AS (
+    -- CASE, because a filter may come after the cast, which the value of a foreign key would fail.
+    SELECT
+        file_name AS file,
+        string_split(file_name, '/') AS parts,
+        parts[-3] AS partition,
+        string_split(parts[-2], '=')[2] AS period,
+        CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
+    FROM parquet_kv_metadata([
+        getvariable('recorder_data') || '/trades/*/*/*.parquet',
+        getvariable('recorder_data') || '/ohlc/*/*/*.parquet',
+        getvariable('recorder_data') || '/events/*/*.parquet',
+        getvariable('recorder_data') || '/instruments/*.parquet'
+    ])
+    WHERE parts[-1] != 'schema.parquet'
+),
+placed AS (
+    SELECT
+        file,
+        partition,
+        period,
+        content ->> 'table' AS holds,
+        CASE
+            WHEN parts[-2] = 'instruments' THEN 'instruments'
+            WHEN partition = 'events' THEN 'events'
+            ELSE parts[-4]
+        END AS lies_among,
+        'pair=' || url_encode(content ->> 'pair') AS belongs_in,
+        from_json(content -> 'spans', '["BIGINT[]"]') AS spans,
+        from_json(content -> 'segments', '["BIGINT"]') AS segments
+    FROM footer
+    WHERE content IS NOT NULL
+),
+held AS (
+    SELECT file, belongs_in, period, unnest(spans) AS span
+    FROM placed
+    WHERE holds = 'trades'
+),
+reached AS (
+    SELECT
+        file,
+        span[1] AS first_id,
+        max({'last_id': span[2], 'file': file}) OVER (
+            PARTITION BY belongs_in ORDER BY span[1], file ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before
+    FROM held
+),
+brought AS (
+    SELECT file, parse_dirpath(file) AS folder, unnest(segments) AS segment
+    FROM placed
+    WHERE lies_among != 'instruments'
+),
+again AS (
+    SELECT file, segment, min(file) OVER (PARTITION BY folder, segment) AS other
+    FROM brought
+    WHERE segment > 0
+),
+listed AS (
+    SELECT filename AS file, min(filename) OVER (PARTITION BY md5(content)) AS other
+    FROM read_blob(getvariable('recorder_data') || '/instruments/*.parquet')
+)
+SELECT file, format('holds {}, and lies among {}', holds, lies_among) AS problem
+FROM placed
+WHERE holds != lies_among
+UNION ALL
+SELECT file, format('belongs in {}, and lies in {}', belongs_in, partition)
+FROM placed
+WHERE holds = 'trades' AND lies_among = 'trades' AND belongs_in != partition
+UNION ALL
+SELECT DISTINCT file, format('holds a row of another year, and lies in year={}', period)
+FROM held
+WHERE period != year(make_timestamp(span[3]))::VARCHAR OR period != year(make_timestamp(span[4]))::VARCHAR
+UNION ALL
+SELECT file, format('holds id {} as {} does', min(first_id), before.file)
+FROM reached
+WHERE first_id <= before.last_id
+GROUP BY file, before.file
+UNION ALL
+SELECT file, format('holds segment {} as {} does', min(segment), other)
+FROM again
+WHERE file != other
+GROUP BY file, other
+UNION ALL
+SELECT file, format('is a copy of {}', other)
+FROM listed
+WHERE file != other;
