@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder.archive.datasets import TRADES, Branch
-from recorder.archive.integrity import placed
+from recorder.archive.integrity import MOVE_BACK, placed
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.disk import Disk
+from recorder.errors import UnsoundFile
 
 
 class Coverage:
@@ -38,6 +39,7 @@ class Coverage:
         file cannot be what its place says.
         """
         known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
+        self._check_folder(branch)
         found: dict[Path, tuple[Stamp, FileFacts]] = {}
         # Sought by path, since a compaction keeps the names of files that it leaves alone, and their inodes.
         for path in self._layout.files(branch):
@@ -51,6 +53,11 @@ class Coverage:
                 self._disk.sync_dir(directory)
         self._facts[pair] = found
         return [facts for _, facts in found.values()]
+
+    def _check_folder(self, branch: Branch) -> None:
+        folder = self._layout.home(branch)
+        if folder.is_file():
+            raise UnsoundFile(folder, "is a file, and lies where the folder of a pair belongs", MOVE_BACK)
 
     def wrote(self, pair: str, facts: FileFacts) -> None:
         """Take in a file of ``pair`` that the caller has just written, durably and under the pair's lock."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import UNSOUND, OpenFile, Stamp, stamp
+from recorder.archive.parquet import SET_APART, OpenFile, Stamp, stamp
 from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.events import EventKind
@@ -137,11 +137,11 @@ class Reader:
 
     def _read(self) -> Known:
         known, found = Known(), dict[Path, tuple[Stamp, list[_Noted]]]()
-        for path in self._layout.files(Branch(EVENTS)):
-            now, seen = stamp(path), self._told.get(path)
+        for path in _files(self._layout, known):
             try:
+                now, seen = stamp(path), self._told.get(path)
                 found[path] = seen if seen and seen[0] == now else (now, _newest(path))
-            except UNSOUND as error:
+            except SET_APART as error:
                 known.findings.append(Finding.of(error))
         self._told = found
         known.take(one for _, told in found.values() for one in told)
@@ -180,8 +180,15 @@ class DatedClaims:
 
     def _look(self) -> None:
         found, changed = dict[Path, tuple[Stamp, list[Dated]]](), False
-        for path in self._layout.files(Branch(EVENTS)):
-            now, seen = stamp(path), self._told.get(path)
+        try:
+            paths = self._layout.files(Branch(EVENTS))
+        except SET_APART:  # a folder; what is known stays
+            return
+        for path in paths:
+            try:
+                now, seen = stamp(path), self._told.get(path)
+            except SET_APART:
+                continue
             changed |= seen is None or seen[0] != now
             found[path] = seen if seen is not None and seen[0] == now else (now, _claimed(path))
         if changed or len(found) != len(self._told):
@@ -196,7 +203,7 @@ class DatedClaims:
 def _claimed(path: Path) -> list[Dated]:
     try:
         told = [evidence.told(event) for event in _events(path, _DATED)]
-    except UNSOUND:  # verify, and whoever reads all that is known, tell of it
+    except SET_APART:  # verify, and whoever reads all that is known, tell of it
         return []
     return [one for one in told if isinstance(one, Dated)]
 
@@ -219,13 +226,21 @@ def read(layout: Layout) -> Known:
 
 def _read(layout: Layout) -> Known:
     known, noted = Known(), list[_Noted]()
-    for path in layout.files(Branch(EVENTS)):
+    for path in _files(layout, known):
         try:
             noted += _noted(path)
-        except UNSOUND as error:
+        except SET_APART as error:
             known.findings.append(Finding.of(error))
     known.take(noted)
     return known
+
+
+def _files(layout: Layout, known: Known) -> list[Path]:
+    try:
+        return layout.files(Branch(EVENTS))
+    except SET_APART as error:  # a folder
+        known.findings.append(Finding.of(error))
+        return []
 
 
 def _noted(path: Path) -> Iterator[_Noted]:

@@ -35,9 +35,8 @@ def check(version: object, path: str, writer: object) -> int:
         return version
     else:
         remedy = f"use the release that wrote it ({writer})"
-    raise UnknownVersion(
-        f"{path} has schema version {version}, and this release ({WRITER}) reads version {_read()}: {remedy}"
-    )
+    problem = f"has schema version {version}, and this release ({WRITER}) reads version {_read()}"
+    raise UnknownVersion(path, problem, remedy)
 
 
 def _read() -> str:

@@ -188,9 +188,9 @@ class Metrics:
         self.archive_bytes = Gauge("recorder_archive_bytes", "Bytes of these files", registry=registry)
         self.ready = Gauge("recorder_ready", "Whether /ready says that it is recording", registry=registry)
 
-    def watch(self, ledger: Ledger, pairs: Collection[str]) -> None:
-        """Tell of ``pairs`` (live) what ``ledger`` says when somebody scrapes."""
-        self.registry.register(_Held(ledger, pairs))
+    def watch(self, ledger: Ledger, pairs: Collection[str], sound: Collection[str] | None = None) -> None:
+        """Tell what ``ledger`` says of ``pairs`` (live) when somebody scrapes; of holes and times only of ``sound``."""
+        self.registry.register(_Held(ledger, pairs, pairs if sound is None else sound))
 
     def durable(self, source: str, *, frames: int, trades: int, size: int) -> None:
         """Count lines of one ``source`` (``ws``, ``rest`` or ``note``) that are durable."""
@@ -269,14 +269,15 @@ def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
 class _Held(Collector):
     """What the ledger says of the pairs that are recorded: a pair that leaves takes its series with it."""
 
-    def __init__(self, ledger: Ledger, pairs: Collection[str]) -> None:
+    def __init__(self, ledger: Ledger, pairs: Collection[str], sound: Collection[str]) -> None:
         self._ledger = ledger
         self._pairs = pairs
+        self._sound = sound
 
     def collect(self) -> Iterator[Metric]:
-        accounts = {pair: self._ledger.of(pair) for pair in sorted(self._pairs)}
+        accounts = {pair: self._ledger.of(pair) for pair in sorted(self._sound)}
         gaps = [gap for account in accounts.values() for gap in account.gaps()]
-        yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
+        yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(self._pairs))
         yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(gaps))
         yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(len(gap.span) for gap in gaps))
         newest = GaugeMetricFamily(
