@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -79,6 +80,10 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         console.print(line, no_wrap=True, overflow="ellipsis")
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
+    for pair, one in found.quarantined.items():
+        waits = f"{counted(one.lines, 'line')} that came since, {one.bytes / 1e6:,.1f} MB, wait for it"
+        said = f" {pair} is quarantined: {one.file} {one.problem}; {waits}"
+        console.print(text(said, "red"), soft_wrap=True)
     for said in found.damaged:
         console.print(text(f" {said}", "red"), soft_wrap=True)
 
@@ -306,6 +311,7 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
         "renumbered": dict(found.renumbered),
         "events_since": None if since_us is None else _iso(since_us),
         "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},
+        "quarantined": {pair: asdict(one) for pair, one in found.quarantined.items()},
         "damaged": found.damaged,
     }
 

@@ -17,15 +17,17 @@ import pyarrow.compute as pc
 
 from recorder.archive import numbering, quarantine, state
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
+from recorder.archive.faults import fault
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
+from recorder.archive.state import DAMAGE, Loaded
 from recorder.core.events import EventKind
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile, Malformed, UnreadableFile
+from recorder.errors import CorruptFile, Malformed
 from recorder.journal import tail
 from recorder.journal.segment import Entry
 from recorder.kraken import records
@@ -76,6 +78,17 @@ class PairStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantinedPair:
+    """A pair with a file that cannot be trusted: what is wrong, what to do, and how much has come since and waits."""
+
+    file: str
+    problem: str
+    remedy: str
+    lines: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CandleStatus:
     """The exchange's candles of one timeframe: of how many pairs, and when the newest began (µs since 1970 UTC).
 
@@ -98,6 +111,7 @@ class Status:
     first; ``renumbered`` those that the exchange numbers anew, each with what ends it. ``damaged`` says what could not
     be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
     in other tables is told without it. ``quarantine`` counts what was set aside by reason: lines and bytes.
+    ``quarantined`` are the pairs with such a file, by name: what comes of them waits.
     """
 
     pairs: list[PairStatus]
@@ -110,6 +124,7 @@ class Status:
     renumbered: Mapping[str, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    quarantined: Mapping[str, QuarantinedPair] = field(default_factory=dict)
 
 
 def read(data: Path) -> list[PairStatus]:
@@ -126,14 +141,14 @@ def read(data: Path) -> list[PairStatus]:
 
 
 def everything(data: Path) -> Status:
-    """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive, UnknownVersion."""
+    """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive."""
     layout = existing(data)
     damaged: list[str] = []
     # The journal first, then the archive: a row may move between the two, but is never missed.
     journal = list(tail.entries(layout.journal))
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
-    pairs, unanchored, renumbered = _pairs(layout, journal, damaged)
+    pairs, unanchored, renumbered, loaded = _pairs(layout, journal, damaged)
     return Status(
         pairs=pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
@@ -145,22 +160,32 @@ def everything(data: Path) -> Status:
         renumbered={pair: numbering.remedy(layout, pair) for pair in renumbered},
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
+        quarantined=_quarantined(layout, loaded),
     )
+
+
+def _quarantined(layout: Layout, loaded: Loaded) -> dict[str, QuarantinedPair]:
+    waiting = quarantine.waiting(layout, loaded.damaged.keys())
+    found = {pair: fault(layout, pair, error) for pair, error in sorted(loaded.damaged.items())}
+    return {
+        pair: QuarantinedPair(one.file, one.problem, one.remedy, *waiting.get(pair, (0, 0)))
+        for pair, one in found.items()
+    }
 
 
 def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
     """Return what ``look`` sees; None, with a sentence added to ``damaged``, where it meets a damaged file."""
     try:
         return undisturbed(look, "the archive's files")
-    except (CorruptFile, UnreadableFile) as error:
+    except DAMAGE as error:
         damaged.append(str(error))
         return None
 
 
 def _pairs(
     layout: Layout, journal: Iterable[Entry], damaged: list[str]
-) -> tuple[list[PairStatus], list[str], list[str]]:
-    """Return the pairs that hold anything, the names of those without an anchor, and of those numbered anew."""
+) -> tuple[list[PairStatus], list[str], list[str], Loaded]:
+    """Return the pairs that hold anything, the names of those without an anchor, those numbered anew, and the rest."""
     ledger = Ledger()
     loaded = state.load(ledger, layout, records.claims(journal))
     damaged += map(str, loaded.damaged.values())
@@ -169,7 +194,7 @@ def _pairs(
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
     unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
     renumbered = [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None]
-    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored, renumbered
+    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored, renumbered, loaded
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:

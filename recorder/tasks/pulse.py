@@ -27,7 +27,7 @@ from recorder.version import __version__
 
 BEAT_S: Final = 10.0
 """From one look at its own state to the next; more often where a watchdog wants it."""
-SHOWN: Final = 100
+SHOWN: Final = 40
 """So many quarantined pairs are told of; more are a sign of the disk."""
 
 
