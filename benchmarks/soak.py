@@ -67,6 +67,10 @@ FILES_EVERY_S: Final = 5.0
 ANSWERS: Final = [name for name in mishaps.NAMES if name != "http_403"]
 
 
+Act = tuple[int, str, Callable[[], object]]
+"""How often, the name, and what is done; what returns a signal ends the recorder by it, and starts it again."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """The recorder at a moment: which process, its memory now, CPU used so far, and whether a burst is on."""
@@ -142,9 +146,17 @@ class Soak:
 
     async def act(self) -> None:
         """Do one thing, drawn from all that can be done."""
+        acts = self.acts()
+        _, name, act = self.random.choices(acts, [weight for weight, _, _ in acts])[0]
+        self.done[name] += 1
+        if isinstance(number := act(), signal.Signals):
+            await self.restart(number)
+
+    def acts(self) -> list[Act]:
+        """Return all that can be done."""
         random, do = self.random, self.exchange.do
         lasts_s = random.uniform(*LASTS_S)
-        acts: list[tuple[int, str, Callable[[], object]]] = [
+        acts: list[Act] = [
             (4, "outage", lambda: do("faults.outage", lasts_s)),
             (2, "refuse", lambda: do("faults.refuse", lasts_s)),
             (4, "disconnect", lambda: do("faults.disconnect")),
@@ -164,10 +176,7 @@ class Soak:
                 (2, "backfill", self.begin_backfill),
                 (2, "kill backfill", self.kill_backfill),
             ]
-        _, name, act = random.choices(acts, [weight for weight, _, _ in acts])[0]
-        self.done[name] += 1
-        if isinstance(number := act(), signal.Signals):
-            await self.restart(number)
+        return acts
 
     def garble(self, name: str) -> None:
         """Damage some frames."""
@@ -402,13 +411,19 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where the archive is made, and left; else a folder that is removed"
     )
+    parser.add_argument("--moments", type=int, default=0, help="compare metrics and disk so often; see promises.py")
     asked = parser.parse_args()
+    from benchmarks import promises  # noqa: PLC0415 -- which rests on this module
+
     with contextlib.ExitStack() as stack:
         folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path(__file__).parent)))
         folder.mkdir(parents=True, exist_ok=True)
         history = 3_000 if asked.pairs <= 100 else 100
         wanted = Wanted(asked.pairs, asked.rate, history, seed=asked.seed, truth=folder / "truth")
         exchange = stack.enter_context(Exchange(wanted))
+        if asked.moments:
+            promised = promises.Promises(exchange, folder, Random(asked.seed), greatest_burst=asked.burst, calm=False)
+            sys.exit(0 if asyncio.run(promised.soak(minutes=asked.minutes, moments=asked.moments)) else 1)
         run = Soak(exchange, folder, Random(asked.seed), greatest_burst=asked.burst, calm=asked.calm)
         fine = asyncio.run(soak(run, minutes=asked.minutes))
     sys.exit(0 if fine else 1)

@@ -1,27 +1,24 @@
-"""Certify each UTC day of each pair of an archive by docs/format.md alone: nothing of the recorder is imported.
-
-`python verify_alone.py data` prints what `recorder verify --json` says under `certificates`, resting on one rule of the
-exchange: the trades of a pair are numbered 1, 2, 3, … as they are made. Times are in µs since 1970 UTC.
-"""
+"""Print the certificates of `recorder verify --json` by docs/format.md alone: nothing of the recorder is imported."""
 
 import hashlib
 import json
 import sys
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
 from pyarrow import int64, parquet, types
 
-DAY_US, DAY_2011, END, VERSIONS = 86_400_000_000, 14_975, sys.maxsize, {1}
+DAY_US, DAY_1970, DAY_2011, END, VERSIONS = 86_400_000_000, 719_163, 14_975, sys.maxsize, {1, 2}
 ABSENT, CLAIMS, IDS = ("void", "disowned", "unreadable"), ("disowned", "reclaimed"), ["first_id", "last_id"]
 DATED = {"renumbered": ["time_us", "from_us"], "numbering_settled": ["time_us", "anew"]}
 DATED |= {kind: ["time_us", *IDS] for kind in CLAIMS}
 TOLD = {"void": IDS, "unreadable": IDS, "confirmed": ["last_id", "until_us"], "promised": ["time_us"], **DATED}
-TOLD["anchored"], UNJOINED = ["after_id", "assumed", "time_us"], "does not join the promise"
+TOLD |= {"anchored": ["after_id", "assumed", "time_us"], "certified": ["day", "revision", "rows", *IDS, "sha256"]}
 WHY = {"missing": "{:,} missing", "unreadable": "{:,} unreadable", "before": "begins inside"}
-WHY |= {"unjoined": UNJOINED, "after": "not confirmed"}
+WHY |= {"unjoined": "does not join the promise", "after": "not confirmed"}
+WHY |= {"unlike": "certified with {1:,} rows, ids {2} to {3}, SHA-256 {4:.16}"}
 
 
 def rows_of(path, columns):
@@ -34,8 +31,8 @@ def rows_of(path, columns):
     return footer, list(zip(*(part.to_pylist() for part in parts), strict=True))
 
 
-def trades_of(folder):
-    """Return id → (time, price, quantity, side), of all files of a pair."""
+def trades_of(folder, told):
+    """Return id → (time, price, quantity, side), of all files of a pair; add what they promise of it."""
     trades = {}
     for path in sorted(folder.glob("year=*/*.parquet")):
         footer, rows = rows_of(path, ["trade_id", "time", "price", "qty", "side"])
@@ -43,6 +40,8 @@ def trades_of(folder):
         if footer.get("spans", []) != runs_of(inside) or len(inside) != len(rows):
             sys.exit(f"{path} does not hold what its footer claims")
         trades |= inside
+        for kind in ("promised", "anchored") if "promise" in footer else ():
+            told[kind].append([*(footer["promise"][key] for key in TOLD[kind]), END])
     return trades
 
 
@@ -63,10 +62,9 @@ def minus(first, last, spans):
 
 def counts_of(runs, told, promise, calendar, known):
     """Return day since 1970, of the calendar → how many ids may be of it, by kind; whether any, of those in WHY."""
-    counts, (promised_us, anchor) = defaultdict(lambda: defaultdict(int)), promise
+    counts, (promised_us, anchor), held, below, below_us = defaultdict(lambda: defaultdict(int)), promise, 0, 0, None
 
-    def add(kind, count, from_us, until_us, last_day=END):
-        # An odd time bounds nothing, and others step back a little now and then.
+    def add(kind, count, from_us, until_us, last_day=END):  # an odd time bounds nothing, and others may step back
         low, high = (us is not None and us // DAY_US in known and us // DAY_US for us in (from_us, until_us))
         low, high = sorted((low, high)) if low and high else (low or -END, high or END)
         for day in (one for one in calendar if low <= one <= min(high, last_day)):
@@ -75,24 +73,23 @@ def counts_of(runs, told, promise, calendar, known):
     edges, (lowest, highest) = [*runs, [END, END, None, None]], (runs[0][0], runs[-1][1]) if runs else (END, 0)
     if anchor is not None and not any(first <= anchor < last for first, last, *_ in runs):
         edges.append([anchor + 1, anchor, promised_us, promised_us])  # it parts ids like a trade does
-    held, below, below_us = 0, 0, None
     for first, last, first_us, last_us in sorted(edges, key=lambda edge: edge[:2]):
         history = anchor is not None and below < anchor
         inside = first <= highest and (below >= lowest or (anchor is not None and not history))
         kind = "missing" if inside else "before" if history or first <= highest else "after"
         refuted_us = min((run[2] for run in runs if run[0] > below), default=END)  # no trade came? one had by then
+        unheld, exist = (below + 1, first - 1), [] if inside else told["exist"]
         for state in ABSENT:
-            for low, high in minus(below + 1, first - 1, minus(below + 1, first - 1, told[state])):
+            for low, high in minus(*unheld, minus(*unheld, told[state])):
                 add(state, high - low + 1, below_us, first_us)
-        for low, high in minus(below + 1, first - 1, [ids for state in ABSENT for ids in told[state]]):
-            known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
-            from_us = max(known_us + [below_us] * (below_us is not None), default=None)
-            add(kind, high - low + 1 if inside else 1, from_us, first_us)
-            if history:
-                add("unjoined", 1, None, first_us, promised_us // DAY_US - 1)
+        for name, but in ((kind, exist), ("missing", minus(*unheld, exist))):
+            for low, high in minus(*unheld, [ids for state in ABSENT for ids in told[state]] + but):
+                known_us = [us for last_id, us in told["confirmed"] if held <= last_id < low and us <= refuted_us]
+                from_us = max(filter(None, [*known_us, below_us]), default=None)
+                add(name, high - low + 1 if name == "missing" else 1, from_us, first_us)
+                add("unjoined", int(history), None, first_us, (promised_us or 0) // DAY_US - 1)
         held, below, below_us = last if last >= first else held, last, last_us
-    if promised_us is not None and anchor is None:
-        add("unjoined", 1, None, None, promised_us // DAY_US - 1)
+    add("unjoined", int(promised_us is not None and anchor is None), None, None, (promised_us or 0) // DAY_US - 1)
     return counts
 
 
@@ -106,43 +103,47 @@ def certificates(pair, trades, told, today):
     settled_us = max((us for us, _ in told["numbering_settled"]), default=begun)
     unknown_us = min(([us, one] for us, one in told["renumbered"] if us > settled_us), default=(0, END * DAY_US))[1]
     from_us = min((one for (one,) in told["promised"]), default=None)
-    after_id, assumed = min((one[:2] for one in told["anchored"] if one[2] <= (from_us or 0)), default=(None, False))
+    anchors = (one[:2] for one in told["anchored"] if None not in one and one[2] <= (from_us or 0))
+    after_id, assumed = min(anchors, default=(None, False))
     for _, again, *ids in sorted([us, kind == "reclaimed", *ids] for kind in CLAIMS for us, *ids in told[kind]):
         gone = [part for one in gone for part in minus(*one, [ids])] + [ids] * (not again)  # the latest claim counts
-    told |= {"disowned": gone}
+    told |= {"disowned": gone, "exist": [one[3:5] for one in told["certified"]]}
     for state, beaten_by in (("unreadable", gone), ("void", gone + told["unreadable"])):
         told[state] = [part for ids in told[state] for part in minus(*ids, beaten_by)]
-    if from_us is None and runs and minus(1, runs[0][0] - 1, [ids for state in ABSENT for ids in told[state]]):
+    before = {date.fromisoformat(one[0]).toordinal() - DAY_1970: one[2:] for one in sorted(told["certified"])}
+    if from_us is None and runs and minus(1, runs[0][0] - 1, [ids for one in ("exist", *ABSENT) for ids in told[one]]):
         from_us, after_id, assumed = runs[0][2], runs[0][0] - 1, True  # an older archive begins with its lowest trade
-    seen = {*days, *([] if from_us is None else [from_us // DAY_US])}
+    seen = {*days, *before, *([] if from_us is None else [from_us // DAY_US])}
     near = [day for day in seen if DAY_2011 <= day <= today + 366]  # odd times have days of their own, and none between
     calendar = sorted({*seen, *range(min(near, default=today), max([today, *near]) + 1)}) if seen else []
     counts = counts_of(runs, told, (from_us, after_id), calendar, range(DAY_2011, today + 367))
     for day in calendar:
-        count, rows, promised = counts[day], days.get(day, []), from_us is not None and from_us // DAY_US == day
-        lacking = ["missing", "unreadable", "unjoined", "after"]
-        lacking += ["before"] if from_us is not None and after_id is None else []
-        proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows else "empty"
+        counted, rows, promised = counts[day], days.get(day, []), from_us is not None and from_us // DAY_US == day
         lines = (f"{one},{price.normalize():f},{qty.normalize():f},{side}\n" for one, _, price, qty, side in rows)
         ids, times = ([row[column] for row in rows] or [None] for column in (0, 1))
-        moments = [min(times), max(times), from_us if promised else None]
+        moments = (min(times), max(times), from_us if promised else None)
         spelled = [us if us is None else (epoch + timedelta(0, 0, us)).isoformat("T", "microseconds") for us in moments]
-        proven = "open" if any(count[kind] for kind in lacking) else proven
+        was, now = before.get(day), [len(rows), ids[0], ids[-1], hashlib.sha256("".join(lines).encode()).hexdigest()]
+        let_go = sum(max(0, min(high, was[2]) - max(low, was[1]) + 1) for low, high in gone) if was else 0
+        counted["unlike"] = bool(was and (now[0] < was[0] - let_go or (now[0] == was[0] and now != was)))
+        lacking = [] if was else ["unjoined", "after", *["before"] * (from_us is not None and after_id is None)]
+        proven = "partial" if promised and (after_id, assumed) != (0, True) else "complete" if rows or was else "empty"
+        proven = "open" if any(counted[kind] for kind in ["missing", "unreadable", "unlike", *lacking]) else proven
         status = "unknown" if day >= unknown_us // DAY_US else "pending" if day >= today else proven
         found = {"pair": pair, "day": str((epoch + timedelta(days=day)).date()), "status": status, "rows": len(rows)}
-        found |= {"first_id": ids[0], "last_id": ids[-1], **{state: count[state] for state in ("missing", *ABSENT)}}
+        found |= {"first_id": ids[0], "last_id": ids[-1], "sha256": now[3] if rows else None}
+        found |= {state: counted[state] for state in ("missing", *ABSENT)}
         found |= zip(("first_time", "last_time", "promised"), (us and f"{us}Z" for us in spelled), strict=True)
-        found["sha256"] = hashlib.sha256("".join(lines).encode()).hexdigest() if rows else None
-        yield found | {"why": [said.format(count[kind]) for kind, said in WHY.items() if count[kind]]}
+        yield found | {"why": [said.format(counted[kind], *was or ()) for kind, said in WHY.items() if counted[kind]]}
 
 
 if __name__ == "__main__":
-    archive, found, events = Path(sys.argv[1]), [], defaultdict(lambda: defaultdict(list))
+    archive, found, stored, events = Path(sys.argv[1]), [], {}, defaultdict(lambda: defaultdict(list))
     for path in sorted(archive.glob("events/year=*/*.parquet")):
         for time_us, kind, pair, detail in rows_of(path, ["time", "kind", "pair", "detail"])[1]:
-            if kind in TOLD:
-                events[pair][kind].append([*(json.loads(detail)[key] for key in TOLD[kind]), time_us])
-    stored = {unquote(home.name.removeprefix("pair=")): trades_of(home) for home in archive.glob("trades/pair=*")}
-    for pair in sorted({*events, *stored}):
+            events[pair][kind].append([*(json.loads(detail)[key] for key in TOLD.get(kind, ())), time_us])
+    for home in archive.glob("trades/pair=*"):
+        stored[pair] = trades_of(home, events[pair := unquote(home.name.removeprefix("pair="))])
+    for pair in sorted({*events, *stored} - {None}):
         found += certificates(pair, stored.get(pair, {}), events[pair], int(datetime.now(UTC).timestamp()) // 86_400)
     print(json.dumps({"certificates": found}, indent=1))

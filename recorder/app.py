@@ -62,6 +62,7 @@ from recorder.tasks.pulse import Parts, Pulse
 from recorder.tasks.quarantined import Quarantined, Sound, patiently
 from recorder.tasks.reconcile import Reconcile
 from recorder.tasks.reload import Live, Reload, Source, candles
+from recorder.tasks.remember import Remember
 from recorder.tasks.repair import Repair
 from recorder.tasks.roster import LISTING_S, SOON_S, Roster
 from recorder.tasks.space import Space
@@ -75,8 +76,8 @@ from recorder.tasks.upkeep import Upkeep
 from recorder.tasks.waiting import first_of
 from recorder.tasks.watch import Watch
 
-THREADS: Final = 8
-"""Journal, drain, repair, upkeep, reconcile, space, survey and reload block on the disk one thread each."""
+THREADS: Final = 9
+"""Journal, drain, repair, upkeep, remember, reconcile, space, survey and reload block on the disk one thread each."""
 
 log = structlog.get_logger()
 
@@ -143,6 +144,7 @@ async def record(
         if journal.recovered:
             log.warning("cut a torn line", reason=str(journal.recovered))
         ledger, quarantined = Ledger(), Quarantined(layout)
+        archive.promised = ledger.promise
         await patiently(clock, lambda: asyncio.to_thread(rebuild, ledger, archive, journal, quarantined))
         await asyncio.to_thread(process.give_back)
         dice = random or Random()  # noqa: S311 -- spreads retries
@@ -301,6 +303,7 @@ class _Run:
             upkeep,
             reconcile,
             self._space,
+            Remember(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
             Survey(archive.layout.data, self._space, context),
             Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s),
             pulse,
@@ -413,7 +416,7 @@ class _Run:
     def _introduce(self) -> None:
         """Tell people, metrics and the service manager what is recorded from now on."""
         pairs, ledger = self._roster.instruments, self._basis.ledger
-        self._context.metrics.watch(ledger, pairs, self._sound)
+        self._context.metrics.watch(ledger, pairs)
         for said, told in banner.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):
             log.info(said, **told)
         self._pulse.begun(Parts(pairs, self._commit, self._drain, self._space, self._basis.quarantined))

@@ -27,6 +27,7 @@ from recorder.archive.opening import create
 from recorder.archive.parquet import write_stream, writer
 from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables
+from recorder.core.evidence import Promise
 from recorder.core.model import Candle, Event, Instrument, Trade
 from recorder.disk import Disk
 from recorder.journal import segment
@@ -125,6 +126,10 @@ class Written:
         self.data = data
         self.layout = Layout(data)
         self._archive = TradeArchive(self.layout, Disk(), staging=staging)
+        self.promises: dict[str, Promise | None] = {}
+        """What is promised of pairs, so that what is appended from now on says so."""
+        self._archive.promised = self.promises.get
+        self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
         self._segment = itertools.count(1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)

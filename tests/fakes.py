@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import parse_qs
 
 from recorder.core.ledger import Ledger
@@ -155,16 +155,24 @@ class ToldStanding:
         self.said.append((source, system, upcoming_maintenance, emergency))
 
 
+JUMP: Final = 10_000_000
+
+
 class FakeHttp:
-    """Serves Trades of ids ``1..last``, each made id milliseconds after T0, 100 a page; without since the newest."""
+    """Serves Trades of ids ``1..last``, each made id milliseconds after T0, 100 a page; without since the newest.
+
+    Those above ``jump_after`` have ids ten million higher; ``stamps`` are the times in seconds of some, by id.
+    """
 
     def __init__(self, last: int = 10_000) -> None:
         self.last = last
         self.lacking: frozenset[int] = frozenset()
         self.odd: dict[int, str] = {}
         """Rows that stand as this text for those with these ids."""
+        self.jump_after = 2**40
+        self.stamps: dict[int, int] = {}
         self.odd_last: str | None = None
-        self.recv_ns = 1
+        self.recv_ns = T0_US * 1000
         self.date_s: int | None = None
         self.problems: list[ExchangeError] = []
         self.asked: list[Request] = []
@@ -178,7 +186,11 @@ class FakeHttp:
         if "since" in query:
             first = max(1, -(-(int(query["since"][0]) // 1000 - T0_US) // 1000))
         ids = [n for n in range(first, min(first + 100, self.last + 1)) if n not in self.lacking]
-        good = {n: f'["63501.60000","0.00100000",{(T0_US + n * 1000) / 1e6},"b","l","",{n}]' for n in ids}
+        good = {
+            n: f'["63501.60000","0.00100000",{self.stamps.get(n, (T0_US + n * 1000) / 1e6)},"b","l","",'
+            f"{n + JUMP * (n > self.jump_after)}]"
+            for n in ids
+        }
         rows = ",".join(self.odd.get(n, row) for n, row in good.items())
         last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query.get("since", ["0"])[0])
         result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()

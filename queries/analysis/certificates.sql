@@ -10,7 +10,8 @@
 SELECT
     c.pair,
     c.day,
-    c.status,
+    CASE WHEN $hashed AND c.rows = c.certified_rows AND c.sha256 <> c.certified_sha256 AND c.status <> 'pending'
+        THEN 'open' ELSE c.status END AS status,
     c.rows,
     c.missing,
     c.void,

@@ -24,6 +24,7 @@ traded AS (
 neighbours AS (
     SELECT b.*, lead(b.number) OVER (PARTITION BY b.pair ORDER BY b.number) AS next_number
     FROM traded AS b
+    WHERE ordinary_time(grid_start(b.number, $width, NULL), NULL) IS NOT NULL
 ),
 filled AS (
     SELECT b.pair, b.close, unnest(range(b.number, coalesce(b.next_number, b.number + 1))) AS number

@@ -36,13 +36,22 @@ built AS (
 exchange AS (
     FROM published(pair, timeframe, start, stop)
 ),
-ends AS (
-    SELECT epoch_us(min(e.time)) AS first_us, epoch_us(max(e.time)) AS last_us
-    FROM (SELECT time FROM built UNION ALL SELECT time FROM exchange) AS e
+times AS (
+    SELECT time FROM built UNION SELECT time FROM exchange
 ),
+ends AS (
+    SELECT epoch_us(min(t.time)) AS first_us, epoch_us(max(t.time)) AS last_us
+    FROM times AS t
+    WHERE ordinary_time(t.time, NULL) IS NOT NULL
+),
+-- Up to a bar in which no trade can have been made there are none.
 intervals AS (
     SELECT make_timestamptz(unnest(range(e.first_us, e.last_us + 1, timeframe_us(timeframe)))) AS time
     FROM ends AS e
+    UNION ALL
+    SELECT t.time
+    FROM times AS t
+    WHERE ordinary_time(t.time, NULL) IS NULL
 ),
 runs AS (
     SELECT k.after, k.last_time

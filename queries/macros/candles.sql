@@ -76,6 +76,15 @@ SELECT max(length(rtrim(split_part(t.price::VARCHAR, '.', 2), '0'))) AS digits
 FROM pair_trades(pair, start, stop) AS t
 WHERE NOT EXISTS (SELECT 1 FROM instruments AS i WHERE i.pair = pair);
 
+-- unknown_bars(files, timeframe): the bars in which trades may be missing, as one row of numbers for each run of ids that
+-- are not known
+CREATE OR REPLACE MACRO unknown_bars(files, timeframe) AS TABLE
+SELECT
+    u.pair,
+    coalesce(epoch_us(u.after_time) // timeframe_us(timeframe), -9223372036854775807) AS low,
+    coalesce(epoch_us(u.before_time) // timeframe_us(timeframe), 9223372036854775807) AS high
+FROM unknown_ids(files) AS u;
+
 CREATE OR REPLACE MACRO candles(pair, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
 bars AS (
@@ -102,11 +111,12 @@ digits AS (
     SELECT unnest(list(l), recursive := true)
     FROM listed AS l
 ),
--- The bars in which a run of ids begins or ends. All others with trades lie inside the run that their trades are of:
--- it has a trade before them and one at or after their end.
+-- The bars from that of the last trade before ids that are not known to that of the first after them. All others with
+-- trades lie inside the run that their trades are of: it has a trade before them and one at or after their end.
 ends AS (
-    SELECT DISTINCT unnest([epoch_us(u.after_time), epoch_us(u.before_time)]) // timeframe_us(timeframe) AS number
-    FROM pair_unknown_ids(pair) AS u
+    SELECT e.low, max(e.high) OVER (ORDER BY e.low, e.high) AS high
+    FROM unknown_bars(pair_footers(pair), timeframe) AS e
+    WHERE e.pair = pair
 )
 SELECT
     pair AS pair,
@@ -119,10 +129,10 @@ SELECT
     cut_vwap(b.amount, b.volume, d.digits) AS vwap,
     b.volume,
     b.count,
-    e.number IS NULL AS complete
+    coalesce(e.high < b.number, true) AS complete
 FROM timed AS b
 JOIN digits AS d
     ON b.time >= d.since AND b.time < d.until
-LEFT JOIN ends AS e
-    ON b.number = e.number
+ASOF LEFT JOIN ends AS e
+    ON b.number >= e.low
 ORDER BY b.time;

@@ -23,10 +23,8 @@ timed AS (
     FROM bars AS b
 ),
 ends AS (
-    SELECT DISTINCT
-        u.pair,
-        unnest([epoch_us(u.after_time), epoch_us(u.before_time)]) // timeframe_us(timeframe) AS number
-    FROM unknown_ids(footer_files()) AS u
+    SELECT e.pair, e.low, max(e.high) OVER (PARTITION BY e.pair ORDER BY e.low, e.high) AS high
+    FROM unknown_bars(footer_files(), timeframe) AS e
 )
 SELECT
     b.pair,
@@ -39,10 +37,10 @@ SELECT
     cut_vwap(b.amount, b.volume, d.digits) AS vwap,
     b.volume,
     b.count,
-    e.number IS NULL AS complete
+    coalesce(e.high < b.number, true) AS complete
 FROM timed AS b
 ASOF JOIN price_decimals() AS d
     ON b.pair = d.pair AND b.time >= d.since
-LEFT JOIN ends AS e
-    ON b.pair = e.pair AND b.number = e.number
+ASOF LEFT JOIN ends AS e
+    ON b.pair = e.pair AND b.number >= e.low
 ORDER BY list_position(symbols, b.pair), b.time;

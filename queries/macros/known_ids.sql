@@ -1,7 +1,8 @@
 -- Of which ids is it known what became of them: held, or absent? And of which is it not?
 --
 -- known_ids(files)     one row per run of ids that are all held, or all absent: pair, first_id, last_id, first_time,
---                      last_time, is_held; times are NULL of absent ones
+--                      last_time, is_held; times are NULL of absent ones. A promise that is anchored is a row without
+--                      ids (last_id is the anchor, first_id the next) with its moment, unless ids on both sides are held
 -- known_runs(files)    one row per run of ids that are each held or absent, with those held in it: pair, first_id, last_id,
 --                      first_held, last_held, after, last_time. No trade of the run is missing that was made later than
 --                      after ('-infinity' where the run begins with id 1) and before last_time.
@@ -11,13 +12,26 @@
 -- pair_known_runs(pair) and pair_unknown_ids(pair) are of one pair: only its files are opened.
 --
 -- All that says whether trades may be missing is made of these: the views gaps and certificates, and the columns
--- complete and missing_trades of bars. Held beats absent, which is void or disowned here: an
--- unreadable id has a trade, which is missing.
+-- complete and missing_trades of bars. Held beats absent, which is void or disowned here: an unreadable id has a trade,
+-- which is missing. A time at which no trade can have been made, before 2011 or over a year ahead of now, bounds nothing:
+-- the other end of its run stands in for it, or NULL.
+
+-- ordinary_time(moment, otherwise): the moment, unless no trade can have been made then
+CREATE OR REPLACE MACRO ordinary_time(moment, otherwise) AS CASE
+    WHEN moment BETWEEN '2011-01-01 00:00:00+00'::TIMESTAMPTZ AND now() + INTERVAL 366 DAY THEN moment
+    ELSE otherwise
+END;
 
 CREATE OR REPLACE MACRO known_ids(files) AS TABLE
 WITH
 held AS (
-    FROM coverage_in(files)
+    SELECT
+        c.pair,
+        c.first_id,
+        c.last_id,
+        ordinary_time(c.first_time, ordinary_time(c.last_time, NULL)) AS first_time,
+        ordinary_time(c.last_time, ordinary_time(c.first_time, NULL)) AS last_time
+    FROM coverage_in(files) AS c
 ),
 unheld AS (
     SELECT h.pair, 1 + coalesce(lag(h.last_id) OVER ids, 0) AS first_id, h.first_id - 1 AS last_id
@@ -31,6 +45,13 @@ unheld AS (
 SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, true AS is_held
 FROM held AS h
 UNION ALL
+SELECT p.pair, p.after_id + 1, p.after_id, p.time, p.time, false
+FROM anchored_promises() AS p
+SEMI JOIN held AS h
+    ON p.pair = h.pair
+ANTI JOIN held AS b
+    ON p.pair = b.pair AND b.first_id <= p.after_id AND b.last_id > p.after_id
+UNION ALL
 SELECT u.pair, greatest(u.first_id, v.first_id), least(u.last_id, v.last_id), NULL, NULL, false
 FROM unheld AS u
 JOIN absent_spans() AS v
@@ -40,11 +61,11 @@ WHERE v.state <> 'unreadable';
 CREATE OR REPLACE MACRO known_runs(files) AS TABLE
 WITH
 marked AS (
-    SELECT k.*, k.first_id > 1 + lag(k.last_id) OVER (PARTITION BY k.pair ORDER BY k.first_id) AS begins
+    SELECT k.*, k.first_id > 1 + lag(k.last_id) OVER (PARTITION BY k.pair ORDER BY k.first_id, k.last_id) AS begins
     FROM known_ids(files) AS k
 ),
 numbered AS (
-    SELECT m.*, count(*) FILTER (m.begins) OVER (PARTITION BY m.pair ORDER BY m.first_id) AS run
+    SELECT m.*, count(*) FILTER (m.begins) OVER (PARTITION BY m.pair ORDER BY m.first_id, m.last_id) AS run
     FROM marked AS m
 )
 SELECT
@@ -53,7 +74,7 @@ SELECT
     max(n.last_id) AS last_id,
     min(n.first_id) FILTER (n.is_held) AS first_held,
     max(n.last_id) FILTER (n.is_held) AS last_held,
-    CASE WHEN min(n.first_id) = 1 THEN '-infinity'::TIMESTAMPTZ ELSE arg_min(n.first_time, n.first_id) END AS after,
+    CASE WHEN min(n.first_id) = 1 THEN '-infinity'::TIMESTAMPTZ ELSE arg_min(n.first_time, n.last_id) END AS after,
     arg_max(n.last_time, n.last_id) AS last_time
 FROM numbered AS n
 GROUP BY n.pair, n.run
@@ -75,9 +96,13 @@ unknown AS (
         first_value(k.first_time IGNORE NULLS) OVER above AS before_time
     FROM known AS k
     WINDOW
-        ids AS (PARTITION BY k.pair ORDER BY k.first_id),
-        below AS (PARTITION BY k.pair ORDER BY k.first_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
-        above AS (PARTITION BY k.pair ORDER BY k.first_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+        ids AS (PARTITION BY k.pair ORDER BY k.first_id, k.last_id),
+        below AS (
+            PARTITION BY k.pair ORDER BY k.first_id, k.last_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ),
+        above AS (
+            PARTITION BY k.pair ORDER BY k.first_id, k.last_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+        )
     UNION ALL
     SELECT
         k.pair,

@@ -4,18 +4,19 @@
 -- missing_between(pair, start, stop)  one row with the sum missing_trades, over the holes of which a trade may lie at
 --                                     or after start and before stop; NULL or left out: open end
 --
--- Ids that do not exist (void), or are disowned, are not among them: the rows of the view gaps that are open and lie between archived
--- ids, but only this pair's files are opened. What is missing between the promise and the first trade is not counted.
+-- Ids that do not exist (void), or are disowned, are not among them: the rows of the view gaps that are open and lie
+-- between archived ids, or between the anchor of the promise and the first one, but only this pair's files are opened.
+-- Times are infinite where no trade on that side has one at which it can have been made.
 
 CREATE OR REPLACE MACRO pair_holes(pair) AS TABLE
 SELECT
     u.first_id,
     u.last_id,
     u.last_id - u.first_id + 1 AS missing,
-    u.after_time,
-    u.before_time
+    coalesce(u.after_time, '-infinity'::TIMESTAMPTZ) AS after_time,
+    coalesce(u.before_time, 'infinity'::TIMESTAMPTZ) AS before_time
 FROM pair_unknown_ids(pair) AS u
-WHERE u.after_time IS NOT NULL AND u.before_time IS NOT NULL;
+WHERE u.before_id IS NOT NULL AND (u.after_id IS NOT NULL OR u.after_time IS NOT NULL);
 
 CREATE OR REPLACE MACRO missing_between(pair, start := NULL, stop := NULL) AS TABLE
 SELECT coalesce(sum(h.missing), 0)::BIGINT AS missing_trades

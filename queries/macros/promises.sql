@@ -1,6 +1,6 @@
 -- From when on is every trade of a pair promised?
 --
--- promises()  one row per pair of which it was noted: pair, time, after_id, assumed
+-- promises()  one row per pair of which it was noted, in events or in footers of files: pair, time, after_id, assumed
 --
 --   time      the earliest moment that was noted: from it on every trade is to be held
 --   after_id  the highest id made before it, 0 if there is none; NULL until that is known. An anchor that was found for
@@ -18,6 +18,9 @@ told AS (
         TRY_CAST(e.detail ->> 'assumed' AS BOOLEAN) AS assumed
     FROM told_events() AS e
     WHERE e.kind IN ('promised', 'anchored') AND e.pair IS NOT NULL
+    UNION ALL
+    SELECT p.pair, unnest(['promised', 'anchored']), p.time_us, p.after_id, p.assumed
+    FROM promises_in(footer_files()) AS p
 ),
 earliest AS (
     SELECT t.pair, min(t.time_us) AS time_us

@@ -6,7 +6,8 @@
 --   start   the first bar is the first that begins at or after start; NULL or left out: open end
 --   stop    the last bar is the last that begins before stop; NULL or left out: open end
 --   origin  a moment at which a bar begins; NULL or left out: 1970-01-01 UTC, as of candles()
---   filled  true: a bar without trades between two with trades has a row too; left out: it has none
+--   filled  true: a bar without trades between two with trades has a row too; left out: it has none. Not up to a bar
+--           in which no trade can have been made, before 2011 or over a year ahead of now
 --
 -- time_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
 --           complete, missing_trades)
@@ -36,15 +37,22 @@ traded AS (
     GROUP BY number
 ),
 neighbours AS (
-    SELECT b.*, lead(b.number) OVER (ORDER BY b.number) AS next_number
-    FROM traded AS b
+    SELECT b.*, lead(b.number) OVER (PARTITION BY b.is_ordinary ORDER BY b.number) AS next_number
+    FROM (
+        SELECT t.*, ordinary_time(grid_start(t.number, width, origin), NULL) IS NOT NULL AS is_ordinary
+        FROM traded AS t
+    ) AS b
 ),
 -- The bar itself, and those without trades that follow it.
 rows_of AS (
     SELECT
         b.*,
-        unnest(range(b.number, CASE WHEN filled THEN coalesce(b.next_number, b.number + 1) ELSE b.number + 1 END))
-            AS row
+        unnest(
+            range(
+                b.number,
+                CASE WHEN filled AND b.is_ordinary THEN coalesce(b.next_number, b.number + 1) ELSE b.number + 1 END
+            )
+        ) AS row
     FROM neighbours AS b
 ),
 timed AS (

@@ -1,9 +1,10 @@
 -- Which ids of each pair are not held, and when can they have been made?
 --
--- unheld_spans()  of all pairs of which anything is held or promised: pair, first_id, last_id, kind, after_time,
+-- unheld_spans()  of all pairs of which anything is held, promised or certified: pair, first_id, last_id, kind, after_time,
 --                 before_time, from_time, until_time
 --
---   kind        missing   between held ids, or between the anchor of the promise and the first one held, and not absent
+--   kind        missing   between held ids, or between the anchor of the promise and the first one held, and not absent;
+--                         or certified once, wherever it lies
 --               before    below all that is held or promised, and not absent
 --               after     above all that is held: trades that may have come since; last_id is the highest number there
 --                         is
@@ -23,6 +24,9 @@ held AS MATERIALIZED (
 promised AS MATERIALIZED (
     FROM promises()
 ),
+certified AS MATERIALIZED (
+    FROM certified_spans()
+),
 ends AS (
     SELECT h.pair, min(h.first_id) AS first_held, max(h.last_id) AS last_held
     FROM held AS h
@@ -41,7 +45,7 @@ edges AS (
     )
     UNION ALL
     SELECT b.pair, NULL, NULL, NULL, NULL, false
-    FROM (SELECT pair FROM held UNION SELECT pair FROM promised) AS b
+    FROM (SELECT pair FROM held UNION SELECT pair FROM promised UNION SELECT pair FROM certified) AS b
 ),
 unheld AS (
     SELECT
@@ -108,10 +112,41 @@ parts AS (
     FROM cuts AS c
     WINDOW ids AS (PARTITION BY c.pair, c.first_id ORDER BY c.absent_first NULLS LAST)
 ),
-unknown AS (
+-- What lies below or above all that is held and was certified is missing; the rest is what is left between.
+open AS (
     SELECT p.*
     FROM parts AS p
     WHERE p.first_id <= p.last_id
+),
+vanished AS (
+    SELECT
+        o.* REPLACE (
+            'missing' AS kind, greatest(o.first_id, c.first_id) AS first_id, least(o.last_id, c.last_id) AS last_id
+        ),
+        o.first_id AS begins
+    FROM open AS o
+    JOIN certified AS c
+        ON o.pair = c.pair AND c.first_id <= o.last_id AND c.last_id >= o.first_id
+    WHERE o.kind <> 'missing'
+),
+left_over AS (
+    SELECT
+        o.* REPLACE (
+            coalesce(1 + lag(v.last_id) OVER ids, o.first_id) AS first_id,
+            coalesce(v.first_id - 1, o.last_id) AS last_id
+        )
+    FROM open AS o
+    JOIN (SELECT pair, begins, first_id, last_id FROM vanished UNION ALL SELECT pair, first_id, NULL, NULL FROM open) AS v
+        ON o.pair = v.pair AND o.first_id = v.begins
+    WINDOW ids AS (PARTITION BY o.pair, o.first_id ORDER BY v.first_id NULLS LAST)
+),
+unknown AS (
+    SELECT v.* EXCLUDE (begins)
+    FROM vanished AS v
+    UNION ALL BY NAME
+    SELECT l.*
+    FROM left_over AS l
+    WHERE l.first_id <= l.last_id
 ),
 told AS (
     SELECT

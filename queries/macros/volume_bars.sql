@@ -58,7 +58,7 @@ bars AS (
 holes AS (
     SELECT u.after_id, u.before_id, sum(u.last_id - u.first_id + 1)::BIGINT AS missing
     FROM pair_unknown_ids(pair) AS u
-    WHERE u.after_id IS NOT NULL AND u.before_id IS NOT NULL
+    WHERE u.before_id IS NOT NULL AND (u.after_id IS NOT NULL OR u.after_time IS NOT NULL)
     GROUP BY u.after_id, u.before_id
 ),
 ended AS (

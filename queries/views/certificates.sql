@@ -1,7 +1,7 @@
 -- What is proven of each UTC day of each pair?
 --
 -- certificates(pair, day, status, first_id, last_id, rows, missing, void, disowned, unreadable, first_time, last_time,
---              sha256)
+--              sha256, certified_rows, certified_sha256)
 --
 --   status   complete  every id from the last trade before the day to the first trade after it is held, void or
 --                      disowned, or the exchange has confirmed that none came until the day's end; and there are trades
@@ -10,7 +10,8 @@
 --                      what was made before that moment
 --            pending   today, which is not over
 --            open      none of these: ids are missing, or what came first or last is not known; or a day before the
---                      promise, from which on ids are missing up to the promise
+--                      promise, from which on ids are missing up to the promise; or it has fewer rows than when it
+--                      was certified, or as many of other ids. Once certified, a day is open for nothing else
 --            unknown   the exchange numbers the pair anew, since this day or an earlier one: what is held and what comes
 --                      cannot be compared
 --   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
@@ -18,8 +19,11 @@
 --            a day is open. Those about midnight count on both days.
 --   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
 --            few days, since it needs their text in memory at once.
+--   certified_rows    and certified_sha256: what the day held when it was certified last, NULL if it never was. Where
+--            there are as many rows and another sha256, content was replaced, and the day proves nothing: that costs
+--            reading all of it, so this view leaves it to whoever asks, and `recorder verify` does
 --
--- One row for each day from the promise, or the first trade held, to today. Where no promise was noted, the lowest id
+-- One row for each day from the promise, the first trade held, or the first day certified, to today. Where no promise was noted, the lowest id
 -- held is taken for its beginning, unless the ids are known down to 1. A trade stamped before 2011, or over a year ahead
 -- of now, has a day of its own. `recorder verify` gives the same, and holds files against their footers and checksums
 -- first; this view believes them.
@@ -65,19 +69,26 @@ promised AS MATERIALIZED (
     SELECT b.*, CASE WHEN b.day BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN b.day END AS ordinary_day
     FROM begun AS b
 ),
+certified AS MATERIALIZED (
+    FROM certified_days()
+),
+bounds AS (
+    SELECT e.pair, unnest([e.first_day, e.last_day]) AS day FROM ends AS e
+    UNION ALL
+    SELECT p.pair, p.ordinary_day FROM promised AS p
+    UNION ALL
+    SELECT f.pair, CASE WHEN f.day BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN f.day END FROM certified AS f
+),
 calendar AS (
     SELECT
-        pair,
+        b.pair,
         unnest(
             generate_series(
-                coalesce(least(e.first_day, p.ordinary_day), utc_day(now())),
-                greatest(e.last_day, p.ordinary_day, utc_day(now())),
-                INTERVAL 1 DAY
+                coalesce(min(b.day), utc_day(now())), greatest(max(b.day), utc_day(now())), INTERVAL 1 DAY
             )
         )::DATE AS day
-    FROM ends AS e
-    FULL JOIN promised AS p
-        USING (pair)
+    FROM bounds AS b
+    GROUP BY b.pair
     UNION
     SELECT t.pair, utc_day(t.time)
     FROM trades AS t
@@ -85,6 +96,9 @@ calendar AS (
     UNION
     SELECT p.pair, p.day
     FROM promised AS p
+    UNION
+    SELECT f.pair, f.day
+    FROM certified AS f
 ),
 -- A time at which no trade can have been made bounds nothing.
 timed AS (
@@ -133,6 +147,7 @@ counted AS (
         coalesce(sum(a.ids) FILTER (a.kind = 'disowned'), 0)::BIGINT AS disowned,
         coalesce(sum(a.ids) FILTER (a.kind = 'unreadable'), 0)::BIGINT AS unreadable,
         count(*) FILTER (a.kind NOT IN ('void', 'disowned')) AS unproven,
+        count(*) FILTER (a.kind IN ('missing', 'unreadable')) AS holes,
         any_value(c.pair) AS symbol
     FROM calendar AS c
     LEFT JOIN absent AS a
@@ -149,6 +164,7 @@ rows_of AS (
         c.disowned,
         c.unreadable,
         c.unproven,
+        c.holes,
         min(t.trade_id) AS first_id,
         max(t.trade_id) AS last_id,
         count(t.trade_id) AS rows,
@@ -170,7 +186,19 @@ rows_of AS (
         AND utc_day(t.time) = c.day
         AND t.time >= day_start(c.day)
         AND t.time < day_start(c.day + 1)
-    GROUP BY c.pair, c.day, c.missing, c.void, c.disowned, c.unreadable, c.unproven
+    GROUP BY c.pair, c.day, c.missing, c.void, c.disowned, c.unreadable, c.unproven, c.holes
+),
+-- How many of the ids that were certified the owner of the archive let go since, or before.
+let_go AS (
+    SELECT
+        f.pair,
+        f.day,
+        sum(least(f.last_id, s.last_id) - greatest(f.first_id, s.first_id) + 1) AS ids
+    FROM certified AS f
+    JOIN absent_spans() AS s
+        ON f.pair = s.pair AND s.first_id <= f.last_id AND s.last_id >= f.first_id
+    WHERE s.state = 'disowned'
+    GROUP BY f.pair, f.day
 )
 SELECT
     r.pair,
@@ -178,9 +206,11 @@ SELECT
     CASE
         WHEN r.day >= utc_day(n.from_time) THEN 'unknown'
         WHEN r.day >= utc_day(now()) THEN 'pending'
-        WHEN r.unproven > 0 THEN 'open'
+        WHEN r.holes > 0 OR (f.rows IS NULL AND r.unproven > 0) THEN 'open'
+        WHEN r.rows < f.rows - coalesce(g.ids, 0) THEN 'open'
+        WHEN r.rows = f.rows AND (r.first_id <> f.first_id OR r.last_id <> f.last_id) THEN 'open'
         WHEN r.day = p.day AND NOT p.from_the_first THEN 'partial'
-        WHEN r.rows > 0 THEN 'complete'
+        WHEN r.rows > 0 OR f.rows > 0 THEN 'complete'
         ELSE 'empty'
     END AS status,
     r.first_id,
@@ -192,9 +222,15 @@ SELECT
     r.unreadable,
     r.first_time,
     r.last_time,
-    r.sha256
+    r.sha256,
+    f.rows AS certified_rows,
+    f.sha256 AS certified_sha256
 FROM rows_of AS r
 LEFT JOIN promised AS p
     ON r.pair = p.pair
+LEFT JOIN certified AS f
+    ON r.pair = f.pair AND r.day = f.day
+LEFT JOIN let_go AS g
+    ON r.pair = g.pair AND r.day = g.day
 LEFT JOIN renumbered_pairs() AS n
     ON r.pair = n.pair;

@@ -4,9 +4,10 @@
 --
 -- One row per hole (state open: the ids are still to be fetched), per run of ids that the exchange has twice said it
 -- does not have (void), that it twice answered with a row that nobody can read (unreadable), or that the owner of the
--- archive let go (disowned). A hole lies between archived ids, or between the promise of a pair and the first one.
+-- archive let go (disowned). A hole lies between archived ids, between the promise of a pair and the first one, or
+-- wherever ids were certified and have vanished since.
 -- after_time and before_time are the times of the trades held next to the ids, or the moment of the promise; NULL where
--- there is neither on that side, which only happens to those that are absent.
+-- there is neither on that side, which only happens to those that are absent or vanished.
 
 CREATE OR REPLACE VIEW gaps AS
 SELECT

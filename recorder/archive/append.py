@@ -7,7 +7,7 @@ disowned, is not new.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,9 +21,11 @@ from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import OpenFile
+from recorder.archive.parquet import FileFacts, OpenFile
 from recorder.archive.read import of_rows
 from recorder.archive.schema import REFUSED, trades_table
+from recorder.core import evidence
+from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
 from recorder.core.model import PAIR_LIMIT, Trade, is_pair
 from recorder.disk import Disk
@@ -39,10 +41,14 @@ def _check_name(pair: str) -> None:
 
 
 class TradeArchive:
-    """The trades table, for writing. Calls block; different pairs may be written from different threads."""
+    """The trades table, for writing. Calls block; different pairs may be written from different threads.
+
+    ``promised`` tells what is promised of a pair, as far as whoever writes knows. Each file that is written says so.
+    """
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
         self.layout = layout
+        self.promised: Callable[[str], Promise | None] = lambda _: None
         self.coverage = Coverage(layout, disk)
         self.claimed = DatedClaims(layout)
         self.staging = staging
@@ -62,14 +68,19 @@ class TradeArchive:
 
     def append_locked(self, pair: str, trades: Sequence[Trade], *, but: Spans) -> Spans:
         """Add trades as :meth:`append` does, ``but`` for these ids, by whoever holds the pair's lock."""
-        held = self.coverage.spans(pair)
+        files = self.coverage.files(pair)
+        held = Spans(run.span for file in files for run in file.footer.runs)
         held.update(but)
-        added = Spans()
+        added, promise = Spans(), self.promise_of(pair, files)
         for year, rows in _by_year(_fresh(trades, held)):
             for start in range(0, len(rows), MAX_ROWS):
-                written = self._write(pair, year, rows[start : start + MAX_ROWS])
+                written = self._write(pair, year, rows[start : start + MAX_ROWS], promise)
                 added.update(run.span for run in written.runs)
         return added
+
+    def promise_of(self, pair: str, files: Iterable[FileFacts]) -> Promise | None:
+        """Return what is promised of ``pair``, by whoever writes and by its files."""
+        return evidence.earliest(self.promised(pair), *{file.footer.promise for file in files})
 
     def repeated(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
         """Return the trades whose id is held, in their order, each with what is held; :meth:`append` drops them.
@@ -111,14 +122,14 @@ class TradeArchive:
                             return {row.trade_id: row for row in of_rows(rows, pair)}
         return {}
 
-    def _write(self, pair: str, year: int, rows: Sequence[Trade]) -> Footer:
+    def _write(self, pair: str, year: int, rows: Sequence[Trade], promise: Promise | None) -> Footer:
         try:
             table = trades_table(rows)
         except REFUSED as error:
             raise Unstorable(f"a trade of {pair} does not fit the archive's schema: {error}") from error
         directory = self.layout.year_dir(pair, year)
         self.disk.make_dir(directory)
-        footer = Footer(TRADES.name, pair, held_runs(table, pair))
+        footer = Footer(TRADES.name, pair, held_runs(table, pair), promise=promise)
         named = rows[0].trade_id, rows[-1].trade_id
         written = parquet.write_new(table, footer, directory, self.disk, named=named, staged_in=self.staging)
         self.coverage.wrote(pair, written)

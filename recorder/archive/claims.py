@@ -14,7 +14,6 @@ from recorder.archive.datasets import Dataset, remedy
 from recorder.archive.layout import digest_in
 from recorder.archive.parquet import OpenFile, kinds_written
 from recorder.archive.schema import TIME
-from recorder.archive.versions import is_changed
 from recorder.errors import UnsoundFile
 
 _TEXTS: Final = (pa.string(), pa.binary())
@@ -25,8 +24,7 @@ class Claims:
 
     def __init__(self, file: OpenFile, group: int) -> None:
         """Begin; a file with a digest in its name claims nothing that is to be checked, nor one that is upgraded."""
-        footer = file.footer
-        applies = digest_in(file.path.name) is None and not is_changed(footer.table, footer.version)
+        applies = digest_in(file.path.name) is None and not file.footer.is_old
         self._file = file
         self._group = group
         self._ends: dict[str, list[Any]] = {name: [] for name in file.columns().names} if applies else {}
@@ -53,8 +51,8 @@ def check_kinds(file: OpenFile, dataset: Dataset) -> None:
 
     Other readers may go by what pyarrow passes over.
     """
-    footer, path = file.footer, file.path
-    applies = digest_in(path.name) is None and not is_changed(footer.table, footer.version)
+    path = file.path
+    applies = digest_in(path.name) is None and not file.footer.is_old
     if applies and file.kinds() != kinds_written(dataset):
         raise UnsoundFile(path, f"says of its columns what the table of {dataset.name} does not", remedy(path))
 

@@ -103,7 +103,7 @@ def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | Non
             ids = Spans(run.span for run in runs)
             named = runs[0].span.first, runs[-1].span.last
             with replacing(archive.layout, archive.disk, branch, leaf, merged) as built:
-                footer = Footer(TRADES.name, pair, tuple(runs))
+                footer = Footer(TRADES.name, pair, tuple(runs), promise=archive.promise_of(pair, held))
                 rows = file_rows(TRADES, merged, first=first_id)
                 written = parquet.write_stream(rows, TRADES.columns, footer, built, archive.disk, named=named)
                 check_ids(written, ids)
@@ -140,7 +140,7 @@ def _worth_it(
 ) -> Iterator[tuple[Path, Sequence[FileFacts]]]:
     """Yield each leaf in which a merge is worth it, and the files to merge; ``held`` are in order.
 
-    A file of an older version of the schema is rewritten even if it stands alone, or is full.
+    A file whose rows were other ones in its version of the schema is rewritten even if it stands alone, or is full.
     """
     this_period = branch.dataset.period_of(today)
     for leaf in layout.leaves(branch):

@@ -12,7 +12,8 @@ from pathlib import Path
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.integrity import MOVE_BACK, placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
+from recorder.archive.parquet import SET_APART, FileFacts, Stamp, read_facts, stamp
+from recorder.core import evidence
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.disk import Disk
@@ -59,6 +60,29 @@ class Coverage:
         if folder.is_file():
             raise UnsoundFile(folder, "is a file, and lies where the folder of a pair belongs", MOVE_BACK)
 
+    def sound(self, pair: str) -> tuple[list[FileFacts], Spans]:
+        """Return what those files of ``pair`` hold now that can be read, and the ids that others held when they could.
+
+        Others still count as holding these ids, for :meth:`spans`: they may come back, and nothing is to be held twice.
+        Raises FileNotFoundError if a file vanishes meanwhile.
+        """
+        known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
+        found, lost = list[FileFacts](), Spans()
+        try:
+            paths = self._layout.files(branch)
+        except SET_APART:  # a folder
+            return [], Spans(run.span for _, facts in known.values() for run in facts.footer.runs)
+        for path in paths:
+            seen = known.get(path)
+            try:
+                if seen is not None and seen[0] == stamp(path):
+                    found.append(seen[1])
+                else:
+                    found.append(placed(read_facts(path), branch))
+            except SET_APART:
+                lost.update(run.span for run in (seen[1].footer.runs if seen else ()))
+        return found, lost
+
     def wrote(self, pair: str, facts: FileFacts) -> None:
         """Take in a file of ``pair`` that the caller has just written, durably and under the pair's lock."""
         self._facts.setdefault(pair, {})[facts.path] = stamp(facts.path), facts
@@ -68,7 +92,13 @@ class Coverage:
         return Spans(run.span for file in self.files(pair) for run in file.footer.runs)
 
     def observe_into(self, ledger: Ledger, pair: str) -> int:
-        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows."""
+        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows.
+
+        What its files tell of the promise of the pair is taken along.
+        """
         held = self.files(pair, anew=True)
         ledger.observe_all(run for file in held for run in file.footer.runs)
+        if (promise := evidence.earliest(*{file.footer.promise for file in held})) is not None:
+            for note in evidence.notes(pair, promise):
+                ledger.know(note)
         return sum(file.rows for file in held)

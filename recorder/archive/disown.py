@@ -51,7 +51,8 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
     """
     branch, layout = Branch(TRADES, pair), archive.layout
     with locks.writing(layout, archive.disk, branch):
-        touched = [file for file in archive.coverage.files(pair) if _within(file, ids)]
+        files = archive.coverage.files(pair)
+        touched, promise = [file for file in files if _within(file, ids)], archive.promise_of(pair, files)
         rows = _set_aside(archive, touched, ids, f"id disowned: {reason}")
         claims = archive.claimed.claims(pair)
         known = evidence.disowned(claims)
@@ -64,11 +65,11 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
                 for file in inside:
                     left = Spans(part for run in file.footer.runs for part in ids.missing(run.span))
                     if left:
-                        footer = Footer(TRADES.name, pair, tuple(_runs(_rows(file, left), pair)))
-                        named = footer.runs[0].span.first, footer.runs[-1].span.last
-                        rows_left = _rows(file, left)
+                        runs = tuple(_runs(_rows(file, left), pair))
+                        footer = Footer(TRADES.name, pair, runs, promise=promise)
+                        named = runs[0].span.first, runs[-1].span.last
                         written = parquet.write_stream(
-                            rows_left, TRADES.columns, footer, built, archive.disk, named=named
+                            _rows(file, left), TRADES.columns, footer, built, archive.disk, named=named
                         )
                         check_ids(written, left)
     return Moved(claimed, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from recorder.archive.datasets import TRADES, Branch
@@ -34,16 +35,19 @@ class Fault:
 
 def fault(layout: Layout, pair: str, error: Exception) -> Fault:
     """Return what is wrong with the files of ``pair``. Raises ``error`` itself where no single pair can be to blame."""
+    home = layout.home(Branch(TRADES, pair))
     match error:
         case UnreadableFile() if not error.of_itself:
             raise error
-        case UnsoundFile() | UnreadableFile() | UnknownVersion():
+        case UnsoundFile() | UnreadableFile() | UnknownVersion() if Path(error.file).is_relative_to(home):
             return Fault(pair, error.file, error.problem, error.remedy)
+        case UnsoundFile() | UnreadableFile() | UnknownVersion():  # of another table: no pair's
+            raise error
         case StorageError():
-            return Fault(pair, str(layout.home(Branch(TRADES, pair))), f"cannot be used: {error}", TRADES.remedy)
+            return Fault(pair, str(home), f"cannot be used: {error}", TRADES.remedy)
         case DiskError() if is_own(error):
             remedy = "let this user write there; it must be a folder"
-            return Fault(pair, str(layout.home(Branch(TRADES, pair))), f"cannot be written: {error}", remedy)
+            return Fault(pair, str(home), f"cannot be written: {error}", remedy)
     raise error
 
 

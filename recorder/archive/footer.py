@@ -7,45 +7,61 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import versions
 from recorder.archive.datasets import remedy
-from recorder.archive.versions import SCHEMA_VERSION, WRITER
+from recorder.archive.versions import WRITER
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Span
 from recorder.errors import UnsoundFile
 
 FOOTER_KEY: Final = b"recorder"
+_TODAYS: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says of itself. ``runs`` for tables with ids, ``segments`` for those without.
+    """What a file says of itself. ``runs`` and ``promise`` for tables with ids, ``segments`` for those without.
 
-    ``version`` is the schema's, of a file that was read: what is written is always of today's.
+    ``promise`` is what was promised of the pair when the file was written, so that its folder keeps it wherever it is
+    taken. ``version`` is the schema's, of a file that was read: what is written is always of today's.
     """
 
     table: str
     pair: str | None = None
     runs: tuple[Run, ...] = ()
     segments: tuple[int, ...] = ()
-    version: int = SCHEMA_VERSION
+    version: int = _TODAYS
+    promise: Promise | None = None
+
+    def __post_init__(self) -> None:
+        if self.version == _TODAYS:
+            object.__setattr__(self, "version", versions.current(self.table))
+
+    @property
+    def is_todays(self) -> bool:
+        """Whether the file is of the version that this release writes."""
+        return self.version == versions.current(self.table)
 
     @property
     def is_old(self) -> bool:
-        """Whether the file is of an older version, and to be brought up to date."""
-        return self.version != SCHEMA_VERSION
+        """Whether the file is of a version in which its rows were other ones, and to be brought up to date."""
+        return versions.is_old(self.table, self.version)
 
     def encode(self) -> dict[bytes, bytes]:
         """Return the Parquet key-value metadata."""
-        content: dict[str, Any] = {"schema": SCHEMA_VERSION, "table": self.table, "writer": WRITER}
+        content: dict[str, Any] = {"schema": versions.current(self.table), "table": self.table, "writer": WRITER}
         if self.pair is not None:
             content["pair"] = self.pair
         if self.runs:
             content["spans"] = [[run.span.first, run.span.last, run.first_us, run.last_us] for run in self.runs]
         if self.segments:
             content["segments"] = list(self.segments)
+        if self.promise is not None:
+            content["promise"] = msgspec.to_builtins(self.promise)
         return {FOOTER_KEY: json.dumps(content, separators=(",", ":")).encode()}
 
     @classmethod
@@ -54,11 +70,14 @@ class Footer:
         try:
             content = json.loads((metadata or {})[FOOTER_KEY])
             return cls(
-                version=versions.check(content["schema"], str(path), content.get("writer", "unknown")),
+                version=versions.check(
+                    content["schema"], content["table"], str(path), content.get("writer", "unknown")
+                ),
                 table=content["table"],
                 pair=content.get("pair"),
                 runs=tuple(_run(content["pair"], *ends) for ends in content.get("spans", ())),
                 segments=tuple(content.get("segments", ())),
+                promise=msgspec.convert(content.get("promise"), Promise | None),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # what JSON may hold
             raise UnsoundFile(path, "is none of ours: it carries no footer of this archive", remedy(path)) from error

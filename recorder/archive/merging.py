@@ -9,6 +9,7 @@ of it changes.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recorder.archive import integrity, read, sound
+from recorder.archive import integrity, known, read, sound
 from recorder.archive.append import TradeArchive
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import INSTRUMENTS, OHLC, TRADES, Branch
@@ -27,9 +28,11 @@ from recorder.archive.integrity import Finding
 from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout, period_of
 from recorder.archive.ordered_merge import Batches, in_order
-from recorder.archive.parquet import ROW_GROUP, SET_APART, FileFacts, OpenFile
+from recorder.archive.parquet import ROW_GROUP, SET_APART, UNSOUND, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
 from recorder.archive.verify import sound_files
+from recorder.core import evidence
+from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
 from recorder.core.model import plain
 from recorder.core.room import require
@@ -70,6 +73,29 @@ class Tally:
     added: int = 0
     compared: int = 0
     disagreements: int = 0
+
+
+def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
+    """Return what tells of a pair what either archive promises of it: what is written from both keeps it.
+
+    Our own files are left out: whoever appends to them looks at them. Raises UnknownVersion, StorageError.
+    """
+    told = [known.read(layout) for layout in (ours, theirs)]
+
+    @functools.cache
+    def promised(pair: str) -> Promise | None:
+        told_by_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
+        return evidence.earliest(*(one.promise(pair) for one in told), *told_by_files)
+
+    return promised
+
+
+def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
+    branch, found = Branch(TRADES, pair), set[Promise | None]()
+    for path in layout.files(branch):
+        with contextlib.suppress(*UNSOUND):  # its rows are left out, too
+            found.add(integrity.placed(read_facts(path), branch).footer.promise)
+    return found
 
 
 class TradeMerge:

@@ -60,7 +60,7 @@ def _is_todays(born: Path) -> bool:
     away. It holds no rows: where it is damaged, or may not be read, it is written anew.
     """
     try:
-        return not parquet.read_facts(born).footer.is_old
+        return parquet.read_facts(born).footer.is_todays
     except (FileNotFoundError, CorruptFile):
         return False
     except UnreadableFile as error:

@@ -79,8 +79,8 @@ def stamp(path: str | Path) -> Stamp:
         raise
     except OSError as error:
         raise _not_opened(Path(path), error) from error
-    if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
-        raise UnsoundFile(path, "is no file, but a folder, a pipe or a device", remedy(path))
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # to open a pipe would wait for ever
+        raise UnsoundFile(path, "is no file, but a pipe or a device", remedy(path))
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -158,7 +158,7 @@ class OpenFile:
     def columns(self) -> pa.Schema:
         """Return its columns as today's version has them, none where it has not even an older one's."""
         try:
-            found = upgraded(self._parquet.schema_arrow.empty_table(), self.footer.table, self.footer.version).schema
+            found = self._upgraded(self._parquet.schema_arrow.empty_table()).schema
         except (KeyError, pa.ArrowException):
             return pa.schema([])
         except (OSError, ValueError) as error:
@@ -224,9 +224,8 @@ class OpenFile:
 
         Raises UnsoundFile, UnreadableFile.
         """
-        footer = self.footer
         # Whoever upgrades rows may need any column of them.
-        stored = None if columns is None or footer.is_old else list(columns)
+        stored = None if columns is None or self.footer.is_old else list(columns)
         try:
             batches = self._parquet.iter_batches(
                 size, row_groups=self.groups if groups is None else groups, columns=stored, use_threads=use_threads
@@ -238,11 +237,14 @@ class OpenFile:
                 batch = next(batches, None)
                 if batch is None:
                     return
-                rows = upgraded(pa.Table.from_batches([batch]), footer.table, footer.version)
+                rows = self._upgraded(pa.Table.from_batches([batch]))
                 rows = rows if columns is None else rows.select(columns)
             except _DAMAGE as error:
                 raise _not_read(self, error) from error
             yield rows
+
+    def _upgraded(self, rows: pa.Table) -> pa.Table:
+        return upgraded(rows, self.footer.table, self.footer.version)
 
     def table(self, *, columns: Sequence[str], groups: Sequence[int] | None = None) -> pa.Table:
         """Return all rows with these columns, of these row groups or all. Raises as :meth:`read` does."""

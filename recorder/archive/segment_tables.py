@@ -20,7 +20,7 @@ from recorder.archive.datasets import EVENTS, MAIN_JOURNAL, SCHEMA_FILE, WITHOUT
 from recorder.archive.footer import Footer
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import SET_APART, FileFacts, read_facts
+from recorder.archive.parquet import UNSOUND, FileFacts, read_facts
 from recorder.archive.schema import REFUSED
 from recorder.disk import Disk
 from recorder.errors import Unstorable
@@ -78,7 +78,7 @@ class Segments:
     def files(self, branch: Branch) -> list[FileFacts]:
         """Return what the files of ``branch`` are now, under its lock.
 
-        Raises UnsoundFile, UnreadableFile, UnknownVersion where one is none of them, or cannot be read.
+        Raises UnsoundFile, UnreadableFile where one is none of them, or cannot be read.
         """
         found, damaged = self._read(branch)
         if damaged:
@@ -121,7 +121,7 @@ class Segments:
             if path.name != SCHEMA_FILE:
                 try:
                     found[path] = known.get(path) or placed(read_facts(path), branch)
-                except SET_APART as error:
+                except UNSOUND as error:
                     damaged.append(error)
         # Whoever gave a file its name may have died before the name was on the disk.
         for directory in sorted({path.parent for path in found if path not in known}):
@@ -229,6 +229,6 @@ def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
     for dataset in (dataset for dataset in WITHOUT_IDS if dataset.journal == journal):
         for branch in layout.branches(dataset):
             for path in layout.files(branch):
-                with contextlib.suppress(*SET_APART):
+                with contextlib.suppress(*UNSOUND):
                     found = max(found, *read_facts(path).footer.segments, 0)
     return found

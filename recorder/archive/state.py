@@ -82,6 +82,9 @@ def load(
     for one in events.told():
         if wanted is None or one.pair in wanted:
             ledger.know(one)
+    for pair, memory in events.memories.items():
+        if wanted is None or pair in wanted:
+            ledger.of(pair).remember(memory)
     _restate_renumbered(ledger, held, events, frozenset(pair for pair, rows in met.items() if isinstance(rows, int)))
     return Loaded(
         {pair: rows for pair, rows in met.items() if isinstance(rows, int)},

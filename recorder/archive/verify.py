@@ -32,7 +32,9 @@ from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
 from recorder.archive.ordered_merge import in_order
 from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.core import evidence
 from recorder.core.certificate import DAY_US, DayRows
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Span, joined
 from recorder.disk import names_in
 from recorder.errors import UnsoundFile
@@ -68,13 +70,15 @@ class StepBack:
 class Content:
     """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong.
 
-    ``steps_back``, some at most, are where the exchange itself would have counted against the clock.
+    ``promise`` is what they say was promised of it; ``steps_back``, some at most, are where the exchange itself would
+    have counted against the clock.
     """
 
     pair: str
     runs: tuple[Run, ...]
     days: Mapping[date, DayRows]
     findings: tuple[Finding, ...]
+    promise: Promise | None = None
     steps_back: tuple[StepBack, ...] = ()
 
 
@@ -211,6 +215,7 @@ class _Found:
         self._done = done
         self._held: list[tuple[Run, Path]] = []
         self._rows: dict[date, DayRows] = {}
+        self._promises: set[Promise | None] = set()
         self._back: set[StepBack] = set()
 
     def read_year(self, year: Path) -> None:
@@ -231,10 +236,11 @@ class _Found:
                 self._merge([file for file in chosen if _sound(file, self.findings, self._done)], lambda _: None)
 
     def _hold(self, file: OpenFile) -> None:
+        self._promises.add(file.footer.promise)
         self._held += ((run, file.path) for run in file.footer.runs)
 
     def _merge(self, chosen: Sequence[OpenFile], done: Callable[[int], None]) -> None:
-        book = _DayBook(self._pool)
+        book = DayBook(self._pool)
         size = max(1, min(_BATCH, _ROWS_IN_HAND // max(1, _side_by_side(chosen))))
         ordered = in_order(((file.facts.first_id, partial(_rows, file, size, done)) for file in chosen), TRADES.order)
         for rows in ordered:
@@ -262,7 +268,8 @@ class _Found:
             if above.first_us < below.last_us - BACK_US and above.span.first > below.span.last:
                 self._back.add(StepBack(above.span.first, below.last_us, above.first_us))
         runs, back = tuple(joined(run for run, _ in self._held)), tuple(sorted(self._back)[:STEPS_BACK])
-        return Content(self._pair, runs, self._rows, tuple(self.findings), back)
+        promise = evidence.earliest(*self._promises)
+        return Content(self._pair, runs, self._rows, tuple(self.findings), promise, back)
 
 
 @dataclass(slots=True)
@@ -277,8 +284,8 @@ class _Day:
     sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
-class _DayBook:
-    """Counts and hashes rows, which come in ascending id, day by day."""
+class DayBook:
+    """Counts and hashes rows, which come in ascending id, day by day. ``pool`` sets their text."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool

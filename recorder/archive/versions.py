@@ -1,7 +1,8 @@
 """Schema versions: which files this release can read, and how the rows of an older one become those of today.
 
-Every footer tells the version of its file. A file of another version than those known here is refused, whoever meets
-it: it is neither damaged nor to be moved, only not for this release. ``docs/format.md`` has the rules.
+Every footer tells the version of its file, which each table counts for itself. A file of another version than those
+known here is refused, whoever meets it: it is neither damaged nor to be moved, only not for this release.
+``docs/format.md`` has the rules.
 """
 
 from __future__ import annotations
@@ -14,51 +15,62 @@ import pyarrow as pa
 from recorder.errors import UnknownVersion
 from recorder.version import __version__
 
-SCHEMA_VERSION: Final = 1
-"""What this release writes."""
+FIRST: Final = 1
+SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"trades": 2}
+"""What this release writes, by the name of the table; others are of the FIRST version. Trades are of version 2 since
+their footers carry the promise of the pair: a release that does not know it would lose it in a compaction."""
 WRITER: Final = f"kraken-recorder {__version__}"
 
 Upgrade: TypeAlias = Callable[[pa.Table], pa.Table]
 """Takes some rows of a file with all their columns, and returns as many in the same order, of the next version."""
-UPGRADES: Final[dict[int, Mapping[str, Upgrade]]] = {}
-"""Of each older version that is read: by the name of the table, what makes its rows those of the next version. A table
-that is not named is the same in both. There is none yet: version 1 is the first."""
+UPGRADES: Final[dict[int, Mapping[str, Upgrade]]] = {1: {}}
+"""Of each older version that is read: by the name of the table, what makes its rows those of the next version. The rows
+of a table that is not named are the same in both."""
 
 
-def check(version: object, path: str, writer: object) -> int:
+def current(table: str) -> int:
+    """Return the version of a table that this release writes."""
+    return SCHEMA_VERSIONS.get(table, FIRST)
+
+
+def check(version: object, table: str, path: str, writer: object) -> int:
     """Return the version of a file, which ``writer`` wrote, if this release can read it. Raises UnknownVersion."""
     if not isinstance(version, int):
         raise TypeError(version)
-    if version > SCHEMA_VERSION:
+    if version > current(table):
         remedy = f"upgrade the recorder to the release that wrote it ({writer}) or a later one"
-    elif all(step in UPGRADES for step in range(version, SCHEMA_VERSION)):
+    elif all(step in UPGRADES for step in range(version, current(table))):
         return version
     else:
         remedy = f"use the release that wrote it ({writer})"
-    problem = f"has schema version {version}, and this release ({WRITER}) reads version {_read()}"
+    problem = f"has schema version {version}, and this release ({WRITER}) reads version {_read(table)}"
     raise UnknownVersion(path, problem, remedy)
 
 
-def _read() -> str:
-    """Return which versions are read.
+def _read(table: str) -> str:
+    """Return which versions of a table are read.
 
-    >>> _read()
-    '1'
+    >>> _read("trades"), _read("events")
+    ('1 to 2', '1')
     """
-    first = SCHEMA_VERSION
+    first = last = current(table)
     while first - 1 in UPGRADES:
         first -= 1
-    return str(SCHEMA_VERSION) if first == SCHEMA_VERSION else f"{first} to {SCHEMA_VERSION}"
+    return str(last) if first == last else f"{first} to {last}"
 
 
-def is_changed(table: str, version: int) -> bool:
-    """Return whether rows of a table, of a file of that version, are other ones in today's."""
-    return any(table in UPGRADES[step] for step in range(version, SCHEMA_VERSION))
+def _upgrades(table: str, version: int) -> list[Upgrade]:
+    steps = range(version, current(table))
+    return [UPGRADES[step][table] for step in steps if table in UPGRADES[step]]
+
+
+def is_old(table: str, version: int) -> bool:
+    """Return whether the rows of a table were other ones in that version."""
+    return bool(_upgrades(table, version))
 
 
 def upgraded(rows: pa.Table, table: str, version: int) -> pa.Table:
     """Return rows of a table, all columns of a file of that version, as today's version has them."""
-    for step in range(version, SCHEMA_VERSION):
-        upgrade = UPGRADES[step].get(table)
-        rows = rows if upgrade is None else upgrade(rows)
+    for upgrade in _upgrades(table, version):
+        rows = upgrade(rows)
     return rows

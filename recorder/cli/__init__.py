@@ -30,6 +30,7 @@ VERBS: Final = (
     "verify",
     "merge",
     "disown",
+    "release",
     "status",
     "query",
     "sql",

@@ -120,6 +120,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
     async with _opened(layout) as archive, client_session() as client:
         http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
         metrics, ledger = Metrics(), Ledger()
+        archive.promised = ledger.promise
         exchange = Exchange(http, Aside(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics)
         instruments = await _listed(exchange, wanted.names)
         fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)

@@ -79,6 +79,8 @@ def merge(
     with _opened(layout, dry_run=dry_run) as (archive, segments):
         room = functools.partial(rim.room, layout.data)
         tidy = functools.partial(_tidy, archive)
+        if archive is not None:
+            archive.promised = merging.promises(layout, theirs)
         job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room)
         waiting = rim.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles

@@ -23,7 +23,7 @@ from recorder.errors import ConfigError
 from recorder.ops import inquiry
 from recorder.ops import status as state
 from recorder.ops.inquiry import Daemon
-from recorder.ops.status import CandleStatus, PairStatus, Status
+from recorder.ops.status import CandleStatus, PairStatus, QuarantinedPair, Status
 
 _SHOWN: Final = 40
 """So many pairs fit a screen or two; of more, only those are shown of which there is something to tell."""
@@ -47,7 +47,7 @@ def status(
     """Show pairs, candles, holes, the exchange's state and the last events; from disk, with or without a daemon.
 
     Where a daemon records into this archive, it is asked whether it does. Exit code 1 if a file cannot be read: what
-    the others hold is shown.
+    the others hold is shown; and if trades that were certified are gone, and nothing fetches them again.
     """
     found = state.everything(data)
     daemon = _asked(config_file, data)
@@ -56,7 +56,7 @@ def status(
         echo(json.dumps({"daemon": _daemon_as_json(daemon), **_as_json(found, now_us)}, indent=2))
     else:
         _print(found, daemon, now_us, title=str(data), all_pairs=all_pairs)
-    if found.damaged:
+    if found.damaged or found.vanished:
         raise typer.Exit(1)
 
 
@@ -71,6 +71,8 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         more = f" and {len(found.unanchored) - len(shown)} more" if len(shown) < len(found.unanchored) else ""
         said = f" unanchored, so that their first promised trade is not known yet: {', '.join(shown)}{more}"
         console.print(text(said, "yellow"))
+    if found.vanished:
+        console.print(_vanished(found.vanished), soft_wrap=True)
     for pair, remedy in found.renumbered.items():
         console.print(text(f" {pair} is renumbered, what comes of it is set aside: {remedy}", "red"), soft_wrap=True)
     console.print(_said_by(daemon))
@@ -80,12 +82,33 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         console.print(line, no_wrap=True, overflow="ellipsis")
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
-    for pair, one in found.quarantined.items():
-        waits = f"{counted(one.lines, 'line')} that came since, {one.bytes / 1e6:,.1f} MB, wait for it"
-        said = f" {pair} is quarantined: {one.file} {one.problem}; {waits}"
-        console.print(text(said, "red"), soft_wrap=True)
-    for said in found.damaged:
+    for said in [*_quarantined(found.quarantined), *found.damaged]:
         console.print(text(f" {said}", "red"), soft_wrap=True)
+
+
+def _quarantined(pairs: Mapping[str, QuarantinedPair]) -> list[str]:
+    """Return a sentence for each quarantined pair; what is to be done is told with the file.
+
+    >>> _quarantined({"BTC/USD": QuarantinedPair("a.parquet", "is damaged", "move it", 2, 1_234_567)})
+    ['BTC/USD is quarantined, for a.parquet is damaged: 2 lines that came since, 1.2 MB, wait until it is put right']
+    """
+    return [
+        f"{pair} is quarantined, for {one.file} {one.problem}: {counted(one.lines, 'line')} that came since, "
+        f"{one.bytes / 1e6:,.1f} MB, wait until it is put right"
+        for pair, one in pairs.items()
+    ]
+
+
+def _vanished(ids: Mapping[str, int]) -> Text:
+    """Return what was certified and is gone.
+
+    >>> str(_vanished({"BTC/USD": 1_200}))[:55]
+    ' vanished since they were certified: 1,200 ids of BTC/U'
+    """
+    named = [f"{counted(count, 'id')} of {pair}" for pair, count in list(ids.items())[:_SHOWN]]
+    more = f" and of {len(ids) - _SHOWN} more pairs" if len(ids) > _SHOWN else ""
+    remedy = "put their files back, fetch them with `recorder backfill`, or let them go with `recorder release`"
+    return text(f" vanished since they were certified: {', '.join(named)}{more}; {remedy}", "red")
 
 
 def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
@@ -308,6 +331,7 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
             for event in found.events
         ],
         "unanchored": list(found.unanchored),
+        "vanished": dict(found.vanished),
         "renumbered": dict(found.renumbered),
         "events_since": None if since_us is None else _iso(since_us),
         "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},

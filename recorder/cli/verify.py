@@ -203,6 +203,9 @@ def _why(one: Certificate) -> list[str]:
         reasons.append("does not join the promise")
     if one.after:
         reasons.append("not confirmed")
+    if one.unlike and (was := one.certified) is not None:
+        ids = f"ids {was.first_id} to {was.last_id}"
+        reasons.append(f"certified with {was.rows:,} rows, {ids}, SHA-256 {was.sha256:.16}")
     return reasons
 
 
@@ -281,7 +284,7 @@ def _kind(one: Certificate) -> tuple[object, ...]:
     counts = tuple(getattr(one, state) for state in _STATES)
     if one.status in _PROVEN and not any(counts):
         return ("proven",)
-    alone = one.day if one.held else None
+    alone = one.day if one.held or one.unlike else None
     return one.status, alone, one.missing, one.unreadable, *counts, one.before, one.after, one.unjoined
 
 

@@ -26,9 +26,10 @@ from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 from recorder.core.absent import NOTHING, Absent
-from recorder.core.evidence import Confirmed, Promise
+from recorder.core.evidence import Certified, Confirmed, Promise
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Run
+from recorder.core.ids import Run, Span, Spans
+from recorder.core.memory import is_as_certified, latest, number_of
 from recorder.core.plausible import EARLIEST_US
 
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
@@ -66,7 +67,8 @@ class Certificate:
     ``disowned`` ones the owner let go, and ``unreadable`` ones have rows that nobody can read; those about midnight
     count on both days. ``before`` and ``after`` tell that the day may have trades before the first or after the last id
     held: how many nobody can say. ``unjoined``: between this day, which is before the promise, and the promise ids may
-    be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day.
+    be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day. ``certified`` is what the
+    day held when it was proven before, and ``unlike`` tells that it does not hold this any more.
     """
 
     pair: str
@@ -81,16 +83,19 @@ class Certificate:
     promised_us: int | None = None
     disowned: int = 0
     unreadable: int = 0
+    certified: Certified | None = None
+    unlike: bool = False
 
     def lacks(self, history_from: date | None = None) -> bool:
-        """Tell whether something wanted is missing: ids between held ones, and history if it is wanted.
+        """Tell whether something wanted is missing: ids between held ones, what was certified, and history if wanted.
 
         ``history_from`` is the day from which on it is (``date.min`` for all there is), None for none. What may have
         come after the last id held is the recorder's to fetch and no fault of the archive, and today is not over.
         """
         over = self.status != "pending"
         history = self.before and history_from is not None and history_from < self.day
-        return history or (over and (self.missing + self.unreadable > 0 or (self.before and history_from == self.day)))
+        lost = self.missing + self.unreadable > 0 or self.unlike
+        return history or (over and (lost or (self.before and history_from == self.day)))
 
 
 def utc_day(time_us: int) -> date:
@@ -107,35 +112,41 @@ def certificates(
     absent: Absent = NOTHING,
     confirmed: Iterable[Confirmed] = (),
     promise: Promise | None = None,
+    certified: Iterable[Certified] = (),
     unknown_from_us: int | None = None,
 ) -> list[Certificate]:
-    """Return a certificate of every day from the promise or the first trade held to today, oldest first.
+    """Return a certificate of every day from the promise or the first trade held, or certified, to today, oldest first.
 
-    There is none if nothing is held nor promised. A trade with a time at which none can have been made gets a day of
-    its own, and none between.
+    There is none if nothing is held, promised nor certified. A trade with a time at which none can have been made gets
+    a day of its own, and none between.
 
     ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats absent, and a
-    confirmation that a held trade refutes is not believed. From the day of ``unknown_from_us`` on nothing is certified:
-    the exchange numbers the pair anew.
+    confirmation that a held trade refutes is not believed. What was ``certified`` of a day, at whatever revision, is
+    believed: all its ids exist, and no others can have been made on it but those that are missing now. From the day of
+    ``unknown_from_us`` on nothing is certified: the exchange numbers the pair anew.
     """
-    gaps = Gaps(pair, held, absent, confirmed, promise)
+    certified = list(certified)
+    known = latest(certified)
+    ids = Spans(Span(one.first_id, one.last_id) for one in certified)
+    gaps = Gaps(pair, held, absent, confirmed, promise, certified=ids)
     promise = promise or _assumed(gaps)
     begins_us = [run.first_us for run in gaps.runs[:1]] + ([] if promise is None else [promise.time_us])
-    if not begins_us:
+    if not begins_us and not known:
         return []
     today = _number(now_us)
-    numbers = _calendar({*map(_number, begins_us), *(day.toordinal() - _EPOCH for day in days)}, now_us)
+    numbers = _calendar({*map(_number, begins_us), *map(number_of, [*days, *known])}, now_us)
     found = []
     for number, counts in zip(numbers, _counted(gaps, promise, numbers, now_us), strict=True):
         day = date.fromordinal(_EPOCH + number)
-        rows = days.get(day)
-        status: Status = "complete" if rows else "empty"
+        rows, before = days.get(day), known.get(day)
+        unlike = before is not None and not _is_as_certified(before, rows, absent)
+        status: Status = "complete" if rows or before else "empty"
         promised = promise is not None and number == _number(promise.time_us)
         if unknown_from_us is not None and number >= _number(unknown_from_us):
             status = "unknown"
         elif number >= today:
             status = "pending"
-        elif counts.stand_open(promise):
+        elif unlike or counts.missing + counts.unreadable or (before is None and counts.stand_open(promise)):
             status = "open"
         elif promise is not None and promised and not promise.from_the_first:
             status = "partial"
@@ -153,9 +164,19 @@ def certificates(
                 promised_us=promise.time_us if promise is not None and promised else None,
                 disowned=counts.disowned,
                 unreadable=counts.unreadable,
+                certified=before,
+                unlike=unlike,
             )
         )
     return found
+
+
+def _is_as_certified(before: Certified, held: DayRows | None, absent: Absent) -> bool:
+    let_go = Spans(absent.disowned.within(Span(before.first_id, before.last_id))).count()
+    if held is None:
+        return is_as_certified(before, rows=0, ends=None, sha256=None, let_go=let_go)
+    ends = held.first_id, held.last_id
+    return is_as_certified(before, rows=held.rows, ends=ends, sha256=held.sha256, let_go=let_go)
 
 
 def _assumed(gaps: Gaps) -> Promise | None:

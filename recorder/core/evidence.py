@@ -7,6 +7,7 @@ beats void.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from typing import Annotated, Any, Final, assert_never
 
 import msgspec
@@ -103,6 +104,22 @@ class Anchored(msgspec.Struct, frozen=True):
     assumed: bool = False
 
 
+class Certified(msgspec.Struct, frozen=True, order=True):
+    """What the UTC ``day`` of ``pair`` held when it was proven to be complete, from the promise on at least.
+
+    So many ``rows``, from ``first_id`` to ``last_id``; ``sha256`` is over their canonical text (docs/format.md). A day
+    that lawfully holds more later, or less, is told again, with a higher ``revision``, and then that counts.
+    """
+
+    pair: str
+    day: date
+    revision: int
+    rows: int
+    first_id: int
+    last_id: int
+    sha256: str
+
+
 class Parked(msgspec.Struct, frozen=True):
     """Ids of ``pair`` that came over the stream, so far from all others that they do not count as held yet.
 
@@ -115,7 +132,11 @@ class Parked(msgspec.Struct, frozen=True):
 
 Dated = Disowned | Reclaimed | Renumbered | NumberingSettled
 """Claims of which the latest counts: ``time_us`` says which that is."""
-Knowledge = Void | Unreadable | Dated | Confirmed | Promised | Anchored | Parked
+Knowledge = Certified | Void | Unreadable | Dated | Confirmed | Promised | Anchored | Parked
+
+
+_Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -124,8 +145,8 @@ class Promise(msgspec.Struct, frozen=True):
     ``after_id`` is None until it is known: the promise is not anchored, and nobody can say which trades are the first.
     """
 
-    time_us: int
-    after_id: int | None = None
+    time_us: _Moment
+    after_id: _Id | None = None
     assumed: bool = False
 
     @property
@@ -146,6 +167,17 @@ def promise(known: Iterable[Promised | Anchored]) -> Promise | None:
         return None
     anchors = [(one.after_id, one.assumed) for one in told if isinstance(one, Anchored) and one.time_us <= time_us]
     return Promise(time_us, *min(anchors, default=(None, False)))
+
+
+def notes(pair: str, made: Promise) -> list[Promised | Anchored]:
+    """Return what is to be noted of ``pair`` so that this is promised: at least, whatever else was noted."""
+    begins = Promised(pair, made.time_us)
+    return [begins] if made.after_id is None else [begins, Anchored(pair, made.time_us, made.after_id, made.assumed)]
+
+
+def earliest(*made: Promise | None) -> Promise | None:
+    """Return what several places tell of the promise of one pair, put together: each may tell but a part of it."""
+    return promise(note for one in made if one is not None for note in notes("", one))
 
 
 def disowned(claims: Iterable[Dated]) -> Spans:
@@ -188,10 +220,6 @@ def after_us(claims: Iterable[Dated], now_us: int) -> int:
     return max([now_us, *(one.time_us + 1 for one in claims)])
 
 
-_Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Moment = Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
-
-
 class _SpanDetail(msgspec.Struct):
     first_id: _Id
     last_id: _Id
@@ -229,12 +257,20 @@ class _AnchoredDetail(msgspec.Struct):
     assumed: bool
 
 
+class _CertifiedDetail(_SpanDetail):
+    day: date
+    revision: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    rows: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    sha256: str
+
+
 _span = msgspec.json.Decoder(_SpanDetail).decode
 _disowned = msgspec.json.Decoder(_DisownedDetail).decode
 _reclaimed = msgspec.json.Decoder(_ReclaimedDetail).decode
 _renumbered = msgspec.json.Decoder(_RenumberedDetail).decode
 _settled = msgspec.json.Decoder(_SettledDetail).decode
 _confirmed = msgspec.json.Decoder(_ConfirmedDetail).decode
+_certified = msgspec.json.Decoder(_CertifiedDetail).decode
 _promised = msgspec.json.Decoder(_PromisedDetail).decode
 _anchored = msgspec.json.Decoder(_AnchoredDetail).decode
 
@@ -266,6 +302,12 @@ def _read_reclaimed(pair: str, detail: str) -> Reclaimed:
     return Reclaimed(pair, Span(said.first_id, said.last_id), said.time_us)
 
 
+def _read_certified(pair: str, detail: str) -> Certified:
+    said = _certified(detail)
+    span = Span(said.first_id, said.last_id)
+    return Certified(pair, said.day, said.revision, said.rows, span.first, span.last, said.sha256)
+
+
 def _read_renumbered(pair: str, detail: str) -> Renumbered:
     said = _renumbered(detail)
     return Renumbered(pair, Span(said.first_id, said.last_id), said.time_us, said.from_us)
@@ -295,6 +337,7 @@ _READERS: Final[dict[str, Callable[[str, str], Knowledge]]] = {
     EventKind.UNREADABLE: _read_unreadable,
     EventKind.DISOWNED: _read_disowned,
     EventKind.RECLAIMED: _read_reclaimed,
+    EventKind.CERTIFIED: _read_certified,
     EventKind.RENUMBERED: _read_renumbered,
     EventKind.NUMBERING_SETTLED: _read_settled,
     EventKind.CONFIRMED: _read_confirmed,
@@ -307,6 +350,7 @@ _KIND_OF: Final[dict[type[Knowledge], EventKind]] = {
     Unreadable: EventKind.UNREADABLE,
     Disowned: EventKind.DISOWNED,
     Reclaimed: EventKind.RECLAIMED,
+    Certified: EventKind.CERTIFIED,
     Renumbered: EventKind.RENUMBERED,
     NumberingSettled: EventKind.NUMBERING_SETTLED,
     Confirmed: EventKind.CONFIRMED,
@@ -332,6 +376,9 @@ def detail(known: Knowledge) -> dict[str, Any]:
             said = {"first_id": span.first, "last_id": span.last, "time_us": time_us, "from_us": from_us}
         case NumberingSettled(_, time_us, anew):
             said = {"time_us": time_us, "anew": anew}
+        case Certified(_, day, revision, rows, first_id, last_id, sha256):
+            said = {"day": day.isoformat(), "revision": revision, "rows": rows}
+            said |= {"first_id": first_id, "last_id": last_id, "sha256": sha256}
         case Confirmed(_, last_id, until_us):
             said = {"last_id": last_id, "until_us": until_us}
         case Promised(_, time_us):

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from recorder.core.absent import NOTHING, Absent
 from recorder.core.evidence import Confirmed, Promise
-from recorder.core.ids import Gap, Run, Span, Spans, joined
+from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans, joined
 
 _Place = Literal["before", "between", "after"]
 """Where ids lie that are not held. ``between``: between held ones, or between the anchor of the promise and the first
@@ -36,7 +36,7 @@ class Gaps:
     """What is not held of ``pair``, and when it can have been made.
 
     ``held`` are runs of ids, in any order; ``absent`` ids are those that need not be. Held beats absent, and a
-    confirmation that a held trade refutes is not believed.
+    confirmation that a held trade refutes is not believed. Of ids that were ``certified`` it is known that they exist.
     """
 
     def __init__(
@@ -46,12 +46,15 @@ class Gaps:
         absent: Absent = NOTHING,
         confirmed: Iterable[Confirmed] = (),
         promise: Promise | None = None,
+        *,
+        certified: Spans = NO_IDS,
     ) -> None:
         self.runs = joined(held)
         self._pair = pair
         self._told = absent
         self._absent = absent.ids()
         self._promise = promise
+        self._certified = certified
         self._edges = _edges(self.runs, promise)
         self._firsts = [run.span.first for run in self.runs]
         self._confirmed = sorted((known.last_id, known.until_us) for known in confirmed)
@@ -63,8 +66,11 @@ class Gaps:
         return self._placed("before")
 
     def between(self) -> list[Gap]:
-        """Return the ids between held ones, or from the anchor to the first one, that are not absent, lowest first."""
-        return open_gaps(self._pair, self.runs, self._absent, self._promise)
+        """Return the ids between held ones, or from the anchor to the first one, that are not absent, lowest first.
+
+        Those that were certified are missing wherever they lie.
+        """
+        return open_gaps(self._pair, self.runs, self._absent, self._promise, self._certified)
 
     def after(self) -> list[Gap]:
         """Return the ids that may still come after the last one held, lowest first; the last gap has no end."""
@@ -98,15 +104,37 @@ class Gaps:
 
     def _placed(self, wanted: _Place) -> list[Gap]:
         return [
-            Gap(self._pair, part, after_us, before_us)
+            Gap(self._pair, piece, after_us, before_us)
             for place, ids, after_us, before_us in _unheld(self.runs, self._edges, self._promise)
             if place == wanted
             for part in self._absent.missing(ids)
+            for piece in self._certified.missing(part)
         ]
 
 
-def open_gaps(pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None = None) -> list[Gap]:
-    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already.
+def open_gaps(
+    pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None = None, certified: Spans = NO_IDS
+) -> list[Gap]:
+    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already."""
+    gaps = _promised_gaps(pair, runs, absent, promise)
+    if not certified:
+        return gaps
+    beyond = [
+        Gap(pair, piece, after_us, before_us)
+        for place, ids, after_us, before_us in _unheld(runs, _edges(runs, promise), promise)
+        if place != "between"
+        for part in absent.missing(ids)
+        for piece in certified.within(part)
+    ]
+    return sorted([*gaps, *beyond], key=_span) if beyond else gaps
+
+
+def _span(gap: Gap) -> Span:
+    return gap.span
+
+
+def _promised_gaps(pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None) -> list[Gap]:
+    """Return what is missing between held ids, or between the anchor and the first one held.
 
     In one pass without the anchor, which parts one gap at most: a pair may lack tens of thousands at once.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -204,6 +204,10 @@ class Spans:
 
     def __repr__(self) -> str:
         return f"Spans({', '.join(str(span) for span in self)})"
+
+
+NO_IDS: Final = Spans()
+"""None at all. Not to be changed."""
 
 
 def runs_of(trades: Iterable[Trade]) -> list[Run]:

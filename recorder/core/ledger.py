@@ -11,10 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from msgspec import structs
+
 from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.evidence import (
     Anchored,
+    Certified,
     Confirmed,
     Dated,
     Disowned,
@@ -29,7 +32,8 @@ from recorder.core.evidence import (
     Void,
 )
 from recorder.core.gaps import Gaps, open_gaps
-from recorder.core.ids import Gap, Run, Span, Spans, joined, runs_of
+from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans, joined, runs_of
+from recorder.core.memory import Memory
 from recorder.core.model import Trade
 from recorder.core.plausible import is_before, is_far_gap
 
@@ -57,7 +61,8 @@ class PairLedger:
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
     held. An id that is held is never void, unreadable, disowned, nor ``parked``. ``shown_id`` is the highest that REST
     has shown in this run, whether it is held yet or not; ``aside_us`` is when the newest trade was made that it showed
-    and that was later than all that is held.
+    and that was later than all that is held; ``memory`` what was certified. ``damaged`` ids lie in damaged files: they
+    are missing, and not asked for as long as these may be put right.
     """
 
     def __init__(self, pair: str) -> None:
@@ -66,7 +71,9 @@ class PairLedger:
         self.void = Spans()
         self.unreadable = Spans()
         self.parked = Spans()
+        self.damaged = Spans()
         self.shown_id = 0
+        self.memory = Memory()
         self.aside_us = 0
         self.confirmed: Confirmed | None = None
         self.promise: Promise | None = None
@@ -76,6 +83,8 @@ class PairLedger:
         self._times_us: dict[int, int] = {}
         self._gaps: tuple[Gap, ...] | None = None
         self._far_gaps: tuple[Gap, ...] = ()
+        self._given_up = NO_IDS
+        self._certified_to = 0
 
     def observe(self, run: Run) -> None:
         """Take in a run of ids of the pair."""
@@ -97,6 +106,8 @@ class PairLedger:
             self.parked.remove(span)
         if len(self.spans) == before and old_last is not None and old_last + 1 == span.first:
             self._forget_inner(old_last, span.first)  # the live case, in constant time
+            if span.first <= self._certified_to:  # it had vanished
+                self._gaps = None
             return
         self._gaps = None
         if len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
@@ -115,6 +126,9 @@ class PairLedger:
             case Disowned() | Reclaimed() | Renumbered() | NumberingSettled():
                 self._disownings.add(known)
                 self._disowned = self._gaps = None
+            case Certified():
+                self.memory.take(known)
+                self._remembers()
             case Parked(_, span):
                 self.parked.update(self.spans.missing(span))
             case Confirmed():
@@ -126,6 +140,15 @@ class PairLedger:
                 self._gaps = None
             case never:
                 assert_never(never)
+
+    def remember(self, memory: Memory) -> None:
+        """Take in what was certified."""
+        self.memory.update(memory)
+        self._remembers()
+
+    def _remembers(self) -> None:
+        self._certified_to = self.memory.every().last or 0
+        self._gaps = None
 
     @property
     def disowned(self) -> Spans:
@@ -162,12 +185,15 @@ class PairLedger:
     def gaps(self) -> tuple[Gap, ...]:
         """Return the ids that are missing and not absent, lowest first. Absent ids may part a gap.
 
-        Missing is what lies between held ones, or between the anchor of the promise and the first one held. As long as
-        they do not change it is the same object, so that whoever looks often need not look through them.
+        Missing is what lies between held ones, or between the anchor of the promise and the first one held, and what
+        was certified and has vanished, wherever it lies. As long as they do not change it is the same object, so that
+        whoever looks often need not look through them.
         """
         if self._gaps is None:
-            self._gaps = tuple(open_gaps(self.pair, self.runs(), self.absent().ids(), self.promise))
+            runs, absent = self.runs(), self.absent().ids()
+            self._gaps = tuple(open_gaps(self.pair, runs, absent, self.promise, self.memory.every()))
             self._far_gaps = tuple(filter(is_far_gap, self._gaps))
+            self._given_up = self.memory.given_up(runs, absent)
         return self._gaps
 
     def unreadable_gaps(self) -> list[Gap]:
@@ -177,13 +203,34 @@ class PairLedger:
             return []
         return [gap for gap in Gaps(self.pair, self.runs(), Absent(unreadable=wanted)).absent() if gap.before_us]
 
+    def gaps_within(self, span: Span) -> list[Span]:
+        """Return the parts of a span that are missing."""
+        return [part for gap in self.gaps() for part in Spans([gap.span]).within(span)]
+
+    def far_gaps(self) -> list[Gap]:
+        """Return the gaps of which no outage can be the cause, and of which REST has not shown the end."""
+        self.gaps()
+        return [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
+
+    def given_up(self) -> Spans:
+        """Return the ids that have vanished and are not fetched again unasked. Not to be changed."""
+        self.gaps()
+        return self._given_up
+
     def fetchable_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end."""
+        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end.
+
+        What has vanished is asked for only where it lies between held ids of its year: see :class:`Memory`.
+        """
         if self.renumbered is not None:  # what would come is not what is missing
             return ()
-        gaps = self.gaps()
-        far = [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
-        return tuple(gap for gap in gaps if gap not in far) if far else gaps
+        gaps, far = self.gaps(), self.far_gaps()
+        if far:
+            gaps = tuple(gap for gap in gaps if gap not in far)
+        for unwanted in (self.given_up(), self.damaged):
+            if unwanted:
+                gaps = tuple(structs.replace(gap, span=part) for gap in gaps for part in unwanted.missing(gap.span))
+        return gaps
 
     def newest(self) -> tuple[int, int] | None:
         """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).
@@ -265,6 +312,8 @@ class Ledger:
         for account in restated.values():
             before = self.of(account.pair)
             account.shown_id, account.aside_us = before.shown_id, before.aside_us
+            if evidence.begun_us(account.disownings) == evidence.begun_us(before.disownings):
+                account.remember(before.memory)  # it is never taken back
         self._pairs |= restated
         for claim in newer:
             if claim.pair in restated:
@@ -277,6 +326,14 @@ class Ledger:
         if account is None:
             account = self._pairs[pair] = PairLedger(pair)
         return account
+
+    def promise(self, pair: str) -> Promise | None:
+        """Return what is promised of ``pair``; nothing of one that is numbered anew, or it would be kept with new ids.
+
+        Any thread may ask.
+        """
+        account = self._pairs.get(pair)
+        return None if account is None or account.renumbered is not None else account.promise
 
     def history(self, pair: str, from_us: int) -> History | None:
         """Return what is wanted of ``pair`` from ``from_us`` on below the lowest id held; None where nothing is.
@@ -292,6 +349,8 @@ class Ledger:
             or first == 1
             or account.absent().ids().covers(Span(1, first - 1))
         ):
+            return None
+        if first - 1 in account.given_up():  # it would be fetched again
             return None
         first_us = account.time_us(first)
         return None if is_before(first_us, from_us) else History(pair, from_us, first, first_us)

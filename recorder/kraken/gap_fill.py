@@ -19,6 +19,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import median_low
 from types import MappingProxyType
 from typing import Final
 
@@ -45,8 +46,11 @@ STEP_BACK_NS: Final = OVERLAPS_NS[1]
 """Times go up with ids but for small steps back. Answers that touch, the first of which begins so long before a row,
 can have left nothing out after it for its time."""
 FAR: Final = 1_000_000
-"""A row whose id lies so far above the one below it proves nothing of the ids between: more than a day of the busiest
-pair, which no answer of a thousand rows steps over, so the odd one is that row."""
+"""A row whose id lies so far above the one below it proves nothing of the ids between, for it may be an odd one: more
+than a day of the busiest pair. It does where ids really jump: when its page goes on from there."""
+DAY_US: Final = 86_400_000_000
+JUMP_ROWS: Final = 3
+"""So many rows at least lie above a jump, all made after all those below it: a lone odd id stands among the others."""
 FRESH_ROWS: Final = rest.PAGE_LIMIT - 10
 """So many ids after a known trade a page is planned to reach: it begins a little before that trade."""
 FRUITLESS_PAGES: Final = 200
@@ -131,11 +135,19 @@ class GapFill:
             self._wanted = None
         return fresh
 
-    def pass_over(self) -> None:
-        """Leave the gap that is asked for now, for this attempt: of its answer nothing can be read."""
-        if self._wanted is not None:
-            self._give_up(self._wanted)
-            self._aim()
+    def pass_over(self) -> bool:
+        """Leave the gap that is asked for now, for this attempt: of its answer nothing can be read.
+
+        Tell whether there is another to go on with; nothing is left where there is none.
+        """
+        if self._wanted is None:
+            return False
+        gap = self._gap_of(self._wanted).span
+        if not any(span.first > gap.last or span.last < gap.first for span in self._open):
+            return False
+        self._give_up(self._wanted)
+        self._aim()
+        return self._wanted is not None
 
     def _note_odd(self, page: TradesPage) -> None:
         for row in page.odd:
@@ -145,8 +157,9 @@ class GapFill:
     def _note_skipped(self, page: TradesPage) -> None:
         """Take note of what lies between rows that follow each other in an answer, unless a row stands there."""
         unread = Spans(row.span for row in page.odd if row.span is not None)
-        for before, after in pairwise(page.trades):
-            stepped = 1 < after.trade_id - before.trade_id < FAR
+        for above, (before, after) in enumerate(pairwise(page.trades), 1):
+            step = after.trade_id - before.trade_id
+            stepped = 1 < step < FAR or (step >= FAR and _goes_on(page.trades[:above], page.trades[above:]))
             if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
                 between = Span(before.trade_id + 1, after.trade_id - 1)
                 self._skipped.update(part for span in self._missing.within(between) for part in unread.missing(span))
@@ -245,3 +258,19 @@ class GapFill:
 
     def _gap_of(self, wanted: int) -> Gap:
         return self._gaps[bisect_right(self._firsts, wanted) - 1]
+
+
+def _goes_on(below: Sequence[Trade], above: Sequence[Trade]) -> bool:
+    """Return whether these rows follow each other, both in time and in number, though their ids jump between them.
+
+    Rows with odd times say nothing of it: those from before the exchange, or a day after most of those above.
+    """
+    if len(above) < JUMP_ROWS or above[JUMP_ROWS - 1].trade_id - above[0].trade_id >= FAR:
+        return False
+    made_us = [row.time_us for row in above if row.time_us >= EARLIEST_US]
+    if not made_us:
+        return False
+    until_us = median_low(made_us) + DAY_US
+    later = [time_us for time_us in made_us if time_us <= until_us]
+    earlier = [row.time_us for row in below if EARLIEST_US <= row.time_us <= until_us]
+    return len(later) >= JUMP_ROWS and min(later) >= max(earlier, default=0)

@@ -459,7 +459,7 @@ def _kind(known: wire.Frame, frame: bytes) -> str:
     try:
         keys = sorted(wire.table_result(frame))
     except wire.UNREADABLE:  # keys that are no UTF-8
-        return "keys that cannot be read"
+        return "keys that are no text"
     return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.archive import sound, verify
+from recorder.archive import known, sound, verify
 from recorder.archive.integrity import ALL_DAYS, Days, Finding
 from recorder.archive.known import DatedClaims, Known
 from recorder.archive.layout import Layout
@@ -57,11 +57,13 @@ def certify(
     what is told could not be read, which is among :func:`other_findings`, every day is ``unknown``: nobody knows what
     it said of it.
     """
+    remembered = known.certified(layout)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for pair in pairs:
             content = verify.read(layout, pair, pool, days=days, done=done)
-            promise = told.promise(pair)
-            renumbered = evidence.renumbered(told.disownings(pair))
+            promise = evidence.earliest(told.promise(pair), content.promise)
+            claims = told.disownings(pair)
+            renumbered = evidence.renumbered(claims)
             proven = certificates(
                 pair,
                 content.runs,
@@ -70,6 +72,7 @@ def certify(
                 absent=told.absent(pair),
                 confirmed=told.confirmed(pair),
                 promise=promise,
+                certified=remembered.of(pair, after_us=evidence.begun_us(claims)),
                 unknown_from_us=0 if told.findings else None if renumbered is None else renumbered.from_us,
             )
             unanchored = (

@@ -26,7 +26,6 @@ from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import FileFacts, read_facts
-from recorder.archive.versions import SCHEMA_VERSION
 from recorder.clock import Clock
 from recorder.config import Config
 from recorder.core.ids import Spans
@@ -124,7 +123,7 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
         said = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
         found.append(Finding("clock", "wrong", said, "set the clock, by NTP"))
     if not any(finding.level == "wrong" and finding.area == area for finding in found):
-        said = f"{held:,} files of schema {SCHEMA_VERSION}, whose footers are whole"
+        said = f"{held:,} files, whose footers are whole"
         found.append(Finding(area, "ok", f"{said}; {_VERIFY}"))
     return found
 

@@ -10,7 +10,7 @@ from recorder.archive.layout import existing
 from recorder.core.absent import Absent
 from recorder.core.evidence import Promise
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Gap, Run, Span
+from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans
 from recorder.core.ledger import Ledger
 from recorder.errors import CorruptFile
 from recorder.journal import tail
@@ -35,17 +35,22 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
     accounts = {pair: ledger.of(pair) for pair in sorted(ledger) if pair not in loaded.damaged}
     return {
-        pair: missing(pair, account.runs(), account.absent(), account.promise)
+        pair: missing(pair, account.runs(), account.absent(), account.promise, account.memory.every())
         for pair, account in accounts.items()
-        if account.spans or account.promise
+        if account.spans or account.promise or account.memory.ids
     }
 
 
-def missing(pair: str, held: Sequence[Run], absent: Absent, promise: Promise | None = None) -> list[Gap]:
-    """Return what is missing of a pair, and what is absent, ascending; nothing of one that is not held nor promised."""
-    if not held and promise is None:
+def missing(
+    pair: str, held: Sequence[Run], absent: Absent, promise: Promise | None = None, certified: Spans = NO_IDS
+) -> list[Gap]:
+    """Return what is missing of a pair, and what is absent, ascending; nothing of one that is not held nor promised.
+
+    What was ``certified`` is missing wherever it lies.
+    """
+    if not held and promise is None and not certified:
         return []
-    gaps = Gaps(pair, held, absent, promise=promise)
+    gaps = Gaps(pair, held, absent, promise=promise, certified=certified)
     return sorted([*gaps.between(), *gaps.absent()], key=_ids)
 
 

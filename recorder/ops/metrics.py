@@ -108,12 +108,20 @@ class Metrics:
         self.compacted = Counter("recorder_files_compacted", "Files merged into larger ones", registry=registry)
 
         # What was missing.
-        self.refilled = Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry)
-        self.holes_closed = Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry)
+        self.refilled, self.holes_closed = (
+            Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry),
+            Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry),
+        )
 
         self.memory_differences = Counter(
             "recorder_memory_differences",
             "Pairs of which something that was held for stored was found not to be on the disk, at each look",
+            registry=registry,
+        )
+
+        self.certificates_broken = Counter(
+            "recorder_certificates_broken",
+            "Days that were found to hold other content than what was certified, at each look",
             registry=registry,
         )
 
@@ -188,9 +196,9 @@ class Metrics:
         self.archive_bytes = Gauge("recorder_archive_bytes", "Bytes of these files", registry=registry)
         self.ready = Gauge("recorder_ready", "Whether /ready says that it is recording", registry=registry)
 
-    def watch(self, ledger: Ledger, pairs: Collection[str], sound: Collection[str] | None = None) -> None:
-        """Tell what ``ledger`` says of ``pairs`` (live) when somebody scrapes; of holes and times only of ``sound``."""
-        self.registry.register(_Held(ledger, pairs, pairs if sound is None else sound))
+    def watch(self, ledger: Ledger, pairs: Collection[str]) -> None:
+        """Tell of ``pairs`` (live) what ``ledger`` says when somebody scrapes."""
+        self.registry.register(_Held(ledger, pairs))
 
     def durable(self, source: str, *, frames: int, trades: int, size: int) -> None:
         """Count lines of one ``source`` (``ws``, ``rest`` or ``note``) that are durable."""
@@ -269,17 +277,22 @@ def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
 class _Held(Collector):
     """What the ledger says of the pairs that are recorded: a pair that leaves takes its series with it."""
 
-    def __init__(self, ledger: Ledger, pairs: Collection[str], sound: Collection[str]) -> None:
+    def __init__(self, ledger: Ledger, pairs: Collection[str]) -> None:
         self._ledger = ledger
         self._pairs = pairs
-        self._sound = sound
 
     def collect(self) -> Iterator[Metric]:
-        accounts = {pair: self._ledger.of(pair) for pair in sorted(self._sound)}
+        accounts = {pair: self._ledger.of(pair) for pair in sorted(self._pairs)}
         gaps = [gap for account in accounts.values() for gap in account.gaps()]
-        yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(self._pairs))
+        yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
         yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(gaps))
         yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(len(gap.span) for gap in gaps))
+        vanished = sum(account.given_up().count() for account in accounts.values())
+        yield GaugeMetricFamily(
+            "recorder_ids_vanished",
+            "Of the missing ids those that were certified, and are not fetched again unless the owner asks for them",
+            vanished,
+        )
         newest = GaugeMetricFamily(
             "recorder_last_trade_timestamp_seconds",
             f"Exchange time of the newest trade held; of the first {PAIRS_LIMIT} pairs by name",

@@ -110,8 +110,9 @@ class Status:
     ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
     first; ``renumbered`` those that the exchange numbers anew, each with what ends it. ``damaged`` says what could not
     be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
-    in other tables is told without it. ``quarantine`` counts what was set aside by reason: lines and bytes.
-    ``quarantined`` are the pairs with such a file, by name: what comes of them waits.
+    in other tables is told without it. ``vanished`` counts the ids of each pair, also of one without any trade, that
+    were certified, are gone, and are not fetched again unasked. ``quarantine`` counts what was set aside by reason:
+    lines and bytes. ``quarantined`` are the pairs with such a file, by name: what comes of them waits.
     """
 
     pairs: list[PairStatus]
@@ -121,6 +122,7 @@ class Status:
     events: list[Event]
     events_since_us: int | None
     unanchored: Sequence[str] = ()
+    vanished: Mapping[str, int] = field(default_factory=dict)
     renumbered: Mapping[str, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -134,10 +136,10 @@ def read(data: Path) -> list[PairStatus]:
     """
     damaged: list[str] = []
     layout = existing(data)
-    found, *_ = _pairs(layout, list(tail.entries(layout.journal)), damaged)
+    found = _pairs(layout, list(tail.entries(layout.journal)), damaged)
     if damaged:
         raise CorruptFile(damaged[0])
-    return found
+    return found.pairs
 
 
 def everything(data: Path) -> Status:
@@ -148,19 +150,20 @@ def everything(data: Path) -> Status:
     journal = list(tail.entries(layout.journal))
     events, candles = _journalled(journal)
     happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
-    pairs, unanchored, renumbered, loaded = _pairs(layout, journal, damaged)
+    found = _pairs(layout, journal, damaged)
     return Status(
-        pairs=pairs,
+        pairs=found.pairs,
         candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
         listing=_tried(lambda: _listing(layout), damaged) or {},
         exchange=[happened.told[source] for source in sorted(happened.told)],
         events=happened.newest,
         events_since_us=happened.since_us,
-        unanchored=unanchored,
-        renumbered={pair: numbering.remedy(layout, pair) for pair in renumbered},
+        unanchored=found.unanchored,
+        vanished=found.vanished,
+        renumbered={pair: numbering.remedy(layout, pair) for pair in found.renumbered},
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
-        quarantined=_quarantined(layout, loaded),
+        quarantined=_quarantined(layout, found.loaded),
     )
 
 
@@ -182,10 +185,19 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
         return None
 
 
-def _pairs(
-    layout: Layout, journal: Iterable[Entry], damaged: list[str]
-) -> tuple[list[PairStatus], list[str], list[str], Loaded]:
-    """Return the pairs that hold anything, the names of those without an anchor, those numbered anew, and the rest."""
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs that hold anything, those without an anchor or numbered anew, and of which how many ids vanished."""
+
+    pairs: list[PairStatus]
+    unanchored: list[str]
+    vanished: dict[str, int]
+    renumbered: list[str]
+    loaded: Loaded
+
+
+def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
+    """Return how the pairs stand."""
     ledger = Ledger()
     loaded = state.load(ledger, layout, records.claims(journal))
     damaged += map(str, loaded.damaged.values())
@@ -193,8 +205,14 @@ def _pairs(
     readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in loaded.damaged)
     promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
     unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
-    renumbered = [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None]
-    return [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable], unanchored, renumbered, loaded
+    lost = {pair: ledger.of(pair).given_up().count() for pair in sorted(ledger) if pair not in loaded.damaged}
+    return _Pairs(
+        [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable],
+        unanchored,
+        {pair: count for pair, count in lost.items() if count},
+        [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None],
+        loaded,
+    )
 
 
 def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:

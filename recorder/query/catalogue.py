@@ -20,7 +20,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from recorder.archive.versions import SCHEMA_VERSION
+from recorder.archive import versions
+from recorder.archive.datasets import TRADES
 from recorder.errors import UsageError
 from recorder.query import asked, stored
 
@@ -34,7 +35,7 @@ ASKED_ABSENT: Final = "sources/plain/absent_spans"
 DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 SCHEMA: Final = "recorder_schema"
-"""The one that says which schema version is read."""
+"""The one that says which schema version of trades is read."""
 ANALYSIS: Final = "analysis"
 """The folder of the questions that are asked by name."""
 
@@ -206,7 +207,7 @@ def preamble(data: Path) -> str:
     # The folder becomes part of globs, so what is special in them must stand for itself.
     folder = glob.escape(str(data)).replace("'", "''")
     settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
-    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {SCHEMA_VERSION}")
+    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {versions.current(TRADES.name)}")
     return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
 
 

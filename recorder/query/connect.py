@@ -19,6 +19,15 @@ from recorder.query.reader import BATCH_ROWS, Answer, Question, Reader
 _TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
 _CANDLE_CATEGORIES: Final = ("timeframe",)
 _OHLC_CATEGORIES: Final = ("timeframe", "source")
+_CERTIFICATES: Final = "SELECT * EXCLUDE (sha256) FROM certificates ORDER BY pair, day"
+_HASHED: Final = """
+SELECT * REPLACE (
+    CASE WHEN rows = certified_rows AND sha256 <> certified_sha256 AND status <> 'pending' THEN 'open' ELSE status END
+    AS status
+)
+FROM certificates
+ORDER BY pair, day
+"""
 _EVENT_CATEGORIES: Final = ("kind", "pair")
 _IDS: Final = ("first_id", "last_id")
 """Columns of certificates that are empty on days without trades."""
@@ -291,17 +300,16 @@ class Archive:
     def certificates(self, *, hashed: bool = False, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return what is proven of each UTC day of each pair, as files say of themselves; the columns of the view.
 
-        ``hashed`` adds the column sha256, for which every row is read and set as text: for a few days ask in SQL.
+        ``hashed`` adds the column sha256, for which every row is read and set as text: for a few days ask in SQL. Only
+        then a day whose content was replaced since it was certified is open.
         ``recorder verify`` does the same and trusts no file.
 
         >>> archive.certificates()[["pair", "status", "rows", "missing"]].head(1)
               pair status  rows  missing
         0  BTC/USD   open     3        0
         """
-        left_out = "" if hashed else "EXCLUDE (sha256) "
         self._check(to, dtype_backend)
-        text = f"SELECT * {left_out}FROM certificates ORDER BY pair, day"
-        found = self._reader.sql(text, {}, exact=False, hashed=hashed)
+        found = self._reader.sql(_HASHED if hashed else _CERTIFICATES, {}, exact=False, hashed=hashed)
         return frame(found, to, nullable=_IDS, backend=dtype_backend)
 
     def refresh(self) -> None:

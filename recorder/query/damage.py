@@ -10,9 +10,9 @@ from typing import Final
 
 import duckdb
 
+from recorder.archive import versions
 from recorder.archive.datasets import DATASETS
 from recorder.archive.parquet import FileFacts, read_facts
-from recorder.archive.versions import SCHEMA_VERSION
 from recorder.errors import CorruptFile, DiskError, RecorderError, StorageError
 
 FAULTS: Final = (duckdb.Error, RuntimeError)
@@ -71,7 +71,8 @@ def _faults(paths: Iterable[Path], data: Path, *, pages: int | None = None) -> I
             continue
         if facts.footer.is_old:
             yield StorageError(
-                f"{path} is still of schema version {facts.footer.version}, and SQL reads version {SCHEMA_VERSION}: "
+                f"{path} is still of schema version {facts.footer.version}, and SQL reads version "
+                f"{versions.current(facts.footer.table)}: "
                 "let `recorder run` run for a while, which rewrites such files"
             )
         else:

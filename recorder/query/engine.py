@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from recorder.archive.datasets import EVENTS
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans
 from recorder.errors import UsageError
 from recorder.query import catalogue, readonly
@@ -51,6 +52,14 @@ _SETTINGS: Final = {
     "allow_community_extensions": "false",
     "python_scan_all_frames": "true",  # FROM df, where df is the caller's: DuckDB would look into our functions only
 }
+_PROMISES: Final = """
+CREATE OR REPLACE TABLE recorder_promises AS
+SELECT
+    unnest($pairs::VARCHAR[]) AS pair,
+    unnest($times_us::BIGINT[]) AS time_us,
+    unnest($after_ids::BIGINT[]) AS after_id,
+    unnest($assumed::BOOLEAN[]) AS assumed
+"""
 _TRADES: Final = ("files", "cut_files", "unread")
 """The variables that list files of trades, as a snapshot names them."""
 _TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
@@ -111,6 +120,8 @@ class Engine:
         self._fill("pairs", snapshot.pairs, lambda: self._know(snapshot.pairs))
         self._set_until(snapshot.stamped.folders)
         self._fill("spans", snapshot.runs, lambda: self._connection.execute(_SPANS, _spans(snapshot.runs)))
+        promises = snapshot.promises
+        self._fill("promises", promises, lambda: self._connection.execute(_PROMISES, _promised(promises)))
         # Only files that also hold rows of later must be cut to the ids of the moment.
         archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
         self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
@@ -261,6 +272,15 @@ def _spans(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Any]]:
         "lasts": [run.span.last for _, run in every],
         "first_us": [run.first_us for _, run in every],
         "last_us": [run.last_us for _, run in every],
+    }
+
+
+def _promised(promises: Mapping[str, Promise]) -> dict[str, list[Any]]:
+    return {
+        "pairs": list(promises),
+        "times_us": [promise.time_us for promise in promises.values()],
+        "after_ids": [promise.after_id for promise in promises.values()],
+        "assumed": [promise.assumed for promise in promises.values()],
     }
 
 

@@ -6,6 +6,7 @@ Also what of the exchange's candles is missing, which have no ids, but one for e
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,33 +17,58 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from recorder.core.evidence import Promise
 from recorder.core.gaps import open_gaps
 from recorder.core.ids import Gap, Run, Span, Spans
 from recorder.core.model import TIMEFRAMES
+from recorder.core.plausible import EARLIEST_US
 from recorder.query.asked import Range
 
 _SHOWN: Final = 3
 """So many holes, or pairs, in a sentence; the view ``gaps`` lists them all."""
+YEAR_US: Final = 366 * 86_400_000_000
+"""A trade that is stamped so far ahead of now cannot have been made then, as the view ``certificates`` has it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def missing_in(runs: Sequence[Run], asked: Range, absent: Iterable[Span] = ()) -> list[Gap]:
+def missing_in(
+    runs: Sequence[Run],
+    asked: Range,
+    absent: Iterable[Span] = (),
+    promise: Promise | None = None,
+    *,
+    now_us: int | None = None,
+) -> list[Gap]:
     """Return the ids not held of which a trade may lie in the range; ``runs`` are those of one pair.
 
-    Before the first id held something is missing unless it is 1, but only a range that begins there asks for it.
-    What comes after the last id nobody knows, so it is no gap; nor are ``absent`` ids, which need not be held.
+    Missing is also what lies between the anchor of the ``promise`` and the first id held. Below both something is
+    missing unless they begin with 1, but only a range that begins there asks for it. What comes after the last id
+    nobody knows, so it is no gap; nor are ``absent`` ids, which need not be held. A time at which no trade can
+    have been made, which ``now_us`` tells, bounds nothing.
     """
     start_us, stop_us = asked.start_us, asked.stop_us
     unwanted = Spans(absent)
-    gaps = open_gaps(runs[0].pair, runs, unwanted) if runs else []
-    if runs and runs[0].span.first > 1 and start_us is not None:
-        before = Span(1, runs[0].span.first - 1)
-        gaps[:0] = [Gap(runs[0].pair, part, start_us, runs[0].first_us) for part in unwanted.missing(before)]
-    return [
-        gap
-        for gap in gaps
-        if (start_us is None or (gap.before_us or 0) >= start_us) and (stop_us is None or (gap.after_us or 0) < stop_us)
-    ]
+    gaps = open_gaps(runs[0].pair, runs, unwanted, promise) if runs else []
+    if runs and start_us is not None:
+        below, before_us = runs[0].span.first - 1, runs[0].first_us
+        if promise is not None and promise.after_id is not None and promise.after_id < below:
+            below, before_us = promise.after_id, promise.time_us
+        elif promise is not None and promise.after_id == below:
+            before_us = promise.time_us
+        if below > 0:
+            gaps[:0] = [Gap(runs[0].pair, part, start_us, before_us) for part in unwanted.missing(Span(1, below))]
+    return [gap for gap in gaps if _touches(gap, start_us, stop_us, now_us)]
+
+
+def _touches(gap: Gap, start_us: int | None, stop_us: int | None, now_us: int | None) -> bool:
+    """Return whether a trade of a gap may lie in the range."""
+    after_us, before_us = gap.after_us or 0, gap.before_us or 0
+    if now_us is not None:
+        after_us, before_us = (
+            after_us if EARLIEST_US <= after_us <= now_us + YEAR_US else -sys.maxsize,
+            before_us if EARLIEST_US <= before_us <= now_us + YEAR_US else sys.maxsize,
+        )
+    return (start_us is None or before_us >= start_us) and (stop_us is None or after_us < stop_us)
 
 
 def count(gaps: Iterable[Gap]) -> int:

@@ -15,9 +15,12 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
+from recorder.archive.footer import Footer
 from recorder.archive.integrity import placed
 from recorder.archive.layout import existing
 from recorder.archive.parquet import Stamp, read_facts, stamp
+from recorder.core import evidence
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import NoSuchArchive
 from recorder.query.folders import Folders
@@ -30,18 +33,19 @@ _PAIRS: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class PairFiles:
-    """The files of one pair, what each holds, and what they hold together.
+    """The files of one pair, what each says of itself, and what they hold, and promise, together.
 
     ``stamps`` tell whether the files are still those that were read.
     """
 
     stamps: Mapping[str, Stamp]
-    footers: Mapping[str, tuple[Run, ...]]
+    footers: Mapping[str, Footer]
     runs: tuple[Run, ...]
     ids: Spans
+    promise: Promise | None
 
 
-_NONE: Final = PairFiles({}, {}, (), Spans())
+_NONE: Final = PairFiles({}, {}, (), Spans(), None)
 
 
 class Listing:
@@ -86,12 +90,13 @@ class Listing:
         footers = {
             path: known.footers[path]
             if known.stamps.get(path) == stamps[path]
-            else placed(read_facts(Path(path)), Branch(TRADES, pair)).footer.runs
+            else placed(read_facts(Path(path)), Branch(TRADES, pair)).footer
             for path in paths
         }
-        runs = tuple(joined(run for held in footers.values() for run in held))
+        runs = tuple(joined(run for footer in footers.values() for run in footer.runs))
         ids = Spans(run.span for run in runs)
-        found = self._known[pair] = PairFiles(stamps, footers, runs, ids)
+        promise = evidence.earliest(*{footer.promise for footer in footers.values()})
+        found = self._known[pair] = PairFiles(stamps, footers, runs, ids, promise)
         return found
 
     def _files_in(self, pair_dir: str) -> list[str]:

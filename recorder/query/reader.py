@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
 from recorder.archive.datasets import EVENTS, OHLC, TRADES, Branch, Dataset
-from recorder.core.ids import Gap, Span
+from recorder.core.evidence import Promise
+from recorder.core.ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
 from recorder.query import asked, basis, catalogue, holes, published
@@ -67,6 +69,10 @@ _WINDOW: Final = """
     ORDER BY trade_id
 """
 _ABSENT: Final = "FROM absent_spans() WHERE list_contains($pairs, pair) AND state <> 'unreadable'"
+
+_PROMISES: Final = (
+    "SELECT pair, epoch_us(time) AS time_us, after_id FROM anchored_promises() WHERE list_contains($pairs, pair)"
+)
 
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[Gap]]
@@ -312,9 +318,10 @@ class Reader:
         for pair in question.pairs:
             if not moment.runs.get(pair):
                 asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
-        missing = _missing(question, moment, {})
+        promises = self._promises([pair for pair in question.pairs if _begins_in(question, moment.runs[pair])])
+        missing = _missing(question, moment, {}, promises)
         if missing:
-            missing = _missing(question, moment, self._absent(list(missing)))
+            missing = _missing(question, moment, self._absent(list(missing)), promises)
         if missing and question.on_gap == "raise":
             raise GapError(holes.sentence(missing, self.data))
         return missing
@@ -329,6 +336,12 @@ class Reader:
         for row in self._engine.fetch(_ABSENT, {"pairs": pairs}).to_pylist():
             found.setdefault(row["pair"], []).append(Span(row["first_id"], row["last_id"]))
         return found
+
+    def _promises(self, pairs: Sequence[str]) -> dict[str, Promise]:
+        if not pairs:
+            return {}
+        found = self._engine.fetch(_PROMISES, {"pairs": list(pairs)}).to_pylist()
+        return {row["pair"]: Promise(row["time_us"], row["after_id"]) for row in found}
 
     def _warning(self, question: Question, missing: _Missing) -> str | None:
         return holes.sentence(missing, self.data) if missing and question.on_gap == "warn" else None
@@ -454,10 +467,22 @@ def _listed(moment: Snapshot, table: Dataset) -> tuple[str, ...]:
     return (*held.files, *held.cut_files)
 
 
-def _missing(question: Question, moment: Snapshot, absent: Mapping[str, Sequence[Span]]) -> _Missing:
+def _begins_in(question: Question, runs: Sequence[Run]) -> bool:
+    """Return whether a range goes back to the first trade held, so that it counts what may be missing before that."""
+    start_us = question.limits.start_us
+    return runs[0].span.first > 1 and (start_us is None or start_us <= runs[0].first_us)
+
+
+def _missing(
+    question: Question, moment: Snapshot, absent: Mapping[str, Sequence[Span]], promises: Mapping[str, Promise]
+) -> _Missing:
     """Return the holes of each pair that has some."""
+    now_us = time.time_ns() // 1000
     found = {
-        pair: holes.missing_in(moment.runs[pair], question.limits, absent.get(pair, ())) for pair in question.pairs
+        pair: holes.missing_in(
+            moment.runs[pair], question.limits, absent.get(pair, ()), promises.get(pair), now_us=now_us
+        )
+        for pair in question.pairs
     }
     return {pair: missing for pair, missing in found.items() if missing}
 

@@ -7,7 +7,7 @@ change and ids decide, so a moment is its ids; files are only where they lie now
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
+from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.query import ordering
@@ -28,9 +29,10 @@ class Snapshot:
     """The rows of one moment.
 
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
-    there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail,
-    but for the files ``unread``; ``pairs`` are those of which there are any. All lists end with the table's empty
-    schema file: one without files is an error in DuckDB, and one that begins with it is planned badly
+    there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail, and
+    ``promises`` what their footers promise, but for the files ``unread``; ``pairs`` are those of which there are any.
+    All lists end with the table's empty schema file: one without files is an error in DuckDB, and one that begins with
+    it is planned badly
     (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
     """
 
@@ -42,6 +44,7 @@ class Snapshot:
     runs: Mapping[str, tuple[Run, ...]]
     pairs: tuple[str, ...]
     stamped: Stamped
+    promises: Mapping[str, Promise] = field(default_factory=dict)
 
 
 class Moments:
@@ -93,6 +96,7 @@ class Moments:
             runs=runs,
             pairs=tuple(name for name, of_pair in runs.items() if of_pair),
             stamped=self._stamped.now(),
+            promises={name: files.promise for name, files in found.items() if files.promise is not None},
         )
 
     def _let_go(self, archived: Mapping[str, Spans]) -> dict[str, Spans]:
@@ -129,8 +133,8 @@ def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple
     for pair, ids in archived.items():
         whole.append([])
         cut.append([])
-        for path, runs in found[pair].footers.items():
-            held = [run.span for run in runs]
+        for path, footer in found[pair].footers.items():
+            held = [run.span for run in footer.runs]
             if all(ids.covers(span) for span in held):
                 whole[-1].append(path)
             elif any(ids.within(span) for span in held):

@@ -58,6 +58,14 @@ class Controlled(Protocol):
         """Send every client a frame."""
         ...
 
+    def stamp(self, symbol: str, n: int, time_s: int) -> None:
+        """Let the next ``n`` trades of a pair be stamped with this second."""
+        ...
+
+    def stray(self, symbol: str, trade_id: int) -> None:
+        """Tell a trade of a pair once more under an id that it does not have."""
+        ...
+
     def sever(self, symbol: str) -> None:
         """Cut the connections that follow a pair."""
         ...
@@ -112,6 +120,8 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     pages with path=/v2 befall handshakes. Beside them, all POST but the last:
 
     - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/skip_ids?pair=BTC/USD&n=5, /sandbox/freeze, /sandbox/thaw
+    - /sandbox/stamp?pair=BTC/USD&n=3&time_s=0 (the next 3 trades say 1970)
+    - /sandbox/stray?pair=BTC/USD&id=1099511627776 (one frame tells subscribers the newest trade under this id)
     - /sandbox/throttle?size=30&per_s=1&sticky=0&form=too_many_requests, /sandbox/unthrottle
     - /sandbox/status?system=maintenance, /sandbox/plan_maintenance?in_s=1800&for_s=600, /sandbox/emergency,
       /sandbox/all_clear
@@ -137,6 +147,8 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
     doors: dict[str, Callable[[_Asked], None]] = {
         "burst": lambda asked: sandbox.burst(asked.text("pair"), int(asked.number("n"))),
         "skip_ids": lambda asked: sandbox.skip_ids(asked.text("pair"), int(asked.number("n"))),
+        "stamp": lambda asked: sandbox.stamp(asked.text("pair"), int(asked.number("n", 1)), asked.whole("time_s")),
+        "stray": lambda asked: sandbox.stray(asked.text("pair"), asked.whole("id")),
         "sever": lambda asked: sandbox.sever(asked.text("pair")),
         "deaden": lambda asked: sandbox.deaden(asked.text("pair"), _stall(asked)),
         "freeze": lambda _: sandbox.freeze(),
@@ -223,6 +235,12 @@ class _Asked:
         if not math.isfinite(number):
             raise UsageError(f"{name} must be a number, like {self._path}?{name}=5")
         return number
+
+    def whole(self, name: str) -> int:
+        try:
+            return int(self.query[name])
+        except (KeyError, ValueError):
+            raise UsageError(f"{name} must be a whole number, like {self._path}?{name}=5") from None
 
     def perhaps(self, name: str) -> float | None:
         return self.number(name) if name in self.query else None

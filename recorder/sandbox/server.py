@@ -18,7 +18,7 @@ from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
-from recorder.sandbox import control
+from recorder.sandbox import control, wire
 from recorder.sandbox.candles import INTERVALS
 from recorder.sandbox.channels import CHANNELS, TRADES
 from recorder.sandbox.clients import Client, Clients
@@ -41,6 +41,12 @@ TRADES_PER_FRAME: Final = 100
 """Trades in one frame at most; longer sweeps are split. No real bound is known (API.md 8.5)."""
 GREATEST_BURST: Final = 100_000
 """Trades of one burst at most: a third of a second of work, and it fits the queue of a client that keeps up."""
+GREATEST_JUMP: Final = 1_000_000_000
+"""Ids of one jump at most: more than Kraken has given in all."""
+GREATEST_ID: Final = 2**63 - 1
+BEGIN_S: Final = -62_135_596_800
+END_S: Final = 253_402_300_800
+"""The years 1 to 9999, in seconds since 1970."""
 
 
 class Sandbox:
@@ -140,14 +146,41 @@ class Sandbox:
         """Let the next ``n`` ids of one pair never exist. Raises UsageError for an unknown pair or a wild n."""
         if symbol not in self.market.listing or not len(self.market.tapes[symbol]):
             raise UsageError(f"no pair {symbol!r} has traded here; the sandbox lists {some(self.market.listing)}")
-        if not 1 <= n <= GREATEST_BURST:
-            raise UsageError(f"{n} ids to skip; it must be from 1 to {GREATEST_BURST}")
+        if not 1 <= n <= GREATEST_JUMP:
+            raise UsageError(f"{n} ids to skip; it must be from 1 to {GREATEST_JUMP}")
         self._trade()
         self.market.tapes[symbol].skip(n)
 
     def say(self, text: str) -> None:
         """Send every client this frame, whatever it says."""
         self.clients.say(text)
+
+    def stamp(self, symbol: str, n: int, time_s: int) -> None:
+        """Let the next ``n`` trades of one pair be stamped with this second since 1970, whenever they are made.
+
+        Raises UsageError for an unknown pair, a wild n, or a time that no calendar has.
+        """
+        if symbol not in self.market.listing:
+            raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {some(self.market.listing)}")
+        if not 1 <= n <= GREATEST_BURST:
+            raise UsageError(f"{n} trades to stamp; it must be from 1 to {GREATEST_BURST}")
+        if not BEGIN_S <= time_s < END_S:
+            raise UsageError(f"{time_s} is no second of the years 1 to 9999; it must be from {BEGIN_S} to {END_S - 1}")
+        self._trade()
+        self.market.tapes[symbol].stamp(n, time_s * 1_000_000_000)
+
+    def stray(self, symbol: str, trade_id: int) -> None:
+        """Tell those who follow a pair its newest trade once more, under this id, which REST never knows.
+
+        Raises UsageError where it has not traded, or for an id that is none, or its own.
+        """
+        if symbol not in self.market.listing or not len(self.market.tapes[symbol]):
+            raise UsageError(f"no pair {symbol!r} has traded here; the sandbox lists {some(self.market.listing)}")
+        self._trade()
+        newest = self.market.tapes[symbol].last_id
+        if not newest < trade_id <= GREATEST_ID:
+            raise UsageError(f"{trade_id} is no stray id of {symbol}; it must be from {newest + 1} to {GREATEST_ID}")
+        self.clients.push(wire.stray_frame(self.market.tapes[symbol], trade_id), TRADES, (symbol,))
 
     def sever(self, symbol: str) -> None:
         """Cut the connections that follow this pair, and no others. Raises UsageError where there are none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +42,7 @@ class Tape:
     __slots__ = (
         "_decimals",
         "_jumps",
+        "_stamps",
         "first_id",
         "marks",
         "pair",
@@ -65,6 +66,7 @@ class Tape:
         self._decimals = [(0, pair.pair_decimals)]
         # From which index on an id is how much higher than its index.
         self._jumps = [(0, first_id)]
+        self._stamps: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.marks)
@@ -83,6 +85,11 @@ class Tape:
         """Let ``count`` ids never exist: the next trade's id is so much higher."""
         assert self.marks, "before the first trade, first_id says where the ids begin"
         self._jumps.append((len(self.marks), self._jumps[-1][1] + count))
+
+    def stamp(self, count: int, time_ns: int) -> None:
+        """Let the next ``count`` trades be stamped so, whenever they are made: in every row, but not for paging."""
+        begin = len(self.marks)
+        self._stamps.update(dict.fromkeys(range(begin, begin + count), time_ns))
 
     @property
     def span(self) -> Span | None:
@@ -114,13 +121,16 @@ class Tape:
         return self._decimals[max(0, bisect_right(self._decimals, time_ns, key=lambda since: since[0]) - 1)][1]
 
     def rows(self, span: Span) -> Iterator[tuple[int, int, int, int, int]]:
-        """Yield (id, time in ns, price, qty, mark) of the trades in ``span``, whose ends the tape must have."""
+        """Yield (id, stamp in ns, price, qty, mark) of the trades in ``span``, whose ends the tape must have."""
         assert self.first_id <= span.first, f"{self.pair.symbol} has no ids {span}"
         assert span.last <= self.last_id, f"{self.pair.symbol} has no ids {span}"
         low, high = self._index(span.first), self._index(span.last) + 1
+        times_ns: Sequence[int] = self.times_ns[low:high]
+        if self._stamps:
+            times_ns = [self._stamps.get(index, time_ns) for index, time_ns in enumerate(times_ns, low)]
         return zip(
             self._ids(low, high),
-            self.times_ns[low:high],
+            times_ns,
             self.prices[low:high],
             self.qtys[low:high],
             self.marks[low:high],
@@ -138,7 +148,7 @@ class Tape:
         return Span(self._id_at(low), self._id_at(min(low + count, len(self)) - 1)) if low < len(self) else None
 
     def time_ns(self, trade_id: int) -> int:
-        """Return when the trade of an id that the tape has was made."""
+        """Return when the trade of an id that the tape has was made, whatever its stamp says."""
         return self.times_ns[self._index(trade_id)]
 
     def _id_at(self, index: int) -> int:

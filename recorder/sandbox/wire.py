@@ -41,7 +41,7 @@ def canonical(value: int, digits: int) -> str:
 
 @lru_cache(maxsize=64)
 def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def stamp_us(time_ns: int) -> str:
@@ -116,6 +116,14 @@ def _socket_rows(tape: Tape, span: Span) -> Iterator[str]:
             f'"qty":{fixed(qty, qty_digits)},"ord_type":"{ORD_TYPES[mark]}","trade_id":{trade_id},'
             f'"timestamp":"{stamp_us(time_ns)}"}}'
         )
+
+
+def stray_frame(tape: Tape, trade_id: int) -> str:
+    """Return a frame that tells the newest trade once more, under an id that it does not have."""
+    newest = tape.last_id
+    (row,) = _socket_rows(tape, Span(newest, newest))
+    row = row.replace(f'"trade_id":{newest},', f'"trade_id":{trade_id},')
+    return f'{{"channel":"trade","type":"update","data":[{row}]}}'
 
 
 def snapshot_frame(tape: Tape, count: int) -> str:

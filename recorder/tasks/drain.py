@@ -24,7 +24,7 @@ import structlog
 from recorder.archive import numbering, quarantine
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import BY_NAME, EVENTS, Branch
-from recorder.archive.events import event, iso
+from recorder.archive.events import event
 from recorder.archive.faults import FAULTS, Fault, fault
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
@@ -64,6 +64,7 @@ from recorder.tasks.commit import Commit
 from recorder.tasks.differing import Differing
 from recorder.tasks.numbering import kept_rows
 from recorder.tasks.odd_entries import OddEntries
+from recorder.tasks.odd_times import OddTimes
 from recorder.tasks.quarantined import Quarantined, patiently
 from recorder.tasks.unread import Unread
 from recorder.tasks.waiting import first_of
@@ -75,8 +76,6 @@ TRADE_BYTES: Final = 150
 TOGETHER_BYTES: Final = 256 * 1024 * 1024
 """Segments of so many bytes are drained together, so that a pair gets one file of them; more has been left by a run
 that could not drain. Some 1.3 M trades, whose places take 20 MB."""
-CLOCK_ROWS: Final = 10
-"""So many trades at least tell the host's clock, if most of them are stamped after they came."""
 
 TOLD_SINGLY: Final = 100
 """So many rows of a pair that cannot be read are told of one by one in a segment; of more, how many there are."""
@@ -135,8 +134,7 @@ class _Closed:
         self._kept_bytes = 0
         self._singly: Counter[str | None] = Counter()
         self._told_us = 0
-        self._rows = 0
-        self._odd: dict[str, dict[int, tuple[Trade, Entry]]] = {}
+        self.odd = OddTimes()
 
     def malformed(self, received_ns: int, source: str, reason: str, pair: str | None = None, **detail: object) -> None:
         said = {"source": source[:_SHOWN], "reason": reason[:_SHOWN], **detail}
@@ -153,14 +151,14 @@ class _Closed:
             return []
         if unread:
             self.unread(entry, unread)
-        self._rows += len(rows)
+        self.odd.rows += len(rows)
         earliest_us, until_us, kinds = EARLIEST_US, entry.recv_ns // 1000 + AHEAD_US, oddities.KNOWN_TYPES
         for row in rows:
             # One look at each of millions of rows; nearly all of them are as they should be.
             if earliest_us <= row.time_us <= until_us and row.price and row.qty and row.ord_type in kinds:
                 continue
             if not earliest_us <= row.time_us <= until_us:
-                self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, entry))
+                self.odd.take(row, entry.recv_ns, entry.source)
             for pair, reason in oddities.stored((row,), self._told):
                 log.warning("odd trade", pair=pair, reason=reason)
                 self.malformed(entry.recv_ns, entry.source, reason, pair)
@@ -224,20 +222,10 @@ class _Closed:
                 self.events.append(event(self._told_us, EventKind.MALFORMED, pair, **detail))
 
     def tell_odd_times(self) -> None:
-        """Tell of trades that cannot have been made when they are stamped: once of each pair, they may be many.
-
-        Where most are stamped so, it is the host's clock that is behind, and other events say so.
-        """
-        if self._rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self._rows:
-            return
-        for pair, found in self._odd.items():
-            row, entry = found[min(found)]
-            said = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(entry.recv_ns // 1000)}"
-            others = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
-            reason = f"{said}{others}: stored as it came"
-            log.warning("odd time", pair=pair, reason=reason)
-            detail = {"source": entry.source, "reason": reason}
-            self.events.append(event(entry.recv_ns // 1000, EventKind.MALFORMED, pair, **detail))
+        """Tell of trades that cannot have been made when they are stamped."""
+        for told in self.odd.told():
+            detail = {"source": told.source, "reason": told.reason}
+            self.events.append(event(told.received_ns // 1000, EventKind.MALFORMED, told.pair, **detail))
 
     def not_understood(self, entry: Entry, error: Malformed) -> None:
         # It was read when it came, so this is a parser of another release.
@@ -661,22 +649,21 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
 
 def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
     """Yield trades by pair, in batches: all of a pair in one, unless that alone is too many."""
-    batch: dict[str, list[Trade]] = {}
-    waiting = 0
+    batch, waiting = defaultdict[str, list[Trade]](list), 0
     for parts in found.values():
         coming = sum(sum(lines.sizes) for _, lines in parts) // TRADE_BYTES
         if batch and waiting + coming > BATCH_TRADES:
             yield batch
-            batch, waiting = {}, 0
+            batch, waiting = defaultdict(list), 0
         for closed, lines in parts:
             for entry in lines.entries():
                 rows = closed.trades(entry)
                 for row in rows:
-                    batch.setdefault(row.pair, []).append(row)
+                    batch[row.pair].append(row)
                 waiting += len(rows)
                 if waiting >= BATCH_TRADES:
                     yield batch
-                    batch, waiting = {}, 0
+                    batch, waiting = defaultdict(list), 0
     yield batch
 
 

@@ -60,4 +60,4 @@ class FarIds:
 
     def _is_far(self, pair: str) -> bool:
         account = self._ledger.of(pair)
-        return bool(account.parked) or len(account.fetchable_gaps()) < len(account.gaps())
+        return bool(account.parked) or bool(account.far_gaps())

@@ -21,10 +21,12 @@ from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
 from recorder.core.plan import Fill, Work
 from recorder.errors import ExchangeError, Malformed
+from recorder.kraken import records
 from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.parse import OddRow
 from recorder.kraken.reach import Reach
 from recorder.ops.metrics import Metrics
+from recorder.tasks import odd_times
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.quarantined import patiently
 from recorder.tasks.waiting import to_the_end
@@ -46,7 +48,7 @@ class Fetched:
     """What one batch brought: rows archived, and what stopped it, if anything did.
 
     ``given_up`` of the gaps was asked for and did not come, answers stepped over ``skipped``, and had rows for missing
-    ids, ``odd``, that cannot be read.
+    ids, ``odd``, that cannot be read. ``odd_times`` tells of rows that cannot have been made when they are stamped.
     """
 
     rows: int
@@ -54,6 +56,7 @@ class Fetched:
     given_up: tuple[Span, ...] = ()
     odd: tuple[OddRow, ...] = ()
     problem: ExchangeError | None = None
+    odd_times: tuple[odd_times.Told, ...] = ()
 
 
 class Fetcher:
@@ -102,7 +105,8 @@ class Fetcher:
         if instrument is None:  # it has left meanwhile
             return Fetched(0)
         asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else Reach(work, instrument)
-        rows: list[Trade] = []
+        rows, odd = list[Trade](), odd_times.OddTimes()
+        told: tuple[odd_times.Told, ...] = ()
         problem: ExchangeError | None = None
         unread = 0
         until_s = self._clock.monotonic() + BATCH_S
@@ -113,22 +117,26 @@ class Fetcher:
                 if request is None or work.pair in self._anew or work.pair not in self._instruments:  # which is live
                     break
                 try:
-                    _, page = await self._exchange.trades(request, work.pair)
+                    answer, page = await self._exchange.trades(request, work.pair)
                 except Malformed:  # others of the pair's gaps must not stand still behind it
                     unread += 1
-                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES:
+                    if not isinstance(asking, GapFill) or unread > UNREAD_PAGES or not asking.pass_over():
                         raise
-                    asking.pass_over()
                     continue
-                rows += asking.take(page)
+                fresh = asking.take(page)
+                odd.look(fresh, answer.recv_ns, records.rest_source(request, work.pair))
+                rows += fresh
                 if came is not None:
                     came(len(rows))
         except ExchangeError as error:
             problem = error
         finally:
             if rows:
+                told = tuple(odd.told())
                 await to_the_end(self._keep(work.pair, rows))
-        return Fetched(len(rows), tuple(asking.skipped), tuple(asking.given_up), tuple(asking.odd), problem)
+        return Fetched(
+            len(rows), tuple(asking.skipped), tuple(asking.given_up), tuple(asking.odd), odd_times=told, problem=problem
+        )
 
     def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:
         missing = Spans(gap.span for gap in self._ledger.of(work.pair).gaps())

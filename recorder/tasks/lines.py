@@ -19,10 +19,11 @@ import structlog
 from recorder.core.backoff import Backoff, grown_s
 from recorder.core.events import EventKind
 from recorder.core.limit import Limit
-from recorder.core.model import Instrument
+from recorder.core.model import Instrument, Trade
 from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
 from recorder.core.spread import spread
 from recorder.errors import ExchangeError, Forbidden, RateLimited
+from recorder.kraken import parse
 from recorder.net.socket import Socket
 from recorder.net.turns import Attempts
 from recorder.tasks.context import Context
@@ -73,7 +74,7 @@ class Lines:
         self._clock = context.clock
         self._listeners = listeners
         self._numbers = itertools.count(1)
-        self._heard: dict[str, int] = {}
+        self._heard: dict[str, tuple[int, bytes]] = {}
         self._limit = Limit()
         self._random = random
         self._pairs_a_line = pairs_a_line
@@ -99,7 +100,15 @@ class Lines:
 
     def heard(self, pair: str) -> int:
         """Return the highest id of ``pair`` that a frame brought in this run; 0 while none did."""
-        return self._heard.get(pair, 0)
+        return self._heard[pair][0] if pair in self._heard else 0
+
+    def last_heard(self, pair: str) -> Trade | None:
+        """Return the trade with that id."""
+        if pair not in self._heard:
+            return None
+        last_id, frame = self._heard[pair]
+        rows = parse.trade_frame(frame, received_ns=0, checked=True)
+        return next((row for row in rows if row.pair == pair and row.trade_id == last_id), None)
 
     def wait_s(self) -> float:
         """Return for how many seconds no line may connect yet; 0 if any may now."""

@@ -84,7 +84,7 @@ class Quarantined:
 
     def restated(self, pairs: Iterable[str]) -> bool:
         """Take note that the accounts of ``pairs`` are what the disk tells; tell whether any had waited for it."""
-        waited = [pair for pair in pairs if pair in self._healing]
+        waited = [pair for pair in pairs if pair in self._healing and pair not in self._faults]
         for pair in waited:
             self._healing.pop(pair, None)
         return bool(waited)

@@ -19,15 +19,17 @@ from typing import Final, Protocol
 
 import structlog
 
-from recorder.archive import known, locks, state
+from recorder.archive import known, locks, quarantine, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.events import iso
 from recorder.archive.faults import Fault, fault
+from recorder.archive.quarantine import Reason
 from recorder.archive.state import DAMAGE
+from recorder.core import evidence
 from recorder.core.events import EventKind
-from recorder.core.evidence import Anchored, Promise, Promised
-from recorder.core.ids import Spans
+from recorder.core.evidence import Promise
+from recorder.core.ids import Run, Spans, runs_of
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
 from recorder.disk import undisturbed
@@ -36,6 +38,7 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
 from recorder.tasks.context import Context
+from recorder.tasks.numbering import kept_rows
 from recorder.tasks.quarantined import Quarantined, patiently
 from recorder.tasks.waiting import first_of
 
@@ -99,6 +102,7 @@ class Reconcile:
         self._woken = asyncio.Event()
         # What the footers said at the last look, by pair.
         self._archived: dict[str, Spans] = {}
+        self._damaged: set[str] = set()  # at the last look
 
     def drained(self, pairs: Collection[str] | None) -> None:
         """Compare ``pairs`` soon, since their rows were moved; None stands for all, since some were lost."""
@@ -143,13 +147,17 @@ class Reconcile:
             else:
                 if pair in self._quarantined:  # it can be trusted again: the drain archives what waits
                     self._drain_soon.set()
+                    self._due.add(pair)
         self._quarantined.found(faults, of=len(pairs))
+        self._due |= faults.keys() - self._damaged
+        self._damaged = set(faults)
 
     async def _look_at(self, pair: str) -> None:
         files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
         if self._quarantined.rests(pair):
             return
         runs = [run for file in files for run in file.footer.runs]
+        self._learn_promise(pair, {file.footer.promise for file in files})
         claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
         if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
             self._due.add(pair)
@@ -164,9 +172,17 @@ class Reconcile:
             self._ledger.observe_all(new)
             self._planner.hole_seen()
 
+    def _learn_promise(self, pair: str, told: Collection[Promise | None]) -> None:
+        """Take in what files tell of the promise of ``pair``: they may come from another archive."""
+        known = self._ledger.of(pair).promise
+        promise = evidence.earliest(known, *told)
+        if promise is not None and promise != known:
+            for note in evidence.notes(pair, promise):
+                self._ledger.know(note)
+            self._planner.hole_seen()
+
     async def _compare(self, pairs: Collection[str]) -> None:
-        """Compare ``pairs`` with the disk, and put right what differs; of quarantined ones nobody can tell."""
-        pairs = [pair for pair in pairs if pair not in self._quarantined]
+        """Compare ``pairs`` with the disk, and put right what differs."""
         earlier = {pair: Claims.of(self._ledger.of(pair)) for pair in pairs}
         self._ledger.mark()
         found: dict[str, PairLedger] = {}
@@ -177,6 +193,7 @@ class Reconcile:
         told = {pair: Claims.of(account) for pair, account in found.items()}
         lost = {pair: gone for pair, claims in told.items() if (gone := earlier[pair].beyond(claims))}
         learnt = [pair for pair, claims in told.items() if self._is_news(claims, Claims.of(self._ledger.of(pair)))]
+        learnt += [pair for pair, one in found.items() if one.damaged != self._ledger.of(pair).damaged]
         self._ledger.restate(found[pair] for pair in {*lost, *learnt})
         if learnt:
             self._planner.hole_seen()
@@ -200,7 +217,8 @@ class Reconcile:
         if gone.unreadable:
             said["unreadable"] = gone.unreadable.count()
         if gone.held:
-            asked = Spans(part for gap in self._ledger.of(pair).gaps() for part in gone.held.within(gap.span))
+            gaps = self._ledger.of(pair).fetchable_gaps()
+            asked = Spans(part for gap in gaps for part in gone.held.within(gap.span))
             said["not_fetched"] = gone.held.count() - asked.count()
         if gone.confirmed is not None:
             said["confirmed_until"] = iso(gone.confirmed.until_us)
@@ -218,12 +236,11 @@ class Reconcile:
 
     async def _promise_again(self, pair: str, promise: Promise) -> None:
         """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""
-        await self._notes.know(Promised(pair, promise.time_us))
-        if promise.after_id is not None:
-            await self._notes.know(Anchored(pair, promise.time_us, promise.after_id, promise.assumed))
+        for note in evidence.notes(pair, promise):
+            await self._notes.know(note)
 
     def _found(self, earlier: Mapping[str, Claims]) -> dict[str, PairLedger]:
-        """Return what the disk tells of pairs, but of those whose files cannot be read."""
+        """Return what the disk tells of pairs; what lies in a file that cannot be read is missing."""
         found = self._read(earlier)
         accused = iter([pair for pair, account in found.items() if earlier[pair].beyond(Claims.of(account))])
         while some := list(islice(accused, LOCKED_TOGETHER)):
@@ -255,7 +272,21 @@ class Reconcile:
             )
             faults = {pair: fault(layout, pair, error) for pair, error in loaded.damaged.items()}
             self._quarantined.found(faults, of=len(layout.pairs()))
-            return {pair: disk.of(pair) for pair in wanted if pair not in loaded.damaged}
+            for pair in faults:
+                sound, disk.of(pair).damaged = self._archive.coverage.sound(pair)
+                disk.observe_all(run for file in sound for run in file.footer.runs)
+            for pair in wanted.intersection((*faults, *self._quarantined.pairs())):
+                disk.observe_all(self._waiting(pair))
+            return {pair: disk.of(pair) for pair in wanted}
 
         # A segment that is retired meanwhile has left its rows in the archive: look again.
         return undisturbed(look, f"the segments in {layout.journal}")
+
+    def _waiting(self, pair: str) -> list[Run]:
+        """Return the runs of what waits of a quarantined pair: it is durable."""
+        parts = quarantine.parts(self._archive.layout, pair, Reason.WAITING)
+        return [
+            run
+            for part in parts
+            for run in runs_of([row for kept in part for row in kept_rows(kept) if row.pair == pair])
+        ]

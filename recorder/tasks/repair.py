@@ -188,6 +188,8 @@ class Repair:
             self._damaged(pair, error)  # what came can be asked for again
             return
         log.debug("fetched", pair=pair, rows=fetched.rows)
+        for told in fetched.odd_times:
+            await self._notes.take(EventKind.MALFORMED, pair=pair, source=told.source, reason=told.reason)
         now_s = self._clock.monotonic()
         for proven, apart_s in self._evidence.skipped(pair, fetched.skipped, now_s):
             log.warning("ids do not exist", pair=pair, first_id=proven.first, last_id=proven.last)
@@ -224,7 +226,7 @@ class Repair:
             proof_s = min((due_s for due_s in proofs_s if due_s is not None), default=None)
             if self._ledger.of(work.pair).unreadable.covers(span):
                 failed = replace(failed, due_s=now_s + UNREADABLE_S)
-            elif proof_s is not None:  # asking before would only cost requests
+            elif proof_s:  # asking before would only cost requests; if it proved nothing, the wait grows as ever
                 failed = replace(failed, due_s=now_s + max(FIRST_RETRY_S, proof_s))
             self._unserved[work.pair, first_id] = failed
         if unserved:

@@ -13,8 +13,8 @@ import structlog
 
 from recorder.core.backoff import Backoff, session_worked
 from recorder.core.events import EventKind
-from recorder.core.ids import Run
 from recorder.core.limit import Limit
+from recorder.core.plausible import is_far
 from recorder.errors import ExchangeError, Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
@@ -43,6 +43,8 @@ _NOT_OPENED: Final = "not_opened"
 _ENDED: Final = "ended"
 _HUNG_UP: Final = "hung_up"
 """How a connection ends, for those who count: never opened, by the other side, by us."""
+
+_NOTHING: Final = (0, b"")
 
 log = structlog.get_logger()
 
@@ -105,8 +107,8 @@ class Stream:
 
     ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
     number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
-    they do ``heard``, the highest id of each pair that a frame brought, and ``limit``, how many frames that nobody
-    knows are kept.
+    they do ``heard``, the highest id of each pair that a frame brought, that frame, and ``limit``, how many frames
+    that nobody knows are kept.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class Stream:
         listeners: Listeners,
         backoff: Backoff,
         numbers: Iterator[int],
-        heard: dict[str, int],
+        heard: dict[str, tuple[int, bytes]],
         limit: Limit,
     ) -> None:
         self._pairs = pairs
@@ -220,10 +222,11 @@ class Stream:
         if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
-    def _hear(self, runs: Sequence[Run]) -> None:
-        for run in runs:
-            if run.span.last > self._heard.get(run.pair, 0):
-                self._heard[run.pair] = run.span.last
+    def _hear(self, rows: Rows | PartlyRead) -> None:
+        for run in rows.runs:
+            highest, _ = self._heard.get(run.pair, _NOTHING)
+            if run.span.last > highest or is_far(highest, run.span.last):  # a lone odd id, and no news for ever
+                self._heard[run.pair] = run.span.last, rows.frame
 
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
@@ -253,7 +256,7 @@ class Stream:
                     inbound = Inbound(line, effect.runs)
                     if not self._inbox.add(inbound):
                         await self._inbox.put(inbound)
-                    self._hear(effect.runs)
+                    self._hear(effect)
                 case PartlyRead():
                     await self._partly_read(effect)
                 case Keep(kind, frame, received_ns):
@@ -289,7 +292,7 @@ class Stream:
         """Record what can be read of a frame. The drain sets the other rows aside, and tells of them."""
         source = records.stream_source("odd", self._connection)
         await self._inbox.put(Inbound(segment.encode(partly.received_ns, source, partly.frame), partly.runs))
-        self._hear(partly.runs)
+        self._hear(partly)
         self._metrics.unreadable.inc()
         log.error("rows kept but not understood", rows=len(partly.odd), reason=partly.odd[0].reason)
 

@@ -10,7 +10,7 @@ import structlog
 
 from recorder.core.events import EventKind
 from recorder.core.ledger import Ledger
-from recorder.core.model import Instrument
+from recorder.core.model import Instrument, Trade
 from recorder.errors import ExchangeError, UnknownPair
 from recorder.kraken import parse, rest
 from recorder.kraken.parse import Quote
@@ -22,7 +22,7 @@ EVERY_S: Final = 60.0
 """From one look to the next. The first comes after as long, when snapshots are in."""
 FETCHES: Final = 20
 """Tails fetched after one look at most, a third of a minute at one request a second. Where more pairs are behind, the
-others get a new subscription a minute later, and with it a snapshot."""
+others get a new subscription a minute later, and with it a snapshot. Pairs that are only in doubt come last."""
 
 log = structlog.get_logger()
 
@@ -36,6 +36,10 @@ class Resubscriber(Protocol):
 
     def heard(self, pair: str) -> int:
         """Return the highest id of ``pair`` that the stream brought; 0 while it brought none."""
+        ...
+
+    def last_heard(self, pair: str) -> Trade | None:
+        """Return the trade with that id."""
         ...
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:
@@ -65,7 +69,8 @@ class Watch:
         self._instruments = instruments
         self._tail = tail
         self._stream = stream
-        self._silence = Silence()
+        self._silence = Silence(stream.last_heard)
+        self._believed: dict[str, int] = {}
         self._unreadable: set[str] = set()
 
     async def run(self) -> None:
@@ -92,8 +97,11 @@ class Watch:
         await self._catch_up(self._silence.judge(judged, before, self._heard()))
 
     def _heard(self) -> dict[str, int]:
-        # What is not durable yet is not counted, nor is an id that is not believed.
-        return {pair: min(self._stream.heard(pair), self._held(pair)) for pair in self._instruments}
+        for pair in self._instruments:
+            heard = self._stream.heard(pair)
+            if heard in self._ledger.of(pair).spans:  # durable by now, and believed
+                self._believed[pair] = heard
+        return {pair: self._believed.get(pair, 0) for pair in self._instruments}
 
     def _held(self, pair: str) -> int:
         return self._ledger.of(pair).spans.last or 0
@@ -117,14 +125,7 @@ class Watch:
 
     async def _catch_up(self, found: Sequence[Behind]) -> None:
         for behind in found:
-            log.warning("a pair traded unheard", pair=behind.pair, moved=behind.moved, resubscribing=behind.again)
-            await self._notes.take(
-                EventKind.BEHIND,
-                pair=behind.pair,
-                moved=behind.moved,
-                held=self._held(behind.pair),
-                resubscribing=behind.again,
-            )
+            await self._tell(behind, self._held(behind.pair))
         again = [behind.pair for behind in found if behind.again]
         if again:
             await self._stream.resubscribe(again)
@@ -132,3 +133,14 @@ class Watch:
             last_id = await self._tail.behind(behind.pair)
             if last_id is not None:
                 self._silence.fetched(behind, last_id)
+        known = {behind.pair for behind in found}
+        doubts = [pair for pair in self._silence.doubts() if pair not in known and self._stream.streaming(pair)]
+        for pair in doubts[: max(0, FETCHES - len(found))]:
+            held = self._held(pair)
+            if self._silence.asked(pair, await self._tail.behind(pair)):
+                await self._tell(Behind(pair, (), held, again=False), held)
+
+    async def _tell(self, behind: Behind, held: int) -> None:
+        pair, moved = behind.pair, behind.moved
+        log.warning("a pair traded unheard", pair=pair, moved=moved, resubscribing=behind.again)
+        await self._notes.take(EventKind.BEHIND, pair=pair, moved=moved, held=held, resubscribing=behind.again)

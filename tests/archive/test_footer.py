@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recorder.archive.footer import FOOTER_KEY, Footer, held_runs
 from recorder.archive.schema import trades_table
+from recorder.core.evidence import LAST_US, Promise
 from recorder.core.ids import Run, Span, Spans
 from recorder.errors import CorruptFile, UnknownVersion
 from tests.archive.rows import trade
@@ -22,7 +23,10 @@ ends = st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**6)))
 def a_footer(draw: st.DrawFn) -> Footer:
     pair = draw(st.none() | st.text())
     runs = () if pair is None else tuple(Run(pair, Span(low, low + more), 1, 2) for low, more in draw(ends))
-    return Footer(draw(st.text()), pair, runs, tuple(draw(st.lists(st.integers(0, 10**12)))))
+    promise = draw(
+        st.none() | st.builds(Promise, st.integers(0, LAST_US), st.none() | st.integers(0, 10**12), st.booleans())
+    )
+    return Footer(draw(st.text()), pair, runs, tuple(draw(st.lists(st.integers(0, 10**12)))), promise=promise)
 
 
 @given(footer=a_footer())
@@ -58,6 +62,8 @@ def test_a_footer_that_is_not_ours_is_told_so(content: dict[bytes, bytes] | None
 
 
 def test_a_footer_of_a_later_release_names_the_release_that_reads_it() -> None:
-    content = {FOOTER_KEY: json.dumps({"schema": 2, "table": "trades", "writer": "kraken-recorder 9"}).encode()}
-    with pytest.raises(UnknownVersion, match=r"^a.parquet has schema version 2, .* version 1: upgrade .*recorder 9"):
+    content = {FOOTER_KEY: json.dumps({"schema": 3, "table": "trades", "writer": "kraken-recorder 9"}).encode()}
+    with pytest.raises(
+        UnknownVersion, match=r"^a.parquet has schema version 3, .* version 1 to 2: upgrade .*recorder 9"
+    ):
         Footer.decode(content, Path("a.parquet"))

@@ -15,6 +15,7 @@ from recorder.archive.layout import Layout, listed
 from recorder.archive.opening import create
 from recorder.archive.parquet import write
 from recorder.archive.schema import EVENTS, TIME
+from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.evidence import Confirmed, Disowned, Knowledge, Reclaimed, Void, detail, kind
 from recorder.core.ids import Span, Spans
@@ -125,7 +126,7 @@ def test_who_reads_again_and_again_reads_each_file_once_and_knows_what_is_newest
     reading: list[Path] = []
     newest = known._newest
 
-    def read(path: Path) -> list[tuple[int, Knowledge]]:
+    def read(path: Path) -> known._Told:
         reading.append(path)
         return newest(path)
 
@@ -153,3 +154,49 @@ def test_ids_that_the_owner_let_go_are_known_until_they_are_reclaimed(tmp_path: 
         assert dict(found.absent("A/B").by_state())["void"] == Spans([Span(4, 4)])
         assert found.absent("C/D") == Absent(disowned=Spans([Span(2, 2)]))
         assert found.absent("E/F") == Absent()
+
+
+CERTIFIED = {"day": "2025-11-10", "revision": 1, "rows": 3, "first_id": 1, "last_id": 3, "sha256": "ab"}
+ODD: list[dict[str, object]] = [
+    {},
+    {"day": "2025-02-30"},
+    {"day": "0001-01-01"},
+    {"day": "2024-12-31", "first_id": 4, "last_id": 9},
+    {"day": "2025-11-11", "first_id": 4, "last_id": 4, "revision": 12},
+    {"first_id": 9, "last_id": 2},
+    {"rows": 0},
+    {"revision": 0},
+    {"last_id": 2**63 - 1},
+    {"sha256": 'a"b'},
+    {"first_id": "1"},
+    {"note": "of a later release"},
+    {"day": "2025-11-12", "first_id": 5, "last_id": 7},
+]
+
+
+@pytest.mark.parametrize("spelling", [(",", ":"), (", ", ": ")])
+def test_certified_days_that_are_read_by_columns_are_those_that_are_read_one_by_one(
+    tmp_path: Path, spelling: tuple[str, str]
+) -> None:
+    details = [json.dumps({**CERTIFIED, **changed}, separators=spelling) for changed in ODD]
+    details += ["{}", "no JSON", json.dumps(dict(reversed(CERTIFIED.items())))]
+    pairs = ("A/B", "C/D", None)
+    events = [Event(T0_US, "certified", pair, text) for text in details for pair in pairs]
+    noted(tmp_path, [*events, void("A/B", 1, 2)])
+    expected = known.Known()
+    for event in events:
+        if (one := evidence.told(event)) is not None:
+            expected.know(one)
+    for found in (known.read(Layout(tmp_path)), known.Reader(Layout(tmp_path)).read()):
+        assert found.memories.keys() == expected.memories.keys() == {"A/B", "C/D"}
+        for pair, memory in found.memories.items():
+            assert (memory.ids, memory.days) == (expected.memories[pair].ids, expected.memories[pair].days)
+        assert found.void["A/B"] == Spans([Span(1, 2)])
+    days = known.certified(Layout(tmp_path)).of("A/B")
+    assert {one.day.isoformat() for one in days} == {
+        "2025-11-10",
+        "2024-12-31",
+        "2025-11-11",
+        "2025-11-12",
+        "0001-01-01",
+    }

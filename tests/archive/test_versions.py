@@ -17,7 +17,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact, compact_segments
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS as EVENTS_TABLE
-from recorder.archive.datasets import INSTRUMENTS, OHLC, SCHEMA_FILE, Branch
+from recorder.archive.datasets import INSTRUMENTS, OHLC, SCHEMA_FILE, TRADES, Branch
 from recorder.archive.footer import FOOTER_KEY
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
@@ -133,12 +133,12 @@ def test_a_file_of_an_older_version_is_read_by_all_and_rewritten_by_compaction(
         assert opened.trades(PAIR)["trade_id"].to_list() == [2, 3, 4, 5, 6, 7]
     assert not old.exists()
     assert new in archive.files()
-    assert [version_of(path) for path in archive.files()] == [1, 1]
+    assert [version_of(path) for path in archive.files()] == [2, 2]
     assert list(read.trades(archive.layout, PAIR)) == before
 
 
 def test_a_full_file_of_an_older_version_is_rewritten_once(archive: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(versions.UPGRADES, 0, {})
+    monkeypatch.setitem(versions.UPGRADES, 0, {"trades": lambda rows: rows})
     monkeypatch.setattr("recorder.archive.compact.plan", lambda *_, **__: None)  # as of full files
     for path in archive.files():
         rewrite(path, 0)
@@ -146,13 +146,14 @@ def test_a_full_file_of_an_older_version_is_rewritten_once(archive: Written, mon
         writer = TradeArchive(archive.layout, Disk(), staging=staging)
         done = [compact(writer, PAIR, today=date(2026, 1, 1)) for _ in range(3)]
     assert [one.rows if one else None for one in done] == [3, 3, None]
-    assert [version_of(path) for path in archive.files()] == [1, 1]
+    assert [version_of(path) for path in archive.files()] == [2, 2]
 
 
 def test_older_files_of_tables_without_ids_are_read_and_rewritten(
     archive: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(versions.UPGRADES, 0, {"events": with_detail})
+    same = {"ohlc": lambda rows: rows, "instruments": lambda rows: rows}
+    monkeypatch.setitem(versions.UPGRADES, 0, {"events": with_detail, **same})
     before = status.everything(archive.data)
     for table in ("events", "ohlc", "instruments"):
         (path,) = files_of(archive.data, table)
@@ -199,19 +200,39 @@ EVENT_READERS: dict[str, Callable[[Written, Path], object]] = {
 }
 
 
+SET_APART_BY = ("status", "gaps")
+"""Of a newer file of one pair these tell, and of all others as ever."""
+
+
+def test_a_newer_file_of_one_pair_is_named_by_who_looks_at_all(archive: Written) -> None:
+    newer = files_of(archive.data, "trades")[-1]
+    rewrite(newer, versions.current("trades") + 1)
+    damaged: dict[str, str] = {}
+    gaps.read(archive.data, damaged)
+    (said,) = damaged.values()
+    assert said.startswith(f"{newer} has schema version")
+    assert "upgrade" in said
+    assert any(one.startswith(f"{newer} has schema version") for one in status.everything(archive.data).damaged)
+
+
 @pytest.mark.parametrize(
     ("table", "reader"),
-    [*(("trades", reader) for reader in READERS), *(("events", reader) for reader in EVENT_READERS)],
+    [
+        *(("trades", reader) for reader in READERS if reader not in SET_APART_BY),
+        *(("events", reader) for reader in EVENT_READERS),
+    ],
 )
 def test_a_file_of_a_newer_version_is_refused_by_all_and_stays_as_it_is(
     archive: Written, tmp_path: Path, table: str, reader: str
 ) -> None:
     newer = files_of(archive.data, table)[-1]
-    rewrite(newer, 2)
+    current = versions.current(table)
+    rewrite(newer, current + 1)
     content = newer.read_bytes()
     ask = (READERS if table == "trades" else EVENT_READERS)[reader]
     tmp_path.joinpath("staging").mkdir()
-    sentence = rf"^{newer} has schema version 2, .* reads version 1: upgrade the recorder .*kraken-recorder 0\.0\.2"
+    said = "1 to 2" if table == "trades" else "1"
+    sentence = rf"^{newer} has schema version {current + 1}, .* reads version {said}: upgrade .*r 0\.0\.{current + 1}"
     with pytest.raises(UnknownVersion, match=sentence):
         ask(archive, tmp_path / "staging")
     assert newer.read_bytes() == content
@@ -235,5 +256,27 @@ def test_the_first_file_of_a_table_keeps_older_releases_away(archive: Written, m
 
 def test_a_version_that_is_read_no_more_names_the_release_that_reads_it(archive: Written) -> None:
     rewrite(archive.files()[0], 0)
-    with pytest.raises(UnknownVersion, match=r"version 0, .* reads version 1: use the release that wrote it \(.*0\.0"):
+    with pytest.raises(
+        UnknownVersion, match=r"version 0, .* reads version 1 to 2: use the release that wrote it \(.*0\.0"
+    ):
         Coverage(archive.layout).files(PAIR)
+
+
+def test_files_of_trades_of_version_1_are_read_by_all_and_left_as_they_are(archive: Written) -> None:
+    old, _ = archive.files()
+    rewrite(old, 1)
+    with locks.staging(archive.layout, Disk()) as staging:
+        writer = TradeArchive(archive.layout, Disk(), staging=staging)
+        assert compact(writer, PAIR, today=date(2025, 1, 1)) is None, "its rows are today's"
+        assert [version_of(path) for path in archive.files()] == [1, 2]
+        with connect(archive.data) as opened:
+            assert opened.trades(PAIR)["trade_id"].to_list() == [2, 3, 4, 5, 6, 7]
+        assert compact(writer, PAIR, today=date(2026, 1, 1)) is not None
+    assert [version_of(path) for path in archive.files()] == [2]
+
+
+def test_the_first_file_of_trades_tells_a_release_that_knows_no_promise_to_keep_away(archive: Written) -> None:
+    born = archive.layout.born(TRADES)
+    rewrite(born, 1)
+    create(archive.layout, Disk())
+    assert version_of(born) == 2

@@ -145,6 +145,7 @@ def test_json_has_a_certificate_of_every_day_asked_for(tmp_path: Path, capsys: p
         "missing": 0,
         "void": 0,
         "disowned": 0,
+        "unreadable": 0,
         "first_time": "2025-11-12T00:00:00.000000Z",
         "last_time": "2025-11-12T18:00:00.000000Z",
         "sha256": hashlib.sha256(text.encode()).hexdigest(),

@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
+import shutil
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from recorder.cli import app
 from recorder.core.certificate import DAY_US
+from recorder.core.evidence import Promise
 from recorder.core.model import Event
 from tests.archives import START_US, Written, trade, writing
-from tests.end_to_end.harness import REPOSITORY
+from tests.docs.alone import PROGRAM, alone, by_recorder, told
 
-PROGRAM = REPOSITORY / "docs" / "verify_alone.py"
 HOUR_US = DAY_US // 24
 ODD_US = (-719_162 * DAY_US, 0, 366 * DAY_US, 365 * 132 * DAY_US)
 """Times of the years 1, 1970, 1971 and 2101, at which nothing can have been traded."""
-
-
-def alone(data: Path) -> subprocess.CompletedProcess[str]:
-    """Run the program by itself, where nothing of ours can be imported."""
-    return subprocess.run(
-        [sys.executable, "-I", "-S", "-c", BARE, str(data)], check=False, capture_output=True, text=True, timeout=120
-    )
-
-
-BARE = f"""
-import runpy, sys
-sys.path += {[path for path in sys.path if path.endswith("site-packages")]!r}
-sys.modules["recorder"] = None
-runpy.run_path({str(PROGRAM)!r}, run_name="__main__")
-"""
-
-
-def by_recorder(data: Path) -> list[dict[str, Any]]:
-    said = CliRunner().invoke(app, ["verify", "--data", str(data), "--json"])
-    found: list[dict[str, Any]] = json.loads(said.stdout)["certificates"]
-    return found
 
 
 def assert_same(data: Path) -> list[dict[str, Any]]:
@@ -55,10 +32,6 @@ def assert_same(data: Path) -> list[dict[str, Any]]:
     assert one.returncode == 0, one.stderr
     assert json.loads(one.stdout)["certificates"] == other
     return other
-
-
-def told(kind: str, pair: str, **detail: int | bool | str) -> Event:
-    return Event(START_US, kind, pair, json.dumps(detail))
 
 
 def fill(archive: Written, random: Random, pair: str) -> None:
@@ -75,6 +48,7 @@ def fill(archive: Written, random: Random, pair: str) -> None:
             held.append(trade(trade_id, made_us, price, random.choice(("1.00000000", "0.00000001", "250")), pair=pair))
     random.shuffle(held)
     for start in range(0, len(held), 15):
+        archive.promises[pair] = random.choice((None, None, a_promise(random, first)))
         archive.append(held[start : start + 15])
     for _ in range(6):
         low = random.randrange(1, first + 45)
@@ -87,7 +61,22 @@ def fill(archive: Written, random: Random, pair: str) -> None:
     if random.random() < 0.4:
         renumbered(archive, random, pair)
     archive.noted(Event(START_US, "connected", None, "{}"))
+    for _ in range(random.choice((0, 0, 3, 9))):
+        archive.noted(told("certified", pair, **certified(random, first)))
     promise(archive, random, pair, first)
+
+
+def certified(random: Random, first: int) -> dict[str, int | str]:
+    """Say that a day was certified: mostly what it never held, so that something has vanished or differs."""
+    low, rows = random.randrange(1, first + 45), random.randrange(1, 5)
+    day = str(datetime.fromtimestamp(START_US / 1e6, UTC).date() + timedelta(days=random.randrange(-2, 9)))
+    ids = {"first_id": low, "last_id": low + rows - 1}
+    return {"day": day, "revision": random.randrange(1, 3), "rows": rows, **ids, "sha256": f"{low:064x}"}
+
+
+def a_promise(random: Random, first: int) -> Promise:
+    time_us, after_id = START_US + random.randrange(-48, 200) * HOUR_US, random.choice((None, 0, first - 1, first + 5))
+    return Promise(time_us, after_id, after_id is not None and random.random() < 0.3)
 
 
 def claim(random: Random, first: int) -> dict[str, int | str]:
@@ -151,6 +140,17 @@ def test_a_trade_with_an_odd_time_has_a_day_of_its_own(tmp_path: Path, odd_us: i
         archive.noted(told("promised", "ETH/EUR", time_us=START_US))
         archive.noted(told("anchored", "ETH/EUR", time_us=START_US, after_id=1, assumed=False))
         assert len(assert_same(tmp_path)) < 1_500
+
+
+def test_a_pair_that_is_copied_into_another_archive_keeps_its_promise(tmp_path: Path) -> None:
+    with writing(tmp_path / "one") as archive, writing(tmp_path / "other") as other:
+        archive.promises["BTC/USD"] = Promise(START_US, 2)
+        archive.append([trade(trade_id, START_US + trade_id * 8 * HOUR_US) for trade_id in (5, 6, 7)])
+        shutil.copytree(archive.layout.pair_dir("BTC/USD"), other.layout.pair_dir("BTC/USD"))
+        found = {one["day"]: (one["status"], one["missing"], one["promised"]) for one in assert_same(other.data)}
+    days = [str(datetime.fromtimestamp(START_US // 1_000_000, UTC).date() + timedelta(days=day)) for day in range(3)]
+    assert found[days[0]] == ("open", 2, "2025-11-10T12:00:00.000000Z"), "ids 3 and 4 were promised"
+    assert [found[day][0] for day in days[1:]] == ["open", "open"], "nor is it confirmed that none came since"
 
 
 def test_an_archive_without_trades_has_no_certificates(tmp_path: Path) -> None:

@@ -394,6 +394,41 @@ def test_a_row_with_an_odd_id_proves_nothing_of_all_the_ids_below_it() -> None:
     assert filling.skipped == []
 
 
+def jumping(*times_us: int, below: int = 20, odd: int | None = None) -> list[Span]:
+    """Return what a page steps over whose ids jump by ten million after the first rows."""
+    ids = [*range(1, below + 1), *range(10_000_001, 10_000_001 + len(times_us))]
+    stamps = [START_NS // 1000 + n * 2_000_000 for n in range(below)] + [START_NS // 1000 + at for at in times_us]
+    rows = [row(trade_id, time_us) for trade_id, time_us in zip(ids, stamps, strict=True)]
+    if odd is not None:
+        rows.append(row(2**40, START_NS // 1000 + odd))
+    gap = Gap("BTC/USD", Span(below + 1, 10_000_000), stamps[below - 1], stamps[below])
+    filling = GapFill([gap], INSTRUMENT, attempts={below + 1: 1})
+    filling.take(TradesPage(tuple(rows), None))
+    assert filling.request() is None, "one page says all that there is to say"
+    return filling.skipped
+
+
+def test_ids_that_jump_by_ten_million_are_skipped_where_the_page_goes_on_from_there() -> None:
+    assert jumping(40_000_000, 40_000_000, 41_000_000) == [Span(21, 10_000_000)]
+    assert jumping(40_000_000, 41_000_000) == [], "too few to tell"
+    assert jumping(40_000_000, 30_000_000, 41_000_000) == [], "made between those below"
+    assert jumping(40_000_000, 40_000_000, 41_000_000, odd=40_500_000) == [Span(21, 10_000_000)]
+    assert jumping(40_000_000, 41_000_000, odd=42_000_000) == []
+
+
+@pytest.mark.parametrize("odd_us", [0, 4_176_528_432_000_000])
+def test_odd_times_beside_a_jump_hide_it_not(odd_us: int) -> None:
+    begin_us = START_NS // 1000
+    ids = [*range(1, 21), *range(10_000_001, 10_000_007)]
+    for odd_ids in ({3, 19}, {10_000_001, 10_000_005}, {20, 10_000_002}):
+        times_us = {one: odd_us if one in odd_ids else begin_us + place * 2_000_000 for place, one in enumerate(ids)}
+        gap = Gap("BTC/USD", Span(21, 10_000_000), begin_us + 38_000_000, begin_us + 40_000_000)
+        filling = GapFill([gap], INSTRUMENT, attempts={21: 1})
+        filling.take(TradesPage(tuple(row(one, time_us) for one, time_us in times_us.items()), None))
+        expected = [] if 20 in odd_ids and odd_us == 0 else [Span(21, 10_000_000)]
+        assert filling.skipped == expected, "but for a row right below it, whose time must be known"
+
+
 # -- odd times ------------------------------------------------------------------------------------------------------
 
 IN_2102_US = 4_176_528_432_000_000

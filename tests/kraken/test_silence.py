@@ -5,15 +5,18 @@ from decimal import Decimal
 from itertools import pairwise
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.core.backoff import WINDOW_ATTEMPTS, WINDOW_S, WORKED_S, Backoff, session_worked
+from recorder.core.model import Trade
 from recorder.kraken.channels import TRADES
 from recorder.kraken.parse import Quote
 from recorder.kraken.session import Hangup, Session
 from recorder.kraken.silence import GRACE_S, LAG_S, Behind, Silence
+from tests.builders import trade
 from tests.kraken.playbook import ack
 
 PAIR = "BTC/USD"
@@ -26,13 +29,18 @@ def quote(last: int, today: int) -> Quote:
     return Quote(Decimal(last % 2), Decimal(last % 3), today)
 
 
+def unknown(pair: str) -> Trade | None:
+    """Return no trade: what is judged then is the Ticker alone."""
+    return None
+
+
 Look = tuple[int, int, int, int]
 """Last id and count that the ticker shows, and the highest ids heard before and after."""
 
 
 def verdicts(*looks: Look) -> list[Behind | None]:
     """Return what each look ends with."""
-    silence = Silence()
+    silence = Silence(unknown)
     found: list[Behind | None] = []
     for last, today, before, after in looks:
         judged = silence.judge({PAIR: quote(last, today)}, {PAIR: before}, {PAIR: after})
@@ -166,7 +174,7 @@ def behind_at(silence: Silence, last: int, today: int, heard: int) -> Behind:
 
 def streamed(last: int) -> Silence:
     """Return the judge of a pair that was heard after its first look, up to this id, with 5 trades less today."""
-    silence = Silence()
+    silence = Silence(unknown)
     assert look(silence, last - 1, last - 6, last - 1) is None
     assert look(silence, last, last - 5, last) is None
     return silence
@@ -186,6 +194,58 @@ def test_a_trade_whose_frame_came_late_without_end_asks_for_nothing() -> None:
     assert look(silence, 11, 6, 11) is None
     assert look(silence, 11, 6, 11) is None
     assert not behind_at(silence, 12, 7, 11).again
+
+
+def told(silence: Silence, last: int, today: int, before: int, after: int) -> tuple[list[Behind], list[str]]:
+    """Return whom a look finds behind, and who is in doubt after it."""
+    return silence.judge({PAIR: quote(last, today)}, {PAIR: before}, {PAIR: after}), silence.doubts()
+
+
+def begun(heard: int) -> Silence:
+    """Return a judge to whom the stream brought this trade last."""
+    return Silence(
+        lambda _: msgspec.structs.replace(trade(heard), price=quote(heard, 0).price, qty=quote(heard, 0).qty)
+    )
+
+
+def test_a_first_look_that_shows_another_last_trade_than_was_heard_finds_the_pair_behind() -> None:
+    silence = begun(10)
+    assert told(silence, 14, 9, 10, 10)[0] == [Behind(PAIR, ("volume",), 10, again=False)]
+    silence.fetched(Behind(PAIR, ("volume",), 10, again=False), 14)
+    assert silence.doubts() == []
+    assert [behind.again for behind in told(silence, 14, 9, 10, 10)[0]] == [True], "and nothing was heard since"
+
+
+def test_a_pair_of_which_not_even_a_snapshot_came_is_behind_at_its_first_look_if_it_ever_traded() -> None:
+    assert told(Silence(unknown), 9, 9, 0, 0)[0] == [Behind(PAIR, ("price",), 0, again=False)]
+    assert told(Silence(unknown), 0, 0, 0, 0) == ([], [PAIR])
+
+
+def test_a_first_look_that_shows_an_equal_last_trade_leaves_a_doubt_until_rest_was_asked() -> None:
+    silence = begun(10)
+    assert told(silence, 16, 11, 10, 10) == ([], [PAIR])
+    assert not silence.asked(PAIR, None)
+    assert told(silence, 16, 11, 10, 10) == ([], [PAIR])
+    assert silence.asked(PAIR, 16), "it was behind"
+    assert [behind.again for behind in told(silence, 16, 11, 10, 10)[0]] == [True]
+
+
+def test_a_pair_that_trades_during_the_look_is_judged_at_a_quiet_one() -> None:
+    silence = begun(10)
+    assert told(silence, 14, 9, 9, 10) == ([], [])
+    assert told(silence, 14, 9, 10, 10) == ([], [PAIR]), "the answer may be the same one, from a cache"
+    assert silence.asked(PAIR, 14)
+
+
+def test_who_could_not_be_asked_about_comes_after_the_others() -> None:
+    silence = Silence(unknown)
+    pairs = {"A/USD": 10, "B/USD": 10}
+    silence.judge({pair: quote(10, 5) for pair in pairs}, pairs, pairs)
+    assert not silence.asked("A/USD", None)
+    assert silence.doubts() == ["B/USD", "A/USD"]
+    assert not silence.asked("B/USD", 10)
+    assert silence.doubts() == ["A/USD"]
+    assert not silence.asked("C/USD", 10), "one that left meanwhile"
 
 
 def test_a_renewal_that_brings_nothing_is_not_repeated_while_nothing_new_is_traded() -> None:
@@ -224,14 +284,14 @@ def test_where_nothing_newer_is_to_be_had_the_count_was_wrong_and_is_not_held_ag
 
 
 def test_a_pair_without_a_quote_is_judged_when_it_has_one_again() -> None:
-    silence = Silence()
+    silence = Silence(unknown)
     assert look(silence, 10, 5, 10) is None
     assert silence.judge({}, {PAIR: 10}, {PAIR: 10}) == []
     assert look(silence, 11, 6, 10) is not None
 
 
 def test_a_pair_that_left_is_forgotten_and_one_that_has_just_come_is_not_judged() -> None:
-    silence = Silence()
+    silence = Silence(unknown)
     assert look(silence, 10, 5, 10) is None
     assert silence.judge({PAIR: quote(11, 6)}, {PAIR: 10}, {}) == []
     assert silence.judge({PAIR: quote(11, 6)}, {}, {PAIR: 10}) == []
@@ -240,7 +300,7 @@ def test_a_pair_that_left_is_forgotten_and_one_that_has_just_come_is_not_judged(
 
 
 def test_pairs_are_judged_each_by_its_own_account() -> None:
-    silence = Silence()
+    silence = Silence(unknown)
     before = {"A/USD": 10, "B/USD": 20, "C/USD": 30}
     assert silence.judge({pair: quote(last, 5) for pair, last in before.items()}, before, before) == []
     after = {"A/USD": 11, "B/USD": 20, "C/USD": 30}
@@ -264,6 +324,9 @@ class World:
     silent_from: int | None = None
     midnight: int | None = None
     first_after: int = 0
+    silent_until: int = 10**9
+    now: int = 0
+    known: int = 1000
     made: list[int] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     arrived: list[int | None] = field(default_factory=list)
@@ -274,15 +337,19 @@ class World:
             now, trade_id = now + later, trade_id + 1 + skipped
             self.made.append(now)
             self.ids.append(trade_id)
-            heard = self.silent_from is None or now < self.silent_from
+            heard = self.silent_from is None or not self.silent_from <= now < self.silent_until
             self.arrived.append(now + slow if heard else None)
+
+    def last_heard(self, pair: str) -> Trade:
+        last, shown = self.heard(self.now + GRACE), quote(self.heard(self.now + GRACE), 0)
+        return msgspec.structs.replace(trade(last), price=shown.price, qty=shown.qty)
 
     def heard(self, now: int) -> int:
         heard = [i for i, at in zip(self.ids, self.arrived, strict=True) if at is not None and at <= now]
         return max([1000, *heard])
 
     def newest(self, now: int) -> int:
-        return max(i for i, at in zip(self.ids, self.made, strict=True) if at <= now)
+        return max([1000, *(i for i, at in zip(self.ids, self.made, strict=True) if at <= now)])
 
     def told(self, until: int) -> Quote:
         shown = [(at, i) for at, i in zip(self.made, self.ids, strict=True) if at <= until]
@@ -291,9 +358,9 @@ class World:
 
     def looks(self, *, fetching: bool = True) -> list[tuple[int, bool, list[Behind]]]:
         """Return when each look was, whether it told anything new, and whom it found behind."""
-        silence, last, found = Silence(), None, []
+        silence, last, found = Silence(self.last_heard), None, []
         for number, answer in enumerate(self.answers):
-            now = number * EVERY + LAG
+            now = self.now = number * EVERY + LAG
             fresh = answer not in ("cached", "missing")
             if isinstance(answer, int):
                 last = self.told(now - answer)
@@ -303,6 +370,10 @@ class World:
             if fetching:
                 for behind in judged:
                     silence.fetched(behind, self.newest(now + GRACE))
+                    self.known = self.newest(now + GRACE)
+                for pair in silence.doubts():
+                    silence.asked(pair, self.newest(now + GRACE))
+                    self.known = self.newest(now + GRACE)
         return found
 
 
@@ -336,6 +407,22 @@ def test_a_silent_pair_is_found_within_two_looks_after_its_first_unheard_trade(
     assert not any(judged for now, _, judged in looks if not unheard or now < unheard[0])
 
 
+@settings(max_examples=200)
+@given(STEPS, st.integers(0, 1500), st.integers(0, 300), st.none() | st.integers(0, 1500))
+def test_whatever_is_lost_is_held_two_looks_after_a_pair_went_quiet(
+    steps: list[tuple[int, int, int]], silent_from: int, lasts: int, midnight: int | None
+) -> None:
+    """Also where frames got lost before the first look, and others came after those that were lost."""
+    world = World(
+        [(later, slow, 0) for later, slow, _ in steps], [], silent_from, midnight, silent_until=silent_from + lasts
+    )
+    ended = (world.made[-1] if world.made else 0) + LAG
+    quiet_until = (midnight if midnight is not None and midnight > ended else ended) + 2 * EVERY + GRACE
+    world.answers = [1] * (quiet_until // EVERY + 1)
+    world.looks()
+    assert max(world.known, world.heard(quiet_until)) == world.newest(quiet_until)
+
+
 @given(STEPS, ANSWERS, st.integers(0, 1500))
 def test_each_unheard_trade_after_the_first_is_found_within_two_looks_whatever_came_before(
     steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
@@ -365,11 +452,13 @@ def test_a_silent_pair_is_subscribed_anew_at_the_second_look_at_the_latest(
 
 @settings(max_examples=300)
 @given(STEPS, ANSWERS, st.none() | st.integers(0, 1500))
-def test_a_pair_that_was_never_heard_is_subscribed_anew_at_once_when_it_is_found_which_is_after_its_first_look(
+def test_a_pair_that_was_never_heard_is_subscribed_anew_when_it_is_found_but_not_by_the_first_look(
     steps: list[tuple[int, int, int]], answers: list[int | str], midnight: int | None
 ) -> None:
-    world = World(steps, answers, silent_from=0, midnight=midnight)
-    verdicts = [behind for _, _, judged in world.looks() for behind in judged]
+    world = World(steps, [0, *answers], silent_from=0, midnight=midnight)
+    looks = [judged for _, _, judged in world.looks()]
+    assert not any(behind.again for behind in looks[0])
+    verdicts = [behind for judged in looks[1:] for behind in judged]
     assert all(verdict.again for verdict in verdicts[:1])
 
 
@@ -390,7 +479,7 @@ def test_each_renewal_takes_a_trade_of_its_own_and_two_looks(
 @given(st.integers(0, 2**32), st.floats(0.0, 60.0))
 def test_subscriptions_that_stay_silent_for_good_never_cause_a_storm_of_connections(seed: int, phase_s: float) -> None:
     """The unluckiest exchange: it acknowledges once a connection, sends no trade, and ignores every renewal."""
-    silence, backoff = Silence(), Backoff(Random(seed))
+    silence, backoff = Silence(unknown), Backoff(Random(seed))
     attempts: list[float] = []
     renewals, now_s, trades = 0, 0.0, 0
     session: Session | None = None

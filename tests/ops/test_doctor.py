@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from recorder import disk
+from recorder.archive import versions
 from recorder.archive.layout import Layout
 from recorder.archive.locks import hold
 from recorder.archive.parquet import FileFacts
@@ -64,7 +66,7 @@ def test_an_archive_that_is_sound_is_said_to_be_and_nothing_of_it_is_touched(tmp
     layout = Layout(tmp_path)
     with unchanged(tmp_path):
         found = doctor.archive(layout, now_us=NOW_US)
-        assert told(found, "ok") == ["1 files of schema 1, whose footers are whole; `recorder verify` reads every row"]
+        assert told(found, "ok") == ["1 files, whose footers are whole; `recorder verify` reads every row"]
         assert told(doctor.journal(layout), "ok") == ["2 lines, 0.0 MB, all of them whole"]
         for part in (found, doctor.journal(layout), doctor.space(tmp_path), doctor.permissions(layout)):
             assert well(part), part
@@ -132,7 +134,7 @@ def test_a_schema_of_another_age_and_a_table_without_its_first_file_are_said(
 ) -> None:
     with shop(tmp_path) as opened:
         with monkeypatch.context() as patch:
-            patch.setattr("recorder.archive.footer.SCHEMA_VERSION", 7)
+            patch.setitem(cast("dict[str, int]", versions.SCHEMA_VERSIONS), "trades", 7)
             opened.archive.append(PAIR, trades(1, 3))
         (tmp_path / "events" / "year=1970" / "schema.parquet").unlink()
     found = doctor.archive(Layout(tmp_path), now_us=NOW_US)

@@ -19,6 +19,7 @@ COUNTS = {  # gauges that count things, which have no unit
     "recorder_connections_wanted",
     "recorder_holes_open",
     "recorder_ids_missing",
+    "recorder_ids_vanished",
     "recorder_pairs",
     "recorder_quarantined_pairs",
     "recorder_ready",

@@ -365,6 +365,14 @@ def test_correlation_by_hand(archive: Written, asking: Asked) -> None:
     assert [row["bars"] for row in ends] == [1]
 
 
+def test_correlation_fills_no_bars_up_to_a_trade_that_is_stamped_decades_ahead(archive: Written, asking: Asked) -> None:
+    for pair in ("A/USD", "B/USD"):
+        times_us = {n: 4_176_528_432_000_000 if n == 4 else at_us(n) for n in range(1, 8)}
+        archive.append([trade(n, time_us, str(100 + n % 3), pair=pair) for n, time_us in times_us.items()])
+    (row,) = asking("correlation", width="1 second")
+    assert 300 < row["bars"] < 400
+
+
 def test_correlation_equals_pandas_on_real_trades(archive: Written, asking: Asked) -> None:
     made = downloaded()
     # A second pair from the same trades: those of even ids a little later, so that its closes are others.

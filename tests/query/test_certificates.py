@@ -18,6 +18,7 @@ from recorder.core.absent import Absent
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
 from recorder.core.evidence import (
     Anchored,
+    Certified,
     Confirmed,
     Disowned,
     NumberingSettled,
@@ -46,7 +47,7 @@ def told(
     *,
     void: Sequence[tuple[int, int]],
     confirmed: Sequence[tuple[int, int]],
-    promises: Sequence[Promised | Anchored | Claim | Number] = (),
+    promises: Sequence[Promised | Anchored | Claim | Certified | Number] = (),
 ) -> list[Event]:
     return [
         *(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in promises),
@@ -85,6 +86,19 @@ def a_claim(draw: st.DrawFn, pair: str) -> Claim:
     span = Span(first, first + more)
     claims: list[Claim] = [Disowned(pair, span, time_us, "disowned"), Reclaimed(pair, span, time_us)]
     return draw(st.sampled_from(claims))
+
+
+def a_certified_day(pair: str) -> st.SearchStrategy[Certified]:
+    """What was certified of one of a few days: what it holds, or other rows, or fewer ids than it was told to have."""
+    days = st.integers(-2, 3).map(lambda days: utc_day(START_US) + timedelta(days=days))
+    revisions, ids = st.integers(1, 3), st.tuples(st.integers(1, 12), st.integers(1, 12)).map(sorted)
+    return st.builds(
+        lambda day, revision, rows, ids: Certified(pair, day, revision, rows, ids[0], ids[1], "0"),
+        days,
+        revisions,
+        st.integers(1, 4),
+        ids,
+    )
 
 
 @st.composite
@@ -147,12 +161,14 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
     if kept:
         archive.append(kept)
     claims = data.draw(st.lists(a_claim(pair), max_size=5))
+    certified = data.draw(st.lists(a_certified_day(pair), max_size=4))
     numbered = data.draw(st.lists(a_number(pair), max_size=3))
-    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=[*promises, *claims, *numbered]))
+    events = [*promises, *claims, *certified, *numbered]
+    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=events))
     odd = [Unreadable(pair, Span(one, one)) for one in data.draw(st.sets(st.integers(1, 14), max_size=2))]
     archive.noted(*(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in odd))
     if evidence.begun_us(numbered) is not None:  # at the same moment, or later than all that was noted
-        promise, void, confirmed, odd = None, [], [], []
+        promise, void, confirmed, odd, certified = None, [], [], [], []
         assume(kept)
     disowned = evidence.disowned([*claims, *numbered])
     absent = Absent(Spans(Span(*ends) for ends in void), disowned, Spans(one.span for one in odd))
@@ -172,6 +188,7 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         absent=absent,
         confirmed=[Confirmed(pair, *known) for known in confirmed],
         promise=promise,
+        certified=certified,
         unknown_from_us=None if renumbered is None else renumbered.from_us,
     )
     assert found == [row(one) for one in expected[: len(found)]]
@@ -182,7 +199,9 @@ def test_gaps_and_certificates_are_those_of_the_arithmetic(
         pair,
     ) == [
         (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
-        for one in gaps.missing(pair, runs(kept), absent, promise)
+        for one in gaps.missing(
+            pair, runs(kept), absent, promise, Spans(Span(one.first_id, one.last_id) for one in certified)
+        )
     ]
 
 
@@ -255,11 +274,10 @@ def test_a_connection_gives_certificates_as_a_frame(archive: Written) -> None:
     archive.append([trade(1), trade(2, START_US + DAY_US)])
     with connect(archive.data) as opened:
         found = opened.certificates()
-        assert list(found.columns) == (
-            "pair day status first_id last_id rows missing void disowned unreadable first_time last_time".split()  # noqa: SIM905
-        )
+        columns = "pair day status first_id last_id rows missing void disowned unreadable first_time last_time"
+        assert list(found.columns) == [*columns.split(), "certified_rows", "certified_sha256"]
         assert list(found["status"][:2]) == ["complete", "open"]
-        assert list(opened.certificates(hashed=True).columns) == [*found.columns, "sha256"]
+        assert set(opened.certificates(hashed=True).columns) == {*found.columns, "sha256"}
 
 
 def test_of_one_day_only_the_trades_of_that_day_are_read(archive: Written, ask: Ask) -> None:

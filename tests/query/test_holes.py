@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.query.asked import Range
 from recorder.query.holes import Lost, candle_sentence, lost_in, missing_in, sentence
@@ -46,6 +47,29 @@ def test_before_the_first_run_only_a_range_that_begins_there_asks_for_it() -> No
 def test_after_the_last_run_nothing_is_known_to_be_missing() -> None:
     assert missing_in([span(1, 9)], Range(None, 10_000)) == []
     assert missing_in([], Range(0, 10_000)) == []
+
+
+def test_what_lies_between_the_anchor_of_a_promise_and_the_first_run_is_missing() -> None:
+    runs, promise = [span(8, 9)], Promise(40, 4)
+    between, below = Gap(PAIR, Span(5, 7), 40, 80), Gap(PAIR, Span(1, 4), 20, 40)
+    assert missing_in(runs, ALWAYS, promise=promise) == [between]
+    assert missing_in(runs, Range(50, None), promise=promise) == [between]
+    assert missing_in(runs, Range(20, None), promise=promise) == [below, between]
+    assert missing_in(runs, Range(None, 40), promise=promise) == []
+    assert missing_in(runs, Range(75, None), promise=Promise(70, 7)) == [], "all before was made before 70"
+    assert missing_in(runs, Range(20, None), promise=Promise(70, 7)) == [Gap(PAIR, Span(1, 7), 20, 70)]
+    assert missing_in(runs, Range(0, None), [Span(1, 7)], promise=Promise(70, 0)) == []
+
+
+def test_an_odd_time_keeps_no_hole_out_of_a_range() -> None:
+    now_us = 1_783_465_205_000_000
+    for odd_us in (0, 4_176_528_432_000_000):
+        runs = [Run(PAIR, Span(1, 3), now_us - 9, odd_us), Run(PAIR, Span(7, 9), now_us - 2, now_us - 1)]
+        hole = [Gap(PAIR, Span(4, 6), odd_us, now_us - 2)]
+        assert missing_in(runs, Range(None, now_us - 8), now_us=now_us) == hole
+        assert missing_in(runs, Range(now_us, None), now_us=now_us) == []
+        runs = [Run(PAIR, Span(1, 3), now_us - 9, now_us - 8), Run(PAIR, Span(7, 9), odd_us, now_us - 1)]
+        assert missing_in(runs, Range(now_us, None), now_us=now_us) == [Gap(PAIR, Span(4, 6), now_us - 8, odd_us)]
 
 
 DATA = Path("/srv/my data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.core.model import TIMEFRAMES, Trade
+from recorder.core import evidence
+from recorder.core.evidence import Anchored, Promised
+from recorder.core.model import TIMEFRAMES, Event, Trade
 from recorder.query.connect import connect
 from tests.archives import MINUTE_US, START, START_US, Ask, Written, at_us, minute, sold, trade, trades
 from tests.real import downloaded
@@ -345,6 +348,69 @@ def test_bars_hold_every_trade_once_and_are_complete_only_where_none_can_be_miss
     for *_, missing, time, time_end in by_time:
         begin, end = (int(moment.timestamp()) * 1_000_000 for moment in (time, time_end))  # type: ignore[attr-defined]
         assert missing == sum(count for after, before, count in holes if after < end and before >= begin)
+
+
+def promised(pair: str, time_us: int, after_id: int) -> list[Event]:
+    known: list[Promised | Anchored] = [Promised(pair, time_us), Anchored(pair, time_us, after_id)]
+    return [Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in known]
+
+
+BARS = "FROM time_bars('BTC/USD', '1 minute')", "FROM candles('BTC/USD', '1m')", "FROM tick_bars('BTC/USD', 4)"
+
+
+def test_ids_between_the_promise_and_the_first_trade_are_missing_in_bars_too(archive: Written, ask: Ask) -> None:
+    archive.listed("BTC/USD", 1)
+    archive.noted(*promised("BTC/USD", at_us(0) + 30_000_000, 100))
+    archive.append([trade(one, at_us(2) + (one - 105) * MINUTE_US) for one in range(105, 109)])
+    time_bars, candles, tick_bars = BARS
+    assert ask(f"SELECT first_id, complete, missing_trades {time_bars}") == [
+        (105, False, 4), (106, True, 0), (107, True, 0), (108, False, 0),
+    ]  # fmt: skip
+    assert ask(f"SELECT complete {candles}") == [(False,), (True,), (True,), (False,)]
+    assert ask(f"SELECT first_id, missing_trades {tick_bars}") == [(105, 0)]
+    assert ask("SELECT missing_trades FROM tick_bars('BTC/USD', 10)") == [(4,)], "101 to 104; what is below is history"
+    assert ask("SELECT missing_trades FROM volume_bars('BTC/USD', 100)") == [(4,)]
+    assert ask("SELECT sum(missing)::INT FROM gaps WHERE state = 'open'") == [(4,)], "and so they are for gaps"
+
+
+def test_bars_after_the_promise_are_complete_where_its_anchor_is_right_before_the_first_trade(
+    archive: Written, ask: Ask
+) -> None:
+    archive.listed("BTC/USD", 1)
+    archive.noted(*promised("BTC/USD", at_us(0), 104))
+    archive.append([trade(one, at_us(2) + (one - 105) * MINUTE_US) for one in range(105, 108)])
+    time_bars, candles, _ = BARS
+    expected = [(True,), (True,), (False,)]
+    assert ask(f"SELECT complete {time_bars}") == ask(f"SELECT complete {candles}") == expected
+    with connect(archive.data) as opened:
+        assert opened.sql(f"SELECT complete {time_bars}").complete.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("odd", [datetime(2102, 5, 7, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)])
+@pytest.mark.parametrize("at", [101, 103, 105])
+def test_a_trade_with_an_odd_time_neither_fills_bars_for_decades_nor_proves_any(
+    archive: Written, ask: Ask, odd: datetime, at: int
+) -> None:
+    archive.listed("BTC/USD", 1)
+    rows = [trade(one, at_us(one - 100)) for one in range(101, 106)] + [trade(200, at_us(200))]
+    rows = [trade(one.trade_id, int(odd.timestamp()) * 1_000_000) if one.trade_id == at else one for one in rows]
+    archive.append(rows)
+    time_bars, candles, _ = BARS
+    filled = ask("SELECT time, first_id FROM time_bars('BTC/USD', '1 minute', filled := true)")
+    assert len(filled) <= 201
+    assert [row for row in filled if row[1] == at] == [(odd, at)]
+    assert len(ask("FROM candle_audit('BTC/USD', '1m')")) <= 201
+    assert (200, 94) in ask(f"SELECT first_id, missing_trades {time_bars}")
+    proven = {number for number, complete in ask(f"SELECT first_id, complete {time_bars}") if complete}
+    started: dict[object, int] = {minute(number - 100): number for number in range(101, 201)}
+    of_candles = {started.get(time) for time, complete in ask(f"SELECT time, complete {candles}") if complete}
+    assert at not in proven
+    # 105 is followed by a hole, and before 101 nothing is known: whatever lies beside an odd one there is not proven.
+    assert proven <= {102, 103, 104} - {at}
+    assert of_candles <= {102, 103, 104} - {at}
+    if at == 103:
+        assert proven == of_candles == {102, 104}
+    assert ask("SELECT sum(missing_trades) FROM missing_between('BTC/USD')") == [(94,)]
 
 
 def test_bars_of_a_pinned_connection_count_in_the_journal(archive: Written) -> None:

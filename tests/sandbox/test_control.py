@@ -8,6 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from recorder.core.ids import Span
+from recorder.sandbox import wire
 from recorder.sandbox.faults import NAMES
 from recorder.sandbox.garble import Stall
 from recorder.sandbox.market import Market
@@ -281,3 +283,41 @@ async def test_a_pair_can_be_counted_from_1_again(http: aiohttp.ClientSession) -
     async with http.get("/0/public/Trades?pair=XBTUSD&since=0") as answer:
         assert [row[-1] for row in (await answer.json())["result"]["XXBTZUSD"]] == [1, 2, 3]
     assert (await http.post("/sandbox/renumber?pair=NO/NE")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("time_s", "year"), [(4_176_528_432, "2102"), (0, "1970"), (-62_135_596_800, "0001"), (253_402_300_799, "9999")]
+)
+async def test_trades_can_be_stamped_oddly_whichever_way_they_are_told(
+    sandbox: Sandbox, http: aiohttp.ClientSession, time_s: int, year: str
+) -> None:
+    await post(http, f"/sandbox/stamp?pair=BTC/USD&n=2&time_s={time_s}")
+    sandbox.burst("BTC/USD", 3)
+    tape = sandbox.market.tapes["BTC/USD"]
+    rows = list(tape.rows(Span(tape.last_id - 2, tape.last_id)))
+    assert [row[1] == time_s * 1_000_000_000 for row in rows] == [True, True, False]
+    assert f'"timestamp":"{year}-' in wire.snapshot_frame(tape, 2)
+    async with http.get("/0/public/Trades?pair=XBTUSD&count=3") as answer:
+        told = (await answer.json())["result"]["XXBTZUSD"]
+    assert [row[2] == time_s for row in told[-3:]] == [True, True, False]
+
+
+async def test_a_stray_id_is_told_to_subscribers_alone(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    last = sandbox.last_ids()["BTC/USD"]
+    async with http.ws_connect("/v2") as line:
+        await line.send_json({"method": "subscribe", "params": {"channel": "trade", "symbol": ["BTC/USD"]}})
+        while json.loads((await line.receive()).data).get("method") != "subscribe":
+            pass
+        await post(http, f"/sandbox/stray?pair=BTC/USD&id={2**40}")
+        while (frame := json.loads((await line.receive()).data)).get("channel") != "trade":
+            pass
+    assert [row["trade_id"] for row in frame["data"]] == [2**40]
+    assert sandbox.last_ids()["BTC/USD"] == last
+    for wrong in ("stray?pair=BTC/USD&id=1", "stray?pair=BTC/USD&id=x", "stray?pair=NO/PE&id=5", "stray?pair=BTC/USD"):
+        async with http.post(f"/sandbox/{wrong}") as answer:
+            assert answer.status == 400
+    for wrong in ("n=0&time_s=5", "n=1&time_s=999999999999", "n=1"):
+        async with http.post(f"/sandbox/stamp?pair=BTC/USD&{wrong}") as answer:
+            assert answer.status == 400
+    async with http.post("/sandbox/stamp?pair=NO/PE&n=1&time_s=5") as answer:
+        assert answer.status == 400

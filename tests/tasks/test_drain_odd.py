@@ -14,6 +14,7 @@ from recorder.archive import datasets, quarantine
 from recorder.archive.datasets import EVENTS
 from recorder.archive.footer import Footer
 from recorder.archive.quarantine import Kept
+from recorder.core.evidence import Promise
 from recorder.core.ids import Span
 from recorder.core.model import Event, Trade
 from recorder.core.once import Once
@@ -141,10 +142,10 @@ def test_a_line_of_trades_that_no_column_takes_is_set_aside_alone(
 ) -> None:
     append = bench.opened.archive._write
 
-    def write(pair: str, year: int, rows: Sequence[Trade]) -> Footer:
+    def write(pair: str, year: int, rows: Sequence[Trade], promise: Promise | None) -> Footer:
         if any(row.trade_id == 42 for row in rows):
             raise Unstorable("no column takes it")
-        return append(pair, year, rows)
+        return append(pair, year, rows, promise)
 
     monkeypatch.setattr(bench.opened.archive, "_write", write)
     bench.drain(*(line(frame(first, first + 4)) for first in range(1, 100, 5)))

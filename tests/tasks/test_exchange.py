@@ -10,6 +10,7 @@ import pytest
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.instruments import InstrumentArchive
 from recorder.core.ids import Gap, Span
+from recorder.core.model import Trade
 from recorder.core.plan import Fill
 from recorder.errors import ExchangeError, Malformed, RateLimited, Refused, Retry, Unavailable, UnknownPair
 from recorder.kraken import rest
@@ -164,6 +165,9 @@ async def silence(asking: Fakes, _: Shop) -> None:
 
         def heard(self, pair: str) -> int:
             return 0
+
+        def last_heard(self, pair: str) -> Trade | None:
+            return None
 
         async def resubscribe(self, pairs: Sequence[str]) -> None: ...
 

@@ -17,7 +17,7 @@ from recorder.net.turns import Attempts
 from recorder.tasks.lines import Lines
 from recorder.tasks.stream import Listeners
 from recorder.tasks.system import Standing
-from tests.builders import HEARTBEAT, events, frame
+from tests.builders import HEARTBEAT, PAIR, events, frame
 from tests.clocks import running, settle
 from tests.fakes import Fakes, FakeSocket, Fallback, Promised, asked
 
@@ -173,6 +173,18 @@ async def test_a_pair_is_subscribed_anew_on_the_line_that_it_is_on(tmp_path: Pat
             [("subscribe", ["A", "C"])],
             [("subscribe", ["B"]), ("unsubscribe", ["B"]), ("subscribe", ["B"])],
         ]
+
+
+async def test_the_last_trade_heard_of_a_pair_is_told_whatever_stands_beside_it_in_its_frame(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, PAIR, "ETH/USD")
+    async with running(bench.lines):
+        await settle()
+        bench.sockets[0].frames.put_nowait(frame(5, 9))
+        await settle()
+        heard = bench.lines.last_heard(PAIR)
+        assert heard is not None
+        assert (heard.trade_id, bench.lines.heard(PAIR)) == (9, 9)
+        assert (bench.lines.last_heard("ETH/USD"), bench.lines.heard("ETH/USD")) == (None, 0)
 
 
 async def test_what_the_exchange_says_of_itself_on_every_line_is_noted_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
@@ -237,18 +238,49 @@ async def test_what_another_process_adds_is_learnt_and_is_no_difference(tmp_path
         assert (bench.looked, bench.planned, bench.differences()) == (looked + 1, [], 0)
 
 
-async def test_a_damaged_file_does_not_keep_it_from_the_other_pairs_and_nothing_is_taken_back(tmp_path: Path) -> None:
-    async with comparing(tmp_path) as bench:
-        bench.opened.archive.append("AAA/USD", trades(1, 10, pair="AAA/USD"))
-        bench.opened.archive.append("ZZZ/USD", trades(1, 10, pair="ZZZ/USD"))
+async def test_what_lies_in_a_damaged_file_is_missing_at_the_next_look_and_comes_back_with_it(tmp_path: Path) -> None:
+    pair, kept = "AAA/USD", tmp_path / "kept"
+    async with comparing(tmp_path / "archive") as bench:
+        account = functools.partial(bench.ledger.of, pair)
+        for first in (1, 11, 31):
+            bench.opened.archive.append(pair, trades(first, first + 9, pair=pair))
         await bench.pass_look()
-        (path,) = bench.opened.layout.trade_files("AAA/USD")
+        assert account().spans.count() == 30
+        (path,) = [one for one in bench.opened.layout.trade_files(pair) if one.name.startswith("000000000011-")]
+        shutil.copy(path, kept)
         path.write_bytes(b"no Parquet")
+        await bench.pass_look()
+        assert [gap.span for gap in account().gaps()] == [Span(11, 30)]
+        assert [gap.span for gap in account().fetchable_gaps()] == [Span(21, 30)], "the file may come back"
+        told = await bench.told()
+        assert (told["pair"], told["first_id"], told["held"], told["not_fetched"]) == (pair, 11, 10, 10)
+        assert (bench.planned, bench.differences()) == ([pair], 1)
+        await bench.pass_look(ALL_S)
+        assert bench.differences() == 1, "it is told once"
+        assert bench.opened.archive.append(pair, trades(11, 22, pair=pair)).count() == 2, "nothing is held twice"
+        shutil.copy(kept, path)
+        await bench.pass_look()
+        assert [gap.span for gap in account().gaps()] == [Span(23, 30)]
+        assert not account().damaged
+        path.write_bytes(b"no Parquet")
+        await bench.pass_look()
+        assert account().damaged.count() == 10
+        path.unlink()
+        await bench.pass_look()
+        assert [gap.span for gap in account().fetchable_gaps()] == [Span(11, 20), Span(23, 30)], "it was moved away"
+
+
+async def test_a_damaged_file_costs_its_own_rows_and_no_others(tmp_path: Path) -> None:
+    async with comparing(tmp_path) as bench:
+        for pair in ("AAA/USD", "ZZZ/USD"):
+            bench.opened.archive.append(pair, trades(1, 10, pair=pair))
+        await bench.pass_look()
+        bench.opened.layout.trade_files("AAA/USD")[0].write_bytes(b"no Parquet")
         bench.opened.layout.trade_files("ZZZ/USD")[0].unlink()
         bench.reconcile.drained(None)
-        await settle_until(lambda: bool(bench.planned))
-        assert bench.planned == ["ZZZ/USD"]
-        assert bench.ledger.of("AAA/USD").spans.count() == 10
+        await settle_until(lambda: len(bench.planned) == 2)
+        assert set(bench.planned) == {"AAA/USD", "ZZZ/USD"}
+        assert not bench.ledger.of("AAA/USD").spans
 
 
 async def test_what_was_known_of_ids_and_got_lost_is_taken_back_within_the_hour(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from recorder.tasks.fetch import Fetcher
 from recorder.tasks.repair import LAST_RETRY_S, UNREADABLE_S, Repair
 from tests.builders import BTC, ETH, PAIR, T0_US, Shop, shop, trades
 from tests.clocks import asleep, settle, settle_until
-from tests.fakes import FakeHttp, Fakes
+from tests.fakes import JUMP, FakeHttp, Fakes
 
 
 class Bench(Fakes):
@@ -422,6 +422,41 @@ async def test_unreadable_ids_are_asked_for_at_the_start_and_once_a_day_and_are_
         bench.clock.move(2 * LAST_RETRY_S)
         await settle_until(lambda: 2_015 in bench.ledger.of(PAIR).spans)
         assert not bench.ledger.of(PAIR).unreadable
+
+
+async def test_ids_that_jump_by_ten_million_are_void_after_two_answers(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.jump_after = 210
+        bench.hold((1, 210))
+        bench.ledger.observe(Run(PAIR, Span(211 + JUMP, 230 + JUMP), T0_US + 211_000, T0_US + 230_000))
+        bench.ledger.of(PAIR).shown_id = 230 + JUMP
+        start()
+        await asleep(bench.clock)
+        bench.ids_noted()
+        attempts = 0
+        while not (noted := bench.ids_noted()):
+            attempts += 1
+            assert attempts <= 3, "asking before an answer can prove something is no manner"
+            bench.clock.move(APART_S)
+            await asleep(bench.clock)
+        assert noted == [("void", 211, 210 + JUMP)]
+        assert len(bench.http.asked) <= 12
+        bench.ledger.know(Void(PAIR, Span(211, 210 + JUMP)))
+        assert bench.ledger.of(PAIR).gaps() == ()
+
+
+async def test_odd_times_of_what_is_fetched_are_noted_once(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.stamps = {20: 4_176_528_432, 21: 0}
+        bench.hold((1, 10), (30, 40))
+        start()
+        await settle_until(lambda: not bench.ledger.of(PAIR).gaps())
+        await asleep(bench.clock)
+        assert bench.opened.ids() == list(range(11, 30))
+        (noted,) = [one for one in bench.noted() if one["kind"] == "malformed"]
+        said = "trade 20 is stamped 2102-05-08T10:47:12Z and came at 2026-07-07T23:00:05Z, and so are 1 others"
+        assert (noted["pair"], noted["reason"]) == (PAIR, f"{said}: stored as it came")
+        assert noted["source"].startswith("rest:/0/public/Trades?pair=XBTUSD")
 
 
 async def test_wanted_history_is_fetched_after_the_holes(tmp_path: Path) -> None:

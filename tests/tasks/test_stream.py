@@ -28,7 +28,7 @@ class Bench(Fakes):
     def __init__(self, sockets: Sequence[FakeSocket | Exception]) -> None:
         super().__init__()
         self.promises, self.fallback, self.standing, self.refreshes = Promised(), Fallback(), ToldStanding(), 0
-        self.pairs, self.heard = dict.fromkeys([PAIR]), dict[str, int]()
+        self.pairs, self.heard = dict.fromkeys([PAIR]), dict[str, tuple[int, bytes]]()
         self.stream = Stream(
             self.pairs,
             dialler(sockets),
@@ -80,12 +80,24 @@ async def test_the_highest_id_that_it_brought_of_a_pair_is_known_whatever_comes_
         first.frames.put_nowait(frame(5, 9))
         first.frames.put_nowait(frame(3, 7))
         await settle()
-        assert bench.heard == {PAIR: 9}
+        assert bench.heard == {PAIR: (9, frame(5, 9))}
         first.frames.put_nowait(None)
         await bench.pass_time(2)
         second.frames.put_nowait(frame(8, 8, kind="snapshot"))
         await settle()
-        assert bench.heard == {PAIR: 9}
+        assert bench.heard == {PAIR: (9, frame(5, 9))}
+
+
+async def test_a_lone_id_far_above_is_not_the_highest_for_ever() -> None:
+    socket = FakeSocket()
+    bench = Bench([socket])
+    async with running(bench.stream):
+        await settle()
+        odd = frame(9, 9).replace(b'"trade_id":9', b'"trade_id":1099511627776')
+        for sent, highest in ((odd, 2**40), (frame(9, 9), 9), (frame(8, 8), 9)):
+            socket.frames.put_nowait(sent)
+            await settle()
+            assert bench.heard[PAIR][0] == highest
 
 
 async def test_it_subscribes_at_once_and_notes_what_was_answered() -> None:

@@ -1,10 +1,11 @@
 -- Where is it said which ids belong to one moment of the archive?
 --
 -- recorder_spans   one row per maximal run of ids, as far as recorder.connect() has read footers
+-- recorder_promises  what is promised of each pair, by the same footers
 -- recorder_unread  the files whose footers are still to be read, and the table's empty schema file
 --
--- The macros footer_files(), pair_footers() and coverage_in() of a connection that recorder.connect() holds to a
--- listing. It sets the variable and fills the table named here; what it has read also counts the journal, where that
+-- The macros footer_files(), pair_footers(), coverage_in() and promises_in() of a connection that recorder.connect() holds to a
+-- listing. It sets the variable and fills the tables named here; what it has read also counts the journal, where that
 -- was asked for.
 
 CREATE OR REPLACE MACRO footer_files() AS getvariable('recorder_unread');
@@ -17,3 +18,10 @@ FROM recorder_spans AS s
 UNION ALL
 SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, h.rows
 FROM held_spans(files) AS h;
+
+CREATE OR REPLACE MACRO promises_in(files) AS TABLE
+SELECT p.pair, p.time_us, p.after_id, p.assumed
+FROM recorder_promises AS p
+UNION ALL
+SELECT h.pair, h.time_us, h.after_id, h.assumed
+FROM held_promises(files) AS h;

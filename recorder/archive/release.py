@@ -1,0 +1,32 @@
+"""Let ids of a pair go that are missing: they have vanished, say, and the owner of the archive knows why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from recorder.archive import disown, locks, state
+from recorder.archive.append import TradeArchive
+from recorder.archive.datasets import TRADES, Branch
+from recorder.core import evidence
+from recorder.core.evidence import Disowned, Knowledge
+from recorder.core.ids import Run, Span, Spans
+from recorder.core.ledger import Ledger
+
+RELEASED: Final = "released"
+"""The reason that the event gives."""
+
+
+def release(archive: TradeArchive, pair: str, ids: Span, claims: Iterable[Run | Knowledge], *, now_us: int) -> Spans:
+    """Let those of ``ids`` go that are missing; return them, durably told. ``now_us`` is µs since 1970 UTC.
+
+    ``claims`` are those of the journal. Raises CorruptFile where a file of the pair is not sound: nobody knows what it
+    holds. StorageError, DiskError.
+    """
+    with locks.writing(archive.layout, archive.disk, Branch(TRADES, pair)):
+        ledger = Ledger()
+        state.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=[pair]).check()
+        missing = Spans(ledger.of(pair).gaps_within(ids))
+        time_us = evidence.after_us(ledger.of(pair).disownings, now_us)
+        disown.note(archive, [Disowned(pair, span, time_us, RELEASED) for span in missing], now_us=now_us)
+    return missing

@@ -1,0 +1,55 @@
+"""``recorder release``: let ids of a pair go that have vanished, or that nobody can bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recorder import config
+from recorder.archive import known, opening
+from recorder.archive import release as job
+from recorder.archive.layout import existing
+from recorder.cli.disown import HIGHEST
+from recorder.cli.status import counted
+from recorder.clock import SystemClock
+from recorder.core.ids import Span
+from recorder.disk import Disk
+from recorder.errors import UsageError
+from recorder.journal import tail
+from recorder.kraken import records
+from recorder.ops import process
+from recorder.query import asked
+
+
+def release(
+    pair: Annotated[str, typer.Argument(help="The pair, BTC/USD.")],
+    first: Annotated[int, typer.Argument(metavar="FROM", help="The first id.", min=1, max=HIGHEST)],
+    last: Annotated[int, typer.Argument(metavar="TO", help="The last id, included.", min=1, max=HIGHEST)],
+    *,
+    data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
+    ] = None,
+) -> None:
+    """Let the missing ids of a range go, as `recorder gaps` lists them: they are not missing any more, nor fetched.
+
+    Ids that are held stay as they are. Beside a running recorder too; `recorder disown --undo` takes it back.
+    """
+    if first > last:
+        raise UsageError(f"the range is reversed: {first} is after {last}; swap them")
+    layout = existing((data or config.load(config_file).archive.path).resolve())
+    name = asked.pair(pair, sorted({*layout.pairs(), *known.read(layout).promised}))
+    process.as_owner(layout.data)
+    process.prepare()
+    now_us = SystemClock().wall_ns() // 1000
+    with opening.opened(layout, Disk()) as archive:
+        # The journal before the archive: what moves meanwhile is met twice, and held.
+        claims = list(records.claims(tail.entries(layout.journal)))
+        released = job.release(archive, name, Span(first, last), claims, now_us=now_us)
+    if not released:
+        raise UsageError(f"no id of {name} from {first} to {last} is missing; `recorder gaps` lists those that are")
+    left = last - first + 1 - released.count()
+    said = f"{name}: {counted(released.count(), 'id')} released"
+    typer.echo(said + (f"; {left:,} of the range are not missing, and stay as they are" if left else ""))
