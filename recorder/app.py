@@ -19,17 +19,19 @@ from typing import Any, Final, Protocol
 import aiohttp
 import structlog
 
-from recorder.archive import opening, read, state
+from recorder.archive import opening, quarantine, read, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.faults import fault
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
+from recorder.archive.quarantine import Reason
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
+from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.core.pacing import Pace
-from recorder.disk import Disk
+from recorder.disk import Disk, undisturbed
 from recorder.errors import ConfigError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -161,8 +163,15 @@ def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal, quarantined
     loaded = state.load(ledger, archive.layout, records.claims(lines), coverage=archive.coverage)
     faults = {pair: fault(archive.layout, pair, error) for pair, error in loaded.damaged.items()}
     quarantined.found(faults, of=len(loaded.damaged) + len(loaded.rows))
+    waiting = quarantine.ids(archive.layout, Reason.WAITING)
+    quarantined.owe(pair for pair, ids in waiting.items() if pair not in faults and not _holds(archive, pair, ids))
     for finding in loaded.findings:
         log.error("events not read", file=str(finding.file), reason=finding.problem, remedy=finding.remedy)
+
+
+def _holds(archive: TradeArchive, pair: str, ids: Spans) -> bool:
+    held = undisturbed(lambda: archive.coverage.spans(pair), f"the files of {pair}")
+    return all(held.covers(span) for span in ids)
 
 
 class Task(Protocol):

@@ -150,6 +150,15 @@ def waiting(layout: Layout, pairs: Collection[str]) -> dict[str, tuple[int, int]
     return {pair: (count[pair], size[pair]) for pair in sorted(count)}
 
 
+def ids(layout: Layout, reason: Reason) -> dict[str, Spans]:
+    """Return for which ids of each pair lines are kept for a reason."""
+    found: dict[str, Spans] = {}
+    for _, kept in _lines(layout):
+        if kept is not None and kept.reason == reason and kept.pair is not None:
+            found.setdefault(kept.pair, Spans()).update(kept.spans)
+    return found
+
+
 class Appender(Protocol):
     """Who archives the trades of a pair whose ids are not held, and returns the ids that it added."""
 

@@ -34,6 +34,7 @@ class Quarantined:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._faults: dict[str, Fault] = {}
+        self._owed: dict[str, None] = {}
         self._healing: dict[str, None] = {}
         self._bytes = 0
 
@@ -48,11 +49,15 @@ class Quarantined:
 
     def rests(self, pair: str) -> bool:
         """Tell whether nothing is to be asked of ``pair``: it is quarantined, or its account is not read anew yet."""
-        return pair in self._faults or pair in self._healing
+        return pair in self._faults or pair in self._owed or pair in self._healing
 
     def pairs(self) -> list[str]:
-        """Return the quarantined pairs."""
-        return list(self._faults)
+        """Return the pairs of which something may wait."""
+        return [*self._faults, *(pair for pair in list(self._owed) if pair not in self._faults)]
+
+    def owe(self, pairs: Iterable[str]) -> None:
+        """Take note that what waits of ``pairs``, whose files can be trusted, was left by an earlier run."""
+        self._owed.update(dict.fromkeys(pairs))
 
     def faults(self) -> list[Fault]:
         """Return what is wrong, by pair."""
@@ -78,6 +83,7 @@ class Quarantined:
     def healed(self, pair: str) -> None:
         """Take note that the files of ``pair`` can be trusted, and that what waited is archived."""
         self._healing[pair] = None
+        self._owed.pop(pair, None)
         fault = self._faults.pop(pair, None)
         if fault is not None:
             log.warning("pair healed", pair=pair, file=fault.file)

@@ -210,6 +210,40 @@ def test_what_waited_is_archived_once_with_its_receive_times_however_often(bench
     assert bench.held(PAIR) == list(range(1, 16))
 
 
+def test_what_an_earlier_run_left_waiting_is_archived_where_the_file_was_put_right_meanwhile(bench: Bench) -> None:
+    whole = bench.file.read_bytes()
+    bench.file.write_bytes(b"PAR1")
+    bench.start()
+    bench.drain(line(11, 12))
+    bench.file.write_bytes(whole)
+    bench.start()
+    assert PAIR not in bench.quarantined
+    assert bench.quarantined.rests(PAIR)  # else it would be fetched, and its receive times lost
+    bench.drain(line(13, 13))
+    assert bench.held(PAIR) == list(range(1, 14))
+    bench.start()
+    assert not bench.quarantined.rests(PAIR)
+
+
+def test_what_a_drain_that_failed_had_to_set_aside_is_set_aside_by_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = frame(11, 12).replace(b'"side":"buy"', b'"side":"hold"', 1)
+    bench.opened.journal.append([segment.encode(1, "ws:trade:1", content)])
+    bench.opened.journal.rotate(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.opened.archive, "append", broken)
+        with pytest.raises(UnreadableFile):
+            bench.drainer.drain(*bench.opened.journal.closed())
+    bench.drainer.drain(*bench.opened.journal.closed())
+    assert bench.held(PAIR) == [*range(1, 11), 12]
+    assert Reason.ODD in [one.reason for one in quarantine.listed(bench.opened.layout)]
+
+
+def broken(*_: object) -> object:
+    raise UnreadableFile("a.parquet", "Input/output error", "check it") from OSError(errno.EIO, "Input/output error")
+
+
 def test_damage_that_the_drain_meets_first_quarantines_there_and_then(bench: Bench) -> None:
     bench.opened.archive.coverage = Coverage(bench.opened.layout, bench.opened.disk)  # no footer is remembered
     bench.file.write_bytes(b"PAR1")
@@ -272,12 +306,9 @@ def test_so_many_bad_pairs_at_once_are_the_disks_fault_and_none_is_quarantined(b
 
 
 def test_a_file_that_the_disk_does_not_read_quarantines_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(path: Path) -> object:
-        if "BTC" in str(path):
-            raise UnreadableFile(path, "Input/output error", "check it") from OSError(errno.EIO, "Input/output error")
-        return read_facts(path)
-
-    monkeypatch.setattr("recorder.archive.coverage.read_facts", broken)
+    monkeypatch.setattr(
+        "recorder.archive.coverage.read_facts", lambda path: broken() if "BTC" in str(path) else read_facts(path)
+    )
     with pytest.raises(UnreadableFile):
         bench.start()
     bench.opened.journal.append([line(11, 12)])
