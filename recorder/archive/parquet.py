@@ -107,6 +107,7 @@ class OpenFile:
         ``words`` are columns of few words, which come as dictionaries: that saves a third of all reading. With
         ``buffer_bytes`` it is read in such pieces instead of a row group at once.
         """
+        stamp(path)  # raises where it is none that can be read
         options = {"page_checksum_verification": True, "buffer_size": buffer_bytes}
         try:
             try:
@@ -261,6 +262,7 @@ def check_digest(path: Path) -> bool:
     expected = digest_in(path.name)
     if expected is None:
         return False
+    stamp(path)
     try:
         with path.open("rb", buffering=0) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()[: len(expected)]

@@ -11,6 +11,8 @@ from recorder import app
 from recorder.archive import quarantine, read
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
+from recorder.core.model import Trade
+from recorder.disk import undisturbed
 from recorder.errors import CorruptFile
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -23,7 +25,11 @@ OFTEN = app.Rhythm(upkeep_s=0.2)
 
 
 def last(data: Path, pair: str) -> int:
-    return max((row.trade_id for row in read.trades(Layout(data), pair)), default=0)
+    return max((row.trade_id for row in rows(data, pair)), default=0)
+
+
+def rows(data: Path, pair: str) -> list[Trade]:
+    return undisturbed(lambda: list(read.trades(Layout(data), pair)), f"the files of {pair}")
 
 
 def waiting(data: Path) -> int:
@@ -52,7 +58,7 @@ async def test_a_bad_file_costs_its_pair_alone_at_a_start_and_while_recording(tm
         async with recording(config, OFTEN):  # the start goes on over it
             await trade()
             await until(lambda: waiting(data) > 0, what="frames of BTC wait")
-            first = min(row.trade_id for row in read.trades(Layout(data), ETH))
+            first = min(row.trade_id for row in rows(data, ETH))
             with recorder.connect(data) as archive:
                 assert len(archive.trades(ETH, on_gap="ignore")) == last(data, ETH) - first + 1
                 with pytest.raises(CorruptFile, match=stray.name):
@@ -72,7 +78,7 @@ async def test_a_bad_file_costs_its_pair_alone_at_a_start_and_while_recording(tm
             stray.unlink()
             await until(lambda: caught_up(data, sandbox.last_ids()), what="it heals once more")
         # What waited is archived as it came, and not asked for once more.
-        assert all(row.received_us is not None for row in read.trades(Layout(data), BTC) if row.trade_id > HISTORY)
+        assert all(row.received_us is not None for row in rows(data, BTC) if row.trade_id > HISTORY)
         truth = read_truth(tmp_path / "truth")
         firsts = {pair: first_held(data, pair) for pair in (BTC, ETH)}
         verdict = compare(archived(data), truth, first_ids=firsts, pairs=sandbox.last_ids())
