@@ -19,16 +19,19 @@ from typing import Any, Final, Protocol
 import aiohttp
 import structlog
 
-from recorder.archive import opening, read, state
+from recorder.archive import opening, quarantine, read, state
 from recorder.archive.append import TradeArchive
+from recorder.archive.faults import fault
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
+from recorder.archive.quarantine import Reason
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
+from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.core.pacing import Pace
-from recorder.disk import Disk
+from recorder.disk import Disk, undisturbed
 from recorder.errors import ConfigError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
@@ -58,6 +61,7 @@ from recorder.tasks.parking import Parking, waiting
 from recorder.tasks.poll import Poll
 from recorder.tasks.promise import Promises
 from recorder.tasks.pulse import Parts, Pulse
+from recorder.tasks.quarantined import Quarantined, Sound, patiently
 from recorder.tasks.reconcile import Reconcile
 from recorder.tasks.reload import Live, Reload, Source, candles
 from recorder.tasks.remember import Remember
@@ -141,21 +145,33 @@ async def record(
         opened.callback(threads.shutdown)
         if journal.recovered:
             log.warning("cut a torn line", reason=str(journal.recovered))
-        ledger = Ledger()
+        ledger, quarantined = Ledger(), Quarantined(layout)
         archive.promised = ledger.promise
-        await asyncio.to_thread(rebuild, ledger, archive, journal)
+        await patiently(clock, lambda: asyncio.to_thread(rebuild, ledger, archive, journal, quarantined))
         await asyncio.to_thread(process.give_back)
-        basis = _Basis(disk, clock, random or Random(), archive, journal, ledger)  # noqa: S311 -- spreads retries
+        dice = random or Random()  # noqa: S311 -- spreads retries
+        basis = _Basis(disk, clock, dice, archive, journal, ledger, quarantined)
         await _run(config, stop, basis, rhythm or Rhythm(), source or Source(lambda: config))
 
 
-def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal) -> None:
-    """Count in ``ledger`` what closed segments, footers and events say; there is no other record of it."""
+def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal, quarantined: Quarantined) -> None:
+    """Count in ``ledger`` what closed segments, footers and events say; there is no other record of it.
+
+    Pairs whose files cannot be trusted are ``quarantined``. Raises DiskAtFault, DiskError where none is to blame.
+    """
     lines = (line for path in journal.closed() for line in segment.entries(path))
     loaded = state.load(ledger, archive.layout, records.claims(lines), coverage=archive.coverage)
-    loaded.check()
+    faults = {pair: fault(archive.layout, pair, error) for pair, error in loaded.damaged.items()}
+    quarantined.found(faults, of=len(loaded.damaged) + len(loaded.rows))
+    waiting = quarantine.ids(archive.layout, Reason.WAITING)
+    quarantined.owe(pair for pair, ids in waiting.items() if pair not in faults and not _holds(archive, pair, ids))
     for finding in loaded.findings:
         log.error("events not read", file=str(finding.file), reason=finding.problem, remedy=finding.remedy)
+
+
+def _holds(archive: TradeArchive, pair: str, ids: Spans) -> bool:
+    held = undisturbed(lambda: archive.coverage.spans(pair), f"the files of {pair}")
+    return all(held.covers(span) for span in ids)
 
 
 class Task(Protocol):
@@ -176,6 +192,7 @@ class _Basis:
     archive: TradeArchive
     journal: Journal
     ledger: Ledger
+    quarantined: Quarantined
 
 
 async def _run(config: Config, stop: Stop, basis: _Basis, rhythm: Rhythm, source: Source) -> None:
@@ -229,13 +246,16 @@ class _Run:
             last_id=lambda pair: ledger.of(pair).spans.last or 0,
         )
         pairs = roster.instruments
+        self._sound = sound = Sound(pairs, basis.quarantined)
+        basis.quarantined.measured(context.metrics)
         repair = Repair(
             ledger,
-            Fetcher(ledger, archive, context.exchange, instruments=pairs, clock=clock, metrics=context.metrics),
+            Fetcher(ledger, archive, context.exchange, instruments=sound, clock=clock, metrics=context.metrics),
             context,
-            instruments=pairs,
+            instruments=sound,
             history_from_us=config.trades.backfill_from,
             earlier_names=roster.earlier_names,
+            damaged=self._damaged,
         )
         self._hole_seen = repair.hole_seen
         self._commit = Commit(
@@ -253,6 +273,7 @@ class _Run:
             context,
             planner=repair,
             drain_soon=self._commit.drain_due,
+            quarantined=basis.quarantined,
             look_s=rhythm.upkeep_s,
         )
         drainer = self._drainer()
@@ -272,6 +293,7 @@ class _Run:
             keep_s=config.journal.keep,
             now_s=pulse.now_s,
             round_s=rhythm.upkeep_s,
+            quarantined=basis.quarantined,
         )
         self._space = Space(
             archive.layout,
@@ -308,19 +330,24 @@ class _Run:
             latest_s=self._pulse.latest_s,
             metrics=self._context.metrics,
             told=self._context.notes.told,
+            quarantined=self._basis.quarantined,
         )
+
+    def _damaged(self, pair: str, error: Exception) -> None:
+        layout, ledger = self._basis.archive.layout, self._basis.ledger
+        self._basis.quarantined.found({pair: fault(layout, pair, error)}, of=sum(1 for _ in ledger))
 
     def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:
         """Return what asks the exchange for trades and hears it, and have those told of pairs that come and go."""
         config, ledger, context, roster = self._config, self._basis.ledger, self._context, self._roster
-        pairs = roster.instruments
+        pairs, sound = roster.instruments, self._sound
         promises = Promises(
             ledger,
             context,
             now_s=self._pulse.now_s,
             latest_s=self._pulse.latest_s,
             earlier_names=roster.earlier_names,
-            recorded=functools.partial(read.recorded, self._basis.archive.coverage),
+            recorded=self._recorded_here,
         )
         poll = Poll(
             ledger,
@@ -329,9 +356,10 @@ class _Run:
             promises=promises,
             refresh_soon=roster.refresh_soon,
             everything=not config.trades.stream,
+            rests=self._basis.quarantined.rests,
         )
         standing = Standing(context.notes)
-        tail = Tail(ledger, context, instruments=pairs)
+        tail = Tail(ledger, context, instruments=sound)
         lines = Lines(
             pairs,
             lambda: dial(client, config.exchange.ws_url),
@@ -342,14 +370,20 @@ class _Run:
             pairs_a_line=pairs_a_line,
         )
         roster.tell(poll, lines)
-        confirm = Confirm(ledger, tail, instruments=pairs, now_s=self._pulse.now_s, clock=context.clock)
-        far_ids = FarIds(ledger, tail, instruments=pairs, clock=context.clock, hole_seen=self._hole_seen)
-        anchors = Anchors(ledger, context, instruments=pairs, promised=promises.made_some, tail=tail)
+        confirm = Confirm(ledger, tail, instruments=sound, now_s=self._pulse.now_s, clock=context.clock)
+        far_ids = FarIds(ledger, tail, instruments=sound, clock=context.clock, hole_seen=self._hole_seen)
+        anchors = Anchors(ledger, context, instruments=sound, promised=promises.made_some, tail=tail)
         always: list[Task] = [poll, System(context, standing), confirm, anchors, Timekeeper(context), far_ids]
         if not config.trades.stream:
             return always
         self._pulse.listen(lines.silent_s, lines.wait_s)
-        return [*always, lines, Watch(ledger, context, instruments=pairs, tail=tail, stream=lines)]
+        return [*always, lines, Watch(ledger, context, instruments=sound, tail=tail, stream=lines)]
+
+    def _recorded_here(self, pair: str, trade_id: int) -> bool:
+        """Tell whether an archived trade came from the exchange; no, where nobody knows what is archived."""
+        if self._basis.quarantined.rests(pair):
+            return False
+        return read.recorded(self._basis.archive.coverage, pair, trade_id)
 
     async def until_stopped(self) -> None:
         """Record until it is asked to stop; then end all in the order in which a trade goes through it."""
@@ -394,4 +428,4 @@ class _Run:
         self._context.metrics.watch(ledger, pairs)
         for said, told in banner.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):
             log.info(said, **told)
-        self._pulse.begun(Parts(pairs, self._commit, self._drain, self._space))
+        self._pulse.begun(Parts(pairs, self._commit, self._drain, self._space, self._basis.quarantined))

@@ -8,11 +8,13 @@
     │   └── NoSuchArchive              2
     ├── ArchiveInUse                   3   another recorder holds this archive
     ├── DiskError                      4   the operating system refused a read or a write
+    │   ├── DiskAtFault                4   of so many files that no one of them is to blame
     │   └── UnreadableFile             4   of a file of the archive; carries it, and the remedy
     │       └── UnlistedFolder         4   of a folder of it
     ├── CheckFailed                    1   incomplete, or not what it should be
     │   └── GapError                   1   rows were asked for across a hole
     ├── StorageError                   1   what lies on disk is not what was written there
+    │   ├── Unstorable                     can be read, and does not fit the archive
     │   ├── TornTail                       carries how many bytes are whole
     │   ├── CorruptLine
     │   ├── CorruptFile
@@ -32,7 +34,8 @@ Whether and how to retry is a property of the type, so that no caller has to rea
 from __future__ import annotations
 
 import enum
-from typing import ClassVar
+import errno
+from typing import ClassVar, Final
 
 
 class Retry(enum.Enum):
@@ -48,6 +51,18 @@ class RecorderError(Exception):
     """The root. Its text is one clear sentence for a person; ``exit_code`` is what the command line returns."""
 
     exit_code: ClassVar[int] = 1
+
+
+_OWN: Final = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
+)
+"""How the system says that a file or a folder itself is to blame. EIO, ESTALE, ETIMEDOUT, EMFILE and ENOMEM, for
+example, are the disk's or the process's fault."""
+
+
+def is_own(error: DiskError) -> bool:
+    """Return whether what the operating system refused is the fault of the file or folder that it refused."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OWN
 
 
 class ConfigError(RecorderError):
@@ -78,6 +93,10 @@ class DiskError(RecorderError):
     exit_code = 4
 
 
+class DiskAtFault(DiskError):
+    """So many files cannot be read at once that the disk is at fault, or this process, and no one of them."""
+
+
 class UnreadableFile(DiskError):
     """A file of the archive that the operating system does not read; ``problem`` and ``remedy`` as of UnsoundFile."""
 
@@ -88,9 +107,9 @@ class UnreadableFile(DiskError):
         self.remedy = f"check the disk, and that this user may read it; else {remedy}"
 
     @property
-    def denied(self) -> bool:
-        """Whether this user may not read it; otherwise the disk is at fault, and most likely not of this file alone."""
-        return isinstance(self.__cause__, PermissionError)
+    def of_itself(self) -> bool:
+        """Whether this file is to blame; otherwise the disk is, or this process, and most likely others fail too."""
+        return is_own(self)
 
 
 class UnlistedFolder(UnreadableFile):
@@ -151,7 +170,16 @@ class UnsoundFile(CorruptFile):
 
 
 class UnknownVersion(StorageError):
-    """A file of a schema version that this release does not know: not damaged, and to be left where it is."""
+    """A file of a schema version that this release does not know: not damaged, and to be left where it is.
+
+    ``problem`` and ``remedy`` as of UnsoundFile.
+    """
+
+    def __init__(self, file: object, problem: str, remedy: str) -> None:
+        super().__init__(f"{file} {problem}: {remedy}")
+        self.file = str(file)
+        self.problem = problem
+        self.remedy = remedy
 
 
 class ExchangeError(RecorderError):

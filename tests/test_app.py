@@ -20,6 +20,7 @@ from recorder.core.ids import Span
 from recorder.core.ledger import Ledger
 from recorder.errors import ArchiveInUse
 from recorder.journal import segment
+from recorder.tasks.quarantined import Quarantined
 from tests.builders import PAIR, T0_US, frame, shop, trades
 from tests.clocks import settle_until
 from tests.servers import Serve
@@ -37,7 +38,7 @@ def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: 
         )
     with shop(tmp_path) as opened:  # the next start: what was open is closed now
         ledger = Ledger()
-        app.rebuild(ledger, opened.archive, opened.journal)
+        app.rebuild(ledger, opened.archive, opened.journal, Quarantined(opened.archive.layout))
     account = ledger.of(PAIR)
     assert list(account.spans) == [Span(1, 12), Span(20, 21)]
     assert [(hole.span, hole.after_us, hole.before_us) for hole in ledger.of(PAIR).gaps()] == [
@@ -55,7 +56,7 @@ def test_what_is_known_of_ids_is_rebuilt_from_events_and_closed_segments(tmp_pat
         opened.journal.append([segment.encode_note(3, "void", pair=PAIR, first_id=7, last_id=7)])
     with shop(tmp_path) as opened:
         ledger = Ledger()
-        app.rebuild(ledger, opened.archive, opened.journal)
+        app.rebuild(ledger, opened.archive, opened.journal, Quarantined(opened.archive.layout))
     assert [hole.span for hole in ledger.of(PAIR).gaps()] == [Span(6, 6), Span(8, 8)]
     assert ledger.of(PAIR).confirmed == Confirmed(PAIR, 10, 77)
 
@@ -72,7 +73,7 @@ def test_a_damaged_file_of_events_is_named_and_stops_nothing(
         damaged = min((tmp_path / "events" / "year=1970").glob("0*.parquet"))
         damaged.write_bytes(b"not Parquet")
         ledger = Ledger()
-        app.rebuild(ledger, opened.archive, opened.journal)
+        app.rebuild(ledger, opened.archive, opened.journal, Quarantined(opened.archive.layout))
     assert list(ledger.of(PAIR).void) == [Span(5, 5)]
     said = capsys.readouterr().out
     assert str(damaged) in said

@@ -10,14 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder.archive.datasets import TRADES, Branch
-from recorder.archive.integrity import placed
+from recorder.archive.integrity import MOVE_BACK, placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
+from recorder.archive.parquet import SET_APART, FileFacts, Stamp, read_facts, stamp
 from recorder.core import evidence
 from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
 from recorder.disk import Disk
-from recorder.errors import CorruptFile, UnreadableFile
+from recorder.errors import UnsoundFile
 
 
 class Coverage:
@@ -40,6 +40,7 @@ class Coverage:
         file cannot be what its place says.
         """
         known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
+        self._check_folder(branch)
         found: dict[Path, tuple[Stamp, FileFacts]] = {}
         # Sought by path, since a compaction keeps the names of files that it leaves alone, and their inodes.
         for path in self._layout.files(branch):
@@ -54,6 +55,11 @@ class Coverage:
         self._facts[pair] = found
         return [facts for _, facts in found.values()]
 
+    def _check_folder(self, branch: Branch) -> None:
+        folder = self._layout.home(branch)
+        if folder.is_file():
+            raise UnsoundFile(folder, "is a file, and lies where the folder of a pair belongs", MOVE_BACK)
+
     def sound(self, pair: str) -> tuple[list[FileFacts], Spans]:
         """Return what those files of ``pair`` hold now that can be read, and the ids that others held when they could.
 
@@ -62,14 +68,18 @@ class Coverage:
         """
         known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
         found, lost = list[FileFacts](), Spans()
-        for path in self._layout.files(branch):
+        try:
+            paths = self._layout.files(branch)
+        except SET_APART:  # a folder
+            return [], Spans(run.span for _, facts in known.values() for run in facts.footer.runs)
+        for path in paths:
             seen = known.get(path)
-            if seen is not None and seen[0] == stamp(path):
-                found.append(seen[1])
-                continue
             try:
-                found.append(placed(read_facts(path), branch))
-            except (CorruptFile, UnreadableFile):
+                if seen is not None and seen[0] == stamp(path):
+                    found.append(seen[1])
+                else:
+                    found.append(placed(read_facts(path), branch))
+            except SET_APART:
                 lost.update(run.span for run in (seen[1].footer.runs if seen else ()))
         return found, lost
 

@@ -82,7 +82,8 @@ TRADES: Final = Dataset(
     schema.trades_table,
     order=("trade_id",),
     time="time",
-    remedy="move it out of the archive; its ids are then a hole, and fetched again",
+    remedy="move it out of the archive, and put the file of this name from a back-up in its place: without one its ids "
+    "are then a hole, and fetched again, but when they were received (`received`) is lost",
     encodings={
         "trade_id": "delta",
         "time": "delta",

@@ -27,7 +27,7 @@ from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
 from recorder.disk import folders_in, names_in, undisturbed
-from recorder.errors import UnreadableFile, UnsoundFile
+from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
 _PERIODS: Final = 1_024
@@ -44,7 +44,7 @@ class Finding:
     remedy: str
 
     @classmethod
-    def of(cls, error: UnsoundFile | UnreadableFile) -> Finding:
+    def of(cls, error: UnsoundFile | UnreadableFile | UnknownVersion) -> Finding:
         """Return what an error tells of its file."""
         return cls(Path(error.file), error.problem, error.remedy)
 

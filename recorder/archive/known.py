@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import UNSOUND, OpenFile, Stamp, stamp
+from recorder.archive.parquet import SET_APART, UNSOUND, OpenFile, Stamp, stamp
 from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.events import EventKind
@@ -177,9 +177,9 @@ class Reader:
 
     def _read(self) -> Known:
         known, found = Known(), dict[Path, tuple[Stamp, _Told]]()
-        for path in self._layout.files(Branch(EVENTS)):
-            now, seen = stamp(path), self._told.get(path)
+        for path in _files(self._layout, known):
             try:
+                now, seen = stamp(path), self._told.get(path)
                 found[path] = seen if seen and seen[0] == now else (now, _newest(path))
             except UNSOUND as error:
                 known.findings.append(Finding.of(error))
@@ -200,7 +200,7 @@ class DatedClaims:
     def claims(self, pair: str) -> frozenset[Dated]:
         """Return all that is claimed of ``pair`` now; what stands in a file that cannot be read does not count.
 
-        Raises UnknownVersion; StorageError if files keep changing.
+        Raises StorageError if files keep changing.
         """
         with self._lock:
             undisturbed(self._look, f"the files in {self._layout.folder(EVENTS)}")
@@ -220,8 +220,15 @@ class DatedClaims:
 
     def _look(self) -> None:
         found, changed = dict[Path, tuple[Stamp, list[Dated]]](), False
-        for path in self._layout.files(Branch(EVENTS)):
-            now, seen = stamp(path), self._told.get(path)
+        try:
+            paths = self._layout.files(Branch(EVENTS))
+        except SET_APART:  # a folder; what is known stays
+            return
+        for path in paths:
+            try:
+                now, seen = stamp(path), self._told.get(path)
+            except SET_APART:
+                continue
             changed |= seen is None or seen[0] != now
             found[path] = seen if seen is not None and seen[0] == now else (now, _claimed(path))
         if changed or len(found) != len(self._told):
@@ -236,7 +243,7 @@ class DatedClaims:
 def _claimed(path: Path) -> list[Dated]:
     try:
         told = [evidence.told(event) for event in _events(path, {}, _DATED)]
-    except UNSOUND:  # verify, and whoever reads all that is known, tell of it
+    except SET_APART:  # verify, and whoever reads all that is known, tell of it
         return []
     return [one for one in told if isinstance(one, Dated)]
 
@@ -260,13 +267,21 @@ def read(layout: Layout) -> Known:
 
 def _read(layout: Layout) -> Known:
     known, told = Known(), list[_Told]()
-    for path in layout.files(Branch(EVENTS)):
+    for path in _files(layout, known):
         try:
             told.append(_noted(path))
         except UNSOUND as error:
             known.findings.append(Finding.of(error))
     known.take(told)
     return known
+
+
+def _files(layout: Layout, known: Known) -> list[Path]:
+    try:
+        return layout.files(Branch(EVENTS))
+    except UNSOUND as error:  # a folder
+        known.findings.append(Finding.of(error))
+        return []
 
 
 def certified(layout: Layout) -> CertifiedDays:
@@ -292,7 +307,7 @@ class CertifiedDays:
 def _certified_days(layout: Layout) -> CertifiedDays:
     columns = pa.schema([("time", pa.int64()), ("pair", pa.string()), ("detail", pa.string())])
     found = [columns.empty_table()]
-    for path in layout.files(Branch(EVENTS)):
+    for path in _files(layout, Known()):
         with contextlib.suppress(*UNSOUND), OpenFile(path) as file:
             for rows in file.read(_BATCH, columns=_COLUMNS):
                 few = rows.filter(pc.equal(rows["kind"], EventKind.CERTIFIED)).select(columns.names)

@@ -28,7 +28,7 @@ from recorder.archive.integrity import Finding
 from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout, period_of
 from recorder.archive.ordered_merge import Batches, in_order
-from recorder.archive.parquet import ROW_GROUP, UNSOUND, FileFacts, OpenFile, read_facts
+from recorder.archive.parquet import ROW_GROUP, SET_APART, UNSOUND, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
 from recorder.archive.verify import sound_files
 from recorder.core import evidence
@@ -124,6 +124,8 @@ class TradeMerge:
         self._waiting: list[pa.Table] = []
         self._written = 0
         self._tallies: dict[str, Tally] = {}
+        self._trusted: set[str] = set()
+        self.refused: dict[str, Finding] = {}
         # Of a dry run only: what lies in the other journal may lie in its archive too.
         self._counted: dict[str, Spans] = {}
 
@@ -137,7 +139,9 @@ class TradeMerge:
         return findings
 
     def take(self, pair: str, rows: pa.Table) -> None:
-        """Take rows of ``pair``, ascending in id, each id once."""
+        """Take rows of ``pair``, ascending in id, each id once; none of a pair whose files here cannot be trusted."""
+        if self._refuses(pair):
+            return
         tally = self.tally(pair)
         theirs = [run.span for run in held_runs(rows, pair)]
         held = self._held(pair)
@@ -184,6 +188,17 @@ class TradeMerge:
 
     def _require_room(self, pair: str) -> None:
         _require(self._room, f"{pair}: stopped with {self.tally(pair).added:,} of its trades added")
+
+    def _refuses(self, pair: str) -> bool:
+        """Tell whether nobody knows what is held of ``pair``; then it is among :attr:`refused`, with the file."""
+        if pair not in self._trusted and pair not in self.refused:
+            try:
+                self._held(pair)
+            except SET_APART as error:
+                self.refused[pair] = Finding.of(error)
+            else:
+                self._trusted.add(pair)
+        return pair in self.refused
 
     def _held(self, pair: str) -> Spans:
         return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")

@@ -12,7 +12,7 @@ from recorder.archive.datasets import DATASETS, Branch
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, CorruptFile
+from recorder.errors import ArchiveInUse, CorruptFile, UnreadableFile
 
 
 @contextlib.contextmanager
@@ -57,9 +57,13 @@ def _is_todays(born: Path) -> bool:
     """Return whether a table's first file is there, and of today's version. Raises UnknownVersion.
 
     It is brought up to date before anything of a newer version is written, so that it tells an older release to keep
-    away. It holds no rows: damaged, it is written anew.
+    away. It holds no rows: where it is damaged, or may not be read, it is written anew.
     """
     try:
         return parquet.read_facts(born).footer.is_todays
     except (FileNotFoundError, CorruptFile):
+        return False
+    except UnreadableFile as error:
+        if not error.of_itself:
+            raise
         return False

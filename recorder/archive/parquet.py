@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,7 @@ from recorder.archive.footer import Footer
 from recorder.archive.layout import digest_in, new_name
 from recorder.archive.versions import upgraded
 from recorder.disk import Disk, check_link
-from recorder.errors import UnreadableFile, UnsoundFile
+from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
 
 ROW_GROUP: Final = 122_880
 """DuckDB scans in groups of this many rows; whole groups parallelise best (measured, DESIGN 9)."""
@@ -40,6 +41,8 @@ _UNNAMED: Final = "unnamed"
 
 UNSOUND: Final = (UnsoundFile, UnreadableFile)
 """What reading a file raises where that file is at fault, or the disk under it: others can be read all the same."""
+SET_APART: Final = (*UNSOUND, UnknownVersion)
+"""These, and what a file raises that another release wrote: what it holds is not known, and others can be read."""
 _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, KeyError)
 """pyarrow's words for damage: ValueError for names in a footer that are no text, KeyError for a missing column."""
 
@@ -79,11 +82,14 @@ def stamp(path: str | Path) -> Stamp:
         raise
     except OSError as error:
         raise _not_opened(Path(path), error) from error
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # to open a pipe would wait for ever
+        raise UnsoundFile(path, "is no file, but a pipe or a device", remedy(path))
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_facts(path: Path) -> FileFacts:
     """Read the footer of ``path``. Raises UnsoundFile, UnreadableFile, UnknownVersion; FileNotFoundError."""
+    stamp(path)  # raises where it is none that can be read
     try:
         with path.open("rb", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
@@ -120,6 +126,7 @@ class OpenFile:
         ``words`` are columns of few words, which come as dictionaries: that saves a third of all reading. With
         ``buffer_bytes`` it is read in such pieces instead of a row group at once.
         """
+        stamp(path)  # raises where it is none that can be read
         options = {"page_checksum_verification": True, "buffer_size": buffer_bytes}
         try:
             try:
@@ -274,6 +281,7 @@ def check_digest(path: Path) -> bool:
     expected = digest_in(path.name)
     if expected is None:
         return False
+    stamp(path)
     try:
         with path.open("rb", buffering=0) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()[: len(expected)]

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -37,6 +37,8 @@ class Reason(StrEnum):
     """It could be read, and the archive did not take what it says."""
     DIFFERS = "differs"
     """It has ids that are held with other content."""
+    WAITING = "waiting"
+    """It can be read, and its pair is quarantined: it waits until the files of the pair can be trusted."""
     RENUMBERED = "renumbered"
     """It came after the exchange began to number the pair anew."""
     DISOWNED = "disowned"
@@ -123,6 +125,40 @@ def sizes(layout: Layout) -> dict[str, tuple[int, int]]:
     return {reason: (count[reason], size[reason]) for reason in sorted(count)}
 
 
+def parts(layout: Layout, pair: str, reason: Reason, size: int = 4 * 1024 * 1024) -> Iterator[list[Kept]]:
+    """Yield what is kept of ``pair`` for a reason, some ``size`` bytes at a time, about in the order it came."""
+    part, held = list[Kept](), 0
+    for path in sorted(_files(layout), key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        for _, kept in _lines_of(path):
+            if kept is not None and kept.pair == pair and kept.reason == reason:
+                part.append(kept)
+                held += len(kept.line)
+                if held >= size:
+                    yield part
+                    part, held = [], 0
+    if part:
+        yield part
+
+
+def waiting(layout: Layout, pairs: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Return how many lines of quarantined ``pairs`` wait, and their bytes; nothing of those of which none does."""
+    count, size = Counter[str](), Counter[str]()
+    for raw, kept in _lines(layout) if pairs else ():
+        if kept is not None and kept.reason == Reason.WAITING and kept.pair is not None and kept.pair in pairs:
+            count[kept.pair] += 1
+            size[kept.pair] += len(raw) + 1
+    return {pair: (count[pair], size[pair]) for pair in sorted(count)}
+
+
+def ids(layout: Layout, reason: Reason) -> dict[str, Spans]:
+    """Return for which ids of each pair lines are kept for a reason."""
+    found: dict[str, Spans] = {}
+    for _, kept in _lines(layout):
+        if kept is not None and kept.reason == reason and kept.pair is not None:
+            found.setdefault(kept.pair, Spans()).update(kept.spans)
+    return found
+
+
 class Appender(Protocol):
     """Who archives the trades of a pair whose ids are not held, and returns the ids that it added."""
 
@@ -145,9 +181,17 @@ def replay(kept: Iterable[Kept], archive: Appender, rows: Callable[[Kept], Itera
 
 
 def _lines(layout: Layout) -> Iterator[tuple[bytes, Kept | None]]:
-    for path in (layout.quarantine / name for name in names_in(layout.quarantine) if name.endswith(SUFFIX)):
-        for raw in path.read_bytes().split(b"\n")[:-1]:
-            yield raw, _decode(raw)
+    for path in _files(layout):
+        yield from _lines_of(path)
+
+
+def _files(layout: Layout) -> list[Path]:
+    return [layout.quarantine / name for name in names_in(layout.quarantine) if name.endswith(SUFFIX)]
+
+
+def _lines_of(path: Path) -> Iterator[tuple[bytes, Kept | None]]:
+    for raw in path.read_bytes().split(b"\n")[:-1]:
+        yield raw, _decode(raw)
 
 
 def _encode(kept: Kept) -> bytes:

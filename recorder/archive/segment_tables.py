@@ -20,10 +20,10 @@ from recorder.archive.datasets import EVENTS, MAIN_JOURNAL, SCHEMA_FILE, WITHOUT
 from recorder.archive.footer import Footer
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import FileFacts, read_facts
+from recorder.archive.parquet import UNSOUND, FileFacts, read_facts
 from recorder.archive.schema import REFUSED
 from recorder.disk import Disk
-from recorder.errors import CorruptFile, Unstorable
+from recorder.errors import Unstorable
 
 _AS_OBJECTS: Final = 1024
 """So many rows are held as objects, some 800 bytes each, before they become Arrow, some 125."""
@@ -76,7 +76,10 @@ class Segments:
             yield
 
     def files(self, branch: Branch) -> list[FileFacts]:
-        """Return what the files of ``branch`` are now, under its lock. Raises CorruptFile where one is none of them."""
+        """Return what the files of ``branch`` are now, under its lock.
+
+        Raises UnsoundFile, UnreadableFile where one is none of them, or cannot be read.
+        """
         found, damaged = self._read(branch)
         if damaged:
             raise damaged[0]
@@ -110,15 +113,15 @@ class Segments:
                 self._write(branch, leaf, part, segment)
         return int(rows.num_rows)
 
-    def _read(self, branch: Branch) -> tuple[list[FileFacts], list[CorruptFile]]:
+    def _read(self, branch: Branch) -> tuple[list[FileFacts], list[Exception]]:
         known = self._facts.get(branch, {})
         found: dict[Path, FileFacts] = {}
-        damaged: list[CorruptFile] = []
+        damaged: list[Exception] = []
         for path in self.layout.files(branch):
             if path.name != SCHEMA_FILE:
                 try:
                     found[path] = known.get(path) or placed(read_facts(path), branch)
-                except CorruptFile as error:
+                except UNSOUND as error:
                     damaged.append(error)
         # Whoever gave a file its name may have died before the name was on the disk.
         for directory in sorted({path.parent for path in found if path not in known}):
@@ -226,6 +229,6 @@ def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
     for dataset in (dataset for dataset in WITHOUT_IDS if dataset.journal == journal):
         for branch in layout.branches(dataset):
             for path in layout.files(branch):
-                with contextlib.suppress(CorruptFile):
+                with contextlib.suppress(*UNSOUND):
                     found = max(found, *read_facts(path).footer.segments, 0)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from recorder.archive import known
 from recorder.archive.coverage import Coverage
@@ -19,8 +19,11 @@ from recorder.core.evidence import Knowledge
 from recorder.core.ids import Run
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile, UnreadableFile
+from recorder.errors import CorruptFile, UnknownVersion, UnreadableFile
 
+Damage: TypeAlias = CorruptFile | UnreadableFile | UnknownVersion
+DAMAGE: Final = (CorruptFile, UnreadableFile, UnknownVersion)
+"""Why nobody knows what the files of a pair hold."""
 JOINED_RUNS: Final = 20_000
 """Runs in the journal that are joined before they are counted: each alone would take as long as parsing it."""
 READERS: Final = 8
@@ -36,11 +39,11 @@ class Loaded:
     """
 
     rows: dict[str, int]
-    damaged: dict[str, CorruptFile | UnreadableFile]
+    damaged: dict[str, Damage]
     findings: list[Finding]
 
     def check(self) -> None:
-        """Raise CorruptFile, UnreadableFile if the files of a pair are damaged, or must not be read."""
+        """Raise CorruptFile, UnreadableFile, UnknownVersion if the files of a pair cannot be trusted, or read."""
         for error in self.damaged.values():
             raise error
 
@@ -58,18 +61,16 @@ def load(
 
     The journal is read by whoever gives its ``claims``, which are taken first. ``coverage`` is brought up to date.
     ``told`` reads the events, where somebody remembers them.
-    Raises UnknownVersion, DiskError; StorageError if files keep changing as they are read.
+    Raises DiskError; StorageError if files keep changing as they are read.
     """
     _count(ledger, claims)
     held = Coverage(layout) if coverage is None else coverage
 
-    def observe(pair: str) -> int | CorruptFile | UnreadableFile:
+    def observe(pair: str) -> int | Damage:
         try:
             return undisturbed(lambda: held.observe_into(ledger, pair), f"the files of {pair}")
-        except CorruptFile as error:
-            return error
-        except UnreadableFile as error:
-            if not error.denied:  # the disk's fault, of which no pair is to blame
+        except DAMAGE as error:
+            if isinstance(error, UnreadableFile) and not error.of_itself:  # of which no pair is to blame
                 raise
             return error
 

@@ -43,9 +43,8 @@ def check(version: object, table: str, path: str, writer: object) -> int:
         return version
     else:
         remedy = f"use the release that wrote it ({writer})"
-    raise UnknownVersion(
-        f"{path} has schema version {version}, and this release ({WRITER}) reads version {_read(table)}: {remedy}"
-    )
+    problem = f"has schema version {version}, and this release ({WRITER}) reads version {_read(table)}"
+    raise UnknownVersion(path, problem, remedy)
 
 
 def _read(table: str) -> str:

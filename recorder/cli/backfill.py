@@ -25,6 +25,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
+from recorder.archive.state import Damage
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
@@ -138,8 +139,8 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
         for pair, stretch in zip(instruments, stretches, strict=True):
             if stretch is None:
                 console.print(f"{pair}: nothing was traded in this range")
-        found = [stretch for stretch in stretches if stretch is not None]
-        await asyncio.to_thread(_load, ledger, archive, list(instruments))
+        refused = await asyncio.to_thread(_load, ledger, archive, list(instruments))
+        found = [stretch for stretch in stretches if stretch is not None and stretch.pair not in refused]
         if dry_run:
             for stretch in found:
                 _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
@@ -151,6 +152,10 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
                 raise
             if found:
                 console.print(_stored(fetcher.stored))
+        for pair, error in refused.items():
+            console.print(text(f"{pair} is refused: {error}", "red"), soft_wrap=True)
+        for error in refused.values():
+            raise error
 
 
 def _stored(by_pair: Mapping[str, int]) -> str:
@@ -182,13 +187,15 @@ def _has_all(names: Sequence[str], listed: Listed) -> bool:
     return not select(names, settled(listed, {})[0].values()).unknown
 
 
-def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> None:
+def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[str, Damage]:
     """Count what is held, in a daemon's journal too, and what is known of ids that do not exist.
+
+    Return the pairs with files that cannot be trusted: nobody knows what they lack.
 
     Rows in the journal carry the time at which they came. What a damaged file of events says is asked for again.
     """
     claims = records.claims(tail.entries(archive.layout.journal))
-    state.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=pairs).check()
+    return state.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=pairs).damaged
 
 
 @contextlib.asynccontextmanager

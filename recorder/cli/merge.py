@@ -89,6 +89,7 @@ def merge(
             for pair in bar.track(pairs, description="merging"):
                 for year in theirs.years(pair):
                     found.findings += job.year(pair, year)
+        found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
         found.candles, unsound = merging.candles(layout, segments, theirs, room=room)
         found.findings += unsound

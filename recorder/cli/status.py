@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -22,7 +23,7 @@ from recorder.errors import ConfigError
 from recorder.ops import inquiry
 from recorder.ops import status as state
 from recorder.ops.inquiry import Daemon
-from recorder.ops.status import CandleStatus, PairStatus, Status
+from recorder.ops.status import CandleStatus, PairStatus, QuarantinedPair, Status
 
 _SHOWN: Final = 40
 """So many pairs fit a screen or two; of more, only those are shown of which there is something to tell."""
@@ -81,8 +82,21 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         console.print(line, no_wrap=True, overflow="ellipsis")
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
-    for said in found.damaged:
+    for said in [*_quarantined(found.quarantined), *found.damaged]:
         console.print(text(f" {said}", "red"), soft_wrap=True)
+
+
+def _quarantined(pairs: Mapping[str, QuarantinedPair]) -> list[str]:
+    """Return a sentence for each quarantined pair; what is to be done is told with the file.
+
+    >>> _quarantined({"BTC/USD": QuarantinedPair("a.parquet", "is damaged", "move it", 2, 1_234_567)})
+    ['BTC/USD is quarantined, for a.parquet is damaged: 2 lines that came since, 1.2 MB, wait until it is put right']
+    """
+    return [
+        f"{pair} is quarantined, for {one.file} {one.problem}: {counted(one.lines, 'line')} that came since, "
+        f"{one.bytes / 1e6:,.1f} MB, wait until it is put right"
+        for pair, one in pairs.items()
+    ]
 
 
 def _vanished(ids: Mapping[str, int]) -> Text:
@@ -321,6 +335,7 @@ def _as_json(found: Status, now_us: int) -> dict[str, object]:
         "renumbered": dict(found.renumbered),
         "events_since": None if since_us is None else _iso(since_us),
         "quarantine": {reason: {"lines": lines, "bytes": size} for reason, (lines, size) in found.quarantine.items()},
+        "quarantined": {pair: asdict(one) for pair, one in found.quarantined.items()},
         "damaged": found.damaged,
     }
 

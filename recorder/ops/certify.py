@@ -53,8 +53,9 @@ def certify(
     """Read every trade of ``pairs`` and yield what is proven, pair by pair.
 
     Rows that are only in the journal do not count. ``now_us`` is µs since 1970 UTC. What is ``told`` of ids must have
-    been read before: rows move in while it goes on, and a confirmation of before they came stays true. A file that
-    could not be read tells nothing; it is among :func:`other_findings`.
+    been read before: rows move in while it goes on, and a confirmation of before they came stays true. Where a file of
+    what is told could not be read, which is among :func:`other_findings`, every day is ``unknown``: nobody knows what
+    it said of it.
     """
     remembered = known.certified(layout)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
@@ -72,7 +73,7 @@ def certify(
                 confirmed=told.confirmed(pair),
                 promise=promise,
                 certified=remembered.of(pair, after_us=evidence.begun_us(claims)),
-                unknown_from_us=None if renumbered is None else renumbered.from_us,
+                unknown_from_us=0 if told.findings else None if renumbered is None else renumbered.from_us,
             )
             unanchored = (
                 promise is not None

@@ -139,6 +139,7 @@ def _older(files: int) -> list[Finding]:
 
 def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Finding]]:
     """Return what the footers of a branch say, and what is wrong with files."""
+    costs = f", so that {branch.value} is quarantined" if branch.dataset.has_ids else ""
 
     def look() -> tuple[list[FileFacts], list[Finding]]:
         facts: list[FileFacts] = []
@@ -150,9 +151,9 @@ def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Findin
             except (UnsoundFile, UnreadableFile) as error:
                 if isinstance(error.__cause__, PermissionError):
                     raise error.__cause__ from None
-                found.append(Finding("archive", "wrong", f"{path} {error.problem}", error.remedy))
+                found.append(Finding("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
             except UnknownVersion as error:
-                found.append(Finding("archive", "wrong", str(error), "leave it where it is"))
+                found.append(Finding("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
         return facts, found
 
     return disk.undisturbed(look, f"the files of {branch.name}")

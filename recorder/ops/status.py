@@ -19,15 +19,17 @@ import pyarrow.compute as pc
 from recorder.archive import doubled, integrity, numbering, quarantine, state
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.faults import fault
 from recorder.archive.layout import Layout, existing, listed
 from recorder.archive.parquet import OpenFile
+from recorder.archive.state import DAMAGE, Loaded
 from recorder.core.events import EventKind
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile, Malformed, UnreadableFile
+from recorder.errors import CorruptFile, Malformed
 from recorder.journal import tail
 from recorder.journal.segment import Entry
 from recorder.kraken import records
@@ -78,6 +80,17 @@ class PairStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantinedPair:
+    """A pair with a file that cannot be trusted: what is wrong, what to do, and how much has come since and waits."""
+
+    file: str
+    problem: str
+    remedy: str
+    lines: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CandleStatus:
     """The exchange's candles of one timeframe: of how many pairs, and when the newest began (µs since 1970 UTC).
 
@@ -101,7 +114,7 @@ class Status:
     be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
     in other tables is told without it. ``vanished`` counts the ids of each pair, also of one without any trade, that
     were certified, are gone, and are not fetched again unasked. ``quarantine`` counts what was set aside by reason:
-    lines and bytes.
+    lines and bytes. ``quarantined`` are the pairs with such a file, by name: what comes of them waits.
     """
 
     pairs: list[PairStatus]
@@ -115,6 +128,7 @@ class Status:
     renumbered: Mapping[str, str] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    quarantined: Mapping[str, QuarantinedPair] = field(default_factory=dict)
 
 
 def read(data: Path) -> list[PairStatus]:
@@ -131,7 +145,7 @@ def read(data: Path) -> list[PairStatus]:
 
 
 def everything(data: Path) -> Status:
-    """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive, UnknownVersion."""
+    """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive."""
     layout = existing(data)
     damaged: list[str] = []
     # The journal first, then the archive: a row may move between the two, but is never missed.
@@ -153,14 +167,24 @@ def everything(data: Path) -> Status:
         renumbered={pair: numbering.remedy(layout, pair) for pair in found.renumbered},
         damaged=list(dict.fromkeys(damaged)),
         quarantine=quarantine.sizes(layout),
+        quarantined=_quarantined(layout, found.loaded),
     )
+
+
+def _quarantined(layout: Layout, loaded: Loaded) -> dict[str, QuarantinedPair]:
+    waiting = quarantine.waiting(layout, loaded.damaged.keys())
+    found = {pair: fault(layout, pair, error) for pair, error in sorted(loaded.damaged.items())}
+    return {
+        pair: QuarantinedPair(one.file, one.problem, one.remedy, *waiting.get(pair, (0, 0)))
+        for pair, one in found.items()
+    }
 
 
 def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
     """Return what ``look`` sees; None, with a sentence added to ``damaged``, where it meets a damaged file."""
     try:
         return undisturbed(look, "the archive's files")
-    except (CorruptFile, UnreadableFile) as error:
+    except DAMAGE as error:
         damaged.append(str(error))
         return None
 
@@ -173,6 +197,7 @@ class _Pairs:
     unanchored: list[str]
     vanished: dict[str, int]
     renumbered: list[str]
+    loaded: Loaded
 
 
 def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
@@ -193,6 +218,7 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pai
         unanchored,
         {pair: count for pair, count in lost.items() if count},
         [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None],
+        loaded,
     )
 
 

@@ -1,12 +1,13 @@
 """What came under an id that is held with other content: told and set aside, since only one of the two can be stored.
 
 A single one is a fault of the exchange. Two in a row mean that it numbers the pair anew: from there on all that comes
-of the pair is set aside, in order, since it is all there is of its new trades.
+of the pair is set aside, in order, since it is all there is of its new trades. So is what comes of a quarantined pair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from recorder.archive.events import iso
 from recorder.archive.quarantine import Kept, Reason
@@ -18,19 +19,22 @@ from recorder.journal import segment
 from recorder.journal.segment import Entry
 from recorder.kraken import records
 
+_WAITS: Final = "the files of the pair cannot be trusted: what came waits until they can"
+
 
 class Differing:
     """The rows of one drain whose ids are held with other content, each with what is held.
 
-    And those of pairs that are numbered anew.
+    And those of pairs that are numbered anew, or quarantined.
     """
 
     def __init__(self) -> None:
         self._held: dict[str, dict[int, Trade]] = {}
         self._aside: dict[str, set[Trade] | None] = {}
+        self._waiting: set[str] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._held or self._aside)
+        return bool(self._held or self._aside or self._waiting)
 
     def add(self, repeated: Iterable[tuple[Trade, Trade]]) -> None:
         """Take in rows that came under ids that are held, each with what is held."""
@@ -49,6 +53,10 @@ class Differing:
         elif (aside := self._aside.setdefault(pair, set())) is not None:
             aside.update(rows)
 
+    def wait(self, pair: str) -> None:
+        """Set whatever comes of a quarantined pair aside, and whatever came in this drain."""
+        self._waiting.add(pair)
+
     def kept(self, entries: Iterable[Entry]) -> Iterator[Kept]:
         """Yield the lines that brought such rows, once for each pair."""
         for entry in entries:
@@ -57,7 +65,10 @@ class Differing:
                 by_pair.setdefault(row.pair, []).append(row)
             for pair, rows in by_pair.items():
                 line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
-                if aside := [row for row in rows if self._is_aside(row)]:
+                if pair in self._waiting:
+                    spans = tuple(Spans.of_ids(row.trade_id for row in rows))
+                    yield Kept(entry.recv_ns, Reason.WAITING, line, pair, spans, _WAITS)
+                elif aside := [row for row in rows if self._is_aside(row)]:
                     spans = tuple(Spans.of_ids(row.trade_id for row in aside))
                     yield Kept(entry.recv_ns, Reason.RENUMBERED, line, pair, spans, "the pair is numbered anew")
                 elif differing := [row for row in rows if self._differs(row)]:

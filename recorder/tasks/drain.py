@@ -18,12 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeAlias, assert_never, cast
 
+import msgspec
 import structlog
 
-from recorder.archive import numbering
+from recorder.archive import numbering, quarantine
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import BY_NAME, EVENTS, Branch
 from recorder.archive.events import event
+from recorder.archive.faults import FAULTS, Fault, fault
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.quarantine import Kept, Quarantine, Reason
@@ -60,8 +62,10 @@ from recorder.ops import process
 from recorder.ops.metrics import Metrics
 from recorder.tasks.commit import Commit
 from recorder.tasks.differing import Differing
+from recorder.tasks.numbering import kept_rows
 from recorder.tasks.odd_entries import OddEntries
 from recorder.tasks.odd_times import OddTimes
+from recorder.tasks.quarantined import Quarantined, patiently
 from recorder.tasks.unread import Unread
 from recorder.tasks.waiting import first_of
 
@@ -256,7 +260,9 @@ class Drainer:
         latest_s: Callable[[], float],
         metrics: Metrics,
         told: Once | None = None,
+        quarantined: Quarantined | None = None,
     ) -> None:
+        self.quarantined = Quarantined(trades.layout) if quarantined is None else quarantined
         self._journal = journal
         self._told = Once() if told is None else told
         self._trades = trades
@@ -273,8 +279,63 @@ class Drainer:
         self.metrics = metrics
         metrics.journal_bytes.set_function(self._waiting)
 
+    def heal(self) -> int:
+        """Archive what waits of quarantined pairs whose files can be trusted again; return how many trades were new.
+
+        Raises DiskAtFault, and DiskError where no pair is to blame.
+        """
+        added, faults = 0, dict[str, Fault]()
+        for pair in self.quarantined.pairs():
+            try:
+                undisturbed(functools.partial(self._trades.coverage.files, pair, anew=True), f"the files of {pair}")
+                added += self._released(pair)
+            except FAULTS as error:
+                faults[pair] = fault(self._trades.layout, pair, error)
+                continue
+            self.quarantined.healed(pair)
+            self._touched.add(pair)
+        self.quarantined.found(faults, of=len(self._trades.layout.pairs()))
+        return added
+
+    def _released(self, pair: str) -> int:
+        """Archive what waits of a pair, as far as it is not archived yet; the lines stay."""
+        held, added = self._trades.coverage.spans(pair), 0
+        renumbered = evidence.renumbered(self._trades.claimed.claims(pair)) is not None
+        for part in quarantine.parts(self._trades.layout, pair, Reason.WAITING):
+            new = [one for one in part if not all(held.covers(span) for span in one.spans)]
+            if renumbered and new:  # what comes of it waits for something else
+                self._quarantine.put([msgspec.structs.replace(one, reason=Reason.RENUMBERED) for one in new])
+            elif new:
+                added += self._replayed(pair, new)
+        if added:
+            log.warning("what waited is archived", pair=pair, rows=added)
+        self.metrics.rows_archived.inc(added)
+        return added
+
+    def _replayed(self, pair: str, kept: Sequence[Kept]) -> int:
+        try:
+            came = quarantine.replay(
+                kept, self._trades, lambda one: (row for row in kept_rows(one) if row.pair == pair)
+            )
+        except Unstorable as error:
+            if len(kept) > 1:
+                return sum(self._replayed(pair, [one]) for one in kept)
+            self._quarantine.put([msgspec.structs.replace(kept[0], reason=Reason.REFUSED, why=str(error)[:_SHOWN])])
+            return 0
+        return Spans(came.get(pair, ())).count()
+
     def drain(self, *paths: Path) -> int:
-        """Archive closed segments together and retire them; return how many trades were new."""
+        """Archive closed segments together and retire them; return how many trades were new.
+
+        What comes of quarantined pairs is set aside. Raises DiskAtFault, and DiskError where no pair is to blame.
+        """
+        try:
+            return self._drain(paths)
+        except BaseException:
+            self._told = Once()  # it is drained once more, and what was to be set aside may not have been
+            raise
+
+    def _drain(self, paths: Sequence[Path]) -> int:
         added = 0
         # Two cores: while one parses the next batch, the other compresses, encodes and syncs. Two batches in memory.
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
@@ -282,14 +343,17 @@ class Drainer:
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
             closed = [_Closed(path, self._told, self._quarantine) for path in paths]
             found, differing = _found(closed), Differing()
-            refused: set[str] = set()
+            refused, faults = set[str](), dict[str, Fault]()
             writing: Future[int] | None = None
             for batch in _batches(found):
                 added += writing.result() if writing else 0
-                writing = writer.submit(self._append, batch, differing, refused)
+                writing = writer.submit(self._append, batch, differing, refused, faults)
             added += writing.result() if writing else 0
             for pair in sorted(refused):
-                added += self._append_rest(pair, found)
+                with self._blamed(pair, differing, faults):
+                    added += self._append_rest(pair, found)
+            if faults:
+                self.quarantined.found(faults, of=len(self._trades.layout.pairs()))
             for one in closed:
                 if differing:
                     self._set_aside(one, differing, found)
@@ -370,15 +434,42 @@ class Drainer:
         line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
         for pair in filter(is_pair, dict.fromkeys(row.pair for row in rows)):
             spans = Spans.of_ids(row.trade_id for row in rows if row.pair == pair)
-            held = undisturbed(functools.partial(self._trades.coverage.spans, pair), f"the files of {pair}")
+            held = self._held(pair)
             if not all(held.covers(span) for span in spans):
                 why = "these ids lie too far from all others: neither REST nor the stream has shown more like them yet"
                 yield Kept(entry.recv_ns, Reason.PARKED, line, pair, tuple(spans), why)
 
-    def _append(self, batch: Mapping[str, Sequence[Trade]], differing: Differing, refused: set[str]) -> int:
+    def _held(self, pair: str) -> Spans:
+        if pair in self.quarantined:
+            return Spans()
+        return undisturbed(functools.partial(self._trades.coverage.spans, pair), f"the files of {pair}")
+
+    @contextlib.contextmanager
+    def _blamed(self, pair: str, differing: Differing, faults: dict[str, Fault]) -> Iterator[None]:
+        """Let what comes of ``pair`` wait where its files are to blame for what is raised."""
+        try:
+            yield
+        except FAULTS as error:
+            faults[pair] = fault(self._trades.layout, pair, error)
+            differing.wait(pair)
+
+    def _append(
+        self,
+        batch: Mapping[str, Sequence[Trade]],
+        differing: Differing,
+        refused: set[str],
+        faults: dict[str, Fault],
+    ) -> int:
         """Archive a batch; a pair of which something does not fit is added to ``refused``."""
         self._touched.update(batch)
-        return sum(self._append_pair(pair, rows, differing, refused) for pair, rows in batch.items())
+        added = 0
+        for pair, rows in batch.items():
+            if pair in self.quarantined:
+                differing.wait(pair)
+                continue
+            with self._blamed(pair, differing, faults):
+                added += self._append_pair(pair, rows, differing, refused)
+        return added
 
     def _append_pair(self, pair: str, rows: Sequence[Trade], differing: Differing, refused: set[str]) -> int:
         """Append rows, up to where the pair is numbered anew."""
@@ -443,7 +534,7 @@ class Drainer:
     def _set_aside(self, closed: _Closed, differing: Differing, found: _ByPair) -> None:
         """Keep the segment's lines that were set aside, or with rows that are held otherwise, and tell of them."""
         lines = [lines for parts in found.values() for of, lines in parts if of is closed]
-        kept = [one for part in lines for one in differing.kept(part.entries())]
+        kept = list(self._set_waiting_aside(closed, (one for part in lines for one in differing.kept(part.entries()))))
         if not kept:
             return
         path = self._quarantine.put(kept)
@@ -455,6 +546,22 @@ class Drainer:
             detail = differing.detail(of_pair)
             log.error("ids came with other content", pair=pair, file=str(path), **detail)
             closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
+
+    def _set_waiting_aside(self, closed: _Closed, kept: Iterable[Kept]) -> Iterator[Kept]:
+        """Set aside the lines of quarantined pairs, in bounded memory, and yield the others."""
+        waiting, size = list[Kept](), 0
+        for one in kept:
+            if one.reason != Reason.WAITING:
+                yield one
+                continue
+            waiting.append(one)
+            size += len(one.line)
+            if size >= ASIDE_BYTES:
+                self._quarantine.put(waiting)
+                waiting, size = [], 0
+        if waiting:
+            path, pairs = self._quarantine.put(waiting), sorted({str(one.pair) for one in waiting})
+            log.warning("lines of quarantined pairs set aside", segment=closed.number, pairs=pairs, file=str(path))
 
     def _tell_renumbered(self, closed: _Closed, pair: str, kept: Sequence[Kept], path: Path) -> None:
         claims = self._trades.claimed.claims(pair)
@@ -651,9 +758,11 @@ class Drain:
         vanished = set(waiting).difference(map(segment.number_of, closed))
         if vanished:
             log.error("journal segments vanished", segments=sorted(vanished))
+        await patiently(self._clock, lambda: asyncio.to_thread(self._drainer.heal))
         for paths in together(closed):
-            await asyncio.to_thread(self._drainer.drain, *paths)
+            await patiently(self._clock, lambda paths=paths: asyncio.to_thread(self._drainer.drain, *paths))  # type: ignore[misc]
             await asyncio.to_thread(process.give_back)
+        await asyncio.to_thread(self._drainer.quarantined.measure)
         touched = self._drainer.touched()
         self._drained(None if vanished else touched)
 

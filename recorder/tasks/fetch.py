@@ -28,6 +28,7 @@ from recorder.kraken.reach import Reach
 from recorder.ops.metrics import Metrics
 from recorder.tasks import odd_times
 from recorder.tasks.exchange import Exchange
+from recorder.tasks.quarantined import patiently
 from recorder.tasks.waiting import to_the_end
 
 BATCH_ROWS: Final = 50_000
@@ -100,7 +101,9 @@ class Fetcher:
         DiskError, StorageError. An answer that cannot be used is told in the result. Cancelled, it ends once what has
         come is archived.
         """
-        instrument = self._instruments[work.pair]
+        instrument = self._instruments.get(work.pair)
+        if instrument is None:  # it has left meanwhile
+            return Fetched(0)
         asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else Reach(work, instrument)
         rows, odd = list[Trade](), odd_times.OddTimes()
         told: tuple[odd_times.Told, ...] = ()
@@ -143,7 +146,7 @@ class Fetcher:
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
         if self._ledger.of(pair).renumbered is not None:  # these are not the trades that are missing
             return
-        await asyncio.to_thread(self._store, pair, rows)
+        await patiently(self._clock, lambda: asyncio.to_thread(self._store, pair, rows))
         disowned = self._ledger.of(pair).disowned
         self._ledger.observe_trades(row for row in rows if row.trade_id not in disowned)
         self._metrics.refilled.inc(len(rows))

@@ -72,7 +72,7 @@ class Numbering:
         return {pair: one for pair, one in found.items() if one is not None}
 
     def _begin_anew(self, pair: str, found: Renumbered) -> bool:
-        added = numbering.begin_anew(self._archive, pair, found, _rows, now_us=self._now_us())
+        added = numbering.begin_anew(self._archive, pair, found, kept_rows, now_us=self._now_us())
         if added is None:
             return False
         log.warning("pair begun anew", pair=pair, rows=added.count(), reason="its folder was moved out of the archive")
@@ -104,7 +104,8 @@ class Numbering:
         return self._clock.wall_ns() // 1000
 
 
-def _rows(kept: Kept) -> Iterator[Trade]:
+def kept_rows(kept: Kept) -> Iterator[Trade]:
+    """Yield the trades in a line of the quarantine; none where it is no line any more."""
     try:
         yield from records.trades(segment.decode(kept.line))
     except (CorruptLine, Malformed) as error:  # it was changed by somebody, and stays for people to look at

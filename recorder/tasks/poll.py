@@ -44,6 +44,7 @@ class Poll:
 
     ``instruments`` are live, ``promises`` are made of each pair before it is first polled. ``everything`` takes over
     all there are and all that come. ``refresh_soon`` is called when the exchange does not know a pair.
+    ``rests`` tells whether a pair is not to be asked for at present.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Poll:
         promises: Promiser,
         refresh_soon: Callable[[], None],
         everything: bool = False,
+        rests: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self._rests = rests
         self._ledger = ledger
         self._context = context
         self._clock = context.clock
@@ -109,6 +112,8 @@ class Poll:
 
     async def _ask(self, pair: str) -> float:
         """Ask for what is new of ``pair``; return seconds until it is due again."""
+        if self._rests(pair):
+            return POLL_S
         await self._promises.made(list(self._due_s))  # of all that are polled, in one sync
         if pair not in self._instruments:
             return POLL_S

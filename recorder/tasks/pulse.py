@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,11 +21,14 @@ from recorder.ops.offset import ClockOffset, Vouched
 from recorder.tasks.commit import Commit
 from recorder.tasks.drain import Drain
 from recorder.tasks.inbox import Inbox
+from recorder.tasks.quarantined import Quarantined
 from recorder.tasks.space import Space
 from recorder.version import __version__
 
 BEAT_S: Final = 10.0
 """From one look at its own state to the next; more often where a watchdog wants it."""
+SHOWN: Final = 40
+"""So many quarantined pairs are told of; more are a sign of the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Parts:
     commit: Commit
     drain: Drain
     space: Space
+    quarantined: Quarantined
 
 
 class Pulse:
@@ -124,14 +128,17 @@ class Pulse:
     def about(self) -> dict[str, object]:
         """Return what is worth knowing beside the state: which archive, which release, since when, how many pairs.
 
-        And for how many seconds the exchange is left alone, after a refusal: new connections, and requests of REST.
+        And for how many seconds the exchange is left alone, after a refusal: new connections, and requests of REST. And
+        which pairs are quarantined, each with the file, what is wrong with it and what to do.
         """
+        faults = self._parts.quarantined.faults() if self._parts else []
         return {
             "archive": str(self._data),
             "version": __version__,
             "since": self._since.isoformat().replace("+00:00", "Z"),
             "pairs": len(self._parts.pairs) if self._parts else 0,
             "paused_s": {"connect": round(self._connects_in_s(), 1), "rest": round(self._asks_in_s(), 1)},
+            "quarantined": [asdict(fault) for fault in faults[:SHOWN]],
         }
 
     async def run(self) -> None:
@@ -150,5 +157,7 @@ class Pulse:
         """Show one, if there is life."""
         state = self.state()
         reasons = health.unready(state)
-        said = notify.status("; ".join(reasons) if reasons else f"recording {state.pairs} pairs")
+        faults = self._parts.quarantined.faults() if self._parts else []
+        but = f", {len(faults)} of them quarantined: {faults[0]}" if faults else ""
+        said = notify.status("; ".join(reasons) if reasons else f"recording {state.pairs} pairs{but}")
         self._notifier.send(*([] if health.dead(state) else [notify.WATCHDOG]), said)

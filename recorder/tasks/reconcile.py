@@ -19,22 +19,27 @@ from typing import Final, Protocol
 
 import structlog
 
-from recorder.archive import known, locks, state
+from recorder.archive import known, locks, quarantine, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.events import iso
+from recorder.archive.faults import Fault, fault
+from recorder.archive.quarantine import Reason
+from recorder.archive.state import DAMAGE
 from recorder.core import evidence
 from recorder.core.events import EventKind
 from recorder.core.evidence import Promise
-from recorder.core.ids import Spans
+from recorder.core.ids import Run, Spans, runs_of
 from recorder.core.ledger import Ledger, PairLedger
 from recorder.core.reconcile import Claims
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile, StorageError, UnreadableFile
+from recorder.errors import StorageError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
 from recorder.tasks.context import Context
+from recorder.tasks.numbering import kept_rows
+from recorder.tasks.quarantined import Quarantined, patiently
 from recorder.tasks.waiting import first_of
 
 LOOK_S: Final = 60.0
@@ -76,6 +81,7 @@ class Reconcile:
         *,
         planner: Planner,
         drain_soon: asyncio.Event,
+        quarantined: Quarantined | None = None,
         look_s: float = LOOK_S,
         all_s: float = ALL_S,
     ) -> None:
@@ -87,6 +93,7 @@ class Reconcile:
         self._metrics = context.metrics
         self._planner = planner
         self._drain_soon = drain_soon
+        self._quarantined = Quarantined(archive.layout) if quarantined is None else quarantined
         self._look_s = look_s
         self._all_s = all_s
         self._events = known.Reader(archive.layout)
@@ -95,7 +102,7 @@ class Reconcile:
         self._woken = asyncio.Event()
         # What the footers said at the last look, by pair.
         self._archived: dict[str, Spans] = {}
-        self._damaged: dict[str, str] = {}  # why, by pair
+        self._damaged: set[str] = set()  # at the last look
 
     def drained(self, pairs: Collection[str] | None) -> None:
         """Compare ``pairs`` soon, since their rows were moved; None stands for all, since some were lost."""
@@ -111,7 +118,7 @@ class Reconcile:
                 await first_of(self._clock.sleep(wait_s), self._woken.wait())
             self._woken.clear()
             if self._clock.monotonic() >= look_s:
-                await self._look()
+                await patiently(self._clock, self._look)
                 look_s = self._clock.monotonic() + self._look_s
             if self._all_due or self._clock.monotonic() >= all_s:
                 self._due |= await self._everything()
@@ -127,33 +134,43 @@ class Reconcile:
         """Look at the footers alone: learn what is new there, and compare the pairs of which less is there."""
         if not await asyncio.to_thread(lambda: self._journal.is_there):
             self._drain_soon.set()
-        for pair in await self._everything():
-            # A compaction came between, and the next look will do.
-            with contextlib.suppress(FileNotFoundError, StorageError):
-                try:
-                    files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
-                except (CorruptFile, UnreadableFile) as error:
-                    if self._damaged.get(pair) != str(error):
-                        self._damaged[pair] = str(error)
-                        self._due.add(pair)
-                    continue
-                if self._damaged.pop(pair, None) is not None:
+        pairs, faults = await self._everything(), dict[str, Fault]()
+        for pair in pairs:
+            try:
+                await self._look_at(pair)
+            except FileNotFoundError:  # a compaction came between, and the next look will do
+                continue
+            except DAMAGE as error:
+                faults[pair] = fault(self._archive.layout, pair, error)
+            except StorageError:  # its files keep changing
+                continue
+            else:
+                if pair in self._quarantined:  # it can be trusted again: the drain archives what waits
+                    self._drain_soon.set()
                     self._due.add(pair)
-                runs = [run for file in files for run in file.footer.runs]
-                self._learn_promise(pair, {file.footer.promise for file in files})
-                claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
-                if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
-                    self._due.add(pair)
-                archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
-                self._archived[pair] = archived
-                if archived == before:
-                    continue
-                if any(archived.missing(span) for span in before):
-                    self._due.add(pair)
-                new = [run for run in runs if not self._ledger.of(pair).spans.covers(run.span)]
-                if new:
-                    self._ledger.observe_all(new)
-                    self._planner.hole_seen()
+        self._quarantined.found(faults, of=len(pairs))
+        self._due |= faults.keys() - self._damaged
+        self._damaged = set(faults)
+
+    async def _look_at(self, pair: str) -> None:
+        files = await asyncio.to_thread(self._archive.coverage.files, pair, anew=True)
+        if self._quarantined.rests(pair):
+            return
+        runs = [run for file in files for run in file.footer.runs]
+        self._learn_promise(pair, {file.footer.promise for file in files})
+        claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
+        if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
+            self._due.add(pair)
+        archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
+        self._archived[pair] = archived
+        if archived == before:
+            return
+        if any(archived.missing(span) for span in before):
+            self._due.add(pair)
+        new = [run for run in runs if not self._ledger.of(pair).spans.covers(run.span)]
+        if new:
+            self._ledger.observe_all(new)
+            self._planner.hole_seen()
 
     def _learn_promise(self, pair: str, told: Collection[Promise | None]) -> None:
         """Take in what files tell of the promise of ``pair``: they may come from another archive."""
@@ -170,8 +187,8 @@ class Reconcile:
         self._ledger.mark()
         found: dict[str, PairLedger] = {}
         try:
-            found = await asyncio.to_thread(self._found, earlier)
-        except (StorageError, UnreadableFile) as error:
+            found = await patiently(self._clock, lambda: asyncio.to_thread(self._found, earlier))
+        except StorageError as error:
             log.error("memory not compared with the disk", reason=str(error))
         told = {pair: Claims.of(account) for pair, account in found.items()}
         lost = {pair: gone for pair, claims in told.items() if (gone := earlier[pair].beyond(claims))}
@@ -182,6 +199,8 @@ class Reconcile:
             self._planner.hole_seen()
         for pair in lost:
             self._planner.plan_anew(pair)
+        if self._quarantined.restated(told):
+            self._planner.hole_seen()
         for pair, gone in lost.items():
             await self._tell(pair, gone)
 
@@ -251,11 +270,23 @@ class Reconcile:
             loaded = state.load(
                 disk, layout, claims, coverage=self._archive.coverage, pairs=sorted(wanted), told=self._events.read
             )
-            for pair, error in loaded.damaged.items():
-                log.error("a file is damaged, and what it held is missing", pair=pair, reason=str(error))
+            faults = {pair: fault(layout, pair, error) for pair, error in loaded.damaged.items()}
+            self._quarantined.found(faults, of=len(layout.pairs()))
+            for pair in faults:
                 sound, disk.of(pair).damaged = self._archive.coverage.sound(pair)
                 disk.observe_all(run for file in sound for run in file.footer.runs)
+            for pair in wanted.intersection((*faults, *self._quarantined.pairs())):
+                disk.observe_all(self._waiting(pair))
             return {pair: disk.of(pair) for pair in wanted}
 
         # A segment that is retired meanwhile has left its rows in the archive: look again.
         return undisturbed(look, f"the segments in {layout.journal}")
+
+    def _waiting(self, pair: str) -> list[Run]:
+        """Return the runs of what waits of a quarantined pair: it is durable."""
+        parts = quarantine.parts(self._archive.layout, pair, Reason.WAITING)
+        return [
+            run
+            for part in parts
+            for run in runs_of([row for kept in part for row in kept_rows(kept) if row.pair == pair])
+        ]

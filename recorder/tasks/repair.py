@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from recorder.archive.events import iso
+from recorder.archive.faults import FAULTS
 from recorder.core.backoff import grown_s
 from recorder.core.events import EventKind
 from recorder.core.evidence import Unreadable, Void
@@ -52,7 +53,8 @@ class Repair:
 
     ``history_from_us`` is since when trades are wanted (µs since 1970 UTC; 0: all), None where only what lies between
     held ones is. Of a pair that had a name before it is also what came after the last trade under that:
-    ``earlier_names`` tells them. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it
+    ``earlier_names`` tells them. ``damaged`` takes what is raised where a pair's files cannot be trusted, and raises
+    it where no pair is to blame. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it
     is first seen, and again when nothing of it is missing any more, whoever filled it; that it has shrunk is not noted.
     """
 
@@ -65,7 +67,9 @@ class Repair:
         instruments: Mapping[str, Instrument],
         history_from_us: int | None,
         earlier_names: Callable[[str], Sequence[str]],
+        damaged: Callable[[str, Exception], None] | None = None,
     ) -> None:
+        self._damaged = damaged
         self._ledger = ledger
         self._fetcher = fetcher
         self._notes = context.notes
@@ -176,7 +180,13 @@ class Repair:
     async def _fetch(self, work: Work) -> None:
         pair = work.pair
         attempts = {first: failed.attempts for (of, first), failed in self._unserved.items() if of == pair}
-        fetched = await self._fetcher.fetch(work, attempts=attempts)
+        try:
+            fetched = await self._fetcher.fetch(work, attempts=attempts)
+        except FAULTS as error:
+            if self._damaged is None:
+                raise
+            self._damaged(pair, error)  # what came can be asked for again
+            return
         log.debug("fetched", pair=pair, rows=fetched.rows)
         for told in fetched.odd_times:
             await self._notes.take(EventKind.MALFORMED, pair=pair, source=told.source, reason=told.reason)

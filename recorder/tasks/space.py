@@ -23,7 +23,7 @@ from recorder.core.events import EventKind
 from recorder.core.ids import Run, Spans
 from recorder.core.room import Growth, Marks, marks
 from recorder.disk import Disk, Room, undisturbed
-from recorder.errors import CorruptLine, DiskError, Malformed, StorageError
+from recorder.errors import CorruptLine, DiskError, Malformed, StorageError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX, RAW_SUFFIX
 from recorder.journal.segment import Entry
@@ -199,7 +199,7 @@ class Archived:
                         return f"the archive lacks some of the ids {run.span} of {run.pair}"
         except FileNotFoundError:
             raise
-        except (zstandard.ZstdError, Malformed, StorageError, OSError) as error:
+        except (zstandard.ZstdError, Malformed, StorageError, UnreadableFile, OSError) as error:
             return str(error)
         return None
 

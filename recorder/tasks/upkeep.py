@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,10 +14,11 @@ import structlog
 
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import Compacted, compact, compact_segments
-from recorder.archive.datasets import DATASETS, Branch
+from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset
+from recorder.archive.parquet import SET_APART
 from recorder.archive.segment_tables import Segments
+from recorder.archive.state import DAMAGE
 from recorder.disk import Disk
-from recorder.errors import CorruptFile
 from recorder.journal import segment
 from recorder.ops import process
 from recorder.tasks.context import Context
@@ -52,7 +53,9 @@ class Upkeep:
         keep_s: float,
         now_s: Callable[[], float | None],
         round_s: float = ROUND_S,
+        quarantined: Container[str] = (),
     ) -> None:
+        self._quarantined = quarantined
         self._clock = context.clock
         self._metrics = context.metrics
         self._archive = archive
@@ -71,11 +74,18 @@ class Upkeep:
             await self._timed(self._expire_raw)
             merged = False
             for dataset in DATASETS:
-                for branch in await asyncio.to_thread(self._archive.layout.branches, dataset):
+                for branch in await asyncio.to_thread(self._branches, dataset):
                     while await self._timed(functools.partial(self._compact, branch)):
                         merged = True
             if merged:
                 await asyncio.to_thread(process.give_back)
+
+    def _branches(self, dataset: Dataset) -> list[Branch]:
+        try:
+            return self._archive.layout.branches(dataset)
+        except SET_APART as error:
+            log.error("compaction refused", of=dataset.name, reason=str(error))
+            return []
 
     async def _timed(self, work: Callable[[], bool]) -> bool:
         started_s = self._clock.monotonic()
@@ -85,9 +95,11 @@ class Upkeep:
 
     def _compact(self, branch: Branch) -> bool:
         started_s = self._clock.monotonic()
+        if branch.dataset == TRADES and branch.value in self._quarantined:
+            return False
         try:
             done = self._merged(branch)
-        except CorruptFile as error:
+        except DAMAGE as error:
             # The archive is untouched; recording goes on, and the files stay as they are for `verify`.
             log.error("compaction refused", of=branch.name, reason=str(error))
             return False

@@ -14,11 +14,11 @@ from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import Branch
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import read_facts
+from recorder.archive.parquet import OpenFile, check_digest, read_facts
 from recorder.archive.schema import trades_table
 from recorder.core.ids import Run, Span, Spans
 from recorder.core.ledger import Ledger
-from recorder.errors import CorruptFile, DiskError
+from recorder.errors import CorruptFile, DiskError, UnsoundFile
 from tests.archive.rows import PAIR, START_US, archive, trade, trades
 from tests.powercut import Unsynced
 
@@ -151,6 +151,14 @@ def test_a_file_that_was_moved_to_another_pair_does_not_count_there(file: Path) 
     shutil.copytree(file.parent, file.parent.parent.with_name("pair=ETH%2FUSD") / file.parent.name)
     with pytest.raises(CorruptFile, match="Then move it back"):
         coverage(file).files("ETH/USD")
+
+
+@pytest.mark.parametrize("look", [read_facts, OpenFile, check_digest])
+def test_a_pipe_is_not_waited_for(file: Path, look: Callable[[Path], object]) -> None:
+    named = file.with_name("000000000001-000000000009-5f0c6d2a9b1e4c7d-9f86d081884c7d65.parquet")
+    os.mkfifo(named)
+    with pytest.raises(UnsoundFile, match="is no file, but a pipe"):
+        look(named)
 
 
 def test_a_file_that_cannot_be_opened_is_the_disks_fault(file: Path) -> None:

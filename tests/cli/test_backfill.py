@@ -100,6 +100,25 @@ async def test_pairs_are_fetched_whole_and_a_second_call_asks_for_nothing_again(
     assert said.endswith("stored nothing new")
 
 
+async def test_a_pair_whose_files_cannot_be_trusted_is_refused_and_others_are_fetched(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    code, said = await backfill(tmp_path, sandbox, "ETH/EUR", "--from", "listing")
+    assert code == 0, said
+    layout = Layout(tmp_path / "data")
+    layout.year_dir(BTC, 2025).mkdir(parents=True)
+    stray = layout.year_dir(BTC, 2025) / "junk.parquet"
+    stray.write_bytes(b"junk")
+    for path in layout.trade_files("ETH/EUR"):
+        path.unlink()
+    code, said = await backfill(tmp_path, sandbox, BTC, "ETH/EUR", "--from", "listing")
+    assert code == 1
+    assert "stored 2,500 trades of ETH/EUR" in said
+    assert "BTC/USD is refused:" in said
+    assert "junk.parquet is no whole Parquet file" in said
+    assert files(tmp_path) == [stray]
+
+
 async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path: Path, sandbox: Sandbox) -> None:
     sandbox.skip_ids(BTC, 4)
     sandbox.burst(BTC, 50)

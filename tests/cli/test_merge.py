@@ -153,6 +153,20 @@ def test_a_file_that_is_not_sound_is_named_and_exits_1(
     assert ids(mine) == list(range(1, 26))
 
 
+def test_a_pair_whose_files_here_cannot_be_trusted_is_refused_and_all_others_are_merged(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, theirs = two
+    (path,) = Layout(mine).trade_files("BTC/USD")
+    path.write_bytes(b"PAR1")
+    assert run(theirs, mine) == 1
+    said = capsys.readouterr().out
+    assert f"{path} is no whole Parquet file" in said
+    assert "`received`" in said
+    assert Layout(mine).trade_files("BTC/USD") == [path]
+    assert ids(mine, "ETH/USD") == list(range(1, 6))
+
+
 def test_what_cannot_be_done_is_told_in_a_sentence(two: tuple[Path, Path]) -> None:
     mine, theirs = two
     with pytest.raises(UsageError, match="is the archive itself"):

@@ -130,7 +130,7 @@ def test_other_rows_under_the_same_ids_open_their_day(archive: Written) -> None:
         first_us = START_US - 2 * YEARS_US
         other.append([trade(one, first_us + ((one - 1) % 4) * 6 * 3_600_000_000, "7") for one in range(1, 5)])
         path.unlink()
-        shutil.copy(other.files()[0], path)
+        shutil.copy(other.files()[0], path.with_name(other.files()[0].name))
     found = statuses(archive.data)
     assert found != calm
     assert found[0] == "open"

@@ -57,6 +57,12 @@ def test_a_damaged_file_is_named_below_all_other_pairs(tmp_path: Path, capsys: p
         assert "ETH/USD" in said
         assert f"{path} is no whole Parquet file" in said
         assert "move it out of the archive" in said
+        assert "(`received`) is lost" in said
+        if as_json:
+            (quarantined,) = json.loads(said)["quarantined"].items()
+            assert (quarantined[0], quarantined[1]["file"], quarantined[1]["lines"]) == ("BTC/USD", str(path), 0)
+        else:
+            assert f"BTC/USD is quarantined, for {path} is no whole Parquet file" in said
 
 
 def test_candles_the_exchange_and_the_last_events_have_their_lines(

@@ -93,6 +93,7 @@ def test_a_damaged_file_of_events_is_no_finding_of_a_pair_but_one_of_the_other_t
         found = certified(archive, PAIR, "ETH/USD", now_us=START_US)
         others = certify.other_findings(archive.layout, days=None)
     assert [one.findings for one in found] == [(), ()]
+    assert {one.status for pair in found for one in pair.certificates} == {"unknown"}, "nobody knows what it told"
     assert [finding.file for finding in others] == [events]
 
 

@@ -122,8 +122,9 @@ def test_files_that_lie_in_the_wrong_place_or_twice_are_named(tmp_path: Path) ->
         (tmp_path / "ohlc" / "timeframe=1m" / "year=2026" / path.name).write_bytes(path.read_bytes())
     said = told(doctor.archive(Layout(tmp_path), now_us=NOW_US), "wrong")
     assert "10 ids of BTC/USD lie in two files, which only happens by hand" in said
+    misplaced = "says it holds trades of BTC/USD, and lies among trades of ETH/USD"
     assert [text.split(": ")[0] for text in said if "lies among" in text] == [
-        f"{elsewhere / path.name} says it holds trades of BTC/USD, and lies among trades of ETH/USD",
+        f"{elsewhere / path.name} {misplaced}, so that ETH/USD is quarantined",
         f"{tmp_path}/ohlc/timeframe=1m/year=2026/{path.name} says it holds trades, and lies among ohlc",
     ]
 
@@ -138,7 +139,7 @@ def test_a_schema_of_another_age_and_a_table_without_its_first_file_are_said(
         (tmp_path / "events" / "year=1970" / "schema.parquet").unlink()
     found = doctor.archive(Layout(tmp_path), now_us=NOW_US)
     assert "has schema version 7" in told(found, "wrong")[0]
-    assert "upgrade the recorder" in told(found, "wrong")[0]
+    assert "upgrade the recorder" in next(finding.remedy for finding in found if finding.level == "wrong")
     assert "events/year=1970/schema.parquet is missing" in told(found, "note")[0]
 
 

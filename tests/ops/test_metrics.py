@@ -21,6 +21,7 @@ COUNTS = {  # gauges that count things, which have no unit
     "recorder_ids_missing",
     "recorder_ids_vanished",
     "recorder_pairs",
+    "recorder_quarantined_pairs",
     "recorder_ready",
     "recorder_renumbered_pairs",
     "recorder_rest_requests_per_second",

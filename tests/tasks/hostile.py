@@ -27,6 +27,7 @@ from recorder.kraken import rest
 from recorder.kraken.records import odd_source, rest_source
 from recorder.ops.metrics import Metrics
 from recorder.tasks.drain import Drainer
+from recorder.tasks.quarantined import Quarantined
 from tests.builders import BTC, frame
 
 LINE = 1 << 20
@@ -171,11 +172,11 @@ def _opened(data: Path) -> Iterator[tuple[Journal, TradeArchive]]:
 def start(data: Path) -> int:
     """Start over what is there and drain it; return how many trades the archive holds then."""
     with _opened(data) as (journal, archive):
-        rebuild(Ledger(), archive, journal)
+        rebuild(Ledger(), archive, journal, Quarantined(archive.layout))
         tables = SegmentTables(archive.layout, archive.disk, staging=archive.staging)
         drainer = Drainer(journal, archive, tables, keep_raw=False, latest_s=lambda: 1_783_465_300.0, metrics=Metrics())
         drainer.drain(*journal.closed())
-        rebuild(Ledger(), archive, journal)
+        rebuild(Ledger(), archive, journal, Quarantined(archive.layout))
         return sum(archive.coverage.spans(pair).count() for pair in archive.layout.pairs())
 
 

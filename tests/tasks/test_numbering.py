@@ -69,7 +69,7 @@ def stored(data: Path) -> dict[int, Trade]:
 def begin_anew(opened: Shop) -> int | None:
     found = evidence.renumbered(opened.archive.claimed.claims(PAIR))
     assert found is not None
-    added = numbering.begin_anew(opened.archive, PAIR, found, module._rows, now_us=NOW_NS // 1000)
+    added = numbering.begin_anew(opened.archive, PAIR, found, module.kept_rows, now_us=NOW_NS // 1000)
     return None if added is None else added.count()
 
 

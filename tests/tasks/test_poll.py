@@ -27,6 +27,7 @@ class Bench(Fakes):
         self.http = FakeHttp(last)
         super().__init__(self.http)
         self.instruments, self.promises, self.refreshes = {PAIR: BTC}, Promised(), 0
+        self.resting: set[str] = set()
         self.poll = Poll(
             self.ledger,
             self.context,
@@ -34,6 +35,7 @@ class Bench(Fakes):
             promises=self.promises,
             refresh_soon=self.refresh_soon,
             everything=everything,
+            rests=lambda pair: pair in self.resting,
         )
 
     def refresh_soon(self) -> None:
@@ -65,6 +67,21 @@ async def polling(last: int, *, everything: bool = False) -> AsyncIterator[Bench
     bench = Bench(last, everything=everything)
     async with running(bench.poll):
         yield bench
+
+
+async def test_a_pair_that_rests_is_not_asked_for_and_is_again_afterwards() -> None:
+    bench = Bench(10, everything=True)
+    bench.resting.add(PAIR)
+    task = asyncio.create_task(bench.poll.run())
+    try:
+        await bench.pass_time(30)
+        assert bench.held == []
+        bench.resting.clear()
+        await bench.pass_time(30)
+        assert bench.held == [Span(1, 10)]
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def test_odd_rows_at_the_end_of_a_page_do_not_hold_polling_up() -> None:

@@ -8,10 +8,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from recorder.archive.coverage import Coverage
 from recorder.core.evidence import Anchored, Promised, Unreadable, Void
 from recorder.core.ids import Run, Span
 from recorder.core.voids import APART_S
-from recorder.errors import Unavailable, UnknownPair
+from recorder.errors import DiskError, Unavailable, UnknownPair
 from recorder.kraken.rest import Request
 from recorder.net.http import Answer
 from recorder.tasks import fetch
@@ -43,7 +44,16 @@ class Bench(Fakes):
             instruments=self.instruments,
             history_from_us=None,
             earlier_names=lambda pair: self.earlier if pair == PAIR else [],
+            damaged=self.damage,
         )
+        self.damaged: list[str] = []
+
+    def damage(self, pair: str, error: Exception) -> None:
+        """Take that the files of a pair cannot be trusted: nothing is asked for it any more."""
+        if isinstance(error, DiskError):
+            raise error
+        self.damaged.append(pair)
+        del self.instruments[pair]
 
     def hold(self, *spans: tuple[int, int], pair: str = PAIR) -> None:
         for first, last in spans:
@@ -66,6 +76,19 @@ async def repairing(tmp_path: Path) -> AsyncIterator[tuple[Bench, Callable[[], N
             for task in started:
                 task.cancel()
                 await asyncio.wait([task])
+
+
+async def test_a_bad_file_that_a_fetch_meets_ends_the_work_for_its_pair_alone(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.opened.archive.append(PAIR, trades(1, 2))
+        bench.opened.archive.coverage = Coverage(bench.opened.layout, bench.opened.disk)
+        bench.opened.layout.trade_files(PAIR)[0].write_bytes(b"PAR1")
+        for pair in (PAIR, "ETH/USD"):
+            bench.hold((1, 10), (500, 600), pair=pair)
+        start()
+        await settle_until(lambda: not bench.ledger.of("ETH/USD").gaps())
+        assert bench.damaged == [PAIR]
+        assert bench.ledger.of(PAIR).gaps()
 
 
 async def test_a_hole_is_fetched_archived_and_then_counted_as_held(tmp_path: Path) -> None:

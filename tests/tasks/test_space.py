@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from recorder.disk import Room
-from recorder.errors import DiskError
+from recorder.errors import DiskError, UnreadableFile
 from recorder.journal import segment
 from recorder.journal.segment import Entry
 from recorder.tasks.space import AGAIN_S, LOOK_S, Archived, Space
@@ -194,6 +194,19 @@ def test_a_line_that_may_stand_nowhere_else_keeps_its_segment(name: str, tmp_pat
         found = Archived(opened.layout, opened.disk).lacks(retired(opened, line))
         assert found is not None
         assert re.search(reason, found)
+
+
+def test_a_segment_of_a_pair_whose_file_may_not_be_read_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise UnreadableFile("a.parquet", "Permission denied", "") from PermissionError(13, "Permission denied")
+
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        monkeypatch.setattr("recorder.archive.coverage.read_facts", refused)
+        found = Archived(opened.layout, opened.disk).lacks(retired(opened, live(1, 3)))
+    assert found == "cannot read a.parquet: Permission denied"
 
 
 def test_a_segment_all_of_which_is_archived_lacks_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import recorder
 from recorder.archive.ohlc import OhlcArchive
+from recorder.errors import UnreadableFile
 from recorder.journal import segment
 from recorder.ops.offset import Vouched
 from recorder.tasks.upkeep import REMEMBERED, Upkeep
@@ -54,6 +55,41 @@ async def test_small_neighbours_are_merged_and_the_ids_stay(tmp_path: Path) -> N
         value = fakes.value
         assert (value("recorder_files_compacted_total") or 0) >= 8
         assert (value("recorder_compaction_duration_seconds_count") or 0) >= 1
+
+
+async def test_a_file_that_may_not_be_read_ends_no_upkeep_and_a_quarantined_pair_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock, looked = ManualClock(), list[str]()
+
+    def refused(_: object, pair: str, **__: object) -> None:
+        looked.append(pair)
+        raise UnreadableFile("a.parquet", "Permission denied", "") from PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("recorder.tasks.upkeep.compact", refused)
+    with shop(tmp_path) as opened:
+        for pair in (PAIR, "ETH/USD"):
+            opened.archive.append(pair, trades(1, 10, pair=pair))
+        upkeep = Upkeep(
+            opened.archive,
+            opened.disk,
+            Fakes(clock=clock).context,
+            keep_s=86_400,
+            now_s=lambda: None,
+            quarantined={PAIR},
+        )
+        task = asyncio.create_task(upkeep.run())
+        await asleep(clock)
+
+        def looked_twice() -> bool:
+            clock.move(61)
+            return len(looked) >= 2
+
+        await settle_until(looked_twice)
+        task.cancel()
+        await asyncio.wait([task])
+    assert set(looked) == {"ETH/USD"}
+    assert "compaction refused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
