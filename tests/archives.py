@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +25,7 @@ from recorder.archive.datasets import INSTRUMENTS, SCHEMA_FILE, Branch
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout, digest_in
 from recorder.archive.opening import create
-from recorder.archive.parquet import write_stream, writer
+from recorder.archive.parquet import OpenFile, write_stream, writer
 from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.evidence import Promise
@@ -253,3 +254,12 @@ def name_as_before(data: Path) -> None:
     for path in data.rglob("*.parquet"):
         if digest_in(path.name) is not None:
             path.rename(path.with_name(f"{path.name.rpartition('-')[0]}.parquet"))
+
+
+def forget_promise(path: Path) -> None:
+    """Replace a file of trades by one that says nothing of a promise, as older releases wrote it."""
+    with OpenFile(path) as file:
+        rows, footer = file.table(columns=schema.TRADES.names), file.footer
+    named = footer.runs[0].span.first, footer.runs[-1].span.last
+    write_stream([rows], schema.TRADES, replace(footer, promise=None), path.parent, Disk(), named=named)
+    path.unlink()

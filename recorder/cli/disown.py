@@ -12,6 +12,7 @@ from recorder import config
 from recorder.archive import disown as job
 from recorder.archive import opening
 from recorder.archive.layout import existing
+from recorder.cli.screen import echo
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.core.ids import Span, Spans
@@ -56,7 +57,7 @@ def disown(
     place = f"archived again, from {layout.quarantine}" if undo else f"moved to {layout.quarantine}"
     already = spans.count() - moved.claimed.count()
     said = f"{name}: {counted(moved.claimed.count(), 'id')} {became}; {counted(moved.rows, 'row')} {place}"
-    typer.echo(said + (f"; {already:,} were {'not disowned' if undo else 'disowned already'}" if already else ""))
+    echo(said + (f"; {already:,} were {'not disowned' if undo else 'disowned already'}" if already else ""))
 
 
 def parsed(ids: list[str]) -> Spans:

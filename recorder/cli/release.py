@@ -12,6 +12,7 @@ from recorder.archive import known, opening
 from recorder.archive import release as job
 from recorder.archive.layout import existing
 from recorder.cli.disown import HIGHEST
+from recorder.cli.screen import echo
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.core.ids import Span
@@ -52,4 +53,4 @@ def release(
         raise UsageError(f"no id of {name} from {first} to {last} is missing; `recorder gaps` lists those that are")
     left = last - first + 1 - released.count()
     said = f"{name}: {counted(released.count(), 'id')} released"
-    typer.echo(said + (f"; {left:,} of the range are not missing, and stay as they are" if left else ""))
+    echo(said + (f"; {left:,} of the range are not missing, and stay as they are" if left else ""))

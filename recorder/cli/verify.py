@@ -254,7 +254,7 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
         console.print(said.append(numbering.remedy(layout, pair)), soft_wrap=True)
     for pair, steps in seen.steps_back.items():
         ids = ", ".join(str(one.trade_id) for one in steps[:_NAMED]) + (" …" if len(steps) > _NAMED else "")
-        console.print(Text(f"{pair}: time goes back at {ids}, as the exchange stamped them", "yellow"), soft_wrap=True)
+        console.print(text(f"{pair}: time goes back at {ids}, as the exchange stamped them", "yellow"), soft_wrap=True)
     if seen.unanchored:
         named = ", ".join(seen.unanchored[:_NAMED]) + (" …" if len(seen.unanchored) > _NAMED else "")
         said = text(f"{counted(len(seen.unanchored), 'pair')} unanchored: {named}; ", "red")

@@ -6,6 +6,7 @@ no rows are given across a hole unless the caller says so. Refuses: formats, whi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -205,11 +206,11 @@ class Reader:
 
         wanted = catalogue.needs(text)
         if not self.live and not wanted.every and self.kept is None:
-            try:
-                named = self._named(text, params) if wanted.named else ()
-                return self._ask(lambda: self._moments.listed(named, wanted.tables), partial(answer, of_named=True))
-            except _UnknownPair:  # its name was made by the statement
-                pass
+            named = self._named(text, params) if wanted.named else ()
+            if named or not wanted.named:
+                # A pair may still be unknown: its name was made by the statement.
+                with contextlib.suppress(_UnknownPair):
+                    return self._ask(lambda: self._moments.listed(named, wanted.tables), partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
 
     def _named(self, text: str, params: Mapping[str, object]) -> list[str]:

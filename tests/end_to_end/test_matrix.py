@@ -46,6 +46,7 @@ from recorder.sandbox.requests import Request
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
 from recorder.sandbox.truth import compare, read_truth
+from tests.archives import forget_promise
 from tests.end_to_end.harness import (
     PATIENCE_S,
     REPOSITORY,
@@ -474,6 +475,9 @@ async def test_an_archive_that_was_begun_without_promises_is_taken_over_at_its_l
     for path in (bench.data / "events").rglob("*.parquet"):
         if path.name != "schema.parquet":
             path.unlink()
+    for pair in Layout(bench.data).pairs():
+        for path in Layout(bench.data).trade_files(pair):
+            forget_promise(path)
     lowest = {pair.pair: (pair.first_us, pair.first_id - 1) for pair in status.read(bench.data)}
     bench.sandbox.thaw()
     async with bench.recording():
