@@ -27,7 +27,7 @@ from recorder.archive.layout import Layout, digest_in
 from recorder.archive.opening import create
 from recorder.archive.parquet import OpenFile, write_stream, writer
 from recorder.archive.schema import PRICE, QTY, TIME
-from recorder.archive.segment_tables import SegmentTables
+from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.core.evidence import Promise
 from recorder.core.model import Candle, Event, Instrument, Trade
 from recorder.disk import Disk
@@ -132,7 +132,7 @@ class Written:
         self._archive.promised = self.promises.get
         self.writer = self._archive
         self._tables = SegmentTables(self.layout, Disk(), staging=staging)
-        self._segment = itertools.count(1)
+        self._segment = itertools.count(highest(self.layout) + 1)
         self.journal = Journal(data, Disk(), staging=staging, now_ns=START_US * 1000)
 
     def append(self, rows: Sequence[Trade]) -> None:

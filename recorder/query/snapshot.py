@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,9 @@ from recorder.query.listing import Listing, PairFiles
 from recorder.query.refused import FAULTS, Fault
 from recorder.query.stamped import STAMPS, Stamped, StampedListing
 from recorder.query.tail import NONE, Journalled, pending, runs_in
+
+_NOBODY: Final = ("",)
+"""No pair has this name. Where none is known at all, macros take any for one without trades; not one with faults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,7 @@ class Moments:
             archived={},
             tail=NONE,
             runs={},
-            pairs=pairs,
+            pairs=pairs or (_NOBODY if faults else ()),
             stamped=stamped,
             faults=faults,
             refused={**instead, **stamped.refused},
