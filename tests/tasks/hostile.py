@@ -134,7 +134,8 @@ def lines() -> Iterator[tuple[str, bytes]]:  # noqa: C901 -- a loop for each sou
     texts = ["{" + ",".join(f'"{key}":{value}' for key, value in row.items()) + "}" for row in rows]
     yield "ws:trade:1", b'{"channel":"trade","type":"update","data":[%s]}' % ",".join(texts).encode()
     many = [f'["1.5","1",1783465205.1,"b","l","",{2 * one}]' for one in range(1, 20_000)]
-    yield page, _answer(",".join(many))
+    # Of pairs of their own: one that comes with other content under ids that are held is taken for renumbered.
+    yield "rest:/0/public/Trades?pair=ETHUSD#ETH%2FUSD", _answer(",".join(many))
 
 
 def _running() -> str:
@@ -149,7 +150,8 @@ def written(data: Path) -> int:
         count = sum(len(line) <= LINE for line in encoded)
         journal.append([b'{"recv_ns":1,"source":"x","crc32":0,"more":' + b"[" * 100_000 + b"\n"])
         journal.append([b'{"recv_ns":%s,"source":"note","crc32":0,"payload":{}}\n' % (b"9" * 100)])
-        journal.append([segment.encode(1_783_465_206_000_000_000, "ws:trade:1", frame(101, 110), parsed=True)])
+        streamed = frame(101, 110).replace(b"BTC/USD", b"LTC/USD")
+        journal.append([segment.encode(1_783_465_206_000_000_000, "ws:trade:1", streamed, parsed=True)])
         journal.rotate(2)
     return count
 
