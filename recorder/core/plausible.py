@@ -54,18 +54,22 @@ def is_before(time_us: int, moment_us: int) -> bool:
 
 def is_same(one: Trade, other: Trade) -> bool:
     """Return whether two rows with one id tell the same trade: all that both ways of hearing of it have in common."""
-    same = one.price == other.price and one.qty == other.qty and one.side == other.side
-    return same and abs(one.time_us - other.time_us) <= SAME_US
+    return not _is_another(one, other) and abs(one.time_us - other.time_us) <= SAME_US
+
+
+def _is_another(one: Trade, other: Trade) -> bool:
+    return one.price != other.price or one.qty != other.qty or one.side != other.side
 
 
 def renumbered_from(repeated: Iterable[tuple[Trade, Trade]]) -> Trade | None:
     """Return the first row from which on a pair is numbered anew; None where it is not.
 
     ``repeated`` are rows that came under ids that are held, in their order, each with what is held. A single one that
-    tells another trade is a fault of the exchange; two such ids in a row are trades that it counts from 1 again.
+    tells another trade is a fault of the exchange; two such ids in a row are trades that it counts from 1 again. Rows
+    that differ in their time alone do not count: an exchange may stamp its past anew, and goes on with it.
     """
     for (one, held), (other, held_next) in pairwise(repeated):
-        if one.trade_id != other.trade_id and not is_same(one, held) and not is_same(other, held_next):
+        if one.trade_id != other.trade_id and _is_another(one, held) and _is_another(other, held_next):
             return one
     return None
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from recorder.core.plausible import (
     is_far,
     is_far_gap,
     is_time,
+    renumbered_from,
 )
+from tests.archives import trade
 
 PAIR = "BTC/USD"
 S = 1_000_000
@@ -185,3 +188,12 @@ def test_of_two_times_that_do_not_go_together_each_is_tried() -> None:
 
 def test_between_odd_times_alone_asking_begins_with_the_first_trade() -> None:
     assert begin_us(gap(0, -1)) == begin_us(gap(None, 0)) == EARLIEST_US
+
+
+def test_a_pair_is_numbered_anew_by_two_other_trades_in_a_row_and_not_by_other_stamps() -> None:
+    held = [trade(one) for one in range(1, 5)]
+    later = [msgspec.structs.replace(row, time_us=row.time_us + 7_000_000) for row in held]
+    dearer = [msgspec.structs.replace(row, price=row.price + 1) for row in held]
+    assert renumbered_from(zip(later, held, strict=True)) is None
+    assert renumbered_from([(held[0], held[0]), (dearer[1], held[1]), (held[2], held[2]), (dearer[3], held[3])]) is None
+    assert renumbered_from(zip([held[0], *dearer[1:]], held, strict=True)) == dearer[1]
