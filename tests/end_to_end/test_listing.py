@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -143,7 +144,10 @@ async def test_a_start_with_the_archived_listing_catches_up_with_the_exchange_wh
         sandbox.faults.rest.throw("http_502", n=3, path="/0/public/AssetPairs")
         async with recording(config, DAILY):
             await until(lambda: held(data, "NEW/USD") > 0, what="the new pair is found")
-    assert [request.status for request in readings(sandbox)] == [200, 200, 502, 502, 502, 200]
+    # Soon after a start the listing is read once more, with tokenized assets: whether that was before its end is open.
+    statuses = [request.status for request in readings(sandbox)]
+    assert [status for status, _ in groupby(statuses)] == [200, 502, 200]
+    assert statuses.count(502) == 3
 
 
 async def test_a_named_pair_that_was_delisted_or_renamed_meanwhile_stops_no_start_but_a_wrong_name_does(
