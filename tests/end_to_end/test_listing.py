@@ -130,7 +130,8 @@ async def test_a_pair_that_is_renamed_during_an_outage_is_found_at_once_though_t
             sandbox.freeze()
             await until(whole(data, sandbox, "BRAND/USD", "BTC/USD"), what="all is recorded")
             assert streamed(sandbox) == {"BRAND/USD", "BTC/USD"}
-    assert len(readings(sandbox)) == 3, "at the start, soon after it with tokenized assets, and for the refusal"
+    # Once more soon after the start, with tokenized assets, if it went on for that long.
+    assert len(readings(sandbox)) in {2, 3}, "at the start, and for the refusal"
     assert nothing_lost_between_the_names(data, "NEW/USD", "BRAND/USD")
 
 
