@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -74,6 +76,25 @@ def duration_s(text: object) -> float:
     if found is None:
         raise ValueError("write a number and a unit, such as 100ms, 30s, 5m, 1h or 7d")
     return float(found[1]) * _UNITS_S[found[2]]
+
+
+def _duration_text(seconds: float | None) -> str:
+    """Return a duration as a file has it, in the largest unit that needs no point; None is ``auto``.
+
+    >>> [_duration_text(seconds) for seconds in (0.0, 0.1, 60.0, 90.0, 604_800.0, None)]
+    ['0s', '100ms', '1m', '90s', '7d', 'auto']
+    """
+    if seconds is None:
+        return "auto"
+    for unit in ("d", "h", "m", "s", "ms"):
+        count = round(seconds / _UNITS_S[unit], 6)
+        if count >= 1 and count.is_integer():
+            return f"{count:.0f}{unit}"
+    return f"{seconds * 1000:.9f}".rstrip("0").rstrip(".") + "ms" if seconds else "0s"
+
+
+_AS_WRITTEN: Final = PlainSerializer(_duration_text, when_used="json")
+"""What is printed can be read again."""
 
 
 def _duration(shortest: str, longest: str, *, auto: bool = False) -> BeforeValidator:
@@ -168,6 +189,12 @@ def _since(value: object) -> int | None:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
 
 
+def _since_text(us: int | None) -> str:
+    if us is None:
+        return "nothing"
+    return datetime.fromtimestamp(us // 1_000_000, UTC).date().isoformat() if us else "listing"
+
+
 _DAY: Final = len("2025-11-10")
 _FIRST_YEAR: Final = 2011
 """Kraken was founded then: an earlier day is a slip, and means listing."""
@@ -177,9 +204,11 @@ class TradesConfig(_Section):
     """How trades are recorded, by the stream or by polling alone, and since when (µs since 1970 UTC, 0 for all)."""
 
     stream: bool = Field(True, description="true or false")
-    backfill_from: Annotated[int | None, BeforeValidator(_since)] = Field(
-        "nothing",  # type: ignore[assignment]  # validated like what a person writes
-        description="nothing, listing for all that was ever traded, or a day from 2011 on, such as 2024-01-01",
+    backfill_from: Annotated[int | None, BeforeValidator(_since), PlainSerializer(_since_text, when_used="json")] = (
+        Field(
+            "nothing",  # type: ignore[assignment]  # validated like what a person writes
+            description="nothing, listing for all that was ever traded, or a day from 2011 on, such as 2024-01-01",
+        )
     )
 
 
@@ -190,7 +219,7 @@ class OhlcConfig(_Section):
         ("1m", "1h", "1d"),
         description=f"some of {', '.join(get_args(Timeframe))}, each once, such as [1m, 1h, 1d], or [] for no candles",
     )
-    refresh: Annotated[float, _duration(OFTENEST_REFRESH, SELDOMEST_REFRESH)] = Field(
+    refresh: Annotated[float, _duration(OFTENEST_REFRESH, SELDOMEST_REFRESH), _AS_WRITTEN] = Field(
         "1m",  # type: ignore[assignment]
         description=f"a number and a unit, from {OFTENEST_REFRESH} to {SELDOMEST_REFRESH}, such as 30s or 1m",
     )
@@ -200,7 +229,7 @@ class ArchiveConfig(_Section):
     """Where the archive lies and how often the journal is drained into it (seconds; None: auto)."""
 
     path: Annotated[Path, AfterValidator(_some)] = Field(Path("data"), description="the path of a folder, such as data")
-    drain_every: Annotated[float | None, _duration(OFTENEST_DRAIN, SELDOMEST_DRAIN, auto=True)] = Field(
+    drain_every: Annotated[float | None, _duration(OFTENEST_DRAIN, SELDOMEST_DRAIN, auto=True), _AS_WRITTEN] = Field(
         "auto",  # type: ignore[assignment]  # validated like what a person writes
         description=f"a number and a unit, from {OFTENEST_DRAIN} to {SELDOMEST_DRAIN}, such as 30s or 5m, or auto",
     )
@@ -209,11 +238,11 @@ class ArchiveConfig(_Section):
 class JournalConfig(_Section):
     """How often frames are synced, and how long raw frames are kept, in seconds."""
 
-    sync_every: Annotated[float, _duration("0s", LONGEST_SYNC)] = Field(
+    sync_every: Annotated[float, _duration("0s", LONGEST_SYNC), _AS_WRITTEN] = Field(
         "100ms",  # type: ignore[assignment]
         description=f"a number and a unit, up to {LONGEST_SYNC}, such as 100ms or 1s",
     )
-    keep: Annotated[float, _duration("0s", LONGEST_KEEP)] = Field(
+    keep: Annotated[float, _duration("0s", LONGEST_KEEP), _AS_WRITTEN] = Field(
         "7d",  # type: ignore[assignment]
         description=f"a number and a unit, up to {LONGEST_KEEP}, such as 12h or 7d, or 0s to keep none",
     )
@@ -294,14 +323,25 @@ def load(path: Path | None = None) -> Config:
     found = place(path)
     content = {} if found is None else _read(found)
     chosen = found or _USUAL
-    for key in content:
-        if key not in Config.model_fields:  # pydantic-settings has options of its own in this place
-            raise ConfigError(_unknown_key(key, str(chosen)))
-    _refuse_unknown_variables()
+    # pydantic-settings has options of its own in this place.
+    wrong = [_unknown_key(key, str(chosen)) for key in content if key not in Config.model_fields]
+    wrong += _unknown_variables()
     try:
-        return Config(**content)
+        read = Config(**{key: value for key, value in content.items() if key in Config.model_fields})
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentences(error, str(chosen)))) from None
+        wrong += _sentences(error, str(chosen))
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return read
+
+
+def example() -> str:
+    """Return the file that says every default, with a comment for each key."""
+    package = resources.files("recorder")
+    packaged = package / "_config.yaml"
+    # An editable install leaves it where people read it, beside the package.
+    where = packaged if packaged.is_file() else Path(str(package)).parent / "config.yaml"
+    return where.read_text(encoding="utf-8")
 
 
 def place(path: Path | None) -> Path | None:
@@ -376,14 +416,14 @@ def _said(content: dict[Any, Any]) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None}
 
 
-def _refuse_unknown_variables() -> None:
-    """Refuse variables that no key answers to: mistyped, they would silently leave the default in force."""
+def _unknown_variables() -> Iterator[str]:
+    """Yield what is wrong with variables that no key answers to: mistyped, they would leave the default in force."""
     known = {_variable(key): key for key in keys()}
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            raise ConfigError(f"environment: {name} is no configuration key; {hint}")
+            yield f"environment: {name} is no configuration key; {hint}"
 
 
 def _variable(key: str) -> str:

@@ -5,9 +5,12 @@ So the daemon (``recorder run``) never imports pandas or DuckDB, and every verb 
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
+import io
 import os
+import select
 import signal
 import sys
 import traceback
@@ -44,12 +47,19 @@ VERBS: Final = (
 )
 
 
+_SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+
+
 class _Verb(TyperCommand):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- the library's signature
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            if _reader_left():
+                raise typer.Exit from None
+            raise
 
 
 class _Verbs(TyperGroup):
@@ -66,11 +76,18 @@ class _Verbs(TyperGroup):
             os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         module = importlib.import_module(f"recorder.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(cmd_name, cls=_Verb)(getattr(module, cmd_name))
+        single.command(cmd_name, cls=_Verb, context_settings=_SETTINGS)(getattr(module, cmd_name))
         return typer.main.get_command(single)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            near = difflib.get_close_matches(args[0], VERBS, 3, 0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else "; recorder -h lists all"
+            ctx.fail(f"there is no verb {shown(args[0])!r}{hint}")
+        return super().resolve_command(ctx, args)
 
-app = typer.Typer(cls=_Verbs, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+app = typer.Typer(cls=_Verbs, context_settings=_SETTINGS, pretty_exceptions_enable=False, no_args_is_help=True)
 
 
 def _print_version(value: bool) -> None:
@@ -94,12 +111,28 @@ def _root(
 
 def main() -> None:
     """Run the command line: errors of ours become one sentence and their exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale without our dashes and arrows shows a ? and goes on
+            stream.reconfigure(errors="replace")
     try:
         app()
     except BaseExceptionGroup as group:  # from the daemon's tasks: the first one ended the others
         _end(_first(group))
     except Exception as error:  # noqa: BLE001 -- the last resort: say it, exit non-zero
         _end(error)
+
+
+def _reader_left() -> bool:
+    """Return whether the reader of standard output has gone, as after ``| head``; nothing more is written to it then.
+
+    It has what it wanted. An exit code of 1 would say that a check failed.
+    """
+    output = select.poll()
+    output.register(sys.stdout, 0)  # an error is reported whatever is asked for
+    if not any(event & select.POLLERR for _, event in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

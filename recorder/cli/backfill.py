@@ -26,6 +26,7 @@ from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
 from recorder.archive.state import Damage
+from recorder.cli import times
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
@@ -65,8 +66,13 @@ console = Screen(stderr=True)
 def backfill(
     pairs: Annotated[list[str], typer.Argument(help="Pairs, by any name Kraken knows them by: BTC/USD, XBTUSD.")],
     *,
-    from_: Annotated[str, typer.Option("--from", help="A date or time (2025-11-10), or 'listing' for all there is.")],
-    to: Annotated[str | None, typer.Option(help="A date or time, which is not included; now if left out.")] = None,
+    from_: Annotated[
+        str,
+        typer.Option("--from", metavar="TIME", callback=times.given, help=f"{times.FORMS}; listing for all there is."),
+    ],
+    to: Annotated[
+        str | None, typer.Option(metavar="TIME", callback=times.given, help="Not included; now if left out.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
     data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
     config_file: Annotated[

@@ -19,8 +19,18 @@ def config(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of YAML.")] = False,
+    example: Annotated[
+        bool,
+        typer.Option("--example", help="Print a file of all defaults, with comments, to begin with."),
+    ] = False,
 ) -> None:
-    """Check the configuration and print what is in force; durations are in seconds, null means auto."""
-    content = configuration.load(config_file).model_dump(mode="json")
+    """Check the configuration and print what is in force, as a file that `recorder run --config` takes.
+
+    A token is left out.
+    """
+    if example:
+        echo(configuration.example().rstrip())
+        return
+    content = configuration.load(config_file).model_dump(mode="json", exclude={"ops": {"token"}})
     text = json.dumps(content, indent=2) if as_json else yaml.safe_dump(content, sort_keys=False)
     echo(without_credentials(text.rstrip()))

@@ -17,6 +17,7 @@ from recorder.archive.parquet import exported
 from recorder.cli import output
 from recorder.cli.output import Format
 from recorder.cli.screen import Screen, echo
+from recorder.cli.times import FromOption, ToOption
 from recorder.errors import GapError, UsageError
 from recorder.query import asked
 from recorder.query.asked import OnGap
@@ -41,9 +42,11 @@ SELECT * REPLACE (
 def export(
     pair: Annotated[str, typer.Argument(help="The v2 symbol, BTC/USD.")],
     *,
-    to_file: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The new file to write.")],
-    from_: Annotated[str | None, typer.Option("--from", help="A UTC date or time, 2025-11-10T17:30:00Z.")] = None,
-    to: Annotated[str | None, typer.Option(help="A UTC date or time, which is not included.")] = None,
+    to_file: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The new file to write; - is standard output.")
+    ],
+    from_: FromOption = None,
+    to: ToOption = None,
     format_: Annotated[
         Format | None,
         typer.Option("--format", metavar="FORMAT", help="parquet, csv or arrow; what FILE ends with, if left out."),
@@ -69,13 +72,13 @@ def export(
         count = archive.sql(_COUNT, to="arrow", pair=pair, **ends).column(0)[0].as_py()
         with (
             _progress(pair, count) as advance,
-            output.new_file(to_file) as file,
+            output.opened(chosen) as file,
             _writer(chosen.format, file, none) as write,
         ):
             for piece in pieces:
                 write(piece.cast(none.schema))
                 advance(piece.num_rows)
-    echo(f"{to_file}: {count:,} trades of {pair}", err=True)
+    echo(f"{chosen.path or 'standard output'}: {count:,} trades of {pair}", err=True)
 
 
 def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *, on_gap: OnGap) -> Iterator[pa.Table]:

@@ -10,6 +10,7 @@ import csv
 import enum
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ from recorder.errors import UsageError
 
 _SHOWN: Final = 200
 """Rows that a table shows; more than that nobody reads, and the other formats print them all."""
+_STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
 _BATCH: Final = 10_000
 """Rows that become Python objects at once."""
 
@@ -58,7 +60,7 @@ FormatOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this new file instead.")
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this new file instead; - is none.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format json.")]
 
@@ -75,26 +77,47 @@ def chosen(format_: Format | None, path: Path | None, *, as_json: bool = False) 
     """Return what the options say together. Raises UsageError where that cannot be, before anything is read."""
     if as_json and format_ not in {None, Format.JSON}:
         raise UsageError(f"--json is --format json: leave out one of --json and --format {format_}")
+    if path in _STANDARD_OUTPUT:
+        path = None
     result = Output(Format.JSON if as_json else format_ or _by_name(path), path)
     if path is None and result.format in BINARY and sys.stdout.isatty():
         raise UsageError(
             f"{result.format} is binary, and a terminal cannot show it: write it to a file with -o FILE, or pipe it on"
         )
-    if path is not None and path.exists():
-        raise UsageError(f"{path} is there already, and is not overwritten: move it away, or choose another name")
+    if path is not None:
+        check_folder(path)
+        if path.exists():
+            raise UsageError(f"{path} is there already, and is not overwritten: move it away, or choose another name")
     return result
+
+
+def check_folder(path: Path) -> None:
+    """Return if a file at ``path`` can be written as far as its folder tells. Raises UsageError."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}: make it, or write {path.name} elsewhere")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"you may not write into {folder}: write {path.name} elsewhere")
 
 
 def write(table: pa.Table, output: Output) -> None:
     """Give out the rows. Raises UsageError for what the format cannot hold."""
     if output.format is Format.TABLE and output.path is None:
         _print_table(table, sys.stdout)
-    elif output.path is None:
-        _write(table, output.format, cast("BinaryIO", sys.stdout.buffer))
+    else:
+        with opened(output) as file:
+            _write(table, output.format, file)
+
+
+@contextmanager
+def opened(output: Output) -> Iterator[BinaryIO]:
+    """Give out standard output, or the new file that is to be written."""
+    if output.path is None:
+        yield cast("BinaryIO", sys.stdout.buffer)
         sys.stdout.flush()
     else:
         with new_file(output.path) as file:
-            _write(table, output.format, file)
+            yield file
 
 
 @contextmanager

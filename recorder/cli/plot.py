@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from recorder.cli import output
 from recorder.cli.screen import echo
+from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
 from recorder.query import plots
 from recorder.query.connect import connect
@@ -30,8 +32,8 @@ def plot(
         str | None,
         typer.Option(help="The finest timeframe of candles, 1m if left out; a long range takes a longer one."),
     ] = None,
-    start: Annotated[str | None, typer.Option("--from", help="2025-11-10 or 2025-11-10T17:30:00Z.")] = None,
-    stop: Annotated[str | None, typer.Option("--to", help="Likewise; itself not in the picture.")] = None,
+    start: FromOption = None,
+    stop: ToOption = None,
     out: Annotated[
         list[Path] | None,
         typer.Option("--out", "-o", help="A file that ends in .html, .png or .svg; may be given again."),
@@ -46,6 +48,7 @@ def plot(
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
     for path in paths:
         plots.check(path)
+        output.check_folder(path)
     if what is not What.CANDLES and timeframe is not None:
         raise UsageError(f"--timeframe is for candles; {what} goes by days")
     with connect(data, live=live) as archive:

@@ -14,8 +14,10 @@ from rich import box
 from rich.table import Table
 
 from recorder.cli import output
+from recorder.cli.journalled import tell_what_waits
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import Screen, echo, text
+from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
 from recorder.query import asked, catalogue
 from recorder.query.catalogue import Parameter, Question
@@ -30,8 +32,8 @@ def query(
     name: Annotated[str | None, typer.Argument(help="Which one; without it they are listed.")] = None,
     *,
     pair: Annotated[list[str] | None, typer.Option(help="A pair; again for another, where it takes several.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="A UTC date or time, 2025-11-10T17:30:00Z.")] = None,
-    to: Annotated[str | None, typer.Option(help="A UTC date or time, which is not included.")] = None,
+    from_: FromOption = None,
+    to: ToOption = None,
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another parameter; again for another.")
     ] = None,
@@ -60,6 +62,8 @@ def query(
         _check_pairs(archive, pair or [])
         table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
     output.write(table, chosen)
+    if not live:
+        tell_what_waits(data, "--live counts them in")
     _tell_what_is_missing(table)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,7 @@ import typer
 
 from recorder import app, config
 from recorder.clock import SystemClock
-from recorder.config import Config
+from recorder.config import Config, OpsConfig
 from recorder.errors import ConfigError
 from recorder.ops import log, process
 from recorder.sandbox.market import Market
@@ -23,6 +25,10 @@ from recorder.tasks.reload import Source
 
 
 def run(
+    pairs: Annotated[
+        list[str] | None, typer.Argument(help="Pairs instead of those configured: BTC/USD ETH/USD, or '*/USD'.")
+    ] = None,
+    *,
     config_file: Annotated[
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
@@ -35,7 +41,7 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Record the configured pairs until SIGTERM or Ctrl-C, which drains and exits 0; a second one hurries it.
+    """Record pairs until SIGTERM or Ctrl-C, which drains and exits 0; a second one hurries it.
 
     SIGHUP reads the configuration again: pairs, timeframes and more change while it records.
     """
@@ -48,31 +54,51 @@ def run(
     process.as_owner(data or settings.archive.path)
     process.prepare()
     try:
-        asyncio.run(_run(settings, config_file, data, for_s=_duration_s(for_), sandbox=sandbox))
+        said = Said(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
+        asyncio.run(_run(settings, config_file, said))
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop's end has brought the default back
         log.tell_held_back(rest=True)  # before the sentence that says why it ended
 
 
-async def _run(
-    settings: Config, config_file: Path | None, data: Path | None, *, for_s: float | None, sandbox: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the command line says, which wins over the configuration. Nothing is said by ``()`` and None."""
+
+    pairs: tuple[str, ...] = ()
+    data: Path | None = None
+    for_s: float | None = None
+    sandbox: bool = False
+
+    def over(self, settings: Config, exchange: Mapping[str, str], port: int | None = None) -> Config:
+        """Return ``settings`` with it, with the addresses of a sandbox and a ``port`` that is free, if there are."""
+        sections: dict[str, object] = {
+            "archive": settings.archive.model_copy(update={"path": self.data} if self.data else {}),
+            "exchange": settings.exchange.model_copy(update=dict(exchange)),
+            "ops": settings.ops.model_copy(update={} if port is None else {"port": port}),
+        }
+        return settings.model_copy(update=sections | ({"pairs": self.pairs} if self.pairs else {}))
+
+
+async def _run(settings: Config, config_file: Path | None, said: Said) -> None:
     stop = app.Stop()
     stop.on_signals()
-    if for_s is not None:
-        asyncio.get_running_loop().call_later(for_s, stop.asked.set)
-    async with _exchange(sandbox=sandbox) as exchange:
-        source = Source(lambda: overridden(config.load(config_file), data, exchange))
+    if said.for_s is not None:
+        asyncio.get_running_loop().call_later(said.for_s, stop.asked.set)
+    port = _free_port(settings.ops) if said.sandbox else None
+    async with _exchange(sandbox=said.sandbox) as exchange:
+        source = Source(lambda: said.over(config.load(config_file), exchange, port))
         source.on_signal(stop.asked.set)
-        await app.record(overridden(settings, data, exchange), stop, source=source)
+        await app.record(said.over(settings, exchange, port), stop, source=source)
 
 
-def overridden(settings: Config, data: Path | None, exchange: Mapping[str, str]) -> Config:
-    """Return ``settings`` with what the command line says, which wins: the archive's folder, and where Kraken is."""
-    archive = settings.archive.model_copy(update={} if data is None else {"path": data})
-    return settings.model_copy(
-        update={"archive": archive, "exchange": settings.exchange.model_copy(update=dict(exchange))}
-    )
+def _free_port(ops: OpsConfig) -> int:
+    """Return the configured port, or a free one where it is taken: a recorder may run while the sandbox is tried."""
+    family = socket.AF_INET6 if ":" in ops.host else socket.AF_INET
+    for port in (ops.port, 0) if ops.port else ():
+        with contextlib.suppress(OSError), socket.create_server((ops.host, port), family=family) as free:
+            return int(free.getsockname()[1])
+    return ops.port
 
 
 @contextlib.asynccontextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from recorder.cli import output
+from recorder.cli.journalled import tell_what_waits
 from recorder.cli.output import FormatOption, JsonOption, OutputOption
 from recorder.errors import UsageError
 from recorder.query.connect import connect
@@ -16,7 +18,7 @@ from recorder.query.connect import connect
 def sql(
     text: Annotated[str | None, typer.Argument(help="One SQL statement, such as: SELECT * FROM coverage")] = None,
     *,
-    file: Annotated[Path | None, typer.Option("-f", "--file", help="Read the statement from this file.")] = None,
+    file: Annotated[Path | None, typer.Option("-f", "--file", help="Read it from a file; - is standard input.")] = None,
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="So many threads at most; left out, every core.")] = None,
@@ -33,7 +35,20 @@ def sql(
     if (text is None) == (file is None):
         raise UsageError('give one SQL statement, such as recorder sql "SELECT * FROM coverage", or -f FILE')
     chosen = output.chosen(format_, to, as_json=as_json)
-    statement = file.read_text(encoding="utf-8") if file else text or ""
+    statement = _read(file) if file else text or ""
     with connect(data, live=live, threads=threads, memory=memory) as archive:
         table = archive.sql(statement, to="arrow", decimals=True)
     output.write(table, chosen)
+    if not live:
+        tell_what_waits(data, "--live counts them in")
+
+
+def _read(file: Path) -> str:
+    if file == Path("-"):
+        return sys.stdin.read()
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {file}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no text in UTF-8: {error}") from None

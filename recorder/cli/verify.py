@@ -22,7 +22,9 @@ from recorder.archive.integrity import Days, Finding
 from recorder.archive.known import Known
 from recorder.archive.layout import Layout, existing
 from recorder.archive.verify import StepBack
+from recorder.cli import times
 from recorder.cli.gaps import iso
+from recorder.cli.journalled import tell_what_waits
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
@@ -32,7 +34,6 @@ from recorder.errors import CorruptFile, UsageError
 from recorder.ops.certify import Certified, certify, other_findings, total_bytes
 from recorder.query import asked
 
-_DAY: Final = ["%Y-%m-%d"]
 _NAMED: Final = 10
 """Pairs named in a sentence at most; --json names them all."""
 _PROVEN: Final = frozenset({"complete", "empty"})
@@ -51,8 +52,13 @@ _STYLES: Final = {
 def verify(  # noqa: PLR0917 -- one parameter per command line option
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     pair: Annotated[list[str] | None, typer.Option(help="Only this pair; may be given again.")] = None,
-    first: Annotated[datetime | None, typer.Option("--from", formats=_DAY, help="The first UTC day.")] = None,
-    last: Annotated[datetime | None, typer.Option("--to", formats=_DAY, help="The last UTC day, included.")] = None,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DAY", callback=times.given, help="The first UTC day: 2026-11-01, today, -7d."),
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", metavar="DAY", callback=times.given, help="The last UTC day, included.")
+    ] = None,
     ohlc: Annotated[bool, typer.Option("--ohlc", help="Compare candles with the exchange's instead.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object with all of it; times in ISO 8601 UTC.")
@@ -70,7 +76,7 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     """
     history_from = _history_from(config.load(config_file))
     layout = existing(data)
-    days = Days(first.date() if first else None, last.date() if last else None)
+    days = Days(times.day("--from", first), times.day("--to", last))
     if days.first and days.last and days.first > days.last:
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
     told = known.read(layout)
@@ -80,6 +86,7 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
         right = _reconcile(layout, pairs, days, as_json=as_json)
     else:
         right = _certify(layout, pairs, told, days, history_from, others=None if pair else days, as_json=as_json)
+    tell_what_waits(data, "they are verified once they are archived, with the next drain")
     if not right:
         raise typer.Exit(1)
 

@@ -154,3 +154,13 @@ def test_what_would_steer_a_terminal_is_spelt_out(monkeypatch: pytest.MonkeyPatc
 
 def test_a_table_without_rows_has_its_heading(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table(pa.table({"a": pa.array([], pa.int64())}), monkeypatch) == ["a", "─"]
+
+
+def test_where_no_file_can_be_written_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no folder"):
+        chosen(None, tmp_path / "none" / "x.csv")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="there is no folder"):
+        chosen(None, tmp_path / "file" / "x.csv")
+    for standard in ("-", "/dev/stdout"):
+        assert chosen(Format.CSV, Path(standard)) == Output(Format.CSV, None)

@@ -104,7 +104,6 @@ def test_live_counts_in_the_journal(archive: Written) -> None:
         (["volume_bars", "--pair", "BTC/USD"], "volume_bars needs --param size=…: how much of the base currency"),
         (["vwap", "--pair", "BTC/US"], "did you mean BTC/USD"),
         (["vwap", "--pair", "BTC/USD", "--from", "2025-11-11", "--to", "2025-11-10"], "reversed"),
-        (["vwap", "--pair", "BTC/USD", "--from", "2025-11-11T10:00:00"], "no time zone"),
         (["vwap", "--pair", "BTC/USD", "--param", "width"], "not of the form name=value, such as width=1 hour"),
         (["vwap", "--pair", "BTC/USD", "--param", "start=2025-11-10"], "give start with --from"),
         (["vwap", "--pair", "BTC/USD", "--param", "height=1"], "no parameter 'height'"),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from recorder.cli.run import Said, _free_port
 from recorder.clock import SystemClock
+from recorder.config import Config, OpsConfig
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
@@ -251,3 +253,18 @@ async def test_to_be_seen_from_elsewhere_without_a_token_is_a_mistake_in_the_con
     assert "ops.expose" in said
     assert "ops.token" in said
     assert "Traceback" not in said
+
+
+def test_what_the_command_line_says_wins_over_the_configuration() -> None:
+    said = Said(("ETH/USD",), Path("mine"))
+    config = said.over(Config(), {"rest_url": "http://127.0.0.1:1"}, 1234)
+    assert (config.pairs, config.archive.path, config.ops.port) == (("ETH/USD",), Path("mine"), 1234)
+    assert config.exchange.rest_url == "http://127.0.0.1:1"
+    assert Said().over(Config(), {}) == Config()
+
+
+def test_a_sandbox_is_served_beside_a_recorder_at_another_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert _free_port(OpsConfig(port=port)) not in {0, port}
+    assert _free_port(OpsConfig(port=0)) == 0

@@ -83,8 +83,14 @@ def test_a_long_table_is_cut_and_says_so(archive: Written) -> None:
 def test_live_counts_in_the_journal(archive: Written) -> None:
     archive.journalled(trades(1, 3))
     count = "SELECT count(*) AS n FROM trades"
-    assert json.loads(run(archive, count, "--json").output) == [{"n": 0}]
-    assert json.loads(run(archive, count, "--json", "--live").output) == [{"n": 3}]
+    without = run(archive, count, "--json")
+    assert json.loads(without.stdout) == [{"n": 0}]
+    assert "nothing is archived yet; 3 trades in the journal: --live counts them in" in without.stderr
+    live = run(archive, count, "--json", "--live")
+    assert json.loads(live.stdout) == [{"n": 3}]
+    assert live.stderr == ""
+    archive.append(trades(1, 1))
+    assert run(archive, count, "--json").stderr == ""
 
 
 def test_mistakes_are_sentences_with_exit_code_2(archive: Written, tmp_path: Path) -> None:
@@ -118,6 +124,10 @@ def test_the_statement_can_come_from_a_file(archive: Written, tmp_path: Path) ->
     script.write_text("-- How many?\nSELECT count(*) AS n FROM trades")
     result = CliRunner().invoke(app, ["-f", str(script), "--data", str(archive.data), "--format", "ndjson"])
     assert result.output == '{"n": 3}\n'
+    piped = CliRunner().invoke(app, ["-f", "-", "--data", str(archive.data), "--json"], input="SELECT 1 AS n")
+    assert json.loads(piped.output) == [{"n": 1}]
+    with pytest.raises(UsageError, match="there is no file"):
+        CliRunner().invoke(app, ["-f", str(tmp_path / "none.sql"), "--data", str(archive.data)], catch_exceptions=False)
     for wrong in ([], ["SELECT 1", "-f", str(script)]):
         with pytest.raises(UsageError, match="give one SQL statement"):
             CliRunner().invoke(app, wrong, catch_exceptions=False)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def test_json_has_a_certificate_of_every_day_asked_for(tmp_path: Path, capsys: p
     with writing(tmp_path) as archive:
         fill(archive, *range(1, 31))
         fill(archive, 1, pair="ETH/USD")
-    first, last = datetime(2025, 11, 12), datetime(2025, 11, 13)  # noqa: DTZ001 -- as Typer gives them
+    first, last = "2025-11-12", "2025-11-13"
     assert run(tmp_path, as_json=True, pair=["BTC/USD"], first=first, last=last) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["findings"] == []
@@ -152,7 +152,7 @@ def test_json_has_a_certificate_of_every_day_asked_for(tmp_path: Path, capsys: p
         "why": [],
     }
     assert after["day"] == "2025-11-13"
-    assert run(tmp_path, as_json=True, pair=["ETH/USD"], last=datetime(2025, 11, 11)) == 0  # noqa: DTZ001
+    assert run(tmp_path, as_json=True, pair=["ETH/USD"], last="2025-11-11") == 0
     days = json.loads(capsys.readouterr().out)["certificates"]
     assert [(one["status"], one["rows"], one["sha256"] is None, one["why"]) for one in days] == [
         ("open", 1, False, ["not confirmed"]),
@@ -166,7 +166,7 @@ def test_what_cannot_be_answered_is_told_in_a_sentence(tmp_path: Path) -> None:
     with writing(tmp_path) as archive:
         fill(archive, 1)
     with pytest.raises(UsageError, match="reversed"):
-        run(tmp_path, first=datetime(2025, 11, 12), last=datetime(2025, 11, 11))  # noqa: DTZ001
+        run(tmp_path, first="2025-11-12", last="2025-11-11")
     with pytest.raises(UsageError, match="did you mean BTC/USD"):
         run(tmp_path, pair=["XBT/USD"])
 

@@ -1,0 +1,62 @@
+"""What the command line as a whole does, whichever verb it is: by a process of its own, as a shell starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from recorder.cli import VERBS, app
+from tests.builders import shop
+
+RECORDER = (sys.executable, "-m", "recorder")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("main")
+    with shop(data):
+        return data
+
+
+@pytest.mark.parametrize(("verb", "meant"), [("stats", "status"), ("veryfy", "verify"), ("export-all", "export")])
+def test_a_mistyped_verb_is_told_what_was_meant(verb: str, meant: str) -> None:
+    found = CliRunner().invoke(app, [verb])
+    assert found.exit_code == 2
+    assert f"did you mean {meant}" in found.output
+
+
+def test_help_is_short_to_ask_for() -> None:
+    for arguments in (["-h"], ["sql", "-h"]):
+        found = CliRunner().invoke(app, arguments)
+        assert found.exit_code == 0
+        assert "Usage" in found.output
+    assert all(f" {verb} " in CliRunner().invoke(app, ["--help"]).output for verb in VERBS)
+
+
+def test_a_reader_that_has_enough_ends_it_quietly_with_0(data: Path) -> None:
+    rows = "SELECT range FROM range(1000000)"
+    process = subprocess.Popen(
+        [*RECORDER, "sql", rows, "--data", str(data), "--format", "csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"range\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
+def test_a_terminal_without_our_signs_shows_others(data: Path) -> None:
+    environ = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*RECORDER, "sql", "SELECT 'é' AS sign", "--data", str(data)], env=environ, capture_output=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == b"?"
