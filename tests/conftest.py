@@ -22,8 +22,10 @@ ENOUGH = 2 << 30
 def pytest_configure() -> None:
     """Keep temporary folders in memory where there is room: the suite takes half the time, and a slow disk none.
 
-    What is durable is tested against a model of a disk that forgets (powercut.py), never by trusting a real one.
+    What is durable is tested against a model of a disk that forgets (powercut.py), never by trusting a real one. And
+    what is printed is no narrower in the processes of a parallel run, which are told a width, than in one.
     """
+    os.environ.pop("COLUMNS", None)
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 

@@ -154,7 +154,7 @@ def _compare(archive: Path, truth_path: Path, first_ids: dict[str, int]) -> Verd
         last_id = max(truth[pair])
         made = sum(trade_id >= first_id for trade_id in truth[pair])
         table.add_row(pair, *(f"{n:,}" for n in (first_id, last_id, made, len(of_pair), live, len(of_pair) - live)))
-    console.print(table)
+    console.table(table)
     return compare(rows, truth, first_ids=first_ids, pairs=truth)
 
 
@@ -165,7 +165,7 @@ def _show_candles(archive: Archive) -> None:
     for row in candles.slice(max(0, candles.num_rows - SHOWN)).to_pylist():
         moment = f"{row['time']:%H:%M}{'' if row['complete'] else ' ~'}"
         table.add_row(moment, *(plain(row[name]) for name in names[1:7]), str(row["count"]))
-    console.print(table)
+    console.table(table)
 
 
 def _show_certificates(archive: Archive) -> None:
@@ -174,7 +174,7 @@ def _show_certificates(archive: Archive) -> None:
     for row in archive.certificates(hashed=True, to="arrow").to_pylist():
         digest = (row["sha256"] or "")[:16]
         table.add_row(row["pair"], f"{row['day']}", row["status"], f"{row['rows']:,}", f"{row['missing']:,}", digest)
-    console.print(table)
+    console.table(table)
 
 
 def _table(title: str, names: Sequence[str]) -> Table:

@@ -43,7 +43,7 @@ def doctor(
         content = {"sound": not wrong, "findings": [asdict(finding) for finding in found]}
         echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        Screen().print(_table(found))
+        Screen().table(_table(found))
         echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
     if wrong:
         raise typer.Exit(1)

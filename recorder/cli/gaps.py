@@ -39,7 +39,7 @@ def gaps(
         echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
     else:
         if listed:
-            Screen().print(_table(listed))
+            Screen().table(_table(listed))
         ids = sum(len(gap.span) for gap in missing)
         holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
         odd = f", {unreadable:,} unreadable" if unreadable else ""

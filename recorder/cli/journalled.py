@@ -15,6 +15,6 @@ def tell_what_waits(data: Path, remedy: str) -> None:
     layout = Layout(data)
     if layout.pairs():
         return
-    waiting = Journalled(layout.raw).read().num_rows
+    waiting = Journalled(layout.journal).read().num_rows
     if waiting:
         echo(f"recorder: nothing is archived yet; {counted(waiting, 'trade')} in the journal: {remedy}", err=True)

@@ -211,7 +211,7 @@ def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
     for pair, tally in found.tallies.items():
         wrong = text(f"{tally.disagreements:,}", "red" if tally.disagreements else "")
         table.add_row(text(pair), f"{tally.added:,}", f"{tally.compared:,}", wrong)
-    console.print(table)
+    console.table(table)
     for one in found.first:
         console.print(
             text(f"{one.pair} {one.trade_id} {one.field}: {one.ours} here, {one.theirs} there", "red"), soft_wrap=True

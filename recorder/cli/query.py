@@ -25,7 +25,6 @@ from recorder.query.connect import Archive, connect
 
 _FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
 """Parameters that most questions have, and have a flag of their own."""
-_WIDE: Final = 200
 
 
 def query(
@@ -126,13 +125,12 @@ def _list(questions: Sequence[Question], chosen: output.Output) -> None:
         echo(json.dumps([_as_json(question) for question in questions], indent=2, ensure_ascii=False))
         return
     console = Screen()
-    console = console if console.is_terminal else Screen(width=_WIDE)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("query", "question", "parameters"):
         table.add_column(heading, no_wrap=heading == "query")
     for question in questions:
         table.add_row(text(question.name, "bold"), text(question.asks), text(_parameters(question)))
-    console.print(table)
+    console.table(table)
     echo("--from and --to choose the range; a parameter is given by --param name=value.")
     echo("recorder query vwap --pair BTC/USD --from 2025-11-10 --param width='15 minutes'")
 

@@ -77,9 +77,9 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         console.print(text(f" {pair} is renumbered, what comes of it is set aside: {remedy}", "red"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
-        console.print(_candles(found.candles, now_us))
+        console.table(_candles(found.candles, now_us))
     for line in _lately(found, now_us) if found.events else ():
-        console.print(line, no_wrap=True, overflow="ellipsis")
+        console.print(line, overflow="fold")
     if found.quarantine:
         console.print(_quarantine(found.quarantine))
     for said in [*_quarantined(found.quarantined), *found.damaged]:
@@ -164,7 +164,7 @@ def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all
         telling = [pair for pair in pairs if pair.holes or pair.pair in offline]
         shown = sorted(telling, key=lambda pair: (-_missing(pair), pair.pair))[:_SHOWN]
     if shown:
-        console.print(_pairs(title, shown, now_us))
+        console.table(_pairs(title, shown, now_us))
     holes, missing = sum(len(pair.holes) for pair in pairs), sum(map(_missing, pairs))
     newest = max(pair.last_us for pair in pairs)
     total = text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")

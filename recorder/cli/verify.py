@@ -244,7 +244,7 @@ def _table(certified: Iterable[Certified]) -> Table:
 def _print(table: Table, seen: _Seen, layout: Layout) -> None:
     console = Screen()
     if table.row_count:
-        console.print(table)
+        console.table(table)
     for finding in seen.findings:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
         console.print(said, soft_wrap=True)
@@ -334,7 +334,10 @@ def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: boo
             f"{series.equal:,}",
             *(f"{series.different.get(why, 0):,}" for why in WHYS),
         )
-    console.print(table if found else "No candles of the exchange are archived.")
+    if found:
+        console.table(table)
+    else:
+        console.print("No candles of the exchange are archived.")
     for series in unexplained:
         console.print(
             f"{series.pair} {series.timeframe}: the first unexplained candle begins at {series.unexplained_at}, and "

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import io
 import json
-from contextlib import redirect_stdout
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recorder.cli.config import config
 from recorder.config import Config, load
@@ -31,24 +26,26 @@ def test_config_prints_what_is_in_force(
     assert yaml.safe_load(capsys.readouterr().out) == content
 
 
-@given(
-    st.fixed_dictionaries(
-        {
-            "ohlc": st.fixed_dictionaries({"refresh": st.sampled_from(["2s", "2.5s", "90s", "1m", "1h"])}),
-            "archive": st.fixed_dictionaries({"drain_every": st.sampled_from(["auto", "100ms", "90m", "1d"])}),
-            "journal": st.fixed_dictionaries({"keep": st.sampled_from(["0s", "36h", "3650d", "0.0005s"])}),
-            "trades": st.fixed_dictionaries({"backfill_from": st.sampled_from(["nothing", "listing", "2024-01-31"])}),
-        }
-    )
+@pytest.mark.parametrize(
+    ("refresh", "drain_every", "keep", "backfill_from"),
+    [
+        ("1m", "auto", "7d", "nothing"),
+        ("2.5s", "100ms", "0s", "listing"),
+        ("90s", "90m", "36h", "2024-01-31"),
+        ("1h", "1d", "0.0005s", "nothing"),
+    ],
 )
-def test_what_it_prints_is_a_file_that_says_the_same(written: dict[str, object]) -> None:
-    with TemporaryDirectory() as folder, redirect_stdout(io.StringIO()) as printed:
-        path = Path(folder, "mine.yaml")
-        path.write_text(yaml.safe_dump(written))
-        config(path, as_json=False)
-        again = path.with_name("again.yaml")
-        again.write_text(printed.getvalue())
-        assert load(again) == load(path)
+def test_what_it_prints_is_a_file_that_says_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], refresh: str, drain_every: str, keep: str, backfill_from: str
+) -> None:
+    path, again = tmp_path / "mine.yaml", tmp_path / "again.yaml"
+    path.write_text(
+        f"ohlc: {{refresh: {refresh}}}\narchive: {{drain_every: {drain_every}}}\n"
+        f"journal: {{keep: {keep}}}\ntrades: {{backfill_from: {backfill_from}}}\n"
+    )
+    config(path, as_json=False)
+    again.write_text(capsys.readouterr().out)
+    assert load(again) == load(path)
 
 
 def test_the_example_is_every_default(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -48,3 +49,22 @@ def test_every_verb_prints_through_it() -> None:
             assert other not in code, (path, other)
         columns = [line for line in code.splitlines() if 'TextColumn("{task.' in line and "percentage" not in line]
         assert all("markup=False" in line for line in columns), path
+
+
+ROW = ("BTC/USD", "91212345678..91212445727", "99,950", "a sentence that is folded where there is little room")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_nothing_of_a_table_is_ever_cut(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, title="/where/it/lies")
+    for heading in ("pair", "ids held", "missing", ""):
+        table.add_column(heading, no_wrap=bool(heading))
+    table.add_row(*ROW)
+    Screen(width=width).table(table)
+    said = capsys.readouterr().out
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= width
+    assert all(heading in said for heading in ("pair", "ids held", "missing", "/where/it/lies"))
+    if width >= 40:
+        assert all(cell in said for cell in ROW[:3])
+    assert set(" ".join(ROW).split()) <= set(said.split()) or width == 20
