@@ -17,7 +17,7 @@ from recorder.core.shown import shown
 
 WIDE: Final = 1_000
 """Columns of text where there is no terminal to ask: nothing is folded in a pipe."""
-FOLDED: Final = 24
+FOLDED: Final = 16
 """A column of sentences may be folded to so many columns of text; narrower, it is no longer read as one."""
 
 

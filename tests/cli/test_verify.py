@@ -39,7 +39,10 @@ def fill(archive: Written, *ids: int, pair: str = "BTC/USD") -> None:
     archive.append([trade(trade_id, START_US + trade_id * DAY_US // 4, pair=pair) for trade_id in ids])
 
 
-def test_days_in_a_row_are_summed_up_and_open_ones_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_days_in_a_row_are_summed_up_and_open_ones_say_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with writing(tmp_path) as archive:
         fill(archive, *range(1, 18), *range(19, 31))
         fill(archive, 7, 8, pair="1000SATS/USD")
