@@ -36,7 +36,7 @@ from recorder.errors import ConfigError
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
-from recorder.net.http import Http, client_session
+from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.socket import dial
 from recorder.net.turns import Attempts, Turns
 from recorder.ops import banner, process
@@ -201,7 +201,10 @@ async def _run(config: Config, stop: Stop, basis: _Basis, rhythm: Rhythm, source
     notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
     metrics.pace.set_function(lambda: pace.per_s)
     pulse = Pulse(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
-    async with client_session() as client, serve(config.ops, Face(metrics, pulse.state, pulse.about)):
+    async with (
+        client_session(proxy_for(config.exchange.rest_url, config.exchange.proxy)) as client,
+        serve(config.ops, Face(metrics, pulse.state, pulse.about)),
+    ):
         http = Http(
             client,
             config.exchange.rest_url,

@@ -57,6 +57,9 @@ OFTENEST_REFRESH: Final = "2s"
 SELDOMEST_REFRESH: Final = "1h"
 """A minute's candle is served for twelve hours: this leaves time for an outage, and for trying again after it."""
 
+NO_PROXY: Final = "none"
+"""The value of exchange.proxy that means none, whatever the environment says."""
+
 LIVE: Final = (
     "pairs",
     "trades.backfill_from",
@@ -116,14 +119,22 @@ def _url(plain: str, secure: str) -> AfterValidator:
         if url.scheme not in {plain, secure} or not url.hostname or url.port == 0 or re.search(r"\s", text):
             raise ValueError
         # Whoever is on the way could write prices of his own.
-        if url.scheme == plain and not (_is_local(url.hostname) or others.data.get("allow_plaintext")):
+        if url.scheme == plain and not (is_local(url.hostname) or others.data.get("allow_plaintext")):
             raise ValueError
         return text
 
     return AfterValidator(check)
 
 
-def _is_local(host: str) -> bool:
+def _proxy(text: str) -> str:
+    if text != NO_PROXY:
+        url = urlsplit(text)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.port == 0 or re.search(r"\s", text):
+            raise ValueError
+    return text
+
+
+def is_local(host: str) -> bool:
     """Return whether this name or address is always that of this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -261,6 +272,10 @@ class ExchangeConfig(_Section):
         "wss://ws.kraken.com/v2",
         description="a URL that begins with wss://, or with ws:// on this machine, or elsewhere where "
         "exchange.allow_plaintext is true",
+    )
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(
+        None,
+        description="a URL such as http://proxy:3128, or none; left out, what HTTPS_PROXY and NO_PROXY say",
     )
     requests_per_second: Annotated[float, Number] = Field(
         1.0, ge=0.01, le=1000, description="a number from 0.01 to 1000, such as 1 or 0.5"

@@ -103,7 +103,8 @@ def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
     Path("mine.yaml").write_text(
         "pairs: [SOL/USD]\ntrades: {stream: false, backfill_from: listing}\nohlc: {timeframes: [], refresh: 2s}\n"
         "archive: {path: there, drain_every: 1h}\njournal: {sync_every: 1s, keep: 0s}\n"
-        "exchange: {allow_plaintext: true, rest_url: 'https://x', ws_url: 'wss://x', requests_per_second: 2}\n"
+        "exchange: {allow_plaintext: true, rest_url: 'https://x', ws_url: 'wss://x', "
+        "proxy: none, requests_per_second: 2}\n"
         "ops: {host: localhost, port: 0, expose: true, token: sixteen-letters-or-more, log: json}\n"
     )
     wanted = load(Path("mine.yaml"))
@@ -173,6 +174,8 @@ MISTAKES = [
     ("exchange.rest_url", "https://a:port", "'https://a:port'", "a URL that begins with"),
     ("exchange.rest_url", "https://a b", "'https://a b'", "a URL that begins with"),
     ("exchange.ws_url", "https://ws.kraken.com", "'https://ws.kraken.com'", "a URL that begins with wss://"),
+    ("exchange.proxy", "socks5://proxy:1080", "'socks5://proxy:1080'", "a URL such as http://proxy:3128, or none"),
+    ("exchange.proxy", "proxy:3128", "'proxy:3128'", "a URL such as http://proxy:3128, or none"),
     ("exchange.requests_per_second", "0", "0", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", "1.0e-12", "1e-12", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", "true", "True", "a number from 0.01 to 1000"),
@@ -364,6 +367,7 @@ TWINS = {
     "exchange.allow_plaintext": ("true", True),
     "exchange.rest_url": ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
     "exchange.ws_url": ("ws://127.0.0.1:8080/v2", "ws://127.0.0.1:8080/v2"),
+    "exchange.proxy": ("http://proxy:3128", "http://proxy:3128"),
     "exchange.requests_per_second": ("0.5", 0.5),
     "ops.host": ("0.0.0.0", "0.0.0.0"),
     "ops.port": ("0", 0),

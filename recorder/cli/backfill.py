@@ -40,7 +40,7 @@ from recorder.journal import tail
 from recorder.kraken import records, rest
 from recorder.kraken.names import Listing
 from recorder.kraken.selection import select
-from recorder.net.http import Http, client_session
+from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.turns import Turns
 from recorder.ops import log, process
 from recorder.ops.metrics import Metrics
@@ -121,9 +121,10 @@ class _Wanted:
 
 async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, *, dry_run: bool) -> None:
     pace = Pace(settings.exchange.requests_per_second)
+    proxy = proxy_for(settings.exchange.rest_url, settings.exchange.proxy)
     if (this := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-    async with _opened(layout) as archive, client_session() as client:
+    async with _opened(layout) as archive, client_session(proxy) as client:
         http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
         metrics, ledger = Metrics(), Ledger()
         archive.promised = ledger.promise

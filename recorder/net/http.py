@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Final, Literal, Protocol, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from recorder.clock import Clock
+from recorder.config import NO_PROXY, is_local
 from recorder.core.pacing import FORBIDDEN_PAUSE_S, Pace, Paces
 from recorder.core.shown import without_credentials
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable
@@ -101,12 +104,31 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     return response
 
 
-def client_session() -> aiohttp.ClientSession:
-    """Return a session for REST and WebSocket alike. TLS certificates are verified, as aiohttp does by default."""
+def proxy_for(url: str, setting: str | None) -> str | None:
+    """Return the proxy by which ``url`` is reached: that of ``setting``, or with None what the environment names.
+
+    HTTPS_PROXY, HTTP_PROXY and NO_PROXY count in either case, and for wss:// and ws:// alike. This machine is reached
+    by no proxy of the environment: the sandbox is here, and a proxy elsewhere would look for it there.
+    """
+    if setting is not None:
+        return None if setting == NO_PROXY else setting
+    target = urlsplit(url)
+    host, scheme = target.hostname or "", target.scheme.replace("ws", "http", 1)
+    if is_local(host) or proxy_bypass(host):
+        return None
+    named = getproxies().get(scheme)
+    return named if named is None or "://" in named else f"http://{named}"
+
+
+def client_session(proxy: str | None = None) -> aiohttp.ClientSession:
+    """Return a session for REST and WebSocket alike, by way of ``proxy``.
+
+    TLS certificates are verified, as aiohttp does by default, by what SSL_CERT_FILE names where it is set.
+    """
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(_connected)
     return aiohttp.ClientSession(
-        headers={"User-Agent": USER_AGENT}, timeout=TIMEOUT, trace_configs=[trace], middlewares=[_once]
+        headers={"User-Agent": USER_AGENT}, proxy=proxy, timeout=TIMEOUT, trace_configs=[trace], middlewares=[_once]
     )
 
 
@@ -281,6 +303,10 @@ def _name(path: str) -> str:
 
 def reason(error: BaseException) -> str:
     """Say why a connection failed, in the system's own words where it has some: aiohttp repeats the address first."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {error.status}, {error.message}"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"no proxy answers at {error.host}:{error.port}"
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, ConnectionError) and cause.errno:
         return os.strerror(cause.errno)

@@ -45,7 +45,7 @@ from recorder.errors import (
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX
 from recorder.kraken import rest, wire
-from recorder.net.http import Http, client_session
+from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.socket import dial
 from recorder.ops.offset import ClockOffset
 
@@ -382,7 +382,7 @@ async def exchange(config: Config, clock: Clock) -> list[Finding]:
     rest_url, ws_url = config.exchange.rest_url, config.exchange.ws_url
     remedy = "check the network, DNS, proxies and a firewall between here and there; `--offline` leaves this out"
     found: list[Finding] = []
-    async with client_session() as client:
+    async with client_session(proxy_for(rest_url, config.exchange.proxy)) as client:
         try:
             sent_s = clock.wall_ns() / 1e9
             async with asyncio.timeout(ANSWER_S):

@@ -27,7 +27,7 @@ def test_config_prints_what_is_in_force(
 
 
 @pytest.mark.parametrize(
-    ("refresh", "drain_every", "keep", "backfill_from"),
+    "said",
     [
         ("1m", "auto", "7d", "nothing"),
         ("2.5s", "100ms", "0s", "listing"),
@@ -36,8 +36,9 @@ def test_config_prints_what_is_in_force(
     ],
 )
 def test_what_it_prints_is_a_file_that_says_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], refresh: str, drain_every: str, keep: str, backfill_from: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: tuple[str, str, str, str]
 ) -> None:
+    refresh, drain_every, keep, backfill_from = said
     path, again = tmp_path / "mine.yaml", tmp_path / "again.yaml"
     path.write_text(
         f"ohlc: {{refresh: {refresh}}}\narchive: {{drain_every: {drain_every}}}\n"

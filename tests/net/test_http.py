@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import itertools
 import json
+import os
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 from pathlib import Path
@@ -17,7 +18,8 @@ from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable, UnknownPair
 from recorder.kraken.rest import Request
 from recorder.net import http
-from recorder.net.http import USER_AGENT, Answer, Http, client_session
+from recorder.net.http import USER_AGENT, Answer, Http, client_session, proxy_for
+from recorder.net.socket import dial
 from recorder.net.turns import Turns
 from recorder.version import __version__
 from tests.clocks import ManualClock
@@ -577,3 +579,64 @@ async def test_a_password_in_the_url_reaches_no_sentence(
 ) -> None:
     with pytest.raises(Unavailable, match=rf"cannot reach http://\*\*\*@{nobody}/0/public/Trades: Connection refused$"):
         await Http(client, f"http://me:s3cret@{nobody}", pace=Pace(1.0), clock=clock).get(ASK)
+
+
+@pytest.mark.parametrize(
+    ("url", "setting", "environ", "proxy"),
+    [
+        ("https://api.kraken.com", None, {"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
+        ("wss://ws.kraken.com/v2", None, {"https_proxy": "p:1"}, "http://p:1"),
+        ("http://10.0.0.1", None, {"HTTPS_PROXY": "http://p:1"}, None),
+        ("ws://exchange.test", None, {"http_proxy": "http://p:1"}, "http://p:1"),
+        ("https://api.kraken.com", None, {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "kraken.com"}, None),
+        ("http://127.0.0.1:8080", None, {"HTTP_PROXY": "http://p:1"}, None),
+        ("ws://localhost:8080", None, {"http_proxy": "http://p:1"}, None),
+        ("https://api.kraken.com", "none", {"HTTPS_PROXY": "http://p:1"}, None),
+        ("https://api.kraken.com", "http://q:2", {"HTTPS_PROXY": "http://p:1"}, "http://q:2"),
+        ("https://api.kraken.com", None, {}, None),
+    ],
+)
+def test_the_proxy_is_the_one_configured_or_that_of_the_environment(
+    url: str, setting: str | None, environ: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_for(url, setting) == proxy
+
+
+async def test_requests_and_handshakes_go_by_the_proxy() -> None:
+    came: list[str] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append((await reader.readline()).decode().split(" HTTP")[0])
+        writer.write(b"HTTP/1.1 407 Who are you\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, client_session(f"http://127.0.0.1:{port}") as client:
+        one = Http(client, "http://exchange.test", pace=Pace(1000.0), clock=ManualClock())
+        with pytest.raises(ExchangeError, match="407"):
+            await one.get(ASK)
+        with pytest.raises(ExchangeError, match="407"):
+            async with dial(client, "ws://exchange.test/v2"):
+                pass
+        with pytest.raises(ExchangeError, match="the proxy answered HTTP 407"):
+            async with dial(client, "wss://exchange.test/v2"):
+                pass
+    assert came == [
+        f"GET http://exchange.test{ASK.target}",
+        "GET ws://exchange.test/v2",
+        "CONNECT exchange.test:443",
+    ]
+
+
+async def test_a_proxy_that_is_not_there_is_called_that() -> None:
+    async with client_session("http://127.0.0.1:9") as client:
+        one = Http(client, "https://exchange.test", pace=Pace(1000.0), clock=ManualClock())
+        with pytest.raises(ExchangeError, match=r"no proxy answers at 127\.0\.0\.1:9"):
+            await one.get(ASK)
