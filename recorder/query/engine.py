@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,19 +76,27 @@ class Engine:
     """A DuckDB of its own, in memory, that reads the archive at ``data``. For one thread."""
 
     def __init__(self, data: Path, bounds: Mapping[str, str] | None = None) -> None:
-        """Connect, with these settings of DuckDB (threads, memory_limit); nothing is loaded yet. Raises UsageError."""
-        # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
-        # process happens to stand, which may be the archive, or not writable.
+        """Take note of these settings of DuckDB (threads, memory_limit), and try them. Raises UsageError."""
         self._data = data
-        spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
-        try:
-            self._connection = duckdb.connect(config={**_SETTINGS, "temp_directory": str(spill), **(bounds or {})})
-        except duckdb.Error as error:
-            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
-        self._connection.execute(f"{catalogue.preamble(data)}SET lock_configuration = true;")
+        self._bounds = dict(bounds or {})
         self._snapshot: Snapshot | None = None
         self._lists: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, object] = {}
+        if self._bounds:
+            _ = self._connection
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB, which starts with the first question: that takes as long as a question. Nothing is loaded yet."""
+        # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
+        # process happens to stand, which may be the archive, or not writable.
+        spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
+        try:
+            connection = duckdb.connect(config={**_SETTINGS, "temp_directory": str(spill), **self._bounds})
+        except duckdb.Error as error:
+            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+        connection.execute(f"{catalogue.preamble(self._data)}SET lock_configuration = true;")
+        return connection
 
     def pin(self, snapshot: Snapshot) -> None:
         """Hold the views and macros to ``snapshot``; creates them at the first."""
@@ -253,8 +262,9 @@ class Engine:
         return table
 
     def close(self) -> None:
-        """Close the connection and forget what it held."""
-        self._connection.close()
+        """Close the connection, if there is one, and forget what it held."""
+        if "_connection" in self.__dict__:
+            self._connection.close()
 
 
 def _projection(relation: duckdb.DuckDBPyRelation, inexact: Collection[str]) -> str:

@@ -20,7 +20,6 @@ from typing import Any, Final, TypeVar
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch, Dataset
@@ -28,6 +27,7 @@ from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
+from recorder.lazy import pc
 from recorder.query import asked, basis, catalogue, holes, published
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.datasets import Dataset
 from recorder.archive.known import DatedClaims
@@ -20,6 +19,7 @@ from recorder.archive.layout import Layout
 from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
+from recorder.lazy import pc
 from recorder.query import ordering
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.refused import FAULTS, Fault
