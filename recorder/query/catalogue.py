@@ -149,12 +149,14 @@ def snapshot() -> tuple[str, ...]:
 class Needs:
     """What of an archive a statement may need, by the words in it: too much rather than too little.
 
-    Trades of all pairs (``every``), or of those given to macros, if any (``named``); and ``tables`` without ids.
+    Trades of all pairs (``every``), or of those given to macros, if any (``named``); and ``tables`` without ids. What
+    needs nothing but the view trades itself (``plainly``) may say of which pairs.
     """
 
     every: bool
     named: bool
     tables: tuple[Dataset, ...]
+    plainly: bool = False
 
 
 def needs(statement: str) -> Needs:
@@ -162,11 +164,13 @@ def needs(statement: str) -> Needs:
     words = set(_WORD.findall(statement.lower()))
     if not words.isdisjoint(_HIDING):
         return Needs(every=True, named=True, tables=WITHOUT_IDS)
-    reached = {source for word in words for source in _sources().get(word, ())}
+    others = {source for word in words - {TRADES.name} for source in _sources().get(word, ())}
+    reached = others.union(_sources()[TRADES.name]) if TRADES.name in words else others
     return Needs(
         every=not reached.isdisjoint(_EVERY),
         named=_NAMED in reached,
         tables=tuple(table for table in WITHOUT_IDS if f"stored_{table.name}(" in reached),
+        plainly=reached != others and others.isdisjoint(_EVERY) and _NAMED not in reached,
     )
 
 

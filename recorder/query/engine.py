@@ -218,6 +218,11 @@ class Engine:
         except FAULTS as error:
             raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
+    def tree(self, text: str) -> str:
+        """Return how DuckDB parses a statement, as JSON; an object with an ``error`` where it has no tree."""
+        ((tree,),) = self._connection.execute("SELECT json_serialize_sql($text)", {"text": text}).fetchall()
+        return str(tree)
+
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
         """Run one statement and return its rows.
 

@@ -28,7 +28,7 @@ from recorder.core.ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
 from recorder.lazy import pc
-from recorder.query import asked, basis, catalogue, holes, published
+from recorder.query import asked, basis, catalogue, confined, holes, published
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
 from recorder.query.damage import blamed
@@ -205,6 +205,10 @@ class Reader:
             return self._told(moment, text, params, exact=exact, of_named=of_named)
 
         wanted = catalogue.needs(text)
+        if wanted.plainly and self.kept is None:
+            only = confined.pairs(self._engine.tree(text), params)
+            if only:
+                return self._ask(lambda: self._moments.take(*only, tables=wanted.tables), answer)
         if not self.live and not wanted.every and self.kept is None:
             named = self._named(text, params) if wanted.named else ()
             if named or not wanted.named:
