@@ -81,11 +81,15 @@ SELECT
     coalesce(epoch_us(u.before_time) // timeframe_us(timeframe), 9223372036854775807) AS high
 FROM unknown_ids(files) AS u;
 
-CREATE OR REPLACE MACRO candles(pair, timeframe, start := NULL, stop := NULL) AS TABLE
+-- candle_rows(pair, timeframe, start, stop): candles(), and of each the lowest and the highest id in it, first_id and
+-- last_id, not sorted
+CREATE OR REPLACE MACRO candle_rows(pair, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
 bars AS (
     SELECT
         epoch_us(t.time) // timeframe_us(timeframe) AS number,
+        min(t.trade_id) AS first_id,
+        max(t.trade_id) AS last_id,
         unnest(ohlcv(t.trade_id, t.price, t.qty))
     FROM pair_trades(pair, bar_ceiling(start, timeframe), bar_ceiling(stop, timeframe)) AS t
     GROUP BY number
@@ -124,10 +128,16 @@ SELECT
     cut_vwap(b.amount, b.volume, d.digits) AS vwap,
     b.volume,
     b.count,
-    coalesce(e.high < b.number, true) AS complete
+    coalesce(e.high < b.number, true) AS complete,
+    b.first_id,
+    b.last_id
 FROM timed AS b
 JOIN digits AS d
     ON b.time >= d.since AND b.time < d.until
 ASOF LEFT JOIN ends AS e
-    ON b.number >= e.low
-ORDER BY b.time;
+    ON b.number >= e.low;
+
+CREATE OR REPLACE MACRO candles(pair, timeframe, start := NULL, stop := NULL) AS TABLE
+SELECT c.pair, c.timeframe, c.time, c.open, c.high, c.low, c.close, c.vwap, c.volume, c.count, c.complete
+FROM candle_rows(pair, timeframe, start, stop) AS c
+ORDER BY c.time;

@@ -1,18 +1,22 @@
 -- What are the candles of many pairs, built from their trades, exactly?
 --
--- candles_of(symbols, timeframe, start, stop)  as of candles(), for a list of pairs
+-- candles_of(symbols, whole, timeframe, start, stop)  as of candles(), for a list of pairs, and of each candle the lowest and
+--                                                    the highest id in it, first_id and last_id
+--   whole  true: these are all pairs of the moment, so that rows need not be chosen, which takes a third of the time
 --
 -- For recorder.connect(): one question takes a quarter of the time of hundreds.
 
-CREATE OR REPLACE MACRO candles_of(symbols, timeframe, start := NULL, stop := NULL) AS TABLE
+CREATE OR REPLACE MACRO candles_of(symbols, whole, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
 bars AS (
     SELECT
         t.pair,
         epoch_us(t.time) // timeframe_us(timeframe) AS number,
+        min(t.trade_id) AS first_id,
+        max(t.trade_id) AS last_id,
         unnest(ohlcv(t.trade_id, t.price, t.qty))
     FROM trades AS t
-    WHERE list_contains(symbols, t.pair)
+    WHERE (whole OR list_contains(symbols, t.pair))
         AND (start IS NULL OR t.time >= bar_ceiling(start, timeframe))
         AND (stop IS NULL OR t.time < bar_ceiling(stop, timeframe))
     GROUP BY t.pair, number
@@ -36,7 +40,9 @@ SELECT
     cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap,
     b.volume,
     b.count,
-    coalesce(e.high < b.number, true) AS complete
+    coalesce(e.high < b.number, true) AS complete,
+    b.first_id,
+    b.last_id
 FROM timed AS b
 ASOF LEFT JOIN price_decimals() AS d
     ON b.pair = d.pair AND b.time >= d.since

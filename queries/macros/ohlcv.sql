@@ -10,8 +10,11 @@
 --
 -- DuckDB computes only the fields that are asked for.
 
-CREATE OR REPLACE MACRO trade_amount(price, qty) AS
-    CASE WHEN price::DOUBLE * qty::DOUBLE < 1e15 THEN price * qty END;
+-- Of two small factors nobody need compute the product twice, which took a seventh of a candle.
+CREATE OR REPLACE MACRO trade_amount(price, qty) AS CASE
+    WHEN price < 10000000::DECIMAL(28, 12) AND qty < 10000000::DECIMAL(28, 8) THEN price * qty
+    WHEN price::DOUBLE * qty::DOUBLE < 1e15 THEN price * qty
+END;
 
 CREATE OR REPLACE MACRO ohlcv(trade_id, price, qty) AS {
     open: arg_min(price, trade_id),

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.datasets import Dataset, remedy
 from recorder.archive.layout import digest_in
 from recorder.archive.parquet import OpenFile, kinds_written
 from recorder.archive.schema import TIME
 from recorder.errors import UnsoundFile
+from recorder.lazy import pc
 
 _TEXTS: Final = (pa.string(), pa.binary())
 

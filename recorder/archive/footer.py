@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive import versions
 from recorder.archive.datasets import remedy
@@ -17,6 +16,7 @@ from recorder.archive.versions import WRITER
 from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Span
 from recorder.errors import UnsoundFile
+from recorder.lazy import pc
 
 FOOTER_KEY: Final = b"recorder"
 _TODAYS: Final = -1

@@ -17,7 +17,6 @@ from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.claims import check_kinds
 from recorder.archive.datasets import NO_PARTITION, Branch, Dataset, remedy
@@ -28,6 +27,7 @@ from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
 from recorder.disk import folders_in, names_in, undisturbed
 from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
+from recorder.lazy import pc
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
 _PERIODS: Final = 1_024

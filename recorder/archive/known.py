@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple, TypeAlias, assert_never
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.integrity import Finding
@@ -45,6 +44,7 @@ from recorder.core.ids import Span, Spans
 from recorder.core.memory import Memory
 from recorder.core.model import Event
 from recorder.disk import undisturbed
+from recorder.lazy import pc
 
 _COLUMNS: Final = ["time", "kind", "pair", "detail"]
 _BATCH: Final = 32_768

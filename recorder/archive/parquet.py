@@ -16,10 +16,9 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recorder.archive.datasets import BY_NAME, Dataset, Encoding, remedy
 from recorder.archive.footer import Footer
@@ -27,6 +26,16 @@ from recorder.archive.layout import digest_in, new_name
 from recorder.archive.versions import upgraded
 from recorder.disk import Disk, check_link
 from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
+from recorder.lazy import Lazy
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+else:
+    pq = Lazy("pyarrow.parquet")
+try:  # it also imports file systems of clouds, and to read a footer takes none
+    from pyarrow._parquet import ParquetReader
+except ImportError:
+    from pyarrow.parquet import ParquetReader
 
 ROW_GROUP: Final = 122_880
 """DuckDB scans in groups of this many rows; whole groups parallelise best (measured, DESIGN 9)."""
@@ -105,7 +114,7 @@ def _metadata(file: FileIO, size: int) -> pq.FileMetaData:
     One look nearly always holds it. That, and to make no :class:`pq.ParquetFile` of it, takes half the time.
     """
     file.seek(max(0, size - _FOOTER_BYTES))
-    reader = pq.ParquetReader()
+    reader = ParquetReader()
     try:
         reader.open(pa.BufferReader(file.read()))
     except _DAMAGE:

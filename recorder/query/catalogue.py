@@ -32,6 +32,8 @@ _FORM: Final = re.compile(r"sources/\w+/stored")
 ABSENT: Final = "sources/snapshot/absent_spans"
 """What gathers the void and disowned ids of that moment, for ASKED_ABSENT, which reads the events at each question."""
 ASKED_ABSENT: Final = "sources/plain/absent_spans"
+_SIMPLE: Final = "sources/whole"
+"""Macros for moments that are as most are, in place of those in sources/snapshot that do for any."""
 DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 SCHEMA: Final = "recorder_schema"
@@ -41,6 +43,7 @@ ANALYSIS: Final = "analysis"
 
 _PARAMETER: Final = re.compile(r"-- \$(?P<name>\w+) +(?P<kind>[A-Z]+(\[\])?)(?: = (?P<default>.+?))?  +(?P<help>\S.*)")
 _COMMENT: Final = re.compile(r"--.*")
+_CREATE: Final = "CREATE OR REPLACE "
 _CREATED: Final = re.compile(r"CREATE OR REPLACE (?:MACRO|VIEW|TABLE) (\w+(?:\(|\b))")
 _USED: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)\b(?!\()|\b(\w+\()")
 """Names of views and tables, and of macros with their parenthesis: a view and a macro may have the same."""
@@ -130,6 +133,16 @@ def text(name: str) -> str:
     return stored.filled(written) if _FORM.fullmatch(name) else written
 
 
+def simpler(part: str, *, simple: bool) -> str:
+    """Return what changes the macros of a ``part`` of a moment to their simple form, or back to that for any moment."""
+    short = text(f"{_SIMPLE}/{part}")
+    if simple:
+        return short
+    made = set(_CREATED.findall(short))
+    general = _statements(text(f"sources/snapshot/{part}"))
+    return "".join(one for one in general if made.issuperset(_CREATED.findall(one)))
+
+
 def script(data: Path) -> str:
     """Return one script that gives any DuckDB client the views and macros over the archive at ``data``."""
     return "\n".join([preamble(data), *(text(name) for name in plain())])
@@ -149,12 +162,14 @@ def snapshot() -> tuple[str, ...]:
 class Needs:
     """What of an archive a statement may need, by the words in it: too much rather than too little.
 
-    Trades of all pairs (``every``), or of those given to macros, if any (``named``); and ``tables`` without ids.
+    Trades of all pairs (``every``), or of those given to macros, if any (``named``); and ``tables`` without ids. What
+    needs nothing but the view trades itself (``plainly``) may say of which pairs.
     """
 
     every: bool
     named: bool
     tables: tuple[Dataset, ...]
+    plainly: bool = False
 
 
 def needs(statement: str) -> Needs:
@@ -162,11 +177,13 @@ def needs(statement: str) -> Needs:
     words = set(_WORD.findall(statement.lower()))
     if not words.isdisjoint(_HIDING):
         return Needs(every=True, named=True, tables=WITHOUT_IDS)
-    reached = {source for word in words for source in _sources().get(word, ())}
+    others = {source for word in words - {TRADES.name} for source in _sources().get(word, ())}
+    reached = others.union(_sources()[TRADES.name]) if TRADES.name in words else others
     return Needs(
         every=not reached.isdisjoint(_EVERY),
         named=_NAMED in reached,
         tables=tuple(table for table in WITHOUT_IDS if f"stored_{table.name}(" in reached),
+        plainly=reached != others and others.isdisjoint(_EVERY) and _NAMED not in reached,
     )
 
 
@@ -178,8 +195,8 @@ def _sources() -> Mapping[str, frozenset[str]]:
     """
     parts: dict[str, set[str]] = {}
     for code in _code("snapshot").values():
-        for part in (part for part in code.split("CREATE OR REPLACE ")[1:] if not part.startswith("TABLE")):
-            made = _CREATED.findall(f"CREATE OR REPLACE {part}")
+        for part in (part for part in _statements(code) if not part.startswith(f"{_CREATE}TABLE")):
+            made = _CREATED.findall(part)
             parts.setdefault(made[0], set()).update(used for pair in _USED.findall(part) for used in pair if used)
     found: dict[str, set[str]] = {}
     for name in TopologicalSorter({name: used - {name} for name, used in parts.items()}).static_order():
@@ -188,6 +205,11 @@ def _sources() -> Mapping[str, frozenset[str]]:
     for name, made_of in found.items():
         named.setdefault(name.removesuffix("("), set()).update(made_of)
     return {name: frozenset(made_of) for name, made_of in named.items() if name in names()}
+
+
+def _statements(code: str) -> list[str]:
+    """Return each view, macro and table that is created."""
+    return [f"{_CREATE}{part}" for part in code.split(_CREATE)[1:]]
 
 
 @cache

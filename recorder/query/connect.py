@@ -356,4 +356,4 @@ def _framed(answer: Answer, to: Format, backend: Backend, categories: Mapping[st
     """Return the answer as a frame, and warn whoever called the caller of this."""
     if answer.warning is not None:
         warnings.warn(answer.warning, stacklevel=3)
-    return frame(answer.rows, to, categories=categories, backend=backend, attrs=answer.attrs)
+    return frame(answer.let_go(), to, categories=categories, backend=backend, attrs=answer.attrs)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,19 +77,28 @@ class Engine:
     """A DuckDB of its own, in memory, that reads the archive at ``data``. For one thread."""
 
     def __init__(self, data: Path, bounds: Mapping[str, str] | None = None) -> None:
-        """Connect, with these settings of DuckDB (threads, memory_limit); nothing is loaded yet. Raises UsageError."""
-        # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
-        # process happens to stand, which may be the archive, or not writable.
+        """Take note of these settings of DuckDB (threads, memory_limit), and try them. Raises UsageError."""
         self._data = data
-        spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
-        try:
-            self._connection = duckdb.connect(config={**_SETTINGS, "temp_directory": str(spill), **(bounds or {})})
-        except duckdb.Error as error:
-            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
-        self._connection.execute(f"{catalogue.preamble(data)}SET lock_configuration = true;")
+        self._bounds = dict(bounds or {})
         self._snapshot: Snapshot | None = None
         self._lists: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, object] = {}
+        self._simple: dict[str, bool] = {}
+        if self._bounds:
+            _ = self._connection
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB, which starts with the first question: that takes as long as a question. Nothing is loaded yet."""
+        # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
+        # process happens to stand, which may be the archive, or not writable.
+        spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
+        try:
+            connection = duckdb.connect(config={**_SETTINGS, "temp_directory": str(spill), **self._bounds})
+        except duckdb.Error as error:
+            raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
+        connection.execute(f"{catalogue.preamble(self._data)}SET lock_configuration = true;")
+        return connection
 
     def pin(self, snapshot: Snapshot) -> None:
         """Hold the views and macros to ``snapshot``; creates them at the first."""
@@ -105,9 +116,12 @@ class Engine:
                 )
             )
             # The snapshot is set at the end: if one view fails, all are created again.
+            self._simple.clear()
             for name in catalogue.snapshot():
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
+        self._simplify("trades", simple=snapshot.is_whole)
+        self._simplify("footers", simple=len(snapshot.unread) == 1)
         self._know_absent(snapshot)
         self._snapshot = snapshot
 
@@ -126,6 +140,12 @@ class Engine:
         archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
         self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
         self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
+
+    def _simplify(self, part: str, *, simple: bool) -> None:
+        """Let macros look for no more than the moment has, unless they are so already."""
+        if self._simple.get(part, False) is not simple:
+            self._connection.execute(catalogue.simpler(part, simple=simple))
+            self._simple[part] = simple
 
     def _know_absent(self, snapshot: Snapshot) -> None:
         """Gather the ids that need not be held, unless the events are those of before.
@@ -209,6 +229,11 @@ class Engine:
         except FAULTS as error:
             raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
+    def tree(self, text: str) -> str:
+        """Return how DuckDB parses a statement, as JSON; an object with an ``error`` where it has no tree."""
+        ((tree,),) = self._connection.execute("SELECT json_serialize_sql($text)", {"text": text}).fetchall()
+        return str(tree)
+
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
         """Run one statement and return its rows.
 
@@ -216,16 +241,46 @@ class Engine:
         StorageError where it names a file that is damaged or of another version; duckdb.IOException where a file could
         not be read.
         """
-        try:
-            relation = self._connection.sql(text, params=dict(params or {}))
-            if relation is None:
-                raise UsageError(f"there is no SQL statement in {text!r}")
+        with self._telling():
+            relation = self._relation(text, params)
             kinds = [kind.id for kind in relation.types]
             if exact:
                 return relation.to_arrow_table()
             if not _WIDE.isdisjoint(kinds):
                 relation = relation.project(_projection(relation, _WIDE))
             return self._rounded(relation.to_arrow_table(), kinds)
+
+    def pieces(self, text: str, params: Mapping[str, object], rows: int, *, exact: bool) -> Iterator[pa.Table]:
+        """Run one statement and return its rows as :meth:`fetch` does, so many at a time, while DuckDB goes on.
+
+        Only what is returned takes memory, as what it has become.
+        """
+        with self._telling():
+            relation = self._relation(text, params)
+            kinds = [kind.id for kind in relation.types]
+            batches = relation.to_arrow_reader(rows)
+            batch: list[pa.RecordBatch] = []  # first of all, which columns there are
+        while True:
+            with self._telling():
+                table = pa.Table.from_batches(batch, batches.schema)
+                piece = table if exact else self._rounded(table, kinds)
+            yield piece
+            with self._telling():
+                batch = [one for one in (next(batches, None),) if one is not None]
+            if not batch:
+                return
+
+    def _relation(self, text: str, params: Mapping[str, object] | None) -> duckdb.DuckDBPyRelation:
+        relation = self._connection.sql(text, params=dict(params or {}))
+        if relation is None:
+            raise UsageError(f"there is no SQL statement in {text!r}")
+        return relation
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Raise what a failure of DuckDB means, as :meth:`fetch` says."""
+        try:
+            yield
         except FAULTS as error:
             if self._snapshot is not None and (fault := refused.told(error, self._snapshot.refused)) is not None:
                 raise fault.with_traceback(None) from None
@@ -253,8 +308,9 @@ class Engine:
         return table
 
     def close(self) -> None:
-        """Close the connection and forget what it held."""
-        self._connection.close()
+        """Close the connection, if there is one, and forget what it held."""
+        if "_connection" in self.__dict__:
+            self._connection.close()
 
 
 def _projection(relation: duckdb.DuckDBPyRelation, inexact: Collection[str]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -101,6 +100,8 @@ class Listing:
 
         if len(pairs) - len(self._known) < _MANY:
             return {pair: read(pair) for pair in pairs}
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- takes milliseconds, and is rarely needed
+
         with ThreadPoolExecutor(_READERS, "footers") as readers:
             return dict(zip(pairs, readers.map(read, pairs), strict=True))
 

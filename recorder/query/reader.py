@@ -20,43 +20,45 @@ from typing import Any, Final, TypeVar
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.canonical import canonical
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch, Dataset
+from recorder.archive.schema import TRADES as TRADE_COLUMNS
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
-from recorder.query import asked, basis, catalogue, holes, published
+from recorder.lazy import pc
+from recorder.query import ascending, asked, basis, catalogue, confined, holes, published
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
 from recorder.query.damage import blamed
 from recorder.query.digests import Digests
 from recorder.query.engine import Engine
-from recorder.query.frames import labelled
+from recorder.query.frames import WORDS, labelled, owned, together, with_words
 from recorder.query.published import Series
 from recorder.query.snapshot import Moments, Snapshot
 
 BATCH_ROWS: Final = 500_000
 """Rows of a batch: some 100 MB as a pandas frame, and four row groups of a file."""
 
+PIECE_ROWS: Final = 200_000
+"""Rows that DuckDB hands over at once: what they are made of takes memory beside what they become."""
+
 _TRADES: Final = """
-    SELECT * EXCLUDE (pair)
-    FROM pair_trades($pair, make_timestamptz($start), make_timestamptz($stop))
-    ORDER BY trade_id
-"""
-_TRADES_OF: Final = """
-    FROM trades
-    WHERE list_contains($pairs, pair) AND ($start IS NULL OR time >= make_timestamptz($start))
+    SELECT {columns}
+    FROM trades_in($files, getvariable('recorder_cut_files'))
+    WHERE ($whole OR list_contains($pairs, pair))
+        AND ($start IS NULL OR time >= make_timestamptz($start))
         AND ($stop IS NULL OR time < make_timestamptz($stop))
-    ORDER BY list_position($pairs, pair), trade_id
 """
+_COLUMNS: Final = tuple(TRADE_COLUMNS.names)
 _CANDLES: Final = """
     SELECT * EXCLUDE (pair, timeframe)
-    FROM candles($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))
+    FROM candle_rows($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))
+    ORDER BY time
 """
-_CANDLES_OF: Final = "FROM candles_of($pairs, $timeframe, make_timestamptz($start), make_timestamptz($stop))"
+_CANDLES_OF: Final = "FROM candles_of($pairs, $whole, $timeframe, make_timestamptz($start), make_timestamptz($stop))"
 _ENDS: Final = """
     SELECT pair, min(trade_id), max(trade_id)
     FROM trades
@@ -77,6 +79,8 @@ _PROMISES: Final = (
     "WHERE list_contains($pairs, pair)"
 )
 
+_IDS: Final = ("first_id", "last_id")
+"""Columns of candles that tell on which trades they rest."""
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[Gap]]
 _Ends = dict[str, tuple[int, int]]
@@ -114,13 +118,18 @@ class Question:
         return {"pair": pair, "start": self.limits.start_us, "stop": self.limits.stop_us}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """Rows, what a frame says of them in its attrs, and of what the caller is to be warned."""
 
     rows: pa.Table
     attrs: dict[str, Any]
     warning: str | None = None
+
+    def let_go(self) -> pa.Table:
+        """Return the rows, and hold them no longer: each column is to be gone when something else is made of it."""
+        rows, self.rows = self.rows, None
+        return rows
 
 
 @dataclass(slots=True)
@@ -205,6 +214,10 @@ class Reader:
             return self._told(moment, text, params, exact=exact, of_named=of_named)
 
         wanted = catalogue.needs(text)
+        if wanted.plainly and self.kept is None:
+            only = confined.pairs(self._engine.tree(text), params)
+            if only:
+                return self._ask(lambda: self._moments.take(*only, tables=wanted.tables), answer)
         if not self.live and not wanted.every and self.kept is None:
             named = self._named(text, params) if wanted.named else ()
             if named or not wanted.named:
@@ -250,21 +263,30 @@ class Reader:
     def trades(self, question: Question) -> Answer:
         """Return trades. Raises GapError, UsageError."""
 
-        def rows(_: Snapshot) -> tuple[pa.Table, _Ends]:
-            if len(question.pairs) > 1:
-                table = self._engine.fetch(_TRADES_OF, question.params(), exact=question.exact)
-                return table, _ends_of(table)
-            (only,) = question.pairs
-            table = self._engine.fetch(_TRADES, question.params_of(only), exact=question.exact)
-            return labelled(table, pair=only), {only: _ends_in(table)}
+        def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
+            table = self._trades(question, moment)
+            return table, _ends_of(table, question.pairs)
 
         return self._rested(question, rows)
+
+    def _trades(self, question: Question, moment: Snapshot) -> pa.Table:
+        """Return trades by pair and id, in the order of the files: only what turns out not to be sorted is sorted."""
+        files = [path for pair in question.pairs for path in ascending.by_id(moment.footers.get(pair, {}))]
+        params = question.params() | {"files": [*files, moment.files[-1]], "whole": moment.is_whole}
+        keys = ["pair", "trade_id"] if len(question.pairs) > 1 else ["trade_id"]
+        text = _TRADES.format(columns=", ".join(dict.fromkeys([*keys, *_COLUMNS])))
+        pieces = self._engine.pieces(text, params, PIECE_ROWS, exact=question.exact)
+        words = {"pair": question.pairs, **WORDS}
+        told = [owned(with_words(piece, words, narrow=True)) for piece in pieces]
+        found = ascending.sorted_by(keys, together(told, words))
+        return found if len(question.pairs) > 1 else labelled(found, pair=question.pairs[0])
 
     def candles(self, question: Question, timeframe: str) -> Answer:
         """Return candles built from trades. Raises GapError, UsageError."""
 
         def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
-            return self._candles(question, timeframe), self._ends(question, moment)
+            table = self._candles(question, timeframe, moment)
+            return table.drop_columns(list(_IDS)), _ends_of(table, question.pairs)
 
         return self._rested(question, rows)
 
@@ -374,10 +396,11 @@ class Reader:
     def _warning(self, question: Question, missing: _Missing) -> str | None:
         return holes.sentence(missing, self.data) if missing and question.on_gap == "warn" else None
 
-    def _candles(self, question: Question, timeframe: str) -> pa.Table:
+    def _candles(self, question: Question, timeframe: str, moment: Snapshot) -> pa.Table:
         bar = {"timeframe": timeframe}
         if len(question.pairs) > 1:
-            return self._engine.fetch(_CANDLES_OF, question.params() | bar, exact=question.exact)
+            whole = {"whole": set(moment.pairs).issubset(question.pairs)}
+            return self._engine.fetch(_CANDLES_OF, question.params() | bar | whole, exact=question.exact)
         (pair,) = question.pairs
         found = self._engine.fetch(_CANDLES, question.params_of(pair) | bar, exact=question.exact)
         return labelled(found, pair=pair, timeframe=timeframe)
@@ -513,16 +536,19 @@ def _missing(
     return {pair: missing for pair, missing in found.items() if missing}
 
 
-def _ends_in(trades: pa.Table) -> tuple[int, int]:
-    """Return the lowest and the highest id of trades of one pair, sorted by it."""
-    ids = trades["trade_id"]
-    return (ids[0].as_py(), ids[-1].as_py()) if len(ids) else _NONE
+def _ends_in(rows: pa.Table) -> tuple[int, int]:
+    """Return the lowest and the highest id of rows of one pair, trades or candles."""
+    first, last = _IDS if _IDS[0] in rows.column_names else ("trade_id", "trade_id")
+    return ascending.bounds(rows[first], rows[last]) or _NONE
 
 
-def _ends_of(trades: pa.Table) -> _Ends:
-    """Return the lowest and the highest id of each pair among these rows."""
-    found = trades.group_by("pair").aggregate([("trade_id", "min"), ("trade_id", "max")]).to_pylist()
-    return {row["pair"]: (row["trade_id_min"], row["trade_id_max"]) for row in found}
+def _ends_of(rows: pa.Table, pairs: Sequence[str]) -> _Ends:
+    """Return the same of each pair."""
+    if len(pairs) == 1:
+        return {pairs[0]: _ends_in(rows)}
+    first, last = _IDS if _IDS[0] in rows.column_names else ("trade_id", "trade_id")
+    found = rows.group_by("pair").aggregate([(first, "min"), (last, "max")]).to_pylist()
+    return {row["pair"]: (row[f"{first}_min"], row[f"{last}_max"]) for row in found}
 
 
 def _windows(question: Question, moment: Snapshot, ends: _Ends, rows: int) -> Iterator[tuple[str, Span]]:

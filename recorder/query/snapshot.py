@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive.datasets import Dataset
+from recorder.archive.footer import Footer
 from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
 from recorder.core.evidence import Promise
 from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
+from recorder.lazy import pc
 from recorder.query import ordering
 from recorder.query.listing import Listing, PairFiles
 from recorder.query.refused import FAULTS, Fault
@@ -39,6 +40,7 @@ class Snapshot:
     ``promises`` what their footers promise, but for the files ``unread``; ``pairs`` are those of which there are any.
     All lists end with the table's empty schema file: one without files is an error in DuckDB, and one that begins with
     it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
+    ``footers`` say of each pair what its ``files`` say of themselves, where those were read.
     ``faults`` say of which pairs no file may be read, and why; ``refused`` the same by the path that is listed instead
     of such files.
     """
@@ -52,8 +54,14 @@ class Snapshot:
     pairs: tuple[str, ...]
     stamped: Stamped
     promises: Mapping[str, Promise] = field(default_factory=dict)
+    footers: Mapping[str, Mapping[str, Footer]] = field(default_factory=dict)
     faults: Mapping[str, Fault] = field(default_factory=dict)
     refused: Mapping[str, Fault] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its rows are in ``files``, and so in files without others."""
+        return len(self.cut_files) == 1 and not self.tail.num_rows
 
 
 class Moments:
@@ -113,7 +121,8 @@ class Moments:
                 runs[name] = tuple(joined((*runs.get(name, ()), *more)))
         known = tuple(name for name, of_pair in runs.items() if of_pair)
         moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables)
-        return replace(moment, archived=archived, tail=tail, runs=runs, promises=_promises(found))
+        footers = {name: files.footers for name, files in found.items()}
+        return replace(moment, archived=archived, tail=tail, runs=runs, promises=_promises(found), footers=footers)
 
     def _moment(
         self,
@@ -163,9 +172,11 @@ class Moments:
         stamped = self._stamped.find_again(kept.stamped)
         instead = {self._listing.instead_of(pair): fault for pair, fault in kept.faults.items()}
         files = self._planned(whole, instead)
+        named = zip(kept.archived, whole, strict=True)
         return replace(
             kept,
             files=files,
+            footers={pair: {path: found[pair].footers[path] for path in paths} for pair, paths in named},
             cut_files=self._planned(cut),
             unread=self._planned((), instead),
             stamped=stamped,

@@ -14,7 +14,6 @@ from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recorder.archive import doubled
 from recorder.archive.datasets import WITHOUT_IDS, Branch, Dataset
@@ -23,6 +22,7 @@ from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
 from recorder.disk import listing
 from recorder.errors import StorageError, UnsoundFile
+from recorder.lazy import pc
 from recorder.query import ordering
 from recorder.query.refused import FAULTS, Fault, instead_of
 

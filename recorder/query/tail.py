@@ -21,7 +21,6 @@ from recorder.core.model import Trade
 from recorder.disk import undisturbed
 from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
-from recorder.kraken import records
 
 TAIL: Final = pa.schema([pa.field("pair", pa.string(), nullable=False), *TRADES])
 """The columns of the tail: those of trades, and the pair, which files keep in their path."""
@@ -70,6 +69,8 @@ class Journalled:
 
 
 def _trades(lines: list[bytes]) -> Iterator[Trade]:
+    from recorder.kraken import records  # noqa: PLC0415 -- only a live connection parses
+
     for line in lines:
         with contextlib.suppress(CorruptLine, Malformed):
             yield from records.trades(segment.decode(line))

@@ -265,11 +265,13 @@ def test_the_package_exposes_connect_without_loading_pandas_or_duckdb_for_the_da
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_one_pair_as_arrow_comes_without_pandas(archive: Written) -> None:
+def test_a_connection_and_one_pair_as_arrow_come_without_what_takes_longer_to_import(archive: Written) -> None:
     archive.append(trades(1, 3))
     code = f"""
 import sys, recorder
 with recorder.connect({str(archive.data)!r}) as archive:
+    late = {{"pyarrow.compute", "pyarrow.parquet", "recorder.kraken.records", "concurrent.futures", "logging", "ssl"}}
+    assert not late & set(sys.modules), late & set(sys.modules)
     archive.trades("BTC/USD", to="arrow")
     archive.candles("BTC/USD", "1m", to="arrow")
     archive.sql("FROM gaps", to="arrow")

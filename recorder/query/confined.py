@@ -1,0 +1,95 @@
+"""To which pairs a statement over the view trades confines itself, so that only their files are taken up.
+
+To hand DuckDB the names of thousands of files, of which it then leaves out all but a few, takes longer than to read
+those. Pure: judged by the parsed statement, as little as can be proven. A pair counts where each use of ``trades``
+stands alone after a FROM whose WHERE requires ``pair = 'A/B'``, or ``pair IN (…)``, whatever else it requires: a join
+may choose rows before its WHERE does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+_VIEW: Final = "trades"
+_COLUMN: Final = "pair"
+
+_Node: TypeAlias = Mapping[str, Any]
+
+
+def pairs(tree: str, params: Mapping[str, object]) -> frozenset[str]:
+    """Return the pairs to which a statement is confined, none where it is not, by DuckDB's tree of it.
+
+    >>> import duckdb
+    >>> tree = duckdb.execute("SELECT json_serialize_sql('FROM trades WHERE pair = $p AND price > 5')").fetchone()[0]
+    >>> sorted(pairs(tree, {"p": "BTC/USD"}))
+    ['BTC/USD']
+    """
+    try:
+        left: list[object] = [json.loads(tree)]
+    except RecursionError:
+        return frozenset()
+    found: set[str] = set()
+    while left:
+        node = left.pop()
+        if isinstance(node, list):
+            left.extend(node)
+        elif isinstance(node, dict):
+            if _is_view(node):  # not alone after a FROM
+                return frozenset()
+            table = node.get("from_table")
+            if isinstance(table, dict) and node.get("type") == "SELECT_NODE" and _is_view(table):
+                wanted = _required(node, str(table["alias"] or _VIEW), params)
+                if wanted is None or table["column_name_alias"]:
+                    return frozenset()
+                found |= wanted
+                left.extend(part for name, part in node.items() if name != "from_table")
+            else:
+                left.extend(node.values())
+    return frozenset(found)
+
+
+def _is_view(node: Any) -> bool:  # noqa: ANN401 -- JSON
+    return isinstance(node, dict) and str(node.get("table_name", "")).strip('"').lower() == _VIEW
+
+
+def _required(select: _Node, alias: str, params: Mapping[str, object]) -> set[str] | None:
+    """Return the pairs of which the rows must be that pass the WHERE; None where they may be of any."""
+    for clause in _clauses(select["where_clause"]):
+        match clause["type"]:
+            case "COMPARE_EQUAL":
+                sides = [clause["left"], clause["right"]]
+            case "COMPARE_IN":
+                sides = clause["children"]
+            case _:
+                continue
+        values = [_value(side, params) for side in sides if not _is_pair(side, alias)]
+        if len(values) == len(sides) - 1 and None not in values:
+            return {value for value in values if value is not None}
+    return None
+
+
+def _clauses(where: _Node | None) -> Iterator[_Node]:
+    """Return what must all be true."""
+    if where is None:
+        return
+    if where["type"] != "CONJUNCTION_AND":
+        yield where
+        return
+    for part in where["children"]:
+        yield from _clauses(part)
+
+
+def _is_pair(node: _Node, alias: str) -> bool:
+    names = [name.lower() for name in node.get("column_names", ())]
+    return names in ([_COLUMN], [alias.lower(), _COLUMN])
+
+
+def _value(node: _Node, params: Mapping[str, object]) -> str | None:
+    """Return the text for which a part of the tree stands, if it is one."""
+    literal = node.get("literal")
+    if node["type"] == "VALUE_CONSTANT" and isinstance(literal, dict) and literal.get("kind") == "STRING":
+        return str(literal["text"])
+    value = params.get(str(node.get("identifier"))) if node["type"] == "VALUE_PARAMETER" else None
+    return value if isinstance(value, str) else None
