@@ -20,10 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from benchmarks.soak import PACE_PER_S, PATIENCE_S, Act, Soak, wait
+from benchmarks.soak import PACE_PER_S, PATIENCE_S, Act, Soak, refused, wait
 from recorder.archive import known, read
 from recorder.archive.layout import Layout
 from recorder.errors import UsageError
+from recorder.kraken.silence import LAG_S
 from recorder.ops import status
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.requests import Request
@@ -35,6 +36,8 @@ PAUSE_S: Final = (0.1, 2.0)
 ROUGH_S: Final = (20.0, 60.0)
 SILENT_S: Final = 180.0
 """A silent pair is to be found at two looks, a minute apart, after the first one of a recorder's life."""
+LOOKS: Final = 2
+"""So many looks that begin once a pair is silent, and are answered."""
 DEAD_S: Final = 11.0
 """So long is waited for a dead line to be left."""
 DRAINED_S: Final = 4.0
@@ -63,7 +66,7 @@ class Promises(Soak):
         self.readings: dict[str, int] = dict.fromkeys(("equal", "under way", "lacking", "not up"), 0)
         self.differing: list[str] = []
         self.left_s: list[float] = []
-        self.found_s: list[str] = []
+        self.found_s: list[tuple[float, int]] = []
 
     @property
     def data(self) -> Path:
@@ -210,9 +213,9 @@ class Promises(Soak):
         ]
         took_s = (behind[0] - muted_us) / 1e6 if behind else float("inf")
         asked: list[Request] = self.exchange.do("requests.to", "/0/public/Ticker")
-        looks = [request for request in asked if request.at_s > muted_s and request.status == 200]
-        looks = [request for request in looks if request.at_s - muted_s <= took_s]
-        self.found_s.append(f"{took_s:.0f} s ({len(looks)} looks)")
+        looks = [request for request in asked if muted_s + LAG_S < request.at_s <= muted_s + took_s]
+        answered = sum(request.status == 200 and not refused(request) for request in looks)
+        self.found_s.append((took_s, answered))
         self.exchange.do("faults.lines.muted.discard", pair)
 
     async def noted(self, kind: str, since_us: int) -> list[tuple[int, str | None, dict[str, object]]]:
@@ -248,9 +251,9 @@ class Promises(Soak):
         for sentence in self.differing[:3]:
             print("  ", sentence[:1000])
         print("dead lines left     after", ", ".join(f"{left:.1f} s" for left in sorted(self.left_s)))
-        print("silent pair renewed after", ", ".join(self.found_s))
+        print("silent pair renewed after", ", ".join(f"{took:.0f} s ({looks} looks)" for took, looks in self.found_s))
         print(f"restarts            {self.done['kill'] + self.done['stop']}, archives {len(self.archives)}")
-        return fine and all(left <= DEAD_S for left in self.left_s)
+        return fine and all(left <= DEAD_S for left in self.left_s) and all(looks <= LOOKS for _, looks in self.found_s)
 
 
 def _kept(data: Path, truth: Truth, made: Mapping[str, int]) -> bool:

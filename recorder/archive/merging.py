@@ -103,7 +103,8 @@ class TradeMerge:
 
     Without an ``archive`` to write to it only counts and compares. ``disagreed`` hears of each disagreement, ``tidy``
     merges the small files of a pair now and then, and ``room`` asks the archive's disk before each file is written:
-    where it is low, all that write raise DiskError, which says how far they came.
+    where it is low, all that write raise DiskError, which says how far they came. ``brought`` are the ids added, by
+    pair.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class TradeMerge:
         self._tallies: dict[str, Tally] = {}
         self._trusted: set[str] = set()
         self.refused: dict[str, Finding] = {}
+        self.brought: dict[str, Spans] = {}
         # Of a dry run only: what lies in the other journal may lie in its archive too.
         self._counted: dict[str, Spans] = {}
 
@@ -176,7 +178,9 @@ class TradeMerge:
             self.tally(pair).added += rows.num_rows
             return
         self._require_room(pair)
-        self.tally(pair).added += self._archive.append(pair, list(read.of_rows(rows, pair))).count()
+        added = self._archive.append(pair, list(read.of_rows(rows, pair)))
+        self.brought.setdefault(pair, Spans()).update(added)
+        self.tally(pair).added += added.count()
         self._written += 1
         if self._written >= TIDY_FILES:
             self._merge_small(pair)

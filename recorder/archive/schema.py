@@ -92,12 +92,19 @@ def trades_table(rows: Sequence[Trade]) -> pa.Table:
             pa.array([str(row.qty) for row in rows], pa.string()).cast(QTY),
             pa.array([row.side for row in rows], pa.string()),
             pa.array([row.ord_type for row in rows], pa.string()),
-            pa.array([row.misc for row in rows], pa.string()),
-            pa.array([row.source for row in rows], pa.string()),
+            _mostly_one([row.misc for row in rows]),
+            _mostly_one([row.source for row in rows]),
             pa.array([row.received_us for row in rows], pa.int64()).cast(TIME),
         ],
         schema=TRADES,
     )
+
+
+def _mostly_one(words: Sequence[str]) -> pa.Array:
+    """Return a column of texts that are nearly always all the same."""
+    if len(set(words)) == 1:
+        return pa.repeat(pa.scalar(words[0], pa.string()), len(words))
+    return pa.array(words, pa.string())
 
 
 def ohlc_table(rows: Sequence[tuple[int, Candle]]) -> pa.Table:

@@ -25,6 +25,7 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
+from recorder.archive.merged_memory import MergedMemory
 from recorder.archive.merging import Disagreement, Tally, TradeMerge
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
@@ -66,9 +67,9 @@ def merge(
 ) -> None:
     """Add all that another archive of the same pairs holds and this one does not, beside a running recorder too.
 
-    Trades go by id, candles by their time, listings by pair; events are not merged. What both hold is compared and
-    never overwritten. Exit code 1 if they disagree, or a file of the other is not sound. Stop it at any moment: called
-    again it goes on from there.
+    Trades go by id, candles by their time, listings by pair. What was certified of a day comes along with all of its
+    trades; other events are not merged. What both hold is compared and never overwritten. Exit code 1 if they disagree,
+    or a file of the other is not sound. Stop it at any moment: called again it goes on from there.
     """
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
@@ -86,9 +87,13 @@ def merge(
         found.unread = waiting.candles
         with Progress(console=Screen(stderr=True), transient=True, disable=not Screen(stderr=True).is_terminal) as bar:
             pairs = theirs.pairs()
+            memory = None if archive is None else MergedMemory(archive, theirs)
             for pair in bar.track(pairs, description="merging"):
                 for year in theirs.years(pair):
                     found.findings += job.year(pair, year)
+                if memory is not None and pair in job.brought:
+                    now_us = SystemClock().wall_ns() // 1000
+                    found.certified += memory.take(pair, job.brought[pair], now_us=now_us)
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
         found.candles, unsound = merging.candles(layout, segments, theirs, room=room)
@@ -119,6 +124,7 @@ class _Found:
     count: int = 0
     candles: int = 0
     listings: int = 0
+    certified: int = 0
     unread: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -222,7 +228,8 @@ def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: it was left out; {finding.remedy}")
         console.print(said, soft_wrap=True)
     verb = "would be added" if dry_run else "added"
-    echo(f"{found.candles:,} candles and {found.listings:,} listings {verb}; events are not merged")
+    came = f"{found.candles:,} candles, {found.listings:,} listings and what was certified of {found.certified:,} days"
+    echo(f"{came} {verb}; other events are not merged")
     if found.unread:
         echo(
             f"{found.unread:,} answers with candles wait in {theirs.journal}: start and stop the recorder there, which "
@@ -240,6 +247,7 @@ def _as_json(found: _Found, *, dry_run: bool) -> dict[str, object]:
         "listed": [asdict(one) for one in found.first],
         "candles_added": found.candles,
         "listings_added": found.listings,
+        "certified_days_added": found.certified,
         "candle_answers_in_journal": found.unread,
         "findings": [{"file": str(one.file), "problem": one.problem, "remedy": one.remedy} for one in found.findings],
     }

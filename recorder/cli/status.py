@@ -18,6 +18,7 @@ from recorder import config
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
 from recorder.core.events import EventKind
+from recorder.core.ids import GapState
 from recorder.core.model import TIMEFRAMES, Event
 from recorder.errors import ConfigError
 from recorder.ops import inquiry
@@ -28,6 +29,8 @@ from recorder.ops.status import CandleStatus, PairStatus, QuarantinedPair, Statu
 _SHOWN: Final = 40
 """So many pairs fit a screen or two; of more, only those are shown of which there is something to tell."""
 _ONLINE: Final = "online"
+_ABSENT: Final[Mapping[GapState, str]] = {"unreadable": "red", "void": "", "disowned": ""}
+"""The states of ids that are neither held nor open, and how they are shown."""
 
 
 def status(
@@ -161,8 +164,8 @@ def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all
     }
     shown = pairs
     if len(pairs) > _SHOWN and not all_pairs:
-        telling = [pair for pair in pairs if pair.holes or pair.pair in offline]
-        shown = sorted(telling, key=lambda pair: (-_missing(pair), pair.pair))[:_SHOWN]
+        telling = [pair for pair in pairs if pair.holes or _unreadable(pair) or pair.pair in offline]
+        shown = sorted(telling, key=lambda pair: (-_missing(pair), -_unreadable(pair), pair.pair))[:_SHOWN]
     if shown:
         console.table(_pairs(title, shown, now_us))
     holes, missing = sum(len(pair.holes) for pair in pairs), sum(map(_missing, pairs))
@@ -170,6 +173,9 @@ def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all
     total = text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")
     total.append(f"{age(now_us - newest)} ago; ")
     total.append(f"{counted(holes, 'hole')}, {missing:,} missing" if holes else "no holes", "red" if holes else "")
+    for name, style in _ABSENT.items():
+        if ids := sum(pair.absent.get(name, 0) for pair in pairs):
+            total.append(f", {ids:,} {name}", style)
     console.print(total)
     if len(shown) < len(pairs):
         console.print(f" --all shows the other {len(pairs) - len(shown):,} too; those with most holes come first")
@@ -281,6 +287,10 @@ def _missing(pair: PairStatus) -> int:
     return sum(len(gap.span) for gap in pair.holes)
 
 
+def _unreadable(pair: PairStatus) -> int:
+    return pair.absent.get("unreadable", 0)
+
+
 def _end_us(one: CandleStatus) -> int:
     return one.last_us + TIMEFRAMES[one.timeframe] * 60_000_000
 
@@ -353,6 +363,8 @@ def _pair_as_json(pair: PairStatus, listing: str | None, now_us: int) -> dict[st
         "promised": None if pair.promise is None else _iso(pair.promise.time_us),
         "after_id": None if pair.promise is None else pair.promise.after_id,
         "holes": [
-            {"first_id": gap.span.first, "last_id": gap.span.last, "missing": len(gap.span)} for gap in pair.holes
+            {"first_id": gap.span.first, "last_id": gap.span.last, "missing": len(gap.span), "state": gap.state}
+            for gap in pair.holes
         ],
+        "absent": {name: pair.absent.get(name, 0) for name in _ABSENT},
     }

@@ -74,19 +74,27 @@ def renumbered_from(repeated: Iterable[tuple[Trade, Trade]]) -> Trade | None:
     return None
 
 
-def begin_us(gap: Gap, attempt: int = 0) -> int:
+def begin_us(gap: Gap, attempt: int = 0, now_us: int | None = None) -> int:
     """Return where to begin asking for a gap: at the trade below it, if its time goes with that of the one above.
 
     Of two that do not go together nobody knows which is odd, so ``attempt`` (from 0) tries one after the other: before
-    the one above, further and further, and at the one below.
+    the one above, further and further, and at the one below. Where one lies ahead of ``now_us``, the host's clock, it
+    is odd or the clock is behind: then before now is tried in its turn.
     """
     below_us, above_us = _believed(gap.after_us), _believed(gap.before_us)
+    ways: list[tuple[int, bool]] = []  # a time, and whether to begin further and further before it
     if below_us is not None and (above_us is None or below_us <= above_us + AHEAD_US):
-        return below_us
-    if above_us is not None and (below_us is None or attempt % 2 == 0):
-        step = attempt if below_us is None else attempt // 2
-        return max(EARLIEST_US, above_us - BACK_US[min(step, len(BACK_US) - 1)])
-    return EARLIEST_US if below_us is None else below_us
+        ways.append((below_us, False))
+    else:
+        ways += [(above_us, True)] if above_us is not None else []
+        ways += [(below_us, False)] if below_us is not None else []
+    now_us = None if now_us is None else _believed(now_us)
+    if now_us is not None and not all(is_time(time_us, now_us) for time_us, _ in ways or [(0, True)]):
+        ways.append((now_us, True))
+    if not ways:
+        return EARLIEST_US
+    time_us, back = ways[attempt % len(ways)]
+    return max(EARLIEST_US, time_us - BACK_US[attempt // len(ways) % len(BACK_US)]) if back else time_us
 
 
 def _believed(time_us: int | None) -> int | None:

@@ -63,7 +63,7 @@ class GapFill:
 
     ``attempts`` counts, by the first id of a gap, those before that were answered without it: the later ones begin
     further back, since the first may have begun too late. ``missing`` is all that is missing of the pair, these gaps
-    among it: what of it comes along is taken too.
+    among it: what of it comes along is taken too. ``now_us`` is the host's clock, which may be off.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class GapFill:
         *,
         attempts: Mapping[int, int] = MappingProxyType({}),
         missing: Spans | None = None,
+        now_us: int | None = None,
     ) -> None:
         self._instrument = instrument
         self._attempts = attempts
@@ -84,10 +85,11 @@ class GapFill:
         self._skipped = Spans()
         self._unread: dict[Span, OddRow] = {}
         # When the trade below each open span was made: asking for the span begins there.
-        self._times_us = {gap.span.first - 1: begin_us(gap, attempts.get(gap.span.first, 0)) for gap in gaps}
+        self._times_us = {gap.span.first - 1: begin_us(gap, attempts.get(gap.span.first, 0), now_us) for gap in gaps}
         self._fruitless = 0
         self._highest = self._stalled = 0  # of the answers that touch each other
         self._since_ns = self._unbroken_ns = 0  # where the next answer begins, and where those that it touches began
+        self._reached_us = 0  # the latest time of a row of those, but for odd ones
         self._wanted: int | None = None  # the lowest open id of the page aimed at
         self._overlap = 0
         # The newest gap first: it is what users look at soonest.
@@ -155,12 +157,18 @@ class GapFill:
                 self._unread.setdefault(row.span, row)
 
     def _note_skipped(self, page: TradesPage) -> None:
-        """Take note of what lies between rows that follow each other in an answer, unless a row stands there."""
+        """Take note of what lies between rows that follow each other in an answer, unless a row stands there.
+
+        Ids follow times, so of a row with an odd time the rows below it tell that it was made after them.
+        """
         unread = Spans(row.span for row in page.odd if row.span is not None)
+        until_us = _until_us(page.trades)
         for above, (before, after) in enumerate(pairwise(page.trades), 1):
+            if EARLIEST_US <= before.time_us <= until_us:
+                self._reached_us = max(self._reached_us, before.time_us)
             step = after.trade_id - before.trade_id
             stepped = 1 < step < FAR or (step >= FAR and _goes_on(page.trades[:above], page.trades[above:]))
-            if stepped and before.time_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
+            if stepped and self._reached_us * 1000 - self._unbroken_ns >= STEP_BACK_NS:
                 between = Span(before.trade_id + 1, after.trade_id - 1)
                 self._skipped.update(part for span in self._missing.within(between) for part in unread.missing(span))
 
@@ -216,7 +224,7 @@ class GapFill:
         stepped_ns = self._since_ns + step_ns
         self._since_ns = max(touching_ns, stepped_ns)
         if stepped_ns > touching_ns:
-            self._unbroken_ns = self._since_ns
+            self._unbroken_ns, self._reached_us = self._since_ns, 0
 
     def _aim(self) -> None:
         """Find the lowest open id of the page aimed at, or of a new one, and begin where it is found soonest."""
@@ -238,7 +246,7 @@ class GapFill:
             self._begin(begins_ns)
 
     def _begin(self, since_ns: int) -> None:
-        self._highest = self._stalled = 0
+        self._highest = self._stalled = self._reached_us = 0
         self._since_ns = self._unbroken_ns = since_ns
 
     def _look_further_back(self, wanted: int) -> bool:
@@ -263,14 +271,20 @@ class GapFill:
 def _goes_on(below: Sequence[Trade], above: Sequence[Trade]) -> bool:
     """Return whether these rows follow each other, both in time and in number, though their ids jump between them.
 
-    Rows with odd times say nothing of it: those from before the exchange, or a day after most of those above.
+    Rows with odd times say nothing of it.
     """
     if len(above) < JUMP_ROWS or above[JUMP_ROWS - 1].trade_id - above[0].trade_id >= FAR:
         return False
-    made_us = [row.time_us for row in above if row.time_us >= EARLIEST_US]
-    if not made_us:
-        return False
-    until_us = median_low(made_us) + DAY_US
-    later = [time_us for time_us in made_us if time_us <= until_us]
+    until_us = _until_us(above)
+    later = [row.time_us for row in above if EARLIEST_US <= row.time_us <= until_us]
     earlier = [row.time_us for row in below if EARLIEST_US <= row.time_us <= until_us]
     return len(later) >= JUMP_ROWS and min(later) >= max(earlier, default=0)
+
+
+def _until_us(rows: Sequence[Trade]) -> int:
+    """Return how late a row among these can be made: a day after most of them, but for those from before the exchange.
+
+    0 where all are from before it.
+    """
+    made_us = [row.time_us for row in rows if row.time_us >= EARLIEST_US]
+    return median_low(made_us) + DAY_US if made_us else 0

@@ -162,23 +162,30 @@ def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> lis
     The rows of a snapshot are history that a subscription repeats: they carry no receive time. ``checked`` says
     that the frame was read before, so that its numbers are known to fit the archive, which checks them once more.
     """
-    content, times_us = _read_frame(frame, checked=checked)
-    received_us = _received_us(content.type, received_ns)
-    return [
-        Trade(
-            entry.symbol,
-            entry.trade_id,
-            time_us,
-            entry.price,
-            entry.qty,
-            entry.side,
-            entry.ord_type,
-            "",
-            "ws",
-            received_us,
-        )
-        for entry, time_us in zip(content.data or (), times_us, strict=True)
-    ]
+    try:
+        content = _content(frame, checked=checked)
+        received_us = _received_us(content.type, received_ns)
+        stamp, time_us, trades = None, 0, list[Trade]()
+        for entry in content.data or ():
+            if entry.timestamp != stamp:  # the trades of a sweep mostly share one
+                stamp, time_us = entry.timestamp, micros(entry.timestamp)
+            trades.append(
+                Trade(
+                    entry.symbol,
+                    entry.trade_id,
+                    time_us,
+                    entry.price,
+                    entry.qty,
+                    entry.side,
+                    entry.ord_type,
+                    "",
+                    "ws",
+                    received_us,
+                )
+            )
+    except wire.UNREADABLE as error:
+        raise _unread(error) from error
+    return trades
 
 
 def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
@@ -186,16 +193,21 @@ def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
 
     This is what a frame lets the recorder claim, at two thirds of the cost of its trades.
     """
-    content, times_us = _read_frame(frame, checked=checked)
     found: list[Run] = []
     pair, first, last, first_us, last_us = "", 0, -1, 0, 0
-    for entry, time_us in zip(content.data or (), times_us, strict=True):
-        trade_id = entry.trade_id
-        if trade_id != last + 1 or entry.symbol != pair:
-            if last > 0:
-                found.append(Run(pair, Span(first, last), first_us, last_us))
-            pair, first, first_us = entry.symbol, trade_id, time_us
-        last, last_us = trade_id, time_us
+    try:
+        stamp, time_us = None, 0
+        for entry in _content(frame, checked=checked).data or ():
+            if entry.timestamp != stamp:  # the trades of a sweep mostly share one
+                stamp, time_us = entry.timestamp, micros(entry.timestamp)
+            trade_id = entry.trade_id
+            if trade_id != last + 1 or entry.symbol != pair:
+                if last > 0:
+                    found.append(Run(pair, Span(first, last), first_us, last_us))
+                pair, first, first_us = entry.symbol, trade_id, time_us
+            last, last_us = trade_id, time_us
+    except wire.UNREADABLE as error:
+        raise _unread(error) from error
     if last > 0:
         found.append(Run(pair, Span(first, last), first_us, last_us))
     return found
@@ -209,7 +221,7 @@ def salvaged(frame: bytes, *, received_ns: int) -> Salvaged:
     try:
         content = wire.raw_frame(frame)
     except wire.UNREADABLE as error:
-        raise Malformed(f"a trade frame that cannot be read: {_told(error)}") from error
+        raise _unread(error) from error
     received_us = _received_us(content.type, received_ns)
 
     def read(raw: msgspec.Raw) -> Trade:
@@ -281,23 +293,19 @@ def _told(error: Exception) -> str:
     return str(error)[:REASON_LIMIT]
 
 
-def _read_frame(frame: bytes, *, checked: bool) -> tuple[wire.TradeFrame, list[int]]:
-    """Decode and check one trade frame; return it with the times of its trades (µs). Raises Malformed."""
-    times_us: list[int] = []
-    stamp, time_us = None, 0
-    try:
-        if not frame.isascii():  # as all frames of trades are: what other texts can name is looked at row by row
-            raise ValueError("it is not ASCII")
-        content = wire.trade_frame(frame)
+def _content(frame: bytes, *, checked: bool) -> wire.TradeFrame:
+    """Decode one trade frame, and check its numbers unless that was done. Raises what :data:`wire.UNREADABLE` lists."""
+    if not frame.isascii():  # as all frames of trades are: what other texts can name is looked at row by row
+        raise ValueError("it is not ASCII")
+    content = wire.trade_frame(frame)
+    if not checked:
         for entry in content.data or ():
-            if not checked:
-                check_exact(entry.price, entry.qty)
-            if entry.timestamp != stamp:  # the trades of a sweep mostly share one
-                stamp, time_us = entry.timestamp, micros(entry.timestamp)
-            times_us.append(time_us)
-    except wire.UNREADABLE as error:
-        raise Malformed(f"a trade frame that cannot be read: {_told(error)}") from error
-    return content, times_us
+            check_exact(entry.price, entry.qty)
+    return content
+
+
+def _unread(error: Exception) -> Malformed:
+    return Malformed(f"a trade frame that cannot be read: {_told(error)}")
 
 
 def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:

@@ -19,7 +19,9 @@ Only an answer that differs from the last one of its pair teaches, since an equa
 cache. A count that falls is the day's turn or an old answer: it is believed when it is told twice.
 
 A pair that is behind twice without a frame between is to be subscribed anew. At its first look nobody can tell whether
-it has been silent for long, so that counts as once. A renewal, once what was missed is fetched, uses up what was known:
+it has been silent for long, so that counts as once. So does a look that meets frames since the last one, and a count
+beyond all of them: the pair fell silent between the two, and what it lacks is fetched once the next look finds that
+nothing came late. A renewal, once what was missed is fetched, uses up what was known:
 the next one takes something new, and two more looks.
 
 What an account begins with may be short of trades already, and so may a day's first count: the account is unsettled.
@@ -92,9 +94,9 @@ class _Account:
 
     def judge(self, pair: str, quote: Quote, before: int, after: int, last: LastHeard) -> Behind | None:
         flows, self.heard = after > self.heard, max(self.heard, after)
-        if flows:
-            self.strikes = 0
         told = quote.today >= self.quote.today or self.fallen
+        if flows:
+            self.strikes = int(told and self._ahead(quote))
         self.fallen = not told
         moved = self._moved(quote) if told and not flows else ()
         self.quiet = before == self.heard
@@ -138,7 +140,7 @@ class _Account:
 
     def _moved(self, quote: Quote) -> tuple[str, ...]:
         """Return what moved, if that tells of a trade that was not heard."""
-        ahead = quote.today - self.heard > self.lead
+        ahead = self._ahead(quote)
         moved = {
             "price": quote.price != self.quote.price,
             "volume": quote.qty != self.quote.qty,
@@ -147,6 +149,10 @@ class _Account:
         if not ahead and self.heard != self.before:
             return ()
         return tuple(name for name, is_so in moved.items() if is_so)
+
+    def _ahead(self, quote: Quote) -> bool:
+        """Return whether the count is beyond all that was heard."""
+        return quote.today - self.heard > self.lead
 
     def answered(self, last_id: int) -> None:
         """Take note that REST was asked, and that its newest id is ``last_id``."""

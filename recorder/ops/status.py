@@ -25,7 +25,7 @@ from recorder.archive.parquet import OpenFile
 from recorder.archive.state import DAMAGE, Loaded
 from recorder.core.events import EventKind
 from recorder.core.evidence import Promise
-from recorder.core.ids import Gap
+from recorder.core.ids import Gap, GapState
 from recorder.core.ledger import Ledger
 from recorder.core.model import TIMEFRAMES, Candle, Event
 from recorder.disk import undisturbed
@@ -61,7 +61,11 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class PairStatus:
-    """One pair: times in µs since 1970 UTC. ``promise`` says from when on all is to be held; None: none was noted."""
+    """One pair: times in µs since 1970 UTC. ``promise`` says from when on all is to be held; None: none was noted.
+
+    ``absent`` counts the ids of each state that are neither held nor open, if there are any: unreadable ones are
+    lacking as the ``holes`` are, void and disowned ones need not be held.
+    """
 
     pair: str
     rows: int
@@ -72,6 +76,7 @@ class PairStatus:
     journalled: int
     holes: tuple[Gap, ...]
     promise: Promise | None = None
+    absent: Mapping[GapState, int] = field(default_factory=dict)
 
     @property
     def anchored(self) -> bool:
@@ -257,6 +262,7 @@ def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
         journalled=rows - archived,
         holes=tuple(account.gaps()),
         promise=account.promise,
+        absent={name: ids.count() for name, ids in account.absent().by_state() if ids},
     )
 
 

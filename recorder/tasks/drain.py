@@ -650,21 +650,31 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
 def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
     """Yield trades by pair, in batches: all of a pair in one, unless that alone is too many."""
     batch, waiting = defaultdict[str, list[Trade]](list), 0
-    for parts in found.values():
+    for pair, parts in found.items():
         coming = sum(sum(lines.sizes) for _, lines in parts) // TRADE_BYTES
         if batch and waiting + coming > BATCH_TRADES:
-            yield batch
+            yield _sorted(batch)
             batch, waiting = defaultdict(list), 0
         for closed, lines in parts:
             for entry in lines.entries():
                 rows = closed.trades(entry)
-                for row in rows:
-                    batch[row.pair].append(row)
+                batch[pair] += rows
                 waiting += len(rows)
                 if waiting >= BATCH_TRADES:
-                    yield batch
+                    yield _sorted(batch)
                     batch, waiting = defaultdict(list), 0
-    yield batch
+    yield _sorted(batch)
+
+
+def _sorted(batch: dict[str, list[Trade]]) -> dict[str, list[Trade]]:
+    """Return rows by their own pair that stand with that of their line's first row, which is nearly always the same."""
+    if all({row.pair for row in rows} <= {pair} for pair, rows in batch.items()):
+        return batch
+    by_pair = defaultdict[str, list[Trade]](list)
+    for rows in batch.values():
+        for row in rows:
+            by_pair[row.pair].append(row)
+    return by_pair
 
 
 def together(paths: Sequence[Path]) -> Iterator[list[Path]]:

@@ -141,7 +141,8 @@ class Fetcher:
     def _filling(self, work: Fill, instrument: Instrument, attempts: Mapping[int, int]) -> GapFill:
         missing = Spans(gap.span for gap in self._ledger.of(work.pair).gaps())
         missing.update(gap.span for gap in work.gaps)
-        return GapFill(work.gaps, instrument, attempts=attempts, missing=missing)
+        now_us = self._clock.wall_ns() // 1000
+        return GapFill(work.gaps, instrument, attempts=attempts, missing=missing, now_us=now_us)
 
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
         if self._ledger.of(pair).renumbered is not None:  # these are not the trades that are missing

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 
+from recorder.core.backoff import Growing
 from recorder.core.events import EventKind
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
@@ -20,6 +22,8 @@ from recorder.tasks.tail import TailFetcher
 
 EVERY_S: Final = 60.0
 """From one look to the next. The first comes after as long, when snapshots are in."""
+RETRY_S: Final = 5.0
+"""A look without an answer is none: the next comes so soon, then after 10 s, 20 s, … :data:`EVERY_S`."""
 FETCHES: Final = 20
 """Tails fetched after one look at most, a third of a minute at one request a second. Where more pairs are behind, the
 others get a new subscription a minute later, and with it a snapshot. Pairs that are only in doubt come last."""
@@ -72,29 +76,39 @@ class Watch:
         self._silence = Silence(stream.last_heard)
         self._believed: dict[str, int] = {}
         self._unreadable: set[str] = set()
+        self._fetching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Look every :data:`EVERY_S` seconds until cancelled."""
-        due_s = self._clock.monotonic() + EVERY_S
-        while True:
-            await self._clock.sleep(max(0.0, due_s - self._clock.monotonic()))
-            due_s = self._clock.monotonic() + EVERY_S
-            if self._instruments:
-                await self._look()
+        due_s, unanswered = self._clock.monotonic() + EVERY_S, Growing(RETRY_S, EVERY_S)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._clock.sleep(max(0.0, due_s - self._clock.monotonic()))
+                due_s = self._clock.monotonic() + EVERY_S
+                if not self._instruments or await self._look(group):
+                    unanswered.reset()
+                else:
+                    due_s = self._clock.monotonic() + unanswered.failed()
 
-    async def _look(self) -> None:
+    async def _look(self, group: asyncio.TaskGroup) -> bool:
+        """Look once, and see to those that are behind; tell whether there was an answer."""
         before = self._heard()
         await self._clock.sleep(LAG_S)
         try:
             quotes = await self._ask()
         except ExchangeError as error:
             log.warning("silent pairs not looked for", reason=str(error))
-            return
+            return False
         # One that is subscribed by now has its snapshot, if any is to come, before the grace ends.
         streamed = {pair: quote for pair, quote in quotes.items() if self._stream.streaming(pair)}
         await self._clock.sleep(GRACE_S)
         judged = {pair: quote for pair, quote in streamed.items() if self._stream.streaming(pair)}
-        await self._catch_up(self._silence.judge(judged, before, self._heard()))
+        found = self._silence.judge(judged, before, self._heard())
+        await self._renew(found)
+        # Where tails are refused for minutes the next look must not wait for them; what is not fetched, it finds again.
+        if self._fetching is None or self._fetching.done():
+            self._fetching = group.create_task(self._catch_up(found))
+        return True
 
     def _heard(self) -> dict[str, int]:
         for pair in self._instruments:
@@ -123,12 +137,14 @@ class Watch:
         self._unreadable = set(unreadable)
         return found
 
-    async def _catch_up(self, found: Sequence[Behind]) -> None:
+    async def _renew(self, found: Sequence[Behind]) -> None:
         for behind in found:
             await self._tell(behind, self._held(behind.pair))
         again = [behind.pair for behind in found if behind.again]
         if again:
             await self._stream.resubscribe(again)
+
+    async def _catch_up(self, found: Sequence[Behind]) -> None:
         for behind in found[:FETCHES]:
             last_id = await self._tail.behind(behind.pair)
             if last_id is not None:

@@ -13,12 +13,18 @@ import pytest
 import typer
 
 from recorder import app, disk
-from recorder.archive import read
+from recorder.archive import known, read
+from recorder.archive.coverage import Coverage
+from recorder.archive.events import event
+from recorder.archive.held_days import held_days
 from recorder.archive.layout import Layout
 from recorder.archive.locks import hold
 from recorder.cli import merge as module
 from recorder.cli.merge import merge
 from recorder.clock import SystemClock
+from recorder.core.certificate import DAY_US
+from recorder.core.evidence import Certified, detail, kind
+from recorder.core.ids import Span
 from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
 from recorder.journal import segment
 from recorder.ops import process
@@ -71,6 +77,36 @@ def tree(data: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def test_what_was_certified_comes_with_days_of_which_every_row_came_and_of_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = [START_US // DAY_US * DAY_US + number * DAY_US for number in range(5)]
+    made = [trade(1 + 10 * number + n, day_us + n) for number, day_us in enumerate(days) for n in range(3)]
+    with writing(tmp_path / "b") as theirs:
+        theirs.append(made)
+        held = held_days(Coverage(Layout(tmp_path / "b")).files("BTC/USD"), Span(days[0] // DAY_US, days[-1] // DAY_US))
+        told = [
+            Certified("BTC/USD", day, 1, rows.rows, rows.first_id, rows.last_id, rows.sha256 or "")
+            for day, rows in held.items()
+        ]
+        # Of the third other rows were certified; of the fourth fewer, and then all.
+        told[2] = msgspec.structs.replace(told[2], sha256="0" * 64)
+        told.append(msgspec.structs.replace(told[3], revision=2))
+        told[3] = msgspec.structs.replace(told[3], rows=2, sha256="1" * 64)
+        theirs.noted(*(event(START_US, kind(one), one.pair, **detail(one)) for one in told))
+    with writing(tmp_path / "a") as mine:
+        mine.append([made[4]])  # a row of the second day
+        mine.noted(event(START_US, kind(told[4]), "BTC/USD", **detail(told[4])))
+    assert run(tmp_path / "b", tmp_path / "a", as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["certified_days_added"] == 2
+    remembered = known.certified(Layout(tmp_path / "a")).of("BTC/USD")
+    assert sorted((one.day, one.revision) for one in remembered) == [
+        (told[0].day, 1), (told[3].day, 2), (told[4].day, 1)
+    ]  # fmt: skip
+    assert run(tmp_path / "b", tmp_path / "a", as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["certified_days_added"] == 0
+
+
 def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +119,7 @@ def test_all_that_the_other_holds_comes_and_the_other_stays_as_it_is(
     said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "BTC/USD 15 6 0" in said
     assert "ETH/USD 5 0 0" in said
-    assert "2 candles and 1 listings added; events are not merged" in said
+    assert "2 candles, 1 listings and what was certified of 0 days added; other events are not merged" in said
     assert tree(theirs) == before
     assert ids(mine) == list(range(1, 26))
     assert ids(mine, "ETH/USD") == list(range(1, 6))

@@ -8,6 +8,8 @@ import typer
 
 from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.cli.status import age, status
+from recorder.core.evidence import Disowned, Knowledge, Unreadable, Void, detail, kind
+from recorder.core.ids import Span
 from recorder.core.model import Event
 from recorder.ops import inquiry
 from recorder.ops.inquiry import Daemon
@@ -39,9 +41,30 @@ def test_status_names_each_pair_its_rows_and_its_holes(tmp_path: Path, capsys: p
     assert max(map(len, said.splitlines())) <= 80
     status(tmp_path, all_pairs=False, as_json=True)
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
-    assert pair["holes"] == [{"first_id": 1001, "last_id": 1200, "missing": 200}]
+    assert pair["holes"] == [{"first_id": 1001, "last_id": 1200, "missing": 200, "state": "open"}]
+    assert pair["absent"] == {"unreadable": 0, "void": 0, "disowned": 0}
     assert (pair["rows"], pair["first_id"], pair["last_id"]) == (1100, 1, 1300)
     assert pair["last_time"].endswith("Z")
+
+
+def test_ids_that_are_unreadable_void_or_disowned_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known: list[Knowledge] = [
+        Unreadable(PAIR, Span(4, 5)),
+        Void(PAIR, Span(5, 7)),
+        Disowned(PAIR, Span(7, 7), START_US, "odd"),
+        Unreadable(PAIR, Span(2, 2)),
+    ]
+    with writing(tmp_path) as archive:
+        archive.append([*made(1, 3, pair=PAIR), *made(10, 10, pair=PAIR)])
+        archive.noted(*(Event(START_US, kind(one), PAIR, json.dumps(detail(one))) for one in known))
+    status(tmp_path, all_pairs=False, as_json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 hole, 2 missing, 2 unreadable, 1 void, 1 disowned" in said
+    status(tmp_path, all_pairs=False, as_json=True)
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["absent"] == {"unreadable": 2, "void": 1, "disowned": 1}, "what is held is none of these"
 
 
 def test_a_damaged_file_is_named_below_all_other_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

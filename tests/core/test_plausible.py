@@ -190,6 +190,14 @@ def test_between_odd_times_alone_asking_begins_with_the_first_trade() -> None:
     assert begin_us(gap(0, -1)) == begin_us(gap(None, 0)) == EARLIEST_US
 
 
+@pytest.mark.parametrize("below_us", [IN_2102_US, 0, -62_135_596_800 * S])
+def test_between_trades_decades_ahead_asking_begins_ever_further_before_now_in_its_turn(below_us: int) -> None:
+    begins = [begin_us(gap(below_us, IN_2102_US), attempt, NOW_US) for attempt in range(14)]
+    assert [begin for begin in begins if begin < NOW_US] == [max(EARLIEST_US, NOW_US - back_us) for back_us in BACK_US]
+    assert begin_us(gap(0, 0), 1, NOW_US) == NOW_US - BACK_US[1]
+    assert begin_us(gap(NOW_US, NOW_US), 0, 0) == NOW_US, "by a clock that is far behind nothing is judged"
+
+
 def test_a_pair_is_numbered_anew_by_two_other_trades_in_a_row_and_not_by_other_stamps() -> None:
     held = [trade(one) for one in range(1, 5)]
     later = [msgspec.structs.replace(row, time_us=row.time_us + 7_000_000) for row in held]

@@ -701,26 +701,54 @@ async def test_a_lone_odd_id_costs_nothing_but_its_frame(bench: Bench) -> None:
     assert [(kept.pair, kept.spans) for kept in quarantine.listed(Layout(bench.data))] == [(BTC, (Span(LONE, LONE),))]
 
 
-@pytest.mark.parametrize("lost", [0, 1], ids=["heard", "lost"])
+@dataclass(frozen=True)
+class Jump:
+    """How ids jump: so many frames after it are lost, and so many trades before and behind it have an odd time."""
+
+    lost: int = 0
+    stream: bool = True
+    time_s: int = 0
+    before: int = 0
+    behind: int = 0
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [
+        pytest.param(Jump(), id="heard"),
+        pytest.param(Jump(lost=1), id="lost"),
+        pytest.param(Jump(time_s=IN_2102_S, before=2, behind=2), id="2102 on both sides"),
+        pytest.param(Jump(lost=6, time_s=0, before=2), id="1970 before, lost"),
+        pytest.param(Jump(time_s=IN_YEAR_1_S, before=1, behind=2, stream=False), id="year 1 on both sides, polled"),
+    ],
+)
 async def test_ids_that_really_jump_by_ten_million_are_followed_and_those_between_become_void(
-    bench: Bench, lost: int
+    bench: Bench, jump: Jump
 ) -> None:
-    stop = app.Stop()
-    recording = asyncio.create_task(app.record(bench.config(), stop, clock=bench.clock, random=Random(1)))
+    stop, config = app.Stop(), bench.config(trades=TradesConfig(stream=jump.stream))
+    recording = asyncio.create_task(app.record(config, stop, clock=bench.clock, random=Random(1)))
     try:
         await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
-        last = bench.sandbox.last_ids()[BTC]
+        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
         bench.sandbox.freeze()
+        if jump.before:
+            bench.sandbox.stamp(BTC, jump.before, jump.time_s)
+            bench.sandbox.burst(BTC, jump.before)
         last = bench.sandbox.last_ids()[BTC]
         bench.sandbox.skip_ids(BTC, 10_000_000)
-        if lost:
-            bench.sandbox.faults.throw("drop", n=lost)
+        if jump.lost:
+            bench.sandbox.faults.throw("drop", n=jump.lost)
+        if jump.behind:
+            bench.sandbox.stamp(BTC, jump.behind, jump.time_s)
         bench.sandbox.burst(BTC, 30)
         bench.sandbox.thaw()
-        await bench.clock.passed(30.0)
+        asked = len(bench.trades)
+        await bench.clock.passed(10.0)
         bench.sandbox.freeze()
-        bench.clock.turn_s = 0.3
+        bench.clock.turn_s = 1.0
         await until(bench.whole, what="all is held, and what was left out is known to be void")
+        if jump.stream:  # else each pair is asked for over and over, as the pace allows
+            assert len(bench.trades) - asked <= 30
     finally:
         stop.signal()
         await recording

@@ -91,8 +91,8 @@ def spelt(verdict: Behind | None) -> str:
         ),
         pytest.param(
             [(10, 5, 10, 10), (12, 7, 11, 11), (12, 7, 11, 11)],
-            ["", "", "count"],
-            id="one heard and one unheard between two looks is found at the next",
+            ["", "", "count again"],
+            id="one heard and one unheard between two looks is found, and subscribed anew, at the next",
         ),
         pytest.param(
             [(10, 5, 10, 10), (12, 7, 11, 11), (13, 8, 13, 13)],
@@ -122,7 +122,7 @@ def spelt(verdict: Behind | None) -> str:
         ),
         pytest.param(
             [(10, 5, 10, 10), (10, 0, 10, 10), (10, 0, 10, 10), (12, 2, 11, 11), (12, 2, 11, 11)],
-            ["", "", "", "", "count"],
+            ["", "", "", "", "count again"],
             id="one heard and one unheard on the next day",
         ),
         pytest.param(
@@ -448,6 +448,23 @@ def test_a_silent_pair_is_subscribed_anew_at_the_second_look_at_the_latest(
     verdicts = [judged[0] if judged else None for _, _, judged in world.looks()]
     first = next((number for number, verdict in enumerate(verdicts) if verdict is not None), len(verdicts))
     assert any(verdict and verdict.again for verdict in verdicts[first : first + 2]) or first + 1 >= len(verdicts)
+
+
+@settings(max_examples=200)
+@given(STEPS, ANSWERS, st.integers(0, 1500))
+def test_a_pair_that_falls_silent_between_two_looks_is_subscribed_anew_at_the_second_that_tells_of_it(
+    steps: list[tuple[int, int, int]], answers: list[int | str], silent_from: int
+) -> None:
+    """Though frames that came before that were heard since the look before. The first look is at a quiet moment."""
+    world = World([(later, slow, 0) for later, slow, _ in steps], [0, *answers], silent_from, first_after=LAG + 1)
+    unheard = next((at for at in world.made if at >= silent_from), None)
+    shows = [
+        number
+        for number, answer in enumerate(world.answers)
+        if isinstance(answer, int) and unheard is not None and number * EVERY + LAG - answer >= unheard
+    ]
+    renewed = [number for number, (_, _, judged) in enumerate(world.looks()) if judged and judged[0].again]
+    assert len(shows) < 2 or (renewed and renewed[0] <= shows[1])
 
 
 @settings(max_examples=300)

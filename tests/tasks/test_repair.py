@@ -468,6 +468,22 @@ async def test_ids_that_jump_by_ten_million_are_void_after_two_answers(tmp_path:
         assert bench.ledger.of(PAIR).gaps() == ()
 
 
+async def test_where_a_proof_that_is_due_fails_asking_waits_longer_and_longer(tmp_path: Path) -> None:
+    async with repairing(tmp_path) as (bench, start):
+        bench.http.jump_after = 210
+        bench.hold((1, 210))
+        bench.ledger.observe(Run(PAIR, Span(211 + JUMP, 230 + JUMP), T0_US + 211_000, T0_US + 230_000))
+        bench.ledger.of(PAIR).shown_id = 230 + JUMP
+        start()
+        await asleep(bench.clock)
+        bench.http.last = 210  # it has stepped over them, and says no more about them
+        asked = len(bench.http.asked)
+        for _ in range(120):
+            bench.clock.move(30)
+            await asleep(bench.clock)
+        assert 12 <= len(bench.http.asked) - asked <= 3 * 20, "in an hour"
+
+
 async def test_odd_times_of_what_is_fetched_are_noted_once(tmp_path: Path) -> None:
     async with repairing(tmp_path) as (bench, start):
         bench.http.stamps = {20: 4_176_528_432, 21: 0}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs
@@ -33,11 +33,14 @@ class Ticker:
         self.made: dict[str, int] = {}
         self.unlisted: set[str] = set()
         self.problems: list[ExchangeError] = []
+        self.delays: list[Callable[[], Awaitable[None]]] = []
         self.bodies: list[bytes] = []
         self.asked: list[str] = []
 
     async def get(self, request: Request) -> Answer:
         self.asked.append(request.target)
+        if self.delays:
+            await self.delays.pop(0)()
         if self.problems:
             raise self.problems.pop(0)
         names = parse_qs(request.target.partition("?")[2]).get("pair", [""])[0].split(",")
@@ -57,9 +60,12 @@ class FakeTail:
 
     def __init__(self, bench: Bench) -> None:
         self.bench, self.asked, self.works = bench, list[str](), True
+        self.may = asyncio.Event()
+        self.may.set()
 
     async def behind(self, pair: str) -> int | None:
         self.asked.append(pair)
+        await self.may.wait()
         if not self.works:
             return None
         made = self.bench.http.made[self.bench.instruments[pair].key]
@@ -311,16 +317,61 @@ async def test_pairs_may_come_and_go() -> None:
         assert len(bench.http.asked) == asked, "without pairs nothing is asked"
 
 
-async def test_a_failure_is_counted_and_the_next_look_judges_all_of_the_time() -> None:
+async def test_a_look_without_an_answer_is_counted_as_a_failure_and_repeated_soon_and_ever_later() -> None:
     async with watching() as bench:
         await bench.begin()
-        bench.http.problems = [Unavailable("HTTP 520"), Unavailable("HTTP 520")]
-        bench.trade(ETH, 11, heard=False)
-        await bench.pass_time(120)
-        assert bench.tail.asked == []
-        assert bench.value("recorder_rest_failures_total", kind="Unavailable") == 2
+        bench.http.problems = [Unavailable("HTTP 520") for _ in range(30)]
+        asked = len(bench.http.asked)
         await bench.pass_time(60)
-        assert bench.tail.asked == ["ETH/USD"]
+        assert len(bench.http.asked) - asked == 3
+        await bench.pass_time(600)
+        assert len(bench.http.asked) - asked in range(10, 14)
+        assert bench.value("recorder_rest_failures_total", kind="Unavailable") == len(bench.http.asked) - asked
+
+
+async def test_looks_without_an_answer_count_for_nothing_and_put_off_the_others_by_seconds() -> None:
+    async with watching() as bench:
+        await bench.begin()
+        bench.trade(ETH, 11)
+        bench.http.problems = [Unavailable("HTTP 520")]
+        await bench.pass_time(35)
+        bench.http.problems = [Unavailable("HTTP 520"), Unavailable("HTTP 520")]
+        bench.trade(ETH, 12)
+        bench.trade(ETH, 13, heard=False)
+        await bench.pass_time(150)
+        assert bench.stream.renewed == [["ETH/USD"]]
+
+
+async def test_a_pair_that_falls_silent_while_a_look_waits_for_its_answer_is_subscribed_anew_at_the_next() -> None:
+    async with watching() as bench:
+        await bench.begin()
+        bench.trade(ETH, 11)
+        bench.http.delays = [lambda: bench.clock.sleep(100)]  # the exchange is not to be asked for so long
+        await bench.pass_time(40)
+        bench.trade(ETH, 12)
+        await bench.pass_time(1)
+        bench.trade(ETH, 13, heard=False)
+        await bench.pass_time(102)
+        assert bench.stream.renewed == []
+        bench.trade(ETH, 14, heard=False)
+        await bench.pass_time(20)
+        assert bench.stream.renewed == [["ETH/USD"]], "late as it is, it is a look"
+
+
+async def test_a_tail_that_is_not_to_be_had_for_minutes_keeps_no_look_waiting() -> None:
+    async with watching() as bench:
+        await bench.begin()
+        bench.tail.may.clear()
+        bench.trade(ETH, 11)
+        bench.trade(ETH, 12, heard=False)
+        await bench.pass_time(60)
+        bench.trade(ETH, 13, heard=False)
+        await bench.pass_time(60)
+        assert (bench.tail.asked, bench.stream.renewed) == (["ETH/USD"], [["ETH/USD"]])
+        bench.tail.may.set()
+        bench.trade(ETH, 14, heard=False)
+        await bench.pass_time(120)
+        assert len(bench.tail.asked) == 3
 
 
 async def test_what_cannot_be_read_is_noted_and_the_rest_is_judged() -> None:
