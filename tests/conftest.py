@@ -7,12 +7,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.builders import Shop, shop
 from tests.clocks import ManualClock
 from tests.fakes import Fakes
 from tests.servers import Listen, Serve, deserted, listening, serving
+
+# The same examples at every run, and no deadline: a shared machine is sometimes slow, and no test may be flaky.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady")
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 2 << 30
