@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,17 @@ def pytest_configure() -> None:
     """
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+    keep_compiled()
+
+
+def keep_compiled() -> None:
+    """Compile each module once, also where the environment says to keep nothing compiled, as container images do.
+
+    Tests start the recorder in some two hundred processes, each of which would compile all of it, and both workers
+    rewrite the asserts of every test at every run.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.fixture
