@@ -38,8 +38,7 @@ def pytest_configure() -> None:
 def keep_compiled() -> None:
     """Compile each module once, also where the environment says to keep nothing compiled, as container images do.
 
-    Tests start the recorder in some two hundred processes, each of which would compile all of it, and both workers
-    rewrite the asserts of every test at every run.
+    Tests start the recorder in some two hundred processes, each of which would compile all of it.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
