@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test run lint wheel clean
+.PHONY: demo test run lint style types layers wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -14,10 +14,16 @@ test: .venv/developing
 run: .venv/installed
 	$(BIN)/recorder run
 
-lint: .venv/developing
+lint: style types layers
+
+style: .venv/developing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: .venv/developing
 	$(BIN)/mypy
+
+layers: .venv/developing
 	$(BIN)/lint-imports
 
 wheel: .venv/bin/python

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.builders import Shop, shop
 from tests.clocks import ManualClock
 from tests.fakes import Fakes
 from tests.servers import Listen, Serve, deserted, listening, serving
+
+# The same examples at every run, and no deadline: a shared machine is sometimes slow, and no test may be flaky.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady")
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 2 << 30
@@ -28,6 +34,16 @@ def pytest_configure() -> None:
     os.environ.pop("COLUMNS", None)
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+    keep_compiled()
+
+
+def keep_compiled() -> None:
+    """Compile each module once, also where the environment says to keep nothing compiled, as container images do.
+
+    Tests start the recorder in some two hundred processes, each of which would compile all of it.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ them.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -225,8 +226,7 @@ def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us
         for gap in [*history, *between]:
             if promise.after_id is not None and gap.span.first <= promise.after_id:
                 unjoined.add(1, None, gap.before_us, before=promised)
-    sums = [tally.sums() for tally in tallies]
-    return [_Counts(*(each[number - numbers[0]] for each in sums)) for number in numbers]
+    return list(map(_Counts, *(tally.sums() for tally in tallies)))
 
 
 def _calendar(traded: Collection[int], now_us: int) -> list[int]:
@@ -251,35 +251,33 @@ def _number(time_us: int) -> int:
 
 
 class _Tally:
-    """Sums per day, from the first to the last; adding over many days costs what adding to one does.
+    """Sums per day told of, of these numbers in order; adding over many days costs what adding to one does.
 
     A moment on none of the ``believed`` days bounds nothing: ids beside a trade with an odd time can have been made on
     any day that the other side allows.
     """
 
     def __init__(self, numbers: Sequence[int], believed: range) -> None:
-        first, last = numbers[0], numbers[-1]
-        self._first = first
+        self._numbers = numbers
         self._believed = believed
-        self._steps = [0] * (last - first + 2)
+        self._steps = [0] * (len(numbers) + 1)
 
     def add(self, count: int, from_us: int | None, until_us: int | None, *, before: int | None = None) -> None:
         """Count ``count`` on each day between two moments (µs since 1970), and before a day; None is an open end."""
         begins, ends = self._day(from_us), self._day(until_us)
         if begins is not None and ends is not None:
             begins, ends = sorted((begins, ends))  # times can step back a little, and midnight may lie between
-        low = self._first if begins is None else begins
-        high = self._first + len(self._steps) - 2 if ends is None else ends
-        high = high if before is None else min(high, before - 1)
-        low, high = max(low - self._first, 0), min(high - self._first, len(self._steps) - 2)
-        if low <= high:
+        low = 0 if begins is None else bisect_left(self._numbers, begins)
+        high = len(self._numbers) if ends is None else bisect_right(self._numbers, ends)
+        high = high if before is None else min(high, bisect_left(self._numbers, before))
+        if low < high:
             self._steps[low] += count
-            self._steps[high + 1] -= count
+            self._steps[high] -= count
 
     def _day(self, moment_us: int | None) -> int | None:
         number = None if moment_us is None else _number(moment_us)
         return number if number in self._believed else None
 
     def sums(self) -> list[int]:
-        """Return the sum of each day."""
+        """Return the sum of each day, in their order."""
         return list(accumulate(self._steps[:-1]))

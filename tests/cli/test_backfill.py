@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -297,27 +298,48 @@ async def test_a_pair_that_never_traded_has_nothing_to_fetch(tmp_path: Path, san
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (["BTC/UDS", "--from", "listing"], ["Kraken lists no pair 'BTC/UDS'", "did you mean BTC/USD"]),
-        ([BTC, "--from", "last week"], ["--from 'last week' is no time", "2025-11-10"]),
-        ([BTC, "--from", "2025-11-10", "--to", "soon"], ["--to 'soon' is no time"]),
-        ([BTC, "--from", "2025-11-10", "--to", "2025-11-09"], ["--from 2025-11-10 is not before --to 2025-11-09"]),
-        ([BTC, "--from", "2025-11-10", "--to", "2025-11-10"], ["--from 2025-11-10 is not before --to 2025-11-10"]),
-        ([BTC, "--from", TOMORROW], [f"--from {TOMORROW} is not before now"]),
-        ([BTC], ["--from"]),
-        (["--from", "listing"], ["pairs"]),
-    ],
-)
-async def test_a_mistake_exits_2_before_anything_is_written(
-    tmp_path: Path, sandbox: Sandbox, arguments: list[str], names: list[str]
-) -> None:
-    code, said = await backfill(tmp_path, sandbox, *arguments)
-    plain = re.sub(r"[^\x20-\x7e]+ ?", "", said)
-    assert code == 2, said
-    assert all(name in plain for name in names), said
-    assert "Traceback" not in said
+MISTAKES: list[tuple[list[str], list[str]]] = [
+    (["BTC/UDS", "--from", "listing"], ["Kraken lists no pair 'BTC/UDS'", "did you mean BTC/USD"]),
+    ([BTC, "--from", "last week"], ["--from 'last week' is no time", "2025-11-10"]),
+    ([BTC, "--from", "2025-11-10", "--to", "soon"], ["--to 'soon' is no time"]),
+    ([BTC, "--from", "2025-11-10", "--to", "2025-11-09"], ["--from 2025-11-10 is not before --to 2025-11-09"]),
+    ([BTC, "--from", "2025-11-10", "--to", "2025-11-10"], ["--from 2025-11-10 is not before --to 2025-11-10"]),
+    ([BTC, "--from", TOMORROW], [f"--from {TOMORROW} is not before now"]),
+    ([BTC], ["--from"]),
+    (["--from", "listing"], ["pairs"]),
+]
+
+
+ONE_BY_ONE = """
+import contextlib, io, json, sys
+from recorder.cli import main
+found = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["recorder", "backfill", "--data", "data", *arguments]
+    said, code = io.StringIO(), 0
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code
+    found.append((code, said.getvalue()))
+print(json.dumps(found))
+"""
+"""Calls the verb with each of some arguments, in one process, whose start is what takes time."""
+
+
+async def test_a_mistake_exits_2_before_anything_is_written(tmp_path: Path, sandbox: Sandbox) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ONE_BY_ONE, json.dumps([arguments for arguments, _ in MISTAKES]),
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", **environ_for(sandbox)},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    found = json.loads((await process.communicate())[0])
+    for (code, said), (arguments, names) in zip(found, MISTAKES, strict=True):
+        plain = re.sub(r"[^\x20-\x7e]+ ?", "", " ".join(said.split()))
+        assert code == 2, (arguments, said)
+        assert all(name in plain for name in names), (arguments, said)
+        assert "Traceback" not in said
     assert not (tmp_path / "data" / "trades" / "pair=BTC%2FUSD").exists()
     assert pages(sandbox) == 0
 

@@ -22,6 +22,7 @@ import recorder
 from recorder import app
 from recorder.archive import read
 from recorder.archive.layout import Layout
+from recorder.clock import Clock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig
 from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
@@ -53,10 +54,12 @@ def config_for(sandbox: Sandbox, data: Path, *pairs: str, drain_every_s: float =
 
 
 @contextlib.asynccontextmanager
-async def recording(config: Config, rhythm: app.Rhythm | None = None) -> AsyncIterator[app.Stop]:
+async def recording(
+    config: Config, rhythm: app.Rhythm | None = None, clock: Clock | None = None
+) -> AsyncIterator[app.Stop]:
     """Record while the context lasts, then stop as SIGTERM would and wait until all is drained."""
     stop = app.Stop()
-    task = asyncio.create_task(app.record(config, stop, rhythm=rhythm))
+    task = asyncio.create_task(app.record(config, stop, clock=clock, rhythm=rhythm))
     try:
         yield stop
     finally:

@@ -5,14 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from recorder.core.model import Instrument
 from recorder.kraken import parse, rest
-
-# The same examples at every run, and no deadline: a shared machine is sometimes slow, and no test may be flaky.
-settings.register_profile("steady", deadline=None, derandomize=True, database=None)
-settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -128,81 +129,98 @@ def by_day(rows: Sequence[Trade]) -> dict[object, DayRows]:
     return found
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    hours=st.lists(st.integers(0, 40) | st.just(-1), min_size=1, max_size=8),
-    first_id=st.integers(1, 3),
-    data=st.data(),
-)
-def test_gaps_and_certificates_are_those_of_the_arithmetic(
-    archive: Written, ask: Ask, hours: list[int], first_id: int, data: st.DataObject
-) -> None:
+@dataclass(frozen=True)
+class World:
+    """What an archive has of a pair, and what the arithmetic makes of it."""
+
+    pair: str
+    certified: list[Certificate]
+    missing: Sequence[tuple[object, ...]]
+
+
+def a_world(archive: Written, data: st.DataObject) -> World | None:
+    """Archive a pair of which some trades are held, and all that can be noted; None if there is nothing to compare."""
     pair = f"{uuid.uuid4()}/USD"
-    rows = made(first_id, hours, pair=pair)
+    hours = data.draw(st.lists(st.integers(0, 40) | st.just(-1), min_size=1, max_size=8))
+    rows = made(data.draw(st.integers(1, 3)), hours, pair=pair)
     promises = data.draw(noted(pair))
     promise = evidence.promise(promises)
     kept = data.draw(st.lists(st.sampled_from(rows), min_size=0 if promise else 1, unique=True))
     kept.sort(key=lambda row: row.trade_id)
-    if (
-        kept
-    ):  # the view tells of no day that lies before those of the ends of all runs, which ids between may step back to
+    if kept:
+        # The view tells of no day before those of the ends of all runs, which ids between may step back to.
         ends = [utc_day(us) for run in runs(kept) for us in (run.first_us, run.last_us)]
-        assume(min(ends) <= min(utc_day(row.time_us) for row in kept))
+        if min(ends) > min(utc_day(row.time_us) for row in kept):
+            return None
     starts = data.draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), max_size=3))
     void = [(first, first + more) for first, more in starts]
     asked = data.draw(st.lists(st.tuples(st.integers(0, 12), st.integers(-20, 200)), max_size=4))
     confirmed = [(last_id, START_US + later * HOUR_US) for last_id, later in asked]
-    if kept:
-        archive.append(kept)
     claims = data.draw(st.lists(a_claim(pair), max_size=5))
     certified = data.draw(st.lists(a_certified_day(pair), max_size=4))
     numbered = data.draw(st.lists(a_number(pair), max_size=3))
+    anew = evidence.begun_us(numbered) is not None  # at the same moment, or later than all that was noted
+    if anew and not kept:
+        return None
     events = [*promises, *claims, *certified, *numbered]
-    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=events))
     odd = [Unreadable(pair, Span(one, one)) for one in data.draw(st.sets(st.integers(1, 14), max_size=2))]
+    if kept:
+        archive.append(kept)
+    archive.noted(*told(pair, void=void, confirmed=confirmed, promises=events))
     archive.noted(*(Event(START_US, evidence.kind(one), pair, json.dumps(evidence.detail(one))) for one in odd))
-    if evidence.begun_us(numbered) is not None:  # at the same moment, or later than all that was noted
+    if anew:
         promise, void, confirmed, odd, certified = None, [], [], [], []
-        assume(kept)
     disowned = evidence.disowned([*claims, *numbered])
     absent = Absent(Spans(Span(*ends) for ends in void), disowned, Spans(one.span for one in odd))
     renumbered = evidence.renumbered(numbered)
-    now_us = int(datetime.now(UTC).timestamp()) * 1_000_000
-    found = ask(
-        "SELECT day, status, first_id, last_id, rows, missing, void, disowned, unreadable, epoch_us(first_time), "
-        "epoch_us(last_time) FROM certificates WHERE pair = ? AND day < ? ORDER BY day",
-        pair,
-        utc_day(START_US) + timedelta(days=20),
-    )
     expected = certificates(
         pair,
         runs(kept),
         by_day(kept),  # type: ignore[arg-type]
-        now_us=now_us,
+        now_us=int(datetime.now(UTC).timestamp()) * 1_000_000,
         absent=absent,
         confirmed=[Confirmed(pair, *known) for known in confirmed],
         promise=promise,
         certified=certified,
         unknown_from_us=None if renumbered is None else renumbered.from_us,
     )
-    assert found == [row(one) for one in expected[: len(found)]]
-    assert len(found) == (utc_day(START_US) + timedelta(days=20) - expected[0].day).days
-    assert ask(
-        "SELECT first_id, last_id, missing, epoch_us(after_time), epoch_us(before_time), state "
-        "FROM gaps WHERE pair = ? ORDER BY first_id",
-        pair,
-    ) == [
+    proven = Spans(Span(one.first_id, one.last_id) for one in certified)
+    missing = [
         (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
-        for one in gaps.missing(
-            pair, runs(kept), absent, promise, Spans(Span(one.first_id, one.last_id) for one in certified)
-        )
+        for one in gaps.missing(pair, runs(kept), absent, promise, proven)
     ]
+    return World(pair, expected, missing)
+
+
+AT_ONCE = 4
+"""Pairs of one question, which takes far longer to plan than to answer."""
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_gaps_and_certificates_are_those_of_the_arithmetic(archive: Written, ask: Ask, data: st.DataObject) -> None:
+    worlds = [world for _ in range(AT_ONCE) if (world := a_world(archive, data))]
+    assume(worlds)
+    archive.merge("events")  # or each example reads the files of all before it
+    pairs = [world.pair for world in worlds]
+    among = ", ".join("?" * len(pairs))
+    end = utc_day(START_US) + timedelta(days=20)
+    days = ask(
+        "SELECT pair, day, status, first_id, last_id, rows, missing, void, disowned, unreadable, epoch_us(first_time), "
+        f"epoch_us(last_time) FROM certificates WHERE pair IN ({among}) AND day < ? ORDER BY day",
+        *pairs,
+        end,
+    )
+    lacking = ask(
+        "SELECT pair, first_id, last_id, missing, epoch_us(after_time), epoch_us(before_time), state "
+        f"FROM gaps WHERE pair IN ({among}) ORDER BY first_id",
+        *pairs,
+    )
+    for world in worlds:
+        found = [rest for pair, *rest in days if pair == world.pair]
+        assert found == [list(row(one)) for one in world.certified[: len(found)]]
+        assert len(found) == (end - world.certified[0].day).days
+        assert [tuple(rest) for pair, *rest in lacking if pair == world.pair] == world.missing
 
 
 @pytest.mark.parametrize("lost", [(), (2,), (4,), (6,), (8,), (2, 4, 6, 8)])

@@ -105,15 +105,15 @@ RELATIONS = [
 ]
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
 def test_a_pinned_relation_has_the_columns_and_types_of_the_plain_one(
-    engine: Engine, archive: Written, ask: Ask, relation: str
+    engine: Engine, archive: Written, ask: Ask
 ) -> None:
     archive.append(trades(1, 2))
     engine.pin(Moments(archive.data, live=True).take())
-    pinned = engine.fetch(f"DESCRIBE FROM {relation}").to_pydict()
-    plain = list(zip(*ask(f"DESCRIBE FROM {relation}"), strict=True))
-    assert [tuple(values) for values in pinned.values()] == plain
+    for relation in RELATIONS:
+        pinned = engine.fetch(f"DESCRIBE FROM {relation}").to_pydict()
+        plain = list(zip(*ask(f"DESCRIBE FROM {relation}"), strict=True))
+        assert [tuple(values) for values in pinned.values()] == plain, relation
 
 
 @pytest.mark.parametrize("unread", [True, False])

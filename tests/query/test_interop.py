@@ -31,6 +31,8 @@ from tests.archives import START_US, Written, trade
 PAIRS = ("BTC/USD", "ETH/USD")
 YEAR_US = 366 * 86_400_000_000
 BATCH = 5
+MERGED = 8
+"""Files are merged after so many batches."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,11 @@ def folders(data: Path) -> list[tuple[str, int]]:
     return [(str(path), path.stat().st_ino) for path in sorted(data.glob("trades/*/*"))]
 
 
-def looks(reader: Reader, data: Path, pair: str) -> Iterator[Sums]:
+def looks(reader: Reader, data: Path, pair: str, begins: Callable[[], None]) -> Iterator[Sums]:
     """Look again and again; what a look gives counts unless a folder was exchanged under it."""
     while True:
         found, before = None, []
+        begins()
         with contextlib.suppress(Exception):  # each tool has its own word for a file that is gone
             before = folders(data)
             found = reader(data, pair)
@@ -187,22 +190,31 @@ def folders_or_none(data: Path) -> list[tuple[str, int]] | None:
 
 
 class Recording(threading.Thread):
-    """Appends batch after batch, and merges files meanwhile, at the pace of a busy recorder."""
+    """Appends batch after batch, and merges files meanwhile, at the pace of a busy recorder.
+
+    In each look it appends so many at most, or a slow machine would never get through ever more files.
+    """
 
     def __init__(self, archive: Written) -> None:
         super().__init__()
         self._archive = archive
         self.stop = threading.Event()
         self.seen = threading.Event()
-        self.batches = 1
+        self.batches = self._until = 1
         self.merges = 0
+
+    def go_on(self) -> None:
+        """Let it append some more."""
+        self._until = self.batches + MERGED
 
     def run(self) -> None:
         while not self.stop.wait(0.02):
+            if self.batches >= self._until:
+                continue
             for pair in PAIRS:
                 self._archive.append(made(pair, self.batches))
             self.batches += 1
-            if self.batches % 8 == 0 and self.seen.is_set():  # or a slow reader never had a look that counts
+            if self.batches % MERGED == 0 and self.seen.is_set():  # or a slow reader never had a look that counts
                 self.seen.clear()
                 self._archive.compact()
                 self.merges += 1
@@ -216,7 +228,7 @@ def test_it_gets_them_while_a_recording_appends_and_compacts(archive: Written, r
     recording.start()
     try:
         wrong: list[Any] = []
-        for count, found in enumerate(looks(reader, archive.data, "BTC/USD"), start=1):
+        for count, found in enumerate(looks(reader, archive.data, "BTC/USD", recording.go_on), start=1):
             recording.seen.set()
             batches = found.last_id // BATCH
             if found != expected("BTC/USD", batches):
