@@ -27,6 +27,7 @@ _DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it. ``run`` alone takes it as a wish to stop well."""
 VERBS: Final = (
+    "look",
     "run",
     "backfill",
     "gaps",

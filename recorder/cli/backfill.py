@@ -27,26 +27,22 @@ from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
 from recorder.archive.state import Damage
 from recorder.cli import times
+from recorder.cli.listed import listed
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
-from recorder.core.listing import Directory, Listed, is_whole, settled
-from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
-from recorder.errors import CheckFailed, Unavailable, UnknownPair, UsageError
+from recorder.errors import CheckFailed, UsageError
 from recorder.journal import tail
 from recorder.kraken import records, rest
-from recorder.kraken.names import Listing
-from recorder.kraken.selection import select
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.turns import Turns
 from recorder.ops import log, process
 from recorder.ops.metrics import Metrics
 from recorder.query import asked
 from recorder.tasks import backfill as job
-from recorder.tasks import listing
 from recorder.tasks.backfill import Backfill, Stretch
 from recorder.tasks.exchange import Exchange
 from recorder.tasks.fetch import BATCH_S, Fetcher
@@ -129,7 +125,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
         metrics, ledger = Metrics(), Ledger()
         archive.promised = ledger.promise
         exchange = Exchange(http, Aside(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics)
-        instruments = await _listed(exchange, wanted.names)
+        instruments = await listed(exchange, wanted.names)
         fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
         tidy = functools.partial(_compact, archive, clock)
         work = Backfill(
@@ -173,25 +169,6 @@ def _stored(by_pair: Mapping[str, int]) -> str:
     """
     parts = [f"{rows:,} trades of {pair}" for pair, rows in by_pair.items() if rows]
     return f"stored {', '.join(parts) or 'nothing new'}"
-
-
-async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
-    directory = Directory()
-    reading = await listing.read(exchange, enough=functools.partial(_has_all, names))
-    directory.take(reading.listings, 0.0)
-    names_of = Listing(directory.listing)
-    try:
-        chosen = [names_of.resolve(name) for name in names]
-    except UnknownPair as error:
-        if not is_whole(reading.listings):
-            raise Unavailable(f"not all that is listed could be had, and in the rest: {error}") from None
-        raise UsageError(str(error)) from None
-    return {instrument.pair: instrument for instrument in chosen}
-
-
-def _has_all(names: Sequence[str], listed: Listed) -> bool:
-    """Return whether each name is that of a listed pair."""
-    return not select(names, settled(listed, {})[0].values()).unknown
 
 
 def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[str, Damage]:

@@ -85,6 +85,12 @@ def ticker(instruments: Iterable[Instrument] = (), asset_class: str = CURRENCY) 
     return Request("/0/public/Ticker", _named(asset_class))
 
 
+def depth(instrument: Instrument, count: int) -> Request:
+    """Ask for the best ``count`` levels, 1 to 500, of either side of the book (API.md 6.8)."""
+    params = (("pair", instrument.altname), ("count", str(count)), *_named(instrument.asset_class))
+    return Request("/0/public/Depth", params)
+
+
 def by_class(instruments: Iterable[Instrument]) -> dict[str, list[Instrument]]:
     """Part pairs by the asset class that a request for them has to name."""
     found: dict[str, list[Instrument]] = {}

@@ -160,6 +160,34 @@ class TickerEntry(msgspec.Struct, gc=False):
     t: Annotated[list[Count], msgspec.Meta(min_length=1)]
 
 
+class TickerDay(msgspec.Struct, gc=False):
+    """One pair's part of REST Ticker (API.md 6.5): of ``v``, ``p``, ``t``, ``l`` and ``h`` the second is of 24 h."""
+
+    a: Annotated[list[NumberText], msgspec.Meta(min_length=1)]
+    b: Annotated[list[NumberText], msgspec.Meta(min_length=1)]
+    c: Annotated[list[NumberText], msgspec.Meta(min_length=2)]
+    v: Annotated[list[NumberText], msgspec.Meta(min_length=2)]
+    p: Annotated[list[NumberText], msgspec.Meta(min_length=2)]
+    t: Annotated[list[Count], msgspec.Meta(min_length=2)]
+    l: Annotated[list[NumberText], msgspec.Meta(min_length=2)]  # noqa: E741 -- the exchange's name
+    h: Annotated[list[NumberText], msgspec.Meta(min_length=2)]
+
+
+class DepthLevel(msgspec.Struct, array_like=True, gc=False):
+    """One positional level of REST Depth (API.md 6.8); ``time`` is its last change in whole seconds."""
+
+    price: NumberText
+    qty: NumberText
+    time: StartS
+
+
+class DepthSides(msgspec.Struct, gc=False):
+    """The book of one pair: asks ascend, bids descend in price."""
+
+    asks: list[DepthLevel]
+    bids: list[DepthLevel]
+
+
 class OhlcRow(msgspec.Struct, array_like=True, gc=False):
     """One positional row of REST OHLC (API.md 6.6); ``time`` is the start in whole seconds."""
 
@@ -219,6 +247,8 @@ _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
 answer = msgspec.json.Decoder(Answer).decode
 table_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+ticker_days = msgspec.json.Decoder(dict[str, TickerDay]).decode
+depths = msgspec.json.Decoder(dict[str, DepthSides]).decode
 ohlc_row = msgspec.json.Decoder(OhlcRow).decode
 ticker_entry = msgspec.json.Decoder(TickerEntry).decode
 system_status = msgspec.json.Decoder(SystemStatus).decode

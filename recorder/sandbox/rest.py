@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from recorder.sandbox import wire
+from recorder.sandbox import book, wire
 from recorder.sandbox.candles import INTERVALS, Candles
 from recorder.sandbox.odd_rows import OddRows
 from recorder.sandbox.pairs import USUAL_CLASS, Pair
@@ -75,6 +75,7 @@ class Rest:
             "Ticker": self._ticker,
             "OHLC": self._ohlc,
             "Trades": self._trades,
+            "Depth": self._depth,
         }
 
     def answer(self, method: str, query: Mapping[str, str], *, now_ns: int) -> str:
@@ -149,6 +150,15 @@ class Rest:
         rows = ",".join(wire.rest_rows(tape, span))
         rows = self._odd.in_page(pair.symbol, rows)
         return f'{{{self._quirks.fields()}"{key}":[{rows}],"last":"{tape.time_ns(span.last)}"}}'
+
+    def _depth(self, query: Mapping[str, str], now_ns: int) -> str:
+        if "pair" not in query:
+            raise _Failure(INVALID)
+        pair, key = self._find(query["pair"], query.get("asset_class", USUAL_CLASS))
+        count = query.get("count", "100")
+        if not count.isdecimal() or not 1 <= int(count) <= book.DEEPEST:
+            raise _Failure(INVALID)
+        return _json({key: book.depth(self._venue.tapes[pair.symbol], int(count), now_ns)})
 
     def _of(self, asset_class: str) -> list[Pair]:
         return [pair for pair in self._venue.listing.pairs if pair.asset_class == asset_class]
