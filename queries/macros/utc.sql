@@ -5,6 +5,8 @@
 --                     than a microsecond is rounded up, as no trade lies in between. NULL stays NULL.
 -- utc_day(moment)     the day of a TIMESTAMPTZ; infinite where it is
 -- day_start(day)      the midnight that begins it
+-- first_midnight(moment) and last_midnight(moment)  those between which all days of a range lie whole, at or before its
+--                     start and at or after its stop; NULL stays NULL
 --
 -- Casts mean the session's TimeZone, and `time::DATE` takes ten times as long as utc_day(time).
 
@@ -17,3 +19,8 @@ CREATE OR REPLACE MACRO utc_moment(moment) AS coalesce(
 CREATE OR REPLACE MACRO utc_day(moment) AS coalesce(make_timestamp(epoch_us(moment))::DATE, moment::DATE);
 
 CREATE OR REPLACE MACRO day_start(day) AS make_timestamptz(epoch_us(day));
+
+CREATE OR REPLACE MACRO first_midnight(moment) AS day_start(utc_day(utc_moment(moment)));
+
+CREATE OR REPLACE MACRO last_midnight(moment) AS
+    day_start(utc_day(make_timestamptz(epoch_us(utc_moment(moment)) - 1)) + 1);
