@@ -20,11 +20,12 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import opening, state
+from recorder.archive import merging, opening, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
+from recorder.archive.segment_tables import Segments
 from recorder.archive.state import Damage
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
@@ -122,7 +123,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
         metrics, ledger = Metrics(), Ledger()
         archive.promised = ledger.promise
         exchange = Exchange(http, Aside(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics)
-        instruments = await _listed(exchange, wanted.names)
+        listed_us, instruments = await _listed(exchange, wanted.names)
         fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
         tidy = functools.partial(_compact, archive, clock)
         work = Backfill(
@@ -145,6 +146,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             for stretch in found:
                 _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
         else:
+            await asyncio.to_thread(_note, archive, [(listed_us, instruments[stretch.pair]) for stretch in found])
             try:
                 await _fill(work, found, pace)
             except BaseException:
@@ -168,7 +170,8 @@ def _stored(by_pair: Mapping[str, int]) -> str:
     return f"stored {', '.join(parts) or 'nothing new'}"
 
 
-async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
+async def _listed(exchange: Exchange, names: Sequence[str]) -> tuple[int, dict[str, Instrument]]:
+    """Return what is listed of each pair, and when that was asked for, in µs since 1970 UTC."""
     directory = Directory()
     reading = await listing.read(exchange, enough=functools.partial(_has_all, names))
     directory.take(reading.listings, 0.0)
@@ -179,7 +182,14 @@ async def _listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrum
         if not is_whole(reading.listings):
             raise Unavailable(f"not all that is listed could be had, and in the rest: {error}") from None
         raise UsageError(str(error)) from None
-    return {instrument.pair: instrument for instrument in chosen}
+    received_us = reading.answers[0][1].recv_ns // 1000
+    return received_us, {instrument.pair: instrument for instrument in chosen}
+
+
+def _note(archive: TradeArchive, listed: Sequence[tuple[int, Instrument]]) -> None:
+    """Archive the listing of the pairs that have none yet: without it nobody knows the decimals of their prices."""
+    segments = Segments(archive.layout, archive.disk, staging=archive.staging)
+    merging.listed(archive.layout, segments, listed, room=functools.partial(rim.room, archive.layout.data))
 
 
 def _has_all(names: Sequence[str], listed: Listed) -> bool:
