@@ -24,7 +24,7 @@ known AS (
     FROM time_bars(
         $pair,
         $width,
-        grid_before(grid_ceiling($start, $per, NULL), $width),
+        grid_before($start, greatest($per, $width)),
         grid_ceiling($stop, $per, NULL),
         filled := true
     ) AS b
