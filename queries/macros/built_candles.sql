@@ -77,7 +77,7 @@ SELECT
     CASE
         WHEN b.is_traded THEN cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) ELSE 0
     END AS vwap,
-    CASE WHEN b.is_traded THEN b.volume ELSE 0 END::DECIMAL(28, 8) AS volume,
+    TRY_CAST(CASE WHEN b.is_traded THEN b.volume ELSE 0 END AS DECIMAL(28, 8)) AS volume,
     CASE WHEN b.is_traded THEN b.count ELSE 0 END AS count,
     'trades' AS source,
     NULL::TIMESTAMPTZ AS seen

@@ -3,7 +3,7 @@
 -- ohlcv(trade_id, price, qty)  an aggregate: open, high, low, close, amount, volume and count, as one struct; unnest() it
 --   open    the price of the lowest id, close that of the highest: ids are the order, not times
 --   amount  sum(price * qty), in the quote currency; volume is sum(qty), in the base currency
--- trade_amount(price, qty)     price * qty; NULL from 10^15 on
+-- trade_amount(price, qty)     price * qty; NULL from 10^12 on
 --
 -- A price and a quantity fit decimals whose product need not fit one. No real trade is nearly so large, so one that is
 -- says nothing but that it is odd: it costs its group the amount, which is NULL, and no more.
@@ -11,7 +11,7 @@
 -- DuckDB computes only the fields that are asked for.
 
 CREATE OR REPLACE MACRO trade_amount(price, qty) AS
-    CASE WHEN price::DOUBLE * qty::DOUBLE < 1e15 THEN price * qty END;
+    CASE WHEN price::DOUBLE * qty::DOUBLE < 1e12 THEN price * qty END;
 
 CREATE OR REPLACE MACRO ohlcv(trade_id, price, qty) AS {
     open: arg_min(price, trade_id),

@@ -16,7 +16,7 @@
 --   open            the price of the lowest id, close that of the highest: ids are the order, not times
 --   vwap            sum(price * qty) / sum(qty), cut (not rounded) to the price decimals listed at its start
 --   volume          in the base currency, amount in the quote currency; buy_volume is what takers bought of volume.
---                   vwap and amount are NULL with a trade whose price * qty is 10^15 or more
+--                   vwap and amount are NULL with a trade whose price * qty is 10^12 or more
 --   complete        no trade of the bar can be missing, as of candles()
 --   missing_trades  how many ids are not held between trades held, and not absent, of which some may belong to the bar.
 --                   A bar that is not complete and misses none lies at the beginning or the end of all that is held.

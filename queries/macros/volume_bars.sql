@@ -15,7 +15,7 @@
 -- Sums begin from zero at each midnight UTC, and after each hole. The trade with which one reaches a multiple of size is
 -- the last of its bar: what is too much in one bar counts for the next, so n bars hold n times size but for less than one
 -- trade, and a trade of several sizes is in one bar. Trades are never split, and bars never reach over a hole. Ids that do
--- not exist (void), or are disowned, make no hole. A trade of 10^15 or more counts for nothing.
+-- not exist (void), or are disowned, make no hole. A trade of 10^12 or more counts for nothing.
 -- Bars are never cut by start and stop, and those of a part of a range are those of the whole.
 
 -- measured_bars(pair, size, in_quote, start, stop): both kinds
