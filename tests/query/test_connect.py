@@ -517,6 +517,7 @@ MACROS = [
     "pair_trades($pair)", "candles($pair, '1m')", "time_bars($pair, '1 hour')", "tick_bars($pair, 5)",
     "volume_bars($pair, 5)", "dollar_bars($pair, 5)", "candle_audit($pair, '1m')", "pair_coverage($pair)",
     "pair_holes($pair)", "missing_between($pair)", "pair_known_runs($pair)", "pair_unknown_ids($pair)",
+    "pair_begins($pair)", "pair_ohlc_filled($pair, '1m')",
 ]  # fmt: skip
 
 
