@@ -133,9 +133,9 @@ def test_candles_that_wait_in_the_other_journal_are_said(
     mine, theirs = two
     with writing(theirs) as archive:
         archive.journal.append([segment.encode(1, "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", b"{}")])
-        archive.journal.append([segment.encode(1, "ws:trade:1", b"{}", parsed=True), b"torn"])
         listing = listing_body([instrument("SOL/USD")])
         archive.journal.append([segment.encode(1, "rest:/0/public/AssetPairs", listing)])
+        archive.journal.append([segment.encode(1, "ws:trade:1", b"{}", parsed=True), b"torn"])
     assert run(theirs, mine) == 0
     said = capsys.readouterr().out
     assert "1 answers with candles wait in" in said
