@@ -7,7 +7,7 @@
 --
 -- One row for each two pairs: Pearson's correlation of the log returns from close to close of the same bars, a double,
 -- and bars, how many they are. Only returns between two bars in which no trade of the pair can be missing count; in a
--- bar without trades the price is the close before it. beta is the slope of b's returns on a's.
+-- bar without trades the price is the close before it, if none can be missing since. beta is the slope of b's returns on a's.
 
 WITH
 asked AS (
@@ -16,7 +16,11 @@ asked AS (
     WHERE ($pairs IS NULL OR list_contains($pairs, t.pair))
 ),
 traded AS (
-    SELECT t.pair, grid_number(t.time, $width, NULL) AS number, arg_max(t.price, t.trade_id) AS close
+    SELECT
+        t.pair,
+        grid_number(t.time, $width, NULL) AS number,
+        max(t.trade_id) AS last_id,
+        arg_max(t.price, t.trade_id) AS close
     FROM asked AS t
     WHERE ($start IS NULL OR t.time >= grid_before($start, $width))
         AND ($stop IS NULL OR t.time < grid_ceiling($stop, $width, NULL))
@@ -30,7 +34,7 @@ before AS (
     GROUP BY t.pair
 ),
 carried AS (
-    SELECT t.pair, b.number, arg_max(t.price, t.trade_id) AS close
+    SELECT t.pair, b.number, max(t.trade_id) AS last_id, arg_max(t.price, t.trade_id) AS close
     FROM asked AS t
     JOIN before AS b
         ON t.pair = b.pair AND t.time >= grid_start(b.number, $width, NULL)
@@ -52,6 +56,7 @@ filled AS (
     SELECT
         b.pair,
         b.close,
+        b.last_id,
         unnest(range(
             greatest(b.number, grid_number(grid_before($start, $width), $width, NULL)),
             least(coalesce(b.next_number, b.number + 1), grid_number(grid_ceiling($stop, $width, NULL), $width, NULL))
@@ -66,11 +71,16 @@ timed AS (
     FROM filled AS b
 ),
 runs AS (
-    SELECT r.pair, r.after, r.last_time
+    SELECT r.pair, r.after, max(r.last_time) AS last_time, arg_max(r.first_id, r.last_time) AS first_id
     FROM known_runs(footer_files()) AS r
+    GROUP BY r.pair, r.after
 ),
 known AS (
-    SELECT b.pair, b.number, b.time, CASE WHEN r.last_time >= b.time_end THEN b.close END AS close
+    SELECT
+        b.pair,
+        b.number,
+        b.time,
+        CASE WHEN r.last_time >= b.time_end AND b.last_id >= r.first_id THEN b.close END AS close
     FROM timed AS b
     ASOF LEFT JOIN runs AS r
         ON b.pair = r.pair AND b.time > r.after

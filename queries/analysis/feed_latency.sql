@@ -1,8 +1,8 @@
 -- How long after it was made did a live trade of one pair arrive, day by day?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
--- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
--- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
+-- $start  TIMESTAMPTZ = NULL  the first day is the one in which it lies; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last day is the last that begins before it; NULL: all
 --
 -- received - time in microseconds, over the trades that came live (others have no time of arrival). It compares the
 -- exchange's clock with that of the recording host: below zero says that the two do not agree. Quantiles are values
@@ -17,6 +17,6 @@ SELECT
     quantile_disc(epoch_us(t.received) - epoch_us(t.time), 0.9) AS p90_us,
     quantile_disc(epoch_us(t.received) - epoch_us(t.time), 0.99) AS p99_us,
     max(epoch_us(t.received) - epoch_us(t.time)) AS max_us
-FROM pair_trades($pair, $start, $stop) AS t
+FROM pair_trades($pair, first_midnight($start), last_midnight($stop)) AS t
 GROUP BY day
 ORDER BY day;

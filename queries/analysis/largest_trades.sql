@@ -5,7 +5,7 @@
 -- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
 --
--- By amount, which is price * qty in the quote currency, exact; of equal ones the older first. One of 10^15 or
+-- By amount, which is price * qty in the quote currency, exact; of equal ones the older first. One of 10^12 or
 -- more fits no decimal, and is NULL.
 
 SELECT t.trade_id, t.time, t.side, t.price, t.qty, trade_amount(t.price, t.qty) AS amount, t.ord_type

@@ -12,9 +12,10 @@
 WITH closes AS (
     SELECT
         b.*,
-        lag(b.close) OVER (ORDER BY b.time) AS close_before,
-        coalesce(lag(b.complete) OVER (ORDER BY b.time), false) AS complete_before
+        CASE WHEN lag(b.time_end) OVER bars = b.time THEN lag(b.close) OVER bars END AS close_before,
+        coalesce(lag(b.time_end) OVER bars = b.time AND lag(b.complete) OVER bars, false) AS complete_before
     FROM time_bars($pair, $width, grid_before($start, $width), $stop, filled := true) AS b
+    WINDOW bars AS (ORDER BY b.time)
 )
 SELECT
     c.time,

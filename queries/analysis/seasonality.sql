@@ -11,8 +11,10 @@
 WITH hourly AS (
     SELECT
         b.*,
-        lag(CASE WHEN b.complete THEN b.close END) OVER (ORDER BY b.time) AS close_before
+        CASE WHEN lag(b.complete) OVER bars AND lag(b.time_end) OVER bars = b.time
+            THEN lag(b.close) OVER bars END AS close_before
     FROM time_bars($pair, '1 hour', grid_before($start, '1 hour'), $stop, filled := true) AS b
+    WINDOW bars AS (ORDER BY b.time)
 )
 SELECT
     isodow(make_timestamp(epoch_us(h.time))) AS weekday,

@@ -6,7 +6,7 @@
 --
 -- One row for each power of ten with trades: quantities from from_qty on and below to_qty, in the base currency.
 -- volume, amount (in the quote currency), median_qty and largest_qty are exact; share_of_trades and share_of_volume
--- are doubles. amount is NULL where one of its trades comes to 10^15 or more. missing_trades is how many ids between
+-- are doubles. amount is NULL where one of its trades comes to 10^12 or more. missing_trades is how many ids between
 -- those held may belong to the range: the same in every row.
 
 WITH sizes AS (
@@ -19,8 +19,8 @@ WITH sizes AS (
     GROUP BY exponent
 )
 SELECT
-    power_of_ten(s.exponent)::DECIMAL(28, 8) AS from_qty,
-    power_of_ten(s.exponent + 1)::DECIMAL(28, 8) AS to_qty,
+    power_of_ten(s.exponent)::DECIMAL(38, 8) AS from_qty,
+    power_of_ten(s.exponent + 1)::DECIMAL(38, 8) AS to_qty,
     s.count,
     s.volume,
     s.amount,

@@ -3,8 +3,8 @@
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
 -- $width  INTERVAL = 1 hour   the length of the bars it is estimated from
 -- $per    INTERVAL = 1 day    the length of the periods it is estimated for, counted from 1970-01-01 UTC
--- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
--- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
+-- $start  TIMESTAMPTZ = NULL  the first period is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last period is the last that begins before it; NULL: all
 --
 -- Doubles, since these are statistics: standard deviations of the logarithm of the price, times the square root of the
 -- bars in 365 days. 0.5 is 50 % a year.
@@ -12,15 +12,23 @@
 --   parkinson       from high and low (Parkinson 1980)
 --   garman_klass    from open, high, low and close, without drift (Garman and Klass 1980)
 --   yang_zhang      the same with drift, and with what lies between a close and the next open (Yang and Zhang 2000)
--- Only bars in which no trade can be missing count: bars is how many they are, left_out how many do not count. A bar
+-- A bar is of the period in which it begins, and periods are never cut. Only bars in which no trade can be missing count: bars is how many they are, left_out how many do not count. A bar
 -- without trades counts with the close before it. missing_trades is the most that any bar may miss.
 
 WITH
 known AS (
     SELECT
         b.*,
-        lag(CASE WHEN b.complete THEN b.close END) OVER (ORDER BY b.time) AS close_before
-    FROM time_bars($pair, $width, grid_before($start, $width), $stop, filled := true) AS b
+        CASE WHEN lag(b.complete) OVER bars AND lag(b.time_end) OVER bars = b.time
+            THEN lag(b.close) OVER bars END AS close_before
+    FROM time_bars(
+        $pair,
+        $width,
+        grid_before($start, greatest($per, $width)),
+        grid_ceiling($stop, $per, NULL),
+        filled := true
+    ) AS b
+    WINDOW bars AS (ORDER BY b.time)
 ),
 logs AS (
     SELECT
@@ -33,7 +41,7 @@ logs AS (
         CASE WHEN k.complete THEN ln(k.low / k.open) END AS d,
         CASE WHEN k.complete THEN ln(k.close / k.open) END AS c
     FROM known AS k
-    WHERE $start IS NULL OR k.time >= utc_moment($start)
+    WHERE $start IS NULL OR k.time >= grid_ceiling($start, $per, NULL)
 ),
 moments AS (
     SELECT

@@ -2,8 +2,8 @@
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
 -- $size   DECIMAL             how much of the base currency a bar has
--- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
--- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
+-- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --
 -- The macro volume_bars() describes the columns.
 

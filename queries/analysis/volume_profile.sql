@@ -18,7 +18,9 @@ height AS (
     SELECT CASE
         WHEN $step IS NOT NULL THEN bar_size($step::DECIMAL(28, 12))
         -- Where there is one price only, a millionth of it stands for the range.
-        ELSE power_of_ten(greatest(ceil(log10(greatest(max(t.price) - min(t.price), max(t.price) / 1e6) / 50)), -12))
+        ELSE power_of_ten(
+            greatest(ceil(log10(greatest(max(t.price) - min(t.price), max(t.price) / 1e6) / 50)), -12)
+        )::DECIMAL(28, 12)
     END AS step
     FROM traded AS t
 ),
@@ -34,8 +36,8 @@ levels AS (
     GROUP BY number
 )
 SELECT
-    (l.number::DECIMAL(16, 0) * l.step)::DECIMAL(28, 12) AS from_price,
-    ((l.number + 1)::DECIMAL(16, 0) * l.step)::DECIMAL(28, 12) AS to_price,
+    (l.number::DECIMAL(16, 0) * l.step)::DECIMAL(38, 12) AS from_price,
+    ((l.number + 1)::DECIMAL(16, 0) * l.step)::DECIMAL(38, 12) AS to_price,
     l.volume,
     l.buy_volume,
     l.volume - l.buy_volume AS sell_volume,

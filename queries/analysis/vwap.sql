@@ -12,8 +12,19 @@
 
 WITH
 bars AS (
-    SELECT b.*, CASE WHEN b.missing_trades = 0 THEN lag(b.close) OVER (ORDER BY b.time) END AS close_before
+    SELECT
+        b.*,
+        -- From the bar right before it, of the same run of ids; a close that a bar was given was carried already.
+        CASE
+            WHEN b.missing_trades = 0
+                AND lag(b.time_end) OVER bars = b.time
+                AND coalesce(lag(b.last_id) OVER bars >= r.first_id, true)
+                THEN lag(b.close) OVER bars
+        END AS close_before
     FROM time_bars($pair, $width, grid_before($start, $width), $stop, filled := true) AS b
+    ASOF LEFT JOIN pair_known_runs($pair) AS r
+        ON b.first_id >= r.first_id
+    WINDOW bars AS (ORDER BY b.time)
 ),
 prices AS (
     SELECT

@@ -5,7 +5,8 @@
 --            interval), held_us and held_close (start and close of the candle before it), next_us (start of the one after)
 --
 -- A candle is built where no trade of its interval can be missing: it lies inside one run of ids, each held or void,
--- which has a trade before it and one at or after its end. An interval without trades has the close before it.
+-- which has a trade before it and one at or after its end. An interval without trades has the close before it, if that
+-- lies in the same run; else it has no row.
 
 -- Written as one chain, each step used once: DuckDB computes a step that is used twice for all pairs before it filters.
 -- Where it expects fewer stretches than trades, it looks at them first, and then only for trades from the first
@@ -21,6 +22,7 @@ bars AS (
         s.next_us,
         s.held_close,
         epoch_us(t.time) // s.width_us AS number,
+        max(t.trade_id) AS last_id,
         unnest(ohlcv(t.trade_id, t.price, t.qty))
     FROM trades AS t
     RIGHT JOIN query_table(lost) AS s
@@ -52,15 +54,17 @@ timed AS (
         c.*,
         coalesce(c.row = c.number, false) AS is_traded,
         -- Inside one run of ids, what was traded last before an interval is the last trade before it in this stretch;
-        -- where the stretch has none yet, the run goes back beyond it, and the candle held before it tells.
+        -- where the stretch has none yet, and the run goes back beyond it, the candle held before it tells.
+        coalesce(c.row > c.number, false) AS is_carried,
         CASE WHEN c.row > c.number THEN c.close ELSE c.held_close END AS close_before,
         make_timestamptz(c.row * c.width_us) AS time,
         make_timestamptz((c.row + 1) * c.width_us) AS time_end
     FROM candles AS c
 ),
 runs AS (
-    SELECT k.pair, k.after, k.last_time
+    SELECT k.pair, k.after, max(k.last_time) AS last_time, arg_max(k.first_id, k.last_time) AS first_id
     FROM known_runs(footers) AS k
+    GROUP BY k.pair, k.after
 )
 SELECT
     b.pair,
@@ -73,7 +77,7 @@ SELECT
     CASE
         WHEN b.is_traded THEN cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) ELSE 0
     END AS vwap,
-    CASE WHEN b.is_traded THEN b.volume ELSE 0 END::DECIMAL(28, 8) AS volume,
+    TRY_CAST(CASE WHEN b.is_traded THEN b.volume ELSE 0 END AS DECIMAL(28, 8)) AS volume,
     CASE WHEN b.is_traded THEN b.count ELSE 0 END AS count,
     'trades' AS source,
     NULL::TIMESTAMPTZ AS seen
@@ -82,4 +86,9 @@ ASOF JOIN runs AS r
     ON b.pair = r.pair AND b.time > r.after
 ASOF LEFT JOIN price_decimals() AS d
     ON b.pair = d.pair AND b.time >= d.since
-WHERE r.last_time >= b.time_end;
+WHERE r.last_time >= b.time_end
+    AND CASE
+        WHEN b.is_traded THEN true
+        WHEN b.is_carried THEN b.last_id >= r.first_id
+        ELSE r.after < make_timestamptz(b.held_us + b.width_us)
+    END;

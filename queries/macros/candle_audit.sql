@@ -16,7 +16,8 @@
 --              close are the close before it, vwap, volume and count zero. NULL where nothing is known.
 --   ohlc_…     what the exchange says
 --
--- One row for each interval from the first to the last that either side has, in the order of time.
+-- One row for each interval from the first to the last that either side has, in the order of time: of a part of a range
+-- those of the whole.
 
 -- published(symbol, bar, start, stop): the candles of one series. (Its parameters cannot have the names of columns.)
 CREATE OR REPLACE MACRO published(symbol, bar, start, stop) AS TABLE
@@ -29,9 +30,10 @@ WHERE o.pair = symbol
 
 CREATE OR REPLACE MACRO candle_audit(pair, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
+-- Bars of trades, with those between two with trades: all else is in them that the exchange would put.
 built AS (
-    SELECT b.time, b.open, b.high, b.low, b.close, b.vwap, b.volume, b.count
-    FROM candles(pair, timeframe, start, stop) AS b
+    SELECT b.time, b.open, b.high, b.low, b.close, b.vwap, b.volume, b.count, b.complete
+    FROM time_bars(pair, to_microseconds(timeframe_us(timeframe)), start, stop, filled := true) AS b
 ),
 exchange AS (
     FROM published(pair, timeframe, start, stop)
@@ -39,33 +41,40 @@ exchange AS (
 times AS (
     SELECT time FROM built UNION SELECT time FROM exchange
 ),
+-- What either side has beyond the range: the intervals up to there are lacking on both, and are rows of the whole.
+around AS (
+    SELECT 'before' AS place, p.time FROM published(pair, timeframe, NULL, start) AS p WHERE start IS NOT NULL
+    UNION ALL
+    SELECT 'before', t.time FROM pair_trades(pair, NULL, bar_ceiling(start, timeframe)) AS t WHERE start IS NOT NULL
+    UNION ALL
+    SELECT 'after', p.time FROM published(pair, timeframe, stop, NULL) AS p WHERE stop IS NOT NULL
+    UNION ALL
+    SELECT 'after', t.time FROM pair_trades(pair, bar_ceiling(stop, timeframe)) AS t WHERE stop IS NOT NULL
+    UNION ALL
+    SELECT 'inside', t.time FROM times AS t
+),
 ends AS (
-    SELECT epoch_us(min(t.time)) AS first_us, epoch_us(max(t.time)) AS last_us
-    FROM times AS t
-    WHERE ordinary_time(t.time, NULL) IS NOT NULL
+    SELECT
+        CASE WHEN bool_or(a.place = 'before') THEN epoch_us(bar_ceiling(start, timeframe))
+            ELSE epoch_us(min(a.time) FILTER (a.place = 'inside')) END AS first_us,
+        CASE WHEN bool_or(a.place = 'after') THEN epoch_us(bar_ceiling(stop, timeframe))
+            ELSE epoch_us(max(a.time) FILTER (a.place = 'inside')) + timeframe_us(timeframe) END AS end_us
+    FROM around AS a
+    WHERE ordinary_time(a.time, NULL) IS NOT NULL
 ),
 -- Up to a bar in which no trade can have been made there are none.
 intervals AS (
-    SELECT make_timestamptz(unnest(range(e.first_us, e.last_us + 1, timeframe_us(timeframe)))) AS time
+    SELECT make_timestamptz(unnest(range(e.first_us, e.end_us, timeframe_us(timeframe)))) AS time
     FROM ends AS e
-    UNION ALL
+    UNION
     SELECT t.time
     FROM times AS t
-    WHERE ordinary_time(t.time, NULL) IS NULL
 ),
-runs AS (
-    SELECT k.after, k.last_time
-    FROM pair_known_runs(pair) AS k
-),
-sides AS (
+filled AS (
     SELECT
         i.time,
-        coalesce(epoch_us(r.last_time) >= epoch_us(i.time) + timeframe_us(timeframe), false) AS complete,
-        b.count IS NOT NULL AS traded,
-        -- Inside one run of ids the last trade before a silent bar is the last one in the range, if there is any.
-        last_value(b.close IGNORE NULLS) OVER (
-            ORDER BY i.time ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS close_before,
+        coalesce(b.complete, false) AS complete,
+        coalesce(b.count > 0, false) AS traded,
         b.open,
         b.high,
         b.low,
@@ -84,20 +93,6 @@ sides AS (
     FROM intervals AS i
     LEFT JOIN built AS b ON i.time = b.time
     LEFT JOIN exchange AS e ON i.time = e.time
-    ASOF LEFT JOIN runs AS r ON i.time > r.after
-),
-filled AS (
-    SELECT
-        s.* REPLACE (
-            CASE WHEN s.traded THEN s.open WHEN s.complete THEN s.close_before END AS open,
-            CASE WHEN s.traded THEN s.high WHEN s.complete THEN s.close_before END AS high,
-            CASE WHEN s.traded THEN s.low WHEN s.complete THEN s.close_before END AS low,
-            CASE WHEN s.traded THEN s.close WHEN s.complete THEN s.close_before END AS close,
-            CASE WHEN s.traded THEN s.vwap WHEN s.complete THEN 0 END AS vwap,
-            CASE WHEN s.traded THEN s.volume WHEN s.complete THEN 0 END AS volume,
-            CASE WHEN s.traded THEN s.count WHEN s.complete THEN 0 END AS count
-        )
-    FROM sides AS s
 ),
 compared AS (
     SELECT

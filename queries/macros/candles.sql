@@ -10,7 +10,7 @@
 --   time       the start of the bar, in UTC; a bar without trades has no row
 --   open       the price of the lowest id, close that of the highest: ids are the order, not times
 --   vwap       sum(price * qty) / sum(qty), cut (not rounded) to the pair's price decimals, as Kraken cuts it (to 12
---              where the pair was never listed); NULL with a trade whose price * qty is 10^15 or more
+--              where the pair was never listed); NULL with a trade whose price * qty is 10^12 or more
 --   complete   no trade of the bar can be missing: it lies inside one run of ids, each held, void or disowned, which has a trade
 --              before the bar (or begins with id 1) and one at or after its end
 --

@@ -1,13 +1,13 @@
 -- How are decimals counted and put in steps, exactly?
 --
--- bar_size(size)             the size; an error if it is not above zero
--- whole_times(total, size)   how many times size goes into total, both decimals; at most 9 * 10^15 times
+-- bar_size(size)             the size; an error if it is not above zero, or above 10^17
+-- whole_times(total, size)   how many times size goes into total, both decimals; an error if that is above 9 * 10^15 times
 -- integer_12(value)          a decimal of scale 12, such as a price, without its point
--- power_of_ten(exponent)     from -12 to 15, as a decimal
+-- power_of_ten(exponent)     from -12 to 25, as a decimal
 -- decimal_exponent(value)    the power of ten that is just not above the value, a quantity above zero
 
 CREATE OR REPLACE MACRO bar_size(size) AS
-    CASE WHEN size > 0 THEN size ELSE error('a size must be above zero') END;
+    CASE WHEN size > 0 AND size <= 1e17 THEN size ELSE error('a size must be above zero, and at most 10^17') END;
 
 -- `//` and `/` on decimals go through doubles. The double quotient is one off at most, which shows when it is held
 -- against the decimals.
@@ -17,11 +17,13 @@ CREATE OR REPLACE MACRO settled(guess, total, size) AS CASE
     ELSE guess
 END;
 CREATE OR REPLACE MACRO whole_times(total, size) AS
-    settled(floor(total::DOUBLE / size::DOUBLE)::BIGINT, total, size);
+    CASE WHEN total::DOUBLE / size::DOUBLE < 9e15 THEN settled(floor(total::DOUBLE / size::DOUBLE)::BIGINT, total, size)
+        ELSE error('a size that goes more than 9 * 10^15 times into what was traded is too small: choose a larger one')
+    END;
 
 CREATE OR REPLACE MACRO integer_12(value) AS replace(value::VARCHAR, '.', '')::HUGEINT;
 
-CREATE OR REPLACE MACRO power_of_ten(exponent) AS ('1e' || exponent::INTEGER)::DECIMAL(28, 12);
+CREATE OR REPLACE MACRO power_of_ten(exponent) AS ('1e' || exponent::INTEGER)::DECIMAL(38, 12);
 
 CREATE OR REPLACE MACRO decimal_exponent(value) AS
     length(ltrim(replace(value::DECIMAL(28, 8)::VARCHAR, '.', ''), '0')) - 9;

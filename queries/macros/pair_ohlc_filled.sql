@@ -42,6 +42,6 @@ WHERE o.pair = symbol
     AND (stop IS NULL OR o.time < utc_moment(stop))
 UNION ALL
 SELECT b.pair, b.timeframe, b.time, b.open, b.high, b.low, b.close, b.vwap, b.volume, b.count, b.source, b.seen
-FROM built_candles('lost', pair_footers(symbol)) AS b
+FROM built_candles('lost', pair_footers(known_pair(symbol))) AS b
 WHERE (start IS NULL OR b.time >= utc_moment(start))
     AND (stop IS NULL OR b.time < utc_moment(stop));

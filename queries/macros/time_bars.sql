@@ -16,13 +16,14 @@
 --   open            the price of the lowest id, close that of the highest: ids are the order, not times
 --   vwap            sum(price * qty) / sum(qty), cut (not rounded) to the price decimals listed at its start
 --   volume          in the base currency, amount in the quote currency; buy_volume is what takers bought of volume.
---                   vwap and amount are NULL with a trade whose price * qty is 10^15 or more
+--                   vwap and amount are NULL with a trade whose price * qty is 10^12 or more
 --   complete        no trade of the bar can be missing, as of candles()
 --   missing_trades  how many ids are not held between trades held, and not absent, of which some may belong to the bar.
 --                   A bar that is not complete and misses none lies at the beginning or the end of all that is held.
 --
 -- A bar without trades has its neighbour's close before as open, high, low and close, and zero for the rest, as the
--- exchange would put it; where trades may be missing in it, it has NULL, for nothing is known.
+-- exchange would put it. Where trades may be missing in it, or since that close, it has NULL and is not complete: from a
+-- hole, or the promise, to the next trade held nobody knows the price.
 -- Bars are never cut by start and stop, and those of a part of a range are those of the whole.
 
 CREATE OR REPLACE MACRO time_bars(pair, width, start := NULL, stop := NULL, origin := NULL, filled := false) AS TABLE
@@ -44,12 +45,12 @@ before AS (
     WHERE filled AND start IS NOT NULL
 ),
 carried AS (
-    SELECT grid_number(t.time, width, origin) AS number, arg_max(t.price, t.trade_id) AS close
+    SELECT b.number, max(t.trade_id) AS last_id, arg_max(t.price, t.trade_id) AS close
     FROM pair_trades(pair, NULL, grid_ceiling(start, width, origin)) AS t
     JOIN before AS b
         ON t.time >= grid_start(b.number, width, origin)
     WHERE filled AND start IS NOT NULL
-    GROUP BY ALL
+    GROUP BY b.number
 ),
 later AS (
     SELECT grid_number(min(t.time), width, origin) AS number
@@ -92,7 +93,7 @@ timed AS (
 ),
 -- Runs may begin at the same time; it is the last of them that can reach beyond the bar.
 runs AS (
-    SELECT r.after, max(r.last_time) AS last_time
+    SELECT r.after, max(r.last_time) AS last_time, arg_max(r.first_id, r.last_time) AS first_id
     FROM pair_known_runs(pair) AS r
     GROUP BY r.after
 ),
@@ -111,7 +112,8 @@ ended AS (
 proven AS (
     SELECT
         b.*,
-        coalesce(r.last_time >= b.time_end, false) AS complete,
+        -- A close is carried inside one run only: not over a hole, and not from before a promise.
+        coalesce(r.last_time >= b.time_end AND (b.is_traded OR b.last_id >= r.first_id), false) AS complete,
         coalesce(g.missing, 0) - coalesce(o.missing, 0) AS missing_trades,
         cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap
     FROM timed AS b

@@ -4,17 +4,19 @@
 -- dollar_bars(pair, size, start, stop)  size in the quote currency, whichever that is
 --   pair   the v2 symbol, 'BTC/USD'
 --   size   a number with at most 8 digits after the point
---   start  the first bar begins with the first trade at or after it; NULL or left out: open end
---   stop   trades before this moment count; NULL or left out: open end
+--   start  the first bar is the first whose first trade was made at or after it; NULL or left out: open end
+--   stop   the last bar is the last whose first trade was made before it; NULL or left out: open end
 --
 -- Columns as of tick_bars(), but
---   complete        the bar is full and begins where the one before it ends, or at start; false where it touches a hole
+--   complete        the bar is full and begins where the one before it ends, or at midnight; false where it touches a
+--                   hole, and in the last of a day, which ends with the day
 --   missing_trades  how many ids are missing right before or right after a bar that is not complete for that reason
 --
--- The trade with which the sum since the first bar reaches a multiple of size is the last of its bar: what is too much
--- in one bar counts for the next, so n bars hold n times size but for less than one trade, and a trade of several
--- sizes is in one bar. Trades are never split. Bars never reach over a hole: after one, sums begin again from zero.
--- Ids that do not exist (void), or are disowned, make no hole. A trade of 10^15 or more counts for nothing.
+-- Sums begin from zero at each midnight UTC, and after each hole. The trade with which one reaches a multiple of size is
+-- the last of its bar: what is too much in one bar counts for the next, so n bars hold n times size but for less than one
+-- trade, and a trade of several sizes is in one bar. Trades are never split, and bars never reach over a hole. Ids that do
+-- not exist (void), or are disowned, make no hole. A trade of 10^12 or more counts for nothing.
+-- Bars are never cut by start and stop, and those of a part of a range are those of the whole.
 
 -- measured_bars(pair, size, in_quote, start, stop): both kinds
 CREATE OR REPLACE MACRO measured_bars(pair, size, in_quote, start, stop) AS TABLE
@@ -22,16 +24,18 @@ WITH
 measured AS (
     SELECT
         t.*,
+        utc_day(t.time) AS day,
         r.first_id AS run_first,
         r.first_held,
         r.last_held,
+        r.after,
         coalesce(trade_amount(CASE WHEN in_quote THEN t.price ELSE 1::DECIMAL(28, 12) END, t.qty), 0) AS measure
-    FROM pair_trades(pair, start, stop) AS t
+    FROM pair_trades(pair, first_midnight(start), last_midnight(stop)) AS t
     ASOF LEFT JOIN pair_known_runs(pair) AS r
         ON t.trade_id >= r.first_id
 ),
 summed AS (
-    SELECT m.*, sum(m.measure) OVER (PARTITION BY m.run_first ORDER BY m.trade_id) AS total
+    SELECT m.*, sum(m.measure) OVER (PARTITION BY m.run_first, m.day ORDER BY m.trade_id) AS total
     FROM measured AS m
 ),
 numbered AS (
@@ -40,10 +44,10 @@ numbered AS (
 ),
 bars AS (
     SELECT
-        n.run_first,
         n.number,
         any_value(n.first_held) AS first_held,
         any_value(n.last_held) AS last_held,
+        coalesce(any_value(n.after) < day_start(n.day), false) AS since_midnight,
         max(n.total) AS total,
         arg_min(n.time, n.trade_id) AS time,
         arg_max(n.time, n.trade_id) AS time_end,
@@ -52,7 +56,7 @@ bars AS (
         unnest(ohlcv(n.trade_id, n.price, n.qty)),
         coalesce(sum(n.qty) FILTER (n.side = 'buy'), 0) AS buy_volume
     FROM numbered AS n
-    GROUP BY n.run_first, n.number
+    GROUP BY n.run_first, n.day, n.number
 ),
 -- Absent ids may lie between those that are missing from one trade held to the next.
 holes AS (
@@ -65,7 +69,7 @@ ended AS (
     SELECT
         b.*,
         b.total >= (b.number + 1)::DECIMAL(16, 0) * size::DECIMAL(28, 8) AS is_full,
-        b.first_id = b.first_held AND b.run_first > 1 AS begins_late
+        b.first_id = b.first_held AND NOT b.since_midnight AS begins_late
     FROM bars AS b
 )
 SELECT
@@ -93,6 +97,8 @@ LEFT JOIN holes AS before
     ON b.first_held = before.before_id
 LEFT JOIN holes AS after
     ON b.last_held = after.after_id
+WHERE (start IS NULL OR b.time >= utc_moment(start))
+    AND (stop IS NULL OR b.time < utc_moment(stop))
 ORDER BY b.first_id;
 
 CREATE OR REPLACE MACRO volume_bars(pair, size, start := NULL, stop := NULL) AS TABLE

@@ -27,6 +27,7 @@ from recorder.archive.footer import held_runs
 from recorder.archive.integrity import Finding
 from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout, period_of
+from recorder.archive.listing import as_archived
 from recorder.archive.ordered_merge import Batches, in_order
 from recorder.archive.parquet import ROW_GROUP, SET_APART, UNSOUND, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
@@ -34,7 +35,7 @@ from recorder.archive.verify import sound_files
 from recorder.core import evidence
 from recorder.core.evidence import Promise
 from recorder.core.ids import Span, Spans
-from recorder.core.model import plain
+from recorder.core.model import Instrument, plain
 from recorder.core.room import require
 from recorder.disk import Room, undisturbed
 from recorder.errors import CorruptFile, UnsoundFile
@@ -313,9 +314,18 @@ def candles(
 
 
 def listings(
-    ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
+    ours: Layout,
+    segments: Segments | None,
+    other: Layout,
+    late: Iterable[tuple[int, Instrument]] = (),
+    *,
+    room: Callable[[], Room],
 ) -> tuple[int, list[Finding]]:
-    """Add the listings of pairs of which this archive has none. Returns, and raises, as :func:`candles` does."""
+    """Add the listings of pairs of which this archive has none. Returns, and raises, as :func:`candles` does.
+
+    ``late`` are rows that the other archive has in its journal, each with its moment in µs: they count for pairs of
+    which its table has none.
+    """
     branch = Branch(INSTRUMENTS)
     with contextlib.ExitStack() as stack:
         theirs, findings = sound.opened(other.leaf(branch, None), branch, stack)
@@ -324,8 +334,29 @@ def listings(
         parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.read(_BATCH))]
     rows = pa.concat_tables(parts)
     fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
+    told = frozenset((*known.to_pylist(), *pc.unique(fresh["pair"]).to_pylist()))
+    fresh = pa.concat_tables([fresh, _listed(late, told)])
     _add(segments, branch, [fresh], fresh.num_rows, room)
     return fresh.num_rows, findings
+
+
+def listed(
+    ours: Layout, segments: Segments | None, rows: Iterable[tuple[int, Instrument]], *, room: Callable[[], Room]
+) -> int:
+    """Add what was listed of pairs of which this archive has no listing, each with its moment in µs.
+
+    Returns how many rows these are, and raises, as :func:`listings` does.
+    """
+    branch = Branch(INSTRUMENTS)
+    with contextlib.ExitStack() as stack:
+        known = frozenset(_pairs(_ours_opened(ours.leaf(branch, None), branch, stack)))
+    fresh = _listed(rows, known)
+    _add(segments, branch, [fresh], fresh.num_rows, room)
+    return int(fresh.num_rows)
+
+
+def _listed(rows: Iterable[tuple[int, Instrument]], known: frozenset[str]) -> pa.Table:
+    return INSTRUMENTS.build([(moment_us, as_archived(row)) for moment_us, row in rows if row.pair not in known])
 
 
 def _add(

@@ -20,11 +20,12 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import opening, state
+from recorder.archive import merging, opening, state
 from recorder.archive.append import TradeArchive
 from recorder.archive.compact import compact
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Quarantine
+from recorder.archive.segment_tables import Segments
 from recorder.archive.state import Damage
 from recorder.cli import times
 from recorder.cli.listed import listed
@@ -125,7 +126,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
         metrics, ledger = Metrics(), Ledger()
         archive.promised = ledger.promise
         exchange = Exchange(http, Aside(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics)
-        instruments = await listed(exchange, wanted.names)
+        listed_us, instruments = await listed(exchange, wanted.names)
         fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
         tidy = functools.partial(_compact, archive, clock)
         work = Backfill(
@@ -148,6 +149,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             for stretch in found:
                 _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
         else:
+            await asyncio.to_thread(_note, archive, [(listed_us, instruments[stretch.pair]) for stretch in found])
             try:
                 await _fill(work, found, pace)
             except BaseException:
@@ -169,6 +171,12 @@ def _stored(by_pair: Mapping[str, int]) -> str:
     """
     parts = [f"{rows:,} trades of {pair}" for pair, rows in by_pair.items() if rows]
     return f"stored {', '.join(parts) or 'nothing new'}"
+
+
+def _note(archive: TradeArchive, listed: Sequence[tuple[int, Instrument]]) -> None:
+    """Archive the listing of the pairs that have none yet: without it nobody knows the decimals of their prices."""
+    segments = Segments(archive.layout, archive.disk, staging=archive.staging)
+    merging.listed(archive.layout, segments, listed, room=functools.partial(rim.room, archive.layout.data))
 
 
 def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[str, Damage]:

@@ -14,8 +14,11 @@ from recorder.tasks import listing
 from recorder.tasks.exchange import Exchange
 
 
-async def listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrument]:
-    """Return the pairs of these names. Raises ExchangeError, and UsageError for a name that is none."""
+async def listed(exchange: Exchange, names: Sequence[str]) -> tuple[int, dict[str, Instrument]]:
+    """Return the pairs of these names, and when the listing was received, in µs since 1970 UTC.
+
+    Raises ExchangeError, and UsageError for a name that is none.
+    """
     directory = Directory()
     reading = await listing.read(exchange, enough=functools.partial(_has_all, names))
     directory.take(reading.listings, 0.0)
@@ -26,7 +29,8 @@ async def listed(exchange: Exchange, names: Sequence[str]) -> dict[str, Instrume
         if not is_whole(reading.listings):
             raise Unavailable(f"not all that is listed could be had, and in the rest: {error}") from None
         raise UsageError(str(error)) from None
-    return {instrument.pair: instrument for instrument in chosen}
+    received_us = reading.answers[0][1].recv_ns // 1000
+    return received_us, {instrument.pair: instrument for instrument in chosen}
 
 
 def _has_all(names: Sequence[str], listed: Listed) -> bool:

@@ -71,7 +71,7 @@ async def _asked(settings: Config, names: Sequence[str], levels: int) -> list[tu
     async with client_session(proxy_for(where.rest_url, where.proxy)) as client:
         http = Http(client, where.rest_url, pace=Pace(where.requests_per_second), clock=clock)
         exchange = Exchange(http, _Nobody(), metrics=Metrics())
-        instruments = await listed(exchange, names)
+        _, instruments = await listed(exchange, names)
         return [await _of(exchange, one, levels) for one in instruments.values()]
 
 

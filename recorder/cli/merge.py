@@ -31,7 +31,8 @@ from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
-from recorder.core.model import Trade
+from recorder.core.listing import settled
+from recorder.core.model import Instrument, Trade
 from recorder.disk import Disk
 from recorder.errors import CorruptLine, Malformed, StorageError, UsageError
 from recorder.journal import segment
@@ -98,7 +99,8 @@ def merge(
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
         found.candles, unsound = merging.candles(layout, segments, theirs, room=room)
         found.findings += unsound
-        found.listings, unsound = merging.listings(layout, segments, theirs, room=room)
+        late = list(waiting.listed.values())
+        found.listings, unsound = merging.listings(layout, segments, theirs, late, room=room)
         found.findings += unsound
     if as_json:
         echo(json.dumps(_as_json(found, dry_run=dry_run), indent=2, ensure_ascii=False))
@@ -160,6 +162,14 @@ class _Journalled:
 
     pairs: set[str] = field(default_factory=set)
     candles: int = 0
+    listed: dict[str, tuple[int, Instrument]] = field(default_factory=dict)
+    """Of each pair what was listed first, and when, in µs since 1970 UTC."""
+
+    def lists(self, moment_us: int, listing: Listing) -> None:
+        """Take in an answer of AssetPairs."""
+        with contextlib.suppress(Malformed):
+            for pair, row in settled(listing.listed(), {})[0].items():
+                self.listed.setdefault(pair, (moment_us, row))
 
 
 def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
@@ -182,7 +192,9 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
                             in_hand += 1
                 case PublishedCandles():
                     found.candles += 1
-                case Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
+                case Listing() as listing:
+                    found.lists(entry.recv_ns // 1000, listing)
+                case TableRows() | Header() | Told() | Unreadable() | Unknown():
                     pass
                 case never:
                     assert_never(never)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,12 +20,13 @@ from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
-from recorder.query import asked, catalogue
+from recorder.query import asked, catalogue, holes
 from recorder.query.catalogue import Parameter, Question
 from recorder.query.connect import Archive, connect
 
 _FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
 """Parameters that most questions have, and have a flag of their own."""
+_BEGINS: Final = "SELECT epoch_us(time) AS time_us FROM pair_begins($pair) WHERE time > $start"
 
 
 def query(
@@ -60,10 +62,13 @@ def query(
     with connect(data, live=live) as archive:
         _check_pairs(archive, pair or [])
         table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
+        begins = _begin_later(archive, pair or [], bound.get("start"))
     output.write(table, chosen)
     if not live:
         tell_what_waits(data, "--live counts them in")
     _tell_what_is_missing(table)
+    if begins:
+        echo(f"recorder: {holes.late(begins)}", err=True)
 
 
 def _refuse_without_name(**options: object) -> None:
@@ -108,6 +113,14 @@ def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
         held = archive.pairs()
         for pair in pairs:
             asked.pair(pair, held)
+
+
+def _begin_later(archive: Archive, pairs: Sequence[str], start: datetime | None) -> dict[str, int]:
+    """Return when those of these pairs begin that do so after ``start``, in µs since 1970 UTC."""
+    if not pairs or start is None:
+        return {}
+    found = {pair: archive.sql(_BEGINS, to="arrow", dtype_backend=None, pair=pair, start=start) for pair in pairs}
+    return {pair: rows["time_us"][0].as_py() for pair, rows in found.items() if rows.num_rows}
 
 
 def _tell_what_is_missing(table: pa.Table) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recorder.core.ids import Run, Span, Spans
@@ -22,19 +22,22 @@ SHOWN: Final = 1_000
 class Basis:
     """The trades that a result was made of: of each pair the runs of ids, from the lowest id used to the highest.
 
-    ``missing`` counts the ids known to be missing in the range asked for. ``hashes`` are the SHA-256 of the canonical
-    rows (docs/format.md) of each pair, where they were asked for.
+    ``missing`` counts the ids known to be missing in the range asked for. ``begins`` has, of each pair that begins
+    later than the range, the moment (ISO 8601) from which on it is held or promised: what was before is not missing.
+    ``hashes`` are the SHA-256 of the canonical rows (docs/format.md) of each pair, where they were asked for.
     """
 
     coverage: Mapping[str, Sequence[Span]]
     missing: Mapping[str, int]
+    begins: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] | None = None
 
     def attrs(self) -> dict[str, Any]:
-        """Return it as plain values, which JSON can hold: coverage, missing, digest, and sha256 if there are any."""
+        """Return plain values, which JSON can hold: coverage, missing, begins, digest, and sha256 if there is any."""
         told: dict[str, Any] = {
             "coverage": {pair: [[run.first, run.last] for run in runs[:SHOWN]] for pair, runs in self.coverage.items()},
             "missing": dict(self.missing),
+            "begins": dict(self.begins),
             "digest": digest(self.coverage),
         }
         if self.hashes is not None:

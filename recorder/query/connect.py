@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from recorder.core.events import EventKind
 from recorder.query import asked
 from recorder.query.asked import Backend, Format, Instant, OnGap
 from recorder.query.frames import WORDS, Frame, frame
@@ -28,9 +29,9 @@ SELECT * REPLACE (
 FROM certificates
 ORDER BY pair, day
 """
-_EVENT_CATEGORIES: Final = ("kind", "pair")
-_IDS: Final = ("first_id", "last_id")
-"""Columns of certificates that are empty on days without trades."""
+_KINDS: Final = tuple(str(kind) for kind in EventKind)
+_LACKED: Final = ("first_id", "last_id", "certified_rows")
+"""Columns of certificates that are empty on days without trades, or that were never certified."""
 
 
 def connect(
@@ -276,8 +277,8 @@ class Archive:
         limits = asked.time_range(start, stop)
         given = {"kind": kind, "pair": pair}
         wanted = {column: asked.text(column, value) for column, value in given.items() if value is not None}
-        categories: dict[str, tuple[str, ...]] = dict.fromkeys(_EVENT_CATEGORIES, ())
-        return frame(self._reader.events(wanted, limits), to, categories=categories, backend=dtype_backend)
+        found = self._reader.events(wanted, limits)
+        return frame(found, to, categories={"kind": _KINDS}, backend=dtype_backend)
 
     def coverage(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return the runs of ids held: pair, first_id, last_id, first_time, last_time, rows.
@@ -310,7 +311,7 @@ class Archive:
         """
         self._check(to, dtype_backend)
         found = self._reader.sql(_HASHED if hashed else _CERTIFICATES, {}, exact=False, hashed=hashed)
-        return frame(found, to, nullable=_IDS, backend=dtype_backend)
+        return frame(found, to, nullable=_LACKED, backend=dtype_backend)
 
     def refresh(self) -> None:
         """Move a frozen connection to this moment. The others do so at each call anyway.

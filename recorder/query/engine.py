@@ -203,8 +203,10 @@ class Engine:
 
     def know(self, pair: str) -> None:
         """Let the macros take this pair for one of the moment's, until the next moment."""
-        pairs = self._tables["pairs"] = (*(self._snapshot.pairs if self._snapshot else ()), pair)
-        self._know(pairs)
+        known: Any = self._tables["pairs"]
+        if pair not in known:
+            self._tables["pairs"] = (*known, pair)
+            self._know((*known, pair))
 
     def _know(self, pairs: Sequence[str]) -> None:
         self._connection.execute(_PAIRS, {"pairs": list(pairs)})

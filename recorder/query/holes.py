@@ -41,23 +41,12 @@ def missing_in(
 ) -> list[Gap]:
     """Return the ids not held of which a trade may lie in the range; ``runs`` are those of one pair.
 
-    Missing is also what lies between the anchor of the ``promise`` and the first id held. Below both something is
-    missing unless they begin with 1, but only a range that begins there asks for it. What comes after the last id
-    nobody knows, so it is no gap; nor are ``absent`` ids, which need not be held. A time at which no trade can
-    have been made, which ``now_us`` tells, bounds nothing.
+    Missing is also what lies between the anchor of the ``promise`` and the first id held. What lies below both, or
+    after the last id, is no gap: nobody promised the one, and nobody knows the other. Nor are ``absent`` ids, which
+    need not be held. A time at which no trade can have been made, which ``now_us`` tells, bounds nothing.
     """
-    start_us, stop_us = asked.start_us, asked.stop_us
-    unwanted = Spans(absent)
-    gaps = open_gaps(runs[0].pair, runs, unwanted, promise) if runs else []
-    if runs and start_us is not None:
-        below, before_us = runs[0].span.first - 1, runs[0].first_us
-        if promise is not None and promise.after_id is not None and promise.after_id < below:
-            below, before_us = promise.after_id, promise.time_us
-        elif promise is not None and promise.after_id == below:
-            before_us = promise.time_us
-        if below > 0:
-            gaps[:0] = [Gap(runs[0].pair, part, start_us, before_us) for part in unwanted.missing(Span(1, below))]
-    return [gap for gap in gaps if _touches(gap, start_us, stop_us, now_us)]
+    gaps = open_gaps(runs[0].pair, runs, Spans(absent), promise) if runs else []
+    return [gap for gap in gaps if _touches(gap, asked.start_us, asked.stop_us, now_us)]
 
 
 def _touches(gap: Gap, start_us: int | None, stop_us: int | None, now_us: int | None) -> bool:
@@ -85,6 +74,26 @@ def sentence(missing: Mapping[str, Sequence[Gap]], data: Path) -> str:
     return (
         f"trades in this range are not archived: {'; '.join(lacking)}{more}. Fetch them with `{command}` (or let "
         f"`recorder run` do it), ask for a range without them, or pass on_gap='warn' or 'ignore'"
+    )
+
+
+def late(begins: Mapping[str, int]) -> str:
+    """Say that pairs begin later than the range, each at its moment.
+
+    >>> late({"BTC/USD": 1_762_732_800_000_000})
+    'the range begins before what is archived: BTC/USD begins at 2025-11-10T00:00:00.000000Z'
+    """
+    told = [f"{pair} begins at {text(moment_us)}" for pair, moment_us in islice(begins.items(), _SHOWN)]
+    more = f"; and {len(begins) - _SHOWN} more pairs begin later" if len(begins) > _SHOWN else ""
+    return f"the range begins before what is archived: {'; '.join(told)}{more}"
+
+
+def late_sentence(begins: Mapping[str, int], start_us: int, data: Path) -> str:
+    """Say it, and by which command what was traded before comes."""
+    command = _command(list(begins), start_us, max(begins.values()), data)
+    return (
+        f"{late(begins)}. Ask from there on, fetch what was traded before with `{command}`, or pass on_gap='warn' or "
+        "'ignore'"
     )
 
 
@@ -144,7 +153,7 @@ def candle_sentence(lost: Mapping[str, Sequence[Lost]], timeframe: str, data: Pa
 
 def _shown(holes: Sequence[Gap]) -> str:
     shown = "; ".join(
-        f"{_ids(hole)} between {_text(hole.after_us or 0)} and {_text(hole.before_us or 0)}" for hole in holes[:_SHOWN]
+        f"{_ids(hole)} between {text(hole.after_us or 0)} and {text(hole.before_us or 0)}" for hole in holes[:_SHOWN]
     )
     return shown + (f"; and {len(holes) - _SHOWN} more holes" if len(holes) > _SHOWN else "")
 
@@ -160,7 +169,8 @@ def _ids(hole: Gap) -> str:
     return f"id {hole.span.first}" if len(hole.span) == 1 else f"ids {hole.span.first} to {hole.span.last}"
 
 
-def _text(time_us: int) -> str:
+def text(time_us: int) -> str:
+    """Return a moment, in µs since 1970 UTC, as ISO 8601."""
     return f"{_EPOCH + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 

@@ -70,6 +70,8 @@ def filled(engine: Engine, series: Series) -> pa.Table:
     held = _stored(engine, series, limits)
     if _is_whole(engine, held, series, limits):
         return held
+    for pair in series.pairs:
+        engine.know(pair)  # of one there may be candles alone
     each = [
         labelled(
             engine.fetch(_FILLED, _params(series, series.limits) | {"pair": pair}, exact=series.exact),

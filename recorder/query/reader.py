@@ -26,6 +26,7 @@ from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch,
 from recorder.archive.schema import TRADES as TRADE_COLUMNS
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
+from recorder.core.plausible import EARLIEST_US
 from recorder.disk import undisturbed
 from recorder.errors import GapError, UsageError
 from recorder.lazy import pc
@@ -81,6 +82,11 @@ _PROMISES: Final = (
 
 _IDS: Final = ("first_id", "last_id")
 """Columns of candles that tell on which trades they rest."""
+_BEGINNINGS: Final = (
+    "SELECT pair, epoch_us(time) AS time_us FROM beginnings(footer_files()) "
+    "WHERE list_contains($pairs, pair) AND time > make_timestamptz($start)"
+)
+
 _Answer = TypeVar("_Answer")
 _Missing = dict[str, list[Gap]]
 _Ends = dict[str, tuple[int, int]]
@@ -130,6 +136,22 @@ class Answer:
         """Return the rows, and hold them no longer: each column is to be gone when something else is made of it."""
         rows, self.rows = self.rows, None
         return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacking:
+    """What is not held of a range: what is ``missing`` of pairs, and when each ``begins`` that does so later."""
+
+    missing: _Missing
+    begins: Mapping[str, int]
+
+    def count(self, pair: str) -> int:
+        """Return how many ids of a pair are missing."""
+        return holes.count(self.missing.get(pair, ()))
+
+    def begun(self, *pairs: str) -> dict[str, str]:
+        """Return when those of these pairs begin that do so later than the range."""
+        return {pair: holes.text(self.begins[pair]) for pair in pairs if pair in self.begins}
 
 
 @dataclass(slots=True)
@@ -296,12 +318,12 @@ class Reader:
         The moment is taken now; raises GapError, UsageError.
         """
 
-        def begun(moment: Snapshot) -> tuple[Snapshot, _Missing, _Ends]:
+        def begun(moment: Snapshot) -> tuple[Snapshot, _Lacking, _Ends]:
             return moment, self._checked(question, moment), self._ends(question, moment)
 
-        moment, missing, ends = self._ask(lambda: self._moments.take(*question.pairs), begun)
-        pieces = self._pieces(question, moment, missing, _windows(question, moment, ends, size))
-        return pieces, self._warning(question, missing)
+        moment, lacking, ends = self._ask(lambda: self._moments.take(*question.pairs), begun)
+        pieces = self._pieces(question, moment, lacking, _windows(question, moment, ends, size))
+        return pieces, self._warning(question, lacking)
 
     def ohlc(self, question: Question, timeframe: str, *, filled: bool) -> Answer:
         """Return candles of the exchange. Raises GapError, UsageError."""
@@ -348,19 +370,19 @@ class Reader:
     def _rested(self, question: Question, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Answer:
         """Answer from one moment, so that the holes told of, the rows given and what they rest on agree."""
 
-        def rested(moment: Snapshot) -> tuple[pa.Table, _Missing, Basis]:
-            missing = self._checked(question, moment)
+        def rested(moment: Snapshot) -> tuple[pa.Table, _Lacking, Basis]:
+            lacking = self._checked(question, moment)
             table, ends = rows(moment)
             coverage = {pair: basis.between(moment.runs[pair], *ends.get(pair, _NONE)) for pair in question.pairs}
             hashes = self._hashes(question, coverage) if question.hashed else None
-            counts = {pair: holes.count(missing.get(pair, ())) for pair in question.pairs}
-            return table, missing, Basis(coverage, counts, hashes)
+            counts = {pair: lacking.count(pair) for pair in question.pairs}
+            return table, lacking, Basis(coverage, counts, lacking.begun(*question.pairs), hashes)
 
-        table, missing, rests = self._ask(lambda: self._moments.take(*question.pairs, tables=(INSTRUMENTS,)), rested)
-        return Answer(table, rests.attrs(), self._warning(question, missing))
+        table, lacking, rests = self._ask(lambda: self._moments.take(*question.pairs, tables=(INSTRUMENTS,)), rested)
+        return Answer(table, rests.attrs(), self._warning(question, lacking))
 
-    def _checked(self, question: Question, moment: Snapshot) -> _Missing:
-        """Return what is missing of the pairs asked for. Raises GapError, UsageError, CorruptFile."""
+    def _checked(self, question: Question, moment: Snapshot) -> _Lacking:
+        """Return what is not held of the pairs asked for. Raises GapError, UsageError, CorruptFile."""
         folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in question.pairs)
         files = (path for path in (*moment.files, *moment.cut_files) if any(folder in path for folder in folders))
         self._compare(files, wanted=question.hashed or question.checked)
@@ -372,9 +394,10 @@ class Reader:
         missing = _missing(question, moment, {}, promises)
         if missing:
             missing = _missing(question, moment, self._absent(list(missing)), promises)
-        if missing and question.on_gap == "raise":
-            raise GapError(holes.sentence(missing, self.data))
-        return missing
+        lacking = _Lacking(missing, self._beginnings(question, moment))
+        if question.on_gap == "raise" and (said := self._sentence(question, lacking)) is not None:
+            raise GapError(said)
+        return lacking
 
     def _compare(self, paths: Iterable[str], *, wanted: bool = False) -> None:
         """Compare files with their digests, where that is always done, or ``wanted``. Raises CorruptFile."""
@@ -393,8 +416,27 @@ class Reader:
         found = self._engine.fetch(_PROMISES, {"pairs": list(pairs)}).to_pylist()
         return {row["pair"]: Promise(row["time_us"], row["after_id"]) for row in found}
 
-    def _warning(self, question: Question, missing: _Missing) -> str | None:
-        return holes.sentence(missing, self.data) if missing and question.on_gap == "warn" else None
+    def _beginnings(self, question: Question, moment: Snapshot) -> dict[str, int]:
+        """Return of each pair that begins later than the range, when it does, in µs since 1970 UTC."""
+        start_us = question.limits.start_us
+        if start_us is None:
+            return {}
+        late = [pair for pair in question.pairs if _may_begin_after(start_us, moment.runs[pair])]
+        if not late:
+            return {}
+        found = self._engine.fetch(_BEGINNINGS, {"pairs": late, "start": start_us}).to_pylist()
+        begins = {row["pair"]: row["time_us"] for row in found}
+        return {pair: begins[pair] for pair in question.pairs if pair in begins}
+
+    def _warning(self, question: Question, lacking: _Lacking) -> str | None:
+        return self._sentence(question, lacking) if question.on_gap == "warn" else None
+
+    def _sentence(self, question: Question, lacking: _Lacking) -> str | None:
+        """Say what is not held, if something is not."""
+        said = [holes.sentence(lacking.missing, self.data)] if lacking.missing else []
+        if lacking.begins:
+            said.append(holes.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
+        return "; ".join(said) or None
 
     def _candles(self, question: Question, timeframe: str, moment: Snapshot) -> pa.Table:
         bar = {"timeframe": timeframe}
@@ -429,7 +471,7 @@ class Reader:
         return self._engine.fetch(_WINDOW, params, exact=exact)
 
     def _pieces(
-        self, question: Question, moment: Snapshot, missing: _Missing, windows: Iterator[tuple[str, Span]]
+        self, question: Question, moment: Snapshot, lacking: _Lacking, windows: Iterator[tuple[str, Span]]
     ) -> Iterator[Answer]:
         """Read window after window of one moment, which is found again in other files where it must be."""
         kept = _Kept(moment)
@@ -438,7 +480,7 @@ class Reader:
             table = self._ask(self._moments.take, self._reading(question, pair, window), kept)
             if table.num_rows:
                 coverage = {pair: basis.between(moment.runs[pair], *_ends_in(table))}
-                rests = Basis(coverage, {pair: holes.count(missing.get(pair, ()))})
+                rests = Basis(coverage, {pair: lacking.count(pair)}, lacking.begun(pair))
                 yield Answer(labelled(table, pair=pair), rests.attrs())
 
     def _reading(self, question: Question, pair: str, window: Span) -> Callable[[Snapshot], pa.Table]:
@@ -520,6 +562,11 @@ def _begins_in(question: Question, runs: Sequence[Run]) -> bool:
     """Return whether a range goes back to the first trade held, so that it counts what may be missing before that."""
     start_us = question.limits.start_us
     return runs[0].span.first > 1 and (start_us is None or start_us <= runs[0].first_us)
+
+
+def _may_begin_after(start_us: int, runs: Sequence[Run]) -> bool:
+    """Return whether a pair may begin after ``start_us``, by what is held of it."""
+    return runs[0].span.first > 1 and (start_us < runs[0].first_us or runs[0].first_us < EARLIEST_US)
 
 
 def _missing(

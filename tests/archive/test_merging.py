@@ -392,6 +392,8 @@ def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
         other = Layout(tmp_path / "b")
         assert merging.listings(opened.layout, None, other, room=plenty) == (2, [])
         assert merging.listings(opened.layout, writing, other, room=plenty) == (2, [])
+        late = [(3, instrument("D/USD")), (3, instrument("E/USD"))]
+        assert merging.listings(opened.layout, None, other, late, room=plenty) == (1, [])
         assert merging.listings(opened.layout, writing, other, room=plenty) == (0, [])
         (path,) = (tmp_path / "a" / "instruments").glob("000000000000-*.parquet")
         assert pq.read_metadata(path).metadata[b"recorder"].endswith(b'"segments":[0]}')

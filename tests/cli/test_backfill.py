@@ -28,6 +28,7 @@ from recorder.journal.journal import Journal
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
+from tests.archive.candles import rows
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, environ_for, until
 from tests.servers import Serve
 
@@ -95,10 +96,13 @@ async def test_pairs_are_fetched_whole_and_a_second_call_asks_for_nothing_again(
     verdict = compare(archived(tmp_path / "data"), read_truth(tmp_path / "truth"), first_ids={BTC: 1, "ETH/EUR": 1})
     assert verdict.perfect, str(verdict)
     assert len(files(tmp_path)) <= 3, "small files are merged, year by year"
+    listed = [(row["pair"], row["pair_decimals"]) for row in rows(tmp_path / "data", "instruments")]
+    assert sorted(listed) == [(BTC, 1), ("ETH/EUR", 2)]
     asked = pages(sandbox)
     code, said = await backfill(tmp_path, sandbox, BTC, "ETH/EUR", "--from", "listing")
     assert (code, pages(sandbox) - asked <= 6) == (0, True)
     assert said.endswith("stored nothing new")
+    assert len(rows(tmp_path / "data", "instruments")) == 2, "what is listed already is not written again"
 
 
 async def test_a_pair_whose_files_cannot_be_trusted_is_refused_and_others_are_fetched(

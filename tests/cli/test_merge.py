@@ -33,6 +33,7 @@ from recorder.sandbox.server import Sandbox
 from recorder.sandbox.truth import compare, read_truth
 from tests.archive.candles import rows
 from tests.archives import START_US, candle, frame, trade, trades, writing
+from tests.builders import instrument, listing_body
 from tests.end_to_end.harness import Process, archived, caught_up, config_for, environ_for, recording, until
 
 
@@ -168,9 +169,14 @@ def test_candles_that_wait_in_the_other_journal_are_said(
     mine, theirs = two
     with writing(theirs) as archive:
         archive.journal.append([segment.encode(1, "rest:/0/public/OHLC?pair=XBTUSD&interval=1#BTC%2FUSD", b"{}")])
+        listing = listing_body([instrument("SOL/USD")])
+        archive.journal.append([segment.encode(1, "rest:/0/public/AssetPairs", listing)])
         archive.journal.append([segment.encode(1, "ws:trade:1", b"{}", parsed=True), b"torn"])
     assert run(theirs, mine) == 0
-    assert "1 answers with candles wait in" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 answers with candles wait in" in said
+    assert "2 listings added" in said, "one waits in the journal too"
+    assert {row["pair"] for row in rows(mine, "instruments")} == {"BTC/USD", "ETH/USD", "SOL/USD"}
 
 
 def test_a_file_that_is_not_sound_is_named_and_exits_1(

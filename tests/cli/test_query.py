@@ -83,7 +83,12 @@ def test_holes_are_told_on_standard_error(archive: Written) -> None:
     result = run(archive, "vwap", "--pair", "BTC/USD", "--json")
     assert rows(result)[0]["missing_trades"] == 2
     assert "trades may be missing in it" in result.stderr
+    told = run(archive, "vwap", "--pair", "BTC/USD", "--from", "2025-11-09", "--json").stderr
+    assert "begins at" not in told, "it is known from id 1 on"
     archive.append(trades(6, 7))
+    archive.append(trades(7, 9, pair="ETH/USD"))
+    told = run(archive, "vwap", "--pair", "ETH/USD", "--from", "2025-11-09", "--json").stderr
+    assert told == "recorder: the range begins before what is archived: ETH/USD begins at 2025-11-10T12:00:07.000000Z\n"
     assert run(archive, "vwap", "--pair", "BTC/USD", "--json").stderr == ""
 
 

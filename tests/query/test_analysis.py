@@ -170,7 +170,8 @@ def test_volatility_by_hand(archive: Written, asking: Asked) -> None:
         )
     ]
     archive.append(made)
-    (row,) = asking("volatility", pair="BTC/USD", width="1 minute", stop=minute(3))
+    # A period is never cut by the range: of three minutes, they are those of the first.
+    (row,) = asking("volatility", pair="BTC/USD", width="1 minute", per="3 minutes", stop=minute(2))
     scale = math.sqrt(365 * 24 * 60)
     ln = math.log
     assert (row["bars"], row["left_out"], row["missing_trades"]) == (3, 0, 0)
@@ -247,7 +248,9 @@ def test_order_flow_equals_pandas_on_real_trades(archive: Written, asking: Asked
     assert len(rows) == len(hours)
     np.testing.assert_allclose(rows["signed_volume"].astype(float), hours["signed"], atol=1e-9)
     np.testing.assert_allclose(rows["imbalance"], hours["signed"] / hours["qty"], atol=1e-9)
-    total = sum((one.qty if one.side == "buy" else -one.qty for one in made), Decimal(0))
+    last_day = made[-1].time_us // DAY_US
+    of_day = [one for one in made if one.time_us // DAY_US == last_day]
+    total = sum((one.qty if one.side == "buy" else -one.qty for one in of_day), Decimal(0))
     assert rows["net_volume"].iloc[-1] == total
 
 
@@ -475,13 +478,16 @@ def test_the_calendar_has_a_sign_for_each_day_of_the_month(archive: Written, ask
         ("time_bars", {"width": "1 minute", "filled": True}),
         ("tick_bars", {"size": 7}),
         ("volume_bars", {"size": Decimal("2.5")}),
-        ("dollar_bars", {"size": 250}),
+        ("dollar_bars", {"size": 300}),
     ],
 )
 def test_bars_are_asked_by_name(archive: Written, asking: Asked, name: str, given: dict[str, object]) -> None:
     archive.append(trades(1, 130))
     rows = asking(name, pair="BTC/USD", start=minute(1), stop=minute(2), **given)
-    assert (rows[0]["first_id"], rows[-1]["last_id"]) == (60, 119)
+    # Bars of a size are made since midnight, and are those whose first trade is in the range.
+    assert (rows[0]["first_id"], rows[-1]["last_id"]) == {"volume_bars": (61, 120), "dollar_bars": (61, 120)}.get(
+        name, (60, 119)
+    )
     assert sum(row["count"] for row in rows) == 60
 
 

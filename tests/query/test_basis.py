@@ -29,7 +29,10 @@ def test_attrs_are_plain_values_of_bounded_size() -> None:
     assert len(told["coverage"]["BTC/USD"]) == SHOWN
     assert told["digest"] == digest({"BTC/USD": runs})
     assert "sha256" not in told
-    assert Basis({}, {}, {"A/B": "ff"}).attrs()["sha256"] == {"A/B": "ff"}
+    assert Basis({}, {}, {"A/B": "2025-11-10T00:00:00.000000Z"}).attrs()["begins"] == {
+        "A/B": "2025-11-10T00:00:00.000000Z"
+    }
+    assert Basis({}, {}, hashes={"A/B": "ff"}).attrs()["sha256"] == {"A/B": "ff"}
 
 
 @given(RUNS, st.integers(1, 60), st.integers(0, 60))

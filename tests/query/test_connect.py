@@ -23,7 +23,7 @@ from recorder.errors import CorruptFile, GapError, NoSuchArchive, RecorderError,
 from recorder.query.connect import Archive, connect
 from recorder.query.engine import Engine
 from tests import builders
-from tests.archives import MINUTE_US, START, START_US, Written, candle, minute, trade, trades
+from tests.archives import MINUTE_US, START, START_US, Written, candle, minute, trade, trades, writing
 
 MODES = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
 
@@ -519,6 +519,7 @@ MACROS = [
     "pair_trades($pair)", "candles($pair, '1m')", "time_bars($pair, '1 hour')", "tick_bars($pair, 5)",
     "volume_bars($pair, 5)", "dollar_bars($pair, 5)", "candle_audit($pair, '1m')", "pair_coverage($pair)",
     "pair_holes($pair)", "missing_between($pair)", "pair_known_runs($pair)", "pair_unknown_ids($pair)",
+    "pair_begins($pair)", "pair_ohlc_filled($pair, '1m')",
 ]  # fmt: skip
 
 
@@ -578,7 +579,13 @@ def test_a_frame_without_rows_has_the_types_of_one_with_rows(archive: Written) -
     archive.listed("BTC/USD", 1)
     pairs = ["ETH/USD", "BTC/USD"]
     early = {"start": "2020-01-01", "stop": "2020-01-02"}
+    archive.noted(Event(START_US, "connected", None, "{}"), Event(START_US, "subscribed", "BTC/USD", "{}"))
     with connect(archive.data) as opened:
+        asking: Callable[..., Any] = opened.events
+        for backend in (None, "pyarrow"):
+            found = asking(dtype_backend=backend), asking(dtype_backend=backend, **early)
+            assert list(map(len, found)) == [2, 0]
+            assert found[0].dtypes.equals(found[1].dtypes)
         asks: list[Callable[..., Any]] = [
             lambda **given: opened.trades("BTC/USD", on_gap="ignore", **given),
             lambda **given: opened.trades(pairs, on_gap="ignore", **given),
@@ -593,5 +600,14 @@ def test_a_frame_without_rows_has_the_types_of_one_with_rows(archive: Written) -
                 assert len(full) > len(empty) == 0
                 assert full.dtypes.equals(empty.dtypes)
         assert list(opened.trades(pairs)["pair"].cat.categories) == pairs
+        views = ("coverage", "gaps", "certificates")
+        archive.append(trades(5, 6))
+        full = [getattr(opened, view)(dtype_backend=backend) for view in views for backend in (None, "pyarrow")]
+    with writing(archive.data.parent / "empty") as nothing, connect(nothing.data) as opened:
+        none = [getattr(opened, view)(dtype_backend=backend) for view in views for backend in (None, "pyarrow")]
+        for some, without in zip(full, none, strict=True):
+            assert len(some) > len(without) == 0
+            assert some.dtypes.equals(without.dtypes)
+            assert not [name for name in some if name.endswith("_id") and some[name].dtype.kind == "f"]
         with pytest.raises(UsageError, match="no dtype_backend 'numpy'"):
             opened.coverage(dtype_backend="numpy")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.query.asked import Range
-from recorder.query.holes import Lost, candle_sentence, lost_in, missing_in, sentence
+from recorder.query.holes import Lost, candle_sentence, late_sentence, lost_in, missing_in, sentence
 
 PAIR = "BTC/USD"
 
@@ -36,12 +36,16 @@ def test_between_two_runs_something_is_missing_whenever_it_may_lie_in_the_range(
         assert missing_in(runs, Range(start_us, stop_us)) == ([hole] if touched else []), (start_us, stop_us)
 
 
-def test_before_the_first_run_only_a_range_that_begins_there_asks_for_it() -> None:
-    runs = [span(5, 9)]
-    assert missing_in(runs, ALWAYS) == []
-    assert missing_in(runs, Range(20, None)) == [Gap(PAIR, Span(1, 4), 20, 50)]
-    assert missing_in(runs, Range(51, None)) == []
-    assert missing_in([span(1, 9)], Range(0, None)) == []
+def test_what_was_traded_before_the_first_run_is_not_missing() -> None:
+    assert missing_in([span(5, 9)], ALWAYS) == missing_in([span(5, 9)], Range(20, None)) == []
+
+
+def test_of_pairs_that_begin_later_than_the_range_it_is_said_when_and_what_fetches_the_rest() -> None:
+    said = late_sentence({f"P{n}/USD": n * 1_500_000 for n in range(1, 6)}, 0, DATA)
+    assert "P1/USD begins at 1970-01-01T00:00:01.500000Z; P2/USD begins at" in said
+    assert "and 2 more pairs begin later" in said
+    assert "P4/USD" not in said
+    assert "`recorder backfill P1/USD P2/USD P3/USD … --from 1970-01-01T00:00:00Z --to 1970-01-01T00:00:08Z" in said
 
 
 def test_after_the_last_run_nothing_is_known_to_be_missing() -> None:
@@ -51,13 +55,13 @@ def test_after_the_last_run_nothing_is_known_to_be_missing() -> None:
 
 def test_what_lies_between_the_anchor_of_a_promise_and_the_first_run_is_missing() -> None:
     runs, promise = [span(8, 9)], Promise(40, 4)
-    between, below = Gap(PAIR, Span(5, 7), 40, 80), Gap(PAIR, Span(1, 4), 20, 40)
+    between = Gap(PAIR, Span(5, 7), 40, 80)
     assert missing_in(runs, ALWAYS, promise=promise) == [between]
     assert missing_in(runs, Range(50, None), promise=promise) == [between]
-    assert missing_in(runs, Range(20, None), promise=promise) == [below, between]
+    assert missing_in(runs, Range(20, None), promise=promise) == [between], "what is below is history"
     assert missing_in(runs, Range(None, 40), promise=promise) == []
     assert missing_in(runs, Range(75, None), promise=Promise(70, 7)) == [], "all before was made before 70"
-    assert missing_in(runs, Range(20, None), promise=Promise(70, 7)) == [Gap(PAIR, Span(1, 7), 20, 70)]
+    assert missing_in(runs, Range(20, None), promise=Promise(70, 7)) == []
     assert missing_in(runs, Range(0, None), [Span(1, 7)], promise=Promise(70, 0)) == []
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from recorder.errors import UsageError
 from recorder.query import catalogue
-from recorder.query.connect import connect
-from tests.archives import MINUTE_US, START_US, Ask, Written, candle, trade
+from recorder.query.connect import Archive, connect
+from tests.archives import MINUTE_US, START_US, Ask, Written, candle, trade, writing
 
 LARGE = "9999999999.9"
 BARS = [
@@ -58,12 +60,62 @@ def test_candles_in_frames_have_none(archive: Written, odd: tuple[str, str]) -> 
     assert found["close"].tolist() == [float(odd[0]), 100.0, 100.0]
 
 
-def test_no_analysis_ends_with_it(archive: Written, odd: tuple[str, str]) -> None:
-    given = {"pair": "BTC/USD", "size": "2"}
-    with connect(archive.data) as opened:
-        for question in catalogue.questions():
-            if question.name == "trade_sizes" and odd[1] == "99999999999999999999":
-                continue  # the next power of ten is no quantity
-            wanted = {parameter.name for parameter in question.parameters}
-            params: dict[str, Any] = question.bound({key: value for key, value in given.items() if key in wanted})
-            assert opened.sql(question.text, to="arrow", **params).num_columns, question.name
+PRICE, QTY = "9999999999999999.999999999999", "99999999999999999999.99999999"
+"""The largest that the format admits."""
+ODD = [(PRICE, "0.00000001"), ("0.000000000001", QTY), (PRICE, QTY), ("1", QTY), (PRICE, "1"), ("0", "0.00000001")]
+ODD += [("999999999999", "0.99999999"), ("0.000000000001", "0.00000001")]
+RELATIONS = [
+    *(
+        "candles($pair, '1m')",
+        "candles_of([$pair], '1m')",
+        "candle_audit($pair, '1m')",
+        "pair_ohlc_filled($pair, '1m')",
+    ),
+    *("time_bars($pair, '1 minute', filled := true)", "tick_bars($pair, 3)", "volume_bars($pair, 2)"),
+    *("volume_bars($pair, 100000000000000000)", "dollar_bars($pair, 200)", "ohlc_filled WHERE pair = $pair"),
+]
+GIVEN = {"pair": "BTC/USD", "size": "2", "hashed": "true", "step": "2"}
+
+
+@pytest.fixture(scope="module")
+def extremes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """Archive odd trades between ordinary ones, a minute each, of which no candle was published."""
+    with writing(tmp_path_factory.mktemp("extremes") / "data") as written:
+        made = [("100", "1"), *(two for one in ODD for two in (one, ("100", "1")))]
+        written.append([trade(n, START_US + n * MINUTE_US // 2, *one) for n, one in enumerate(made, start=1)])
+        written.append([trade(n, START_US + n * MINUTE_US, PRICE, QTY, pair="ETH/USD") for n in (1, 2, 3)])
+        written.published([candle(-1), candle(8)])
+        with connect(written.data) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("name", [*RELATIONS, *sorted(question.name for question in catalogue.questions())])
+def test_no_macro_and_no_analysis_ends_with_what_is_largest(extremes: Archive, name: str) -> None:
+    if name in RELATIONS:
+        assert extremes.sql(f"FROM {name}", to="arrow", pair="BTC/USD").num_rows
+        return
+    question = catalogue.question(name)
+    wanted = {parameter.name for parameter in question.parameters} - ({"step"} if name == "volume_profile" else set())
+    params: dict[str, Any] = question.bound({key: value for key, value in GIVEN.items() if key in wanted})
+    assert extremes.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **params).num_columns
+
+
+def test_frames_of_what_is_largest_are_exact(extremes: Archive) -> None:
+    assert extremes.trades("ETH/USD", decimals=True)["qty"].tolist() == [Decimal(QTY)] * 3
+    assert extremes.candles("ETH/USD", "1m", decimals=True, hashed=True)["high"].tolist() == [Decimal(PRICE)] * 3
+    assert extremes.trades("ETH/USD")["price"].tolist() == [1e16] * 3
+    filled = extremes.ohlc("BTC/USD", "1m", filled=True, decimals=True)
+    assert Decimal(PRICE) in set(filled["high"])
+    assert len(extremes.ohlc("BTC/USD", "1m", filled=True)) == len(filled)
+
+
+@pytest.mark.parametrize(
+    ("bars", "said"),
+    [
+        ("volume_bars('BTC/USD', 99999999999999999999)", "at most 10\\^17"),
+        ("dollar_bars('BTC/USD', 0.00000001)", "is too small: choose a larger one"),
+    ],
+)
+def test_a_size_that_cannot_be_counted_is_an_error_that_says_so(extremes: Archive, bars: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        extremes.sql(f"FROM {bars}")

@@ -22,6 +22,8 @@ from recorder.query.connect import connect
 from tests.archives import MINUTE_US, START, START_US, Ask, Written, at_us, minute, sold, trade, trades
 from tests.real import downloaded
 
+DAY_US = 24 * 60 * MINUTE_US
+
 EXACT = "first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume"
 
 
@@ -252,11 +254,21 @@ def test_a_volume_bar_ends_with_the_trade_that_fills_it_and_gives_the_rest_to_th
         (9, 10, False, 2),
     ]
     assert ask(f"SELECT {EXACT} FROM volume_bars('BTC/USD', 1.2) LIMIT 1") == [summary(made[:3], 1)]
-    # The first bar begins with the range, the last is cut by it.
-    assert ask(f"SELECT {told} FROM volume_bars('BTC/USD', 1, ?, ?)", minute(1), minute(1.9)) == [
-        (3, 4, True, 0),
-        (5, 5, False, 0),
-    ]
+    # A range chooses bars by their first trade, and neither moves nor cuts them.
+    assert ask(f"SELECT {told} FROM volume_bars('BTC/USD', 1.2, ?, ?)", minute(1), minute(1.9)) == [(4, 5, True, 0)]
+
+
+def test_sums_begin_anew_at_each_midnight(archive: Written, ask: Ask) -> None:
+    night_us = at_us(12 * 60)
+    archive.append([trade(n, night_us + (n - 4) * MINUTE_US) for n in range(1, 9)])
+    told = "SELECT first_id, last_id, complete FROM volume_bars('BTC/USD', 2)"
+    assert ask(told) == [(1, 2, True), (3, 3, False), (4, 5, True), (6, 7, True), (8, 8, False)]
+    archive.noted(*promised("ETH/USD", night_us, 4), *promised("SOL/USD", night_us - 1, 4))
+    for pair, begins in (("ETH/USD", False), ("SOL/USD", True)):
+        archive.append([trade(n, night_us + n * MINUTE_US, pair=pair) for n in (5, 6)])
+        assert ask("SELECT complete FROM volume_bars(?, 2)", pair) == [(begins,)], (
+            "is anything of the day not promised?"
+        )
 
 
 def test_a_trade_of_several_sizes_is_one_bar(archive: Written, ask: Ask) -> None:
@@ -269,9 +281,9 @@ def test_a_trade_of_several_sizes_is_one_bar(archive: Written, ask: Ask) -> None
 
 
 def measured(rows: Iterable[Trade], size: Decimal, measure: Callable[[Trade], Decimal]) -> list[list[Trade]]:
-    """Put rows into bars one by one, anew after each hole."""
+    """Put rows into bars one by one, anew after each hole and at midnight."""
     bars: list[list[Trade]] = []
-    for _, run in groupby(enumerate(rows), key=lambda item: item[1].trade_id - item[0]):
+    for _, run in groupby(enumerate(rows), key=lambda item: (item[1].trade_id - item[0], item[1].time_us // DAY_US)):
         total, number = Decimal(0), None
         for _, row in run:
             begins = total // size

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recorder.core.evidence import Promise
 from recorder.core.ids import Span
 from recorder.core.model import Event
 from recorder.errors import GapError, UsageError
@@ -124,6 +125,31 @@ def test_holes_of_every_pair_are_told_with_one_command(archive: Written) -> None
         attrs = opened.trades(["BTC/USD", "ETH/USD"], on_gap="ignore").attrs
         assert attrs["missing"] == {"BTC/USD": 3, "ETH/USD": 1}
         assert attrs["coverage"] == {"BTC/USD": [[1, 3], [7, 9]], "ETH/USD": [[1, 1], [3, 3]]}
+
+
+def test_a_range_that_begins_before_the_promise_or_the_first_trade_is_told_so(archive: Written) -> None:
+    archive.promises["BTC/USD"] = Promise(START_US + 500_000, 40_000_000)
+    archive.append([trade(n, START_US + (n - 40_000_000) * 1_000_000) for n in (40_000_001, 40_000_002)])
+    archive.append([trade(7, START_US + 3_000_000, pair="ETH/USD"), trade(1, pair="SOL/USD")])
+    begins = {"BTC/USD": "2025-11-10T12:00:00.500000Z", "ETH/USD": "2025-11-10T12:00:03.000000Z"}
+    with connect(archive.data) as opened:
+        pairs = ["SOL/USD", "ETH/USD", "BTC/USD"]
+        said = "ETH/USD begins at 2025-11-10T12:00:03.*; BTC/USD begins .*backfill ETH/USD BTC/USD"
+        with pytest.raises(GapError, match=said):
+            opened.trades(pairs, "2016-01-01")
+        with pytest.warns(UserWarning, match="the range begins before what is archived"):
+            found = opened.candles(pairs, "1m", "2016-01-01", on_gap="warn")
+        assert found.attrs["begins"] == begins
+        assert found.attrs["missing"] == dict.fromkeys(pairs, 0)
+        for pair, at in begins.items():
+            assert opened.trades(pair, at).attrs["begins"] == {}, "from there on it is whole"
+            told = opened.sql("FROM pair_begins($pair)", pair=pair)
+            assert told["time"].tolist() == [pd.Timestamp(at)]
+            assert told["first_id"].tolist() == [{"BTC/USD": 40_000_001, "ETH/USD": 7}[pair]]
+        assert len(opened.sql("FROM pair_begins('SOL/USD')")) == 0
+        assert opened.trades("BTC/USD").attrs["begins"] == {}, "an open end asks for what there is"
+        (piece,) = opened.batches("ETH/USD", "2016-01-01", on_gap="ignore")
+        assert piece.attrs["begins"] == {"ETH/USD": begins["ETH/USD"]}
 
 
 def test_ids_that_the_exchange_does_not_have_are_no_hole(archive: Written) -> None:
