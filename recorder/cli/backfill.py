@@ -33,6 +33,7 @@ from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument
 from recorder.core.pacing import Pace
 from recorder.disk import Disk
 from recorder.errors import CheckFailed, UsageError
