@@ -22,7 +22,7 @@ from recorder.archive.footer import Footer, held_runs
 from recorder.archive.integrity import check_columns
 from recorder.archive.layout import Layout, listed, period_of
 from recorder.archive.ordered_merge import Batches, in_order, in_row_order, key
-from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, check_digest
+from recorder.archive.parquet import SET_APART, FileFacts, OpenFile, check_digest
 from recorder.archive.segment_tables import Segments
 from recorder.core.ids import Spans, joined
 from recorder.disk import Disk
@@ -175,7 +175,7 @@ def replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: Se
         for file in merged:
             check_digest(file.path)
         yield built
-    except (*UNSOUND, FileNotFoundError) as error:
+    except (*SET_APART, FileNotFoundError) as error:
         raise CorruptFile(f"cannot merge files in {leaf}: {error}; nothing was changed") from error
     disk.sync_dir(built)
     disk.exchange(built, leaf)

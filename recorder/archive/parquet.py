@@ -39,10 +39,9 @@ _FOOTER_BYTES: Final = 65_536
 _UNNAMED: Final = "unnamed"
 """What a file is called until its digest, and so its name, is known."""
 
-UNSOUND: Final = (UnsoundFile, UnreadableFile)
-"""What reading a file raises where that file is at fault, or the disk under it: others can be read all the same."""
-SET_APART: Final = (*UNSOUND, UnknownVersion)
-"""These, and what a file raises that another release wrote: what it holds is not known, and others can be read."""
+SET_APART: Final = (UnsoundFile, UnreadableFile, UnknownVersion)
+"""What reading a file raises where that file is at fault, the disk under it, or another release, which wrote it: what
+it holds is not known, and others can be read all the same."""
 _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, KeyError)
 """pyarrow's words for damage: ValueError for names in a footer that are no text, KeyError for a missing column."""
 
