@@ -102,10 +102,10 @@ class UnreadableFile(DiskError):
     """A file of the archive that the operating system does not read; ``problem`` and ``remedy`` as of UnsoundFile."""
 
     def __init__(self, file: object, reason: str, remedy: str) -> None:
-        super().__init__(f"cannot read {file}: {reason}")
         self.file = str(file)
         self.problem = f"cannot be read: {reason}"
-        self.remedy = f"check the disk, and that this user may read it; else {remedy}"
+        self.remedy = "check the disk, and that this user may read it" + (f"; else {remedy}" if remedy else "")
+        super().__init__(f"cannot read {file}: {reason}; {self.remedy}")
 
     @property
     def of_itself(self) -> bool:

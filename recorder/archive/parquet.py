@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypeAlias
@@ -81,36 +80,43 @@ def stamp(path: str | Path) -> Stamp:
         raise
     except OSError as error:
         raise _not_opened(Path(path), error) from error
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # to open a pipe would wait for ever
+    return _stamp(found, path)
+
+
+def _stamp(found: os.stat_result, path: str | Path) -> Stamp:
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # to read a pipe would wait for ever
         raise UnsoundFile(path, "is no file, but a pipe or a device", remedy(path))
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_facts(path: Path) -> FileFacts:
     """Read the footer of ``path``. Raises UnsoundFile, UnreadableFile, UnknownVersion; FileNotFoundError."""
-    stamp(path)  # raises where it is none that can be read
     try:
-        with path.open("rb", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
+        # It takes half the time of a file object; nor does it wait for who may write to a pipe.
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            _, size, _ = _stamp(os.fstat(file), path)
             metadata = _metadata(file, size)
+        finally:
+            os.close(file)
     except (OSError, ValueError) as error:
         raise _not_opened(path, error) from error
     return FileFacts(path, Footer.decode(metadata.metadata, path), metadata.num_rows, size)
 
 
-def _metadata(file: FileIO, size: int) -> pq.FileMetaData:
-    """Read the footer at the end of a file.
+def _metadata(file: int, size: int) -> pq.FileMetaData:
+    """Read the footer at the end of a file, given by its descriptor.
 
     One look nearly always holds it. That, and to make no :class:`pq.ParquetFile` of it, takes half the time.
     """
-    file.seek(max(0, size - _FOOTER_BYTES))
     reader = pq.ParquetReader()
     try:
-        reader.open(pa.BufferReader(file.read()))
+        reader.open(pa.BufferReader(os.pread(file, _FOOTER_BYTES, max(0, size - _FOOTER_BYTES))))
     except _DAMAGE:
         if size <= _FOOTER_BYTES:
             raise
-        return pq.read_metadata(file)  # it may be a larger one
+        with open(file, "rb", buffering=0, closefd=False) as whole:  # noqa: PTH123 -- it may be a larger one
+            return pq.read_metadata(whole)
     return reader.metadata
 
 

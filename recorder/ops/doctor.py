@@ -26,7 +26,7 @@ from recorder.archive import doubled, integrity
 from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, Dataset
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import FileFacts, read_facts
+from recorder.archive.parquet import SET_APART, FileFacts, read_facts
 from recorder.clock import Clock
 from recorder.config import Config
 from recorder.core.ids import Spans
@@ -37,9 +37,7 @@ from recorder.errors import (
     CorruptLine,
     DiskError,
     ExchangeError,
-    UnknownVersion,
     UnlistedFolder,
-    UnreadableFile,
     UnsoundFile,
 )
 from recorder.journal import segment
@@ -148,15 +146,14 @@ def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Findin
             try:
                 if path.name != SCHEMA_FILE:
                     facts.append(placed(read_facts(path), branch))
-            except (UnsoundFile, UnreadableFile) as error:
-                if isinstance(error.__cause__, PermissionError):
-                    raise error.__cause__ from None
-                found.append(Finding("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
-            except UnknownVersion as error:
+            except SET_APART as error:
                 found.append(Finding("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
         return facts, found
 
-    return disk.undisturbed(look, f"the files of {branch.name}")
+    try:
+        return disk.undisturbed(look, f"the files of {branch.name}")
+    except SET_APART as error:  # a folder
+        return [], [Finding("archive", "wrong", f"{error.file} {error.problem}{costs}", error.remedy)]
 
 
 def _twice(pair: str, facts: Sequence[FileFacts]) -> list[Finding]:
@@ -183,9 +180,9 @@ def journal(layout: Layout) -> list[Finding]:
     """Look at every line of the journal, and for lines that were set aside."""
     area = "journal"
     found, lines, size = disk.undisturbed(lambda: _segments(layout), f"the segments in {layout.journal}")
-    aside = sorted(layout.raw.glob(f"*{CORRUPT_SUFFIX}"))
+    aside = [name for name in disk.names_in(layout.raw) if name.endswith(CORRUPT_SUFFIX)]
     if aside:
-        said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0].name} and its like in {layout.raw}"
+        said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0]} and its like in {layout.raw}"
         found.append(Finding(area, "note", said, "check the disk; their ids were holes, and fetched again"))
     if not any(finding.level == "wrong" for finding in found):
         found.append(Finding(area, "ok", f"{lines:,} lines, {size / 1e6:,.1f} MB, all of them whole"))

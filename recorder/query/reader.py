@@ -200,11 +200,17 @@ class Reader:
         self._engine.check(text)
         asked.zoned(params)
 
+        wanted = catalogue.needs(text)
+
         def answer(moment: Snapshot, *, of_named: bool = False) -> pa.Table:
-            self._compare(self._engine.listed(), wanted=hashed)
+            if self.checks or hashed:
+                paths = _touched(moment, wanted.tables, of_named=of_named)
+                damaged = self._digests.damaged(path for path in paths if path not in moment.refused)
+                if damaged:
+                    moment = moment.without(damaged)
+                    self._engine.pin(moment)
             return self._told(moment, text, params, exact=exact, of_named=of_named)
 
-        wanted = catalogue.needs(text)
         if not self.live and not wanted.every and self.kept is None:
             named = self._named(text, params) if wanted.named else ()
             if named or not wanted.named:
@@ -292,7 +298,9 @@ class Reader:
             return self._moments.without_trades(OHLC)
 
         def rows(moment: Snapshot) -> pa.Table:
-            self._compare((*_listed(moment, OHLC), *moment.files))
+            folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in series.pairs) if filled else ()
+            trades = (path for path in moment.files if any(folder in path for folder in folders))
+            self._compare((*_listed(moment, OHLC), *trades))
             found = look(self._engine, series)
             for name in set(series.pairs).difference(pc.unique(found["pair"]).to_pylist()):
                 self._check_series(name, timeframe)
@@ -339,11 +347,12 @@ class Reader:
 
     def _checked(self, question: Question, moment: Snapshot) -> _Missing:
         """Return what is missing of the pairs asked for. Raises GapError, UsageError, CorruptFile."""
+        for pair in question.pairs:
+            _check_pair(moment, pair)
         folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in question.pairs)
         files = (path for path in (*moment.files, *moment.cut_files) if any(folder in path for folder in folders))
         self._compare(files, wanted=question.hashed or question.checked)
         for pair in question.pairs:
-            _check_pair(moment, pair)
             if not moment.runs.get(pair):
                 asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
         promises = self._promises([pair for pair in question.pairs if _begins_in(question, moment.runs[pair])])
@@ -488,9 +497,18 @@ def _check_pair(moment: Snapshot, pair: str) -> None:
 
 
 def _listed(moment: Snapshot, table: Dataset) -> tuple[str, ...]:
-    """Return the files of a table without ids."""
+    """Return the files of a table without ids that may be read."""
     held = moment.stamped.tables[table.name]
-    return (*held.files, *held.cut_files)
+    return tuple(path for path in (*held.files, *held.cut_files) if path not in moment.refused)
+
+
+def _touched(moment: Snapshot, tables: Iterable[Dataset], *, of_named: bool) -> list[str]:
+    """Return the files that a question of these tables may read, and of trades: of all pairs, or of those named."""
+    of_pairs = [*moment.files, *moment.cut_files]
+    if of_named:
+        folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in moment.pairs)
+        of_pairs = [path for path in of_pairs if any(folder in path for folder in folders)]
+    return [*(path for table in tables for path in _listed(moment, table)), *of_pairs]
 
 
 def _begins_in(question: Question, runs: Sequence[Run]) -> bool:

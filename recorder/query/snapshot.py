@@ -22,8 +22,8 @@ from recorder.core.ids import Run, Spans, joined
 from recorder.errors import StorageError
 from recorder.query import ordering
 from recorder.query.listing import Listing, PairFiles
-from recorder.query.refused import FAULTS, Fault
-from recorder.query.stamped import STAMPS, Stamped, StampedListing
+from recorder.query.refused import FAULTS, Fault, instead_of
+from recorder.query.stamped import STAMPS, Stamped, StampedListing, TableFiles
 from recorder.query.tail import NONE, Journalled, pending, runs_in
 
 _NOBODY: Final = ("",)
@@ -54,6 +54,36 @@ class Snapshot:
     promises: Mapping[str, Promise] = field(default_factory=dict)
     faults: Mapping[str, Fault] = field(default_factory=dict)
     refused: Mapping[str, Fault] = field(default_factory=dict)
+
+    def without(self, damaged: Mapping[str, Fault]) -> Snapshot:
+        """Return the moment with these files refused, and with them what a question cannot part from them.
+
+        Of trades that is the pair, of other tables the folder.
+        """
+        trades = {path for path in damaged if path in self.files or path in self.cut_files}
+        homes = {str(Path(path).parent.parent if path in trades else Path(path).parent) for path in damaged}
+        behind = {instead_of(str(Path(path).parent)): fault for path, fault in damaged.items()}
+
+        def kept(paths: Sequence[str], behind: Iterable[str] = ()) -> tuple[str, ...]:
+            left = [path for path in paths[:-1] if not any(path.startswith(f"{home}/") for home in homes)]
+            return (*(left or paths[-1:]), *behind, paths[-1])
+
+        of_trades = [instead_of(str(Path(path).parent)) for path in trades]
+        tables = {
+            name: TableFiles(
+                kept(held.files, (instead_of(str(Path(path).parent)) for path in damaged if path in held.files)),
+                kept(held.cut_files),
+            )
+            for name, held in self.stamped.tables.items()
+        }
+        return replace(
+            self,
+            files=kept(self.files, of_trades),
+            cut_files=kept(self.cut_files),
+            unread=kept(self.unread, of_trades),
+            stamped=replace(self.stamped, tables=tables),
+            refused={**self.refused, **behind},
+        )
 
 
 class Moments:

@@ -293,6 +293,8 @@ class Keeper:
         assert act is not None, f"it says nothing to do: {sentence}"
         path = Path(file)
         self.done[act] += 1
+        if act == "chmod" and path.suffix == ".parquet" and path.is_dir():
+            act = "out"  # the sentence goes on: else …
         if act == "chmod":
             path.chmod(0o755 if path.is_dir() else 0o644)
         elif act == "restore" and str(path) in self._backup:
@@ -423,7 +425,7 @@ def _once(table: Any, *key: str) -> None:
         raise Wrong(f"{again[0]} is there {found[again[0]]} times")
 
 
-def _sql(asking: Asking, text: str, **params: object) -> Any:
+def _sql(asking: Asking, text: str, **params: Any) -> Any:
     return asking.archive.sql(text, to="arrow", decimals=True, **params)
 
 
@@ -451,11 +453,11 @@ OF_A_PAIR: Final[Mapping[str, Callable[[Asking], None]]] = {
     "ohlc()": lambda a: _once(a.archive.ohlc(a.pair, "1m", on_gap="ignore", to="arrow"), "time"),
     "ohlc of one": lambda a: _once(_sql(a, f"FROM ohlc WHERE pair = '{a.pair}' AND timeframe = '1m'"), "time"),
     "query vwap": lambda a: a.bars(
-        _sql(a, catalogue.question("vwap").text, **catalogue.question("vwap").bound({"pair": a.pair})).slice(0, 0)
+        _sql(
+            a, catalogue.question("vwap").text, **dict[str, Any](catalogue.question("vwap").bound({"pair": a.pair}))
+        ).slice(0, 0)
     ),
-    "export": lambda a: a.rows(
-        *a.archive.batches(a.pair, on_gap="ignore", to="arrow", decimals=True, check=True)
-    ),
+    "export": lambda a: a.rows(*a.archive.batches(a.pair, on_gap="ignore", to="arrow", decimals=True, check=True)),
 }
 OF_ALL: Final[Mapping[str, Callable[[Asking], None]]] = {
     "trades": lambda a: a.summed(_sql(a, f"{SUMS} trades GROUP BY pair".replace("SELECT", "SELECT pair,"))),
@@ -477,7 +479,7 @@ def _status(asking: Asking, excuse: Callable[[str], bool]) -> None:
     for one in found.pairs:
         made = asking.made()[one.pair]
         missing = sum(len(gap.span) for gap in one.holes)
-        if one.last_id not in made or one.archived + one.journalled != one.last_id - one.first_id + 1 - missing:
+        if one.last_id not in made or one.rows != one.last_id - one.first_id + 1 - missing:
             raise Wrong(f"status says {one}")
 
 
@@ -585,11 +587,14 @@ class Readers:
 
     def _archive(self, mode: Mapping[str, bool]) -> Archive:
         kind = repr(mode)
-        if mode.get("frozen") or self._random.random() < 0.1:
-            if (before := self._opened.pop(kind, None)) is not None:
-                before.close()
+        anew = mode.get("frozen") or self._random.random() < 0.1
+        if anew and (before := self._opened.pop(kind, None)) is not None:
+            before.close()
         if kind not in self._opened:
-            self._opened[kind] = recorder.connect(self._data, **mode)
+            kinds = {name: mode.get(name, False) for name in ("live", "frozen", "check")}
+            self._opened[kind] = recorder.connect(
+                self._data, live=kinds["live"], frozen=kinds["frozen"], check=kinds["check"]
+            )
         return self._opened[kind]
 
     def _accuse(self, door: str, pair: str, mode: Mapping[str, bool], error: Exception) -> None:
@@ -675,4 +680,3 @@ def rows(data: Path) -> Any:
     """Return all trades archived."""
     layout = Layout(data)
     return [trade for pair in layout.pairs() for trade in read.trades(layout, pair)]
-

@@ -33,7 +33,10 @@ async def test_harm_of_every_kind_costs_its_pair_alone_and_no_answer_is_wrong(tm
                 await until(lambda: caught_up(data, sandbox.last_ids()), what="all is held")
                 await until(lambda: len(Layout(data).pairs()) == len(PAIRS), what="all is archived")
                 victim, other = random.sample(PAIRS, 2)
-                found = [chaos.harm_pair(victim, other), chaos.harm_table(random.choice(TABLES)) if round_ % 2 else None]
+                found = [
+                    chaos.harm_pair(victim, other),
+                    chaos.harm_table(random.choice(TABLES)) if round_ % 2 else None,
+                ]
                 readers.harms += [one for one in found if one is not None]
                 for pair in PAIRS:
                     sandbox.burst(pair, 20)
@@ -45,6 +48,5 @@ async def test_harm_of_every_kind_costs_its_pair_alone_and_no_answer_is_wrong(tm
                     one.healed_s = one.healed_s or clock.monotonic()
         firsts = {pair: first_held(data, pair) for pair in PAIRS}
         verdict = compare(rows(data), read_truth(tmp_path / "truth"), first_ids=firsts)
-    print(chaos.done, readers.asked.total(), readers.told.total(), chaos.keeper.done)
     assert not readers.wrong, "\n".join(readers.wrong)
     assert verdict.perfect, str(verdict)

@@ -20,6 +20,7 @@ from recorder.query.connect import connect
 from tests.archives import START_US, candle, trades, writing
 from tests.end_to_end.harness import as_others_are
 
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Give an archive of two pairs."""
