@@ -145,7 +145,7 @@ async def main_of(minutes: float, seed: int, folder: Path) -> bool:
     market = Market(start_ns=clock.wall_ns(), seed=seed, rate=10, history=200)
     async with Sandbox(market, clock=clock, truth=folder / "truth", trades_per_frame=5).serve() as sandbox:
         run = Run(folder, sandbox)
-        await until(lambda: (data / "trades").is_dir(), what="the archive is there")
+        await until((data / "trades").is_dir, what="the archive is there")
         await until(lambda: all(Layout(data).trade_files(pair) for pair in PAIRS), what="all pairs are archived")
         chaos = Chaos(data, folder / "aside", PAIRS, random, denied=True)
         readers = Readers(data, Truth(folder / "truth"), PAIRS, Random(seed))

@@ -7,10 +7,11 @@ release). FileNotFoundError passes: a compaction took the file away. Rows of an 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -115,9 +116,23 @@ def _metadata(file: int, size: int) -> pq.FileMetaData:
     except _DAMAGE:
         if size <= _FOOTER_BYTES:
             raise
-        with open(file, "rb", buffering=0, closefd=False) as whole:  # noqa: PTH123 -- it may be a larger one
+        with open(file, "rb", buffering=0, closefd=False) as whole:
             return pq.read_metadata(whole)
     return reader.metadata
+
+
+_FIRST: Final[list[Callable[[Path], None]]] = []
+"""What looks at a file before this process opens it."""
+
+
+@contextlib.contextmanager
+def looked_at_first(look: Callable[[Path], None]) -> Iterator[None]:
+    """Let ``look`` see each file before it is opened for its rows; it raises UnsoundFile where none may open it."""
+    _FIRST.append(look)
+    try:
+        yield
+    finally:
+        _FIRST.remove(look)
 
 
 class OpenFile:
@@ -132,6 +147,8 @@ class OpenFile:
         ``buffer_bytes`` it is read in such pieces instead of a row group at once.
         """
         stamp(path)  # raises where it is none that can be read
+        for look in _FIRST:
+            look(path)
         options = {"page_checksum_verification": True, "buffer_size": buffer_bytes}
         try:
             try:

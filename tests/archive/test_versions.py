@@ -195,9 +195,7 @@ def said_by_verify(archive: Written) -> list[str]:
 
 
 def said_by_merge(archive: Written) -> list[str]:
-    job = TradeMerge(
-        Layout(archive.data / "nowhere"), None, disagreed=lambda _: None, tidy=lambda _: None, room=plenty
-    )
+    job = TradeMerge(Layout(archive.data / "nowhere"), None, disagreed=lambda _: None, tidy=lambda _: None, room=plenty)
     return [f"{one.file} {one.problem}" for one in job.year(PAIR, archive.layout.years(PAIR)[0])]
 
 
