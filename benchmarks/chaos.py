@@ -153,6 +153,8 @@ async def main_of(minutes: float, seed: int, folder: Path) -> bool:
         thread.start()
         try:
             done = await rounds(chaos, readers, run, sandbox, until_s=time.monotonic() + minutes * 60)
+            sandbox.freeze()  # what is made after the end is nobody's
+            await until(lambda: caught_up(data, sandbox.last_ids()), what="all is held in the end")
         finally:
             readers.stopped.set()
             await asyncio.to_thread(thread.join)

@@ -102,14 +102,16 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
         return [Finding(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
     found: list[Finding] = []
     for dataset in DATASETS:
-        if not layout.born(dataset).exists():
-            said = f"{layout.born(dataset)} is missing, and without any file other tools cannot read the table"
-            found.append(Finding(area, "note", said, "start the recorder, which makes it"))
+        born = layout.born(dataset)
+        with contextlib.suppress(UnlistedFolder), disk.listing(born.parent):  # which is told below
+            if not born.exists():
+                said = f"{born} is missing, and without any file other tools cannot read the table"
+                found.append(Finding(area, "note", said, "start the recorder, which makes it"))
     held = older = 0
     newest_us = 0
     for dataset in DATASETS:
         of_table: list[FileFacts] = []
-        for branch in layout.branches(dataset):
+        for branch in _branches(layout, dataset, found):
             facts, damaged = _facts(layout, branch)
             of_table += facts
             found += damaged
@@ -119,7 +121,7 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
                 found += _twice(str(branch.value), facts)
                 newest_us = max([newest_us, *(run.last_us for file in facts for run in file.footer.runs)])
         found += _of_table(layout, dataset, of_table)
-    found += _older(older)
+    found = list(dict.fromkeys(found)) + _older(older)
     if newest_us > now_us + AHEAD_US:
         when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
         said = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
@@ -128,6 +130,14 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
         said = f"{held:,} files, whose footers are whole"
         found.append(Finding(area, "ok", f"{said}; {_VERIFY}"))
     return found
+
+
+def _branches(layout: Layout, dataset: Dataset, found: list[Finding]) -> list[Branch]:
+    try:
+        return layout.branches(dataset)
+    except SET_APART as error:
+        found.append(Finding("archive", "wrong", f"{error.file} {error.problem}", error.remedy))
+        return []
 
 
 def _older(files: int) -> list[Finding]:
@@ -169,7 +179,10 @@ def _twice(pair: str, facts: Sequence[FileFacts]) -> list[Finding]:
 
 def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> list[Finding]:
     """Find files of a table that bring again what others do, or whose folders are not spelled as they should be."""
-    found = integrity.astray(layout, dataset)
+    try:
+        found = integrity.astray(layout, dataset)
+    except SET_APART as error:
+        found = [integrity.Finding.of(error)]
     if not dataset.has_ids:
         with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
             found += doubled.same_segments(dataset, facts)

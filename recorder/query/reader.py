@@ -299,6 +299,8 @@ class Reader:
 
         def rows(moment: Snapshot) -> pa.Table:
             folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in series.pairs) if filled else ()
+            for pair in series.pairs if filled else ():
+                _check_pair(moment, pair)
             trades = (path for path in moment.files if any(folder in path for folder in folders))
             self._compare((*_listed(moment, OHLC), *trades))
             found = look(self._engine, series)

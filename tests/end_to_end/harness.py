@@ -77,6 +77,18 @@ def as_others_are() -> Iterator[None]:
         assert libc.capset(header, sets) == 0
 
 
+@contextlib.contextmanager
+def denied(folder: Path) -> Iterator[None]:
+    """Let nobody look into ``folder``, not even root."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0)
+    try:
+        with as_others_are():
+            yield
+    finally:
+        folder.chmod(0o755)
+
+
 @contextlib.asynccontextmanager
 async def recording(config: Config, rhythm: app.Rhythm | None = None) -> AsyncIterator[app.Stop]:
     """Record while the context lasts, then stop as SIGTERM would and wait until all is drained."""

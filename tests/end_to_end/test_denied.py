@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from recorder.journal.journal import Journal
 from recorder.ops import gaps, status
 from recorder.query.connect import connect
 from tests.archives import START_US, candle, trades, writing
-from tests.end_to_end.harness import as_others_are
+from tests.end_to_end.harness import denied
 
 
 @pytest.fixture
@@ -29,18 +28,6 @@ def data(tmp_path: Path) -> Path:
         archive.published([candle(0)])
         archive.noted(Event(START_US, "connected", None, "{}"))
     return tmp_path / "data"
-
-
-@contextlib.contextmanager
-def denied(folder: Path) -> Iterator[None]:
-    """Let nobody look into ``folder``, not even root."""
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0)
-    try:
-        with as_others_are():
-            yield
-    finally:
-        folder.chmod(0o755)
 
 
 def run(*arguments: str) -> tuple[int, str]:
