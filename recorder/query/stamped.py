@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recorder.archive import doubled
-from recorder.archive.datasets import WITHOUT_IDS, Branch, Dataset
+from recorder.archive.datasets import EVENTS, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.integrity import check_times, placed
 from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
@@ -88,7 +88,7 @@ class StampedListing:
     def now(self, looked_at: Collection[Dataset] = ()) -> Stamped:
         """Return the files there are now. Raises StorageError where a table is not there.
 
-        Of the tables ``looked_at``, files that say they hold what others do, or lie where they do not belong, are
+        Of the tables ``looked_at``, and of events, files that say they hold what others do, or lie where they do not belong, are
         refused, and so are those beside them.
         """
         found: dict[str, TableFiles] = {}
@@ -96,7 +96,8 @@ class StampedListing:
         for table in STAMPS:
             born = self._born(table)
             folders = self._folders(table)
-            instead = self._refused(table, folders) if table in looked_at else {}
+            # Events are read whenever a connection is held to a moment, and DuckDB would wait at a pipe for ever.
+            instead = self._refused(table, folders) if table in looked_at or table == EVENTS else {}
             kept = [files for folder, files in folders.items() if folder not in instead]
             paths = {instead_of(folder): fault for folder, fault in instead.items()}
             found[table.name] = TableFiles(_planned(kept, born, paths), (born,))

@@ -244,6 +244,17 @@ def test_a_pair_whose_folder_nobody_gets_through_is_asked_for_in_vain_and_the_ot
         assert len(opened.sql("FROM coverage WHERE pair = 'ETH/USD'")) == 1
 
 
+@pytest.mark.parametrize("mode", MODES[:3])
+def test_a_pipe_among_events_keeps_no_question_waiting(pairs: Written, mode: dict[str, Any]) -> None:
+    os.mkfifo(pairs.data / "events/year=2025/pipe.parquet")
+    with connect(pairs.data, **mode) as opened:
+        assert len(opened.trades("BTC/USD")) == 6
+        assert len(opened.sql("FROM trades")) == 8
+        for ask in (opened.events, opened.gaps):
+            with pytest.raises(StorageError, match=r"pipe\.parquet is no file"):
+                ask()
+
+
 TABLES = [
     ("events", "events/year=2025", "FROM events"),
     ("ohlc", "ohlc/timeframe=1m/year=2025", "FROM ohlc"),
