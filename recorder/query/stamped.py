@@ -88,8 +88,8 @@ class StampedListing:
     def now(self, looked_at: Collection[Dataset] = ()) -> Stamped:
         """Return the files there are now. Raises StorageError where a table is not there.
 
-        Of the tables ``looked_at``, and of events, files that say they hold what others do, or lie where they do not belong, are
-        refused, and so are those beside them.
+        Of the tables ``looked_at``, and of events, files that say they hold what others do, or lie where they do not
+        belong, are refused, and so are those beside them.
         """
         found: dict[str, TableFiles] = {}
         refused: dict[str, Fault] = {}
