@@ -88,8 +88,8 @@ class StampedListing:
     def now(self, looked_at: Collection[Dataset] = ()) -> Stamped:
         """Return the files there are now. Raises StorageError where a table is not there.
 
-        Of the tables ``looked_at``, and of events, files that say they hold what others do, or lie where they do not
-        belong, are refused, and so are those beside them.
+        Of the tables ``looked_at``, files that say they hold what others do, or lie where they do not belong, are
+        refused, and so are those beside them; of events, in any case, what cannot be opened.
         """
         found: dict[str, TableFiles] = {}
         refused: dict[str, Fault] = {}
@@ -97,7 +97,11 @@ class StampedListing:
             born = self._born(table)
             folders = self._folders(table)
             # Events are read whenever a connection is held to a moment, and DuckDB would wait at a pipe for ever.
-            instead = self._refused(table, folders) if table in looked_at or table == EVENTS else {}
+            instead: dict[str, Fault] = {}
+            if table in looked_at:
+                instead = self._refused(table, folders)
+            elif table == EVENTS:
+                _, instead = _stamped(folders)
             kept = [files for folder, files in folders.items() if folder not in instead]
             paths = {instead_of(folder): fault for folder, fault in instead.items()}
             found[table.name] = TableFiles(_planned(kept, born, paths), (born,))
@@ -106,13 +110,7 @@ class StampedListing:
 
     def _refused(self, table: Dataset, folders: Mapping[str, Sequence[str]]) -> dict[str, Fault]:
         """Return the folders of a table whose files must not be read, and why."""
-        found: dict[str, Fault] = {}
-        stamps: dict[str, Stamp] = {}
-        for folder, files in folders.items():
-            try:
-                stamps |= {path: stamp(path) for path in files}
-            except FAULTS as error:
-                found[folder] = error
+        stamps, found = _stamped(folders)
         if not found and self._sound.get(table) == stamps:
             return {}
         facts: list[FileFacts] = []
@@ -196,6 +194,18 @@ class StampedListing:
         if path not in self._known or self._known[path][0] != now:
             self._known[path] = now, _read_footer(Path(path), table)
         return self._known[path][1]
+
+
+def _stamped(folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, Stamp], dict[str, Fault]]:
+    """Return the stamps of files, and why those of some folders cannot be opened."""
+    stamps: dict[str, Stamp] = {}
+    found: dict[str, Fault] = {}
+    for folder, files in folders.items():
+        try:
+            stamps |= {path: stamp(path) for path in files}
+        except FAULTS as error:
+            found[folder] = error
+    return stamps, found
 
 
 def _planned(folders: Iterable[Sequence[str]], born: str, instead: Iterable[str] = ()) -> tuple[str, ...]:
