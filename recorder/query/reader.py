@@ -27,7 +27,7 @@ from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch,
 from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.disk import undisturbed
-from recorder.errors import GapError, UsageError
+from recorder.errors import GapError, StorageError, UsageError
 from recorder.query import asked, basis, catalogue, holes, published
 from recorder.query.asked import OnGap, Range
 from recorder.query.basis import Basis
@@ -477,6 +477,14 @@ class Reader:
                     self._check_vanished(error)
                 if held.moment is not None:
                     held.moment = self._moments.find_again(held.moment)
+                raise FileNotFoundError(str(error)) from error
+            except StorageError as error:  # a file of the kept moment was damaged since: others can be asked for
+                if held.moment is None:
+                    raise
+                again = self._moments.find_again(held.moment)
+                if again.faults.keys() == held.moment.faults.keys():
+                    raise
+                held.moment = again
                 raise FileNotFoundError(str(error)) from error
 
         return self._whole(attempt)

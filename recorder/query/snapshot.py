@@ -178,20 +178,24 @@ class Moments:
         return replace(moment, stamped=self._stamped.keep(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:
-        """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
+        """Return the same rows in the files that hold them now. Raises StorageError if some are gone.
+
+        Of a pair with files that must not be read now nothing can be found: it is among the faults.
+        """
         found = self._listing.of(kept.archived)
+        faults = {pair: fault for pair, fault in kept.faults.items() if pair not in kept.archived} | _faults(found)
         for pair, ids in kept.archived.items():
-            if (fault := found[pair].fault) is not None:
-                raise fault
+            if pair in faults:
+                continue
             lost = [span for wanted in ids for span in found[pair].ids.missing(wanted)]
             if lost:
                 raise StorageError(
                     f"ids {lost[0]} of {pair} were in the archive and are gone: were files deleted by hand? "
                     f"refresh() takes what is there now"
                 )
-        whole, cut = _fit(kept.archived, found)
+        whole, cut = _fit({pair: ids for pair, ids in kept.archived.items() if pair not in faults}, found)
         stamped = self._stamped.find_again(kept.stamped)
-        instead = {self._listing.instead_of(pair): fault for pair, fault in kept.faults.items()}
+        instead = {self._listing.instead_of(pair): fault for pair, fault in faults.items()}
         files = self._planned(whole, instead)
         return replace(
             kept,
@@ -199,6 +203,7 @@ class Moments:
             cut_files=self._planned(cut),
             unread=self._planned((), instead),
             stamped=stamped,
+            faults=faults,
             refused={**instead, **stamped.refused},
         )
 

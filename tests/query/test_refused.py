@@ -244,6 +244,19 @@ def test_a_pair_whose_folder_nobody_gets_through_is_asked_for_in_vain_and_the_ot
         assert len(opened.sql("FROM coverage WHERE pair = 'ETH/USD'")) == 1
 
 
+def test_a_kept_moment_that_is_found_again_beside_a_damaged_pair_answers_for_the_others(pairs: Written) -> None:
+    pairs.append(trades(3, 4, pair="ETH/USD"))
+    with connect(pairs.data, frozen=True) as opened:
+        assert len(opened.trades("ETH/USD")) == 4
+        pairs.compact("ETH/USD")
+        damaged = pairs.files()[0]
+        damaged.write_bytes(b"PAR1")
+        assert len(opened.sql("FROM trades WHERE pair = $pair", pair="ETH/USD")) == 4
+        for ask in (ASKED["trades"], ASKED["view"]):
+            with pytest.raises(StorageError, match=damaged.name):
+                ask(opened)
+
+
 @pytest.mark.parametrize("mode", MODES[:3])
 def test_a_pipe_among_events_keeps_no_question_waiting(pairs: Written, mode: dict[str, Any]) -> None:
     os.mkfifo(pairs.data / "events/year=2025/pipe.parquet")
