@@ -24,6 +24,8 @@ from recorder.archive.append import TradeArchive
 from recorder.archive.faults import fault
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
+from recorder.archive.parquet import looked_at_first
+from recorder.archive.probe import Guard
 from recorder.archive.quarantine import Reason
 from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.clock import Clock, SystemClock
@@ -138,6 +140,9 @@ async def record(
         contextlib.ExitStack() as opened,
     ):
         asyncio.get_running_loop().set_default_executor(threads)
+        guard = Guard()
+        opened.callback(guard.rest)
+        opened.enter_context(looked_at_first(guard.look))
         above = await asyncio.to_thread(highest, layout)
         journal = Journal(layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above)
         opened.callback(journal.close)
@@ -148,6 +153,7 @@ async def record(
         ledger, quarantined = Ledger(), Quarantined(layout)
         archive.promised = ledger.promise
         await patiently(clock, lambda: asyncio.to_thread(rebuild, ledger, archive, journal, quarantined))
+        await asyncio.to_thread(guard.rest)
         await asyncio.to_thread(process.give_back)
         dice = random or Random()  # noqa: S311 -- spreads retries
         basis = _Basis(disk, clock, dice, archive, journal, ledger, quarantined)

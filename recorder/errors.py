@@ -9,8 +9,9 @@
     ├── ArchiveInUse                   3   another recorder holds this archive
     ├── DiskError                      4   the operating system refused a read or a write
     │   ├── DiskAtFault                4   of so many files that no one of them is to blame
-    │   └── UnreadableFile             4   of a file of the archive; carries it, and the remedy
-    │       └── UnlistedFolder         4   of a folder of it
+    │   ├── UnreadableFile             4   of a file of the archive; carries it, and the remedy
+    │   │   └── UnlistedFolder         4   of a folder of it
+    │   └── TableUnusable              4   of a folder of a table without ids, which is to blame itself
     ├── CheckFailed                    1   incomplete, or not what it should be
     │   └── GapError                   1   rows were asked for across a hole
     ├── StorageError                   1   what lies on disk is not what was written there
@@ -101,10 +102,10 @@ class UnreadableFile(DiskError):
     """A file of the archive that the operating system does not read; ``problem`` and ``remedy`` as of UnsoundFile."""
 
     def __init__(self, file: object, reason: str, remedy: str) -> None:
-        super().__init__(f"cannot read {file}: {reason}")
         self.file = str(file)
         self.problem = f"cannot be read: {reason}"
-        self.remedy = f"check the disk, and that this user may read it; else {remedy}"
+        self.remedy = "check the disk, and that this user may read it" + (f"; else {remedy}" if remedy else "")
+        super().__init__(f"cannot read {file}: {reason}; {self.remedy}")
 
     @property
     def of_itself(self) -> bool:
@@ -120,6 +121,10 @@ class UnlistedFolder(UnreadableFile):
         self.problem = f"cannot be listed: {reason}"
         self.remedy = "check the disk, and that this user may list this folder, and those above it"
         self.args = (f"{folder} {self.problem}; {self.remedy}",)
+
+
+class TableUnusable(DiskError):
+    """A folder of candles, events or listings refuses to be listed or written: what is for it waits in the journal."""
 
 
 class CheckFailed(RecorderError):

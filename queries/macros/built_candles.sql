@@ -24,7 +24,7 @@ bars AS (
         epoch_us(t.time) // s.width_us AS number,
         max(t.trade_id) AS last_id,
         unnest(ohlcv(t.trade_id, t.price, t.qty))
-    FROM trades AS t
+    FROM sound_trades() AS t
     RIGHT JOIN query_table(lost) AS s
         ON t.pair = CASE WHEN s.next_us > s.held_us THEN s.pair END
         AND t.time >= make_timestamptz(s.held_us + s.width_us)

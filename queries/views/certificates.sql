@@ -41,7 +41,7 @@ ends AS (
         max(utc_day(c.last_time)) FILTER (utc_day(c.last_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366) AS last_day,
         min(c.first_id) AS first_id,
         utc_day(arg_min(c.first_time, c.first_id)) AS assumed_day
-    FROM coverage AS c
+    FROM coverage_in(footer_files()) AS c
     GROUP BY c.pair
 ),
 unheld AS MATERIALIZED (
@@ -91,7 +91,7 @@ calendar AS (
     GROUP BY b.pair
     UNION
     SELECT t.pair, utc_day(t.time)
-    FROM trades AS t
+    FROM sound_trades() AS t
     WHERE t.time < '2011-01-01 00:00:00+00' OR t.time > now() + INTERVAL 366 DAY
     UNION
     SELECT p.pair, p.day
@@ -180,7 +180,7 @@ rows_of AS (
             ) || chr(10),
             '' ORDER BY t.trade_id
         ) FILTER (t.trade_id IS NOT NULL)) AS sha256
-    FROM trades AS t
+    FROM sound_trades() AS t
     RIGHT JOIN counted AS c
         ON t.pair = c.symbol
         AND utc_day(t.time) = c.day
@@ -233,4 +233,7 @@ LEFT JOIN certified AS f
 LEFT JOIN let_go AS g
     ON r.pair = g.pair AND r.day = g.day
 LEFT JOIN renumbered_pairs() AS n
-    ON r.pair = n.pair;
+    ON r.pair = n.pair
+UNION ALL BY NAME
+SELECT f.pair
+FROM refused_pairs() AS f;

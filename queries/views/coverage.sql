@@ -6,4 +6,7 @@
 
 CREATE OR REPLACE VIEW coverage AS
 SELECT pair, first_id, last_id, first_time, last_time, rows
-FROM coverage_in(footer_files());
+FROM coverage_in(footer_files())
+UNION ALL BY NAME
+SELECT f.pair
+FROM refused_pairs() AS f;

@@ -19,4 +19,7 @@ SELECT
     u.before_time,
     CASE u.kind WHEN 'missing' THEN 'open' ELSE u.kind END AS state
 FROM unheld_spans() AS u
-WHERE u.kind NOT IN ('before', 'after');
+WHERE u.kind NOT IN ('before', 'after')
+UNION ALL BY NAME
+SELECT f.pair
+FROM refused_pairs() AS f;

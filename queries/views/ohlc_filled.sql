@@ -28,4 +28,7 @@ SELECT o.pair, o.timeframe, o.time, o.open, o.high, o.low, o.close, o.vwap, o.vo
 FROM ohlc AS o
 UNION ALL
 SELECT b.pair, b.timeframe, b.time, b.open, b.high, b.low, b.close, b.vwap, b.volume, b.count, b.source, b.seen
-FROM built_candles('lost', footer_files()) AS b;
+FROM built_candles('lost', footer_files()) AS b
+UNION ALL BY NAME
+SELECT f.pair
+FROM refused_pairs() AS f;

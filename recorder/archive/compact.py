@@ -22,11 +22,11 @@ from recorder.archive.footer import Footer, held_runs
 from recorder.archive.integrity import check_columns
 from recorder.archive.layout import Layout, listed, period_of
 from recorder.archive.ordered_merge import Batches, in_order, in_row_order, key
-from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, check_digest
+from recorder.archive.parquet import SET_APART, FileFacts, OpenFile, check_digest
 from recorder.archive.segment_tables import Segments
 from recorder.core.ids import Spans, joined
 from recorder.disk import Disk
-from recorder.errors import CorruptFile
+from recorder.errors import CorruptFile, UnreadableFile
 
 TIERS: Final = (75, 600, 5_000, 40_000, 320_000, 2_500_000)
 """Row counts at which a file enters the next tier. A merge lifts every row in it by a tier at least, so a row is
@@ -175,7 +175,9 @@ def replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: Se
         for file in merged:
             check_digest(file.path)
         yield built
-    except (*UNSOUND, FileNotFoundError) as error:
+    except (*SET_APART, FileNotFoundError) as error:
+        if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk is at fault, and no file
+            raise
         raise CorruptFile(f"cannot merge files in {leaf}: {error}; nothing was changed") from error
     disk.sync_dir(built)
     disk.exchange(built, leaf)

@@ -21,7 +21,7 @@ from recorder.archive.compact import check_ids, file_rows, first_id, replacing
 from recorder.archive.datasets import EVENTS, TRADES, Branch
 from recorder.archive.events import event
 from recorder.archive.footer import Footer, held_runs
-from recorder.archive.parquet import UNSOUND, FileFacts
+from recorder.archive.parquet import SET_APART, FileFacts
 from recorder.archive.quarantine import Kept, Quarantine, Reason
 from recorder.archive.segment_tables import Segments
 from recorder.core import evidence
@@ -131,7 +131,7 @@ def _set_aside(archive: TradeArchive, touched: Iterable[FileFacts], ids: Spans, 
                 if len(waiting) >= KEPT_ROWS:
                     shelf.put(waiting)
                     waiting = []
-        except UNSOUND as error:
+        except SET_APART as error:
             raise CorruptFile(f"cannot read the rows of {file.path}: {error}; nothing was changed") from error
     if waiting:
         shelf.put(waiting)

@@ -68,7 +68,7 @@ class Footer:
     def decode(cls, metadata: dict[bytes, bytes] | None, path: Path) -> Footer:
         """Read the key-value metadata of ``path``. Raises UnsoundFile where it is not ours, UnknownVersion."""
         try:
-            content = json.loads((metadata or {})[FOOTER_KEY])
+            content = msgspec.json.decode((metadata or {})[FOOTER_KEY])
             return cls(
                 version=versions.check(
                     content["schema"], content["table"], str(path), content.get("writer", "unknown")

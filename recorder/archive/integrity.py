@@ -21,7 +21,7 @@ import pyarrow as pa
 from recorder.archive.claims import check_kinds
 from recorder.archive.datasets import NO_PARTITION, Branch, Dataset, remedy
 from recorder.archive.layout import SUFFIX, Layout, listed
-from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile, on_one_line
+from recorder.archive.parquet import SET_APART, FileFacts, OpenFile, on_one_line
 from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.ids import Run
@@ -133,7 +133,7 @@ def opened(
     """
     try:
         there = bool(names_in(leaf))
-    except UNSOUND as error:
+    except SET_APART as error:
         return [], [Finding.of(error)]
 
     def attempt() -> tuple[list[OpenFile], list[Finding]]:
@@ -145,7 +145,7 @@ def opened(
                     check_bytes(leaf / name, rows=rows, words=words)
                     file = held.enter_context(OpenFile(leaf / name, words=words))
                     files.append(fits(file, branch))
-                except UNSOUND as error:
+                except SET_APART as error:
                     findings.append(Finding.of(error))
             stack.push(held.pop_all())
         return files, findings

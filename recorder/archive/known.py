@@ -20,7 +20,7 @@ import pyarrow as pa
 from recorder.archive.datasets import EVENTS, Branch
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import SET_APART, UNSOUND, OpenFile, Stamp, stamp
+from recorder.archive.parquet import SET_APART, OpenFile, Stamp, stamp
 from recorder.core import evidence
 from recorder.core.absent import Absent
 from recorder.core.events import EventKind
@@ -181,7 +181,7 @@ class Reader:
             try:
                 now, seen = stamp(path), self._told.get(path)
                 found[path] = seen if seen and seen[0] == now else (now, _newest(path))
-            except UNSOUND as error:
+            except SET_APART as error:
                 known.findings.append(Finding.of(error))
         self._told = found
         known.take([told for _, told in found.values()])
@@ -270,7 +270,7 @@ def _read(layout: Layout) -> Known:
     for path in _files(layout, known):
         try:
             told.append(_noted(path))
-        except UNSOUND as error:
+        except SET_APART as error:
             known.findings.append(Finding.of(error))
     known.take(told)
     return known
@@ -279,7 +279,7 @@ def _read(layout: Layout) -> Known:
 def _files(layout: Layout, known: Known) -> list[Path]:
     try:
         return layout.files(Branch(EVENTS))
-    except UNSOUND as error:  # a folder
+    except SET_APART as error:  # a folder
         known.findings.append(Finding.of(error))
         return []
 
@@ -308,7 +308,7 @@ def _certified_days(layout: Layout) -> CertifiedDays:
     columns = pa.schema([("time", pa.int64()), ("pair", pa.string()), ("detail", pa.string())])
     found = [columns.empty_table()]
     for path in _files(layout, Known()):
-        with contextlib.suppress(*UNSOUND), OpenFile(path) as file:
+        with contextlib.suppress(*SET_APART), OpenFile(path) as file:
             for rows in file.read(_BATCH, columns=_COLUMNS):
                 few = rows.filter(pc.equal(rows["kind"], EventKind.CERTIFIED)).select(columns.names)
                 found.append(few.cast(columns))

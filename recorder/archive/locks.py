@@ -17,7 +17,7 @@ from typing import Final
 
 from recorder.archive.datasets import Branch, branch_named
 from recorder.archive.layout import Layout
-from recorder.disk import ASIDE, Disk
+from recorder.disk import ASIDE, Disk, folders_in, names_in
 from recorder.errors import ArchiveInUse, DiskError
 
 _LOCK: Final = ".lock"
@@ -120,16 +120,19 @@ def staging(layout: Layout, disk: Disk) -> Iterator[Path]:
 
 
 def sweep_staging(layout: Layout, disk: Disk) -> None:
-    """Take away what processes that are gone left in staging; what a living one holds locked stays."""
+    """Take away what processes that are gone left in staging; what a living one holds locked stays.
+
+    Raises UnlistedFolder, and DiskError.
+    """
     with hold(_sweep_lock(layout), wait=True):
-        for lock in layout.staging.glob(f"*{_LOCK}"):
+        for lock in (layout.staging / name for name in names_in(layout.staging) if name.endswith(_LOCK)):
             with contextlib.suppress(ArchiveInUse), hold(lock):
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
-        for folder in layout.staging.iterdir():
-            if folder != layout.exchange and folder.is_dir() and not folder.with_suffix(_LOCK).exists():
+        for folder in (layout.staging / name for name in folders_in(layout.staging)):
+            if folder != layout.exchange and not folder.with_suffix(_LOCK).exists():
                 shutil.rmtree(folder, ignore_errors=True)
-    named = (branch_named(folder.name) for folder in layout.exchange.iterdir())
+    named = (branch_named(name) for name in names_in(layout.exchange))
     mend_all(layout, disk, (branch for branch in named if branch is not None))
 
 
@@ -151,7 +154,7 @@ def mend(layout: Layout, disk: Disk, branch: Branch) -> None:
     if not left.is_dir():
         return
     home = layout.home(branch)
-    for aside in left.glob(f"*{ASIDE}"):
+    for aside in (left / name for name in names_in(left) if name.endswith(ASIDE)):
         if not (home / aside.stem).exists():
             disk.rename(aside, home / aside.stem)
     if home.is_dir():

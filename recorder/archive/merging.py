@@ -29,7 +29,7 @@ from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout, period_of
 from recorder.archive.listing import as_archived
 from recorder.archive.ordered_merge import Batches, in_order
-from recorder.archive.parquet import ROW_GROUP, SET_APART, UNSOUND, FileFacts, OpenFile, read_facts
+from recorder.archive.parquet import ROW_GROUP, SET_APART, FileFacts, OpenFile, read_facts
 from recorder.archive.segment_tables import Segments
 from recorder.archive.verify import sound_files
 from recorder.core import evidence
@@ -94,7 +94,7 @@ def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
 def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
     branch, found = Branch(TRADES, pair), set[Promise | None]()
     for path in layout.files(branch):
-        with contextlib.suppress(*UNSOUND):  # its rows are left out, too
+        with contextlib.suppress(*SET_APART):  # its rows are left out, too
             found.add(integrity.placed(read_facts(path), branch).footer.promise)
     return found
 

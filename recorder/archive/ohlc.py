@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from recorder.archive.datasets import OHLC, Branch
 from recorder.archive.events import event, iso
-from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile
+from recorder.archive.parquet import SET_APART, FileFacts, OpenFile
 from recorder.archive.segment_tables import SegmentTables
 from recorder.core.events import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Event, plain
@@ -72,7 +72,7 @@ class OhlcArchive:
         unreadable: RecorderError | None = None
         try:
             series = self._known(candles)
-        except UNSOUND as error:
+        except SET_APART as error:
             series, unreadable = self._forgotten(candles), error
         lost = series.lost_before(candles[0])
         new: list[tuple[int, Candle]] = []
@@ -91,7 +91,7 @@ class OhlcArchive:
         if doubtful:
             try:
                 changed = self._changed(doubtful)
-            except UNSOUND as error:
+            except SET_APART as error:
                 changed, unreadable = [(candle, None) for candle in doubtful], error
             new += [(seen_us if was is None else max(seen_us, was.seen_us + 1), candle) for candle, was in changed]
             revised = [_revised(seen_us, candle, was.content) for candle, was in changed if was is not None]

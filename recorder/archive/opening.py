@@ -8,11 +8,11 @@ from pathlib import Path
 
 from recorder.archive import locks, parquet
 from recorder.archive.append import TradeArchive
-from recorder.archive.datasets import DATASETS, Branch
+from recorder.archive.datasets import DATASETS, Branch, Dataset
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.disk import Disk
-from recorder.errors import ArchiveInUse, CorruptFile, UnreadableFile
+from recorder.errors import ArchiveInUse, CorruptFile, DiskError, UnreadableFile, is_own
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def create(layout: Layout, disk: Disk) -> None:
     """Create what is missing: folders, and in each table one empty file that carries the schema.
 
     A glob without files is an error in DuckDB; this way a view is right from the first moment. Raises
-    UnknownVersion where a newer release has written here.
+    UnknownVersion where a newer release has written here. Of tables without ids a folder that refuses is passed over.
     """
     for directory in (layout.data, layout.staging, layout.exchange, layout.locks):
         disk.make_dir(directory)
@@ -46,11 +46,19 @@ def create(layout: Layout, disk: Disk) -> None:
     locks.mend_all(layout, disk, (Branch(dataset) for dataset in DATASETS if dataset.partition is None))
     with locks.staging(layout, disk) as private:
         for dataset in DATASETS:
-            born = layout.born(dataset)
-            disk.make_dir(born.parent)
-            if not _is_todays(born):
-                empty = dataset.columns.empty_table()
-                parquet.write(empty, Footer(dataset.name), born, disk, staged_in=private)
+            try:
+                _bear(dataset, layout, disk, private)
+            except DiskError as error:
+                # Trades can be recorded all the same: what is for that table waits in the journal, as the drain tells.
+                if dataset.has_ids or not is_own(error):
+                    raise
+
+
+def _bear(dataset: Dataset, layout: Layout, disk: Disk, private: Path) -> None:
+    born = layout.born(dataset)
+    disk.make_dir(born.parent)
+    if not _is_todays(born):
+        parquet.write(dataset.columns.empty_table(), Footer(dataset.name), born, disk, staged_in=private)
 
 
 def _is_todays(born: Path) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.archive.parquet import SET_APART, OpenFile
 from recorder.archive.schema import TRADES
 from recorder.core.model import Trade
 from recorder.disk import undisturbed
@@ -41,7 +41,7 @@ def recorded(coverage: Coverage, pair: str, trade_id: int) -> bool:
     """
     try:
         return undisturbed(lambda: _source(coverage, pair, trade_id), f"the files of {pair}") != _BULK
-    except UNSOUND:
+    except SET_APART:
         return True
 
 

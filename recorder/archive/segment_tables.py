@@ -20,10 +20,10 @@ from recorder.archive.datasets import EVENTS, MAIN_JOURNAL, SCHEMA_FILE, WITHOUT
 from recorder.archive.footer import Footer
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import UNSOUND, FileFacts, read_facts
+from recorder.archive.parquet import SET_APART, FileFacts, read_facts
 from recorder.archive.schema import REFUSED
 from recorder.disk import Disk
-from recorder.errors import Unstorable
+from recorder.errors import DiskError, TableUnusable, UnreadableFile, Unstorable, is_own
 
 _AS_OBJECTS: Final = 1024
 """So many rows are held as objects, some 800 bytes each, before they become Arrow, some 125."""
@@ -121,7 +121,9 @@ class Segments:
             if path.name != SCHEMA_FILE:
                 try:
                     found[path] = known.get(path) or placed(read_facts(path), branch)
-                except UNSOUND as error:
+                except SET_APART as error:
+                    if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk may give it back
+                        raise
                     damaged.append(error)
         # Whoever gave a file its name may have died before the name was on the disk.
         for directory in sorted({path.parent for path in found if path not in known}):
@@ -200,7 +202,8 @@ class SegmentTables:
 
         Some events are found by comparing with what is archived, so events are written first. Where rows of the
         segment lie in another of these tables its events are complete, and where none do the same are found again.
-        Raises Unstorable before anything is written.
+        Raises Unstorable before anything is written; TableUnusable where a folder of a table refuses to be listed or
+        written: the segment is to stay, and what was taken is to be taken once more.
         """
         added = 0
         tables: dict[Branch, pa.Table] = {}
@@ -210,25 +213,42 @@ class SegmentTables:
             except REFUSED as error:
                 raise Unstorable(f"rows do not fit the table {branch.dataset.name}: {error}") from error
         for branch, rows in tables.items():
-            dataset = branch.dataset
-            others = (other for other in self._datasets if other != EVENTS)
-            if dataset != EVENTS or not any(self.segments.holds(other, segment) for other in others):
-                put = self.segments.add if dataset.by_key else self.segments.append
-                added += put(branch, rows, segment=segment)
+            try:
+                added += self._put(branch, rows, segment)
+            except DiskError as error:
+                if not is_own(error):
+                    raise
+                folder = self.segments.layout.folder(branch.dataset)
+                raise TableUnusable(f"the table {branch.dataset.name} cannot be used ({folder}): {error}") from error
         self._waiting = {}
         return added
+
+    def _put(self, branch: Branch, rows: pa.Table, segment: int) -> int:
+        dataset = branch.dataset
+        others = (other for other in self._datasets if other != EVENTS)
+        if dataset == EVENTS and any(self.segments.holds(other, segment) for other in others):
+            return 0
+        put = self.segments.add if dataset.by_key else self.segments.append
+        return put(branch, rows, segment=segment)
 
 
 def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
     """Return the highest segment of a journal that any footer names, 0 where none does.
 
     A journal that was lost, or not copied along, must not give its number again: the drain would take the new
-    segment for one that is archived. A file that cannot be read does not count.
+    segment for one that is archived. A file that cannot be read, or a folder that cannot be listed, does not count.
     """
     found = 0
     for dataset in (dataset for dataset in WITHOUT_IDS if dataset.journal == journal):
-        for branch in layout.branches(dataset):
-            for path in layout.files(branch):
-                with contextlib.suppress(*UNSOUND):
-                    found = max(found, *read_facts(path).footer.segments, 0)
+        for path in _listable(layout, dataset):
+            with contextlib.suppress(*SET_APART):
+                found = max(found, *read_facts(path).footer.segments, 0)
     return found
+
+
+def _listable(layout: Layout, dataset: Dataset) -> Iterator[Path]:
+    """Yield the files of a table in folders that can be listed."""
+    with contextlib.suppress(*SET_APART):
+        for branch in layout.branches(dataset):
+            with contextlib.suppress(*SET_APART):
+                yield from layout.files(branch)

@@ -19,7 +19,7 @@ from recorder.archive.claims import Claims
 from recorder.archive.datasets import BY_NAME, DATASETS, EVENTS, NO_PARTITION, WITHOUT_IDS, Branch, Dataset, remedy
 from recorder.archive.integrity import ALL_DAYS, MOVE_BACK, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
-from recorder.archive.parquet import UNSOUND, FileFacts, OpenFile
+from recorder.archive.parquet import SET_APART, FileFacts, OpenFile
 from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
 from recorder.core.model import TIMEFRAMES
@@ -42,7 +42,7 @@ def opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> tuple[lis
     for file in files:
         try:
             _check(file, branch)
-        except UNSOUND as error:
+        except SET_APART as error:
             found.append(Finding.of(error))
         else:
             sound.append(file)
@@ -71,13 +71,13 @@ def findings(
                 yield from doubled.same_segments(dataset, facts)
         if days is not None:
             yield from _strays(layout)
-    except UNSOUND as error:  # a folder: what lies below it is not known
+    except SET_APART as error:  # a folder: what lies below it is not known
         yield Finding.of(error)
 
 
 def size(layout: Layout, days: Days | None = ALL_DAYS) -> int:
     """Return the bytes of all these files, about: what ``done`` is told in all."""
-    with contextlib.suppress(*UNSOUND):
+    with contextlib.suppress(*SET_APART):
         return sum(size_of(leaf) for _, leaf in _folders(layout, days))
     return 0
 
@@ -96,7 +96,7 @@ def wrong(data: Path, path: Path) -> Finding | None:
         check_bytes(path)
         with OpenFile(path) as file:
             _check(integrity.fits(file, branch), branch)
-    except UNSOUND as error:
+    except SET_APART as error:
         return Finding.of(error)
     return None
 

@@ -31,7 +31,7 @@ from recorder.archive.footer import held_runs
 from recorder.archive.integrity import ALL_DAYS, Days, Finding, parquet_in
 from recorder.archive.layout import Layout, period_of, size_of
 from recorder.archive.ordered_merge import in_order
-from recorder.archive.parquet import UNSOUND, OpenFile
+from recorder.archive.parquet import SET_APART, OpenFile
 from recorder.core import evidence
 from recorder.core.certificate import DAY_US, DayRows
 from recorder.core.evidence import Promise
@@ -93,7 +93,7 @@ def read(
     try:
         found.findings += [Finding(path, "lies in no year of its pair", remedy(path)) for path in _strays(layout, pair)]
         years = layout.years(pair)
-    except UNSOUND as error:
+    except SET_APART as error:
         found.findings.append(Finding.of(error))
         years = []
     for year in years:
@@ -103,7 +103,7 @@ def read(
 
 def size(layout: Layout, pair: str) -> int:
     """Return the bytes of the files of ``pair``, about: what ``done`` is told in all."""
-    with contextlib.suppress(*UNSOUND):
+    with contextlib.suppress(*SET_APART):
         return sum(size_of(year) for year in layout.years(pair))
     return 0
 
@@ -138,7 +138,7 @@ def _sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] 
     try:
         for _ in _rows(file, _BATCH, done):
             pass
-    except UNSOUND as error:
+    except SET_APART as error:
         findings.append(Finding.of(error))
         return False
     return True
@@ -231,7 +231,7 @@ class _Found:
                     self._done(file.facts.size)
             try:
                 self._merge(chosen, self._done)
-            except UNSOUND:
+            except SET_APART:
                 self._merge([file for file in chosen if _sound(file, self.findings, self._done)], lambda _: None)
 
     def _hold(self, file: OpenFile) -> None:

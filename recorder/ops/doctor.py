@@ -26,7 +26,7 @@ from recorder.archive import doubled, integrity
 from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, Dataset
 from recorder.archive.integrity import placed
 from recorder.archive.layout import Layout
-from recorder.archive.parquet import FileFacts, read_facts
+from recorder.archive.parquet import SET_APART, FileFacts, read_facts
 from recorder.clock import Clock
 from recorder.config import Config
 from recorder.core.ids import Spans
@@ -37,9 +37,7 @@ from recorder.errors import (
     CorruptLine,
     DiskError,
     ExchangeError,
-    UnknownVersion,
     UnlistedFolder,
-    UnreadableFile,
     UnsoundFile,
 )
 from recorder.journal import segment
@@ -104,14 +102,16 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
         return [Finding(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
     found: list[Finding] = []
     for dataset in DATASETS:
-        if not layout.born(dataset).exists():
-            said = f"{layout.born(dataset)} is missing, and without any file other tools cannot read the table"
-            found.append(Finding(area, "note", said, "start the recorder, which makes it"))
+        born = layout.born(dataset)
+        with contextlib.suppress(UnlistedFolder), disk.listing(born.parent):  # which is told below
+            if not born.exists():
+                said = f"{born} is missing, and without any file other tools cannot read the table"
+                found.append(Finding(area, "note", said, "start the recorder, which makes it"))
     held = older = 0
     newest_us = 0
     for dataset in DATASETS:
         of_table: list[FileFacts] = []
-        for branch in layout.branches(dataset):
+        for branch in _branches(layout, dataset, found):
             facts, damaged = _facts(layout, branch)
             of_table += facts
             found += damaged
@@ -121,7 +121,7 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
                 found += _twice(str(branch.value), facts)
                 newest_us = max([newest_us, *(run.last_us for file in facts for run in file.footer.runs)])
         found += _of_table(layout, dataset, of_table)
-    found += _older(older)
+    found = list(dict.fromkeys(found)) + _older(older)
     if newest_us > now_us + AHEAD_US:
         when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
         said = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
@@ -130,6 +130,14 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
         said = f"{held:,} files, whose footers are whole"
         found.append(Finding(area, "ok", f"{said}; {_VERIFY}"))
     return found
+
+
+def _branches(layout: Layout, dataset: Dataset, found: list[Finding]) -> list[Branch]:
+    try:
+        return layout.branches(dataset)
+    except SET_APART as error:
+        found.append(Finding("archive", "wrong", f"{error.file} {error.problem}", error.remedy))
+        return []
 
 
 def _older(files: int) -> list[Finding]:
@@ -148,15 +156,14 @@ def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Findin
             try:
                 if path.name != SCHEMA_FILE:
                     facts.append(placed(read_facts(path), branch))
-            except (UnsoundFile, UnreadableFile) as error:
-                if isinstance(error.__cause__, PermissionError):
-                    raise error.__cause__ from None
-                found.append(Finding("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
-            except UnknownVersion as error:
+            except SET_APART as error:
                 found.append(Finding("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
         return facts, found
 
-    return disk.undisturbed(look, f"the files of {branch.name}")
+    try:
+        return disk.undisturbed(look, f"the files of {branch.name}")
+    except SET_APART as error:  # a folder
+        return [], [Finding("archive", "wrong", f"{error.file} {error.problem}{costs}", error.remedy)]
 
 
 def _twice(pair: str, facts: Sequence[FileFacts]) -> list[Finding]:
@@ -172,7 +179,10 @@ def _twice(pair: str, facts: Sequence[FileFacts]) -> list[Finding]:
 
 def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> list[Finding]:
     """Find files of a table that bring again what others do, or whose folders are not spelled as they should be."""
-    found = integrity.astray(layout, dataset)
+    try:
+        found = integrity.astray(layout, dataset)
+    except SET_APART as error:
+        found = [integrity.Finding.of(error)]
     if not dataset.has_ids:
         with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
             found += doubled.same_segments(dataset, facts)
@@ -183,9 +193,9 @@ def journal(layout: Layout) -> list[Finding]:
     """Look at every line of the journal, and for lines that were set aside."""
     area = "journal"
     found, lines, size = disk.undisturbed(lambda: _segments(layout), f"the segments in {layout.journal}")
-    aside = sorted(layout.raw.glob(f"*{CORRUPT_SUFFIX}"))
+    aside = [name for name in disk.names_in(layout.raw) if name.endswith(CORRUPT_SUFFIX)]
     if aside:
-        said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0].name} and its like in {layout.raw}"
+        said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0]} and its like in {layout.raw}"
         found.append(Finding(area, "note", said, "check the disk; their ids were holes, and fetched again"))
     if not any(finding.level == "wrong" for finding in found):
         found.append(Finding(area, "ok", f"{lines:,} lines, {size / 1e6:,.1f} MB, all of them whole"))

@@ -48,7 +48,7 @@ _CREATED: Final = re.compile(r"CREATE OR REPLACE (?:MACRO|VIEW|TABLE) (\w+(?:\(|
 _USED: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)\b(?!\()|\b(\w+\()")
 """Names of views and tables, and of macros with their parenthesis: a view and a macro may have the same."""
 _WORD: Final = re.compile(r"\w+")
-_EVERY: Final = frozenset({"trades", "footer_files("})
+_EVERY: Final = frozenset({"trades", "sound_trades(", "footer_files("})
 """What is made of all trades, or of their footers."""
 _NAMED: Final = "pair_files("
 """What is made of those of one pair."""

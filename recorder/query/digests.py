@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recorder.archive.parquet import Stamp, check_digest, stamp
+from recorder.query.refused import FAULTS, Fault
 
 
 class Digests:
@@ -26,3 +27,13 @@ class Digests:
             if self._compared.get(name) != found:
                 check_digest(path)
                 self._compared[name] = found
+
+    def damaged(self, paths: Iterable[str]) -> dict[str, Fault]:
+        """Return which of these files :meth:`check` would name, and why. Raises FileNotFoundError."""
+        found: dict[str, Fault] = {}
+        for path in paths:
+            try:
+                self.check((path,))
+            except FAULTS as error:
+                found[path] = error
+        return found

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +79,7 @@ class Listing:
                 "which makes it"
             ) from None
         self._known: dict[str, PairFiles] = {}
+        self._elsewhere: Path | None = None
 
     def pairs(self) -> list[str]:
         """Return the pairs that have files."""
@@ -110,8 +115,16 @@ class Listing:
         home = f"{self._trades}/{_folder(pair)}"
         with contextlib.suppress(*FAULTS):
             for year in self._years(home):
-                return refused.instead_of(f"{home}/{year}")
-        return refused.instead_of(str(Path(self.schema_file).parent))
+                path = refused.instead_of(f"{home}/{year}")
+                if os.path.exists(path):  # noqa: PTH110 -- text
+                    return path
+        # Nobody gets through the folder of the pair: then through one of that name elsewhere.
+        if self._elsewhere is None:
+            self._elsewhere = Path(tempfile.mkdtemp(prefix="recorder-"))
+            weakref.finalize(self, shutil.rmtree, self._elsewhere, ignore_errors=True)
+        other = self._elsewhere / _folder(pair) / "year=1970"
+        other.mkdir(parents=True, exist_ok=True)
+        return refused.instead_of(str(other))
 
     def _read(self, pair: str, astray: str | None) -> PairFiles:
         known = self._known.get(pair, _NONE)

@@ -28,7 +28,7 @@ from recorder.core.evidence import Promise
 from recorder.core.ids import Gap, Run, Span
 from recorder.core.plausible import EARLIEST_US
 from recorder.disk import undisturbed
-from recorder.errors import GapError, UsageError
+from recorder.errors import GapError, StorageError, UsageError
 from recorder.lazy import pc
 from recorder.query import ascending, asked, basis, catalogue, confined, holes, published
 from recorder.query.asked import OnGap, Range
@@ -231,11 +231,17 @@ class Reader:
         self._engine.check(text)
         asked.zoned(params)
 
+        wanted = catalogue.needs(text)
+
         def answer(moment: Snapshot, *, of_named: bool = False) -> pa.Table:
-            self._compare(self._engine.listed(), wanted=hashed)
+            if self.checks or hashed:
+                paths = _touched(moment, wanted.tables, of_named=of_named)
+                damaged = self._digests.damaged(path for path in paths if path not in moment.refused)
+                if damaged:
+                    moment = moment.without(damaged)
+                    self._engine.pin(moment)
             return self._told(moment, text, params, exact=exact, of_named=of_named)
 
-        wanted = catalogue.needs(text)
         if wanted.plainly and self.kept is None:
             only = confined.pairs(self._engine.tree(text), params)
             if only:
@@ -336,7 +342,11 @@ class Reader:
             return self._moments.without_trades(OHLC)
 
         def rows(moment: Snapshot) -> pa.Table:
-            self._compare((*_listed(moment, OHLC), *moment.files))
+            folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in series.pairs) if filled else ()
+            for pair in series.pairs if filled else ():
+                _check_pair(moment, pair)
+            trades = (path for path in moment.files if any(folder in path for folder in folders))
+            self._compare((*_listed(moment, OHLC), *trades))
             found = look(self._engine, series)
             for name in set(series.pairs).difference(pc.unique(found["pair"]).to_pylist()):
                 self._check_series(name, timeframe)
@@ -383,11 +393,12 @@ class Reader:
 
     def _checked(self, question: Question, moment: Snapshot) -> _Lacking:
         """Return what is not held of the pairs asked for. Raises GapError, UsageError, CorruptFile."""
+        for pair in question.pairs:
+            _check_pair(moment, pair)
         folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in question.pairs)
         files = (path for path in (*moment.files, *moment.cut_files) if any(folder in path for folder in folders))
         self._compare(files, wanted=question.hashed or question.checked)
         for pair in question.pairs:
-            _check_pair(moment, pair)
             if not moment.runs.get(pair):
                 asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
         promises = self._promises([pair for pair in question.pairs if _begins_in(question, moment.runs[pair])])
@@ -532,6 +543,14 @@ class Reader:
                 if held.moment is not None:
                     held.moment = self._moments.find_again(held.moment)
                 raise FileNotFoundError(str(error)) from error
+            except StorageError as error:  # a file of the kept moment was damaged since: others can be asked for
+                if held.moment is None:
+                    raise
+                again = self._moments.find_again(held.moment)
+                if again.faults.keys() == held.moment.faults.keys():
+                    raise
+                held.moment = again
+                raise FileNotFoundError(str(error)) from error
 
         return self._whole(attempt)
 
@@ -553,9 +572,18 @@ def _check_pair(moment: Snapshot, pair: str) -> None:
 
 
 def _listed(moment: Snapshot, table: Dataset) -> tuple[str, ...]:
-    """Return the files of a table without ids."""
+    """Return the files of a table without ids that may be read."""
     held = moment.stamped.tables[table.name]
-    return (*held.files, *held.cut_files)
+    return tuple(path for path in (*held.files, *held.cut_files) if path not in moment.refused)
+
+
+def _touched(moment: Snapshot, tables: Iterable[Dataset], *, of_named: bool) -> list[str]:
+    """Return the files that a question of these tables may read, and of trades: of all pairs, or of those named."""
+    of_pairs = [*moment.files, *moment.cut_files]
+    if of_named:
+        folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in moment.pairs)
+        of_pairs = [path for path in of_pairs if any(folder in path for folder in folders)]
+    return [*(path for table in tables for path in _listed(moment, table)), *of_pairs]
 
 
 def _begins_in(question: Question, runs: Sequence[Run]) -> bool:

@@ -23,8 +23,8 @@ from recorder.errors import StorageError
 from recorder.lazy import pc
 from recorder.query import ordering
 from recorder.query.listing import Listing, PairFiles
-from recorder.query.refused import FAULTS, Fault
-from recorder.query.stamped import STAMPS, Stamped, StampedListing
+from recorder.query.refused import FAULTS, Fault, instead_of
+from recorder.query.stamped import STAMPS, Stamped, StampedListing, TableFiles
 from recorder.query.tail import NONE, Journalled, pending, runs_in
 
 _NOBODY: Final = ("",)
@@ -62,6 +62,36 @@ class Snapshot:
     def is_whole(self) -> bool:
         """Whether all its rows are in ``files``, and so in files without others."""
         return len(self.cut_files) == 1 and not self.tail.num_rows
+
+    def without(self, damaged: Mapping[str, Fault]) -> Snapshot:
+        """Return the moment with these files refused, and with them what a question cannot part from them.
+
+        Of trades that is the pair, of other tables the folder.
+        """
+        trades = {path for path in damaged if path in self.files or path in self.cut_files}
+        homes = {str(Path(path).parent.parent if path in trades else Path(path).parent) for path in damaged}
+        behind = {instead_of(str(Path(path).parent)): fault for path, fault in damaged.items()}
+
+        def kept(paths: Sequence[str], behind: Iterable[str] = ()) -> tuple[str, ...]:
+            left = [path for path in paths[:-1] if not any(path.startswith(f"{home}/") for home in homes)]
+            return (*(left or paths[-1:]), *behind, paths[-1])
+
+        of_trades = [instead_of(str(Path(path).parent)) for path in trades]
+        tables = {
+            name: TableFiles(
+                kept(held.files, (instead_of(str(Path(path).parent)) for path in damaged if path in held.files)),
+                kept(held.cut_files),
+            )
+            for name, held in self.stamped.tables.items()
+        }
+        return replace(
+            self,
+            files=kept(self.files, of_trades),
+            cut_files=kept(self.cut_files),
+            unread=kept(self.unread, of_trades),
+            stamped=replace(self.stamped, tables=tables),
+            refused={**self.refused, **behind},
+        )
 
 
 class Moments:
@@ -157,20 +187,24 @@ class Moments:
         return replace(moment, stamped=self._stamped.keep(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:
-        """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
+        """Return the same rows in the files that hold them now. Raises StorageError if some are gone.
+
+        Of a pair with files that must not be read now nothing can be found: it is among the faults.
+        """
         found = self._listing.of(kept.archived)
+        faults = {pair: fault for pair, fault in kept.faults.items() if pair not in kept.archived} | _faults(found)
         for pair, ids in kept.archived.items():
-            if (fault := found[pair].fault) is not None:
-                raise fault
+            if pair in faults:
+                continue
             lost = [span for wanted in ids for span in found[pair].ids.missing(wanted)]
             if lost:
                 raise StorageError(
                     f"ids {lost[0]} of {pair} were in the archive and are gone: were files deleted by hand? "
                     f"refresh() takes what is there now"
                 )
-        whole, cut = _fit(kept.archived, found)
+        whole, cut = _fit({pair: ids for pair, ids in kept.archived.items() if pair not in faults}, found)
         stamped = self._stamped.find_again(kept.stamped)
-        instead = {self._listing.instead_of(pair): fault for pair, fault in kept.faults.items()}
+        instead = {self._listing.instead_of(pair): fault for pair, fault in faults.items()}
         files = self._planned(whole, instead)
         named = zip(kept.archived, whole, strict=True)
         return replace(
@@ -180,6 +214,7 @@ class Moments:
             cut_files=self._planned(cut),
             unread=self._planned((), instead),
             stamped=stamped,
+            faults=faults,
             refused={**instead, **stamped.refused},
         )
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from recorder.archive import doubled
-from recorder.archive.datasets import WITHOUT_IDS, Branch, Dataset
+from recorder.archive.datasets import EVENTS, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.integrity import check_times, placed
 from recorder.archive.layout import Layout, listed
 from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
@@ -89,14 +89,19 @@ class StampedListing:
         """Return the files there are now. Raises StorageError where a table is not there.
 
         Of the tables ``looked_at``, files that say they hold what others do, or lie where they do not belong, are
-        refused, and so are those beside them.
+        refused, and so are those beside them; of events, in any case, what cannot be opened.
         """
         found: dict[str, TableFiles] = {}
         refused: dict[str, Fault] = {}
         for table in STAMPS:
             born = self._born(table)
             folders = self._folders(table)
-            instead = self._refused(table, folders) if table in looked_at else {}
+            # Events are read whenever a connection is held to a moment, and DuckDB would wait at a pipe for ever.
+            instead: dict[str, Fault] = {}
+            if table in looked_at:
+                instead = self._refused(table, folders)
+            elif table == EVENTS:
+                _, instead = _stamped(folders)
             kept = [files for folder, files in folders.items() if folder not in instead]
             paths = {instead_of(folder): fault for folder, fault in instead.items()}
             found[table.name] = TableFiles(_planned(kept, born, paths), (born,))
@@ -105,13 +110,7 @@ class StampedListing:
 
     def _refused(self, table: Dataset, folders: Mapping[str, Sequence[str]]) -> dict[str, Fault]:
         """Return the folders of a table whose files must not be read, and why."""
-        found: dict[str, Fault] = {}
-        stamps: dict[str, Stamp] = {}
-        for folder, files in folders.items():
-            try:
-                stamps |= {path: stamp(path) for path in files}
-            except FAULTS as error:
-                found[folder] = error
+        stamps, found = _stamped(folders)
         if not found and self._sound.get(table) == stamps:
             return {}
         facts: list[FileFacts] = []
@@ -195,6 +194,18 @@ class StampedListing:
         if path not in self._known or self._known[path][0] != now:
             self._known[path] = now, _read_footer(Path(path), table)
         return self._known[path][1]
+
+
+def _stamped(folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, Stamp], dict[str, Fault]]:
+    """Return the stamps of files, and why those of some folders cannot be opened."""
+    stamps: dict[str, Stamp] = {}
+    found: dict[str, Fault] = {}
+    for folder, files in folders.items():
+        try:
+            stamps |= {path: stamp(path) for path in files}
+        except FAULTS as error:
+            found[folder] = error
+    return stamps, found
 
 
 def _planned(folders: Iterable[Sequence[str]], born: str, instead: Iterable[str] = ()) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ from recorder.core.model import Event, Instrument, Trade, is_pair
 from recorder.core.once import Once
 from recorder.core.plausible import AHEAD_US, EARLIEST_US, renumbered_from
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, UnreadableFile, Unstorable
+from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, TableUnusable, UnreadableFile, Unstorable
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
@@ -757,12 +757,14 @@ class Drain:
         """Drain all that is journalled now."""
         started_s = self._clock.monotonic()
         await self._commit.rotate()
-        await self.closed()
+        if not await self.closed():
+            return
         self._drained_s = self._clock.monotonic()
         self._drainer.metrics.drained(self._drained_s - started_s, self._clock.wall_ns())
 
-    async def closed(self) -> None:
-        """Drain all closed segments, oldest first."""
+    async def closed(self) -> bool:
+        """Drain all closed segments, oldest first; tell whether none had to stay."""
+        done = True
         waiting, self._undrained = range(self._undrained, self._journal.number), self._journal.number
         closed = self._journal.closed()
         vanished = set(waiting).difference(map(segment.number_of, closed))
@@ -770,11 +772,18 @@ class Drain:
             log.error("journal segments vanished", segments=sorted(vanished))
         await patiently(self._clock, lambda: asyncio.to_thread(self._drainer.heal))
         for paths in together(closed):
-            await patiently(self._clock, lambda paths=paths: asyncio.to_thread(self._drainer.drain, *paths))  # type: ignore[misc]
+            try:
+                await patiently(self._clock, lambda paths=paths: asyncio.to_thread(self._drainer.drain, *paths))  # type: ignore[misc]
+            except TableUnusable as error:  # trades are archived, and add nothing when they are drained once more
+                remedy = "let this user list and write it: the segments stay in the journal until then"
+                log.error("table cannot be used", reason=str(error), remedy=remedy)
+                done = False
+                break
             await asyncio.to_thread(process.give_back)
         await asyncio.to_thread(self._drainer.quarantined.measure)
         touched = self._drainer.touched()
         self._drained(None if vanished else touched)
+        return done
 
     async def _due(self) -> None:
         since_s = self._clock.monotonic()

@@ -23,7 +23,7 @@ from recorder.core.events import EventKind
 from recorder.core.ids import Run, Spans
 from recorder.core.room import Growth, Marks, marks
 from recorder.disk import Disk, Room, undisturbed
-from recorder.errors import CorruptLine, DiskError, Malformed, StorageError, UnreadableFile
+from recorder.errors import CorruptLine, DiskError, Malformed, StorageError, UnlistedFolder, UnreadableFile, UnsoundFile
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX, RAW_SUFFIX
 from recorder.journal.segment import Entry
@@ -145,7 +145,7 @@ class Space:
 
     def _make_room(self, wanted: int) -> Room:
         """Remove raw segments, the oldest first, until so much is free; but none that is not proven to be archived."""
-        for path in sorted(self._layout.raw.glob(f"*{RAW_SUFFIX}")):
+        for path in self._raw_segments():
             if (found := self._room(self._layout.data)).free >= wanted:
                 return found
             now_s = self._clock.monotonic()
@@ -164,6 +164,15 @@ class Space:
                     self._disk.unlink(path)
             log.warning("raw segment removed before its time: the disk is low", segment=path.name)
         return self._room(self._layout.data)
+
+    def _raw_segments(self) -> list[Path]:
+        """Return the raw segments, oldest first: none, which the log tells, where they cannot be listed."""
+        raw = self._layout.raw
+        try:
+            return [raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX)]
+        except (UnlistedFolder, UnsoundFile) as error:
+            log.error("raw segments cannot make room", reason=str(error))
+            return []
 
 
 class Archived:

@@ -7,10 +7,16 @@ import math
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from recorder.ops.survey import measure
 from recorder.tasks.context import Context
 from recorder.tasks.space import Space
 
+log = structlog.get_logger()
+
+_SHOWN: Final = 10
+"""So many folders are named at once."""
 EVERY_S: Final = 600.0
 """How often files are counted: 20,000 files take a tenth of a second of a thread."""
 
@@ -28,8 +34,15 @@ class Survey:
 
     async def run(self) -> None:
         """Count until cancelled."""
+        told: tuple[str, ...] = ()
         while True:
             size = await asyncio.to_thread(measure, self._data)
             self._metrics.archive_files.set(size.files)
             self._metrics.archive_bytes.set(size.size)
+            if size.unlisted != told:
+                told = size.unlisted
+                if told:
+                    log.warning(
+                        "folders cannot be listed, and are not counted", folders=told[:_SHOWN], more=len(told[_SHOWN:])
+                    )
             await self._clock.sleep(EVERY_S)

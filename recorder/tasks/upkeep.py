@@ -18,10 +18,13 @@ from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset
 from recorder.archive.parquet import SET_APART
 from recorder.archive.segment_tables import Segments
 from recorder.archive.state import DAMAGE
-from recorder.disk import Disk
+from recorder.disk import Disk, names_in
+from recorder.errors import DiskError, is_own
 from recorder.journal import segment
+from recorder.journal.journal import RAW_SUFFIX
 from recorder.ops import process
 from recorder.tasks.context import Context
+from recorder.tasks.quarantined import is_disks_fault, patiently
 
 ROUND_S: Final = 60.0
 """How often upkeep looks; drains bring at most a file per pair every few minutes."""
@@ -71,11 +74,13 @@ class Upkeep:
         """Look after the archive until cancelled."""
         while True:
             await self._clock.sleep(self._round_s)
-            await self._timed(self._expire_raw)
+            await self._patiently(self._expire_raw)
             merged = False
             for dataset in DATASETS:
-                for branch in await asyncio.to_thread(self._branches, dataset):
-                    while await self._timed(functools.partial(self._compact, branch)):
+                for branch in await patiently(
+                    self._clock, functools.partial(asyncio.to_thread, self._branches, dataset)
+                ):
+                    while await self._patiently(functools.partial(self._compact, branch)):
                         merged = True
             if merged:
                 await asyncio.to_thread(process.give_back)
@@ -84,8 +89,18 @@ class Upkeep:
         try:
             return self._archive.layout.branches(dataset)
         except SET_APART as error:
-            log.error("compaction refused", of=dataset.name, reason=str(error))
+            self._refused(dataset.name, error)
             return []
+
+    @staticmethod
+    def _refused(of: str, error: Exception) -> None:
+        """Say that something is left as it is. Raises the error where no file, but the disk is at fault."""
+        if is_disks_fault(error) or (isinstance(error, DiskError) and not is_own(error)):
+            raise error
+        log.error("compaction refused", of=of, reason=str(error))
+
+    async def _patiently(self, work: Callable[[], bool]) -> bool:
+        return await patiently(self._clock, functools.partial(self._timed, work))
 
     async def _timed(self, work: Callable[[], bool]) -> bool:
         started_s = self._clock.monotonic()
@@ -99,9 +114,9 @@ class Upkeep:
             return False
         try:
             done = self._merged(branch)
-        except DAMAGE as error:
+        except (*DAMAGE, DiskError) as error:
             # The archive is untouched; recording goes on, and the files stay as they are for `verify`.
-            log.error("compaction refused", of=branch.name, reason=str(error))
+            self._refused(branch.name, error)
             return False
         if done is None:
             return False
@@ -126,9 +141,15 @@ class Upkeep:
 
     def _expire_raw(self) -> bool:
         now_s = self._now_s()
+        raw = self._archive.layout.raw
         if now_s is not None:
-            with self.raw:
-                for path in self._archive.layout.raw.glob("*.jsonl.zst"):
-                    if path.stat().st_mtime < now_s - self.keep_s:
-                        self._disk.unlink(path)
+            try:
+                with self.raw:
+                    for path in (raw / name for name in names_in(raw) if name.endswith(RAW_SUFFIX)):
+                        if path.stat().st_mtime < now_s - self.keep_s:
+                            self._disk.unlink(path)
+            except SET_APART as error:
+                if is_disks_fault(error):
+                    raise
+                log.error("raw segments not removed", reason=str(error))
         return False

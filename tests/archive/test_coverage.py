@@ -164,7 +164,7 @@ def test_a_pipe_is_not_waited_for(file: Path, look: Callable[[Path], object]) ->
 def test_a_file_that_cannot_be_opened_is_the_disks_fault(file: Path) -> None:
     file.unlink()
     file.mkdir()
-    with pytest.raises(DiskError, match=f"^cannot read {file}: Is a directory$"):
+    with pytest.raises(DiskError, match=f"^cannot read {file}: Is a directory; check the disk"):
         read_facts(file)
 
 

@@ -176,23 +176,12 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
 READERS: dict[str, Callable[[Written, Path], object]] = {
     "append": lambda a, s: TradeArchive(a.layout, Disk(), staging=s).append(PAIR, trades(1, 9)),
     "compact": lambda a, s: compact(TradeArchive(a.layout, Disk(), staging=s), PAIR, today=date(9999, 1, 1)),
-    "verify": lambda a, _: verify.read(a.layout, PAIR, ThreadPoolExecutor(1)),
     "read": lambda a, _: list(read.trades(a.layout, PAIR)),
-    "merge": lambda a, _: TradeMerge(
-        Layout(a.data / "nowhere"), None, disagreed=lambda _: None, tidy=lambda _: None, room=plenty
-    ).year(PAIR, a.layout.years(PAIR)[0]),
-    "status": lambda a, _: status.everything(a.data),
-    "gaps": lambda a, _: gaps.read(a.data, {}),
     "live": lambda a, _: connect(a.data, live=True).sql("FROM trades"),
     "trades": lambda a, _: connect(a.data).trades(PAIR),
     "coverage": lambda a, _: connect(a.data).coverage(),
 }
 EVENT_READERS: dict[str, Callable[[Written, Path], object]] = {
-    "known": lambda a, _: known.read(a.layout),
-    "status": READERS["status"],
-    "gaps": READERS["gaps"],
-    "highest": lambda a, _: highest(a.layout),
-    "holds": lambda a, s: Segments(a.layout, Disk(), staging=s).holds(EVENTS_TABLE, 99),
     "compact": lambda a, s: compact_segments(
         Segments(a.layout, Disk(), staging=s), Branch(EVENTS_TABLE), today=date(9999, 1, 1)
     ),
@@ -200,8 +189,14 @@ EVENT_READERS: dict[str, Callable[[Written, Path], object]] = {
 }
 
 
-SET_APART_BY = ("status", "gaps")
-"""Of a newer file of one pair these tell, and of all others as ever."""
+def said_by_verify(archive: Written) -> list[str]:
+    with ThreadPoolExecutor(1) as pool:
+        return [f"{one.file} {one.problem}" for one in verify.read(archive.layout, PAIR, pool).findings]
+
+
+def said_by_merge(archive: Written) -> list[str]:
+    job = TradeMerge(Layout(archive.data / "nowhere"), None, disagreed=lambda _: None, tidy=lambda _: None, room=plenty)
+    return [f"{one.file} {one.problem}" for one in job.year(PAIR, archive.layout.years(PAIR)[0])]
 
 
 def test_a_newer_file_of_one_pair_is_named_by_who_looks_at_all(archive: Written) -> None:
@@ -212,15 +207,35 @@ def test_a_newer_file_of_one_pair_is_named_by_who_looks_at_all(archive: Written)
     (said,) = damaged.values()
     assert said.startswith(f"{newer} has schema version")
     assert "upgrade" in said
+    for found in (status.everything(archive.data).damaged, said_by_verify(archive), said_by_merge(archive)):
+        assert any(one.startswith(f"{newer} has schema version") for one in found)
+
+
+def test_a_newer_file_of_events_is_named_and_stops_nobody_who_asks_for_something_else(
+    archive: Written, tmp_path: Path
+) -> None:
+    (newer,) = files_of(archive.data, "events")
+    rewrite(newer, versions.current("events") + 1)
+    (finding,) = known.read(archive.layout).findings
+    assert finding.file == newer
+    assert known.Reader(archive.layout).read().findings == [finding]
     assert any(one.startswith(f"{newer} has schema version") for one in status.everything(archive.data).damaged)
+    with pytest.raises(StorageError, match=f"^{newer} has schema version"):
+        gaps.read(archive.data, {})
+    assert highest(archive.layout) > 0, "as the other tables tell"
+    tmp_path.joinpath("staging").mkdir()
+    segments = Segments(archive.layout, Disk(), staging=tmp_path / "staging")
+    assert not segments.holds(EVENTS_TABLE, 99)
+    assert segments.append(Branch(EVENTS_TABLE), event_rows(), segment=99) == 1, "the daemon goes on"
+
+
+def event_rows() -> pa.Table:
+    return EVENTS_TABLE.build([Event(START_US, "connected", None, "{}")])
 
 
 @pytest.mark.parametrize(
     ("table", "reader"),
-    [
-        *(("trades", reader) for reader in READERS if reader not in SET_APART_BY),
-        *(("events", reader) for reader in EVENT_READERS),
-    ],
+    [*(("trades", reader) for reader in READERS), *(("events", reader) for reader in EVENT_READERS)],
 )
 def test_a_file_of_a_newer_version_is_refused_by_all_and_stays_as_it_is(
     archive: Written, tmp_path: Path, table: str, reader: str

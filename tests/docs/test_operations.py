@@ -174,6 +174,38 @@ def test_every_warning_and_error_is_explained_and_the_log_says_all_that_is_expla
         assert all(part.strip() in everything for part in said.split("…")), said
 
 
+EXERCISED: Final = {
+    "is no whole Parquet file": "end_to_end/test_quarantine.py::test_a_bad_file_costs_its_pair_alone_at_a_start_and",
+    "is none of ours": "archive/test_coverage.py::test_a_file_that_cannot_be_what_its_place_says_is_never_counted",
+    "is damaged: the SHA-256": "query/test_digests.py::test_with_check_no_answer_rests_on_a_changed_byte",
+    "holds id … as … does": "query/test_refused.py::test_whoever_asks_for_rows_that_lie_there_twice_is_told_of_both",
+    "is damaged such that": "archive/test_probe.py::test_an_older_file_that_would_end_the_process_is_named_and_not",
+    "says it holds": "query/test_refused.py::test_a_file_moved_to_another_pair_is_no_answer_of_that_one",
+    "is a link to …, which is not there` | what it": "end_to_end/test_denied.py::test_a_link_that_leads_nowhere_is",
+    "has schema version": "archive/test_versions.py::test_a_newer_file_of_one_pair_is_named_by_who_looks_at_all",
+    "cannot be read: Permission": "end_to_end/test_denied.py::test_a_pair_that_cannot_be_listed_is_named_and_the",
+    "the disk is at fault`, exit": "tasks/test_quarantined.py::test_the_disk_is_given_time_and_then_the_run_ends",
+    "events not read": "archive/test_versions.py::test_a_newer_file_of_events_is_named_and_stops_nobody_who_asks_for",
+    "listing not archived": "tasks/test_first.py::test_damaged_listings_in_the_archive_stop_no_start",
+    "candles archived without": "tasks/test_drain_tables.py::test_damaged_candles_keep_neither_trades_nor_candles",
+    "table cannot be used": "tasks/test_drain_tables.py::test_a_folder_of_a_table_that_refuses_keeps_trades_from",
+    "… cannot be listed: Permission": "end_to_end/test_denied.py::test_every_way_to_ask_names_the_folder_that_cannot",
+    "… is a link to …, which is not there` | the link": "end_to_end/test_denied.py::test_an_archive_behind_a_link",
+    "exit 3 although": "archive/test_locks.py::test_one_recorder_has_the_archive_even_if_its_lock_was_removed",
+}
+"""How the rows of the tables of damage begin, and which test does what each says, by the beginning of its name."""
+
+
+def test_each_row_of_the_tables_of_damage_is_exercised() -> None:
+    text = section("When a file is damaged") + section("When a folder cannot be read")
+    rows = [line for line in text.splitlines() if line.startswith("|") and not line.startswith(("| seen", "|---"))]
+    assert len(rows) == len(EXERCISED)
+    for row, (begins, test) in zip(rows, EXERCISED.items(), strict=True):
+        assert row.removeprefix("| ").removeprefix("`").startswith(begins), row
+        file, name = test.split("::")
+        assert f"def {name}" in (REPOSITORY / "tests" / file).read_text(), test
+
+
 def complaints(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:

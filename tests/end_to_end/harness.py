@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -11,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 import recorder
 from recorder import app
@@ -31,6 +33,8 @@ from recorder.sandbox.server import Sandbox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
+_OVERRIDES = 1 << 1 | 1 << 2
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of Linux, by which root looks into everything."""
 PATIENCE_S = 60.0
 """How long a condition may take before the test fails: far longer than it ever does."""
 
@@ -51,6 +55,39 @@ def config_for(sandbox: Sandbox, data: Path, *pairs: str, drain_every_s: float =
         exchange=ExchangeConfig(rest_url=sandbox.rest_url, ws_url=sandbox.ws_url, requests_per_second=pace),
         ops=OpsConfig(port=0),
     )
+
+
+@contextlib.contextmanager
+def as_others_are() -> Iterator[None]:
+    """Let this thread, and what it starts, be denied what others are denied, even where it is root's."""
+    if os.geteuid() != 0:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # linux/capability.h, version 3; this thread
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; and the same of the upper half
+    if not hasattr(libc, "capset") or libc.capget(header, sets):
+        pytest.skip("root may read everything here, and cannot give that up")
+    before = sets[0]
+    sets[0] = before & ~_OVERRIDES
+    assert libc.capset(header, sets) == 0
+    try:
+        yield
+    finally:
+        sets[0] = before
+        assert libc.capset(header, sets) == 0
+
+
+@contextlib.contextmanager
+def denied(folder: Path) -> Iterator[None]:
+    """Let nobody look into ``folder``, not even root."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0)
+    try:
+        with as_others_are():
+            yield
+    finally:
+        folder.chmod(0o755)
 
 
 @contextlib.asynccontextmanager
@@ -83,10 +120,10 @@ def archived(data: Path) -> list[Trade]:
 class Process:
     """``recorder`` as its own process."""
 
-    def __init__(self, *arguments: str, cwd: Path, **environ: str) -> None:
+    def __init__(self, *arguments: str, cwd: Path, module: str = "recorder", **environ: str) -> None:
         self.log = (cwd / f"log-{time.monotonic_ns()}.txt").open("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "recorder", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", **environ},
             stdout=self.log,

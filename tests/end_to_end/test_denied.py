@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +17,7 @@ from recorder.journal.journal import Journal
 from recorder.ops import gaps, status
 from recorder.query.connect import connect
 from tests.archives import START_US, candle, trades, writing
-
-_OVERRIDES = 1 << 1 | 1 << 2
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of Linux, by which root looks into everything."""
+from tests.end_to_end.harness import denied
 
 
 @pytest.fixture
@@ -33,38 +28,6 @@ def data(tmp_path: Path) -> Path:
         archive.published([candle(0)])
         archive.noted(Event(START_US, "connected", None, "{}"))
     return tmp_path / "data"
-
-
-@contextlib.contextmanager
-def denied(folder: Path) -> Iterator[None]:
-    """Let nobody look into ``folder``, not even root."""
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0)
-    try:
-        with _as_others_are():
-            yield
-    finally:
-        folder.chmod(0o755)
-
-
-@contextlib.contextmanager
-def _as_others_are() -> Iterator[None]:
-    if os.geteuid() != 0:
-        yield
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # linux/capability.h, version 3; this thread
-    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; and the same of the upper half
-    if not hasattr(libc, "capset") or libc.capget(header, sets):
-        pytest.skip("root may read everything here, and cannot give that up")
-    before = sets[0]
-    sets[0] = before & ~_OVERRIDES
-    assert libc.capset(header, sets) == 0
-    try:
-        yield
-    finally:
-        sets[0] = before
-        assert libc.capset(header, sets) == 0
 
 
 def run(*arguments: str) -> tuple[int, str]:

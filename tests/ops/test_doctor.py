@@ -95,9 +95,9 @@ def test_what_this_user_may_not_read_is_a_finding(tmp_path: Path, monkeypatch: p
         raise UnreadableFile(path, "Permission denied", "") from refused
 
     monkeypatch.setattr(doctor, "read_facts", closed)
-    found = doctor.readable("archive", lambda: doctor.archive(Layout(tmp_path), now_us=NOW_US))
-    assert told(found, "wrong") == [f"this user cannot read {path}"]
-    assert "chown" in found[0].remedy
+    found = doctor.archive(Layout(tmp_path), now_us=NOW_US)
+    assert told(found, "wrong") == [f"{path} cannot be read: Permission denied, so that BTC/USD is quarantined"]
+    assert "that this user may read it" in found[0].remedy
 
 
 @pytest.mark.parametrize("content", [b"junk", None], ids=["damaged", "cut"])

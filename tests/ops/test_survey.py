@@ -37,4 +37,5 @@ def test_a_folder_that_cannot_be_listed_stops_nothing(tmp_path: Path, monkeypatc
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert measure(tmp_path).files == 1
+    found = measure(tmp_path)
+    assert (found.files, found.unlisted) == (1, (str(tmp_path / "lost+found"),))

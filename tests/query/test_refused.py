@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from recorder.core.model import Event
-from recorder.errors import StorageError, UsageError
+from recorder.errors import StorageError, UnlistedFolder, UsageError
 from recorder.query import catalogue, refused
 from recorder.query.connect import Archive, connect
 from tests.archives import START_US, Written, candle, minute, trade, trades
+from tests.end_to_end.harness import denied
 
-MODES: list[dict[str, bool]] = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}]
+MODES: list[dict[str, bool]] = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}, {"check": True}]
 YEAR_US = 366 * 86_400_000_000
 Harm = Callable[[Written, Path], Path]
 """Does harm by a file of BTC/USD to it, or beside it; returns what the sentence must name as well."""
@@ -77,6 +78,10 @@ ASKED: dict[str, Callable[[Archive], object]] = {
     "macro": lambda opened: opened.sql("FROM candles('BTC/USD', '1m')"),
     "parameter": lambda opened: opened.sql("FROM candles($pair, '1m')", pair="BTC/USD"),
     "made": lambda opened: opened.sql("FROM candles('BTC' || '/USD', '1m')"),
+    "coverage of one": lambda opened: opened.sql("SELECT count(*) FROM coverage WHERE pair = 'BTC/USD'"),
+    "gaps of one": lambda opened: opened.sql("SELECT count(*) FROM gaps WHERE pair = 'BTC/USD'"),
+    "certificates of one": lambda opened: opened.sql("SELECT count(*) FROM certificates WHERE pair = 'BTC/USD'"),
+    "filled of one": lambda opened: opened.sql("SELECT count(*) FROM ohlc_filled WHERE pair = 'BTC/USD'"),
     "hidden": lambda opened: opened.sql("SELECT count(*) FROM query_table('tra' || 'des')"),
 }
 SOME = ("trades", "coverage", "view", "macro")
@@ -86,6 +91,16 @@ OTHERS: dict[str, Callable[[Archive], Sized]] = {
     "view": lambda opened: opened.sql("SELECT * FROM trades WHERE pair = 'ETH/USD'"),
     "macro": lambda opened: opened.sql("FROM candles('ETH/USD', '1m')"),
     "made": lambda opened: opened.sql("FROM candles('ETH' || '/USD', '1m')"),
+    "coverage": lambda opened: opened.sql("SELECT * FROM coverage WHERE pair IN ('ETH/USD', 'SOL/USD')"),
+    "gaps": lambda opened: opened.sql("SELECT count(*) FROM gaps WHERE pair = $pair", pair="ETH/USD"),
+    "certificates": lambda opened: opened.sql(
+        "SELECT * EXCLUDE (sha256) FROM certificates WHERE pair = 'ETH/USD' LIMIT 1"
+    ),
+    "hashed": lambda opened: opened.trades("ETH/USD", hashed=True),
+    "ohlc": lambda opened: opened.ohlc("ETH/USD", "1m"),
+    "filled": lambda opened: opened.sql("FROM ohlc_filled WHERE pair LIKE 'ETH%'"),
+    "bars": lambda opened: opened.sql("FROM time_bars('ETH/USD', '1 minute')"),
+    "batches": lambda opened: list(opened.batches("ETH/USD", check=True)),
     "none": lambda opened: opened.sql("SELECT 1 AS one"),
     "another table": lambda opened: opened.sql("FROM events"),
 }
@@ -201,6 +216,56 @@ def test_a_damaged_file_of_one_pair_leaves_the_others_alone(pairs: Written) -> N
             for name in SOME:
                 with pytest.raises(StorageError, match="is no whole Parquet file"):
                     ASKED[name](opened)
+
+
+def test_a_byte_that_flipped_in_a_file_of_one_pair_leaves_the_others_alone_where_bytes_are_compared(
+    pairs: Written,
+) -> None:
+    path = pairs.files()[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    with connect(pairs.data, check=True) as opened:
+        for name, ask in OTHERS.items():
+            assert len(ask(opened)) > 0, name
+        for name, question in ASKED.items():
+            with pytest.raises(StorageError, match="SHA-256") as told:
+                question(opened)
+            assert str(path) in str(told.value), name
+
+
+def test_a_pair_whose_folder_nobody_gets_through_is_asked_for_in_vain_and_the_others_are_not(pairs: Written) -> None:
+    folder = pairs.files()[0].parent.parent
+    with denied(folder), connect(pairs.data) as opened:
+        for text in ("FROM trades WHERE pair = 'BTC/USD'", "FROM coverage WHERE pair = 'BTC/USD'", "FROM trades"):
+            with pytest.raises(UnlistedFolder, match=str(folder)):
+                opened.sql(text)
+        assert len(opened.sql("FROM trades WHERE pair = 'ETH/USD'")) == 2
+        assert len(opened.sql("FROM coverage WHERE pair = 'ETH/USD'")) == 1
+
+
+def test_a_kept_moment_that_is_found_again_beside_a_damaged_pair_answers_for_the_others(pairs: Written) -> None:
+    pairs.append(trades(3, 4, pair="ETH/USD"))
+    with connect(pairs.data, frozen=True) as opened:
+        assert len(opened.trades("ETH/USD")) == 4
+        pairs.compact("ETH/USD")
+        damaged = pairs.files()[0]
+        damaged.write_bytes(b"PAR1")
+        assert len(opened.sql("FROM trades WHERE pair = $pair", pair="ETH/USD")) == 4
+        for ask in (ASKED["trades"], ASKED["view"]):
+            with pytest.raises(StorageError, match=damaged.name):
+                ask(opened)
+
+
+@pytest.mark.parametrize("mode", MODES[:3])
+def test_a_pipe_among_events_keeps_no_question_waiting(pairs: Written, mode: dict[str, Any]) -> None:
+    os.mkfifo(pairs.data / "events/year=2025/pipe.parquet")
+    with connect(pairs.data, **mode) as opened:
+        assert len(opened.trades("BTC/USD")) == 6
+        assert len(opened.sql("FROM trades")) == 8
+        for ask in (opened.events, opened.gaps):
+            with pytest.raises(StorageError, match=r"pipe\.parquet is no file"):
+                ask()
 
 
 TABLES = [

@@ -15,12 +15,13 @@ import pytest
 
 from recorder.archive import quarantine
 from recorder.archive.layout import Layout
-from recorder.errors import DiskError
+from recorder.errors import DiskError, TableUnusable
 from recorder.journal import segment
 from recorder.tasks.odd_entries import SINGLY
 from recorder.tasks.unread import KEPT
 from tests.archive.candles import repeated, rows
 from tests.archive.rows import ids
+from tests.end_to_end.harness import denied
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 from tests.tasks.drained import NEW_YEAR_S, SEGMENT, TO_AND_FRO, at, drain, listing, note, prepared, state
 
@@ -189,6 +190,21 @@ def test_a_corrupt_line_is_told_at_the_time_of_the_line_before(tmp_path: Path) -
     assert (first["kind"], second["kind"]) == ("connected", "malformed")
     assert second["time"] == first["time"]
     assert json.loads(second["detail"])["source"] == "journal"
+
+
+@pytest.mark.parametrize("table", ["events", "ohlc", "instruments"])
+def test_a_folder_of_a_table_that_refuses_keeps_trades_from_nothing_and_its_segment_in_the_journal(
+    before: Path, table: str
+) -> None:
+    undisturbed = Path(shutil.copytree(before, before.with_name("undisturbed")))
+    with denied(before / table):
+        with pytest.raises(TableUnusable, match=f"{before / table}.*Permission denied"):
+            drain(before, Unsynced())
+        assert ids(before) == [1, 2, 3, 4, 5], "trades are archived"
+    assert segment.segments(before / "journal")
+    drain(before, Unsynced())
+    drain(undisturbed, Unsynced())
+    assert state(before) == state(undisturbed)
 
 
 def test_damaged_candles_keep_neither_trades_nor_candles_from_the_archive(before: Path) -> None:

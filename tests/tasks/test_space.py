@@ -206,7 +206,7 @@ def test_a_segment_of_a_pair_whose_file_may_not_be_read_is_kept(
         opened.archive.append(PAIR, trades(1, 10))
         monkeypatch.setattr("recorder.archive.coverage.read_facts", refused)
         found = Archived(opened.layout, opened.disk).lacks(retired(opened, live(1, 3)))
-    assert found == "cannot read a.parquet: Permission denied"
+    assert found == "cannot read a.parquet: Permission denied; check the disk, and that this user may read it"
 
 
 def test_a_segment_all_of_which_is_archived_lacks_nothing(tmp_path: Path) -> None:

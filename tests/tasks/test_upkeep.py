@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -12,9 +13,10 @@ import pytest
 
 import recorder
 from recorder.archive.ohlc import OhlcArchive
-from recorder.errors import UnreadableFile
+from recorder.errors import UnlistedFolder, UnreadableFile
 from recorder.journal import segment
 from recorder.ops.offset import Vouched
+from recorder.tasks.quarantined import RETRIES_S
 from recorder.tasks.upkeep import REMEMBERED, Upkeep
 from tests.archive.candles import candle, rows
 from tests.builders import PAIR, Shop, shop, trades
@@ -90,6 +92,47 @@ async def test_a_file_that_may_not_be_read_ends_no_upkeep_and_a_quarantined_pair
         await asyncio.wait([task])
     assert set(looked) == {"ETH/USD"}
     assert "compaction refused" in capsys.readouterr().out
+
+
+async def test_what_is_the_disks_fault_is_no_refusal_and_is_tried_again_before_the_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = ManualClock()
+
+    def failing(*_: object, **__: object) -> None:
+        raise UnreadableFile("a.parquet", "Input/output error", "") from OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("recorder.tasks.upkeep.compact", failing)
+    with shop(tmp_path) as opened:
+        opened.archive.append(PAIR, trades(1, 10))
+        context = Fakes(clock=clock).context
+        task = asyncio.create_task(
+            Upkeep(opened.archive, opened.disk, context, keep_s=86_400, now_s=lambda: None).run()
+        )
+        await asleep(clock)
+
+        def ended() -> bool:
+            clock.move(61)
+            return task.done()
+
+        await settle_until(ended)
+    assert isinstance(task.exception(), UnreadableFile)
+    said = capsys.readouterr().out
+    assert said.count("the disk is at fault") == len(RETRIES_S)
+    assert "compaction refused" not in said
+
+
+async def test_raw_segments_that_cannot_be_listed_end_no_upkeep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(folder: Path) -> list[str]:
+        raise UnlistedFolder(folder, "Permission denied") from PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("recorder.tasks.upkeep.names_in", refused)
+    with shop(tmp_path) as opened:
+        upkeep = Upkeep(opened.archive, opened.disk, Fakes().context, keep_s=1, now_s=lambda: 1e12)
+        assert upkeep._expire_raw() is False
+    assert "raw segments not removed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

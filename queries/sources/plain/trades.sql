@@ -24,6 +24,12 @@ FROM read_parquet(
     hive_types_autocast = false
 );
 
+CREATE OR REPLACE MACRO sound_trades() AS TABLE
+FROM trades_in(getvariable('recorder_data') || '/trades/*/*/*.parquet');
+
+CREATE OR REPLACE MACRO refused_pairs() AS TABLE
+SELECT NULL::VARCHAR AS pair WHERE false;
+
 CREATE OR REPLACE VIEW trades AS
 FROM trades_in(getvariable('recorder_data') || '/trades/*/*/*.parquet');
 

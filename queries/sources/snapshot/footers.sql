@@ -8,7 +8,10 @@
 -- listing. It sets the variable and fills the tables named here; what it has read also counts the journal, where that
 -- was asked for.
 
-CREATE OR REPLACE MACRO footer_files() AS getvariable('recorder_unread');
+-- A file that must not be read is left to whoever asks for its pair (refused_pairs(), pair_footers()).
+CREATE OR REPLACE MACRO footer_files() AS [
+    file for file in getvariable('recorder_unread') if NOT ends_with(file, '/dev/null')
+];
 
 CREATE OR REPLACE MACRO pair_footers(pair) AS pair_files('recorder_unread', pair);
 

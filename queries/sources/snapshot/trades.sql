@@ -7,7 +7,7 @@
 -- recorder_tail       the rows that were only in the journal, with the columns of trades
 -- recorder_pairs      the pairs of which there are trades
 --
--- The view trades and the macro pair_trades() of a connection that recorder.connect() holds to a listing, with the
+-- The view trades and the macros sound_trades(), refused_pairs() and pair_trades() of a connection that recorder.connect() holds to a listing, with the
 -- columns and parameters of the plain ones, but that a pair without trades is an error where
 -- others have some. It sets the variables and fills the tables named here.
 
@@ -36,6 +36,24 @@ FROM recorder_tail;
 
 CREATE OR REPLACE VIEW trades AS
 FROM trades_in(getvariable('recorder_files'), getvariable('recorder_cut_files'));
+
+CREATE OR REPLACE MACRO sound_trades() AS TABLE
+FROM trades_in(
+    [file for file in getvariable('recorder_files') if NOT ends_with(file, '/dev/null')],
+    getvariable('recorder_cut_files')
+);
+
+-- Read from the paths that are listed instead of files that must not be read, so that it is an error wherever a pair
+-- of these is asked for.
+CREATE OR REPLACE MACRO refused_pairs() AS TABLE
+SELECT pair
+FROM read_parquet(
+    [getvariable('recorder_unread')[-1]]
+    || [file for file in getvariable('recorder_unread') if ends_with(file, '/dev/null')],
+    hive_partitioning = true,
+    hive_types = {'pair': VARCHAR, 'year': BIGINT},
+    hive_types_autocast = false
+);
 
 CREATE OR REPLACE MACRO pair_files(files, pair) AS [
     file for file in getvariable(files)
