@@ -121,7 +121,6 @@ class Engine:
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
         self._simplify("trades", simple=snapshot.is_whole)
-        self._simplify("footers", simple=len(snapshot.unread) == 1)
         self._know_absent(snapshot)
         self._snapshot = snapshot
 
@@ -262,15 +261,18 @@ class Engine:
             kinds = [kind.id for kind in relation.types]
             batches = relation.to_arrow_reader(rows)
             batch: list[pa.RecordBatch] = []  # first of all, which columns there are
-        while True:
-            with self._telling():
-                table = pa.Table.from_batches(batch, batches.schema)
-                piece = table if exact else self._rounded(table, kinds)
-            yield piece
-            with self._telling():
-                batch = [one for one in (next(batches, None),) if one is not None]
-            if not batch:
-                return
+        try:
+            while True:
+                with self._telling():
+                    table = pa.Table.from_batches(batch, batches.schema)
+                    piece = table if exact else self._rounded(table, kinds)
+                yield piece
+                with self._telling():
+                    batch = [one for one in (next(batches, None),) if one is not None]
+                if not batch:
+                    return
+        finally:
+            batches.close()
 
     def _relation(self, text: str, params: Mapping[str, object] | None) -> duckdb.DuckDBPyRelation:
         relation = self._connection.sql(text, params=dict(params or {}))
@@ -303,7 +305,8 @@ class Engine:
                     table = table.set_column(position, table.field(position).name, column)
         if left:
             few = pa.table([table.column(position) for position in left], names=[f"c{position}" for position in left])
-            relation = self._connection.from_arrow(few)
+            # Beside the connection, which may be in the middle of an answer.
+            relation = self._connection.cursor().from_arrow(few)
             cast = relation.project(_projection(relation, {_DECIMAL})).to_arrow_table()
             for column, position in zip(cast.columns, left, strict=True):
                 table = table.set_column(position, table.field(position).name, column)

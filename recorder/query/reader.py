@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -251,8 +251,12 @@ class Reader:
             if named or not wanted.named:
                 # A pair may still be unknown: its name was made by the statement.
                 with contextlib.suppress(_UnknownPair):
-                    return self._ask(lambda: self._moments.listed(named, wanted.tables), partial(answer, of_named=True))
+                    return self._ask(lambda: self._few(named, wanted.tables), partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
+
+    def _few(self, named: Collection[str], tables: Collection[Dataset]) -> Snapshot:
+        """Take the moment of these pairs, whose footers are known then; of none, it has no need of them."""
+        return self._moments.take(*named, tables=tables) if named else self._moments.listed((), tables)
 
     def _named(self, text: str, params: Mapping[str, object]) -> list[str]:
         """Return the pairs whose names stand in a statement or its parameters."""

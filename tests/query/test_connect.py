@@ -98,7 +98,7 @@ def test_a_call_that_lost_a_file_to_a_compaction_begins_anew(
     archive: Written, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any], expected: int
 ) -> None:
     archive.append(trades(1, 3))
-    original: Callable[..., Any] = Engine.fetch
+    original: Callable[..., Any] = Engine._relation
     attempts: list[int] = []
 
     def unlucky(engine: Engine, *args: Any, **options: Any) -> Any:
@@ -109,7 +109,7 @@ def test_a_call_that_lost_a_file_to_a_compaction_begins_anew(
         return original(engine, *args, **options)
 
     with connect(archive.data, **mode) as opened:
-        monkeypatch.setattr(Engine, "fetch", unlucky)
+        monkeypatch.setattr(Engine, "_relation", unlucky)
         assert opened.trades("BTC/USD")["trade_id"].tolist() == list(range(1, expected + 1))
     # A frozen one looks only for its own rows again, and those moved a second time meanwhile.
     assert len(attempts) == 3
@@ -121,7 +121,7 @@ def test_files_that_vanish_at_every_attempt_are_an_error_at_last(
     def vanished(*_: object, **__: object) -> None:
         raise duckdb.IOException(f"IO Error: Cannot open file {archive.data}/trades/x.parquet")
 
-    monkeypatch.setattr(Engine, "fetch", vanished)
+    monkeypatch.setattr(Engine, "_relation", vanished)
     with (
         connect(archive.data) as opened,
         pytest.raises(StorageError, match="keep changing faster than"),

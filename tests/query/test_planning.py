@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ import pytest
 from recorder.core.model import Candle, Event
 from recorder.query import ordering
 from recorder.query.connect import Archive, connect
-from tests.archives import START_US, Ask, Written, candle, trades
+from recorder.query.engine import Engine
+from tests.archives import START, START_US, Ask, Written, candle, trades
 
 RELATIONS = ["trades", "pair_trades('BTC/USD')", "pair_trades('aUSD/USD')", "stored_ohlc()", "ohlc", "events"]
 
@@ -117,6 +118,66 @@ def test_nor_does_one_in_a_client_that_ran_the_script(archive: Written, ask: Ask
     ((_, plan),) = ask(f"EXPLAIN (FORMAT json) {text}")
     (root,) = json.loads(str(plan))
     assert not any("LOOP" in name for name in operators(root))
+
+
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Return what DuckDB is asked from now on, as it is asked."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    relation = Engine._relation
+
+    def noted(engine: Engine, text: str, params: Mapping[str, object] | None) -> Any:
+        found.append((text, dict(params or {})))
+        return relation(engine, text, params)
+
+    monkeypatch.setattr(Engine, "_relation", noted)
+    return found
+
+
+def explained(archive: Archive, text: str, params: dict[str, Any]) -> str:
+    """Return DuckDB's plan of what the connection asked last, at the same moment."""
+    return str(archive._reader._engine.fetch(f"EXPLAIN {text}", params)["explain_value"][0].as_py())
+
+
+def test_trades_are_read_in_the_order_of_their_files_and_not_sorted(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for first, last in ((1, 400), (1_001, 1_010), (401, 1_000), (1_021, 1_030), (1_011, 1_020)):
+        archive.append(trades(first, last))
+    archive.append([*trades(1, 2, pair="ETH/USD"), *trades(5, 6, pair="ETH/USD")])
+    archive.append(trades(3, 4, pair="ETH/USD"))
+    with connect(archive.data) as opened:
+        statements = asked(monkeypatch)
+        assert opened.trades("BTC/USD")["trade_id"].tolist() == list(range(1, 1_031))
+        assert "ORDER" not in explained(opened, *statements[-1])
+        found = opened.trades(["ETH/USD", "BTC/USD"])
+        assert found["trade_id"].tolist() == [*range(1, 7), *range(1, 1_031)]
+        plan = explained(opened, *statements[-1])
+        assert "ORDER" not in plan
+        assert "list_contains" not in plan
+
+
+@pytest.mark.parametrize("pairs", ["BTC/USD", ["BTC/USD", "ETH/USD"]])
+def test_candles_take_one_look_at_the_trades_and_none_at_a_file_that_there_need_not_be(
+    archive: Written, monkeypatch: pytest.MonkeyPatch, pairs: str | list[str]
+) -> None:
+    for pair in ("BTC/USD", "ETH/USD", "SOL/USD"):
+        archive.append(trades(1, 3, pair=pair))
+    with connect(archive.data) as opened:
+        statements = asked(monkeypatch)
+        opened.candles(pairs, "1m", START, to="arrow")
+        (only,) = statements
+        plan = explained(opened, *only)
+        assert "list_contains" not in plan
+        assert "recorder_archived" not in plan
+
+
+def test_macros_of_a_pair_read_no_footer_that_is_known_and_no_trades_but_its_own(archive: Written) -> None:
+    for pair in ("BTC/USD", "ETH/USD"):
+        archive.append(trades(1, 3, pair=pair))
+    with connect(archive.data) as opened:
+        opened.sql("FROM tick_bars('BTC/USD', 2)", to="arrow")
+        lists = opened._reader._engine._lists
+        assert [len(lists[name]) for name in ("files", "unread")] == [2, 1]
 
 
 def test_files_come_in_the_order_of_how_typical_they_are_and_the_empty_one_last() -> None:
