@@ -59,7 +59,7 @@ _CANDLES: Final = """
     FROM candle_rows($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))
     ORDER BY time
 """
-_CANDLES_OF: Final = "FROM candles_of($pairs, $whole, $timeframe, make_timestamptz($start), make_timestamptz($stop))"
+_CANDLES_OF: Final = "FROM candles_of($pairs, $timeframe, make_timestamptz($start), make_timestamptz($stop), whole := $whole)"
 _ENDS: Final = """
     SELECT pair, min(trade_id), max(trade_id)
     FROM trades

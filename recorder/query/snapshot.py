@@ -202,11 +202,12 @@ class Moments:
                     f"ids {lost[0]} of {pair} were in the archive and are gone: were files deleted by hand? "
                     f"refresh() takes what is there now"
                 )
-        whole, cut = _fit({pair: ids for pair, ids in kept.archived.items() if pair not in faults}, found)
+        sound = {pair: ids for pair, ids in kept.archived.items() if pair not in faults}
+        whole, cut = _fit(sound, found)
         stamped = self._stamped.find_again(kept.stamped)
         instead = {self._listing.instead_of(pair): fault for pair, fault in faults.items()}
         files = self._planned(whole, instead)
-        named = zip(kept.archived, whole, strict=True)
+        named = zip(sound, whole, strict=True)
         return replace(
             kept,
             files=files,
