@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.soak import memory_kb
-from recorder.archive import read
+from recorder.archive import read_trades
 from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
+from recorder.sandbox.ground_truth import Verdict, compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.rest import PAGE_LIMIT
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import Throttle
-from recorder.sandbox.truth import Verdict, compare, read_truth
 from tests.end_to_end.harness import Process, caught_up, environ_for, until
 
 PAIR: Final = "BTC/USD"
@@ -85,7 +85,7 @@ async def backfilled(folder: Path, *, history: int, per_s: float, throttled: boo
             daemon.close()
         pages = [request for request in sandbox.requests if request.path == "/0/public/Trades"]
     refused = sum(request.fault == "throttle" for request in sandbox.requests)
-    verdict = compare(read.trades(layout, PAIR), read_truth(folder / "truth"), first_ids={PAIR: 1})
+    verdict = compare(read_trades.trades(layout, PAIR), read_truth(folder / "truth"), first_ids={PAIR: 1})
     return Outcome(verdict, took_s, peaks_kb, refused, [request.at_s for request in pages])
 
 

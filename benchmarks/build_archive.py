@@ -30,14 +30,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recorder.archive import locks
-from recorder.archive.append import MAX_ROWS
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.archive.parquet import MERGED_LEVEL, ROW_GROUP, write_stream, writer
 from recorder.archive.schema import OHLC, PRICE, QTY, TIME, TRADES
 from recorder.archive.segment_tables import SegmentTables
+from recorder.archive.trades import MAX_ROWS
 from recorder.core.model import PRICE_SCALE, QTY_SCALE, Instrument
 from recorder.disk import Disk
 from recorder.query.connect import connect
@@ -105,7 +105,7 @@ def build(folder: Path, wanted: list[Wanted]) -> None:
     create(layout, disk)
     with locks.staging(layout, disk) as staging:
         tables = SegmentTables(layout, disk, staging=staging)
-        tables.take(Branch(INSTRUMENTS), [(_start_us(YEARS[0]), instrument(one.character)) for one in wanted])
+        tables.add(Branch(INSTRUMENTS), [(_start_us(YEARS[0]), instrument(one.character)) for one in wanted])
         tables.write(1)
     with exports(folder) as (exact, plain):
         for number, one in enumerate(wanted):

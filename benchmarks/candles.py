@@ -21,7 +21,7 @@ from recorder.archive import locks
 from recorder.archive.datasets import INSTRUMENTS, Branch
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.archive.parquet import write, write_new
 from recorder.archive.schema import PRICE, QTY, TIME, TRADES
 from recorder.archive.segment_tables import SegmentTables
@@ -89,7 +89,7 @@ def build(data: Path, file: Path, rows: int) -> None:
             PAIR, "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online"
         )
         tables = SegmentTables(layout, disk, staging=staging)
-        tables.take(Branch(INSTRUMENTS), [(START_US, instrument)])
+        tables.add(Branch(INSTRUMENTS), [(START_US, instrument)])
         tables.write(1)
 
 

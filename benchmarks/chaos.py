@@ -28,9 +28,9 @@ from typing import Final
 from recorder import app
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.chaos import TABLES, TWO_PAIRS, Chaos, Harm, Readers, Truth, complaints, rows
 from tests.end_to_end.harness import Process, as_others_are, caught_up, environ_for, first_held, until
 
@@ -183,7 +183,7 @@ def main() -> None:
     if sys.argv[1:2] == ["run"]:
         from recorder import cli  # noqa: PLC0415
 
-        vars(app)["Rhythm"] = functools.partial(app.Rhythm, upkeep_s=UPKEEP_S)
+        vars(app)["Rhythm"] = functools.partial(app.Intervals, upkeep_s=UPKEEP_S)
         cli.main()
         return
     parser = argparse.ArgumentParser()

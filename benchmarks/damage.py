@@ -21,12 +21,12 @@ from pathlib import Path
 
 import duckdb
 
-from recorder.archive import sound, verify
-from recorder.archive.append import TradeArchive
+from recorder.archive import verify_tables, verify_trades
 from recorder.archive.datasets import EVENTS, OHLC, TRADES, Branch, Dataset
 from recorder.archive.layout import Layout, digest_in
-from recorder.archive.opening import opened
+from recorder.archive.open_archive import opened
 from recorder.archive.segment_tables import SegmentTables
+from recorder.archive.trades import TradeArchive
 from recorder.core.model import Candle, Event, Trade
 from recorder.disk import Disk
 
@@ -45,7 +45,7 @@ def build(data: Path, dataset: Dataset, *, older: bool) -> Path:
         else:
             tables = SegmentTables(layout, Disk(), staging=archive.staging)
             branch = Branch(dataset, "1m" if dataset == OHLC else None)
-            tables.take(branch, [_row(dataset, number) for number in range(ROWS)])
+            tables.add(branch, [_row(dataset, number) for number in range(ROWS)])
             tables.write(1)
     (path,) = (path for path in layout.folder(dataset).rglob("*.parquet") if digest_in(path.name))
     return path.rename(path.with_name(f"{path.name.rpartition('-')[0]}.parquet")) if older else path
@@ -86,9 +86,9 @@ def verified(data: Path, dataset: Dataset, _: Path) -> object:
     """Return what ``verify`` finds: whether it names a file, and what it counts else."""
     layout = Layout(data)
     if dataset != TRADES:
-        return bool(list(sound.findings(layout)))
+        return bool(list(verify_tables.findings(layout)))
     with ThreadPoolExecutor(1) as pool:
-        content = verify.read(layout, PAIR, pool)
+        content = verify_trades.read(layout, PAIR, pool)
     return True if content.findings else (content.runs, tuple(content.days.items()))
 
 

@@ -23,19 +23,19 @@ import msgspec
 import pyarrow.parquet as pq
 
 from benchmarks.frames import frames
-from recorder.archive import compact, locks
-from recorder.archive.append import TradeArchive
+from recorder.archive import compaction, locks
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import SegmentTables
+from recorder.archive.trades import TradeArchive
 from recorder.core.model import Side, Trade
 from recorder.disk import Disk
+from recorder.ingest.drain import Drainer
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken.rest import PAGE_LIMIT
-from recorder.ops import process
+from recorder.kraken.rest_api import PAGE_LIMIT
+from recorder.ops import process_setup
 from recorder.ops.metrics import Metrics
-from recorder.tasks.drain import Drainer
 
 TRADES_EACH = 10
 SEGMENT_TRADES = 200_000
@@ -71,7 +71,7 @@ def speed(trades: int) -> None:
             took = time.perf_counter() - started
             assert added == trades
             print(f"drain    {trades / took:12,.0f} trades/s   ({trades:,} trades in {took:.2f} s; target 500,000)")
-            while compact.compact(archive, "BTC/USD", today=date(2027, 1, 1)):
+            while compaction.compact(archive, "BTC/USD", today=date(2027, 1, 1)):
                 pass
             report("synthetic, live", archive, "BTC/USD")
             journal.close()
@@ -173,13 +173,13 @@ def bytes_per_trade() -> None:
                     ]
                     for half in (made[: len(made) // 2], made[len(made) // 2 :]):
                         archive.append(name, half)
-                    while compact.compact(archive, name, today=date(2027, 1, 1)):
+                    while compaction.compact(archive, name, today=date(2027, 1, 1)):
                         pass
                     report(name, archive, name)
 
 
 def main() -> None:
-    process.prepare()  # as the daemon does
+    process_setup.prepare()  # as the daemon does
     speed(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
     bytes_per_trade()
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

@@ -28,22 +28,22 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from recorder.archive import locks
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact, compact_segments
+from recorder.archive.compaction import compact, compact_segments
 from recorder.archive.datasets import EVENTS, OHLC, TRADES, Branch
-from recorder.archive.events import event
+from recorder.archive.event_rows import event
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.archive.schema import events_table, ohlc_table
 from recorder.archive.segment_tables import Segments
+from recorder.archive.trades import TradeArchive
 from recorder.config import Config
-from recorder.core.events import EventKind
+from recorder.core.event_kinds import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Trade
 from recorder.disk import Disk
-from recorder.ops import process
+from recorder.ingest.commit import enough
+from recorder.ingest.drain import BATCH_TRADES
+from recorder.ops import process_setup
 from recorder.sandbox.market import SWEEP_SIZES
-from recorder.tasks.commit import enough
-from recorder.tasks.drain import BATCH_TRADES
 
 BOUNDS = {50: 15_000, 1_000: 80_000}
 LIVE_EACH, LIVE_BYTES = 3, 64_000_000
@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--every", type=float, help="seconds between drains; else the default")
     asked = parser.parse_args()
-    process.prepare()
+    process_setup.prepare()
     pairs, first_per_s = asked.pairs, asked.rate / sum(1 / rank for rank in range(1, asked.pairs + 1))
     every_s = asked.every or Config().drain_every_s(pairs)
     every_s = min(every_s, enough(pairs) / asked.rate)

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from recorder.archive.parquet import read_facts, stamp
-from recorder.query.listing import Listing
+from recorder.query.trade_files import TradeFiles
 
 RUNS = 5
 KV = "SELECT file_name, decode(value) FROM parquet_kv_metadata($files) WHERE key = 'recorder'::BLOB"
@@ -36,12 +36,12 @@ def least(of: Callable[[], Callable[[], object]]) -> str:
 def main() -> None:
     """Measure."""
     data = Path(sys.argv[1])
-    listing = Listing(data)
+    listing = TradeFiles(data)
     pairs = listing.pairs()
     paths = [path for pair in pairs for path in listing.paths(pair)]
 
     def fresh() -> Callable[[], object]:
-        opened = Listing(data)
+        opened = TradeFiles(data)
         return lambda: opened.of(pairs)
 
     def again() -> Callable[[], object]:

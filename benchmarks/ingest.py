@@ -29,29 +29,29 @@ import msgspec
 from benchmarks.frames import frames
 from recorder.archive import locks
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.clock import SystemClock
+from recorder.collectors.exchange_status import ExchangeStatus
+from recorder.collectors.promises import Promises
+from recorder.collectors.trade_poll import PollCollector
+from recorder.collectors.trade_stream import Listeners, StreamCollector
 from recorder.core.backoff import Backoff
 from recorder.core.ledger import Ledger
-from recorder.core.limit import Limit
 from recorder.core.model import Instrument
-from recorder.core.pacing import Pace
+from recorder.core.report_limit import ReportLimit
+from recorder.core.throttling import Pace
 from recorder.disk import Disk
+from recorder.ingest.commit import Commit
+from recorder.ingest.parked_ids import ParkedIds, waiting
 from recorder.journal.journal import Journal
 from recorder.net.http import Http, client_session
-from recorder.net.socket import dial
-from recorder.ops import process
+from recorder.net.websocket import dial
+from recorder.ops import process_setup
 from recorder.ops.metrics import Metrics
-from recorder.tasks.commit import Commit
-from recorder.tasks.context import Context
-from recorder.tasks.exchange import Exchange
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
-from recorder.tasks.parking import Parking, waiting
-from recorder.tasks.poll import Poll
-from recorder.tasks.promise import Promises
-from recorder.tasks.stream import Listeners, Stream
-from recorder.tasks.system import Standing
+from recorder.runtime.context import Context
+from recorder.runtime.exchange_client import Exchange
+from recorder.runtime.inbox import Inbox
+from recorder.runtime.notes import Notes
 
 TRADES_EACH = 10
 ROUNDS = 5
@@ -130,7 +130,7 @@ async def durable(url: str, count: int) -> float:
                 notes = Notes(inbox, clock)
                 exchange = Exchange(Http(client, url, pace=Pace(1), clock=clock), notes, metrics=metrics)
                 context = Context(exchange, inbox, notes, metrics, clock)
-                parking = Parking(ledger, functools.partial(waiting, layout))
+                parking = ParkedIds(ledger, functools.partial(waiting, layout))
                 commit = Commit(journal, ledger, context, sync_every_s=0.1, hole_seen=lambda: None, parking=parking)
                 promises = Promises(
                     ledger,
@@ -141,16 +141,16 @@ async def durable(url: str, count: int) -> float:
                     recorded=lambda *_: True,
                 )
                 nothing: dict[str, Instrument] = {}
-                poll = Poll(ledger, context, instruments=nothing, promises=promises, refresh_soon=lambda: None)
-                stream = Stream(
+                poll = PollCollector(ledger, context, instruments=nothing, promises=promises, refresh_soon=lambda: None)
+                stream = StreamCollector(
                     ["BTC/USD"],
                     lambda: dial(client, url),
                     context,
-                    listeners=Listeners(promises, poll, Standing(notes), refresh_soon=lambda: None),
+                    listeners=Listeners(promises, poll, ExchangeStatus(notes), refresh_soon=lambda: None),
                     backoff=Backoff(Random(1)),
                     numbers=itertools.count(1),
                     heard={},
-                    limit=Limit(),
+                    limit=ReportLimit(),
                 )
                 started = time.perf_counter()
                 tasks = [asyncio.create_task(stream.run()), asyncio.create_task(commit.run())]
@@ -166,7 +166,7 @@ async def durable(url: str, count: int) -> float:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
-    process.prepare()  # as the daemon does; it holds for the bare loop too
+    process_setup.prepare()  # as the daemon does; it holds for the bare loop too
     here, there = multiprocessing.Pipe()
     blaster = multiprocessing.get_context("spawn").Process(target=blast, args=(count, there), daemon=True)
     blaster.start()

@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.soak import PACE_PER_S, PATIENCE_S, Act, Soak, refused, wait
-from recorder.archive import known, read
+from recorder.archive import read_trades, stored_evidence
 from recorder.archive.layout import Layout
 from recorder.errors import UsageError
-from recorder.kraken.silence import LAG_S
-from recorder.ops import status
+from recorder.kraken.silence_rules import LAG_S
+from recorder.ops import archive_status
+from recorder.sandbox.ground_truth import Truth, compare, read_truth
 from recorder.sandbox.pairs import pair_of
-from recorder.sandbox.requests import Request
-from recorder.sandbox.truth import Truth, compare, read_truth
+from recorder.sandbox.request_log import LoggedRequest
+from tests.end_to_end.compared_moments import Differs, Moments
 from tests.end_to_end.harness import Process, caught_up, rows
-from tests.end_to_end.moments import Differs, Moments
 
 PAUSE_S: Final = (0.1, 2.0)
 ROUGH_S: Final = (20.0, 60.0)
@@ -212,7 +212,7 @@ class Promises(Soak):
             at_us for at_us, of, said in await self.noted("behind", muted_us) if of == pair and said["resubscribing"]
         ]
         took_s = (behind[0] - muted_us) / 1e6 if behind else float("inf")
-        asked: list[Request] = self.exchange.do("requests.to", "/0/public/Ticker")
+        asked: list[LoggedRequest] = self.exchange.do("requests.to", "/0/public/Ticker")
         looks = [request for request in asked if muted_s + LAG_S < request.at_s <= muted_s + took_s]
         answered = sum(request.status == 200 and not refused(request) for request in looks)
         self.found_s.append((took_s, answered))
@@ -259,7 +259,7 @@ class Promises(Soak):
 def _kept(data: Path, truth: Truth, made: Mapping[str, int]) -> bool:
     """Print what one archive lost from its promises on; tell whether it kept them."""
     layout = Layout(data)
-    told = known.read(layout)
+    told = stored_evidence.read(layout)
     firsts: dict[str, int] = {}
     wrong: list[str] = []
     for pair in made:
@@ -272,8 +272,10 @@ def _kept(data: Path, truth: Truth, made: Mapping[str, int]) -> bool:
         too_high = [one for one in ordinary if one <= promise.after_id and ordinary[one] >= promise.time_us]
         if too_high:
             wrong.append(f"{pair} was promised from {promise.time_us} on and lacks {too_high[0]}")
-    verdict = compare((row for pair in layout.pairs() for row in read.trades(layout, pair)), truth, first_ids=firsts)
-    holes = sum(len(pair.holes) for pair in status.read(data))
+    verdict = compare(
+        (row for pair in layout.pairs() for row in read_trades.trades(layout, pair)), truth, first_ids=firsts
+    )
+    holes = sum(len(pair.holes) for pair in archive_status.read(data))
     print(f"{data.name:20}{verdict.rows:,} rows; lost/duplicated/altered from the promise on  "
           f"{verdict.lost} / {verdict.duplicated} / {verdict.altered}; holes open {holes}")  # fmt: skip
     for sentence in (*wrong, *verdict.examples):

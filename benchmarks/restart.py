@@ -26,9 +26,9 @@ from random import Random
 
 from benchmarks.exchange import Exchange, Wanted, characters, cpu_s
 from recorder.archive import locks
-from recorder.archive.append import TradeArchive
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
+from recorder.archive.trades import TradeArchive
 from recorder.core.model import Trade
 from recorder.disk import Disk
 from recorder.journal import segment

@@ -10,8 +10,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from recorder.core.pacing import Pace
-from recorder.core.schedule import WINDOW, Schedule, Series
+from recorder.core.candle_schedule import WINDOW, CandleSchedule, Series
+from recorder.core.throttling import Pace
 
 START_S = 1_800_000_000.0
 HOUR_S = 3600.0
@@ -40,7 +40,7 @@ def simulate(
     shared_by: int = 1,
 ) -> Outcome:
     """Run the plan from a cold start; ``shared_by`` tasks take turns with the exchange, of which this is one."""
-    schedule, pace, outcome = Schedule(refresh_s=60, per_s=per_s), Pace(per_s), Outcome()
+    schedule, pace, outcome = CandleSchedule(refresh_s=60, per_s=per_s), Pace(per_s), Outcome()
     now_s = START_S
     for number in range(pairs):
         for timeframe in timeframes:

@@ -36,14 +36,14 @@ from random import Random
 from typing import Final
 
 from benchmarks.exchange import Exchange, Wanted, cpu_s
-from recorder.archive import read
+from recorder.archive import read_trades
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
-from recorder.ops import status
-from recorder.sandbox import garble, mishaps
-from recorder.sandbox.requests import Request
+from recorder.ops import archive_status
+from recorder.sandbox.fault_injection import rest_faults, websocket_faults
+from recorder.sandbox.ground_truth import compare, read_truth
+from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import Process, caught_up
 
 PACE_PER_S: Final = 20
@@ -64,7 +64,7 @@ PATIENCE_S: Final = 900.0
 pairs it takes some minutes more. Then it hangs."""
 WINDOW_S: Final = 600.0
 FILES_EVERY_S: Final = 5.0
-ANSWERS: Final = [name for name in mishaps.NAMES if name != "http_403"]
+ANSWERS: Final = [name for name in rest_faults.NAMES if name != "http_403"]
 
 
 Act = tuple[int, str, Callable[[], object]]
@@ -160,8 +160,8 @@ class Soak:
             (4, "outage", lambda: do("faults.outage", lasts_s)),
             (2, "refuse", lambda: do("faults.refuse", lasts_s)),
             (4, "disconnect", lambda: do("faults.disconnect")),
-            *((4, name, functools.partial(self.garble, name)) for name in garble.FRAMES),
-            *((2, name, functools.partial(do, "faults.throw", name, lasts_s)) for name in garble.LINES),
+            *((4, name, functools.partial(self.garble, name)) for name in websocket_faults.FRAMES),
+            *((2, name, functools.partial(do, "faults.throw", name, lasts_s)) for name in websocket_faults.LINES),
             (2, "mute", lambda: do("faults.lines.muted.add", self.pair())),
             (2, "unmute", lambda: do("faults.lines.muted.clear")),
             (12, "answers", lambda: do("faults.throw", random.choice(ANSWERS), lasts_s)),
@@ -269,11 +269,11 @@ async def wait(soak: Soak, seconds: float) -> None:
         soak.look()
 
 
-def refused(request: Request) -> bool:
+def refused(request: LoggedRequest) -> bool:
     return not {"throttle", *FORMS}.isdisjoint(request.fault.split("+"))
 
 
-def while_throttled(requests: Iterable[Request]) -> int:
+def while_throttled(requests: Iterable[LoggedRequest]) -> int:
     """Count the requests that came within the calm after a refusal."""
     count, refused_s = 0, float("-inf")
     for request in requests:
@@ -335,12 +335,12 @@ async def soak(run: Soak, *, minutes: float) -> bool:
     return fine
 
 
-def report(run: Soak, requests: Sequence[Request], made: Mapping[str, int]) -> bool:
+def report(run: Soak, requests: Sequence[LoggedRequest], made: Mapping[str, int]) -> bool:
     """Print what came of it; tell whether all is as it must be."""
     layout = Layout(run.data)
-    rows = (trade for pair in layout.pairs() for trade in read.trades(layout, pair))
+    rows = (trade for pair in layout.pairs() for trade in read_trades.trades(layout, pair))
     verdict = compare(rows, read_truth(run.folder / "truth"), pairs=made)
-    holes = sum(len(pair.holes) for pair in status.read(run.data))
+    holes = sum(len(pair.holes) for pair in archive_status.read(run.data))
     dials = [request.at_s for request in requests if request.path == "/v2"]
     rude = while_throttled(requests)
     print("acts               ", ", ".join(f"{name} {count}" for name, count in sorted(run.done.items())))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from recorder.archive import verify
+from recorder.archive import verify_trades
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import write_stream
@@ -78,7 +78,7 @@ def main() -> None:
             before = time.process_time()
             started = time.perf_counter()
             with ThreadPoolExecutor(THREADS) as pool:
-                content = verify.read(layout, PAIR, pool)
+                content = verify_trades.read(layout, PAIR, pool)
             took = time.perf_counter() - started
             assert not content.findings
             assert sum(day.rows for day in content.days.values()) == rows

@@ -19,66 +19,66 @@ from typing import Any, Final, Protocol
 import aiohttp
 import structlog
 
-from recorder.archive import opening, quarantine, read, state
-from recorder.archive.append import TradeArchive
-from recorder.archive.faults import fault
+from recorder.archive import load_ledger, open_archive, quarantine, read_trades
+from recorder.archive.check_readable import Guard
+from recorder.archive.file_faults import diagnose
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import looked_at_first
-from recorder.archive.probe import Guard
 from recorder.archive.quarantine import Reason
 from recorder.archive.segment_tables import SegmentTables, highest
+from recorder.archive.trades import TradeArchive
 from recorder.clock import Clock, SystemClock
+from recorder.collectors.candles import CandleCollector
+from recorder.collectors.connections import PAIRS_A_LINE, Connections
+from recorder.collectors.exchange_status import ExchangeStatus, StatusPoller
+from recorder.collectors.first_listing import first_listing
+from recorder.collectors.pair_list import LISTING_S, SOON_S, PairList
+from recorder.collectors.promises import Promises
+from recorder.collectors.silent_pairs import SilentPairWatch
+from recorder.collectors.trade_poll import PollCollector
+from recorder.collectors.trade_stream import Listeners
 from recorder.config import Config
-from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
-from recorder.core.pacing import Pace
+from recorder.core.throttling import Pace
+from recorder.core.trade_ids import Spans
+from recorder.daemon.certify_days import CertifyDays
+from recorder.daemon.clock_watch import ClockWatch
+from recorder.daemon.config_reload import ConfigSource, LiveSettings, Reload, candles
+from recorder.daemon.disk_space import DiskSpaceWatch
+from recorder.daemon.heartbeat import Heartbeat, Parts
+from recorder.daemon.maintenance import ROUND_S as UPKEEP_S
+from recorder.daemon.maintenance import Maintenance
+from recorder.daemon.reconcile_with_disk import Reconcile
+from recorder.daemon.report_disk_usage import DiskUsage
 from recorder.disk import Disk, undisturbed
 from recorder.errors import ConfigError
+from recorder.ingest.commit import Commit
+from recorder.ingest.drain import Drain, Drainer
+from recorder.ingest.parked_ids import ParkedIds, waiting
+from recorder.ingest.quarantined_pairs import HealthyPairs, QuarantinedPairs, patiently
+from recorder.ingest.renumbered_pairs import RenumberedPairs
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
 from recorder.net.http import Http, client_session, proxy_for
-from recorder.net.socket import dial
-from recorder.net.turns import Attempts, Turns
-from recorder.ops import banner, process
+from recorder.net.rate_limit import AttemptLimit, SharedRateLimit
+from recorder.net.websocket import dial
+from recorder.ops import process_setup, start_message
 from recorder.ops.metrics import Metrics
-from recorder.ops.notify import Notifier
 from recorder.ops.server import Face, serve
-from recorder.tasks.anchor import Anchors
-from recorder.tasks.commit import Commit
-from recorder.tasks.confirm import Confirm
-from recorder.tasks.context import Context
-from recorder.tasks.drain import Drain, Drainer
-from recorder.tasks.exchange import Exchange, note_refusals
-from recorder.tasks.far_ids import FarIds
-from recorder.tasks.fetch import Fetcher
-from recorder.tasks.first import first_listing
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.lines import PAIRS_A_LINE, Lines
-from recorder.tasks.notes import Notes
-from recorder.tasks.numbering import Numbering
-from recorder.tasks.ohlc import Ohlc
-from recorder.tasks.parking import Parking, waiting
-from recorder.tasks.poll import Poll
-from recorder.tasks.promise import Promises
-from recorder.tasks.pulse import Parts, Pulse
-from recorder.tasks.quarantined import Quarantined, Sound, patiently
-from recorder.tasks.reconcile import Reconcile
-from recorder.tasks.reload import Live, Reload, Source, candles
-from recorder.tasks.remember import Remember
-from recorder.tasks.repair import Repair
-from recorder.tasks.roster import LISTING_S, SOON_S, Roster
-from recorder.tasks.space import Space
-from recorder.tasks.stream import Listeners
-from recorder.tasks.survey import Survey
-from recorder.tasks.system import Standing, System
-from recorder.tasks.tail import Tail
-from recorder.tasks.timekeeper import Timekeeper
-from recorder.tasks.upkeep import ROUND_S as UPKEEP_S
-from recorder.tasks.upkeep import Upkeep
-from recorder.tasks.waiting import first_of
-from recorder.tasks.watch import Watch
+from recorder.ops.service_manager import Notifier
+from recorder.repair.anchors import Anchors
+from recorder.repair.catch_up import CatchUp
+from recorder.repair.confirm_days import ConfirmDays
+from recorder.repair.fetch_trades import Fetcher
+from recorder.repair.gap_repair import Repair
+from recorder.repair.id_jumps import FarIds
+from recorder.runtime.context import Context
+from recorder.runtime.exchange_client import Exchange, note_refusals
+from recorder.runtime.inbox import Inbox
+from recorder.runtime.notes import Notes
+from recorder.runtime.waiting import first_of
 
 THREADS: Final = 9
 """Journal, drain, repair, upkeep, remember, reconcile, space, survey and reload block on the disk one thread each."""
@@ -87,7 +87,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class Intervals:
     """How often what nobody configures is done, in seconds, and how many pairs share a connection; tests say less."""
 
     upkeep_s: float = UPKEEP_S
@@ -123,8 +123,8 @@ async def record(
     clock: Clock | None = None,
     disk: Disk | None = None,
     random: Random | None = None,
-    rhythm: Rhythm | None = None,
-    source: Source | None = None,
+    rhythm: Intervals | None = None,
+    source: ConfigSource | None = None,
 ) -> None:
     """Record until ``stop`` is asked. ``source`` is where ``config`` came from, to be read again when that is asked.
 
@@ -136,7 +136,7 @@ async def record(
     in_use = f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
     with (
         ThreadPoolExecutor(THREADS, "recorder") as threads,
-        opening.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
+        open_archive.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
         contextlib.ExitStack() as opened,
     ):
         asyncio.get_running_loop().set_default_executor(threads)
@@ -150,27 +150,29 @@ async def record(
         opened.callback(threads.shutdown)
         if journal.recovered:
             log.warning("cut a torn line", reason=str(journal.recovered))
-        ledger, quarantined = Ledger(), Quarantined(layout)
+        ledger, quarantined = Ledger(), QuarantinedPairs(layout)
         archive.promised = ledger.promise
         await patiently(clock, lambda: asyncio.to_thread(rebuild, ledger, archive, journal, quarantined))
         await asyncio.to_thread(guard.rest)
-        await asyncio.to_thread(process.give_back)
+        await asyncio.to_thread(process_setup.release_memory)
         dice = random or Random()  # noqa: S311 -- spreads retries
-        basis = _Basis(disk, clock, dice, archive, journal, ledger, quarantined)
-        await _run(config, stop, basis, rhythm or Rhythm(), source or Source(lambda: config))
+        basis = _Foundation(disk, clock, dice, archive, journal, ledger, quarantined)
+        await _run(config, stop, basis, rhythm or Intervals(), source or ConfigSource(lambda: config))
 
 
-def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal, quarantined: Quarantined) -> None:
+def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal, quarantined: QuarantinedPairs) -> None:
     """Count in ``ledger`` what closed segments, footers and events say; there is no other record of it.
 
     Pairs whose files cannot be trusted are ``quarantined``. Raises DiskAtFault, DiskError where none is to blame.
     """
     lines = (line for path in journal.closed() for line in segment.entries(path))
-    loaded = state.load(ledger, archive.layout, records.claims(lines), coverage=archive.coverage)
-    faults = {pair: fault(archive.layout, pair, error) for pair, error in loaded.damaged.items()}
+    loaded = load_ledger.load(ledger, archive.layout, records.claims(lines), coverage=archive.coverage)
+    faults = {pair: diagnose(archive.layout, pair, error) for pair, error in loaded.damaged.items()}
     quarantined.found(faults, of=len(loaded.damaged) + len(loaded.rows))
     waiting = quarantine.ids(archive.layout, Reason.WAITING)
-    quarantined.owe(pair for pair, ids in waiting.items() if pair not in faults and not _holds(archive, pair, ids))
+    quarantined.expect_rows(
+        pair for pair, ids in waiting.items() if pair not in faults and not _holds(archive, pair, ids)
+    )
     for finding in loaded.findings:
         log.error("events not read", file=str(finding.file), reason=finding.problem, remedy=finding.remedy)
 
@@ -189,7 +191,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Basis:
+class _Foundation:
     """What a run stands on: the host's disk, clock and dice, and the archive, opened for writing."""
 
     disk: Disk
@@ -198,15 +200,15 @@ class _Basis:
     archive: TradeArchive
     journal: Journal
     ledger: Ledger
-    quarantined: Quarantined
+    quarantined: QuarantinedPairs
 
 
-async def _run(config: Config, stop: Stop, basis: _Basis, rhythm: Rhythm, source: Source) -> None:
+async def _run(config: Config, stop: Stop, basis: _Foundation, rhythm: Intervals, source: ConfigSource) -> None:
     """Record until ``stop`` is asked; nothing, if it is before it is known what to record."""
     layout, clock, metrics, inbox = basis.archive.layout, basis.clock, Metrics(), Inbox()
     notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
     metrics.pace.set_function(lambda: pace.per_s)
-    pulse = Pulse(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
+    pulse = Heartbeat(layout.data, inbox, clock=clock, metrics=metrics, notifier=Notifier())
     async with (
         client_session(proxy_for(config.exchange.rest_url, config.exchange.proxy)) as client,
         serve(config.ops, Face(metrics, pulse.state, pulse.about)),
@@ -218,7 +220,7 @@ async def _run(config: Config, stop: Stop, basis: _Basis, rhythm: Rhythm, source
             clock=clock,
             refused=note_refusals(notes, metrics),
             ended=pulse.ended,
-            turns=Turns(layout.turns, clock),
+            turns=SharedRateLimit(layout.turns, clock),
         )
         metrics.rest_wait.set_function(http.paused_s)
         pulse.asks(http.paused_s)
@@ -233,21 +235,21 @@ class _Run:
     def __init__(
         self,
         config: Config,
-        basis: _Basis,
+        basis: _Foundation,
         context: Context,
-        pulse: Pulse,
+        pulse: Heartbeat,
         client: aiohttp.ClientSession,
         *,
         pace: Pace,
-        rhythm: Rhythm,
-        source: Source,
+        rhythm: Intervals,
+        source: ConfigSource,
         stop: Stop,
     ) -> None:
         self._config, self._basis, self._context, self._pulse, self._stop = config, basis, context, pulse, stop
         archive, ledger, clock = basis.archive, basis.ledger, basis.clock
         self._tables = SegmentTables(archive.layout, basis.disk, staging=archive.staging)
         self._listings = InstrumentArchive(self._tables)
-        self._roster = roster = Roster(
+        self._roster = roster = PairList(
             config.pairs,
             context,
             listing_s=rhythm.listing_s,
@@ -255,7 +257,7 @@ class _Run:
             last_id=lambda pair: ledger.of(pair).spans.last or 0,
         )
         pairs = roster.instruments
-        self._sound = sound = Sound(pairs, basis.quarantined)
+        self._sound = sound = HealthyPairs(pairs, basis.quarantined)
         basis.quarantined.measured(context.metrics)
         repair = Repair(
             ledger,
@@ -273,7 +275,7 @@ class _Run:
             context,
             sync_every_s=config.journal.sync_every,
             hole_seen=repair.hole_seen,
-            parking=Parking(ledger, functools.partial(waiting, archive.layout)),
+            parking=ParkedIds(ledger, functools.partial(waiting, archive.layout)),
         )
         reconcile = Reconcile(
             ledger,
@@ -295,7 +297,7 @@ class _Run:
             drained=reconcile.drained,
             clock=clock,
         )
-        upkeep = Upkeep(
+        upkeep = Maintenance(
             archive,
             basis.disk,
             context,
@@ -304,7 +306,7 @@ class _Run:
             round_s=rhythm.upkeep_s,
             quarantined=basis.quarantined,
         )
-        self._space = Space(
+        self._space = DiskSpaceWatch(
             archive.layout,
             basis.disk,
             context,
@@ -312,8 +314,10 @@ class _Run:
             full=stop.asked.set,
             raw=upkeep.raw,
         )
-        ohlc = Ohlc(context, instruments=pairs, wanted=candles(config), unknown=lambda _: roster.refresh_soon())
-        live = Live(pace, ohlc, self._commit, upkeep, drainer, self._drain, repair)
+        ohlc = CandleCollector(
+            context, instruments=pairs, wanted=candles(config), unknown=lambda _: roster.refresh_soon()
+        )
+        live = LiveSettings(pace, ohlc, self._commit, upkeep, drainer, self._drain, repair)
         roster.tell(ohlc, self._drain, repair)
         self._tasks: list[Task] = [
             roster,
@@ -321,12 +325,14 @@ class _Run:
             upkeep,
             reconcile,
             self._space,
-            Remember(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
-            Survey(archive.layout.data, self._space, context),
-            Numbering(ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s),
+            CertifyDays(ledger, archive, context, now_s=pulse.now_s, round_s=rhythm.upkeep_s),
+            DiskUsage(archive.layout.data, self._space, context),
+            RenumberedPairs(
+                ledger, archive, context, instruments=pairs, settled=reconcile.drained, round_s=rhythm.upkeep_s
+            ),
             pulse,
             ohlc,
-            Reload(config, source, roster, live.take),
+            Reload(config, source, roster, live.apply),
             *self._collectors(client, rhythm.pairs_a_line),
         ]
 
@@ -344,7 +350,7 @@ class _Run:
 
     def _damaged(self, pair: str, error: Exception) -> None:
         layout, ledger = self._basis.archive.layout, self._basis.ledger
-        self._basis.quarantined.found({pair: fault(layout, pair, error)}, of=sum(1 for _ in ledger))
+        self._basis.quarantined.found({pair: diagnose(layout, pair, error)}, of=sum(1 for _ in ledger))
 
     def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:
         """Return what asks the exchange for trades and hears it, and have those told of pairs that come and go."""
@@ -358,41 +364,41 @@ class _Run:
             earlier_names=roster.earlier_names,
             recorded=self._recorded_here,
         )
-        poll = Poll(
+        poll = PollCollector(
             ledger,
             context,
             instruments=pairs,
             promises=promises,
             refresh_soon=roster.refresh_soon,
             everything=not config.trades.stream,
-            rests=self._basis.quarantined.rests,
+            rests=self._basis.quarantined.is_paused,
         )
-        standing = Standing(context.notes)
-        tail = Tail(ledger, context, instruments=sound)
-        lines = Lines(
+        standing = ExchangeStatus(context.notes)
+        tail = CatchUp(ledger, context, instruments=sound)
+        lines = Connections(
             pairs,
             lambda: dial(client, config.exchange.ws_url),
             context,
             listeners=Listeners(promises, poll, standing, roster.refresh_soon),
-            attempts=Attempts(self._basis.archive.layout.attempts, context.clock),
+            attempts=AttemptLimit(self._basis.archive.layout.attempts, context.clock),
             random=self._basis.random,
             pairs_a_line=pairs_a_line,
         )
         roster.tell(poll, lines)
-        confirm = Confirm(ledger, tail, instruments=sound, now_s=self._pulse.now_s, clock=context.clock)
+        confirm = ConfirmDays(ledger, tail, instruments=sound, now_s=self._pulse.now_s, clock=context.clock)
         far_ids = FarIds(ledger, tail, instruments=sound, clock=context.clock, hole_seen=self._hole_seen)
         anchors = Anchors(ledger, context, instruments=sound, promised=promises.made_some, tail=tail)
-        always: list[Task] = [poll, System(context, standing), confirm, anchors, Timekeeper(context), far_ids]
+        always: list[Task] = [poll, StatusPoller(context, standing), confirm, anchors, ClockWatch(context), far_ids]
         if not config.trades.stream:
             return always
         self._pulse.listen(lines.silent_s, lines.wait_s)
-        return [*always, lines, Watch(ledger, context, instruments=sound, tail=tail, stream=lines)]
+        return [*always, lines, SilentPairWatch(ledger, context, instruments=sound, tail=tail, stream=lines)]
 
     def _recorded_here(self, pair: str, trade_id: int) -> bool:
         """Tell whether an archived trade came from the exchange; no, where nobody knows what is archived."""
-        if self._basis.quarantined.rests(pair):
+        if self._basis.quarantined.is_paused(pair):
             return False
-        return read.recorded(self._basis.archive.coverage, pair, trade_id)
+        return read_trades.recorded(self._basis.archive.coverage, pair, trade_id)
 
     async def until_stopped(self) -> None:
         """Record until it is asked to stop; then end all in the order in which a trade goes through it."""
@@ -435,6 +441,6 @@ class _Run:
         """Tell people, metrics and the service manager what is recorded from now on."""
         pairs, ledger = self._roster.instruments, self._basis.ledger
         self._context.metrics.watch(ledger, pairs)
-        for said, told in banner.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):
+        for said, told in start_message.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):
             log.info(said, **told)
         self._pulse.begun(Parts(pairs, self._commit, self._drain, self._space, self._basis.quarantined))

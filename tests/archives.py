@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recorder.archive import locks, schema
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact
+from recorder.archive.compaction import compact
 from recorder.archive.datasets import INSTRUMENTS, SCHEMA_FILE, Branch
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout, digest_in
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.archive.parquet import OpenFile, write_stream, writer
 from recorder.archive.schema import PRICE, QTY, TIME
 from recorder.archive.segment_tables import SegmentTables, highest
+from recorder.archive.trades import TradeArchive
 from recorder.core.evidence import Promise
 from recorder.core.model import Candle, Event, Instrument, Trade
 from recorder.disk import Disk
@@ -218,7 +218,7 @@ class Written:
             costmin="0.5",
             status=status,
         )
-        self._tables.take(Branch(INSTRUMENTS), [(int(valid_from.timestamp()) * 1_000_000, instrument)])
+        self._tables.add(Branch(INSTRUMENTS), [(int(valid_from.timestamp()) * 1_000_000, instrument)])
         self._tables.write(next(self._segment))
 
     def journalled(self, rows: Sequence[Trade]) -> None:

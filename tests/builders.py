@@ -12,19 +12,19 @@ from typing import Any
 import msgspec
 
 from recorder.archive import locks
-from recorder.archive.append import TradeArchive
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import SegmentTables
-from recorder.core.listing import Listed
+from recorder.archive.trades import TradeArchive
 from recorder.core.model import CURRENCY, Event, Instrument, Source, Trade
+from recorder.core.pair_registry import Listed
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
-from recorder.kraken import records, rest
-from recorder.kraken.names import v2_symbol
-from recorder.net.http import Answer
-from recorder.tasks.inbox import Inbound
+from recorder.kraken import records, rest_api
+from recorder.kraken.pair_names import v2_symbol
+from recorder.net.http import HttpAnswer
+from recorder.runtime.inbox import Inbound
 
 PAIR = "BTC/USD"
 HEARTBEAT = b'{"channel":"heartbeat"}'
@@ -70,9 +70,9 @@ def listed(*instruments: Instrument, asked: str = CURRENCY) -> Listed:
     return Listed(asked, instruments)
 
 
-def answered(body: bytes, *, recv_ns: int = 1, date_s: int | None = None) -> Answer:
+def answered(body: bytes, *, recv_ns: int = 1, date_s: int | None = None) -> HttpAnswer:
     """A good answer of which this is the body."""
-    return Answer(recv_ns, body, rest.result(200, body), date_s)
+    return HttpAnswer(recv_ns, body, rest_api.result(200, body), date_s)
 
 
 def trade(trade_id: int, *, pair: str = PAIR, source: str = "ws") -> Trade:

@@ -12,13 +12,13 @@ from urllib.parse import parse_qs
 from recorder.core.ledger import Ledger
 from recorder.errors import ExchangeError, Unavailable
 from recorder.journal.segment import Entry
-from recorder.kraken.rest import Request
-from recorder.net.http import Answer, Http
+from recorder.kraken.rest_api import Request
+from recorder.net.http import Http, HttpAnswer
 from recorder.ops.metrics import Metrics
-from recorder.tasks.context import Context
-from recorder.tasks.exchange import Exchange
-from recorder.tasks.inbox import Inbox
-from recorder.tasks.notes import Notes
+from recorder.runtime.context import Context
+from recorder.runtime.exchange_client import Exchange
+from recorder.runtime.inbox import Inbox
+from recorder.runtime.notes import Notes
 from tests.builders import T0_US, events, journalled
 from tests.clocks import ManualClock, settle
 
@@ -135,7 +135,7 @@ class Promised:
         self.may = asyncio.Event()
         self.may.set()
 
-    async def made(self, pairs: Collection[str]) -> None:
+    async def make(self, pairs: Collection[str]) -> None:
         await self.may.wait()
         self.pairs += [pair for pair in pairs if pair not in self.pairs]
 
@@ -149,7 +149,7 @@ class ToldStanding:
     def __init__(self) -> None:
         self.said: list[tuple[str, str, list[dict[str, Any]], list[dict[str, Any]]]] = []
 
-    async def told(
+    async def report(
         self, source: str, system: str, upcoming_maintenance: list[dict[str, Any]], emergency: list[dict[str, Any]]
     ) -> None:
         self.said.append((source, system, upcoming_maintenance, emergency))
@@ -177,7 +177,7 @@ class FakeHttp:
         self.problems: list[ExchangeError] = []
         self.asked: list[Request] = []
 
-    async def get(self, request: Request) -> Answer:
+    async def get(self, request: Request) -> HttpAnswer:
         self.asked.append(request)
         if self.problems:
             raise self.problems.pop(0)
@@ -194,4 +194,4 @@ class FakeHttp:
         rows = ",".join(self.odd.get(n, row) for n, row in good.items())
         last = self.odd_last or (str((T0_US + ids[-1] * 1000) * 1000) if ids else query.get("since", ["0"])[0])
         result = f'{{"{query["pair"][0]}":[{rows}],"last":"{last}"}}'.encode()
-        return Answer(self.recv_ns, b'{"error":[],"result":' + result + b"}", result, self.date_s)
+        return HttpAnswer(self.recv_ns, b'{"error":[],"result":' + result + b"}", result, self.date_s)

@@ -9,18 +9,18 @@ from aiohttp import web
 
 from recorder import app
 from recorder.archive.datasets import EVENTS, Branch
-from recorder.archive.events import event
+from recorder.archive.event_rows import event
 from recorder.archive.layout import Layout
 from recorder.archive.locks import hold
 from recorder.archive.segment_tables import SegmentTables
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig
-from recorder.core.events import EventKind
+from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Confirmed
-from recorder.core.ids import Span
 from recorder.core.ledger import Ledger
+from recorder.core.trade_ids import Span
 from recorder.errors import ArchiveInUse
+from recorder.ingest.quarantined_pairs import QuarantinedPairs
 from recorder.journal import segment
-from recorder.tasks.quarantined import Quarantined
 from tests.builders import PAIR, T0_US, frame, shop, trades
 from tests.clocks import settle_until
 from tests.servers import Serve
@@ -38,7 +38,7 @@ def test_the_ledger_is_rebuilt_from_footers_and_closed_segments_alone(tmp_path: 
         )
     with shop(tmp_path) as opened:  # the next start: what was open is closed now
         ledger = Ledger()
-        app.rebuild(ledger, opened.archive, opened.journal, Quarantined(opened.archive.layout))
+        app.rebuild(ledger, opened.archive, opened.journal, QuarantinedPairs(opened.archive.layout))
     account = ledger.of(PAIR)
     assert list(account.spans) == [Span(1, 12), Span(20, 21)]
     assert [(hole.span, hole.after_us, hole.before_us) for hole in ledger.of(PAIR).gaps()] == [
@@ -50,13 +50,13 @@ def test_what_is_known_of_ids_is_rebuilt_from_events_and_closed_segments(tmp_pat
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, [*trades(1, 3), *trades(9, 10)])
         tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
-        tables.take(Branch(EVENTS), [event(1, EventKind.VOID, PAIR, first_id=4, last_id=5)])
+        tables.add(Branch(EVENTS), [event(1, EventKind.VOID, PAIR, first_id=4, last_id=5)])
         tables.write(1)
         opened.journal.append([segment.encode_note(2, "confirmed", pair=PAIR, last_id=10, until_us=77)])
         opened.journal.append([segment.encode_note(3, "void", pair=PAIR, first_id=7, last_id=7)])
     with shop(tmp_path) as opened:
         ledger = Ledger()
-        app.rebuild(ledger, opened.archive, opened.journal, Quarantined(opened.archive.layout))
+        app.rebuild(ledger, opened.archive, opened.journal, QuarantinedPairs(opened.archive.layout))
     assert [hole.span for hole in ledger.of(PAIR).gaps()] == [Span(6, 6), Span(8, 8)]
     assert ledger.of(PAIR).confirmed == Confirmed(PAIR, 10, 77)
 
@@ -68,12 +68,12 @@ def test_a_damaged_file_of_events_is_named_and_stops_nothing(
         opened.archive.append(PAIR, trades(1, 3))
         tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
         for number in (1, 2):
-            tables.take(Branch(EVENTS), [event(number, EventKind.VOID, PAIR, first_id=3 + number, last_id=3 + number)])
+            tables.add(Branch(EVENTS), [event(number, EventKind.VOID, PAIR, first_id=3 + number, last_id=3 + number)])
             tables.write(number)
         damaged = min((tmp_path / "events" / "year=1970").glob("0*.parquet"))
         damaged.write_bytes(b"not Parquet")
         ledger = Ledger()
-        app.rebuild(ledger, opened.archive, opened.journal, Quarantined(opened.archive.layout))
+        app.rebuild(ledger, opened.archive, opened.journal, QuarantinedPairs(opened.archive.layout))
     assert list(ledger.of(PAIR).void) == [Span(5, 5)]
     said = capsys.readouterr().out
     assert str(damaged) in said
@@ -83,7 +83,7 @@ def test_a_damaged_file_of_events_is_named_and_stops_nothing(
 async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_names(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         tables = SegmentTables(opened.layout, opened.disk, staging=opened.layout.staging)
-        tables.take(Branch(EVENTS), [event(1, EventKind.CONNECTED)])
+        tables.add(Branch(EVENTS), [event(1, EventKind.CONNECTED)])
         tables.write(41)
     shutil.rmtree(tmp_path / "journal")
     stop = app.Stop()

@@ -18,14 +18,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from recorder.archive.candles import CandleArchive
 from recorder.archive.datasets import DATASETS, EVENTS, INSTRUMENTS, Branch
-from recorder.archive.ohlc import OhlcArchive
 from recorder.archive.segment_tables import SegmentTables
-from recorder.core.events import EventKind
+from recorder.core.event_kinds import EventKind
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
-from recorder.kraken.records import SOURCES, Note, PublishedCandles, Unknown
+from recorder.kraken.records import SOURCES, Note, PublishedCandles, UnknownRecord
 from recorder.version import __version__
 from tests.archive.listings import BTC
 from tests.archive.rows import archive
@@ -63,14 +63,14 @@ def data(tmp_path: Path) -> Path:
         rows = [row for entry in entries for row in records.trades(entry)]
         opened.append("BTC/USD", rows)
         tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
-        tables.take(Branch(INSTRUMENTS), [(1, BTC)])
-        candles = OhlcArchive(tables)
+        tables.add(Branch(INSTRUMENTS), [(1, BTC)])
+        candles = CandleArchive(tables)
         for entry in entries:
             match records.read(entry):
                 case PublishedCandles() as answer:
                     candles.take(answer.candles(), entry.recv_ns // 1000)
                 case Note() as note:
-                    tables.take(Branch(EVENTS), [note.event()])
+                    tables.add(Branch(EVENTS), [note.event()])
         tables.write(7)
         Journal(data, Unsynced(), staging=opened.staging, now_ns=1762776000000000000).close()
     return data
@@ -175,7 +175,7 @@ def test_the_sources_that_the_document_lists_are_those_there_are_and_mean_the_sa
 
 
 def test_each_line_of_the_example_is_of_a_source_that_there_is() -> None:
-    assert not any(isinstance(records.read(segment.decode(line)), Unknown) for line in LINES)
+    assert not any(isinstance(records.read(segment.decode(line)), UnknownRecord) for line in LINES)
 
 
 def test_the_kinds_of_events_that_the_document_lists_are_those_there_are() -> None:

@@ -1,11 +1,11 @@
 -- What was proven of days, when the recorder last looked?
 --
--- told_certified()   one row per event: pair, day, revision, rows, first_id, last_id, sha256
+-- event_certified()   one row per event: pair, day, revision, rows, first_id, last_id, sha256
 -- certified_days()   the rows of those that were told last of each day: of the highest revision
 -- certified_spans()  one row per run of ids that were ever certified: pair, first_id, last_id. All of them exist, so one
 --                    that is neither held nor absent is missing wherever it lies
 
-CREATE OR REPLACE MACRO told_certified() AS TABLE
+CREATE OR REPLACE MACRO event_certified() AS TABLE
 WITH
 told AS (
     -- All keys at once: there is an event for each day and pair.
@@ -16,7 +16,7 @@ told AS (
             '{"day":"VARCHAR","revision":"BIGINT","rows":"BIGINT","first_id":"BIGINT","last_id":"BIGINT",'
             || '"sha256":"VARCHAR"}'
         ) AS said
-    FROM told_events() AS e
+    FROM evidence_events() AS e
     WHERE e.kind = 'certified' AND e.pair IS NOT NULL
 )
 SELECT
@@ -44,7 +44,7 @@ newest AS (
             'last_id': t.last_id,
             'sha256': t.sha256
         }) AS said
-    FROM told_certified() AS t
+    FROM event_certified() AS t
     GROUP BY t.pair, t.day
 )
 SELECT n.pair, n.day, n.said.rows AS rows, n.said.first_id AS first_id, n.said.last_id AS last_id, n.said.sha256 AS sha256
@@ -60,7 +60,7 @@ marked AS (
         t.first_id > 1 + max(t.last_id) OVER (
             PARTITION BY t.pair ORDER BY t.first_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS begins
-    FROM told_certified() AS t
+    FROM event_certified() AS t
 ),
 numbered AS (
     SELECT m.*, count(*) FILTER (m.begins) OVER (PARTITION BY m.pair ORDER BY m.first_id) AS run

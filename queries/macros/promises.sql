@@ -14,7 +14,7 @@ CREATE OR REPLACE MACRO promises_of(files) AS TABLE
 WITH
 told AS (
     SELECT n.pair, n.kind, n.time_us, n.after_id, n.assumed
-    FROM noted_promises() AS n
+    FROM known_promises() AS n
     UNION ALL
     SELECT p.pair, unnest(['promised', 'anchored']), p.time_us, p.after_id, p.assumed
     FROM promises_in(files) AS p

@@ -45,7 +45,7 @@ ends AS (
     GROUP BY c.pair
 ),
 unheld AS MATERIALIZED (
-    FROM unheld_spans()
+    FROM missing_spans()
 ),
 noted AS MATERIALIZED (
     FROM promises()

@@ -18,7 +18,7 @@ SELECT
     u.after_time,
     u.before_time,
     CASE u.kind WHEN 'missing' THEN 'open' ELSE u.kind END AS state
-FROM unheld_spans() AS u
+FROM missing_spans() AS u
 WHERE u.kind NOT IN ('before', 'after')
 UNION ALL BY NAME
 SELECT f.pair

@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder.archive.datasets import TRADES, Branch
-from recorder.archive.integrity import MOVE_BACK, placed
+from recorder.archive.integrity import MOVE_BACK, check_place
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import SET_APART, FileFacts, Stamp, read_facts, stamp
 from recorder.core import evidence
-from recorder.core.ids import Spans
 from recorder.core.ledger import Ledger
+from recorder.core.trade_ids import Spans
 from recorder.disk import Disk
 from recorder.errors import UnsoundFile
 
@@ -47,7 +47,7 @@ class Coverage:
             seen = known.get(path)
             if seen is None or (anew and seen[0] != stamp(path)):
                 # The stamp before the footer: what changes in between is read at the next look.
-                seen = stamp(path), placed(read_facts(path), branch)
+                seen = stamp(path), check_place(read_facts(path), branch)
             found[path] = seen
         if self._disk is not None:
             for directory in sorted({path.parent for path in found if found[path] is not known.get(path)}):
@@ -60,7 +60,7 @@ class Coverage:
         if folder.is_file():
             raise UnsoundFile(folder, "is a file, and lies where the folder of a pair belongs", MOVE_BACK)
 
-    def sound(self, pair: str) -> tuple[list[FileFacts], Spans]:
+    def readable(self, pair: str) -> tuple[list[FileFacts], Spans]:
         """Return what those files of ``pair`` hold now that can be read, and the ids that others held when they could.
 
         Others still count as holding these ids, for :meth:`spans`: they may come back, and nothing is to be held twice.
@@ -78,12 +78,12 @@ class Coverage:
                 if seen is not None and seen[0] == stamp(path):
                     found.append(seen[1])
                 else:
-                    found.append(placed(read_facts(path), branch))
+                    found.append(check_place(read_facts(path), branch))
             except SET_APART:
                 lost.update(run.span for run in (seen[1].footer.runs if seen else ()))
         return found, lost
 
-    def wrote(self, pair: str, facts: FileFacts) -> None:
+    def add_file(self, pair: str, facts: FileFacts) -> None:
         """Take in a file of ``pair`` that the caller has just written, durably and under the pair's lock."""
         self._facts.setdefault(pair, {})[facts.path] = stamp(facts.path), facts
 

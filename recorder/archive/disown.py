@@ -15,19 +15,19 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recorder.archive import locks, parquet, quarantine, read
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import check_ids, file_rows, first_id, replacing
+from recorder.archive import locks, parquet, quarantine, read_trades
+from recorder.archive.compaction import check_ids, file_rows, first_id, replacing
 from recorder.archive.datasets import EVENTS, TRADES, Branch
-from recorder.archive.events import event
+from recorder.archive.event_rows import event
 from recorder.archive.footer import Footer, held_runs
 from recorder.archive.parquet import SET_APART, FileFacts
-from recorder.archive.quarantine import Kept, Quarantine, Reason
+from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
 from recorder.archive.segment_tables import Segments
+from recorder.archive.trades import TradeArchive
 from recorder.core import evidence
 from recorder.core.evidence import Disowned, Knowledge, Reclaimed
-from recorder.core.ids import Run, Span, Spans, joined
 from recorder.core.model import Trade
+from recorder.core.trade_ids import Run, Span, Spans, joined
 from recorder.errors import CorruptFile
 
 NOTED: Final = 0
@@ -37,14 +37,14 @@ KEPT_ROWS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class DisownResult:
     """What became of ids: ``claimed`` are those that were not yet what they are now; so many rows were moved."""
 
     claimed: Spans
     rows: int
 
 
-def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason: str) -> Moved:
+def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason: str) -> DisownResult:
     """Let ``ids`` of ``pair`` go, and set their rows aside; ``now_us`` is µs since 1970 UTC.
 
     Raises CorruptFile where a file with such rows is not sound; before anything is claimed. StorageError, DiskError.
@@ -72,10 +72,10 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
                             _rows(file, left), TRADES.columns, footer, built, archive.disk, named=named
                         )
                         check_ids(written, left)
-    return Moved(claimed, rows)
+    return DisownResult(claimed, rows)
 
 
-def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> Moved:
+def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> DisownResult:
     """Take back ``ids`` of ``pair`` that were disowned: rows that were set aside are archived again.
 
     Raises StorageError, DiskError.
@@ -89,7 +89,7 @@ def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> Mov
         claimed = Spans(part for span in ids for part in known.within(span))
         time_us = evidence.after_us(claims, now_us)
         note(archive, [Reclaimed(pair, span, time_us) for span in claimed], now_us=now_us)
-    return Moved(claimed, Spans(added.get(pair, ())).count())
+    return DisownResult(claimed, Spans(added.get(pair, ())).count())
 
 
 def note(archive: TradeArchive, claims: Sequence[Knowledge], *, now_us: int) -> None:
@@ -110,11 +110,11 @@ class _Reclaiming:
         return self._archive.append_locked(pair, trades, but=Spans())
 
 
-def _is_of(kept: Kept, pair: str, ids: Spans) -> bool:
+def _is_of(kept: QuarantinedRow, pair: str, ids: Spans) -> bool:
     return kept.reason == Reason.DISOWNED and kept.pair == pair and any(ids.within(span) for span in kept.spans)
 
 
-def _row(kept: Kept) -> Iterator[Trade]:
+def _row(kept: QuarantinedRow) -> Iterator[Trade]:
     with contextlib.suppress(ValueError):  # somebody changed the line, and it stays for people to look at
         yield quarantine.row_of(kept)
 
@@ -122,19 +122,19 @@ def _row(kept: Kept) -> Iterator[Trade]:
 def _set_aside(archive: TradeArchive, touched: Iterable[FileFacts], ids: Spans, why: str) -> int:
     """Keep the rows of these ids in the quarantine, durably; return how many there are."""
     shelf, count = Quarantine(archive.layout, archive.disk, staging=archive.staging), 0
-    waiting: list[Kept] = []
+    waiting: list[QuarantinedRow] = []
     for file in touched:
         try:
             for rows in _rows(file, ids):
-                waiting += (quarantine.of_row(row, why) for row in read.of_rows(rows, str(file.footer.pair)))
+                waiting += (quarantine.of_row(row, why) for row in read_trades.of_rows(rows, str(file.footer.pair)))
                 count += rows.num_rows
                 if len(waiting) >= KEPT_ROWS:
-                    shelf.put(waiting)
+                    shelf.add(waiting)
                     waiting = []
         except SET_APART as error:
             raise CorruptFile(f"cannot read the rows of {file.path}: {error}; nothing was changed") from error
     if waiting:
-        shelf.put(waiting)
+        shelf.add(waiting)
     return count
 
 

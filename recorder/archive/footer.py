@@ -10,13 +10,13 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from recorder.archive import versions
+from recorder.archive import schema_versions
 from recorder.archive.datasets import remedy
-from recorder.archive.versions import WRITER
+from recorder.archive.schema_versions import WRITER
 from recorder.core.evidence import Promise
-from recorder.core.ids import Run, Span
+from recorder.core.trade_ids import Run, Span
 from recorder.errors import UnsoundFile
-from recorder.lazy import pc
+from recorder.lazy_imports import pc
 
 FOOTER_KEY: Final = b"recorder"
 _TODAYS: Final = -1
@@ -39,21 +39,21 @@ class Footer:
 
     def __post_init__(self) -> None:
         if self.version == _TODAYS:
-            object.__setattr__(self, "version", versions.current(self.table))
+            object.__setattr__(self, "version", schema_versions.current(self.table))
 
     @property
     def is_todays(self) -> bool:
         """Whether the file is of the version that this release writes."""
-        return self.version == versions.current(self.table)
+        return self.version == schema_versions.current(self.table)
 
     @property
     def is_old(self) -> bool:
         """Whether the file is of a version in which its rows were other ones, and to be brought up to date."""
-        return versions.is_old(self.table, self.version)
+        return schema_versions.is_old(self.table, self.version)
 
     def encode(self) -> dict[bytes, bytes]:
         """Return the Parquet key-value metadata."""
-        content: dict[str, Any] = {"schema": versions.current(self.table), "table": self.table, "writer": WRITER}
+        content: dict[str, Any] = {"schema": schema_versions.current(self.table), "table": self.table, "writer": WRITER}
         if self.pair is not None:
             content["pair"] = self.pair
         if self.runs:
@@ -70,7 +70,7 @@ class Footer:
         try:
             content = msgspec.json.decode((metadata or {})[FOOTER_KEY])
             return cls(
-                version=versions.check(
+                version=schema_versions.check(
                     content["schema"], content["table"], str(path), content.get("writer", "unknown")
                 ),
                 table=content["table"],

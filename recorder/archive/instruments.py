@@ -10,13 +10,13 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 from msgspec.structs import replace
 
-from recorder.archive import listing as rules
+from recorder.archive import instrument_changes as rules
 from recorder.archive.datasets import INSTRUMENTS, Branch
-from recorder.archive.listing import Changes
+from recorder.archive.instrument_changes import Changes
 from recorder.archive.parquet import OpenFile
 from recorder.archive.segment_tables import SegmentTables
-from recorder.core.listing import DELISTED, Listed
 from recorder.core.model import Instrument, plain
+from recorder.core.pair_registry import DELISTED, Listed
 
 _BATCH: Final = 32_768
 _History: TypeAlias = dict[str, list[tuple[int, Instrument]]]
@@ -35,7 +35,7 @@ class InstrumentArchive:
         self._history: _History | None = None
         tables.on_loss(self._forget)
 
-    def take(self, valid_from_us: int, listed: Listed) -> Changes:
+    def add(self, valid_from_us: int, listed: Listed) -> Changes:
         """Take a whole listing, and tell what it changes of what was archived for that moment.
 
         Raises CorruptFile, UnreadableFile.
@@ -64,7 +64,7 @@ class InstrumentArchive:
         return [rows[-1][1] for rows in self._load().values()]
 
     def _wait(self, history: _History, valid_from_us: int, rows: Sequence[Instrument]) -> None:
-        self._tables.take(Branch(INSTRUMENTS), ((valid_from_us, row) for row in rows))
+        self._tables.add(Branch(INSTRUMENTS), ((valid_from_us, row) for row in rows))
         for row in rows:
             insort(history.setdefault(row.pair, []), (valid_from_us, row), key=_moment)
         self._history = history

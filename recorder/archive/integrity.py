@@ -18,16 +18,16 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from recorder.archive.claims import check_kinds
+from recorder.archive.check_readable import check_bytes
 from recorder.archive.datasets import NO_PARTITION, Branch, Dataset, remedy
+from recorder.archive.footer_claims import check_kinds
 from recorder.archive.layout import SUFFIX, Layout, listed
 from recorder.archive.parquet import SET_APART, FileFacts, OpenFile, on_one_line
-from recorder.archive.probe import check_bytes
 from recorder.core.certificate import DAY_US
-from recorder.core.ids import Run
+from recorder.core.trade_ids import Run
 from recorder.disk import folders_in, names_in, undisturbed
 from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
-from recorder.lazy import pc
+from recorder.lazy_imports import pc
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
 _PERIODS: Final = 1_024
@@ -87,7 +87,7 @@ def _midnight_us(day: date | None, later: int) -> int | None:
 ALL_DAYS: Final = Days()
 
 
-def placed(facts: FileFacts, branch: Branch) -> FileFacts:
+def check_place(facts: FileFacts, branch: Branch) -> FileFacts:
     """Return the facts if they can be those of a file of ``branch``: another's rows must never count as its own.
 
     Raises UnsoundFile.
@@ -116,9 +116,9 @@ def check_columns(file: OpenFile, dataset: Dataset) -> OpenFile:
     return file
 
 
-def fits(file: OpenFile, branch: Branch) -> OpenFile:
+def check_footer(file: OpenFile, branch: Branch) -> OpenFile:
     """Return an open file if what it says of itself fits its place, its columns too. Raises UnsoundFile."""
-    placed(file.facts, branch)
+    check_place(file.facts, branch)
     return check_columns(file, branch.dataset)
 
 
@@ -144,7 +144,7 @@ def opened(
                 try:
                     check_bytes(leaf / name, rows=rows, words=words)
                     file = held.enter_context(OpenFile(leaf / name, words=words))
-                    files.append(fits(file, branch))
+                    files.append(check_footer(file, branch))
                 except SET_APART as error:
                     findings.append(Finding.of(error))
             stack.push(held.pop_all())
@@ -153,7 +153,7 @@ def opened(
     return undisturbed(attempt, f"the files in {leaf}")
 
 
-def astray(layout: Layout, dataset: Dataset) -> list[Finding]:
+def misspelled_folders(layout: Layout, dataset: Dataset) -> list[Finding]:
     """Return the files in folders of a partition that are not spelled as the recorder spells them.
 
     Readers that decode names, and file systems to which case is all one, take them for those of another folder. Raises

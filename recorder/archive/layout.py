@@ -117,7 +117,7 @@ class Layout:
         """Return where a compaction builds leaves of ``branch`` anew, under its lock."""
         return self.exchange / branch.name
 
-    def born(self, dataset: Dataset) -> Path:
+    def schema_file(self, dataset: Dataset) -> Path:
         """Return the file without rows that a table is born with."""
         branch = Branch(dataset, None if dataset.partition is None else NO_PARTITION)
         return self.leaf(branch, dataset.period_of(_EPOCH)) / SCHEMA_FILE

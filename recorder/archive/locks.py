@@ -97,7 +97,7 @@ def branch_lock(layout: Layout, branch: Branch, *, wait: bool = True) -> Iterato
 def writing(layout: Layout, disk: Disk, branch: Branch) -> Iterator[None]:
     """Hold the branch's lock, with what a cut compaction left put right: then no file can vanish."""
     with branch_lock(layout, branch):
-        mend(layout, disk, branch)
+        recover(layout, disk, branch)
         yield
 
 
@@ -133,17 +133,17 @@ def sweep_staging(layout: Layout, disk: Disk) -> None:
             if folder != layout.exchange and not folder.with_suffix(_LOCK).exists():
                 shutil.rmtree(folder, ignore_errors=True)
     named = (branch_named(name) for name in names_in(layout.exchange))
-    mend_all(layout, disk, (branch for branch in named if branch is not None))
+    recover_all(layout, disk, (branch for branch in named if branch is not None))
 
 
-def mend_all(layout: Layout, disk: Disk, branches: Iterable[Branch]) -> None:
+def recover_all(layout: Layout, disk: Disk, branches: Iterable[Branch]) -> None:
     """Mend branches that nobody is at."""
     for branch in branches:
         with contextlib.suppress(ArchiveInUse), branch_lock(layout, branch, wait=False):
-            mend(layout, disk, branch)
+            recover(layout, disk, branch)
 
 
-def mend(layout: Layout, disk: Disk, branch: Branch) -> None:
+def recover(layout: Layout, disk: Disk, branch: Branch) -> None:
     """Finish or undo what a compaction of ``branch`` that was cut left behind. Call it under the branch's lock.
 
     After a cut between the renames that stand in for an exchange, a leaf lies aside: it gets its name back. All

@@ -23,10 +23,10 @@ import pyarrow as pa
 from recorder.archive.datasets import BY_NAME, Dataset, Encoding, remedy
 from recorder.archive.footer import Footer
 from recorder.archive.layout import digest_in, new_name
-from recorder.archive.versions import upgraded
+from recorder.archive.schema_versions import upgraded
 from recorder.disk import Disk, check_link
 from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
-from recorder.lazy import Lazy
+from recorder.lazy_imports import Lazy
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -339,16 +339,16 @@ def _kinds(schema: pq.ParquetSchema) -> list[ColumnKind]:
 @cache
 def kinds_written(dataset: Dataset) -> list[ColumnKind]:
     """Return what :meth:`OpenFile.kinds` is of files of a table, as this release writes them."""
-    with pq.ParquetFile(pa.BufferReader(_born(dataset))) as parquet:
+    with pq.ParquetFile(pa.BufferReader(_schema_file_bytes(dataset))) as parquet:
         return _kinds(parquet.metadata.schema)
 
 
 @cache
-def _born(dataset: Dataset) -> bytes:
+def _schema_file_bytes(dataset: Dataset) -> bytes:
     return bytes(_encoded(dataset.columns.empty_table(), Footer(dataset.name)).to_pybytes())
 
 
-def is_as_born(path: Path) -> bool:
+def is_schema_file(path: Path) -> bool:
     """Return whether a file is the empty one that a table is born with, as this release writes it, to the byte.
 
     Raises FileNotFoundError.
@@ -359,7 +359,7 @@ def is_as_born(path: Path) -> bool:
         raise
     except OSError:
         return False
-    return any(content == _born(dataset) for dataset in BY_NAME.values())
+    return any(content == _schema_file_bytes(dataset) for dataset in BY_NAME.values())
 
 
 def _not_opened(path: Path, error: OSError | ValueError) -> Exception:

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 import msgspec
 
 from recorder.archive.layout import Layout
-from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
+from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk, names_in
 
 SUFFIX: Final = ".jsonl"
@@ -45,7 +45,7 @@ class Reason(StrEnum):
     """It is a row that was archived, until the owner let its id go: see :func:`of_row`."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class QuarantinedRow(msgspec.Struct, frozen=True):
     """One line of a journal's form, without its line feed, and why it is kept; ``recv_ns`` is when it came.
 
     ``spans`` are the ids of ``pair`` that it is kept for, none where it is of none; ``why`` is a sentence for people.
@@ -83,7 +83,7 @@ class Quarantine:
         self._disk = disk
         self._staging = staging
 
-    def put(self, kept: Sequence[Kept]) -> Path:
+    def add(self, kept: Sequence[QuarantinedRow]) -> Path:
         """Write lines to a file of their own and return it; durable when this returns. Raises DiskError."""
         content = b"".join(map(_encode, kept))
         path = self._folder / f"{hashlib.sha256(content).hexdigest()}{SUFFIX}"
@@ -98,19 +98,19 @@ class Quarantine:
         return path
 
 
-def of_row(row: Trade, why: str) -> Kept:
+def of_row(row: Trade, why: str) -> QuarantinedRow:
     """Return an archived row as it is kept when its id is disowned: a JSON object, numbers exact as text."""
     moment_us = row.time_us if row.received_us is None else row.received_us
     spans = (Span(row.trade_id, row.trade_id),)
-    return Kept(moment_us * 1000, Reason.DISOWNED, msgspec.json.encode(row), row.pair, spans, why)
+    return QuarantinedRow(moment_us * 1000, Reason.DISOWNED, msgspec.json.encode(row), row.pair, spans, why)
 
 
-def row_of(kept: Kept) -> Trade:
+def row_of(kept: QuarantinedRow) -> Trade:
     """Return the row of which :func:`of_row` made this. Raises ValueError where it was changed since."""
     return _row(kept.line)
 
 
-def listed(layout: Layout) -> Iterator[Kept]:
+def listed(layout: Layout) -> Iterator[QuarantinedRow]:
     """Yield all that is kept, in the order in which it came. What no longer reads as a line is kept, but not listed."""
     yield from sorted((kept for _, kept in _lines(layout) if kept is not None), key=lambda kept: kept.recv_ns)
 
@@ -125,9 +125,9 @@ def sizes(layout: Layout) -> dict[str, tuple[int, int]]:
     return {reason: (count[reason], size[reason]) for reason in sorted(count)}
 
 
-def parts(layout: Layout, pair: str, reason: Reason, size: int = 4 * 1024 * 1024) -> Iterator[list[Kept]]:
+def parts(layout: Layout, pair: str, reason: Reason, size: int = 4 * 1024 * 1024) -> Iterator[list[QuarantinedRow]]:
     """Yield what is kept of ``pair`` for a reason, some ``size`` bytes at a time, about in the order it came."""
-    part, held = list[Kept](), 0
+    part, held = list[QuarantinedRow](), 0
     for path in sorted(_files(layout), key=lambda path: (path.stat().st_mtime_ns, path.name)):
         for _, kept in _lines_of(path):
             if kept is not None and kept.pair == pair and kept.reason == reason:
@@ -167,7 +167,9 @@ class Appender(Protocol):
         ...
 
 
-def replay(kept: Iterable[Kept], archive: Appender, rows: Callable[[Kept], Iterable[Trade]]) -> dict[str, list[Span]]:
+def replay(
+    kept: Iterable[QuarantinedRow], archive: Appender, rows: Callable[[QuarantinedRow], Iterable[Trade]]
+) -> dict[str, list[Span]]:
     """Archive what ``rows`` finds in kept lines, in their order; return what ids of each pair were added.
 
     They go the way of all trades, so that what is held already adds nothing, however often it is replayed. The lines
@@ -180,7 +182,7 @@ def replay(kept: Iterable[Kept], archive: Appender, rows: Callable[[Kept], Itera
     return {pair: list(archive.append(pair, found)) for pair, found in by_pair.items()}
 
 
-def _lines(layout: Layout) -> Iterator[tuple[bytes, Kept | None]]:
+def _lines(layout: Layout) -> Iterator[tuple[bytes, QuarantinedRow | None]]:
     for path in _files(layout):
         yield from _lines_of(path)
 
@@ -189,12 +191,12 @@ def _files(layout: Layout) -> list[Path]:
     return [layout.quarantine / name for name in names_in(layout.quarantine) if name.endswith(SUFFIX)]
 
 
-def _lines_of(path: Path) -> Iterator[tuple[bytes, Kept | None]]:
+def _lines_of(path: Path) -> Iterator[tuple[bytes, QuarantinedRow | None]]:
     for raw in path.read_bytes().split(b"\n")[:-1]:
         yield raw, _decode(raw)
 
 
-def _encode(kept: Kept) -> bytes:
+def _encode(kept: QuarantinedRow) -> bytes:
     head: dict[str, object] = {"recv_ns": kept.recv_ns, "reason": kept.reason, "pair": kept.pair}
     head |= {"ids": [(span.first, span.last) for span in kept.spans], "why": kept.why}
     if _is_line(kept.line):  # spliced in, not built anew: it must come back byte for byte
@@ -212,13 +214,13 @@ def _is_line(line: bytes) -> bool:
     return b"\n" not in line and b"\r" not in line
 
 
-def _decode(raw: bytes) -> Kept | None:
+def _decode(raw: bytes) -> QuarantinedRow | None:
     try:
         found = _read(raw)
         if not found.reason:
-            return Kept(found.recv_ns, Reason.MALFORMED, raw)
+            return QuarantinedRow(found.recv_ns, Reason.MALFORMED, raw)
         line = base64.b64decode(found.base64, validate=True) if found.base64 else bytes(found.line)
         spans = tuple(Span(first, last) for first, last in found.ids)
     except ValueError:  # msgspec's errors are ValueErrors, and so is a span that runs downwards
         return None
-    return Kept(found.recv_ns, found.reason, line, found.pair, spans, found.why)
+    return QuarantinedRow(found.recv_ns, found.reason, line, found.pair, spans, found.why)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from recorder.archive import disown, locks, state
-from recorder.archive.append import TradeArchive
+from recorder.archive import disown, load_ledger, locks
 from recorder.archive.datasets import TRADES, Branch
+from recorder.archive.trades import TradeArchive
 from recorder.core import evidence
 from recorder.core.evidence import Disowned, Knowledge
-from recorder.core.ids import Run, Span, Spans
 from recorder.core.ledger import Ledger
+from recorder.core.trade_ids import Run, Span, Spans
 
 RELEASED: Final = "released"
 """The reason that the event gives."""
@@ -25,7 +25,7 @@ def release(archive: TradeArchive, pair: str, ids: Span, claims: Iterable[Run | 
     """
     with locks.writing(archive.layout, archive.disk, Branch(TRADES, pair)):
         ledger = Ledger()
-        state.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=[pair]).check()
+        load_ledger.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=[pair]).check()
         missing = Spans(ledger.of(pair).gaps_within(ids))
         time_us = evidence.after_us(ledger.of(pair).disownings, now_us)
         disown.note(archive, [Disowned(pair, span, time_us, RELEASED) for span in missing], now_us=now_us)

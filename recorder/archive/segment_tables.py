@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from recorder.archive import locks, parquet
 from recorder.archive.datasets import EVENTS, MAIN_JOURNAL, SCHEMA_FILE, WITHOUT_IDS, Branch, Dataset
 from recorder.archive.footer import Footer
-from recorder.archive.integrity import placed
+from recorder.archive.integrity import check_place
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import SET_APART, FileFacts, read_facts
 from recorder.archive.schema import REFUSED
@@ -120,7 +120,7 @@ class Segments:
         for path in self.layout.files(branch):
             if path.name != SCHEMA_FILE:
                 try:
-                    found[path] = known.get(path) or placed(read_facts(path), branch)
+                    found[path] = known.get(path) or check_place(read_facts(path), branch)
                 except SET_APART as error:
                     if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk may give it back
                         raise
@@ -179,7 +179,7 @@ class SegmentTables:
             for forget in self._forget:
                 forget()
 
-    def take(self, branch: Branch, rows: Iterable[Any]) -> None:
+    def add(self, branch: Branch, rows: Iterable[Any]) -> None:
         """Take in rows of the segment, as the ``build`` of their table has them.
 
         Raises Unstorable where some do not fit the table: of these rows if they are taken ``singly``, else perhaps of

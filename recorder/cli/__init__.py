@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from recorder.core.shown import shown
+from recorder.core.safe_text import printable
 from recorder.errors import DiskError, RecorderError
 from recorder.version import __version__
 
@@ -84,7 +84,7 @@ class _Verbs(TyperGroup):
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             near = difflib.get_close_matches(args[0], VERBS, 3, 0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else "; recorder -h lists all"
-            ctx.fail(f"there is no verb {shown(args[0])!r}{hint}")
+            ctx.fail(f"there is no verb {printable(args[0])!r}{hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -158,4 +158,4 @@ def _end(error: BaseException) -> None:
 
 def _say(text: str) -> None:
     # As `screen.echo` does, which loads rich: the daemon needs none of it.
-    typer.echo(shown(text, lines=True), err=True)
+    typer.echo(printable(text, lines=True), err=True)

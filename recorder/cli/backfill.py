@@ -20,35 +20,35 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import merging, opening, state
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact
+from recorder.archive import load_ledger, merge_archive, open_archive
+from recorder.archive.compaction import compact
 from recorder.archive.layout import Layout
+from recorder.archive.load_ledger import Damage
 from recorder.archive.quarantine import Quarantine
 from recorder.archive.segment_tables import Segments
-from recorder.archive.state import Damage
+from recorder.archive.trades import TradeArchive
 from recorder.cli import times
-from recorder.cli.listed import listed
+from recorder.cli.resolve_pairs import resolve_pairs
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
 from recorder.config import Config
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument
-from recorder.core.pacing import Pace
+from recorder.core.throttling import Pace
 from recorder.disk import Disk
 from recorder.errors import CheckFailed, UsageError
-from recorder.journal import tail
-from recorder.kraken import records, rest
+from recorder.journal import live_read
+from recorder.kraken import records, rest_api
 from recorder.net.http import Http, client_session, proxy_for
-from recorder.net.turns import Turns
-from recorder.ops import log, process
+from recorder.net.rate_limit import SharedRateLimit
+from recorder.ops import log, process_setup
 from recorder.ops.metrics import Metrics
-from recorder.query import asked
-from recorder.tasks import backfill as job
-from recorder.tasks.backfill import Backfill, Stretch
-from recorder.tasks.exchange import Exchange
-from recorder.tasks.fetch import BATCH_S, Fetcher
-from recorder.tasks.notes import Aside
+from recorder.query import arguments
+from recorder.repair import backfill as job
+from recorder.repair.backfill import Backfill, Stretch
+from recorder.repair.fetch_trades import BATCH_S, Fetcher
+from recorder.runtime.exchange_client import Exchange
+from recorder.runtime.notes import QuarantineNotes
 
 LISTING: Final = "listing"
 """What --from says for the first trade of all."""
@@ -87,8 +87,8 @@ def backfill(
     layout = Layout((data or settings.archive.path).resolve())
     log.configure(settings.ops.log)
     if not dry_run:
-        process.as_owner(layout.data)
-    process.prepare()
+        process_setup.as_owner(layout.data)
+    process_setup.prepare()
     with contextlib.ExitStack() as stack:
         if dry_run and not layout.exists:
             # To an archive that is not there nothing differs from an empty one, and a dry run makes none.
@@ -101,8 +101,8 @@ def backfill(
 
 def _range(from_: str, to: str | None, *, now_us: int) -> tuple[int, int]:
     """Return where to begin and where to end, in µs since 1970 UTC; 0 is the first trade of all."""
-    from_us = 0 if from_ == LISTING else asked.moment("--from", from_) or 0
-    to_us = now_us if to is None else asked.moment("--to", to) or 0
+    from_us = 0 if from_ == LISTING else arguments.moment("--from", from_) or 0
+    to_us = now_us if to is None else arguments.moment("--to", to) or 0
     if from_us >= to_us:
         raise UsageError(
             f"--from {from_} is not before {'now' if to is None else f'--to {to}'}: there is no such range"
@@ -123,11 +123,15 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
     if (this := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with _opened(layout) as archive, client_session(proxy) as client:
-        http = Http(client, settings.exchange.rest_url, pace=pace, clock=clock, turns=Turns(layout.turns, clock))
+        http = Http(
+            client, settings.exchange.rest_url, pace=pace, clock=clock, turns=SharedRateLimit(layout.turns, clock)
+        )
         metrics, ledger = Metrics(), Ledger()
         archive.promised = ledger.promise
-        exchange = Exchange(http, Aside(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics)
-        listed_us, instruments = await listed(exchange, wanted.names)
+        exchange = Exchange(
+            http, QuarantineNotes(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics
+        )
+        listed_us, instruments = await resolve_pairs(exchange, wanted.names)
         fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
         tidy = functools.partial(_compact, archive, clock)
         work = Backfill(
@@ -177,7 +181,7 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 def _note(archive: TradeArchive, listed: Sequence[tuple[int, Instrument]]) -> None:
     """Archive the listing of the pairs that have none yet: without it nobody knows the decimals of their prices."""
     segments = Segments(archive.layout, archive.disk, staging=archive.staging)
-    merging.listed(archive.layout, segments, listed, room=functools.partial(rim.room, archive.layout.data))
+    merge_archive.listed(archive.layout, segments, listed, room=functools.partial(rim.room, archive.layout.data))
 
 
 def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[str, Damage]:
@@ -187,20 +191,20 @@ def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[s
 
     Rows in the journal carry the time at which they came. What a damaged file of events says is asked for again.
     """
-    claims = records.claims(tail.entries(archive.layout.journal))
-    return state.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=pairs).damaged
+    claims = records.claims(live_read.entries(archive.layout.journal))
+    return load_ledger.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=pairs).damaged
 
 
 @contextlib.asynccontextmanager
 async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
     # Before the staging folder goes, the thread that writes there must be done with it.
-    with opening.opened(layout, Disk()) as archive, ThreadPoolExecutor(1, "backfill") as threads:
+    with open_archive.opened(layout, Disk()) as archive, ThreadPoolExecutor(1, "backfill") as threads:
         asyncio.get_running_loop().set_default_executor(threads)
         yield archive
 
 
 def _estimate(stretch: Stretch, missing: int, per_s: float) -> None:
-    requests = -(-missing // rest.PAGE_LIMIT)
+    requests = -(-missing // rest_api.PAGE_LIMIT)
     time, megabytes = _duration(requests / per_s), missing * BYTES_PER_TRADE / 1e6
     echo(
         f"{stretch.pair}: ids {stretch.span}, {len(stretch.span):,} trades, {missing:,} missing: "
@@ -266,7 +270,7 @@ class _Left(ProgressColumn):
         self._pace = pace
 
     def render(self, task: Task) -> Text:
-        pages = -(-int(task.remaining or 0) // rest.PAGE_LIMIT)
+        pages = -(-int(task.remaining or 0) // rest_api.PAGE_LIMIT)
         return text(f"{pages:,} pages, {_duration(pages / self._pace.per_s)}" if pages else "done")
 
 

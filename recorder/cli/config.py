@@ -11,7 +11,7 @@ import yaml
 
 from recorder import config as configuration
 from recorder.cli.screen import echo
-from recorder.core.shown import without_credentials
+from recorder.core.safe_text import without_credentials
 
 
 def config(

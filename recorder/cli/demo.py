@@ -17,19 +17,19 @@ from rich import box
 from rich.table import Table
 
 from recorder import app
-from recorder.archive import read
+from recorder.archive import read_trades
 from recorder.archive.layout import Layout
 from recorder.cli.screen import Screen
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, TradesConfig
 from recorder.core.model import Trade, plain
 from recorder.errors import CheckFailed
-from recorder.ops import log, status
+from recorder.ops import archive_status, log
 from recorder.query.connect import Archive, connect
-from recorder.sandbox.faults import Act
+from recorder.sandbox.fault_injection.fault_schedule import Act
+from recorder.sandbox.ground_truth import Verdict, compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import Verdict, compare, read_truth
 
 RATE: Final = 200.0
 HISTORY: Final = 2_000
@@ -56,13 +56,13 @@ def demo(
     ] = None,
 ) -> None:
     """Record a local exchange through an outage, repair the hole, prove that nothing is missing, and draw it."""
-    from recorder.query import plots  # noqa: PLC0415  # without the extra `plots`, say so before half a minute is spent
+    from recorder.query import pictures  # noqa: PLC0415  # without the extra `plots`, say so before half a minute is spent
 
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
     archive, truth_path = folder / "data", folder / "truth.jsonl"
     log.configure("console")
     first_ids = asyncio.run(_record(archive, truth_path))
-    log.tell_held_back(rest=True)  # beside the other lines, not below the picture
+    log.report_suppressed(rest=True)  # beside the other lines, not below the picture
     verdict = _compare(archive, truth_path, first_ids)
     if not verdict.perfect:
         raise CheckFailed(f"the archive is not what the exchange sent: {verdict}")
@@ -73,7 +73,7 @@ def demo(
     with connect(archive) as opened:
         _show_candles(opened)
         _show_certificates(opened)
-        plots.save(plots.candles(opened, DRAWN), picture)
+        pictures.save(pictures.candles(opened, DRAWN), picture)
     console.print(f"Look at it:   {picture}", soft_wrap=True, highlight=False)
     console.print(f"Ask it more:  .venv/bin/recorder status --data {archive}", soft_wrap=True, highlight=False)
 
@@ -108,7 +108,7 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
         await _until(lambda: recording.done() or _caught_up(archive, last_ids), within_s=REPAIR_S)
         stop.signal()
         await recording
-    return {pair.pair: pair.first_id for pair in status.read(archive)}
+    return {pair.pair: pair.first_id for pair in archive_status.read(archive)}
 
 
 def _histories() -> dict[str, int]:
@@ -126,7 +126,7 @@ def _age(market: Market, start_ns: int) -> None:
 
 
 def _caught_up(archive: Path, last_ids: Mapping[str, int]) -> bool:
-    held = {pair.pair: pair for pair in status.read(archive)}
+    held = {pair.pair: pair for pair in archive_status.read(archive)}
     return all(
         pair in held
         and (held[pair].first_id, held[pair].last_id, held[pair].holes, held[pair].anchored) == (1, last, (), True)
@@ -144,7 +144,7 @@ async def _until(true: Callable[[], bool], *, within_s: float) -> None:
 def _compare(archive: Path, truth_path: Path, first_ids: dict[str, int]) -> Verdict:
     truth = read_truth(truth_path)
     layout = Layout(archive)
-    rows: list[Trade] = [trade for pair in layout.pairs() for trade in read.trades(layout, pair)]
+    rows: list[Trade] = [trade for pair in layout.pairs() for trade in read_trades.trades(layout, pair)]
     table = Table(title="What the exchange made, and what the archive holds", box=box.SIMPLE_HEAD)
     for heading in ("pair", "from id", "to id", "made", "archived", "live", "refilled"):
         table.add_column(heading, justify="left" if heading == "pair" else "right")
@@ -154,7 +154,7 @@ def _compare(archive: Path, truth_path: Path, first_ids: dict[str, int]) -> Verd
         last_id = max(truth[pair])
         made = sum(trade_id >= first_id for trade_id in truth[pair])
         table.add_row(pair, *(f"{n:,}" for n in (first_id, last_id, made, len(of_pair), live, len(of_pair) - live)))
-    console.table(table)
+    console.print_table(table)
     return compare(rows, truth, first_ids=first_ids, pairs=truth)
 
 
@@ -165,7 +165,7 @@ def _show_candles(archive: Archive) -> None:
     for row in candles.slice(max(0, candles.num_rows - SHOWN)).to_pylist():
         moment = f"{row['time']:%H:%M}{'' if row['complete'] else ' ~'}"
         table.add_row(moment, *(plain(row[name]) for name in names[1:7]), str(row["count"]))
-    console.table(table)
+    console.print_table(table)
 
 
 def _show_certificates(archive: Archive) -> None:
@@ -174,7 +174,7 @@ def _show_certificates(archive: Archive) -> None:
     for row in archive.certificates(hashed=True, to="arrow").to_pylist():
         digest = (row["sha256"] or "")[:16]
         table.add_row(row["pair"], f"{row['day']}", row["status"], f"{row['rows']:,}", f"{row['missing']:,}", digest)
-    console.table(table)
+    console.print_table(table)
 
 
 def _table(title: str, names: Sequence[str]) -> Table:

@@ -10,16 +10,16 @@ import typer
 
 from recorder import config
 from recorder.archive import disown as job
-from recorder.archive import opening
+from recorder.archive import open_archive
 from recorder.archive.layout import existing
 from recorder.cli.screen import echo
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
-from recorder.core.ids import Span, Spans
+from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
 from recorder.errors import UsageError
-from recorder.ops import process
-from recorder.query import asked
+from recorder.ops import process_setup
+from recorder.query import arguments
 
 HIGHEST: Final = 2**63 - 1
 """The highest id that the archive can hold."""
@@ -44,11 +44,11 @@ def disown(
     """
     layout = existing((data or config.load(config_file).archive.path).resolve())
     spans = parsed(ids)
-    name = asked.pair(pair, layout.pairs())
-    process.as_owner(layout.data)
-    process.prepare()
+    name = arguments.pair(pair, layout.pairs())
+    process_setup.as_owner(layout.data)
+    process_setup.prepare()
     now_us = SystemClock().wall_ns() // 1000
-    with opening.opened(layout, Disk()) as archive:
+    with open_archive.opened(layout, Disk()) as archive:
         if undo:
             moved = job.reclaim(archive, name, spans, now_us=now_us)
         else:

@@ -20,7 +20,7 @@ from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.errors import ConfigError
 from recorder.ops import doctor as checks
-from recorder.ops.doctor import Finding
+from recorder.ops.doctor import CheckResult
 
 _STYLES: Final = {"ok": "green", "note": "yellow", "wrong": "red"}
 
@@ -43,13 +43,13 @@ def doctor(
         content = {"sound": not wrong, "findings": [asdict(finding) for finding in found]}
         echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        Screen().table(_table(found))
+        Screen().print_table(_table(found))
         echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
     if wrong:
         raise typer.Exit(1)
 
 
-def _examine(data: Path | None, config_file: Path | None, *, offline: bool) -> list[Finding]:
+def _examine(data: Path | None, config_file: Path | None, *, offline: bool) -> list[CheckResult]:
     clock = SystemClock()
     settings: Config | None = None
     problem: ConfigError | None = None
@@ -71,7 +71,7 @@ def _examine(data: Path | None, config_file: Path | None, *, offline: bool) -> l
     return found
 
 
-def _table(found: list[Finding]) -> Table:
+def _table(found: list[CheckResult]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("area", "", "finding"):
         table.add_column(heading, no_wrap=heading != "finding", overflow="fold")

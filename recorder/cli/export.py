@@ -19,8 +19,8 @@ from recorder.cli.output import Format
 from recorder.cli.screen import Screen, echo
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import GapError, UsageError
-from recorder.query import asked
-from recorder.query.asked import OnGap
+from recorder.query import arguments
+from recorder.query.arguments import OnGap
 from recorder.query.connect import Archive, connect
 
 BATCH: Final = 250_000
@@ -64,7 +64,7 @@ def export(
     chosen = output.chosen(format_, to_file)
     if chosen.format not in _FORMATS:
         raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
-    limits = asked.time_range(from_, to)
+    limits = arguments.time_range(from_, to)
     with connect(data, live=live, frozen=True) as archive:
         pieces = _pieces(archive, pair, from_, to, on_gap=on_gap)
         none = archive.sql(_NONE, to="arrow", decimals=True)

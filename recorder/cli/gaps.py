@@ -13,9 +13,9 @@ from rich.table import Table
 
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import age, counted
-from recorder.core.ids import Gap
-from recorder.ops import gaps as state
-from recorder.query import asked
+from recorder.core.trade_ids import Gap
+from recorder.ops import missing_ids as state
+from recorder.query import arguments
 
 
 def gaps(
@@ -30,7 +30,7 @@ def gaps(
     damaged: dict[str, str] = {}
     found = state.read(data, damaged)
     there = [*found, *damaged]
-    wanted = list(dict.fromkeys(asked.pair(name, there) for name in pair)) if pair else there
+    wanted = list(dict.fromkeys(arguments.pair(name, there) for name in pair)) if pair else there
     chosen = [name for name in wanted if name in found]
     listed = [gap for name in chosen for gap in found[name]]
     missing = [gap for gap in listed if gap.state == "open"]
@@ -39,7 +39,7 @@ def gaps(
         echo(json.dumps([_as_json(gap) for gap in listed], indent=2))
     else:
         if listed:
-            Screen().table(_table(listed))
+            Screen().print_table(_table(listed))
         ids = sum(len(gap.span) for gap in missing)
         holes = f"{counted(len(missing), 'hole')}, {ids:,} missing" if missing else "no holes"
         odd = f", {unreadable:,} unreadable" if unreadable else ""

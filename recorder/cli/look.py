@@ -17,19 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
-from recorder.cli.listed import listed
+from recorder.cli.resolve_pairs import resolve_pairs
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.core.model import Instrument, Trade, plain
-from recorder.core.pacing import Pace
+from recorder.core.throttling import Pace
 from recorder.errors import ExchangeError
-from recorder.kraken import market_state, rest
+from recorder.kraken import market_state, rest_api
 from recorder.kraken.market_state import Book, Day, Level
 from recorder.kraken.parse import OddRow
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.ops.metrics import Metrics
-from recorder.tasks.exchange import Exchange
+from recorder.runtime.exchange_client import Exchange
 
 
 def look(
@@ -56,13 +56,13 @@ def look(
 class _Nobody:
     """Keeps nothing: what cannot be read is an error here, which says so."""
 
-    async def unreadable(self, request: rest.Request, error: ExchangeError, *, pair: str | None = None) -> None:
+    async def unreadable(self, request: rest_api.Request, error: ExchangeError, *, pair: str | None = None) -> None:
         """See Keeper."""
 
-    async def odd(self, request: rest.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
+    async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
         """See Keeper."""
 
-    async def stored(self, request: rest.Request, trades: Sequence[Trade]) -> None:
+    async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:
         """See Keeper."""
 
 
@@ -71,14 +71,16 @@ async def _asked(settings: Config, names: Sequence[str], levels: int) -> list[tu
     async with client_session(proxy_for(where.rest_url, where.proxy)) as client:
         http = Http(client, where.rest_url, pace=Pace(where.requests_per_second), clock=clock)
         exchange = Exchange(http, _Nobody(), metrics=Metrics())
-        _, instruments = await listed(exchange, names)
+        _, instruments = await resolve_pairs(exchange, names)
         return [await _of(exchange, one, levels) for one in instruments.values()]
 
 
 async def _of(exchange: Exchange, pair: Instrument, levels: int) -> tuple[str, Day, Book]:
-    ticker = rest.ticker([pair], pair.asset_class)
-    _, day = await exchange.ask(ticker, functools.partial(market_state.day, instrument=pair))
-    _, book = await exchange.ask(rest.depth(pair, levels), functools.partial(market_state.book, instrument=pair))
+    ticker = rest_api.ticker([pair], pair.asset_class)
+    _, day = await exchange.request(ticker, functools.partial(market_state.day, instrument=pair))
+    _, book = await exchange.request(
+        rest_api.depth(pair, levels), functools.partial(market_state.book, instrument=pair)
+    )
     return pair.pair, day, book
 
 
@@ -101,7 +103,7 @@ def _show(pair: str, day: Day, book: Book) -> None:
     digits = [max((_digits(getattr(one, name)) for one in levels), default=0) for name in ("price", "qty")]
     for bid, ask in zip_longest(book.bids, book.asks):
         table.add_row(*_cells(bid, digits, "green")[::-1], *_cells(ask, digits, "red"))
-    screen.table(table)
+    screen.print_table(table)
 
 
 def _digits(value: Decimal) -> int:

@@ -20,36 +20,36 @@ from rich.text import Text
 
 from recorder import config
 from recorder import disk as rim
-from recorder.archive import merging, opening
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact
+from recorder.archive import merge_archive, open_archive
+from recorder.archive.compaction import compact
 from recorder.archive.integrity import Finding
 from recorder.archive.layout import Layout, existing
-from recorder.archive.merged_memory import MergedMemory
-from recorder.archive.merging import Disagreement, Tally, TradeMerge
+from recorder.archive.merge_archive import Disagreement, Tally, TradeMerge
+from recorder.archive.merge_certified_days import MergedMemory
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
+from recorder.archive.trades import TradeArchive
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
-from recorder.core.listing import settled
 from recorder.core.model import Instrument, Trade
+from recorder.core.pair_registry import settled
 from recorder.disk import Disk
 from recorder.errors import CorruptLine, Malformed, StorageError, UsageError
 from recorder.journal import segment
 from recorder.kraken import records
 from recorder.kraken.records import (
     Header,
-    Listing,
+    ListingRecord,
+    NotedFrame,
     ParkedTrades,
     PolledTrades,
     PublishedCandles,
     StreamedTrades,
     TableRows,
-    Told,
-    Unknown,
-    Unreadable,
+    UnknownRecord,
+    UnreadableRecord,
 )
-from recorder.ops import process
+from recorder.ops import process_setup
 
 LISTED: Final = 1000
 """Disagreements that are listed at most; all are counted. So many come of a cause, not of chance."""
@@ -75,14 +75,14 @@ def merge(
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
     if not dry_run:
-        process.as_owner(layout.data)
-    process.prepare()
-    found = _Found()
+        process_setup.as_owner(layout.data)
+    process_setup.prepare()
+    found = _MergeReport()
     with _opened(layout, dry_run=dry_run) as (archive, segments):
         room = functools.partial(rim.room, layout.data)
         tidy = functools.partial(_tidy, archive)
         if archive is not None:
-            archive.promised = merging.promises(layout, theirs)
+            archive.promised = merge_archive.promises(layout, theirs)
         job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room)
         waiting = rim.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
@@ -97,10 +97,10 @@ def merge(
                     found.certified += memory.take(pair, job.brought[pair], now_us=now_us)
         found.findings += job.refused.values()
         found.tallies = {pair: job.tally(pair) for pair in sorted({*pairs, *waiting.pairs})}
-        found.candles, unsound = merging.candles(layout, segments, theirs, room=room)
+        found.candles, unsound = merge_archive.candles(layout, segments, theirs, room=room)
         found.findings += unsound
         late = list(waiting.listed.values())
-        found.listings, unsound = merging.listings(layout, segments, theirs, late, room=room)
+        found.listings, unsound = merge_archive.listings(layout, segments, theirs, late, room=room)
         found.findings += unsound
     if as_json:
         echo(json.dumps(_as_json(found, dry_run=dry_run), indent=2, ensure_ascii=False))
@@ -118,7 +118,7 @@ def _other(other: Path, layout: Layout) -> Layout:
 
 
 @dataclass(slots=True)
-class _Found:
+class _MergeReport:
     """What a merge found. Of the disagreements the first LISTED are kept, and all are counted."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
@@ -144,7 +144,7 @@ def _opened(layout: Layout, *, dry_run: bool) -> Iterator[tuple[TradeArchive | N
         yield None, None
         return
     in_use = f"another merge into {layout.data} is under way: wait for its end"
-    with opening.opened(layout, Disk(), alone=layout.locks / "merge.lock", in_use=in_use) as archive:
+    with open_archive.opened(layout, Disk(), alone=layout.locks / "merge.lock", in_use=in_use) as archive:
         yield archive, Segments(layout, archive.disk, staging=archive.staging)
 
 
@@ -165,7 +165,7 @@ class _Journalled:
     listed: dict[str, tuple[int, Instrument]] = field(default_factory=dict)
     """Of each pair what was listed first, and when, in µs since 1970 UTC."""
 
-    def lists(self, moment_us: int, listing: Listing) -> None:
+    def lists(self, moment_us: int, listing: ListingRecord) -> None:
         """Take in an answer of AssetPairs."""
         with contextlib.suppress(Malformed):
             for pair, row in settled(listing.listed(), {})[0].items():
@@ -192,9 +192,9 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
                             in_hand += 1
                 case PublishedCandles():
                     found.candles += 1
-                case Listing() as listing:
+                case ListingRecord() as listing:
                     found.lists(entry.recv_ns // 1000, listing)
-                case TableRows() | Header() | Told() | Unreadable() | Unknown():
+                case TableRows() | Header() | NotedFrame() | UnreadableRecord() | UnknownRecord():
                     pass
                 case never:
                     assert_never(never)
@@ -210,7 +210,7 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
 def _take(job: TradeMerge, by_pair: dict[str, list[Trade]]) -> None:
     for pair, rows in by_pair.items():
         by_id = {row.trade_id: row for row in reversed(rows)}
-        job.take(pair, _table(pair, [by_id[trade_id] for trade_id in sorted(by_id)]))
+        job.add(pair, _table(pair, [by_id[trade_id] for trade_id in sorted(by_id)]))
         job.finish(pair)
 
 
@@ -221,7 +221,7 @@ def _table(pair: str, rows: Sequence[Trade]) -> pa.Table:
         raise StorageError(f"a trade of {pair} in the other journal does not fit the schema: {error}") from error
 
 
-def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
+def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
     console = Screen()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in ("pair", "would be added" if dry_run else "added", "in both", "disagreements"):
@@ -229,7 +229,7 @@ def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
     for pair, tally in found.tallies.items():
         wrong = text(f"{tally.disagreements:,}", "red" if tally.disagreements else "")
         table.add_row(text(pair), f"{tally.added:,}", f"{tally.compared:,}", wrong)
-    console.table(table)
+    console.print_table(table)
     for one in found.first:
         console.print(
             text(f"{one.pair} {one.trade_id} {one.field}: {one.ours} here, {one.theirs} there", "red"), soft_wrap=True
@@ -251,7 +251,7 @@ def _print(found: _Found, theirs: Layout, *, dry_run: bool) -> None:
         echo("nobody can tell from here which of the two is right: what was held stays")
 
 
-def _as_json(found: _Found, *, dry_run: bool) -> dict[str, object]:
+def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:
     return {
         "dry_run": dry_run,
         "pairs": [{"pair": pair, **asdict(tally)} for pair, tally in found.tallies.items()],

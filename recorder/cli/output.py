@@ -28,7 +28,7 @@ import typer
 from recorder.archive.parquet import exported
 from recorder.cli.screen import WIDE
 from recorder.core.model import plain
-from recorder.core.shown import shown
+from recorder.core.safe_text import printable
 from recorder.errors import UsageError
 
 _SHOWN: Final = 200
@@ -176,7 +176,7 @@ def _write_binary(table: pa.Table, format_: Format, file: BinaryIO) -> None:
 
 def _write_csv(table: pa.Table, file: TextIO) -> None:
     # A file has texts as they are; a terminal would obey them.
-    text: Callable[[str], str] = shown if file.isatty() else str
+    text: Callable[[str], str] = printable if file.isatty() else str
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([text(name) for name in table.column_names])
     writer.writerows([text(_cell(value)) for value in row] for row in _rows(table))
@@ -195,7 +195,7 @@ def _write_ndjson(table: pa.Table, file: TextIO) -> None:
 def _objects(table: pa.Table) -> Iterator[str]:
     for row in _rows(table):
         content = {name: _json_value(value) for name, value in zip(table.column_names, row, strict=True)}
-        yield shown(json.dumps(content, ensure_ascii=False))
+        yield printable(json.dumps(content, ensure_ascii=False))
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
@@ -241,7 +241,7 @@ def _print_table(table: pa.Table, file: TextIO) -> None:
     rows = list(islice(_rows(table), _SHOWN))
     columns = []
     for index, field in enumerate(table.schema):
-        texts = [shown(text) for text in (field.name, *_texts([row[index] for row in rows]))]
+        texts = [printable(text) for text in (field.name, *_texts([row[index] for row in rows]))]
         width = max(map(len, texts))
         columns.append([text.rjust(width) if _is_number(field.type) else text.ljust(width) for text in texts])
     room = get_terminal_size().columns if file.isatty() else WIDE

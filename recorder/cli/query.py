@@ -15,13 +15,13 @@ from rich import box
 from rich.table import Table
 
 from recorder.cli import output
-from recorder.cli.journalled import tell_what_waits
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.times import FromOption, ToOption
+from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
-from recorder.query import asked, catalogue, holes
-from recorder.query.catalogue import Parameter, Question
+from recorder.query import arguments, catalogue, missing_ids
+from recorder.query.catalogue import NamedQuery, Parameter
 from recorder.query.connect import Archive, connect
 
 _FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
@@ -65,10 +65,10 @@ def query(
         begins = _begin_later(archive, pair or [], bound.get("start"))
     output.write(table, chosen)
     if not live:
-        tell_what_waits(data, "--live counts them in")
+        report_waiting_trades(data, "--live counts them in")
     _tell_what_is_missing(table)
     if begins:
-        echo(f"recorder: {holes.late(begins)}", err=True)
+        echo(f"recorder: {missing_ids.late(begins)}", err=True)
 
 
 def _refuse_without_name(**options: object) -> None:
@@ -77,10 +77,10 @@ def _refuse_without_name(**options: object) -> None:
 
 
 def _given(
-    question: Question, *, pairs: Sequence[str], from_: str | None, to: str | None, params: Sequence[str]
+    question: NamedQuery, *, pairs: Sequence[str], from_: str | None, to: str | None, params: Sequence[str]
 ) -> dict[str, object]:
     """Return what the options say, by the names that the question gives its parameters."""
-    asked.time_range(from_, to)
+    arguments.time_range(from_, to)
     names = {parameter.name for parameter in question.parameters}
     if len(pairs) > 1 and "pairs" not in names:
         raise UsageError(f"{question.name} takes one --pair, not {len(pairs)}")
@@ -99,7 +99,7 @@ def _given(
     return given
 
 
-def _example(question: Question) -> str:
+def _example(question: NamedQuery) -> str:
     own = [one for one in question.parameters if one.name not in _FLAGS]
     return f"{own[0].name}={own[0].default or '…'}" if own else "width=1 hour"
 
@@ -112,7 +112,7 @@ def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
     if pairs:
         held = archive.pairs()
         for pair in pairs:
-            asked.pair(pair, held)
+            arguments.pair(pair, held)
 
 
 def _begin_later(archive: Archive, pairs: Sequence[str], start: datetime | None) -> dict[str, int]:
@@ -131,7 +131,7 @@ def _tell_what_is_missing(table: pa.Table) -> None:
         )
 
 
-def _list(questions: Sequence[Question], chosen: output.Output) -> None:
+def _list(questions: Sequence[NamedQuery], chosen: output.Output) -> None:
     if chosen.path is not None or chosen.format not in {Format.TABLE, Format.JSON}:
         raise UsageError("the list of questions is a table, or JSON with --json")
     if chosen.format is Format.JSON:
@@ -143,12 +143,12 @@ def _list(questions: Sequence[Question], chosen: output.Output) -> None:
         table.add_column(heading, no_wrap=heading == "query")
     for question in questions:
         table.add_row(text(question.name, "bold"), text(question.asks), text(_parameters(question)))
-    console.table(table)
+    console.print_table(table)
     echo("--from and --to choose the range; a parameter is given by --param name=value.")
     echo("recorder query vwap --pair BTC/USD --from 2025-11-10 --param width='15 minutes'")
 
 
-def _parameters(question: Question) -> str:
+def _parameters(question: NamedQuery) -> str:
     """Return what may be given but the range, first what must be."""
     own = [one for one in question.parameters if _FLAGS.get(one.name) not in {"--from", "--to"}]
     own.sort(key=lambda one: one.default is not None)
@@ -162,7 +162,7 @@ def _short(parameter: Parameter) -> str:
     return f"{parameter.name}=…" if parameter.default is None else f"[{parameter.name}={parameter.default}]"
 
 
-def _as_json(question: Question) -> Mapping[str, object]:
+def _as_json(question: NamedQuery) -> Mapping[str, object]:
     return {
         "name": question.name,
         "question": question.asks,

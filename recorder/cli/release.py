@@ -8,20 +8,20 @@ from typing import Annotated
 import typer
 
 from recorder import config
-from recorder.archive import known, opening
+from recorder.archive import open_archive, stored_evidence
 from recorder.archive import release as job
 from recorder.archive.layout import existing
 from recorder.cli.disown import HIGHEST
 from recorder.cli.screen import echo
 from recorder.cli.status import counted
 from recorder.clock import SystemClock
-from recorder.core.ids import Span
+from recorder.core.trade_ids import Span
 from recorder.disk import Disk
 from recorder.errors import UsageError
-from recorder.journal import tail
+from recorder.journal import live_read
 from recorder.kraken import records
-from recorder.ops import process
-from recorder.query import asked
+from recorder.ops import process_setup
+from recorder.query import arguments
 
 
 def release(
@@ -41,13 +41,13 @@ def release(
     if first > last:
         raise UsageError(f"the range is reversed: {first} is after {last}; swap them")
     layout = existing((data or config.load(config_file).archive.path).resolve())
-    name = asked.pair(pair, sorted({*layout.pairs(), *known.read(layout).promised}))
-    process.as_owner(layout.data)
-    process.prepare()
+    name = arguments.pair(pair, sorted({*layout.pairs(), *stored_evidence.read(layout).promised}))
+    process_setup.as_owner(layout.data)
+    process_setup.prepare()
     now_us = SystemClock().wall_ns() // 1000
-    with opening.opened(layout, Disk()) as archive:
+    with open_archive.opened(layout, Disk()) as archive:
         # The journal before the archive: what moves meanwhile is met twice, and held.
-        claims = list(records.claims(tail.entries(layout.journal)))
+        claims = list(records.claims(live_read.entries(layout.journal)))
         released = job.release(archive, name, Span(first, last), claims, now_us=now_us)
     if not released:
         raise UsageError(f"no id of {name} from {first} to {last} is missing; `recorder gaps` lists those that are")

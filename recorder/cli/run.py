@@ -17,11 +17,11 @@ import typer
 from recorder import app, config
 from recorder.clock import SystemClock
 from recorder.config import Config, OpsConfig
+from recorder.daemon.config_reload import ConfigSource
 from recorder.errors import ConfigError
-from recorder.ops import log, process
+from recorder.ops import log, process_setup
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.tasks.reload import Source
 
 
 def run(
@@ -51,18 +51,18 @@ def run(
         # Invented trades carry ids like real ones: among those they would do harm that nobody could undo.
         data = Path(tempfile.mkdtemp(prefix="recorder-sandbox-"))
     log.configure(settings.ops.log)
-    process.as_owner(data or settings.archive.path)
-    process.prepare()
+    process_setup.as_owner(data or settings.archive.path)
+    process_setup.prepare()
     try:
-        said = Said(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
+        said = CommandLine(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
         asyncio.run(_run(settings, config_file, said))
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop's end has brought the default back
-        log.tell_held_back(rest=True)  # before the sentence that says why it ended
+        log.report_suppressed(rest=True)  # before the sentence that says why it ended
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandLine:
     """What the command line says, which wins over the configuration. Nothing is said by ``()`` and None."""
 
     pairs: tuple[str, ...] = ()
@@ -80,14 +80,14 @@ class Said:
         return settings.model_copy(update=sections | ({"pairs": self.pairs} if self.pairs else {}))
 
 
-async def _run(settings: Config, config_file: Path | None, said: Said) -> None:
+async def _run(settings: Config, config_file: Path | None, said: CommandLine) -> None:
     stop = app.Stop()
     stop.on_signals()
     if said.for_s is not None:
         asyncio.get_running_loop().call_later(said.for_s, stop.asked.set)
     port = _free_port(settings.ops) if said.sandbox else None
     async with _exchange(sandbox=said.sandbox) as exchange:
-        source = Source(lambda: said.over(config.load(config_file), exchange, port))
+        source = ConfigSource(lambda: said.over(config.load(config_file), exchange, port))
         source.on_signal(stop.asked.set)
         await app.record(said.over(settings, exchange, port), stop, source=source)
 

@@ -17,13 +17,13 @@ import typer
 from recorder.cli import INTERRUPTED
 from recorder.cli.screen import echo
 from recorder.clock import SystemClock
-from recorder.sandbox.faults import NAMES, parse_act
+from recorder.sandbox.fault_injection.fault_schedule import NAMES, parse_act
 from recorder.sandbox.market import CHARACTERS, Market, others_trading
+from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import some
 from recorder.sandbox.replay import listing_of, replay_files
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import Throttle
-from recorder.sandbox.venue import Venue
 
 
 def sandbox(
@@ -61,7 +61,7 @@ def sandbox(
     The market is invented from a seed, or, where a page or session is given, made of those recordings only.
     """
     clock = SystemClock()
-    market: Venue
+    market: MarketProtocol
     if page or session:
         market = replay_files(listings=listing or (), pages=page or (), sessions=session or (), speed=speed)
     else:

@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from recorder.core.shown import shown
+from recorder.core.safe_text import printable
 
 WIDE: Final = 1_000
 """Columns of text where there is no terminal to ask: nothing is folded in a pipe."""
@@ -33,7 +33,7 @@ class Screen(Console):
         if width is None and not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = WIDE
 
-    def table(self, table: Table) -> None:
+    def print_table(self, table: Table) -> None:
         """Print a table; row by row, a line for each value, where there is no room for it. Nothing is ever cut."""
         needed = len("  ")
         for column in table.columns:
@@ -60,14 +60,14 @@ class Screen(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See rich; whatever it prints comes by here."""
         for said, style, control in super().render(renderable, options):
-            yield Segment(said if control else shown(said, lines=True), style, control)
+            yield Segment(said if control else printable(said, lines=True), style, control)
 
 
 def text(said: str, style: str = "") -> Text:
     """Return a text for a table or a line: on one line, and as wide as it will be printed."""
-    return Text(shown(said), style)
+    return Text(printable(said), style)
 
 
 def echo(said: object = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a text as it is, but for what is not printable: JSON stays the same JSON."""
-    typer.echo(shown(str(said), lines=True), err=err, nl=nl)
+    typer.echo(printable(str(said), lines=True), err=err, nl=nl)

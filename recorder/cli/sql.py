@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from recorder.cli import output
-from recorder.cli.journalled import tell_what_waits
 from recorder.cli.output import FormatOption, JsonOption, OutputOption
+from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
 from recorder.query.connect import connect
 
@@ -40,7 +40,7 @@ def sql(
         table = archive.sql(statement, to="arrow", decimals=True)
     output.write(table, chosen)
     if not live:
-        tell_what_waits(data, "--live counts them in")
+        report_waiting_trades(data, "--live counts them in")
 
 
 def _read(file: Path) -> str:

@@ -17,14 +17,14 @@ from rich.text import Text
 from recorder import config
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import SystemClock
-from recorder.core.events import EventKind
-from recorder.core.ids import GapState
+from recorder.core.event_kinds import EventKind
 from recorder.core.model import TIMEFRAMES, Event
+from recorder.core.trade_ids import GapState
 from recorder.errors import ConfigError
-from recorder.ops import inquiry
-from recorder.ops import status as state
-from recorder.ops.inquiry import Daemon
-from recorder.ops.status import CandleStatus, PairStatus, QuarantinedPair, Status
+from recorder.ops import archive_status as state
+from recorder.ops import daemon_client
+from recorder.ops.archive_status import ArchiveStatus, CandleStatus, PairStatus, QuarantinedPair
+from recorder.ops.daemon_client import DaemonReply
 
 _SHOWN: Final = 40
 """So many pairs fit a screen or two; of more, only those are shown of which there is something to tell."""
@@ -63,7 +63,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_pairs: bool) -> None:
+def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, title: str, all_pairs: bool) -> None:
     console = Screen()
     if found.pairs:
         _print_pairs(console, title, found, now_us, all_pairs=all_pairs)
@@ -80,7 +80,7 @@ def _print(found: Status, daemon: Daemon | str, now_us: int, *, title: str, all_
         console.print(text(f" {pair} is renumbered, what comes of it is set aside: {remedy}", "red"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
-        console.table(_candles(found.candles, now_us))
+        console.print_table(_candles(found.candles, now_us))
     for line in _lately(found, now_us) if found.events else ():
         console.print(line, overflow="fold")
     if found.quarantine:
@@ -124,14 +124,14 @@ def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
     return text(f" quarantine: {'; '.join(said)}", "yellow")
 
 
-def _asked(config_file: Path | None, data: Path) -> Daemon | str:
+def _asked(config_file: Path | None, data: Path) -> DaemonReply | str:
     try:
-        return inquiry.ask(config.load(config_file).ops, data)
+        return daemon_client.query_daemon(config.load(config_file).ops, data)
     except ConfigError as error:  # what is on the disk can be told all the same
         return f"no daemon was asked: {error}"
 
 
-def _said_by(daemon: Daemon | str) -> Text:
+def _said_by(daemon: DaemonReply | str) -> Text:
     if isinstance(daemon, str):
         return text(f" {daemon}", "yellow")
     paused = ", ".join(f"{what} for another {age(round(s * 1e6))}" for what, s in daemon.paused_s.items())
@@ -141,7 +141,7 @@ def _said_by(daemon: Daemon | str) -> Text:
     return text(f" the daemon does not record: {'; '.join(daemon.reasons)}{alone}", "red")
 
 
-def _daemon_as_json(daemon: Daemon | str) -> dict[str, object]:
+def _daemon_as_json(daemon: DaemonReply | str) -> dict[str, object]:
     if isinstance(daemon, str):
         return {"answers": False, "reasons": [daemon]}
     return {
@@ -157,7 +157,7 @@ def _alarming(count: int) -> Text:
     return text(f"{count:,}", "red" if count else "")
 
 
-def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all_pairs: bool) -> None:
+def _print_pairs(console: Screen, title: str, found: ArchiveStatus, now_us: int, *, all_pairs: bool) -> None:
     pairs = found.pairs
     offline = {
         pair.pair: found.listing[pair.pair] for pair in pairs if found.listing.get(pair.pair, _ONLINE) != _ONLINE
@@ -167,7 +167,7 @@ def _print_pairs(console: Screen, title: str, found: Status, now_us: int, *, all
         telling = [pair for pair in pairs if pair.holes or _unreadable(pair) or pair.pair in offline]
         shown = sorted(telling, key=lambda pair: (-_missing(pair), -_unreadable(pair), pair.pair))[:_SHOWN]
     if shown:
-        console.table(_pairs(title, shown, now_us))
+        console.print_table(_pairs(title, shown, now_us))
     holes, missing = sum(len(pair.holes) for pair in pairs), sum(map(_missing, pairs))
     newest = max(pair.last_us for pair in pairs)
     total = text(f" {counted(len(pairs), 'pair')}, {counted(sum(pair.rows for pair in pairs), 'trade')}, the last ")
@@ -219,7 +219,7 @@ def _candles(candles: Sequence[CandleStatus], now_us: int) -> Table:
     return table
 
 
-def _lately(found: Status, now_us: int) -> list[Text]:
+def _lately(found: ArchiveStatus, now_us: int) -> list[Text]:
     """Return the exchange's state and the last events, a line each."""
     rows = []
     for event in found.exchange:
@@ -321,7 +321,7 @@ def _iso(us: int) -> str:
     return _utc(us).isoformat().replace("+00:00", "Z")
 
 
-def _as_json(found: Status, now_us: int) -> dict[str, object]:
+def _as_json(found: ArchiveStatus, now_us: int) -> dict[str, object]:
     since_us = found.events_since_us
     return {
         "pairs": [_pair_as_json(pair, found.listing.get(pair.pair), now_us) for pair in found.pairs],

@@ -11,7 +11,7 @@ import typer
 from recorder.clock import SystemClock
 from recorder.core.certificate import utc_day
 from recorder.errors import UsageError
-from recorder.query import asked
+from recorder.query import arguments
 
 _AGO: Final = re.compile(r"-(\d+)(s|m|h|d|w)")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -50,7 +50,7 @@ def given(text: str | None) -> str | None:
 
 def day(end: str, text: str | None) -> date | None:
     """Return the UTC day that a time lies in. Raises UsageError, which calls the option ``end``."""
-    us = asked.moment(end, text)
+    us = arguments.moment(end, text)
     return None if us is None else utc_day(us)
 
 

@@ -17,22 +17,22 @@ from rich.table import Table
 from rich.text import Text
 
 from recorder import config
-from recorder.archive import known, numbering
+from recorder.archive import renumbering, stored_evidence
 from recorder.archive.integrity import Days, Finding
-from recorder.archive.known import Known
 from recorder.archive.layout import Layout, existing
-from recorder.archive.verify import StepBack
+from recorder.archive.stored_evidence import StoredEvidence
+from recorder.archive.verify_trades import StepBack
 from recorder.cli import times
 from recorder.cli.gaps import iso
-from recorder.cli.journalled import tell_what_waits
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
+from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.core.certificate import Certificate, utc_day
 from recorder.errors import CorruptFile, UsageError
-from recorder.ops.certify import Certified, certify, other_findings, total_bytes
-from recorder.query import asked
+from recorder.ops.certificates import PairCertificates, certify, other_findings, total_bytes
+from recorder.query import arguments
 
 _NAMED: Final = 10
 """Pairs named in a sentence at most; --json names them all."""
@@ -79,14 +79,14 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
     days = Days(times.day("--from", first), times.day("--to", last))
     if days.first and days.last and days.first > days.last:
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
-    told = known.read(layout)
+    told = stored_evidence.read(layout)
     there = layout.pairs() if ohlc else sorted({*layout.pairs(), *told.promised})
-    pairs = list(dict.fromkeys(asked.pair(name, there) for name in pair)) if pair else there
+    pairs = list(dict.fromkeys(arguments.pair(name, there) for name in pair)) if pair else there
     if ohlc:
         right = _reconcile(layout, pairs, days, as_json=as_json)
     else:
         right = _certify(layout, pairs, told, days, history_from, others=None if pair else days, as_json=as_json)
-    tell_what_waits(data, "they are verified once they are archived, with the next drain")
+    report_waiting_trades(data, "they are verified once they are archived, with the next drain")
     if not right:
         raise typer.Exit(1)
 
@@ -100,7 +100,7 @@ def _history_from(settings: Config) -> date | None:
 def _certify(
     layout: Layout,
     pairs: Sequence[str],
-    told: Known,
+    told: StoredEvidence,
     days: Days,
     history_from: date | None,
     *,
@@ -145,7 +145,7 @@ class _Seen:
     renumbered: list[str] = field(default_factory=list)
     steps_back: dict[str, Sequence[StepBack]] = field(default_factory=dict)
 
-    def take(self, one: Certified) -> Certified:
+    def take(self, one: PairCertificates) -> PairCertificates:
         """Count one pair in."""
         self.findings += one.findings
         self.pairs += 1
@@ -161,7 +161,7 @@ class _Seen:
         return one
 
 
-def _print_json(certified: Iterable[Certified], seen: _Seen) -> None:
+def _print_json(certified: Iterable[PairCertificates], seen: _Seen) -> None:
     echo('{"certificates": [', nl=False)
     separator = "\n"
     for one in certified:
@@ -227,7 +227,7 @@ class _Line:
     notes: list[str]
 
 
-def _table(certified: Iterable[Certified]) -> Table:
+def _table(certified: Iterable[PairCertificates]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for heading in ("pair", "days", "status", "trades", ""):
         table.add_column(heading, justify="right" if heading == "trades" else "left", no_wrap=bool(heading))
@@ -244,7 +244,7 @@ def _table(certified: Iterable[Certified]) -> Table:
 def _print(table: Table, seen: _Seen, layout: Layout) -> None:
     console = Screen()
     if table.row_count:
-        console.table(table)
+        console.print_table(table)
     for finding in seen.findings:
         said = Text.assemble((str(finding.file), "bold"), f" {finding.problem}: {finding.remedy}")
         console.print(said, soft_wrap=True)
@@ -258,7 +258,7 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
     console.print(said)
     for pair in seen.renumbered:
         said = text(f"{pair} is renumbered: nothing is certified since, and what comes is set aside; ", "red")
-        console.print(said.append(numbering.remedy(layout, pair)), soft_wrap=True)
+        console.print(said.append(renumbering.remedy(layout, pair)), soft_wrap=True)
     for pair, steps in seen.steps_back.items():
         ids = ", ".join(str(one.trade_id) for one in steps[:_NAMED]) + (" …" if len(steps) > _NAMED else "")
         console.print(text(f"{pair}: time goes back at {ids}, as the exchange stamped them", "yellow"), soft_wrap=True)
@@ -303,8 +303,8 @@ def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: boo
     for finding in other_findings(layout, days=days):
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
     # DuckDB is loaded for this only.
+    from recorder.query.candle_audit import WHYS, reconcile  # noqa: PLC0415
     from recorder.query.connect import connect  # noqa: PLC0415
-    from recorder.query.reconcile import WHYS, reconcile  # noqa: PLC0415
 
     with connect(layout.data) as archive:
         found = list(reconcile(archive, pairs, first=days.first, last=days.last))
@@ -335,7 +335,7 @@ def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: boo
             *(f"{series.different.get(why, 0):,}" for why in WHYS),
         )
     if found:
-        console.table(table)
+        console.print_table(table)
     else:
         console.print("No candles of the exchange are archived.")
     for series in unexplained:

@@ -30,12 +30,12 @@ _DOUBLINGS: Final = 30
 """A wait that has doubled so often is at its end, or is longer than any recorder runs."""
 
 
-def grown_s(failures: int, *, first_s: float, last_s: float) -> float:
+def next_delay_s(failures: int, *, first_s: float, last_s: float) -> float:
     """Return the wait after so many failures in a row: ``first_s``, twice, four times that, … ``last_s``."""
     return min(last_s, first_s * 2.0 ** min(max(failures - 1, 0), _DOUBLINGS))
 
 
-class Growing:
+class GrowingDelay:
     """A wait that doubles with each failure in a row, from ``first_s`` up to ``last_s`` seconds."""
 
     def __init__(self, first_s: float, last_s: float) -> None:
@@ -46,7 +46,7 @@ class Growing:
     def failed(self) -> float:
         """Count a failure; return how many seconds to wait after it."""
         self._failures += 1
-        return grown_s(self._failures, first_s=self._first_s, last_s=self._last_s)
+        return next_delay_s(self._failures, first_s=self._first_s, last_s=self._last_s)
 
     def reset(self) -> None:
         """Begin anew: it succeeded."""
@@ -55,7 +55,7 @@ class Growing:
 
 def ceiling_s(failures: int) -> float:
     """Return the longest wait before a connection after so many failures in a row: 1, 2, 4, … 30 s."""
-    return grown_s(failures, first_s=FIRST_CEILING_S, last_s=LAST_CEILING_S)
+    return next_delay_s(failures, first_s=FIRST_CEILING_S, last_s=LAST_CEILING_S)
 
 
 def session_worked(worked_s: float, *, served: bool) -> bool:

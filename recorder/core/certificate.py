@@ -26,12 +26,12 @@ from datetime import UTC, date, datetime
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
-from recorder.core.absent import NOTHING, Absent
+from recorder.core.absent_ids import NOTHING, AbsentIds
+from recorder.core.certified_days import is_as_certified, latest, number_of
 from recorder.core.evidence import Certified, Confirmed, Promise
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Run, Span, Spans
-from recorder.core.memory import is_as_certified, latest, number_of
-from recorder.core.plausible import EARLIEST_US
+from recorder.core.plausibility import EARLIEST_US
+from recorder.core.trade_ids import Run, Span, Spans
 
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
 """``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be one of
@@ -110,7 +110,7 @@ def certificates(
     days: Mapping[date, DayRows],
     *,
     now_us: int,
-    absent: Absent = NOTHING,
+    absent: AbsentIds = NOTHING,
     confirmed: Iterable[Confirmed] = (),
     promise: Promise | None = None,
     certified: Iterable[Certified] = (),
@@ -149,7 +149,7 @@ def certificates(
             status = "pending"
         elif unlike or counts.missing + counts.unreadable or (before is None and counts.stand_open(promise)):
             status = "open"
-        elif promise is not None and promised and not promise.from_the_first:
+        elif promise is not None and promised and not promise.starts_at_first_trade:
             status = "partial"
         found.append(
             Certificate(
@@ -172,7 +172,7 @@ def certificates(
     return found
 
 
-def _is_as_certified(before: Certified, held: DayRows | None, absent: Absent) -> bool:
+def _is_as_certified(before: Certified, held: DayRows | None, absent: AbsentIds) -> bool:
     let_go = Spans(absent.disowned.within(Span(before.first_id, before.last_id))).count()
     if held is None:
         return is_as_certified(before, rows=0, ends=None, sha256=None, let_go=let_go)

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, assert_never
 
 import msgspec
 
-from recorder.core.events import EventKind
-from recorder.core.ids import Span, Spans
+from recorder.core.event_kinds import EventKind
 from recorder.core.model import Event
+from recorder.core.trade_ids import Span, Spans
 
 LAST_US: Final = 253_402_300_800_000_000 - 1
 """The end of year 9999: calendars, here and in every reader of the archive, name no moment after it."""
@@ -150,7 +150,7 @@ class Promise(msgspec.Struct, frozen=True):
     assumed: bool = False
 
     @property
-    def from_the_first(self) -> bool:
+    def starts_at_first_trade(self) -> bool:
         """Whether all there ever was is held or missing by its id, so that no day of it is only promised in part."""
         return self.assumed and self.after_id == 0
 
@@ -395,7 +395,7 @@ def kind(known: Knowledge) -> EventKind:
     return _KIND_OF[type(known)]
 
 
-def told(event: Event) -> Knowledge | None:
+def from_event(event: Event) -> Knowledge | None:
     """Return what an event tells; None where it tells nothing of the kind, or nothing that makes sense."""
     read = _READERS.get(event.kind)
     if read is None or event.pair is None:

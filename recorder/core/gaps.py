@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
-from recorder.core.absent import NOTHING, Absent
+from recorder.core.absent_ids import NOTHING, AbsentIds
 from recorder.core.evidence import Confirmed, Promise
-from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans, joined
+from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans, joined
 
 _Place = Literal["before", "between", "after"]
 """Where ids lie that are not held. ``between``: between held ones, or between the anchor of the promise and the first
@@ -43,7 +43,7 @@ class Gaps:
         self,
         pair: str,
         held: Iterable[Run],
-        absent: Absent = NOTHING,
+        absent: AbsentIds = NOTHING,
         confirmed: Iterable[Confirmed] = (),
         promise: Promise | None = None,
         *,

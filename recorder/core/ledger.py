@@ -14,7 +14,8 @@ from typing import assert_never
 from msgspec import structs
 
 from recorder.core import evidence
-from recorder.core.absent import Absent
+from recorder.core.absent_ids import AbsentIds
+from recorder.core.certified_days import CertifiedHistory
 from recorder.core.evidence import (
     Anchored,
     Certified,
@@ -32,10 +33,9 @@ from recorder.core.evidence import (
     Void,
 )
 from recorder.core.gaps import Gaps, open_gaps
-from recorder.core.ids import NO_IDS, Gap, Run, Span, Spans, joined, runs_of
-from recorder.core.memory import Memory
 from recorder.core.model import Trade
-from recorder.core.plausible import is_before, is_far_gap
+from recorder.core.plausibility import is_before, is_far_gap
+from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans, joined, runs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class PairLedger:
         self.parked = Spans()
         self.damaged = Spans()
         self.shown_id = 0
-        self.memory = Memory()
+        self.memory = CertifiedHistory()
         self.aside_us = 0
         self.confirmed: Confirmed | None = None
         self.promise: Promise | None = None
@@ -127,7 +127,7 @@ class PairLedger:
                 self._disownings.add(known)
                 self._disowned = self._gaps = None
             case Certified():
-                self.memory.take(known)
+                self.memory.add_day(known)
                 self._remembers()
             case Parked(_, span):
                 self.parked.update(self.spans.missing(span))
@@ -141,7 +141,7 @@ class PairLedger:
             case never:
                 assert_never(never)
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memory: CertifiedHistory) -> None:
         """Take in what was certified."""
         self.memory.update(memory)
         self._remembers()
@@ -173,9 +173,9 @@ class PairLedger:
         """How the exchange came to number the pair anew; None where its numbers are those that are held."""
         return evidence.renumbered(self._disownings) if self._disownings else None
 
-    def absent(self) -> Absent:
+    def absent(self) -> AbsentIds:
         """Return the ids that need not be held, and why. Not to be changed."""
-        return Absent(self.void, self.disowned, self.unreadable)
+        return AbsentIds(self.void, self.disowned, self.unreadable)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids held, lowest first."""
@@ -201,7 +201,7 @@ class PairLedger:
         wanted = Spans(part for span in self.unreadable for part in self.disowned.missing(span))
         if not wanted:
             return []
-        return [gap for gap in Gaps(self.pair, self.runs(), Absent(unreadable=wanted)).absent() if gap.before_us]
+        return [gap for gap in Gaps(self.pair, self.runs(), AbsentIds(unreadable=wanted)).absent() if gap.before_us]
 
     def gaps_within(self, span: Span) -> list[Span]:
         """Return the parts of a span that are missing."""

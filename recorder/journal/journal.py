@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 import zstandard
 
-from recorder.core.events import HEADER
+from recorder.core.event_kinds import HEADER
 from recorder.disk import Disk, names_in
 from recorder.errors import DiskError, TornTail
 from recorder.journal import segment

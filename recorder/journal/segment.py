@@ -21,7 +21,7 @@ from zlib import crc32
 
 import msgspec
 
-from recorder.core.events import NOTE
+from recorder.core.event_kinds import NOTE
 from recorder.disk import names_in, sync_for_reading
 from recorder.errors import CorruptLine
 

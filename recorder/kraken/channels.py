@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from recorder.core.ids import Run
+from recorder.core.trade_ids import Run
 from recorder.kraken import parse
 from recorder.kraken.parse import OddRow
 

@@ -23,11 +23,11 @@ from statistics import median_low
 from types import MappingProxyType
 from typing import Final
 
-from recorder.core.ids import Gap, Span, Spans
 from recorder.core.model import Instrument, Trade
-from recorder.core.plan import best_page
-from recorder.core.plausible import EARLIEST_US, begin_us, is_time
-from recorder.kraken import rest
+from recorder.core.plausibility import EARLIEST_US, begin_us, is_time
+from recorder.core.repair_planning import best_page
+from recorder.core.trade_ids import Gap, Span, Spans
+from recorder.kraken import rest_api
 from recorder.kraken.parse import OddRow, TradesPage
 
 OVERLAPS_NS: Final = (1_000_000, 1_000_000_000, 60_000_000_000)
@@ -51,7 +51,7 @@ than a day of the busiest pair. It does where ids really jump: when its page goe
 DAY_US: Final = 86_400_000_000
 JUMP_ROWS: Final = 3
 """So many rows at least lie above a jump, all made after all those below it: a lone odd id stands among the others."""
-FRESH_ROWS: Final = rest.PAGE_LIMIT - 10
+FRESH_ROWS: Final = rest_api.PAGE_LIMIT - 10
 """So many ids after a known trade a page is planned to reach: it begins a little before that trade."""
 FRUITLESS_PAGES: Final = 200
 """So many answers in a row without a missing id end it all, whatever else they bring: more than a whole minute
@@ -114,13 +114,13 @@ class GapFill:
         settled = (part for gap in self._gaps for part in self._open.missing(gap.span))
         return [part for span in settled for part in self._found.missing(span)]
 
-    def request(self) -> rest.Request | None:
+    def request(self) -> rest_api.Request | None:
         """Return the next request; None when all is found, or when this attempt has no way on."""
         if self._wanted is None:
             return None
-        return rest.trades(self._instrument, since_ns=str(self._since_ns))
+        return rest_api.trades(self._instrument, since_ns=str(self._since_ns))
 
-    def take(self, page: TradesPage) -> list[Trade]:
+    def add_page(self, page: TradesPage) -> list[Trade]:
         """Take one answer; return its rows that were missing, in ascending id."""
         fresh: list[Trade] = []
         for trade in page.trades:

@@ -18,8 +18,6 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from recorder.core.ids import Run, Span, runs_of
-from recorder.core.listing import Listed, Odd
 from recorder.core.model import (
     CURRENCY,
     PAIR_LIMIT,
@@ -32,9 +30,11 @@ from recorder.core.model import (
     is_pair,
     plain,
 )
+from recorder.core.pair_registry import Listed, OddEntry
+from recorder.core.trade_ids import Run, Span, runs_of
 from recorder.errors import Malformed
 from recorder.kraken import wire
-from recorder.kraken.names import v2_symbol
+from recorder.kraken.pair_names import v2_symbol
 
 _NULL: Final = msgspec.Raw(b"null")
 _OWN_VENUE: Final = (None, "international")
@@ -117,14 +117,14 @@ class TradesPage:
         return bool(self.odd) and self.odd[-1].at == self.rows - 1
 
 
-class Salvaged(NamedTuple):
+class SalvagedRows(NamedTuple):
     """What can be read of a frame of trades in which some rows cannot."""
 
     trades: list[Trade]
     odd: tuple[OddRow, ...]
 
 
-class Candles(NamedTuple):
+class CandleAnswer(NamedTuple):
     """The committed candles of one answer of REST OHLC, oldest first, and its rows that cannot be read.
 
     ``first_us`` and ``last_us`` are when the first and the last of all these rows begin, as far as that can be read of
@@ -213,7 +213,7 @@ def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
     return found
 
 
-def salvaged(frame: bytes, *, received_ns: int) -> Salvaged:
+def salvaged(frame: bytes, *, received_ns: int) -> SalvagedRows:
     """Read the rows of one v2 trade frame one by one. Raises Malformed where none can be read.
 
     An odd row costs itself alone. This is many times slower than :func:`trade_frame`, which refuses such frames.
@@ -245,7 +245,7 @@ def salvaged(frame: bytes, *, received_ns: int) -> Salvaged:
     trades, odd = _one_by_one(content.data or (), read, _of_frame)
     if odd and not trades:
         raise Malformed(f"a trade frame that cannot be read: {odd[0].reason}")
-    return Salvaged(trades, odd)
+    return SalvagedRows(trades, odd)
 
 
 def salvaged_runs(frame: bytes) -> tuple[list[Run], Sequence[OddRow]]:
@@ -270,26 +270,26 @@ def _one_by_one(
             good.append(read(raw))
         except wire.UNREADABLE as error:
             pair, trade_id = known(raw)
-            reason = _told(error) if trade_id is None else f"trade {trade_id}: {_told(error)}"
+            reason = _describe(error) if trade_id is None else f"trade {trade_id}: {_describe(error)}"
             span = None if trade_id is None else Span(trade_id, trade_id)
             odd.append(OddRow(bytes(raw), reason, at, pair, span))
     return good, tuple(odd)
 
 
 def _of_frame(raw: msgspec.Raw) -> tuple[str | None, int | None]:
-    pair = _perhaps(wire.named, raw)
-    numbered = _perhaps(wire.numbered, raw)
+    pair = _optional(wire.named, raw)
+    numbered = _optional(wire.numbered, raw)
     return None if pair is None else pair.symbol, None if numbered is None else numbered.trade_id
 
 
-def _perhaps(decode: Callable[[msgspec.Raw], _Row], raw: msgspec.Raw) -> _Row | None:
+def _optional(decode: Callable[[msgspec.Raw], _Row], raw: msgspec.Raw) -> _Row | None:
     try:
         return decode(raw)
     except wire.UNREADABLE:
         return None
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error)[:REASON_LIMIT]
 
 
@@ -305,7 +305,7 @@ def _content(frame: bytes, *, checked: bool) -> wire.TradeFrame:
 
 
 def _unread(error: Exception) -> Malformed:
-    return Malformed(f"a trade frame that cannot be read: {_told(error)}")
+    return Malformed(f"a trade frame that cannot be read: {_describe(error)}")
 
 
 def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
@@ -314,7 +314,7 @@ def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
     A row of which nobody can read the symbol stays.
     """
     content = wire.raw_frame(frame)
-    named = ((row, _perhaps(wire.named, row)) for row in content.data or ())
+    named = ((row, _optional(wire.named, row)) for row in content.data or ())
     rows = [bytes(row) for row, name in named if name is None or wanted(name.symbol)]
     if not rows:
         return None
@@ -346,7 +346,7 @@ def trades_page(result: bytes, pair: str) -> TradesPage:
                 raise ValueError(page.odd[0].reason) from None
             return page
     except wire.UNREADABLE as error:
-        raise Malformed(f"an answer of Trades for {pair} that cannot be read: {_told(error)}") from error
+        raise Malformed(f"an answer of Trades for {pair} that cannot be read: {_describe(error)}") from error
 
 
 def rest_rows(rows: bytes, pair: str, *, last: str | None = None) -> TradesPage:
@@ -360,19 +360,19 @@ def rest_rows(rows: bytes, pair: str, *, last: str | None = None) -> TradesPage:
     return _page(trades, last, tuple(_placed(row, ids) for row in odd), end_us)
 
 
-def kept_rows(text: bytes, pair: str) -> Salvaged:
+def decode_odd_rows(text: bytes, pair: str) -> SalvagedRows:
     """Read what :func:`keep_rows` printed: what can be read by now, and the rest. Raises Malformed."""
     try:
         kept = wire.kept_rows(text)
         spans = [None if ids is None else Span(*ids) for ids in kept.ids]
         told = list(zip(kept.rows, spans, strict=True))
     except wire.UNREADABLE as error:
-        raise Malformed(f"kept rows that cannot be read: {_told(error)}") from error
+        raise Malformed(f"kept rows that cannot be read: {_describe(error)}") from error
     trades, odd = _one_by_one(kept.rows, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
-    return Salvaged(trades, tuple(msgspec.structs.replace(row, span=told[row.at][1]) for row in odd))
+    return SalvagedRows(trades, tuple(msgspec.structs.replace(row, span=told[row.at][1]) for row in odd))
 
 
-def keep_rows(rows: Iterable[OddRow]) -> bytes:
+def encode_odd_rows(rows: Iterable[OddRow]) -> bytes:
     """Print rows that cannot be read, each as it came, with the ids that it may be of."""
     kept = list(rows)
     ids = msgspec.json.encode([None if row.span is None else (row.span.first, row.span.last) for row in kept])
@@ -409,15 +409,15 @@ def _of_answer(pair: str) -> _Known:
 
 
 def _rest_id(raw: msgspec.Raw) -> int | None:
-    fields = _perhaps(wire.raw_rows, raw)
-    return None if fields is None or len(fields) <= _ID_AT else _perhaps(wire.trade_id, fields[_ID_AT])
+    fields = _optional(wire.raw_rows, raw)
+    return None if fields is None or len(fields) <= _ID_AT else _optional(wire.trade_id, fields[_ID_AT])
 
 
 def _rest_time_us(raw: msgspec.Raw) -> int | None:
-    fields = _perhaps(wire.raw_rows, raw)
+    fields = _optional(wire.raw_rows, raw)
     if fields is None or len(fields) <= _TIME_AT:
         return None
-    return _perhaps(lambda field: rest_micros(wire.number(field)), fields[_TIME_AT])
+    return _optional(lambda field: rest_micros(wire.number(field)), fields[_TIME_AT])
 
 
 def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
@@ -425,7 +425,7 @@ def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
     return ohlc_answer(result, pair, timeframe).rows
 
 
-def ohlc_answer(result: bytes, pair: str, timeframe: str) -> Candles:
+def ohlc_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
     """Return the committed candles in the ``result`` of REST OHLC asked for ``pair``, oldest first.
 
     The last row is always the running interval, and ``last`` the start of the last committed one (API.md 6.6). A
@@ -440,7 +440,7 @@ def ohlc_answer(result: bytes, pair: str, timeframe: str) -> Candles:
         if odd and not read:
             raise ValueError(odd[0].reason)
     except wire.UNREADABLE as error:
-        reason = f"an answer of OHLC for {pair} in {timeframe} that cannot be read: {_told(error)}"
+        reason = f"an answer of OHLC for {pair} in {timeframe} that cannot be read: {_describe(error)}"
         raise Malformed(reason) from error
     odd_places = {row.at for row in odd}
     places = [at for at in range(len(raw)) if at not in odd_places]
@@ -461,7 +461,7 @@ def ohlc_answer(result: bytes, pair: str, timeframe: str) -> Candles:
     step_us = TIMEFRAMES[timeframe] * 60 * _US_PER_S
     known = [(at, one.time_us) for index, (at, one) in enumerate(zip(places, read, strict=True)) if index in ordered]
     starts += [start for row in odd if row.at < running and (start := _start_us(row, known, step_us)) is not None]
-    return Candles(committed, left, min(starts, default=None), max(starts, default=None))
+    return CandleAnswer(committed, left, min(starts, default=None), max(starts, default=None))
 
 
 def _ascending(times: Sequence[int]) -> Sequence[int]:
@@ -488,8 +488,8 @@ def _start_us(row: OddRow, known: Sequence[tuple[int, int]], step_us: int) -> in
 
     ``known`` are the places and starts of those that can be read: an odd row must not make later ones unwanted.
     """
-    fields = _perhaps(wire.raw_rows, msgspec.Raw(row.raw))
-    start_s = None if not fields else _perhaps(wire.start_s, fields[0])
+    fields = _optional(wire.raw_rows, msgspec.Raw(row.raw))
+    start_s = None if not fields else _optional(wire.start_s, fields[0])
     index = bisect_left(known, (row.at,))
     if start_s is None or not known:
         return None
@@ -529,7 +529,7 @@ def listing(result: bytes, asked: str = CURRENCY) -> Listed:
     if asked != CURRENCY and _EMPTY.match(result):  # as an empty table is printed here and there
         return Listed(asked, ())
     table = entries(result)
-    own, others, odd = list[Instrument](), list[Instrument](), dict[str, Odd]()
+    own, others, odd = list[Instrument](), list[Instrument](), dict[str, OddEntry]()
     for key, raw in table.items():
         try:
             entry = wire.asset_pair(raw)
@@ -650,7 +650,7 @@ def _bare(key: str, entry: wire.BarePair, asked: str) -> Instrument:
     )
 
 
-def _odd_entry(key: str, raw: msgspec.Raw, reason: str, asked: str) -> Odd:
+def _odd_entry(key: str, raw: msgspec.Raw, reason: str, asked: str) -> OddEntry:
     names, bare = {key}, None
     with contextlib.suppress(*wire.UNREADABLE):
         said = wire.pair_names(raw)
@@ -658,7 +658,7 @@ def _odd_entry(key: str, raw: msgspec.Raw, reason: str, asked: str) -> Odd:
         names |= {v2_symbol(name) for name in names if "/" in name}
         bare = _bare(key, wire.bare_pair(raw), asked)
     shown = {name[:KEY_LIMIT] for name in names}
-    return Odd(
+    return OddEntry(
         f"the entry of {key[:KEY_LIMIT]} cannot be read: {reason}"[:REASON_LIMIT], bytes(raw), frozenset(shown), bare
     )
 
@@ -681,7 +681,7 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
     side = _SIDES.get(row.side)
     if side is None:
         raise ValueError(f"trade {row.trade_id} has side {_quoted(row.side)}, neither 'b' nor 's'")
-    price, qty = _number(row.price), _number(row.volume)
+    price, qty = exact_number(row.price), exact_number(row.volume)
     check_exact(price, qty)
     return Trade(
         pair,
@@ -699,14 +699,14 @@ def _rest_trade(row: wire.RestTrade, pair: str) -> Trade:
 
 def _quote(part: msgspec.Raw) -> Quote:
     entry = wire.ticker_entry(part)
-    return Quote(_number(entry.c[0]), _number(entry.c[1]), entry.t[0])
+    return Quote(exact_number(entry.c[0]), exact_number(entry.c[1]), entry.t[0])
 
 
 def _candle(row: wire.OhlcRow, pair: str, timeframe: str) -> Candle:
-    volume = _number(row.volume)
+    volume = exact_number(row.volume)
 
     def price(text: str) -> Decimal:
-        number = _number(text)
+        number = exact_number(text)
         try:
             check_exact(number, volume)
         except ValueError as error:
@@ -733,7 +733,7 @@ def _plain(field: str, raw: msgspec.Raw) -> str | None:
         return None
     printed = bytes(raw)
     text = wire.text_of(raw) if printed.startswith(b'"') else printed.decode()
-    number = _number(text)
+    number = exact_number(text)
     try:
         check_exact(number, _NOTHING)
     except ValueError:
@@ -741,7 +741,8 @@ def _plain(field: str, raw: msgspec.Raw) -> str | None:
     return plain(number)
 
 
-def _number(text: str) -> Decimal:
+def exact_number(text: str) -> Decimal:
+    """Read a number as the exchange writes it, exactly. Raises ValueError."""
     # Decimal itself would also take white space, underscores and words.
     if len(text) > wire.NUMBER_LIMIT or not _NUMBER.fullmatch(text):
         raise ValueError(f"{_quoted(text)} is no number")

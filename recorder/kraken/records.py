@@ -16,18 +16,18 @@ from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode
 
 import msgspec
 
-from recorder.core import events, evidence
+from recorder.core import event_kinds, evidence
 from recorder.core.evidence import Knowledge
-from recorder.core.ids import Run, runs_of
-from recorder.core.listing import Listed
 from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, Trade, is_pair
+from recorder.core.pair_registry import Listed
+from recorder.core.trade_ids import Run, runs_of
 from recorder.errors import CorruptLine, ExchangeError, Malformed
-from recorder.kraken import parse, rest, wire
-from recorder.kraken.parse import Candles, OddRow
+from recorder.kraken import parse, rest_api, wire
+from recorder.kraken.parse import CandleAnswer, OddRow
 
 _TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
 _ID: Final = re.compile(r"\d{1,19}", re.ASCII)
-_HEADER_BEGINS: Final = f'{{"{events.NOTE}":"{events.HEADER}"'.encode()
+_HEADER_BEGINS: Final = f'{{"{event_kinds.NOTE}":"{event_kinds.HEADER}"'.encode()
 _BLANK: Final = re.compile(r"[?<]")
 _SHOWN: Final = 300
 """Characters of a source, or of a reason, that a sentence repeats."""
@@ -179,7 +179,7 @@ class OddTrades(PolledTrades, frozen=True, gc=False):
 
     def rows(self) -> Sorted:
         """Return what can be read by now, and the others. Raises Malformed where it holds no rows."""
-        return parse.kept_rows(self.line.payload, _pair(self.line))
+        return parse.decode_odd_rows(self.line.payload, _pair(self.line))
 
 
 class PublishedCandles(_OfLine, frozen=True, gc=False):
@@ -189,7 +189,7 @@ class PublishedCandles(_OfLine, frozen=True, gc=False):
         """Return the committed candles, oldest first. Raises Malformed where no row can be read."""
         return self.answer().rows
 
-    def answer(self) -> Candles:
+    def answer(self) -> CandleAnswer:
         """Return the committed candles, and the rows that cannot be read. Raises Malformed where none can."""
         asked = parse_qs(self.line.source.partition("#")[0].partition("?")[2])
         timeframe = _TIMEFRAMES.get(asked.get("interval", [""])[0])
@@ -198,7 +198,7 @@ class PublishedCandles(_OfLine, frozen=True, gc=False):
         return parse.ohlc_answer(_result(self.line), _pair(self.line), timeframe)
 
 
-class Listing(_OfLine, frozen=True, gc=False):
+class ListingRecord(_OfLine, frozen=True, gc=False):
     """An answer of AssetPairs."""
 
     def listed(self) -> Listed:
@@ -243,7 +243,7 @@ class Note(TableRows, frozen=True, gc=False):
             detail = wire.note(self.line.payload)
         except wire.UNREADABLE as error:
             raise Malformed(f"a note that cannot be read: {error}"[:_SHOWN]) from error
-        kind, pair = detail.pop(events.NOTE, None), detail.pop("pair", None)
+        kind, pair = detail.pop(event_kinds.NOTE, None), detail.pop("pair", None)
         if not isinstance(kind, str) or not (pair is None or (isinstance(pair, str) and is_pair(pair))):
             raise Malformed(f"a note without a kind, or of a pair that is none: {self.line.payload[:80]!r}")
         try:
@@ -256,15 +256,15 @@ class Header(_OfLine, frozen=True, gc=False):
     """The note that a segment begins with."""
 
 
-class Told(_OfLine, frozen=True, gc=False):
+class NotedFrame(_OfLine, frozen=True, gc=False):
     """A frame of no further use: what it says was noted as it came, and is an event."""
 
 
-class Unreadable(_OfLine, frozen=True, gc=False):
+class UnreadableRecord(_OfLine, frozen=True, gc=False):
     """A frame or an answer that could not be read when it came, and was kept for a person to look at."""
 
 
-class Unknown(_OfLine, frozen=True, gc=False):
+class UnknownRecord(_OfLine, frozen=True, gc=False):
     """A line of a source that this release does not know."""
 
 
@@ -275,17 +275,17 @@ Record: TypeAlias = (
     | PolledTrades
     | OddTrades
     | PublishedCandles
-    | Listing
+    | ListingRecord
     | TableRows
     | Header
-    | Told
-    | Unreadable
-    | Unknown
+    | NotedFrame
+    | UnreadableRecord
+    | UnknownRecord
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RecordSource:
     """What lines are written under: ``form``, with blanks to be filled in, and what such a line is."""
 
     form: str
@@ -303,46 +303,46 @@ def _note(line: Line) -> Record:
 
 
 SOURCES: Final = (
-    Source(
+    RecordSource(
         "ws:trade:<connection>",
         "a frame of trades: live, or the newest ones that a subscription begins with",
         StreamedTrades,
     ),
-    Source(
+    RecordSource(
         "ws:parked:<connection>?<pair>=<id>",
         "a frame of trades of which those from that id on do not count yet; `&` parts several pairs",
         ParkedTrades,
     ),
-    Source("ws:odd:<connection>", "a frame of trades of which some rows could not be read", SalvagedTrades),
-    Source("ws:status:<connection>", "a frame that tells how the exchange is", Told),
-    Source("ws:answer:<connection>", "what the exchange answers to a message of ours", Told),
-    Source(
+    RecordSource("ws:odd:<connection>", "a frame of trades of which some rows could not be read", SalvagedTrades),
+    RecordSource("ws:status:<connection>", "a frame that tells how the exchange is", NotedFrame),
+    RecordSource("ws:answer:<connection>", "what the exchange answers to a message of ours", NotedFrame),
+    RecordSource(
         "ws:unreadable:<connection>",
         "a frame that could not be read, that is of no kind known, or with rows of a pair that nobody asked for",
-        Unreadable,
+        UnreadableRecord,
     ),
-    Source("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
-    Source(
+    RecordSource("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
+    RecordSource(
         "rest-rows:/0/public/Trades?<query>#<pair>",
         "`rows` of a page of trades that could not be read, and the `ids` that each may be of, first and last, or null",
         OddTrades,
     ),
-    Source(
+    RecordSource(
         "rest:/0/public/OHLC?<query>#<pair>",
         "candles of one pair and timeframe, of which the last is still running",
         PublishedCandles,
     ),
-    Source(
+    RecordSource(
         "rest:/0/public/AssetPairs?<query>",
         "all that is listed of the asset class that the query names; without a query, of the usual one",
-        Listing,
+        ListingRecord,
     ),
-    Source(
+    RecordSource(
         "rest-unreadable:<path and query>#<pair>",
         "an answer that could not be read; without `#` if it was not of one pair",
-        Unreadable,
+        UnreadableRecord,
     ),
-    Source(events.NOTE, "an event that the recorder notes itself, or the head of the segment", _note),
+    RecordSource(event_kinds.NOTE, "an event that the recorder notes itself, or the head of the segment", _note),
 )
 """All that lines were ever written under; one that was written stays, since old journals are read for ever."""
 
@@ -355,7 +355,7 @@ def read(line: Line) -> Record:
 
 @lru_cache(_SOURCES_KEPT)
 def _reader(source: str) -> Callable[[Line], Record]:
-    return next((one.read for one in SOURCES if one.names(source)), Unknown)
+    return next((one.read for one in SOURCES if one.names(source)), UnknownRecord)
 
 
 def trades(line: Line) -> list[Trade]:
@@ -371,7 +371,15 @@ def rows(line: Line) -> Sorted:
     match read(line):
         case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
             return carrying.rows()
-        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
+        case (
+            PublishedCandles()
+            | ListingRecord()
+            | TableRows()
+            | Header()
+            | NotedFrame()
+            | UnreadableRecord()
+            | UnknownRecord()
+        ):
             return [], ()
         case never:
             assert_never(never)
@@ -396,9 +404,17 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
         case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
             return carrying.runs()
         case Note() as note:
-            told = evidence.told(note.event())
+            told = evidence.from_event(note.event())
             return () if told is None else (told,)
-        case PublishedCandles() | Listing() | TableRows() | Header() | Told() | Unreadable() | Unknown():
+        case (
+            PublishedCandles()
+            | ListingRecord()
+            | TableRows()
+            | Header()
+            | NotedFrame()
+            | UnreadableRecord()
+            | UnknownRecord()
+        ):
             return ()
         case never:
             assert_never(never)
@@ -420,22 +436,22 @@ def parked_source(connection: int, parked_from: Mapping[str, int]) -> str:
     return f"ws:parked:{connection}?{urlencode(parked_from)}"
 
 
-def rest_source(request: rest.Request, pair: str | None = None) -> str:
+def rest_source(request: rest_api.Request, pair: str | None = None) -> str:
     """Name an answer in the journal: the request, and the pair it was made for, if it was of one."""
     return f"rest:{_asked(request, pair)}"
 
 
-def odd_source(request: rest.Request, pair: str) -> str:
+def odd_source(request: rest_api.Request, pair: str) -> str:
     """Name rows of an answer that could not be read, while others could."""
     return f"rest-rows:{_asked(request, pair)}"
 
 
-def unreadable_source(request: rest.Request, pair: str | None = None) -> str:
+def unreadable_source(request: rest_api.Request, pair: str | None = None) -> str:
     """Name an answer that could not be read, so that nobody takes it for what was asked for."""
     return f"rest-unreadable:{_asked(request, pair)}"
 
 
-def _asked(request: rest.Request, pair: str | None) -> str:
+def _asked(request: rest_api.Request, pair: str | None) -> str:
     return request.target if pair is None else f"{request.target}#{quote(pair, safe='')}"
 
 
@@ -453,7 +469,7 @@ def _pair(line: Line) -> str:
 def _result(line: Line) -> bytes:
     """Return the result in an answer that was journalled. Raises Malformed, also where it is an error of Kraken's."""
     try:
-        return rest.result(200, line.payload)
+        return rest_api.result(200, line.payload)
     except Malformed:
         raise
     except ExchangeError as error:

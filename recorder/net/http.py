@@ -16,11 +16,11 @@ from yarl import URL
 
 from recorder.clock import Clock
 from recorder.config import NO_PROXY, is_local
-from recorder.core.pacing import FORBIDDEN_PAUSE_S, Pace, Paces
-from recorder.core.shown import without_credentials
+from recorder.core.safe_text import without_credentials
+from recorder.core.throttling import FORBIDDEN_PAUSE_S, Pace, Paces
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable
-from recorder.kraken import rest
-from recorder.net.turns import Turns
+from recorder.kraken import rest_api
+from recorder.net.rate_limit import SharedRateLimit
 from recorder.version import __version__
 
 USER_AGENT: Final = f"kraken-recorder/{__version__} (market data archive; aiohttp)"
@@ -36,7 +36,7 @@ Scope: TypeAlias = Literal["path", "rest", "all"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """A good answer: when it came (ns by the wall clock), its whole body, and the ``result`` within.
 
     ``date_s`` is what time the server says it is, in whole seconds since 1970; None where it does not say. ``sent_ns``
@@ -61,12 +61,12 @@ class OnRefusal(Protocol):
 class OnEnd(Protocol):
     """Who is told how each request that was sent has ended: with an answer, or with an error."""
 
-    def __call__(self, request: rest.Request, ended: Answer | ExchangeError, /) -> None:
+    def __call__(self, request: rest_api.Request, ended: HttpAnswer | ExchangeError, /) -> None:
         """Take note, at once."""
         ...
 
 
-def _nothing(_request: rest.Request, _ended: Answer | ExchangeError) -> None:
+def _nothing(_request: rest_api.Request, _ended: HttpAnswer | ExchangeError) -> None:
     """Take no note."""
 
 
@@ -74,7 +74,7 @@ async def _nobody(*, reason: str, path: str, scope: Scope, pause_s: float, per_s
     """Take no note."""
 
 
-class Broken(aiohttp.ClientConnectionError):
+class ConnectionBroken(aiohttp.ClientConnectionError):
     """A connection that ended before an answer came."""
 
 
@@ -97,7 +97,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise Broken(reason(error)) from error
+        raise ConnectionBroken(reason(error)) from error
     if 300 <= response.status < 400:
         response.close()
         raise Redirected(response.status, response.headers.get("Location", ""), response.headers)
@@ -154,7 +154,7 @@ class Http:
         clock: Clock,
         refused: OnRefusal = _nobody,
         ended: OnEnd = _nothing,
-        turns: Turns | None = None,
+        turns: SharedRateLimit | None = None,
     ) -> None:
         self._client = client
         self._base = base_url.rstrip("/")
@@ -167,7 +167,7 @@ class Http:
         self._refusals = 0
         self._turns = asyncio.Lock()
 
-    async def get(self, request: rest.Request) -> Answer:
+    async def get(self, request: rest_api.Request) -> HttpAnswer:
         """Wait for this request's turn, send it, and return the answer.
 
         Raises ExchangeError of the kind that says what to do next. Throttling stops all requests of this client; what
@@ -182,10 +182,10 @@ class Http:
         self._ended(request, answer)
         return answer
 
-    async def hold(self, pause_s: float, *, reason: str, path: str) -> None:
+    async def pause(self, pause_s: float, *, reason: str, path: str) -> None:
         """Send nothing for so long: the edge refused us at ``path``, which is none of REST."""
         self._refusals += 1
-        self._paces.whole.hold(self._clock.monotonic(), pause_s)
+        self._paces.whole.pause(self._clock.monotonic(), pause_s)
         if self._shared is not None:
             self._shared.pause(pause_s)
         await self._tell(reason, path, "all", pause_s)
@@ -194,7 +194,7 @@ class Http:
         """Return how long the longest of the present pauses lasts yet, in seconds; 0 where there is none."""
         return self._paces.paused_s(self._clock.monotonic())
 
-    async def _sent(self, request: rest.Request) -> Answer:
+    async def _sent(self, request: rest_api.Request) -> HttpAnswer:
         refusals, sent_ns = self._refusals, self._clock.wall_ns()
 
         async def connected() -> None:
@@ -215,18 +215,18 @@ class Http:
             raise refusal from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"cannot reach {self._shown}{request.path}: {reason(error)}") from error
-        recv_ns, date_s = self._clock.wall_ns(), rest.seconds(headers.get("Date"))
+        recv_ns, date_s = self._clock.wall_ns(), rest_api.seconds(headers.get("Date"))
         try:
             # A refusal that names the moment of its end names it by the server's clock.
             now_s = recv_ns / 1e9 if date_s is None else date_s
-            result = rest.result(status, body, retry_after_s=wanted_s(headers, recv_ns), now_s=now_s)
+            result = rest_api.result(status, body, retry_after_s=wanted_s(headers, recv_ns), now_s=now_s)
         except ExchangeError as error:
             await self._pause(request, error, by_edge=status != 200)
             if isinstance(error, Malformed):
                 error.body = body
             raise
         self._paces.answered(request.path, self._clock.monotonic())
-        return Answer(recv_ns, body, result, date_s, sent_ns)
+        return HttpAnswer(recv_ns, body, result, date_s, sent_ns)
 
     async def _turn(self, path: str) -> None:
         """Wait for a place, first come, first served; a pause that begins meanwhile is waited out too.
@@ -253,7 +253,7 @@ class Http:
     def _claim_shared(self) -> float:
         return self._shared.claim(1 / self._paces.whole.per_s) if self._shared else 0.0
 
-    async def _pause(self, request: rest.Request, error: ExchangeError, *, by_edge: bool = True) -> None:
+    async def _pause(self, request: rest_api.Request, error: ExchangeError, *, by_edge: bool = True) -> None:
         """Stop what ``error`` stops at once, and then tell; nothing where it does not ask for that."""
         now_s, path, wanted_s = self._clock.monotonic(), request.path, error.retry_after_s
         scope: Scope = "path"
@@ -265,7 +265,7 @@ class Http:
             pause_s, whole = self._paces.refused(path, now_s, retry_after_s=wanted_s)
             scope = "rest" if whole else "path"
         elif wanted_s:
-            pause_s = self._paces.hold(path, now_s, wanted_s)
+            pause_s = self._paces.pause(path, now_s, wanted_s)
         else:
             return
         self._refusals += 1
@@ -292,8 +292,8 @@ def wanted_s(headers: Mapping[str, str], now_ns: int) -> float | None:
 
     A date is taken by the server's own clock, if it tells the time.
     """
-    date_s = rest.seconds(headers.get("Date"))
-    return rest.retry_after_s(headers.get("Retry-After"), now_ns / 1e9 if date_s is None else date_s)
+    date_s = rest_api.seconds(headers.get("Date"))
+    return rest_api.retry_after_s(headers.get("Retry-After"), now_ns / 1e9 if date_s is None else date_s)
 
 
 def _name(path: str) -> str:

@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import Final, Literal
 
 from recorder import disk
-from recorder.archive import doubled, integrity
+from recorder.archive import duplicate_files, integrity
 from recorder.archive.datasets import DATASETS, SCHEMA_FILE, Branch, Dataset
-from recorder.archive.integrity import placed
+from recorder.archive.integrity import check_place
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import SET_APART, FileFacts, read_facts
 from recorder.clock import Clock
 from recorder.config import Config
-from recorder.core.ids import Spans
-from recorder.core.pacing import Pace
-from recorder.core.room import marks
-from recorder.core.shown import without_credentials
+from recorder.core.disk_limits import disk_limits
+from recorder.core.safe_text import without_credentials
+from recorder.core.throttling import Pace
+from recorder.core.trade_ids import Spans
 from recorder.errors import (
     CorruptLine,
     DiskError,
@@ -42,10 +42,10 @@ from recorder.errors import (
 )
 from recorder.journal import segment
 from recorder.journal.journal import CORRUPT_SUFFIX
-from recorder.kraken import rest, wire
+from recorder.kraken import rest_api, wire
 from recorder.net.http import Http, client_session, proxy_for
-from recorder.net.socket import dial
-from recorder.ops.offset import ClockOffset
+from recorder.net.websocket import dial
+from recorder.ops.exchange_clock import ClockOffset
 
 Level = Literal["ok", "note", "wrong"]
 
@@ -64,7 +64,7 @@ _VERIFY: Final = "`recorder verify` reads every row"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at. ``remedy`` says what to do; empty where nothing is to be done."""
 
     area: str
@@ -73,40 +73,44 @@ class Finding:
     remedy: str = ""
 
 
-def configuration(error: Exception | None, path: Path | None) -> list[Finding]:
+def configuration(error: Exception | None, path: Path | None) -> list[CheckResult]:
     """Say whether the configuration at ``path`` (None: there is no file) could be loaded."""
     area = "configuration"
     if error is not None:
-        return [Finding(area, "wrong", str(error), "mend it; `recorder config` prints what is in force")]
-    return [Finding(area, "ok", f"{path} is in force" if path else "no config.yaml here: the defaults are in force")]
+        return [CheckResult(area, "wrong", str(error), "mend it; `recorder config` prints what is in force")]
+    return [
+        CheckResult(area, "ok", f"{path} is in force" if path else "no config.yaml here: the defaults are in force")
+    ]
 
 
-def readable(area: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+def readable(area: str, look: Callable[[], list[CheckResult]]) -> list[CheckResult]:
     """Return what ``look`` finds, or what it may not read."""
     try:
         return look()
     except PermissionError as error:
         said = f"this user cannot read {error.filename}"
-        return [Finding(area, "wrong", said, "run as the archive's owner, and give all of it to that one: chown -R")]
+        return [
+            CheckResult(area, "wrong", said, "run as the archive's owner, and give all of it to that one: chown -R")
+        ]
     except (UnlistedFolder, UnsoundFile) as error:
-        return [Finding(area, "wrong", f"{error.file} {error.problem}", error.remedy)]
+        return [CheckResult(area, "wrong", f"{error.file} {error.problem}", error.remedy)]
 
 
-def archive(layout: Layout, *, now_us: int) -> list[Finding]:
+def archive(layout: Layout, *, now_us: int) -> list[CheckResult]:
     """Look at the layout and at every footer, and at no row."""
     area = "archive"
     if layout.data.exists() and not layout.data.is_dir():
         said = f"{layout.data} is a file, and an archive is a folder"
-        return [Finding(area, "wrong", said, "name another one, with --data or archive.path")]
+        return [CheckResult(area, "wrong", said, "name another one, with --data or archive.path")]
     if not layout.exists:
-        return [Finding(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
-    found: list[Finding] = []
+        return [CheckResult(area, "note", f"there is no archive at {layout.data} yet", "`recorder run` makes one")]
+    found: list[CheckResult] = []
     for dataset in DATASETS:
-        born = layout.born(dataset)
+        born = layout.schema_file(dataset)
         with contextlib.suppress(UnlistedFolder), disk.listing(born.parent):  # which is told below
             if not born.exists():
                 said = f"{born} is missing, and without any file other tools cannot read the table"
-                found.append(Finding(area, "note", said, "start the recorder, which makes it"))
+                found.append(CheckResult(area, "note", said, "start the recorder, which makes it"))
     held = older = 0
     newest_us = 0
     for dataset in DATASETS:
@@ -125,86 +129,86 @@ def archive(layout: Layout, *, now_us: int) -> list[Finding]:
     if newest_us > now_us + AHEAD_US:
         when = datetime.fromtimestamp(newest_us // 1_000_000, UTC)
         said = f"the newest trade was made at {when:%Y-%m-%d %H:%M:%S} UTC, which this host's clock has not reached"
-        found.append(Finding("clock", "wrong", said, "set the clock, by NTP"))
+        found.append(CheckResult("clock", "wrong", said, "set the clock, by NTP"))
     if not any(finding.level == "wrong" and finding.area == area for finding in found):
         said = f"{held:,} files, whose footers are whole"
-        found.append(Finding(area, "ok", f"{said}; {_VERIFY}"))
+        found.append(CheckResult(area, "ok", f"{said}; {_VERIFY}"))
     return found
 
 
-def _branches(layout: Layout, dataset: Dataset, found: list[Finding]) -> list[Branch]:
+def _branches(layout: Layout, dataset: Dataset, found: list[CheckResult]) -> list[Branch]:
     try:
         return layout.branches(dataset)
     except SET_APART as error:
-        found.append(Finding("archive", "wrong", f"{error.file} {error.problem}", error.remedy))
+        found.append(CheckResult("archive", "wrong", f"{error.file} {error.problem}", error.remedy))
         return []
 
 
-def _older(files: int) -> list[Finding]:
+def _older(files: int) -> list[CheckResult]:
     said = f"{files:,} files are of an older schema version, which SQL may not be able to read"
-    return [Finding("archive", "note", said, "let the recorder run, which rewrites them")] if files else []
+    return [CheckResult("archive", "note", said, "let the recorder run, which rewrites them")] if files else []
 
 
-def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[Finding]]:
+def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[CheckResult]]:
     """Return what the footers of a branch say, and what is wrong with files."""
     costs = f", so that {branch.value} is quarantined" if branch.dataset.has_ids else ""
 
-    def look() -> tuple[list[FileFacts], list[Finding]]:
+    def look() -> tuple[list[FileFacts], list[CheckResult]]:
         facts: list[FileFacts] = []
-        found: list[Finding] = []
+        found: list[CheckResult] = []
         for path in layout.files(branch):
             try:
                 if path.name != SCHEMA_FILE:
-                    facts.append(placed(read_facts(path), branch))
+                    facts.append(check_place(read_facts(path), branch))
             except SET_APART as error:
-                found.append(Finding("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
+                found.append(CheckResult("archive", "wrong", f"{path} {error.problem}{costs}", error.remedy))
         return facts, found
 
     try:
         return disk.undisturbed(look, f"the files of {branch.name}")
     except SET_APART as error:  # a folder
-        return [], [Finding("archive", "wrong", f"{error.file} {error.problem}{costs}", error.remedy)]
+        return [], [CheckResult("archive", "wrong", f"{error.file} {error.problem}{costs}", error.remedy)]
 
 
-def _twice(pair: str, facts: Sequence[FileFacts]) -> list[Finding]:
+def _twice(pair: str, facts: Sequence[FileFacts]) -> list[CheckResult]:
     """Find ids that two files hold, by their footers."""
     spans = [run.span for file in facts for run in file.footer.runs]
     again = sum(map(len, spans)) - Spans(spans).count()
     if not again:
         return []
     said = f"{again:,} ids of {pair} lie in two files, which only happens by hand"
-    (first, *_) = doubled.same_ids((run, file.path) for file in facts for run in file.footer.runs)
-    return [Finding("archive", "wrong", said, f"{first.file} {first.problem}: {first.remedy}")]
+    (first, *_) = duplicate_files.same_ids((run, file.path) for file in facts for run in file.footer.runs)
+    return [CheckResult("archive", "wrong", said, f"{first.file} {first.problem}: {first.remedy}")]
 
 
-def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> list[Finding]:
+def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> list[CheckResult]:
     """Find files of a table that bring again what others do, or whose folders are not spelled as they should be."""
     try:
-        found = integrity.astray(layout, dataset)
+        found = integrity.misspelled_folders(layout, dataset)
     except SET_APART as error:
         found = [integrity.Finding.of(error)]
     if not dataset.has_ids:
         with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
-            found += doubled.same_segments(dataset, facts)
-    return [Finding("archive", "wrong", f"{one.file} {one.problem}", one.remedy) for one in found]
+            found += duplicate_files.same_segments(dataset, facts)
+    return [CheckResult("archive", "wrong", f"{one.file} {one.problem}", one.remedy) for one in found]
 
 
-def journal(layout: Layout) -> list[Finding]:
+def journal(layout: Layout) -> list[CheckResult]:
     """Look at every line of the journal, and for lines that were set aside."""
     area = "journal"
     found, lines, size = disk.undisturbed(lambda: _segments(layout), f"the segments in {layout.journal}")
     aside = [name for name in disk.names_in(layout.raw) if name.endswith(CORRUPT_SUFFIX)]
     if aside:
         said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0]} and its like in {layout.raw}"
-        found.append(Finding(area, "note", said, "check the disk; their ids were holes, and fetched again"))
+        found.append(CheckResult(area, "note", said, "check the disk; their ids were holes, and fetched again"))
     if not any(finding.level == "wrong" for finding in found):
-        found.append(Finding(area, "ok", f"{lines:,} lines, {size / 1e6:,.1f} MB, all of them whole"))
+        found.append(CheckResult(area, "ok", f"{lines:,} lines, {size / 1e6:,.1f} MB, all of them whole"))
     return found
 
 
-def _segments(layout: Layout) -> tuple[list[Finding], int, int]:
+def _segments(layout: Layout) -> tuple[list[CheckResult], int, int]:
     """Return findings, lines and bytes."""
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     paths = segment.segments(layout.journal)
     lines = size = 0
     # Its lock may have been removed; the folder is locked too.
@@ -218,11 +222,13 @@ def _segments(layout: Layout) -> tuple[list[Finding], int, int]:
             corrupt -= 1
             if not running:
                 said = f"{path} ends in the middle of a line, as after a crash"
-                found.append(Finding("journal", "note", said, "nothing: the next start cuts it off; it never counted"))
+                found.append(
+                    CheckResult("journal", "note", said, "nothing: the next start cuts it off; it never counted")
+                )
         if corrupt:
             said = f"{path} has {corrupt:,} lines that fail their checksum"
             remedy = "check the disk; the next drain sets them aside, and their ids are fetched again"
-            found.append(Finding("journal", "wrong", said, remedy))
+            found.append(CheckResult("journal", "wrong", said, remedy))
     return found, lines, size
 
 
@@ -244,51 +250,51 @@ def holder(lock: Path) -> int | None:
     return None
 
 
-def space(data: Path) -> list[Finding]:
+def space(data: Path) -> list[CheckResult]:
     """Look at room, and at what the file system can do."""
     area = "disk"
     at = _existing(data)
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     try:
         room = disk.room(at)
         nodes = os.statvfs(at)
     except (DiskError, OSError) as error:
-        return [Finding(area, "wrong", str(error), "check the disk and its mount")]
-    limits = marks(room.total)
+        return [CheckResult(area, "wrong", str(error), "check the disk and its mount")]
+    limits = disk_limits(room.total)
     said = f"{room.free / 1e9:,.2f} of {room.total / 1e9:,.2f} GB are free at {at}"
     if room.free < limits.stop:
-        found.append(Finding(area, "wrong", f"{said}: too little to record", "make room, or move the archive"))
+        found.append(CheckResult(area, "wrong", f"{said}: too little to record", "make room, or move the archive"))
     elif room.free < limits.low:
         remedy = "make room: history waits, and the oldest raw segments go"
-        found.append(Finding(area, "wrong", f"{said}: that is low", remedy))
+        found.append(CheckResult(area, "wrong", f"{said}: that is low", remedy))
     else:
-        found.append(Finding(area, "ok", said))
+        found.append(CheckResult(area, "ok", said))
     if nodes.f_files and nodes.f_favail * 100 < nodes.f_files:
         said = f"{nodes.f_favail:,} of {nodes.f_files:,} inodes are left at {at}"
         found.append(
-            Finding(area, "wrong", said, "remove small files there; an archive of 1,000 pairs has some 10,000")
+            CheckResult(area, "wrong", said, "remove small files there; an archive of 1,000 pairs has some 10,000")
         )
     if nodes.f_flag & os.ST_RDONLY:
-        found.append(Finding(area, "wrong", f"{at} is mounted read-only", "mount it for writing; see why it is so"))
+        found.append(CheckResult(area, "wrong", f"{at} is mounted read-only", "mount it for writing; see why it is so"))
     return [*found, *_abilities(at)]
 
 
-def _abilities(at: Path) -> list[Finding]:
+def _abilities(at: Path) -> list[CheckResult]:
     area = "disk"
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     if not _locks(at):
         said = f"the file system at {at} knows no locks"
-        found.append(Finding(area, "wrong", said, "keep the archive on a local disk; each writer must hold locks"))
+        found.append(CheckResult(area, "wrong", said, "keep the archive on a local disk; each writer must hold locks"))
     kind = _file_system(at)
     if kind in _REMOTE:
         said = f"{at} is on {kind}, a file system of another machine"
-        found.append(Finding(area, "note", said, "a local disk is better: it must keep what it says it has synced"))
+        found.append(CheckResult(area, "note", said, "a local disk is better: it must keep what it says it has synced"))
     elif kind is not None and kind not in _SWAPPING:
         said = f"{at} is on {kind}, which may not swap two folders in one step"
         remedy = "nothing; a query that meets a merge may find a folder missing, and must be asked again"
-        found.append(Finding(area, "note", said, remedy))
+        found.append(CheckResult(area, "note", said, remedy))
     else:
-        found.append(Finding(area, "ok", f"{kind or 'the file system'} has what is needed"))
+        found.append(CheckResult(area, "ok", f"{kind or 'the file system'} has what is needed"))
     return found
 
 
@@ -323,24 +329,24 @@ def _unescaped(point: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
 
 
-def permissions(layout: Layout) -> list[Finding]:
+def permissions(layout: Layout) -> list[CheckResult]:
     """Look whether this user can write, and whether others can."""
     area = "permissions"
     at = _existing(layout.data)
     folders = [layout.journal, layout.raw, layout.staging, layout.locks, *map(layout.folder, DATASETS)]
     # That a mount takes no writes is said once, with the disk.
     writing = 0 if os.statvfs(at).f_flag & os.ST_RDONLY else os.W_OK
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     for folder in [at, *(folder for folder in folders if folder.is_dir())]:
         mode = folder.stat().st_mode
         if not os.access(folder, os.R_OK | writing | os.X_OK):
             said = f"this user cannot read and write {folder} (owner {folder.stat().st_uid}, {stat.filemode(mode)})"
-            found.append(Finding(area, "wrong", said, "run as its owner, or change the owner"))
+            found.append(CheckResult(area, "wrong", said, "run as its owner, or change the owner"))
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             said = f"everybody can write to {folder} ({stat.filemode(mode)})"
-            found.append(Finding(area, "wrong", said, f"chmod o-w {folder}"))
+            found.append(CheckResult(area, "wrong", said, f"chmod o-w {folder}"))
     if not found:
-        found.append(Finding(area, "ok", f"this user can write to {at}, and others cannot"))
+        found.append(CheckResult(area, "ok", f"this user can write to {at}, and others cannot"))
     return found
 
 
@@ -352,7 +358,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def versions() -> list[Finding]:
+def versions() -> list[CheckResult]:
     """Hold Python and the libraries that are installed against the lower bounds of this release."""
     area = "versions"
     try:
@@ -360,7 +366,9 @@ def versions() -> list[Finding]:
         wanted = [("Python", about["Requires-Python"] or "", sys.version.split()[0])]
         needed = [line for line in metadata.requires(DISTRIBUTION) or [] if ";" not in line]  # no extras
     except metadata.PackageNotFoundError:
-        return [Finding(area, "note", "it runs from its source, so that no bounds are known", "install it with pip")]
+        return [
+            CheckResult(area, "note", "it runs from its source, so that no bounds are known", "install it with pip")
+        ]
     names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in needed]
     wanted += [(name, line, _installed(name)) for name, line in zip(names, needed, strict=True)]
     found = []
@@ -368,10 +376,12 @@ def versions() -> list[Finding]:
         lowest = re.search(r">=\s*([0-9.]+)", bounds)
         if lowest and _numbers(installed) < _numbers(lowest[1]):
             said = f"{name} is {installed or 'not installed'}; {lowest[1]} or later is needed"
-            found.append(Finding(area, "wrong", said, f"install {DISTRIBUTION} anew, into an environment of its own"))
+            found.append(
+                CheckResult(area, "wrong", said, f"install {DISTRIBUTION} anew, into an environment of its own")
+            )
     if not found:
         said = f"{DISTRIBUTION} {metadata.version(DISTRIBUTION)}, Python {wanted[0][2]} and {len(wanted) - 1} libraries"
-        found.append(Finding(area, "ok", said))
+        found.append(CheckResult(area, "ok", said))
     return found
 
 
@@ -386,32 +396,32 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.split(r"[^0-9.]", version, maxsplit=1)[0].split(".") if part]
 
 
-async def exchange(config: Config, clock: Clock) -> list[Finding]:
+async def exchange(config: Config, clock: Clock) -> list[CheckResult]:
     """Ask the exchange for its status, shake hands with its stream, and compare the clocks."""
     area = "reachability"
     rest_url, ws_url = config.exchange.rest_url, config.exchange.ws_url
     remedy = "check the network, DNS, proxies and a firewall between here and there; `--offline` leaves this out"
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     async with client_session(proxy_for(rest_url, config.exchange.proxy)) as client:
         try:
             sent_s = clock.wall_ns() / 1e9
             async with asyncio.timeout(ANSWER_S):
-                answer = await Http(client, rest_url, pace=Pace(1.0), clock=clock).get(rest.system_status())
+                answer = await Http(client, rest_url, pace=Pace(1.0), clock=clock).get(rest_api.system_status())
             status = wire.system_status(answer.result).status
             found.append(
-                Finding(
+                CheckResult(
                     area, "ok" if status == "online" else "note", f"{without_credentials(rest_url)} says it is {status}"
                 )
             )
             found += _clock(sent_s, answer.recv_ns / 1e9, answer.date_s)
         except (ExchangeError, TimeoutError, *wire.UNREADABLE) as error:
-            found.append(Finding(area, "wrong", _said(rest_url, error), remedy))
+            found.append(CheckResult(area, "wrong", _said(rest_url, error), remedy))
         try:
             async with asyncio.timeout(ANSWER_S), dial(client, ws_url) as socket:
                 await socket.receive()  # it speaks first, of its own status
-            found.append(Finding(area, "ok", f"{without_credentials(ws_url)} answers"))
+            found.append(CheckResult(area, "ok", f"{without_credentials(ws_url)} answers"))
         except (ExchangeError, TimeoutError) as error:
-            found.append(Finding(area, "wrong", _said(ws_url, error), remedy))
+            found.append(CheckResult(area, "wrong", _said(ws_url, error), remedy))
     return found
 
 
@@ -421,15 +431,15 @@ def _said(url: str, error: Exception) -> str:
     return f"{without_credentials(url)} did not answer within {ANSWER_S:.0f} s"
 
 
-def _clock(sent_s: float, recv_s: float, date_s: int | None) -> Iterator[Finding]:
+def _clock(sent_s: float, recv_s: float, date_s: int | None) -> Iterator[CheckResult]:
     if date_s is None:
-        yield Finding("clock", "note", "the exchange did not say what time it is", "look at the clock yourself")
+        yield CheckResult("clock", "note", "the exchange did not say what time it is", "look at the clock yourself")
         return
     offset = ClockOffset()
     offset.take(sent_s=sent_s, recv_s=recv_s, date_s=date_s)
     ahead_s = offset.offset_s or 0.0
     said = f"this host's clock is {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the exchange's"
     if abs(ahead_s) > OFFSET_S:
-        yield Finding("clock", "wrong", said, "set the clock, by NTP: receive times are wrong by so much")
+        yield CheckResult("clock", "wrong", said, "set the clock, by NTP: receive times are wrong by so much")
     else:
-        yield Finding("clock", "ok", said)
+        yield CheckResult("clock", "ok", said)

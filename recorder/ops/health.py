@@ -25,7 +25,7 @@ DRAIN_SLACK_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class HealthState:
     """What the daemon knows of itself at one moment. Ages and lengths are in seconds, sizes in bytes.
 
     ``listed`` tells that it is known what to record, ``pairs`` how many that are. ``streaming`` tells whether it
@@ -51,14 +51,14 @@ class State:
     asks_in_s: float = 0.0
 
 
-def dead(state: State) -> list[str]:
+def dead(state: HealthState) -> list[str]:
     """Return why only a restart can help; nothing where the daemon is alive."""
     if state.unsynced_s > STUCK_S:
         return [f"a write to the journal has not returned for {state.unsynced_s:.0f} s: look at the disk"]
     return []
 
 
-def unready(state: State) -> list[str]:
+def not_ready(state: HealthState) -> list[str]:
     """Return why it does not record, or soon will not; nothing where it does."""
     if state.stopping:
         return ["it is stopping"]
@@ -81,7 +81,7 @@ def unready(state: State) -> list[str]:
     return reasons
 
 
-def _unheard(state: State) -> list[str]:
+def _unheard(state: HealthState) -> list[str]:
     limit_s = SILENT_S if state.streaming else UNANSWERED_S
     silent_s = [each_s for each_s in state.silent_s if each_s > limit_s]
     if not silent_s:

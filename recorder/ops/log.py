@@ -16,8 +16,8 @@ from structlog import dev
 from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
 
 from recorder.clock import Clock, SystemClock
-from recorder.core.shown import shown
-from recorder.ops.repeats import Repeats, Said
+from recorder.core.safe_text import printable
+from recorder.ops.log_dedup import LogDedup, LogLine
 
 _COLOURS: Final = {"warning": dev.YELLOW, "error": dev.RED, "critical": dev.RED}
 _LEVEL_WIDTH: Final = len("warning")
@@ -43,43 +43,43 @@ def configure(
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[_Counted(processors, sys.stderr, clock or SystemClock())],
+        processors=[_Suppressor(processors, sys.stderr, clock or SystemClock())],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    atexit.unregister(_tell_rest)
-    atexit.register(_tell_rest)
+    atexit.unregister(_report_rest)
+    atexit.register(_report_rest)
 
 
-def tell_held_back(*, rest: bool = False) -> None:
+def report_suppressed(*, rest: bool = False) -> None:
     """Print how many lines were held back, as far as their minute is over. A line of any kind does so, too.
 
     With ``rest`` also those of the minute that runs: nothing comes after them. The end of the process does that, too.
     """
     for processor in structlog.get_config()["processors"]:
-        if isinstance(processor, _Counted):
+        if isinstance(processor, _Suppressor):
             processor.tell(rest=rest)
 
 
-def _tell_rest() -> None:
+def _report_rest() -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        tell_held_back(rest=True)
+        report_suppressed(rest=True)
 
 
-class _Counted:
+class _Suppressor:
     """Holds repeats back, and renders by the ``processors`` whatever is to be printed."""
 
     def __init__(self, processors: Iterable[structlog.typing.Processor], out: TextIO, clock: Clock) -> None:
         self._processors = list(processors)
         self._out = out
         self._clock = clock
-        self._repeats = Repeats()
+        self._repeats = LogDedup()
         self._lock = threading.Lock()  # threads log, too
 
     def __call__(self, _: object, name: str, line: structlog.typing.EventDict) -> str:
         """Return the lines to print. Raises DropEvent where there are none."""
         with self._lock:
-            said = self._repeats.take(name, line, self._clock.monotonic())
+            said = self._repeats.add(name, line, self._clock.monotonic())
         if not said:
             raise structlog.DropEvent
         return self._rendered(said)
@@ -91,7 +91,7 @@ class _Counted:
         if said:
             print(self._rendered(said), file=self._out, flush=True)
 
-    def _rendered(self, said: Iterable[Said]) -> str:
+    def _rendered(self, said: Iterable[LogLine]) -> str:
         return "\n".join(self._line(level, dict(line)) for level, line in said)
 
     def _line(self, level: str, line: dict[str, Any]) -> str:
@@ -127,11 +127,11 @@ def _quoted(value: object) -> str:
 
 def _shown(value: object) -> str:
     """Return a value on one line: a name or an answer of the exchange must not forge another, or steer a terminal."""
-    return shown(str(value))
+    return printable(str(value))
 
 
 def _traceback(file: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     told = io.StringIO()
     # Without the values of variables, which rich would add, and among which may be a token.
     dev.plain_traceback(told, exc_info)
-    file.write(shown(told.getvalue(), lines=True))
+    file.write(printable(told.getvalue(), lines=True))

@@ -198,7 +198,7 @@ class Metrics:
 
     def watch(self, ledger: Ledger, pairs: Collection[str]) -> None:
         """Tell of ``pairs`` (live) what ``ledger`` says when somebody scrapes."""
-        self.registry.register(_Held(ledger, pairs))
+        self.registry.register(_LedgerCollector(ledger, pairs))
 
     def durable(self, source: str, *, frames: int, trades: int, size: int) -> None:
         """Count lines of one ``source`` (``ws``, ``rest`` or ``note``) that are durable."""
@@ -274,7 +274,7 @@ def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
     )
 
 
-class _Held(Collector):
+class _LedgerCollector(Collector):
     """What the ledger says of the pairs that are recorded: a pair that leaves takes its series with it."""
 
     def __init__(self, ledger: Ledger, pairs: Collection[str]) -> None:

@@ -24,7 +24,7 @@ from aiohttp import web
 from recorder.config import OpsConfig
 from recorder.errors import ConfigError
 from recorder.ops import health
-from recorder.ops.health import State
+from recorder.ops.health import HealthState
 from recorder.ops.metrics import Metrics
 
 CONNECTIONS: Final = 16
@@ -69,7 +69,7 @@ class Face:
     """What there is to tell: the metrics, the state now, and what else is worth knowing about this daemon now."""
 
     metrics: Metrics
-    state: Callable[[], State]
+    state: Callable[[], HealthState]
     about: Callable[[], Mapping[str, object]]
 
 
@@ -209,7 +209,7 @@ class _Site:
 
     async def _ready(self, _: web.Request) -> web.Response:
         state = self._face.state()
-        reasons = [*health.dead(state), *health.unready(state)]
+        reasons = [*health.dead(state), *health.not_ready(state)]
         status = "not recording" if reasons else "recording"
         return _json({"status": status, "reasons": reasons, **self._face.about()}, good=not reasons)
 

@@ -20,10 +20,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.archive import versions
+from recorder.archive import schema_versions
 from recorder.archive.datasets import TRADES, WITHOUT_IDS, Dataset
 from recorder.errors import UsageError
-from recorder.query import asked, stored
+from recorder.query import arguments, table_rows
 
 _OF_CONNECT: Final = "macros/candles_of"
 """What recorder.connect() alone asks."""
@@ -79,7 +79,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class NamedQuery:
     """An analysis: what it asks, what it needs for that, and its SQL."""
 
     name: str
@@ -109,12 +109,12 @@ class Question:
         return [one for one in self.parameters if one.default is None and given.get(one.name) is None]
 
 
-def questions() -> list[Question]:
+def questions() -> list[NamedQuery]:
     """Return every analysis there is, by name."""
     return [question(name) for name in _within(ANALYSIS)]
 
 
-def question(name: str) -> Question:
+def question(name: str) -> NamedQuery:
     """Return the analysis ``name``. Raises UsageError, which names those that are near, where there is none."""
     there = _within(ANALYSIS)
     if name not in there:
@@ -124,13 +124,13 @@ def question(name: str) -> Question:
     header = [line for line in rest[: rest.index("")] if line.startswith("-- $")]
     found = [_PARAMETER.fullmatch(line) for line in header]
     parameters = tuple(Parameter(*match.group("name", "kind", "default", "help")) for match in found if match)
-    return Question(name, first.removeprefix("-- "), parameters, sql)
+    return NamedQuery(name, first.removeprefix("-- "), parameters, sql)
 
 
 def text(name: str) -> str:
     """Return the SQL file ``name``, given without ``.sql``, from an installed wheel or from the repository."""
     written = _root().joinpath(*f"{name}.sql".split("/")).read_text(encoding="utf-8")
-    return stored.filled(written) if _FORM.fullmatch(name) else written
+    return table_rows.filled(written) if _FORM.fullmatch(name) else written
 
 
 def simpler(part: str, *, simple: bool) -> str:
@@ -259,7 +259,7 @@ def preamble(data: Path) -> str:
     # The folder becomes part of globs, so what is special in them must stand for itself.
     folder = glob.escape(str(data)).replace("'", "''")
     settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
-    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {versions.current(TRADES.name)}")
+    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {schema_versions.current(TRADES.name)}")
     return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
 
 
@@ -285,7 +285,7 @@ def _boolean(written: str) -> bool:
 
 
 def _moment(written: str) -> datetime:
-    start_us = asked.time_range(written, None).start_us
+    start_us = arguments.time_range(written, None).start_us
     return _EPOCH + timedelta(microseconds=start_us or 0)
 
 

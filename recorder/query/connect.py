@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from recorder.core.events import EventKind
-from recorder.query import asked
-from recorder.query.asked import Backend, Format, Instant, OnGap
-from recorder.query.frames import WORDS, Frame, frame
-from recorder.query.reader import BATCH_ROWS, Answer, Question, Reader
+from recorder.core.event_kinds import EventKind
+from recorder.query import arguments
+from recorder.query.arguments import Backend, Format, Instant, OnGap
+from recorder.query.dataframes import WORDS, Frame, frame
+from recorder.query.reader import BATCH_ROWS, Reader, Result, TradeQuery
 
 _TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
 _CANDLE_CATEGORIES: Final = ("timeframe",)
@@ -57,7 +57,7 @@ def connect(
     ...     archive.pairs()
     ['BTC/USD', 'ETH/USD']
     """
-    bounds = asked.bounds(threads, memory)
+    bounds = arguments.bounds(threads, memory)
     reader = Reader(Path(data).absolute(), live=live, frozen=frozen, check=check, bounds=bounds)
     reader.refresh()
     return Archive(reader)
@@ -77,8 +77,8 @@ class Archive:
 
     Frames of trades and candles say in ``df.attrs`` (in Arrow's metadata under ``recorder``, as JSON) on what they
     rest: ``coverage``, of each pair the runs of ids used; ``missing``, how many ids are known to be missing in the
-    range; and ``digest``, the SHA-256 of those ids (:func:`recorder.query.basis.digest`). Trades never change, so equal
-    digests mean the same trades, whatever came or was merged meanwhile. With ``hashed=True`` there is also ``sha256``,
+    range; and ``digest``, the SHA-256 of those ids (:func:`recorder.query.provenance.digest`). Trades never change, so
+    equal digests mean the same trades, whatever came or was merged meanwhile. With ``hashed=True`` there is also ``sha256``,
     of each pair that of its canonical rows (docs/format.md), for which all are read once more.
     """
 
@@ -98,7 +98,7 @@ class Archive:
     ) -> Frame:
         """Return the rows of one SQL statement over the views and macros; ``$name`` stands for a parameter.
 
-        It only reads (:mod:`recorder.query.readonly`), also frames of the caller, ``FROM df``, and files, ``FROM
+        It only reads (:mod:`recorder.query.read_only_sql`), also frames of the caller, ``FROM df``, and files, ``FROM
         'x.csv'``; what would write, or set something, is a UsageError.
 
         A moment among the parameters has a time zone. A pair without trades is a UsageError where a macro is given it.
@@ -159,8 +159,8 @@ class Archive:
         {'BTC/USD': [[1, 2]]}
         """
         self._check(to, dtype_backend)
-        limits = asked.time_range(start, stop)
-        question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, hashed)
+        limits = arguments.time_range(start, stop)
+        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals, hashed)
         return _framed(self._reader.trades(question), to, dtype_backend, _fixed(question.pairs, _TRADE_CATEGORIES))
 
     def candles(
@@ -188,8 +188,8 @@ class Archive:
         0  101.0  102.0  100.0  100.0     3.0      3
         """
         self._check(to, dtype_backend)
-        limits = asked.time_range(start, stop).in_bars(asked.timeframe(timeframe))
-        question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, hashed)
+        limits = arguments.time_range(start, stop).in_bars(arguments.timeframe(timeframe))
+        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals, hashed)
         answer = self._reader.candles(question, timeframe)
         return _framed(answer, to, dtype_backend, _fixed(question.pairs, _CANDLE_CATEGORIES))
 
@@ -216,9 +216,9 @@ class Archive:
         [2, 1, 1]
         """
         self._check(to, dtype_backend)
-        limits = asked.time_range(start, stop)
-        question = Question(asked.pairs(pair), limits, asked.on_gap(on_gap), decimals, checked=check)
-        pieces, warning = self._reader.pieces(question, asked.rows(rows))
+        limits = arguments.time_range(start, stop)
+        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals, checked=check)
+        pieces, warning = self._reader.pieces(question, arguments.rows(rows))
         if warning is not None:
             warnings.warn(warning, stacklevel=2)
         categories = _fixed(question.pairs, _TRADE_CATEGORIES)
@@ -250,8 +250,10 @@ class Archive:
         0  101.0  102.0  100.0  100.0  101.0     3.0      3
         """
         self._check(to, dtype_backend)
-        asked.timeframe(timeframe)
-        question = Question(asked.pairs(pair), asked.time_range(start, stop), asked.on_gap(on_gap), decimals)
+        arguments.timeframe(timeframe)
+        question = TradeQuery(
+            arguments.pairs(pair), arguments.time_range(start, stop), arguments.on_gap(on_gap), decimals
+        )
         answer = self._reader.ohlc(question, timeframe, filled=filled)
         return _framed(answer, to, dtype_backend, _fixed(question.pairs, _OHLC_CATEGORIES))
 
@@ -274,9 +276,9 @@ class Archive:
         0  connected  {"connection":1}
         """
         self._check(to, dtype_backend)
-        limits = asked.time_range(start, stop)
+        limits = arguments.time_range(start, stop)
         given = {"kind": kind, "pair": pair}
-        wanted = {column: asked.text(column, value) for column, value in given.items() if value is not None}
+        wanted = {column: arguments.text(column, value) for column, value in given.items() if value is not None}
         found = self._reader.events(wanted, limits)
         return frame(found, to, categories={"kind": _KINDS}, backend=dtype_backend)
 
@@ -344,8 +346,8 @@ class Archive:
 
     def _check(self, to: Format = "arrow", dtype_backend: Backend = None) -> None:
         self._reader.check()
-        asked.output(to)
-        asked.backend(dtype_backend)
+        arguments.output(to)
+        arguments.backend(dtype_backend)
 
 
 def _fixed(pairs: Sequence[str], columns: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -353,7 +355,7 @@ def _fixed(pairs: Sequence[str], columns: Sequence[str]) -> dict[str, Sequence[s
     return {"pair": pairs, **{column: WORDS[column] for column in columns}}
 
 
-def _framed(answer: Answer, to: Format, backend: Backend, categories: Mapping[str, Sequence[str]]) -> Frame:
+def _framed(answer: Result, to: Format, backend: Backend, categories: Mapping[str, Sequence[str]]) -> Frame:
     """Return the answer as a frame, and warn whoever called the caller of this."""
     if answer.warning is not None:
         warnings.warn(answer.warning, stacklevel=3)

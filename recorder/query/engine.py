@@ -19,13 +19,13 @@ import pyarrow as pa
 
 from recorder.archive.datasets import EVENTS
 from recorder.core.evidence import Promise
-from recorder.core.ids import Run, Spans
+from recorder.core.trade_ids import Run, Spans
 from recorder.errors import UsageError
-from recorder.query import catalogue, readonly, refused
-from recorder.query.damage import FAULTS, blamed
-from recorder.query.doubles import doubles
+from recorder.query import catalogue, read_only_sql, refused_files
+from recorder.query.decimal_to_double import decimal_to_double
+from recorder.query.explain_error import FAULTS, explain_error
 from recorder.query.snapshot import Snapshot
-from recorder.query.stamped import Extent, TableFiles
+from recorder.query.table_snapshot import Extent, TableFiles
 
 _OURS: Final = "recorder_"
 """How the names of the tables begin that this fills."""
@@ -226,7 +226,7 @@ class Engine:
     def check(self, text: str) -> None:
         """Return if ``text``, which a user wrote, is one statement that only reads. Raises UsageError."""
         try:
-            readonly.check(self._connection, text)
+            read_only_sql.check(self._connection, text)
         except FAULTS as error:
             raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
@@ -286,11 +286,14 @@ class Engine:
         try:
             yield
         except FAULTS as error:
-            if self._snapshot is not None and (fault := refused.told(error, self._snapshot.refused)) is not None:
+            if (
+                self._snapshot is not None
+                and (fault := refused_files.refused_file(error, self._snapshot.refused)) is not None
+            ):
                 raise fault.with_traceback(None) from None
             if isinstance(error, duckdb.IOException):
                 raise
-            found = blamed(error, self._data, self.listed())
+            found = explain_error(error, self._data, self.listed())
             raise found or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def _rounded(self, table: pa.Table, kinds: Sequence[str]) -> pa.Table:
@@ -298,7 +301,7 @@ class Engine:
         left = []
         for position, kind in enumerate(kinds):
             if kind == _DECIMAL:
-                column = doubles(table.column(position))
+                column = decimal_to_double(table.column(position))
                 if column is None:
                     left.append(position)
                 else:

@@ -1,7 +1,8 @@
 """What is asked of an archive, answered as Arrow tables, each from one moment.
 
 Owns: when a moment is taken, that a question is asked again where a compaction took a file away meanwhile, and that
-no rows are given across a hole unless the caller says so. Refuses: formats, which :mod:`recorder.query.frames` knows.
+no rows are given across a hole unless the caller says so. Refuses: formats, which :mod:`recorder.query.dataframes`
+knows.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from typing import Any, Final, TypeVar
 import duckdb
 import pyarrow as pa
 
-from recorder.archive.canonical import canonical
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch, Dataset
+from recorder.archive.digest_text import digest_text
 from recorder.archive.schema import TRADES as TRADE_COLUMNS
 from recorder.core.evidence import Promise
-from recorder.core.ids import Gap, Run, Span
-from recorder.core.plausible import EARLIEST_US
+from recorder.core.plausibility import EARLIEST_US
+from recorder.core.trade_ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, StorageError, UsageError
-from recorder.lazy import pc
-from recorder.query import ascending, asked, basis, catalogue, confined, holes, published
-from recorder.query.asked import OnGap, Range
-from recorder.query.basis import Basis
-from recorder.query.damage import blamed
-from recorder.query.digests import Digests
+from recorder.lazy_imports import pc
+from recorder.query import arguments, catalogue, exchange_candles, id_order, missing_ids, provenance, statement_pairs
+from recorder.query.arguments import OnGap, Range
+from recorder.query.dataframes import WORDS, labelled, owned, together, with_words
 from recorder.query.engine import Engine
-from recorder.query.frames import WORDS, labelled, owned, together, with_words
-from recorder.query.published import Series
-from recorder.query.snapshot import Moments, Snapshot
+from recorder.query.exchange_candles import CandleQuery
+from recorder.query.explain_error import explain_error
+from recorder.query.file_digests import Digests
+from recorder.query.provenance import Provenance
+from recorder.query.snapshot import Snapshot, Snapshots
 
 BATCH_ROWS: Final = 500_000
 """Rows of a batch: some 100 MB as a pandas frame, and four row groups of a file."""
@@ -59,7 +60,9 @@ _CANDLES: Final = """
     FROM candle_rows($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))
     ORDER BY time
 """
-_CANDLES_OF: Final = "FROM candles_of($pairs, $timeframe, make_timestamptz($start), make_timestamptz($stop), whole := $whole)"
+_CANDLES_OF: Final = (
+    "FROM candles_of($pairs, $timeframe, make_timestamptz($start), make_timestamptz($stop), whole := $whole)"
+)
 _ENDS: Final = """
     SELECT pair, min(trade_id), max(trade_id)
     FROM trades
@@ -101,7 +104,7 @@ class _UnknownPair(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TradeQuery:
     """Which trades are asked for: of which pairs, when, and what to do where some are missing.
 
     ``exact`` asks for decimals as they are, ``hashed`` for the digests of the rows. ``checked``: the files are
@@ -125,7 +128,7 @@ class Question:
 
 
 @dataclass(slots=True)
-class Answer:
+class Result:
     """Rows, what a frame says of them in its attrs, and of what the caller is to be warned."""
 
     rows: pa.Table
@@ -147,15 +150,15 @@ class _Lacking:
 
     def count(self, pair: str) -> int:
         """Return how many ids of a pair are missing."""
-        return holes.count(self.missing.get(pair, ()))
+        return missing_ids.count(self.missing.get(pair, ()))
 
     def begun(self, *pairs: str) -> dict[str, str]:
         """Return when those of these pairs begin that do so later than the range."""
-        return {pair: holes.text(self.begins[pair]) for pair in pairs if pair in self.begins}
+        return {pair: missing_ids.text(self.begins[pair]) for pair in pairs if pair in self.begins}
 
 
 @dataclass(slots=True)
-class _Kept:
+class _PinnedSnapshot:
     """A moment that outlives its files, in those that hold its rows now; None where every question takes its own."""
 
     moment: Snapshot | None
@@ -180,10 +183,10 @@ class Reader:
         self.frozen = frozen
         self.checks = check
         self._digests = Digests()
-        self._kept = _Kept(kept)
+        self._kept = _PinnedSnapshot(kept)
         self._thread = threading.get_ident()
         self._process = os.getpid()
-        self._moments = Moments(data, live=live)
+        self._moments = Snapshots(data, live=live)
         self._engine = Engine(data, bounds)
         self._closed = False
 
@@ -221,7 +224,7 @@ class Reader:
     def refresh(self) -> None:
         """Keep this moment from now on, if one is kept."""
         if self.frozen:
-            self._kept.moment = self._whole(self._moments.keep)
+            self._kept.moment = self._whole(self._moments.pin)
 
     def sql(self, text: str, params: Mapping[str, object], *, exact: bool, hashed: bool = False) -> pa.Table:
         """Return the rows of one SQL statement, which may ask for digests of rows.
@@ -229,7 +232,7 @@ class Reader:
         Raises UsageError unless it only reads.
         """
         self._engine.check(text)
-        asked.zoned(params)
+        arguments.zoned(params)
 
         wanted = catalogue.needs(text)
 
@@ -243,7 +246,7 @@ class Reader:
             return self._told(moment, text, params, exact=exact, of_named=of_named)
 
         if wanted.plainly and self.kept is None:
-            only = confined.pairs(self._engine.tree(text), params)
+            only = statement_pairs.pairs(self._engine.tree(text), params)
             if only:
                 return self._ask(lambda: self._moments.take(*only, tables=wanted.tables), answer)
         if not self.live and not wanted.every and self.kept is None:
@@ -280,7 +283,7 @@ class Reader:
             if of_named and pair in self.pairs():
                 raise _UnknownPair from error
             if not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
-                asked.pair(pair, self.pairs())  # raises, and says which are near
+                arguments.pair(pair, self.pairs())  # raises, and says which are near
             self._engine.know(pair)
             return self._engine.fetch(text, params, exact=exact)
 
@@ -292,7 +295,7 @@ class Reader:
         """Return the pairs of which there are trades, in no order."""
         return list(self.kept.runs) if self.kept else self._whole(self._moments.pairs)
 
-    def trades(self, question: Question) -> Answer:
+    def trades(self, question: TradeQuery) -> Result:
         """Return trades. Raises GapError, UsageError."""
 
         def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
@@ -301,19 +304,19 @@ class Reader:
 
         return self._rested(question, rows)
 
-    def _trades(self, question: Question, moment: Snapshot) -> pa.Table:
+    def _trades(self, question: TradeQuery, moment: Snapshot) -> pa.Table:
         """Return trades by pair and id, in the order of the files: only what turns out not to be sorted is sorted."""
-        files = [path for pair in question.pairs for path in ascending.by_id(moment.footers.get(pair, {}))]
+        files = [path for pair in question.pairs for path in id_order.by_id(moment.footers.get(pair, {}))]
         params = question.params() | {"files": [*files, moment.files[-1]], "whole": moment.is_whole}
         keys = ["pair", "trade_id"] if len(question.pairs) > 1 else ["trade_id"]
         text = _TRADES.format(columns=", ".join(dict.fromkeys([*keys, *_COLUMNS])))
         pieces = self._engine.pieces(text, params, PIECE_ROWS, exact=question.exact)
         words = {"pair": question.pairs, **WORDS}
         told = [owned(with_words(piece, words, narrow=True)) for piece in pieces]
-        found = ascending.sorted_by(keys, together(told, words))
+        found = id_order.sorted_by(keys, together(told, words))
         return found if len(question.pairs) > 1 else labelled(found, pair=question.pairs[0])
 
-    def candles(self, question: Question, timeframe: str) -> Answer:
+    def candles(self, question: TradeQuery, timeframe: str) -> Result:
         """Return candles built from trades. Raises GapError, UsageError."""
 
         def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
@@ -322,7 +325,7 @@ class Reader:
 
         return self._rested(question, rows)
 
-    def pieces(self, question: Question, size: int) -> tuple[Iterator[Answer], str | None]:
+    def pieces(self, question: TradeQuery, size: int) -> tuple[Iterator[Result], str | None]:
         """Return trades in tables of one pair and at most ``size`` rows, and of what the caller is to be warned.
 
         The moment is taken now; raises GapError, UsageError.
@@ -335,10 +338,10 @@ class Reader:
         pieces = self._pieces(question, moment, lacking, _windows(question, moment, ends, size))
         return pieces, self._warning(question, lacking)
 
-    def ohlc(self, question: Question, timeframe: str, *, filled: bool) -> Answer:
+    def ohlc(self, question: TradeQuery, timeframe: str, *, filled: bool) -> Result:
         """Return candles of the exchange. Raises GapError, UsageError."""
-        series = Series(question.pairs, timeframe, question.limits, question.exact)
-        look = published.filled if filled else published.published
+        series = CandleQuery(question.pairs, timeframe, question.limits, question.exact)
+        look = exchange_candles.filled if filled else exchange_candles.published
 
         def take() -> Snapshot:
             if filled:
@@ -357,14 +360,14 @@ class Reader:
             return found
 
         found = self._ask(take, rows)
-        lost = published.lost(found, series)
+        lost = exchange_candles.lost(found, series)
         warning = None
         if lost and question.on_gap != "ignore":
-            warning = holes.candle_sentence(lost, timeframe, self.data, filled=filled)
+            warning = missing_ids.candle_sentence(lost, timeframe, self.data, filled=filled)
             if question.on_gap == "raise":
                 raise GapError(warning)
         attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in series.pairs}}
-        return Answer(found, attrs, warning)
+        return Result(found, attrs, warning)
 
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
         """Return events of this kind or pair. Raises UsageError for one that there cannot be."""
@@ -373,29 +376,29 @@ class Reader:
             self._compare(_listed(moment, EVENTS))
             found = self._select("events", {name: (value,) for name, value in wanted.items()}, limits, exact=True)
             if "kind" in wanted and not found.num_rows:
-                asked.kind(wanted["kind"], self._words("SELECT DISTINCT kind FROM stored_events()"))
+                arguments.kind(wanted["kind"], self._words("SELECT DISTINCT kind FROM stored_events()"))
             if "pair" in wanted and not found.num_rows:
                 known = "SELECT pair FROM stored_events() WHERE pair IS NOT NULL UNION SELECT pair FROM instruments"
-                asked.pair(wanted["pair"], self._words(known), of="events")
+                arguments.pair(wanted["pair"], self._words(known), of="events")
             return found
 
         return self._ask(lambda: self._moments.without_trades(EVENTS, INSTRUMENTS), noted)
 
-    def _rested(self, question: Question, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Answer:
+    def _rested(self, question: TradeQuery, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Result:
         """Answer from one moment, so that the holes told of, the rows given and what they rest on agree."""
 
-        def rested(moment: Snapshot) -> tuple[pa.Table, _Lacking, Basis]:
+        def rested(moment: Snapshot) -> tuple[pa.Table, _Lacking, Provenance]:
             lacking = self._checked(question, moment)
             table, ends = rows(moment)
-            coverage = {pair: basis.between(moment.runs[pair], *ends.get(pair, _NONE)) for pair in question.pairs}
+            coverage = {pair: provenance.between(moment.runs[pair], *ends.get(pair, _NONE)) for pair in question.pairs}
             hashes = self._hashes(question, coverage) if question.hashed else None
             counts = {pair: lacking.count(pair) for pair in question.pairs}
-            return table, lacking, Basis(coverage, counts, lacking.begun(*question.pairs), hashes)
+            return table, lacking, Provenance(coverage, counts, lacking.begun(*question.pairs), hashes)
 
         table, lacking, rests = self._ask(lambda: self._moments.take(*question.pairs, tables=(INSTRUMENTS,)), rested)
-        return Answer(table, rests.attrs(), self._warning(question, lacking))
+        return Result(table, rests.attrs(), self._warning(question, lacking))
 
-    def _checked(self, question: Question, moment: Snapshot) -> _Lacking:
+    def _checked(self, question: TradeQuery, moment: Snapshot) -> _Lacking:
         """Return what is not held of the pairs asked for. Raises GapError, UsageError, CorruptFile."""
         for pair in question.pairs:
             _check_pair(moment, pair)
@@ -404,7 +407,7 @@ class Reader:
         self._compare(files, wanted=question.hashed or question.checked)
         for pair in question.pairs:
             if not moment.runs.get(pair):
-                asked.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
+                arguments.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
         promises = self._promises([pair for pair in question.pairs if _begins_in(question, moment.runs[pair])])
         missing = _missing(question, moment, {}, promises)
         if missing:
@@ -431,7 +434,7 @@ class Reader:
         found = self._engine.fetch(_PROMISES, {"pairs": list(pairs)}).to_pylist()
         return {row["pair"]: Promise(row["time_us"], row["after_id"]) for row in found}
 
-    def _beginnings(self, question: Question, moment: Snapshot) -> dict[str, int]:
+    def _beginnings(self, question: TradeQuery, moment: Snapshot) -> dict[str, int]:
         """Return of each pair that begins later than the range, when it does, in µs since 1970 UTC."""
         start_us = question.limits.start_us
         if start_us is None:
@@ -443,17 +446,17 @@ class Reader:
         begins = {row["pair"]: row["time_us"] for row in found}
         return {pair: begins[pair] for pair in question.pairs if pair in begins}
 
-    def _warning(self, question: Question, lacking: _Lacking) -> str | None:
+    def _warning(self, question: TradeQuery, lacking: _Lacking) -> str | None:
         return self._sentence(question, lacking) if question.on_gap == "warn" else None
 
-    def _sentence(self, question: Question, lacking: _Lacking) -> str | None:
+    def _sentence(self, question: TradeQuery, lacking: _Lacking) -> str | None:
         """Say what is not held, if something is not."""
-        said = [holes.sentence(lacking.missing, self.data)] if lacking.missing else []
+        said = [missing_ids.sentence(lacking.missing, self.data)] if lacking.missing else []
         if lacking.begins:
-            said.append(holes.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
+            said.append(missing_ids.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
         return "; ".join(said) or None
 
-    def _candles(self, question: Question, timeframe: str, moment: Snapshot) -> pa.Table:
+    def _candles(self, question: TradeQuery, timeframe: str, moment: Snapshot) -> pa.Table:
         bar = {"timeframe": timeframe}
         if len(question.pairs) > 1:
             whole = {"whole": set(moment.pairs).issubset(question.pairs)}
@@ -462,7 +465,7 @@ class Reader:
         found = self._engine.fetch(_CANDLES, question.params_of(pair) | bar, exact=question.exact)
         return labelled(found, pair=pair, timeframe=timeframe)
 
-    def _ends(self, question: Question, moment: Snapshot) -> _Ends:
+    def _ends(self, question: TradeQuery, moment: Snapshot) -> _Ends:
         """Return the lowest and the highest id of each pair in the range."""
         if question.limits == Range(None, None):
             return {pair: (moment.runs[pair][0].span.first, moment.runs[pair][-1].span.last) for pair in question.pairs}
@@ -470,35 +473,35 @@ class Reader:
         pairs, firsts, lasts = (column.to_pylist() for column in found.columns)
         return {pair: (first, last) for pair, first, last in zip(pairs, firsts, lasts, strict=True)}
 
-    def _hashes(self, question: Question, coverage: Mapping[str, Sequence[Span]]) -> dict[str, str]:
+    def _hashes(self, question: TradeQuery, coverage: Mapping[str, Sequence[Span]]) -> dict[str, str]:
         """Return the SHA-256 of the canonical rows of each pair, read in pieces."""
         hashes = {}
         for pair, runs in coverage.items():
             sha256 = hashlib.sha256()
-            for window in basis.windows(runs, BATCH_ROWS):
-                for text in canonical(self._window(question, pair, window, exact=True)):
+            for window in provenance.windows(runs, BATCH_ROWS):
+                for text in digest_text(self._window(question, pair, window, exact=True)):
                     sha256.update(text)
             hashes[pair] = sha256.hexdigest()
         return hashes
 
-    def _window(self, question: Question, pair: str, window: Span, *, exact: bool) -> pa.Table:
+    def _window(self, question: TradeQuery, pair: str, window: Span, *, exact: bool) -> pa.Table:
         params = question.params_of(pair) | {"first": window.first, "last": window.last}
         return self._engine.fetch(_WINDOW, params, exact=exact)
 
     def _pieces(
-        self, question: Question, moment: Snapshot, lacking: _Lacking, windows: Iterator[tuple[str, Span]]
-    ) -> Iterator[Answer]:
+        self, question: TradeQuery, moment: Snapshot, lacking: _Lacking, windows: Iterator[tuple[str, Span]]
+    ) -> Iterator[Result]:
         """Read window after window of one moment, which is found again in other files where it must be."""
-        kept = _Kept(moment)
+        kept = _PinnedSnapshot(moment)
         for pair, window in windows:
             self.check()
             table = self._ask(self._moments.take, self._reading(question, pair, window), kept)
             if table.num_rows:
-                coverage = {pair: basis.between(moment.runs[pair], *_ends_in(table))}
-                rests = Basis(coverage, {pair: lacking.count(pair)}, lacking.begun(pair))
-                yield Answer(labelled(table, pair=pair), rests.attrs())
+                coverage = {pair: provenance.between(moment.runs[pair], *_ends_in(table))}
+                rests = Provenance(coverage, {pair: lacking.count(pair)}, lacking.begun(pair))
+                yield Result(labelled(table, pair=pair), rests.attrs())
 
-    def _reading(self, question: Question, pair: str, window: Span) -> Callable[[Snapshot], pa.Table]:
+    def _reading(self, question: TradeQuery, pair: str, window: Span) -> Callable[[Snapshot], pa.Table]:
         return lambda _: self._window(question, pair, window, exact=question.exact)
 
     def _select(self, view: str, wanted: Mapping[str, tuple[str, ...]], limits: Range, *, exact: bool) -> pa.Table:
@@ -520,15 +523,15 @@ class Reader:
         of_pair = "SELECT DISTINCT timeframe FROM stored_ohlc() WHERE pair = $pair"
         timeframes = self._words(of_pair, pair=pair)
         if not timeframes:
-            asked.pair(pair, self._words("SELECT DISTINCT pair FROM stored_ohlc()"), of="candles")
-        asked.recorded(pair, timeframe, timeframes)
+            arguments.pair(pair, self._words("SELECT DISTINCT pair FROM stored_ohlc()"), of="candles")
+        arguments.check_recorded(pair, timeframe, timeframes)
 
     def _words(self, text: str, **params: str) -> list[str]:
         found: list[str] = self._engine.fetch(text, params).column(0).to_pylist()
         return found
 
     def _ask(
-        self, take: Callable[[], Snapshot], answer: Callable[[Snapshot], _Answer], kept: _Kept | None = None
+        self, take: Callable[[], Snapshot], answer: Callable[[Snapshot], _Answer], kept: _PinnedSnapshot | None = None
     ) -> _Answer:
         """Return what ``answer`` makes of a moment to which the connection is held: a kept one, or what ``take`` takes.
 
@@ -560,7 +563,7 @@ class Reader:
 
     def _check_vanished(self, error: duckdb.IOException) -> None:
         """Return if a file was taken away. Raises StorageError, UsageError where something else is wrong."""
-        if (found := blamed(error, self.data, self._engine.listed())) is not None:
+        if (found := explain_error(error, self.data, self._engine.listed())) is not None:
             raise found from error
         if str(self.data) not in str(error):  # a file of the caller's own
             raise UsageError(f"DuckDB: {error}") from error
@@ -590,7 +593,7 @@ def _touched(moment: Snapshot, tables: Iterable[Dataset], *, of_named: bool) -> 
     return [*(path for table in tables for path in _listed(moment, table)), *of_pairs]
 
 
-def _begins_in(question: Question, runs: Sequence[Run]) -> bool:
+def _begins_in(question: TradeQuery, runs: Sequence[Run]) -> bool:
     """Return whether a range goes back to the first trade held, so that it counts what may be missing before that."""
     start_us = question.limits.start_us
     return runs[0].span.first > 1 and (start_us is None or start_us <= runs[0].first_us)
@@ -602,12 +605,12 @@ def _may_begin_after(start_us: int, runs: Sequence[Run]) -> bool:
 
 
 def _missing(
-    question: Question, moment: Snapshot, absent: Mapping[str, Sequence[Span]], promises: Mapping[str, Promise]
+    question: TradeQuery, moment: Snapshot, absent: Mapping[str, Sequence[Span]], promises: Mapping[str, Promise]
 ) -> _Missing:
     """Return the holes of each pair that has some."""
     now_us = time.time_ns() // 1000
     found = {
-        pair: holes.missing_in(
+        pair: missing_ids.missing_in(
             moment.runs[pair], question.limits, absent.get(pair, ()), promises.get(pair), now_us=now_us
         )
         for pair in question.pairs
@@ -618,7 +621,7 @@ def _missing(
 def _ends_in(rows: pa.Table) -> tuple[int, int]:
     """Return the lowest and the highest id of rows of one pair, trades or candles."""
     first, last = _IDS if _IDS[0] in rows.column_names else ("trade_id", "trade_id")
-    return ascending.bounds(rows[first], rows[last]) or _NONE
+    return id_order.bounds(rows[first], rows[last]) or _NONE
 
 
 def _ends_of(rows: pa.Table, pairs: Sequence[str]) -> _Ends:
@@ -630,7 +633,7 @@ def _ends_of(rows: pa.Table, pairs: Sequence[str]) -> _Ends:
     return {row["pair"]: (row[f"{first}_min"], row[f"{last}_max"]) for row in found}
 
 
-def _windows(question: Question, moment: Snapshot, ends: _Ends, rows: int) -> Iterator[tuple[str, Span]]:
+def _windows(question: TradeQuery, moment: Snapshot, ends: _Ends, rows: int) -> Iterator[tuple[str, Span]]:
     for pair in question.pairs:
-        for window in basis.windows(basis.between(moment.runs[pair], *ends.get(pair, _NONE)), rows):
+        for window in provenance.windows(provenance.between(moment.runs[pair], *ends.get(pair, _NONE)), rows):
             yield pair, window

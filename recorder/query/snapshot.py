@@ -15,17 +15,17 @@ import pyarrow as pa
 
 from recorder.archive.datasets import Dataset
 from recorder.archive.footer import Footer
-from recorder.archive.known import DatedClaims
 from recorder.archive.layout import Layout
+from recorder.archive.stored_evidence import DatedClaims
 from recorder.core.evidence import Promise
-from recorder.core.ids import Run, Spans, joined
+from recorder.core.trade_ids import Run, Spans, joined
 from recorder.errors import StorageError
-from recorder.lazy import pc
-from recorder.query import ordering
-from recorder.query.listing import Listing, PairFiles
-from recorder.query.refused import FAULTS, Fault, instead_of
-from recorder.query.stamped import STAMPS, Stamped, StampedListing, TableFiles
-from recorder.query.tail import NONE, Journalled, pending, runs_in
+from recorder.lazy_imports import pc
+from recorder.query import file_order
+from recorder.query.journal_tail import NONE, JournalTail, pending, runs_in
+from recorder.query.refused_files import FAULTS, Fault, failing_path
+from recorder.query.table_snapshot import STAMPS, TableFiles, TableSnapshot, TableSnapshots
+from recorder.query.trade_files import PairFiles, TradeFiles
 
 _NOBODY: Final = ("",)
 """No pair has this name. Where none is known at all, macros take any for one without trades; not one with faults."""
@@ -39,7 +39,7 @@ class Snapshot:
     there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail, and
     ``promises`` what their footers promise, but for the files ``unread``; ``pairs`` are those of which there are any.
     All lists end with the table's empty schema file: one without files is an error in DuckDB, and one that begins with
-    it is planned badly (:mod:`recorder.query.ordering`). ``stamped`` are the files of the tables without ids.
+    it is planned badly (:mod:`recorder.query.file_order`). ``stamped`` are the files of the tables without ids.
     ``footers`` say of each pair what its ``files`` say of themselves, where those were read.
     ``faults`` say of which pairs no file may be read, and why; ``refused`` the same by the path that is listed instead
     of such files.
@@ -52,7 +52,7 @@ class Snapshot:
     tail: pa.Table
     runs: Mapping[str, tuple[Run, ...]]
     pairs: tuple[str, ...]
-    stamped: Stamped
+    stamped: TableSnapshot
     promises: Mapping[str, Promise] = field(default_factory=dict)
     footers: Mapping[str, Mapping[str, Footer]] = field(default_factory=dict)
     faults: Mapping[str, Fault] = field(default_factory=dict)
@@ -70,16 +70,16 @@ class Snapshot:
         """
         trades = {path for path in damaged if path in self.files or path in self.cut_files}
         homes = {str(Path(path).parent.parent if path in trades else Path(path).parent) for path in damaged}
-        behind = {instead_of(str(Path(path).parent)): fault for path, fault in damaged.items()}
+        behind = {failing_path(str(Path(path).parent)): fault for path, fault in damaged.items()}
 
         def kept(paths: Sequence[str], behind: Iterable[str] = ()) -> tuple[str, ...]:
             left = [path for path in paths[:-1] if not any(path.startswith(f"{home}/") for home in homes)]
             return (*(left or paths[-1:]), *behind, paths[-1])
 
-        of_trades = [instead_of(str(Path(path).parent)) for path in trades]
+        of_trades = [failing_path(str(Path(path).parent)) for path in trades]
         tables = {
             name: TableFiles(
-                kept(held.files, (instead_of(str(Path(path).parent)) for path in damaged if path in held.files)),
+                kept(held.files, (failing_path(str(Path(path).parent)) for path in damaged if path in held.files)),
                 kept(held.cut_files),
             )
             for name, held in self.stamped.tables.items()
@@ -94,14 +94,14 @@ class Snapshot:
         )
 
 
-class Moments:
+class Snapshots:
     """Takes snapshots of the archive at ``data``. Every method may raise FileNotFoundError: then take it anew."""
 
     def __init__(self, data: Path, *, live: bool) -> None:
         """Open the archive. Raises NoSuchArchive."""
-        self._listing = Listing(data)
-        self._stamped = StampedListing(Layout(data))
-        self._journalled = Journalled(Layout(data).journal) if live else None
+        self._listing = TradeFiles(data)
+        self._stamped = TableSnapshots(Layout(data))
+        self._journalled = JournalTail(Layout(data).journal) if live else None
         self._disowned = DatedClaims(Layout(data))
 
     def pairs(self) -> list[str]:
@@ -181,10 +181,10 @@ class Moments:
         """Return the ids of pairs with disowned ones that will not be archived any more: these, and those that are."""
         return {pair: Spans([*archived.get(pair, ()), *ids]) for pair, ids in self._disowned.by_pair().items()}
 
-    def keep(self) -> Snapshot:
+    def pin(self) -> Snapshot:
         """Take this moment of all pairs such that :meth:`find_again` can find it in other files."""
         moment = self.take(tables=STAMPS)
-        return replace(moment, stamped=self._stamped.keep(moment.stamped))
+        return replace(moment, stamped=self._stamped.pin(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:
         """Return the same rows in the files that hold them now. Raises StorageError if some are gone.
@@ -220,7 +220,7 @@ class Moments:
         )
 
     def _planned(self, groups: Iterable[Sequence[str]] = (), instead: Iterable[str] = ()) -> tuple[str, ...]:
-        return ordering.planned(groups, ordering.named_rows, self._listing.schema_file, instead)
+        return file_order.planned(groups, file_order.named_rows, self._listing.schema_file, instead)
 
 
 def _promises(found: Mapping[str, PairFiles]) -> dict[str, Promise]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from recorder.sandbox import wire
+from recorder.sandbox import wire_format
 from recorder.sandbox.tape import SELL, Tape
 
 DEEPEST: Final = 500
@@ -41,10 +41,10 @@ def _side(tape: Tape, best: int, step: int, count: int, now_ns: int) -> list[tup
     while len(levels) < count and price > 0:
         qty = chance.randint(1, 4_000)
         at_s = now_ns // _NS if not levels else (now_ns // _NS) - chance.randint(0, 120)
-        levels.append((_price(tape, price), wire.fixed(qty, _QTY_DIGITS), at_s))
+        levels.append((_price(tape, price), wire_format.fixed(qty, _QTY_DIGITS), at_s))
         price += step * chance.randint(1, 12)
     return levels
 
 
 def _price(tape: Tape, price: int) -> str:
-    return wire.price_text(price, tape.price_digits, tape.pair.rest_digits)
+    return wire_format.price_text(price, tape.price_digits, tape.pair.rest_digits)

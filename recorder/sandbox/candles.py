@@ -37,7 +37,7 @@ class Candle(NamedTuple):
     trades: int
 
 
-class Candles:
+class CandleSeries:
     """What is known of one tape at one interval of ``minutes``."""
 
     def __init__(self, tape: Tape, minutes: int) -> None:

@@ -15,8 +15,8 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from recorder.clock import Clock
 from recorder.sandbox.channels import Channel
-from recorder.sandbox.garble import Garble, Stall
-from recorder.sandbox.socket import HEARTBEAT, PONG, Connection
+from recorder.sandbox.fault_injection.websocket_faults import Stall, WebSocketFaults
+from recorder.sandbox.websocket import HEARTBEAT, PONG, Connection
 
 QUEUED_BYTES: Final = 32 << 20
 """Bytes that may wait for one client: the greatest burst takes 20 MB, ten seconds of the busiest market 30 MB."""
@@ -33,7 +33,11 @@ class Client:
     """One open socket. Everything it is sent goes through the queue, so that order is kept."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, transport: asyncio.Transport, connection: Connection, lines: Garble
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        connection: Connection,
+        lines: WebSocketFaults,
     ) -> None:
         self.connection = connection
         self.moved_s = 0.0
@@ -118,7 +122,7 @@ class Client:
 class Clients:
     """All open sockets."""
 
-    def __init__(self, clock: Clock, lines: Garble) -> None:
+    def __init__(self, clock: Clock, lines: WebSocketFaults) -> None:
         self._clock = clock
         self._lines = lines
         self._clients: set[Client] = set()

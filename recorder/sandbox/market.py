@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
-from recorder.core.ids import Span
+from recorder.core.trade_ids import Span
 from recorder.errors import UsageError
-from recorder.sandbox.pairs import Listing, Pair, pair_of
-from recorder.sandbox.register import Register
-from recorder.sandbox.tape import MARKET, SELL, Made, Tape
-from recorder.sandbox.venue import Played
+from recorder.sandbox.listing_changes import MarketRegister
+from recorder.sandbox.market_protocol import PlayedFrame
+from recorder.sandbox.pairs import Pair, SandboxListing, pair_of
+from recorder.sandbox.tape import MARKET, SELL, NewTrades, Tape
 
 _NS: Final = 1_000_000_000
 SWEEP_STEP_NS: Final = (10, 100)
@@ -141,7 +141,7 @@ class Market:
         characters: Sequence[Character] = CHARACTERS,
         listed: Sequence[Pair] = (),
     ) -> None:
-        self._register = Register()
+        self._register = MarketRegister()
         self._flows: dict[str, _Flow] = {}
         self._seed, self._first_id = seed, first_id
         tapes = {pair.symbol: Tape(pair, first_id=first_id) for pair in listed}
@@ -157,7 +157,7 @@ class Market:
         self._register.fill(tapes)
 
     @property
-    def listing(self) -> Listing:
+    def listing(self) -> SandboxListing:
         """The pairs."""
         return self._register.listing
 
@@ -166,11 +166,11 @@ class Market:
         """v2 symbol → everything traded so far."""
         return self._register.tapes
 
-    def advance(self, now_ns: int) -> list[Made]:
+    def advance(self, now_ns: int) -> list[NewTrades]:
         """Make the trades due up to ``now_ns``: one run for each pair that traded."""
         return [made for flow in self._flows.values() for made in flow.advance(now_ns)]
 
-    def burst(self, symbol: str, n: int, now_ns: int) -> list[Made]:
+    def burst(self, symbol: str, n: int, now_ns: int) -> list[NewTrades]:
         """Make one sweep of ``n`` trades, at ``now_ns`` or after what has been made already."""
         if symbol not in self._flows:
             self._flow(self._register.tapes[symbol], now_ns=now_ns, trades_per_s=0.0)
@@ -212,7 +212,7 @@ class Market:
         for flow in self._flows.values():
             flow.due_ns += paused_ns
 
-    def play(self, now_ns: int) -> list[Played]:  # noqa: ARG002  # the contract of a venue
+    def play(self, now_ns: int) -> list[PlayedFrame]:  # noqa: ARG002  # the contract of a venue
         """Return nothing: no frame of this market was recorded."""
         return []
 
@@ -257,22 +257,22 @@ class _Flow:
             tape.times_ns[index] += shift_ns
         self.due_ns = before_ns + self._gap_ns(self._sweeps_per_ns)
 
-    def advance(self, now_ns: int) -> list[Made]:
+    def advance(self, now_ns: int) -> list[NewTrades]:
         first = self.tape.next_id
         while self.due_ns <= now_ns:
             self._sweep(self.due_ns, self._sizes())
             self.due_ns = max(self.due_ns + self._gap_ns(self._sweeps_per_ns), self._end_ns())
         return self._made(first)
 
-    def burst(self, n: int, now_ns: int) -> list[Made]:
+    def burst(self, n: int, now_ns: int) -> list[NewTrades]:
         first = self.tape.next_id
         self._sweep(max(now_ns, self._end_ns()), n)
         self.due_ns = max(self.due_ns, self._end_ns())
         return self._made(first)
 
-    def _made(self, first: int) -> list[Made]:
+    def _made(self, first: int) -> list[NewTrades]:
         last = self.tape.last_id
-        return [Made(self.tape.pair.symbol, Span(first, last))] if first <= last else []
+        return [NewTrades(self.tape.pair.symbol, Span(first, last))] if first <= last else []
 
     def _gap_ns(self, sweeps_per_ns: float) -> int:
         return 1 + int(self._random.expovariate(sweeps_per_ns)) if sweeps_per_ns else _NEVER_NS

@@ -70,7 +70,7 @@ class Pair:
         return listed(self.key, {**self.fields, **fields})
 
 
-class Listing:
+class SandboxListing:
     """What the exchange lists, found by the names that REST takes (API.md 5.1): not by the wsname."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
@@ -95,7 +95,7 @@ class Listing:
         return list(self._by_symbol.values())
 
 
-def some(listing: Listing) -> str:
+def some(listing: SandboxListing) -> str:
     """Name the pairs listed, or the first of very many."""
     symbols = [pair.symbol for pair in listing.pairs]
     return ", ".join(symbols[:NAMED]) + (f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else "")

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import TypeVar
 
 from recorder.errors import UsageError
-from recorder.sandbox.pairs import Listing, Pair
-from recorder.sandbox.recorded import (
-    Frame,
-    Page,
-    Row,
-    Session,
+from recorder.sandbox.listing_changes import MarketRegister
+from recorder.sandbox.market_protocol import PlayedFrame
+from recorder.sandbox.pairs import Pair, SandboxListing
+from recorder.sandbox.recordings import (
+    RecordedFrame,
+    RecordedPage,
+    RecordedRow,
+    RecordedSession,
     put,
     read_listing,
     read_page,
     read_session,
     tape_for,
 )
-from recorder.sandbox.register import Register
-from recorder.sandbox.tape import Made, Tape
-from recorder.sandbox.venue import Played
+from recorder.sandbox.tape import NewTrades, Tape
 
 T = TypeVar("T")
 
@@ -40,17 +40,17 @@ class Replay:
         self,
         *,
         listed: Sequence[Pair] = (),
-        pages: Sequence[Page] = (),
-        sessions: Sequence[Session] = (),
+        pages: Sequence[RecordedPage] = (),
+        sessions: Sequence[RecordedSession] = (),
         speed: float = 1.0,
         withheld: int = 0,
     ) -> None:
         pairs = {pair.symbol: pair for pair in listed}
         pairs |= {pair.symbol: pair for session in sessions for pair in session.pairs}
         pairs |= {page.pair.symbol: page.pair for page in pages}
-        self._register = Register()
+        self._register = MarketRegister()
         self._tapes: dict[str, Tape] = {}
-        self._withheld: dict[str, deque[Row]] = {}
+        self._withheld: dict[str, deque[RecordedRow]] = {}
         for page in pages:
             tape = self._new_tape(page.pair, page.rows)
             shown = max(0, len(page.rows) - withheld)
@@ -66,14 +66,14 @@ class Replay:
             self._tapes.setdefault(pair.symbol, Tape(pair))
         self._register.fill({symbol: self._tapes[symbol] for symbol in pairs})
 
-    def _new_tape(self, pair: Pair, rows: Sequence[Row]) -> Tape:
+    def _new_tape(self, pair: Pair, rows: Sequence[RecordedRow]) -> Tape:
         if pair.symbol in self._tapes:
             raise UsageError(f"{pair.symbol} is in two recordings; give one recording of each pair")
         tape = self._tapes[pair.symbol] = tape_for(pair, rows)
         return tape
 
     @property
-    def listing(self) -> Listing:
+    def listing(self) -> SandboxListing:
         """The pairs."""
         return self._register.listing
 
@@ -82,23 +82,23 @@ class Replay:
         """v2 symbol → everything that has come to be so far."""
         return self._register.tapes
 
-    def advance(self, now_ns: int) -> list[Made]:  # noqa: ARG002  # the contract of a venue
+    def advance(self, now_ns: int) -> list[NewTrades]:  # noqa: ARG002  # the contract of a venue
         """Return nothing: what is due here is played as it was recorded."""
         return []
 
-    def play(self, now_ns: int) -> list[Played]:
+    def play(self, now_ns: int) -> list[PlayedFrame]:
         """Return the recorded frames due up to ``now_ns``; their trades have then come to be."""
         return [
-            Played(frame.text, frame.symbols or playing.session.symbols, tuple(self._make(frame)))
+            PlayedFrame(frame.text, frame.symbols or playing.session.symbols, tuple(self._make(frame)))
             for playing in self._sessions
             for frame in playing.due(now_ns)
         ]
 
-    def burst(self, symbol: str, n: int, now_ns: int) -> list[Made]:  # noqa: ARG002  # recorded times stay
+    def burst(self, symbol: str, n: int, now_ns: int) -> list[NewTrades]:  # noqa: ARG002  # recorded times stay
         """Let out the next ``n`` withheld trades of a page, or as many as there are."""
         waiting = self._withheld.get(symbol, deque())
         span = put(self._register.tapes[symbol], [waiting.popleft() for _ in range(min(n, len(waiting)))])
-        return [Made(symbol, span)] if span is not None else []
+        return [NewTrades(symbol, span)] if span is not None else []
 
     def wanted(self, symbol: str, now_ns: int) -> None:
         """Start the session that has this pair, if nobody has wanted it before."""
@@ -129,15 +129,15 @@ class Replay:
         for playing in self._sessions:
             playing.skip(paused_ns)
 
-    def _make(self, frame: Frame) -> list[Made]:
+    def _make(self, frame: RecordedFrame) -> list[NewTrades]:
         spans = [(symbol, put(self._tapes[symbol], rows)) for symbol, rows in frame.rows.items()]
-        return [Made(symbol, span) for symbol, span in spans if span is not None]
+        return [NewTrades(symbol, span) for symbol, span in spans if span is not None]
 
 
 class _Playing:
     """One session, how far it has got, and when it started."""
 
-    def __init__(self, session: Session, speed: float) -> None:
+    def __init__(self, session: RecordedSession, speed: float) -> None:
         self.session = session
         self._speed = speed
         self._started_ns: int | None = None
@@ -151,7 +151,7 @@ class _Playing:
         if self._started_ns is not None:
             self._started_ns += paused_ns
 
-    def due(self, now_ns: int) -> Sequence[Frame]:
+    def due(self, now_ns: int) -> Sequence[RecordedFrame]:
         if self._started_ns is None:
             return ()
         frames, first = self.session.frames, self._next
@@ -171,7 +171,7 @@ def replay_files(
 ) -> Replay:
     """Make the market of recorded files: AssetPairs answers, REST Trades answers, and sessions as JSON Lines."""
     listed = [pair for path in listings for pair in listing_of(path)]
-    listing = Listing(listed)
+    listing = SandboxListing(listed)
     return Replay(
         listed=listed,
         pages=[_read(path, lambda text: read_page(text, listing)) for path in pages],

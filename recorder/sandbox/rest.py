@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from recorder.sandbox import book, wire
-from recorder.sandbox.candles import INTERVALS, Candles
-from recorder.sandbox.odd_rows import OddRows
+from recorder.sandbox import book, wire_format
+from recorder.sandbox.candles import INTERVALS, CandleSeries
+from recorder.sandbox.exchange_status import StatusMessage
+from recorder.sandbox.fault_injection.listing_faults import ListingFaults
+from recorder.sandbox.fault_injection.row_faults import RowFaults
+from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import USUAL_CLASS, Pair
-from recorder.sandbox.quirks import Quirks
-from recorder.sandbox.status import Told
 from recorder.sandbox.ticker import Ticker
-from recorder.sandbox.venue import Venue
 
 PAGE_LIMIT: Final = 1000
 """Rows of one Trades page; more are not given, and not refused either (API.md 6.7)."""
@@ -52,21 +52,21 @@ class Rest:
 
     def __init__(
         self,
-        venue: Venue,
+        venue: MarketProtocol,
         *,
         inclusive: bool = True,
         inclusive_ohlc: bool = True,
-        status: Callable[[], Told] = Told,
-        quirks: Quirks | None = None,
-        odd: OddRows | None = None,
+        status: Callable[[], StatusMessage] = StatusMessage,
+        quirks: ListingFaults | None = None,
+        odd: RowFaults | None = None,
     ) -> None:
         self._venue = venue
         self._inclusive = inclusive
         self._inclusive_ohlc = inclusive_ohlc
         self._status = status
-        self._quirks = Quirks() if quirks is None else quirks
-        self._odd = OddRows() if odd is None else odd
-        self._candles: dict[tuple[str, int], Candles] = {}
+        self._quirks = ListingFaults() if quirks is None else quirks
+        self._odd = RowFaults() if odd is None else odd
+        self._candles: dict[tuple[str, int], CandleSeries] = {}
         self._tickers: dict[str, Ticker] = {}
         self._methods: dict[str, Callable[[Mapping[str, str], int], str]] = {
             "Time": self._time,
@@ -88,11 +88,11 @@ class Rest:
         except _Failure as told:
             return failure(str(told))
 
-    def candles(self, symbol: str, minutes: int) -> Candles:
+    def candles(self, symbol: str, minutes: int) -> CandleSeries:
         """Return the candles of a pair that the market has, by v2 symbol and interval."""
         tape, known = self._venue.tapes[symbol], self._candles.get((symbol, minutes))
         if known is None or known.tape is not tape:
-            known = self._candles[symbol, minutes] = Candles(tape, minutes)
+            known = self._candles[symbol, minutes] = CandleSeries(tape, minutes)
         return known
 
     def _time(self, _query: Mapping[str, str], now_ns: int) -> str:
@@ -133,7 +133,7 @@ class Rest:
         candles = self.candles(pair.symbol, _interval(query.get("interval")))
         since_s = _since_s(query["since"]) if "since" in query else None
         rows = candles.window(now_ns, since_s=since_s, inclusive=self._inclusive_ohlc)
-        printed = ",".join(wire.candle_row(candles.tape, candle) for candle in rows)
+        printed = ",".join(wire_format.candle_row(candles.tape, candle) for candle in rows)
         printed = self._odd.in_candles(pair.symbol, printed)
         return f'{{{self._quirks.fields()}"{key}":[{printed}],"last":{candles.committed_s if rows else 0}}}'
 
@@ -147,7 +147,7 @@ class Rest:
         span = tape.newest(count) if since_ns is None else tape.page(since_ns, count=count, inclusive=self._inclusive)
         if span is None:
             return f'{{{self._quirks.fields()}"{key}":[],"last":"{since_ns or 0}"}}'
-        rows = ",".join(wire.rest_rows(tape, span))
+        rows = ",".join(wire_format.rest_rows(tape, span))
         rows = self._odd.in_page(pair.symbol, rows)
         return f'{{{self._quirks.fields()}"{key}":[{rows}],"last":"{tape.time_ns(span.last)}"}}'
 

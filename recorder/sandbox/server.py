@@ -18,22 +18,22 @@ from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
-from recorder.sandbox import control, wire
+from recorder.sandbox import control_api, wire_format
 from recorder.sandbox.candles import INTERVALS
 from recorder.sandbox.channels import CHANNELS, TRADES
 from recorder.sandbox.clients import Client, Clients
-from recorder.sandbox.edge import Edge
-from recorder.sandbox.faults import Act, Faults
-from recorder.sandbox.garble import HALF_DEAD, Stall
+from recorder.sandbox.exchange_status import StatusBoard
+from recorder.sandbox.fault_injection.fault_schedule import Act, Faults
+from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall
+from recorder.sandbox.ground_truth import TruthFile
+from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import Pair, some
-from recorder.sandbox.requests import Requests
+from recorder.sandbox.request_log import RequestLog
 from recorder.sandbox.rest import Rest
-from recorder.sandbox.socket import Connection
-from recorder.sandbox.status import StatusBoard
-from recorder.sandbox.tape import Made
+from recorder.sandbox.rest_frontend import RestFrontend
+from recorder.sandbox.tape import NewTrades
 from recorder.sandbox.throttle import Throttle
-from recorder.sandbox.truth import TruthFile
-from recorder.sandbox.venue import Venue
+from recorder.sandbox.websocket import Connection
 
 STEP_S: Final = 0.02
 """How often the market moves: far below what a client can notice, far above what a step costs."""
@@ -54,7 +54,7 @@ class Sandbox:
 
     def __init__(
         self,
-        market: Venue,
+        market: MarketProtocol,
         *,
         clock: Clock,
         truth: Path | None = None,
@@ -65,7 +65,7 @@ class Sandbox:
         seed: int = 1,
     ) -> None:
         self.market = market
-        self.requests = Requests()
+        self.requests = RequestLog()
         self.status = StatusBoard(clock)
         self.faults = Faults(clock, hang_up=self._hang_up, script=script, status=self.status)
         self.clients = Clients(clock, self.faults.lines)
@@ -81,7 +81,7 @@ class Sandbox:
             quirks=self.faults.quirks,
             odd=self.faults.rows,
         )
-        self.edge = Edge(clock, faults=self.faults, requests=self.requests, answer=self._answer)
+        self.edge = RestFrontend(clock, faults=self.faults, requests=self.requests, answer=self._answer)
         self._told_status = self.status.essence()
         self._trades_per_frame = trades_per_frame
         self._random = Random(seed)
@@ -101,7 +101,11 @@ class Sandbox:
                 stack.callback(self._truth.close)
                 self._truth.write(
                     self.market.tapes,
-                    [Made(symbol, tape.span) for symbol, tape in self.market.tapes.items() if tape.span is not None],
+                    [
+                        NewTrades(symbol, tape.span)
+                        for symbol, tape in self.market.tapes.items()
+                        if tape.span is not None
+                    ],
                 )
             runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
             await runner.setup()
@@ -180,7 +184,7 @@ class Sandbox:
         newest = self.market.tapes[symbol].last_id
         if not newest < trade_id <= GREATEST_ID:
             raise UsageError(f"{trade_id} is no stray id of {symbol}; it must be from {newest + 1} to {GREATEST_ID}")
-        self.clients.push(wire.stray_frame(self.market.tapes[symbol], trade_id), TRADES, (symbol,))
+        self.clients.push(wire_format.stray_frame(self.market.tapes[symbol], trade_id), TRADES, (symbol,))
 
     def sever(self, symbol: str) -> None:
         """Cut the connections that follow this pair, and no others. Raises UsageError where there are none."""
@@ -226,7 +230,7 @@ class Sandbox:
         self.market.relist(symbol, pair, now_ns=now_ns)
         span = self.market.tapes[pair.symbol].span
         if pair.symbol != symbol and span is not None:
-            self._write([Made(pair.symbol, span)])
+            self._write([NewTrades(pair.symbol, span)])
 
     def renumber(self, symbol: str) -> None:
         """Count the trades of a pair from 1 again. Raises UsageError where it is not listed, or was recorded."""
@@ -277,21 +281,21 @@ class Sandbox:
                 self.clients.push(played.text, TRADES, played.symbols)
         return now_ns
 
-    def _publish(self, runs: list[Made]) -> None:
+    def _publish(self, runs: list[NewTrades]) -> None:
         self._write(runs)
         for made in runs:
             for channel in CHANNELS:
                 for text in channel.updates(self.market.tapes[made.pair], made, self._trades_per_frame):
                     self.clients.push(text, channel, (made.pair,))
 
-    def _write(self, runs: Sequence[Made]) -> None:
+    def _write(self, runs: Sequence[NewTrades]) -> None:
         if self._truth is not None and runs:
             self._truth.write(self.market.tapes, runs)
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._door])
         application.on_response_prepare.append(self._date)
-        application.add_routes(control.routes(self))
+        application.add_routes(control_api.routes(self))
         application.router.add_get("/v2", self._socket)
         application.router.add_get("/0/public/{method}", self.edge.respond)
         application.router.add_get("/0/{rest:.*}", self.edge.respond)
@@ -302,7 +306,7 @@ class Sandbox:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Shut out who comes while the door is shut; the sandbox's own endpoints are always open."""
-        refusal = None if request.path.startswith("/sandbox/") else self.edge.shut(request)
+        refusal = None if request.path.startswith("/sandbox/") else self.edge.closed_answer(request)
         return await handler(request) if refusal is None else refusal
 
     async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
@@ -310,7 +314,7 @@ class Sandbox:
         response.headers["Date"] = formatdate(self.clock.wall_ns() // 1_000_000_000, usegmt=True)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        if (refusal := self.edge.turned_away(request)) is not None:
+        if (refusal := self.edge.refused_handshake(request)) is not None:
             return refusal
         self.edge.log(request, 101)
         # As a real one: above 2**53, where a double would corrupt it.

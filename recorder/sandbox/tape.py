@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.core.ids import Span
+from recorder.core.trade_ids import Span
 from recorder.sandbox.pairs import Pair
 
 SELL: Final = 1
@@ -24,7 +24,7 @@ ORD_TYPES: Final = ("limit", "limit", "market", "market")
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class NewTrades:
     """A run of trades that one pair has just made. Two numbers say it all: the tape knows which ids were skipped."""
 
     pair: str

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from typing import Any, Final
 
-from recorder.sandbox import wire
+from recorder.sandbox import wire_format
 from recorder.sandbox.pairs import REST_QTY_DIGITS
 from recorder.sandbox.tape import SELL, Tape
 
@@ -23,15 +23,15 @@ class Ticker:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self._today = _Window()
-        self._last_24h = _Window()
+        self._today = _TradeWindow()
+        self._last_24h = _TradeWindow()
         self._scale = tape.price_digits
 
     def entry(self, now_ns: int) -> dict[str, Any]:
         """Return the pair's part of a Ticker answer; of a pair that never traded, zeros."""
         tape = self.tape
         if tape.price_digits != self._scale:
-            self._today, self._last_24h, self._scale = _Window(), _Window(), tape.price_digits
+            self._today, self._last_24h, self._scale = _TradeWindow(), _TradeWindow(), tape.price_digits
         windows = (self._today, self._last_24h)
         self._today.slide(tape, now_ns // _DAY_NS * _DAY_NS)
         self._last_24h.slide(tape, now_ns - _DAY_NS)
@@ -53,18 +53,18 @@ class Ticker:
         }
 
     def _price(self, price: int) -> str:
-        return wire.price_text(price, self.tape.price_digits, self.tape.pair.rest_digits)
+        return wire_format.price_text(price, self.tape.price_digits, self.tape.pair.rest_digits)
 
     def _qty(self, qty: int) -> str:
-        return wire.fixed(qty * 10 ** (REST_QTY_DIGITS - self.tape.qty_digits), REST_QTY_DIGITS)
+        return wire_format.fixed(qty * 10 ** (REST_QTY_DIGITS - self.tape.qty_digits), REST_QTY_DIGITS)
 
-    def _vwap(self, window: _Window) -> str:
+    def _vwap(self, window: _TradeWindow) -> str:
         digits = max(self.tape.pair.rest_digits, self.tape.price_digits)
         finer = 10 ** (digits - self.tape.price_digits)
-        return wire.fixed(window.notional * finer // window.qty if window.qty else 0, digits)
+        return wire_format.fixed(window.notional * finer // window.qty if window.qty else 0, digits)
 
 
-class _Window:
+class _TradeWindow:
     """The trades from some moment on, as a run of indices of the tape, with their sums and extremes."""
 
     def __init__(self) -> None:

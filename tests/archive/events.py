@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder.archive.datasets import EVENTS, Branch
-from recorder.archive.events import event
+from recorder.archive.event_rows import event
 from recorder.archive.segment_tables import SegmentTables
-from recorder.core.events import EventKind
+from recorder.core.event_kinds import EventKind
 from recorder.core.model import Event
 from tests.archive.candles import NEW_YEAR_US, rows
 from tests.archive.rows import archive
@@ -24,7 +24,7 @@ def write_events(data: Path, segment: int, first: int, last: int, disk: Unsynced
     disk = disk or Unsynced()
     with archive(data, disk) as opened:
         tables = SegmentTables(opened.layout, disk, staging=opened.staging)
-        tables.take(Branch(EVENTS), events(first, last))
+        tables.add(Branch(EVENTS), events(first, last))
         return tables.write(segment)
 
 

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recorder.archive.append import TradeArchive
 from recorder.archive.layout import Layout
-from recorder.archive.opening import opened
+from recorder.archive.open_archive import opened
+from recorder.archive.trades import TradeArchive
 from recorder.core.model import Trade
 from recorder.disk import Disk, Room
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from recorder.archive import parquet
-from recorder.archive.compact import compact
+from recorder.archive.compaction import compact
 from recorder.archive.coverage import Coverage
 from recorder.archive.datasets import Branch
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.archive.parquet import OpenFile, check_digest, read_facts
 from recorder.archive.schema import trades_table
-from recorder.core.ids import Run, Span, Spans
 from recorder.core.ledger import Ledger
+from recorder.core.trade_ids import Run, Span, Spans
 from recorder.errors import CorruptFile, DiskError, UnsoundFile
 from tests.archive.rows import PAIR, START_US, archive, trade, trades
 from tests.powercut import Unsynced

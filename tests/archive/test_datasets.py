@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import compact as compaction
-from recorder.archive import datasets, integrity, parquet, sound
-from recorder.archive.compact import compact_segments
+from recorder.archive import compaction, datasets, integrity, parquet, verify_tables
+from recorder.archive.compaction import compact_segments
 from recorder.archive.datasets import BY_NAME, DATASETS, Branch, Dataset, branch_named
 from recorder.archive.layout import Layout
 from recorder.archive.schema import TIME
@@ -15,7 +14,7 @@ from recorder.archive.segment_tables import SegmentTables
 from recorder.errors import UnsoundFile
 from tests.archive.rows import archive
 from tests.powercut import Unsynced
-from tests.toys import TOY, register
+from tests.small_models import TOY, register
 
 DAY_US = 86_400_000_000
 
@@ -52,10 +51,12 @@ def test_a_table_parted_by_days_is_written_compacted_and_checked_by_its_entry_al
     register(monkeypatch)
     branch = Branch(TOY, "A/B")
     with archive(tmp_path, Unsynced()) as opened:
-        assert opened.layout.born(TOY) == tmp_path / "toys" / "pair=__none__" / "date=1970-01-01" / "schema.parquet"
+        assert (
+            opened.layout.schema_file(TOY) == tmp_path / "toys" / "pair=__none__" / "date=1970-01-01" / "schema.parquet"
+        )
         tables = SegmentTables(opened.layout, Unsynced(), staging=opened.staging)
         for segment, added in ((1, 2), (2, 2), (3, 2), (3, 0)):
-            tables.take(branch, [(number * DAY_US + segment, "ball") for number in (1, 0)])
+            tables.add(branch, [(number * DAY_US + segment, "ball") for number in (1, 0)])
             assert tables.write(segment) == added
         leaves = opened.layout.leaves(branch)
         assert [leaf.name for leaf in leaves] == ["date=1970-01-01", "date=1970-01-02"]
@@ -63,13 +64,13 @@ def test_a_table_parted_by_days_is_written_compacted_and_checked_by_its_entry_al
         done = compact_segments(tables.segments, branch, today=today)
         assert done == compaction.Compacted(branch, 3, 3), "only a day that is over is merged for good"
         assert compact_segments(tables.segments, branch, today=today) is None
-        assert list(sound.findings(opened.layout)) == []
-        assert list(sound.findings(opened.layout, days=integrity.Days(date(1971, 1, 1)))) == []
+        assert list(verify_tables.findings(opened.layout)) == []
+        assert list(verify_tables.findings(opened.layout, days=integrity.Days(date(1971, 1, 1)))) == []
         (merged,) = opened.layout.files(branch)[:1]
         with parquet.OpenFile(merged) as file:
             assert [row["word"] for row in file.table(columns=["word"]).to_pylist()] == ["ball"] * 3
         moved = merged.rename(leaves[1] / "moved.parquet")
-        (finding,) = sound.findings(opened.layout)
+        (finding,) = verify_tables.findings(opened.layout)
         assert (finding.file, finding.problem) == (moved, "holds a row of 1970-01-01, and lies in date=1970-01-02")
         moved.write_bytes(b"PAR1")
         with pytest.raises(UnsoundFile, match="play another game"):

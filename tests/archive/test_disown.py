@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import known, quarantine, read
-from recorder.archive.compact import compact
-from recorder.archive.disown import Moved, disown, reclaim
+from recorder.archive import quarantine, read_trades, stored_evidence
+from recorder.archive.compaction import compact
+from recorder.archive.disown import DisownResult, disown, reclaim
 from recorder.archive.layout import Layout
 from recorder.archive.quarantine import Reason
-from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
+from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, DiskError
 from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, ids, over_new_year, trade, trades
@@ -34,18 +34,18 @@ def written(data: Path) -> None:
         opened.append("ETH/USD", trades(1, 5, pair="ETH/USD"))
 
 
-def let_go(data: Path, disk: Disk) -> Moved:
+def let_go(data: Path, disk: Disk) -> DisownResult:
     with archive(data, disk) as opened:
         return disown(opened, PAIR, LET_GO, now_us=NOW_US, reason="odd")
 
 
-def take_back(data: Path, disk: Disk) -> Moved:
+def take_back(data: Path, disk: Disk) -> DisownResult:
     with archive(data, disk) as opened:
         return reclaim(opened, PAIR, LET_GO, now_us=NOW_US)
 
 
 def stored(data: Path) -> dict[int, Trade]:
-    return {row.trade_id: row for row in read.trades(Layout(data), PAIR)}
+    return {row.trade_id: row for row in read_trades.trades(Layout(data), PAIR)}
 
 
 def set_aside(data: Path) -> dict[int, Trade]:
@@ -54,22 +54,22 @@ def set_aside(data: Path) -> dict[int, Trade]:
 
 
 def disowned(data: Path) -> Spans:
-    return known.read(Layout(data)).absent(PAIR).disowned
+    return stored_evidence.read(Layout(data)).absent(PAIR).disowned
 
 
 def test_rows_leave_the_archive_for_the_quarantine_and_come_back_as_they_were(tmp_path: Path) -> None:
     written(tmp_path)
     before, others = stored(tmp_path), ids(tmp_path, "ETH/USD")
-    assert let_go(tmp_path, Unsynced()) == Moved(LET_GO, 5)
+    assert let_go(tmp_path, Unsynced()) == DisownResult(LET_GO, 5)
     assert ids(tmp_path) == [1, 4, 5, 6, 7, 20, 21]
     assert set_aside(tmp_path) == {one: before[one] for one in (2, 3, 8, 11, 12)}
     assert disowned(tmp_path) == LET_GO
     assert {one.why for one in quarantine.listed(Layout(tmp_path))} == {"id disowned: odd"}
-    assert let_go(tmp_path, Unsynced()) == Moved(Spans(), 0)
-    assert take_back(tmp_path, Unsynced()) == Moved(LET_GO, 5)
+    assert let_go(tmp_path, Unsynced()) == DisownResult(Spans(), 0)
+    assert take_back(tmp_path, Unsynced()) == DisownResult(LET_GO, 5)
     assert stored(tmp_path) == before
     assert not disowned(tmp_path)
-    assert take_back(tmp_path, Unsynced()) == Moved(Spans(), 0)
+    assert take_back(tmp_path, Unsynced()) == DisownResult(Spans(), 0)
     assert ids(tmp_path, "ETH/USD") == others
 
 
@@ -89,9 +89,9 @@ def test_ids_that_were_never_held_can_be_disowned_and_are_wanted_again_afterward
     written(tmp_path)
     far = Spans([Span(2**40, 2**40)])
     with archive(tmp_path, Unsynced()) as opened:
-        assert disown(opened, PAIR, far, now_us=NOW_US, reason="odd") == Moved(far, 0)
+        assert disown(opened, PAIR, far, now_us=NOW_US, reason="odd") == DisownResult(far, 0)
         assert opened.append(PAIR, [trade(2**40, START_US)]) == Spans()
-        assert reclaim(opened, PAIR, far, now_us=NOW_US) == Moved(far, 0)
+        assert reclaim(opened, PAIR, far, now_us=NOW_US) == DisownResult(far, 0)
         assert opened.append(PAIR, [trade(2**40, START_US)]) == far
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recorder.archive.footer import FOOTER_KEY, Footer, held_runs
 from recorder.archive.schema import trades_table
 from recorder.core.evidence import LAST_US, Promise
-from recorder.core.ids import Run, Span, Spans
+from recorder.core.trade_ids import Run, Span, Spans
 from recorder.errors import CorruptFile, UnknownVersion
 from tests.archive.rows import trade
 

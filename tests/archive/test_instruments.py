@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.archive.append import TradeArchive
 from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.segment_tables import SegmentTables
+from recorder.archive.trades import TradeArchive
 from recorder.core.model import Instrument
 from tests.archive.listings import BTC, ETH, listing
 from tests.archive.rows import archive
@@ -32,7 +32,7 @@ def opening(opened: TradeArchive) -> InstrumentArchive:
 
 def add(table: InstrumentArchive, valid_from_us: int, listing: Sequence[Instrument], *, segment: int) -> int:
     """Archive one listing at once; return how many rows it adds."""
-    added = len(table.take(valid_from_us, listed(*listing)).rows)
+    added = len(table.add(valid_from_us, listed(*listing)).rows)
     table._tables.write(segment)
     return added
 
@@ -93,9 +93,9 @@ def take(data: Path, disk: Unsynced) -> None:
     with archive(data, disk) as opened:
         table = opening(opened)
         table._tables.begin()
-        table.take(1_000_000, listed(BTC, ETH))
+        table.add(1_000_000, listed(BTC, ETH))
         table.delist(2_000_000, "BTC/USD")
-        table.take(3_000_000, listed(BTC, ETH))
+        table.add(3_000_000, listed(BTC, ETH))
         table._tables.write(1)
 
 
@@ -114,9 +114,9 @@ def test_a_segment_of_listings_is_one_file_and_drained_again_adds_nothing(tmp_pa
 def test_what_is_not_listed_any_more_is_remembered_as_delisted(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         table = opening(opened)
-        table.take(1_000_000, listed(BTC, ETH))
+        table.add(1_000_000, listed(BTC, ETH))
         assert table.keys() == {BTC.key: BTC.pair, ETH.key: ETH.pair}
-        assert table.take(2_000_000, listed(ETH)).rows == (), "a listing that lacks it is not enough"
+        assert table.add(2_000_000, listed(ETH)).rows == (), "a listing that lacks it is not enough"
         for pair in ("BTC/USD", "BTC/USD", "NO/NE"):
             table.delist(3_000_000, pair)
         table._tables.write(1)
@@ -127,9 +127,9 @@ def test_what_is_not_listed_any_more_is_remembered_as_delisted(tmp_path: Path) -
 def test_what_was_taken_and_never_written_is_forgotten(tmp_path: Path) -> None:
     with archive(tmp_path, Unsynced()) as opened:
         table = opening(opened)
-        table.take(1_000_000, listed(BTC))
+        table.add(1_000_000, listed(BTC))
         table._tables.begin()
-        assert table.take(1_000_000, listed(BTC)).rows == (BTC,)
+        assert table.add(1_000_000, listed(BTC)).rows == (BTC,)
 
 
 def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch, Dataset, branch_named
 from recorder.archive.layout import Layout, new_name
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from tests.powercut import Unsynced
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from recorder.archive import locks
-from recorder.archive.compact import compact
+from recorder.archive.compaction import compact
 from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.layout import SUFFIX, Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.disk import ASIDE
 from recorder.errors import ArchiveInUse, DiskError
 from tests.archive.rows import PAIR, archive, ids, trades
@@ -29,7 +29,7 @@ from pathlib import Path
 from recorder.archive import locks
 from recorder.archive.layout import Layout
 from recorder.archive.datasets import TRADES, Branch
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.disk import Disk
 layout = Layout(Path(sys.argv[1]))
 create(layout, Disk())

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact
-from recorder.core.ids import Spans
+from recorder.archive.compaction import compact
+from recorder.archive.trades import TradeArchive
+from recorder.core.trade_ids import Spans
 from recorder.disk import Disk
 from recorder.errors import DiskError
-from recorder.journal import segment, tail
+from recorder.journal import live_read, segment
 from recorder.journal.journal import Journal
 from tests.archive.rows import PAIR, archive, ids, over_new_year, trade
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
@@ -129,7 +129,7 @@ CASES = [pytest.param(name, True, id=name) for name in SCENARIOS] + [
 
 def everything(data: Path) -> Acked:
     """Return the ids in journal and archive, read by nothing that writes."""
-    return {i for entry in tail.entries(data / "journal") for i in ids_in(entry)} | set(ids(data))
+    return {i for entry in live_read.entries(data / "journal") for i in ids_in(entry)} | set(ids(data))
 
 
 def kept_raw(data: Path) -> Acked:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recorder.archive.coverage import Coverage
 from recorder.archive.layout import Layout
-from recorder.core.ids import Spans
+from recorder.core.trade_ids import Spans
 from tests.archive.rows import PAIR, archive, ids, trades
 from tests.powercut import Unsynced
 
@@ -18,7 +18,7 @@ WRITER = """
 import sys
 from datetime import date
 from pathlib import Path
-from recorder.archive.compact import compact
+from recorder.archive.compaction import compact
 from tests.archive.rows import PAIR, archive, trades
 data, start, step, compacting = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "compact"
 with archive(data) as opened:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.archive import merging, state
-from recorder.archive.append import TradeArchive
-from recorder.archive.compact import compact
+from recorder.archive import load_ledger, merge_archive
+from recorder.archive.compaction import compact
 from recorder.archive.layout import Layout
-from recorder.archive.merging import TradeMerge
+from recorder.archive.merge_archive import TradeMerge
+from recorder.archive.trades import TradeArchive
 from recorder.core import evidence
 from recorder.core.evidence import Promise
 from recorder.core.ledger import Ledger
@@ -43,7 +43,7 @@ def test_promises_of_several_places_are_put_together_in_any_order(made: list[Pro
 
 def told(layout: Layout) -> Promise | None:
     ledger = Ledger()
-    state.load(ledger, layout, [])
+    load_ledger.load(ledger, layout, [])
     return ledger.of(PAIR).promise
 
 
@@ -77,7 +77,7 @@ def test_what_a_merge_writes_says_the_earliest_promise_of_both(
             promise_by(archived, promise, by_events=by_events)
             archived.append(rows)
         with archive(tmp_path / "one") as writer:
-            writer.promised = merging.promises(one.layout, other.layout)
+            writer.promised = merge_archive.promises(one.layout, other.layout)
             job = TradeMerge(one.layout, writer, disagreed=lambda _: None, tidy=lambda _: None, room=plenty)
             assert job.year(PAIR, other.layout.years(PAIR)[0]) == []
         assert EARLY in in_files(one.layout)

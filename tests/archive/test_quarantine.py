@@ -8,8 +8,8 @@ import pytest
 
 from recorder.archive import quarantine
 from recorder.archive.layout import Layout
-from recorder.archive.quarantine import Kept, Quarantine, Reason
-from recorder.core.ids import Span
+from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
+from recorder.core.trade_ids import Span
 from recorder.disk import Disk
 from recorder.journal import segment
 from tests.archive.rows import PAIR, archive, ids, trade
@@ -17,15 +17,15 @@ from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 
 LINE = segment.encode(7, "ws:trade:1", b'{"price":1.500}').rstrip(b"\n")
 KEPT = (
-    Kept(7, Reason.PARKED, LINE, PAIR, (Span(5, 6), Span(9, 9)), "too far"),
-    Kept(5, Reason.MALFORMED, b"\xff no journal line\r\n at all", why="no number"),
+    QuarantinedRow(7, Reason.PARKED, LINE, PAIR, (Span(5, 6), Span(9, 9)), "too far"),
+    QuarantinedRow(5, Reason.MALFORMED, b"\xff no journal line\r\n at all", why="no number"),
 )
 
 
-def put(data: Path, disk: Disk, *kept: Kept) -> Path:
+def put(data: Path, disk: Disk, *kept: QuarantinedRow) -> Path:
     staging = data / ".staging"
     staging.mkdir(parents=True, exist_ok=True)
-    return Quarantine(Layout(data), disk, staging=staging).put(kept)
+    return Quarantine(Layout(data), disk, staging=staging).add(kept)
 
 
 def test_what_is_kept_comes_back_byte_for_byte_in_the_order_in_which_it_came(tmp_path: Path) -> None:
@@ -53,13 +53,13 @@ def test_lines_and_bytes_are_counted_by_reason_also_where_they_cannot_be_read(tm
 def test_plain_journal_lines_of_earlier_releases_are_listed_as_malformed(tmp_path: Path) -> None:
     (tmp_path / "quarantine").mkdir()
     (tmp_path / "quarantine" / "0.jsonl").write_bytes(LINE + b"\n")
-    assert list(quarantine.listed(Layout(tmp_path))) == [Kept(7, Reason.MALFORMED, LINE)]
+    assert list(quarantine.listed(Layout(tmp_path))) == [QuarantinedRow(7, Reason.MALFORMED, LINE)]
 
 
 def test_replayed_rows_are_archived_once_however_often_and_stay_kept(tmp_path: Path) -> None:
     with archive(tmp_path) as opened:
         opened.append(PAIR, [trade(1)])
-        Quarantine(opened.layout, opened.disk, staging=opened.staging).put(KEPT)
+        Quarantine(opened.layout, opened.disk, staging=opened.staging).add(KEPT)
         for added in ([Span(2, 2)], []):
             kept = [one for one in quarantine.listed(opened.layout) if one.reason == Reason.PARKED]
             assert quarantine.replay(kept, opened, lambda _: [trade(1), trade(2)]) == {PAIR: added}

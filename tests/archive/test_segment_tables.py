@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.archive.datasets import EVENTS, OHLC, Branch
-from recorder.archive.events import event
+from recorder.archive.event_rows import event
 from recorder.archive.layout import Layout
 from recorder.archive.schema import events_table
 from recorder.archive.segment_tables import Segments, Waiting, highest
-from recorder.core.events import EventKind
+from recorder.core.event_kinds import EventKind
 from recorder.core.model import Event
 from recorder.errors import CorruptFile
 from tests.archive.candles import files_in

@@ -16,18 +16,18 @@ from aiohttp import web
 
 from recorder.archive import locks, quarantine
 from recorder.archive.datasets import EVENTS, Branch
-from recorder.archive.events import event
+from recorder.archive.event_rows import event
 from recorder.archive.layout import Layout
 from recorder.archive.segment_tables import SegmentTables
 from recorder.clock import SystemClock
-from recorder.core.events import EventKind
-from recorder.core.ids import Span, Spans
+from recorder.core.event_kinds import EventKind
+from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
 from recorder.journal import segment
 from recorder.journal.journal import Journal
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.archive.candles import rows
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, environ_for, until
 from tests.servers import Serve
@@ -133,7 +133,7 @@ async def test_ids_known_not_to_exist_are_neither_asked_for_nor_missed(tmp_path:
     layout, disk = Layout(tmp_path / "data"), Disk()
     with locks.staging(layout, disk) as staging:
         tables = SegmentTables(layout, disk, staging=staging)
-        tables.take(Branch(EVENTS), [event(1, EventKind.VOID, BTC, first_id=5001, last_id=5002)])
+        tables.add(Branch(EVENTS), [event(1, EventKind.VOID, BTC, first_id=5001, last_id=5002)])
         tables.write(1)
         journal = Journal(layout.data, disk, staging=staging, now_ns=1)
         journal.append([segment.encode_note(1, "void", pair=BTC, first_id=5003, last_id=5004)])
@@ -215,7 +215,7 @@ async def test_interrupted_it_stores_what_has_come_says_how_much_and_exits_130(
 
 HELD_UP = """
 import importlib, os
-archive = importlib.import_module("recorder.archive.append").TradeArchive
+archive = importlib.import_module("recorder.archive.trades").TradeArchive
 write = archive._write
 def held_up(*arguments, **options):
     if not os.path.exists("writing"):  # the first file of the batch, which has one for each year

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from recorder.archive import read
+from recorder.archive import read_trades
 from recorder.archive.layout import Layout
 from recorder.cli.disown import disown, parsed
-from recorder.core.ids import Span, Spans
+from recorder.core.trade_ids import Span, Spans
 from recorder.errors import NoSuchArchive, UsageError
-from recorder.ops import gaps, process
+from recorder.ops import missing_ids, process_setup
 from tests.archives import trades, writing
 
 
 @pytest.fixture(autouse=True)
 def unprepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave this process as it is; the verb has one of its own."""
-    monkeypatch.setattr(process, "prepare", lambda: None)
+    monkeypatch.setattr(process_setup, "prepare", lambda: None)
 
 
 def run(data: Path, *ids: str, pair: str = "BTC/USD", undo: bool = False) -> None:
@@ -24,7 +24,7 @@ def run(data: Path, *ids: str, pair: str = "BTC/USD", undo: bool = False) -> Non
 
 
 def held(data: Path) -> list[int]:
-    return sorted(row.trade_id for row in read.trades(Layout(data), "BTC/USD"))
+    return sorted(row.trade_id for row in read_trades.trades(Layout(data), "BTC/USD"))
 
 
 def test_ids_and_ranges_are_let_go_and_taken_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +33,7 @@ def test_ids_and_ranges_are_let_go_and_taken_back(tmp_path: Path, capsys: pytest
     run(tmp_path, "2", "7-9")
     assert capsys.readouterr().out == f"BTC/USD: 4 ids disowned; 4 rows moved to {tmp_path / 'quarantine'}\n"
     assert held(tmp_path) == [1, 3, 4, 5, 6, 10, 11, 12]
-    assert [(str(gap.span), gap.state) for gap in gaps.read(tmp_path)["BTC/USD"]] == [
+    assert [(str(gap.span), gap.state) for gap in missing_ids.read(tmp_path)["BTC/USD"]] == [
         ("2..2", "disowned"),
         ("7..9", "disowned"),
     ]
@@ -43,7 +43,7 @@ def test_ids_and_ranges_are_let_go_and_taken_back(tmp_path: Path, capsys: pytest
     run(tmp_path, "1-12", undo=True)
     assert "5 ids disowned no more; 5 rows archived again" in capsys.readouterr().out
     assert held(tmp_path) == list(range(1, 13))
-    assert gaps.read(tmp_path)["BTC/USD"] == []
+    assert missing_ids.read(tmp_path)["BTC/USD"] == []
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "9-7", "7-", "x", "1-9223372036854775808", "1,2", "²"])

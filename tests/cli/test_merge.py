@@ -13,10 +13,10 @@ import pytest
 import typer
 
 from recorder import app, disk
-from recorder.archive import known, read
+from recorder.archive import read_trades, stored_evidence
 from recorder.archive.coverage import Coverage
-from recorder.archive.events import event
-from recorder.archive.held_days import held_days
+from recorder.archive.day_contents import held_days
+from recorder.archive.event_rows import event
 from recorder.archive.layout import Layout
 from recorder.archive.locks import hold
 from recorder.cli import merge as module
@@ -24,13 +24,13 @@ from recorder.cli.merge import merge
 from recorder.clock import SystemClock
 from recorder.core.certificate import DAY_US
 from recorder.core.evidence import Certified, detail, kind
-from recorder.core.ids import Span
+from recorder.core.trade_ids import Span
 from recorder.errors import ArchiveInUse, DiskError, NoSuchArchive, UsageError
 from recorder.journal import segment
-from recorder.ops import process
+from recorder.ops import process_setup
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.archive.candles import rows
 from tests.archives import START_US, candle, frame, trade, trades, writing
 from tests.builders import instrument, listing_body
@@ -40,7 +40,7 @@ from tests.end_to_end.harness import Process, archived, caught_up, config_for, e
 @pytest.fixture(autouse=True)
 def unprepared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave this process as it is; the verb has one of its own."""
-    monkeypatch.setattr(process, "prepare", lambda: None)
+    monkeypatch.setattr(process_setup, "prepare", lambda: None)
 
 
 def run(other: Path, data: Path, **options: Any) -> int:
@@ -53,7 +53,7 @@ def run(other: Path, data: Path, **options: Any) -> int:
 
 
 def ids(data: Path, pair: str = "BTC/USD") -> list[int]:
-    return sorted(row.trade_id for row in read.trades(Layout(data), pair))
+    return sorted(row.trade_id for row in read_trades.trades(Layout(data), pair))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_what_was_certified_comes_with_days_of_which_every_row_came_and_of_no_ot
         mine.noted(event(START_US, kind(told[4]), "BTC/USD", **detail(told[4])))
     assert run(tmp_path / "b", tmp_path / "a", as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["certified_days_added"] == 2
-    remembered = known.certified(Layout(tmp_path / "a")).of("BTC/USD")
+    remembered = stored_evidence.certified(Layout(tmp_path / "a")).of("BTC/USD")
     assert sorted((one.day, one.revision) for one in remembered) == [
         (told[0].day, 1), (told[3].day, 2), (told[4].day, 1)
     ]  # fmt: skip
@@ -153,7 +153,7 @@ def test_what_they_disagree_on_is_listed_and_exits_1(
     assert "BTC/USD 20 price: 7 here, 100 there" in said
     assert "BTC/USD 22 price: 8 here, 100 there" in said
     assert "what was held stays" in said
-    kept = {row.trade_id: row.price for row in read.trades(Layout(mine), "BTC/USD")}
+    kept = {row.trade_id: row.price for row in read_trades.trades(Layout(mine), "BTC/USD")}
     assert (kept[20], kept[22]) == (Decimal(7), Decimal(8))
     monkeypatch.setattr(module, "LISTED", 1)
     assert run(theirs, mine, as_json=True) == 1
@@ -247,7 +247,7 @@ def test_it_leaves_the_archive_of_another_user_alone(two: tuple[Path, Path], mon
     def refuse(data: Path) -> None:
         raise UsageError(f"the archive {data} belongs to another user")
 
-    monkeypatch.setattr(process, "as_owner", refuse)
+    monkeypatch.setattr(process_setup, "as_owner", refuse)
     with pytest.raises(UsageError, match=f"{mine} belongs to another user"):
         run(theirs, mine)
     assert ids(mine) == list(range(1, 11))
@@ -274,7 +274,7 @@ def test_live_rows_keep_when_and_how_they_came(two: tuple[Path, Path]) -> None:
     with writing(theirs) as archive:
         archive.journal.append([segment.encode(START_US * 1000, "ws:trade:1", frame([trade(30)]), parsed=True)])
     assert run(theirs, mine) == 0
-    (row,) = [row for row in read.trades(Layout(mine), "BTC/USD") if row.trade_id == 30]
+    (row,) = [row for row in read_trades.trades(Layout(mine), "BTC/USD") if row.trade_id == 30]
     assert row == msgspec.structs.replace(trade(30), source="ws", received_us=START_US)
 
 
@@ -299,7 +299,7 @@ async def test_two_recorders_of_which_each_missed_something_are_one_archive_besi
             await until(lambda: caught_up_some(second), what="the second records")
         for pair in sandbox.last_ids():
             sandbox.burst(pair, 100)  # more than a snapshot brings: neither has them
-        async with recording(config_for(sandbox, first, drain_every_s=0.2), app.Rhythm(upkeep_s=0.2)):
+        async with recording(config_for(sandbox, first, drain_every_s=0.2), app.Intervals(upkeep_s=0.2)):
             await until(lambda: caught_up_some(first), what="the first records")
             merging = Process("merge", str(second), "--data", str(first), cwd=tmp_path, **environ_for(sandbox))
             try:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from recorder.archive import state
+from recorder.archive import load_ledger
 from recorder.cli import app
 from recorder.core import evidence
 from recorder.core.certificate import DAY_US
@@ -66,7 +66,7 @@ def archive(tmp_path: Path) -> Any:
 
 def ledger(archive: Written) -> Any:
     found = Ledger()
-    state.load(found, archive.layout, [])
+    load_ledger.load(found, archive.layout, [])
     return found.of(PAIR)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from recorder.cli.run import Said, _free_port
+from recorder.cli.run import CommandLine, _free_port
 from recorder.clock import SystemClock
 from recorder.config import Config, OpsConfig
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import Process, archived, caught_up, environ_for, first_held, streamed, until
 
 
@@ -256,11 +256,11 @@ async def test_to_be_seen_from_elsewhere_without_a_token_is_a_mistake_in_the_con
 
 
 def test_what_the_command_line_says_wins_over_the_configuration() -> None:
-    said = Said(("ETH/USD",), Path("mine"))
+    said = CommandLine(("ETH/USD",), Path("mine"))
     config = said.over(Config(), {"rest_url": "http://127.0.0.1:1"}, 1234)
     assert (config.pairs, config.archive.path, config.ops.port) == (("ETH/USD",), Path("mine"), 1234)
     assert config.exchange.rest_url == "http://127.0.0.1:1"
-    assert Said().over(Config(), {}) == Config()
+    assert CommandLine().over(Config(), {}) == Config()
 
 
 def test_a_sandbox_is_served_beside_a_recorder_at_another_port() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.sandbox.truth import read_truth
+from recorder.sandbox.ground_truth import read_truth
 
 COMMAND = [sys.executable, "-c", "import typer; from recorder.cli.sandbox import sandbox; typer.run(sandbox)"]
 ROOT = Path(__file__).parents[2]

@@ -60,7 +60,7 @@ def test_nothing_of_a_table_is_ever_cut(width: int, capsys: pytest.CaptureFixtur
     for heading in ("pair", "ids held", "missing", ""):
         table.add_column(heading, no_wrap=bool(heading))
     table.add_row(*ROW)
-    Screen(width=width).table(table)
+    Screen(width=width).print_table(table)
     said = capsys.readouterr().out
     assert "…" not in said
     assert max(map(len, said.splitlines())) <= width

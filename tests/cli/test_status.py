@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from recorder.archive.quarantine import Kept, Quarantine, Reason
+from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
 from recorder.cli.status import age, status
 from recorder.core.evidence import Disowned, Knowledge, Unreadable, Void, detail, kind
-from recorder.core.ids import Span
 from recorder.core.model import Event
-from recorder.ops import inquiry
-from recorder.ops.inquiry import Daemon
+from recorder.core.trade_ids import Span
+from recorder.ops import daemon_client
+from recorder.ops.daemon_client import DaemonReply
 from tests.archives import START_US, candle, writing
 from tests.archives import trades as made
 from tests.builders import PAIR, shop, trades
@@ -157,11 +157,11 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
 ) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 10))
-    monkeypatch.setattr(inquiry, "ask", lambda ops, data: Daemon(True, (), "9.9", "2026-11-20T18:00:00Z"))
+    monkeypatch.setattr(daemon_client, "ask", lambda ops, data: DaemonReply(True, (), "9.9", "2026-11-20T18:00:00Z"))
     status(tmp_path)
     assert " the daemon records, since 2026-11-20T18:00:00Z (release 9.9)\n" in capsys.readouterr().out
     monkeypatch.setattr(
-        inquiry, "ask", lambda ops, data: Daemon(False, ("no frame came", "and so on"), "9.9", "x", PAUSED)
+        daemon_client, "ask", lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED)
     )
     status(tmp_path)
     said = capsys.readouterr().out
@@ -188,8 +188,8 @@ def test_a_configuration_that_cannot_be_used_keeps_nobody_from_seeing_the_disk(
 
 def test_status_tells_what_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with shop(tmp_path) as opened:
-        kept = Kept(7, Reason.MALFORMED, b"{}", why="no number")
-        path = Quarantine(opened.layout, opened.disk, staging=opened.layout.staging).put([kept])
+        kept = QuarantinedRow(7, Reason.MALFORMED, b"{}", why="no number")
+        path = Quarantine(opened.layout, opened.disk, staging=opened.layout.staging).add([kept])
     status(tmp_path, all_pairs=False, as_json=False)
     assert "quarantine: malformed 1 line, 0.0 MB" in capsys.readouterr().out
     status(tmp_path, all_pairs=False, as_json=True)

@@ -6,7 +6,7 @@ import pytest
 
 from recorder.cli.times import day, instant
 from recorder.errors import UsageError
-from recorder.query import asked
+from recorder.query import arguments
 
 NOW = datetime(2026, 11, 29, 12, 30, 15, tzinfo=UTC)
 
@@ -29,13 +29,13 @@ NOW = datetime(2026, 11, 29, 12, 30, 15, tzinfo=UTC)
     ],
 )
 def test_a_time_may_be_short_relative_or_without_a_zone(text: str, meant: str) -> None:
-    assert asked.moment("--from", instant(text, NOW)) == asked.moment("--from", meant)
+    assert arguments.moment("--from", instant(text, NOW)) == arguments.moment("--from", meant)
 
 
 @pytest.mark.parametrize("text", ["-1y", "tomorrow", "1d", "-d", "2026-13-01", "2026-11-01 25:00", ""])
 def test_what_is_no_time_is_refused_as_it_was_written(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
-        asked.moment("--from", instant(text, NOW))
+        arguments.moment("--from", instant(text, NOW))
 
 
 def test_a_moment_before_all_years_is_refused() -> None:

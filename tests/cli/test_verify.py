@@ -12,12 +12,12 @@ import typer
 
 from recorder.cli import verify as module
 from recorder.cli.verify import lines, verify
-from recorder.core.absent import Absent
+from recorder.core.absent_ids import AbsentIds
 from recorder.core.certificate import DAY_US, certificates
-from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
+from recorder.core.trade_ids import Span, Spans
 from recorder.errors import CorruptFile, NoSuchArchive, UsageError
-from recorder.ops.certify import Certified
+from recorder.ops.certificates import PairCertificates
 from tests.archives import START, START_US, Written, candle, silent, trade, writing
 from tests.core.certified import certified
 
@@ -204,9 +204,9 @@ def test_void_ids_are_told_where_they_would_lie() -> None:
 def test_sums_are_kept_and_certificates_are_not() -> None:
     seen = module._Seen(None)
     days = certified({1: 0, 3: 1, 4: DAY_US, 5: 2 * DAY_US}, now_us=2 * DAY_US)
-    seen.take(Certified("A/B", days, []))
+    seen.take(PairCertificates("A/B", days, []))
     assert (seen.pairs, seen.trades, seen.proven, seen.open, seen.lacking) == (1, 4, 1, 1, 1)
-    assert certificates("A/B", [], {}, now_us=0, absent=Absent(Spans([Span(1, 2)]))) == []
+    assert certificates("A/B", [], {}, now_us=0, absent=AbsentIds(Spans([Span(1, 2)]))) == []
 
 
 def minutely(*ids: int) -> list[object]:

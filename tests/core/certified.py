@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
-from recorder.core.absent import Absent
+from recorder.core.absent_ids import AbsentIds
 from recorder.core.certificate import Certificate, DayRows, certificates, utc_day
 from recorder.core.evidence import Confirmed, Promise
-from recorder.core.ids import Run, Span, Spans
+from recorder.core.trade_ids import Run, Span, Spans
 
 PAIR = "BTC/USD"
 
@@ -37,7 +37,7 @@ def certified(
         runs,
         rows,
         now_us=now_us,
-        absent=Absent(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned, unreadable))),
+        absent=AbsentIds(*(Spans(Span(*ends) for ends in spans) for spans in (void, disowned, unreadable))),
         confirmed=[Confirmed(PAIR, *known) for known in confirmed],
         promise=promise,
         unknown_from_us=unknown_from_us,

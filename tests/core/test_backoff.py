@@ -17,10 +17,10 @@ from recorder.core.backoff import (
     WINDOW_S,
     WORKED_S,
     Backoff,
-    Growing,
+    GrowingDelay,
     attempt,
     ceiling_s,
-    grown_s,
+    next_delay_s,
     session_worked,
 )
 
@@ -28,7 +28,7 @@ ROUNDING_S = 1e-6
 
 
 def test_a_wait_doubles_with_each_failure_in_a_row_up_to_its_end_and_begins_anew_once_it_succeeded() -> None:
-    wait = Growing(5.0, 300.0)
+    wait = GrowingDelay(5.0, 300.0)
     assert [wait.failed() for _ in range(9)] == [5, 10, 20, 40, 80, 160, 300, 300, 300]
     wait.reset()
     assert [wait.failed() for _ in range(2)] == [5, 10]
@@ -36,7 +36,7 @@ def test_a_wait_doubles_with_each_failure_in_a_row_up_to_its_end_and_begins_anew
 
 @pytest.mark.parametrize(("failures", "wait_s"), [(0, 5), (1, 5), (2, 10), (3, 20), (4, 30), (10**9, 30)])
 def test_what_counts_failures_itself_is_told_the_same_wait(failures: int, wait_s: float) -> None:
-    assert grown_s(failures, first_s=5.0, last_s=30.0) == wait_s
+    assert next_delay_s(failures, first_s=5.0, last_s=30.0) == wait_s
 
 
 def attempts(lines: Sequence[Backoff], lasting_s: list[float], *, served: bool = True) -> list[float]:

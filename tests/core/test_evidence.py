@@ -20,8 +20,8 @@ from recorder.core.evidence import (
     Void,
     promise,
 )
-from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
+from recorder.core.trade_ids import Span, Spans
 
 IDS = st.integers(1, 2**63 - 1)
 VOIDS = st.tuples(IDS, IDS).map(lambda ends: Void("BTC/USD", Span(min(ends), max(ends))))
@@ -42,8 +42,8 @@ RECLAIMED = st.builds(lambda void, us: Reclaimed(void.pair, void.span, us), VOID
 
 @given(VOIDS | CONFIRMED | PROMISED | ANCHORED | PARKED | DISOWNED | RECLAIMED)
 def test_what_an_event_tells_is_what_was_known(known: Knowledge) -> None:
-    assert evidence.told(event_of(known)) == known
-    assert evidence.told(event_of(known, evidence=[{"since": "0"}])) == known
+    assert evidence.from_event(event_of(known)) == known
+    assert evidence.from_event(event_of(known, evidence=[{"since": "0"}])) == known
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_an_event_tells_is_what_was_known(known: Knowledge) -> None:
     ],
 )
 def test_what_makes_no_sense_tells_nothing(event: Event) -> None:
-    assert evidence.told(event) is None
+    assert evidence.from_event(event) is None
 
 
 SMALL = st.integers(0, 4)

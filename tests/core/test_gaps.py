@@ -5,10 +5,10 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.absent import Absent
+from recorder.core.absent_ids import AbsentIds
 from recorder.core.evidence import Confirmed
 from recorder.core.gaps import Gaps
-from recorder.core.ids import Run, Span, Spans
+from recorder.core.trade_ids import Run, Span, Spans
 
 PAIR = "BTC/USD"
 IDS = st.sets(st.integers(1, 20))
@@ -23,9 +23,9 @@ def runs(held: set[int]) -> list[Run]:
 def test_every_id_is_held_or_absent_or_unknown_and_lies_between_its_neighbours(
     held: set[int], void: set[int], disowned: set[int], unreadable: set[int]
 ) -> None:
-    absent = Absent(*map(Spans.of_ids, (void, disowned, unreadable)))
+    absent = AbsentIds(*map(Spans.of_ids, (void, disowned, unreadable)))
     gaps = Gaps(PAIR, reversed(runs(held)), absent)
-    assert absent.unwanted() == Spans.of_ids((void - unreadable) | disowned)
+    assert absent.settled() == Spans.of_ids((void - unreadable) | disowned)
     unknown, nothing = [*gaps.before(), *gaps.between(), *gaps.after()], gaps.absent()
     assert unknown[-1].span.last == sys.maxsize
     for trade_id in range(1, 25):
@@ -45,7 +45,7 @@ def test_every_id_is_held_or_absent_or_unknown_and_lies_between_its_neighbours(
 def test_a_confirmation_tells_before_when_unknown_ids_were_not_made() -> None:
     said = [Confirmed(PAIR, *known) for known in ((2, 30), (3, 40), (3, 45), (3, 60), (4, 47), (8, 99))]
     held = [Run(PAIR, Span(1, 3), 10, 20), Run(PAIR, Span(7, 7), 50, 50)]
-    gaps = Gaps(PAIR, held, Absent(Spans([Span(4, 4)])), said)
+    gaps = Gaps(PAIR, held, AbsentIds(Spans([Span(4, 4)])), said)
     (inner,), (last,) = gaps.between(), gaps.after()
     # After id 3, or 4 which does not exist, none came until 47; a trade made at 50 refutes that none came until 60.
     assert (inner.span, gaps.from_us(inner)) == (Span(5, 6), 47)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from recorder.core.evidence import Anchored, Confirmed, Disowned, Promised, Unreadable, Void
 from recorder.core.gaps import open_gaps
-from recorder.core.ids import Gap, Run, Span, joined, runs_of
 from recorder.core.ledger import History, Ledger, PairLedger
 from recorder.core.model import Trade
+from recorder.core.trade_ids import Gap, Run, Span, joined, runs_of
 
 
 def time_of(trade_id: int) -> int:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.archive.schema import trades_table
-from recorder.core.ids import Span
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Side, Trade, check_exact, plain
+from recorder.core.trade_ids import Span
 
 DIGITS = st.text("0123456789", min_size=1, max_size=32)
 

@@ -20,22 +20,22 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from recorder import app as composition
-from recorder.archive import known, locks
+from recorder.archive import locks, stored_evidence
 from recorder.archive.layout import Layout
-from recorder.archive.opening import create
+from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import Segments
 from recorder.cli import VERBS, app
 from recorder.clock import SystemClock
 from recorder.errors import RecorderError
 from recorder.journal import segment
-from recorder.ops import process, status
+from recorder.ops import archive_status, process_setup
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.archives import candle, trade, trades, writing
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, caught_up, config_for, recording, until
+from tests.ingest.drained import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
 from tests.powercut import Unsynced
-from tests.tasks.drained import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
 
 DOCUMENT: Final = (REPOSITORY / "docs" / "operations.md").read_text()
 FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -123,7 +123,7 @@ class Host:
     def _verb(words: list[str], where: Path) -> str:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(where)
-            patch.setattr(process, "prepare", lambda: None)
+            patch.setattr(process_setup, "prepare", lambda: None)
             done = CliRunner().invoke(app, words)
         if isinstance(done.exception, RecorderError):
             raise done.exception
@@ -286,7 +286,7 @@ def test_all_that_an_archive_consists_of_is_copied(tmp_path: Path) -> None:
 
 def anchored(data: Path) -> bool:
     """Tell whether it is archived of all pairs after which id they are promised."""
-    told = known.read(Layout(data))
+    told = stored_evidence.read(Layout(data))
     promises = [told.promise(pair) for pair in told.promised]
     return len(promises) > 1 and all(promise and promise.after_id is not None for promise in promises)
 
@@ -307,7 +307,7 @@ async def test_it_is_backed_up_while_it_records_and_restored_without_loss_or_dou
 
     async with sandbox.serve():
         config = config_for(sandbox, host.data, drain_every_s=0.2)
-        async with recording(config, composition.Rhythm(upkeep_s=0.05)):
+        async with recording(config, composition.Intervals(upkeep_s=0.05)):
             await until(lambda: bool(Layout(host.data).pairs()), what="it archives")
             await until(lambda: anchored(host.data), what="the beginning of each pair is known")
             async with asyncio.timeout(PATIENCE_S):
@@ -315,11 +315,11 @@ async def test_it_is_backed_up_while_it_records_and_restored_without_loss_or_dou
                     while not await asyncio.to_thread(snapshot):
                         pass
         host.run(*after)
-        held = sum(pair.rows for pair in status.read(host.backup))
+        held = sum(pair.rows for pair in archive_status.read(host.backup))
         assert held > 0
         restore = commands(section(RESTORE))
         host.run(*restore[:5])
-        assert sum(pair.rows for pair in status.read(host.data)) == held
+        assert sum(pair.rows for pair in archive_status.read(host.data)) == held
         async with recording(config):
             sandbox.freeze()
             await until(lambda: caught_up(host.data, sandbox.last_ids()), what="what came since is fetched")
@@ -327,7 +327,7 @@ async def test_it_is_backed_up_while_it_records_and_restored_without_loss_or_dou
     found = archived(host.data)
     verdict = compare(found, read_truth(tmp_path / "truth"))
     assert verdict.duplicated == verdict.altered == 0, str(verdict)
-    assert {pair.pair: pair.holes for pair in status.read(host.data) if pair.holes} == {}
+    assert {pair.pair: pair.holes for pair in archive_status.read(host.data) if pair.holes} == {}
 
 
 def test_one_damaged_file_comes_back_from_the_backup_with_its_receive_times(host: Host) -> None:
@@ -366,7 +366,7 @@ def test_two_archives_are_united(host: Host) -> None:
         with writing(host.home / name) as archive:
             archive.append(trades(first, last))
     host.run(*commands(section(UNITE)))
-    (held,) = status.read(host.data)
+    (held,) = archive_status.read(host.data)
     assert (held.rows, held.holes) == (20, ())
 
 

@@ -26,15 +26,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import recorder
-from recorder.archive import known, read
+from recorder.archive import read_trades, stored_evidence
 from recorder.archive.datasets import SCHEMA_FILE
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.errors import RecorderError
-from recorder.ops import certify, doctor, gaps, status
+from recorder.ops import archive_status, certificates, doctor, missing_ids
 from recorder.query import catalogue
 from recorder.query.connect import Archive
-from recorder.sandbox.truth import TrueTrade, expected_us, read_truth
+from recorder.sandbox.ground_truth import TrueTrade, expected_us, read_truth
 
 TABLES: Final = ("ohlc", "events", "instruments")
 
@@ -319,7 +319,7 @@ def _files_in(sentence: str, data: Path) -> list[str]:
 
 def complaints(data: Path) -> list[str]:
     """Return what ``recorder status`` names, each with its remedy."""
-    return status.everything(data).damaged
+    return archive_status.everything(data).damaged
 
 
 # ------------------------------------------------------------------------------------------------ questions
@@ -472,7 +472,7 @@ OF_ALL: Final[Mapping[str, Callable[[Asking], None]]] = {
 
 def _status(asking: Asking, excuse: Callable[[str], bool]) -> None:
     """Ask as ``recorder status`` does: a pair with a sound account has as many rows as ids."""
-    found = status.everything(asking.data)
+    found = archive_status.everything(asking.data)
     for said in found.damaged:
         if not excuse(said):
             raise Wrong(f"status says {said}")
@@ -486,7 +486,7 @@ def _status(asking: Asking, excuse: Callable[[str], bool]) -> None:
 def _gaps(asking: Asking, excuse: Callable[[str], bool]) -> None:
     """Ask as ``recorder gaps`` does."""
     damaged: dict[str, str] = {}
-    for pair, found in gaps.read(asking.data, damaged).items():
+    for pair, found in missing_ids.read(asking.data, damaged).items():
         if any(gap.span.last not in asking.made()[pair] for gap in found):
             raise Wrong(f"gaps of {pair}: {found}")
     for said in damaged.values():
@@ -497,9 +497,11 @@ def _gaps(asking: Asking, excuse: Callable[[str], bool]) -> None:
 def verified(data: Path) -> list[str]:
     """Return what ``recorder verify`` finds wrong with files, each with its remedy."""
     layout = Layout(data)
-    told = known.read(layout)
-    found = [one for each in certify.certify(layout, layout.pairs(), told, now_us=_now_us()) for one in each.findings]
-    found += certify.other_findings(layout)
+    told = stored_evidence.read(layout)
+    found = [
+        one for each in certificates.certify(layout, layout.pairs(), told, now_us=_now_us()) for one in each.findings
+    ]
+    found += certificates.other_findings(layout)
     return [f"{one.file} {one.problem}: {one.remedy}" for one in found]
 
 
@@ -681,4 +683,4 @@ class Chaos:
 def rows(data: Path) -> Any:
     """Return all trades archived."""
     layout = Layout(data)
-    return [trade for pair in layout.pairs() for trade in read.trades(layout, pair)]
+    return [trade for pair in layout.pairs() for trade in read_trades.trades(layout, pair)]

@@ -22,13 +22,13 @@ import pytest
 
 import recorder
 from recorder import app
-from recorder.archive import read
+from recorder.archive import read_trades
 from recorder.archive.layout import Layout
 from recorder.clock import Clock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, JournalConfig, OpsConfig
-from recorder.core.ids import Span, Spans
 from recorder.core.model import Trade
-from recorder.ops import status
+from recorder.core.trade_ids import Span, Spans
+from recorder.ops import archive_status
 from recorder.sandbox.server import Sandbox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ def denied(folder: Path) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def recording(
-    config: Config, rhythm: app.Rhythm | None = None, clock: Clock | None = None
+    config: Config, rhythm: app.Intervals | None = None, clock: Clock | None = None
 ) -> AsyncIterator[app.Stop]:
     """Record while the context lasts, then stop as SIGTERM would and wait until all is drained."""
     stop = app.Stop()
@@ -108,13 +108,13 @@ def caught_up(data: Path, last_ids: Mapping[str, int]) -> bool:
     """Tell whether archive and journal reach every pair's last id without a hole."""
     if not (data / "trades").is_dir():
         return False
-    held = {pair.pair: pair for pair in status.read(data)}
+    held = {pair.pair: pair for pair in archive_status.read(data)}
     return all(pair in held and held[pair].last_id == last and not held[pair].holes for pair, last in last_ids.items())
 
 
 def archived(data: Path) -> list[Trade]:
     layout = Layout(data)
-    return [trade for pair in layout.pairs() for trade in read.trades(layout, pair)]
+    return [trade for pair in layout.pairs() for trade in read_trades.trades(layout, pair)]
 
 
 class Process:
@@ -203,7 +203,7 @@ def kinds(data: Path) -> Counter[str]:
 
 def first_held(data: Path, pair: str) -> int:
     """The first id recorded of a pair."""
-    return next(one.first_id for one in status.read(data) if one.pair == pair)
+    return next(one.first_id for one in archive_status.read(data) if one.pair == pair)
 
 
 def streamed(sandbox: Sandbox) -> set[str]:
@@ -223,6 +223,6 @@ def claimed_now(data: Path) -> dict[str, Spans]:
 def held_on_disk(data: Path) -> dict[str, Spans]:
     """Return what archive and journal hold, read as a start-up reads them: no request has been made."""
     held = {}
-    for pair in status.read(data):
+    for pair in archive_status.read(data):
         held[pair.pair] = Spans(Spans(gap.span for gap in pair.holes).missing(Span(pair.first_id, pair.last_id)))
     return held

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from recorder.archive import known
+from recorder.archive import stored_evidence
 from recorder.archive.layout import Layout
 from recorder.core.certificate import Certificate
-from recorder.ops.certify import certify
-from recorder.sandbox.truth import compare, read_truth
+from recorder.ops.certificates import certify
+from recorder.sandbox.ground_truth import compare, read_truth
+from tests.end_to_end.clock_jumps import START_NS, LeapingClock, exchange, recorded, settings
 from tests.end_to_end.harness import archived, caught_up, kinds, until
-from tests.end_to_end.leaping import START_NS, LeapingClock, exchange, recorded, settings
 
 TODAY = datetime(2026, 7, 7, tzinfo=UTC).date()
 """The day on which the clock of these tests begins, shortly before its end."""
@@ -23,7 +23,7 @@ def certified(data: Path, clock: LeapingClock) -> dict[str, dict[str, Certificat
     layout = Layout(data)
     return {
         one.pair: {certificate.day.isoformat(): certificate for certificate in one.certificates}
-        for one in certify(layout, layout.pairs(), known.read(layout), now_us=clock.wall_ns() // 1000)
+        for one in certify(layout, layout.pairs(), stored_evidence.read(layout), now_us=clock.wall_ns() // 1000)
     }
 
 

@@ -11,9 +11,9 @@ from random import Random
 from recorder import app
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end import chaos as harm
 from tests.end_to_end.chaos import Chaos, Doing, Readers, Truth, rows
 from tests.end_to_end.harness import PATIENCE_S, caught_up, config_for, first_held, recording, streamed, until
@@ -51,7 +51,7 @@ async def test_harm_costs_its_pair_alone_heals_as_is_said_and_no_answer_is_wrong
             return not chaos.mend() and caught_up(data, sandbox.last_ids())
 
         with ThreadPoolExecutor(1) as thread:
-            async with recording(config, app.Rhythm(upkeep_s=0.2)):
+            async with recording(config, app.Intervals(upkeep_s=0.2)):
                 await until(lambda: streamed(sandbox) == {*PAIRS}, what="all pairs are streamed")
                 burst()
                 await until(lambda: len(Layout(data).pairs()) == len(PAIRS), what="all is archived")

@@ -21,19 +21,20 @@ import zstandard
 from recorder import app
 from recorder.archive.parquet import read_facts
 from recorder.clock import SystemClock
-from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S
+from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S
 from recorder.journal import segment
 from recorder.kraken import records
 from recorder.kraken.records import Note
-from recorder.ops import status
-from recorder.sandbox import mishaps
+from recorder.ops import archive_status
+from recorder.sandbox.exchange_status import LADDER
+from recorder.sandbox.fault_injection import rest_faults
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.pairs import pair_of
-from recorder.sandbox.requests import Request
+from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.status import LADDER
 from recorder.sandbox.throttle import FORMS, Throttle
-from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.clock_jumps import LONG_S, SHORT_S, LeapingClock, exchange, recorded, settings
 from tests.end_to_end.harness import (
     PATIENCE_S,
     REPOSITORY,
@@ -47,11 +48,10 @@ from tests.end_to_end.harness import (
     served,
     until,
 )
-from tests.end_to_end.leaping import LONG_S, SHORT_S, LeapingClock, exchange, recorded, settings
 
 DAY_S = 86_400
 TIMEFRAMES = {"1m": 1, "1h": 60, "1d": 1440}
-OFTEN = app.Rhythm(listing_s=20, listing_soon_s=5)
+OFTEN = app.Intervals(listing_s=20, listing_soon_s=5)
 
 NEW = pair_of("NEW/USD", pair_decimals=4, lot_decimals=8)
 
@@ -110,7 +110,7 @@ async def test_a_changed_listing_ends_in_instruments_and_events_and_cuts_vwaps_a
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=20)
 
     async def read() -> None:
-        def readings() -> list[Request]:
+        def readings() -> list[LoggedRequest]:
             """The requests for the usual listing; that for tokenized assets follows each."""
             return [one for one in sandbox.requests.to("/0/public/AssetPairs") if not one.query]
 
@@ -119,7 +119,7 @@ async def test_a_changed_listing_ends_in_instruments_and_events_and_cuts_vwaps_a
 
     async with sandbox.serve():
         async with recorded(settings(sandbox, data, "*/USD", timeframes=("1m",)), clock, OFTEN):
-            await until(lambda: bool(data.is_dir() and status.read(data)), what="it records")
+            await until(lambda: bool(data.is_dir() and archive_status.read(data)), what="it records")
             await clock.live(120)
             sandbox.relist("BTC/USD", pair_decimals=3)
             await read()
@@ -186,7 +186,7 @@ async def test_the_exchange_s_state_is_noted_once_a_change_by_each_source(tmp_pa
     clock = LeapingClock()
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock)
     async with sandbox.serve(), recorded(settings(sandbox, data, "BTC/USD", timeframes=()), clock):
-        await until(lambda: bool(data.is_dir() and status.read(data)), what="it records")
+        await until(lambda: bool(data.is_dir() and archive_status.read(data)), what="it records")
         # REST is asked every 300 s.
         sandbox.status.climb(step_s=320)
         await clock.live(4 * 320)
@@ -214,9 +214,9 @@ class Manners:
     What comes within a leap and a half (of ``leap_s``) was under way already, when the refusal was not heard yet.
     """
 
-    def __init__(self, requests: list[Request], leap_s: float) -> None:
+    def __init__(self, requests: list[LoggedRequest], leap_s: float) -> None:
         self.refused = [one for one in requests if one.status in {403, 429} or one.fault in REFUSALS]
-        self.broken: list[tuple[Request, Request]] = []
+        self.broken: list[tuple[LoggedRequest, LoggedRequest]] = []
         for refusal in self.refused:
             pause_s = FORBIDDEN_PAUSE_S if refusal.status == 403 else FIRST_PAUSE_S
             self.broken += [
@@ -236,7 +236,7 @@ def whole(data: Path, sandbox: Sandbox, *pairs: str) -> Callable[[], bool]:
     wanted = {pair: sandbox.last_ids()[pair] for pair in pairs}
 
     def is_so() -> bool:
-        found = {one.pair: one for one in status.read(data)}
+        found = {one.pair: one for one in archive_status.read(data)}
         return all(
             pair in found and found[pair].last_id >= last and not found[pair].holes for pair, last in wanted.items()
         )
@@ -255,7 +255,7 @@ async def test_nothing_is_asked_while_throttled_and_everything_is_recorded_after
         sandbox.faults.reject("SHIB/USD")  # so that it is polled
         config = settings(sandbox, data, *pairs, pace=5.0)
         async with recorded(config, clock, OFTEN):
-            await clock.live_until(lambda: data.is_dir() and len(status.read(data)) == 3, what="it records")
+            await clock.live_until(lambda: data.is_dir() and len(archive_status.read(data)) == 3, what="it records")
         for pair in pairs:
             sandbox.burst(pair, 3000)
         sandbox.throttle(Throttle(clock, size=5, per_s=1, sticky=True, form=form))
@@ -285,7 +285,7 @@ PUBLIC = {"Trades", "OHLC", "AssetPairs", "SystemStatus"}
 
 
 def test_every_mishap_is_tried() -> None:
-    assert {name for names in BROKEN for name in names} | set(FORMS) == set(mishaps.NAMES)
+    assert {name for names in BROKEN for name in names} | set(FORMS) == set(rest_faults.NAMES)
 
 
 @pytest.mark.parametrize("names", BROKEN, ids="-".join)
@@ -299,7 +299,7 @@ async def test_whatever_goes_wrong_with_answers_of_every_endpoint_all_is_recorde
         sandbox.faults.reject("SHIB/USD")  # so that it is polled
         config = settings(sandbox, data, *pairs, pace=20.0)
         async with recorded(config, clock, OFTEN):
-            await clock.live_until(lambda: data.is_dir() and len(status.read(data)) == 3, what="it records")
+            await clock.live_until(lambda: data.is_dir() and len(archive_status.read(data)) == 3, what="it records")
         for name in names:
             for pair in pairs:
                 sandbox.burst(pair, 1200)

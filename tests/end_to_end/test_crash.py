@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 
 from recorder.clock import SystemClock
-from recorder.ops import status
+from recorder.ops import archive_status
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import Process, archived, caught_up, claimed_now, environ_for, held_on_disk, until
 from tests.servers import free_port
 
@@ -46,7 +46,7 @@ async def test_killed_at_any_moment_nothing_claimed_is_lost_and_the_archive_beco
                     lambda: (
                         (data / "trades").is_dir()
                         and sum(sandbox.last_ids().values()) >= started_with + wanted  # noqa: B023 -- awaited here
-                        and len(status.read(data)) >= 5
+                        and len(archive_status.read(data)) >= 5
                     ),
                     what="the recorder records",
                 )

@@ -16,14 +16,14 @@ import pytest
 
 from recorder import app
 from recorder.clock import SystemClock
-from recorder.core.room import marks
+from recorder.core.disk_limits import disk_limits
 from recorder.disk import Disk, room
 from recorder.errors import DiskError
 from recorder.journal import segment
-from recorder.ops import status
+from recorder.ops import archive_status
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import (
     Process,
     archived,
@@ -65,7 +65,7 @@ def fill(disk: Path, *, leaving: int) -> Path:
 
 def archived_all(data: Path, sandbox: Sandbox) -> bool:
     """Tell whether all that was made is in the archive, and nothing waits in the journal."""
-    return caught_up(data, sandbox.last_ids()) and not any(pair.journalled for pair in status.read(data))
+    return caught_up(data, sandbox.last_ids()) and not any(pair.journalled for pair in archive_status.read(data))
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ async def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_has_it_all(
 ) -> None:
     clock = SystemClock()
     data = small_disk / "data"
-    limits = marks(SIZE)
+    limits = disk_limits(SIZE)
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=2000), clock=clock, truth=tmp_path / "truth")
     async with sandbox.serve():
         first = Process("run", "--data", str(data), cwd=tmp_path, **environ_for(sandbox))
         try:
-            await until(lambda: (data / "trades").is_dir() and len(status.read(data)) >= 5, what="it records")
+            await until(lambda: (data / "trades").is_dir() and len(archive_status.read(data)) >= 5, what="it records")
             ballast = fill(small_disk, leaving=int(limits.stop * share))
             claims = claimed_now(data)
             assert await first.ended() == DiskError.exit_code, first.said

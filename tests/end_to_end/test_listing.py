@@ -13,13 +13,13 @@ from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
 from recorder.errors import ConfigError
-from recorder.ops import status
+from recorder.ops import archive_status
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
-from recorder.sandbox.requests import Request
+from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
-from tests.end_to_end import leaping
+from tests.end_to_end import clock_jumps
 from tests.end_to_end.harness import (
     Process,
     archived,
@@ -33,8 +33,8 @@ from tests.end_to_end.harness import (
     until,
 )
 
-DAILY = app.Rhythm(listing_soon_s=0.1)
-OFTEN = app.Rhythm(listing_s=0.2, listing_soon_s=0.1)
+DAILY = app.Intervals(listing_soon_s=0.1)
+OFTEN = app.Intervals(listing_s=0.2, listing_soon_s=0.1)
 
 NEW = pair_of("NEW/USD", pair_decimals=4, lot_decimals=8)
 OTHER = pair_of("NEW/EUR", pair_decimals=4, lot_decimals=8)
@@ -45,14 +45,14 @@ def exchange(tmp_path: Path) -> Sandbox:
     return Sandbox(Market(start_ns=clock.wall_ns(), rate=50), clock=clock, truth=tmp_path / "truth")
 
 
-def readings(sandbox: Sandbox) -> list[Request]:
+def readings(sandbox: Sandbox) -> list[LoggedRequest]:
     """The requests for the usual listing; that for tokenized assets follows each."""
     return [request for request in sandbox.requests.to("/0/public/AssetPairs") if not request.query]
 
 
 def held(data: Path, pair: str) -> int:
     """The last id recorded of a pair, 0 while there is none."""
-    found = status.read(data) if (data / "trades").is_dir() else []
+    found = archive_status.read(data) if (data / "trades").is_dir() else []
     return next((one.last_id for one in found if one.pair == pair and one.last_id is not None), 0)
 
 
@@ -103,11 +103,11 @@ async def test_a_pair_is_listed_delisted_listed_again_and_renamed_while_a_patter
 
 
 async def test_a_pair_that_is_listed_while_everything_is_polled_is_polled_too(tmp_path: Path) -> None:
-    clock = leaping.LeapingClock()
-    data, sandbox = tmp_path / "data", leaping.exchange(tmp_path, clock)
+    clock = clock_jumps.LeapingClock()
+    data, sandbox = tmp_path / "data", clock_jumps.exchange(tmp_path, clock)
     async with sandbox.serve():
         config = config_for(sandbox, data, "*/USD").model_copy(update={"trades": TradesConfig(stream=False)})
-        async with leaping.recorded(config, clock, OFTEN):
+        async with clock_jumps.recorded(config, clock, OFTEN):
             await clock.live_until(lambda: held(data, "BTC/USD") > 0, what="the pattern is recorded")
             sandbox.enlist(NEW, trades_per_s=2)
             await clock.live_until(lambda: held(data, "NEW/USD") > 0, what="the new pair is recorded")

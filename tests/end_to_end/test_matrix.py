@@ -24,28 +24,28 @@ from random import Random
 import pytest
 
 from recorder import app, connect
-from recorder.archive import known, quarantine, state
+from recorder.archive import load_ledger, quarantine, stored_evidence
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.config import Config, OhlcConfig, TradesConfig
 from recorder.core.evidence import Promise
-from recorder.core.ids import Span, Spans
 from recorder.core.ledger import Ledger
-from recorder.core.limit import MOST
-from recorder.journal import tail
+from recorder.core.report_limit import MOST
+from recorder.core.trade_ids import Span, Spans
+from recorder.journal import live_read
 from recorder.kraken import records
-from recorder.ops import status
-from recorder.ops.certify import certify
-from recorder.sandbox import mishaps
-from recorder.sandbox.entry import TOO_FAST, Entry
-from recorder.sandbox.garble import Stall
+from recorder.ops import archive_status
+from recorder.ops.certificates import certify
+from recorder.sandbox.fault_injection import rest_faults
+from recorder.sandbox.fault_injection.rest_faults import HANDSHAKE, Beside
+from recorder.sandbox.fault_injection.subscription_faults import TOO_FAST, SubscriptionFaults
+from recorder.sandbox.fault_injection.websocket_faults import Stall
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
-from recorder.sandbox.mishaps import HANDSHAKE, Beside
 from recorder.sandbox.pairs import pair_of
-from recorder.sandbox.requests import Request
+from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
-from recorder.sandbox.truth import compare, read_truth
 from tests.archives import forget_promise
 from tests.end_to_end.harness import (
     PATIENCE_S,
@@ -125,7 +125,7 @@ class Bench:
         return self.folder / "data"
 
     @property
-    def trades(self) -> list[Request]:
+    def trades(self) -> list[LoggedRequest]:
         return self.sandbox.requests.to("/0/public/Trades")
 
     def config(self, *, pace: float = PER_S, **changes: object) -> Config:
@@ -133,7 +133,7 @@ class Bench:
         return config.model_copy(update={"ohlc": OhlcConfig(timeframes=()), **changes})
 
     @contextlib.asynccontextmanager
-    async def recording(self, config: Config | None = None, rhythm: app.Rhythm | None = None) -> AsyncIterator[None]:
+    async def recording(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all is held."""
         stop = app.Stop()
         record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
@@ -148,7 +148,7 @@ class Bench:
             await recording
 
     @contextlib.asynccontextmanager
-    async def begun(self, config: Config | None = None, rhythm: app.Rhythm | None = None) -> AsyncIterator[None]:
+    async def begun(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all that is promised is held."""
         stop = app.Stop()
         record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
@@ -156,7 +156,9 @@ class Bench:
         try:
             yield
             self.sandbox.freeze()
-            await until(lambda: self.whole() and not status.everything(self.data).unanchored, what="all is held")
+            await until(
+                lambda: self.whole() and not archive_status.everything(self.data).unanchored, what="all is held"
+            )
         finally:
             stop.signal()
             await recording
@@ -166,7 +168,7 @@ class Bench:
         return [client.connection.symbols for client in self.sandbox.clients._clients]
 
     def held(self) -> set[str]:
-        return {pair.pair for pair in status.read(self.data)} if (self.data / "trades").is_dir() else set()
+        return {pair.pair for pair in archive_status.read(self.data)} if (self.data / "trades").is_dir() else set()
 
     def whole(self) -> bool:
         return caught_up(self.data, self.sandbox.last_ids())
@@ -177,11 +179,11 @@ class Bench:
         await until(lambda: self.rows() >= wanted, what="it hears of trades again")
 
     def rows(self) -> int:
-        return sum(pair.rows for pair in status.read(self.data))
+        return sum(pair.rows for pair in archive_status.read(self.data))
 
     def holds(self, pair: str, trade_id: int) -> bool:
         ledger, layout = Ledger(), Layout(self.data)
-        state.load(ledger, layout, records.claims(tail.entries(layout.journal)))
+        load_ledger.load(ledger, layout, records.claims(live_read.entries(layout.journal)))
         return trade_id in ledger.of(pair).spans
 
     def is_the_truth(self) -> None:
@@ -192,7 +194,7 @@ class Bench:
     def keeps_its_promises(self) -> None:
         """Nothing is lost from the promise of each pair on, and that is what is certified."""
         layout, truth = Layout(self.data), read_truth(self.folder / "truth")
-        told = known.read(layout)
+        told = stored_evidence.read(layout)
         assert set(told.promised) >= self.sandbox.last_ids().keys()
         first_ids = {}
         for pair in self.sandbox.last_ids():
@@ -216,7 +218,7 @@ class Bench:
         assert all(after - before >= 600 for before, after in later), "too many connection attempts"
 
 
-def keeps_the_pace(requests: Iterable[Request], per_s: float) -> None:
+def keeps_the_pace(requests: Iterable[LoggedRequest], per_s: float) -> None:
     """Fail if requests come faster than ``per_s``; two may have been late, which does not put off the next."""
     free_s = float("-inf")
     for request in requests:
@@ -224,7 +226,7 @@ def keeps_the_pace(requests: Iterable[Request], per_s: float) -> None:
         free_s = max(free_s, request.at_s) + 1 / per_s
 
 
-def is_calm_when_refused(requests: Iterable[Request]) -> None:
+def is_calm_when_refused(requests: Iterable[LoggedRequest]) -> None:
     """Fail if a request follows a refusal before the pause that Kraken wants is over; the edge's is one of a path."""
     refused_s: dict[str, float] = {}
     for request in requests:
@@ -299,7 +301,7 @@ async def test_a_dead_line_is_replaced_within_ten_seconds_also_if_it_answers_pin
 
 async def test_of_several_connections_one_is_down_while_the_others_record_and_new_pairs_join(bench: Bench) -> None:
     everything = bench.config(pairs=("*",))
-    async with bench.recording(everything, app.Rhythm(listing_s=5.0, listing_soon_s=1.0, pairs_a_line=2)):
+    async with bench.recording(everything, app.Intervals(listing_s=5.0, listing_soon_s=1.0, pairs_a_line=2)):
         await until(lambda: sorted(map(len, bench.streamed())) == [2, 2, 2], what="each has its pairs")
         bench.sandbox.faults.refuse()
         bench.sandbox.sever(BTC)
@@ -388,7 +390,9 @@ async def test_a_pair_that_is_silent_from_its_subscription_on_is_subscribed_anew
 
 async def test_many_frames_lost_in_a_busy_minute_cost_few_requests(bench: Bench) -> None:
     async with bench.recording():
-        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where the promises begin")
+        await until(
+            lambda: not archive_status.everything(bench.data).unanchored, what="it is known where the promises begin"
+        )
         await bench.clock.passed(5.0)
         asked = len(bench.trades)
         for _ in range(80):
@@ -441,7 +445,7 @@ async def test_a_new_listing_is_held_from_its_first_trade_on(bench: Bench, *, si
     new = "NEW/USD"
     if silent:
         bench.sandbox.faults.lines.muted.add(new)
-    async with bench.begun(bench.config(pairs=("*",)), app.Rhythm(listing_s=5.0, listing_soon_s=1.0)):
+    async with bench.begun(bench.config(pairs=("*",)), app.Intervals(listing_s=5.0, listing_soon_s=1.0)):
         await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
         bench.sandbox.enlist(pair_of(new, pair_decimals=4, lot_decimals=8), trades_per_s=float(silent))
         await until(lambda: any(new in pairs for pairs in bench.streamed()), what="the new pair is subscribed")
@@ -453,7 +457,7 @@ async def test_a_new_listing_is_held_from_its_first_trade_on(bench: Bench, *, si
         await until(lambda: new in bench.held(), what="the new pair is recorded")
     bench.keeps_its_promises()
     bench.has_manners()
-    promise = known.read(Layout(bench.data)).promise(new)
+    promise = stored_evidence.read(Layout(bench.data)).promise(new)
     assert promise is not None
     assert promise.after_id == 0
 
@@ -462,9 +466,11 @@ async def test_a_pair_that_never_trades_is_promised_anchored_and_certified(bench
     bench.sandbox.enlist(pair_of("NEW/USD", pair_decimals=4, lot_decimals=8), trades_per_s=0.0)
     async with bench.begun(bench.config(pairs=("*", "NEW/USD"))):
         await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
-        await until(lambda: not status.everything(bench.data).unanchored, what="it is known that it never traded")
+        await until(
+            lambda: not archive_status.everything(bench.data).unanchored, what="it is known that it never traded"
+        )
     bench.keeps_its_promises()
-    told = known.read(Layout(bench.data))
+    told = stored_evidence.read(Layout(bench.data))
     (found,) = certify(Layout(bench.data), ["NEW/USD"], told, now_us=bench.clock.wall_ns() // 1000)
     assert [(day.status, day.held) for day in found.certificates] == [("pending", None)]
 
@@ -478,11 +484,11 @@ async def test_an_archive_that_was_begun_without_promises_is_taken_over_at_its_l
     for pair in Layout(bench.data).pairs():
         for path in Layout(bench.data).trade_files(pair):
             forget_promise(path)
-    lowest = {pair.pair: (pair.first_us, pair.first_id - 1) for pair in status.read(bench.data)}
+    lowest = {pair.pair: (pair.first_us, pair.first_id - 1) for pair in archive_status.read(bench.data)}
     bench.sandbox.thaw()
     async with bench.recording():
         bench.sandbox.burst(BTC, 300)
-    told = known.read(Layout(bench.data))
+    told = stored_evidence.read(Layout(bench.data))
     assert {pair: told.promise(pair) for pair in lowest} == {
         pair: Promise(first_us, after_id, assumed=True) for pair, (first_us, after_id) in lowest.items()
     }
@@ -509,7 +515,9 @@ async def test_damaged_frames_are_made_good(bench: Bench, damage: list[str]) -> 
 )
 async def test_an_odd_row_costs_itself_until_it_can_be_read(bench: Bench, field: str, text: str) -> None:
     async with bench.recording():
-        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where the promises begin")
+        await until(
+            lambda: not archive_status.everything(bench.data).unanchored, what="it is known where the promises begin"
+        )
         odd = bench.sandbox.last_ids()[BTC] + 40
         bench.sandbox.faults.rows.trade(BTC, odd, field, text)
         bench.sandbox.faults.throw("drop", n=30)
@@ -517,7 +525,7 @@ async def test_an_odd_row_costs_itself_until_it_can_be_read(bench: Bench, field:
         bench.sandbox.faults.lines.release()
         bench.sandbox.burst(BTC, 10)
         await bench.clock.passed(200.0, turn_s=0.5)
-    told, kept = known.read(Layout(bench.data)), list(quarantine.listed(Layout(bench.data)))
+    told, kept = stored_evidence.read(Layout(bench.data)), list(quarantine.listed(Layout(bench.data)))
     assert told.unreadable == {BTC: Spans([Span(odd, odd)])}
     assert told.void == {}
     assert {(one.reason, one.pair, one.spans) for one in kept} == {("odd", BTC, (Span(odd, odd),))}
@@ -530,7 +538,7 @@ async def test_an_odd_row_costs_itself_until_it_can_be_read(bench: Bench, field:
     bench.sandbox.faults.release()
     bench.sandbox.thaw()
     async with bench.recording():  # by a release, or of an exchange, that knows better
-        await until(lambda: not status.everything(bench.data).unanchored, what="it records")
+        await until(lambda: not archive_status.everything(bench.data).unanchored, what="it records")
         await until(lambda: bench.holds(BTC, odd), what="the row is read")
     bench.is_the_truth()
     bench.has_manners()
@@ -550,7 +558,7 @@ async def test_a_throttle_that_calling_keeps_on_is_waited_out(bench: Bench, form
 
 
 @pytest.mark.parametrize(
-    "mishap", [name for name in mishaps.NAMES if name not in FORMS and name not in {"http_403", "http_429"}]
+    "mishap", [name for name in rest_faults.NAMES if name not in FORMS and name not in {"http_403", "http_429"}]
 )
 async def test_answers_that_go_wrong_close_no_hole_falsely(tmp_path: Path, mishap: str) -> None:
     async with bench_of(tmp_path, inclusive_since=mishap < "i") as bench:
@@ -617,25 +625,25 @@ async def test_a_path_that_is_refused_is_left_alone_for_as_long_as_it_says_while
     bench.has_manners()
 
 
-def by_name(entry: Entry) -> None:
+def by_name(entry: SubscriptionFaults) -> None:
     entry.refuse(for_s=20.0)
 
 
-def whole(entry: Entry) -> None:
+def whole(entry: SubscriptionFaults) -> None:
     entry.refuse(TOO_FAST, 20.0, named=False)
 
 
-def too_large(entry: Entry) -> None:
+def too_large(entry: SubscriptionFaults) -> None:
     entry.limit_to(symbols=2)
 
 
-def no_answer(entry: Entry) -> None:
+def no_answer(entry: SubscriptionFaults) -> None:
     entry.refuse("", 30.0, symbols=[BTC])
 
 
 @pytest.mark.parametrize("refuse", [by_name, whole, too_large, no_answer])
 async def test_a_subscription_that_is_refused_for_now_is_polled_and_streamed_later_on_the_same_connection(
-    bench: Bench, refuse: Callable[[Entry], None]
+    bench: Bench, refuse: Callable[[SubscriptionFaults], None]
 ) -> None:
     entry = bench.sandbox.faults.entry
     refuse(entry)
@@ -687,7 +695,9 @@ IN_YEAR_1_S = -62_135_596_800
 
 async def test_a_lone_odd_id_costs_nothing_but_its_frame(bench: Bench) -> None:
     async with bench.recording():
-        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
+        await until(
+            lambda: not archive_status.everything(bench.data).unanchored, what="it is known where each pair begins"
+        )
         bench.sandbox.stray(BTC, LONE)
         bench.sandbox.faults.throw("drop", n=3)
         for _ in range(3):
@@ -729,7 +739,9 @@ async def test_ids_that_really_jump_by_ten_million_are_followed_and_those_betwee
     recording = asyncio.create_task(app.record(config, stop, clock=bench.clock, random=Random(1)))
     try:
         await until(lambda: bench.held() == set(bench.sandbox.last_ids()), what="it records every pair")
-        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
+        await until(
+            lambda: not archive_status.everything(bench.data).unanchored, what="it is known where each pair begins"
+        )
         bench.sandbox.freeze()
         if jump.before:
             bench.sandbox.stamp(BTC, jump.before, jump.time_s)
@@ -763,7 +775,9 @@ async def test_odd_times_are_stored_as_they_came_and_lead_no_request_astray(
     bench: Bench, *, stream: bool, time_s: int
 ) -> None:
     async with bench.recording(bench.config(trades=TradesConfig(stream=stream))):
-        await until(lambda: not status.everything(bench.data).unanchored, what="it is known where each pair begins")
+        await until(
+            lambda: not archive_status.everything(bench.data).unanchored, what="it is known where each pair begins"
+        )
         bench.sandbox.freeze()
         for damaged in (False, True, False):  # streamed, or fetched straight into the archive; and the newest of all
             bench.sandbox.burst(BTC, 30)
@@ -777,7 +791,7 @@ async def test_odd_times_are_stored_as_they_came_and_lead_no_request_astray(
         assert len(bench.trades) - asked <= (60 if not stream else 2 * len(bench.sandbox.last_ids()))
     bench.is_the_truth()
     bench.has_manners()
-    (told,) = {event.pair for event in status.everything(bench.data).events if event.kind == "malformed"}
+    (told,) = {event.pair for event in archive_status.everything(bench.data).events if event.kind == "malformed"}
     assert told == BTC
 
 
@@ -837,7 +851,9 @@ async def test_after_90_days_down_the_stream_is_believed_though_rest_refuses_for
         bench.sandbox.burst(BTC, 7)
         newest = bench.sandbox.last_ids()[BTC]
         await bench.clock.passed(600.0, turn_s=0.5)
-        assert next(one for one in status.read(bench.data) if one.pair == BTC).last_id == newest, "and it counts"
+        assert next(one for one in archive_status.read(bench.data) if one.pair == BTC).last_id == newest, (
+            "and it counts"
+        )
         bench.clock.turn_s = 0.3
         await until(bench.whole, what="what was never made is known to be void")
     finally:
@@ -852,7 +868,7 @@ def void(data: Path) -> dict[str, Spans]:
     """Return the ids that events say are void, archived or journalled."""
     layout = Layout(data)
     ledger = Ledger()
-    state.load(ledger, layout, records.claims(tail.entries(layout.journal)))
+    load_ledger.load(ledger, layout, records.claims(live_read.entries(layout.journal)))
     return {pair: ledger.of(pair).void for pair in ledger if ledger.of(pair).void}
 
 
@@ -861,7 +877,7 @@ async def test_a_burst_of_50000_trades_in_a_second_is_recorded(tmp_path: Path) -
     data = tmp_path / "data"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock, truth=tmp_path / "truth")
     async with sandbox.serve(), recording(config_for(sandbox, data)):
-        await until(lambda: (data / "trades").is_dir() and len(status.read(data)) == 6, what="recording")
+        await until(lambda: (data / "trades").is_dir() and len(archive_status.read(data)) == 6, what="recording")
         before = sandbox.last_ids()[BTC]
         for _ in range(10):
             sandbox.burst(BTC, 5_000)
@@ -877,10 +893,10 @@ async def test_a_burst_of_50000_trades_in_a_second_is_recorded(tmp_path: Path) -
 
 DIES = """
 import importlib, os, signal, sys
-upkeep = importlib.import_module("recorder.tasks.upkeep")
+upkeep = importlib.import_module("recorder.daemon.maintenance")
 upkeep.ROUND_S = 0.2
-importlib.import_module("recorder.tasks.fetch").BATCH_ROWS = 2_000
-importlib.import_module("recorder.tasks.backfill").TIDY_BATCHES = 3
+importlib.import_module("recorder.repair.fetch_trades").BATCH_ROWS = 2_000
+importlib.import_module("recorder.repair.backfill").TIDY_BATCHES = 3
 module, owner, name, times = sys.argv.pop(1).split(":")
 owner = getattr(importlib.import_module(module), owner)
 right, left = getattr(owner, name), [int(times)]
@@ -915,10 +931,10 @@ async def dies(tmp_path: Path, where: str, *arguments: str, **environ: str) -> N
 @pytest.mark.parametrize(
     "where",
     [
-        pytest.param("recorder.archive.append:TradeArchive:append:1", id="repair, nothing archived"),
+        pytest.param("recorder.archive.trades:TradeArchive:append:1", id="repair, nothing archived"),
         pytest.param("recorder.archive.coverage:Coverage:wrote:2", id="repair, archived and not counted"),
         pytest.param("recorder.journal.journal:Journal:retire:2", id="drain, archived and not retired"),
-        pytest.param("recorder.tasks.drain:Drainer:_append:2", id="drain, begun"),
+        pytest.param("recorder.ingest.drain:Drainer:_append:2", id="drain, begun"),
         pytest.param("recorder.disk:Disk:exchange:1", id="compaction, built and not swapped"),
         pytest.param("recorder.disk:Disk:remove_tree:2", id="compaction, swapped and not swept"),
     ],
@@ -958,7 +974,7 @@ async def ends_well(tmp_path: Path, sandbox: Sandbox, environ: dict[str, str]) -
 @pytest.mark.parametrize(
     "where",
     [
-        pytest.param("recorder.archive.append:TradeArchive:append:3", id="not archived"),
+        pytest.param("recorder.archive.trades:TradeArchive:append:3", id="not archived"),
         pytest.param("recorder.archive.coverage:Coverage:wrote:3", id="archived"),
         pytest.param("recorder.disk:Disk:exchange:1", id="compacting"),
     ],
@@ -1039,7 +1055,7 @@ async def test_a_pair_that_no_listing_has_stays_while_it_trades_and_leaves_when_
     quiet = pair_of("QUIET/USD", pair_decimals=4, lot_decimals=8)
     bench.sandbox.enlist(quiet, trades_per_s=0.0)
     bench.sandbox.burst("QUIET/USD", 1)
-    rhythm = app.Rhythm(listing_s=20.0, listing_soon_s=20.0)
+    rhythm = app.Intervals(listing_s=20.0, listing_soon_s=20.0)
     every = set(bench.sandbox.last_ids())
     async with bench.recording(bench.config(pairs=("*",)), rhythm):
         for pair in (BTC, "QUIET/USD"):

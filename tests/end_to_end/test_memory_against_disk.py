@@ -12,11 +12,11 @@ from random import Random
 
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
+from tests.end_to_end.compared_moments import Moments, pairs
 from tests.end_to_end.harness import Process, archived, caught_up, environ_for, streamed, until
-from tests.end_to_end.moments import Moments, pairs
 from tests.servers import free_port
 
 BTC, ETH = "BTC/USD", "ETH/EUR"

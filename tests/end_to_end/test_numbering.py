@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from recorder import app
 from recorder.cli import app as command_line
 from recorder.clock import SystemClock
-from recorder.ops import status
+from recorder.ops import archive_status
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
@@ -20,7 +20,7 @@ PAIR = "BTC/USD"
 
 
 def renumbered(data: Path) -> bool:
-    return (data / "trades").is_dir() and PAIR in status.everything(data).renumbered
+    return (data / "trades").is_dir() and PAIR in archive_status.everything(data).renumbered
 
 
 async def test_no_trade_is_lost_of_a_pair_that_is_counted_from_1_again(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ async def test_no_trade_is_lost_of_a_pair_that_is_counted_from_1_again(tmp_path:
     market = Market(start_ns=SystemClock().wall_ns(), rate=100.0, history={PAIR: 200})
     async with Sandbox(market, clock=SystemClock()).serve() as sandbox:
         config = config_for(sandbox, data, PAIR, drain_every_s=0.3)
-        rhythm = app.Rhythm(upkeep_s=0.2)
+        rhythm = app.Intervals(upkeep_s=0.2)
         async with recording(config, rhythm):
             await until((data / "trades" / "pair=BTC%2FUSD").is_dir, what="the pair's folder")
             sandbox.burst(PAIR, 50)

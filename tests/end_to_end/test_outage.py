@@ -6,10 +6,10 @@ import pytest
 
 from recorder.clock import SystemClock
 from recorder.config import TradesConfig
-from recorder.ops import status
+from recorder.ops import archive_status
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
 
 
@@ -23,7 +23,7 @@ async def test_what_was_traded_in_an_outage_is_fetched_and_nothing_is_lost_doubl
     sandbox = Sandbox(market, clock=clock, truth=tmp_path / "truth", inclusive_since=inclusive)
     async with sandbox.serve(), recording(config_for(sandbox, data)):
         await until(lambda: records(data, 6), what="recording")
-        await until(lambda: not status.everything(data).unanchored, what="it is known where the promises begin")
+        await until(lambda: not archive_status.everything(data).unanchored, what="it is known where the promises begin")
         asked = len(sandbox.requests.to("/0/public/Trades"))
         sandbox.faults.outage()
         sandbox.burst("BTC/USD", 2500)
@@ -39,7 +39,7 @@ async def test_what_was_traded_in_an_outage_is_fetched_and_nothing_is_lost_doubl
 
 
 def records(data: Path, pairs: int) -> bool:
-    return (data / "trades").is_dir() and len(status.read(data)) >= pairs
+    return (data / "trades").is_dir() and len(archive_status.read(data)) >= pairs
 
 
 async def test_an_exchange_that_cannot_be_reached_is_named_tried_again_and_then_recorded(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from recorder.config import TradesConfig
-from recorder.ops import status
-from recorder.sandbox.truth import compare, read_truth
+from recorder.ops import archive_status
+from recorder.sandbox.ground_truth import compare, read_truth
+from tests.end_to_end.clock_jumps import LeapingClock, exchange, recorded, settings
 from tests.end_to_end.harness import archived, caught_up
-from tests.end_to_end.leaping import LeapingClock, exchange, recorded, settings
 
 
 async def test_a_refused_pair_is_recorded_by_polling_exactly_beside_those_that_are_streamed(tmp_path: Path) -> None:
@@ -42,5 +42,5 @@ async def test_without_the_stream_every_pair_is_recorded_by_polling_and_no_socke
     assert verdict.perfect, str(verdict)
 
 
-def read(data: Path) -> list[status.PairStatus]:
-    return status.read(data) if (data / "trades").is_dir() else []
+def read(data: Path) -> list[archive_status.PairStatus]:
+    return archive_status.read(data) if (data / "trades").is_dir() else []

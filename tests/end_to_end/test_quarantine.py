@@ -8,20 +8,20 @@ import pytest
 
 import recorder
 from recorder import app
-from recorder.archive import quarantine, read
+from recorder.archive import quarantine, read_trades
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.core.model import Trade
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import archived, caught_up, config_for, first_held, recording, streamed, until
 
 BTC, ETH = "BTC/USD", "ETH/EUR"
 HISTORY = 300
-OFTEN = app.Rhythm(upkeep_s=0.2)
+OFTEN = app.Intervals(upkeep_s=0.2)
 
 
 def last(data: Path, pair: str) -> int:
@@ -29,7 +29,7 @@ def last(data: Path, pair: str) -> int:
 
 
 def rows(data: Path, pair: str) -> list[Trade]:
-    return undisturbed(lambda: list(read.trades(Layout(data), pair)), f"the files of {pair}")
+    return undisturbed(lambda: list(read_trades.trades(Layout(data), pair)), f"the files of {pair}")
 
 
 def waiting(data: Path) -> int:

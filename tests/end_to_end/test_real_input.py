@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from recorder.clock import SystemClock
+from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.replay import replay_files
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.truth import compare, read_truth
 from tests.end_to_end.harness import SHARED, archived, caught_up, config_for, recording, until
 
 SESSION = SHARED / "kraken/payloads/ws_v2/mixed/live_book10_trade_BTC-USD_ETH-USD_2026-07-07.jsonl"

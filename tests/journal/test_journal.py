@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.events import NOTE
+from recorder.core.event_kinds import NOTE
 from recorder.disk import Disk
 from recorder.errors import DiskError
 from recorder.journal import segment

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.events import NOTE
+from recorder.core.event_kinds import NOTE
 from recorder.errors import CorruptLine
 from recorder.journal import segment
 from recorder.journal.segment import Entry

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from recorder.core.model import Instrument, Trade
 from recorder.kraken.parse import TradesPage, rest_micros
-from recorder.kraken.rest import Request
+from recorder.kraken.rest_api import Request
 
 INSTRUMENT = Instrument(
     "BTC/USD", "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online"

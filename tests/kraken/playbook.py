@@ -17,10 +17,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recorder.core.ids import runs_of
 from recorder.core.model import Trade
+from recorder.core.trade_ids import runs_of
 from recorder.kraken import parse
-from recorder.kraken.session import Effect, Hangup, Keep, Rejected, Rows, Send, Session, Subscribed, Unreadable
+from recorder.kraken.websocket_session import (
+    Effect,
+    Hangup,
+    Rejected,
+    Send,
+    Session,
+    Subscribed,
+    TradeRows,
+    UnknownFrame,
+    UnreadableFrame,
+)
 
 RECEIVED_NS: Final = 1_783_465_205_562_702_999
 
@@ -136,7 +146,9 @@ def hangs_up(because: str) -> like:
 
 def is_unreadable(because: str) -> like:
     """A frame that could not be read, and why."""
-    return like(f"unreadable: {because}", lambda effect: isinstance(effect, Unreadable) and because in effect.reason)
+    return like(
+        f"unreadable: {because}", lambda effect: isinstance(effect, UnreadableFrame) and because in effect.reason
+    )
 
 
 def is_rejected(pair: str | None, because: str) -> like:
@@ -161,7 +173,7 @@ def has_trades(*trades: tuple[str, int]) -> like:
     return like(
         f"rows {trades}",
         lambda effect: (
-            isinstance(effect, Rows)
+            isinstance(effect, TradeRows)
             and [(row.pair, row.trade_id) for row in rows_of(effect)] == list(trades)
             and effect.runs == runs_of(rows_of(effect))
         ),
@@ -170,13 +182,13 @@ def has_trades(*trades: tuple[str, int]) -> like:
 
 def rows_of(effect: Effect) -> list[Trade]:
     """Return the trades of the frame that came."""
-    assert isinstance(effect, Rows), effect
+    assert isinstance(effect, TradeRows), effect
     return parse.trade_frame(effect.frame, received_ns=effect.received_ns)
 
 
 def keeps(kind: str) -> like:
     """That the frame is kept as a ``kind``."""
-    return like(f"that it is kept: {kind}", lambda effect: isinstance(effect, Keep) and effect.kind == kind)
+    return like(f"that it is kept: {kind}", lambda effect: isinstance(effect, UnknownFrame) and effect.kind == kind)
 
 
 answer: Final = keeps("answer")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from recorder.core.ids import Run, Span
+from recorder.core.trade_ids import Run, Span
 from recorder.errors import Malformed
 from recorder.kraken import parse
 from recorder.kraken.channels import TRADES, Channel
-from recorder.kraken.session import Rows, Send, Session
+from recorder.kraken.websocket_session import Send, Session, TradeRows
 from tests.kraken.playbook import RECEIVED_NS, ack, answer, is_unreadable, play, stands, trade_json, trades, unreadable
 
 BTC = "BTC/USD"
@@ -54,7 +54,7 @@ def test_a_session_takes_the_frames_of_its_channel_and_keeps_those_of_others() -
     script >> ack(BTC) << answer >> ack(BTC, channel="weather") << answer << stands(BTC)
     script >> trades(trade_json(7)) << unreadable << is_unreadable("a frame of a kind that nobody knows: channel trade")
     for text in ('{"channel":"weather","data":[]}', '{"data":[],"channel":"weather"}'):
-        script >> text << Rows([], text.encode(), RECEIVED_NS)
+        script >> text << TradeRows([], text.encode(), RECEIVED_NS)
     assert script >> '{"channel":"weather"}' << unreadable << is_unreadable("a weather frame without data")
 
 

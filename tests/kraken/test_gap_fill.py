@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from recorder.core.ids import Gap, Span, Spans
 from recorder.core.model import Trade
+from recorder.core.trade_ids import Gap, Span, Spans
 from recorder.kraken.gap_fill import FRUITLESS_PAGES, OVERLAPS_NS, STALLED_PAGES, GapFill
 from recorder.kraken.parse import TradesPage
-from recorder.kraken.rest import Request
+from recorder.kraken.rest_api import Request
 from tests.kraken.exchange import INSTRUMENT, Exchange, printed_us, row
 
 START_NS = 1_783_465_205_562_702_999
@@ -50,7 +50,7 @@ def fill(exchange: Exchange, *gaps: Gap, attempt: int = 0, at_most: int = 100_00
         outcome.requests += 1
         assert outcome.requests <= at_most, "it does not end"
         page = exchange.get(request)
-        fresh = filling.take(page)
+        fresh = filling.add_page(page)
         assert [trade.trade_id for trade in fresh] == sorted({t.trade_id for t in page.trades} & outcome.missing)
         outcome.given += fresh
     return outcome
@@ -180,7 +180,7 @@ def test_missing_ids_that_come_along_are_kept_though_nobody_asked_for_them(
     while (request := filling.request()) is not None:
         page = exchange.get(request)
         seen |= {trade.trade_id for trade in page.trades}
-        came |= {trade.trade_id for trade in filling.take(page)}
+        came |= {trade.trade_id for trade in filling.add_page(page)}
     assert came == seen & ids_of(gap.span for gap in gaps)
     assert came >= ids_of([asked.span])
 
@@ -331,14 +331,14 @@ def test_a_cursor_that_is_no_time_of_the_page_is_not_followed(last: str) -> None
     filling, came = GapFill([gap], INSTRUMENT), 0
     for _ in range(10):
         if (request := filling.request()) is not None:
-            came += len(filling.take(replace(exchange.get(request), last=last)))
+            came += len(filling.add_page(replace(exchange.get(request), last=last)))
     assert came == len(gap.span)
 
 
 def test_rows_outside_of_what_is_missing_are_not_given_out() -> None:
     filling = GapFill([Gap("BTC/USD", Span(5, 6), START_NS // 1000, START_NS // 1000)], INSTRUMENT)
     page = TradesPage(tuple(row(trade_id, START_NS // 1000) for trade_id in range(3, 9)), None)
-    assert [trade.trade_id for trade in filling.take(page)] == [5, 6]
+    assert [trade.trade_id for trade in filling.add_page(page)] == [5, 6]
     assert filling.request() is None
 
 
@@ -377,10 +377,10 @@ def test_an_id_whose_time_steps_back_before_the_page_is_not_called_skipped() -> 
     page = TradesPage(tuple(row(trade_id, START_NS // 1000 + 500) for trade_id in (4, 6)), None)
     gap = Gap("BTC/USD", Span(5, 5), START_NS // 1000, START_NS // 1000 + 500)
     filling = GapFill([gap], INSTRUMENT)
-    assert filling.take(page) == []
+    assert filling.add_page(page) == []
     assert filling.skipped == []
     filling = GapFill([gap], INSTRUMENT, attempts={5: 1})
-    filling.take(page)
+    filling.add_page(page)
     assert filling.skipped == [Span(5, 5)]
 
 
@@ -390,7 +390,7 @@ def test_a_row_with_an_odd_id_proves_nothing_of_all_the_ids_below_it() -> None:
     odd = row(2**40, exchange.times_ns[20] // 1000)
     while (request := filling.request()) is not None:
         page = exchange.get(request)
-        filling.take(replace(page, trades=(*page.trades, odd)))
+        filling.add_page(replace(page, trades=(*page.trades, odd)))
     assert filling.skipped == []
 
 
@@ -403,7 +403,7 @@ def jumping(*times_us: int, below: int = 20, odd: int | None = None) -> list[Spa
         rows.append(row(2**40, START_NS // 1000 + odd))
     gap = Gap("BTC/USD", Span(below + 1, 10_000_000), stamps[below - 1], stamps[below])
     filling = GapFill([gap], INSTRUMENT, attempts={below + 1: 1})
-    filling.take(TradesPage(tuple(rows), None))
+    filling.add_page(TradesPage(tuple(rows), None))
     assert filling.request() is None, "one page says all that there is to say"
     return filling.skipped
 
@@ -424,7 +424,7 @@ def test_odd_times_beside_a_jump_hide_it_not(odd_us: int) -> None:
         times_us = {one: odd_us if one in odd_ids else begin_us + place * 2_000_000 for place, one in enumerate(ids)}
         gap = Gap("BTC/USD", Span(21, 10_000_000), begin_us + 38_000_000, begin_us + 40_000_000)
         filling = GapFill([gap], INSTRUMENT, attempts={21: 2})
-        filling.take(TradesPage(tuple(row(one, time_us) for one, time_us in times_us.items()), None))
+        filling.add_page(TradesPage(tuple(row(one, time_us) for one, time_us in times_us.items()), None))
         assert filling.skipped == [Span(21, 10_000_000)]
 
 
@@ -433,7 +433,7 @@ def test_an_odd_time_does_not_tell_that_answers_began_long_before_what_they_step
     begin_us = START_NS // 1000
     filling = GapFill([Gap("BTC/USD", Span(21, 22), begin_us, begin_us + 1)], INSTRUMENT)
     times_us = {20: odd_us, 23: begin_us + 1, 24: begin_us + 2_000_000}
-    filling.take(TradesPage(tuple(row(one, time_us) for one, time_us in times_us.items()), None))
+    filling.add_page(TradesPage(tuple(row(one, time_us) for one, time_us in times_us.items()), None))
     assert filling.skipped == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recorder.errors import Malformed
-from recorder.kraken import market_state, rest
+from recorder.kraken import market_state, rest_api
 from tests.builders import BTC
 
 REST = Path(__file__).parents[2].with_name("shared") / "kraken/payloads/rest"
@@ -66,4 +66,4 @@ def test_what_cannot_be_read_is_malformed(told: bytes) -> None:
 
 
 def test_a_book_is_asked_for_by_pair_and_depth() -> None:
-    assert rest.depth(BTC, 25).target == "/0/public/Depth?pair=XBTUSD&count=25"
+    assert rest_api.depth(BTC, 25).target == "/0/public/Depth?pair=XBTUSD&count=25"

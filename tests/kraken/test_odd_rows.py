@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from recorder.core.ids import Gap, Span, Spans
+from recorder.core.trade_ids import Gap, Span, Spans
 from recorder.errors import Malformed
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, rest_api
 from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.parse import TradesPage
 from tests.builders import BTC
@@ -109,7 +109,7 @@ def filling(*rows: str) -> GapFill:
     gap = Gap(PAIR, span, (T0_S - 10) * 1_000_000, (T0_S + 60) * 1_000_000)
     attempt = GapFill([gap], BTC, attempts={100: 1}, missing=Spans([span]))
     assert attempt.request() is not None
-    attempt.take(page_of(*rows))
+    attempt.add_page(page_of(*rows))
     return attempt
 
 
@@ -141,9 +141,9 @@ def test_a_full_page_that_ends_with_odd_rows_is_followed_from_its_end() -> None:
     span = Span(100, 3_000)
     attempt = GapFill([Gap(PAIR, span, (T0_S - 10) * 1_000_000, (T0_S + 60) * 1_000_000)], BTC)
     attempt.request()
-    rows = [*good(99, 100), *(row(trade_id, 5, "null") for trade_id in range(101, 101 + rest.PAGE_LIMIT - 2))]
-    end_ns = (T0_S * 1_000_000 + 100 + rest.PAGE_LIMIT - 2) * 1000
-    attempt.take(page_of(*rows, last=f'"{end_ns}"'))
+    rows = [*good(99, 100), *(row(trade_id, 5, "null") for trade_id in range(101, 101 + rest_api.PAGE_LIMIT - 2))]
+    end_ns = (T0_S * 1_000_000 + 100 + rest_api.PAGE_LIMIT - 2) * 1000
+    attempt.add_page(page_of(*rows, last=f'"{end_ns}"'))
     asked = attempt.request()
     assert asked is not None
     assert dict(asked.params)["since"] == str(end_ns - 1)
@@ -179,11 +179,11 @@ def candle(minute: int, at: int | None = None, text: str = "") -> str:
     return f"[{','.join(fields)}]"
 
 
-def answer_of(*rows: str, last: int) -> parse.Candles:
+def answer_of(*rows: str, last: int) -> parse.CandleAnswer:
     return parse.ohlc_answer(f'{{"X":[{",".join(rows)}],"last":{60 * last}}}'.encode(), PAIR, "1m")
 
 
-def minutes(answer: parse.Candles) -> list[int]:
+def minutes(answer: parse.CandleAnswer) -> list[int]:
     return [one.time_us // 60_000_000 for one in answer.rows]
 
 

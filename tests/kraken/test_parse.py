@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recorder.core.ids import runs_of
 from recorder.core.model import Instrument, Trade
+from recorder.core.trade_ids import runs_of
 from recorder.errors import Malformed
-from recorder.kraken import parse, rest
+from recorder.kraken import parse, rest_api
 from recorder.kraken.parse import TradesPage
 from tests.kraken.playbook import trade_json, trades
 
@@ -22,7 +22,7 @@ SECONDS = st.integers(0, 253_402_300_799)
 
 
 def result_of(path: Path) -> bytes:
-    return rest.result(200, path.read_bytes())
+    return rest_api.result(200, path.read_bytes())
 
 
 # -- times of the WebSocket -----------------------------------------------------------------------------------------

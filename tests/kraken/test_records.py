@@ -6,19 +6,20 @@ from decimal import Decimal
 import pytest
 
 from recorder.archive.datasets import BY_NAME, WITHOUT_IDS
-from recorder.core.events import EventKind
+from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Confirmed, Void
-from recorder.core.ids import Run, Span
 from recorder.core.model import Event, Instrument
+from recorder.core.trade_ids import Run, Span
 from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
 from recorder.journal.segment import Entry
-from recorder.kraken import records, rest
+from recorder.kraken import records, rest_api
 from recorder.kraken.records import (
     SOURCES,
     Header,
-    Listing,
+    ListingRecord,
     Note,
+    NotedFrame,
     OddTrades,
     ParkedTrades,
     PolledTrades,
@@ -27,9 +28,8 @@ from recorder.kraken.records import (
     SalvagedTrades,
     StreamedTrades,
     TableRows,
-    Told,
-    Unknown,
-    Unreadable,
+    UnknownRecord,
+    UnreadableRecord,
 )
 
 # Lines that earlier releases wrote, byte for byte: they are to be read for ever.
@@ -105,19 +105,19 @@ WRITTEN: dict[bytes, type[Record]] = {
     HEADER: Header,
     TRADES: StreamedTrades,
     PARKED: ParkedTrades,
-    UNREADABLE: Unreadable,
-    NO_TEXT: Unreadable,
+    UNREADABLE: UnreadableRecord,
+    NO_TEXT: UnreadableRecord,
     CANDLES: PublishedCandles,
     NOTE: Note,
     PAGE: PolledTrades,
-    LISTING: Listing,
+    LISTING: ListingRecord,
     ODD_FRAME: SalvagedTrades,
     ODD_ROWS: OddTrades,
-    STATUS: Told,
-    ANSWER: Told,
-    REFUSED: Unreadable,
-    REFUSED_PAGE: Unreadable,
-    LATER: Unknown,
+    STATUS: NotedFrame,
+    ANSWER: NotedFrame,
+    REFUSED: UnreadableRecord,
+    REFUSED_PAGE: UnreadableRecord,
+    LATER: UnknownRecord,
 }
 
 
@@ -156,10 +156,10 @@ def test_each_source_is_named_by_one_form_at_most() -> None:
 
 
 def test_what_is_written_now_is_named_as_ever() -> None:
-    page = rest.Request("/0/public/Trades", (("pair", "XBTUSD"), ("count", "1000")))
-    status = rest.Request("/0/public/SystemStatus")
+    page = rest_api.Request("/0/public/Trades", (("pair", "XBTUSD"), ("count", "1000")))
+    status = rest_api.Request("/0/public/SystemStatus")
     assert records.stream_source("trade", 1) == segment.decode(TRADES).source
-    assert records.rest_source(rest.asset_pairs()) == segment.decode(LISTING).source
+    assert records.rest_source(rest_api.asset_pairs()) == segment.decode(LISTING).source
     assert records.unreadable_source(status) == segment.decode(REFUSED).source
     assert records.unreadable_source(page, "BTC/USD") == segment.decode(REFUSED_PAGE).source
     assert records.rest_source(page, "BTC/USD") == "rest:/0/public/Trades?pair=XBTUSD&count=1000#BTC%2FUSD"
@@ -215,7 +215,7 @@ def test_a_journalled_answer_that_is_an_error_is_malformed_and_no_failure_of_the
     for holding in (
         PolledTrades(Entry(1, segment.decode(PAGE).source, body)).trades,
         PublishedCandles(Entry(1, segment.decode(CANDLES).source, body)).candles,
-        Listing(Entry(1, segment.decode(LISTING).source, body)).listed,
+        ListingRecord(Entry(1, segment.decode(LISTING).source, body)).listed,
     ):
         with pytest.raises(Malformed):
             holding()
@@ -232,7 +232,7 @@ def test_a_line_of_candles_says_of_which_pair_and_timeframe(listed: list[Instrum
         ("BTC/USD", "1m", Decimal("104249.9")),
     ]
     tether = next(one for one in listed if one.pair == "USDT/USD")
-    source = records.rest_source(rest.ohlc(tether, "1h", since_s=7200), "USDT/USD")
+    source = records.rest_source(rest_api.ohlc(tether, "1h", since_s=7200), "USDT/USD")
     of_an_hour = records.read(Entry(1, source, segment.decode(CANDLES).payload))
     assert isinstance(of_an_hour, PublishedCandles)
     assert {(one.pair, one.timeframe) for one in of_an_hour.candles()} == {("USDT/USD", "1h")}
@@ -245,10 +245,10 @@ def test_candles_in_no_timeframe_are_malformed() -> None:
 
 def test_a_listing_is_read() -> None:
     listing = of(LISTING)
-    assert isinstance(listing, Listing)
+    assert isinstance(listing, ListingRecord)
     assert [instrument.pair for instrument in listing.listed().entries] == ["BTC/USD"]
     assert listing.listed().asked == "currency"
-    stocks = Listing(Entry(1, "rest:/0/public/AssetPairs?aclass_base=tokenized_asset", listing.line.payload))
+    stocks = ListingRecord(Entry(1, "rest:/0/public/AssetPairs?aclass_base=tokenized_asset", listing.line.payload))
     assert stocks.listed().asked == "tokenized_asset"
     assert list(stocks.entries()) == ["XXBTZUSD"]
 

@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from recorder.core.pacing import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S, WHOLE_WITHIN_S, Pace
+from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S, WHOLE_WITHIN_S, Pace
 from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Unavailable, UnknownPair
-from recorder.kraken.rest import Request
+from recorder.kraken.rest_api import Request
 from recorder.net import http
-from recorder.net.http import USER_AGENT, Answer, Http, client_session, proxy_for
-from recorder.net.socket import dial
-from recorder.net.turns import Turns
+from recorder.net.http import USER_AGENT, Http, HttpAnswer, client_session, proxy_for
+from recorder.net.rate_limit import SharedRateLimit
+from recorder.net.websocket import dial
 from recorder.version import __version__
 from tests.clocks import ManualClock
 from tests.servers import Handler, Listen, Serve
@@ -458,7 +458,7 @@ async def test_a_refusal_elsewhere_stops_all_of_rest(
     told = Told(clock)
     async with serve(answering(GOOD)) as address:
         paced = Http(client, f"http://{address}", pace=Pace(1.0), clock=clock, refused=told)
-        await paced.hold(200.0, reason="HTTP 429", path="/v2")
+        await paced.pause(200.0, reason="HTTP 429", path="/v2")
         await paced.get(ASK)
         assert clock.monotonic() == pytest.approx(200.0)
         await paced.get(ASK)
@@ -521,7 +521,7 @@ async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
     serve: Serve, client: aiohttp.ClientSession, clock: ManualClock, tmp_path: Path
 ) -> None:
     moments = starts(client, clock)
-    turns = Turns(tmp_path / "turns", clock)
+    turns = SharedRateLimit(tmp_path / "turns", clock)
     async with serve(answering(GOOD, GOOD, GOOD, GOOD, (429, b"", {"Retry-After": "40"}), GOOD)) as host:
         one, other = (Http(client, f"http://{host}", pace=Pace(2.0), clock=clock, turns=turns) for _ in range(2))
         for caller in (one, other, one, other):
@@ -549,7 +549,7 @@ async def test_whoever_wants_to_know_is_told_how_each_request_has_ended(
 ) -> None:
     told: list[tuple[Request, object]] = []
 
-    def ended(request: Request, how: Answer | ExchangeError) -> None:
+    def ended(request: Request, how: HttpAnswer | ExchangeError) -> None:
         told.append((request, how))
 
     async with serve(answering(GOOD, b'{"error":["EGeneral:Too many requests"]}', b"{")) as address:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from recorder.ops.health import State
+from recorder.ops.health import HealthState
 
 TOKEN = "0123456789-abcdefghij"
-GOOD = State(
+GOOD = HealthState(
     listed=True,
     stopping=False,
     pairs=3,
@@ -24,5 +24,5 @@ GOOD = State(
 )
 
 
-def with_(**changes: Any) -> State:
+def with_(**changes: Any) -> HealthState:
     return dataclasses.replace(GOOD, **changes)

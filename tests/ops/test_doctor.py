@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from recorder import disk
-from recorder.archive import versions
+from recorder.archive import schema_versions
 from recorder.archive.layout import Layout
 from recorder.archive.locks import hold
 from recorder.archive.parquet import FileFacts
@@ -24,7 +24,7 @@ from recorder.disk import Room
 from recorder.errors import ConfigError, UnreadableFile
 from recorder.journal import segment
 from recorder.ops import doctor
-from recorder.ops.doctor import Finding
+from recorder.ops.doctor import CheckResult
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.builders import PAIR, T0_US, Shop, frame, shop, trades
@@ -45,11 +45,11 @@ def unchanged(data: Path) -> Iterator[None]:
     assert seen() == before
 
 
-def told(found: list[Finding], level: str) -> list[str]:
+def told(found: list[CheckResult], level: str) -> list[str]:
     return [finding.says for finding in found if finding.level == level]
 
 
-def well(found: list[Finding]) -> bool:
+def well(found: list[CheckResult]) -> bool:
     return {finding.level for finding in found} == {"ok"}
 
 
@@ -134,7 +134,7 @@ def test_a_schema_of_another_age_and_a_table_without_its_first_file_are_said(
 ) -> None:
     with shop(tmp_path) as opened:
         with monkeypatch.context() as patch:
-            patch.setitem(cast("dict[str, int]", versions.SCHEMA_VERSIONS), "trades", 7)
+            patch.setitem(cast("dict[str, int]", schema_versions.SCHEMA_VERSIONS), "trades", 7)
             opened.archive.append(PAIR, trades(1, 3))
         (tmp_path / "events" / "year=1970" / "schema.parquet").unlink()
     found = doctor.archive(Layout(tmp_path), now_us=NOW_US)

@@ -14,14 +14,14 @@ from recorder.ops.health import (
     UNANSWERED_S,
     UNSYNCED_S,
     dead,
-    unready,
+    not_ready,
 )
 from tests.ops.states import GOOD, with_
 
 
 def test_a_daemon_that_records_is_alive_and_ready() -> None:
     assert dead(GOOD) == []
-    assert unready(GOOD) == []
+    assert not_ready(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_daemon_that_records_is_alive_and_ready() -> None:
     ],
 )
 def test_each_trouble_is_told_by_its_own_sentence_and_by_no_other(changes: dict[str, Any], reason: str) -> None:
-    (said,) = unready(with_(**changes))
+    (said,) = not_ready(with_(**changes))
     assert reason in said
 
 
@@ -64,11 +64,11 @@ def test_each_trouble_is_told_by_its_own_sentence_and_by_no_other(changes: dict[
     ],
 )
 def test_up_to_its_limit_nothing_is_a_trouble(changes: dict[str, Any]) -> None:
-    assert unready(with_(**changes)) == []
+    assert not_ready(with_(**changes)) == []
 
 
 def test_all_troubles_are_told_at_once() -> None:
-    assert len(unready(with_(silent_s=[1e6], unsynced_s=1e6, drained_s=1e6, free_bytes=0))) == 4
+    assert len(not_ready(with_(silent_s=[1e6], unsynced_s=1e6, drained_s=1e6, free_bytes=0))) == 4
 
 
 def test_only_a_write_that_does_not_return_is_death() -> None:
@@ -89,13 +89,13 @@ def test_what_gets_older_gets_no_better(
     later = with_(
         silent_s=[each_s + more_s for each_s in silent_s], unsynced_s=unsynced_s + more_s, drained_s=drained_s + more_s
     )
-    assert len(unready(later)) >= len(unready(now))
+    assert len(not_ready(later)) >= len(not_ready(now))
     assert len(dead(later)) >= len(dead(now))
 
 
 @pytest.mark.parametrize("streaming", [True, False])
 def test_where_a_refusal_puts_it_off_it_says_when_it_is_tried_again(*, streaming: bool) -> None:
-    (said,) = unready(with_(streaming=streaming, silent_s=[500.0], connects_in_s=540.0, asks_in_s=540.0))
+    (said,) = not_ready(with_(streaming=streaming, silent_s=[500.0], connects_in_s=540.0, asks_in_s=540.0))
     assert said.endswith("; the next attempt comes in 540 s")
-    (said,) = unready(with_(listed=False, asks_in_s=60.0))
+    (said,) = not_ready(with_(listed=False, asks_in_s=60.0))
     assert said.endswith("out of reach; the next attempt comes in 60 s")

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from recorder.ops import log
-from recorder.ops.repeats import LINES, WINDOW_S
+from recorder.ops.log_dedup import LINES, WINDOW_S
 from tests.clocks import ManualClock
 
 
@@ -50,14 +50,14 @@ def test_repeats_are_counted_and_told_when_their_minute_is_over(
     log.configure(style, clock=clock)
     for number in range(30):
         structlog.get_logger().info("recording", pair=f"P{number}/USD")
-    log.tell_held_back()
+    log.report_suppressed()
     assert len(capsys.readouterr().err.splitlines()) == LINES
     clock.move(WINDOW_S)
-    log.tell_held_back()
+    log.report_suppressed()
     (line,) = capsys.readouterr().err.splitlines()
     assert "recording" in line
     assert ("held_back=20" if style == "console" else '"held_back": 20') in line
-    log.tell_held_back()
+    log.report_suppressed()
     assert capsys.readouterr().err == ""
 
 

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recorder.core.evidence import Void
-from recorder.core.ids import Span
 from recorder.core.ledger import Ledger
+from recorder.core.trade_ids import Span
 from recorder.errors import RateLimited
 from recorder.ops.metrics import PAIRS_LIMIT, Metrics
 from tests.builders import PAIR, T0_US, trades

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from recorder.core import evidence
 from recorder.core.evidence import Disowned, Knowledge, Reclaimed, Unreadable, Void
-from recorder.core.ids import Span
 from recorder.core.model import Event
+from recorder.core.trade_ids import Span
 from recorder.errors import CorruptFile
 from recorder.query.connect import connect
 from tests.archives import START_US, Ask, Written, candle, silent, trade

@@ -17,7 +17,7 @@ from recorder.core.model import Trade
 from recorder.query import catalogue
 from recorder.query.connect import Archive, connect
 from tests.archives import MINUTE_US, START, START_US, Written, at_us, candle, minute, sold, trade, trades
-from tests.real import downloaded
+from tests.recorded_data import downloaded
 
 Asked = Callable[..., list[dict[str, Any]]]
 HOUR_US = 60 * MINUTE_US

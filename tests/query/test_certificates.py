@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from recorder.archive import verify
+from recorder.archive import verify_trades
 from recorder.core import evidence
-from recorder.core.absent import Absent
+from recorder.core.absent_ids import AbsentIds
 from recorder.core.certificate import DAY_US, Certificate, DayRows, certificates, utc_day
 from recorder.core.evidence import (
     Anchored,
@@ -28,9 +28,9 @@ from recorder.core.evidence import (
     Renumbered,
     Unreadable,
 )
-from recorder.core.ids import Run, Span, Spans
 from recorder.core.model import Event, Trade
-from recorder.ops import gaps
+from recorder.core.trade_ids import Run, Span, Spans
+from recorder.ops import missing_ids
 from recorder.query import catalogue
 from recorder.query.connect import connect
 from tests.archives import START_US, Ask, Written, minute, rows_read, trade
@@ -171,7 +171,7 @@ def a_world(archive: Written, data: st.DataObject) -> World | None:
     if anew:
         promise, void, confirmed, odd, certified = None, [], [], [], []
     disowned = evidence.disowned([*claims, *numbered])
-    absent = Absent(Spans(Span(*ends) for ends in void), disowned, Spans(one.span for one in odd))
+    absent = AbsentIds(Spans(Span(*ends) for ends in void), disowned, Spans(one.span for one in odd))
     renumbered = evidence.renumbered(numbered)
     expected = certificates(
         pair,
@@ -187,7 +187,7 @@ def a_world(archive: Written, data: st.DataObject) -> World | None:
     proven = Spans(Span(one.first_id, one.last_id) for one in certified)
     missing = [
         (one.span.first, one.span.last, len(one.span), one.after_us, one.before_us, one.state)
-        for one in gaps.missing(pair, runs(kept), absent, promise, proven)
+        for one in missing_ids.missing(pair, runs(kept), absent, promise, proven)
     ]
     return World(pair, expected, missing)
 
@@ -265,7 +265,7 @@ def test_the_hash_is_the_one_that_verify_finds(archive: Written, ask: Ask) -> No
     numbers = [("1e-10", "100"), ("0.1", "0.00000001"), ("105000.50", "12.5"), ("9999999999999999", "3")]
     archive.append([trade(one, price=price, qty=qty) for one, (price, qty) in enumerate(numbers, 9)])
     with ThreadPoolExecutor(1) as pool:
-        (held,) = verify.read(archive.layout, "BTC/USD", pool).days.values()
+        (held,) = verify_trades.read(archive.layout, "BTC/USD", pool).days.values()
     assert ask("SELECT sha256, rows FROM certificates WHERE rows > 0") == [(held.sha256, 4)]
 
 

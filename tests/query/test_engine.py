@@ -15,7 +15,7 @@ from recorder.core.model import Event
 from recorder.errors import UsageError
 from recorder.query import catalogue
 from recorder.query.engine import Engine
-from recorder.query.snapshot import Moments
+from recorder.query.snapshot import Snapshots
 from tests.archives import START_US, Ask, Written, trades
 
 
@@ -72,7 +72,7 @@ def test_what_duckdb_cannot_do_is_one_sentence(engine: Engine, text: str, senten
 
 def test_a_file_that_cannot_be_read_stays_an_error_to_try_again_after(engine: Engine, archive: Written) -> None:
     archive.append(trades(1, 1))
-    moment = Moments(archive.data, live=False).take()
+    moment = Snapshots(archive.data, live=False).take()
     archive.append(trades(2, 2))
     archive.compact()
     engine.pin(moment)
@@ -109,7 +109,7 @@ def test_a_pinned_relation_has_the_columns_and_types_of_the_plain_one(
     engine: Engine, archive: Written, ask: Ask
 ) -> None:
     archive.append(trades(1, 2))
-    engine.pin(Moments(archive.data, live=True).take())
+    engine.pin(Snapshots(archive.data, live=True).take())
     for relation in RELATIONS:
         pinned = engine.fetch(f"DESCRIBE FROM {relation}").to_pydict()
         plain = list(zip(*ask(f"DESCRIBE FROM {relation}"), strict=True))
@@ -120,7 +120,7 @@ def test_a_pinned_relation_has_the_columns_and_types_of_the_plain_one(
 def test_coverage_is_the_same_whoever_reads_the_footers(engine: Engine, archive: Written, unread: bool) -> None:  # noqa: FBT001
     archive.append([*trades(1, 3), *trades(7, 9), *trades(1, 1, pair="ETH/USD")])
     archive.append(trades(4, 4))
-    moments = Moments(archive.data, live=False)
+    moments = Snapshots(archive.data, live=False)
     engine.pin(moments.listed() if unread else moments.take())
     found = engine.fetch("SELECT pair, first_id, last_id, rows FROM coverage ORDER BY pair, first_id").to_pylist()
     assert [tuple(row.values()) for row in found] == [
@@ -143,7 +143,7 @@ def test_what_does_not_fit_memory_goes_neither_into_the_archive_nor_to_where_the
 def test_what_a_moment_shares_with_the_one_before_is_not_handed_over_again(engine: Engine, archive: Written) -> None:
     archive.append([*trades(1, 3), *trades(1, 3, pair="ETH/USD")])
     archive.journalled(trades(4, 5))
-    moments = Moments(archive.data, live=True)
+    moments = Snapshots(archive.data, live=True)
     for _ in range(2):
         for pair, ids in (("BTC/USD", [1, 2, 3, 4, 5]), ("ETH/USD", [1, 2, 3])):
             engine.pin(moments.take(pair))
@@ -161,7 +161,7 @@ def test_absent_ids_are_gathered_again_only_when_there_are_other_events(
         return load(name)
 
     monkeypatch.setattr(catalogue, "text", counted)
-    moments = Moments(archive.data, live=False)
+    moments = Snapshots(archive.data, live=False)
     engine.pin(moments.take())
     loaded.clear()
     for number in range(1, 4):

@@ -20,7 +20,7 @@ from recorder.core.evidence import Anchored, Promised
 from recorder.core.model import TIMEFRAMES, Event, Trade
 from recorder.query.connect import connect
 from tests.archives import MINUTE_US, START, START_US, Ask, Written, at_us, minute, sold, trade, trades
-from tests.real import downloaded
+from tests.recorded_data import downloaded
 
 DAY_US = 24 * 60 * MINUTE_US
 

@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.core.evidence import Promise
-from recorder.core.ids import Span
 from recorder.core.model import Event
+from recorder.core.trade_ids import Span
 from recorder.errors import GapError, UsageError
-from recorder.query import basis
+from recorder.query import provenance
 from recorder.query.connect import connect
 from recorder.query.engine import Engine
 from tests.archives import START, START_US, Written, candle, trade, trades
@@ -188,7 +188,7 @@ def test_equal_digests_mean_the_same_trades_whatever_came_or_was_merged_meanwhil
     with connect(archive.data) as opened:
         first = opened.trades("BTC/USD", **ask).attrs
         assert first["coverage"] == {"BTC/USD": [[20, 50], [61, 79]]}
-        assert first["digest"] == basis.digest({"BTC/USD": [Span(20, 50), Span(61, 79)]})
+        assert first["digest"] == provenance.digest({"BTC/USD": [Span(20, 50), Span(61, 79)]})
         assert json.loads(json.dumps(first)) == first
         archive.append(trades(101, 120))
         archive.compact()

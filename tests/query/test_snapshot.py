@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from recorder.core.ids import Spans
+from recorder.core.trade_ids import Spans
 from recorder.errors import StorageError
-from recorder.query.listing import Listing, PairFiles
-from recorder.query.snapshot import Moments, Snapshot
+from recorder.query.snapshot import Snapshot, Snapshots
+from recorder.query.trade_files import PairFiles, TradeFiles
 from tests.archives import Written, trades
 
 
@@ -23,14 +23,14 @@ def held(moment: Snapshot, pair: str = "BTC/USD") -> list[tuple[int, int]]:
 def test_without_live_a_moment_is_what_is_archived(archive: Written) -> None:
     archive.append(trades(1, 3))
     archive.journalled(trades(4, 5))
-    moment = Moments(archive.data, live=False).take()
+    moment = Snapshots(archive.data, live=False).take()
     assert (held(moment), tail_ids(moment)) == ([(1, 3)], [])
 
 
 def test_live_adds_what_is_only_in_the_journal(archive: Written) -> None:
     archive.append(trades(1, 3))
     archive.journalled([*trades(2, 5), *trades(1, 2, pair="ETH/USD")])
-    moments = Moments(archive.data, live=True)
+    moments = Snapshots(archive.data, live=True)
     moment = moments.take()
     assert tail_ids(moment) == [4, 5, 1, 2]
     assert (held(moment), held(moment, "ETH/USD")) == ([(1, 5)], [(1, 2)])
@@ -40,7 +40,7 @@ def test_live_adds_what_is_only_in_the_journal(archive: Written) -> None:
 def test_a_moment_of_one_pair_has_nothing_of_the_others(archive: Written) -> None:
     archive.append([*trades(1, 3), *trades(1, 3, pair="ETH/USD")])
     archive.journalled([*trades(4, 4), *trades(4, 4, pair="ETH/USD")])
-    moment = Moments(archive.data, live=True).take("ETH/USD")
+    moment = Snapshots(archive.data, live=True).take("ETH/USD")
     assert list(moment.runs) == ["ETH/USD"]
     assert tail_ids(moment) == [4]
     assert all("ETH" in path or "schema" in path for path in moment.files)
@@ -52,17 +52,17 @@ def test_rows_that_are_drained_meanwhile_are_neither_missed_nor_doubled(
 ) -> None:
     archive.append(trades(1, 3))
     archive.journalled(trades(4, 6))
-    original: Callable[[Listing, Iterable[str]], dict[str, PairFiles]] = Listing.of
+    original: Callable[[TradeFiles, Iterable[str]], dict[str, PairFiles]] = TradeFiles.of
 
-    def drained(listing: Listing, pairs: Iterable[str]) -> dict[str, PairFiles]:
+    def drained(listing: TradeFiles, pairs: Iterable[str]) -> dict[str, PairFiles]:
         if when == "before":
             archive.drain()
         found = original(listing, pairs)
         archive.drain()
         return found
 
-    monkeypatch.setattr(Listing, "of", drained)
-    moment = Moments(archive.data, live=True).take()
+    monkeypatch.setattr(TradeFiles, "of", drained)
+    moment = Snapshots(archive.data, live=True).take()
     assert held(moment) == [(1, 6)]
     assert tail_ids(moment) == ([] if when == "before" else [4, 5, 6])
 
@@ -71,7 +71,7 @@ def test_a_kept_moment_is_found_again_after_its_files_were_merged_with_newer_one
     archive.append([*trades(1, 3), *trades(8, 9)])
     archive.append(trades(1, 3, pair="ETH/USD"))
     archive.journalled(trades(4, 5))
-    moments = Moments(archive.data, live=True)
+    moments = Snapshots(archive.data, live=True)
     kept = moments.take()
     archive.drain()
     archive.append(trades(6, 7))
@@ -85,7 +85,7 @@ def test_a_kept_moment_is_found_again_after_its_files_were_merged_with_newer_one
 
 def test_files_that_only_came_later_are_no_part_of_a_kept_moment(archive: Written) -> None:
     archive.append(trades(1, 3))
-    moments = Moments(archive.data, live=False)
+    moments = Snapshots(archive.data, live=False)
     kept = moments.take()
     archive.append(trades(4, 6))
     assert moments.find_again(kept).files == kept.files
@@ -93,7 +93,7 @@ def test_files_that_only_came_later_are_no_part_of_a_kept_moment(archive: Writte
 
 def test_a_kept_moment_whose_rows_are_gone_is_an_error_that_names_them(archive: Written) -> None:
     archive.append(trades(1, 3))
-    moments = Moments(archive.data, live=False)
+    moments = Snapshots(archive.data, live=False)
     kept = moments.take()
     archive.files()[0].unlink()
     with pytest.raises(StorageError, match=r"ids 1\.\.3 of BTC/USD were in the archive and are gone"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from recorder.archive import versions
+from recorder.archive import schema_versions
 from recorder.archive.datasets import DATASETS, TRADES, Dataset
 from recorder.query.connect import connect
 from tests.archives import Ask, Written, trades
@@ -53,4 +53,4 @@ def test_the_views_of_what_was_noted_show_every_column_of_their_tables(ask: Ask)
 
 
 def test_the_script_reads_the_schema_version_that_is_written(ask: Ask) -> None:
-    assert ask("SELECT getvariable('recorder_schema')") == [(versions.current("trades"),)]
+    assert ask("SELECT getvariable('recorder_schema')") == [(schema_versions.current("trades"),)]

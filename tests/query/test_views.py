@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.archive.footer import Footer, held_runs
-from recorder.core.ids import Span, Spans
 from recorder.core.model import Event
+from recorder.core.trade_ids import Span, Spans
 from tests.archives import START, START_US, Ask, Written, trade, trades
 
 PAIR = "BTC/USD"

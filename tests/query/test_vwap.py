@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recorder.query.engine import Engine
-from recorder.query.snapshot import Moments
+from recorder.query.snapshot import Snapshots
 from tests.archives import writing
 
 LEAST = Decimal("1e-20")
@@ -22,7 +22,7 @@ WIDEST = Decimal(999999999999999999)
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with writing(tmp_path_factory.mktemp("vwap") / "data") as archive:
         opened = Engine(archive.data)
-        opened.pin(Moments(archive.data, live=False).take())
+        opened.pin(Snapshots(archive.data, live=False).take())
         yield opened
         opened.close()
 

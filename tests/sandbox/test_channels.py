@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from recorder.sandbox import socket
-from recorder.sandbox.channels import CHANNELS, TRADES, Channel, Refused
+from recorder.sandbox import websocket
+from recorder.sandbox.channels import CHANNELS, TRADES, Channel, SubscriptionRefused
 from recorder.sandbox.market import Market
-from recorder.sandbox.socket import Connection
+from recorder.sandbox.websocket import Connection
 
 NOW_NS = 1_783_465_205_562_702_999
 BTC, ETH = "BTC/USD", "ETH/EUR"
@@ -19,7 +19,7 @@ BTC, ETH = "BTC/USD", "ETH/EUR"
 
 def with_depth(params: Mapping[str, Any]) -> dict[str, Any]:
     if params.get("depth", 10) not in {10, 25}:
-        raise Refused("Subscription depth not supported")
+        raise SubscriptionRefused("Subscription depth not supported")
     return {"snapshot": params.get("snapshot", True), "depth": params.get("depth", 10)}
 
 
@@ -28,7 +28,7 @@ SEA = Channel(name="sea", accepted=with_depth, snapshot=lambda _: '{"channel":"s
 
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
-    monkeypatch.setattr(socket, "CHANNELS", (*CHANNELS, SEA))
+    monkeypatch.setattr(websocket, "CHANNELS", (*CHANNELS, SEA))
     return Connection(Market(start_ns=NOW_NS, history=1), connection_id=1)
 
 

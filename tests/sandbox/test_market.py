@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.core.ids import Span
 from recorder.core.model import PRICE_SCALE
+from recorder.core.trade_ids import Span
 from recorder.errors import UsageError
-from recorder.sandbox import wire
+from recorder.sandbox import wire_format
 from recorder.sandbox.market import CHARACTERS, LONGEST_HISTORY_NS, Market, others_trading
 from recorder.sandbox.pairs import pair_of
-from recorder.sandbox.tape import Made, Tape
+from recorder.sandbox.tape import NewTrades, Tape
 
 START_NS = 1_783_465_200_000_000_000
 S = 1_000_000_000
@@ -93,7 +93,7 @@ def test_many_trades_share_one_printed_microsecond_and_one_printed_double() -> N
     tape = Market(start_ns=START_NS, history={"BTC/USD": 5000}).tapes["BTC/USD"]
     pairs = list(itertools.pairwise(tape.times_ns))
     assert sum(one // 1000 == two // 1000 for one, two in pairs) > 1000
-    assert sum(wire.printed_double(one) == wire.printed_double(two) for one, two in pairs) > 1000
+    assert sum(wire_format.printed_double(one) == wire_format.printed_double(two) for one, two in pairs) > 1000
     assert sum(one == two for one, two in pairs) == 0
 
 
@@ -126,7 +126,7 @@ def test_a_burst_is_one_sweep_of_exactly_that_many_trades() -> None:
 def test_a_market_without_a_rate_has_history_and_trades_in_bursts_only() -> None:
     market = Market(start_ns=START_NS, rate=0, history=100)
     assert market.advance(START_NS + 10**6 * S) == []
-    assert market.burst("MINA/GBP", 3, START_NS) == [Made("MINA/GBP", Span(101, 103))]
+    assert market.burst("MINA/GBP", 3, START_NS) == [NewTrades("MINA/GBP", Span(101, 103))]
 
 
 @pytest.mark.parametrize("rate", [0, 1e-9])

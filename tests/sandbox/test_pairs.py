@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recorder.sandbox.market import CHARACTERS
-from recorder.sandbox.pairs import Listing, listed, pair_of, some
+from recorder.sandbox.pairs import SandboxListing, listed, pair_of, some
 
 
 def test_the_default_pairs_have_the_names_that_have_broken_clients() -> None:
@@ -28,7 +28,7 @@ def test_rest_prints_more_digits_than_the_listing_says_where_cost_decimals_would
 
 
 def test_a_listing_finds_altname_key_and_v2_symbol_in_any_case_but_not_the_wsname() -> None:
-    listing = Listing([CHARACTERS[0].pair])
+    listing = SandboxListing([CHARACTERS[0].pair])
     for name in ("XBTUSD", "XXBTZUSD", "BTC/USD", "xbtusd", "btc/usd", " xxbtzusd"):
         assert listing.named(name) is CHARACTERS[0].pair
     assert listing.named("XBT/USD") is None
@@ -39,7 +39,7 @@ def test_a_listing_finds_altname_key_and_v2_symbol_in_any_case_but_not_the_wsnam
 def test_every_real_pair_is_found_by_three_names_and_has_exact_digits(payloads: Path) -> None:
     answer = json.loads((payloads / "rest/AssetPairs/full_1218pairs_2025-09-11.json").read_text())
     pairs = [listed(key, fields) for key, fields in answer["result"].items()]
-    listing = Listing(pairs)
+    listing = SandboxListing(pairs)
     assert len(listing.pairs) == 1218
     for pair in pairs:
         assert all(listing.named(name) == pair for name in (pair.key, pair.altname, pair.symbol))
@@ -72,6 +72,6 @@ def test_a_new_wsname_makes_another_symbol_and_leaves_the_key() -> None:
 
 
 def test_of_very_many_pairs_the_first_are_named() -> None:
-    listing = Listing(pair_of(f"A{n}/B", pair_decimals=1, lot_decimals=8) for n in range(25))
+    listing = SandboxListing(pair_of(f"A{n}/B", pair_decimals=1, lot_decimals=8) for n in range(25))
     assert some(listing).startswith("A0/B, A1/B, ")
     assert some(listing).endswith(", A19/B and 5 more")

@@ -5,31 +5,33 @@ from pathlib import Path
 
 import pytest
 
-from recorder.core.ids import Span
+from recorder.core.trade_ids import Span
 from recorder.errors import UsageError
-from recorder.sandbox.pairs import Listing, pair_of
-from recorder.sandbox.recorded import Page, Session, read_page, read_session
+from recorder.sandbox.pairs import SandboxListing, pair_of
+from recorder.sandbox.recordings import RecordedPage, RecordedSession, read_page, read_session
 from recorder.sandbox.replay import Replay, replay_files
 from recorder.sandbox.rest import Rest
-from recorder.sandbox.tape import Made
+from recorder.sandbox.tape import NewTrades
 
 NOW_NS = 1_900_000_000_000_000_000
 S = 10**9
 
 
-def page(*ids: int, key: str = "ETH/USD") -> Page:
+def page(*ids: int, key: str = "ETH/USD") -> RecordedPage:
     rows = ",".join(f'["100.10000","0.50000000",17000000{trade_id}.5,"b","l","",{trade_id}]' for trade_id in ids)
-    return read_page(f'{{"error":[],"result":{{"{key}":[{rows}],"last":"17000000{ids[-1]}500000000"}}}}', Listing(()))
+    return read_page(
+        f'{{"error":[],"result":{{"{key}":[{rows}],"last":"17000000{ids[-1]}500000000"}}}}', SandboxListing(())
+    )
 
 
-def session(*seconds: int, symbol: str = "BTC/USD") -> Session:
+def session(*seconds: int, symbol: str = "BTC/USD") -> RecordedSession:
     lines = [
         f'{{"channel":"trade","type":"update","data":[{{"symbol":"{symbol}","side":"buy","price":100.1,'
         f'"qty":0.50000000,"ord_type":"limit","trade_id":{1000 + index},'
         f'"timestamp":"2026-07-07T23:00:{second:02}Z"}}]}}'
         for index, second in enumerate(seconds)
     ]
-    return read_session([*lines, '{"channel":"heartbeat"}'], Listing(()))
+    return read_session([*lines, '{"channel":"heartbeat"}'], SandboxListing(()))
 
 
 def test_a_page_is_history_from_the_start_and_nothing_happens_to_it() -> None:
@@ -41,15 +43,15 @@ def test_a_page_is_history_from_the_start_and_nothing_happens_to_it() -> None:
 def test_withheld_rows_come_to_be_one_burst_after_another() -> None:
     market = Replay(pages=[page(10, 11, 12, 13)], withheld=3)
     assert market.tapes["ETH/USD"].span == Span(10, 10)
-    assert market.burst("ETH/USD", 2, NOW_NS) == [Made("ETH/USD", Span(11, 12))]
-    assert market.burst("ETH/USD", 9, NOW_NS) == [Made("ETH/USD", Span(13, 13))]
+    assert market.burst("ETH/USD", 2, NOW_NS) == [NewTrades("ETH/USD", Span(11, 12))]
+    assert market.burst("ETH/USD", 9, NOW_NS) == [NewTrades("ETH/USD", Span(13, 13))]
     assert market.tapes["ETH/USD"].times_ns[-1] == 1_700_000_013_500_000_000
 
 
 def test_a_wholly_withheld_page_begins_with_its_own_first_id() -> None:
     market = Replay(pages=[page(10, 11)], withheld=99)
     assert market.tapes["ETH/USD"].span is None
-    assert market.burst("ETH/USD", 1, NOW_NS) == [Made("ETH/USD", Span(10, 10))]
+    assert market.burst("ETH/USD", 1, NOW_NS) == [NewTrades("ETH/USD", Span(10, 10))]
 
 
 def test_a_session_waits_for_a_subscriber_and_runs_once_at_its_own_pace() -> None:
@@ -58,8 +60,8 @@ def test_a_session_waits_for_a_subscriber_and_runs_once_at_its_own_pace() -> Non
     market.wanted("BTC/USD", NOW_NS)
     market.wanted("BTC/USD", NOW_NS + 3 * S)
     assert [played.made for played in market.play(NOW_NS + 2 * S)] == [
-        (Made("BTC/USD", Span(1000, 1000)),),
-        (Made("BTC/USD", Span(1001, 1001)),),
+        (NewTrades("BTC/USD", Span(1000, 1000)),),
+        (NewTrades("BTC/USD", Span(1001, 1001)),),
     ]
     assert market.play(NOW_NS + 4 * S) == []
     assert [json.loads(played.text)["channel"] for played in market.play(NOW_NS + 5 * S)] == ["trade", "heartbeat"]
@@ -98,7 +100,7 @@ def test_a_session_stands_still_with_its_market() -> None:
 def test_trades_that_a_recorded_snapshot_knew_are_history() -> None:
     early = '{"channel":"trade","type":"snapshot","data":[{"symbol":"BTC/USD","side":"buy","price":1.0,"qty":1.0,'
     early += '"ord_type":"limit","trade_id":4,"timestamp":"2026-07-07T23:00:01.000000Z"}]}'
-    market = Replay(sessions=[read_session([early], Listing(()))])
+    market = Replay(sessions=[read_session([early], SandboxListing(()))])
     assert market.tapes["BTC/USD"].span == Span(4, 4)
 
 

@@ -10,16 +10,16 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from recorder.core.ids import Span
+from recorder.core.trade_ids import Span
 from recorder.errors import DiskError, UsageError
-from recorder.sandbox.faults import Act
+from recorder.sandbox.fault_injection.fault_schedule import Act
+from recorder.sandbox.ground_truth import read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
-from recorder.sandbox.recorded import read_session
+from recorder.sandbox.recordings import read_session
 from recorder.sandbox.replay import listing_of, replay_files
 from recorder.sandbox.server import Sandbox
-from recorder.sandbox.tape import Made
-from recorder.sandbox.truth import read_truth
+from recorder.sandbox.tape import NewTrades
 from tests.clocks import ManualClock
 
 S = 10**9
@@ -246,7 +246,7 @@ async def test_an_error_inside_the_loop_cuts_the_clients_and_is_raised(
     clock: ManualClock, http: aiohttp.ClientSession
 ) -> None:
     class Broken(Market):
-        def advance(self, now_ns: int) -> list[Made]:
+        def advance(self, now_ns: int) -> list[NewTrades]:
             raise ArithmeticError(f"at {now_ns}")
 
     sandbox = Sandbox(Broken(start_ns=clock.wall_ns()), clock=clock)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.core.ids import Span
+from recorder.core.trade_ids import Span
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.tape import MARKET, ORD_TYPES, SELL, SIDES, Tape
 

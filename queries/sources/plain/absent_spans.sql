@@ -1,7 +1,7 @@
 -- Which ids are absent, and why? And what do events tell of promises?
 --
 -- absent_spans()    one row per run of such ids: pair, first_id, last_id, state; no id is in two of them
--- noted_promises()  the rows of told_promises()
+-- known_promises()  the rows of event_promises()
 --
 --   state  void        the exchange has twice said that it does not have them
 --          unreadable  the exchange has twice answered with a row that nobody can read: they are lacking all the same
@@ -11,8 +11,8 @@
 
 CREATE OR REPLACE MACRO absent_spans() AS TABLE
 SELECT a.pair, a.first_id, a.last_id, a.state
-FROM told_absent_spans() AS a;
+FROM event_absent_spans() AS a;
 
-CREATE OR REPLACE MACRO noted_promises() AS TABLE
+CREATE OR REPLACE MACRO known_promises() AS TABLE
 SELECT p.pair, p.kind, p.time_us, p.after_id, p.assumed
-FROM told_promises() AS p;
+FROM event_promises() AS p;

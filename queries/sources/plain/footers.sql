@@ -3,7 +3,7 @@
 -- footer_files()       a glob over all files of trades
 -- pair_footers(pair)   a glob over those of one pair, and a few more: see pair_files()
 -- coverage_in(files)   one row per maximal run of ids in such files, the columns of the view coverage
--- promises_in(files)   what such files say is promised of their pairs: see held_promises()
+-- promises_in(files)   what such files say is promised of their pairs: see footer_promises()
 
 CREATE OR REPLACE MACRO footer_files() AS getvariable('recorder_data') || '/trades/*/*/*.parquet';
 
@@ -11,8 +11,8 @@ CREATE OR REPLACE MACRO pair_footers(pair) AS pair_files(pair);
 
 CREATE OR REPLACE MACRO coverage_in(files) AS TABLE
 SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, h.rows
-FROM held_spans(files) AS h;
+FROM stored_spans(files) AS h;
 
 CREATE OR REPLACE MACRO promises_in(files) AS TABLE
 SELECT h.pair, h.time_us, h.after_id, h.assumed
-FROM held_promises(files) AS h;
+FROM footer_promises(files) AS h;

@@ -20,11 +20,11 @@ SELECT s.pair, s.first_id, s.last_id, s.first_time, s.last_time, s.last_id - s.f
 FROM recorder_spans AS s
 UNION ALL
 SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, h.rows
-FROM held_spans(files) AS h;
+FROM stored_spans(files) AS h;
 
 CREATE OR REPLACE MACRO promises_in(files) AS TABLE
 SELECT p.pair, p.time_us, p.after_id, p.assumed
 FROM recorder_promises AS p
 UNION ALL
 SELECT h.pair, h.time_us, h.after_id, h.assumed
-FROM held_promises(files) AS h;
+FROM footer_promises(files) AS h;

@@ -20,5 +20,5 @@ FROM (
         getvariable('recorder_${table}_cut_files')$hive,
         filename = true
     )
-    WHERE recorder_kept(filename, $stamp)
+    WHERE recorder_at_moment(filename, $stamp)
 );

@@ -1,0 +1,193 @@
+-- Which ids of each pair are not held, and when can they have been made?
+--
+-- missing_spans()  of all pairs of which anything is held, promised or certified: pair, first_id, last_id, kind, after_time,
+--                 before_time, from_time, until_time
+--
+--   kind        missing   between held ids, or between the anchor of the promise and the first one held, and not absent;
+--                         or certified once, wherever it lies
+--               before    below all that is held or promised, and not absent
+--               after     above all that is held: trades that may have come since; last_id is the highest number there
+--                         is
+--               void, unreadable, disowned   absent: the state of absent_spans()
+--   after_time  and before_time: when the trades held next to them were made, or the moment of the promise where only
+--               its anchor lies between; NULL: there is neither on that side
+--   from_time   no trade of these ids was made before it: after_time, or the moment until which the exchange has
+--               confirmed that none came; until_time is before_time
+--
+-- The views gaps and certificates are made of this. A confirmation that a held trade refutes is not believed.
+
+CREATE OR REPLACE MACRO missing_spans() AS TABLE
+WITH
+held AS MATERIALIZED (
+    FROM coverage_in(footer_files())
+),
+promised AS MATERIALIZED (
+    FROM promises()
+),
+certified AS MATERIALIZED (
+    FROM certified_spans()
+),
+ends AS (
+    SELECT h.pair, min(h.first_id) AS first_held, max(h.last_id) AS last_held
+    FROM held AS h
+    GROUP BY h.pair
+),
+-- The anchor holds no id, but parts those made before the promise from those made after it, unless both are held.
+edges AS (
+    SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, true AS is_held
+    FROM held AS h
+    UNION ALL
+    SELECT p.pair, p.after_id + 1, p.after_id, p.time, p.time, false
+    FROM promised AS p
+    WHERE p.after_id IS NOT NULL AND NOT EXISTS (
+        FROM held AS h
+        WHERE h.pair = p.pair AND h.first_id <= p.after_id AND h.last_id > p.after_id
+    )
+    UNION ALL
+    SELECT b.pair, NULL, NULL, NULL, NULL, false
+    FROM (SELECT pair FROM held UNION SELECT pair FROM promised UNION SELECT pair FROM certified) AS b
+),
+unheld AS (
+    SELECT
+        e.pair,
+        1 + coalesce(lag(e.last_id) OVER ids, 0) AS first_id,
+        coalesce(e.first_id - 1, 9223372036854775807) AS last_id,
+        lag(e.last_time) OVER ids AS after_time,
+        e.first_time AS before_time,
+        max(e.last_id) FILTER (e.is_held) OVER (
+            PARTITION BY e.pair ORDER BY e.first_id NULLS LAST, e.last_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS after_id
+    FROM edges AS e
+    WINDOW ids AS (PARTITION BY e.pair ORDER BY e.first_id NULLS LAST, e.last_id)
+),
+placed AS (
+    SELECT
+        u.*,
+        CASE
+            WHEN u.last_id < e.last_held
+                THEN CASE WHEN u.first_id > e.first_held OR u.first_id > p.after_id THEN 'missing' ELSE 'before' END
+            WHEN u.first_id <= p.after_id THEN 'before'
+            ELSE 'after'
+        END AS kind
+    FROM unheld AS u
+    LEFT JOIN ends AS e
+        ON u.pair = e.pair
+    LEFT JOIN promised AS p
+        ON u.pair = p.pair
+    WHERE u.first_id <= u.last_id
+),
+absent AS (
+    SELECT
+        p.pair,
+        p.first_id AS begins,
+        greatest(p.first_id, v.first_id) AS first_id,
+        least(p.last_id, v.last_id) AS last_id,
+        v.state,
+        p.after_time,
+        p.before_time
+    FROM placed AS p
+    JOIN absent_spans() AS v
+        ON p.pair = v.pair AND v.first_id <= p.last_id AND v.last_id >= p.first_id
+),
+-- What is left between the absent ones, up to the end of what is not held.
+cuts AS (
+    SELECT p.*, v.first_id AS absent_first, v.last_id AS absent_last
+    FROM placed AS p
+    JOIN absent AS v
+        ON p.pair = v.pair AND p.first_id = v.begins
+    UNION ALL
+    SELECT p.*, NULL, NULL
+    FROM placed AS p
+),
+parts AS (
+    SELECT
+        c.pair,
+        c.kind,
+        c.after_id,
+        c.after_time,
+        c.before_time,
+        coalesce(1 + lag(c.absent_last) OVER ids, c.first_id) AS first_id,
+        coalesce(c.absent_first - 1, c.last_id) AS last_id
+    FROM cuts AS c
+    WINDOW ids AS (PARTITION BY c.pair, c.first_id ORDER BY c.absent_first NULLS LAST)
+),
+-- What lies below or above all that is held and was certified is missing; the rest is what is left between.
+open AS (
+    SELECT p.*
+    FROM parts AS p
+    WHERE p.first_id <= p.last_id
+),
+vanished AS (
+    SELECT
+        o.* REPLACE (
+            'missing' AS kind, greatest(o.first_id, c.first_id) AS first_id, least(o.last_id, c.last_id) AS last_id
+        ),
+        o.first_id AS begins
+    FROM open AS o
+    JOIN certified AS c
+        ON o.pair = c.pair AND c.first_id <= o.last_id AND c.last_id >= o.first_id
+    WHERE o.kind <> 'missing'
+),
+left_over AS (
+    SELECT
+        o.* REPLACE (
+            coalesce(1 + lag(v.last_id) OVER ids, o.first_id) AS first_id,
+            coalesce(v.first_id - 1, o.last_id) AS last_id
+        )
+    FROM open AS o
+    JOIN (SELECT pair, begins, first_id, last_id FROM vanished UNION ALL SELECT pair, first_id, NULL, NULL FROM open) AS v
+        ON o.pair = v.pair AND o.first_id = v.begins
+    WINDOW ids AS (PARTITION BY o.pair, o.first_id ORDER BY v.first_id NULLS LAST)
+),
+unknown AS (
+    SELECT v.* EXCLUDE (begins)
+    FROM vanished AS v
+    UNION ALL BY NAME
+    SELECT l.*
+    FROM left_over AS l
+    WHERE l.first_id <= l.last_id
+),
+told AS (
+    SELECT
+        e.pair,
+        TRY_CAST(e.detail ->> 'last_id' AS BIGINT) AS last_id,
+        make_timestamptz(TRY_CAST(e.detail ->> 'until_us' AS BIGINT)) AS until
+    FROM evidence_events() AS e
+    WHERE e.kind = 'confirmed'
+),
+earliest AS (
+    SELECT
+        h.pair,
+        h.first_id,
+        min(h.first_time) OVER (
+            PARTITION BY h.pair ORDER BY h.first_id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+        ) AS earliest_time
+    FROM held AS h
+),
+-- Confirmations speak of an unknown id if they were made of the last id held before it, or of an absent one since.
+confirmed AS (
+    SELECT u.pair, u.first_id, max(t.until) AS until
+    FROM unknown AS u
+    JOIN told AS t
+        ON u.pair = t.pair AND t.last_id >= coalesce(u.after_id, 0) AND t.last_id < u.first_id
+    ASOF LEFT JOIN earliest AS e
+        ON u.pair = e.pair AND u.first_id < e.first_id
+    WHERE e.earliest_time IS NULL OR t.until <= e.earliest_time
+    GROUP BY u.pair, u.first_id
+)
+SELECT
+    u.pair,
+    u.first_id,
+    u.last_id,
+    u.kind,
+    u.after_time,
+    u.before_time,
+    greatest(u.after_time, c.until) AS from_time,
+    u.before_time AS until_time
+FROM unknown AS u
+LEFT JOIN confirmed AS c
+    ON u.pair = c.pair AND u.first_id = c.first_id
+UNION ALL
+SELECT v.pair, v.first_id, v.last_id, v.state, v.after_time, v.before_time, v.after_time, v.before_time
+FROM absent AS v;

@@ -1,0 +1,48 @@
+-- Which unbroken runs of ids do these files hold?
+--
+-- stored_spans(files)  one row per maximal run over all files of a glob or list, from their footers alone; the columns
+--                    of the view coverage
+--
+-- A footer lists the runs of ids in its own file (docs/format.md). A run may go on in another file, so runs that
+-- touch are joined: one begins where its first id lies beyond the successor of every id before it. A file of a later
+-- schema version than recorder_schema is an error.
+
+CREATE OR REPLACE MACRO stored_spans(files) AS TABLE
+WITH
+footer AS (
+    -- CASE, because a filter may come after the cast, which the value of a foreign key would fail.
+    SELECT file_name, CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
+    FROM parquet_kv_metadata(files)
+),
+held AS (
+    SELECT
+        CASE WHEN (content ->> 'schema')::INTEGER > getvariable('recorder_schema') THEN error(format(
+            '{} has schema version {}, and this release reads version {}: upgrade the recorder to the release that '
+            || 'wrote it ({}) or a later one',
+            file_name, content ->> 'schema', getvariable('recorder_schema'), content ->> 'writer'
+        )) ELSE content ->> 'pair' END AS pair,
+        unnest(from_json(content -> 'spans', '["BIGINT[]"]')) AS span
+    FROM footer
+),
+marked AS (
+    SELECT
+        pair,
+        span,
+        span[1] > 1 + max(span[2]) OVER (
+            PARTITION BY pair ORDER BY span[1] ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS begins
+    FROM held
+),
+numbered AS (
+    SELECT pair, span, count(*) FILTER (begins) OVER (PARTITION BY pair ORDER BY span[1]) AS run
+    FROM marked
+)
+SELECT
+    pair,
+    min(span[1]) AS first_id,
+    max(span[2]) AS last_id,
+    make_timestamptz(arg_min(span[3], span[1])) AS first_time,
+    make_timestamptz(arg_max(span[4], span[2])) AS last_time,
+    max(span[2]) - min(span[1]) + 1 AS rows
+FROM numbered
+GROUP BY pair, run;

@@ -1,0 +1,408 @@
+"""Unite another archive of the same pairs with this one: two recorders on two machines are one archive.
+
+The id decides. A trade whose id is not held is appended as any other is, under the pair's lock, so it may be done
+beside a daemon, stopped at any moment, and begun again. On a disk that is low it ends, as a backfill does. A trade that
+both hold is compared and never written. Of the other archive files are read and nothing else: no lock, no name, no byte
+of it changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder.archive import integrity, read_trades, stored_evidence, verify_tables
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import INSTRUMENTS, OHLC, TRADES, Branch
+from recorder.archive.footer import held_runs
+from recorder.archive.instrument_changes import as_archived
+from recorder.archive.integrity import Finding
+from recorder.archive.layout import Layout, period_of
+from recorder.archive.ordered_merge import Batches, in_order
+from recorder.archive.parquet import ROW_GROUP, SET_APART, FileFacts, OpenFile, read_facts
+from recorder.archive.segment_tables import Segments
+from recorder.archive.stored_evidence import DatedClaims
+from recorder.archive.trades import TradeArchive
+from recorder.archive.verify_trades import readable_files
+from recorder.core import evidence
+from recorder.core.disk_limits import require
+from recorder.core.evidence import Promise
+from recorder.core.model import Instrument, plain
+from recorder.core.trade_ids import Span, Spans
+from recorder.disk import Room, undisturbed
+from recorder.errors import CorruptFile, UnsoundFile
+
+SEGMENT: Final = 0
+"""What stands in a footer for rows that no journal segment of this archive brought: the first segment is number 1."""
+APPENDED_ROWS: Final = 100_000
+"""Trades written at once, some 100 MB as objects: what a drain takes."""
+TIDY_FILES: Final = 8
+"""So many files are written before they are merged, as a backfill does: a long history would make thousands."""
+CANDLE_ROWS: Final = ROW_GROUP
+"""Candles that wait to be written together."""
+_BATCH: Final = 32_768
+_STRICT: Final = ("price", "qty", "side", "ord_type")
+"""What the exchange says of a trade by whatever way: it must be the same."""
+_COMPARED: Final = ["trade_id", "time", *_STRICT, "misc", "source"]
+_DOUBLE_US: Final = 1
+"""REST prints times as doubles, which can lie a microsecond beside those of the stream (API.md 7.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One trade of which the archives say different things; nobody can tell from here which is right."""
+
+    pair: str
+    trade_id: int
+    field: str
+    ours: str
+    theirs: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the trades of one pair: rows that were new, rows that both hold, and fields that differ."""
+
+    added: int = 0
+    compared: int = 0
+    disagreements: int = 0
+
+
+def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
+    """Return what tells of a pair what either archive promises of it: what is written from both keeps it.
+
+    Our own files are left out: whoever appends to them looks at them. Raises UnknownVersion, StorageError.
+    """
+    told = [stored_evidence.read(layout) for layout in (ours, theirs)]
+
+    @functools.cache
+    def promised(pair: str) -> Promise | None:
+        told_by_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
+        return evidence.earliest(*(one.promise(pair) for one in told), *told_by_files)
+
+    return promised
+
+
+def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
+    branch, found = Branch(TRADES, pair), set[Promise | None]()
+    for path in layout.files(branch):
+        with contextlib.suppress(*SET_APART):  # its rows are left out, too
+            found.add(integrity.check_place(read_facts(path), branch).footer.promise)
+    return found
+
+
+class TradeMerge:
+    """Takes trades of another archive, pair by pair: :meth:`take` them, then :meth:`finish` the pair.
+
+    Without an ``archive`` to write to it only counts and compares. ``disagreed`` hears of each disagreement, ``tidy``
+    merges the small files of a pair now and then, and ``room`` asks the archive's disk before each file is written:
+    where it is low, all that write raise DiskError, which says how far they came. ``brought`` are the ids added, by
+    pair.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        archive: TradeArchive | None,
+        *,
+        disagreed: Callable[[Disagreement], None],
+        tidy: Callable[[str], None],
+        room: Callable[[], Room],
+    ) -> None:
+        self._archive = archive
+        self._coverage = archive.coverage if archive is not None else Coverage(layout)
+        self._disowned = DatedClaims(layout)
+        self._disagreed = disagreed
+        self._tidy = tidy
+        self._room = room
+        self._waiting: list[pa.Table] = []
+        self._written = 0
+        self._tallies: dict[str, Tally] = {}
+        self._trusted: set[str] = set()
+        self.refused: dict[str, Finding] = {}
+        self.brought: dict[str, Spans] = {}
+        # Of a dry run only: what lies in the other journal may lie in its archive too.
+        self._counted: dict[str, Spans] = {}
+
+    def year(self, pair: str, leaf: Path) -> list[Finding]:
+        """Take ``leaf``, a year of ``pair`` of the other archive; return what is wrong with files that are left out."""
+        with readable_files(leaf, pair) as (sound, findings):
+            size = max(1, _BATCH // max(1, len(sound)))
+            for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in sound), TRADES.order):
+                self.add(pair, _each_once(rows))
+        self.finish(pair)
+        return findings
+
+    def add(self, pair: str, rows: pa.Table) -> None:
+        """Take rows of ``pair``, ascending in id, each id once; none of a pair whose files here cannot be trusted."""
+        if self._refuses(pair):
+            return
+        tally = self.tally(pair)
+        theirs = [run.span for run in held_runs(rows, pair)]
+        held = self._held(pair)
+        if common := Spans(part for span in theirs for part in held.within(span)):
+            self._compare(pair, rows.filter(_within(rows, common)), common, tally)
+        if self._archive is None:
+            counted = self._counted.setdefault(pair, Spans())
+            held = Spans([*held, *counted])
+            counted.update(theirs)
+        held = Spans([*held, *self._disowned.ids(pair)])
+        fresh = rows.filter(pc.invert(_within(rows, held)))
+        if fresh.num_rows:
+            self._waiting.append(fresh)
+            if sum(part.num_rows for part in self._waiting) >= APPENDED_ROWS:
+                self._write(pair)
+
+    def finish(self, pair: str) -> None:
+        """Write what waits of ``pair``."""
+        self._write(pair)
+        if self._written:
+            self._merge_small(pair)
+
+    def tally(self, pair: str) -> Tally:
+        """Return what became of the trades of ``pair`` so far."""
+        return self._tallies.setdefault(pair, Tally())
+
+    def _write(self, pair: str) -> None:
+        if not self._waiting:
+            return
+        rows, self._waiting = pa.concat_tables(self._waiting), []
+        if self._archive is None:
+            self.tally(pair).added += rows.num_rows
+            return
+        self._require_room(pair)
+        added = self._archive.append(pair, list(read_trades.of_rows(rows, pair)))
+        self.brought.setdefault(pair, Spans()).update(added)
+        self.tally(pair).added += added.count()
+        self._written += 1
+        if self._written >= TIDY_FILES:
+            self._merge_small(pair)
+
+    def _merge_small(self, pair: str) -> None:
+        self._require_room(pair)
+        self._tidy(pair)
+        self._written = 0
+
+    def _require_room(self, pair: str) -> None:
+        _require(self._room, f"{pair}: stopped with {self.tally(pair).added:,} of its trades added")
+
+    def _refuses(self, pair: str) -> bool:
+        """Tell whether nobody knows what is held of ``pair``; then it is among :attr:`refused`, with the file."""
+        if pair not in self._trusted and pair not in self.refused:
+            try:
+                self._held(pair)
+            except SET_APART as error:
+                self.refused[pair] = Finding.of(error)
+            else:
+                self._trusted.add(pair)
+        return pair in self.refused
+
+    def _held(self, pair: str) -> Spans:
+        return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
+
+    def _compare(self, pair: str, theirs: pa.Table, common: Spans, tally: Tally) -> None:
+        ids = theirs["trade_id"].combine_chunks()
+        ours = undisturbed(lambda: self._ours(pair, ids, common), f"the files of {pair}")
+        tally.compared += theirs.num_rows
+        for trade_id, field, one, other in _differences(ours, theirs):
+            tally.disagreements += 1
+            self._disagreed(Disagreement(pair, trade_id, field, one, other))
+
+    def _ours(self, pair: str, ids: pa.Array, common: Spans) -> pa.Table:
+        """Return the rows of these ids that we hold, in order."""
+        found = [
+            rows
+            for facts in self._coverage.files(pair)
+            if any(common.within(run.span) for run in facts.footer.runs)
+            for rows in _rows_of(facts, ids, common)
+        ]
+        ours = pa.concat_tables(found).sort_by("trade_id")
+        if not ours["trade_id"].combine_chunks().equals(ids):
+            raise CorruptFile(f"files of {pair} do not hold the ids that their footers claim: see `recorder verify`")
+        return ours
+
+
+def _opener(file: OpenFile, size: int) -> Batches:
+    def batches() -> Iterator[pa.Table]:
+        for rows in file.read(size):
+            yield rows.cast(TRADES.columns)
+
+    return batches
+
+
+def _each_once(rows: pa.Table) -> pa.Table:
+    """Leave out what lies in two files of the other archive, which only happens by hand."""
+    fresh = np.diff(rows["trade_id"].to_numpy(), prepend=-1) > 0
+    return rows if fresh.all() else rows.filter(pa.array(fresh))
+
+
+def _within(rows: pa.Table, spans: Spans) -> pa.Array:
+    """Return of each row whether its id lies in the spans."""
+    if not spans:
+        return pa.array(np.zeros(rows.num_rows, np.bool_))
+    ids = rows["trade_id"].to_numpy()
+    firsts, lasts = (np.array(edges) for edges in zip(*((span.first, span.last) for span in spans), strict=True))
+    at = np.searchsorted(firsts, ids, side="right") - 1
+    return pa.array((at >= 0) & (ids <= lasts[at]))
+
+
+def _rows_of(facts: FileFacts, ids: pa.Array, common: Spans) -> list[pa.Table]:
+    """Read the rows of these ids from one of our files: only the row groups that may have some."""
+    with OpenFile(facts.path) as file:
+        limits = ((group, Span(*file.limits("trade_id", group))) for group in file.groups)
+        groups = [group for group, ids_in in limits if common.within(ids_in)]
+        parts = file.read(_BATCH, groups=groups, columns=_COMPARED)
+        return [rows.filter(pc.is_in(rows["trade_id"], value_set=ids)) for rows in parts]
+
+
+def _differences(ours: pa.Table, theirs: pa.Table) -> Iterator[tuple[int, str, str, str]]:
+    """Yield (id, field, our value, their value) where rows of the same ids differ in what both must know alike."""
+    same_way = pc.equal(ours["source"], theirs["source"])
+    apart_us = pc.abs(pc.subtract(ours["time"].cast(pa.int64()), theirs["time"].cast(pa.int64())))
+    wrong = {name: pc.not_equal(ours[name], theirs[name]) for name in _STRICT}
+    wrong["time"] = pc.greater(apart_us, pc.if_else(same_way, 0, _DOUBLE_US))
+    # The stream does not tell it.
+    wrong["misc"] = pc.and_(same_way, pc.not_equal(ours["misc"], theirs["misc"]))
+    for field, differs in wrong.items():
+        for index in pc.indices_nonzero(differs.combine_chunks()).to_pylist():
+            trade_id = ours["trade_id"][index].as_py()
+            yield trade_id, field, _text(ours[field][index].as_py()), _text(theirs[field][index].as_py())
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 -- whatever a column holds
+    if hasattr(value, "as_tuple"):
+        return plain(value)
+    return str(value.isoformat().replace("+00:00", "Z")) if hasattr(value, "isoformat") else str(value)
+
+
+def candles(
+    ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
+) -> tuple[int, list[Finding]]:
+    """Add the candles of the ``other`` archive whose (pair, timeframe, time) is not held, each with its own ``seen``.
+
+    Returns how many rows were added, or would be without ``segments``, and what is wrong with files, which are left
+    out. A candle that is held stays as it is, whatever the other archive has seen of it. ``room`` asks our disk before
+    each file is written; where it is low, DiskError says how far this came.
+    """
+    added = 0
+    findings: list[Finding] = []
+    for branch in other.branches(OHLC):
+        for leaf in other.leaves(branch):
+            waiting: list[pa.Table] = []
+            with contextlib.ExitStack() as stack:
+                theirs, unsound = verify_tables.opened(leaf, branch, stack)
+                findings += unsound
+                held = _ours_opened(ours.leaf(branch, period_of(leaf)), branch, stack)
+                for pair in _pairs(theirs):
+                    rows = _of_pair(theirs, pair, OHLC.columns)
+                    times = _of_pair(held, pair, pa.schema([OHLC.columns.field("time")]))["time"].combine_chunks()
+                    waiting.append(rows.filter(pc.invert(pc.is_in(rows["time"], value_set=times))))
+                    added += waiting[-1].num_rows
+                    if sum(part.num_rows for part in waiting) >= CANDLE_ROWS:
+                        _add(segments, branch, waiting, added, room)
+                        waiting = []
+            _add(segments, branch, waiting, added, room)
+    return added, findings
+
+
+def listings(
+    ours: Layout,
+    segments: Segments | None,
+    other: Layout,
+    late: Iterable[tuple[int, Instrument]] = (),
+    *,
+    room: Callable[[], Room],
+) -> tuple[int, list[Finding]]:
+    """Add the listings of pairs of which this archive has none. Returns, and raises, as :func:`candles` does.
+
+    ``late`` are rows that the other archive has in its journal, each with its moment in µs: they count for pairs of
+    which its table has none.
+    """
+    branch = Branch(INSTRUMENTS)
+    with contextlib.ExitStack() as stack:
+        theirs, findings = verify_tables.opened(other.leaf(branch, None), branch, stack)
+        known = pa.array(_pairs(_ours_opened(ours.leaf(branch, None), branch, stack)), pa.string())
+        columns = INSTRUMENTS.columns
+        parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.read(_BATCH))]
+    rows = pa.concat_tables(parts)
+    fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
+    told = frozenset((*known.to_pylist(), *pc.unique(fresh["pair"]).to_pylist()))
+    fresh = pa.concat_tables([fresh, _listed(late, told)])
+    _add(segments, branch, [fresh], fresh.num_rows, room)
+    return fresh.num_rows, findings
+
+
+def listed(
+    ours: Layout, segments: Segments | None, rows: Iterable[tuple[int, Instrument]], *, room: Callable[[], Room]
+) -> int:
+    """Add what was listed of pairs of which this archive has no listing, each with its moment in µs.
+
+    Returns how many rows these are, and raises, as :func:`listings` does.
+    """
+    branch = Branch(INSTRUMENTS)
+    with contextlib.ExitStack() as stack:
+        known = frozenset(_pairs(_ours_opened(ours.leaf(branch, None), branch, stack)))
+    fresh = _listed(rows, known)
+    _add(segments, branch, [fresh], fresh.num_rows, room)
+    return int(fresh.num_rows)
+
+
+def _listed(rows: Iterable[tuple[int, Instrument]], known: frozenset[str]) -> pa.Table:
+    return INSTRUMENTS.build([(moment_us, as_archived(row)) for moment_us, row in rows if row.pair not in known])
+
+
+def _add(
+    segments: Segments | None, branch: Branch, waiting: Sequence[pa.Table], found: int, room: Callable[[], Room]
+) -> None:
+    """Write what waits, the last of so many rows that were ``found`` new."""
+    rows = sum(part.num_rows for part in waiting)
+    if segments is None or not rows:
+        return
+    name = f"{branch.dataset.name} {branch.value}" if branch.value else branch.dataset.name
+    _require(room, f"{name}: stopped with {found - rows:,} rows added")
+    # Whatever is there of this number, for it stands for all merges.
+    segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
+
+
+def _require(room: Callable[[], Room], stopped: str) -> None:
+    found = room()
+    require(found.free, found.total, stopped=stopped)
+
+
+def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[OpenFile]:
+    found, findings = integrity.opened(leaf, branch, stack)
+    for finding in findings:  # what it holds would be taken for missing
+        raise UnsoundFile(finding.file, finding.problem, finding.remedy)
+    return [file for file in found if file.rows]
+
+
+def _pairs(opened: Iterable[OpenFile]) -> list[str]:
+    return sorted(
+        {
+            pair
+            for file in opened
+            for rows in file.read(_BATCH, columns=["pair"])
+            for pair in pc.unique(rows["pair"]).to_pylist()
+        }
+    )
+
+
+def _of_pair(opened: Iterable[OpenFile], pair: str, schema: pa.Schema) -> pa.Table:
+    """Return columns of the rows of one pair, a year at most: only row groups that may have some are read."""
+    found = [schema.empty_table()]
+    for file in opened:
+        limits = ((group, file.limits("pair", group)) for group in file.groups)
+        groups = [group for group, (first, last) in limits if first <= pair.encode() <= last]
+        found += (
+            rows.filter(pc.equal(rows["pair"], pair)).select(schema.names).cast(schema)
+            for rows in file.read(_BATCH, groups=groups, columns=list({*schema.names, "pair"}))
+        )
+    return pa.concat_tables(found)

@@ -1,0 +1,398 @@
+"""What the events table knows of ids beside the rows: void, unreadable, disowned, confirmed, promised, certified.
+
+Of certified days there is one event for each day and pair. They are read by columns, and kept as a few spans.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias, assert_never
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recorder.archive.datasets import EVENTS, Branch
+from recorder.archive.integrity import Finding
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import SET_APART, OpenFile, Stamp, stamp
+from recorder.core import evidence
+from recorder.core.absent_ids import AbsentIds
+from recorder.core.certified_days import CertifiedHistory
+from recorder.core.event_kinds import EventKind
+from recorder.core.evidence import (
+    Anchored,
+    Certified,
+    Confirmed,
+    Dated,
+    Disowned,
+    Knowledge,
+    NumberingSettled,
+    Parked,
+    Promise,
+    Promised,
+    Reclaimed,
+    Renumbered,
+    Unreadable,
+    Void,
+)
+from recorder.core.model import Event
+from recorder.core.trade_ids import Span, Spans
+from recorder.disk import undisturbed
+from recorder.lazy_imports import pc
+
+_COLUMNS: Final = ["time", "kind", "pair", "detail"]
+_BATCH: Final = 32_768
+_DATED: Final = (EventKind.DISOWNED, EventKind.RECLAIMED, EventKind.RENUMBERED, EventKind.NUMBERING_SETTLED)
+_CERTIFIED: Final = (
+    r'^\{"day":"(?P<day>\d{4}-\d\d-\d\d)","revision":[1-9]\d{0,17},"rows":[1-9]\d{0,17},'
+    r'"first_id":(?P<first_id>\d{1,18}),"last_id":(?P<last_id>\d{1,18}),"sha256":"[^"\\]*"\}$'
+)
+"""How the recorder spells the detail of such an event."""
+_YEARS: Final = 10_000
+"""More than there are years in any calendar."""
+_Numbers: TypeAlias = npt.NDArray[Any]
+_Noted: TypeAlias = tuple[int, Knowledge]
+"""When something was noted (µs since 1970 UTC), and what."""
+
+
+class _Page(NamedTuple):
+    """What one file tells of the certified days of a pair, and when the first and the last of it were noted."""
+
+    path: Path
+    memory: CertifiedHistory
+    first_us: int
+    last_us: int
+
+
+_Dated: TypeAlias = tuple[list[_Noted], dict[str, _Page]]
+"""What a file tells, certified days by themselves."""
+
+
+@dataclass(slots=True)
+class StoredEvidence:
+    """What is known of each pair; ``findings`` are files that could not be read."""
+
+    void: dict[str, Spans] = field(default_factory=dict)
+    unreadable: dict[str, Spans] = field(default_factory=dict)
+    parked: dict[str, Spans] = field(default_factory=dict)
+    memories: dict[str, CertifiedHistory] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    _confirmed: dict[str, set[Confirmed]] = field(default_factory=dict)
+    _promises: dict[str, set[Promised | Anchored]] = field(default_factory=dict)
+    _disownings: dict[str, set[Dated]] = field(default_factory=dict)
+
+    def confirmed(self, pair: str) -> list[Confirmed]:
+        """Return after which ids none came, and until when: all that was told, for a trade may refute the latest."""
+        return list(self._confirmed.get(pair, ()))
+
+    def disownings(self, pair: str) -> AbstractSet[Dated]:
+        """Return all that was ever claimed of ``pair`` of which the latest counts."""
+        return self._disownings.get(pair, set())
+
+    def absent(self, pair: str) -> AbsentIds:
+        """Return the ids of ``pair`` that need not be held, and why."""
+        void, unreadable = (told.get(pair, Spans()) for told in (self.void, self.unreadable))
+        return AbsentIds(void, evidence.disowned(self.disownings(pair)), unreadable)
+
+    def promise(self, pair: str) -> Promise | None:
+        """Return what is promised of ``pair``."""
+        return evidence.promise(self._promises.get(pair, ()))
+
+    @property
+    def promised(self) -> Collection[str]:
+        """The pairs of which anything is promised, or was certified."""
+        return {*self._promises, *self.memories}
+
+    def knowledge(self) -> Iterator[Knowledge]:
+        """Return all of it, but for what was certified: that is in ``memories``."""
+        for pair, spans in self.void.items():
+            yield from (Void(pair, span) for span in spans)
+        for pair, spans in self.unreadable.items():
+            yield from (Unreadable(pair, span) for span in spans)
+        for pair, spans in self.parked.items():
+            yield from (Parked(pair, span) for span in spans)
+        for pair in self._confirmed:
+            yield from self.confirmed(pair)
+        for promises in self._promises.values():
+            yield from promises
+        for claims in self._disownings.values():
+            yield from claims
+
+    def add(self, told: Iterable[_Dated]) -> None:
+        """Take in all that was ever noted, but for what does not count any more since a pair is numbered anew."""
+        told = list(told)
+        begun_us: dict[str, int] = {}
+        for _, one in (noted for file in told for noted in file[0]):
+            if isinstance(one, NumberingSettled) and one.anew:
+                begun_us[one.pair] = max(one.time_us, begun_us.get(one.pair, 0))
+        for time_us, one in (noted for file in told for noted in file[0]):
+            if isinstance(one, Dated) or time_us > begun_us.get(one.pair, -1):
+                self.know(one)
+        for pair, page in (page for file in told for page in file[1].items()):
+            after_us = begun_us.get(pair, page.first_us - 1)
+            if page.first_us > after_us:
+                self.memories.setdefault(pair, CertifiedHistory()).update(page.memory)
+            elif page.last_us > after_us:
+                for time_us, one in _certified_in(page.path, pair):
+                    if time_us > after_us:
+                        self.know(one)
+
+    def know(self, told: Knowledge) -> None:
+        """Take in what is known."""
+        match told:
+            case Void(pair, span):
+                self.void.setdefault(pair, Spans()).add(span)
+            case Unreadable(pair, span):
+                self.unreadable.setdefault(pair, Spans()).add(span)
+            case Certified(pair):
+                self.memories.setdefault(pair, CertifiedHistory()).add_day(told)
+            case Parked(pair, span):
+                self.parked.setdefault(pair, Spans()).add(span)
+            case Confirmed(pair) as told:
+                self._confirmed.setdefault(pair, set()).add(told)
+            case Promised(pair) | Anchored(pair) as told:
+                self._promises.setdefault(pair, set()).add(told)
+            case Disowned(pair) | Reclaimed(pair) | Renumbered(pair) | NumberingSettled(pair) as told:
+                self._disownings.setdefault(pair, set()).add(told)
+            case never:
+                assert_never(never)
+
+
+class EvidenceReader:
+    """Reads what is known again and again, each file but once. Of what was confirmed it knows the newest alone."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._told: dict[Path, tuple[Stamp, _Dated]] = {}
+
+    def read(self) -> StoredEvidence:
+        """Read what is known of every pair, as :func:`read` does."""
+        return undisturbed(self._read, f"the files in {self._layout.folder(EVENTS)}")
+
+    def _read(self) -> StoredEvidence:
+        known, found = StoredEvidence(), dict[Path, tuple[Stamp, _Dated]]()
+        for path in _files(self._layout, known):
+            try:
+                now, seen = stamp(path), self._told.get(path)
+                found[path] = seen if seen and seen[0] == now else (now, _newest(path))
+            except SET_APART as error:
+                known.findings.append(Finding.of(error))
+        self._told = found
+        known.add([told for _, told in found.values()])
+        return known
+
+
+class DatedClaims:
+    """What is claimed of which the latest counts, read again and again: each file but once. For any thread."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._told: dict[Path, tuple[Stamp, list[Dated]]] = {}
+        self._claims: dict[str, frozenset[Dated]] = {}
+
+    def claims(self, pair: str) -> frozenset[Dated]:
+        """Return all that is claimed of ``pair`` now; what stands in a file that cannot be read does not count.
+
+        Raises StorageError if files keep changing.
+        """
+        with self._lock:
+            undisturbed(self._look, f"the files in {self._layout.folder(EVENTS)}")
+            return self._claims.get(pair, frozenset())
+
+    def ids(self, pair: str) -> Spans:
+        """Return the ids of ``pair`` that are disowned now. Raises as :meth:`claims` does."""
+        claims = self.claims(pair)
+        return evidence.disowned(claims) if claims else Spans()
+
+    def by_pair(self) -> dict[str, Spans]:
+        """Return the ids that are disowned now, of each pair of which any is. Raises as :meth:`claims` does."""
+        with self._lock:
+            undisturbed(self._look, f"the files in {self._layout.folder(EVENTS)}")
+            found = {pair: evidence.disowned(claims) for pair, claims in self._claims.items()}
+        return {pair: ids for pair, ids in found.items() if ids}
+
+    def _look(self) -> None:
+        found, changed = dict[Path, tuple[Stamp, list[Dated]]](), False
+        try:
+            paths = self._layout.files(Branch(EVENTS))
+        except SET_APART:  # a folder; what is known stays
+            return
+        for path in paths:
+            try:
+                now, seen = stamp(path), self._told.get(path)
+            except SET_APART:
+                continue
+            changed |= seen is None or seen[0] != now
+            found[path] = seen if seen is not None and seen[0] == now else (now, _claimed(path))
+        if changed or len(found) != len(self._told):
+            claims: dict[str, set[Dated]] = {}
+            for _, told in found.values():
+                for one in told:
+                    claims.setdefault(one.pair, set()).add(one)
+            self._claims = {pair: frozenset(of_pair) for pair, of_pair in claims.items()}
+        self._told = found
+
+
+def _claimed(path: Path) -> list[Dated]:
+    try:
+        told = [evidence.from_event(event) for event in _events(path, {}, _DATED)]
+    except SET_APART:  # verify, and whoever reads all that is known, tell of it
+        return []
+    return [one for one in told if isinstance(one, Dated)]
+
+
+def _newest(path: Path) -> _Dated:
+    """Return what a file tells: of each pair what was confirmed last, and all else."""
+    noted, pages = _noted(path)
+    told, confirmed = list[_Noted](), dict[str, tuple[int, Confirmed]]()
+    for time_us, one in noted:
+        if not isinstance(one, Confirmed):
+            told.append((time_us, one))
+        elif one.pair not in confirmed or one.until_us > confirmed[one.pair][1].until_us:
+            confirmed[one.pair] = time_us, one
+    return [*told, *confirmed.values()], pages
+
+
+def read(layout: Layout) -> StoredEvidence:
+    """Read what is known of every pair. Raises UnknownVersion; StorageError if files keep changing as they are read."""
+    return undisturbed(lambda: _read(layout), f"the files in {layout.folder(EVENTS)}")
+
+
+def _read(layout: Layout) -> StoredEvidence:
+    known, told = StoredEvidence(), list[_Dated]()
+    for path in _files(layout, known):
+        try:
+            told.append(_noted(path))
+        except SET_APART as error:
+            known.findings.append(Finding.of(error))
+    known.add(told)
+    return known
+
+
+def _files(layout: Layout, known: StoredEvidence) -> list[Path]:
+    try:
+        return layout.files(Branch(EVENTS))
+    except SET_APART as error:  # a folder
+        known.findings.append(Finding.of(error))
+        return []
+
+
+def certified(layout: Layout) -> CertifiedDays:
+    """Read what was certified of each day. Files that cannot be read are left out, as :func:`read` tells."""
+    return undisturbed(lambda: _certified_days(layout), f"the files in {layout.folder(EVENTS)}")
+
+
+class CertifiedDays:
+    """What was certified of each day of each pair, as it stands in the events: it is decoded pair by pair."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._rows = rows
+
+    def of(self, pair: str, *, after_us: int | None = None) -> list[Certified]:
+        """Return all that was ever certified of ``pair``, in no order; or since a moment, in µs since 1970 UTC."""
+        rows = self._rows.filter(pc.equal(self._rows["pair"], pair))
+        if after_us is not None:
+            rows = rows.filter(pc.greater(rows["time"], after_us))
+        told = (evidence.from_event(Event(0, EventKind.CERTIFIED, pair, text)) for text in rows["detail"].to_pylist())
+        return [one for one in told if isinstance(one, Certified)]
+
+
+def _certified_days(layout: Layout) -> CertifiedDays:
+    columns = pa.schema([("time", pa.int64()), ("pair", pa.string()), ("detail", pa.string())])
+    found = [columns.empty_table()]
+    for path in _files(layout, StoredEvidence()):
+        with contextlib.suppress(*SET_APART), OpenFile(path) as file:
+            for rows in file.read(_BATCH, columns=_COLUMNS):
+                few = rows.filter(pc.equal(rows["kind"], EventKind.CERTIFIED)).select(columns.names)
+                found.append(few.cast(columns))
+    return CertifiedDays(pa.concat_tables(found))
+
+
+def _noted(path: Path) -> _Dated:
+    pages: dict[str, _Page] = {}
+    told = [(event.time_us, evidence.from_event(event)) for event in _events(path, pages)]
+    return [(time_us, one) for time_us, one in told if one is not None], pages
+
+
+def _certified_in(path: Path, pair: str) -> Iterator[tuple[int, Certified]]:
+    """Yield what a file tells of the certified days of a pair, one by one, and when it was noted."""
+    with OpenFile(path) as file:
+        for rows in file.read(_BATCH, columns=_COLUMNS):
+            chosen = pc.and_(pc.equal(rows["kind"], EventKind.CERTIFIED), pc.equal(rows["pair"], pair))
+            for event in _as_events(rows.filter(chosen)):
+                if isinstance(one := evidence.from_event(event), Certified):
+                    yield event.time_us, one
+
+
+def _events(path: Path, pages: dict[str, _Page], kinds: Sequence[str] = evidence.KINDS) -> Iterator[Event]:
+    """Yield the events of kinds that may tell something, but for those of certified days, which go to ``pages``."""
+    with OpenFile(path) as file:
+        for rows in file.read(_BATCH, columns=_COLUMNS):
+            is_certified = pc.equal(rows["kind"], EventKind.CERTIFIED)
+            some = EventKind.CERTIFIED in kinds
+            odd = _remember(rows.filter(is_certified), path, pages) if some else rows.slice(0, 0)
+            telling = pc.and_not(pc.is_in(rows["kind"], value_set=pa.array(kinds, pa.string())), is_certified)
+            yield from _as_events(pa.concat_tables([rows.filter(telling), odd]))
+
+
+def _as_events(rows: pa.Table) -> Iterator[Event]:
+    times_us = rows["time"].cast(pa.int64()).to_pylist()
+    for time_us, row in zip(times_us, rows.drop_columns(["time"]).to_pylist(), strict=True):
+        yield Event(time_us, row["kind"], row["pair"], row["detail"])
+
+
+def _paged(pages: dict[str, _Page], pair: str, path: Path, first_us: int, last_us: int) -> _Page:
+    """Return the page of a pair, with the ends of some more rows."""
+    before = pages.get(pair, _Page(path, CertifiedHistory(), first_us, last_us))
+    ends = min(first_us, before.first_us), max(last_us, before.last_us)
+    page = pages[pair] = _Page(path, before.memory, *ends)
+    return page
+
+
+def _remember(rows: pa.Table, path: Path, pages: dict[str, _Page]) -> pa.Table:
+    """Take in what was certified, all rows at once; return those that are spelled in another way than ours."""
+    rows = rows.filter(pc.is_valid(rows["pair"])).combine_chunks()
+    if not rows.num_rows:
+        return rows
+    found = pc.extract_regex(rows["detail"].combine_chunks(), _CERTIFIED)
+    plain = pc.is_valid(found)
+    odd, rows, found = rows.filter(pc.invert(plain)), rows.filter(plain), found.filter(plain)
+    try:
+        days = found.field("day").cast(pa.date32())
+        ids = [found.field(name).cast(pa.int64()).to_numpy() for name in ("first_id", "last_id")]
+    except pa.ArrowInvalid:  # a day that is none: then each is looked at by itself
+        return pa.concat_tables([odd, rows])
+    if not rows.num_rows:
+        return odd
+    words = rows["pair"].combine_chunks().dictionary_encode()
+    codes, numbers = words.indices.to_numpy(), days.cast(pa.int32()).to_numpy()
+    years, order = pc.year(days).to_numpy(), np.flatnonzero(ids[0] <= ids[1])
+    times_us = rows["time"].cast(pa.int64()).to_numpy()
+    pairs, ends_us = words.dictionary.to_pylist(), (int(times_us.min()), int(times_us.max()))
+    memories = [_paged(pages, pair, path, *ends_us).memory for pair in pairs]
+    for at, span in _spans(order, codes * _YEARS + years, *ids):
+        memories[codes[at]].add(int(years[at]), span)
+    for at, span in _spans(order, codes, numbers, numbers):
+        memories[codes[at]].days.add(span)
+    return odd
+
+
+def _spans(places: _Numbers, groups: _Numbers, firsts: _Numbers, lasts: _Numbers) -> Iterator[tuple[int, Span]]:
+    """Yield what these places hold as spans of one group each, joined where they touch, after one of its places."""
+    if not len(places):
+        return
+    places = places[np.lexsort((firsts[places], groups[places]))]
+    groups, firsts, lasts = groups[places], firsts[places], lasts[places]
+    begins = np.ones(len(places), np.bool_)
+    begins[1:] = (groups[1:] != groups[:-1]) | (firsts[1:] > lasts[:-1] + 1)
+    starts = np.flatnonzero(begins)
+    highest = np.maximum.reduceat(lasts, starts)
+    for start, last in zip(starts.tolist(), highest.tolist(), strict=True):
+        yield int(places[start]), Span(int(firsts[start]), last)

@@ -1,0 +1,173 @@
+"""Append trades exactly once: take the lock, bring coverage up to date, keep only ids that are new.
+
+That holds for whatever arrives twice, from any process, after any crash, because the id decides: one that is held, or
+disowned, is not new.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder.archive import locks, parquet
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import TRADES, Branch
+from recorder.archive.footer import Footer, held_runs
+from recorder.archive.layout import Layout
+from recorder.archive.parquet import FileFacts, OpenFile
+from recorder.archive.read_trades import of_rows
+from recorder.archive.schema import REFUSED, trades_table
+from recorder.archive.stored_evidence import DatedClaims
+from recorder.core import evidence
+from recorder.core.evidence import Promise
+from recorder.core.model import PAIR_LIMIT, Trade, is_pair
+from recorder.core.trade_ids import Span, Spans
+from recorder.disk import Disk
+from recorder.errors import Unstorable
+
+MAX_ROWS: Final = 5_000_000
+"""Rows of one file at most (DESIGN 6)."""
+
+
+def _check_name(pair: str) -> None:
+    if not is_pair(pair):
+        raise Unstorable(f"{pair[:PAIR_LIMIT]!r} is no name of a pair that a folder can have")
+
+
+class TradeArchive:
+    """The trades table, for writing. Calls block; different pairs may be written from different threads.
+
+    ``promised`` tells what is promised of a pair, as far as whoever writes knows. Each file that is written says so.
+    """
+
+    def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
+        self.layout = layout
+        self.promised: Callable[[str], Promise | None] = lambda _: None
+        self.coverage = Coverage(layout, disk)
+        self.claimed = DatedClaims(layout)
+        self.staging = staging
+        self.disk = disk
+
+    def append(self, pair: str, trades: Sequence[Trade]) -> Spans:
+        """Add the trades of ``pair`` whose ids are neither held nor disowned; return the ids added, durable.
+
+        Of rows with the same id the first is taken. Raises Unstorable where a value does not fit the schema, or the
+        name of the pair no folder.
+        """
+        if not trades:
+            return Spans()
+        _check_name(pair)
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
+            return self.append_locked(pair, trades, but=self.claimed.ids(pair))
+
+    def append_locked(self, pair: str, trades: Sequence[Trade], *, but: Spans) -> Spans:
+        """Add trades as :meth:`append` does, ``but`` for these ids, by whoever holds the pair's lock."""
+        files = self.coverage.files(pair)
+        held = Spans(run.span for file in files for run in file.footer.runs)
+        held.update(but)
+        added, promise = Spans(), self.promise_of(pair, files)
+        for year, rows in _by_year(_fresh(trades, held)):
+            for start in range(0, len(rows), MAX_ROWS):
+                written = self._write(pair, year, rows[start : start + MAX_ROWS], promise)
+                added.update(run.span for run in written.runs)
+        return added
+
+    def promise_of(self, pair: str, files: Iterable[FileFacts]) -> Promise | None:
+        """Return what is promised of ``pair``, by whoever writes and by its files."""
+        return evidence.earliest(self.promised(pair), *{file.footer.promise for file in files})
+
+    def repeated(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
+        """Return the trades whose id is held, in their order, each with what is held; :meth:`append` drops them.
+
+        Of ids that are stored only those in the row group of the last to come are looked at, so that it costs one read.
+        Raises UnsoundFile, UnreadableFile, Unstorable.
+        """
+        _check_name(pair)
+        if not trades:
+            return []
+        ids = [trade.trade_id for trade in trades]
+        news = _ascend(ids)
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
+            span = Span(ids[0], ids[-1]) if news else Span(min(ids), max(ids))
+            again = Spans(self.coverage.spans(pair).within(span))
+            if news and not again:  # as nearly always: nothing comes again
+                return []
+            first_of = {trade.trade_id: trade for trade in reversed(trades)}
+            last = next((trade_id for trade_id in reversed(ids) if trade_id in again), None)
+            stored = {} if last is None else self._stored_near(pair, last, pa.array(first_of, pa.int64()))
+        before = ((trade, stored.get(trade.trade_id, first_of[trade.trade_id])) for trade in trades)
+        return [(trade, held) for trade, held in before if held is not trade]
+
+    def stored(self, pair: str, trade_id: int) -> Trade | None:
+        """Return the row with this id, if it is held. Raises UnsoundFile, UnreadableFile."""
+        with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
+            return self._stored_near(pair, trade_id, pa.array([trade_id], pa.int64())).get(trade_id)
+
+    def _stored_near(self, pair: str, trade_id: int, wanted: pa.Array) -> dict[int, Trade]:
+        """Return the rows of the row group with this id, by id, as far as they are ``wanted``."""
+        for facts in self.coverage.files(pair):
+            if any(trade_id in run.span for run in facts.footer.runs):
+                with OpenFile(facts.path) as file:
+                    for group in file.groups:
+                        low, high = file.limits("trade_id", group)
+                        if low <= trade_id <= high:
+                            rows = file.table(columns=TRADES.columns.names, groups=[group])
+                            rows = rows.filter(pc.is_in(rows["trade_id"], value_set=wanted))
+                            return {row.trade_id: row for row in of_rows(rows, pair)}
+        return {}
+
+    def _write(self, pair: str, year: int, rows: Sequence[Trade], promise: Promise | None) -> Footer:
+        try:
+            table = trades_table(rows)
+        except REFUSED as error:
+            raise Unstorable(f"a trade of {pair} does not fit the archive's schema: {error}") from error
+        directory = self.layout.year_dir(pair, year)
+        self.disk.make_dir(directory)
+        footer = Footer(TRADES.name, pair, held_runs(table, pair), promise=promise)
+        named = rows[0].trade_id, rows[-1].trade_id
+        written = parquet.write_new(table, footer, directory, self.disk, named=named, staged_in=self.staging)
+        self.coverage.add_file(pair, written)
+        return footer
+
+
+def _ascend(ids: Sequence[int]) -> bool:
+    """Return whether no id comes twice and all are in order, as what a connection delivers nearly always is."""
+    return all(map(operator.lt, ids, ids[1:]))
+
+
+def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:
+    """Return the trades not held, one per id, in ascending id."""
+    ids = [trade.trade_id for trade in trades]
+    if not _ascend(ids):
+        by_id: dict[int, Trade] = {}
+        for trade in trades:
+            by_id.setdefault(trade.trade_id, trade)
+        ids = sorted(by_id)
+        trades = [by_id[trade_id] for trade_id in ids]
+    if not held.within(Span(ids[0], ids[-1])):
+        return trades
+    return [trade for trade in trades if trade.trade_id not in held]
+
+
+def _by_year(trades: Sequence[Trade]) -> list[tuple[int, Sequence[Trade]]]:
+    """Part trades by the UTC year of their time, keeping their order."""
+    if not trades:
+        return []
+    times_us = [trade.time_us for trade in trades]
+    first, last = _year(min(times_us)), _year(max(times_us))
+    if first == last:
+        return [(first, trades)]
+    years: dict[int, list[Trade]] = {}
+    for trade in trades:
+        years.setdefault(_year(trade.time_us), []).append(trade)
+    return [(year, years[year]) for year in sorted(years)]
+
+
+def _year(time_us: int) -> int:
+    return datetime.fromtimestamp(time_us // 1_000_000, UTC).year

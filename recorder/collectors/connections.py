@@ -1,0 +1,226 @@
+"""Several WebSocket connections, so that the end of one leaves a few pairs unheard and not all of them.
+
+Owns which pair is on which line, how many lines there are, and whose turn it is to connect. What a line does,
+``stream`` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import structlog
+
+from recorder.collectors.trade_stream import Dial, Listeners, StreamCollector
+from recorder.core.backoff import Backoff, next_delay_s
+from recorder.core.connection_sharding import assign_connections
+from recorder.core.event_kinds import EventKind
+from recorder.core.model import Instrument, Trade
+from recorder.core.report_limit import ReportLimit
+from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
+from recorder.errors import ExchangeError, Forbidden, RateLimited
+from recorder.kraken import parse
+from recorder.net.rate_limit import AttemptLimit
+from recorder.net.websocket import Socket
+from recorder.runtime.context import Context
+
+PAIRS_A_LINE: Final = 200
+"""Pairs on one connection at most. No cap is published (API.md 8.2). What the end of one leaves out of so many is
+fetched within minutes at one request a second, even if no snapshot helps; and all 1,218 pairs that Kraken has listed
+take seven lines, few enough for the budget of attempts."""
+
+_HANDSHAKE: Final = "/v2"
+"""As what a handshake is told of where paths are told of (API.md 8.1)."""
+_EMPTIED: Final = "emptied"
+"""One more way for a connection to end, for those who count."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """One connection at a time, its pairs (live), and what runs it."""
+
+    pairs: dict[str, None]
+    stream: StreamCollector
+    running: asyncio.Task[None]
+
+
+class Connections:
+    """Records the live trades of ``pairs`` (live) over as few lines as hold them, at most so many on each.
+
+    A pair that stays keeps its line, so that no other is asked for anew when one comes or goes.
+    """
+
+    def __init__(
+        self,
+        pairs: Collection[str],
+        dial: Dial,
+        context: Context,
+        *,
+        listeners: Listeners,
+        attempts: AttemptLimit,
+        random: Random,
+        pairs_a_line: int = PAIRS_A_LINE,
+    ) -> None:
+        self._pairs = pairs
+        self._dial = dial
+        self._context = context
+        self._clock = context.clock
+        self._listeners = listeners
+        self._numbers = itertools.count(1)
+        self._heard: dict[str, tuple[int, bytes]] = {}
+        self._limit = ReportLimit()
+        self._random = random
+        self._pairs_a_line = pairs_a_line
+        self._lines: list[_Connection] = []
+        self._changed = asyncio.Event()
+        self._attempts = attempts
+        self._turns = asyncio.Lock()
+        self._held_back = False
+        self._refusals = 0
+        self._due_s = self._clock.monotonic()
+        metrics = context.metrics
+        metrics.connections_wanted.set_function(lambda: len(self._lines))
+        metrics.connect_wait.set_function(self.wait_s)
+        metrics.connections_open.set_function(lambda: sum(line.stream.connection is not None for line in self._lines))
+
+    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
+        """Bring the lines into accord with the pairs."""
+        self._changed.set()
+
+    def streaming(self, pair: str) -> bool:
+        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        return any(line.stream.streaming(pair) for line in self._lines)
+
+    def heard(self, pair: str) -> int:
+        """Return the highest id of ``pair`` that a frame brought in this run; 0 while none did."""
+        return self._heard[pair][0] if pair in self._heard else 0
+
+    def last_heard(self, pair: str) -> Trade | None:
+        """Return the trade with that id."""
+        if pair not in self._heard:
+            return None
+        last_id, frame = self._heard[pair]
+        rows = parse.trade_frame(frame, received_ns=0, checked=True)
+        return next((row for row in rows if row.pair == pair and row.trade_id == last_id), None)
+
+    def wait_s(self) -> float:
+        """Return for how many seconds no line may connect yet; 0 if any may now."""
+        return max(0.0, self._due_s - self._clock.monotonic())
+
+    def silent_s(self) -> list[float]:
+        """Return for how many seconds no sign of life came on each line, of a connection that had served us."""
+        return [line.stream.silent_s() for line in self._lines]
+
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        """End the subscriptions of ``pairs`` and ask for new ones; those that are not subscribed are left alone."""
+        for line in list(self._lines):
+            await line.stream.resubscribe(pairs)
+
+    async def run(self) -> None:
+        """Record until cancelled. What one line cannot go on from ends all, as it ends the daemon."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                await self._close(self._spread(group))
+                await self._changed.wait()
+
+    def _spread(self, group: asyncio.TaskGroup) -> list[_Connection]:
+        """Give each line its pairs, and open those that are lacking; return those that have none any more."""
+        before = len(self._lines)
+        shares = assign_connections([line.pairs for line in self._lines], self._pairs, bound=self._pairs_a_line)
+        emptied = [line for line, share in zip(self._lines, shares, strict=False) if not share]
+        for line, share in zip(self._lines, shares, strict=False):
+            if share and share != list(line.pairs):
+                line.pairs.clear()
+                line.pairs.update(dict.fromkeys(share))
+                line.stream.follow()
+        self._lines = [line for line in self._lines if line not in emptied]
+        self._lines += [self._opened(share, group) for share in shares[before:]]
+        if before != len(self._lines) and max(before, len(self._lines)) > 1:
+            log.info("pairs spread over connections", pairs=len(self._pairs), connections=len(self._lines))
+        return emptied
+
+    def _opened(self, share: Sequence[str], group: asyncio.TaskGroup) -> _Connection:
+        pairs = dict.fromkeys(share)
+        stream = StreamCollector(
+            pairs,
+            self._dial_in_turn,
+            self._context,
+            listeners=self._listeners,
+            backoff=Backoff(self._random),
+            numbers=self._numbers,
+            heard=self._heard,
+            limit=self._limit,
+        )
+        return _Connection(pairs, stream, group.create_task(stream.run()))
+
+    async def _close(self, lines: Sequence[_Connection]) -> None:
+        for line in lines:
+            connection = line.stream.connection
+            line.running.cancel()
+            await asyncio.wait([line.running])
+            if connection is not None:
+                self._context.metrics.disconnected(_EMPTIED)
+                await self._context.notes.event(
+                    EventKind.DISCONNECTED, connection=connection, reason="no pair is left on it"
+                )
+
+    @contextlib.asynccontextmanager
+    async def _dial_in_turn(self) -> AsyncIterator[Socket]:
+        async with contextlib.AsyncExitStack() as opened:
+            # First come, first served: each waits while those before it do, and is counted in the moment it dials.
+            async with self._turns:
+                await self._turn()
+                # After a refusal one tries for all.
+                socket = await self._dialled(opened) if self._refusals else None
+            yield socket or await self._dialled(opened)
+
+    async def _turn(self) -> None:
+        """Wait until an attempt may be made, and count it."""
+        wait_s = self._attempts.claim()
+        if wait_s and not self._held_back and not self._refusals:
+            log.warning("too many attempts to connect: the next ones are spaced out", wait_s=round(wait_s, 1))
+        self._held_back = wait_s > 0
+        while wait_s > 0:
+            self._due_s = self._clock.monotonic() + wait_s
+            await self._clock.sleep(wait_s)
+            wait_s = self._attempts.claim()
+
+    async def _dialled(self, opened: contextlib.AsyncExitStack) -> Socket:
+        try:
+            socket = await opened.enter_async_context(self._dial())
+        except ExchangeError as error:
+            await self._put_off(error)
+            raise
+        self._refusals = 0
+        return socket
+
+    async def _put_off(self, error: ExchangeError) -> None:
+        """Let no line connect for as long as ``error`` asks for; where it is us who are refused, REST rests as well.
+
+        REST rests no longer than is asked for, while the lines stay away ever longer: else it could never ask where
+        some connections stand and another one is refused again and again.
+        """
+        wanted_s = error.retry_after_s
+        if not isinstance(error, RateLimited | Forbidden):
+            if wanted_s:
+                self._stay_away(error, min(LONGEST_PAUSE_S, wanted_s))
+            return
+        if self._clock.monotonic() >= self._due_s:  # else it was under way when another one was refused
+            self._refusals += 1
+        asked_s = FORBIDDEN_PAUSE_S if wanted_s is None else max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, wanted_s))
+        self._stay_away(error, next_delay_s(self._refusals, first_s=asked_s, last_s=LONGEST_PAUSE_S))
+        await self._context.exchange.pause(asked_s, reason=str(error), path=_HANDSHAKE)
+
+    def _stay_away(self, error: ExchangeError, pause_s: float) -> None:
+        error.retry_after_s = pause_s
+        self._attempts.pause(pause_s)
+        self._due_s = max(self._due_s, self._clock.monotonic() + pause_s)
+        log.warning("no connection is made for a while", pause_s=round(pause_s, 1), reason=str(error))

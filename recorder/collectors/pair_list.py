@@ -1,0 +1,313 @@
+"""The pairs that are recorded, as they come and go: the listing is read again and again, and followed.
+
+Owns the one mapping of what is recorded, which all tasks share. Refuses to archive a listing: the drain does, and
+makes the events of what has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from recorder.collectors import listing as exchange_listing
+from recorder.collectors.listing import ListingAnswers, ListingJournal
+from recorder.core.backoff import next_delay_s
+from recorder.core.event_kinds import EventKind
+from recorder.core.model import Instrument
+from recorder.core.pair_registry import Listed, PairRegistry, is_complete, settled
+from recorder.errors import ConfigError, ExchangeError, Malformed, Unavailable
+from recorder.kraken import records, rest_api
+from recorder.kraken.pair_patterns import Selection, is_pattern, select
+from recorder.runtime.context import Context
+from recorder.runtime.waiting import first_of
+
+LISTING_S: Final = 86_400.0
+"""The listing is read daily: two pairs a day appeared in 2025 (API.md 6.4), and whoever meets an unknown one asks."""
+SOON_S: Final = 300.0
+"""Least time between two readings, whoever asks for one, and the time between them while a name is waited for, or a
+pair is recorded that the last one lacks: an answer is 0.8 MB, and journalled where it is not as the one before."""
+RETRY_S: Final = 30.0
+"""First wait after a reading that failed; it doubles up to ``SOON_S``."""
+NAMED: Final = 20
+"""Pairs named in a line of the log at most."""
+
+log = structlog.get_logger()
+
+
+class Follower(Protocol):
+    """A task that has to do something when pairs come or go."""
+
+    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
+        """Take up the pairs ``added`` and leave those ``removed``; the roster's mapping has changed already."""
+        ...
+
+
+class PairList:
+    """What ``names`` (aliases and patterns) mean in the newest listing that can be believed.
+
+    :attr:`instruments` is one mapping for good, by v2 symbol: it changes in place, between two steps of any task.
+    ``last_id`` tells the highest id known of a pair, by which a pair trades that a listing lacks.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        context: Context,
+        *,
+        listing_s: float = LISTING_S,
+        soon_s: float = SOON_S,
+        last_id: Callable[[str], int] = lambda _: 0,
+    ) -> None:
+        self._names = names
+        self._exchange = context.exchange
+        self._notes = context.notes
+        self._clock = context.clock
+        self._journal = ListingJournal(context.inbox)
+        self._last_id = last_id
+        self._listing_s = listing_s
+        self._soon_s = soon_s
+        self._instruments: dict[str, Instrument] = {}
+        self._directory = PairRegistry(apart_s=soon_s)
+        self._absent: set[str] = set()
+        self._disbelief: str | None = None
+        self._selection = Selection()
+        self._followers: list[Follower] = []
+        self._asked = asyncio.Event()
+        self._read_s = context.clock.monotonic()
+        self._failures = 0
+        self._symbols: dict[str, set[str]] = {}
+        self._remembered: dict[str, Instrument] = {}
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        """What is recorded now; the same object at every call."""
+        return self._instruments
+
+    def remember(self, known: Iterable[Instrument]) -> None:
+        """Take what the archive knows of every pair, also of those delisted.
+
+        A name that it knows is no mistake, and is waited for. A pair that it knows as listed stays until enough
+        listings have lacked it.
+        """
+        remembered = list(known)
+        self._learn(remembered)
+        self._directory.remember(remembered)
+
+    def is_told(self, listed: Listed) -> bool:
+        """Return whether a listing has something for each name, so that recording can begin; the rest is read soon."""
+        return not select(self._names, settled(listed, {})[0].values()).unknown
+
+    def begin(self, listings: Sequence[Listed] | None) -> None:
+        """Choose from the first listing; None: from what is remembered, which is soon replaced.
+
+        Raises ExchangeError where the listing cannot be believed, or does not tell of all classes and lacks a name.
+        Raises ConfigError for a name that means nothing in it and that nobody remembers, and for a pair that is named
+        and finer than the archive's schema.
+        """
+        if listings is not None:
+            if reason := self._directory.distrust(listings):
+                raise Malformed(reason)
+            self._directory.follow_listing(listings, self._clock.monotonic())
+        chosen = self._chosen(self._names)
+        whole = listings is not None and is_complete(listings)
+        if mistakes := _mistakes(chosen, self._names):
+            if listings is not None and not whole:
+                raise Unavailable(f"not all that is listed could be had, and in the rest: {mistakes}")
+            raise ConfigError(mistakes)
+        self._take(chosen)
+        self._read_s = self._clock.monotonic()
+        self._failures = 0 if whole else 1
+
+    async def rename(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Record what ``names`` mean, from now on, in place of those before; return the pairs that came and that left.
+
+        Where a new one means nothing in the newest listing, a newer one is read first, if that is due. Raises
+        ConfigError for what is a mistake in :meth:`begin` too, though not for names that were there before; nothing
+        has changed then.
+        """
+        new = [name for name in names if name not in self._names]
+        if _mistakes(self._chosen(new), new) and self._may_read():
+            log.info("not in the listing at hand; reading a newer one, when requests may be made", names=some(new))
+            await self.refresh()
+        chosen = self._chosen(names)
+        if mistakes := _mistakes(chosen, new):
+            raise ConfigError(mistakes)
+        self._names = names
+        added, removed = self._take(chosen)
+        if any(not chosen.matches[name] for name in new):
+            self.refresh_soon()
+        return [instrument.pair for instrument in added], [instrument.pair for instrument in removed]
+
+    def earlier_names(self, pair: str) -> list[str]:
+        """Return the other symbols under which the market of ``pair`` was ever listed, by its Kraken key."""
+        instrument = self._instruments.get(pair)
+        symbols = self._symbols.get(instrument.key, set()) if instrument is not None else set()
+        return sorted(symbols - {pair})
+
+    def tell(self, *followers: Follower) -> None:
+        """Tell these of every change from now on, in this order."""
+        self._followers += followers
+
+    def refresh_soon(self) -> None:
+        """Read the listing before its day is over: a pair was unknown to the exchange."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Read the listing when it is due, until cancelled."""
+        while True:
+            await self._due()
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read the listing now, and follow it if it can be believed."""
+        self._asked.clear()
+        try:
+            good = await self._refreshed()
+        except ExchangeError as error:
+            log.warning("listing not read", reason=str(error))
+            good = False
+        self._read_s = self._clock.monotonic()
+        self._failures = 0 if good else self._failures + 1
+
+    async def _refreshed(self) -> bool:
+        reading = await exchange_listing.read(self._exchange)
+        await self.store(reading)
+        gone = self.trust(reading.listings)
+        for pair in gone or ():
+            await self._notes.event(EventKind.DELISTED, pair=pair)
+        return gone is not None and is_complete(reading.listings)
+
+    async def store(self, reading: ListingAnswers) -> None:
+        """Journal what was listed, and note why it cannot be believed, if it cannot."""
+        await self._journal.put(reading)
+        told, self._disbelief = self._disbelief, self._directory.distrust(reading.listings)
+        if self._disbelief is not None and self._disbelief != told:  # it is read again and again
+            source = records.rest_source(rest_api.asset_pairs())
+            await self._notes.event(EventKind.MALFORMED, source=source, reason=self._disbelief)
+
+    def trust(self, listings: Sequence[Listed]) -> list[str] | None:
+        """Record what the names mean in this listing from now on; return the pairs that are gone.
+
+        None where it cannot be believed.
+        """
+        if reason := self._directory.distrust(listings):
+            log.error("listing not followed", reason=reason)
+            return None
+        gone = self._directory.follow_listing(listings, self._clock.monotonic(), self._newest_id)
+        added, removed = self._take(select(self._names, self._directory.listing, keys=self._selection.keys))
+        _report(added, removed)
+        return gone
+
+    def _newest_id(self, pair: str) -> int:
+        return self._last_id(pair) if pair in self._instruments else 0
+
+    def _chosen(self, names: Sequence[str]) -> Selection:
+        """Choose by what is remembered of each pair, or by what a name has meant all along.
+
+        A name of an entry that cannot be read is waited for.
+        """
+        remembered = select(names, self._remembered.values()).keys
+        chosen = select(names, self._directory.listing, keys=remembered | self._selection.keys)
+        for name in names:
+            if not chosen.keys[name] and (key := self._directory.odd_key(name)) is not None:
+                chosen.keys[name] = frozenset({key})
+        return chosen
+
+    def _may_read(self) -> bool:
+        """Tell whether the listing is so old that it may be read again."""
+        return self._failures > 0 or self._clock.monotonic() - self._read_s >= self._soon_s
+
+    async def _due(self) -> None:
+        while (wait_s := self._read_s + self._rest_s() - self._clock.monotonic()) > 0:
+            if self._asked.is_set():
+                await self._clock.sleep(wait_s)
+            else:
+                await first_of(self._clock.sleep(wait_s), self._asked.wait())
+
+    def _rest_s(self) -> float:
+        """Return how long after the last reading the next one is due."""
+        if self._failures:
+            return next_delay_s(self._failures, first_s=RETRY_S, last_s=self._soon_s)
+        waits = any(
+            not found and name not in self._selection.too_fine for name, found in self._selection.matches.items()
+        )
+        soon = waits or self._asked.is_set() or bool(self._directory.lacking)
+        return self._soon_s if soon else self._listing_s
+
+    def _take(self, chosen: Selection) -> tuple[Sequence[Instrument], Sequence[Instrument]]:
+        """Take over a selection and have the followers follow; return what came and what left."""
+        before, after = dict(self._instruments), chosen.pairs
+        added = [instrument for pair, instrument in after.items() if pair not in before]
+        removed = [instrument for pair, instrument in before.items() if pair not in after]
+        _introduce(self._selection, chosen)
+        self._selection = chosen
+        self._learn(self._directory.listing)
+        self._tell_absent()
+        for instrument in removed:
+            del self._instruments[instrument.pair]
+        self._instruments.update(after)
+        if added or removed:
+            for follower in self._followers:
+                follower.follow(added, [instrument.pair for instrument in removed])
+        return added, removed
+
+    def _tell_absent(self) -> None:
+        """Say which pairs are recorded though the listing lacks them, when that begins."""
+        absent = {pair for pair in self._instruments if pair in self._directory.lacking}
+        if new := sorted(absent - self._absent):
+            log.warning("pairs missing from the listing; they stay until it has lacked them for long", pairs=some(new))
+        self._absent = absent
+
+    def _learn(self, listing: Iterable[Instrument]) -> None:
+        for instrument in listing:
+            self._symbols.setdefault(instrument.key, set()).add(instrument.pair)
+            self._remembered[instrument.pair] = instrument
+
+
+def _mistakes(chosen: Selection, names: Iterable[str]) -> str:
+    """Return what is wrong with these of the names chosen for, a line each: nobody knows it, or it is too fine."""
+    wrong = [
+        chosen.too_fine.get(name, chosen.unknown.get(name, ""))
+        for name in dict.fromkeys(names)
+        if name in chosen.too_fine or not chosen.keys[name]
+    ]
+    return "\n".join(f"pairs: {sentence}" for sentence in wrong)
+
+
+def _introduce(before: Selection, after: Selection) -> None:
+    """Say what names mean that were not there before, and of which nothing is recorded now."""
+    for name, pairs in after.matches.items():
+        if name in before.matches:
+            continue
+        if is_pattern(name):
+            log.info("pattern resolved", name=name, pairs=len(pairs))
+        elif pairs and pairs != (name,):
+            log.info("pair resolved", name=name, pair=" ".join(pairs))
+    for name, sentence in {**after.unknown, **after.too_fine}.items():
+        if name not in before.unknown and name not in before.too_fine:
+            log.error("nothing is recorded for a name; it is waited for", name=name, reason=sentence)
+    fine = [pair for pair in after.left_out if pair not in before.left_out]
+    if fine:
+        log.warning("left out: finer than the archive's schema", pairs=some(fine), count=len(fine))
+
+
+def _report(added: Sequence[Instrument], removed: Sequence[Instrument]) -> None:
+    """Say what a new listing has changed, and loudly what is recorded no more."""
+    new_names = {instrument.key: instrument.pair for instrument in added}
+    renamed = {old.pair: new_names[old.key] for old in removed if old.key in new_names}
+    for was, now in renamed.items():
+        log.warning("pair renamed; recording goes on under its new name", was=was, now=now)
+    gone = [instrument.pair for instrument in removed if instrument.pair not in renamed]
+    if gone:
+        log.error("pairs not recorded any more", pairs=some(gone), count=len(gone))
+    come = [instrument.pair for instrument in added if instrument.pair not in renamed.values()]
+    if come:
+        log.info("pairs recorded from now on", pairs=some(come), count=len(come))
+
+
+def some(pairs: Sequence[str]) -> str:
+    """Name pairs in a line of the log: all, or the first of very many."""
+    return " ".join(pairs[:NAMED]) + (" …" if len(pairs) > NAMED else "")

@@ -1,0 +1,162 @@
+"""Look once a minute, in one call for all pairs, whether a pair trades that we do not hear."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from recorder.core.backoff import GrowingDelay
+from recorder.core.event_kinds import EventKind
+from recorder.core.ledger import Ledger
+from recorder.core.model import Instrument, Trade
+from recorder.errors import ExchangeError, UnknownPair
+from recorder.kraken import parse, rest_api
+from recorder.kraken.parse import Quote
+from recorder.kraken.silence_rules import GRACE_S, LAG_S, Behind, SilentPairs
+from recorder.repair.catch_up import CatchUpFetcher
+from recorder.runtime.context import Context
+
+EVERY_S: Final = 60.0
+"""From one look to the next. The first comes after as long, when snapshots are in."""
+RETRY_S: Final = 5.0
+"""A look without an answer is none: the next comes so soon, then after 10 s, 20 s, … :data:`EVERY_S`."""
+FETCHES: Final = 20
+"""Tails fetched after one look at most, a third of a minute at one request a second. Where more pairs are behind, the
+others get a new subscription a minute later, and with it a snapshot. Pairs that are only in doubt come last."""
+
+log = structlog.get_logger()
+
+
+class Resubscriber(Protocol):
+    """Who streams."""
+
+    def streaming(self, pair: str) -> bool:
+        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        ...
+
+    def heard(self, pair: str) -> int:
+        """Return the highest id of ``pair`` that the stream brought; 0 while it brought none."""
+        ...
+
+    def last_heard(self, pair: str) -> Trade | None:
+        """Return the trade with that id."""
+        ...
+
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        """End the subscriptions of ``pairs`` and ask for new ones, on the open connection; if there is none, nothing.
+
+        Raises nothing for a connection that ends meanwhile.
+        """
+        ...
+
+
+class SilentPairWatch:
+    """Looks after the pairs of ``instruments`` (by pair, live) that are streamed."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        context: Context,
+        *,
+        instruments: Mapping[str, Instrument],
+        tail: CatchUpFetcher,
+        stream: Resubscriber,
+    ) -> None:
+        self._ledger = ledger
+        self._exchange = context.exchange
+        self._notes = context.notes
+        self._clock = context.clock
+        self._instruments = instruments
+        self._tail = tail
+        self._stream = stream
+        self._silence = SilentPairs(stream.last_heard)
+        self._believed: dict[str, int] = {}
+        self._unreadable: set[str] = set()
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Look every :data:`EVERY_S` seconds until cancelled."""
+        due_s, unanswered = self._clock.monotonic() + EVERY_S, GrowingDelay(RETRY_S, EVERY_S)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._clock.sleep(max(0.0, due_s - self._clock.monotonic()))
+                due_s = self._clock.monotonic() + EVERY_S
+                if not self._instruments or await self._look(group):
+                    unanswered.reset()
+                else:
+                    due_s = self._clock.monotonic() + unanswered.failed()
+
+    async def _look(self, group: asyncio.TaskGroup) -> bool:
+        """Look once, and see to those that are behind; tell whether there was an answer."""
+        before = self._heard()
+        await self._clock.sleep(LAG_S)
+        try:
+            quotes = await self._ask()
+        except ExchangeError as error:
+            log.warning("silent pairs not looked for", reason=str(error))
+            return False
+        # One that is subscribed by now has its snapshot, if any is to come, before the grace ends.
+        streamed = {pair: quote for pair, quote in quotes.items() if self._stream.streaming(pair)}
+        await self._clock.sleep(GRACE_S)
+        judged = {pair: quote for pair, quote in streamed.items() if self._stream.streaming(pair)}
+        found = self._silence.check(judged, before, self._heard())
+        await self._renew(found)
+        # Where tails are refused for minutes the next look must not wait for them; what is not fetched, it finds again.
+        if self._fetching is None or self._fetching.done():
+            self._fetching = group.create_task(self._catch_up(found))
+        return True
+
+    def _heard(self) -> dict[str, int]:
+        for pair in self._instruments:
+            heard = self._stream.heard(pair)
+            if heard in self._ledger.of(pair).spans:  # durable by now, and believed
+                self._believed[pair] = heard
+        return {pair: self._believed.get(pair, 0) for pair in self._instruments}
+
+    def _held(self, pair: str) -> int:
+        return self._ledger.of(pair).spans.last or 0
+
+    async def _ask(self) -> dict[str, Quote]:
+        found, unreadable = dict[str, Quote](), dict[str, str]()
+        for asset_class, instruments in rest_api.by_class(self._instruments.values()).items():
+            read = functools.partial(parse.quotes, instruments=instruments)
+            try:
+                _, quotes = await self._exchange.request(rest_api.ticker(instruments, asset_class), read)
+            except UnknownPair:  # one of the list; the roster will find out which
+                _, quotes = await self._exchange.request(rest_api.ticker((), asset_class), read)
+            found |= quotes.by_pair
+            unreadable |= quotes.unreadable
+        for pair, reason in unreadable.items():
+            if pair not in self._unreadable:
+                log.error("silence of a pair cannot be told", pair=pair, reason=reason)
+                await self._notes.event(EventKind.MALFORMED, pair=pair, reason=reason[: rest_api.QUOTE_LIMIT])
+        self._unreadable = set(unreadable)
+        return found
+
+    async def _renew(self, found: Sequence[Behind]) -> None:
+        for behind in found:
+            await self._tell(behind, self._held(behind.pair))
+        again = [behind.pair for behind in found if behind.again]
+        if again:
+            await self._stream.resubscribe(again)
+
+    async def _catch_up(self, found: Sequence[Behind]) -> None:
+        for behind in found[:FETCHES]:
+            last_id = await self._tail.fetch_newest(behind.pair)
+            if last_id is not None:
+                self._silence.fetched(behind, last_id)
+        known = {behind.pair for behind in found}
+        doubts = [pair for pair in self._silence.doubts() if pair not in known and self._stream.streaming(pair)]
+        for pair in doubts[: max(0, FETCHES - len(found))]:
+            held = self._held(pair)
+            if self._silence.fetched_tail(pair, await self._tail.fetch_newest(pair)):
+                await self._tell(Behind(pair, (), held, again=False), held)
+
+    async def _tell(self, behind: Behind, held: int) -> None:
+        pair, moved = behind.pair, behind.moved
+        log.warning("a pair traded unheard", pair=pair, moved=moved, resubscribing=behind.again)
+        await self._notes.event(EventKind.BEHIND, pair=pair, moved=moved, held=held, resubscribing=behind.again)

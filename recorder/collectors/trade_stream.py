@@ -1,0 +1,315 @@
+"""One WebSocket connection, again and again: frames in, stamped, judged by the session, handed to the inbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, assert_never
+
+import structlog
+
+from recorder.core.backoff import Backoff, session_worked
+from recorder.core.event_kinds import EventKind
+from recorder.core.plausibility import is_far
+from recorder.core.report_limit import ReportLimit
+from recorder.errors import ExchangeError, Unavailable
+from recorder.journal import segment
+from recorder.kraken import records
+from recorder.kraken.channels import TRADES
+from recorder.kraken.websocket_session import (
+    Effect,
+    Hangup,
+    PartialRows,
+    Rejected,
+    Send,
+    Session,
+    StatusReport,
+    Subscribed,
+    TradeRows,
+    UnknownFrame,
+    UnreadableFrame,
+)
+from recorder.net.websocket import Socket
+from recorder.runtime.context import Context
+from recorder.runtime.inbox import Inbound
+
+TICK_S: Final = 1.0
+"""How often a session is told that time passes; its deadlines are whole seconds."""
+
+_NOT_OPENED: Final = "not_opened"
+_ENDED: Final = "ended"
+_HUNG_UP: Final = "hung_up"
+"""How a connection ends, for those who count: never opened, by the other side, by us."""
+
+_NOTHING: Final = (0, b"")
+
+log = structlog.get_logger()
+
+
+class Fallback(Protocol):
+    """Who records the pairs that are not streamed."""
+
+    def take_over(self, pair: str) -> None:
+        """Record ``pair`` from now on."""
+        ...
+
+    def hand_back(self, pair: str) -> None:
+        """Leave ``pair`` to the stream from now on."""
+        ...
+
+
+class StatusListener(Protocol):
+    """Who keeps account of how the exchange is."""
+
+    async def report(
+        self, source: str, system: str, upcoming_maintenance: list[dict[str, Any]], emergency: list[dict[str, Any]], /
+    ) -> None:
+        """Take what ``source`` says: the system's state, and the maintenance and emergencies it announces."""
+        ...
+
+
+class Promiser(Protocol):
+    """Who sees to it that all of a pair is promised before it is first asked for."""
+
+    async def make(self, pairs: Collection[str]) -> None:
+        """Return once a promise of each of ``pairs`` is durable."""
+        ...
+
+    async def acknowledged(self, pair: str, time_in_us: int) -> None:
+        """Take note of when the exchange took the subscription of ``pair``, by its own clock (µs since 1970 UTC)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Whom the stream asks before it asks the exchange, and tells what it hears.
+
+    ``fallback`` is given the pairs that Kraken refuses to stream, for now or for good, which are taken back when it
+    does. ``refresh_soon`` is called when it does not know one. ``standing`` learns of every status. ``promises`` are
+    made of each pair before it is subscribed.
+    """
+
+    promises: Promiser
+    fallback: Fallback
+    standing: StatusListener
+    refresh_soon: Callable[[], None]
+
+
+Dial = Callable[[], AbstractAsyncContextManager[Socket]]
+"""Opens a connection, or raises ExchangeError; Unavailable once it is open."""
+
+
+class StreamCollector:
+    """Records the live trades of ``pairs`` over one connection at a time.
+
+    ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
+    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
+    they do ``heard``, the highest id of each pair that a frame brought, that frame, and ``limit``, how many frames
+    that nobody knows are kept.
+    """
+
+    def __init__(
+        self,
+        pairs: Collection[str],
+        dial: Dial,
+        context: Context,
+        *,
+        listeners: Listeners,
+        backoff: Backoff,
+        numbers: Iterator[int],
+        heard: dict[str, tuple[int, bytes]],
+        limit: ReportLimit,
+    ) -> None:
+        self._pairs = pairs
+        self._dial = dial
+        self._inbox = context.inbox
+        self._notes = context.notes
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._listeners = listeners
+        self._backoff = backoff
+        self._numbers = numbers
+        self._heard = heard
+        self._limit = limit
+        self._connection = 0
+        self._source = ""
+        self._changed = asyncio.Event()
+        self._open: tuple[Session, Socket] | None = None
+        self._ending = _NOT_OPENED
+        self._heard_s = self._clock.monotonic()
+
+    def follow(self) -> None:
+        """Bring the open connection, if there is one, into line with the pairs; the next one begins so."""
+        self._changed.set()
+
+    @property
+    def connection(self) -> int | None:
+        """The number of the connection that is open; None while there is none."""
+        return self._connection if self._open is not None else None
+
+    def streaming(self, pair: str) -> bool:
+        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        return self._open is not None and pair in self._open[0].subscribed
+
+    def silent_s(self) -> float:
+        """Return for how many seconds no sign of life came on a connection that had served us."""
+        self._listened()
+        return self._clock.monotonic() - self._heard_s
+
+    async def resubscribe(self, pairs: Sequence[str]) -> None:
+        """End the subscriptions of ``pairs`` and ask for new ones; those that are not subscribed are left alone."""
+        if self._open is None:
+            return
+        session, socket = self._open
+        subscribed = [pair for pair in pairs if pair in session.subscribed]
+        effects = [*session.drop(subscribed), *session.add(subscribed, self._clock.monotonic())]
+        with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
+            await self._obey(effects, socket)
+
+    async def run(self) -> None:
+        """Connect, record, and connect again, until cancelled."""
+        while True:
+            self._connection = next(self._numbers)
+            self._source = records.stream_source(TRADES.name, self._connection)
+            pairs = list(self._pairs)
+            await self._listeners.promises.make(pairs)
+            session = Session(TRADES, pairs, limit=self._limit)
+            started_s = self._clock.monotonic()
+            self._ending = _NOT_OPENED
+            try:
+                async with self._dial() as socket:
+                    started_s = self._clock.monotonic()
+                    await self._note(EventKind.CONNECTED)
+                    self._metrics.connected()
+                    self._ending = _ENDED
+                    await self._converse(session, socket)
+            except ExchangeError as error:
+                self._backoff.ended(worked=session_worked(session.heard_s - started_s, served=session.serves))
+                delay_s = max(self._backoff.delay_s(), error.retry_after_s or 0.0)
+                await self._note(EventKind.DISCONNECTED, reason=str(error), retry_s=error.retry_after_s)
+                self._metrics.disconnected(self._ending)
+                log.warning(
+                    "stream interrupted",
+                    connection=self._connection,
+                    pairs=len(self._pairs),
+                    reason=str(error),
+                    retry_in_s=round(delay_s, 1),
+                )
+                await self._clock.sleep(delay_s)
+
+    async def _converse(self, session: Session, socket: Socket) -> None:
+        beside = [asyncio.create_task(self._tick(session, socket))]
+        try:
+            await self._obey(session.opened(self._clock.monotonic()), socket)
+            self._open = session, socket
+            # Only now, so that no pair is left before it was asked for.
+            beside.append(asyncio.create_task(self._keep_up(session, socket)))
+            while True:
+                frame = await socket.receive()
+                recv_ns = self._clock.wall_ns()
+                await self._obey(session.receive(frame, self._clock.monotonic(), received_ns=recv_ns), socket)
+        finally:
+            self._listened()
+            self._open = None
+            for task in beside:
+                task.cancel()
+
+    def _listened(self) -> None:
+        """Remember when the open connection was heard last: one that does not serve us is as good as none."""
+        if self._open is not None and self._open[0].serves:
+            self._heard_s = self._open[0].heard_s
+
+    def _hear(self, rows: TradeRows | PartialRows) -> None:
+        for run in rows.runs:
+            highest, _ = self._heard.get(run.pair, _NOTHING)
+            if run.span.last > highest or is_far(highest, run.span.last):  # a lone odd id, and no news for ever
+                self._heard[run.pair] = run.span.last, rows.frame
+
+    async def _tick(self, session: Session, socket: Socket) -> None:
+        with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
+            while True:
+                await self._clock.sleep(TICK_S)
+                await self._obey(session.tick(self._clock.monotonic()), socket)
+
+    async def _keep_up(self, session: Session, socket: Socket) -> None:
+        with contextlib.suppress(Unavailable):
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                promised = list(self._pairs)
+                await self._listeners.promises.make(promised)
+                gone = [pair for pair in session.pairs if pair not in self._pairs]
+                # Who has come in the meantime has set the event again.
+                staying = [pair for pair in promised if pair in self._pairs]
+                effects = [*session.drop(gone), *session.add(staying, self._clock.monotonic())]
+                await self._obey(effects, socket)
+
+    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901, PLR0912 -- a case for each effect
+        """Carry out what the session wants, in order."""
+        for effect in effects:
+            match effect:
+                case TradeRows():  # first, since nearly all are
+                    line = segment.encode(effect.received_ns, self._source, effect.frame, parsed=True)
+                    inbound = Inbound(line, effect.runs)
+                    if not self._inbox.add(inbound):
+                        await self._inbox.put(inbound)
+                    self._hear(effect)
+                case PartialRows():
+                    await self._partly_read(effect)
+                case UnknownFrame(kind, frame, received_ns):
+                    line = segment.encode(received_ns, records.stream_source(kind, self._connection), frame)
+                    await self._inbox.put(Inbound(line, []))
+                case Send(text):
+                    await socket.send(text)
+                case Hangup(reason):
+                    log.warning("hanging up", connection=self._connection, reason=reason)
+                    self._ending = _HUNG_UP
+                    await self._note(EventKind.STALLED, reason=reason)
+                    await socket.close()
+                case Subscribed(pair, time_in_us):
+                    self._listeners.fallback.hand_back(pair)
+                    if time_in_us is not None:
+                        await self._listeners.promises.acknowledged(pair, time_in_us)
+                    await self._note(EventKind.SUBSCRIBED, pair=pair)
+                    log.info("recording", pair=pair)
+                case Rejected():
+                    await self._refused(effect)
+                case StatusReport():
+                    await self._listeners.standing.report(
+                        "ws", effect.system, effect.upcoming_maintenance, effect.emergency
+                    )
+                case UnreadableFrame(reason):
+                    await self._note(EventKind.MALFORMED, reason=reason)
+                    self._metrics.unreadable.inc()
+                    log.error("frame kept but not understood", reason=reason)
+                case _:
+                    assert_never(effect)
+
+    async def _partly_read(self, partly: PartialRows) -> None:
+        """Record what can be read of a frame. The drain sets the other rows aside, and tells of them."""
+        source = records.stream_source("odd", self._connection)
+        await self._inbox.put(Inbound(segment.encode(partly.received_ns, source, partly.frame), partly.runs))
+        self._hear(partly)
+        self._metrics.unreadable.inc()
+        log.error("rows kept but not understood", rows=len(partly.odd), reason=partly.odd[0].reason)
+
+    async def _refused(self, refusal: Rejected) -> None:
+        """Have the pairs recorded otherwise until they are subscribed; tell once of those refused again and again."""
+        self._metrics.rejected.inc()
+        for pair in refusal.pairs:
+            self._listeners.fallback.take_over(pair)
+        if refusal.for_good:
+            self._listeners.refresh_soon()
+        elif refusal.times > 1:
+            return
+        one = refusal.pairs[0] if len(refusal.pairs) == 1 else None
+        many = None if one else len(refusal.pairs)
+        await self._note(EventKind.REJECTED, pair=one, pairs=many, reason=refusal.reason, retry_s=refusal.retry_s)
+        log.error("subscription refused", pair=one, pairs=many, reason=refusal.reason, retry_in_s=refusal.retry_s)
+
+    async def _note(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
+        known = {name: value for name, value in detail.items() if value is not None}
+        await self._notes.event(kind, pair=pair, connection=self._connection, **known)

@@ -1,0 +1,145 @@
+"""Read the configuration again when asked to, and take over what may change while recording goes on.
+
+All or nothing: a configuration with a mistake changes nothing at all, and one without is taken over between two steps
+of any other task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from recorder.collectors.candles import CandleCollector, Wanted
+from recorder.collectors.pair_list import PairList, some
+from recorder.config import LIVE, Config, differences, with_live
+from recorder.core.throttling import Pace
+from recorder.daemon.maintenance import Maintenance
+from recorder.errors import ConfigError
+from recorder.ingest.commit import Commit
+from recorder.ingest.drain import Drain, Drainer
+from recorder.repair.gap_repair import Repair
+from recorder.runtime.waiting import first_of
+
+STDERR: Final = 2
+"""Where the log goes."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSource:
+    """Where a configuration comes from: ``read`` reads it (blocking; raises ConfigError), once more when ``asked``."""
+
+    read: Callable[[], Config]
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def on_signal(self, stop: Callable[[], None], *, terminal: int = STDERR) -> None:
+        """Take SIGHUP of this process from now on: read again or, where it says that our ``terminal`` is gone, stop."""
+        attended = os.isatty(terminal)
+
+        def hung_up() -> None:
+            if attended and not os.isatty(terminal):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, terminal)  # where it was, the next line of the log would be an error
+                os.close(nowhere)
+                stop()
+            else:
+                self.asked.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """The parts that a new configuration is told to. Others ask for it whenever they need it."""
+
+    pace: Pace
+    ohlc: CandleCollector
+    commit: Commit
+    upkeep: Maintenance
+    drainer: Drainer
+    drain: Drain
+    repair: Repair
+
+    def apply(self, config: Config) -> None:
+        """Let each part know what is its own. Nothing here fails or waits, so that nothing is taken over by half."""
+        self.pace.set_rate(config.exchange.requests_per_second)
+        self.ohlc.want(candles(config))
+        self.commit.sync_every_s = config.journal.sync_every
+        self.upkeep.keep_s = config.journal.keep
+        self.drainer.keep_raw = config.journal.keep > 0
+        self.drain.want(config.drain_every_s)
+        self.repair.want_history(config.trades.backfill_from)
+
+
+def candles(config: Config) -> Wanted:
+    """Return which candles ``config`` wants."""
+    return Wanted(config.ohlc.timeframes, config.ohlc.refresh, config.exchange.requests_per_second)
+
+
+class Reload:
+    """Takes over what ``source`` says, in place of the configuration ``running``.
+
+    The pairs go to ``roster``; ``take`` is then given the configuration that is in force from now on.
+    """
+
+    def __init__(self, running: Config, source: ConfigSource, roster: PairList, take: Callable[[Config], None]) -> None:
+        self._running = running
+        self._source = source
+        self._roster = roster
+        self._take = take
+
+    async def run(self) -> None:
+        """Reload whenever asked to, until cancelled. Who asks once more does not wait for the one before to end.
+
+        It may wait for minutes, where a listing is to be read first and requests are throttled.
+        """
+        while True:
+            await self._source.asked.wait()
+            self._source.asked.clear()
+            reloading = asyncio.create_task(self._reload())
+            try:
+                await first_of(asyncio.wait([reloading]), self._source.asked.wait())
+            finally:
+                reloading.cancel()
+                await asyncio.wait([reloading])
+            if not reloading.cancelled():
+                reloading.result()
+
+    async def _reload(self) -> None:
+        try:
+            wanted = await asyncio.to_thread(self._source.read)
+            added, removed = await self._roster.rename(wanted.pairs)
+        except ConfigError as error:
+            log.error("configuration not taken over; recording goes on as before", reason=_line(str(error)))
+            return
+        changed = differences(self._running, wanted)
+        self._running = with_live(self._running, wanted)
+        self._take(self._running)
+        if fixed := [key for key in changed if key not in LIVE]:
+            verb = "changes" if len(fixed) == 1 else "change"
+            log.warning("part of the configuration waits", reason=f"{_list(fixed)} {verb} with a restart only")
+        live = [key for key in changed if key in LIVE]
+        said: dict[str, object] = {"changed": " ".join(live) or "nothing"}
+        if added:
+            said |= {"added": some(added), "added_count": len(added)}
+        if removed:
+            said |= {"removed": some(removed), "removed_count": len(removed)}
+        if "ohlc.timeframes" in live:
+            said["timeframes"] = " ".join(wanted.ohlc.timeframes) or "none"
+        log.info("configuration read again", **said, pairs=len(self._roster.instruments))
+
+
+def _line(text: str) -> str:
+    return "; ".join(text.splitlines())
+
+
+def _list(words: Sequence[str]) -> str:
+    """Join words as people do."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -1,0 +1,252 @@
+"""Watch how much room the disk has left: first history waits and raw segments go, then recording ends well.
+
+A disk that is full all the same loses nothing either: what was refused was never claimed. But then the journal waits
+for its drain until somebody has made room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, assert_never
+
+import structlog
+import zstandard
+
+from recorder import disk as rim
+from recorder.archive.coverage import Coverage
+from recorder.archive.layout import Layout
+from recorder.core.disk_limits import DiskGrowth, DiskLimits, disk_limits
+from recorder.core.event_kinds import EventKind
+from recorder.core.trade_ids import Run, Spans
+from recorder.disk import Disk, Room, undisturbed
+from recorder.errors import CorruptLine, DiskError, Malformed, StorageError, UnlistedFolder, UnreadableFile, UnsoundFile
+from recorder.journal import segment
+from recorder.journal.journal import CORRUPT_SUFFIX, RAW_SUFFIX
+from recorder.journal.segment import Entry
+from recorder.kraken import records
+from recorder.kraken.records import (
+    Header,
+    ListingRecord,
+    NotedFrame,
+    ParkedTrades,
+    PolledTrades,
+    PublishedCandles,
+    StreamedTrades,
+    TableRows,
+    UnknownRecord,
+    UnreadableRecord,
+)
+from recorder.runtime.context import Context
+
+LOOK_S: Final = 5.0
+"""How often the disk is asked, which takes microseconds: at 50 MB a second, 256 MB last for so long."""
+AGAIN_S: Final = 600.0
+"""A raw segment that could not be proven to be archived is not read again sooner."""
+_DAY_S: Final = 86_400.0
+_CHUNK: Final = 1 << 20
+
+log = structlog.get_logger()
+
+
+class DiskSpaceWatch:
+    """Looks at the disk of ``layout`` every LOOK_S seconds.
+
+    ``history_waits`` is told when history must wait and when it need not any more; ``full`` is called once, to end
+    recording well: after it, :meth:`check` raises. ``raw`` is held while raw segments are removed. ``room`` asks the
+    disk; it blocks.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        disk: Disk,
+        context: Context,
+        *,
+        history_waits: Callable[[bool], None],
+        full: Callable[[], None],
+        raw: threading.Lock,
+        room: Callable[[Path], Room] = rim.room,
+    ) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._notes = context.notes
+        self._clock = context.clock
+        self._history_waits = history_waits
+        self._full = full
+        self._raw = raw
+        self._room = room
+        self._growth = DiskGrowth()
+        self._archived = ArchivedCheck(layout, disk)
+        self._unproven: dict[Path, float] = {}
+        self._problem: DiskError | None = None
+        self.low = False
+        """Whether little room is left."""
+        self.room: Room | None = None
+        """What was found at the last look; None before the first."""
+        self.low_bytes = 0
+        """Below so much free, little room is left; 0 before the first look."""
+
+    async def run(self) -> None:
+        """Watch until cancelled. Raises DiskError where the disk does not answer."""
+        while self._problem is None:
+            await self._look()
+            await self._clock.sleep(LOOK_S)
+
+    @property
+    def runway_s(self) -> float:
+        """Return how long the room will do, if it goes on as in the last day; infinite while it does not go."""
+        per_day = self._growth.per_day
+        return self.room.free / per_day * _DAY_S if self.room and per_day else math.inf
+
+    def check(self) -> None:
+        """Raise DiskError if recording had to end for want of room."""
+        if self._problem is not None:
+            raise self._problem
+
+    async def _look(self) -> None:
+        found = await asyncio.to_thread(self._room, self._layout.data)
+        self._growth.observe(self._clock.monotonic(), found.free)
+        limits = disk_limits(found.total, self._growth.per_day)
+        self.room, self.low_bytes = found, limits.low
+        if found.free < limits.low:
+            await self._begin(found, limits)
+            found = await asyncio.to_thread(self._make_room, limits.low)
+        elif self.low and found.free >= limits.relief:
+            log.info("the disk has room again", free=_text(found.free))
+            self._tell(low=False)
+        if found.free < limits.stop:
+            self._problem = DiskError(
+                f"the disk of {self._layout.data} has {_text(found.free)} left, and recording ends at "
+                f"{_text(limits.stop)}: make room and start again; what was recorded is safe"
+            )
+            log.error("no room to go on", free=_text(found.free))
+            self._full()
+
+    async def _begin(self, found: Room, limits: DiskLimits) -> None:
+        if self.low:
+            return
+        log.warning(
+            "the disk is low: history waits, the oldest raw segments go",
+            free=_text(found.free),
+            wanted=_text(limits.low),
+            ends_at=_text(limits.stop),
+        )
+        self._tell(low=True)
+        await self._notes.event(EventKind.DISK_LOW, free=found.free, low=limits.low, stop=limits.stop)
+
+    def _tell(self, *, low: bool) -> None:
+        self.low = low
+        self._history_waits(low)
+        self._archived = ArchivedCheck(self._layout, self._disk)  # it need not be remembered for long
+
+    def _make_room(self, wanted: int) -> Room:
+        """Remove raw segments, the oldest first, until so much is free; but none that is not proven to be archived."""
+        for path in self._raw_segments():
+            if (found := self._room(self._layout.data)).free >= wanted:
+                return found
+            now_s = self._clock.monotonic()
+            if self._unproven.get(path, now_s) > now_s:
+                continue
+            try:
+                reason = self._archived.lacks(path)
+            except FileNotFoundError:  # its time had come meanwhile
+                continue
+            if reason is not None:
+                log.warning("raw segment kept", segment=path.name, reason=reason)
+                self._unproven[path] = now_s + AGAIN_S
+                continue
+            with self._raw:
+                if path.exists():
+                    self._disk.unlink(path)
+            log.warning("raw segment removed before its time: the disk is low", segment=path.name)
+        return self._room(self._layout.data)
+
+    def _raw_segments(self) -> list[Path]:
+        """Return the raw segments, oldest first: none, which the log tells, where they cannot be listed."""
+        raw = self._layout.raw
+        try:
+            return [raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX)]
+        except (UnlistedFolder, UnsoundFile) as error:
+            log.error("raw segments cannot make room", reason=str(error))
+            return []
+
+
+class ArchivedCheck:
+    """Tells whether all that a raw segment holds is in the archive. Footers are read once, and remembered."""
+
+    def __init__(self, layout: Layout, disk: Disk) -> None:
+        self._layout = layout
+        self._coverage = Coverage(layout, disk)
+
+    def lacks(self, path: Path) -> str | None:
+        """Return why the raw segment ``path`` may hold what nothing else does; None if all of it is archived.
+
+        All of it is once the drain has let go of the segment, its copy is whole, each of its lines is understood or
+        set aside, and the archive covers the id of each of its trades now. Raises FileNotFoundError, DiskError.
+        """
+        number = segment.number_of(path)
+        if segment.path_of(self._layout.journal, number).exists():
+            return "it is not drained yet"
+        aside = path.with_name(f"{path.name.removesuffix(RAW_SUFFIX)}{CORRUPT_SUFFIX}").exists()
+        held: dict[str, Spans] = {}
+        try:
+            for line in _lines(path):
+                try:
+                    entry = segment.decode(line)
+                except CorruptLine as error:
+                    if aside:
+                        continue
+                    return str(error)
+                for run in _understood(entry):
+                    if run.pair not in held:
+                        held[run.pair] = self._held(run.pair)
+                    if not held[run.pair].covers(run.span):
+                        return f"the archive lacks some of the ids {run.span} of {run.pair}"
+        except FileNotFoundError:
+            raise
+        except (zstandard.ZstdError, Malformed, StorageError, UnreadableFile, OSError) as error:
+            return str(error)
+        return None
+
+    def _held(self, pair: str) -> Spans:
+        return undisturbed(lambda: self._coverage.spans(pair), f"the files of {pair}")
+
+
+def _understood(entry: Entry) -> list[Run]:
+    """Return the runs of ids in a line. Raises Malformed, StorageError where nobody knows what it says."""
+    match records.read(entry):
+        case StreamedTrades() | ParkedTrades() | PolledTrades() as trades:
+            return trades.runs()
+        case PublishedCandles() as answer:
+            answer.candles()
+        case ListingRecord() as listing:
+            listing.listed()
+        case TableRows() as carrying:
+            carrying.parts()
+        case Header() | NotedFrame():
+            pass
+        case UnreadableRecord() | UnknownRecord():
+            raise StorageError(f"a line of {entry.source} stands nowhere else")
+        case never:
+            assert_never(never)
+    return []
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a raw segment without line feeds. Raises ZstdError where it is cut, or fails its checksum."""
+    reader = zstandard.ZstdDecompressor().decompressobj()
+    rest_of_line = b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            *whole, rest_of_line = (rest_of_line + reader.decompress(chunk)).split(b"\n")
+            yield from whole
+    if not reader.eof or rest_of_line:
+        raise zstandard.ZstdError(f"{path} ends before its end")
+
+
+def _text(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

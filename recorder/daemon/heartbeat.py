@@ -1,0 +1,163 @@
+"""The daemon's pulse: its state at any moment, for whoever asks, and a sign of life for the service manager."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from recorder.clock import Clock
+from recorder.daemon.disk_space import DiskSpaceWatch
+from recorder.errors import ExchangeError
+from recorder.ingest.commit import Commit
+from recorder.ingest.drain import Drain
+from recorder.ingest.quarantined_pairs import QuarantinedPairs
+from recorder.kraken import rest_api
+from recorder.net.http import HttpAnswer
+from recorder.ops import health, log, service_manager
+from recorder.ops.exchange_clock import ClockOffset, ConfirmedTime
+from recorder.ops.health import HealthState
+from recorder.ops.metrics import Metrics
+from recorder.ops.service_manager import Notifier
+from recorder.runtime.inbox import Inbox
+from recorder.version import __version__
+
+BEAT_S: Final = 10.0
+"""From one look at its own state to the next; more often where a watchdog wants it."""
+SHOWN: Final = 40
+"""So many quarantined pairs are told of; more are a sign of the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What records, once it is known what to record."""
+
+    pairs: Mapping[str, object]
+    commit: Commit
+    drain: Drain
+    space: DiskSpaceWatch
+    quarantined: QuarantinedPairs
+
+
+class Heartbeat:
+    """Puts together what the parts know. Before they are :meth:`begun` nothing is recorded, and it says so."""
+
+    def __init__(self, data: Path, inbox: Inbox, *, clock: Clock, metrics: Metrics, notifier: Notifier) -> None:
+        self._data = data
+        self._inbox = inbox
+        self._clock = clock
+        self._metrics = metrics
+        self._notifier = notifier
+        self._since = datetime.fromtimestamp(clock.wall_ns() // 1_000_000_000, UTC)
+        self._answered_s = clock.monotonic()
+        self._offset = ClockOffset()
+        self._vouched = ConfirmedTime(clock)
+        self._parts: Parts | None = None
+        self._silent_s: Callable[[], Sequence[float]] | None = None
+        self._connects_in_s: Callable[[], float] = lambda: 0.0
+        self._asks_in_s: Callable[[], float] = lambda: 0.0
+        self._stopping = False
+        metrics.ready.set_function(lambda: not health.not_ready(self.state()))
+
+    def ended(self, request: rest_api.Request, ended: HttpAnswer | ExchangeError) -> None:
+        """Take note of how a REST request has ended."""
+        error = ended if isinstance(ended, ExchangeError) else None
+        self._metrics.requested(request.path, error)
+        if isinstance(ended, HttpAnswer):
+            self._answered_s = self._clock.monotonic()
+            if ended.date_s is not None:
+                self._vouched.take(ended.date_s)
+            if ended.date_s is not None and ended.sent_ns is not None:
+                self._offset.take(sent_s=ended.sent_ns / 1e9, recv_s=ended.recv_ns / 1e9, date_s=ended.date_s)
+                self._metrics.clock_offset.set(self._offset.offset_s or 0.0)
+
+    def now_s(self) -> float | None:
+        """Return what time it is at least, by host and exchange (seconds since 1970); None before the first answer."""
+        return self._vouched.now_s()
+
+    def latest_s(self) -> float:
+        """Return what time it is at most, by host and exchange (seconds since 1970)."""
+        return self._vouched.latest_s()
+
+    def asks(self, paused_s: Callable[[], float]) -> None:
+        """Tell from now on for how long requests of REST are paused after a refusal."""
+        self._asks_in_s = paused_s
+
+    def listen(self, silent_s: Callable[[], Sequence[float]], wait_s: Callable[[], float]) -> None:
+        """Judge by a stream from now on, and not by answers of REST.
+
+        It tells of each of its connections for how long no sign of life came there, and for how long none is opened.
+        """
+        self._silent_s, self._connects_in_s = silent_s, wait_s
+
+    def begun(self, parts: Parts) -> None:
+        """Tell that recording begins."""
+        self._parts = parts
+        self._notifier.send(service_manager.READY, service_manager.status(f"recording {len(parts.pairs)} pairs"))
+
+    def stopping(self) -> None:
+        """Tell that it ends."""
+        self._stopping = True
+        self._notifier.send(service_manager.STOPPING, service_manager.status("draining the journal"))
+
+    def state(self) -> HealthState:
+        """Return the state at this moment."""
+        parts = self._parts
+        room = parts.space.room if parts else None
+        since_answer_s = self._clock.monotonic() - self._answered_s
+        return HealthState(
+            listed=parts is not None,
+            stopping=self._stopping,
+            pairs=len(parts.pairs) if parts else 0,
+            streaming=self._silent_s is not None,
+            silent_s=[since_answer_s] if self._silent_s is None else self._silent_s(),
+            connects_in_s=self._connects_in_s(),
+            asks_in_s=self._asks_in_s(),
+            inbox_bytes=self._inbox.size,
+            inbox_limit_bytes=self._inbox.limit,
+            unsynced_s=parts.commit.unsynced_s() if parts else 0.0,
+            drained_s=parts.drain.drained_s() if parts else 0.0,
+            drain_every_s=parts.drain.every_s if parts else 0.0,
+            free_bytes=room.free if room else math.inf,
+            low_bytes=parts.space.low_bytes if parts else 0,
+        )
+
+    def about(self) -> dict[str, object]:
+        """Return what is worth knowing beside the state: which archive, which release, since when, how many pairs.
+
+        And for how many seconds the exchange is left alone, after a refusal: new connections, and requests of REST. And
+        which pairs are quarantined, each with the file, what is wrong with it and what to do.
+        """
+        faults = self._parts.quarantined.faults() if self._parts else []
+        return {
+            "archive": str(self._data),
+            "version": __version__,
+            "since": self._since.isoformat().replace("+00:00", "Z"),
+            "pairs": len(self._parts.pairs) if self._parts else 0,
+            "paused_s": {"connect": round(self._connects_in_s(), 1), "rest": round(self._asks_in_s(), 1)},
+            "quarantined": [asdict(fault) for fault in faults[:SHOWN]],
+        }
+
+    async def run(self) -> None:
+        """Show signs of life until cancelled, and none while only a restart can help.
+
+        Lines of the log that were held back come out with them, where no other line takes them along.
+        """
+        watchdog_s = self._notifier.watchdog_s
+        beat_s = min(BEAT_S, watchdog_s / 3) if watchdog_s else BEAT_S  # two may be late
+        while True:
+            self.beat()
+            log.report_suppressed()
+            await self._clock.sleep(beat_s)
+
+    def beat(self) -> None:
+        """Show one, if there is life."""
+        state = self.state()
+        reasons = health.not_ready(state)
+        faults = self._parts.quarantined.faults() if self._parts else []
+        but = f", {len(faults)} of them quarantined: {faults[0]}" if faults else ""
+        said = service_manager.status("; ".join(reasons) if reasons else f"recording {state.pairs} pairs{but}")
+        self._notifier.send(*([] if health.dead(state) else [service_manager.WATCHDOG]), said)

@@ -1,0 +1,155 @@
+"""Keep the archive in few files and raw segments within policy, on a budget that recording never notices."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Container
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from recorder.archive.compaction import Compacted, compact, compact_segments
+from recorder.archive.datasets import DATASETS, TRADES, Branch, Dataset
+from recorder.archive.load_ledger import DAMAGE
+from recorder.archive.parquet import SET_APART
+from recorder.archive.segment_tables import Segments
+from recorder.archive.trades import TradeArchive
+from recorder.disk import Disk, names_in
+from recorder.errors import DiskError, is_own
+from recorder.ingest.quarantined_pairs import is_disks_fault, patiently
+from recorder.journal import segment
+from recorder.journal.journal import RAW_SUFFIX
+from recorder.ops import process_setup
+from recorder.runtime.context import Context
+
+ROUND_S: Final = 60.0
+"""How often upkeep looks; drains bring at most a file per pair every few minutes."""
+BUSY_SHARE: Final = 0.1
+"""Upkeep rests nine times as long as it works, so that it takes a tenth of one core at most."""
+
+REMEMBERED: Final = 300
+"""So many segments that have left the journal stay named in footers: more than leave it while a back-up is made, from
+the copy of the journal to that of the tables. One that holds a segment and its rows can then tell, and does not add
+them again. With a drain every five minutes it is a day, and 300 numbers in a footer are 2 kB."""
+
+log = structlog.get_logger()
+
+
+class Maintenance:
+    """Compacts table after table, and removes raw segments older than ``keep_s`` seconds, which may change.
+
+    ``now_s`` tells what time it is at least (seconds since 1970), None where nobody vouches for it: a host's clock that
+    jumps a year ahead must not make everything old. And what was written while it was behind does not look old either:
+    the drain says when it was (ingest/drain.py, ``latest_s``).
+    """
+
+    def __init__(
+        self,
+        archive: TradeArchive,
+        disk: Disk,
+        context: Context,
+        *,
+        keep_s: float,
+        now_s: Callable[[], float | None],
+        round_s: float = ROUND_S,
+        quarantined: Container[str] = (),
+    ) -> None:
+        self._quarantined = quarantined
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._archive = archive
+        self._disk = disk
+        self.keep_s = keep_s
+        self._now_s = now_s
+        self._round_s = round_s
+        self.raw = threading.Lock()
+        """Held while raw segments are removed: whoever lists them must find them."""
+        self._segments = Segments(archive.layout, disk, staging=archive.staging)
+
+    async def run(self) -> None:
+        """Look after the archive until cancelled."""
+        while True:
+            await self._clock.sleep(self._round_s)
+            await self._patiently(self._expire_raw)
+            merged = False
+            for dataset in DATASETS:
+                for branch in await patiently(
+                    self._clock, functools.partial(asyncio.to_thread, self._branches, dataset)
+                ):
+                    while await self._patiently(functools.partial(self._compact, branch)):
+                        merged = True
+            if merged:
+                await asyncio.to_thread(process_setup.release_memory)
+
+    def _branches(self, dataset: Dataset) -> list[Branch]:
+        try:
+            return self._archive.layout.branches(dataset)
+        except SET_APART as error:
+            self._refused(dataset.name, error)
+            return []
+
+    @staticmethod
+    def _refused(of: str, error: Exception) -> None:
+        """Say that something is left as it is. Raises the error where no file, but the disk is at fault."""
+        if is_disks_fault(error) or (isinstance(error, DiskError) and not is_own(error)):
+            raise error
+        log.error("compaction refused", of=of, reason=str(error))
+
+    async def _patiently(self, work: Callable[[], bool]) -> bool:
+        return await patiently(self._clock, functools.partial(self._timed, work))
+
+    async def _timed(self, work: Callable[[], bool]) -> bool:
+        started_s = self._clock.monotonic()
+        more = await asyncio.to_thread(work)
+        await self._clock.sleep((self._clock.monotonic() - started_s) * (1 / BUSY_SHARE - 1))
+        return more
+
+    def _compact(self, branch: Branch) -> bool:
+        started_s = self._clock.monotonic()
+        if branch.dataset == TRADES and branch.value in self._quarantined:
+            return False
+        try:
+            done = self._merged(branch)
+        except (*DAMAGE, DiskError) as error:
+            # The archive is untouched; recording goes on, and the files stay as they are for `verify`.
+            self._refused(branch.name, error)
+            return False
+        if done is None:
+            return False
+        self._metrics.compacted.inc(done.files)
+        self._metrics.compaction_seconds.observe(self._clock.monotonic() - started_s)
+        log.debug("compacted", of=branch.name, files=done.files, rows=done.rows)
+        return True
+
+    def _merged(self, branch: Branch) -> Compacted | None:
+        now_s = self._clock.wall_ns() / 1e9
+        today = datetime.fromtimestamp(now_s, UTC).date()
+        if branch.dataset.has_ids:
+            return compact(self._archive, str(branch.value), today=today, now_s=now_s)
+        drained_to = self._drained_to(self._archive.layout.data / branch.dataset.journal)
+        return compact_segments(self._segments, branch, today=today, now_s=now_s, drained_to=drained_to)
+
+    def _drained_to(self, journal: Path) -> int:
+        """Return the highest number such that no segment up to it can ever be drained again, in no copy either."""
+        left = segment.segments(journal)
+        self._disk.sync_dir(journal)  # or a power cut could bring back a segment that was just retired
+        return max(0, segment.number_of(left[0]) - 1 - REMEMBERED) if left else 0
+
+    def _expire_raw(self) -> bool:
+        now_s = self._now_s()
+        raw = self._archive.layout.raw
+        if now_s is not None:
+            try:
+                with self.raw:
+                    for path in (raw / name for name in names_in(raw) if name.endswith(RAW_SUFFIX)):
+                        if path.stat().st_mtime < now_s - self.keep_s:
+                            self._disk.unlink(path)
+            except SET_APART as error:
+                if is_disks_fault(error):
+                    raise
+                log.error("raw segments not removed", reason=str(error))
+        return False

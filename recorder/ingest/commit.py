@@ -1,0 +1,195 @@
+"""Group commit: what waits in the inbox goes to the journal in one write and one sync, and only then counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from recorder.core.ledger import Ledger
+from recorder.core.trade_ids import Run, joined
+from recorder.ingest.parked_ids import ParkedIds
+from recorder.journal import segment
+from recorder.journal.journal import Journal
+from recorder.runtime.context import Context
+from recorder.runtime.inbox import Inbound
+from recorder.runtime.waiting import first_of
+
+DRAIN_TRADES: Final = 200_000
+"""So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
+
+DRAIN_ROWS_EACH: Final = 5_000
+"""But only if that brings so many rows for each pair that traded: a drain writes a file for each of them, and a
+thousand pairs would get a thousand small files every few minutes."""
+
+DRAIN_TRADES_AT_MOST: Final = 1_000_000
+"""With however many pairs: 200 MB of journal, which a start after a crash parses in two seconds."""
+
+ROTATE_BYTES: Final = 64 * 1024 * 1024
+"""So much of all sources together is enough for a segment, which then waits closed for the drain. Each segment brings a
+file to each table without ids, so not fewer."""
+
+ROTATE_HELD_BYTES: Final = ROTATE_BYTES // 4
+"""So much that is no frame is enough, too: the drain holds such rows, candles above all, until the segment's end."""
+
+_NEWS: Final = b'"type":"update"'
+"""What tells news from the snapshot after a subscription, whose trades may be days old (API.md 8.2)."""
+
+
+def enough(pairs: int) -> int:
+    """Return how many trades, of so many pairs, are drained without waiting for the clock."""
+    return max(DRAIN_TRADES, min(DRAIN_ROWS_EACH * pairs, DRAIN_TRADES_AT_MOST))
+
+
+class Commit:
+    """Moves lines from the inbox to the journal; sync, then claim.
+
+    ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
+    wanted. ``parking`` says which ids do not count yet. ``writing`` guards the journal's open segment. ``sync_every_s``
+    may change while it runs.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        context: Context,
+        *,
+        sync_every_s: float,
+        hole_seen: Callable[[], None],
+        parking: ParkedIds,
+    ) -> None:
+        self._inbox = inbox = context.inbox
+        self._metrics = metrics = context.metrics
+        self._clock = context.clock
+        self._journal = journal
+        self._ledger = ledger
+        self.sync_every_s = sync_every_s
+        self._hole_seen = hole_seen
+        self._parking = parking
+        self.writing = asyncio.Lock()
+        self.drain_due = asyncio.Event()
+        self._trades_since = self._bytes_since = self._held_bytes_since = 0
+        self._pairs_since: set[str] = set()
+        self._in_flight = False
+        # When the oldest line that is not durable can have come at the earliest; None while all are.
+        self._since_s: float | None = None
+        metrics.inbox_limit.set(inbox.limit)
+        metrics.inbox_bytes.set_function(lambda: inbox.size)
+        metrics.unsynced_seconds.set_function(self.unsynced_s)
+
+    async def run(self) -> None:
+        """Commit until cancelled, at most once in ``sync_every_s`` unless the inbox is crowded."""
+        while True:
+            await self._inbox.wait()
+            await self.flush()
+            await first_of(self._clock.sleep(self.sync_every_s), self._inbox.is_crowded())
+            if not self._inbox.size:
+                self._since_s = None
+
+    def unsynced_s(self) -> float:
+        """Return for how long, in seconds, a line has waited at most that is not durable yet; 0 where all are."""
+        if self._since_s is None or not (self._in_flight or self._inbox.size):
+            return 0.0
+        return self._clock.monotonic() - self._since_s
+
+    async def flush(self) -> None:
+        """Commit what waits now."""
+        if self._since_s is None:
+            self._since_s = self._clock.monotonic()
+        async with self.writing:
+            batch = self._inbox.take()
+            if not batch:
+                self._since_s = None
+                return
+            started_s = self._clock.monotonic()
+            self._in_flight = True
+            claims = joined(run for inbound in batch for run in inbound.claims)
+            if self._parking.concerns(claims):
+                batch = await self._append_sorted(batch)
+                claims = joined(run for inbound in batch for run in inbound.claims)
+            else:
+                await asyncio.to_thread(self._journal.append, [inbound.line for inbound in batch])
+            self._in_flight, self._since_s = False, started_s
+            hole_seen = self._claim(claims)
+            for inbound in batch:
+                if inbound.known is not None:
+                    self._ledger.know(inbound.known)
+                    hole_seen = True  # it may be one no longer
+                if inbound.counts is not None and not inbound.counts.done():  # who waited may be gone
+                    inbound.counts.set_result(None)
+        # As they came: what came twice is joined in the claims.
+        trades = sum(len(run.span) for inbound in batch for run in inbound.claims)
+        size = sum(len(inbound.line) for inbound in batch)
+        self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
+        self._count(batch, trades, size)
+        self._trades_since += trades
+        self._pairs_since.update(run.pair for run in claims)
+        self._bytes_since += size
+        self._held_bytes_since += sum(len(inbound.line) for inbound in batch if inbound.source != "ws")
+        if self._trades_since >= enough(len(self._pairs_since)):
+            self.drain_due.set()
+        if self._bytes_since >= ROTATE_BYTES or self._held_bytes_since >= ROTATE_HELD_BYTES:
+            async with self.writing:
+                await self._rotate()
+        if hole_seen:
+            self._hole_seen()
+
+    async def _append_sorted(self, batch: Sequence[Inbound]) -> list[Inbound]:
+        """Journal a batch of which some ids may not count yet, or make earlier ones count; return what was journalled.
+
+        In one write, so that a release and what brought it are there together.
+        """
+        now_ns = self._clock.wall_ns()
+        steps = self._parking.sort(batch, now_ns)
+
+        def append() -> list[Inbound]:
+            lines = self._parking.resolved(steps, now_ns)
+            self._journal.append([inbound.line for inbound in lines])
+            return lines
+
+        written = await asyncio.to_thread(append)
+        self._parking.done(steps)
+        return written
+
+    def _count(self, batch: Sequence[Inbound], trades: int, size: int) -> None:
+        """Count what a commit made durable. Nearly all of it is frames: only what is none is looked at singly."""
+        frames = len(batch)
+        for inbound in [inbound for inbound in batch if inbound.source != "ws"]:
+            of_it = sum(len(run.span) for run in inbound.claims)
+            self._metrics.durable(inbound.source, frames=1, trades=of_it, size=len(inbound.line))
+            frames, trades, size = frames - 1, trades - of_it, size - len(inbound.line)
+        self._metrics.durable("ws", frames=frames, trades=trades, size=size)
+        received_ns = segment.received_ns(batch[0].line)
+        if received_ns is not None:
+            self._metrics.durable_seconds.observe(max(0, self._clock.wall_ns() - received_ns) / 1e9)
+        newest = next((one for one in reversed(batch) if one.claims and one.source == "ws"), None)
+        if newest is not None and _NEWS in newest.line:
+            received_ns = segment.received_ns(newest.line)
+            if received_ns is not None:
+                self._metrics.feed_seconds.observe(max(0, received_ns - newest.claims[-1].last_us * 1000) / 1e9)
+
+    def _claim(self, claims: Iterable[Run]) -> bool:
+        """Count runs as held; tell whether one of them left a hole behind it, or is a pair's first."""
+        hole_seen = False
+        for run in claims:
+            account = self._ledger.of(run.pair)
+            if account.renumbered is not None:  # it will be set aside
+                continue
+            spans = account.spans
+            before = len(spans)
+            self._ledger.observe(run)
+            hole_seen |= len(spans) > before
+        return hole_seen
+
+    async def rotate(self) -> None:
+        """Close the open segment, so that all there is now can be drained."""
+        async with self.writing:
+            await self._rotate()
+            self._trades_since = 0
+            self._pairs_since.clear()
+            self.drain_due.clear()
+
+    async def _rotate(self) -> None:
+        await asyncio.to_thread(self._journal.rotate, self._clock.wall_ns())
+        self._bytes_since = self._held_bytes_since = 0

@@ -1,0 +1,110 @@
+"""What came under an id that is held with other content: told and set aside, since only one of the two can be stored.
+
+A single one is a fault of the exchange. Two in a row mean that it numbers the pair anew: from there on all that comes
+of the pair is set aside, in order, since it is all there is of its new trades. So is what comes of a quarantined pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from recorder.archive.event_rows import iso
+from recorder.archive.quarantine import QuarantinedRow, Reason
+from recorder.core.model import Trade, plain
+from recorder.core.plausibility import is_same
+from recorder.core.trade_ids import Spans
+from recorder.errors import Malformed
+from recorder.journal import segment
+from recorder.journal.segment import Entry
+from recorder.kraken import records
+
+_WAITS: Final = "the files of the pair cannot be trusted: what came waits until they can"
+
+
+class ConflictingTrades:
+    """The rows of one drain whose ids are held with other content, each with what is held.
+
+    And those of pairs that are numbered anew, or quarantined.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[int, Trade]] = {}
+        self._aside: dict[str, set[Trade] | None] = {}
+        self._waiting: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._held or self._aside or self._waiting)
+
+    def add(self, repeated: Iterable[tuple[Trade, Trade]]) -> None:
+        """Take in rows that came under ids that are held, each with what is held."""
+        for came, held in repeated:
+            if not is_same(came, held):
+                self._held.setdefault(came.pair, {})[came.trade_id] = held
+
+    def is_aside(self, pair: str) -> bool:
+        """Return whether what comes of a pair is set aside by now."""
+        return pair in self._aside
+
+    def set_aside(self, pair: str, rows: Iterable[Trade] | None = None) -> None:
+        """Set rows of a pair aside, or whatever comes of it in this drain."""
+        if rows is None:
+            self._aside[pair] = None
+        elif (aside := self._aside.setdefault(pair, set())) is not None:
+            aside.update(rows)
+
+    def wait(self, pair: str) -> None:
+        """Set whatever comes of a quarantined pair aside, and whatever came in this drain."""
+        self._waiting.add(pair)
+
+    def kept(self, entries: Iterable[Entry]) -> Iterator[QuarantinedRow]:
+        """Yield the lines that brought such rows, once for each pair."""
+        for entry in entries:
+            by_pair: dict[str, list[Trade]] = {}
+            for row in self._rows(entry):
+                by_pair.setdefault(row.pair, []).append(row)
+            for pair, rows in by_pair.items():
+                line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
+                if pair in self._waiting:
+                    spans = tuple(Spans.of_ids(row.trade_id for row in rows))
+                    yield QuarantinedRow(entry.recv_ns, Reason.WAITING, line, pair, spans, _WAITS)
+                elif aside := [row for row in rows if self._is_aside(row)]:
+                    spans = tuple(Spans.of_ids(row.trade_id for row in aside))
+                    yield QuarantinedRow(
+                        entry.recv_ns, Reason.RENUMBERED, line, pair, spans, "the pair is numbered anew"
+                    )
+                elif differing := [row for row in rows if self._differs(row)]:
+                    spans = tuple(Spans.of_ids(row.trade_id for row in differing))
+                    yield QuarantinedRow(
+                        entry.recv_ns, Reason.DIFFERS, line, pair, spans, "these ids are held with other content"
+                    )
+
+    def detail(self, kept: Sequence[QuarantinedRow]) -> dict[str, object]:
+        """Return what an event says of the lines of one pair that are kept: the first such row, and how many there are.
+
+        Of a row: when it was made, its price and quantity, and the taker's side.
+        """
+        rows = (row for row in self._rows(segment.decode(kept[0].line)) if row.pair == kept[0].pair)
+        came = min((row for row in rows if self._differs(row)), key=lambda row: row.trade_id)
+        count = Spans(span for one in kept for span in one.spans).count()
+        held = self._held[came.pair][came.trade_id]
+        return {"trade_id": came.trade_id, "count": count, "held": _event_detail(held), "came": _event_detail(came)}
+
+    def _rows(self, entry: Entry) -> list[Trade]:
+        try:
+            return records.trades(entry)
+        except Malformed:  # told already
+            return []
+
+    def _is_aside(self, row: Trade) -> bool:
+        aside = self._aside.get(row.pair, ())
+        return aside is None or row in aside
+
+    def _differs(self, row: Trade) -> bool:
+        held = self._held.get(row.pair, {}).get(row.trade_id)
+        return held is not None and not is_same(row, held)
+
+
+def _event_detail(row: Trade) -> dict[str, object]:
+    price, qty = plain(row.price), plain(row.qty)
+    return {"time": iso(row.time_us), "price": price, "qty": qty, "side": row.side, "source": row.source}

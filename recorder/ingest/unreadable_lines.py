@@ -1,0 +1,38 @@
+"""Lines that could not be read when they came: kept in the quarantine, since the journal's copies are not for ever."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+import structlog
+
+from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
+from recorder.journal import segment
+from recorder.journal.segment import Entry
+
+KEPT: Final = 500
+"""So many of one run are kept: an exchange that has changed what it says goes on so, and nothing of these expires."""
+WHY: Final = "what came could not be read; an event tells why"
+
+log = structlog.get_logger()
+
+
+class UnreadableLines:
+    """Keeps each content once in a run, in the order in which it came; of very many only the first."""
+
+    def __init__(self, kept_in: Quarantine) -> None:
+        self._quarantine = kept_in
+        self._kept: set[bytes] = set()
+
+    def keep(self, entry: Entry) -> None:
+        """Keep a line, durably. Raises DiskError."""
+        content = sha256(entry.payload).digest()
+        if content in self._kept or len(self._kept) >= KEPT:
+            return
+        line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
+        path = self._quarantine.add([QuarantinedRow(entry.recv_ns, Reason.MALFORMED, line, why=WHY)])
+        self._kept.add(content)
+        log.warning("what could not be read set aside", source=entry.source, file=str(path))
+        if len(self._kept) == KEPT:
+            log.error("too much could not be read: the rest of it stays in the journal alone", lines=KEPT)

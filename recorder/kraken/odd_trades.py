@@ -1,0 +1,34 @@
+"""Trades that are odd and stored as they came: what is told of them, once of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from recorder.core.model import Trade, plain
+from recorder.core.report_once import ReportOnce
+
+KNOWN_TYPES: Final = frozenset(("limit", "market"))
+"""The kinds of orders that there are (API.md 6.7, 8.5); another is stored as it came."""
+
+
+def is_odd(trade: Trade) -> bool:
+    """Return whether a trade can be stored, and is none as trades are."""
+    return not trade.price or not trade.qty or trade.ord_type not in KNOWN_TYPES
+
+
+def stored(trades: Iterable[Trade], told: ReportOnce) -> Iterator[tuple[str, str]]:
+    """Yield pair and sentence for each kind of odd trade that was not ``told`` of its pair yet."""
+    for trade in filter(is_odd, trades):
+        for kind, what in _describe(trade):
+            if told.is_first("stored", trade.pair, kind):
+                yield trade.pair, f"trade {trade.trade_id} {what}: stored as it came"
+
+
+def _describe(trade: Trade) -> Iterator[tuple[str, str]]:
+    if not trade.price:
+        yield "price", f"has the price {plain(trade.price)}"
+    if not trade.qty:
+        yield "quantity", f"has the quantity {plain(trade.qty)}"
+    if trade.ord_type not in KNOWN_TYPES:
+        yield trade.ord_type, f"has the order type {trade.ord_type!r}, neither 'limit' nor 'market'"

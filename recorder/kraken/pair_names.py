@@ -1,0 +1,58 @@
+"""The four names of one market, and the listing that resolves them (API.md 5).
+
+Never cuts a concatenated name by suffix: ``ETHPYUSD`` is ETH/PYUSD. Names are looked up, not guessed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from recorder.core.model import Instrument
+from recorder.errors import UnknownPair
+
+_V2_LEGS = {"XBT": "BTC", "XDG": "DOGE"}
+"""The only two codes that WebSocket v2 spells differently from the wsname (API.md 5.1, 1218 of 1218 pairs)."""
+
+
+def v2_symbol(wsname: str) -> str:
+    """Return the v2 symbol of a wsname.
+
+    >>> v2_symbol("XBT/USD"), v2_symbol("XDG/EUR"), v2_symbol("ETH/XBT")
+    ('BTC/USD', 'DOGE/EUR', 'ETH/BTC')
+    """
+    return "/".join(_V2_LEGS.get(leg, leg) for leg in wsname.split("/"))
+
+
+class PairNames:
+    """What the exchange lists, by any of its names, as they are spelt or else without regard to case."""
+
+    def __init__(self, instruments: Iterable[Instrument]) -> None:
+        self._by_pair = {instrument.pair: instrument for instrument in instruments}
+        self._by_name: dict[str, Instrument] = {}
+        # As spelt, then in capitals: an asset like AAPLx must not shadow another that is spelt AAPLX. And by one kind
+        # of name after the other: a market that was renamed keeps its key, which may be the new name of another.
+        for kind in ("pair", "wsname", "altname", "key"):
+            for instrument in self._by_pair.values():
+                self._by_name.setdefault(getattr(instrument, kind), instrument)
+        for name, instrument in list(self._by_name.items()):
+            self._by_name.setdefault(name.upper(), instrument)
+
+    def __iter__(self) -> Iterator[Instrument]:
+        return iter(self._by_pair.values())
+
+    def __len__(self) -> int:
+        return len(self._by_pair)
+
+    def resolve(self, name: str) -> Instrument:
+        """Return the instrument of a v2 symbol, wsname, altname or canonical key. Raises UnknownPair."""
+        wanted = name.strip()
+        capitals = wanted.upper()
+        spellings = (wanted, capitals, v2_symbol(capitals))  # the last for a mixture, such as XDG/BTC
+        found = next((self._by_name[spelling] for spelling in spellings if spelling in self._by_name), None)
+        if found is None:
+            near = difflib.get_close_matches(capitals, list(self._by_name), n=3, cutoff=0.6)
+            pairs = list(dict.fromkeys(self._by_name[match].pair for match in near))
+            hint = f"did you mean {' or '.join(pairs)}?" if pairs else "write it as BASE/QUOTE, like BTC/USD"
+            raise UnknownPair(f"Kraken lists no pair {name!r}; {hint}", name)
+        return found

@@ -1,0 +1,471 @@
+"""One WebSocket v2 connection to one channel as a state machine: frames and time in, effects out (API.md 8).
+
+Owns: which pairs are asked for, answered, refused; when the line counts as dead. Refuses: sockets, clocks, files,
+what differs between channels (``channels``), and who is asked for again when (``asking``). The rim calls
+:meth:`Session.opened` once, :meth:`Session.receive` for each frame and :meth:`Session.tick` about every second, and
+does what the effects say.
+
+States of a pair::
+
+    asked ──ack──► subscribed
+      │ ├─no such pair─────► rejected for as long as this connection lasts
+      │ ├─another refusal──► rejected, and asked again later, ever later
+      │ └─silence──► asked again ──silence──► as refused; where nothing is subscribed, hang up
+
+Pairs come and go while the line is open: :meth:`Session.add` asks for them, and :meth:`Session.drop` forgets them at
+once, whatever state they are in and whatever is answered.
+
+Signs of life: while a subscription stands, only data and heartbeats, which come every second. Half-dead gateways go on
+answering pings, and perhaps more, while nothing is delivered. While none stands any frame is one: then no heartbeat
+comes, and a line that answers our pings is as good as it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, KeysView, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final, Literal
+
+import msgspec
+
+from recorder.core.report_limit import ReportLimit
+from recorder.core.trade_ids import Run
+from recorder.errors import Malformed
+from recorder.kraken import parse, wire
+from recorder.kraken.channels import Channel
+from recorder.kraken.parse import OddRow
+from recorder.kraken.subscriptions import ACK_S, Subscriptions, is_for_good
+
+SUBSCRIBE_BATCH: Final = 100
+"""Symbols in one subscribe message: no cap is published; others split at 100 as a precaution (API.md 8.2)."""
+IDLE_S: Final = 8.0
+"""A line without a sign of life for so long is dead: heartbeats come every second (API.md 8.1, 8.3). With ticks about
+every second it is left within the ten seconds that DESIGN 10 allows."""
+PING_AFTER_S: Final = 4.0
+"""A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
+REASON_LIMIT: Final = parse.REASON_LIMIT
+"""Characters of a reason, which may quote a frame of any size."""
+
+KEPT_BYTES: Final = 1024 * 1024
+"""Of a frame of a kind that nobody knows at most so much is kept; the longest known are some kilobytes."""
+
+_HEARTBEAT: Final = "heartbeat"
+_KIND_LIMIT: Final = 60
+"""Characters of the name of a kind, which comes from the wire."""
+_KEYS: Final = 5
+"""So many keys tell what kind of object a frame is that names neither a channel nor a method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this text."""
+
+    text: str
+
+
+class TradeRows(msgspec.Struct, frozen=True, gc=False):
+    """Data of the channel arrived, in one frame, news or the snapshot after a subscription alike.
+
+    ``runs`` is what the frame lets us claim. Its rows are read when somebody asks for them.
+    """
+
+    runs: list[Run]
+    frame: bytes
+    received_ns: int
+
+
+class PartialRows(msgspec.Struct, frozen=True, gc=False):
+    """Data of the channel arrived in a frame of which the rows ``odd`` cannot be read; ``runs`` are of the others."""
+
+    runs: list[Run]
+    frame: bytes
+    received_ns: int
+    odd: Sequence[OddRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """The exchange acknowledged the subscription of ``pair``.
+
+    ``time_in_us`` is when it took the message, by its own clock (µs since 1970 UTC); None where it does not say.
+    """
+
+    pair: str
+    time_in_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The exchange refused ``pairs`` for ``reason``; none where nobody can tell which.
+
+    They are asked for again in ``retry_s`` seconds; None: not on this connection, since there are no such pairs, at
+    least not under these symbols. They were refused so many ``times`` in a row.
+    """
+
+    pairs: tuple[str, ...]
+    reason: str
+    retry_s: float | None = None
+    times: int = 1
+
+    @property
+    def for_good(self) -> bool:
+        """Whether the exchange says that it has no such pair."""
+        return bool(self.pairs) and self.retry_s is None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The exchange reports its state: online, maintenance, cancel_only, post_only, or some other word.
+
+    The entries of the two lists are as they came (API.md 6.2); before 2026 there were none.
+    """
+
+    system: str
+    connection_id: int | None
+    upcoming_maintenance: list[dict[str, Any]] = field(default_factory=list)
+    emergency: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableFrame:
+    """A frame that is not what we know; it is kept and counted."""
+
+    reason: str
+
+
+Kind = Literal["answer", "status", "unreadable"]
+"""As what a frame that is no data stands in the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownFrame:
+    """This frame belongs in the journal, though it is no data."""
+
+    kind: Kind
+    frame: bytes
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """This connection is of no use any more: close it and open another."""
+
+    reason: str
+
+
+Effect = Send | TradeRows | PartialRows | Subscribed | Rejected | StatusReport | UnreadableFrame | UnknownFrame | Hangup
+
+
+class Session:
+    """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock.
+
+    ``limit`` says how many frames of a kind that nobody knows are kept; all connections of a run share one.
+    """
+
+    def __init__(
+        self, channel: Channel, pairs: Iterable[str], *, batch: int = SUBSCRIBE_BATCH, limit: ReportLimit | None = None
+    ) -> None:
+        self._channel = channel
+        self._prefix = channel.prefix
+        self._claims = channel.claims
+        self._pairs = dict.fromkeys(pairs)
+        self._limit = ReportLimit() if limit is None else limit
+        self._open = False
+        self._asking = Subscriptions(batch)
+        self._dropped: set[str] = set()
+        self._goodbyes: set[int] = set()
+        self._next_req_id = 1
+        self._heard_s = 0.0
+        self._delivered = False
+        self._last_ping_s = 0.0
+        self.subscribed: set[str] = set()
+        self.rejected: dict[str, str] = {}
+
+    def opened(self, now_s: float) -> list[Effect]:
+        """Begin: ask for every pair, in batches."""
+        self._heard_s = self._last_ping_s = now_s
+        self._open = True
+        return self._begin(list(self._pairs), now_s)
+
+    @property
+    def pairs(self) -> KeysView[str]:
+        """The pairs that this connection is for."""
+        return self._pairs.keys()
+
+    def add(self, symbols: Iterable[str], now_s: float) -> list[Effect]:
+        """Take up pairs: ask for those that are new here, in batches; before the line is open :meth:`opened` does."""
+        new = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._pairs]
+        self._pairs.update(dict.fromkeys(new))
+        self._dropped.difference_update(new)
+        return self._begin(new, now_s) if self._open else []
+
+    def drop(self, symbols: Iterable[str]) -> list[Effect]:
+        """Leave pairs, in batches. Nothing is awaited: data that still comes is rows, answers say nothing new."""
+        gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in self._pairs]
+        running = [symbol for symbol in gone if self._asking.forget(symbol) or symbol in self.subscribed]
+        for symbol in gone:
+            del self._pairs[symbol]
+            self.subscribed.discard(symbol)
+            self.rejected.pop(symbol, None)
+        self._dropped.update(running)
+        return [self._unsubscribe(batch) for batch in self._asking.batches(running)]
+
+    def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
+        """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
+        if frame.startswith(self._prefix):
+            try:
+                runs = self._claims(frame)
+            except Malformed:
+                pass  # what it is instead, or what is wrong with it, is found out below
+            else:
+                self._heard_s = now_s
+                self._delivered = True
+                return self._rows(runs, frame, now_s, received_ns)
+        return self._sort_out(frame, now_s, received_ns)
+
+    def _sort_out(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        """Take a frame that is not data as Kraken spells it now."""
+        try:
+            known = wire.any_frame(frame)
+        except wire.UNREADABLE as error:
+            reason, data = f"a frame that cannot be read: {error}", frame.startswith(self._prefix)
+            self._hear(now_s, alive=data)
+            if not data:
+                return self._unknown("no object", reason, frame, now_s, received_ns)
+            # Rows that came but once: kept however many frames of them there are.
+            return [UnknownFrame("unreadable", frame, received_ns), _unreadable(reason)]
+        channel = None if known.method else known.channel
+        self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
+        if channel == self._channel.name:  # key order is Kraken's to change
+            try:
+                return self._data(frame, now_s, received_ns)
+            except Malformed as error:
+                return [UnknownFrame("unreadable", frame, received_ns), _unreadable(str(error))]
+        return self._no_data(known, frame, now_s, received_ns)
+
+    def _no_data(self, known: wire.Frame, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        kind, effects = self._judge(known, now_s)
+        if kind is not None:
+            return [UnknownFrame(kind, frame, received_ns), *effects]
+        if known.method == "pong" or (known.method is None and known.channel == _HEARTBEAT):
+            return ()
+        what = _kind(known, frame)
+        return self._unknown(what, f"a frame of a kind that nobody knows: {what}", frame, now_s, received_ns)
+
+    def _rows(self, runs: list[Run], frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        """Take data, but for rows of symbols that were never asked for on this line: those are kept, and told."""
+        known, left = self._pairs, self._dropped
+        strange = dict.fromkeys(run.pair for run in runs if run.pair not in known and run.pair not in left)
+        if not strange:
+            return (TradeRows(runs, frame, received_ns),)
+        effects: list[Effect] = []
+        for pair in strange:
+            reason = f"rows of {pair}, which nobody asked for"
+            effects += self._unknown(f"symbol {pair}", reason, frame, now_s, received_ns)
+        ours = self._channel.only(frame, lambda pair: pair not in strange)
+        if ours is not None:
+            effects += self._data(ours, now_s, received_ns)
+        return effects
+
+    def _unknown(self, kind: str, reason: str, frame: bytes, now_s: float, received_ns: int) -> list[Effect]:
+        """Keep and tell what nobody knows, unless too much of its kind came of late: that is counted."""
+        if not self._limit.allows(kind[:_KIND_LIMIT], now_s):
+            return []
+        return [UnknownFrame("unreadable", frame[:KEPT_BYTES], received_ns), _unreadable(reason)]
+
+    def _data(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
+        """Take data as a whole, or else row by row. Raises Malformed where no row can be read."""
+        try:
+            return self._rows(self._claims(frame), frame, now_s, received_ns)
+        except Malformed:
+            if self._channel.salvage is None:
+                raise
+        runs, odd = self._channel.salvage(frame)
+        strange = not odd or [run.pair for run in runs if run.pair not in self._pairs and run.pair not in self._dropped]
+        if strange:
+            return self._rows(runs, frame, now_s, received_ns)
+        return [PartialRows(runs, frame, received_ns, odd)]
+
+    def _hear(self, now_s: float, *, alive: bool) -> None:
+        """Take a frame as a sign of life if it is one, by the state before it.
+
+        Data that cannot be read is one as well: a new line would deliver the same.
+        """
+        if alive or not self.subscribed:
+            self._heard_s = now_s
+        self._delivered |= alive
+
+    def _judge(self, frame: wire.Frame, now_s: float) -> tuple[Kind | None, Sequence[Effect]]:
+        """Return as what a frame that is no data is kept, and what follows from it; None where that is not known."""
+        if frame.method == "unsubscribe" or (frame.method and frame.req_id in self._goodbyes):
+            return "answer", ()  # also where it says that there was nothing to end
+        if frame.method == "subscribe":
+            return "answer", self._answered(frame, now_s)
+        if frame.error:
+            return "answer", [_unreadable(f"an error to something we did not ask: {frame.error}")]
+        if frame.channel == "status":
+            return "status", _statuses(frame)
+        return None, ()
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Let time pass: hang up on a dead line, ping a quiet one, ask again what was not answered."""
+        quiet_s = now_s - self._heard_s
+        if quiet_s >= IDLE_S:
+            lacking = "data or heartbeat" if self.subscribed else "frame"
+            return [Hangup(f"no {lacking} for {quiet_s:.0f} s")]
+        effects: list[Effect] = []
+        if unanswered := self._asking.unanswered(now_s):
+            if not self.subscribed:
+                return [Hangup(f"no answer to the subscription of {', '.join(sorted(unanswered)[:5])}")]
+            # The line works for others, which must not pay for these.
+            effects.append(self._put_off(unanswered, f"no answer within {ACK_S:.0f} s, twice", now_s, named=False))
+        if due := self._asking.due(now_s):
+            effects.append(self._subscribe(due, now_s))
+        if quiet_s >= PING_AFTER_S and now_s - self._last_ping_s >= PING_AFTER_S:
+            self._last_ping_s = now_s
+            effects.append(Send(f'{{"method":"ping","req_id":{self._take_req_id()}}}'))
+        for kind, count in self._limit.suppressed(now_s):
+            effects.append(_unreadable(f"{count} more frames were counted and not kept: {kind}"))
+        return effects
+
+    @property
+    def heard_s(self) -> float:
+        """When the last sign of life came; before the first, when the connection was opened."""
+        return self._heard_s
+
+    @property
+    def serves(self) -> bool:
+        """Whether the exchange has shown that it serves this line: data or a heartbeat came, or nothing is due.
+
+        An acknowledgement alone is no proof: half-dead gateways may give it.
+        """
+        return self._delivered if self.subscribed else bool(self.rejected)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every pair was either acknowledged or refused."""
+        return self._pairs.keys() == self.subscribed | self.rejected.keys()
+
+    def _begin(self, symbols: Sequence[str], now_s: float) -> list[Effect]:
+        return [self._subscribe(batch, now_s) for batch in self._asking.begin(symbols, now_s)]
+
+    def _subscribe(self, symbols: Sequence[str], now_s: float) -> Send:
+        req_id = self._take_req_id()
+        self._asking.sent(req_id, symbols, now_s)
+        return _send("subscribe", req_id, self._channel.subscription(symbols))
+
+    def _unsubscribe(self, symbols: Sequence[str]) -> Send:
+        req_id = self._take_req_id()
+        self._goodbyes.add(req_id)
+        return _send("unsubscribe", req_id, self._channel.end(symbols))
+
+    def _take_req_id(self) -> int:
+        req_id, self._next_req_id = self._next_req_id, self._next_req_id + 1
+        return req_id
+
+    def _answered(self, frame: wire.Frame, now_s: float) -> Sequence[Effect]:
+        if frame.error:
+            return self._refused(frame, frame.error, now_s)
+        if not frame.success:
+            return [_unreadable("an answer to a subscription that names neither success nor error")]
+        try:
+            acknowledged = wire.ack_result(frame.result)
+        except wire.UNREADABLE as error:
+            return [_unreadable(f"an acknowledgement that cannot be read: {error}")]
+        if acknowledged.channel != self._channel.name:
+            return ()
+        return self._acknowledged(acknowledged.symbol, frame.time_in, now_s)
+
+    def _refused(self, frame: wire.Frame, error: str, now_s: float) -> Sequence[Effect]:
+        symbol = self._refused_symbol(frame, error)
+        # The first is how the end of nothing is answered (API.md 8.2); the second is late, and of no use any more.
+        if error.startswith("Subscription Not Found") or symbol in self._dropped:
+            return ()
+        if error.startswith("Already subscribed"):
+            return self._acknowledged(symbol, frame.time_in, now_s)
+        if symbol is None:  # all in that message, or in any: those that are granted nevertheless say so
+            meant = [one for one, req_id in self._asking.pending() if frame.req_id is None or req_id == frame.req_id]
+            return [self._put_off(meant, error, now_s, named=False)]
+        if not is_for_good(error, symbol):
+            return [self._put_off([symbol], error, now_s, named=True)]
+        self._asking.forget(symbol)
+        self._reject(symbol, error)
+        return [Rejected((symbol,), error[:REASON_LIMIT])]
+
+    def _put_off(self, symbols: Sequence[str], error: str, now_s: float, *, named: bool) -> Rejected:
+        """Ask for ``symbols`` again, later."""
+        ours = [symbol for symbol in symbols if symbol in self._pairs]
+        for symbol in ours:
+            self._reject(symbol, error)
+        wait_s, times = self._asking.refused(ours, now_s, named=named)
+        return Rejected(tuple(symbols), error[:REASON_LIMIT], wait_s, times)
+
+    def _reject(self, symbol: str, error: str) -> None:
+        self.subscribed.discard(symbol)
+        if symbol in self._pairs:
+            self.rejected[symbol] = error[:REASON_LIMIT]
+
+    def _acknowledged(self, symbol: str | None, time_in: str | None, now_s: float) -> Sequence[Effect]:
+        if symbol is None or not self._asking.granted(symbol, now_s):
+            return ()
+        self.subscribed.add(symbol)
+        self.rejected.pop(symbol, None)
+        return [Subscribed(symbol, _moment(time_in))]
+
+    def _refused_symbol(self, frame: wire.Frame, error: str) -> str | None:
+        """Find out whom a refusal means: it may lack the symbol, and a message may have asked for many."""
+        if frame.symbol:
+            return frame.symbol
+        named = next((symbol for symbol in chain(self._pairs, self._dropped) if error.endswith(f" {symbol}")), None)
+        if named is not None or frame.req_id is None:
+            return named
+        asked = [symbol for symbol, req_id in self._asking.pending() if req_id == frame.req_id]
+        return asked[0] if len(asked) == 1 else None
+
+
+def _moment(stamp: str | None) -> int | None:
+    """Return µs since 1970 of a stamp; None where there is none that can be read."""
+    try:
+        return None if stamp is None else parse.micros(stamp)
+    except ValueError:
+        return None
+
+
+def _statuses(frame: wire.Frame) -> Sequence[Effect]:
+    try:
+        told = wire.any_json(frame.data)
+    except wire.UNREADABLE as error:
+        return [_unreadable(f"a status frame that cannot be read: {error}")]
+    entries = wire.entries([told] if isinstance(told, dict) else told)
+    found = [status for entry in entries if (status := _status(entry)) is not None]
+    return found or [_unreadable("a status frame that cannot be read: it names no system")]
+
+
+def _status(entry: dict[str, Any]) -> StatusReport | None:
+    system, number = entry.get("system"), entry.get("connection_id")
+    if not isinstance(system, str):
+        return None
+    planned, emergency = wire.entries(entry.get("upcoming_maintenance")), wire.entries(entry.get("emergency"))
+    return StatusReport(system, number if isinstance(number, int) else None, planned, emergency)
+
+
+def _kind(known: wire.Frame, frame: bytes) -> str:
+    """Name what kind of frame this is, by what it says of itself or else by its keys."""
+    if known.method is not None:
+        return f"method {known.method}"
+    if known.channel is not None:
+        return f"channel {known.channel}"
+    try:
+        keys = sorted(wire.table_result(frame))
+    except wire.UNREADABLE:  # keys that are no UTF-8
+        return "keys that are no text"
+    return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
+
+
+def _send(method: str, req_id: int, params: dict[str, object]) -> Send:
+    return Send(msgspec.json.encode({"method": method, "params": params, "req_id": req_id}).decode())
+
+
+def _unreadable(reason: str) -> UnreadableFrame:
+    return UnreadableFrame(reason[:REASON_LIMIT])

@@ -1,0 +1,405 @@
+"""How an archive stands, read from disk alone: right whether a daemon runs or not.
+
+Quick at any age of the archive: of the tables that grow for ever only the newest files are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar, assert_never
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recorder.archive import duplicate_files, integrity, load_ledger, quarantine, renumbering
+from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.file_faults import diagnose
+from recorder.archive.layout import Layout, existing, listed
+from recorder.archive.load_ledger import DAMAGE, LoadResult
+from recorder.archive.parquet import OpenFile
+from recorder.core.event_kinds import EventKind
+from recorder.core.evidence import Promise
+from recorder.core.ledger import Ledger
+from recorder.core.model import TIMEFRAMES, Candle, Event
+from recorder.core.trade_ids import Gap, GapState
+from recorder.disk import undisturbed
+from recorder.errors import CorruptFile, Malformed
+from recorder.journal import live_read
+from recorder.journal.segment import Entry
+from recorder.kraken import records
+from recorder.kraken.records import (
+    Header,
+    ListingRecord,
+    Note,
+    NotedFrame,
+    ParkedTrades,
+    PolledTrades,
+    PublishedCandles,
+    StreamedTrades,
+    TableRows,
+    UnknownRecord,
+    UnreadableRecord,
+)
+
+EVENT_ROWS: Final = 1_000_000
+"""The newest events that are looked through, which takes a fraction of a second; years of a quiet archive."""
+CANDLE_ROWS: Final = 2_000_000
+"""Of each timeframe the newest candles that are looked through for its series: a day of 1m of 1,000 pairs."""
+LAST_EVENTS: Final = 5
+"""So many of the newest events are shown, without the routine that a start or a quiet day tells of every pair."""
+_ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED, EventKind.PROMISED, EventKind.ANCHORED)
+_TELLING: Final = (EventKind.MAINTENANCE, EventKind.OHLC_LOST)
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatus:
+    """One pair: times in µs since 1970 UTC. ``promise`` says from when on all is to be held; None: none was noted.
+
+    ``absent`` counts the ids of each state that are neither held nor open, if there are any: unreadable ones are
+    lacking as the ``holes`` are, void and disowned ones need not be held.
+    """
+
+    pair: str
+    rows: int
+    first_id: int
+    last_id: int
+    first_us: int
+    last_us: int
+    journalled: int
+    holes: tuple[Gap, ...]
+    promise: Promise | None = None
+    absent: Mapping[GapState, int] = field(default_factory=dict)
+
+    @property
+    def anchored(self) -> bool:
+        """Whether it is known which trade is the first that is promised."""
+        return self.promise is not None and self.promise.after_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedPair:
+    """A pair with a file that cannot be trusted: what is wrong, what to do, and how much has come since and waits."""
+
+    file: str
+    problem: str
+    remedy: str
+    lines: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CandleStatus:
+    """The exchange's candles of one timeframe: of how many pairs, and when the newest began (µs since 1970 UTC).
+
+    ``lost`` candles are counted by their events; the view ``ohlc_gaps`` counts them in the table itself.
+    """
+
+    timeframe: str
+    series: int
+    last_us: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveStatus:
+    """All there is to say. ``listing`` is the exchange's word for each pair ever listed, or ``delisted``.
+
+    ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
+    all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
+    ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
+    first; ``renumbered`` those that the exchange numbers anew, each with what ends it. ``damaged`` says what could not
+    be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
+    in other tables is told without it. ``vanished`` counts the ids of each pair, also of one without any trade, that
+    were certified, are gone, and are not fetched again unasked. ``quarantine`` counts what was set aside by reason:
+    lines and bytes. ``quarantined`` are the pairs with such a file, by name: what comes of them waits.
+    """
+
+    pairs: list[PairStatus]
+    candles: list[CandleStatus]
+    listing: Mapping[str, str]
+    exchange: list[Event]
+    events: list[Event]
+    events_since_us: int | None
+    unanchored: Sequence[str] = ()
+    vanished: Mapping[str, int] = field(default_factory=dict)
+    renumbered: Mapping[str, str] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+    quarantine: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    quarantined: Mapping[str, QuarantinedPair] = field(default_factory=dict)
+
+
+def read(data: Path) -> list[PairStatus]:
+    """Return the state of every pair in the archive and its journal, sorted by pair.
+
+    Raises NoSuchArchive; CorruptFile where a file cannot be what it should; UnknownVersion.
+    """
+    damaged: list[str] = []
+    layout = existing(data)
+    found = _pairs(layout, list(live_read.entries(layout.journal)), damaged)
+    if damaged:
+        raise CorruptFile(damaged[0])
+    return found.pairs
+
+
+def everything(data: Path) -> ArchiveStatus:
+    """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive."""
+    layout = existing(data)
+    damaged: list[str] = []
+    # The journal first, then the archive: a row may move between the two, but is never missed.
+    journal = list(live_read.entries(layout.journal))
+    events, candles = _journalled(journal)
+    happened = _tried(lambda: _events(layout, events), damaged) or _Happened()
+    found = _pairs(layout, journal, damaged)
+    for dataset in WITHOUT_IDS:
+        _tried(partial(_check_table, layout, dataset), damaged)
+    return ArchiveStatus(
+        pairs=found.pairs,
+        candles=_tried(lambda: _candles(layout, candles, happened.lost), damaged) or [],
+        listing=_tried(lambda: _listing(layout), damaged) or {},
+        exchange=[happened.told[source] for source in sorted(happened.told)],
+        events=happened.newest,
+        events_since_us=happened.since_us,
+        unanchored=found.unanchored,
+        vanished=found.vanished,
+        renumbered={pair: renumbering.remedy(layout, pair) for pair in found.renumbered},
+        damaged=list(dict.fromkeys(damaged)),
+        quarantine=quarantine.sizes(layout),
+        quarantined=_quarantined(layout, found.loaded),
+    )
+
+
+def _quarantined(layout: Layout, loaded: LoadResult) -> dict[str, QuarantinedPair]:
+    waiting = quarantine.waiting(layout, loaded.damaged.keys())
+    found = {pair: diagnose(layout, pair, error) for pair, error in sorted(loaded.damaged.items())}
+    return {
+        pair: QuarantinedPair(one.file, one.problem, one.remedy, *waiting.get(pair, (0, 0)))
+        for pair, one in found.items()
+    }
+
+
+def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
+    """Return what ``look`` sees; None, with a sentence added to ``damaged``, where it meets a damaged file."""
+    try:
+        return undisturbed(look, "the archive's files")
+    except DAMAGE as error:
+        damaged.append(str(error))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs that hold anything, those without an anchor or numbered anew, and of which how many ids vanished."""
+
+    pairs: list[PairStatus]
+    unanchored: list[str]
+    vanished: dict[str, int]
+    renumbered: list[str]
+    loaded: LoadResult
+
+
+def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
+    """Return how the pairs stand."""
+    ledger, coverage = Ledger(), Coverage(layout)
+    loaded = load_ledger.load(ledger, layout, records.claims(journal), coverage=coverage)
+    unsound = {pair: str(error) for pair, error in loaded.damaged.items()} | _doubled(coverage, loaded.rows)
+    damaged += unsound.values()
+    astray = _tried(partial(integrity.misspelled_folders, layout, TRADES), damaged) or ()
+    damaged += (f"{one.file} {one.problem}: {one.remedy}" for one in astray)
+    damaged += (f"{finding.file} {finding.problem}: {finding.remedy}" for finding in loaded.findings)
+    readable = (pair for pair in sorted(ledger) if ledger.of(pair).spans and pair not in unsound)
+    promises = {pair: ledger.of(pair).promise for pair in sorted(ledger)}
+    unanchored = [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
+    lost = {pair: ledger.of(pair).given_up().count() for pair in sorted(ledger) if pair not in loaded.damaged}
+    return _Pairs(
+        [_status(pair, ledger, loaded.rows.get(pair, 0)) for pair in readable],
+        unanchored,
+        {pair: count for pair, count in lost.items() if count},
+        [pair for pair in sorted(ledger) if ledger.of(pair).renumbered is not None],
+        loaded,
+    )
+
+
+def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:
+    """Return what is wrong with pairs of which an id lies in two files: nobody knows how many rows they hold."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        told: list[str] = []
+        _tried(partial(_check_once, coverage, pair), told)
+        if told:
+            found[pair] = told[0]
+    return found
+
+
+def _check_table(layout: Layout, dataset: Dataset) -> None:
+    duplicate_files.check(duplicate_files.in_table(layout, dataset))
+
+
+def _check_once(coverage: Coverage, pair: str) -> None:
+    duplicate_files.check(
+        duplicate_files.same_ids((run, file.path) for file in coverage.files(pair) for run in file.footer.runs)
+    )
+
+
+def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
+    account = ledger.of(pair)
+    first_id, last_id = account.spans.first, account.spans.last
+    assert first_id is not None
+    assert last_id is not None
+    rows = account.spans.count()
+    return PairStatus(
+        pair=pair,
+        rows=rows,
+        first_id=first_id,
+        last_id=last_id,
+        first_us=account.time_us(first_id),
+        last_us=account.time_us(last_id),
+        journalled=rows - archived,
+        holes=tuple(account.gaps()),
+        promise=account.promise,
+        absent={name: ids.count() for name, ids in account.absent().by_state() if ids},
+    )
+
+
+@dataclass(slots=True)
+class _Happened:
+    """What the events tell, gathered newest first."""
+
+    newest: list[Event] = field(default_factory=list)
+    told: dict[str, Event] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    since_us: int | None = None
+
+
+def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
+    """Return the events and the candles in the journal."""
+    events, candles = list[Event](), list[Candle]()
+    for entry in journal:
+        with contextlib.suppress(Malformed):  # the drain reports it
+            match records.read(entry):
+                case Note() as note:
+                    events.append(note.event())
+                case PublishedCandles() as answer:
+                    candles += answer.candles()
+                case (
+                    StreamedTrades()
+                    | ParkedTrades()
+                    | PolledTrades()
+                    | ListingRecord()
+                    | TableRows()
+                    | Header()
+                    | NotedFrame()
+                    | UnreadableRecord()
+                    | UnknownRecord()
+                ):
+                    pass
+                case never:
+                    assert_never(never)
+    return events, candles
+
+
+def _events(layout: Layout, journalled: Sequence[Event]) -> _Happened:
+    happened = _Happened()
+    _take(happened, journalled)
+    seen = {(event.time_us, event.kind, event.pair) for event in journalled}
+    rows = 0
+    for path, _ in _newest_first(layout, Branch(EVENTS)):
+        with OpenFile(path, words=["kind"]) as file:
+            for group in reversed(file.groups):  # a file is sorted by time
+                if rows and rows + file.rows_in(group) > EVENT_ROWS:
+                    return happened
+                rows += file.rows_in(group)
+                archived = _telling(file, group, want_newest=len(happened.newest) < LAST_EVENTS)
+                # What moved from the journal to the archive since is there twice.
+                _take(happened, [one for one in archived if (one.time_us, one.kind, one.pair) not in seen])
+                happened.since_us = file.limits(EVENTS.time, group)[0]
+    happened.since_us = None
+    return happened
+
+
+def _take(happened: _Happened, events: Sequence[Event]) -> None:
+    shown = [*happened.newest, *(event for event in events if event.kind not in _ROUTINE)]
+    happened.newest = sorted(shown, key=lambda event: event.time_us)[-LAST_EVENTS:]
+    for event in events:
+        if event.kind == EventKind.MAINTENANCE:
+            source = str(_detail(event).get("source"))
+            if source not in happened.told or happened.told[source].time_us < event.time_us:
+                happened.told[source] = event
+        elif event.kind == EventKind.OHLC_LOST:
+            detail = _detail(event)
+            timeframe = str(detail.get("timeframe"))
+            happened.lost[timeframe] = happened.lost.get(timeframe, 0) + int(detail.get("count", 0))
+
+
+def _detail(event: Event) -> dict[str, Any]:
+    detail = json.loads(event.detail)
+    return detail if isinstance(detail, dict) else {}
+
+
+def _telling(file: OpenFile, group: int, *, want_newest: bool) -> list[Event]:
+    """Return the events of one row group that tell of the exchange and of lost candles, and its newest if wanted."""
+    kinds = file.table(columns=["kind"], groups=[group])["kind"]
+    kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=pa.array(_TELLING))).to_pylist())
+    if want_newest:
+        shown = pc.indices_nonzero(pc.invert(pc.is_in(kinds, value_set=pa.array(_ROUTINE)))).to_pylist()
+        kept |= set(shown[-LAST_EVENTS:])
+    if not kept:
+        return []
+    rows = file.table(columns=EVENTS.columns.names, groups=[group]).take(pa.array(sorted(kept)))
+    times_us = rows["time"].cast(pa.int64()).to_pylist()
+    others = (rows[name].to_pylist() for name in ("kind", "pair", "detail"))
+    return [Event(*values) for values in zip(times_us, *others, strict=True)]
+
+
+def _candles(layout: Layout, journalled: Iterable[Candle], lost: Mapping[str, int]) -> list[CandleStatus]:
+    pairs: dict[str, set[str]] = {}
+    last_us: dict[str, int] = {}
+    for candle in journalled:
+        pairs.setdefault(candle.timeframe, set()).add(candle.pair)
+        last_us[candle.timeframe] = max(last_us.get(candle.timeframe, 0), candle.time_us)
+    for branch in layout.branches(OHLC):
+        timeframe, rows = str(branch.value), 0
+        for path, count in _newest_first(layout, branch):
+            if rows and rows + count > CANDLE_ROWS:
+                break
+            rows += count
+            with OpenFile(path, words=["pair"]) as file:
+                table = file.table(columns=["pair"])
+                newest_us = file.span(OHLC.time)[1]
+            pairs.setdefault(timeframe, set()).update(table["pair"].unique().to_pylist())
+            last_us[timeframe] = max(last_us.get(timeframe, 0), newest_us)
+    return [
+        CandleStatus(timeframe, len(pairs[timeframe]), last_us[timeframe], lost.get(timeframe, 0))
+        for timeframe in TIMEFRAMES
+        if timeframe in pairs
+    ]
+
+
+def _listing(layout: Layout) -> dict[str, str]:
+    """Return the newest status of each pair ever listed."""
+    newest: dict[str, tuple[int, str]] = {}
+    for path in layout.files(Branch(INSTRUMENTS)):
+        with OpenFile(path) as file:
+            table = file.table(columns=["pair", "valid_from", "status"])
+            since_us = table["valid_from"].cast(pa.int64()).to_pylist()
+        for pair, *row in zip(table["pair"].to_pylist(), since_us, table["status"].to_pylist(), strict=True):
+            newest[pair] = max(newest.get(pair, (0, "")), (row[0], row[1]))
+    return {pair: status for pair, (_, status) in newest.items()}
+
+
+def _newest_first(layout: Layout, branch: Branch) -> Iterator[tuple[Path, int]]:
+    """Yield the files of a branch that have rows, and how many, the one with the newest first; year by year."""
+    for leaf in reversed(layout.leaves(branch)):
+        found = []
+        for name in listed(leaf):
+            with OpenFile(leaf / name) as file:
+                if file.rows:
+                    found.append((file.span(branch.dataset.time)[1], leaf / name, file.rows))
+        yield from ((path, rows) for _, path, rows in sorted(found, reverse=True))

@@ -1,0 +1,130 @@
+"""Which lines of the log are printed, and which are only counted: a thousand pairs that fail alike are one message.
+
+Lines are of one *kind* if level, event and reason are the same, whatever names and numbers stand in the reason. Of a
+kind the first lines of a minute are printed, and of equal ones the first few; of what came beyond, the last one is told
+when the minute is over, and how many there were. So the first line of any kind is never held back, be it one error
+among a thousand others, and what was said last is always read in the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+WINDOW_S: Final = 60.0
+LINES: Final = 10
+"""Lines of one kind that are printed in a window: enough to see what they have in common."""
+EQUAL: Final = 3
+"""Of these equal ones: who asks for a reload twice in a minute sees two answers."""
+KINDS: Final = 256
+"""Kinds that are remembered at once: there are some fifty events, and few have more than one reason at a time."""
+_NUMBERED: Final = re.compile(r"\w*\d\w*")
+_SHORTEST_NAME: Final = 3
+
+Line: TypeAlias = dict[str, Any]
+"""What is said: ``event`` and further fields."""
+LogLine: TypeAlias = tuple[str, Line]
+"""A level and a line of it."""
+
+
+@dataclass(slots=True)
+class _Equal:
+    """How many equal lines were printed and held back in this window."""
+
+    printed: int = 1
+    held_back: int = 0
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The window of a kind: since when, what was printed in it, and how many lines were held back, with the newest.
+
+    ``others`` counts those that no printed one is equal to.
+    """
+
+    level: str
+    since_s: float
+    equals: dict[object, _Equal] = field(default_factory=dict)
+    others: int = 0
+    newest: Line = field(default_factory=dict)
+
+    def printed(self) -> int:
+        return sum(equal.printed for equal in self.equals.values())
+
+    def summary(self) -> Iterator[LogLine]:
+        """Yield the newest of the lines held back, if there is one, and how many they were."""
+        held_back = self.others + sum(equal.held_back for equal in self.equals.values())
+        if held_back:
+            alike = not self.others and sum(equal.held_back > 0 for equal in self.equals.values()) == 1
+            yield self.level, self.newest | {"repeated" if alike else "held_back": held_back}
+
+
+class LogDedup:
+    """Takes lines as they come. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[object, _Kind] = {}  # by since when, oldest first
+
+    def add(self, level: str, line: Mapping[str, Any], now_s: float) -> list[LogLine]:
+        """Return what is to be printed now: of what was held back earlier, and this line unless it is held back."""
+        shape = _shape(line)
+        name, kept = (level, line.get("event"), shape), {key: line[key] for key in line if key != "exc_info"}
+        same = repr([(key, value) for key, value in sorted(kept.items()) if key != "reason" and not _measure(key)])
+        said = dict(line)
+        kind = self._kinds.get(name)
+        if kind is not None and now_s >= kind.since_s + WINDOW_S:
+            equal = kind.equals.get(same)
+            if equal is not None and equal.held_back:
+                said["repeated"], equal.held_back = equal.held_back, 0
+        told = self.due(now_s)
+        kind = self._kinds.get(name)
+        if kind is None:
+            if len(self._kinds) >= KINDS:
+                told += self._forget(next(iter(self._kinds)))
+            kind = self._kinds[name] = _Kind(level, now_s)
+        equal = kind.equals.get(same)
+        if kind.printed() < LINES and (equal is None or equal.printed < EQUAL):
+            if equal is None:
+                kind.equals[same] = _Equal()
+            else:
+                equal.printed += 1
+            return [*told, (level, said)]
+        kind.newest = kept
+        if equal is None:
+            kind.others += 1
+        else:
+            equal.held_back += 1
+        return told
+
+    def due(self, now_s: float) -> list[LogLine]:
+        """Return what was held back in the windows that are over."""
+        told: list[LogLine] = []
+        while self._kinds:
+            oldest = next(iter(self._kinds))
+            if now_s < self._kinds[oldest].since_s + WINDOW_S:
+                break
+            told += self._forget(oldest)
+        return told
+
+    def rest(self) -> list[LogLine]:
+        """Return all that is held back yet: nothing comes after it."""
+        return [said for name in list(self._kinds) for said in self._forget(name)]
+
+    def _forget(self, name: object) -> list[LogLine]:
+        return list(self._kinds.pop(name).summary())
+
+
+def _shape(line: Mapping[str, Any]) -> str:
+    """Return a line's reason without what may differ among those of one kind: numbers, and names in other fields."""
+    reason = str(line.get("reason", ""))
+    for key, value in line.items():
+        if key != "reason" and isinstance(value, str) and len(value) >= _SHORTEST_NAME:
+            reason = reason.replace(value, "…")
+    return _NUMBERED.sub("…", reason)
+
+
+def _measure(key: str) -> bool:
+    """Tell whether a field is in seconds, which differ from line to line and make it no other."""
+    return key.endswith("_s")

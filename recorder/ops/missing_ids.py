@@ -1,0 +1,58 @@
+"""Which ids are missing between those held, do not exist, or are disowned; from footers, journal and events alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recorder.archive import load_ledger
+from recorder.archive.layout import existing
+from recorder.core.absent_ids import AbsentIds
+from recorder.core.evidence import Promise
+from recorder.core.gaps import Gaps
+from recorder.core.ledger import Ledger
+from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans
+from recorder.errors import CorruptFile
+from recorder.journal import live_read
+from recorder.kraken import records
+
+
+def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Gap]]:
+    """Return what is missing of every pair of which anything is held or promised, pairs sorted, ids ascending.
+
+    A pair with a file that cannot be what it should is left out, and ``damaged`` gets the pair, with what is wrong and
+    what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
+    one of events, without which nobody knows what is void or disowned.
+    """
+    layout = existing(data)
+    ledger = Ledger()
+    loaded = load_ledger.load(ledger, layout, records.claims(live_read.entries(layout.journal)))
+    if damaged is None:
+        loaded.check()
+    else:
+        damaged |= {pair: str(error) for pair, error in loaded.damaged.items()}
+    for finding in loaded.findings:
+        raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
+    accounts = {pair: ledger.of(pair) for pair in sorted(ledger) if pair not in loaded.damaged}
+    return {
+        pair: missing(pair, account.runs(), account.absent(), account.promise, account.memory.every())
+        for pair, account in accounts.items()
+        if account.spans or account.promise or account.memory.ids
+    }
+
+
+def missing(
+    pair: str, held: Sequence[Run], absent: AbsentIds, promise: Promise | None = None, certified: Spans = NO_IDS
+) -> list[Gap]:
+    """Return what is missing of a pair, and what is absent, ascending; nothing of one that is not held nor promised.
+
+    What was ``certified`` is missing wherever it lies.
+    """
+    if not held and promise is None and not certified:
+        return []
+    gaps = Gaps(pair, held, absent, promise=promise, certified=certified)
+    return sorted([*gaps.between(), *gaps.absent()], key=_ids)
+
+
+def _ids(gap: Gap) -> Span:
+    return gap.span

@@ -1,0 +1,138 @@
+"""Candles as the exchange published them: of each the version seen last, and those that trades put in for lost ones.
+
+Owns: that no more is read than is asked for. Stored rows nearly always come sorted and each once, so that is looked at,
+and only what is not so is sorted; in SQL, the view ``ohlc`` must ask eight times which of several versions was seen
+last. Refuses: to know when to try again, or what becomes of candles that are lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recorder.core.model import TIMEFRAMES
+from recorder.query import missing_ids
+from recorder.query.arguments import Range
+from recorder.query.dataframes import labelled
+from recorder.query.engine import Engine
+from recorder.query.missing_ids import LostCandles
+
+_STORED: Final = """
+    SELECT {columns}
+    FROM stored_ohlc()
+    WHERE {pairs} AND timeframe = $timeframe
+        AND ($start IS NULL OR time >= make_timestamptz($start))
+        AND ($stop IS NULL OR time < make_timestamptz($stop))
+"""
+_FILLED: Final = """
+    SELECT * EXCLUDE (pair, timeframe)
+    FROM pair_ohlc_filled($pair, $timeframe, make_timestamptz($start), make_timestamptz($stop))
+    ORDER BY time
+"""
+_BEYOND: Final = """
+    SELECT time
+    FROM stored_ohlc()
+    WHERE pair = $pair AND timeframe = $timeframe
+        AND (time < make_timestamptz($start) OR time >= make_timestamptz($stop))
+    LIMIT 1
+"""
+
+_Integers: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class CandleQuery:
+    """Which candles are asked for: of which pairs, when; ``exact`` asks for decimals as they are."""
+
+    pairs: tuple[str, ...]
+    timeframe: str
+    limits: Range
+    exact: bool
+
+    @property
+    def width_us(self) -> int:
+        """The length of an interval."""
+        return TIMEFRAMES[self.timeframe] * 60_000_000
+
+
+def published(engine: Engine, series: CandleQuery) -> pa.Table:
+    """Return the candles, of the pairs in the order given, oldest first."""
+    return _stored(engine, series, series.limits)
+
+
+def filled(engine: Engine, series: CandleQuery) -> pa.Table:
+    """Return the same, and in place of those that are lost what is built from trades, where that is possible."""
+    limits = series.limits.in_bars(series.timeframe)
+    held = _stored(engine, series, limits)
+    if _is_whole(engine, held, series, limits):
+        return held
+    for pair in series.pairs:
+        engine.know(pair)  # of one there may be candles alone
+    each = [
+        labelled(
+            engine.fetch(_FILLED, _params(series, series.limits) | {"pair": pair}, exact=series.exact),
+            pair=pair,
+            timeframe=series.timeframe,
+        )
+        for pair in series.pairs
+    ]
+    return pa.concat_tables(each).unify_dictionaries()
+
+
+def lost(table: pa.Table, series: CandleQuery) -> dict[str, list[LostCandles]]:
+    """Return the candles of each pair that are lost between those in the table."""
+    named = table["pair"].to_pylist() if len(series.pairs) > 1 else series.pairs
+    return missing_ids.lost_in(named, _integers(table, "time"), series.width_us)
+
+
+def _stored(engine: Engine, series: CandleQuery, limits: Range) -> pa.Table:
+    if len(series.pairs) > 1:
+        text, wanted = _STORED.format(columns="*", pairs="list_contains($pairs, pair)"), {"pairs": list(series.pairs)}
+        found = engine.fetch(text, {**_params(series, limits), **wanted}, exact=series.exact)
+        positions = {pair: position for position, pair in enumerate(series.pairs)}
+        return _seen_last(found, np.array([positions[pair] for pair in found["pair"].to_pylist()], np.int64))
+    (pair,) = series.pairs
+    text = _STORED.format(columns="* EXCLUDE (pair, timeframe)", pairs="pair = $pair")
+    found = engine.fetch(text, {**_params(series, limits), "pair": pair}, exact=series.exact)
+    found = _seen_last(found, np.zeros(found.num_rows, np.int64))
+    return labelled(found, pair=pair, timeframe=series.timeframe)
+
+
+def _params(series: CandleQuery, limits: Range) -> dict[str, object]:
+    return {"timeframe": series.timeframe, "start": limits.start_us, "stop": limits.stop_us}
+
+
+def _seen_last(table: pa.Table, positions: _Integers) -> pa.Table:
+    """Return the version seen last of each candle, sorted by the position of its pair and by time."""
+    times = _integers(table, "time")
+    steps, later = np.diff(positions), np.diff(times)
+    if np.all((steps > 0) | ((steps == 0) & (later > 0))):
+        return table
+    order = np.lexsort((_integers(table, "seen"), times, positions))
+    last = np.ones(len(order), bool)
+    last[:-1] = (np.diff(positions[order]) != 0) | (np.diff(times[order]) != 0)
+    return table.take(pa.array(order[last]))
+
+
+def _is_whole(engine: Engine, held: pa.Table, series: CandleQuery, limits: Range) -> bool:
+    """Tell whether no candle can be lost in the range: there is none between two, nor one between two beyond its ends.
+
+    Of several pairs it is not told.
+    """
+    times = _integers(held, "time")
+    if len(series.pairs) > 1 or not len(times) or lost(held, series):
+        return False
+    lacks_first = limits.start_us is not None and times[0] > limits.start_us
+    lacks_last = limits.stop_us is not None and times[-1] < limits.stop_us - series.width_us
+    beyond = Range(limits.start_us if lacks_first else None, limits.stop_us if lacks_last else None)
+    params = _params(series, beyond) | {"pair": series.pairs[0]}
+    return not (lacks_first or lacks_last) or not engine.fetch(_BEYOND, params).num_rows
+
+
+def _integers(table: pa.Table, column: str) -> _Integers:
+    found: _Integers = table[column].cast(pa.int64()).to_numpy()
+    return found

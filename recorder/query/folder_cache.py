@@ -1,0 +1,85 @@
+"""What folders hold, remembered for as long as their times prove that no name in them came or went.
+
+A directory's mtime changes with every name, and one exchanged for another is another inode. But file systems stamp in
+ticks, and two changes within a tick leave one time. So what was read is remembered only if the folder had borne this
+very time a good while before it was read: whatever came later than the reading then has another. That asks nothing of
+the host's clock, nor of a file server's: only that it does not stand still or come back to the same nanosecond.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.archive.layout import listed
+from recorder.disk import check_link, listing
+
+SETTLED_S: Final = 3.0
+"""Longer than the tick of any file system: 2 s on FAT, 1 s on old NFS servers, some milliseconds elsewhere."""
+
+_Mark = tuple[int, int, int, int]
+
+
+@dataclass(slots=True)
+class _Read:
+    """What a folder held when it was read, and since when at least it bears this mark."""
+
+    mark: _Mark
+    marked_s: float
+    read_s: float
+    content: list[str]
+
+
+class FolderCache:
+    """Lists folders, each anew unless nothing can have changed in it."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic, settled_s: float = SETTLED_S) -> None:
+        self._monotonic = monotonic
+        self._settled_s = settled_s
+        self._known: dict[str, _Read] = {}
+
+    def names(self, directory: str) -> list[str]:
+        """Return the names in ``directory``, sorted.
+
+        Raises FileNotFoundError, NotADirectoryError, UnlistedFolder; UnsoundFile for a link that leads nowhere.
+        """
+        return self._remembered(directory, _names)
+
+    def files(self, directory: str) -> list[str]:
+        """Return the paths of the Parquet files in ``directory``, wholly or not at all: see ``listed``.
+
+        Raises FileNotFoundError where a compaction came between.
+        """
+        return self._remembered(directory, _paths)
+
+    def _remembered(self, directory: str, read: Callable[[str], list[str]]) -> list[str]:
+        try:
+            with listing(directory):
+                return self._known_or(directory, read)
+        except FileNotFoundError:
+            check_link(directory)
+            raise
+
+    def _known_or(self, directory: str, read: Callable[[str], list[str]]) -> list[str]:
+        before_s = self._monotonic()
+        found = os.stat(directory)  # noqa: PTH116 -- thousands of times
+        mark = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+        known = self._known.get(directory)
+        if known is None or known.mark != mark:
+            marked_s = self._monotonic()  # after the look at it: this process may have stood still in between
+            known = self._known[directory] = _Read(mark, marked_s, marked_s, read(directory))
+        elif known.read_s - known.marked_s < self._settled_s:
+            known.content = read(directory)
+            known.read_s = before_s
+        return known.content
+
+
+def _names(directory: str) -> list[str]:
+    return sorted(os.listdir(directory))  # noqa: PTH208 -- names suffice
+
+
+def _paths(directory: str) -> list[str]:
+    return [f"{directory}/{name}" for name in listed(directory)]

@@ -1,0 +1,230 @@
+"""The tables without ids (ohlc, events, instruments) at one moment: which files, and how far the rows in them count.
+
+Owns: a listing that no compaction can tear, and how a kept moment is found again after one. These rows are drained in
+the order in which they came, a whole journal segment at a time into each folder, so the newest stamp in a folder says
+which rows were there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from recorder.archive import duplicate_files
+from recorder.archive.datasets import EVENTS, WITHOUT_IDS, Branch, Dataset
+from recorder.archive.integrity import check_place, check_times
+from recorder.archive.layout import Layout, listed
+from recorder.archive.parquet import FileFacts, OpenFile, Stamp, read_facts, stamp
+from recorder.disk import listing
+from recorder.errors import StorageError, UnsoundFile
+from recorder.lazy_imports import pc
+from recorder.query import file_order
+from recorder.query.refused_files import FAULTS, Fault, failing_path
+
+STAMPS: Final[Mapping[Dataset, str]] = {dataset: dataset.stamp for dataset in WITHOUT_IDS if dataset.stamp is not None}
+"""The tables without ids, and in which column each says when its rows came."""
+
+_BATCH: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class TableFiles:
+    """Files of one table: all rows of ``files`` belong to the moment, of ``cut_files`` those up to the folder's stamp.
+
+    Both end with the table's empty schema file: a list without files is an error in DuckDB.
+    """
+
+    files: tuple[str, ...]
+    cut_files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How many rows there are, and the newest stamp among them (µs since 1970 UTC)."""
+
+    rows: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class _FooterFacts:
+    """What the footer of one file says: its rows, and its oldest and newest stamp."""
+
+    facts: FileFacts
+    first_us: int
+    last_us: int
+
+    @property
+    def rows(self) -> int:
+        return self.facts.rows
+
+
+@dataclass(frozen=True, slots=True)
+class TableSnapshot:
+    """The files of each table, by its name; of a moment that is kept also what each folder held.
+
+    ``refused`` says why files of folders may not be read, by the path that is listed instead of them.
+    """
+
+    tables: Mapping[str, TableFiles]
+    folders: Mapping[str, Extent]
+    refused: Mapping[str, Fault] = field(default_factory=dict)
+
+
+class TableSnapshots:
+    """The files of these tables, listed anew at every call. Every method may raise FileNotFoundError: try again."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._known: dict[str, tuple[Stamp, _FooterFacts]] = {}
+        self._sound: dict[Dataset, Mapping[str, Stamp]] = {}
+        self._checked: set[str] = set()
+
+    def now(self, looked_at: Collection[Dataset] = ()) -> TableSnapshot:
+        """Return the files there are now. Raises StorageError where a table is not there.
+
+        Of the tables ``looked_at``, files that say they hold what others do, or lie where they do not belong, are
+        refused, and so are those beside them; of events, in any case, what cannot be opened.
+        """
+        found: dict[str, TableFiles] = {}
+        refused: dict[str, Fault] = {}
+        for table in STAMPS:
+            born = self._born(table)
+            folders = self._folders(table)
+            # Events are read whenever a connection is held to a moment, and DuckDB would wait at a pipe for ever.
+            instead: dict[str, Fault] = {}
+            if table in looked_at:
+                instead = self._refused(table, folders)
+            elif table == EVENTS:
+                _, instead = _stamped(folders)
+            kept = [files for folder, files in folders.items() if folder not in instead]
+            paths = {failing_path(folder): fault for folder, fault in instead.items()}
+            found[table.name] = TableFiles(_planned(kept, born, paths), (born,))
+            refused |= paths
+        return TableSnapshot(found, {}, refused)
+
+    def _refused(self, table: Dataset, folders: Mapping[str, Sequence[str]]) -> dict[str, Fault]:
+        """Return the folders of a table whose files must not be read, and why."""
+        stamps, found = _stamped(folders)
+        if not found and self._sound.get(table) == stamps:
+            return {}
+        facts: list[FileFacts] = []
+        for path in stamps:
+            try:
+                facts.append(self._held(path, table).facts)
+            except FAULTS as error:
+                found.setdefault(str(Path(path).parent), error)
+        for finding in duplicate_files.same_segments(table, facts):
+            found.setdefault(str(finding.file.parent), UnsoundFile(finding.file, finding.problem, finding.remedy))
+        if not found:
+            self._sound[table] = stamps
+        return found
+
+    def pin(self, moment: TableSnapshot) -> TableSnapshot:
+        """Return the moment such that :meth:`find_again` can: reads each footer, once."""
+        folders: dict[str, Extent] = {}
+        for table in STAMPS:
+            born = self._born(table)
+            for path in (path for path in moment.tables[table.name].files if path not in {born, *moment.refused}):
+                held, folder = self._held(path, table), str(Path(path).parent)
+                before = folders.get(folder, Extent(0, held.last_us))
+                folders[folder] = Extent(before.rows + held.rows, max(before.last_us, held.last_us))
+        return replace(moment, folders=folders)
+
+    def find_again(self, kept: TableSnapshot) -> TableSnapshot:
+        """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
+        found = {}
+        for table, column in STAMPS.items():
+            born, before = self._born(table), set(kept.tables[table.name].files)
+            whole: list[str] = []
+            cut: list[str] = []
+            now = self._folders(table)
+            for folder, extent in kept.folders.items():
+                if Path(folder).is_relative_to(self._layout.folder(table)):
+                    rows = 0
+                    for path in now.get(folder, ()):
+                        held = self._held(path, table)
+                        if path in before or held.last_us <= extent.last_us:
+                            whole.append(path)
+                            rows += held.rows
+                        elif held.first_us <= extent.last_us:
+                            cut.append(path)
+                            rows += _rows_until(path, column, extent.last_us)
+                    if rows < extent.rows:
+                        raise StorageError(
+                            f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files "
+                            f"deleted by hand? refresh() takes what is there now"
+                        )
+            # What must not be read then must not be now: nobody knows what of it belongs to the moment.
+            instead = [path for path in kept.refused if Path(path).is_relative_to(self._layout.folder(table))]
+            found[table.name] = TableFiles(_planned([whole], born, instead), _planned([cut], born))
+        return replace(kept, tables=found)
+
+    def _born(self, table: Dataset) -> str:
+        born = self._layout.schema_file(table)
+        with listing(born.parent):
+            there = born.is_file()
+        if not there:
+            raise StorageError(
+                f"the archive's table {table.name} is not there ({born}): `recorder run --data {self._layout.data}` "
+                f"puts it there when it starts"
+            )
+        if str(born) not in self._checked:  # a newer release marks it first
+            read_facts(born)
+            self._checked.add(str(born))
+        return str(born)
+
+    def _folders(self, table: Dataset) -> dict[str, list[str]]:
+        """Return the files of each folder of the table, but for the one it was born with."""
+        born = self._layout.schema_file(table)
+        leaves = (leaf for branch in self._layout.branches(table) for leaf in self._layout.leaves(branch))
+        return {
+            str(leaf): [f"{leaf}/{name}" for name in listed(leaf) if (leaf, name) != (born.parent, born.name)]
+            for leaf in leaves
+        }
+
+    def _held(self, path: str, table: Dataset) -> _FooterFacts:
+        """Return what a file holds. Raises UnsoundFile where it cannot be what its place says."""
+        now = stamp(path)
+        if path not in self._known or self._known[path][0] != now:
+            self._known[path] = now, _read_footer(Path(path), table)
+        return self._known[path][1]
+
+
+def _stamped(folders: Mapping[str, Sequence[str]]) -> tuple[dict[str, Stamp], dict[str, Fault]]:
+    """Return the stamps of files, and why those of some folders cannot be opened."""
+    stamps: dict[str, Stamp] = {}
+    found: dict[str, Fault] = {}
+    for folder, files in folders.items():
+        try:
+            stamps |= {path: stamp(path) for path in files}
+        except FAULTS as error:
+            found[folder] = error
+    return stamps, found
+
+
+def _planned(folders: Iterable[Sequence[str]], born: str, instead: Iterable[str] = ()) -> tuple[str, ...]:
+    return file_order.planned(folders, file_order.bytes_in, born, instead)
+
+
+def _read_footer(path: Path, table: Dataset) -> _FooterFacts:
+    value = None if table.partition is None else path.parts[-3].partition("=")[2]
+    branch = Branch(table, None if value is None else unquote(value))
+    with OpenFile(path) as file:
+        check_place(file.facts, branch)
+        if not file.rows:
+            return _FooterFacts(file.facts, 0, 0)
+        if not file.footer.is_old:
+            check_times(file.span(table.time), branch, path)
+        return _FooterFacts(file.facts, *file.span(table.stamp or table.time))
+
+
+def _rows_until(path: str, stamp: str, last_us: int) -> int:
+    with OpenFile(Path(path)) as file:
+        stamps = (rows[stamp].cast(pa.int64()) for rows in file.read(_BATCH, columns=[stamp]))
+        return sum(int(pc.sum(pc.less_equal(part, last_us)).as_py() or 0) for part in stamps)

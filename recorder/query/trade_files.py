@@ -1,0 +1,208 @@
+"""Which trade files the archive has at this moment, and the ids in them by their footers.
+
+Owns: a listing that no compaction can tear, and what each footer said, remembered for as long as the file of that name
+is the one that was read: the recorder never uses a name twice, but a person may put another file there. Takes no lock.
+When a folder must be listed anew is up to :mod:`recorder.query.folder_cache`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote
+
+from recorder.archive import duplicate_files
+from recorder.archive.datasets import NO_PARTITION, TRADES, Branch
+from recorder.archive.footer import Footer
+from recorder.archive.integrity import MOVE_BACK, check_place
+from recorder.archive.layout import existing
+from recorder.archive.parquet import FileFacts, Stamp, read_facts, stamp
+from recorder.core import evidence
+from recorder.core.evidence import Promise
+from recorder.core.trade_ids import Run, Spans, joined
+from recorder.errors import NoSuchArchive, UnsoundFile
+from recorder.query import refused_files
+from recorder.query.folder_cache import FolderCache
+from recorder.query.refused_files import FAULTS, Fault
+
+_PAIR: Final = "pair="
+_YEAR: Final = "year="
+_PAIRS: Final = 4_096
+"""So many names are kept in both spellings: some times the pairs that the exchange has ever listed."""
+_MANY: Final = 64
+"""If the footers of so many more pairs are wanted than are known, threads are worth their start."""
+_READERS: Final = 4
+"""So many read them: parsing a footer leaves other threads alone, and a disk answers several at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairFiles:
+    """The files of one pair, what each says of itself, and what they hold, and promise, together.
+
+    ``stamps`` tell whether the files are still those that were read. Where something is wrong with one of them there is
+    a ``fault``, and the others count as little.
+    """
+
+    stamps: Mapping[str, Stamp]
+    footers: Mapping[str, Footer]
+    runs: tuple[Run, ...]
+    ids: Spans
+    promise: Promise | None
+    fault: Fault | None = None
+
+
+_NONE: Final = PairFiles({}, {}, (), Spans(), None)
+
+
+class TradeFiles:
+    """The trade files of the archive at ``data`` as of each call."""
+
+    def __init__(self, data: Path, folders: FolderCache | None = None) -> None:
+        """Open the archive. Raises NoSuchArchive; UnknownVersion where a newer release has written here."""
+        layout = existing(data)
+        self._trades = str(layout.trades)
+        self._folders = folders or FolderCache()
+        self.schema_file = str(layout.schema_file(TRADES))
+        try:
+            read_facts(Path(self.schema_file))  # a newer release marks it first
+        except FileNotFoundError:
+            raise NoSuchArchive(
+                f"{self.schema_file} is missing, and without any file SQL cannot read the table: start the recorder, "
+                "which makes it"
+            ) from None
+        self._known: dict[str, PairFiles] = {}
+        self._elsewhere: Path | None = None
+
+    def pairs(self) -> list[str]:
+        """Return the pairs that have files."""
+        names = self._folders.names(self._trades)
+        return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{NO_PARTITION}"]
+
+    def paths(self, pair: str) -> list[str]:
+        """Return the files there are now of ``pair``.
+
+        Raises FileNotFoundError where a compaction came between; UnlistedFolder, UnsoundFile.
+        """
+        return self._files_in(f"{self._trades}/{_folder(pair)}")
+
+    def of(self, pairs: Iterable[str]) -> dict[str, PairFiles]:
+        """Return the files there are now of ``pairs`` with the ids in them, reading each footer once.
+
+        Raises FileNotFoundError where a compaction came between.
+        """
+        astray, pairs = self._astray(), list(pairs)
+
+        def read(pair: str) -> PairFiles:
+            return self._read(pair, astray.get(_folder(pair).casefold()))
+
+        if len(pairs) - len(self._known) < _MANY:
+            return {pair: read(pair) for pair in pairs}
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- takes milliseconds, and is rarely needed
+
+        with ThreadPoolExecutor(_READERS, "footers") as readers:
+            return dict(zip(pairs, readers.map(read, pairs), strict=True))
+
+    def instead_of(self, pair: str) -> str:
+        """Return what to list instead of the files of a pair that must not be read."""
+        home = f"{self._trades}/{_folder(pair)}"
+        with contextlib.suppress(*FAULTS):
+            for year in self._years(home):
+                path = refused_files.failing_path(f"{home}/{year}")
+                if os.path.exists(path):  # noqa: PTH110 -- text
+                    return path
+        # Nobody gets through the folder of the pair: then through one of that name elsewhere.
+        if self._elsewhere is None:
+            self._elsewhere = Path(tempfile.mkdtemp(prefix="recorder-"))
+            weakref.finalize(self, shutil.rmtree, self._elsewhere, ignore_errors=True)
+        other = self._elsewhere / _folder(pair) / "year=1970"
+        other.mkdir(parents=True, exist_ok=True)
+        return refused_files.failing_path(str(other))
+
+    def _read(self, pair: str, astray: str | None) -> PairFiles:
+        known = self._known.get(pair, _NONE)
+        try:
+            stamps = {path: stamp(path) for path in self.paths(pair)}
+            if astray is not None:
+                self._refuse_astray(astray)
+            if known.stamps == stamps:
+                return known
+            found = self._held(pair, known, stamps)
+        except FAULTS as error:
+            return PairFiles({}, {}, (), Spans(), None, error)
+        self._known[pair] = found
+        return found
+
+    def _held(self, pair: str, known: PairFiles, stamps: Mapping[str, Stamp]) -> PairFiles:
+        """Read the footers that are not known. Raises UnsoundFile where files cannot be those of the pair."""
+        footers = {
+            path: known.footers[path] if known.stamps.get(path) == stamps[path] else self._footer(pair, path)
+            for path in stamps
+        }
+        every = [run for footer in footers.values() for run in footer.runs]
+        runs = tuple(joined(every))
+        if sum(len(run.span) for run in every) != sum(len(run.span) for run in runs):
+            duplicate_files.check(
+                duplicate_files.same_ids((run, Path(path)) for path, footer in footers.items() for run in footer.runs)
+            )
+        promise = evidence.earliest(*{footer.promise for footer in footers.values()})
+        return PairFiles(stamps, footers, runs, Spans(run.span for run in runs), promise)
+
+    def _footer(self, pair: str, path: str) -> Footer:
+        facts = read_facts(Path(path))
+        try:
+            return check_place(facts, Branch(TRADES, pair)).footer
+        except UnsoundFile as error:
+            raise UnsoundFile(path, error.problem + self._as_well(facts), error.remedy) from error
+
+    def _as_well(self, facts: FileFacts) -> str:
+        """Say which file holds ids of this one too, where its own pair has them."""
+        with contextlib.suppress(FileNotFoundError, *FAULTS):
+            for path in self._files_in(f"{self._trades}/{_folder(facts.footer.pair or '')}"):
+                other = read_facts(Path(path))
+                runs = [(run, one.path) for one in (facts, other) for run in one.footer.runs]
+                if other.path != facts.path and (found := duplicate_files.same_ids(runs)):
+                    return f"; it {found[0].problem}" if found[0].file == facts.path else f"; {path} {found[0].problem}"
+        return ""
+
+    def _astray(self) -> dict[str, str]:
+        """Return the folders that stand for a pair and are not spelled as the recorder does, by what they stand for.
+
+        Readers that decode names take them for a pair's own, and so do file systems to which case is all one.
+        """
+        spelled = [name for name in self._folders.names(self._trades) if name.startswith(_PAIR)]
+        return {_folder(_pair(name)).casefold(): name for name in spelled if _folder(_pair(name)) != name}
+
+    def _refuse_astray(self, folder: str) -> None:
+        """Raise UnsoundFile where there are files in a folder that is not spelled as the recorder does."""
+        for path in self._files_in(f"{self._trades}/{folder}"):
+            facts = read_facts(Path(path))
+            right = f"and the recorder spells that folder {_folder(facts.footer.pair or _pair(folder))}"
+            raise UnsoundFile(path, f"lies in {folder}, {right}{self._as_well(facts)}", MOVE_BACK)
+
+    def _files_in(self, pair_dir: str) -> list[str]:
+        return [path for year in self._years(pair_dir) for path in self._folders.files(f"{pair_dir}/{year}")]
+
+    def _years(self, pair_dir: str) -> list[str]:
+        try:
+            names = self._folders.names(pair_dir)
+        except (FileNotFoundError, NotADirectoryError):  # no trade of this pair yet, or no partition
+            return []
+        return [name for name in names if name.startswith(_YEAR) and name.removeprefix(_YEAR).isdecimal()]
+
+
+@functools.lru_cache(_PAIRS)
+def _folder(pair: str) -> str:
+    return f"{_PAIR}{quote(pair, safe='')}"
+
+
+@functools.lru_cache(_PAIRS)
+def _pair(folder: str) -> str:
+    return unquote(folder.removeprefix(_PAIR))

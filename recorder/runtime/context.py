@@ -1,0 +1,22 @@
+"""What the tasks of one run have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recorder.clock import Clock
+from recorder.ops.metrics import Metrics
+from recorder.runtime.exchange_client import Exchange
+from recorder.runtime.inbox import Inbox
+from recorder.runtime.notes import Notes
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The exchange to ask, the way to the journal, notes, metrics, and the time: one of each in a run."""
+
+    exchange: Exchange
+    inbox: Inbox
+    notes: Notes
+    metrics: Metrics
+    clock: Clock

@@ -1,0 +1,137 @@
+"""What the recorder notes of itself and of the exchange: journalled like a frame, archived as events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
+from recorder.clock import Clock
+from recorder.core import evidence
+from recorder.core.event_kinds import EventKind
+from recorder.core.evidence import Knowledge
+from recorder.core.model import Trade
+from recorder.core.report_once import ReportOnce
+from recorder.errors import Malformed
+from recorder.journal import segment
+from recorder.kraken import odd_trades, parse, records, rest_api
+from recorder.kraken.parse import OddRow
+from recorder.runtime.inbox import Inbound, Inbox
+
+KEPT_BYTES: Final = 1024 * 1024
+"""Of an unreadable answer at most so much is journalled. The largest real one, the whole listing, is 0.8 MB; what is
+longer is something else, and would be kept again at every retry."""
+KEPT_ASIDE: Final = 100
+"""Answers that one process keeps in files of their own: 100 MB at most. An exchange that has changed its answers gives
+ever the same at every retry, and nothing of these files expires."""
+
+log = structlog.get_logger()
+
+
+class Notes:
+    """Puts notes into the inbox."""
+
+    def __init__(self, inbox: Inbox, clock: Clock) -> None:
+        self._inbox = inbox
+        self._clock = clock
+        self.told = ReportOnce()
+        """What is told once in a run, by whoever meets it first."""
+
+    async def event(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
+        """Note an event of ``kind``, of one pair or of none. ``detail`` must be what JSON can say."""
+        named = {} if pair is None else {"pair": pair}
+        line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
+        await self._inbox.put(Inbound(line, [], source="note"))
+
+    async def evidence(self, known: Knowledge, **beside: object) -> None:
+        """Note what is known of ids beside the rows, and what it rests on; it counts once the note is durable."""
+        await self._inbox.put(Inbound(self._line(known, beside), [], known, "note"))
+
+    async def durable_evidence(self, known: Sequence[Knowledge]) -> None:
+        """Note what is known of ids, in this order, and return once all of it is durable and counts."""
+        counts: list[asyncio.Future[None]] = []
+        for one in known:
+            counts.append(asyncio.get_running_loop().create_future())
+            await self._inbox.put(Inbound(self._line(one, {}), [], one, "note", counts[-1]))
+        await asyncio.gather(*counts)
+
+    def _line(self, known: Knowledge, beside: Mapping[str, object]) -> bytes:
+        detail = {"pair": known.pair, **evidence.detail(known), **beside}
+        return segment.encode_note(self._clock.wall_ns(), evidence.kind(known), **detail)
+
+    async def unreadable(self, request: rest_api.Request, error: Malformed, *, pair: str | None = None) -> None:
+        """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
+        kept, note = _unreadable(self._clock.wall_ns(), request, error, pair)
+        if kept:
+            await self._inbox.put(Inbound(kept, [], source="rest"))
+        await self._inbox.put(Inbound(note, [], source="note"))
+
+    async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
+        """Keep rows of an answer that could not be read while others could; the drain sets them aside, and tells."""
+        new = [row for row in rows if self.told.is_first("came", pair, row.raw)]
+        if new:
+            log.error("rows kept but not understood", pair=pair, rows=len(new), reason=new[0].reason)
+            await self._inbox.put(Inbound(_odd_line(request, recv_ns, pair, new), [], source="rest"))
+
+    async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:
+        """Tell of odd trades that are stored as they came."""
+        for pair, reason in odd_trades.stored(trades, self.told):
+            log.warning("odd trade", pair=pair, reason=reason)
+            source = records.rest_source(request, pair)
+            await self.event(EventKind.MALFORMED, pair=pair, source=source, reason=reason)
+
+
+class QuarantineNotes:
+    """Keeps answers that could not be read where the journal is another process's: in the quarantine."""
+
+    def __init__(self, quarantine: Quarantine, clock: Clock) -> None:
+        self._quarantine = quarantine
+        self._clock = clock
+        self._kept = 0
+        self._told = ReportOnce()
+
+    async def unreadable(self, request: rest_api.Request, error: Malformed, *, pair: str | None = None) -> None:
+        """Keep an answer as it came, with the reason; of very many only the first. Raises DiskError."""
+        reason = str(error)[: rest_api.QUOTE_LIMIT]
+        if self._kept >= KEPT_ASIDE:
+            log.error("answer not understood, and like those before it not kept", pair=pair, reason=reason)
+            return
+        self._kept += 1
+        now_ns = self._clock.wall_ns()
+        answer, note = _unreadable(now_ns, request, error, pair)
+        kept = QuarantinedRow(now_ns, Reason.MALFORMED, (answer or note).rstrip(b"\n"), pair, why=reason)
+        path = await asyncio.to_thread(self._quarantine.add, [kept])
+        log.error("answer kept but not understood", pair=pair, file=str(path), reason=reason)
+
+    async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
+        """Keep rows of an answer that could not be read while others could. Raises DiskError."""
+        new = [row for row in rows if self._told.is_first(pair, row.raw)]
+        if not new or self._kept >= KEPT_ASIDE:
+            return
+        self._kept += 1
+        line = _odd_line(request, recv_ns, pair, new).rstrip(b"\n")
+        spans = tuple(row.span for row in new if row.span is not None)
+        kept = QuarantinedRow(recv_ns, Reason.ODD, line, pair, spans, new[0].reason)
+        path = await asyncio.to_thread(self._quarantine.add, [kept])
+        log.error("rows kept but not understood", pair=pair, rows=len(new), file=str(path), reason=new[0].reason)
+
+    async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:  # noqa: ARG002 -- it has no journal
+        """Tell of odd trades that are stored as they came."""
+        for pair, reason in odd_trades.stored(trades, self._told):
+            log.warning("odd trade", pair=pair, reason=reason)
+
+
+def _odd_line(request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> bytes:
+    return segment.encode(recv_ns, records.odd_source(request, pair), parse.encode_odd_rows(rows))
+
+
+def _unreadable(now_ns: int, request: rest_api.Request, error: Malformed, pair: str | None) -> tuple[bytes, bytes]:
+    """Return the journal lines of an answer that could not be read: what came, as far as it is known, and a note."""
+    source = records.unreadable_source(request, pair)
+    named = {} if pair is None else {"pair": pair}
+    reason = str(error)[: rest_api.QUOTE_LIMIT]
+    kept = b"" if error.body is None else segment.encode(now_ns, source, error.body[:KEPT_BYTES])
+    return kept, segment.encode_note(now_ns, EventKind.MALFORMED, **named, source=source, reason=reason)

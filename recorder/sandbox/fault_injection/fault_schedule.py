@@ -1,0 +1,190 @@
+"""What goes wrong on demand: named faults, thrown by a test, by a script over time, or from outside by HTTP.
+
+Owns which faults are on, and when. Refuses sockets: a fault that lasts is a question that the rim asks
+(``refusing``), a fault that strikes once is an effect that the rim does (``hang_up``). A new fault is one method,
+one line in ``_FAULTS`` and one question at its seam. Those of REST answers are ``mishaps``, those of WebSocket lines
+``garble``; the trading state has its own board.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.clock import Clock
+from recorder.errors import UsageError
+from recorder.sandbox.exchange_status import SYSTEMS, StatusBoard
+from recorder.sandbox.fault_injection import rest_faults, websocket_faults
+from recorder.sandbox.fault_injection.listing_faults import ListingFaults
+from recorder.sandbox.fault_injection.rest_faults import EVERYWHERE, RestFaults
+from recorder.sandbox.fault_injection.row_faults import RowFaults
+from recorder.sandbox.fault_injection.subscription_faults import SubscriptionFaults
+from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall, WebSocketFaults
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One line of a script: ``fault``, ``at_s`` seconds after the start, for ``for_s`` seconds (None: for good).
+
+    What befalls REST answers can also be for the next ``n`` requests, and only for a ``path``; what befalls frames,
+    for the next ``n`` of them.
+    """
+
+    at_s: float
+    fault: str
+    for_s: float | None = None
+    n: int | None = None
+    path: str = EVERYWHERE
+
+
+class Faults:
+    """The switches. Times are monotonic seconds of the clock given."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        hang_up: Callable[[], None],
+        script: Iterable[Act] = (),
+        status: StatusBoard | None = None,
+    ) -> None:
+        self.rest = RestFaults(clock)
+        """What goes wrong with REST answers."""
+        self.rows = RowFaults()
+        """Which rows are odd, wherever they are sent."""
+        self.lines = WebSocketFaults(clock, self.rows)
+        """What goes wrong with WebSocket lines."""
+        self.quirks = ListingFaults()
+        """What is odd in good answers."""
+        self.rejected: set[str] = set()
+        """v2 symbols whose subscription is refused although they are listed."""
+        self.entry = SubscriptionFaults(clock)
+        """Which other subscriptions are refused, and how."""
+        self._clock = clock
+        self._hang_up = hang_up
+        self._status = StatusBoard(clock) if status is None else status
+        self._refuse_until_s = -math.inf
+        self._script = sorted(script, key=lambda act: act.at_s)
+        self._began_s = clock.monotonic()
+
+    def disconnect(self) -> None:
+        """Cut every socket at once, without a close frame. Clients may come back at once."""
+        self._hang_up()
+
+    def refuse(self, for_s: float | None = None) -> None:
+        """Answer every new handshake and request with HTTP 503, for a time or until released. Sockets stay open."""
+        self._refuse_until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
+
+    def outage(self, for_s: float | None = None) -> None:
+        """Cut every socket, and refuse: nothing is to be had."""
+        self.refuse(for_s)
+        self.disconnect()
+
+    def reject(self, symbol: str) -> None:
+        """Refuse new subscriptions to this pair although it is listed; REST goes on, and so do those who have it."""
+        self.rejected.add(symbol)
+
+    def accept(self, symbol: str) -> None:
+        """Grant subscriptions to this pair again."""
+        self.rejected.discard(symbol)
+
+    def release(self) -> None:
+        """Stop every fault that lasts, and be online. What was announced stays announced."""
+        self._refuse_until_s = -math.inf
+        self.rest.release()
+        self.lines.release()
+        self.quirks.release()
+        self.rows.release()
+        self.rejected.clear()
+        self.entry.release()
+        self._status.show("online")
+
+    @property
+    def refusing(self) -> bool:
+        """Whether the door is shut."""
+        return self._clock.monotonic() < self._refuse_until_s
+
+    def throw(
+        self,
+        fault: str,
+        for_s: float | None = None,
+        *,
+        n: int | None = None,
+        path: str = EVERYWHERE,
+        stall: Stall = HALF_DEAD,
+    ) -> None:
+        """Throw a fault by its name. Raises UsageError where there is none of that name, or none for a path."""
+        _check_scope(fault, n=n, path=path)
+        if fault in rest_faults.NAMES:
+            self.rest.throw(fault, for_s, n=n, path=path)
+        elif fault in websocket_faults.NAMES:
+            self.lines.throw(fault, for_s, n=n, stall=stall)
+        elif fault in SYSTEMS:
+            self._status.show(fault, for_s)
+        elif fault == "ladder":
+            self._status.climb(for_s)
+        else:
+            _FAULTS[fault](self, for_s)
+
+    def start(self) -> None:
+        """Count the script's time from now."""
+        self._began_s = self._clock.monotonic()
+
+    def follow_script(self) -> None:
+        """Throw what the script has due by now."""
+        elapsed_s = self._clock.monotonic() - self._began_s
+        while self._script and self._script[0].at_s <= elapsed_s:
+            act = self._script.pop(0)
+            self.throw(act.fault, act.for_s, n=act.n, path=act.path)
+
+
+_FAULTS: Final[dict[str, Callable[[Faults, float | None], None]]] = {
+    "disconnect": lambda faults, _: faults.disconnect(),
+    "refuse": Faults.refuse,
+    "outage": Faults.outage,
+    "release": lambda faults, _: faults.release(),
+}
+NAMES: Final = (*_FAULTS, *rest_faults.NAMES, *websocket_faults.NAMES, *SYSTEMS, "ladder")
+"""Every fault that can be thrown by its name alone. A ``ladder`` stands so many seconds on each of its rungs."""
+
+
+def _known(fault: str) -> str:
+    if fault not in NAMES:
+        raise UsageError(f"there is no fault {fault!r}; there are {', '.join(NAMES)}")
+    return fault
+
+
+def _check_scope(fault: str, *, n: int | None, path: str) -> None:
+    countable = fault in websocket_faults.FRAMES and path == EVERYWHERE
+    if _known(fault) not in rest_faults.NAMES and not countable and (n is not None or path != EVERYWHERE):
+        raise UsageError(
+            f"{fault} is for a time and for everything; only {', '.join(rest_faults.NAMES)} can be for some requests, "
+            f"and {', '.join(websocket_faults.FRAMES)} for some frames"
+        )
+
+
+def parse_act(text: str) -> Act:
+    """Read one act of a script: when, what, and for how long or how many requests if it is to end, and on what path.
+
+    >>> parse_act("8:outage:4")
+    Act(at_s=8.0, fault='outage', for_s=4.0, n=None, path='/0/')
+    >>> parse_act("8:busy:3x:/0/public/OHLC")
+    Act(at_s=8.0, fault='busy', for_s=None, n=3, path='/0/public/OHLC')
+    """
+    at_text, fault, ends, path = (*text.split(":", 3), "", "", "")[:4]
+    try:
+        at_s = float(at_text)
+        n = int(ends.removesuffix("x")) if ends.endswith("x") else None
+        for_s = float(ends) if ends and n is None else None
+    except ValueError:
+        at_s = math.nan
+    if math.isnan(at_s) or (path and not rest_faults.is_path(path)):
+        raise UsageError(
+            f"{text!r} is no act of a script; write SECOND:FAULT or SECOND:FAULT:SECONDS, like 8:outage:4, or for the "
+            "next 3 requests to one path 8:busy:3x:/0/public/OHLC"
+        )
+    act = Act(at_s=at_s, fault=fault, for_s=for_s, n=n, path=path or EVERYWHERE)
+    _check_scope(act.fault, n=act.n, path=act.path)
+    return act

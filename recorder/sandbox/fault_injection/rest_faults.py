@@ -1,0 +1,156 @@
+"""What goes wrong with a REST answer on demand (API.md 2, 3): errors in place of it, pages of the edge, damage to it.
+
+Owns which mishap strikes which request, and what is said in place of the right answer. Refuses HTTP: ``edge`` does
+what is told here. A mishap lasts for a time, for some requests, or until released, on all paths or on one. Pages can
+also befall the handshake of a WebSocket, which is of no path unless named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Final
+
+from recorder.clock import Clock
+from recorder.errors import UsageError
+
+ERRORS: Final[Mapping[str, str]] = {
+    "unavailable": "EService:Unavailable",
+    "busy": "EService:Busy",
+    "internal_error": "EGeneral:Internal error",
+    "too_many_requests": "EGeneral:Too many requests",
+    "rate_limit": "EAPI:Rate limit exceeded",
+    "throttled": "EService: Throttled: {until}",
+}
+"""Name → the error told with HTTP 200; ``until`` is a Unix time."""
+PAGES: Final[Mapping[str, tuple[int, str]]] = {
+    "http_302": (302, "Found"),
+    "http_403": (403, "Forbidden"),
+    "http_429": (429, "Too Many Requests"),
+    "http_500": (500, "Internal Server Error"),
+    "http_502": (502, "Bad Gateway"),
+    "http_503": (503, "Service Temporarily Unavailable"),
+    "http_520": (520, "Web server is returning an unknown error"),
+}
+"""Name → the status and title of a page of HTML."""
+DAMAGE: Final[Mapping[str, str]] = {
+    "slow": "comes late",
+    "cached": "is the one given to the same URL less than 2 s ago",
+    "no_last": "lacks its last",
+    "truncated": "ends in the middle, and says that this is all of it",
+    "cut": "ends in the middle, and the connection with it",
+}
+"""Name → what happens to the right answer."""
+NAMES: Final = (*ERRORS, *PAGES, *DAMAGE)
+
+SLOW_S: Final = 5.0
+"""How late a slow answer is unless told otherwise."""
+THROTTLED_S: Final = 10.0
+"""How far ahead the time lies that a throttle names, where the mishap itself has no end."""
+EVERYWHERE: Final = "/0/"
+HANDSHAKE: Final = "/v2"
+
+
+def is_path(path: str) -> bool:
+    """Return whether something can go wrong there."""
+    return path == HANDSHAKE or path.startswith(EVERYWHERE)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a page says in its headers: when to come again, as seconds or as a date, and where else to go."""
+
+    retry_after_s: float | None = None
+    as_date: bool = False
+    location: str = ""
+
+    def headers(self, now_s: float) -> dict[str, str]:
+        """Return them at this moment (Unix time)."""
+        said = {"Location": self.location} if self.location else {}
+        if self.retry_after_s is not None:
+            until = formatdate(now_s + self.retry_after_s, usegmt=True)
+            said["Retry-After"] = until if self.as_date else f"{self.retry_after_s:.0f}"
+        return said
+
+
+@dataclass(slots=True)
+class RestFault:
+    """One mishap in force: until a monotonic time, for so many requests yet, to paths that begin so."""
+
+    name: str
+    until_s: float
+    left: float
+    path: str
+    delay_s: float
+    beside: Beside = Beside()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether something else is said than the right answer."""
+        return self.name in ERRORS or self.name in PAGES
+
+
+class RestFaults:
+    """Those in force. Times are monotonic seconds of the clock given."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._in_force: list[RestFault] = []
+
+    def throw(
+        self,
+        name: str,
+        for_s: float | None = None,
+        *,
+        n: int | None = None,
+        path: str = EVERYWHERE,
+        delay_s: float = SLOW_S,
+        beside: Beside = Beside(),
+    ) -> None:
+        """Let this go wrong for a time and for the next ``n`` requests to ``path``, whichever ends first.
+
+        Raises UsageError where there is no such mishap, or where it could never strike.
+        """
+        if name not in NAMES:
+            raise UsageError(f"there is no mishap {name!r}; there are {', '.join(NAMES)}")
+        if n is not None and n < 1:
+            raise UsageError(f"a mishap for {n} requests; it must be for 1 or more")
+        if not is_path(path) or (path == HANDSHAKE and name not in PAGES):
+            raise UsageError(
+                f"{name} at the path {path!r}, which is none of the exchange; write one like /0/public/OHLC, or of "
+                f"{', '.join(PAGES)} also {HANDSHAKE}"
+            )
+        until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
+        self._in_force.append(RestFault(name, until_s, math.inf if n is None else n, path, delay_s, beside))
+
+    def release(self) -> None:
+        """Stop them all."""
+        self._in_force.clear()
+
+    def strike(self, path: str) -> list[RestFault]:
+        """Return what goes wrong with one request to ``path``, first thrown first; each has then struck once more."""
+        now_s = self._clock.monotonic()
+        self._in_force = [mishap for mishap in self._in_force if now_s < mishap.until_s and mishap.left > 0]
+        struck = [mishap for mishap in self._in_force if path.startswith(mishap.path)]
+        for mishap in struck:
+            mishap.left -= 1
+        return struck
+
+    def error_of(self, mishap: RestFault) -> str:
+        """Return the error that is told in place of an answer."""
+        left_s = mishap.until_s - self._clock.monotonic()
+        ahead_s = THROTTLED_S if math.isinf(left_s) else left_s
+        return error_text(mishap.name, until_s=self._clock.wall_ns() / 1e9 + ahead_s)
+
+
+def error_text(name: str, *, until_s: float) -> str:
+    """Return the error of this name; ``until_s`` is Unix time, told in whole seconds, never too early."""
+    return ERRORS[name].format(until=math.ceil(until_s))
+
+
+def page_text(name: str) -> str:
+    """Return the page of HTML of this name."""
+    status, title = PAGES[name]
+    return f"<html><head><title>{status} {title}</title></head><body><h1>{status} {title}</h1></body></html>"

@@ -1,0 +1,96 @@
+"""Which subscriptions are refused on demand although the pair is listed, and how: by symbol, by message, by silence.
+
+Owns what is said to whom. Refuses frames: ``socket`` builds them. The texts of limits are not established (API.md 8.2,
+16.1), and a refusal of a whole message names no symbol, as that of a bad depth does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.clock import Clock
+from recorder.errors import UsageError
+
+TOO_MANY: Final = "EGeneral:Too many requests"
+"""What is said unless told otherwise: Kraken's word for a throttle elsewhere."""
+TOO_FAST: Final = "Exceeded msg rate"
+"""What is said of a message that is too large or comes too soon: known of v1."""
+NOTHING: Final = ""
+"""The text of a refusal that is none: no answer comes."""
+REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One refusal in force until a monotonic time: of these symbols (all where empty), each by name or not."""
+
+    text: str
+    until_s: float
+    symbols: frozenset[str]
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLimit:
+    """The most that is taken: symbols in a message, and messages in a second, over all connections."""
+
+    symbols: float = math.inf
+    per_s: float = math.inf
+
+
+class SubscriptionFaults:
+    """What is refused. Times are monotonic seconds of the clock given."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.asked: deque[tuple[float, tuple[str, ...]]] = deque(maxlen=REMEMBERED)
+        """The newest subscribe messages: when each came, and its symbols."""
+        self.limit = MessageLimit()
+        self._clock = clock
+        self._said: list[Refusal] = []
+        self._taken_s: deque[float] = deque()
+
+    def refuse(
+        self, text: str = TOO_MANY, for_s: float | None = None, *, symbols: Collection[str] = (), named: bool = True
+    ) -> None:
+        """Refuse subscriptions to ``symbols`` (all where there are none) with ``text``, for a time or until released.
+
+        ``named`` names each symbol; else a message with one of them is refused whole and says only its number. The
+        text :data:`NOTHING` is no answer at all.
+        """
+        until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
+        self._said.append(Refusal(text, until_s, frozenset(symbols), named))
+
+    def limit_to(self, *, symbols: float = math.inf, per_s: float = math.inf) -> None:
+        """Take no more symbols in a message, and messages in a second. Raises UsageError where nothing would be."""
+        if symbols < 1 or per_s < 1:
+            raise UsageError("a limit of less than one lets nobody in; refuse instead")
+        self.limit = MessageLimit(symbols, per_s)
+
+    def release(self) -> None:
+        """Refuse nothing any more."""
+        self._said.clear()
+        self.limit = MessageLimit()
+
+    def message(self, symbols: Collection[str]) -> str | None:
+        """Take note of a message; return with what it is refused whole, None if it is not."""
+        now_s = self._clock.monotonic()
+        self.asked.append((now_s, tuple(symbols)))
+        self._taken_s.append(now_s)
+        while self._taken_s[0] <= now_s - 1:
+            self._taken_s.popleft()
+        if len(symbols) > self.limit.symbols or len(self._taken_s) > self.limit.per_s:
+            return TOO_FAST
+        return next((said.text for said in self._in_force(symbols) if not said.named), None)
+
+    def symbol(self, symbol: str) -> str | None:
+        """Return with what one symbol of a message is refused, None if it is not."""
+        return next((said.text for said in self._in_force([symbol]) if said.named), None)
+
+    def _in_force(self, symbols: Collection[str]) -> list[Refusal]:
+        now_s = self._clock.monotonic()
+        self._said = [said for said in self._said if now_s < said.until_s]
+        return [said for said in reversed(self._said) if not said.symbols or not said.symbols.isdisjoint(symbols)]

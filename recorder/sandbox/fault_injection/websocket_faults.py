@@ -1,0 +1,110 @@
+"""What goes wrong on WebSocket lines on demand (API.md 12, 13): frames damaged, pairs silent, lines dead.
+
+Owns which of it is in force. Refuses sockets: ``clients`` asks, and does what is told here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from recorder.clock import Clock
+from recorder.errors import UsageError
+from recorder.sandbox.fault_injection.row_faults import RowFaults
+
+FRAMES: Final[Mapping[str, str]] = {
+    "drop": "is never sent",
+    "duplicate": "is sent twice",
+    "reorder": "is sent after the next one, or with the next heartbeat",
+    "torn": "ends in the middle, and so does what it says",
+}
+"""Name → what happens to a frame of live trades. For a time, or for so many frames."""
+LINES: Final[Mapping[str, str]] = {
+    "hush": "every subscription is silent, though acknowledged, while heartbeats go on",
+    "stall": "every line open at that moment is dead for good, and nobody says so; pings may still be answered",
+    "brush_off": "every handshake is accepted, and the connection closed at once",
+}
+"""Name → what happens to lines. For a time, but for the stall."""
+NAMES: Final = (*FRAMES, *LINES)
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """What a dead line still answers: a gateway that has lost its feed often goes on answering pings."""
+
+    ping_frames: bool = True
+    """Whether pings of the WebSocket protocol are answered, which are control frames (RFC 6455)."""
+    ping_messages: bool = True
+    """Whether ``{"method":"ping"}`` is."""
+
+
+HALF_DEAD: Final = Stall()
+"""The usual way to stall, since it is the harder one to notice."""
+
+
+@dataclass(slots=True)
+class _Damage:
+    """Damage in force: until a monotonic time, for so many frames yet."""
+
+    name: str
+    until_s: float
+    left: float
+
+
+class WebSocketFaults:
+    """What is in force. Times are monotonic seconds of the clock given."""
+
+    def __init__(self, clock: Clock, rows: RowFaults | None = None) -> None:
+        self.rows = RowFaults() if rows is None else rows
+        """Which rows are odd."""
+        self.muted: set[str] = set()
+        """v2 symbols whose subscriptions are acknowledged, and then silent."""
+        self.stalls: list[Stall] = []
+        """Each time that all lines died: a line that is older than the last time is dead in that way."""
+        self._clock = clock
+        self._damage: list[_Damage] = []
+        self._until_s = dict.fromkeys(("hush", "brush_off"), -math.inf)
+
+    def throw(self, name: str, for_s: float | None = None, *, n: int | None = None, stall: Stall = HALF_DEAD) -> None:
+        """Let this go wrong for a time and, of frames, for the next ``n``, whichever ends first; None: for good.
+
+        ``stall`` is how lines die, where they do.
+
+        Raises UsageError where there is no such fault, or where it could never strike.
+        """
+        if name not in NAMES:
+            raise UsageError(f"there is no fault of lines {name!r}; there are {', '.join(NAMES)}")
+        if n is not None and (n < 1 or name not in FRAMES):
+            raise UsageError(f"{name} for {n} frames; {', '.join(FRAMES)} can be for 1 or more, others for a time")
+        until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
+        if name == "stall":
+            self.stalls.append(stall)
+        elif name in FRAMES:
+            self._damage.append(_Damage(name, until_s, math.inf if n is None else n))
+        else:
+            self._until_s[name] = until_s
+
+    def release(self) -> None:
+        """Stop all of it; what was lost stays lost, and dead lines stay dead."""
+        self.muted.clear()
+        self._damage.clear()
+        self._until_s = dict.fromkeys(self._until_s, -math.inf)
+
+    @property
+    def brushing_off(self) -> bool:
+        """Whether whoever comes is let in, and sent away at once."""
+        return self._clock.monotonic() < self._until_s["brush_off"]
+
+    def silent(self, symbols: Collection[str]) -> bool:
+        """Tell whether nothing is to be heard of any of ``symbols``."""
+        return self._clock.monotonic() < self._until_s["hush"] or self.muted.issuperset(symbols)
+
+    def strike(self) -> frozenset[str]:
+        """Return what happens to one frame of live trades; each damage has then struck once more."""
+        now_s = self._clock.monotonic()
+        self._damage = [damage for damage in self._damage if now_s < damage.until_s and damage.left > 0]
+        for damage in self._damage:
+            damage.left -= 1
+        return frozenset(damage.name for damage in self._damage)
