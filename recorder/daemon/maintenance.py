@@ -18,11 +18,11 @@ from recorder.archive.load_ledger import DAMAGE
 from recorder.archive.parquet import SET_APART
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
-from recorder.disk import Disk, names_in
+from recorder.daemon.raw_retention import expire_raw
+from recorder.disk import Disk
 from recorder.errors import DiskError, is_own
 from recorder.ingest.quarantined_pairs import is_disks_fault, patiently
 from recorder.journal import segment
-from recorder.journal.journal import RAW_SUFFIX
 from recorder.ops import process_setup
 from recorder.runtime.context import Context
 
@@ -141,15 +141,6 @@ class Maintenance:
 
     def _expire_raw(self) -> bool:
         now_s = self._now_s()
-        raw = self._archive.layout.raw
         if now_s is not None:
-            try:
-                with self.raw:
-                    for path in (raw / name for name in names_in(raw) if name.endswith(RAW_SUFFIX)):
-                        if path.stat().st_mtime < now_s - self.keep_s:
-                            self._disk.unlink(path)
-            except SET_APART as error:
-                if is_disks_fault(error):
-                    raise
-                log.error("raw segments not removed", reason=str(error))
+            expire_raw(self._archive.layout.raw, self._disk, now_s - self.keep_s, self.raw)
         return False

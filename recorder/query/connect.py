@@ -78,8 +78,8 @@ class Archive:
     Frames of trades and candles say in ``df.attrs`` (in Arrow's metadata under ``recorder``, as JSON) on what they
     rest: ``coverage``, of each pair the runs of ids used; ``missing``, how many ids are known to be missing in the
     range; and ``digest``, the SHA-256 of those ids (:func:`recorder.query.provenance.digest`). Trades never change, so
-    equal digests mean the same trades, whatever came or was merged meanwhile. With ``hashed=True`` there is also ``sha256``,
-    of each pair that of its canonical rows (docs/format.md), for which all are read once more.
+    equal digests mean the same trades, whatever came or was merged meanwhile. With ``hashed=True`` there is also
+    ``sha256``, of each pair that of its canonical rows (docs/format.md), for which all are read once more.
     """
 
     def __init__(self, reader: Reader) -> None:
