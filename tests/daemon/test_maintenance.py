@@ -128,7 +128,7 @@ async def test_raw_segments_that_cannot_be_listed_end_no_upkeep(
     def refused(folder: Path) -> list[str]:
         raise UnlistedFolder(folder, "Permission denied") from PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("recorder.daemon.maintenance.names_in", refused)
+    monkeypatch.setattr("recorder.daemon.raw_retention.names_in", refused)
     with shop(tmp_path) as opened:
         upkeep = Maintenance(opened.archive, opened.disk, Fakes().context, keep_s=1, now_s=lambda: 1e12)
         assert upkeep._expire_raw() is False
