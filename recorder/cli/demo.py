@@ -56,7 +56,7 @@ def demo(
     ] = None,
 ) -> None:
     """Record a local exchange through an outage, repair the hole, prove that nothing is missing, and draw it."""
-    from recorder.query import pictures  # noqa: PLC0415  # without the extra `plots`, say so before half a minute is spent
+    from recorder.query import plots  # noqa: PLC0415  # without the extra `plots`, say so before half a minute is spent
 
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
     archive, truth_path = folder / "data", folder / "truth.jsonl"
@@ -73,7 +73,7 @@ def demo(
     with connect(archive) as opened:
         _show_candles(opened)
         _show_certificates(opened)
-        pictures.save(pictures.candles(opened, DRAWN), picture)
+        plots.save(plots.candles(opened, DRAWN), picture)
     console.print(f"Look at it:   {picture}", soft_wrap=True, highlight=False)
     console.print(f"Ask it more:  .venv/bin/recorder status --data {archive}", soft_wrap=True, highlight=False)
 

@@ -12,7 +12,7 @@ from recorder.cli import output
 from recorder.cli.screen import echo
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
-from recorder.query import pictures
+from recorder.query import plots
 from recorder.query.connect import connect
 
 
@@ -42,12 +42,12 @@ def plot(
     live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
     width: Annotated[
         int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels.")
-    ] = pictures.WIDTH,
+    ] = plots.WIDTH,
 ) -> None:
     """Draw candles with vwap, volume and holes, the calendar of certificates, or volume by day; print the path."""
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
     for path in paths:
-        pictures.check(path)
+        plots.check(path)
         output.check_folder(path)
     if what is not What.CANDLES and timeframe is not None:
         raise UsageError(f"--timeframe is for candles; {what} goes by days")
@@ -56,13 +56,13 @@ def plot(
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
         match what:
             case What.CANDLES:
-                figure = pictures.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
+                figure = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
             case What.COVERAGE:
-                figure = pictures.coverage(archive, start, stop, pairs=pairs, width=width)
+                figure = plots.coverage(archive, start, stop, pairs=pairs, width=width)
             case What.VOLUME:
-                figure = pictures.volume(archive, start, stop, pairs=pairs, width=width)
+                figure = plots.volume(archive, start, stop, pairs=pairs, width=width)
     for path in paths:
-        pictures.save(figure, path)
+        plots.save(figure, path)
         echo(path)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recorder.core.model import TIMEFRAMES, Event, Trade
 from recorder.errors import UsageError
-from recorder.query import chart_style, pictures
+from recorder.query import chart_style, plots
 from recorder.query.chart_style import Figure
 from recorder.query.connect import Archive, connect
 from tests.archives import MINUTE_US, START, START_US, Written, trade, writing
@@ -77,7 +77,7 @@ def test_a_candle_is_drawn_from_its_bar(archive: Written, opened: Archive) -> No
             trade(4, START_US + MINUTE_US, "80", "1"),
         ]
     )
-    first, second = rows(pictures.candles(opened, "BTC/USD"), "open")
+    first, second = rows(plots.candles(opened, "BTC/USD"), "open")
     assert [first[name] for name in ("open", "high", "low", "close", "vwap", "volume", "count")] == [
         *(100, 130, 90, 90, 105, 4, 3)
     ]
@@ -90,7 +90,7 @@ def test_a_candle_is_drawn_from_its_bar(archive: Written, opened: Archive) -> No
 
 def test_prices_and_currencies_and_utc_stand_on_the_axes(archive: Written, opened: Archive) -> None:
     archive.append(minutes(0, 1, pair="ETH/EUR"))
-    spec = pictures.candles(opened, "ETH/EUR").to_dict()
+    spec = plots.candles(opened, "ETH/EUR").to_dict()
     titles = [said for said in found_in(spec, "title") if isinstance(said, str)]
     assert {"Price (EUR)", "Volume (ETH)", "Time (UTC)"} <= set(titles)
     assert {scale["type"] for scale in found_in(spec, "scale") if "type" in scale} == {"utc"}
@@ -101,7 +101,7 @@ def test_a_hole_is_shaded_cuts_the_line_of_vwap_and_marks_the_bars_that_it_touch
 ) -> None:
     held = minutes(*range(10))
     archive.append([row for row in held if row.trade_id not in {5, 6}])
-    figure = pictures.candles(opened, "BTC/USD")
+    figure = plots.candles(opened, "BTC/USD")
     (hole,) = rows(figure, "missing")
     assert hole["missing"] == "2"
     assert (hole["left"], hole["right"]) == (MS + 3 * 60_000 + 30_000, MS + 6 * 60_000 + 30_000)
@@ -114,13 +114,13 @@ def test_a_hole_is_shaded_cuts_the_line_of_vwap_and_marks_the_bars_that_it_touch
 
 def test_a_hole_that_began_before_the_range_is_shaded_from_its_beginning(archive: Written, opened: Archive) -> None:
     archive.append([row for row in minutes(*range(10)) if row.trade_id not in {3, 4, 5, 6}])
-    (hole,) = rows(pictures.candles(opened, "BTC/USD", "1m", START + timedelta(minutes=4)), "missing")
+    (hole,) = rows(plots.candles(opened, "BTC/USD", "1m", START + timedelta(minutes=4)), "missing")
     assert (hole["left"], hole["right"], hole["missing"]) == (MS + 4 * 60_000, MS + 6 * 60_000 + 30_000, "4")
 
 
 def test_without_holes_nothing_is_said_of_them(archive: Written, opened: Archive) -> None:
     archive.append(minutes(0, 1, 2))
-    figure = pictures.candles(opened, "BTC/USD", stop=START + timedelta(minutes=2))
+    figure = plots.candles(opened, "BTC/USD", stop=START + timedelta(minutes=2))
     assert legend(figure) == ["rising", "falling", "vwap"]
     assert title(figure) == "BTC/USD in 1m candles\n2025-11-10 12:00 to 2025-11-10 12:02 UTC · 2 trades in 2 bars"
 
@@ -128,7 +128,7 @@ def test_without_holes_nothing_is_said_of_them(archive: Written, opened: Archive
 def test_void_ids_are_no_hole_and_what_was_before_the_first_trade_is(archive: Written, opened: Archive) -> None:
     archive.append([row for row in minutes(*range(10)) if row.trade_id in {4, 5, 8, 9}])
     archive.noted(Event(START_US, "void", "BTC/USD", '{"first_id":6,"last_id":7}'))
-    (hole,) = rows(pictures.candles(opened, "BTC/USD", "1m", START), "missing")
+    (hole,) = rows(plots.candles(opened, "BTC/USD", "1m", START), "missing")
     assert hole["missing"] == "unknown"
     assert (hole["left"], hole["right"]) == (MS, MS + 3 * 60_000 + 30_000)
 
@@ -136,26 +136,26 @@ def test_void_ids_are_no_hole_and_what_was_before_the_first_trade_is(archive: Wr
 @given(st.sampled_from(list(TIMEFRAMES)), st.floats(0.01, 5000))
 def test_bars_are_as_fine_as_asked_for_or_as_can_be_seen(timeframe: str, days: float) -> None:
     span_us = int(days * DAY_US)
-    fitting = pictures.fitting(timeframe, span_us, pictures.WIDTH)
-    pixels = {name: pictures.WIDTH * TIMEFRAMES[name] * MINUTE_US / span_us for name in TIMEFRAMES}
+    fitting = plots.fitting(timeframe, span_us, plots.WIDTH)
+    pixels = {name: plots.WIDTH * TIMEFRAMES[name] * MINUTE_US / span_us for name in TIMEFRAMES}
     assert TIMEFRAMES[fitting] >= TIMEFRAMES[timeframe]
-    assert pixels[fitting] >= pictures.BAR_PX or fitting == list(TIMEFRAMES)[-1]
+    assert pixels[fitting] >= plots.BAR_PX or fitting == list(TIMEFRAMES)[-1]
     finer = [name for name in TIMEFRAMES if TIMEFRAMES[timeframe] <= TIMEFRAMES[name] < TIMEFRAMES[fitting]]
-    assert all(pixels[name] < pictures.BAR_PX for name in finer)
+    assert all(pixels[name] < plots.BAR_PX for name in finer)
 
 
 def test_a_long_range_is_drawn_in_longer_bars_and_says_so(archive: Written, opened: Archive) -> None:
     archive.append(minutes(*range(0, 1500, 5)))
-    figure = pictures.candles(opened, "BTC/USD", "1m")
+    figure = plots.candles(opened, "BTC/USD", "1m")
     assert "BTC/USD in 5m candles" in title(figure)
     assert "5m instead of 1m" in title(figure)
     assert len(rows(figure, "open")) == 300
-    assert "BTC/USD in 1m candles" in title(pictures.candles(opened, "BTC/USD", "1m", width=5000))
+    assert "BTC/USD in 1m candles" in title(plots.candles(opened, "BTC/USD", "1m", width=5000))
 
 
 def test_the_axis_shows_the_range_that_was_asked_for(archive: Written, opened: Archive) -> None:
     archive.append(minutes(5, 6))
-    figure = pictures.candles(opened, "BTC/USD", "1m", "2025-11-10T12:01:30Z", "2025-11-10T12:20:00Z")
+    figure = plots.candles(opened, "BTC/USD", "1m", "2025-11-10T12:01:30Z", "2025-11-10T12:20:00Z")
     domains = {tuple(scale["domain"]) for scale in found_in(figure.to_dict(), "scale") if scale.get("type") == "utc"}
     assert domains == {(MS + 60_000, MS + 20 * 60_000)}
 
@@ -164,7 +164,7 @@ def test_a_cell_of_the_calendar_says_what_the_certificate_says(archive: Written,
     day = [trade(n, START_US + n * DAY_US) for n in range(1, 8)]
     archive.append([row for row in day if row.trade_id != 3])
     archive.append(minutes(0, pair="ETH/USD"))
-    cells = rows(pictures.coverage(opened, stop="2025-11-17", pairs=["BTC/USD"]), "status")
+    cells = rows(plots.coverage(opened, stop="2025-11-17", pairs=["BTC/USD"]), "status")
     assert {cell["pair"] for cell in cells} == {"BTC/USD"}
     assert [(cell["from"], cell["status"], cell["trades"], cell["missing"]) for cell in cells] == [
         ("2025-11-11", "complete", 1, 0),
@@ -187,7 +187,7 @@ def test_days_too_narrow_to_be_seen_become_weeks_then_months(
 ) -> None:
     archive.append([trade(n, LONG_AGO_US + (n - 1) * DAY_US) for n in (1, days + 1)])
     stop = LONG_AGO + timedelta(days=days)
-    cells = rows(pictures.coverage(opened, stop=f"{stop:%Y-%m-%d}"), "status")
+    cells = rows(plots.coverage(opened, stop=f"{stop:%Y-%m-%d}"), "status")
     assert len(cells) == count
     assert sum(cell["open"] for cell in cells) == days
     begin = datetime.fromtimestamp(cells[1]["left"] / 1000, UTC)
@@ -198,7 +198,7 @@ def test_days_too_narrow_to_be_seen_become_weeks_then_months(
 def test_a_week_shows_its_worst_day(archive: Written, opened: Archive) -> None:
     day = [trade(n, LONG_AGO_US + n * DAY_US) for n in range(1, 401)]
     archive.append([row for row in day if row.trade_id != 200])
-    cells = rows(pictures.coverage(opened, stop=f"{LONG_AGO + timedelta(days=400):%Y-%m-%d}"), "status")
+    cells = rows(plots.coverage(opened, stop=f"{LONG_AGO + timedelta(days=400):%Y-%m-%d}"), "status")
     (bad,) = [cell for cell in cells if cell["open"]]
     assert (bad["status"], bad["open"], bad["trades"], bad["missing"]) == ("open", 3, 6, 3)
 
@@ -206,11 +206,11 @@ def test_a_week_shows_its_worst_day(archive: Written, opened: Archive) -> None:
 def test_of_very_many_pairs_those_with_the_most_open_days_are_shown(
     archive: Written, opened: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "PAIRS", 2)
+    monkeypatch.setattr(plots, "PAIRS", 2)
     archive.append([trade(n, START_US + n * DAY_US, pair="A/USD") for n in (1, 2, 3, 4)])
     archive.append([trade(n, START_US + n * DAY_US, pair="B/USD") for n in (1, 3, 4)])
     archive.append([trade(n, START_US + n * DAY_US, pair="C/USD") for n in (1, 2, 4)])
-    figure = pictures.coverage(opened, stop="2025-11-14")
+    figure = plots.coverage(opened, stop="2025-11-14")
     assert {cell["pair"] for cell in rows(figure, "status")} == {"B/USD", "C/USD"}
     assert "the 2 of 3 pairs with the most open days" in title(figure)
 
@@ -219,7 +219,7 @@ def test_volume_is_that_of_the_day_and_tells_where_it_may_be_more(archive: Writt
     hours = (1, 2, 13, 14, 37, 61)
     rows_of = [trade(n, START_US + hour * HOUR_US, qty=f"0.{n}") for n, hour in enumerate(hours, 1)]
     archive.append([row for row in rows_of if row.trade_id != 5])
-    bars = rows(pictures.volume(opened), "volume")
+    bars = rows(plots.volume(opened), "volume")
     assert [(bar["from"], bar["volume"], bar["held"]) for bar in bars] == [
         ("2025-11-10", pytest.approx(0.1 + 0.2), chart_style.SURE),
         ("2025-11-11", pytest.approx(0.3 + 0.4), chart_style.AT_LEAST),
@@ -233,7 +233,7 @@ def test_the_volume_of_a_week_is_the_sum_of_its_days_and_as_sure_as_its_worst(
 ) -> None:
     day = [trade(n, LONG_AGO_US + n * DAY_US, qty="2") for n in range(1, 401)]
     archive.append([row for row in day if row.trade_id != 200])
-    bars = rows(pictures.volume(opened), "volume")
+    bars = rows(plots.volume(opened), "volume")
     assert [bar["volume"] for bar in bars[:3]] == [12, 14, 14]  # the first trade is on a Tuesday
     assert [bar["volume"] for bar in bars if bar["held"] == chart_style.AT_LEAST and bar != bars[-1]] == [12]
     assert len([bar for bar in bars if bar["held"] == chart_style.SURE]) == len(bars) - 2
@@ -244,10 +244,10 @@ def test_each_pair_has_a_panel_of_its_own_up_to_a_number(
 ) -> None:
     for pair, count in {"A/USD": 1, "B/USD": 3, "C/USD": 2}.items():
         archive.append(minutes(*range(count), pair=pair))
-    spec = pictures.volume(opened).to_dict()
+    spec = plots.volume(opened).to_dict()
     assert [panel["title"]["text"] for panel in spec["vconcat"]] == ["A/USD", "B/USD", "C/USD"]
-    monkeypatch.setattr(pictures, "PANELS", 2)
-    figure = pictures.volume(opened)
+    monkeypatch.setattr(plots, "PANELS", 2)
+    figure = plots.volume(opened)
     assert [panel["title"]["text"] for panel in figure.to_dict()["vconcat"]] == ["B/USD", "C/USD"]
     assert "the 2 of 3 pairs with the most trades" in title(figure)
 
@@ -256,10 +256,10 @@ def test_a_page_needs_nothing_from_elsewhere_and_a_picture_is_one(
     archive: Written, opened: Archive, tmp_path: Path
 ) -> None:
     archive.append(minutes(0, 1, 2))
-    figure = pictures.candles(opened, "BTC/USD")
-    page, png, svg = (tmp_path / f"x{suffix}" for suffix in pictures.SUFFIXES)
+    figure = plots.candles(opened, "BTC/USD")
+    page, png, svg = (tmp_path / f"x{suffix}" for suffix in plots.SUFFIXES)
     for path in (page, png, svg):
-        pictures.save(figure, path)
+        plots.save(figure, path)
     text = page.read_text(encoding="utf-8")
     assert "window.vegaEmbed=" in text
     assert not any(f'{attribute}="{scheme}' in text for attribute in ("src", "href") for scheme in ("http", "//"))
@@ -271,7 +271,7 @@ def test_a_page_needs_nothing_from_elsewhere_and_a_picture_is_one(
 
 def test_a_chart_is_plain_data_and_can_be_changed(archive: Written, opened: Archive) -> None:
     archive.append(minutes(0, 1))
-    figure = pictures.candles(opened, "BTC/USD")
+    figure = plots.candles(opened, "BTC/USD")
     assert json.loads(figure.to_json()) == figure.to_dict()
     assert figure.properties(background="black").to_dict()["background"] == "black"
 
@@ -279,21 +279,21 @@ def test_a_chart_is_plain_data_and_can_be_changed(archive: Written, opened: Arch
 @pytest.mark.parametrize(
     ("draw", "sentence"),
     [
-        (lambda archive: pictures.candles(archive, "XBT/USD"), "did you mean BTC/USD"),
-        (lambda archive: pictures.candles(archive, "BTC/USD", "2m"), "there is no timeframe '2m'"),
+        (lambda archive: plots.candles(archive, "XBT/USD"), "did you mean BTC/USD"),
+        (lambda archive: plots.candles(archive, "BTC/USD", "2m"), "there is no timeframe '2m'"),
         (
-            lambda archive: pictures.candles(archive, "BTC/USD", "1m", "2026-01-01"),
+            lambda archive: plots.candles(archive, "BTC/USD", "1m", "2026-01-01"),
             "has it from 2025-11-10 12:00:30 to",
         ),
         (
-            lambda archive: pictures.candles(archive, "BTC/USD", "1m", None, "2025-01-01"),
+            lambda archive: plots.candles(archive, "BTC/USD", "1m", None, "2025-01-01"),
             "no trade of BTC/USD is held in",
         ),
-        (lambda archive: pictures.candles(archive, "BTC/USD", "1m", "2026-01-02", "2026-01-01"), "reversed"),
-        (lambda archive: pictures.coverage(archive, pairs=["XBT/USD"]), "did you mean BTC/USD"),
-        (lambda archive: pictures.coverage(archive, stop="2025-01-01"), "the archive has 2025-11-10 to"),
-        (lambda archive: pictures.volume(archive, "2025-11-11T00:00"), "has no time zone"),
-        (lambda archive: pictures.save(pictures.coverage(archive), Path("x.jpg")), "'x.jpg' does not"),
+        (lambda archive: plots.candles(archive, "BTC/USD", "1m", "2026-01-02", "2026-01-01"), "reversed"),
+        (lambda archive: plots.coverage(archive, pairs=["XBT/USD"]), "did you mean BTC/USD"),
+        (lambda archive: plots.coverage(archive, stop="2025-01-01"), "the archive has 2025-11-10 to"),
+        (lambda archive: plots.volume(archive, "2025-11-11T00:00"), "has no time zone"),
+        (lambda archive: plots.save(plots.coverage(archive), Path("x.jpg")), "'x.jpg' does not"),
     ],
 )
 def test_a_mistake_is_one_sentence(draw: Any, sentence: str, archive: Written, opened: Archive) -> None:
@@ -304,7 +304,7 @@ def test_a_mistake_is_one_sentence(draw: Any, sentence: str, archive: Written, o
 
 def test_an_archive_without_trades_says_so(opened: Archive, archive: Written) -> None:
     assert archive.data.is_dir()
-    for draw in (pictures.coverage, pictures.volume):
+    for draw in (plots.coverage, plots.volume):
         with pytest.raises(UsageError, match="holds no trade yet"):
             draw(opened)
 
@@ -328,16 +328,16 @@ NAMED = "</script><script>alert(1)</script><!--\u2028\x1b[31m\u202e/USD"
 def test_what_is_in_a_name_does_not_run(archive: Written, opened: Archive, tmp_path: Path, drawn: str) -> None:
     archive.append(minutes(0, 1, 2, pair=NAMED))
     archive.append(minutes(0, 1, 2))
-    figure = pictures.candles(opened, NAMED) if drawn == "candles" else getattr(pictures, drawn)(opened)
-    pictures.save(figure, tmp_path / "x.html")
+    figure = plots.candles(opened, NAMED) if drawn == "candles" else getattr(plots, drawn)(opened)
+    plots.save(figure, tmp_path / "x.html")
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
-    pictures.save(pictures.coverage(opened, pairs=["BTC/USD"]), tmp_path / "usual.html")
+    plots.save(plots.coverage(opened, pairs=["BTC/USD"]), tmp_path / "usual.html")
     usual = (tmp_path / "usual.html").read_text(encoding="utf-8")
     assert "alert(1)" in page
     for harm in ("<script", "</script", "<!--", "\u2028", "\x1b", "\u202e"):
         assert page.count(harm) == usual.count(harm), harm
     assert "<script>alert" not in figure.to_html()  # as a notebook shows it
-    pictures.save(figure, tmp_path / "x.svg")
+    plots.save(figure, tmp_path / "x.svg")
     assert "<script" not in (tmp_path / "x.svg").read_text(encoding="utf-8")
 
 
@@ -345,7 +345,7 @@ def test_a_text_that_is_put_into_a_chart_by_hand_does_not_run_either(
     archive: Written, opened: Archive, tmp_path: Path
 ) -> None:
     archive.append(minutes(0, 1, 2))
-    pictures.save(pictures.coverage(opened).properties(title=NAMED), tmp_path / "x.html")
+    plots.save(plots.coverage(opened).properties(title=NAMED), tmp_path / "x.html")
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "\\u003cscript\\u003ealert(1)" in page
