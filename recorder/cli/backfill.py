@@ -181,7 +181,7 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 def _note(archive: TradeArchive, listed: Sequence[tuple[int, Instrument]]) -> None:
     """Archive the listing of the pairs that have none yet: without it nobody knows the decimals of their prices."""
     segments = Segments(archive.layout, archive.disk, staging=archive.staging)
-    merge_archive.listed(archive.layout, segments, listed, room=functools.partial(rim.room, archive.layout.data))
+    merge_archive.listed(archive.layout, segments, listed)
 
 
 def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[str, Damage]:

@@ -113,7 +113,7 @@ def _digits(value: Decimal) -> int:
 def _cells(level: Level | None, digits: Sequence[int], style: str) -> list[Text]:
     """Return price and quantity with so many digits each, so that points stand under each other."""
     if level is None:
-        return [Text(), Text()]
+        return [text(""), text("")]
     return [text(f"{level.price:.{digits[0]}f}", style), text(f"{level.qty:.{digits[1]}f}")]
 
 

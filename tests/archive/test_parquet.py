@@ -85,7 +85,7 @@ def test_what_the_system_does_not_read_is_its_fault_and_not_the_file_s(
     assert isinstance(raised.value, DiskError)
     assert raised.value.problem == "cannot be read: Input/output error"
     assert "check the disk" in raised.value.remedy
-    monkeypatch.setattr("pyarrow.parquet.ParquetFile", refused)
+    monkeypatch.setattr("recorder.archive.parquet.pq.ParquetFile", refused)
     with pytest.raises(UnreadableFile, match=f"^cannot read {path}: Input/output error; check the disk"):
         OpenFile(path)
 

@@ -175,7 +175,7 @@ def test_candles_that_wait_in_the_other_journal_are_said(
     assert run(theirs, mine) == 0
     said = capsys.readouterr().out
     assert "1 answers with candles wait in" in said
-    assert "2 listings added" in said, "one waits in the journal too"
+    assert "2 listings and what was certified of" in said, "one waits in the journal too"
     assert {row["pair"] for row in rows(mine, "instruments")} == {"BTC/USD", "ETH/USD", "SOL/USD"}
 
 
