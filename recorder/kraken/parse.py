@@ -249,7 +249,7 @@ def salvaged(frame: bytes, *, received_ns: int) -> SalvagedRows:
 
 
 def salvaged_runs(frame: bytes) -> tuple[list[Run], Sequence[OddRow]]:
-    """Return the runs of ids in the readable rows of a frame, and the other rows. Raises Malformed if all are bad."""
+    """Return the runs of the readable rows of a frame, and the other rows. Raises Malformed if none can be read."""
     found = salvaged(frame, received_ns=0)
     return runs_of(found.trades), found.odd
 
