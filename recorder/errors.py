@@ -8,7 +8,7 @@
     │   └── NoSuchArchive              2
     ├── ArchiveInUse                   3   another recorder has this archive open
     ├── DiskError                      4   the operating system refused a read or a write
-    │   ├── DiskAtFault                4   of so many files that the disk is the likely cause
+    │   ├── DiskAtFault                4   of many files at once: the disk is the likely cause
     │   ├── UnreadableFile             4   of a file of the archive; carries it, and the remedy
     │   │   └── UnlistedFolder         4   of a folder of it
     │   └── TableUnusable              4   of a folder of a table without ids, which itself is the cause

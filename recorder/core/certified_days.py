@@ -50,7 +50,7 @@ class CertifiedHistory:
     def given_up(self, runs: Iterable[Run], absent: Spans) -> Spans:
         """Return the vanished ids that are not fetched again unrequested: they may have been removed on purpose.
 
-        These are all vanished ids below the lowest stored one, and those of a year of which nothing at all is stored.
+        These are all vanished ids below the lowest stored one, and those of a year without any stored id.
         """
         runs = list(runs)
         held = Spans(run.span for run in runs)

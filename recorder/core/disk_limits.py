@@ -40,7 +40,7 @@ class DiskLimits:
 
 
 def disk_limits(total: int, per_day: int = 0) -> DiskLimits:
-    """Return the limits of a disk of ``total`` bytes of which ``per_day`` bytes are used up a day.
+    """Return the limits of a disk of ``total`` bytes that fills by ``per_day`` bytes a day.
 
     >>> disk_limits(1_000_000_000_000), disk_limits(1_000_000_000_000, 50_000_000_000).low, disk_limits(16_000_000)
     (DiskLimits(low=2000000000, stop=256000000), 50000000000, DiskLimits(low=1600000, stop=400000))

@@ -1,6 +1,6 @@
 """Knowledge about ids apart from rows: void, unreadable, disowned, confirmed, promised and certified ones.
 
-Contains the event detail of each kind of evidence. Evidence holds for the time it was recorded: an id that appears
+Contains the event detail of each kind of evidence. Evidence is valid for the time it was recorded: an id that appears
 after all is stored, and stored beats void.
 """
 
@@ -95,7 +95,7 @@ class Promised(msgspec.Struct, frozen=True):
 class Anchored(msgspec.Struct, frozen=True):
     """The highest id made before the promise of ``pair`` from ``time_us`` on is ``after_id``; 0: there is none.
 
-    ``assumed``: the exchange was not asked; the lowest stored trade was taken as the beginning.
+    ``assumed``: the exchange was not queried; the lowest stored trade was taken as the beginning.
     """
 
     pair: str
@@ -132,7 +132,7 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 Dated = Disowned | Reclaimed | Renumbered | NumberingSettled
-"""Claims of which the latest counts, by ``time_us``."""
+"""Claims that a later one overrides, by ``time_us``."""
 Knowledge = Certified | Void | Unreadable | Dated | Confirmed | Promised | Anchored | Parked
 
 

@@ -1,4 +1,4 @@
-"""The ledger: which ids of each pair are stored, and what is known of the others. All other code asks it.
+"""The ledger: which ids of each pair are stored, and what is known of the others. The single source for all other code.
 
 Contains spans with the times of their ends, ids known to be void or disowned, and missing ids. Does not know where the
 rows are. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal; while
@@ -160,7 +160,7 @@ class PairLedger:
 
     @property
     def disownings(self) -> frozenset[Dated]:
-        """All claims about the pair of which the latest counts."""
+        """All claims about the pair that a later one overrides."""
         return frozenset(self._disownings)
 
     @property

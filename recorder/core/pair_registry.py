@@ -23,7 +23,7 @@ STANDS_STILL: Final = NEVER_TRADED | {"cancel_only", "post_only", "maintenance"}
 FEW: Final = 10
 """Fewer pairs than this may disappear at once, whatever their share: a sandbox lists no more."""
 LISTINGS: Final = 3
-"""Number of listings that must lack a pair before it is gone."""
+"""Number of listings without a pair after which it is gone."""
 APART_S: Final = 300.0
 """Minimum seconds between these listings: one wrong answer is often followed by others like it."""
 
@@ -121,7 +121,7 @@ class _Absence:
 class PairRegistry:
     """The pairs that count as listed. Times are monotonic seconds.
 
-    A listing that lacks a pair counts only ``apart_s`` seconds after the last one that did.
+    A listing without a pair counts only ``apart_s`` seconds after the last one that did.
     """
 
     def __init__(self, *, apart_s: float = APART_S) -> None:
@@ -138,7 +138,7 @@ class PairRegistry:
 
     @property
     def lacking(self) -> Collection[str]:
-        """The pairs that count as listed, and that the last listing lacks."""
+        """The pairs that count as listed, but are missing from the last listing."""
         return self._lacks.keys()
 
     def remember(self, known: Iterable[Instrument]) -> None:

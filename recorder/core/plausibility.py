@@ -69,7 +69,7 @@ def renumbered_from(repeated: Iterable[tuple[Trade, Trade]]) -> Trade | None:
 
     ``repeated`` are rows received with stored ids, in order, each with the stored row. A single one that differs is a
     fault of the exchange; two such ids in a row are trades that it counts from 1 again. Rows that differ only in their
-    time do not count: an exchange may stamp its past anew, and continues from there.
+    time do not count: an exchange may change the stamps of its past, and continues from there.
     """
     for (one, held), (other, held_next) in pairwise(repeated):
         if one.trade_id != other.trade_id and _is_another(one, held) and _is_another(other, held_next):

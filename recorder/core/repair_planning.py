@@ -13,7 +13,7 @@ from recorder.core.ledger import History
 from recorder.core.trade_ids import Gap, Span
 
 SHORT: Final = 50_000
-"""A gap of more ids is treated as history: it takes minutes to days, and must not delay others."""
+"""A gap of more ids is treated as history: fetching it takes minutes to days, and must not delay others."""
 TOGETHER: Final = 10_000
 """At most this many gaps of a pair, the newest, are filled together: each page is matched against all of them, in
 milliseconds, and brings a thousand ids."""

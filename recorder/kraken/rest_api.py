@@ -48,7 +48,7 @@ class Request:
 
 
 def asset_pairs(asset_class: str = CURRENCY) -> Request:
-    """Request the whole listing (0.8 MB) of an asset class; the default one lacks all others (API.md 16.1)."""
+    """Request the whole listing (0.8 MB) of an asset class; the default one contains no other (API.md 16.1)."""
     return Request("/0/public/AssetPairs", () if asset_class == CURRENCY else (("aclass_base", asset_class),))
 
 

@@ -29,8 +29,8 @@ The first state of a pair may be short of trades already, and so may a day's fir
 later change reveals these trades, so the first check that finds a quiet pair looks for them:
 
 - the Ticker shows another last trade than the last one delivered, or one although none was: the pair is behind.
-- both are equal, which two trades can be: the pair is in doubt, and REST is asked when there is time. If it has nothing
-  newer, the count of this check and the highest id belong together, and the account is settled.
+- both are equal, which two trades can be: the pair is in doubt, and REST is queried when there is time. If it has
+  nothing newer, the count of this check and the highest id belong together, and the account is settled.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class _Account:
 
     ``lead`` is the minimum of count minus ``before``; ``strikes`` the number of times it was behind since the last
     delivery, including the first check of all; ``fetched`` the highest id that was fetched for that. While it is not
-    ``settled`` the lead may be too high; ``asked`` is the highest id delivered when REST was asked about that,
-    ``tries`` the number of failed attempts to ask. ``shown`` is the last answer, accepted or not; ``quiet`` is whether
+    ``settled`` the lead may be too high; ``asked`` is the highest id delivered when REST was queried about that,
+    ``tries`` the number of failed queries. ``shown`` is the last answer, accepted or not; ``quiet`` is whether
     nothing was delivered around it, and ``exact`` whether count and highest id of the last check belong together if
     nothing is missing.
     """
@@ -157,7 +157,7 @@ class _Account:
         return quote.today - self.heard > self.lead
 
     def answered(self, last_id: int) -> None:
-        """Record that REST was asked, and that its newest id is ``last_id``."""
+        """Record that REST was queried, and that its newest id is ``last_id``."""
         self.asked = self.heard
         if last_id > self.heard:
             self.fetched = max(self.fetched, last_id)
@@ -198,7 +198,7 @@ class SilentPairs:
         return [behind for behind in found if behind is not None]
 
     def doubts(self) -> list[str]:
-        """Return the pairs to ask REST about when there is time, those with the fewest failed attempts first.
+        """Return the pairs to query REST about when there is time, those with the fewest failed queries first.
 
         Pairs that the last check found behind may be among them.
         """
@@ -206,9 +206,9 @@ class SilentPairs:
         return sorted(doubts, key=lambda pair: self._accounts[pair].tries)
 
     def fetched_tail(self, pair: str, last_id: int | None) -> bool:
-        """Record that REST was asked for undelivered trades of a pair in doubt; return whether it had any.
+        """Record that REST was queried for undelivered trades of a pair in doubt; return whether it had any.
 
-        ``last_id`` is its newest id, None if it could not be asked.
+        ``last_id`` is its newest id, None if the query failed.
         """
         account = self._accounts.get(pair)
         if account is None:
@@ -220,7 +220,7 @@ class SilentPairs:
         return last_id > account.heard
 
     def fetched(self, behind: Behind, last_id: int) -> None:
-        """Record that REST was asked for newer trades, and that its newest id is ``last_id``.
+        """Record that REST was queried for newer trades, and that its newest id is ``last_id``.
 
         If nothing is newer than what was delivered, the pair was not behind, and its count was misleading. A new
         subscription discards all evidence so far.

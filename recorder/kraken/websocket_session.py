@@ -7,10 +7,10 @@ every second, and carries out the effects.
 
 States of a pair::
 
-    asked ──ack──► subscribed
+    requested ──ack──► subscribed
       │ ├─no such pair─────► rejected for as long as this connection lasts
-      │ ├─another refusal──► rejected, and asked again later, with growing waits
-      │ └─silence──► asked again ──silence──► as refused; if nothing is subscribed, hang up
+      │ ├─another refusal──► rejected, and requested again later, with growing waits
+      │ └─silence──► requested again ──silence──► as refused; if nothing is subscribed, hang up
 
 Pairs come and go while the connection is open: :meth:`Session.add` requests them, and :meth:`Session.drop` forgets them
 at once, whatever their state and whatever is answered.
@@ -65,7 +65,7 @@ class Send:
 
 
 class TradeRows(msgspec.Struct, frozen=True, gc=False):
-    """Data of the channel in one frame, new rows or the snapshot after a subscription alike.
+    """Data of the channel in one frame, either new rows or the snapshot after a subscription.
 
     ``runs`` are the claims from the frame. Its rows are read when they are requested.
     """

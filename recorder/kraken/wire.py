@@ -218,7 +218,7 @@ class BarePair(msgspec.Struct):
 
 
 class AssetPair(BarePair):
-    """One entry of AssetPairs (API.md 6.4); older answers lack several fields. Decimals are text, or numbers."""
+    """One entry of AssetPairs (API.md 6.4); older answers have fewer fields. Decimals are text, or numbers."""
 
     base: Name = ""
     quote: Name = ""

@@ -121,7 +121,7 @@ def proxy_for(url: str, setting: str | None) -> str | None:
 
 
 def client_session(proxy: str | None = None) -> aiohttp.ClientSession:
-    """Return a session for REST and WebSocket alike, by way of ``proxy``.
+    """Return a session for both REST and WebSocket, by way of ``proxy``.
 
     TLS certificates are verified, aiohttp's default, against the file in SSL_CERT_FILE if it is set.
     """

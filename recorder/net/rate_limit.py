@@ -1,8 +1,8 @@
 """Rate limits shared by all processes of one archive: Kraken counts requests by address, not by process.
 
 A daemon and a backfill beside it take turns through a small locked file, and a daemon that is restarted again and again
-counts its connections through another. Such a file is advisory: if it is lost or damaged, the next process starts it
-anew.
+counts its connections through another. Such a file is advisory: if it is lost or damaged, the next process creates
+it again.
 """
 
 from __future__ import annotations
