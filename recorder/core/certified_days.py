@@ -48,7 +48,7 @@ class CertifiedHistory:
         return _without(_without(self.every(), held), absent)
 
     def given_up(self, runs: Iterable[Run], absent: Spans) -> Spans:
-        """Return the vanished ids that are not fetched again unrequested: they may have been removed on purpose.
+        """Return the vanished ids that are not fetched again automatically: they may have been removed on purpose.
 
         These are all vanished ids below the lowest stored one, and those of a year without any stored id.
         """

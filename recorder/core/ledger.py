@@ -213,7 +213,7 @@ class PairLedger:
         return [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
 
     def given_up(self) -> Spans:
-        """Return the ids that have vanished and are not fetched again unrequested. Do not change the result."""
+        """Return the ids that have vanished and are not fetched again automatically. Do not change the result."""
         self.gaps()
         return self._given_up
 
