@@ -1,6 +1,6 @@
 """The two clocks, never mixed: monotonic seconds for waiting, wall-clock nanoseconds for recording.
 
-Nothing else in the package asks the operating system for the time, so tests can move it at will.
+No other module asks the operating system for the time, so tests can set it at will.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What a task may know about time."""
+    """The clocks available to a task."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never steps back."""
+        """Return the seconds since some fixed time; never steps back."""
         ...
 
     def wall_ns(self) -> int:
-        """Nanoseconds since 1970-01-01 UTC by the host's clock, which may step."""
+        """Return the nanoseconds since 1970-01-01 UTC by the host's clock, which may step."""
         ...
 
     async def sleep(self, delay_s: float) -> None:

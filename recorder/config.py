@@ -1,7 +1,7 @@
 """Configuration: config.yaml and RECORDER_* variables, as one frozen tree.
 
-A variable beats the file; the file beats the defaults here. Whatever cannot be used raises ConfigError, which
-names the key, what was wrong with it, and what would be right: the ``description`` of each field below.
+A variable overrides the file; the file overrides the defaults here. An unusable value raises ConfigError, which names
+the key, what is wrong with it, and what would be right: the ``description`` of each field below.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ from recorder.errors import ConfigError
 PREFIX: Final = "RECORDER_"
 _USUAL: Final = Path("config.yaml")
 _SECRET: Final = "ops.token"  # noqa: S105 -- its name
-"""The one key whose value no error may show, nor what stands in the place of its section."""
+"""The one key whose value no error may show, nor a value in place of its section."""
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)", re.ASCII)
 SOME_PAIRS: Final = 20
 MANY_PAIRS: Final = 200
-"""A drain writes a file for each pair that traded, and merges write a third as many again. Above so many pairs it waits
-twice and six times as long: then 50 pairs write 12,000 files a day and 1,000 write 64,000, all of them trading all the
-time (benchmarks/files.py). What waits is in the journal, which is as durable, and which live readers see."""
+"""Above this many pairs a drain waits six times as long, above :data:`SOME_PAIRS` twice as long. A drain writes a file
+for each pair that traded, and merges write a third as many again: so 50 pairs write 12,000 files a day and 1,000 write
+64,000, all of them trading all the time (benchmarks/files.py). What waits is in the journal, which is as durable, and
+which live readers read."""
 OFTENEST_DRAIN: Final = "100ms"
 """A drain writes and syncs a file per pair; without a pause it would do nothing else."""
 SELDOMEST_DRAIN: Final = "1d"
-"""All that waits for a drain is read by each live query and by the next start."""
+"""Everything that waits for a drain is read by each live query and by the next start."""
 LONGEST_SYNC: Final = "10s"
-"""What is not synced yet is lost by a power cut, and must be asked for again."""
+"""A power cut loses what is not synced yet, which must be requested again."""
 LONGEST_KEEP: Final = "3650d"
 OFTENEST_REFRESH: Final = "2s"
-"""The exchange's edge repeats an answer for two seconds (API.md 2); asking more often brings nothing."""
+"""The exchange's edge repeats an answer for two seconds (API.md 2); requesting more often brings nothing."""
 SELDOMEST_REFRESH: Final = "1h"
-"""A minute's candle is served for twelve hours: this leaves time for an outage, and for trying again after it."""
+"""A minute candle is served for twelve hours: this leaves time for an outage, and for retries after it."""
 
 NO_PROXY: Final = "none"
-"""The value of exchange.proxy that means none, whatever the environment says."""
+"""The value of exchange.proxy that means none, whatever the environment contains."""
 
 LIVE: Final = (
     "pairs",
@@ -70,11 +71,11 @@ LIVE: Final = (
     "journal.keep",
     "exchange.requests_per_second",
 )
-"""The keys that a running recorder takes over when it reads its configuration again. All others wait for a restart."""
+"""The keys that a running recorder applies when it reads its configuration again. All others wait for a restart."""
 
 
 def duration_s(text: object) -> float:
-    """Return seconds of a text such as ``100ms``, ``30s``, ``5m``, ``1h`` or ``7d``. Raises ValueError."""
+    """Return the seconds of a text such as ``100ms``, ``30s``, ``5m``, ``1h`` or ``7d``. Raises ValueError."""
     found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
         raise ValueError("write a number and a unit, such as 100ms, 30s, 5m, 1h or 7d")
@@ -82,7 +83,7 @@ def duration_s(text: object) -> float:
 
 
 def _duration_text(seconds: float | None) -> str:
-    """Return a duration as a file has it, in the largest unit that needs no point; None is ``auto``.
+    """Return a duration as written in a file, in the largest unit without a fraction; None is ``auto``.
 
     >>> [_duration_text(seconds) for seconds in (0.0, 0.1, 60.0, 90.0, 604_800.0, None)]
     ['0s', '100ms', '1m', '90s', '7d', 'auto']
@@ -97,7 +98,7 @@ def _duration_text(seconds: float | None) -> str:
 
 
 _AS_WRITTEN: Final = PlainSerializer(_duration_text, when_used="json")
-"""What is printed can be read again."""
+"""Serializes a duration so that it can be read again."""
 
 
 def _duration(shortest: str, longest: str, *, auto: bool = False) -> BeforeValidator:
@@ -115,10 +116,10 @@ def _duration(shortest: str, longest: str, *, auto: bool = False) -> BeforeValid
 def _url(plain: str, secure: str) -> AfterValidator:
     def check(text: str, others: ValidationInfo) -> str:
         url = urlsplit(text)
-        # Asking for the port raises a ValueError of its own where it is none.
+        # Reading the port raises a ValueError of its own if it is invalid.
         if url.scheme not in {plain, secure} or not url.hostname or url.port == 0 or re.search(r"\s", text):
             raise ValueError
-        # Whoever is on the way could write prices of his own.
+        # Anyone on the network path could change the prices.
         if url.scheme == plain and not (is_local(url.hostname) or others.data.get("allow_plaintext")):
             raise ValueError
         return text
@@ -143,7 +144,7 @@ def is_local(host: str) -> bool:
 
 
 def _split(value: object) -> object:
-    """Let an environment variable list values with commas, in brackets as in the file or without."""
+    """Split the comma-separated values of an environment variable, in brackets as in the file or without."""
     if not isinstance(value, str):
         return value
     listed = value.strip().removeprefix("[").removesuffix("]")
@@ -157,21 +158,21 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _no_truth(value: object) -> object:
-    """Refuse yes and no where a number is meant: Python would read them as 1 and 0."""
+    """Refuse booleans where a number is required: Python would read them as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError  # noqa: TRY004 -- only a ValueError becomes a ValidationError
     return value
 
 
 def _some(path: Path) -> Path:
-    """Refuse an empty path, which would mean the folder one happens to be in, and one that no system takes."""
+    """Refuse an empty path, which would mean the current folder, and one that no system accepts."""
     if path == Path() or "\0" in str(path):
         raise ValueError
     return path
 
 
 def _secret(token: SecretStr | None) -> SecretStr | None:
-    """Refuse what is soon guessed, and what no header can carry."""
+    """Refuse a token that is easily guessed, or that no header can contain."""
     if token is not None and not re.fullmatch(r"[!-~]{16,256}", token.get_secret_value()):
         raise ValueError
     return token
@@ -180,7 +181,7 @@ def _secret(token: SecretStr | None) -> SecretStr | None:
 Name = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Number = BeforeValidator(_no_truth)
 Timeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "15d"]
-"""Those of ``core.model.TIMEFRAMES``."""
+"""The timeframes of ``core.model.TIMEFRAMES``."""
 
 
 class _Section(BaseModel):
@@ -193,7 +194,7 @@ def _since(value: object) -> int | None:
         return None
     if value == "listing":
         return 0
-    # YAML makes a date of an unquoted one.
+    # YAML parses an unquoted date as one.
     day = date.fromisoformat(value) if isinstance(value, str) and len(value) == _DAY else value
     if type(day) is not date or day.year < _FIRST_YEAR:
         raise ValueError
@@ -208,7 +209,7 @@ def _since_text(us: int | None) -> str:
 
 _DAY: Final = len("2025-11-10")
 _FIRST_YEAR: Final = 2011
-"""Kraken was founded then: an earlier day is a slip, and means listing."""
+"""Kraken was founded then: an earlier day is probably meant as ``listing``."""
 
 
 class TradesConfig(_Section):
@@ -217,14 +218,14 @@ class TradesConfig(_Section):
     stream: bool = Field(True, description="true or false")
     backfill_from: Annotated[int | None, BeforeValidator(_since), PlainSerializer(_since_text, when_used="json")] = (
         Field(
-            "nothing",  # type: ignore[assignment]  # validated like what a person writes
+            "nothing",  # type: ignore[assignment]  # validated like user input
             description="nothing, listing for all that was ever traded, or a day from 2011 on, such as 2024-01-01",
         )
     )
 
 
 class OhlcConfig(_Section):
-    """Which candles are recorded, and how often a series of them is asked for at most (seconds)."""
+    """Which candles are recorded, and the shortest time between two requests for a series of them (seconds)."""
 
     timeframes: Annotated[tuple[Timeframe, ...], NoDecode, BeforeValidator(_split), AfterValidator(_each_once)] = Field(
         ("1m", "1h", "1d"),
@@ -237,17 +238,17 @@ class OhlcConfig(_Section):
 
 
 class ArchiveConfig(_Section):
-    """Where the archive lies and how often the journal is drained into it (seconds; None: auto)."""
+    """Where the archive is and how often the journal is drained into it (seconds; None: auto)."""
 
     path: Annotated[Path, AfterValidator(_some)] = Field(Path("data"), description="the path of a folder, such as data")
     drain_every: Annotated[float | None, _duration(OFTENEST_DRAIN, SELDOMEST_DRAIN, auto=True), _AS_WRITTEN] = Field(
-        "auto",  # type: ignore[assignment]  # validated like what a person writes
+        "auto",  # type: ignore[assignment]  # validated like user input
         description=f"a number and a unit, from {OFTENEST_DRAIN} to {SELDOMEST_DRAIN}, such as 30s or 5m, or auto",
     )
 
 
 class JournalConfig(_Section):
-    """How often frames are synced, and how long raw frames are kept, in seconds."""
+    """How often frames are synced, and how long raw frames are retained, in seconds."""
 
     sync_every: Annotated[float, _duration("0s", LONGEST_SYNC), _AS_WRITTEN] = Field(
         "100ms",  # type: ignore[assignment]
@@ -260,7 +261,7 @@ class JournalConfig(_Section):
 
 
 class ExchangeConfig(_Section):
-    """Where Kraken is, and how fast it may be asked."""
+    """The addresses of Kraken, and the rate of requests."""
 
     allow_plaintext: bool = Field(False, description="true or false")
     rest_url: Annotated[str, _url("http", "https")] = Field(
@@ -283,7 +284,7 @@ class ExchangeConfig(_Section):
 
 
 class OpsConfig(_Section):
-    """Health, metrics and logs; who may ask for them."""
+    """Health, metrics and logs, and who may access them."""
 
     host: Name = Field("127.0.0.1", description="an address or name to listen at, such as 127.0.0.1")
     port: Annotated[int, Number] = Field(9184, ge=0, le=65535, description="a number from 0 (serve nothing) to 65535")
@@ -320,11 +321,11 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let variables beat the file, which is passed in as arguments."""
+        """Let variables override the file, which is passed in as arguments."""
         return env_settings, init_settings
 
     def drain_every_s(self, pairs: int) -> float:
-        """Return seconds between drains when ``pairs`` pairs are recorded."""
+        """Return the seconds between drains when ``pairs`` pairs are recorded."""
         every = self.archive.drain_every
         if every is not None:
             return every
@@ -334,11 +335,11 @@ class Config(BaseSettings):
 
 
 def load(path: Path | None = None) -> Config:
-    """Read the configuration at ``path`` (None: ``config.yaml`` where there is one). Raises ConfigError."""
+    """Read the configuration at ``path`` (None: ``config.yaml`` if it exists). Raises ConfigError."""
     found = place(path)
     content = {} if found is None else _read(found)
     chosen = found or _USUAL
-    # pydantic-settings has options of its own in this place.
+    # pydantic-settings would accept options of its own here.
     wrong = [_unknown_key(key, str(chosen)) for key in content if key not in Config.model_fields]
     wrong += _unknown_variables()
     try:
@@ -351,16 +352,16 @@ def load(path: Path | None = None) -> Config:
 
 
 def example() -> str:
-    """Return the file that says every default, with a comment for each key."""
+    """Return the example file with every default, and a comment for each key."""
     package = resources.files("recorder")
     packaged = package / "_config.yaml"
-    # An editable install leaves it where people read it, beside the package.
+    # With an editable install it is beside the package.
     where = packaged if packaged.is_file() else Path(str(package)).parent / "config.yaml"
     return where.read_text(encoding="utf-8")
 
 
 def place(path: Path | None) -> Path | None:
-    """Return where :func:`load` would look, so that it looks there again; None where it would find no file."""
+    """Return the path that :func:`load` reads, so that it can be read again; None if there is no file."""
     return path or (_USUAL if _USUAL.exists() else None)
 
 
@@ -375,7 +376,7 @@ def differences(before: Config, after: Config) -> list[str]:
 
 
 def with_live(running: Config, read: Config) -> Config:
-    """Return ``running`` with what ``read`` says for the keys that are :data:`LIVE`."""
+    """Return ``running`` with the values of ``read`` for the :data:`LIVE` keys."""
     merged = running
     for key in LIVE:
         section, _, name = key.rpartition(".")
@@ -391,7 +392,7 @@ def _value(config: Config, key: str) -> Any:  # noqa: ANN401 -- keys are of many
 
 
 def _remedies(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Return every key with what would be right for it."""
+    """Return every key with the description of its valid values."""
     remedies: dict[str, str] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
@@ -407,7 +408,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: a date is none, or it is not UTF-8
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: an invalid date, or not UTF-8
         raise ConfigError(
             f"{path} is no YAML: {_unread(error)}; compare it with what `recorder config` prints"
         ) from None
@@ -419,20 +420,20 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _unread(error: Exception) -> str:
-    """Return what is wrong with a text that is no YAML, without quoting it: the line may hold the token."""
+    """Return what is wrong with a text that is not YAML, without quoting it: the line may contain the token."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
         return f"{error.problem} in line {error.problem_mark.line + 1}"
     return str(error)
 
 
 def _said(content: dict[Any, Any]) -> dict[str, Any]:
-    """Drop the keys after which nothing is written: they say nothing, so the default holds."""
+    """Drop the keys without a value: for them the default applies."""
     said = {str(key): _said(value) if isinstance(value, dict) else value for key, value in content.items()}
     return {key: value for key, value in said.items() if value is not None}
 
 
 def _unknown_variables() -> Iterator[str]:
-    """Yield what is wrong with variables that no key answers to: mistyped, they would leave the default in force."""
+    """Yield an error for each variable that matches no key: mistyped, it would leave the default in force."""
     known = {_variable(key): key for key in keys()}
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
@@ -460,7 +461,7 @@ def _sentences(error: ValidationError, source: str) -> Iterator[str]:
         path = [str(part) for part in problem["loc"]]
         written = ".".join(path)
         key = next((key for key in remedies if f"{written}.".startswith(f"{key}.")), None)
-        if key in said:  # a list of bad entries is also a bad list
+        if key in said:  # a list with invalid entries is also an invalid list
             continue
         if key is not None:
             said.add(key)
@@ -477,6 +478,6 @@ def _sentences(error: ValidationError, source: str) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    """Return what was written, unless it may be a URL with a password, whole or mistyped."""
+    """Return the value as written, unless it may be a URL with a password, whole or mistyped."""
     written = repr(value)
     return "not shown here" if "@" in written else written

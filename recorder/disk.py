@@ -1,7 +1,7 @@
-"""Durable file operations: the one place where the package changes what is on disk.
+"""Durable file operations: the only module that changes files on disk.
 
-Every change goes through a :class:`Disk`, so that a test can cut the power at each single call, and so that
-an error of the operating system becomes one sentence with an exit code. Reading needs no such care.
+Every change goes through a :class:`Disk`, so that a test can simulate a power cut at each call, and so that an error of
+the operating system becomes one sentence with an exit code. Reading needs no such care.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _RENAME_EXCHANGE = 2  # linux/fs.h
 _RENAME_SWAP = 2  # macOS sys/stdio.h
 _AT_FDCWD = -100
 _UNABLE = frozenset((errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP))
-"""How systems and file systems say that they cannot swap two names."""
+"""Error numbers of systems and file systems that cannot swap two names."""
 _UNSYNCABLE = frozenset((errno.EROFS, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
-"""How they say that nothing here can be synced, as against an attempt that failed."""
+"""Error numbers of a file that cannot be synced at all, in contrast to a sync that failed."""
 
 ASIDE = ".aside"
-"""Where two directories cannot be swapped in one step, the one that is replaced bears this suffix for a moment."""
+"""Suffix of the directory that is being replaced where two directories cannot be swapped in one step."""
 _ATTEMPTS: Final = 50
-"""A folder is compacted, a segment drained, every few minutes; meeting so many in a row is no coincidence."""
+"""A folder is compacted, a segment drained, every few minutes; this many conflicts in a row are no coincidence."""
 
 _Seen = TypeVar("_Seen")
 
 
 class _File(io.FileIO):
-    """A file of which also the closing says what failed: on some mounts only that tells of a full or closed disk."""
+    """A file that also reports errors on closing: on some mounts only closing reveals a full or unreachable disk."""
 
     def close(self) -> None:
         with _says(f"cannot close {self.name}"):
@@ -48,7 +48,7 @@ class _File(io.FileIO):
 
 
 class Disk:
-    """The real disk. All paths are made durable by :meth:`sync` (content) and :meth:`sync_dir` (names)."""
+    """The real disk. :meth:`sync` makes content durable, :meth:`sync_dir` makes names durable."""
 
     def create(self, path: Path) -> BinaryIO:
         """Create a new file for writing; it must not exist yet. The name is durable after :meth:`sync_dir`."""
@@ -73,7 +73,7 @@ class Disk:
             _fdatasync(file.fileno())
 
     def stamp(self, file: BinaryIO, time_s: float) -> None:
-        """Set when ``file`` was last changed, in seconds since 1970, instead of by the host's clock."""
+        """Set the modification time of ``file``, in seconds since 1970, independent of the host's clock."""
         with _says(f"cannot set the time of {file.name}"):
             os.utime(file.fileno(), (time_s, time_s))
 
@@ -94,8 +94,8 @@ class Disk:
     def make_dir(self, path: Path) -> None:
         """Create the directory ``path`` and its missing parents, each durable in its parent.
 
-        One that is there already is made durable too: whoever made it may have died before it was. No more than
-        the last name can be in that state, as each is synced before the next is made in it.
+        An existing directory is made durable too: the process that created it may have died before the sync. Only the
+        last one can be in that state, because each is synced before the next is created in it.
         """
         missing = []
         with _says(f"cannot create the directory {path}"):
@@ -103,7 +103,7 @@ class Disk:
             while not there.is_dir():
                 missing.append(there)
                 there = there.parent
-            # A directory that we may not write to is not one that we made a name in.
+            # A directory without write permission is not one in which we created a name.
             ours = os.access(there.parent, os.W_OK)
         if ours:
             self.sync_dir(there.parent)
@@ -112,12 +112,12 @@ class Disk:
             self.sync_dir(new.parent)
 
     def add_dir(self, path: Path) -> None:
-        """Create one directory, if it is not there. Durable after :meth:`sync_dir` of its parent."""
+        """Create one directory, unless it exists. Durable after :meth:`sync_dir` of its parent."""
         with _says(f"cannot create the directory {path}"):
             path.mkdir(exist_ok=True)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Give ``old`` the name ``new`` in one step. Durable after :meth:`sync_dir` of both directories."""
+        """Rename ``old`` to ``new`` in one step. Durable after :meth:`sync_dir` of both directories."""
         with _says(f"cannot rename {old} to {new}"):
             old.rename(new)
 
@@ -132,16 +132,16 @@ class Disk:
             path.unlink()
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a directory and all in it."""
+        """Remove a directory and its content."""
         with _says(f"cannot remove {path}"):
             shutil.rmtree(path)
 
     def exchange(self, one: Path, other: Path) -> None:
-        """Swap two directories of one file system, so that a reader sees the one or the other.
+        """Swap two directories of one file system, so that a reader always finds one of the two.
 
-        Durable after :meth:`sync_dir` of both parents. Where the system or the file system cannot do it in a
-        single step (neither Linux nor macOS, or some network mounts), renames do it, with a moment in between in
-        which ``other`` is not there. Cut in that moment, it lies beside ``one`` under its name and ``ASIDE``.
+        Durable after :meth:`sync_dir` of both parents. If the system or the file system cannot do it in a single step
+        (neither Linux nor macOS, or some network mounts), it is done by renames, and ``other`` is missing briefly.
+        After a crash at that point, it is beside ``one``, under its name and ``ASIDE``.
         """
         if self.swap(one, other):
             return
@@ -154,7 +154,7 @@ class Disk:
         self.rename(aside, one)
 
     def swap(self, one: Path, other: Path) -> bool:
-        """Swap two directories in a single step; False, with nothing changed, where this system cannot."""
+        """Swap two directories in a single step; return False, with nothing changed, if this system cannot."""
         with _says(f"cannot exchange {one} and {other}"):
             code = _exchange(one, other)
             if code in _UNABLE:
@@ -166,14 +166,14 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes of a file system: what this user may still write, and all there are."""
+    """Bytes of a file system: free for this user, and total."""
 
     free: int
     total: int
 
 
 def room(path: Path) -> Room:
-    """Return the room of the file system at ``path``. Raises DiskError."""
+    """Return the free and total bytes of the file system at ``path``. Raises DiskError."""
     with _says(f"cannot see how much room is left at {path}"):
         found = os.statvfs(path)
     return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
@@ -182,8 +182,8 @@ def room(path: Path) -> Room:
 def sync_for_reading(file: BinaryIO) -> None:
     """Make what was read from ``file`` durable, so that a reader never counts what a power cut could undo.
 
-    On a read-only mount nobody can sync, but what is there was mounted, not just written. Raises DiskError where
-    syncing failed.
+    A read-only mount cannot be synced, but its content was mounted, not just written. Raises DiskError if syncing
+    failed.
     """
     try:
         _fdatasync(file.fileno())
@@ -193,9 +193,9 @@ def sync_for_reading(file: BinaryIO) -> None:
 
 
 def names_in(folder: Path | str) -> list[str]:
-    """Return the names in ``folder``, sorted; none where there is no such folder.
+    """Return the names in ``folder``, sorted; none if the folder does not exist.
 
-    Raises UnlistedFolder: one that cannot be listed is not empty; UnsoundFile for a link that leads nowhere.
+    Raises UnlistedFolder if it cannot be listed, because that is not empty; UnsoundFile for a broken link.
     """
     with listing(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(os.listdir(folder))  # noqa: PTH208 -- names suffice
@@ -204,7 +204,7 @@ def names_in(folder: Path | str) -> list[str]:
 
 
 def folders_in(folder: Path | str) -> list[str]:
-    """Return the names of the folders in ``folder``, sorted, and of links that may have led to some.
+    """Return the names of the folders in ``folder``, sorted, and of broken links that may have led to some.
 
     Raises as :func:`names_in` does.
     """
@@ -217,13 +217,13 @@ def folders_in(folder: Path | str) -> list[str]:
 def _may_be_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir() or (entry.is_symlink() and not Path(entry.path).exists())
-    except OSError:  # whoever looks into it is told why
+    except OSError:  # opening it later raises the reason
         return True
 
 
 @contextlib.contextmanager
 def listing(folder: Path | str) -> Iterator[None]:
-    """Turn what keeps a folder from being listed into an UnlistedFolder; but that it is not there."""
+    """Turn any error of listing a folder into an UnlistedFolder, except that it does not exist."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
@@ -233,17 +233,17 @@ def listing(folder: Path | str) -> Iterator[None]:
 
 
 def check_link(path: Path | str) -> None:
-    """Raise UnsoundFile if ``path``, which is not there, is a link to something that is not."""
+    """Raise UnsoundFile if ``path``, which does not exist, is a broken link."""
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 -- text as often as a path
         problem = f"is a link to {os.readlink(path)}, which is not there"  # noqa: PTH115
         raise UnsoundFile(path, problem, "bring back what it leads to, maybe a disk to be mounted, or remove the link")
 
 
 def undisturbed(look: Callable[[], _Seen], of: str) -> _Seen:
-    """Return what ``look`` sees of some files once none of them is taken away, by a compaction or a drain, meanwhile.
+    """Return the result of ``look`` from a call during which no file was removed, by a compaction or a drain.
 
-    That is what a FileNotFoundError tells; then it looks again. Raises StorageError, which names the files (``of``)
-    and what was missing last, where it never ends.
+    A FileNotFoundError means that one was removed; then ``look`` is called again. Raises StorageError, which names the
+    files (``of``) and the last missing one, if that never ends.
     """
     missing = FileNotFoundError()
     for _ in range(_ATTEMPTS):
@@ -263,7 +263,7 @@ def _says(sentence: str) -> Iterator[None]:
 
 
 def _reason(error: OSError) -> str:
-    """Return what the system says; of the two ways in which a disk is full, which it is."""
+    """Return the system's message; for a full disk, whether space or inodes are used up."""
     said = error.strerror or str(error)
     if (
         error.errno == errno.ENOSPC

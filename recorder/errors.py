@@ -1,4 +1,4 @@
-"""Every error this package raises, as one tree.
+"""All exceptions of this package, as one tree.
 
 ::
 
@@ -6,30 +6,30 @@
     ├── ConfigError                    2   a key, its value, and what would be right
     ├── UsageError                     2   a question that cannot be answered as asked
     │   └── NoSuchArchive              2
-    ├── ArchiveInUse                   3   another recorder holds this archive
+    ├── ArchiveInUse                   3   another recorder has this archive open
     ├── DiskError                      4   the operating system refused a read or a write
-    │   ├── DiskAtFault                4   of so many files that no one of them is to blame
+    │   ├── DiskAtFault                4   of many files at once: the disk is the likely cause
     │   ├── UnreadableFile             4   of a file of the archive; carries it, and the remedy
     │   │   └── UnlistedFolder         4   of a folder of it
-    │   └── TableUnusable              4   of a folder of a table without ids, which is to blame itself
+    │   └── TableUnusable              4   of a folder of a table without ids, which itself is the cause
     ├── CheckFailed                    1   incomplete, or not what it should be
-    │   └── GapError                   1   rows were asked for across a hole
-    ├── StorageError                   1   what lies on disk is not what was written there
+    │   └── GapError                   1   the requested rows span a gap
+    ├── StorageError                   1   the content on disk is not what was written there
     │   ├── Unstorable                     can be read, and does not fit the archive
-    │   ├── TornTail                       carries how many bytes are whole
+    │   ├── TornTail                       carries the number of whole bytes
     │   ├── CorruptLine
     │   ├── CorruptFile
-    │   │   └── UnsoundFile                carries the file, what is wrong with it, and the remedy
-    │   └── UnknownVersion                 sound, but of a release that knows more, or less
-    └── ExchangeError                  1   Kraken's answer; ``retry`` says what to do next, ``retry_after_s`` when
-            ├── RateLimited                    retry AFTER_PAUSE
+    │   │   └── UnsoundFile                carries the file, its problem, and the remedy
+    │   └── UnknownVersion                 undamaged, but of a newer or older release
+    └── ExchangeError                  1   Kraken's answer; ``retry`` is what to do next, ``retry_after_s`` when
+        ├── RateLimited                    retry AFTER_PAUSE
         ├── Forbidden                      retry AFTER_LONG_PAUSE (the edge refused us)
         ├── Unavailable                    retry WITH_BACKOFF (5xx, EService, no connection, not JSON)
-        ├── Malformed                      retry WITH_BACKOFF (JSON, but not the answer we know)
+        ├── Malformed                      retry WITH_BACKOFF (JSON, but not a known form of answer)
         └── Refused                        retry NEVER (the request itself is wrong)
             └── UnknownPair                retry NEVER; carries ``pair``
 
-Whether and how to retry is a property of the type, so that no caller has to read a sentence to decide.
+Whether and how to retry is a property of the type, so that no caller has to read a message to decide.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Retry(enum.Enum):
 
 
 class RecorderError(Exception):
-    """The root. Its text is one clear sentence for a person; ``exit_code`` is what the command line returns."""
+    """Base class. Its text is one clear sentence for the user; ``exit_code`` is the exit code of the command line."""
 
     exit_code: ClassVar[int] = 1
 
@@ -57,17 +57,17 @@ class RecorderError(Exception):
 _OWN: Final = frozenset(
     (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
 )
-"""How the system says that a file or a folder itself is to blame. EIO, ESTALE, ETIMEDOUT, EMFILE and ENOMEM, for
-example, are the disk's or the process's fault."""
+"""Error numbers whose cause is the file or folder itself. EIO, ESTALE, ETIMEDOUT, EMFILE and ENOMEM, for example, are
+caused by the disk or the process."""
 
 
 def is_own(error: DiskError) -> bool:
-    """Return whether what the operating system refused is the fault of the file or folder that it refused."""
+    """Return whether the file or folder itself is the cause of an error of the operating system."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in _OWN
 
 
 class ConfigError(RecorderError):
-    """A configuration that cannot be used; names the key, the value and the remedy."""
+    """An unusable configuration; names the key, the value and the remedy."""
 
     exit_code = 2
 
@@ -83,7 +83,7 @@ class NoSuchArchive(UsageError):
 
 
 class ArchiveInUse(RecorderError):
-    """Another recorder holds this archive."""
+    """Another recorder has this archive open."""
 
     exit_code = 3
 
@@ -95,11 +95,11 @@ class DiskError(RecorderError):
 
 
 class DiskAtFault(DiskError):
-    """So many files cannot be read at once that the disk is at fault, or this process, and no one of them."""
+    """So many files cannot be read at once that the cause is the disk or this process, not a single file."""
 
 
 class UnreadableFile(DiskError):
-    """A file of the archive that the operating system does not read; ``problem`` and ``remedy`` as of UnsoundFile."""
+    """The operating system cannot read a file of the archive; ``problem`` and ``remedy`` as of UnsoundFile."""
 
     def __init__(self, file: object, reason: str, remedy: str) -> None:
         self.file = str(file)
@@ -109,12 +109,12 @@ class UnreadableFile(DiskError):
 
     @property
     def of_itself(self) -> bool:
-        """Whether this file is to blame; otherwise the disk is, or this process, and most likely others fail too."""
+        """Whether this file is the cause; otherwise the disk or this process is, and others probably fail too."""
         return is_own(self)
 
 
 class UnlistedFolder(UnreadableFile):
-    """A folder of the archive that cannot be listed: what lies in it is not known, which is not to say missing."""
+    """A folder of the archive cannot be listed: its content is unknown, which does not mean missing."""
 
     def __init__(self, folder: object, reason: str) -> None:
         super().__init__(folder, reason, "")
@@ -124,23 +124,23 @@ class UnlistedFolder(UnreadableFile):
 
 
 class TableUnusable(DiskError):
-    """A folder of candles, events or listings refuses to be listed or written: what is for it waits in the journal."""
+    """A folder of candles, events or listings cannot be listed or written: its rows wait in the journal."""
 
 
 class CheckFailed(RecorderError):
-    """Something was checked and is not as it should be."""
+    """A check found that something is not as it should be."""
 
 
 class GapError(CheckFailed):
-    """Rows were asked for across a hole; the sentence names the holes and the command that repairs them."""
+    """The requested rows span a gap; the message names the gaps and the command that repairs them."""
 
 
 class StorageError(RecorderError):
-    """What lies on disk is not what was written there."""
+    """The content on disk is not what was written there."""
 
 
 class Unstorable(StorageError):
-    """Something that came, could be read, and does not fit the archive: to be set aside, so that all else goes on."""
+    """Readable input that does not fit the archive: to be quarantined, so that everything else continues."""
 
 
 class TornTail(StorageError):
@@ -153,7 +153,7 @@ class TornTail(StorageError):
 
 
 class CorruptLine(StorageError):
-    """A journal line that is not what its checksum says; carries the ``line`` as it lies there."""
+    """A journal line that does not match its checksum; carries the ``line`` as stored."""
 
     def __init__(self, message: str, line: bytes) -> None:
         super().__init__(message)
@@ -161,11 +161,11 @@ class CorruptLine(StorageError):
 
 
 class CorruptFile(StorageError):
-    """A Parquet file that cannot be read, or does not hold what its footer says."""
+    """A Parquet file that cannot be read, or does not match its footer."""
 
 
 class UnsoundFile(CorruptFile):
-    """A file of the archive of which it is known what is wrong (``problem``), and what to do about it (``remedy``)."""
+    """A file of the archive with a known ``problem`` and ``remedy``."""
 
     def __init__(self, file: object, problem: str, remedy: str) -> None:
         super().__init__(f"{file} {problem}: {remedy}")
@@ -175,7 +175,7 @@ class UnsoundFile(CorruptFile):
 
 
 class UnknownVersion(StorageError):
-    """A file of a schema version that this release does not know: not damaged, and to be left where it is.
+    """A file of a schema version that this release does not know: not damaged, and to be left in place.
 
     ``problem`` and ``remedy`` as of UnsoundFile.
     """
@@ -188,9 +188,9 @@ class UnknownVersion(StorageError):
 
 
 class ExchangeError(RecorderError):
-    """An answer of the exchange, or the lack of one, that is not the data asked for.
+    """An answer of the exchange without the requested data, or no answer.
 
-    ``retry_after_s`` is how many seconds it wants to be left alone; None: it did not say.
+    ``retry_after_s`` is the number of seconds it wants to receive no requests; None: it did not specify any.
     """
 
     retry: ClassVar[Retry] = Retry.WITH_BACKOFF
@@ -201,29 +201,29 @@ class ExchangeError(RecorderError):
 
 
 class RateLimited(ExchangeError):
-    """The exchange throttles us: calls stop for a while."""
+    """The exchange throttles us: requests stop for a while."""
 
     retry = Retry.AFTER_PAUSE
 
 
 class Forbidden(ExchangeError):
-    """The edge answered 403: pause for minutes, look at the User-Agent and the address we call from."""
+    """The edge answered 403: pause for minutes, check the User-Agent and our own address."""
 
     retry = Retry.AFTER_LONG_PAUSE
 
 
 class Unavailable(ExchangeError):
-    """No answer, a 5xx, a body that is not JSON, or ``EService:*``: back off and ask again."""
+    """No answer, a 5xx, a body that is not JSON, or ``EService:*``: back off and retry."""
 
 
 class Malformed(ExchangeError):
-    """JSON, but not the answer we know how to read; ``body`` is what came, where it is at hand."""
+    """JSON, but not a known form of answer; ``body`` is the answer as received, if available."""
 
     body: bytes | None = None
 
 
 class Refused(ExchangeError):
-    """The request itself is wrong; asking again cannot help."""
+    """The request itself is wrong; repeating it cannot help."""
 
     retry = Retry.NEVER
 

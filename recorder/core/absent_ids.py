@@ -1,6 +1,7 @@
-"""Ids that are not held, and not open, by what is known of each: void, unreadable or disowned.
+"""Ids that are neither stored nor open, by state: void, unreadable or disowned.
 
-Owns: which state counts of an id of which several are told. Held beats all of them; who asks sees to that.
+Contains the precedence of these states where several apply to one id. A stored id beats all of them; the caller ensures
+that.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from recorder.core.trade_ids import GapState, Spans
 
 @dataclass(frozen=True, slots=True)
 class AbsentIds:
-    """What is known of ids of one pair that are not open. The owner's word counts before the exchange's.
+    """The ids of one pair that are neither stored nor open. The owner's decision beats the exchange's answer.
 
-    ``unreadable`` ids are lacking all the same: there is a row for each, and of an id that is also told to be void the
-    row counts. The others need not be held.
+    ``unreadable`` ids are still missing: the exchange serves a row for each, so an id that is both void and unreadable
+    counts as unreadable. Void and disowned ids need not be stored.
     """
 
     void: Spans = field(default_factory=Spans)
@@ -25,17 +26,17 @@ class AbsentIds:
     unreadable: Spans = field(default_factory=Spans)
 
     def ids(self) -> Spans:
-        """Return all of them. Not to be changed: it may be one of these sets itself."""
+        """Return the ids of all three states. Do not change the result: it may be one of these sets itself."""
         return _joined(self.void, self.disowned, self.unreadable)
 
     def settled(self) -> Spans:
-        """Return those that need not be held. Not to be changed."""
+        """Return the ids that need not be stored. Do not change the result."""
         if not self.unreadable or not self.void:
             return _joined(self.void, self.disowned)
         return _joined(_without(self.void, self.unreadable), self.disowned)
 
     def by_state(self) -> Iterator[tuple[GapState, Spans]]:
-        """Yield the ids of each state; no id is in two of them."""
+        """Yield the ids of each state; the sets are disjoint."""
         yield "disowned", self.disowned
         yield "unreadable", _without(self.unreadable, self.disowned)
         yield "void", _without(_without(self.void, self.unreadable), self.disowned)
@@ -53,4 +54,4 @@ def _without(spans: Spans, others: Spans) -> Spans:
 
 
 NOTHING: Final = AbsentIds()
-"""Where nothing is known."""
+"""No absent ids."""

@@ -1,20 +1,20 @@
-"""What can be proven of each UTC day of a pair: a certificate from ids, times and what the exchange said.
+"""Certificates: what can be proven of each UTC day of a pair, from ids, times and the exchange's answers.
 
-Owns: the proof. Refuses: to read anything. It rests on one rule of the exchange: trades are numbered in the order in
-which they are made. So ids that are missing between two held trades were made between their times, ids missing below
-the first one before it, and ids after the last one after it, or after the moment until which the exchange has
-confirmed that none came.
+Contains the proof; reads nothing itself. It rests on one rule of the exchange: trades are numbered in the order in
+which they are made. So ids missing between two stored trades were made between their times, ids below the first stored
+trade were made before it, and ids above the last one after it, or after the time until which the exchange has confirmed
+that none came.
 
-A day is proven when no id that is neither held, void nor disowned can have been made on it. That is the same as: every
-id from the last trade before the day to the first one after it is one of these, or a confirmation reaches beyond its
-end.
+A day is proven when no trade on it can have an id that is not stored, void or disowned. Equivalently: every id from the
+last trade before the day to the first one after it is stored, void or disowned, or a confirmation reaches beyond the
+end of the day.
 
-All of it is promised from one moment on, whose anchor is the highest id made before. The UTC day of that moment is
-never proven as a whole: it is partial. A day before it is history, proven only once its ids join the promise: every id
-from it up to the anchor is held, void or disowned. While a promise is not anchored nobody knows which trades are the
-first, and all days up to the first trade held are open. Where nothing was noted, in an older archive or rows that were
-merged, the lowest id held is taken for the beginning, unless the ids are known down to 1, so that nothing is before
-them.
+A promise covers all trades from one time on; its anchor is the highest id made before that time. The UTC day of that
+time is never proven as a whole: it is partial. A day before it is history, proven only once its ids join the promise:
+every id from the day up to the anchor is stored, void or disowned. While a promise has no anchor, its first trades are
+unknown, and all days up to the first stored trade are open. Where no promise was recorded, in an older archive or in
+merged rows, the lowest stored id is assumed to be the beginning, unless the ids are known down to 1, so that nothing is
+before them.
 """
 
 from __future__ import annotations
@@ -34,22 +34,21 @@ from recorder.core.plausibility import EARLIEST_US
 from recorder.core.trade_ids import Run, Span, Spans
 
 Status = Literal["complete", "partial", "open", "empty", "pending", "unknown"]
-"""``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be one of
-these, but the promise begins on this day, and nothing is promised of what was before. ``open``: neither is proven.
-``pending``: not over yet. ``unknown``: the exchange numbers the pair anew, so that what is held and what comes cannot
-be compared."""
+"""``complete``: has trades, and no other can be missing. ``empty``: proven to have none. ``partial``: would be complete
+or empty, but the promise begins on this day and does not cover the time before. ``open``: not proven. ``pending``: not
+over yet. ``unknown``: the exchange has renumbered the pair, so that stored and new trades cannot be compared."""
 
 DAY_US: Final = 86_400_000_000
 AHEAD_DAYS: Final = 366
-"""So far ahead of now days are told of one by one, and times are believed: the clock may be behind."""
+"""Days after today that are listed one by one, and up to which times are accepted: the clock may be behind."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
 class DayRows:
-    """What is held of one day: ids and times of the first and last of its trades (µs since 1970 UTC).
+    """The stored trades of one day: their number, and ids and times of the first and last (µs since 1970 UTC).
 
-    ``sha256`` is over its canonical rows (docs/format.md), if they were read.
+    ``sha256`` is the hash of the canonical rows (docs/format.md), if they were read.
     """
 
     rows: int
@@ -64,12 +63,12 @@ class DayRows:
 class Certificate:
     """What is proven of one UTC day of a pair.
 
-    ``missing`` ids lie between held ones and may belong to the day; ``void`` ids do not exist and would lie there,
-    ``disowned`` ones the owner let go, and ``unreadable`` ones have rows that nobody can read; those about midnight
-    count on both days. ``before`` and ``after`` tell that the day may have trades before the first or after the last id
-    held: how many nobody can say. ``unjoined``: between this day, which is before the promise, and the promise ids may
-    be missing. ``promised_us`` is the moment of the promise (µs since 1970 UTC), on its day. ``certified`` is what the
-    day held when it was proven before, and ``unlike`` tells that it does not hold this any more.
+    ``missing`` ids are between stored ones and may belong to the day; so may ``void`` ids, which do not exist,
+    ``disowned`` ids, which the owner released, and ``unreadable`` ids, whose rows cannot be read. Ids around midnight
+    count on both days. ``before`` and ``after``: the day may have an unknown number of trades before the first or after
+    the last stored id. ``unjoined``: ids may be missing between this day, which is before the promise, and the promise.
+    ``promised_us`` is the time of the promise (µs since 1970 UTC), on its day. ``certified`` is what the day contained
+    when it was proven before, and ``unlike`` is whether it no longer contains that.
     """
 
     pair: str
@@ -88,10 +87,11 @@ class Certificate:
     unlike: bool = False
 
     def lacks(self, history_from: date | None = None) -> bool:
-        """Tell whether something wanted is missing: ids between held ones, what was certified, and history if wanted.
+        """Return whether wanted trades are missing: ids between stored ones, certified ids, or wanted history.
 
-        ``history_from`` is the day from which on it is (``date.min`` for all there is), None for none. What may have
-        come after the last id held is the recorder's to fetch and no fault of the archive, and today is not over.
+        ``history_from`` is the first day of wanted history (``date.min`` for all there is), None for none. Trades that
+        may have come after the last stored id are still to be fetched by the recorder and no fault of the archive, and
+        today is not over.
         """
         over = self.status != "pending"
         history = self.before and history_from is not None and history_from < self.day
@@ -100,7 +100,7 @@ class Certificate:
 
 
 def utc_day(time_us: int) -> date:
-    """Return the UTC day of a moment in µs since 1970."""
+    """Return the UTC day of a time in µs since 1970."""
     return datetime.fromtimestamp(time_us // 1_000_000, UTC).date()
 
 
@@ -116,15 +116,15 @@ def certificates(
     certified: Iterable[Certified] = (),
     unknown_from_us: int | None = None,
 ) -> list[Certificate]:
-    """Return a certificate of every day from the promise or the first trade held, or certified, to today, oldest first.
+    """Return the certificates of all days from the first promised, stored or certified one to today, oldest first.
 
-    There is none if nothing is held, promised nor certified. A trade with a time at which none can have been made gets
-    a day of its own, and none between.
+    The list is empty if nothing is stored, promised or certified. A trade with an impossible time gets a day of its
+    own, without the days between.
 
-    ``held`` are disjoint runs of ids, in any order; ``days`` what they hold of each day. Held beats absent, and a
-    confirmation that a held trade refutes is not believed. What was ``certified`` of a day, at whatever revision, is
-    believed: all its ids exist, and no others can have been made on it but those that are missing now. From the day of
-    ``unknown_from_us`` on nothing is certified: the exchange numbers the pair anew.
+    ``held`` are disjoint runs of ids, in any order; ``days`` the stored trades of each day. Stored beats absent, and a
+    confirmation that a stored trade refutes is ignored. A ``certified`` day is trusted at whatever revision: all its
+    ids exist, and no others can have been made on it except those that are missing now. From the day of
+    ``unknown_from_us`` on nothing is certified: the exchange has renumbered the pair.
     """
     certified = list(certified)
     known = latest(certified)
@@ -181,7 +181,7 @@ def _is_as_certified(before: Certified, held: DayRows | None, absent: AbsentIds)
 
 
 def _assumed(gaps: Gaps) -> Promise | None:
-    """Return what is promised of a pair of which nothing was noted; None if nothing is held, or all from the first."""
+    """Return the promise assumed where none was recorded; None if nothing, or everything from id 1, is stored."""
     if not gaps.runs or not gaps.before():
         return None
     lowest = gaps.runs[0]
@@ -189,7 +189,7 @@ def _assumed(gaps: Gaps) -> Promise | None:
 
 
 class _Counts(NamedTuple):
-    """What may lie on one day: ids of each state, and whether any lie before, after, or up to the anchor."""
+    """Counts of the ids that may belong to one day, by state, and of gaps before it, after it, or to the anchor."""
 
     missing: int
     void: int
@@ -200,13 +200,13 @@ class _Counts(NamedTuple):
     unjoined: int
 
     def stand_open(self, promise: Promise | None) -> bool:
-        """Tell whether trades that are promised, or that history lacks, may have been made on the day."""
+        """Return whether trades that are promised, or missing from history, may have been made on the day."""
         nameless = promise is not None and promise.after_id is None and self.before > 0
         return self.missing + self.unreadable + self.after + self.unjoined > 0 or nameless
 
 
 def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us: int) -> list[_Counts]:
-    """Return what may lie on each of these days, given in order."""
+    """Return the counts of each of these days, given in order."""
     tallies = [_Tally(numbers, _ordinary(now_us)) for _ in _Counts._fields]
     missing, void, disowned, unreadable, before, after, unjoined = tallies
     of_state = {"void": void, "disowned": disowned, "unreadable": unreadable}
@@ -230,9 +230,9 @@ def _counted(gaps: Gaps, promise: Promise | None, numbers: Sequence[int], now_us
 
 
 def _calendar(traded: Collection[int], now_us: int) -> list[int]:
-    """Return the days to tell of, in order: from the first on which can have been traded, and those of odd times alone.
+    """Return the days to certify, in order: all from the first plausible one, and each with an implausible time.
 
-    A trade stamped in year 1, or in 2102, has a day of its own, but there is nothing to tell of those between.
+    A trade stamped in year 1, or in 2102, has a day of its own, but the days between are left out.
     """
     today, known = _number(now_us), _ordinary(now_us)
     ordinary = [number for number in traded if number in known]
@@ -241,20 +241,20 @@ def _calendar(traded: Collection[int], now_us: int) -> list[int]:
 
 def _ordinary(now_us: int) -> range:
     """Return the days on which trades can have been made, by a clock that may be behind."""
-    earliest = _number(EARLIEST_US) if now_us >= EARLIEST_US else 0  # by a clock that is far behind there is no telling
+    earliest = _number(EARLIEST_US) if now_us >= EARLIEST_US else 0  # a clock that is far behind gives no bound
     return range(earliest, _number(now_us) + AHEAD_DAYS + 1)
 
 
 def _number(time_us: int) -> int:
-    """Return the whole days since 1970 of a moment."""
+    """Return the number of whole days from 1970 to a time."""
     return time_us // DAY_US
 
 
 class _Tally:
-    """Sums per day told of, of these numbers in order; adding over many days costs what adding to one does.
+    """Sums per listed day, given in order; adding over many days costs the same as adding to one.
 
-    A moment on none of the ``believed`` days bounds nothing: ids beside a trade with an odd time can have been made on
-    any day that the other side allows.
+    A time on none of the ``believed`` days is no bound: ids beside a trade with an implausible time can have been made
+    on any day that the other side allows.
     """
 
     def __init__(self, numbers: Sequence[int], believed: range) -> None:
@@ -263,10 +263,10 @@ class _Tally:
         self._steps = [0] * (len(numbers) + 1)
 
     def add(self, count: int, from_us: int | None, until_us: int | None, *, before: int | None = None) -> None:
-        """Count ``count`` on each day between two moments (µs since 1970), and before a day; None is an open end."""
+        """Add ``count`` to each day between two times (µs since 1970), and before a day; None is an open end."""
         begins, ends = self._day(from_us), self._day(until_us)
         if begins is not None and ends is not None:
-            begins, ends = sorted((begins, ends))  # times can step back a little, and midnight may lie between
+            begins, ends = sorted((begins, ends))  # times can step back a little, and midnight may be between
         low = 0 if begins is None else bisect_left(self._numbers, begins)
         high = len(self._numbers) if ends is None else bisect_right(self._numbers, ends)
         high = high if before is None else min(high, bisect_left(self._numbers, before))
@@ -279,5 +279,5 @@ class _Tally:
         return number if number in self._believed else None
 
     def sums(self) -> list[int]:
-        """Return the sum of each day, in their order."""
+        """Return the sum of each day, in order."""
         return list(accumulate(self._steps[:-1]))

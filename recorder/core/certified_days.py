@@ -1,7 +1,7 @@
-"""What was certified is remembered, so that what vanishes afterwards is missed.
+"""Certified days, remembered so that a later loss of their trades is noticed.
 
-Owns: what a certified day tells of ids for ever: all of them were held, or need not be. So those that are neither now
-have vanished. Refuses: to keep each day; of one pair it is a few spans, however many years there are.
+All ids of a certified day were stored, or need not be; an id that is neither now has vanished. Stores a few spans per
+pair instead of one entry per day, however many years there are.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 class CertifiedHistory:
-    """The ids of one pair that were certified, by the UTC year of their day, and those days, as days since 1970."""
+    """The certified ids of one pair, by the UTC year of their day, and the certified days, as days since 1970."""
 
     def __init__(self) -> None:
         self.ids: dict[int, Spans] = {}
         self.days = Spans()
 
     def add_day(self, one: Certified) -> None:
-        """Take in a certified day."""
+        """Add a certified day."""
         self.add(one.day.year, Span(one.first_id, one.last_id))
         number = number_of(one.day)
         self.days.add(Span(number, number))
 
     def add(self, year: int, ids: Span) -> None:
-        """Take in ids that were certified to be of days of one year."""
+        """Add ids that were certified for days of one year."""
         self.ids.setdefault(year, Spans()).add(ids)
 
     def update(self, other: CertifiedHistory) -> None:
-        """Take in all that another one knows."""
+        """Add all days and ids of another history."""
         for year, ids in other.ids.items():
             self.ids.setdefault(year, Spans()).update(ids)
         self.days.update(other.days)
 
     def every(self) -> Spans:
-        """Return all ids that were certified."""
+        """Return all certified ids."""
         return Spans(span for ids in self.ids.values() for span in ids)
 
     def vanished(self, held: Spans, absent: Spans) -> Spans:
-        """Return the ids that were certified, and are not ``held`` now, though they must be, not being ``absent``."""
+        """Return the certified ids that are neither ``held`` nor ``absent`` now."""
         return _without(_without(self.every(), held), absent)
 
     def given_up(self, runs: Iterable[Run], absent: Spans) -> Spans:
-        """Return the vanished ids that are not to be fetched unasked: whoever removed them may have meant to.
+        """Return the vanished ids that are not fetched again automatically: they may have been removed on purpose.
 
-        These are all below the lowest one held, and those of a year of which nothing at all is held.
+        These are all vanished ids below the lowest stored one, and those of a year without any stored id.
         """
         runs = list(runs)
         held = Spans(run.span for run in runs)
@@ -65,19 +65,20 @@ class CertifiedHistory:
 
 
 def number_of(day: date) -> int:
-    """Return the whole days since 1970."""
+    """Return the number of days since 1970."""
     return day.toordinal() - _EPOCH
 
 
 Change = Literal["same", "lawful", "unlike"]
-"""What became of a day since it was certified. ``lawful``: history came, an id that was void, or ids were let go.
-``unlike``: it holds other content, or less."""
+"""How a day changed since it was certified. ``lawful``: history was added, a void id appeared, or ids were disowned.
+``unlike``: it has other content, or less."""
 
 
 def change(before: Certified, now: Certified | None, *, let_go: int, within: Callable[[], Certified | None]) -> Change:
-    """Return what became of a day that was certified and holds ``now`` (None: nothing).
+    """Return how a certified day changed, given what it contains ``now`` (None: nothing).
 
-    So many of its ids were ``let_go``. ``within`` reads what it holds of the ids between the ends it had before.
+    ``let_go`` is the number of its ids that were disowned. ``within`` reads what it contains now between its previous
+    first and last id.
     """
     rows = 0 if now is None else now.rows
     if rows <= before.rows:
@@ -96,10 +97,10 @@ def _content(one: Certified) -> tuple[int, int, int, str]:
 def is_as_certified(
     one: Certified, *, rows: int, ends: tuple[int, int] | None, sha256: str | None, let_go: int
 ) -> bool:
-    """Tell whether a day holds what it held when it was certified, or lawfully something else.
+    """Return whether a day contains what it contained when it was certified, or differs lawfully.
 
-    It holds so many ``rows`` now, from the first to the last of ``ends``, with this ``sha256`` (None: not read), and so
-    many of its ids were ``let_go`` by the owner. More rows are lawful: history came, or an id that was void.
+    It contains ``rows`` now, from the first to the last id of ``ends``, with this ``sha256`` (None: not read), and
+    ``let_go`` of its ids were disowned by the owner. More rows are lawful: history was added, or a void id appeared.
     """
     if rows != one.rows:
         return rows >= one.rows - let_go
@@ -107,7 +108,7 @@ def is_as_certified(
 
 
 def latest(told: Iterable[Certified]) -> Mapping[date, Certified]:
-    """Return of each day what was told last; the revision says so, whatever clocks did."""
+    """Return the latest certified record of each day, by revision, independent of clocks."""
     found: dict[date, Certified] = {}
     for one in told:
         found[one.day] = max(one, found.get(one.day, one))

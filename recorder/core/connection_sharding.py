@@ -1,4 +1,4 @@
-"""Which line a pair is on: one that stays keeps its own, whatever comes and goes beside it."""
+"""Assignment of pairs to connections: a pair stays on its connection, whatever pairs are added or removed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 
 def assign_connections(lines: Sequence[Collection[str]], pairs: Iterable[str], *, bound: int) -> list[list[str]]:
-    """Put each of ``pairs`` on one line, at most ``bound`` (one or more) on each.
+    """Assign each of ``pairs`` to one connection, at most ``bound`` (one or more) to each.
 
-    ``lines`` are the pairs of the lines there are, each on one of them. The shares come in this order, an empty one
-    for a line that is not needed any more, and then those of new lines, which there are only where the others lack
-    room. New pairs go where the fewest are. Nothing moves, so lines that many pairs have left stay as they are.
+    ``lines`` are the pairs of the existing connections, each pair on one of them. The result has one list for each of
+    them, in this order, empty if the connection is no longer needed, then lists for new connections, which are opened
+    only if the others have no room. A new pair goes to the connection with the fewest pairs. No pair moves, so a
+    connection that many pairs have left stays small.
     """
     coming = dict.fromkeys(pairs)
     shares = [[pair for pair in line if pair in coming] for line in lines]

@@ -1,4 +1,4 @@
-"""How much room a disk must have left, and how fast it goes: arithmetic on bytes."""
+"""Limits on free disk space, and the rate at which it is used: arithmetic on bytes."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from typing import Final
 from recorder.errors import DiskError
 
 LOW_BYTES: Final = 2_000_000_000
-"""Below so much free, history waits and raw segments go: hours of the busiest market, so that a person can act."""
+"""Below this many free bytes, history waits and raw segments are deleted: enough for hours of the busiest market, so
+that an operator can act."""
 LOW_SHARE: Final = 10
-"""Never more than a tenth of the disk, or a small one would be low from the start."""
+"""The low mark is at most a tenth of the disk, or a small disk would be low from the start."""
 STOP_BYTES: Final = 256_000_000
-"""Below so much free, recording ends while it can still end well. What the last drain needs: some 16 MB of journal as
-Parquet and as a raw copy; and a merge that is under way, 64 MB of rows beside the files that it replaces."""
+"""Below this many free bytes, recording ends while it can still end cleanly. The last drain needs some 16 MB of journal
+as Parquet and as a raw copy, and a running merge has 64 MB of rows beside the files that it replaces."""
 STOP_SHARE: Final = 4
-"""Never more than a quarter of the low mark, so that history has been waiting for long by then."""
+"""The stop mark is at most a quarter of the low mark, so that history has been waiting for a long time by then."""
 RELIEF: Final = 1.25
-"""What was low is not any more once there is so many times the low mark, so that it does not go to and fro."""
+"""A low disk has recovered once this multiple of the low mark is free; the distance prevents flapping."""
 _DAY_S: Final = 86_400.0
 _SAMPLE_S: Final = 600.0
 _SETTLED_S: Final = 3600.0
-"""Shorter stretches tell of a merge or of a drain, not of a day."""
+"""Shorter periods measure a merge or a drain, not a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
-    """Bytes free: below ``low`` history waits and raw segments go, below ``stop`` recording ends."""
+    """Free bytes: below ``low`` history waits and raw segments are deleted, below ``stop`` recording ends."""
 
     low: int
     stop: int
 
     @property
     def relief(self) -> int:
-        """Free bytes from which on what was low is not any more."""
+        """Free bytes from which on a low disk counts as recovered."""
         return int(self.low * RELIEF)
 
 
 def disk_limits(total: int, per_day: int = 0) -> DiskLimits:
-    """Return the marks of a disk of ``total`` bytes of which ``per_day`` go in a day.
+    """Return the limits of a disk of ``total`` bytes that fills by ``per_day`` bytes a day.
 
-    >>> marks(1_000_000_000_000), marks(1_000_000_000_000, 50_000_000_000).low, marks(16_000_000)
-    (Marks(low=2000000000, stop=256000000), 50000000000, Marks(low=1600000, stop=400000))
+    >>> disk_limits(1_000_000_000_000), disk_limits(1_000_000_000_000, 50_000_000_000).low, disk_limits(16_000_000)
+    (DiskLimits(low=2000000000, stop=256000000), 50000000000, DiskLimits(low=1600000, stop=400000))
     """
     low = min(max(LOW_BYTES, per_day), total // LOW_SHARE)
     return DiskLimits(low, min(STOP_BYTES, low // STOP_SHARE))
 
 
 def require(free: int, total: int, *, stopped: str) -> None:
-    """Raise DiskError where so few bytes of a disk are free that history waits in a recorder.
+    """Raise DiskError if so few bytes of a disk are free that history waits in a recorder.
 
-    For whatever brings history beside one: it would take what the recorder frees at the same mark, and who has called
-    it should know that a larger disk is needed. ``stopped`` says who ends, and how far it came.
+    For commands that add history beside a recorder: they would use what the recorder frees at the same mark, and their
+    user should know that a larger disk is needed. ``stopped`` names the command that stops, and its progress.
     """
     low = disk_limits(total).low
     if free < low:
@@ -63,15 +64,15 @@ def require(free: int, total: int, *, stopped: str) -> None:
 
 
 class DiskGrowth:
-    """How fast room goes, by what was free at different times of the last day, whoever took it."""
+    """How fast free space shrinks, from samples of the last day, whatever process uses it."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()
         self.per_day = 0
-        """Bytes; 0 until an hour has been seen, and while room grows."""
+        """Bytes; 0 until an hour has been observed, and while free space grows."""
 
     def observe(self, now_s: float, free: int) -> None:
-        """Take in that so many bytes are free at the monotonic time ``now_s``."""
+        """Add a sample: ``free`` bytes at the monotonic time ``now_s``."""
         samples = self._samples
         if not samples or now_s >= samples[-1][0] + _SAMPLE_S:
             samples.append((now_s, free))

@@ -1,7 +1,7 @@
-"""What is known of ids beside the rows: which do not exist or are disowned, after which none came, which are promised.
+"""Knowledge about ids apart from rows: void, unreadable, disowned, confirmed, promised and certified ones.
 
-Owns: how each is told in an event's detail. Evidence is of a moment: an id that appears after all is held, and held
-beats void.
+Contains the event detail of each kind of evidence. Evidence is valid for the time it was recorded: an id that appears
+after all is stored, and stored beats void.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from recorder.core.model import Event
 from recorder.core.trade_ids import Span, Spans
 
 LAST_US: Final = 253_402_300_800_000_000 - 1
-"""The end of year 9999: calendars, here and in every reader of the archive, name no moment after it."""
+"""The end of year 9999, in µs since 1970: calendars, here and in every reader of the archive, have no later time."""
 
 
 class Void(msgspec.Struct, frozen=True):
-    """Ids of ``pair`` that the exchange itself has twice said it does not have."""
+    """Ids of ``pair`` that the exchange itself has twice reported not to have."""
 
     pair: str
     span: Span
@@ -30,7 +30,7 @@ class Void(msgspec.Struct, frozen=True):
 class Unreadable(msgspec.Struct, frozen=True):
     """Ids of ``pair`` for which the exchange has twice answered with rows that cannot be read.
 
-    They are asked for again by each run, and held if they can be read then.
+    Each run requests them again, and stores them if they can be read then.
     """
 
     pair: str
@@ -38,7 +38,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Disowned(msgspec.Struct, frozen=True):
-    """Ids of ``pair`` that the owner of the archive let go, at ``time_us`` (µs since 1970 UTC), for a ``reason``."""
+    """Ids of ``pair`` that the owner of the archive released, at ``time_us`` (µs since 1970 UTC), for a ``reason``."""
 
     pair: str
     span: Span
@@ -47,7 +47,7 @@ class Disowned(msgspec.Struct, frozen=True):
 
 
 class Reclaimed(msgspec.Struct, frozen=True):
-    """Ids of ``pair`` that are disowned no more, from ``time_us`` (µs since 1970 UTC) on."""
+    """Ids of ``pair`` that are no longer disowned, from ``time_us`` (µs since 1970 UTC) on."""
 
     pair: str
     span: Span
@@ -55,9 +55,9 @@ class Reclaimed(msgspec.Struct, frozen=True):
 
 
 class Renumbered(msgspec.Struct, frozen=True):
-    """At ids of ``pair`` rows came with other content than is held: the exchange numbers its trades anew.
+    """Rows of ``pair`` came that differ from those stored under their ids: the exchange renumbers its trades.
 
-    What came from ``from_us`` on is set aside; so it was found at ``time_us`` (both µs since 1970 UTC).
+    Rows from ``from_us`` on are quarantined; this was detected at ``time_us`` (both µs since 1970 UTC).
     """
 
     pair: str
@@ -69,7 +69,7 @@ class Renumbered(msgspec.Struct, frozen=True):
 class NumberingSettled(msgspec.Struct, frozen=True):
     """The numbers of ``pair`` are the stored ones again, from ``time_us`` (µs since 1970 UTC) on.
 
-    ``anew``: since nothing is stored under others any more; then all that was known of ids before does not count.
+    ``anew``: because nothing stored under other numbers is left; then all earlier knowledge of ids is discarded.
     """
 
     pair: str
@@ -86,16 +86,16 @@ class Confirmed(msgspec.Struct, frozen=True):
 
 
 class Promised(msgspec.Struct, frozen=True):
-    """From ``time_us`` (µs since 1970 UTC) on every trade of ``pair`` is to be held. The earliest promise counts."""
+    """From ``time_us`` (µs since 1970 UTC) on every trade of ``pair`` is to be stored. The earliest promise counts."""
 
     pair: str
     time_us: int
 
 
 class Anchored(msgspec.Struct, frozen=True):
-    """Of a promise of ``pair`` from ``time_us`` on: the highest id made before it is ``after_id``; 0: there is none.
+    """The highest id made before the promise of ``pair`` from ``time_us`` on is ``after_id``; 0: there is none.
 
-    ``assumed``: nobody asked the exchange; the lowest trade held was taken for the beginning.
+    ``assumed``: the exchange was not queried; the lowest stored trade was taken as the beginning.
     """
 
     pair: str
@@ -105,10 +105,11 @@ class Anchored(msgspec.Struct, frozen=True):
 
 
 class Certified(msgspec.Struct, frozen=True, order=True):
-    """What the UTC ``day`` of ``pair`` held when it was proven to be complete, from the promise on at least.
+    """The content of the UTC ``day`` of ``pair`` when it was proven to be complete, at least from the promise on.
 
-    So many ``rows``, from ``first_id`` to ``last_id``; ``sha256`` is over their canonical text (docs/format.md). A day
-    that lawfully holds more later, or less, is told again, with a higher ``revision``, and then that counts.
+    The number of ``rows``, from ``first_id`` to ``last_id``; ``sha256`` is the hash of their canonical text
+    (docs/format.md). If a day lawfully contains more or less later, it is recorded again with a higher ``revision``,
+    which then counts.
     """
 
     pair: str
@@ -121,9 +122,9 @@ class Certified(msgspec.Struct, frozen=True, order=True):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """Ids of ``pair`` that came over the stream, so far from all others that they do not count as held yet.
+    """Ids of ``pair`` that came over the stream, so far from all others that they do not count as stored yet.
 
-    Those that count by now are held: nothing takes it back.
+    Those that count by now are stored: this evidence does not take that back.
     """
 
     pair: str
@@ -131,7 +132,7 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 Dated = Disowned | Reclaimed | Renumbered | NumberingSettled
-"""Claims of which the latest counts: ``time_us`` says which that is."""
+"""Claims that a later one overrides, by ``time_us``."""
 Knowledge = Certified | Void | Unreadable | Dated | Confirmed | Promised | Anchored | Parked
 
 
@@ -140,9 +141,9 @@ _Moment = Annotated[int, msgspec.Meta(ge=0, le=LAST_US)]
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """From ``time_us`` on, and so after ``after_id``, every trade of a pair is promised. See :func:`promise`.
+    """Every trade of a pair from ``time_us`` on, and so after ``after_id``, is promised. See :func:`promise`.
 
-    ``after_id`` is None until it is known: the promise is not anchored, and nobody can say which trades are the first.
+    ``after_id`` is None until it is known: the promise is not anchored, and its first trades are unknown.
     """
 
     time_us: _Moment
@@ -151,15 +152,15 @@ class Promise(msgspec.Struct, frozen=True):
 
     @property
     def starts_at_first_trade(self) -> bool:
-        """Whether all there ever was is held or missing by its id, so that no day of it is only promised in part."""
+        """Whether the promise covers the pair's whole history, so that no day of it is promised only in part."""
         return self.assumed and self.after_id == 0
 
 
 def promise(known: Iterable[Promised | Anchored]) -> Promise | None:
-    """Return what is promised of a pair, by all that was ever noted of it, in any order; None where nothing is.
+    """Return the promise of a pair, from all records of it, in any order; None if there is none.
 
-    The earliest moment counts, and of anchors only those of this moment or an earlier one: what was found for a later
-    one says nothing of the trades between. Of several the lowest id counts, which promises most.
+    The earliest time counts, and only the anchors of this time or an earlier one: an anchor found for a later time does
+    not cover the trades between. Of several the lowest id counts, which promises most.
     """
     told = set(known)
     time_us = min((one.time_us for one in told if isinstance(one, Promised)), default=None)
@@ -170,20 +171,20 @@ def promise(known: Iterable[Promised | Anchored]) -> Promise | None:
 
 
 def notes(pair: str, made: Promise) -> list[Promised | Anchored]:
-    """Return what is to be noted of ``pair`` so that this is promised: at least, whatever else was noted."""
+    """Return the records of ``pair`` that make at least this promise, whatever else was recorded."""
     begins = Promised(pair, made.time_us)
     return [begins] if made.after_id is None else [begins, Anchored(pair, made.time_us, made.after_id, made.assumed)]
 
 
 def earliest(*made: Promise | None) -> Promise | None:
-    """Return what several places tell of the promise of one pair, put together: each may tell but a part of it."""
+    """Return the promise of one pair, combined from several places that may each record only a part of it."""
     return promise(note for one in made if one is not None for note in notes("", one))
 
 
 def disowned(claims: Iterable[Dated]) -> Spans:
-    """Return the ids of a pair that are disowned, by all that was ever claimed of them, in any order.
+    """Return the disowned ids of a pair, from all claims about it, in any order.
 
-    Of what was claimed of an id the latest counts, and of several at one moment that it is reclaimed.
+    For each id the latest claim counts; of several with the same time, the reclaim counts.
     """
     ids = Spans()
     for claim in sorted(claims, key=lambda one: (one.time_us, not isinstance(one, Disowned))):
@@ -197,9 +198,9 @@ def disowned(claims: Iterable[Dated]) -> Spans:
 
 
 def renumbered(claims: Iterable[Dated]) -> Renumbered | None:
-    """Return how a pair came to be numbered anew, by all that was ever claimed of it, in any order; None if it is not.
+    """Return how a pair was renumbered, from all claims about it, in any order; None if it is not renumbered.
 
-    Where it was found again and again the first counts: since then nothing is comparable.
+    Of repeated detections the first counts: nothing since then is comparable.
     """
     found = None
     for claim in sorted(claims, key=lambda one: (one.time_us, isinstance(one, NumberingSettled))):
@@ -211,12 +212,12 @@ def renumbered(claims: Iterable[Dated]) -> Renumbered | None:
 
 
 def begun_us(claims: Iterable[Dated]) -> int | None:
-    """Return up to when nothing that was noted of a pair counts any more, in µs since 1970 UTC; None: all counts."""
+    """Return the time (µs since 1970 UTC) up to which all records of a pair are discarded; None: none are."""
     return max((one.time_us for one in claims if isinstance(one, NumberingSettled) and one.anew), default=None)
 
 
 def after_us(claims: Iterable[Dated], now_us: int) -> int:
-    """Return the moment of a claim that is made now and is to count, also where the clock was set back since others."""
+    """Return the time of a claim made now that must be the latest, even if the clock was set back since others."""
     return max([now_us, *(one.time_us + 1 for one in claims)])
 
 
@@ -359,11 +360,11 @@ _KIND_OF: Final[dict[type[Knowledge], EventKind]] = {
     Parked: EventKind.PARKED,
 }
 KINDS: Final = tuple(_READERS)
-"""The kinds of events that tell it."""
+"""The kinds of events that carry evidence."""
 
 
 def detail(known: Knowledge) -> dict[str, Any]:
-    """Return what the event of kind :func:`kind` says in its detail."""
+    """Return the detail of the event of kind :func:`kind`."""
     said: dict[str, Any]
     match known:
         case Void(_, span) | Unreadable(_, span) | Parked(_, span):
@@ -391,16 +392,16 @@ def detail(known: Knowledge) -> dict[str, Any]:
 
 
 def kind(known: Knowledge) -> EventKind:
-    """Return the kind of event that tells it."""
+    """Return the kind of event for this evidence."""
     return _KIND_OF[type(known)]
 
 
 def from_event(event: Event) -> Knowledge | None:
-    """Return what an event tells; None where it tells nothing of the kind, or nothing that makes sense."""
+    """Return the evidence in an event; None if it contains none, or none that is valid."""
     read = _READERS.get(event.kind)
     if read is None or event.pair is None:
         return None
     try:
         return read(event.pair, event.detail)
-    except ValueError:  # msgspec's errors are ValueErrors, and so is a span that runs downwards
+    except ValueError:  # msgspec's errors are ValueErrors, and so is a span whose first id is above its last
         return None

@@ -1,6 +1,6 @@
-"""Which gaps are to be noted: each once when it opens, and once when nothing of it is missing any more.
+"""Gap events: each gap is recorded once when it opens, and once when none of its ids is missing any more.
 
-Owns: what was noted, and the bound on how much is noted at once. That a gap has shrunk is not noted.
+Contains what was recorded, and the limit on how much is recorded at once. That a gap has shrunk is not recorded.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 from recorder.core.trade_ids import Gap, Span, Spans
 
 SINGLY: Final = 100
-"""So many gaps of a pair that opened since the last look are noted one by one; more than that together. Each note is a
-line of the journal and an event, and all gaps that are left open are noted at every start."""
+"""Up to this many newly opened gaps of a pair are recorded one by one; more are recorded together. Each note is a line
+of the journal and an event, and all gaps that are left open are recorded at every start."""
 
 
 @dataclass(frozen=True, slots=True)
 class GapEvent:
-    """What is noted of ``holes`` gaps of one pair at once: they lie within ``span`` and lack so many ids.
+    """One note of ``holes`` gaps of one pair: they are within ``span``, and ``missing`` is the number of their ids.
 
-    ``after_us`` and ``before_us`` are the times of the trades held next to the span, as far as known, in µs since 1970.
+    ``after_us`` and ``before_us`` are the times of the trades stored next to the span, if known, in µs since 1970.
     """
 
     span: Span
@@ -31,18 +31,18 @@ class GapEvent:
 
 
 class GapEvents:
-    """What was noted of each pair, and what is to be noted next."""
+    """The gaps that were recorded of each pair, and those to be recorded next."""
 
     def __init__(self) -> None:
         self._seen: dict[str, Sequence[Gap]] = {}
-        # The spans of notes whose gaps have not all closed, and the ids that they said were missing, by pair.
+        # The spans of notes whose gaps have not all closed, and their missing ids, by pair.
         self._open: dict[str, Spans] = {}
         self._missing: dict[str, Spans] = {}
 
     def changes(self, pair: str, gaps: Sequence[Gap]) -> tuple[list[GapEvent], list[GapEvent]]:
-        """Return what to note of ``pair`` as opened and as closed, given its gaps, lowest first.
+        """Return what to record of ``pair`` as opened and as closed, given its gaps, lowest first.
 
-        The same object as at the last look holds nothing new and costs nothing.
+        If ``gaps`` is the same object as in the last call, nothing is new, and the call costs nothing.
         """
         if self._seen.get(pair) is gaps:
             return [], []
@@ -61,7 +61,7 @@ class GapEvents:
 
 
 def _groups(fresh: Sequence[Gap], noted: Spans) -> list[list[Gap]]:
-    """Return the gaps to be noted together: with very many all between which none was noted before."""
+    """Return the gaps to record together: if there are very many, all those with no recorded gap between them."""
     groups: list[list[Gap]] = []
     for gap in fresh:
         below = groups[-1][-1] if groups and len(fresh) > SINGLY else None

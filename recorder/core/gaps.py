@@ -1,8 +1,8 @@
-"""The ids of a pair that are not held: between which trades they lie, and so when they can have been made.
+"""Gaps: the ids of a pair that are not stored, the trades around them, and so when they can have been made.
 
-Owns: what follows from ids, times, and the promise. It rests on one rule of the exchange: trades are numbered in the
-order in which they are made. So a promise that is anchored parts ids like a trade does: those up to its anchor were
-made before its moment, those above not.
+Contains what follows from ids, times and the promise. It rests on one rule of the exchange: trades are numbered in the
+order in which they are made. So the anchor of a promise divides ids like a trade does: those up to the anchor were made
+before the time of the promise, those above were not.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from recorder.core.evidence import Confirmed, Promise
 from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans, joined
 
 _Place = Literal["before", "between", "after"]
-"""Where ids lie that are not held. ``between``: between held ones, or between the anchor of the promise and the first
-one held, so that they are missing. ``before``: below all that is held or promised. ``after``: above all that is held,
-where trades may have come since."""
+"""Position of ids that are not stored. ``between``: between stored ids, or between the anchor of the promise and the
+first stored id, so that they are missing. ``before``: below everything stored or promised. ``after``: above everything
+stored, where trades may have come since."""
 
 
 class _Edge(NamedTuple):
-    """Ids that are held, or the anchor of a promise: none, between those that its moment parts (``last < first``)."""
+    """Stored ids, or the anchor of a promise: an empty span between the ids that it divides (``last < first``)."""
 
     first: int
     last: int
@@ -33,10 +33,10 @@ class _Edge(NamedTuple):
 
 
 class Gaps:
-    """What is not held of ``pair``, and when it can have been made.
+    """The ids of ``pair`` that are not stored, and when they can have been made.
 
-    ``held`` are runs of ids, in any order; ``absent`` ids are those that need not be. Held beats absent, and a
-    confirmation that a held trade refutes is not believed. Of ids that were ``certified`` it is known that they exist.
+    ``held`` are runs of stored ids, in any order; ``absent`` ids need not be stored. Stored beats absent, and a
+    confirmation that a stored trade refutes is ignored. ``certified`` ids are known to exist.
     """
 
     def __init__(
@@ -58,26 +58,26 @@ class Gaps:
         self._edges = _edges(self.runs, promise)
         self._firsts = [run.span.first for run in self.runs]
         self._confirmed = sorted((known.last_id, known.until_us) for known in confirmed)
-        # From each run on the earliest time: it refutes a confirmation that says that nothing came so early.
+        # The earliest time from each run on: it refutes a later confirmation that no trade had come.
         self._earliest_us = list(accumulate((run.first_us for run in reversed(self.runs)), min))[::-1]
 
     def before(self) -> list[Gap]:
-        """Return the ids below all that is held or promised that are not absent, lowest first."""
+        """Return the ids below everything stored or promised that are not absent, lowest first."""
         return self._placed("before")
 
     def between(self) -> list[Gap]:
-        """Return the ids between held ones, or from the anchor to the first one, that are not absent, lowest first.
+        """Return the ids between stored ones, or from the anchor to the first one, that are not absent, lowest first.
 
-        Those that were certified are missing wherever they lie.
+        Certified ids are missing at any position.
         """
         return open_gaps(self._pair, self.runs, self._absent, self._promise, self._certified)
 
     def after(self) -> list[Gap]:
-        """Return the ids that may still come after the last one held, lowest first; the last gap has no end."""
+        """Return the ids that may still come after the last stored one, lowest first; the last gap has no end."""
         return self._placed("after")
 
     def absent(self) -> list[Gap]:
-        """Return the ids that need not be held, as far as they are not held after all, lowest first of each state."""
+        """Return the ids that need not be stored and are not, lowest first within each state."""
         return [
             Gap(self._pair, part, after_us, before_us, state)
             for state, told in self._told.by_state()
@@ -87,14 +87,14 @@ class Gaps:
         ]
 
     def from_us(self, gap: Gap) -> int | None:
-        """Return the moment before which no trade of the gap can have been made; None where nothing says so.
+        """Return the earliest time at which a trade of the gap can have been made; None if there is no bound.
 
-        That is the time of the trade held below it, or of the promise whose anchor lies there, or later where an answer
-        confirmed that none of its ids came.
+        That is the time of the trade stored below it, or of the promise whose anchor is there, or later if an answer
+        confirmed that none of its ids had come.
         """
         index = bisect_left(self._firsts, gap.span.first)
         earliest_us = self._earliest_us[index] if index < len(self.runs) else None
-        # Of the confirmations those that speak of these ids: after the last one held, before the first of them.
+        # Only confirmations about these ids: after the last stored one, before the first of them.
         low = bisect_left(self._confirmed, (self.runs[index - 1].span.last if index else 0,))
         high = bisect_left(self._confirmed, (gap.span.first,))
         until_us = [
@@ -115,7 +115,7 @@ class Gaps:
 def open_gaps(
     pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None = None, certified: Spans = NO_IDS
 ) -> list[Gap]:
-    """Return what :meth:`Gaps.between` does: what is missing of ``pair``. The runs are :func:`joined` already."""
+    """Return what :meth:`Gaps.between` does: the missing ids of ``pair``. The runs must be :func:`joined` already."""
     gaps = _promised_gaps(pair, runs, absent, promise)
     if not certified:
         return gaps
@@ -134,9 +134,9 @@ def _span(gap: Gap) -> Span:
 
 
 def _promised_gaps(pair: str, runs: Sequence[Run], absent: Spans, promise: Promise | None) -> list[Gap]:
-    """Return what is missing between held ids, or between the anchor and the first one held.
+    """Return what is missing between stored ids, or between the anchor and the first one stored.
 
-    In one pass without the anchor, which parts one gap at most: a pair may lack tens of thousands at once.
+    One pass, without the anchor, which divides one gap at most: a pair may have tens of thousands of gaps.
     """
     if promise is None or promise.after_id is None:
         return _between(pair, runs, absent)
@@ -165,7 +165,7 @@ def _between(pair: str, runs: Iterable[Run], absent: Spans) -> list[Gap]:
 
 
 def _edges(runs: Iterable[Run], promise: Promise | None) -> list[_Edge]:
-    """Return what is held, and the anchor, unless the trades on both sides of it are held; in ascending id."""
+    """Return the stored ids, and the anchor unless the trades on both sides of it are stored; in ascending id."""
     edges = [_Edge(run.span.first, run.span.last, run.first_us, run.last_us) for run in runs]
     if promise is not None and promise.after_id is not None:
         anchor = _Edge(promise.after_id + 1, promise.after_id, promise.time_us, promise.time_us)
@@ -178,7 +178,7 @@ def _edges(runs: Iterable[Run], promise: Promise | None) -> list[_Edge]:
 def _unheld(
     runs: Sequence[Run], edges: Sequence[_Edge], promise: Promise | None
 ) -> Iterator[tuple[_Place, Span, int | None, int | None]]:
-    """Yield all ids that are not held, lowest first: where they lie, and when those beside them were made."""
+    """Yield all ids that are not stored, lowest first: their position, and when the trades beside them were made."""
     first_held, last_held = (runs[0].span.first, runs[-1].span.last) if runs else (sys.maxsize, 0)
     anchor = None if promise is None else promise.after_id
     for below, above in pairwise([None, *edges, None]):

@@ -1,8 +1,8 @@
-"""What is held of each pair, and what is known of the ids that are not: the one account that everything else asks.
+"""The ledger: which ids of each pair are stored, and what is known of the others. The single source for all other code.
 
-Owns: spans with the times of their ends, ids known to be void or disowned, and what is missing. Refuses: to know
-where the rows lie. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal, pair
-by pair also while recording, where it is found to disagree with them.
+Contains spans with the times of their ends, ids known to be void or disowned, and missing ids. Does not know where the
+rows are. A ledger is never saved. It is rebuilt from the archive's footers, its events and the journal; while
+recording, also pair by pair where it is found to disagree with them.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from recorder.core.trade_ids import NO_IDS, Gap, Run, Span, Spans, joined, runs_
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Trades of ``pair`` from ``from_us`` on that lie below its lowest id held, ``before_id``, made at ``before_us``.
+    """Trades of ``pair`` from ``from_us`` on that are below its lowest stored id, ``before_id``, made at ``before_us``.
 
-    Times are µs since 1970 UTC; a ``from_us`` of 0 means from the first trade of all. Which ids these are is not
-    known before the exchange is asked.
+    Times are µs since 1970 UTC; a ``from_us`` of 0 means from the first trade of all. The ids are not known before the
+    exchange is asked.
     """
 
     pair: str
@@ -56,13 +56,13 @@ class History:
 
 
 class PairLedger:
-    """The ids held of ``pair``, when the first and last trade of each span were made, and which ids are void.
+    """The stored ids of ``pair``, when the first and last trade of each span were made, and what is known of other ids.
 
     ``confirmed`` is the newest answer that had nothing after its last id, ``promise`` from when on every trade is to be
-    held. An id that is held is never void, unreadable, disowned, nor ``parked``. ``shown_id`` is the highest that REST
-    has shown in this run, whether it is held yet or not; ``aside_us`` is when the newest trade was made that it showed
-    and that was later than all that is held; ``memory`` what was certified. ``damaged`` ids lie in damaged files: they
-    are missing, and not asked for as long as these may be put right.
+    stored. A stored id is never void, unreadable, disowned or ``parked``. ``shown_id`` is the highest id that REST has
+    shown in this run, whether it is stored yet or not; ``aside_us`` is the time of the newest trade that REST has shown
+    and that was later than everything stored; ``memory`` is what was certified. ``damaged`` ids are in damaged files:
+    they are missing, and not requested as long as these files may be repaired.
     """
 
     def __init__(self, pair: str) -> None:
@@ -87,7 +87,7 @@ class PairLedger:
         self._certified_to = 0
 
     def observe(self, run: Run) -> None:
-        """Take in a run of ids of the pair."""
+        """Add a run of ids of the pair."""
         times, span = self._times_us, run.span
         if self.spans.covers(span):
             return
@@ -110,12 +110,12 @@ class PairLedger:
                 self._gaps = None
             return
         self._gaps = None
-        if len(times) > 2 * len(self.spans) + 64:  # inner ids pile up where holes close; sweep now and then
+        if len(times) > 2 * len(self.spans) + 64:  # inner ids accumulate as gaps close; sweep now and then
             edges = {edge for held in self.spans for edge in (held.first, held.last)}
             self._times_us = {edge: time_us for edge, time_us in times.items() if edge in edges}
 
     def know(self, known: Knowledge) -> None:
-        """Take in what is known of ids beside the rows, in any order."""
+        """Add evidence, in any order."""
         match known:
             case Void(_, span):
                 self.void.update(self.spans.missing(span))
@@ -142,7 +142,7 @@ class PairLedger:
                 assert_never(never)
 
     def remember(self, memory: CertifiedHistory) -> None:
-        """Take in what was certified."""
+        """Add certified days."""
         self.memory.update(memory)
         self._remembers()
 
@@ -152,7 +152,7 @@ class PairLedger:
 
     @property
     def disowned(self) -> Spans:
-        """The ids that the owner let go, and that are not held."""
+        """The ids that the owner released, and that are not stored."""
         if self._disowned is None:  # claims come in any order, and by the thousand
             told = evidence.disowned(self._disownings)
             self._disowned = Spans(part for span in told for part in self.spans.missing(span))
@@ -160,34 +160,34 @@ class PairLedger:
 
     @property
     def disownings(self) -> frozenset[Dated]:
-        """All that was claimed of the pair of which the latest counts."""
+        """All claims about the pair that a later one overrides."""
         return frozenset(self._disownings)
 
     @property
     def promised(self) -> frozenset[Promised | Anchored]:
-        """All that was noted of the promise."""
+        """All records of the promise."""
         return frozenset(self._promises)
 
     @property
     def renumbered(self) -> Renumbered | None:
-        """How the exchange came to number the pair anew; None where its numbers are those that are held."""
+        """How the exchange renumbered the pair; None if its numbers are the stored ones."""
         return evidence.renumbered(self._disownings) if self._disownings else None
 
     def absent(self) -> AbsentIds:
-        """Return the ids that need not be held, and why. Not to be changed."""
+        """Return the ids that need not be stored, and why. Do not change the result."""
         return AbsentIds(self.void, self.disowned, self.unreadable)
 
     def runs(self) -> list[Run]:
-        """Return the runs of ids held, lowest first."""
+        """Return the runs of stored ids, lowest first."""
         times = self._times_us
         return [Run(self.pair, span, times[span.first], times[span.last]) for span in self.spans]
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Return the ids that are missing and not absent, lowest first. Absent ids may part a gap.
+        """Return the ids that are missing and not absent, lowest first. Absent ids may divide a gap.
 
-        Missing is what lies between held ones, or between the anchor of the promise and the first one held, and what
-        was certified and has vanished, wherever it lies. As long as they do not change it is the same object, so that
-        whoever looks often need not look through them.
+        Missing ids are those between stored ones, or between the anchor of the promise and the first one stored, and
+        certified ids that have vanished, at any position. Returns the same object until the gaps change, so that a
+        frequent caller need not compare them.
         """
         if self._gaps is None:
             runs, absent = self.runs(), self.absent().ids()
@@ -208,21 +208,21 @@ class PairLedger:
         return [part for gap in self.gaps() for part in Spans([gap.span]).within(span)]
 
     def far_gaps(self) -> list[Gap]:
-        """Return the gaps of which no outage can be the cause, and of which REST has not shown the end."""
+        """Return the gaps that no outage can have caused, and whose end REST has not shown."""
         self.gaps()
         return [gap for gap in self._far_gaps if gap.span.last > self.shown_id]
 
     def given_up(self) -> Spans:
-        """Return the ids that have vanished and are not fetched again unasked. Not to be changed."""
+        """Return the ids that have vanished and are not fetched again automatically. Do not change the result."""
         self.gaps()
         return self._given_up
 
     def fetchable_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps worth asking for: those that an outage can leave, or of which REST has shown the end.
+        """Return the gaps worth requesting: those that an outage can leave, or whose end REST has shown.
 
-        What has vanished is asked for only where it lies between held ids of its year: see :class:`Memory`.
+        Vanished ids are requested only between stored ids of their year: see :class:`CertifiedHistory`.
         """
-        if self.renumbered is not None:  # what would come is not what is missing
+        if self.renumbered is not None:  # new answers would not contain what is missing
             return ()
         gaps, far = self.gaps(), self.far_gaps()
         if far:
@@ -233,9 +233,10 @@ class PairLedger:
         return gaps
 
     def newest(self) -> tuple[int, int] | None:
-        """Return the highest id that is held, or known to be made before the promise, and when (µs since 1970 UTC).
+        """Return the highest id that is stored, or known to be made before the promise, and when (µs since 1970 UTC).
 
-        Of the anchor of a promise that is its moment: what follows was made later. None where nothing is known.
+        For the anchor of a promise that is the time of the promise: what follows was made later. None if nothing is
+        known.
         """
         last_id, promise = self.spans.last, self.promise
         if promise is not None and promise.after_id is not None and (last_id is None or last_id < promise.after_id):
@@ -245,7 +246,7 @@ class PairLedger:
     def complete_until_us(self) -> int | None:
         """Return until when it is known that nothing came after :meth:`newest`; None if nothing is known.
 
-        That is its time, or later where an answer confirmed that none followed.
+        That is its time, or later if an answer confirmed that none followed.
         """
         newest = self.newest()
         if newest is None:
@@ -266,46 +267,46 @@ class PairLedger:
 
     @property
     def last_us(self) -> int | None:
-        """When the newest trade held was made."""
+        """When the newest stored trade was made."""
         return None if self.spans.last is None else self._times_us[self.spans.last]
 
 
 class Ledger:
-    """One account per pair."""
+    """The ledger of all pairs."""
 
     def __init__(self) -> None:
         self._pairs: dict[str, PairLedger] = {}
-        self._newer: list[Run | Knowledge] | None = None  # what was claimed since the mark, if there is one
+        self._newer: list[Run | Knowledge] | None = None  # claims since the mark, if one is set
 
     def observe(self, run: Run) -> None:
-        """Count ``run`` as held. Only for what is durable: sync, then claim."""
+        """Count ``run`` as stored. Only for what is durable: sync, then claim."""
         self.of(run.pair).observe(run)
         if self._newer is not None:
             self._newer.append(run)
 
     def observe_all(self, runs: Iterable[Run]) -> None:
-        """Count runs, of any pairs and in any order, as held. Only for what is durable."""
+        """Count runs, of any pairs and in any order, as stored. Only for what is durable."""
         for run in joined(runs):
             self.observe(run)
 
     def observe_trades(self, trades: Iterable[Trade]) -> None:
-        """Count trades, of any pairs and in any order, as held. Only for what is durable."""
+        """Count trades, of any pairs and in any order, as stored. Only for what is durable."""
         self.observe_all(runs_of(trades))
 
     def know(self, known: Knowledge) -> None:
-        """Take in what is known of ids beside the rows. Only for what is durable."""
+        """Add evidence. Only for what is durable."""
         self.of(known.pair).know(known)
         if self._newer is not None:
             self._newer.append(known)
 
     def mark(self) -> None:
-        """Remember what is claimed from now on, until :meth:`restate`."""
+        """Remember all claims from now on, until :meth:`restate`."""
         self._newer = []
 
     def restate(self, accounts: Iterable[PairLedger] = ()) -> None:
-        """Let ``accounts``, and what was claimed of their pairs since the mark, take the place of what was claimed.
+        """Replace what was claimed by ``accounts`` and by the claims about their pairs since the mark.
 
-        So claims are taken back, and times at the ends of spans stay right: each comes from a run that is still there.
+        So claims are taken back, and times at the ends of spans stay correct: each comes from a run that still exists.
         """
         newer, self._newer = self._newer or [], None
         restated = {account.pair: account for account in accounts}
@@ -313,7 +314,7 @@ class Ledger:
             before = self.of(account.pair)
             account.shown_id, account.aside_us = before.shown_id, before.aside_us
             if evidence.begun_us(account.disownings) == evidence.begun_us(before.disownings):
-                account.remember(before.memory)  # it is never taken back
+                account.remember(before.memory)  # certified days are never taken back
         self._pairs |= restated
         for claim in newer:
             if claim.pair in restated:
@@ -321,25 +322,25 @@ class Ledger:
                 account.observe(claim) if isinstance(claim, Run) else account.know(claim)
 
     def of(self, pair: str) -> PairLedger:
-        """Return the account of ``pair``, opening it where there was none."""
+        """Return the ledger of ``pair``; create it if there is none."""
         account = self._pairs.get(pair)
         if account is None:
             account = self._pairs[pair] = PairLedger(pair)
         return account
 
     def promise(self, pair: str) -> Promise | None:
-        """Return what is promised of ``pair``; nothing of one that is numbered anew, or it would be kept with new ids.
+        """Return the promise of ``pair``; None for a renumbered pair, or its old promise would be stored with new ids.
 
-        Any thread may ask.
+        Thread-safe.
         """
         account = self._pairs.get(pair)
         return None if account is None or account.renumbered is not None else account.promise
 
     def history(self, pair: str, from_us: int) -> History | None:
-        """Return what is wanted of ``pair`` from ``from_us`` on below the lowest id held; None where nothing is.
+        """Return the wanted history of ``pair``: from ``from_us`` on, below the lowest stored id; None if none is.
 
-        Nothing is once a trade from before ``from_us`` is held, or the first of all: between it and the others
-        there are only holes. Of a pair without any trade nothing is known to be missing.
+        None is wanted once a trade from before ``from_us`` or the first of all is stored: what is missing after it are
+        gaps. For a pair without any trade nothing is known to be missing.
         """
         account = self.of(pair)
         first = account.spans.first

@@ -1,6 +1,7 @@
-"""What two accounts of a pair claim beyond each other: the one in memory, and the one that the disk gives.
+"""The difference between two ledgers of a pair: the one in memory, and the one read from the disk.
 
-Owns: that comparison. Refuses: to know when either was taken; the earlier one of memory must be older than the disk's.
+Contains only the comparison. Does not know when either was read: to find claims that the disk lacks, the caller must
+copy the one in memory first.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from recorder.core.trade_ids import Spans
 
 @dataclass(frozen=True, slots=True)
 class LedgerClaims:
-    """What is claimed of a pair: ids of each state, the newest answer that had nothing more, and what is promised.
+    """The claims about a pair: ids of each state, the newest answer that had nothing more, and the promise.
 
     ``disownings`` are the claims from which ``disowned`` follows.
     """
@@ -30,7 +31,7 @@ class LedgerClaims:
 
     @classmethod
     def of(cls, account: PairLedger) -> LedgerClaims:
-        """Copy what ``account`` claims now."""
+        """Copy the present claims of ``account``."""
         return cls(
             account.spans.copy(),
             account.void.copy(),
@@ -42,16 +43,16 @@ class LedgerClaims:
         )
 
     def difference(self, other: LedgerClaims) -> LedgerClaims:
-        """Return what is claimed here and not there. What is held there need not be void, nor what is disowned held."""
+        """Return the claims made here but not there, except void ids stored there, and stored ids disowned there."""
         void = _without(_without(self.void, other.void), other.held)
         begun_us = evidence.begun_us(other.disownings)
         if begun_us is not None and begun_us != evidence.begun_us(self.disownings):
-            return LedgerClaims()  # all of it was of numbers that are no more
+            return LedgerClaims()  # all of it was about numbers that are no longer in use
         lost = _without(self.held, other.held)
         until_us = -1 if other.confirmed is None else other.confirmed.until_us
         newer = self.confirmed is not None and self.confirmed.until_us > until_us
         return LedgerClaims(
-            # Once a pair is numbered anew, what comes is set aside, and counts no more.
+            # Once a pair is renumbered, new trades are quarantined and do not count.
             Spans() if evidence.renumbered(other.disownings) else _without(lost, other.disowned),
             void,
             self.confirmed if newer else None,
@@ -61,7 +62,7 @@ class LedgerClaims:
         )
 
     def has_disowned(self, other: LedgerClaims) -> bool:
-        """Return whether ids are disowned here that are held there."""
+        """Return whether ids are disowned here that are stored there."""
         return any(self.disowned.within(span) for span in other.held)
 
     def __bool__(self) -> bool:
@@ -78,7 +79,7 @@ def _without(spans: Spans, others: Spans) -> Spans:
 
 
 def _promises_more(one: Promise | None, other: Promise | None) -> bool:
-    """Return whether ``one`` begins earlier, or at the same moment after a lower id, or after one that is known."""
+    """Return whether ``one`` begins earlier, or at the same time and with a lower anchor, or the only anchor."""
     if one is None or other is None or one.time_us != other.time_us:
         return one is not None and (other is None or one.time_us < other.time_us)
     return one.after_id is not None and (other.after_id is None or one.after_id < other.after_id)

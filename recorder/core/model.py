@@ -1,7 +1,6 @@
-"""The words of the field as small types that cannot be wrong.
+"""Domain types: trades, candles, events, instruments, timeframes, and exact decimal text.
 
-Owns: trades, instruments, timeframes, exact decimal text. Refuses: anything that knows a wire
-format, a file or a clock.
+Does not know any wire format, file or clock.
 """
 
 from __future__ import annotations
@@ -15,19 +14,20 @@ Side = Literal["buy", "sell"]
 Source = Literal["ws", "rest", "bulk"]
 
 PAIR_LIMIT: Final = 64
-"""Bytes of a pair's name. The longest of the 1,218 listed in 2025 has 14. Folders and locks are named by it: file
-systems take 255 bytes for a name, and each byte may need three."""
+"""Maximum bytes of a pair's name. The longest of the 1,218 listed in 2025 has 14. Folders and locks are named after it:
+file systems allow 255 bytes for a name, and each byte may need three."""
 PRICE_SCALE: Final = 12
-"""Digits after the point that the archive keeps of a price; REST prints up to 12 (BONKUSD, API.md 7.1)."""
+"""Digits after the decimal point of a price in the archive; REST prints up to 12 (BONKUSD, API.md 7.1)."""
 QTY_SCALE: Final = 8
-"""Digits after the point that the archive keeps of a quantity; Kraken's lot_decimals is 5 or 8."""
+"""Digits after the decimal point of a quantity in the archive; Kraken's lot_decimals is 5 or 8."""
 PRECISION: Final = 28
-"""Digits in all, of prices and quantities alike."""
+"""Total digits of a price or a quantity."""
 
 CURRENCY: Final = "currency"
 TOKENIZED: Final = "tokenized_asset"
 ASSET_CLASSES: Final = (CURRENCY, TOKENIZED)
-"""Those that are listed. Pairs of any but the first are told only to who names their class (API.md 16.1)."""
+"""The listed asset classes. Pairs of any but the first are listed only if the request names their class (API.md
+16.1)."""
 
 TIMEFRAMES: Final[dict[str, int]] = {
     "1m": 1,
@@ -46,9 +46,9 @@ TIMEFRAMES: Final[dict[str, int]] = {
 class Trade(msgspec.Struct, frozen=True, gc=False):
     """One match, identified by (pair, trade_id).
 
-    ``time_us`` and ``received_us`` are microseconds since 1970-01-01 UTC; ``received_us`` is None unless the
-    trade arrived live. ``side`` and ``ord_type`` are the taker's; ``ord_type`` is ``limit`` or ``market``, and a
-    kind that Kraken may add is kept as it came. Prices and quantities are exact.
+    ``time_us`` and ``received_us`` are microseconds since 1970-01-01 UTC; ``received_us`` is None unless the trade
+    arrived live. ``side`` and ``ord_type`` are the taker's; ``ord_type`` is ``limit`` or ``market``, and a value that
+    Kraken may add is stored as received. Prices and quantities are exact.
     """
 
     pair: str
@@ -64,10 +64,10 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 
 class Candle(msgspec.Struct, frozen=True, gc=False):
-    """A committed candle as the exchange published it; (pair, timeframe, time) names it.
+    """A committed candle as the exchange published it, identified by (pair, timeframe, time).
 
     ``time_us`` is the start, in µs since 1970-01-01 UTC. In an interval without trades open, high, low and close are
-    the close before it, and vwap, volume and count are zero (API.md 6.6). ``volume`` is in the base currency.
+    the previous close, and vwap, volume and count are zero (API.md 6.6). ``volume`` is in the base currency.
     """
 
     pair: str
@@ -83,9 +83,9 @@ class Candle(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What happened to the recorder or at the exchange. ``detail`` is a JSON object as text; ``pair`` if it is of one.
+    """An event at the recorder or at the exchange. ``detail`` is a JSON object as text; ``pair`` may be None.
 
-    ``time_us`` is when the recorder took note, in µs since 1970-01-01 UTC.
+    ``time_us`` is when the recorder recorded it, in µs since 1970-01-01 UTC.
     """
 
     time_us: int
@@ -95,9 +95,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Instrument(msgspec.Struct, frozen=True):
-    """What the listing says of one pair (AssetPairs, API.md 6.4), decimals as canonical text.
+    """The listing of one pair (AssetPairs, API.md 6.4), decimals as canonical text.
 
-    ``asset_class`` is for asking: it is not archived, and one that is read from the archive has the usual one.
+    ``asset_class`` is for requests: it is not archived, and an instrument read from the archive has the default one.
     """
 
     pair: str
@@ -116,28 +116,28 @@ class Instrument(msgspec.Struct, frozen=True):
     asset_class: str = CURRENCY
 
 
-_quantize = Context(prec=PRECISION, traps=[Inexact, InvalidOperation]).quantize  # bound once: asked for every number
+_quantize = Context(prec=PRECISION, traps=[Inexact, InvalidOperation]).quantize  # bound once: called for every number
 _PRICE_UNIT = Decimal(1).scaleb(-PRICE_SCALE)
 _QTY_UNIT = Decimal(1).scaleb(-QTY_SCALE)
 _ZERO = Decimal(0)
 _SHOWN: Final = 40
-"""Characters of a number that a sentence repeats: twice what fits, and no more of a million digits."""
+"""Characters of a number that an error message repeats: twice what fits, but not all of a million digits."""
 
 
 def is_pair(name: str) -> bool:
-    """Return whether this can be a pair's name, of which the archive can make a folder's."""
+    """Return whether this can be a pair's name, from which the archive can make a folder name."""
     return 0 < len(name.encode(errors="replace")) <= PAIR_LIMIT
 
 
 def check_exact(price: Decimal, qty: Decimal) -> None:
-    """Return if the archive holds both to the last digit, and neither is below zero. Raises ValueError.
+    """Return if the archive stores both to the last digit, and neither is below zero. Raises ValueError otherwise.
 
-    Nothing is ever rounded. Zero is odd of both, and fits.
+    Nothing is ever rounded. Zero is unusual for both, but fits.
     """
     try:
         _quantize(price, _PRICE_UNIT)
         _quantize(qty, _QTY_UNIT)
-        # Not-a-number passes quantize without a signal, and wire text may say it: it cannot be compared, though.
+        # NaN passes quantize without a signal, and wire text may contain it, but it cannot be compared.
         negative = not (price >= _ZERO and qty >= _ZERO)
     except (Inexact, InvalidOperation):
         raise ValueError(

@@ -1,7 +1,8 @@
-"""What is listed of each pair, by all listings that came so far: pure, so that every rule stands in a table of tests.
+"""The pair registry: what is listed of each pair, by all listings received so far.
 
-A listing is believed of what it says, and not at once of what it lacks. One entry that cannot be read costs that entry:
-what was known of its pair stays. Of two entries with one symbol one counts, by rule.
+Pure, so that every rule can be tested with a table of cases. A listing is trusted at once in what it contains, but not
+in what it lacks. A malformed entry costs only itself: what was known of its pair stays. Of two entries with one symbol
+one counts, by rule.
 """
 
 from __future__ import annotations
@@ -13,25 +14,26 @@ from typing import Final
 from recorder.core.model import ASSET_CLASSES, PRICE_SCALE, QTY_SCALE, Instrument
 
 DELISTED: Final = "delisted"
-"""The status of a pair that is not listed any more; the exchange may also say it itself (API.md 8.9)."""
+"""The status of a pair that is no longer listed; the exchange may also send it itself (API.md 8.9)."""
 NEVER_TRADED: Final = frozenset({DELISTED, "work_in_progress"})
-"""Statuses of pairs of which no trade can come. Every other word counts, also one that is new: pairs that are
-post_only, cancel_only or in maintenance trade again some day."""
+"""Statuses of pairs that cannot have trades. Pairs with any other status are recorded, also an unknown one: pairs that
+are post_only, cancel_only or in maintenance may trade again."""
 STANDS_STILL: Final = NEVER_TRADED | {"cancel_only", "post_only", "maintenance"}
-"""Statuses in which nothing is traded at the moment."""
+"""Statuses in which a pair is not traded at present."""
 FEW: Final = 10
-"""So few pairs may vanish at once, whatever their share: a sandbox lists no more."""
+"""Fewer pairs than this may disappear at once, whatever their share: a sandbox lists no more."""
 LISTINGS: Final = 3
-"""So many listings must lack a pair before it is gone."""
+"""Number of listings without a pair after which it is gone."""
 APART_S: Final = 300.0
-"""And so far apart they must be, in seconds: one odd answer is often followed by others like it."""
+"""Minimum seconds between these listings: one wrong answer is often followed by others like it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OddEntry:
-    """An entry that cannot be read: why, and as it came. ``names`` are those of its names that can be read.
+    """A malformed entry: why it cannot be read, and its bytes as received.
 
-    ``bare`` is the pair by what can be read of it, if that is enough to record it: for one of which nothing is known.
+    ``names`` are those of its names that can be read.
+    ``bare`` is the pair with what can be read of it, if that is enough to record it: for a pair that is not known yet.
     """
 
     reason: str
@@ -42,9 +44,9 @@ class OddEntry:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What one answer lists of the pairs of the asset class that was asked for: ``entries``, the preferred venue first.
+    """The pairs of the requested asset class in one answer: ``entries``, the preferred venue first.
 
-    ``odd`` are the entries that cannot be read, by their keys.
+    ``odd`` are the malformed entries, by key.
     """
 
     asked: str
@@ -54,7 +56,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Of the two entries that list ``pair``, the one under the key ``taken`` counts, and ``left`` does not."""
+    """Two entries list ``pair``: the one under the key ``taken`` counts, and ``left`` does not."""
 
     pair: str
     taken: str
@@ -65,24 +67,24 @@ class Rival:
 
 
 def is_recordable(instrument: Instrument) -> bool:
-    """Return whether trades of a pair may come, and the archive can hold them."""
+    """Return whether the pair may have trades that the archive can store."""
     return instrument.status not in NEVER_TRADED and fits_schema(instrument)
 
 
 def fits_schema(instrument: Instrument) -> bool:
-    """Return whether the archive holds all digits of the pair's prices and quantities."""
+    """Return whether the archive stores all digits of the pair's prices and quantities."""
     return instrument.pair_decimals <= PRICE_SCALE and instrument.lot_decimals <= QTY_SCALE
 
 
 def is_complete(listings: Iterable[Listed]) -> bool:
-    """Return whether every asset class was told of."""
+    """Return whether every asset class was answered."""
     return {listed.asked for listed in listings}.issuperset(ASSET_CLASSES)
 
 
 def settled(listed: Listed, known: Mapping[str, Instrument]) -> tuple[dict[str, Instrument], list[Rival]]:
-    """Return what a listing says by symbol, given what was ``known``; and where two entries had one symbol.
+    """Return the instruments of a listing by symbol, given those ``known`` before; and the symbols with two entries.
 
-    Of these the one counts that can be traded now, then the one with the key that is known, then the first.
+    Of two entries the one that can be traded now counts, then the one with the known key, then the first.
     """
     by_pair: dict[str, list[Instrument]] = {}
     for entry in listed.entries:
@@ -101,7 +103,7 @@ def settled(listed: Listed, known: Mapping[str, Instrument]) -> tuple[dict[str, 
 
 
 def renamed(now: Mapping[str, Instrument], known: Mapping[str, Instrument]) -> dict[str, str]:
-    """Return the symbols known before of markets that are listed under another symbol now: old → new, by their keys."""
+    """Return the known symbols of markets that are now listed under another symbol: old → new, matched by key."""
     heirs = {one.key: pair for pair, one in now.items() if pair not in known and one.status != DELISTED}
     absent = (instrument for pair, instrument in known.items() if pair not in now)
     return {instrument.pair: heirs[instrument.key] for instrument in absent if instrument.key in heirs}
@@ -109,7 +111,7 @@ def renamed(now: Mapping[str, Instrument], known: Mapping[str, Instrument]) -> d
 
 @dataclass(slots=True)
 class _Absence:
-    """How many listings lacked a pair, when the last one did that counts, and the pair's highest id then."""
+    """How many listings lacked a pair, when the last one counted, and the pair's highest id then."""
 
     listings: int
     counted_s: float
@@ -117,9 +119,9 @@ class _Absence:
 
 
 class PairRegistry:
-    """What is listed, as it is to be followed. Times are monotonic seconds.
+    """The pairs that count as listed. Times are monotonic seconds.
 
-    Of the listings that lack a pair only those count that are ``apart_s`` seconds from the last one that did.
+    A listing without a pair counts only ``apart_s`` seconds after the last one that did.
     """
 
     def __init__(self, *, apart_s: float = APART_S) -> None:
@@ -131,24 +133,24 @@ class PairRegistry:
 
     @property
     def listing(self) -> Sequence[Instrument]:
-        """What counts as listed."""
+        """The pairs that count as listed."""
         return list(self._known.values())
 
     @property
     def lacking(self) -> Collection[str]:
-        """The pairs that count as listed, and that the last listing lacks."""
+        """The pairs that count as listed, but are missing from the last listing."""
         return self._lacks.keys()
 
     def remember(self, known: Iterable[Instrument]) -> None:
-        """Begin with what was listed in an earlier run."""
+        """Start with the pairs listed in an earlier run."""
         self._known.update((one.pair, one) for one in known if one.status != DELISTED)
 
     def odd_key(self, name: str) -> str | None:
-        """Return the key of the entry of this name that the last listing had and that cannot be read, if it had one."""
+        """Return the key of the malformed entry with this name in the last listing; None if there was none."""
         return self._odd.get(name.strip().upper())
 
     def distrust(self, listings: Sequence[Listed]) -> str | None:
-        """Return why a listing cannot follow those before it, None if it can: where it lacks more than half of them."""
+        """Return why a listing is implausible, None if it is plausible: it lacks more than half of the known pairs."""
         lacking = self._lacking(listings, self._settled(listings))
         if len(lacking) < FEW or 2 * len(lacking) <= len(self._known):
             return None
@@ -157,10 +159,10 @@ class PairRegistry:
     def follow_listing(
         self, listings: Sequence[Listed], now_s: float, last_id: Callable[[str], int] = lambda _: 0
     ) -> list[str]:
-        """Follow what was listed at one time, an answer for each asset class; return the pairs that are gone for good.
+        """Add the listings of one time, an answer for each asset class; return the pairs that are gone for good.
 
-        A pair that is lacking, or that is listed as one of which nothing more can be recorded, is so only after enough
-        listings in which that is so, and while no trade of it comes: ``last_id`` tells the highest id of a pair.
+        A pair that is missing, or listed as no longer recordable, is treated so only after enough such listings, and
+        only while no trade of it comes: ``last_id`` returns the highest id of a pair.
         """
         self._odd = {name.upper(): key for listed in listings for key, odd in listed.odd.items() for name in odd.names}
         now = self._settled(listings)
@@ -189,7 +191,7 @@ class PairRegistry:
         return now
 
     def _lacking(self, listings: Sequence[Listed], now: Mapping[str, Instrument]) -> list[str]:
-        """Return the pairs that answers lack which would have them: neither renamed, nor under an odd entry."""
+        """Return the pairs missing from the answers that should list them, neither renamed nor in a malformed entry."""
         answered = {listed.asked for listed in listings}
         stay = {key for listed in listings for key in listed.odd}
         others = renamed(now, self._known)

@@ -1,7 +1,7 @@
-"""What of an exchange's numbers is believed at once, and what only once more tells the same.
+"""Plausibility of the exchange's numbers: which are accepted at once, and which only after confirmation.
 
-An id far from all others is no fact before REST shows it or the stream goes on from it: a single one would open a gap
-that no request ever closes. A time is never a reason to disbelieve an id.
+An id far from all others is not accepted before REST shows it or the stream continues from it: a single one would open
+a gap that no request ever closes. A time is never a reason to reject an id.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ from recorder.core.model import Trade
 from recorder.core.trade_ids import Gap, Run, Span, Spans
 
 REACH_IDS: Final = 1_000_000
-"""So far above the last trade held an id may lie at any moment: a day of the busiest pair, whatever the clocks say."""
+"""An id may always be this far above the last stored trade: a day of the busiest pair, whatever the clocks show."""
 IDS_PER_S: Final = 10_000
-"""And so many more for each second since that trade: a hundred times the busiest pair, so that no outage reaches it."""
+"""And this many further for each second since that trade: a hundred times the busiest pair, so that no outage reaches
+it."""
 FRAMES: Final = 2
-"""So many frames that go on from parked ids make them believed: one may be a repeat, or the same fault again."""
+"""Number of frames continuing from parked ids after which these are accepted: one may be a repeat, or the same
+fault."""
 EARLIEST_US: Final = 1_293_840_000_000_000
-"""2011-01-01, before the exchange opened: what is stamped earlier was not made then."""
+"""2011-01-01, before the exchange opened: an earlier time stamp is wrong."""
 AHEAD_US: Final = 3_600_000_000
-"""So far ahead of the clock a stamp may be, for the clock may be behind."""
+"""A time stamp may be this far ahead of the clock, because the clock may be behind."""
 SAME_US: Final = 1_000
-"""So far apart the stream and REST may stamp one trade: both cut and print, and prints of 2013 have four digits."""
+"""The stream and REST may stamp one trade this far apart: both truncate when printing, and prints of 2013 have four
+digits."""
 BACK_US: Final[tuple[int, ...]] = tuple(60_000_000 * 16**step for step in range(7))
-"""How far before the trade above a gap to begin, in turn, where the time below it is odd: a minute to 31 years."""
+"""How far before the trade above a gap to begin, in turn, if the time below it is implausible: a minute to 31 years."""
 _US_PER_S: Final = 1_000_000
 
 
 def is_far(trade_id: int, last_id: int, elapsed_us: int = 0) -> bool:
-    """Return whether an id lies further above the last one than ``elapsed_us`` explains; clocks may step back."""
+    """Return whether an id is further above the last one than ``elapsed_us`` explains; clocks may step back."""
     return trade_id > last_id + REACH_IDS + IDS_PER_S * max(0, elapsed_us) // _US_PER_S
 
 
@@ -48,12 +51,12 @@ def is_time(time_us: int, now_us: int) -> bool:
 
 
 def is_before(time_us: int, moment_us: int) -> bool:
-    """Return whether a trade stamped so was made before a moment; one with an odd time tells nothing of it."""
+    """Return whether a trade with this time stamp was made before ``moment_us``; False for an implausible stamp."""
     return (EARLIEST_US if moment_us >= EARLIEST_US else 0) <= time_us < moment_us
 
 
 def is_same(one: Trade, other: Trade) -> bool:
-    """Return whether two rows with one id tell the same trade: all that both ways of hearing of it have in common."""
+    """Return whether two rows with one id are the same trade: compares all that the stream and REST have in common."""
     return not _is_another(one, other) and abs(one.time_us - other.time_us) <= SAME_US
 
 
@@ -62,11 +65,11 @@ def _is_another(one: Trade, other: Trade) -> bool:
 
 
 def renumbered_from(repeated: Iterable[tuple[Trade, Trade]]) -> Trade | None:
-    """Return the first row from which on a pair is numbered anew; None where it is not.
+    """Return the first row from which on a pair is renumbered; None if it is not.
 
-    ``repeated`` are rows that came under ids that are held, in their order, each with what is held. A single one that
-    tells another trade is a fault of the exchange; two such ids in a row are trades that it counts from 1 again. Rows
-    that differ in their time alone do not count: an exchange may stamp its past anew, and goes on with it.
+    ``repeated`` are rows received with stored ids, in order, each with the stored row. A single one that differs is a
+    fault of the exchange; two such ids in a row are trades that it counts from 1 again. Rows that differ only in their
+    time do not count: an exchange may change the stamps of its past, and continues from there.
     """
     for (one, held), (other, held_next) in pairwise(repeated):
         if one.trade_id != other.trade_id and _is_another(one, held) and _is_another(other, held_next):
@@ -75,11 +78,11 @@ def renumbered_from(repeated: Iterable[tuple[Trade, Trade]]) -> Trade | None:
 
 
 def begin_us(gap: Gap, attempt: int = 0, now_us: int | None = None) -> int:
-    """Return where to begin asking for a gap: at the trade below it, if its time goes with that of the one above.
+    """Return where to begin the request for a gap: at the trade below it, if its time is consistent with the one above.
 
-    Of two that do not go together nobody knows which is odd, so ``attempt`` (from 0) tries one after the other: before
-    the one above, further and further, and at the one below. Where one lies ahead of ``now_us``, the host's clock, it
-    is odd or the clock is behind: then before now is tried in its turn.
+    If the two are inconsistent, either may be wrong, so ``attempt`` (from 0) tries each in turn: before the one above,
+    further and further back, and at the one below. If one is ahead of ``now_us``, the host's clock, it is wrong or the
+    clock is behind: then before now is tried in turn.
     """
     below_us, above_us = _believed(gap.after_us), _believed(gap.before_us)
     ways: list[tuple[int, bool]] = []  # a time, and whether to begin further and further before it
@@ -102,9 +105,9 @@ def _believed(time_us: int | None) -> int | None:
 
 
 class Arrivals:
-    """What arrives of one pair, in order, and which ids of it are parked: not counted as held until they are believed.
+    """Arrivals of one pair, in order, and its parked ids: not counted as stored until they are accepted.
 
-    ``last_id`` is the highest id that counts, made at ``last_us`` (µs since 1970 UTC); both 0 where nothing does yet.
+    ``last_id`` is the highest id that counts, made at ``last_us`` (µs since 1970 UTC); both 0 if none does yet.
     """
 
     def __init__(self, parked: Iterable[Span] = ()) -> None:
@@ -113,9 +116,9 @@ class Arrivals:
         self._going_on = 0
 
     def streamed(self, run: Run, received_us: int) -> bool:
-        """Take a run of a frame; return whether it counts. Where it does not, its ids are parked.
+        """Process a run of a frame; return whether it counts. If it does not, its ids are parked.
 
-        With nothing held yet a run of several ids is believed: they go on from each other.
+        With nothing stored yet a run of several ids is accepted: they are consecutive.
         """
         begins = self.last_id == 0 and len(run.span) > 1
         elapsed_us = received_us - self.last_us if self.last_us >= EARLIEST_US else 0
@@ -126,12 +129,12 @@ class Arrivals:
         return False
 
     def shown(self, last_id: int, last_us: int) -> None:
-        """Take the highest id, and its time, of what counts without question: it is held, or REST showed it."""
+        """Process the highest id, and its time, of rows that always count: they are stored, or REST showed them."""
         if last_id > self.last_id:
             self.last_id, self.last_us = last_id, last_us
 
     def released(self) -> Spans:
-        """Return the parked ids that are not far any more, and count them as parked no more."""
+        """Return the parked ids that are no longer far away, and unpark them."""
         near = Spans()
         for span in self.parked:  # lowest first
             if is_far(span.first, self.last_id):
@@ -144,7 +147,7 @@ class Arrivals:
         return near
 
     def _goes_on(self, span: Span) -> bool:
-        """Return whether this goes on from parked ids, as enough before it did."""
+        """Return whether ``span`` continues parked ids, as enough spans before it did."""
         if span.last in self.parked or not self.parked.within(Span(span.first - 1, span.first)):
             return False
         self._going_on += 1

@@ -1,4 +1,4 @@
-"""What is fetched next.
+"""The order in which gaps and history are fetched.
 
 Live trades and the tail do not wait for this plan: they come by the stream, and by tasks of their own.
 """
@@ -13,9 +13,9 @@ from recorder.core.ledger import History
 from recorder.core.trade_ids import Gap, Span
 
 SHORT: Final = 50_000
-"""A gap of more ids is a stretch of history: it takes minutes to days, and must not keep others waiting."""
+"""A gap of more ids is treated as history: fetching it takes minutes to days, and must not delay others."""
 TOGETHER: Final = 10_000
-"""So many gaps of a pair, the newest, are filled together at most: each page looks at all of them for its place, in
+"""At most this many gaps of a pair, the newest, are filled together: each page is matched against all of them, in
 milliseconds, and brings a thousand ids."""
 
 
@@ -28,7 +28,7 @@ class Fill:
 
     @property
     def before_us(self) -> int:
-        """When the trade above the newest of them was made; 0 where none is held there."""
+        """When the trade above the newest of them was made; 0 if none is stored there."""
         return self.gaps[-1].before_us or 0
 
     def __str__(self) -> str:
@@ -40,10 +40,10 @@ Work = Fill | History
 
 
 def plan(gaps: Iterable[Sequence[Gap]], histories: Iterable[History] = ()) -> list[Work]:
-    """Order what is to be fetched: short gaps, then long ones, then what lies before the first id held.
+    """Return the work in order: short gaps, then long ones, then what is before the first stored id.
 
-    ``gaps`` are those of one pair each, lowest first. The newest first in each kind, because recent rows are what users
-    look at soonest. Short gaps of one pair go together.
+    ``gaps`` are those of one pair each, lowest first. Within each kind the newest come first, because recent rows are
+    queried most. Short gaps of one pair are fetched together.
     """
     works: list[Work] = [*histories]
     for of_pair in gaps:
@@ -59,15 +59,16 @@ def plan(gaps: Iterable[Sequence[Gap]], histories: Iterable[History] = ()) -> li
 
 
 def is_history(work: Work) -> bool:
-    """Return whether this is a stretch of history, which may wait for weeks, not what a run of the recorder left."""
+    """Return whether this is history, which may wait for weeks, rather than a gap that a run of the recorder left."""
     return isinstance(work, History) or any(len(gap.span) > SHORT for gap in work.gaps)
 
 
 def best_page(missing: Iterable[Span], rows: int) -> Span | None:
-    """Return the ids of the page of ``rows`` that closes most of ``missing``; of equal ones the newest.
+    """Return the ids of the page of ``rows`` that closes most of ``missing``; of equal pages the newest.
 
-    ``missing`` come lowest first, and a page can begin only where one of them does. The pages considered are as few as
-    can hold all of them: each begins at the first id that those below it do not reach. None if nothing is missing.
+    ``missing`` is sorted, and a page can begin only at the start of one of its spans. The pages considered are the
+    fewest that can cover all of them: each begins at the first id that those below it do not reach. None if nothing is
+    missing.
     """
     best, most = 0, 0
     begins, ends, closes = 0, -1, 0
@@ -77,7 +78,7 @@ def best_page(missing: Iterable[Span], rows: int) -> Span | None:
         closes += min(span.last, ends) - span.first + 1
         if begins and closes >= most:
             best, most = begins, closes
-        if span.last > ends:  # the page after it goes on from within the span, and so on
+        if span.last > ends:  # the following pages continue within the span
             begins = 0
             ends += -(-(span.last - ends) // rows) * rows
     return Span(best, best + rows - 1) if most else None

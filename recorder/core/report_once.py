@@ -1,6 +1,6 @@
-"""What was told is told once: what comes again and again, and is the same, is passed over.
+"""Reports each thing once; repeats are suppressed.
 
-Pure. It is remembered for one run; a start tells it again.
+Pure. The memory lasts for one run; the next start reports it again.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from collections.abc import Hashable
 from typing import Final
 
 REMEMBERED: Final = 20_000
-"""Things remembered, some 2 MB; of more the oldest are forgotten, and would be told again."""
+"""Number of things remembered, some 2 MB; beyond that the oldest are forgotten, and would be reported again."""
 
 
 class ReportOnce:
-    """Remembers what was told. Threads may share one: at worst two of them tell the same thing."""
+    """Remembers what was reported. Threads may share one: at worst two of them report the same thing."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         self._told: dict[int, None] = {}
 
     def is_first(self, *thing: Hashable) -> bool:
-        """Return whether this thing has not been told yet; it has been from now on."""
+        """Return whether this thing has not been reported yet, and mark it as reported."""
         key = hash(thing)
         if key in self._told:
             return False

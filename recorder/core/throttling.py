@@ -1,9 +1,9 @@
-"""How fast the exchange may be asked: one pace for all public REST, adapting to what it refuses, and one for each path.
+"""Adaptive rate of public REST requests: one pace for all of them, and one for each path that was refused.
 
-Published figures run from ten requests a second down to one in three seconds (API.md 4), so the pace asked
-for is a wish; a throttle answer stops every request, halves the pace, and calm lets it creep back. What the edge in
-front of the exchange refuses (403, 429) may be a rule for one path, so it stops that path alone, and everything once it
-has refused another one, too.
+Published limits range from ten requests a second down to one in three seconds (API.md 4), so the configured pace is
+only a target; a throttle answer stops every request and halves the pace, which recovers slowly without refusals. A
+refusal by the edge in front of the exchange (403, 429) may be a rule for one path, so it stops only that path, and
+everything once another path has been refused too.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Final
 from recorder.core.backoff import GrowingDelay
 
 FIRST_PAUSE_S: Final = 5.0
-"""Kraken wants at least 5 s of silence after a throttle answer; calling on keeps the throttle on (API.md 3.2)."""
+"""Kraken wants at least 5 s of silence after a throttle answer; further calls keep the throttle on (API.md 3.2)."""
 LAST_PAUSE_S: Final = 60.0
-"""Twice what is known to clear a throttle (30 s, API.md 3.1): pauses that we choose grow no longer."""
+"""Twice what is known to clear a throttle (30 s, API.md 3.1): our own pauses grow no longer."""
 LONGEST_PAUSE_S: Final = 900.0
-"""What the exchange asks for is believed up to the longest it is known to want, a lockout of 15 minutes."""
+"""A pause that the exchange requests is honoured up to the longest it is known to want, a lockout of 15 minutes."""
 FORBIDDEN_PAUSE_S: Final = 120.0
 """The edge wants minutes of silence after a 403 (API.md 3.2)."""
 WHOLE_WITHIN_S: Final = 60.0
-"""Two paths refused within so long: it is us who are refused."""
+"""If two paths are refused within this many seconds, the refusal concerns the address, not the path."""
 SLOWEST_PER_S: Final = 1 / 30
-"""The pace never falls lower: nobody has been refused at one request in nine seconds (API.md 4.1)."""
+"""The pace never falls lower: no client has been refused at one request in nine seconds (API.md 4.1)."""
 RECOVERY_PER_S: Final = 1 / 300
-"""Each second without refusal wins back this share of the pace wished for: five minutes from zero to full."""
+"""Each second without refusal regains this share of the configured pace: five minutes from zero to full."""
 
 
 class Pace:
-    """When the next request may go out. All times are monotonic seconds of one clock."""
+    """The time of the next request. All times are monotonic seconds of one clock."""
 
     def __init__(self, requests_per_second: float) -> None:
         self._wished_per_s = self._per_s = _positive(requests_per_second)
@@ -39,27 +39,27 @@ class Pace:
         self._adapted_s = float("-inf")
 
     def claim(self, now_s: float) -> float:
-        """Return 0 and take the place where a request may go now, else how many seconds to wait before asking again.
+        """Return 0 and use the slot if a request may go now, else the seconds to wait before the next call.
 
-        Nothing is reserved for those who wait: a pause that begins meanwhile holds for them too, and after it they
-        go one by one.
+        Waiting callers have no reservation: a pause that begins meanwhile applies to them too, and after it they go one
+        by one.
         """
         if now_s < self._next_s:
             return self._next_s - now_s
         self._recover(now_s)
         interval_s = 1 / self._per_s
-        # A sleep that woke late is made good, so that the pace wished for is also reached; a rest buys nothing.
+        # A late wake-up is made up for, so that the configured pace is reached; an idle time earns nothing.
         self._next_s = (self._next_s if now_s < self._next_s + interval_s else now_s) + interval_s
         return 0.0
 
     def throttled(self, now_s: float, *, retry_after_s: float | None = None) -> float:
-        """Take note of a refusal: stop everything, for longer each time in a row, and halve the pace.
+        """Record a refusal: stop everything, for longer each consecutive time, and halve the pace.
 
-        ``retry_after_s`` is what the exchange asked for. Returns the pause in seconds from ``now_s`` on.
+        ``retry_after_s`` is what the exchange requested. Returns the pause in seconds from ``now_s`` on.
         """
         wanted_s = min(LONGEST_PAUSE_S, retry_after_s or 0.0)
         if now_s < self._paused_until_s:
-            # Asked before the pause began: it refuses the pace that is halved already, but may want a longer pause.
+            # Sent before the pause began: it refuses the pace that is halved already, but may want a longer pause.
             self._pause_until(max(self._paused_until_s, now_s + wanted_s))
         else:
             self._pause_until(now_s + max(self._pause.failed(), wanted_s))
@@ -67,21 +67,21 @@ class Pace:
         return self._paused_until_s - now_s
 
     def answered(self, now_s: float) -> None:
-        """Take note of an answer that was no refusal: the next pause starts short again.
+        """Record an answer that was no refusal: the next pause starts short again.
 
-        One that was under way when a pause began says nothing about the pace after it.
+        An answer to a request sent before a pause is no evidence about the pace after it.
         """
         if now_s >= self._paused_until_s:
             self._pause.reset()
 
     def set_rate(self, requests_per_second: float) -> None:
-        """Wish for another pace from now on. One that refusals have lowered recovers from where it is."""
+        """Set another target from now on. A pace lowered by refusals recovers from where it is."""
         full = self._per_s >= self._wished_per_s
         self._wished_per_s = _positive(requests_per_second)
         self._per_s = self._wished_per_s if full else min(self._per_s, self._wished_per_s)
 
     def pause(self, now_s: float, for_s: float) -> float:
-        """Stop everything for so long at least, by no fault of the pace; return the pause from ``now_s`` on."""
+        """Stop everything for at least this long, without lowering the pace; return the pause from ``now_s`` on."""
         self._pause_until(max(self._paused_until_s, now_s + min(LONGEST_PAUSE_S, for_s)))
         return self._paused_until_s - now_s
 
@@ -92,15 +92,15 @@ class Pace:
 
     @property
     def configured_per_s(self) -> float:
-        """The pace wished for."""
+        """The configured pace in requests a second."""
         return self._wished_per_s
 
     def wait_s(self, now_s: float) -> float:
-        """Return in how many seconds a request may go; 0 if now."""
+        """Return the seconds until a request may go; 0 if now."""
         return max(0.0, self._next_s - now_s)
 
     def paused_s(self, now_s: float) -> float:
-        """Return how long the present pause lasts yet; 0 where there is none."""
+        """Return the remaining seconds of the present pause; 0 if there is none."""
         return max(0.0, self._paused_until_s - now_s)
 
     def _pause_until(self, end_s: float) -> None:
@@ -115,7 +115,7 @@ class Pace:
 
 
 class Paces:
-    """The pace of the ``whole``, and beside it that of each path that was refused by itself."""
+    """The pace of the ``whole``, and of each path that was refused by itself."""
 
     def __init__(self, whole: Pace) -> None:
         self.whole = whole
@@ -123,11 +123,11 @@ class Paces:
         self._refused_s: dict[str, float] = {}
 
     def path_wait_s(self, path: str, now_s: float) -> float:
-        """Return in how many seconds a request to ``path`` may go as far as that path is concerned; 0 if now."""
+        """Return the seconds until the pace of ``path`` alone allows a request; 0 if now."""
         return self._paths[path].wait_s(now_s) if path in self._paths else 0.0
 
     def claim(self, path: str, now_s: float) -> float:
-        """Return 0 and take the place where a request to ``path`` may go now, else seconds until asking again."""
+        """Return 0 and use the slot if a request to ``path`` may go now, else the seconds until the next call."""
         wait_s = max(self.whole.wait_s(now_s), self.path_wait_s(path, now_s))
         if wait_s > 0:
             return wait_s
@@ -136,7 +136,7 @@ class Paces:
         return self.whole.claim(now_s)
 
     def refused(self, path: str, now_s: float, *, retry_after_s: float | None) -> tuple[float, bool]:
-        """Take note that the edge refused ``path``; return the pause in seconds, and whether it is of everything."""
+        """Record that the edge refused ``path``; return the pause in seconds, and whether it applies to everything."""
         recent = (at_s for one, at_s in self._refused_s.items() if one != path)
         whole = any(now_s - at_s <= WHOLE_WITHIN_S for at_s in recent)
         self._refused_s[path] = now_s
@@ -147,11 +147,11 @@ class Paces:
         return pause_s, whole
 
     def pause(self, path: str, now_s: float, for_s: float) -> float:
-        """Stop requests to ``path`` for so long at least, because it asked for that; return the pause in seconds."""
+        """Stop requests to ``path`` for at least this long, because it requested that; return the pause in seconds."""
         return self._of(path).pause(now_s, for_s)
 
     def answered(self, path: str, now_s: float) -> None:
-        """Take note of an answer that was no refusal."""
+        """Record an answer that was no refusal."""
         self.whole.answered(now_s)
         if path in self._paths:
             self._paths[path].answered(now_s)
@@ -161,7 +161,7 @@ class Paces:
         return min(self.whole.per_s, self._paths[path].per_s) if path in self._paths else self.whole.per_s
 
     def paused_s(self, now_s: float) -> float:
-        """Return how long the longest of the present pauses lasts yet; 0 where there is none."""
+        """Return the remaining seconds of the longest present pause; 0 if there is none."""
         return max(one.paused_s(now_s) for one in (self.whole, *self._paths.values()))
 
     def _of(self, path: str) -> Pace:

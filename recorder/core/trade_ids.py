@@ -1,7 +1,7 @@
-"""Trade ids: spans of them, sets of spans, runs with the times of their ends, and the gaps between runs.
+"""Trade ids as spans: sets of spans, runs with the times of their ends, and the gaps between runs.
 
-Completeness is arithmetic on these. Owns: their algebra, joined and subtracted here and nowhere else. Refuses: to know
-where rows lie or why ids are missing.
+Completeness is arithmetic on these. Contains all joining and subtracting of ids. Does not know where rows are or why
+ids are missing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import msgspec
 from recorder.core.model import Trade
 
 GapState = Literal["open", "void", "unreadable", "disowned"]
-"""Why ids are not held: ``open`` ones are still to be fetched, ``void`` ones the exchange itself does not have,
-``unreadable`` ones it serves as rows that cannot be archived, and ``disowned`` ones the owner let go."""
+"""Why ids are not stored: ``open`` ones are still to be fetched, ``void`` ones do not exist at the exchange,
+``unreadable`` ones it serves as rows that cannot be archived, and ``disowned`` ones the owner released."""
 
 
 class Span(msgspec.Struct, frozen=True, order=True, gc=False):
-    """An unbroken run of trade ids, both ends included."""
+    """Consecutive trade ids, both ends included."""
 
     first: int
     last: int
@@ -41,7 +41,7 @@ class Span(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Run(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Trades of one pair with ids going up by one, and when the first and the last were made (µs since 1970 UTC)."""
+    """Trades of one pair with consecutive ids, and when the first and the last were made (µs since 1970 UTC)."""
 
     pair: str
     span: Span
@@ -50,10 +50,10 @@ class Run(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False):
-    """Ids of ``pair`` of which none is held, and why.
+    """Ids of ``pair`` that are not stored, and why.
 
-    ``after_us`` and ``before_us`` are the times of the trades held next to them, in µs since 1970 UTC; None where none
-    is held on that side.
+    ``after_us`` and ``before_us`` are the times of the trades stored next to them, in µs since 1970 UTC; None if none
+    is stored on that side.
     """
 
     pair: str
@@ -67,7 +67,7 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
 
 
 class Spans:
-    """A mutable set of ids. ``len()`` is its spans; :meth:`count` its ids.
+    """A mutable set of ids. ``len()`` is the number of spans; :meth:`count` the number of ids.
 
     >>> held = Spans([Span(1, 3), Span(7, 9)])
     >>> held.add(Span(4, 4)); held
@@ -86,7 +86,7 @@ class Spans:
 
     @classmethod
     def of_ids(cls, ids: Iterable[int]) -> Spans:
-        """Gather single ids, in any order, repeated or not."""
+        """Return the set of single ids, given in any order, repeated or not."""
         spans = cls()
         first = last = None
         for trade_id in sorted(ids):
@@ -101,14 +101,14 @@ class Spans:
         return spans
 
     def add(self, span: Span) -> None:
-        """Take in every id of ``span``. Extending the newest span, the live case, costs constant time."""
+        """Add every id of ``span``. Extending the newest span, the live case, costs constant time."""
         firsts, lasts = self._firsts, self._lasts
         if not lasts or span.first > lasts[-1] + 1:
             firsts.append(span.first)
             lasts.append(span.last)
             return
-        # Spans that overlap or touch the new one: from the first that ends at span.first-1 or later
-        # to the last that starts at span.last+1 or earlier.
+        # Spans that overlap or touch the new one: from the first that ends at span.first-1 or later to the last that
+        # starts at span.last+1 or earlier.
         low = bisect_left(lasts, span.first - 1)
         high = bisect_right(firsts, span.last + 1)
         if low < high:
@@ -119,12 +119,12 @@ class Spans:
         lasts[low:high] = [merged_last]
 
     def update(self, spans: Iterable[Span]) -> None:
-        """Take in every id of every span."""
+        """Add every id of every span."""
         for span in spans:
             self.add(span)
 
     def remove(self, span: Span) -> None:
-        """Give up every id of ``span``."""
+        """Remove every id of ``span``."""
         firsts, lasts = self._firsts, self._lasts
         low, high = bisect_left(lasts, span.first), bisect_right(firsts, span.last)
         if low >= high:
@@ -140,12 +140,12 @@ class Spans:
         return index >= 0 and trade_id <= self._lasts[index]
 
     def covers(self, span: Span) -> bool:
-        """Tell whether every id of ``span`` is held."""
+        """Return whether every id of ``span`` is in the set."""
         index = bisect_right(self._firsts, span.first) - 1
         return index >= 0 and span.last <= self._lasts[index]
 
     def missing(self, span: Span) -> list[Span]:
-        """Return the parts of ``span`` that are not held, lowest first."""
+        """Return the parts of ``span`` that are not in the set, lowest first."""
         absent: list[Span] = []
         following = span.first
         for index in range(bisect_left(self._lasts, span.first), len(self._firsts)):
@@ -160,7 +160,7 @@ class Spans:
         return absent
 
     def within(self, span: Span) -> list[Span]:
-        """Return the parts of ``span`` that are held, lowest first."""
+        """Return the parts of ``span`` that are in the set, lowest first."""
         held: list[Span] = []
         for index in range(bisect_left(self._lasts, span.first), len(self._firsts)):
             first, last = self._firsts[index], self._lasts[index]
@@ -175,16 +175,16 @@ class Spans:
 
     @property
     def first(self) -> int | None:
-        """The lowest id, or None of an empty set."""
+        """The lowest id, or None for an empty set."""
         return self._firsts[0] if self._firsts else None
 
     @property
     def last(self) -> int | None:
-        """The highest id, or None of an empty set."""
+        """The highest id, or None for an empty set."""
         return self._lasts[-1] if self._lasts else None
 
     def copy(self) -> Spans:
-        """Return a set of its own with the same ids."""
+        """Return an independent set with the same ids."""
         twin = Spans()
         twin._firsts, twin._lasts = self._firsts.copy(), self._lasts.copy()
         return twin
@@ -207,11 +207,11 @@ class Spans:
 
 
 NO_IDS: Final = Spans()
-"""None at all. Not to be changed."""
+"""The empty set. Do not change it."""
 
 
 def runs_of(trades: Iterable[Trade]) -> list[Run]:
-    """Cut trades into runs of one pair with ids going up by one; repeats and jumps begin a new run."""
+    """Split trades into runs of one pair with consecutive ids; repeats and jumps begin a new run."""
     found: list[Run] = []
     first = last = None
     for trade in trades:
@@ -228,7 +228,7 @@ def runs_of(trades: Iterable[Trade]) -> list[Run]:
 
 
 def joined(runs: Iterable[Run]) -> list[Run]:
-    """Return the longest runs that these make together: pair by pair, in ascending id.
+    """Return the longest runs that these form together: pair by pair, in ascending id.
 
     They may come in any order and overlap. A group commit brings thousands that are in order already, in one pass.
     """

@@ -1,6 +1,6 @@
-"""Ids that do not exist: what two answers, some minutes apart, both stepped over.
+"""Evidence for ids that do not exist: ids that two answers, some minutes apart, both skipped.
 
-One answer may come from a cache or a copy that lags behind, so the first is only remembered.
+One answer may come from a cache or a replica that lags behind, so the first is only remembered.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import Final
 from recorder.core.trade_ids import Span, Spans
 
 APART_S: Final = 180.0
-"""Two answers closer than this count as one: caches last for seconds, and faults of minutes have been seen."""
+"""Two answers closer than this many seconds count as one: caches last for seconds, and faults of minutes have been
+seen."""
 REMEMBERED: Final = 100_000
-"""Spans kept of a pair, some 10 MB; where more are missing, the oldest are forgotten and must be seen twice again."""
+"""Spans remembered per pair, some 10 MB; beyond that the oldest are forgotten and must be seen twice again."""
 
 
 class VoidEvidence:
-    """What answers stepped over, pair by pair. Monotonic seconds."""
+    """The ids that answers skipped, by pair. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        # By pair what was seen first when, oldest first; no id is in two of them.
+        # By pair, the ids by the time they were first seen, oldest first; the sets are disjoint.
         self._seen: dict[str, list[tuple[float, Spans]]] = {}
 
     def skipped(self, pair: str, spans: Iterable[Span], now_s: float) -> list[tuple[Span, float]]:
-        """Take note that answers stepped over ``spans``; return what of it is proven not to exist by now.
+        """Record that answers skipped ``spans``; return the parts that are now proven not to exist.
 
-        With each part comes how many seconds lie between the two answers at least.
+        Each part comes with the minimum number of seconds between its two answers.
         """
         left: list[tuple[float, Spans]] = []
         proven: list[tuple[Span, float]] = []
@@ -43,7 +44,7 @@ class VoidEvidence:
         return sorted(proven)
 
     def due_s(self, pair: str, span: Span, now_s: float) -> float | None:
-        """Return in how many seconds a second answer about ``span`` would prove something; None if it never would."""
+        """Return the seconds until a second answer about ``span`` would prove something; None if it never would."""
         ends = [seen_s + APART_S - now_s for seen_s, earlier in self._seen.get(pair, ()) if earlier.within(span)]
         return max(0.0, min(ends)) if ends else None
 

@@ -1,7 +1,7 @@
-"""The journal: the write-ahead log of what cannot be asked for again.
+"""The journal: the write-ahead log of data that cannot be requested again.
 
-Owns: segments under ``journal/``, their numbers, their retirement to ``raw/``. One process writes; a segment
-once closed is never written again. Refuses: to know what the payloads mean.
+Contains the segments under ``journal/``, their numbers, and their retirement to ``raw/``. One process writes; a closed
+segment is never written again. Does not interpret payloads.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _CHUNK: Final = 1 << 20
 
 
 class Journal:
-    """The open segment and the closed ones behind it. Calls block.
+    """The open segment and the closed ones before it. Calls block.
 
-    One thread at a time may append, rotate and close; another may set aside and retire what is closed meanwhile.
-    Any DiskError leaves the journal unusable, since nobody knows what of a failed write or sync is on the disk:
-    the process must end, and opening the journal anew recovers. Until then every call is refused.
+    One thread at a time may append, rotate and close; another may quarantine and retire closed segments meanwhile. Any
+    DiskError leaves the journal unusable, because it is unknown how much of a failed write or sync is on the disk: the
+    process must end, and opening the journal anew recovers. Until then every call is refused.
     """
 
     def __init__(self, data: Path, disk: Disk, *, staging: Path, now_ns: int, above: int = 0) -> None:
-        """Open the journal under ``data``: cut a torn last line, then begin a segment of its own.
+        """Open the journal under ``data``: cut a torn last line, then begin a new segment.
 
-        ``above`` is the highest number known to have been given, beside those in use here: the archive names some.
+        ``above`` is the highest number known to be used elsewhere: the archive refers to some.
         """
         self._directory = data / "journal"
         self._raw = data / "raw"
@@ -61,7 +61,7 @@ class Journal:
 
     @property
     def is_there(self) -> bool:
-        """Whether the open segment has its name still; while it is rotated it may have none for a moment."""
+        """Whether the file of the open segment still exists; it may be missing briefly while the journal rotates."""
         return segment.path_of(self._directory, self._number).exists()
 
     def append(self, lines: Iterable[bytes]) -> None:
@@ -84,18 +84,19 @@ class Journal:
         return [path for path in segment.segments(self._directory) if segment.number_of(path) < self._number]
 
     def set_aside(self, path: Path, lines: Iterable[bytes]) -> None:
-        """Keep lines of the segment ``path`` that cannot be read, for a person to look at; never deleted."""
+        """Store unreadable lines of the segment ``path`` separately, for manual inspection; never deleted."""
         self._place(self._raw / f"{path.stem}{CORRUPT_SUFFIX}", (line + b"\n" for line in lines))
 
     def preserve(self, path: Path, *, made_s: float | None = None) -> None:
-        """Put a compressed copy of a closed segment into ``raw/``; in place of an earlier one, if need be.
+        """Put a compressed copy of a closed segment into ``raw/``, replacing an earlier one.
 
-        Its time of change, by which it expires, is ``made_s`` (seconds since 1970), or the host's clock without it.
+        Its modification time, from which it expires, is ``made_s`` (seconds since 1970), or the host's clock without
+        it.
         """
         self._place(self._raw / f"{path.stem}{RAW_SUFFIX}", _compressed(path), made_s=made_s)
 
     def retire(self, path: Path, *, keep: bool) -> None:
-        """Take a closed segment out of the journal, after all of it is in the archive.
+        """Remove a closed segment from the journal, after all of it is in the archive.
 
         With ``keep`` it is first compressed into ``raw/`` (zstd with checksum).
         """
@@ -105,7 +106,7 @@ class Journal:
         self._disk.sync_dir(self._directory)
 
     def close(self) -> None:
-        """Close the open segment. It stays, so that its number is never given again."""
+        """Close the open segment. Its file stays, so that its number is never used again."""
         self._file.close()
 
     @contextlib.contextmanager
@@ -134,13 +135,13 @@ class Journal:
 
     def _next_number(self) -> int:
         suffixes = (RAW_SUFFIX, CORRUPT_SUFFIX)
-        # A folder that cannot be listed is an error: a number that was used must never be given again.
+        # A folder that cannot be listed is an error: a used number must never be used again.
         kept = (self._raw / name for name in names_in(self._raw) if name[:1].isdecimal() and name.endswith(suffixes))
         used = [*segment.segments(self._directory), *kept]
         return max((segment.number_of(path) for path in used), default=0) + 1
 
     def _cut_torn_tail(self) -> TornTail | None:
-        """Cut what a crash left half written at the end of the last segment; it was never claimed."""
+        """Cut the incomplete line that a crash left at the end of the last segment; it was never claimed."""
         last = next(reversed(segment.segments(self._directory)), None)
         if last is None:
             return None
@@ -154,7 +155,7 @@ class Journal:
         return TornTail(str(last), whole, size - whole)
 
     def _place(self, path: Path, content: Iterable[bytes], *, made_s: float | None = None) -> None:
-        """Write a file so that it is whole and durable under its name, or not there."""
+        """Write a file so that it is complete and durable under its name, or absent."""
         staged = self._staging / path.name
         if staged.exists():  # left by an attempt that failed
             self._disk.unlink(staged)
@@ -178,7 +179,7 @@ def _compressed(path: Path) -> Iterator[bytes]:
 
 
 def _whole_bytes(path: Path, size: int) -> int:
-    """Return how many bytes of ``path`` end with a whole line, reading from the end."""
+    """Return the number of bytes of ``path`` up to its last whole line, reading from the end."""
     with path.open("rb") as file:
         end = size
         while end > 0:

@@ -1,4 +1,4 @@
-"""The journal as a reader in another process sees it: every whole line, whatever the writer does meanwhile."""
+"""The journal as read by another process: every whole line, whatever the writer does meanwhile."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from recorder.journal.segment import Entry
 
 
 def entries(journal: Path) -> list[Entry]:
-    """Return all whole lines of all segments, oldest first, durable before they are returned.
+    """Return all whole lines of all segments, oldest first, made durable before they are returned.
 
-    A live reader calls this first and lists the archive after it: a row may have moved, but is never missed.
-    Lines that cannot be read are left to the drain, which sets them aside and reports them.
+    A live reader calls this first and lists the archive after it: a row may have moved, but is never missed. Unreadable
+    lines are left to the drain, which quarantines and reports them.
     """
 
     def look() -> list[Entry]:
@@ -25,5 +25,5 @@ def entries(journal: Path) -> list[Entry]:
             if not isinstance(entry, CorruptLine)
         ]
 
-    # Retired under us, a segment's rows are in the archive now, so begin anew.
+    # If a segment was retired meanwhile, its rows are in the archive now, so start again.
     return undisturbed(look, f"the segments in {journal}")

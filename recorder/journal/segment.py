@@ -1,11 +1,11 @@
-r"""One journal segment: a JSON Lines file that only ever grows, and how a line is written and read.
+r"""One journal segment: an append-only JSON Lines file, and the encoding of its lines.
 
 A line, in this order of keys::
 
     {"recv_ns":1762820035982277754,"source":"ws:trade:1","crc32":3735928559,"payload":{…}}
 
-``payload`` is what came over the wire, byte for byte. What is not JSON on one line stands under ``text`` (a JSON
-string) or, if it is not UTF-8 either, under ``base64``. ``crc32`` is over the bytes that came.
+``payload`` is the data from the wire, byte for byte. Data that is not JSON on one line is under ``text`` (a JSON
+string) or, if it is not UTF-8 either, under ``base64``. ``crc32`` is the checksum of the bytes received.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ SUFFIX: Final = ".jsonl"
 FORMAT: Final = 1
 
 CHUNK: Final = 1 << 22
-"""Bytes of a segment read at once: bounds the memory of who reads a long one."""
+"""Bytes of a segment read at once: limits the memory for reading a long one."""
 
 SOURCE_LIMIT: Final = 16_384
-"""Characters of a source: the longest, of a frame with parked ids, lists pairs, of which a line has 200 at most."""
+"""Maximum characters of a source: the longest, of a frame with parked ids, lists pairs, at most the 200 of a
+connection."""
 _LAST_NS: Final = 2**63 - 1
-"""In the year 2262: what no clock says is damage."""
+"""In the year 2262: a later time is damage."""
 
 _HEAD: Final = re.compile(rb'\{"recv_ns":(\d+),"source":"([^"\\]+)","crc32":(\d+),"payload":')
 _RECEIVED: Final = re.compile(rb'\{"recv_ns":(\d+),')
@@ -42,7 +43,7 @@ _PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]+')
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One line: when it came (ns since 1970 by the host's clock), from where, and the bytes that came."""
+    """One line: when it was received (ns since 1970 by the host's clock), its source, and the bytes received."""
 
     recv_ns: int
     source: str
@@ -63,12 +64,12 @@ _read_line = msgspec.json.Decoder(_Line).decode
 def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -> bytes:
     """Return the line, with its line feed.
 
-    ``source`` is ours: letters, digits and URL punctuation, so that it needs no escaping. ``parsed`` says that
-    the payload was read as JSON already, as every trade frame is; otherwise that is found out here.
+    ``source`` is ours: letters, digits and URL punctuation, so that it needs no escaping. ``parsed`` is whether the
+    payload was already read as JSON, as every trade frame is; otherwise this function checks it.
     """
     name = _source(source)
-    # Many tools end a line at a carriage return too. And a parser passes over strings that it does not need, so
-    # bytes that are no UTF-8 may hide in one.
+    # Many tools end a line at a carriage return too. And a parser skips strings that it does not need, so bytes that
+    # are not UTF-8 may hide in one.
     one_line = b"\n" not in payload and b"\r" not in payload
     if one_line and ((parsed and payload.isascii()) or _is_json(payload)):
         return b'{"recv_ns":%d,"source":"%b","crc32":%d,"payload":%b}\n' % (
@@ -86,7 +87,7 @@ def encode(recv_ns: int, source: str, payload: bytes, *, parsed: bool = False) -
 
 
 def encode_note(recv_ns: int, kind: str, **detail: object) -> bytes:
-    """Return the line of an event of our own. Of a detail that is nested out of all depth the plain parts are told."""
+    """Return the line of an event of our own. If its detail is nested too deep, only the plain fields are included."""
     try:
         payload = json.dumps({NOTE: kind, **detail}, separators=(",", ":")).encode()
     except RecursionError:
@@ -96,7 +97,7 @@ def encode_note(recv_ns: int, kind: str, **detail: object) -> bytes:
 
 
 def decode(line: bytes) -> Entry:
-    """Read one line, without its line feed. Raises CorruptLine where it is not what its checksum says."""
+    """Read one line, without its line feed. Raises CorruptLine if it does not match its checksum."""
     try:
         if (head := _HEAD.match(line)) and line.endswith(b"}"):
             # Sliced, not parsed: the payload must come back byte for byte, and this is five times as fast.
@@ -116,18 +117,18 @@ def decode(line: bytes) -> Entry:
 
 
 def received_ns(line: bytes) -> int | None:
-    """Return when a line came (ns since 1970), and nothing else of it; None where it is not a journal line."""
+    """Return when a line was received (ns since 1970), without reading the rest; None if it is no journal line."""
     found = _RECEIVED.match(line)
     return int(found[1]) if found else None
 
 
 def path_of(directory: Path, number: int) -> Path:
-    """Return where the segment ``number`` lies."""
+    """Return the path of the segment ``number``."""
     return directory / f"{number:012d}{SUFFIX}"
 
 
 def number_of(path: Path) -> int:
-    """Return the number of a segment, retired ones included."""
+    """Return the number of a segment, also of a retired one."""
     return int(path.name.split(".")[0])
 
 
@@ -140,8 +141,8 @@ def segments(directory: Path) -> list[Path]:
 def whole_lines(path: Path, offset: int = 0, *, limit: int | None = None) -> tuple[list[bytes], int]:
     """Read whole lines from byte ``offset`` on; return them without line feeds, and the offset behind them.
 
-    What is returned is on the disk: a reader must not count what a power cut could take back. ``limit`` bounds
-    how many bytes are read at once; a single longer line is still read whole.
+    The lines are durable: a reader must not count what a power cut could undo. ``limit`` is the number of bytes read at
+    once; a single longer line is still read whole.
     """
     with path.open("rb") as file:
         file.seek(offset)
@@ -156,14 +157,14 @@ def whole_lines(path: Path, offset: int = 0, *, limit: int | None = None) -> tup
 def entries(path: Path, *, chunk: int = CHUNK) -> Iterator[Entry | CorruptLine]:
     """Read a whole segment in bounded memory. A line that cannot be read is yielded as its error, not raised.
 
-    So is a last line without its line feed, which in a closed segment is damage and in the open one is still
-    being written.
+    So is a last line without its line feed, which is damage in a closed segment; in the open one it is still being
+    written.
     """
     return (entry for entry, _, _ in located(path, chunk=chunk))
 
 
 def located(path: Path, *, chunk: int = CHUNK) -> Iterator[tuple[Entry | CorruptLine, int, int]]:
-    """Read like :func:`entries`; beside each entry stand the byte at which its line begins, and its bytes."""
+    """Read like :func:`entries`; with each entry yield the offset of its line, and its length in bytes."""
     offset = 0
     while True:
         lines, following = whole_lines(path, offset, limit=chunk)
@@ -197,7 +198,7 @@ def _payload_of(fields: _Line) -> bytes:
 
 
 def _is_json(payload: bytes) -> bool:
-    """Tell whether any strict reader of JSON will take it; Python's own also takes NaN."""
+    """Return whether every strict reader of JSON accepts it; Python's own also accepts NaN."""
     try:
         payload.decode()
         msgspec.json.decode(payload)

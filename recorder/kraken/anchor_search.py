@@ -1,12 +1,12 @@
-"""Find the anchor of a promise: the highest id that was made before its moment.
+"""Search for the anchor of a promise: the highest id that was made before the promise's time.
 
-Owns: which page to ask for next, and what an answer proves. The highest id older than the moment is known of a page
-that carries rows on both sides of it, or that ends below it and had room for more. Where an answer begins above the
-moment, it is asked for from further back; a page full of older rows says that the moment lies ahead, and between the
-two the distance is halved. What nothing proves is looked for again, by whoever asks.
+Contains the choice of the next page and what an answer proves. The highest id older than the time is known from a page
+with rows on both sides of it, or from one that ends before it and had room for more. If an answer begins after the
+time, the next request starts further back; a page full of older rows shows that the time is ahead, and the distance
+between the two is halved. If nothing is proven, the caller searches again.
 
-An anchor that is too low promises more than there was, and costs requests. One that is too high would lose trades in
-silence. So of what an answer leaves open always the lower id is taken.
+An anchor that is too low promises more than there was, and costs requests. One that is too high would lose trades
+silently. So where an answer leaves several ids possible, the lower one is taken.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from recorder.kraken import rest_api
 from recorder.kraken.parse import TradesPage
 
 LOOK_BACK_NS: Final = tuple(60_000_000_000 * 16**step for step in range(7))
-"""How far before the moment to begin, one after the other, until an answer has a row from before it: from a minute to
-decades, which is longer than there has been an exchange. After the furthest the first trade of all is asked for."""
+"""How far before the time to begin, in turn, until an answer has a row from before it: from a minute to decades, longer
+than the exchange has existed. After the last one the first trade of all is requested."""
 CLOSE_NS: Final = 1_000_000_000
-"""A full page of older rows is followed from its end once the moment is so near: no second holds a page more."""
+"""A full page of older rows is followed from its end once the time is this near: no second contains more than a
+page."""
 REQUESTS: Final = 100
-"""So many answers end a look that has found nothing: halving thirty years down to a second takes thirty."""
+"""Number of answers that end an unsuccessful search: halving thirty years down to a second takes thirty."""
 
 
 class AnchorSearch:
-    """One look for the anchor of a promise from ``time_us`` (µs since 1970 UTC) on, of the pair of ``instrument``.
+    """One search for the anchor of a promise from ``time_us`` (µs since 1970 UTC) on, for the pair of ``instrument``.
 
-    ``after_id`` is what was found, None until then.
+    ``after_id`` is the result, None until it is found.
     """
 
     def __init__(self, time_us: int, instrument: Instrument) -> None:
@@ -38,7 +39,7 @@ class AnchorSearch:
         self._instrument = instrument
         wanted_ns = time_us * 1000
         self._begins_ns = [wanted_ns - back_ns for back_ns in LOOK_BACK_NS if back_ns < wanted_ns] + [0]
-        self._older_ns: int | None = None  # from here on a whole page was older than the moment
+        self._older_ns: int | None = None  # from here on a whole page was older than the time
         self._newer_ns = wanted_ns  # from here on nothing was older
         self._since_ns: int | None = self._begins_ns.pop(0)
         self._empty = False
@@ -46,14 +47,14 @@ class AnchorSearch:
         self.after_id: int | None = None
 
     def request(self) -> rest_api.Request | None:
-        """Return the next request; None when this look is over."""
+        """Return the next request; None when this search is over."""
         if self.after_id is not None or self._left == 0:
             return None
         since_ns = None if self._since_ns is None else str(self._since_ns)
         return rest_api.trades(self._instrument, since_ns=since_ns)
 
     def add_page(self, page: TradesPage) -> None:
-        """Take one answer."""
+        """Process one answer."""
         self._left -= 1
         older = [trade for trade in page.trades if is_before(trade.time_us, self._time_us)]
         newer = [trade.trade_id for trade in page.trades if trade.time_us >= self._time_us]
@@ -62,7 +63,7 @@ class AnchorSearch:
             self.after_id = None if older or page.odd or page.rows >= rest_api.PAGE_LIMIT else 0
             self._left = 0
         elif older and (newer or page.rows < rest_api.PAGE_LIMIT):
-            # Times can step back a little: what lies above a row that is promised is promised too.
+            # Times can step back a little: ids above a promised row are promised too.
             self.after_id = min([max(trade.trade_id for trade in older), *(trade_id - 1 for trade_id in newer)])
         elif older:
             self._go_on(self._since_ns, max(trade.time_us for trade in older) * 1000)
@@ -70,15 +71,15 @@ class AnchorSearch:
             self._go_back(self._since_ns, first_id=min(newer, default=None))
 
     def _go_on(self, since_ns: int, newest_ns: int) -> None:
-        """Ask nearer to the moment: a whole page was older."""
-        self._older_ns = max(newest_ns, since_ns + 1)  # a page of one instant must lead on too
+        """Begin nearer to the time: a whole page was older."""
+        self._older_ns = max(newest_ns, since_ns + 1)  # a page of a single timestamp must advance too
         far = self._newer_ns - self._older_ns > CLOSE_NS
         self._since_ns = (self._older_ns + self._newer_ns) // 2 if far else self._older_ns
 
     def _go_back(self, since_ns: int, *, first_id: int | None) -> None:
-        """Ask from further back: nothing was older."""
+        """Begin further back: nothing was older."""
         if since_ns == 0:
-            # Ids below the first trade of all were not made before it; whether they exist is another question.
+            # The exchange has no trade before its first one; whether lower ids exist does not matter here.
             self.after_id = None if first_id is None else 0
             self._since_ns = None
             return

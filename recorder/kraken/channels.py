@@ -1,4 +1,4 @@
-"""The channels of WebSocket v2 as data: all that a session must know of the one it is for (API.md 8.5 to 8.8).
+"""The channels of WebSocket v2 as data: everything a session needs to know of its channel (API.md 8.5 to 8.8).
 
 A new channel is one entry here.
 """
@@ -16,25 +16,25 @@ from recorder.kraken.parse import OddRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One channel: how it is asked for, how its frames are told from others, and what they prove."""
+    """One channel: how to subscribe to it, how to recognise its frames, and what they prove."""
 
     name: str
     claims: Callable[[bytes], list[Run]]
-    """Its continuity: what one frame lets us claim, by which losses are seen. Runs of ids where rows are numbered;
-    without ids nothing is claimed, and the frame is only checked. Raises Malformed for a frame that cannot be read."""
+    """Returns the runs of ids that one frame proves, from which gaps are detected. A channel without ids claims
+    nothing, and the frame is only checked. Raises Malformed for a frame that cannot be read."""
     only: Callable[[bytes, Callable[[str], bool]], bytes | None]
-    """Returns a frame with those rows alone whose symbol passes a test, byte for byte; None where there is none."""
+    """Returns a frame with only the rows whose symbol passes a test, byte for byte; None if no row does."""
     snapshot: bool
     """Whether a subscription begins with a snapshot. Always sent: Kraken's defaults have changed (API.md 8.5)."""
     params: Mapping[str, object] = field(default_factory=dict)
-    """What a subscription, and its end, say beside channel and symbols."""
+    """Further params of a subscription, and of its end, besides channel and symbols."""
     salvage: Callable[[bytes], tuple[list[Run], Sequence[OddRow]]] | None = None
-    """What the rows of a frame that ``claims`` refuses let us claim, read one by one, and those that cannot be read.
-    Raises Malformed where none can. None: a frame is read whole or not at all."""
+    """Reads the rows of a frame that ``claims`` refuses one by one; returns their runs and the rows that cannot be
+    read. Raises Malformed if none can. None: a frame is read whole or not at all."""
 
     @property
     def prefix(self) -> bytes:
-        """What its frames begin with, as Kraken spells them now: the fast way to tell them from others."""
+        """The first bytes of its frames in Kraken's present spelling: the fast way to recognise them."""
         return b'{"channel":"%b",' % self.name.encode()
 
     def subscription(self, symbols: Sequence[str]) -> dict[str, Any]:
@@ -49,4 +49,4 @@ class Channel:
 TRADES: Final = Channel(
     name="trade", claims=parse.trade_runs, salvage=parse.salvaged_runs, only=parse.only_rows, snapshot=True
 )
-"""Numbered per pair. The snapshot holds the latest 50 trades and closes most short holes without a request."""
+"""Numbered per pair. The snapshot contains the latest 50 trades and closes most short gaps without a request."""

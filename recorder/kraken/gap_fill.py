@@ -1,17 +1,17 @@
-"""Fill the gaps of a pair from REST Trades: which page to ask for next, and what an answer proves.
+"""Filling the gaps of a pair from REST Trades: the choice of the next page, and what an answer proves.
 
-Only ids that were given close a gap, so a wrong guess here costs a request and never a trade. Every missing id that a
-page brings is taken, whichever gap it was asked for; the next page is asked for where it closes most. The guesses must
-hold whether ``since`` is inclusive or exclusive, however short pages are cut, whatever ``last`` says, and where
-many trades share one nanosecond (API.md 6.7):
+Only ids that were received close a gap, so a wrong guess here costs a request and never a trade. Every missing id in a
+page is used, whichever gap it was requested for; the next request goes where a page closes most. The guesses must hold
+whether ``since`` is inclusive or exclusive, however short pages are cut, whatever the value of ``last``, and where many
+trades share one nanosecond (API.md 6.7):
 
-- a page begins at or before the row that the previous one ended with, so that pages touch by id, or at a known trade
-  further on, where what lies between is held;
-- ids that a page steps over, carrying rows on both sides of them, are given up for this attempt;
-- ids that must lie before a page begins are looked for from further back, and given up after the furthest.
+- a page begins at or before the last row of the previous one, so that pages overlap by id, or at a known trade further
+  on, if everything between is stored;
+- ids that a page skips, with rows on both sides of them, are given up for this attempt;
+- ids that must be before the start of a page are requested from further back, and given up after the furthest.
 
-Ids that an answer stepped over are told as :attr:`GapFill.skipped`, those of rows that it has and nobody can read as
-:attr:`GapFill.odd`. Once is no proof: a copy of the exchange may lag.
+Skipped ids are reported as :attr:`GapFill.skipped`, ids of rows that cannot be read as :attr:`GapFill.odd`. One answer
+is no proof: a replica of the exchange may lag.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ from recorder.kraken import rest_api
 from recorder.kraken.parse import OddRow, TradesPage
 
 OVERLAPS_NS: Final = (1_000_000, 1_000_000_000, 60_000_000_000)
-"""How far before the last known trade to begin: 1 ms covers REST's printed doubles and stamps cut to µs. Where a
-page begins behind ids that must lie earlier, a second, and then a minute, are tried."""
+"""How far before the last known trade to begin: 1 ms covers REST's printed doubles and stamps cut to µs. If a page
+begins behind ids that must be before it, a second, and then a minute, are tried."""
 PRINT_NS: Final = 1_300
-"""How far a time that REST printed and we cut to µs may lie from the true one: 1 µs by the cut, 119 ns by the double,
-and as much by its printed text (API.md 7.3)."""
+"""Maximum error of a time that REST printed and we cut to µs: 1 µs by the cut, 119 ns by the double, and as much by its
+printed text (API.md 7.3)."""
 LAST_NS: Final = 1_000_000
-"""``last`` is the exact time of a page's last row; one that lies further from the printed time is something else.
-Prints of 2013 have four digits and lie up to 0.1 ms away."""
+"""``last`` is the exact time of a page's last row; a value further from the printed time is something else. Prints of
+2013 have four digits and are up to 0.1 ms off."""
 STALLED_PAGES: Final = 4
-"""So many answers in a row with no id above the highest seen, and their gap is given up. A page full of trades of one
-nanosecond needs three: from before it, from it, and from after it."""
+"""Number of consecutive answers with no id above the highest seen after which their gap is given up. A page full of
+trades of one nanosecond needs three: from before it, from it, and from after it."""
 STEP_BACK_NS: Final = OVERLAPS_NS[1]
-"""Times go up with ids but for small steps back. Answers that touch, the first of which begins so long before a row,
-can have left nothing out after it for its time."""
+"""Times increase with ids except for small steps back. If the first of several overlapping answers begins this long
+before a row, they cannot have left out a later id because of its time."""
 FAR: Final = 1_000_000
-"""A row whose id lies so far above the one below it proves nothing of the ids between, for it may be an odd one: more
-than a day of the busiest pair. It does where ids really jump: when its page goes on from there."""
+"""A row whose id is this far above the one below it, more than a day of the busiest pair, may be invalid and proves
+nothing of the ids between. It does where ids really jump: when its page continues from there."""
 DAY_US: Final = 86_400_000_000
 JUMP_ROWS: Final = 3
-"""So many rows at least lie above a jump, all made after all those below it: a lone odd id stands among the others."""
+"""Minimum number of rows above a jump, all made after all those below it: a single invalid id has others beside it."""
 FRESH_ROWS: Final = rest_api.PAGE_LIMIT - 10
-"""So many ids after a known trade a page is planned to reach: it begins a little before that trade."""
+"""Number of ids after a known trade that a page is planned to reach: it begins a little before that trade."""
 FRUITLESS_PAGES: Final = 200
-"""So many answers in a row without a missing id end it all, whatever else they bring: more than a whole minute
-of overlap holds on the busiest day."""
+"""Number of consecutive answers without a missing id that end the attempt, whatever else they bring: more than a whole
+minute of overlap contains on the busiest day."""
 
 
 class GapFill:
-    """One attempt at ``gaps`` of ``instrument``, lowest first; what it leaves open, a later attempt tries again.
+    """One attempt at ``gaps`` of ``instrument``, lowest first; a later attempt retries what it leaves open.
 
-    ``attempts`` counts, by the first id of a gap, those before that were answered without it: the later ones begin
-    further back, since the first may have begun too late. ``missing`` is all that is missing of the pair, these gaps
-    among it: what of it comes along is taken too. ``now_us`` is the host's clock, which may be off.
+    ``attempts`` counts, by the first id of a gap, the earlier attempts that did not close it: later ones begin further
+    back, because the first may have begun too late. ``missing`` is everything missing of the pair, including these
+    gaps: rows of it that come along are used too. ``now_us`` is the host's clock, which may be wrong.
     """
 
     def __init__(
@@ -79,49 +79,49 @@ class GapFill:
         self._attempts = attempts
         self._gaps = gaps
         self._firsts = [gap.span.first for gap in gaps]
-        self._open = Spans(gap.span for gap in gaps)  # asked for, and neither found nor given up
+        self._open = Spans(gap.span for gap in gaps)  # requested, and neither found nor given up
         self._missing = self._open.copy() if missing is None else missing
         self._found = Spans()
         self._skipped = Spans()
         self._unread: dict[Span, OddRow] = {}
-        # When the trade below each open span was made: asking for the span begins there.
+        # When the trade below each open span was made: the request for the span begins there.
         self._times_us = {gap.span.first - 1: begin_us(gap, attempts.get(gap.span.first, 0), now_us) for gap in gaps}
         self._fruitless = 0
-        self._highest = self._stalled = 0  # of the answers that touch each other
-        self._since_ns = self._unbroken_ns = 0  # where the next answer begins, and where those that it touches began
-        self._reached_us = 0  # the latest time of a row of those, but for odd ones
-        self._wanted: int | None = None  # the lowest open id of the page aimed at
+        self._highest = self._stalled = 0  # of the answers that overlap each other
+        self._since_ns = self._unbroken_ns = 0  # start of the next answer, and of the first that it overlaps
+        self._reached_us = 0  # the latest plausible time of a row of those
+        self._wanted: int | None = None  # the lowest open id of the target page
         self._overlap = 0
-        # The newest gap first: it is what users look at soonest.
+        # The newest gap first: recent rows are queried most.
         self._page = Span(self._firsts[-1], self._firsts[-1] + FRESH_ROWS - 1) if gaps else None
         self._aim()
 
     @property
     def skipped(self) -> list[Span]:
-        """What is missing and an answer stepped over, carrying the ids on both sides, and no other answer had."""
+        """The missing ids that an answer skipped, with the ids on both sides, and that no other answer had."""
         unread = Spans(self._unread)
         stepped = (part for span in self._skipped for part in unread.missing(span))
         return [part for span in stepped for part in self._found.missing(span)]
 
     @property
     def odd(self) -> list[OddRow]:
-        """The rows that may be of missing ids and cannot be read, and no other answer had as they should be."""
+        """The unreadable rows that may have missing ids, and that no other answer had in readable form."""
         return [row for span, row in sorted(self._unread.items()) if self._found.missing(span)]
 
     @property
     def given_up(self) -> list[Span]:
-        """What of the gaps was asked for and did not come, lowest first."""
+        """The ids of the gaps that were requested and not received, lowest first."""
         settled = (part for gap in self._gaps for part in self._open.missing(gap.span))
         return [part for span in settled for part in self._found.missing(span)]
 
     def request(self) -> rest_api.Request | None:
-        """Return the next request; None when all is found, or when this attempt has no way on."""
+        """Return the next request; None when all is found, or when this attempt cannot continue."""
         if self._wanted is None:
             return None
         return rest_api.trades(self._instrument, since_ns=str(self._since_ns))
 
     def add_page(self, page: TradesPage) -> list[Trade]:
-        """Take one answer; return its rows that were missing, in ascending id."""
+        """Process one answer; return its rows that were missing, in ascending id."""
         fresh: list[Trade] = []
         for trade in page.trades:
             if trade.trade_id in self._missing and trade.trade_id not in self._found:
@@ -138,9 +138,9 @@ class GapFill:
         return fresh
 
     def pass_over(self) -> bool:
-        """Leave the gap that is asked for now, for this attempt: of its answer nothing can be read.
+        """Give up the current gap for this attempt: nothing of its answer can be read.
 
-        Tell whether there is another to go on with; nothing is left where there is none.
+        Returns whether there is another gap to continue with; if not, nothing is given up.
         """
         if self._wanted is None:
             return False
@@ -157,9 +157,9 @@ class GapFill:
                 self._unread.setdefault(row.span, row)
 
     def _note_skipped(self, page: TradesPage) -> None:
-        """Take note of what lies between rows that follow each other in an answer, unless a row stands there.
+        """Record the ids between consecutive rows of an answer, except those that an unreadable row may have.
 
-        Ids follow times, so of a row with an odd time the rows below it tell that it was made after them.
+        Ids follow times, so for a row with an implausible time the rows below it prove that it was made after them.
         """
         unread = Spans(row.span for row in page.odd if row.span is not None)
         until_us = _until_us(page.trades)
@@ -175,7 +175,7 @@ class GapFill:
     def _advance(self, page: TradesPage, wanted: int) -> None:
         """Choose where the next page begins."""
         if not page.trades:
-            # Behind rows seen already, nothing has happened yet. Otherwise the attempt may have begun too late.
+            # After known rows, nothing has happened yet. Otherwise the attempt may have begun too late.
             if self._highest or not self._look_further_back(wanted):
                 self._open.remove(Span(wanted, max(wanted, self._open.last or 0)))
                 self._aim()
@@ -195,7 +195,7 @@ class GapFill:
         self._aim()
 
     def _newest(self, page: TradesPage) -> Trade:
-        """Return the last row of a page whose time goes with that of the trade above its gap; the last if none does."""
+        """Return the last row of a page whose time fits that of the trade above its gap; the last row if none does."""
         for trade in reversed(page.trades):
             above = bisect_right(self._firsts, trade.trade_id)
             gap = self._gaps[max(0, above - 1)]
@@ -207,7 +207,7 @@ class GapFill:
         return page.trades[-1]
 
     def _end_us(self, page: TradesPage, newest: Trade) -> int:
-        """Return when the last row of a page was made, be it one that cannot be read, as far as that can be true."""
+        """Return when the last row of a page was made, even if it cannot be read, as long as its time is plausible."""
         end_us = page.odd_end_us
         before_us = self._gap_of(max(newest.trade_id, self._firsts[0])).before_us
         if end_us is None or end_us < newest.time_us or (before_us is not None and not is_time(end_us, before_us)):
@@ -215,7 +215,7 @@ class GapFill:
         return end_us
 
     def _follow(self, ended_us: int, last: str | None) -> None:
-        """Begin the next page just before this one ends, or a little after where this one began if it led nowhere."""
+        """Begin the next page just before the end of this one, or a little after its start if it did not advance."""
         printed_ns = ended_us * 1000
         if last is not None and last.isdecimal() and abs(int(last) - printed_ns) <= LAST_NS:
             touching_ns, step_ns = int(last) - 1, 1
@@ -227,7 +227,7 @@ class GapFill:
             self._unbroken_ns, self._reached_us = self._since_ns, 0
 
     def _aim(self) -> None:
-        """Find the lowest open id of the page aimed at, or of a new one, and begin where it is found soonest."""
+        """Choose the lowest open id of the target page, or of a new one, and where to begin to find it soonest."""
         left = self._open.within(self._page) if self._page else []
         if not left:
             self._page = best_page(self._open, FRESH_ROWS)
@@ -250,7 +250,7 @@ class GapFill:
         self._since_ns = self._unbroken_ns = since_ns
 
     def _look_further_back(self, wanted: int) -> bool:
-        """Begin again from further before ``wanted``; False when this is the furthest already."""
+        """Begin again from further before ``wanted``; return False if this is the furthest already."""
         if self._overlap + 1 >= len(OVERLAPS_NS):
             return False
         self._overlap += 1
@@ -261,7 +261,7 @@ class GapFill:
         return max(0, self._times_us[wanted - 1] * 1000 - OVERLAPS_NS[self._overlap])
 
     def _give_up(self, wanted: int) -> None:
-        """Leave the rest of the gap that ``wanted`` is of."""
+        """Give up the rest of the gap that contains ``wanted``."""
         self._open.remove(Span(wanted, self._gap_of(wanted).span.last))
 
     def _gap_of(self, wanted: int) -> Gap:
@@ -269,9 +269,9 @@ class GapFill:
 
 
 def _goes_on(below: Sequence[Trade], above: Sequence[Trade]) -> bool:
-    """Return whether these rows follow each other, both in time and in number, though their ids jump between them.
+    """Return whether these rows are consecutive in time and number, although their ids jump between them.
 
-    Rows with odd times say nothing of it.
+    Rows with implausible times are ignored.
     """
     if len(above) < JUMP_ROWS or above[JUMP_ROWS - 1].trade_id - above[0].trade_id >= FAR:
         return False
@@ -282,9 +282,9 @@ def _goes_on(below: Sequence[Trade], above: Sequence[Trade]) -> bool:
 
 
 def _until_us(rows: Sequence[Trade]) -> int:
-    """Return how late a row among these can be made: a day after most of them, but for those from before the exchange.
+    """Return the latest plausible time of these rows: a day after their median, without rows from before the exchange.
 
-    0 where all are from before it.
+    0 if all are from before it.
     """
     made_us = [row.time_us for row in rows if row.time_us >= EARLIEST_US]
     return median_low(made_us) + DAY_US if made_us else 0

@@ -1,7 +1,7 @@
-"""Find where wanted history begins: the last trade before a moment, or the first trade of all.
+"""Search for the start of wanted history: the last trade before a time, or the first trade of all.
 
-Once that trade is held, what lies between it and the others is an ordinary gap, which :mod:`recorder.kraken.gap_fill`
-fills. So history needs no cursor: what is held says how far it has come.
+Once that trade is stored, what is between it and the others is an ordinary gap, which :mod:`recorder.kraken.gap_fill`
+fills. So history needs no cursor: the stored ids show its progress.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from recorder.kraken import rest_api
 from recorder.kraken.parse import OddRow, TradesPage
 
 LOOK_BACK_NS: Final = tuple(1_000_000 * 16**step for step in range(10))
-"""How far before the moment to begin, one after the other, until an answer has a trade from before it: from a
-millisecond to two years. After the furthest the first trade of all is asked for."""
+"""How far before the time to begin, in turn, until an answer has a trade from before it: from a millisecond to two
+years. After the last one the first trade of all is requested."""
 
 
 class HistoryStart:
-    """One attempt. It proves nothing by itself: only rows that were given count."""
+    """One attempt. It proves nothing by itself: only rows that were received count."""
 
     def __init__(self, history: History, instrument: Instrument) -> None:
         self._history = history
@@ -29,23 +29,23 @@ class HistoryStart:
         wanted_ns = history.from_us * 1000
         self._begins_ns = [wanted_ns - back_ns for back_ns in LOOK_BACK_NS if back_ns < wanted_ns] + [0]
         self.skipped: list[Span] = []
-        """The ids below the first row of an answer that was to begin with the first trade of all."""
+        """The ids below the first row of an answer that was requested from the first trade of all."""
         self.given_up: list[Span] = []
-        """What was asked for and did not come: which ids history has is not known."""
+        """Always empty: ids that were requested and not received; which ids history has is not known."""
         self.odd: list[OddRow] = []
-        """Rows of answers that could not be read: of history they are asked for again once it is a gap."""
+        """Always empty: unreadable rows; those of history are requested again once it is a gap."""
 
     def request(self) -> rest_api.Request | None:
         """Return the next request; None when this attempt is over."""
         return rest_api.trades(self._instrument, since_ns=str(self._begins_ns[0])) if self._begins_ns else None
 
     def add_page(self, page: TradesPage) -> list[Trade]:
-        """Take one answer; return its rows that are wanted, in ascending id."""
+        """Process one answer; return its wanted rows, in ascending id."""
         since_ns = self._begins_ns.pop(0)
         below = [trade for trade in page.trades if trade.trade_id < self._history.before_id]
         if since_ns == 0:
-            # One that begins above a trade that is held is some other page, whatever was asked for; and what stands
-            # below a row that cannot be read is there, whatever its id is.
+            # If it begins above a stored trade, it is some other page than requested; and an unreadable first row
+            # exists, whatever its id is.
             if page.trades and 1 < page.trades[0].trade_id <= self._history.before_id and not page.begins_oddly:
                 self.skipped = [Span(1, page.trades[0].trade_id - 1)]
             return below

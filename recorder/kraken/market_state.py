@@ -1,4 +1,4 @@
-"""What REST Ticker and Depth say of one pair at this moment, for ``recorder look``: nothing of it is archived."""
+"""The present Ticker and order book of one pair from REST, for ``recorder look``; not archived."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A price of the book, how much waits there, and when that changed last, in seconds since 1970."""
+    """A price level of the book, its quantity, and when it last changed, in seconds since 1970."""
 
     price: Decimal
     qty: Decimal
@@ -24,7 +24,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The last trade, and 24 hours of a pair: prices, the volume in its base currency, and how many trades."""
+    """The last trade, and the last 24 hours of a pair: prices, volume in the base currency, and number of trades."""
 
     last: Decimal
     last_qty: Decimal
@@ -44,12 +44,12 @@ class Book:
 
     @property
     def spread(self) -> Decimal | None:
-        """By how much the best ask is above the best bid; None where a side is empty."""
+        """The best ask minus the best bid; None if a side is empty."""
         return self.asks[0].price - self.bids[0].price if self.asks and self.bids else None
 
     @property
     def spread_bps(self) -> Decimal | None:
-        """The spread in hundredths of a percent of the price between the two, to two digits."""
+        """The spread in basis points of the mid price, to two digits."""
         if self.spread is None or (middle := (self.asks[0].price + self.bids[0].price) / 2) <= 0:
             return None
         return (self.spread / middle * 10_000).quantize(Decimal("0.01"))

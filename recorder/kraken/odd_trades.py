@@ -1,4 +1,4 @@
-"""Trades that are odd and stored as they came: what is told of them, once of each pair."""
+"""Unusual trades that are stored as received: their descriptions, each reported once per pair."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from recorder.core.model import Trade, plain
 from recorder.core.report_once import ReportOnce
 
 KNOWN_TYPES: Final = frozenset(("limit", "market"))
-"""The kinds of orders that there are (API.md 6.7, 8.5); another is stored as it came."""
+"""The known order types (API.md 6.7, 8.5); any other is stored as received."""
 
 
 def is_odd(trade: Trade) -> bool:
-    """Return whether a trade can be stored, and is none as trades are."""
+    """Return whether a trade can be stored although it is unusual."""
     return not trade.price or not trade.qty or trade.ord_type not in KNOWN_TYPES
 
 
 def stored(trades: Iterable[Trade], told: ReportOnce) -> Iterator[tuple[str, str]]:
-    """Yield pair and sentence for each kind of odd trade that was not ``told`` of its pair yet."""
+    """Yield pair and sentence for each kind of unusual trade that was not ``told`` of its pair yet."""
     for trade in filter(is_odd, trades):
         for kind, what in _describe(trade):
             if told.is_first("stored", trade.pair, kind):

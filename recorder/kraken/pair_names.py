@@ -1,6 +1,6 @@
 """The four names of one market, and the listing that resolves them (API.md 5).
 
-Never cuts a concatenated name by suffix: ``ETHPYUSD`` is ETH/PYUSD. Names are looked up, not guessed.
+Never splits a concatenated name by suffix: ``ETHPYUSD`` is ETH/PYUSD. Names are looked up, not guessed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def v2_symbol(wsname: str) -> str:
 
 
 class PairNames:
-    """What the exchange lists, by any of its names, as they are spelt or else without regard to case."""
+    """The listed pairs by each of their names: exact spelling first, then case-insensitive."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._by_pair = {instrument.pair: instrument for instrument in instruments}
         self._by_name: dict[str, Instrument] = {}
-        # As spelt, then in capitals: an asset like AAPLx must not shadow another that is spelt AAPLX. And by one kind
-        # of name after the other: a market that was renamed keeps its key, which may be the new name of another.
+        # Exact spelling, then capitals: an asset like AAPLx must not shadow another that is spelt AAPLX. And one kind
+        # of name after the other: a renamed market keeps its key, which may be the new name of another.
         for kind in ("pair", "wsname", "altname", "key"):
             for instrument in self._by_pair.values():
                 self._by_name.setdefault(getattr(instrument, kind), instrument)

@@ -1,7 +1,7 @@
-"""What the configured names mean in a listing: aliases and patterns in, instruments out.
+"""Selection of pairs: configured names, aliases and patterns in, instruments of a listing out.
 
-Owns which listed pairs are recorded. Refuses to ask for a listing, to remember one, and to decide what an unknown
-name is worth: that is an error at the start, and a line in the log later.
+Contains which listed pairs are recorded. Does not request or store a listing, and does not decide what an unknown name
+means to the caller: an error at the start, a line in the log later.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from recorder.errors import UnknownPair
 from recorder.kraken.pair_names import PairNames, v2_symbol
 
 ANY: Final = "*"
-"""Stands for any text, also none, in a pattern. Nothing else is special in one."""
+"""Matches any text, also none, in a pattern. No other character is special."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What names mean in one listing.
+    """The pairs that names select in one listing.
 
-    ``pairs`` are the instruments to record, by v2 symbol. ``matches`` are the symbols that each name stands for
-    among them. ``unknown`` names mean nothing that is listed, ``too_fine`` ones a pair that the archive cannot hold;
-    both with a sentence. ``left_out`` are pairs that only patterns mean and that are too fine. ``keys`` are Kraken's
-    own names of all that each name means or once meant.
+    ``pairs`` are the instruments to record, by v2 symbol. ``matches`` are the symbols that each name selects among
+    them. ``unknown`` names select nothing that is listed, ``too_fine`` ones a pair that the archive cannot store; both
+    with a sentence. ``left_out`` are pairs selected only by patterns that are too fine. ``keys`` are Kraken's own names
+    of all pairs that each name selects or once selected.
     """
 
     pairs: dict[str, Instrument] = field(default_factory=dict)
@@ -41,12 +41,12 @@ class Selection:
 
 
 def is_pattern(name: str) -> bool:
-    """Tell whether ``name`` may mean many pairs, like ``*/USD``."""
+    """Return whether ``name`` may select many pairs, like ``*/USD``."""
     return ANY in name
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return the test whether a v2 symbol fits ``pattern``, in any case; a leg XBT or XDG means BTC or DOGE.
+    """Return a test whether a v2 symbol matches ``pattern``, in any case; a leg XBT or XDG means BTC or DOGE.
 
     >>> fits = matcher("xbt/*")
     >>> fits("BTC/USD"), fits("WBTC/USD")
@@ -60,10 +60,10 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 def select(
     names: Iterable[str], instruments: Iterable[Instrument], *, keys: Mapping[str, Collection[str]] | None = None
 ) -> Selection:
-    """Return what ``names`` mean among ``instruments``, each either a name of one pair or a pattern.
+    """Return the pairs that ``names`` select among ``instruments``; each is a name of one pair or a pattern.
 
-    ``keys`` are those of an earlier selection. A pair that a name meant then is meant now too, whatever its symbol
-    has become: Kraken's own name of a market stays when the market is renamed.
+    ``keys`` are those of an earlier selection. A pair that a name selected then is selected now too, under whatever
+    symbol: Kraken's own name of a market stays when the market is renamed.
     """
     listing, before = PairNames(instruments), keys or {}
     by_key: dict[str, list[Instrument]] = {}
@@ -84,7 +84,7 @@ def select(
 
 
 def _meant(name: str, listing: PairNames) -> Sequence[Instrument]:
-    """Return all that a name or pattern stands for, recordable or not. Raises UnknownPair."""
+    """Return all pairs that a name or pattern selects, recordable or not. Raises UnknownPair."""
     if not is_pattern(name):
         return [listing.resolve(name)]
     fits = matcher(name)
@@ -95,8 +95,8 @@ def _meant(name: str, listing: PairNames) -> Sequence[Instrument]:
 
 
 def _choose(chosen: Selection, name: str, meant: Sequence[Instrument]) -> None:
-    # Patterns leave out what cannot be traded: each costs a subscription.
-    never = NEVER_TRADED if is_pattern(name) else {DELISTED}  # who names a pair may want its very first trade
+    # Patterns leave out what cannot be traded: each pair costs a subscription.
+    never = NEVER_TRADED if is_pattern(name) else {DELISTED}  # a named pair may be wanted from its first trade
     live = [instrument for instrument in meant if instrument.status not in never]
     fit = [instrument for instrument in live if fits_schema(instrument)]
     chosen.pairs.update((instrument.pair, instrument) for instrument in fit)

@@ -1,4 +1,4 @@
-"""Wire text to the model: exact decimals, microseconds without a float, and one sentence where it fails.
+"""Parsing of wire text into the model: exact decimals, microseconds without floats, and one-sentence errors.
 
 The live session, the drain and the live tail all parse trades here, so that what was claimed is what is archived.
 """
@@ -38,13 +38,13 @@ from recorder.kraken.pair_names import v2_symbol
 
 _NULL: Final = msgspec.Raw(b"null")
 _OWN_VENUE: Final = (None, "international")
-"""What an entry's ``execution_venue`` says where it is the exchange itself; before 2026 there was no such field."""
+"""The ``execution_venue`` of entries of the exchange itself; before 2026 there was no such field."""
 _UNTOLD: Final = "online"
-"""The status of a pair of which none can be read: that of nearly all."""
+"""The status of a pair whose status cannot be read: that of nearly all."""
 _NOTHING: Final = Decimal(0)
 _SHOWN: Final = 40
 KEY_LIMIT: Final = 64
-"""Characters of the key of an entry of the listing."""
+"""Maximum characters of the key of an entry of the listing."""
 _NO_ROWS: Final = msgspec.Raw(b"[]")
 _LIST = re.compile(rb"\[")
 _ROWS = re.compile(rb"\[\s*\[")
@@ -61,24 +61,24 @@ _TO_THE_POINT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.")
 _US: Final = Decimal("0.000001")
 _BEGIN_S: Final = -62_135_596_800
 _END_S: Final = 253_402_300_800
-"""10000-01-01: calendars, here and in every reader of the archive, name no moment from then on."""
+"""10000-01-01, in seconds since 1970: calendars, here and in every reader of the archive, have no time from then on."""
 _STRETCH_IDS: Final = 1_000
-"""Between rows whose ids lie further apart than a page has rows, an id cannot be told by its place."""
+"""Between rows whose ids are further apart than the rows of a page, an id cannot be derived from its position."""
 REASON_LIMIT: Final = 300
-"""Characters of a reason, which may quote what came, of any size."""
+"""Maximum characters of a reason, which may quote input of any size."""
 _ID_AT: Final = 6
 _TIME_AT: Final = 2
 
 _Row = TypeVar("_Row")
 _Known: TypeAlias = Callable[[msgspec.Raw], tuple[str | None, int | None]]
-"""What is known of a row that cannot be read: its pair and its id."""
+"""Returns what is known of a row that cannot be read: its pair and its id."""
 
 
 class OddRow(msgspec.Struct, frozen=True):
-    """A row that cannot be read, while others of its frame or answer can: as it came, and why.
+    """A row that cannot be read, in a frame or answer whose other rows can: the bytes as received, and why.
 
-    ``at`` is its place among all rows that came. ``span`` are the ids of ``pair`` that it may be of: its own, or those
-    between its neighbours where it tells none; None where nothing tells.
+    ``at`` is its index among all rows received. ``span`` are its possible ids of ``pair``: its own id, or those between
+    its neighbours if it has none that can be read; None if nothing is known.
     """
 
     raw: bytes
@@ -90,10 +90,10 @@ class OddRow(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class TradesPage:
-    """One answer of REST Trades: rows in ascending id, and the cursor ``last`` as the text it came as.
+    """One answer of REST Trades: rows in ascending id, and the cursor ``last`` as the text received.
 
-    ``last`` is None where Kraken left it out, as it sporadically does (API.md 6.7). ``odd`` rows cannot be read.
-    ``odd_end_us`` is the time of the last row that came, where that is an odd one whose time can be read.
+    ``last`` is None if Kraken left it out, as it sporadically does (API.md 6.7). ``odd`` rows cannot be read.
+    ``odd_end_us`` is the time of the last row received, if that row cannot be read but its time can.
     """
 
     trades: tuple[Trade, ...]
@@ -103,22 +103,22 @@ class TradesPage:
 
     @property
     def rows(self) -> int:
-        """How many rows came: whether the answer had room for more."""
+        """The number of rows received, from which follows whether the answer had room for more."""
         return len(self.trades) + len(self.odd)
 
     @property
     def begins_oddly(self) -> bool:
-        """Whether the first row that came cannot be read."""
+        """Whether the first row received cannot be read."""
         return bool(self.odd) and self.odd[0].at == 0
 
     @property
     def ends_oddly(self) -> bool:
-        """Whether the last row that came cannot be read: it may be newer than all that can."""
+        """Whether the last row received cannot be read: it may be newer than all that can."""
         return bool(self.odd) and self.odd[-1].at == self.rows - 1
 
 
 class SalvagedRows(NamedTuple):
-    """What can be read of a frame of trades in which some rows cannot."""
+    """The readable rows of a frame of trades in which some rows cannot be read."""
 
     trades: list[Trade]
     odd: tuple[OddRow, ...]
@@ -127,8 +127,8 @@ class SalvagedRows(NamedTuple):
 class CandleAnswer(NamedTuple):
     """The committed candles of one answer of REST OHLC, oldest first, and its rows that cannot be read.
 
-    ``first_us`` and ``last_us`` are when the first and the last of all these rows begin, as far as that can be read of
-    odd ones (µs since 1970 UTC); None where there are none.
+    ``first_us`` and ``last_us`` are the starts of the first and the last of all these rows, including malformed ones
+    whose start can be read (µs since 1970 UTC); None if there are none.
     """
 
     rows: list[Candle]
@@ -138,7 +138,7 @@ class CandleAnswer(NamedTuple):
 
 
 class Quote(msgspec.Struct, frozen=True, gc=False):
-    """What REST Ticker says of a pair's trades: price and quantity of the last one, and how many there were today.
+    """A pair's trades as shown by REST Ticker: price and quantity of the last one, and the number of today's trades.
 
     ``today`` counts from 00:00 UTC; 35 in the real answer that has 35 ids beside it (API.md 6.5, 6.7).
     """
@@ -150,24 +150,24 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """One answer of REST Ticker by pair, and of the pairs whose part could not be read, why."""
+    """One answer of REST Ticker by pair, and the reasons for the pairs whose part could not be read."""
 
     by_pair: dict[str, Quote]
     unreadable: dict[str, str]
 
 
 def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> list[Trade]:
-    """Return the trades of one v2 trade frame, in the frame's order. Raises Malformed; never part of a frame.
+    """Return the trades of one v2 trade frame, in the frame's order. Raises Malformed; never returns part of a frame.
 
-    The rows of a snapshot are history that a subscription repeats: they carry no receive time. ``checked`` says
-    that the frame was read before, so that its numbers are known to fit the archive, which checks them once more.
+    The rows of a snapshot are history that a subscription repeats: they have no receive time. ``checked`` is whether
+    the frame was read before, so that its numbers are known to fit the archive, which checks them once more.
     """
     try:
         content = _content(frame, checked=checked)
         received_us = _received_us(content.type, received_ns)
         stamp, time_us, trades = None, 0, list[Trade]()
         for entry in content.data or ():
-            if entry.timestamp != stamp:  # the trades of a sweep mostly share one
+            if entry.timestamp != stamp:  # most trades of a sweep share one
                 stamp, time_us = entry.timestamp, micros(entry.timestamp)
             trades.append(
                 Trade(
@@ -191,14 +191,14 @@ def trade_frame(frame: bytes, *, received_ns: int, checked: bool = False) -> lis
 def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
     """Return the runs of ids in one v2 trade frame. Raises Malformed exactly where :func:`trade_frame` does.
 
-    This is what a frame lets the recorder claim, at two thirds of the cost of its trades.
+    These are the recorder's claims from a frame, at two thirds of the cost of its trades.
     """
     found: list[Run] = []
     pair, first, last, first_us, last_us = "", 0, -1, 0, 0
     try:
         stamp, time_us = None, 0
         for entry in _content(frame, checked=checked).data or ():
-            if entry.timestamp != stamp:  # the trades of a sweep mostly share one
+            if entry.timestamp != stamp:  # most trades of a sweep share one
                 stamp, time_us = entry.timestamp, micros(entry.timestamp)
             trade_id = entry.trade_id
             if trade_id != last + 1 or entry.symbol != pair:
@@ -214,9 +214,9 @@ def trade_runs(frame: bytes, *, checked: bool = False) -> list[Run]:
 
 
 def salvaged(frame: bytes, *, received_ns: int) -> SalvagedRows:
-    """Read the rows of one v2 trade frame one by one. Raises Malformed where none can be read.
+    """Read the rows of one v2 trade frame one by one. Raises Malformed if none can be read.
 
-    An odd row costs itself alone. This is many times slower than :func:`trade_frame`, which refuses such frames.
+    A malformed row costs only itself. This is many times slower than :func:`trade_frame`, which refuses such frames.
     """
     try:
         content = wire.raw_frame(frame)
@@ -249,7 +249,7 @@ def salvaged(frame: bytes, *, received_ns: int) -> SalvagedRows:
 
 
 def salvaged_runs(frame: bytes) -> tuple[list[Run], Sequence[OddRow]]:
-    """Return the runs of ids in what can be read of a frame, and the rest. Raises Malformed where that is nothing."""
+    """Return the runs of the readable rows of a frame, and the other rows. Raises Malformed if none can be read."""
     found = salvaged(frame, received_ns=0)
     return runs_of(found.trades), found.odd
 
@@ -263,7 +263,7 @@ def _one_by_one(
     read: Callable[[msgspec.Raw], _Row],
     known: _Known,
 ) -> tuple[list[_Row], tuple[OddRow, ...]]:
-    """Read rows, each for itself; of those that cannot be read tell why, and what is ``known``: pair and id."""
+    """Read rows one by one; for each that cannot be read return why, and what is ``known``: pair and id."""
     good, odd = list[_Row](), list[OddRow]()
     for at, raw in enumerate(rows):
         try:
@@ -294,8 +294,8 @@ def _describe(error: Exception) -> str:
 
 
 def _content(frame: bytes, *, checked: bool) -> wire.TradeFrame:
-    """Decode one trade frame, and check its numbers unless that was done. Raises what :data:`wire.UNREADABLE` lists."""
-    if not frame.isascii():  # as all frames of trades are: what other texts can name is looked at row by row
+    """Decode one trade frame, and check its numbers unless that was done. Raises one of :data:`wire.UNREADABLE`."""
+    if not frame.isascii():  # as all trade frames are; a frame with other names is read row by row
         raise ValueError("it is not ASCII")
     content = wire.trade_frame(frame)
     if not checked:
@@ -309,9 +309,9 @@ def _unread(error: Exception) -> Malformed:
 
 
 def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
-    """Return a trade frame with those rows alone whose symbol is ``wanted``, byte for byte; None for none.
+    """Return a trade frame with only the rows whose symbol is ``wanted``, byte for byte; None if there are none.
 
-    A row of which nobody can read the symbol stays.
+    A row whose symbol cannot be read stays.
     """
     content = wire.raw_frame(frame)
     named = ((row, _optional(wire.named, row)) for row in content.data or ())
@@ -323,18 +323,18 @@ def only_rows(frame: bytes, wanted: Callable[[str], bool]) -> bytes | None:
 
 
 def first_pair(frame: bytes) -> str | None:
-    """Return whose trade is the first in a trade frame, without parsing it: a tenth of the cost.
+    """Return the pair of the first trade in a trade frame, without parsing it: a tenth of the cost.
 
-    None where that is not to be seen so: a frame of another form than Kraken's, or without trades.
+    None if the frame has another form than Kraken's, or no trades.
     """
     found = _FIRST_PAIR.match(frame)
     return found[1].decode() if found else None
 
 
 def trades_page(result: bytes, pair: str) -> TradesPage:
-    """Read the ``result`` of REST Trades asked for ``pair`` (the v2 symbol). Raises Malformed where no row can be read.
+    """Read the ``result`` of REST Trades for ``pair`` (the v2 symbol). Raises Malformed if no row can be read.
 
-    The result holds one list under some name of the pair (API.md 5.2), and ``last``; see :func:`_rows_and_last`.
+    The result contains one list under some name of the pair (API.md 5.2), and ``last``; see :func:`_rows_and_last`.
     """
     try:
         rows, last = _rows_and_last(result, "trades")
@@ -350,7 +350,7 @@ def trades_page(result: bytes, pair: str) -> TradesPage:
 
 
 def rest_rows(rows: bytes, pair: str, *, last: str | None = None) -> TradesPage:
-    """Read a list of rows of REST Trades one by one, each for itself. Raises one of :data:`wire.UNREADABLE`."""
+    """Read a list of rows of REST Trades one by one. Raises one of :data:`wire.UNREADABLE`."""
     raw = wire.raw_rows(rows)
     trades, odd = _one_by_one(raw, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
     odd_places = {row.at for row in odd}
@@ -361,7 +361,7 @@ def rest_rows(rows: bytes, pair: str, *, last: str | None = None) -> TradesPage:
 
 
 def decode_odd_rows(text: bytes, pair: str) -> SalvagedRows:
-    """Read what :func:`keep_rows` printed: what can be read by now, and the rest. Raises Malformed."""
+    """Read the output of :func:`encode_odd_rows`: rows that can be read by now, and the others. Raises Malformed."""
     try:
         kept = wire.kept_rows(text)
         spans = [None if ids is None else Span(*ids) for ids in kept.ids]
@@ -373,7 +373,7 @@ def decode_odd_rows(text: bytes, pair: str) -> SalvagedRows:
 
 
 def encode_odd_rows(rows: Iterable[OddRow]) -> bytes:
-    """Print rows that cannot be read, each as it came, with the ids that it may be of."""
+    """Encode rows that cannot be read, each as received, with its possible ids."""
     kept = list(rows)
     ids = msgspec.json.encode([None if row.span is None else (row.span.first, row.span.last) for row in kept])
     return b'{"ids":' + ids + b',"rows":[' + b",".join(row.raw for row in kept) + b"]}"
@@ -387,7 +387,7 @@ def _page(
 
 
 def _placed(row: OddRow, ids: Sequence[tuple[int, int]]) -> OddRow:
-    """Return an odd row with the ids that its neighbours leave it, where it tells none; ``ids`` come with places."""
+    """Return a malformed row with the ids between its neighbours, if it has none; ``ids`` are (index, id) pairs."""
     if row.span is not None:
         return row
     index = bisect_left(ids, (row.at,))
@@ -426,11 +426,11 @@ def candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
 
 
 def ohlc_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
-    """Return the committed candles in the ``result`` of REST OHLC asked for ``pair``, oldest first.
+    """Return the committed candles in the ``result`` of REST OHLC for ``pair``, oldest first.
 
-    The last row is always the running interval, and ``last`` the start of the last committed one (API.md 6.6). A
-    row counts as committed only where both agree; one left out for that comes with the next answer. Rows that are not
-    in the order of time are odd, as few of them as can be. Raises Malformed where no row at all can be read.
+    The last row is always the running interval, and ``last`` the start of the last committed one (API.md 6.6). A row
+    counts as committed only if both agree; one left out for that reason comes with the next answer. Rows out of time
+    order are malformed, as few of them as possible. Raises Malformed if no row at all can be read.
     """
     try:
         rows, last = _rows_and_last(result, "candles")
@@ -465,13 +465,13 @@ def ohlc_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
 
 
 def _ascending(times: Sequence[int]) -> Sequence[int]:
-    """Return the places of the longest part of ``times`` that ascends: nearly always all of them.
+    """Return the indices of the longest ascending subsequence of ``times``: nearly always all of them.
 
-    Of several the one that is nearer to what follows: an odd time is rather 0 than a minute off.
+    Of several the one nearer to what follows: an invalid time is more likely 0 than a minute off.
     """
     if all(before < after for before, after in pairwise(times)):
         return range(len(times))
-    ends, lasts, before = list[int](), list[int](), list[int | None]()  # of the parts found: last time and place
+    ends, lasts, before = list[int](), list[int](), list[int | None]()  # of the subsequences found: last time and index
     for place, time in enumerate(reversed(times)):
         index = bisect_left(ends, -time)
         before.append(lasts[index - 1] if index else None)
@@ -484,9 +484,9 @@ def _ascending(times: Sequence[int]) -> Sequence[int]:
 
 
 def _start_us(row: OddRow, known: Sequence[tuple[int, int]], step_us: int) -> int | None:
-    """Return when a candle begins that cannot be read; None where it does not say so, or is not in its place.
+    """Return the start of a candle that cannot be read; None if its start cannot be read or does not fit its position.
 
-    ``known`` are the places and starts of those that can be read: an odd row must not make later ones unwanted.
+    ``known`` are the positions and starts of readable candles: a malformed row must not make later ones unwanted.
     """
     fields = _optional(wire.raw_rows, msgspec.Raw(row.raw))
     start_s = None if not fields else _optional(wire.start_s, fields[0])
@@ -498,10 +498,10 @@ def _start_us(row: OddRow, known: Sequence[tuple[int, int]], step_us: int) -> in
 
 
 def quotes(result: bytes, instruments: Iterable[Instrument]) -> Quotes:
-    """Read the parts of ``instruments`` in the ``result`` of REST Ticker. Raises Malformed where it is no table.
+    """Read the parts of ``instruments`` in the ``result`` of REST Ticker. Raises Malformed if it is no table.
 
-    Pairs are found under any of their names (API.md 5.2); others, and those that are missing, are passed over. One
-    part that cannot be read does not spoil the others.
+    Pairs are found under any of their names (API.md 5.2); other parts and missing pairs are ignored. One part that
+    cannot be read does not affect the others.
     """
     try:
         table = wire.table_result(result)
@@ -521,12 +521,12 @@ def quotes(result: bytes, instruments: Iterable[Instrument]) -> Quotes:
 
 
 def listing(result: bytes, asked: str = CURRENCY) -> Listed:
-    """Read the ``result`` of AssetPairs, for which the asset class ``asked`` was named. Raises Malformed.
+    """Read the ``result`` of AssetPairs for the asset class ``asked``. Raises Malformed.
 
     Pairs without a wsname (the dark pools of 2021) are not on the WebSocket and are left out. An entry that cannot be
-    read spoils no other.
+    read does not affect the others.
     """
-    if asked != CURRENCY and _EMPTY.match(result):  # as an empty table is printed here and there
+    if asked != CURRENCY and _EMPTY.match(result):  # some encoders print an empty table this way
         return Listed(asked, ())
     table = entries(result)
     own, others, odd = list[Instrument](), list[Instrument](), dict[str, OddEntry]()
@@ -545,7 +545,7 @@ def listing(result: bytes, asked: str = CURRENCY) -> Listed:
 
 
 def entries(result: bytes) -> dict[str, msgspec.Raw]:
-    """Return the entries in the ``result`` of AssetPairs as they came, by key. Raises Malformed."""
+    """Return the entries in the ``result`` of AssetPairs as received, by key. Raises Malformed."""
     try:
         return wire.table_result(result)
     except wire.UNREADABLE as error:
@@ -553,13 +553,13 @@ def entries(result: bytes) -> dict[str, msgspec.Raw]:
 
 
 def micros(stamp: str) -> int:
-    """Return µs since 1970 of an RFC 3339 UTC stamp with 0 to 9 digits, cut (not rounded) as Kraken cuts them.
+    """Return µs since 1970 of an RFC 3339 UTC stamp with 0 to 9 digits, truncated (not rounded) like Kraken's.
 
     >>> micros("2026-07-07T23:00:05.562702Z") - micros("2026-07-07T23:00:05Z")
     562702
     """
     digits = stamp[20:-1]
-    # Six digits and a Z are what trades carry; the rest of the grammar is for other channels and other years.
+    # Trades have six digits and a Z; the rest of the grammar is for other channels and other years.
     if len(digits) == 6 and digits.isdecimal() and stamp[-1] == "Z" and stamp.isascii():
         return _second_us(stamp[:20]) + int(digits)
     found = _STAMP.fullmatch(stamp)
@@ -570,9 +570,9 @@ def micros(stamp: str) -> int:
 
 
 def rest_micros(seconds: Decimal) -> int:
-    """Return µs since 1970 of REST's printed seconds, cut. The print itself may be 119 ns off (API.md 7.3).
+    """Return µs since 1970 of REST's printed seconds, truncated. The print itself may be 119 ns off (API.md 7.3).
 
-    Raises ValueError for what is no moment from year 1 to 9999.
+    Raises ValueError if it is no time from year 1 to 9999.
     """
     if not (seconds.is_finite() and _BEGIN_S <= seconds < _END_S):
         raise ValueError(f"{_quoted(str(seconds))} is not a time in seconds since 1970, like 1756443816.201052")
@@ -581,8 +581,8 @@ def rest_micros(seconds: Decimal) -> int:
 
 @lru_cache(maxsize=1024)
 def _second_us(stamp: str) -> int:
-    """Return µs of a stamp up to its point: trades come by the second, so the calendar is asked once for each."""
-    if not _TO_THE_POINT.fullmatch(stamp):  # datetime would take week dates and commas too
+    """Return µs of a stamp up to its decimal point; cached, because many trades share a second."""
+    if not _TO_THE_POINT.fullmatch(stamp):  # datetime would accept week dates and commas too
         raise _no_stamp(stamp)
     moment = datetime.fromisoformat(f"{stamp[:19]}+00:00")
     return int(moment.timestamp()) * _US_PER_S
@@ -593,10 +593,10 @@ def _no_stamp(stamp: str) -> ValueError:
 
 
 def _rows_and_last(result: bytes, what: str) -> tuple[msgspec.Raw, str | None]:
-    """Return the one list of rows in a result, whatever its name, and ``last`` as text, None where there is none.
+    """Return the one list of rows in a result, whatever its name, and ``last`` as text, None if there is none.
 
-    Whatever else Kraken may put beside them is passed over: scalars, objects, and lists that are no rows, which are
-    lists themselves. A null is an empty list where there is no other. Raises one of :data:`wire.UNREADABLE`.
+    Other fields that Kraken may add are ignored: scalars, objects, and lists that are no rows, which are lists
+    themselves. A null is an empty list if there is no other. Raises one of :data:`wire.UNREADABLE`.
     """
     content = wire.table_result(result)
     last = wire.any_json(content.pop("last", _NULL))
@@ -629,7 +629,7 @@ def _instrument(key: str, entry: wire.AssetPair, asked: str) -> Instrument:
 
 
 def _bare(key: str, entry: wire.BarePair, asked: str) -> Instrument:
-    """Return a pair by what must be known of it; the rest is as little as can be."""
+    """Return a pair from the required fields of its entry; the rest is left at a minimum."""
     pair = _symbol(entry)
     base, _, quote = (entry.wsname or "").partition("/")
     return Instrument(
@@ -728,7 +728,7 @@ def _candle(row: wire.OhlcRow, pair: str, timeframe: str) -> Candle:
 
 
 def _plain(field: str, raw: msgspec.Raw) -> str | None:
-    """Spell equal numbers equally, so that a listing that only prints differently is no change."""
+    """Return the canonical text of a number, so that a listing that differs only in spelling is no change."""
     if raw == _NULL:
         return None
     printed = bytes(raw)
@@ -742,13 +742,13 @@ def _plain(field: str, raw: msgspec.Raw) -> str | None:
 
 
 def exact_number(text: str) -> Decimal:
-    """Read a number as the exchange writes it, exactly. Raises ValueError."""
-    # Decimal itself would also take white space, underscores and words.
+    """Read a number as the exchange prints it, exactly. Raises ValueError."""
+    # Decimal itself would also accept white space, underscores and words.
     if len(text) > wire.NUMBER_LIMIT or not _NUMBER.fullmatch(text):
         raise ValueError(f"{_quoted(text)} is no number")
     try:
         number = Decimal(text)
-    except InvalidOperation:  # an exponent beyond all reason
+    except InvalidOperation:  # an exponent that is far too large
         raise ValueError(f"{text!r} is no number that can be held") from None
     if not (int(number.as_tuple().exponent) >= -wire.EXPONENT_LIMIT and number.adjusted() <= wire.EXPONENT_LIMIT):
         raise ValueError(f"{text!r} is no number that can be held")

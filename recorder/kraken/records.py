@@ -1,8 +1,8 @@
-"""What a journal line is: the sources that lines are written under, and the one reader of what was written.
+"""Journal lines as records: the sources under which lines are written, and their only reader.
 
-Whoever reads the journal matches on :data:`Record`, all of it, so that a new kind of line cannot be forgotten anywhere.
-A record is parsed when it is asked for what it holds, by the parser of live frames and answers: what was claimed when
-it came is what is archived. docs/format.md lists the sources with the same words; a test holds the two equal.
+Code that reads the journal matches on all of :data:`Record`, so that a new kind of line cannot be forgotten anywhere. A
+record is parsed when its content is requested, by the parser of live frames and answers: what was claimed on receipt is
+what is archived. docs/format.md lists the sources with the same words; a test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ _ID: Final = re.compile(r"\d{1,19}", re.ASCII)
 _HEADER_BEGINS: Final = f'{{"{event_kinds.NOTE}":"{event_kinds.HEADER}"'.encode()
 _BLANK: Final = re.compile(r"[?<]")
 _SHOWN: Final = 300
-"""Characters of a source, or of a reason, that a sentence repeats."""
+"""Maximum characters of a source, or of a reason, in a message."""
 _SOURCES_KEPT: Final = 4_096
-"""Sources of which the reader is remembered: connections are few, and requests for candles come again and again."""
+"""Sources whose reader is cached: connections are few, and requests for candles repeat."""
 
 
 class Line(Protocol):
-    """A journal line, as it was read: when it came (ns since 1970), from where, and the bytes that came."""
+    """A journal line: when it was received (ns since 1970), its source, and its bytes."""
 
     @property
     def recv_ns(self) -> int:
-        """When it came."""
+        """When it was received, in ns since 1970."""
         ...
 
     @property
     def source(self) -> str:
-        """Where from."""
+        """The source."""
         ...
 
     @property
     def payload(self) -> bytes:
-        """What came."""
+        """The bytes received."""
         ...
 
 
@@ -63,21 +63,21 @@ class _OfLine(msgspec.Struct, frozen=True, gc=False):
 
 
 class StreamedTrades(_OfLine, frozen=True, gc=False):
-    """A frame of trades. It was read when it came, so that its numbers are known to fit the archive."""
+    """A frame of trades. It was read on receipt, so that its numbers are known to fit the archive."""
 
     def first_pair(self) -> str | None:
-        """Return whose trade is the first, without parsing; None where that is not to be seen so."""
+        """Return the pair of the first trade, without parsing; None if that cannot be seen."""
         return parse.first_pair(self.line.payload)
 
     def rows(self) -> Sorted:
-        """Return the trades, and the rows that cannot be read. Raises Malformed where none can."""
+        """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         try:
             return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
         except Malformed:  # another release read it
             return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
 
     def trades(self) -> list[Trade]:
-        """Return the trades. Raises Malformed where no row can be read."""
+        """Return the trades. Raises Malformed if no row can be read."""
         return self.rows()[0]
 
     def runs(self) -> list[Run]:
@@ -89,39 +89,40 @@ class StreamedTrades(_OfLine, frozen=True, gc=False):
 
 
 class SalvagedTrades(StreamedTrades, frozen=True, gc=False):
-    """A frame of trades of which some rows could not be read when it came. It may be that they can be now."""
+    """A frame of trades with some rows that could not be read on receipt. This release may be able to read them."""
 
     def rows(self) -> Sorted:
-        """Return the trades, and the rows that cannot be read. Raises Malformed where none can."""
+        """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         try:
             return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns), ()
         except Malformed:
             return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
 
     def runs(self) -> list[Run]:
-        """Return the runs of ids in what can be read. Raises Malformed where nothing can."""
+        """Return the runs of ids in the readable rows. Raises Malformed if there are none."""
         return runs_of(self.trades())
 
 
 class ParkedTrades(_OfLine, frozen=True, gc=False):
-    """A frame with ids so far from all others that they do not count yet; its source tells from which id on, by pair.
+    """A frame with ids so far from all others that they do not count yet; its source has the first of them, by pair.
 
-    What it says like other frames of trades are the rows that count. Once the others do, the frame is journalled again.
+    The methods it shares with other frames of trades return the rows that count. Once the others do, the frame is
+    journalled again.
     """
 
     def parked_from(self) -> dict[str, int]:
-        """Return from which id on rows are parked, by pair. Raises Malformed."""
+        """Return the first parked id, by pair. Raises Malformed."""
         told = parse_qsl(self.line.source.partition("?")[2])
         if not told or not all(_ID.fullmatch(first) for _, first in told):
             raise Malformed(f"a source that does not tell which ids are parked: {self.line.source[:_SHOWN]}")
         return {pair: int(first) for pair, first in told}
 
     def first_pair(self) -> str | None:
-        """Return whose trade is the first, without parsing; None where that is not to be seen so."""
+        """Return the pair of the first trade, without parsing; None if that cannot be seen."""
         return parse.first_pair(self.line.payload)
 
     def rows(self) -> Sorted:
-        """Return the trades that count, and the rows that cannot be read. Raises Malformed where none can."""
+        """Return the trades that count, and the rows that cannot be read. Raises Malformed if none can."""
         rows, odd = self._sorted()
         return self._of(rows, parked=False), odd
 
@@ -138,7 +139,7 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
         return self._of(self._sorted()[0], parked=True)
 
     def released_source(self, still: Mapping[str, int]) -> str:
-        """Name the same frame when only these are parked ``still``; none: an ordinary frame."""
+        """Return the source of the same frame when only these are parked ``still``; none: an ordinary frame."""
         connection = int(self.line.source.partition("?")[0].rpartition(":")[2])
         if still:
             return parked_source(connection, still)
@@ -153,20 +154,20 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
 
 
 class PolledTrades(_OfLine, frozen=True, gc=False):
-    """An answer of Trades; the source tells of which pair."""
+    """An answer of Trades; the source names the pair."""
 
     def first_pair(self) -> str | None:
-        """Return whose trades they are; None where the source names no pair."""
+        """Return the pair of the trades; None if the source names none."""
         pair = _named(self.line)
         return pair if is_pair(pair) else None
 
     def rows(self) -> Sorted:
-        """Return the trades, and the rows that cannot be read. Raises Malformed where none can."""
+        """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         page = parse.trades_page(_result(self.line), _pair(self.line))
         return list(page.trades), page.odd
 
     def trades(self) -> list[Trade]:
-        """Return the trades. Raises Malformed where no row can be read."""
+        """Return the trades. Raises Malformed if no row can be read."""
         return self.rows()[0]
 
     def runs(self) -> list[Run]:
@@ -175,22 +176,22 @@ class PolledTrades(_OfLine, frozen=True, gc=False):
 
 
 class OddTrades(PolledTrades, frozen=True, gc=False):
-    """Rows of an answer of Trades that could not be read when it came. It may be that they can be now."""
+    """Rows of an answer of Trades that could not be read on receipt. This release may be able to read them."""
 
     def rows(self) -> Sorted:
-        """Return what can be read by now, and the others. Raises Malformed where it holds no rows."""
+        """Return the rows that can be read by now, and the others. Raises Malformed if it contains no rows."""
         return parse.decode_odd_rows(self.line.payload, _pair(self.line))
 
 
 class PublishedCandles(_OfLine, frozen=True, gc=False):
-    """An answer of OHLC; the source tells of which pair and timeframe."""
+    """An answer of OHLC; the source names the pair and the timeframe."""
 
     def candles(self) -> list[Candle]:
-        """Return the committed candles, oldest first. Raises Malformed where no row can be read."""
+        """Return the committed candles, oldest first. Raises Malformed if no row can be read."""
         return self.answer().rows
 
     def answer(self) -> CandleAnswer:
-        """Return the committed candles, and the rows that cannot be read. Raises Malformed where none can."""
+        """Return the committed candles, and the rows that cannot be read. Raises Malformed if none can."""
         asked = parse_qs(self.line.source.partition("#")[0].partition("?")[2])
         timeframe = _TIMEFRAMES.get(asked.get("interval", [""])[0])
         if timeframe is None:
@@ -202,23 +203,24 @@ class ListingRecord(_OfLine, frozen=True, gc=False):
     """An answer of AssetPairs."""
 
     def listed(self) -> Listed:
-        """Return what is listed, of the asset class that was asked for. Raises Malformed."""
+        """Return the listed pairs of the requested asset class. Raises Malformed."""
         asked = parse_qs(self.line.source.partition("?")[2].partition("#")[0]).get("aclass_base", [CURRENCY])[0]
         return parse.listing(_result(self.line), asked)
 
     def entries(self) -> Mapping[str, msgspec.Raw]:
-        """Return the entries as they came, by key. Raises Malformed."""
+        """Return the entries as received, by key. Raises Malformed."""
         return parse.entries(_result(self.line))
 
 
 Parts: TypeAlias = Mapping[str | None, Sequence[Any]]
-"""Rows by the partition that they belong in; by None where the table has none."""
+"""Rows by their partition; by None if the table has no partitions."""
 
 
 class TableRows(_OfLine, frozen=True, gc=False):
-    """Rows of a table without ids that ask for no rule: what came is what is archived.
+    """Rows of a table without ids that needs no rule: what was received is what is archived.
 
-    Each such table has a class of its own, which names it and parses its rows as the ``build`` of its entry has them.
+    Each such table has a class of its own, which names it and parses its rows into the form that the ``build`` of its
+    entry expects.
     """
 
     table: ClassVar[str]
@@ -229,7 +231,7 @@ class TableRows(_OfLine, frozen=True, gc=False):
 
 
 class Note(TableRows, frozen=True, gc=False):
-    """A note of our own that is an event."""
+    """A note of the recorder itself that is an event."""
 
     table = "events"
 
@@ -238,7 +240,7 @@ class Note(TableRows, frozen=True, gc=False):
         return {None: [self.event()]}
 
     def event(self) -> Event:
-        """Return the event; what stands beside kind and pair is its detail. Raises Malformed."""
+        """Return the event; its detail is every field except kind and pair. Raises Malformed."""
         try:
             detail = wire.note(self.line.payload)
         except wire.UNREADABLE as error:
@@ -248,20 +250,20 @@ class Note(TableRows, frozen=True, gc=False):
             raise Malformed(f"a note without a kind, or of a pair that is none: {self.line.payload[:80]!r}")
         try:
             return Event(self.line.recv_ns // 1000, kind, pair, msgspec.json.encode(detail).decode())
-        except (*wire.UNREADABLE, OverflowError, TypeError) as error:  # numbers that no reader takes
+        except (*wire.UNREADABLE, OverflowError, TypeError) as error:  # numbers that no reader accepts
             raise Malformed(f"a note that cannot be told: {error}"[:_SHOWN]) from error
 
 
 class Header(_OfLine, frozen=True, gc=False):
-    """The note that a segment begins with."""
+    """The note at the start of a segment."""
 
 
 class NotedFrame(_OfLine, frozen=True, gc=False):
-    """A frame of no further use: what it says was noted as it came, and is an event."""
+    """A frame of no further use: its content was noted on receipt, and is an event."""
 
 
 class UnreadableRecord(_OfLine, frozen=True, gc=False):
-    """A frame or an answer that could not be read when it came, and was kept for a person to look at."""
+    """A frame or an answer that could not be read on receipt, and was stored for manual inspection."""
 
 
 class UnknownRecord(_OfLine, frozen=True, gc=False):
@@ -286,14 +288,14 @@ Record: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class RecordSource:
-    """What lines are written under: ``form``, with blanks to be filled in, and what such a line is."""
+    """The source of lines: its ``form``, with placeholders, and the meaning of such a line."""
 
     form: str
     meaning: str
     read: Callable[[Line], Record] = field(repr=False)
 
     def names(self, source: str) -> bool:
-        """Return whether ``source`` is of this form, by all before the first blank."""
+        """Return whether ``source`` has this form, by all before the first placeholder."""
         known, *blanks = _BLANK.split(self.form, maxsplit=1)
         return source.startswith(known) if blanks else source == known
 
@@ -344,11 +346,11 @@ SOURCES: Final = (
     ),
     RecordSource(event_kinds.NOTE, "an event that the recorder notes itself, or the head of the segment", _note),
 )
-"""All that lines were ever written under; one that was written stays, since old journals are read for ever."""
+"""All sources ever written; a source is never removed, because old journals are read for ever."""
 
 
 def read(line: Line) -> Record:
-    """Return what a journal line is. Never fails: what is in it is parsed when it is asked for."""
+    """Return the record of a journal line. Never fails: its content is parsed when it is requested."""
     source = line.source
     return _reader(source)(line) if len(source) <= _SHOWN else _reader(source[:_SHOWN])(line)
 
@@ -359,14 +361,14 @@ def _reader(source: str) -> Callable[[Line], Record]:
 
 
 def trades(line: Line) -> list[Trade]:
-    """Return the trades in a journal line; none where it is something else. Raises Malformed."""
+    """Return the trades in a journal line; none if it is something else. Raises Malformed."""
     return rows(line)[0]
 
 
 def rows(line: Line) -> Sorted:
     """Return the trades in a journal line, and its rows of trades that cannot be read. Raises Malformed.
 
-    Nothing where it is something else.
+    Both are empty if it is something else.
     """
     match read(line):
         case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
@@ -386,10 +388,9 @@ def rows(line: Line) -> Sorted:
 
 
 def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
-    """Yield what is claimed of ids by lines that are durable: that they are held, or what is known of them.
+    """Yield the claims about ids in durable lines: stored runs, and evidence.
 
-    Lines that cannot be read, or not be understood, are passed over: the drain comes upon the same lines and reports
-    them.
+    Lines that cannot be read or understood are skipped: the drain reads the same lines and reports them.
     """
     for line in lines:
         if not isinstance(line, CorruptLine):
@@ -421,33 +422,33 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
 
 
 def distrusted(line: Line) -> Sorted:
-    """Return what :func:`rows` does, each number looked at anew: for a line that turned out not to fit the archive."""
+    """Return what :func:`rows` does, after checking each number again: for a line that does not fit the archive."""
     record = read(line)
     return SalvagedTrades(line).rows() if isinstance(record, StreamedTrades) else rows(line)
 
 
 def stream_source(channel: str, connection: int) -> str:
-    """Name a frame in the journal: of which channel, and by which connection it came."""
+    """Return the source of a frame: its channel, and the connection by which it came."""
     return f"ws:{channel}:{connection}"
 
 
 def parked_source(connection: int, parked_from: Mapping[str, int]) -> str:
-    """Name a frame of trades of which those from an id on are parked, by pair."""
+    """Return the source of a frame of trades with ids that are parked, given the first such id by pair."""
     return f"ws:parked:{connection}?{urlencode(parked_from)}"
 
 
 def rest_source(request: rest_api.Request, pair: str | None = None) -> str:
-    """Name an answer in the journal: the request, and the pair it was made for, if it was of one."""
+    """Return the source of an answer: the request, and the pair it was made for, if any."""
     return f"rest:{_asked(request, pair)}"
 
 
 def odd_source(request: rest_api.Request, pair: str) -> str:
-    """Name rows of an answer that could not be read, while others could."""
+    """Return the source of rows of an answer that could not be read, while others could."""
     return f"rest-rows:{_asked(request, pair)}"
 
 
 def unreadable_source(request: rest_api.Request, pair: str | None = None) -> str:
-    """Name an answer that could not be read, so that nobody takes it for what was asked for."""
+    """Return the source of an answer that could not be read, so that it is not taken for a valid one."""
     return f"rest-unreadable:{_asked(request, pair)}"
 
 
@@ -467,7 +468,7 @@ def _pair(line: Line) -> str:
 
 
 def _result(line: Line) -> bytes:
-    """Return the result in an answer that was journalled. Raises Malformed, also where it is an error of Kraken's."""
+    """Return the result in a journalled answer. Raises Malformed, also if it is an error of Kraken's."""
     try:
         return rest_api.result(200, line.payload)
     except Malformed:

@@ -1,6 +1,6 @@
 """REST requests as values, and answers as results or typed errors (API.md 2, 3, 6).
 
-No bytes leave from here: ``net.http`` sends what these functions describe.
+Sends nothing: ``net.http`` sends what these functions describe.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from recorder.errors import ExchangeError, Forbidden, Malformed, RateLimited, Re
 from recorder.kraken import wire
 
 PAGE_LIMIT: Final = 1000
-"""Rows that one Trades answer holds at most; larger counts are silently capped (API.md 6.7)."""
+"""Maximum rows of one Trades answer; larger counts are silently capped (API.md 6.7)."""
 LOCKOUT_S: Final = 900.0
 """A temporary lockout ends after about 15 minutes of silence (API.md 3.1)."""
 QUOTE_LIMIT: Final = 300
-"""Characters of an error text that are repeated to people; an answer may be of any size."""
+"""Maximum characters of an error text in a message; an answer may have any size."""
 LIST_LIMIT: Final = 2000
-"""Characters of a list of pairs in a URL, some 180 pairs: a list of all of them drew HTTP 520 (API.md 6.5)."""
+"""Maximum characters of a URL with a list of pairs, some 180 pairs: a list of all of them drew HTTP 520 (API.md
+6.5)."""
 
 _KRAKENS = re.compile(r"[EW][A-Za-z]+:")
 _UNTIL = re.compile(r"(\d{1,12})", re.ASCII)
@@ -42,17 +43,17 @@ class Request:
 
     @property
     def target(self) -> str:
-        """Path and query as they go over the wire, also used to name the answer in the journal."""
+        """Path and query as sent, also the source of the answer in the journal."""
         return f"{self.path}?{urlencode(self.params)}" if self.params else self.path
 
 
 def asset_pairs(asset_class: str = CURRENCY) -> Request:
-    """Ask for the whole listing (0.8 MB) of an asset class; others than the usual one are not in it (API.md 16.1)."""
+    """Request the whole listing (0.8 MB) of an asset class; the default one contains no other (API.md 16.1)."""
     return Request("/0/public/AssetPairs", () if asset_class == CURRENCY else (("aclass_base", asset_class),))
 
 
 def trades(instrument: Instrument, *, since_ns: str | None = None, count: int = PAGE_LIMIT) -> Request:
-    """Ask for up to ``count`` trades from ``since_ns`` (nanoseconds since 1970, as text) on; None: the newest.
+    """Request up to ``count`` trades from ``since_ns`` (nanoseconds since 1970, as text) on; None: the newest.
 
     Only nanoseconds are exact: the unit is guessed from the magnitude, and fractions of seconds are imprecise.
     """
@@ -62,10 +63,10 @@ def trades(instrument: Instrument, *, since_ns: str | None = None, count: int = 
 
 
 def ohlc(instrument: Instrument, timeframe: str, *, since_s: int | None = None) -> Request:
-    """Ask for the candles of one timeframe that began from about ``since_s`` (seconds since 1970) on.
+    """Request the candles of one timeframe that began from about ``since_s`` (seconds since 1970) on.
 
-    At most the last 720 committed ones and the running one come; None asks for all of these. Whether ``since`` is
-    included is contradictory (API.md 6.6), so ask from two intervals before.
+    At most the last 720 committed ones and the running one come; None requests all of these. Sources disagree on
+    whether ``since`` is inclusive (API.md 6.6), so request from two intervals before.
     """
     since = () if since_s is None else (("since", str(since_s)),)
     interval = ("interval", str(TIMEFRAMES[timeframe]))
@@ -74,9 +75,9 @@ def ohlc(instrument: Instrument, timeframe: str, *, since_s: int | None = None) 
 
 
 def ticker(instruments: Iterable[Instrument] = (), asset_class: str = CURRENCY) -> Request:
-    """Ask for the state of these pairs of one asset class; for none, or for more than a URL should list, of all in it.
+    """Request the tickers of these pairs of one asset class; of all pairs in it for none or for a too long list.
 
-    A single pair that is not listed any more spoils the whole list (``EQuery:Unknown asset pair``).
+    A single pair that is no longer listed spoils the whole list (``EQuery:Unknown asset pair``).
     """
     names = ",".join(instrument.altname for instrument in instruments)
     listed = Request("/0/public/Ticker", (("pair", names), *_named(asset_class)))
@@ -86,13 +87,13 @@ def ticker(instruments: Iterable[Instrument] = (), asset_class: str = CURRENCY) 
 
 
 def depth(instrument: Instrument, count: int) -> Request:
-    """Ask for the best ``count`` levels, 1 to 500, of either side of the book (API.md 6.8)."""
+    """Request the best ``count`` levels, 1 to 500, of either side of the book (API.md 6.8)."""
     params = (("pair", instrument.altname), ("count", str(count)), *_named(instrument.asset_class))
     return Request("/0/public/Depth", params)
 
 
 def by_class(instruments: Iterable[Instrument]) -> dict[str, list[Instrument]]:
-    """Part pairs by the asset class that a request for them has to name."""
+    """Group pairs by the asset class that a request for them has to name."""
     found: dict[str, list[Instrument]] = {}
     for instrument in instruments:
         found.setdefault(instrument.asset_class, []).append(instrument)
@@ -104,16 +105,16 @@ def _named(asset_class: str) -> tuple[tuple[str, str], ...]:
 
 
 def system_status() -> Request:
-    """Ask how the exchange is: its trading state, planned maintenance, emergencies."""
+    """Request the state of the exchange: its trading state, planned maintenance, emergencies."""
     return Request("/0/public/SystemStatus")
 
 
 def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_s: float | None = None) -> bytes:
-    """Return the raw ``result`` of an answer, or raise the error that it is.
+    """Return the raw ``result`` of an answer; raise its error if it contains one.
 
-    HTTP 200 says nothing by itself: failures come with 200 too, and the ``error`` list decides (API.md 2).
-    ``now_s`` is wall-clock seconds, for refusals that name the moment at which they end. ``retry_after_s`` is what the
-    header ``Retry-After`` says, of whatever error.
+    HTTP 200 proves nothing by itself: failures come with 200 too, and the ``error`` list decides (API.md 2). ``now_s``
+    is wall-clock seconds, for refusals that contain the time at which they end. ``retry_after_s`` is the value of the
+    header ``Retry-After``, for whatever error.
     """
     if status != 200:
         raise refusal(status, retry_after_s)
@@ -140,7 +141,7 @@ def result(status: int, body: bytes, *, retry_after_s: float | None = None, now_
 
 
 def refusal(status: int, retry_after_s: float | None = None) -> ExchangeError:
-    """Return the error that an HTTP status other than 200 is: it comes from the edge (API.md 2)."""
+    """Return the error for an HTTP status other than 200: it comes from the edge (API.md 2)."""
     if status == 429:
         return RateLimited("Kraken's edge answered 429 Too Many Requests", retry_after_s)
     if status == 403:
@@ -151,9 +152,9 @@ def refusal(status: int, retry_after_s: float | None = None) -> ExchangeError:
 
 
 def retry_after_s(header: str | None, now_s: float) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, as a number or until a date; None where it says neither.
+    """Return the seconds requested by ``Retry-After``, as a number or a date; None if it is neither.
 
-    ``now_s`` is the server's time in seconds since 1970. What is asked for is not bounded here.
+    ``now_s`` is the server's time in seconds since 1970. The result has no upper bound here.
     """
     said = (header or "").strip()
     if _SECONDS.fullmatch(said):
@@ -163,7 +164,7 @@ def retry_after_s(header: str | None, now_s: float) -> float | None:
 
 
 def seconds(date: str | None) -> int | None:
-    """Return the seconds since 1970 of an HTTP date; None where it is none."""
+    """Return the seconds since 1970 of an HTTP date; None if it is invalid."""
     try:
         moment = parsedate_to_datetime(date or "")
     except (ValueError, TypeError, OverflowError):
@@ -172,9 +173,9 @@ def seconds(date: str | None) -> int | None:
 
 
 def _texts(error: object) -> list[str] | None:
-    """Return what an answer says in ``error``: nothing where it is null or left out; None for what nobody knows.
+    """Return the texts in the ``error`` of an answer: none if it is null or absent; None if its form is unknown.
 
-    One of Kraken's texts may stand without its list: a refusal must not be missed.
+    One of Kraken's texts may come without its list: a refusal must not be missed.
     """
     if isinstance(error, str) and _KRAKENS.match(error):
         return [error]
@@ -185,7 +186,7 @@ def _texts(error: object) -> list[str] | None:
 
 
 def error_of(texts: Sequence[str], *, now_s: float | None = None) -> ExchangeError:
-    """Turn Kraken's error strings into the error to raise; the one that asks for most patience wins.
+    """Return the error to raise for Kraken's error strings; the one that requires the longest wait wins.
 
     Strings: docs.kraken.com errors guide and client sources, collected in API.md 3.1. ``now_s`` as in :func:`result`.
     """
@@ -199,7 +200,7 @@ def _patience(error: ExchangeError) -> tuple[int, float]:
 
 
 def _error_of(text: str, now_s: float | None) -> ExchangeError:
-    # Some texts carry a space after the colon and some do not: "EService: Throttled".
+    # Some texts have a space after the colon and some do not: "EService: Throttled".
     category, _, kind = (part.strip() for part in text.partition(":"))
     said = f"Kraken answered {text[:QUOTE_LIMIT]!r}"
     if kind.startswith("Throttled"):

@@ -1,23 +1,23 @@
 """One WebSocket v2 connection to one channel as a state machine: frames and time in, effects out (API.md 8).
 
-Owns: which pairs are asked for, answered, refused; when the line counts as dead. Refuses: sockets, clocks, files,
-what differs between channels (``channels``), and who is asked for again when (``asking``). The rim calls
-:meth:`Session.opened` once, :meth:`Session.receive` for each frame and :meth:`Session.tick` about every second, and
-does what the effects say.
+Contains which pairs are requested, answered, refused, and when the connection counts as dead. Does not know sockets,
+clocks, files, the differences between channels (``channels``), or when a pair is requested again (``subscriptions``).
+The caller calls :meth:`Session.opened` once, :meth:`Session.receive` for each frame and :meth:`Session.tick` about
+every second, and carries out the effects.
 
 States of a pair::
 
-    asked ──ack──► subscribed
+    requested ──ack──► subscribed
       │ ├─no such pair─────► rejected for as long as this connection lasts
-      │ ├─another refusal──► rejected, and asked again later, ever later
-      │ └─silence──► asked again ──silence──► as refused; where nothing is subscribed, hang up
+      │ ├─another refusal──► rejected, and requested again later, with growing waits
+      │ └─silence──► requested again ──silence──► as refused; if nothing is subscribed, hang up
 
-Pairs come and go while the line is open: :meth:`Session.add` asks for them, and :meth:`Session.drop` forgets them at
-once, whatever state they are in and whatever is answered.
+Pairs come and go while the connection is open: :meth:`Session.add` requests them, and :meth:`Session.drop` forgets them
+at once, whatever their state and whatever is answered.
 
-Signs of life: while a subscription stands, only data and heartbeats, which come every second. Half-dead gateways go on
-answering pings, and perhaps more, while nothing is delivered. While none stands any frame is one: then no heartbeat
-comes, and a line that answers our pings is as good as it can be.
+Signs of life: with a subscription, only data and heartbeats, which come every second. Half-dead gateways go on
+answering pings, and perhaps more, while nothing is delivered. Without a subscription any frame is one: then no
+heartbeat comes, and an answer to our pings is the best available sign.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from recorder.kraken.subscriptions import ACK_S, Subscriptions, is_for_good
 SUBSCRIBE_BATCH: Final = 100
 """Symbols in one subscribe message: no cap is published; others split at 100 as a precaution (API.md 8.2)."""
 IDLE_S: Final = 8.0
-"""A line without a sign of life for so long is dead: heartbeats come every second (API.md 8.1, 8.3). With ticks about
-every second it is left within the ten seconds that DESIGN 10 allows."""
+"""A connection without a sign of life for this many seconds is dead: heartbeats come every second (API.md 8.1, 8.3).
+With ticks about every second it is closed within ten seconds."""
 PING_AFTER_S: Final = 4.0
-"""A line this quiet is asked whether it lives, so that a market without subscriptions is not taken for dead."""
+"""A connection this quiet gets a ping, so that a market without subscriptions is not taken for dead."""
 REASON_LIMIT: Final = parse.REASON_LIMIT
-"""Characters of a reason, which may quote a frame of any size."""
+"""Maximum characters of a reason, which may quote a frame of any size."""
 
 KEPT_BYTES: Final = 1024 * 1024
-"""Of a frame of a kind that nobody knows at most so much is kept; the longest known are some kilobytes."""
+"""Maximum bytes stored of a frame of an unknown kind; the longest known are some kilobytes."""
 
 _HEARTBEAT: Final = "heartbeat"
 _KIND_LIMIT: Final = 60
-"""Characters of the name of a kind, which comes from the wire."""
+"""Maximum characters of the name of a kind, which comes from the wire."""
 _KEYS: Final = 5
-"""So many keys tell what kind of object a frame is that names neither a channel nor a method."""
+"""Number of keys that describe a frame that names neither a channel nor a method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Send:
 
 
 class TradeRows(msgspec.Struct, frozen=True, gc=False):
-    """Data of the channel arrived, in one frame, news or the snapshot after a subscription alike.
+    """Data of the channel in one frame, either new rows or the snapshot after a subscription.
 
-    ``runs`` is what the frame lets us claim. Its rows are read when somebody asks for them.
+    ``runs`` are the claims from the frame. Its rows are read when they are requested.
     """
 
     runs: list[Run]
@@ -76,7 +76,7 @@ class TradeRows(msgspec.Struct, frozen=True, gc=False):
 
 
 class PartialRows(msgspec.Struct, frozen=True, gc=False):
-    """Data of the channel arrived in a frame of which the rows ``odd`` cannot be read; ``runs`` are of the others."""
+    """Data of the channel in a frame whose rows ``odd`` cannot be read; ``runs`` are of the others."""
 
     runs: list[Run]
     frame: bytes
@@ -88,7 +88,7 @@ class PartialRows(msgspec.Struct, frozen=True, gc=False):
 class Subscribed:
     """The exchange acknowledged the subscription of ``pair``.
 
-    ``time_in_us`` is when it took the message, by its own clock (µs since 1970 UTC); None where it does not say.
+    ``time_in_us`` is when it received the message, by its own clock (µs since 1970 UTC); None if it does not report it.
     """
 
     pair: str
@@ -97,10 +97,10 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The exchange refused ``pairs`` for ``reason``; none where nobody can tell which.
+    """The exchange refused ``pairs`` for ``reason``; empty if the refusal does not identify them.
 
-    They are asked for again in ``retry_s`` seconds; None: not on this connection, since there are no such pairs, at
-    least not under these symbols. They were refused so many ``times`` in a row.
+    They are requested again in ``retry_s`` seconds; None: not on this connection, because there are no such pairs, at
+    least not under these symbols. ``times`` is the number of consecutive refusals.
     """
 
     pairs: tuple[str, ...]
@@ -110,7 +110,7 @@ class Rejected:
 
     @property
     def for_good(self) -> bool:
-        """Whether the exchange says that it has no such pair."""
+        """Whether the exchange reports that it has no such pair."""
         return bool(self.pairs) and self.retry_s is None
 
 
@@ -118,7 +118,7 @@ class Rejected:
 class StatusReport:
     """The exchange reports its state: online, maintenance, cancel_only, post_only, or some other word.
 
-    The entries of the two lists are as they came (API.md 6.2); before 2026 there were none.
+    The entries of the two lists are as received (API.md 6.2); before 2026 there were none.
     """
 
     system: str
@@ -129,18 +129,18 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFrame:
-    """A frame that is not what we know; it is kept and counted."""
+    """A frame of unknown form; it is stored and counted."""
 
     reason: str
 
 
 Kind = Literal["answer", "status", "unreadable"]
-"""As what a frame that is no data stands in the journal."""
+"""The kind of a frame without data in the journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownFrame:
-    """This frame belongs in the journal, though it is no data."""
+    """A frame without data that belongs in the journal."""
 
     kind: Kind
     frame: bytes
@@ -149,7 +149,7 @@ class UnknownFrame:
 
 @dataclass(frozen=True, slots=True)
 class Hangup:
-    """This connection is of no use any more: close it and open another."""
+    """This connection has stopped working: close it and open another."""
 
     reason: str
 
@@ -158,9 +158,9 @@ Effect = Send | TradeRows | PartialRows | Subscribed | Rejected | StatusReport |
 
 
 class Session:
-    """See the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock.
+    """The state machine of the module. ``pairs`` are v2 symbols; all times are monotonic seconds of one clock.
 
-    ``limit`` says how many frames of a kind that nobody knows are kept; all connections of a run share one.
+    ``limit`` is the limit on stored frames of an unknown kind; all connections of a run share one.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Session:
         self.rejected: dict[str, str] = {}
 
     def opened(self, now_s: float) -> list[Effect]:
-        """Begin: ask for every pair, in batches."""
+        """Begin: request every pair, in batches."""
         self._heard_s = self._last_ping_s = now_s
         self._open = True
         return self._begin(list(self._pairs), now_s)
@@ -194,14 +194,14 @@ class Session:
         return self._pairs.keys()
 
     def add(self, symbols: Iterable[str], now_s: float) -> list[Effect]:
-        """Take up pairs: ask for those that are new here, in batches; before the line is open :meth:`opened` does."""
+        """Add pairs: request those that are new here, in batches; before the connection is open :meth:`opened` does."""
         new = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._pairs]
         self._pairs.update(dict.fromkeys(new))
         self._dropped.difference_update(new)
         return self._begin(new, now_s) if self._open else []
 
     def drop(self, symbols: Iterable[str]) -> list[Effect]:
-        """Leave pairs, in batches. Nothing is awaited: data that still comes is rows, answers say nothing new."""
+        """Remove pairs, in batches. Nothing is awaited: data that still comes is processed, answers are ignored."""
         gone = [symbol for symbol in dict.fromkeys(symbols) if symbol in self._pairs]
         running = [symbol for symbol in gone if self._asking.forget(symbol) or symbol in self.subscribed]
         for symbol in gone:
@@ -212,12 +212,12 @@ class Session:
         return [self._unsubscribe(batch) for batch in self._asking.batches(running)]
 
     def receive(self, frame: bytes, now_s: float, *, received_ns: int) -> Sequence[Effect]:
-        """Take one frame. ``received_ns`` is the wall clock, for the rows. No frame makes it raise."""
+        """Process one frame. ``received_ns`` is the wall clock, for the rows. Never raises, whatever the frame."""
         if frame.startswith(self._prefix):
             try:
                 runs = self._claims(frame)
             except Malformed:
-                pass  # what it is instead, or what is wrong with it, is found out below
+                pass  # the code below finds out what it is instead, or what is wrong with it
             else:
                 self._heard_s = now_s
                 self._delivered = True
@@ -225,7 +225,7 @@ class Session:
         return self._sort_out(frame, now_s, received_ns)
 
     def _sort_out(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
-        """Take a frame that is not data as Kraken spells it now."""
+        """Process a frame that is not data in Kraken's present spelling."""
         try:
             known = wire.any_frame(frame)
         except wire.UNREADABLE as error:
@@ -233,11 +233,11 @@ class Session:
             self._hear(now_s, alive=data)
             if not data:
                 return self._unknown("no object", reason, frame, now_s, received_ns)
-            # Rows that came but once: kept however many frames of them there are.
+            # Rows that come only once: stored however many such frames there are.
             return [UnknownFrame("unreadable", frame, received_ns), _unreadable(reason)]
         channel = None if known.method else known.channel
         self._hear(now_s, alive=channel in {self._channel.name, _HEARTBEAT})
-        if channel == self._channel.name:  # key order is Kraken's to change
+        if channel == self._channel.name:  # Kraken may change the order of keys
             try:
                 return self._data(frame, now_s, received_ns)
             except Malformed as error:
@@ -254,7 +254,7 @@ class Session:
         return self._unknown(what, f"a frame of a kind that nobody knows: {what}", frame, now_s, received_ns)
 
     def _rows(self, runs: list[Run], frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
-        """Take data, but for rows of symbols that were never asked for on this line: those are kept, and told."""
+        """Process data; rows of symbols that were never requested on this connection are stored and reported."""
         known, left = self._pairs, self._dropped
         strange = dict.fromkeys(run.pair for run in runs if run.pair not in known and run.pair not in left)
         if not strange:
@@ -269,13 +269,13 @@ class Session:
         return effects
 
     def _unknown(self, kind: str, reason: str, frame: bytes, now_s: float, received_ns: int) -> list[Effect]:
-        """Keep and tell what nobody knows, unless too much of its kind came of late: that is counted."""
+        """Store and report an unknown frame, unless too many of its kind came recently: then only count it."""
         if not self._limit.allows(kind[:_KIND_LIMIT], now_s):
             return []
         return [UnknownFrame("unreadable", frame[:KEPT_BYTES], received_ns), _unreadable(reason)]
 
     def _data(self, frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
-        """Take data as a whole, or else row by row. Raises Malformed where no row can be read."""
+        """Process data as a whole, or else row by row. Raises Malformed if no row can be read."""
         try:
             return self._rows(self._claims(frame), frame, now_s, received_ns)
         except Malformed:
@@ -288,18 +288,18 @@ class Session:
         return [PartialRows(runs, frame, received_ns, odd)]
 
     def _hear(self, now_s: float, *, alive: bool) -> None:
-        """Take a frame as a sign of life if it is one, by the state before it.
+        """Record a frame as a sign of life if it is one, by the state before it.
 
-        Data that cannot be read is one as well: a new line would deliver the same.
+        Data that cannot be read is one as well: a new connection would deliver the same.
         """
         if alive or not self.subscribed:
             self._heard_s = now_s
         self._delivered |= alive
 
     def _judge(self, frame: wire.Frame, now_s: float) -> tuple[Kind | None, Sequence[Effect]]:
-        """Return as what a frame that is no data is kept, and what follows from it; None where that is not known."""
+        """Return the kind under which a frame without data is stored, and its effects; None if its kind is unknown."""
         if frame.method == "unsubscribe" or (frame.method and frame.req_id in self._goodbyes):
-            return "answer", ()  # also where it says that there was nothing to end
+            return "answer", ()  # also if it reports that there was nothing to end
         if frame.method == "subscribe":
             return "answer", self._answered(frame, now_s)
         if frame.error:
@@ -309,7 +309,7 @@ class Session:
         return None, ()
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Let time pass: hang up on a dead line, ping a quiet one, ask again what was not answered."""
+        """Let time pass: hang up on a dead connection, ping a quiet one, repeat unanswered requests."""
         quiet_s = now_s - self._heard_s
         if quiet_s >= IDLE_S:
             lacking = "data or heartbeat" if self.subscribed else "frame"
@@ -318,7 +318,7 @@ class Session:
         if unanswered := self._asking.unanswered(now_s):
             if not self.subscribed:
                 return [Hangup(f"no answer to the subscription of {', '.join(sorted(unanswered)[:5])}")]
-            # The line works for others, which must not pay for these.
+            # The connection works for other pairs, which must not suffer for these.
             effects.append(self._put_off(unanswered, f"no answer within {ACK_S:.0f} s, twice", now_s, named=False))
         if due := self._asking.due(now_s):
             effects.append(self._subscribe(due, now_s))
@@ -336,9 +336,9 @@ class Session:
 
     @property
     def serves(self) -> bool:
-        """Whether the exchange has shown that it serves this line: data or a heartbeat came, or nothing is due.
+        """Whether the exchange has shown that it serves this connection: data or a heartbeat came, or nothing is due.
 
-        An acknowledgement alone is no proof: half-dead gateways may give it.
+        An acknowledgement alone is no proof: half-dead gateways may send it.
         """
         return self._delivered if self.subscribed else bool(self.rejected)
 
@@ -379,12 +379,12 @@ class Session:
 
     def _refused(self, frame: wire.Frame, error: str, now_s: float) -> Sequence[Effect]:
         symbol = self._refused_symbol(frame, error)
-        # The first is how the end of nothing is answered (API.md 8.2); the second is late, and of no use any more.
+        # The first answers an end without a subscription (API.md 8.2); the second is late, and of no use any more.
         if error.startswith("Subscription Not Found") or symbol in self._dropped:
             return ()
         if error.startswith("Already subscribed"):
             return self._acknowledged(symbol, frame.time_in, now_s)
-        if symbol is None:  # all in that message, or in any: those that are granted nevertheless say so
+        if symbol is None:  # all in that message, or in any: granted ones are acknowledged nevertheless
             meant = [one for one, req_id in self._asking.pending() if frame.req_id is None or req_id == frame.req_id]
             return [self._put_off(meant, error, now_s, named=False)]
         if not is_for_good(error, symbol):
@@ -394,7 +394,7 @@ class Session:
         return [Rejected((symbol,), error[:REASON_LIMIT])]
 
     def _put_off(self, symbols: Sequence[str], error: str, now_s: float, *, named: bool) -> Rejected:
-        """Ask for ``symbols`` again, later."""
+        """Request ``symbols`` again, later."""
         ours = [symbol for symbol in symbols if symbol in self._pairs]
         for symbol in ours:
             self._reject(symbol, error)
@@ -414,7 +414,7 @@ class Session:
         return [Subscribed(symbol, _moment(time_in))]
 
     def _refused_symbol(self, frame: wire.Frame, error: str) -> str | None:
-        """Find out whom a refusal means: it may lack the symbol, and a message may have asked for many."""
+        """Return the symbol that a refusal means: it may not name it, and a message may have requested many."""
         if frame.symbol:
             return frame.symbol
         named = next((symbol for symbol in chain(self._pairs, self._dropped) if error.endswith(f" {symbol}")), None)
@@ -425,7 +425,7 @@ class Session:
 
 
 def _moment(stamp: str | None) -> int | None:
-    """Return µs since 1970 of a stamp; None where there is none that can be read."""
+    """Return µs since 1970 of a stamp; None if there is none that can be read."""
     try:
         return None if stamp is None else parse.micros(stamp)
     except ValueError:
@@ -451,14 +451,14 @@ def _status(entry: dict[str, Any]) -> StatusReport | None:
 
 
 def _kind(known: wire.Frame, frame: bytes) -> str:
-    """Name what kind of frame this is, by what it says of itself or else by its keys."""
+    """Return the kind of this frame, by its method or channel, or else by its keys."""
     if known.method is not None:
         return f"method {known.method}"
     if known.channel is not None:
         return f"channel {known.channel}"
     try:
         keys = sorted(wire.table_result(frame))
-    except wire.UNREADABLE:  # keys that are no UTF-8
+    except wire.UNREADABLE:  # keys that are not UTF-8
         return "keys that are no text"
     return f"keys {', '.join(keys[:_KEYS])}" if keys else "no keys"
 

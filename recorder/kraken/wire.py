@@ -1,10 +1,10 @@
-"""Kraken's JSON as types: what stands on the wire, nothing else.
+"""Kraken's JSON as types: the wire format only.
 
-Numbers become exact ``Decimal`` straight from their text. Unknown fields are passed over, since Kraken adds
-some every year (API.md 1.9). What cannot be read raises one of :data:`UNREADABLE`.
+Numbers become exact ``Decimal`` straight from their text. Unknown fields are ignored, because Kraken adds some every
+year (API.md 1.9). Text that cannot be read raises one of :data:`UNREADABLE`.
 
-Owns the bounds of what comes over the wire: each text and each count has one, here where it is read, so that nothing
-behind it can be made to grow, or to name a folder that no disk takes.
+Contains the limits on wire input: each text and each count has one, here where it is read, so that no input can make
+later code use unbounded memory, or name a folder that no file system accepts.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import msgspec
 from recorder.core.model import PAIR_LIMIT
 
 WORD_LIMIT: Final = 32
-"""Characters of a word that says of which kind something is, such as an order type: those that there are have 6."""
+"""Maximum characters of a word that names a kind, such as an order type: the known ones have 6."""
 MISC_LIMIT: Final = 1_024
-"""Characters of a trade's ``misc``, which has been empty wherever it was seen."""
+"""Maximum characters of a trade's ``misc``, which has been empty wherever it was seen."""
 NUMBER_LIMIT: Final = 64
-"""Characters of a number that is printed as a text: the archive takes 28 digits, and Kraken prints 18 at most."""
+"""Maximum characters of a number printed as text: the archive stores 28 digits, and Kraken prints 18 at most."""
 EXPONENT_LIMIT: Final = 64
-"""How far the point of a number may lie from its digits, to either side. One that is further away would be written out
-in full by whoever prints it: 1E+900000000 in 900 MB."""
+"""Maximum distance of a number's decimal point from its digits, to either side. One that is further away would be
+written out in full by any code that prints it: 1E+900000000 in 900 MB."""
 COUNT_LIMIT: Final = 2**63 - 1
-"""What is counted is stored in 64 bits."""
+"""Counts are stored in 64 bits."""
 
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=PAIR_LIMIT)]
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=WORD_LIMIT)]
 NumberText = Annotated[str, msgspec.Meta(max_length=NUMBER_LIMIT)]
 StartS = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]
-"""When a candle begins, in seconds since 1970: before year 10000, from which on calendars name no moment."""
+"""When a candle begins, in seconds since 1970: before year 10000, from which on calendars have no times."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
 TradeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-"""Ids count from 1 and are stored in 64 bits. Runs of trade_id 0 were served before 2024-06-13 (API.md 6.7): such
-rows cannot be told apart."""
+"""Ids count from 1 and are stored in 64 bits. Runs of trade_id 0 were served before 2024-06-13 (API.md 6.7): such rows
+cannot be told apart."""
 
 
 class TradeEntry(msgspec.Struct, gc=False):
@@ -60,20 +60,20 @@ class TradeFrame(msgspec.Struct, gc=False):
 
 
 class RawFrame(msgspec.Struct):
-    """A v2 trade frame whose rows are left as they came."""
+    """A v2 trade frame with unparsed rows."""
 
     type: str | None
     data: list[msgspec.Raw] | None
 
 
 class Numbered(msgspec.Struct):
-    """The id of a row of a v2 trade frame of which more cannot be read."""
+    """The id of a row of a v2 trade frame whose other fields cannot be read."""
 
     trade_id: TradeId
 
 
 class Named(msgspec.Struct):
-    """The pair of a row of a v2 trade frame, whatever else it holds."""
+    """The pair of a row of a v2 trade frame, whatever its other fields."""
 
     symbol: Symbol
 
@@ -81,7 +81,7 @@ class Named(msgspec.Struct):
 class Frame(msgspec.Struct):
     """Any v2 frame: an update of a channel, or the answer to a method.
 
-    A field that is left out is None, and so is one that is null or of another type than it should be.
+    A field that is absent, null or of the wrong type is None.
     """
 
     channel: str | None = None
@@ -96,7 +96,7 @@ class Frame(msgspec.Struct):
 
 
 class _LooseFrame(msgspec.Struct):
-    """The same, whatever its fields hold."""
+    """The same, with fields of any type."""
 
     channel: Any = None
     method: Any = None
@@ -110,7 +110,7 @@ class _LooseFrame(msgspec.Struct):
 
 
 class AckResult(msgspec.Struct):
-    """The ``result`` of an acknowledged subscription; ``warnings`` and the like are passed over."""
+    """The ``result`` of an acknowledged subscription; ``warnings`` and the like are ignored."""
 
     channel: str
     symbol: str | None = None
@@ -125,14 +125,14 @@ class SystemStatus(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """The envelope of every REST answer (API.md 2). ``error`` is a list of texts, as far as it is what it should be."""
+    """The envelope of every REST answer (API.md 2). ``error`` should be a list of texts, but may be anything."""
 
     error: Any = None
     result: msgspec.Raw = msgspec.Raw()
 
 
 class RestTrade(msgspec.Struct, array_like=True, gc=False):
-    """One positional row of REST Trades (API.md 6.7); later positions that Kraken may add are passed over."""
+    """One positional row of REST Trades (API.md 6.7); later positions that Kraken may add are ignored."""
 
     price: NumberText
     volume: NumberText
@@ -144,14 +144,14 @@ class RestTrade(msgspec.Struct, array_like=True, gc=False):
 
 
 class KeptRows(msgspec.Struct):
-    """Rows of an answer that could not be read, as we keep them: each as it came, and the ids that it may be of."""
+    """Rows of an answer that could not be read, in our own encoding: each as received, and its possible ids."""
 
     rows: list[msgspec.Raw]
     ids: list[tuple[TradeId, TradeId] | None]
 
 
 class TickerEntry(msgspec.Struct, gc=False):
-    """What is read of one pair's part of REST Ticker (API.md 6.5); later positions that Kraken may add are passed over.
+    """The fields used of one pair's part of REST Ticker (API.md 6.5); later positions that Kraken may add are ignored.
 
     ``c`` begins with price and volume of the last trade, ``t`` with the number of trades since 00:00 UTC.
     """
@@ -161,7 +161,7 @@ class TickerEntry(msgspec.Struct, gc=False):
 
 
 class TickerDay(msgspec.Struct, gc=False):
-    """One pair's part of REST Ticker (API.md 6.5): of ``v``, ``p``, ``t``, ``l`` and ``h`` the second is of 24 h."""
+    """One pair's part of REST Ticker (API.md 6.5): in ``v``, ``p``, ``t``, ``l`` and ``h`` the second is of 24 h."""
 
     a: Annotated[list[NumberText], msgspec.Meta(min_length=1)]
     b: Annotated[list[NumberText], msgspec.Meta(min_length=1)]
@@ -204,11 +204,11 @@ class OhlcRow(msgspec.Struct, array_like=True, gc=False):
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """A name of a pair or of an asset: the longest of 2025 has 14 characters, and a symbol becomes the name of a folder."""
 Decimals = Annotated[int, msgspec.Meta(ge=0, le=100)]
-"""Digits after the point; what is finer than the archive is refused elsewhere, by a sentence."""
+"""Digits after the decimal point; a pair finer than the archive is refused elsewhere, with a sentence."""
 
 
 class BarePair(msgspec.Struct):
-    """What must be read of an entry of AssetPairs, or its pair cannot be recorded."""
+    """The fields of an AssetPairs entry without which its pair cannot be recorded."""
 
     altname: Name
     pair_decimals: Decimals
@@ -218,7 +218,7 @@ class BarePair(msgspec.Struct):
 
 
 class AssetPair(BarePair):
-    """One entry of AssetPairs (API.md 6.4); older answers lack several fields. Decimals are text, or numbers."""
+    """One entry of AssetPairs (API.md 6.4); older answers have fewer fields. Decimals are text, or numbers."""
 
     base: Name = ""
     quote: Name = ""
@@ -231,15 +231,15 @@ class AssetPair(BarePair):
 
 
 class PairNames(msgspec.Struct):
-    """The names in an entry of AssetPairs, whatever they are."""
+    """The names in an entry of AssetPairs, of any type."""
 
     altname: Any = None
     wsname: Any = None
 
 
 UNREADABLE = (ValueError, RecursionError)
-"""What decoding may raise: msgspec.DecodeError and UnicodeDecodeError are ValueErrors, and text nested a thousand
-deep ends in a RecursionError."""
+"""Exceptions of decoding: msgspec.DecodeError and UnicodeDecodeError are ValueErrors, and text nested a thousand deep
+ends in a RecursionError."""
 
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
 raw_frame = msgspec.json.Decoder(RawFrame).decode
@@ -294,5 +294,5 @@ def _typed(value: object, kind: type[_Kind]) -> _Kind | None:
 
 
 def entries(value: object) -> list[dict[str, Any]]:
-    """Return the objects in what should be an array of them: none where it is null; what is none is passed over."""
+    """Return the objects in what should be an array of them: none if it is null; other elements are ignored."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []

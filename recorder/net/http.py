@@ -1,4 +1,4 @@
-"""The one REST client: paced, timed out, and honest about who calls."""
+"""The REST client: paced, with timeouts and an honest User-Agent."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ USER_AGENT: Final = f"kraken-recorder/{__version__} (market data archive; aiohtt
 """Requests without a descriptive agent have been answered 403 (API.md 2)."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=30.0, connect=10.0)
 MAX_BODY: Final = 64 * 1024 * 1024
-"""Bytes of one answer. The largest real one, the whole listing, is below one million."""
+"""Maximum bytes of one answer. The largest real one, the whole listing, is below one million."""
 LOCATION_LIMIT: Final = 200
-"""Characters of an address that are repeated to people; a redirect may name one of any length."""
+"""Maximum characters of an address in a message; a redirect may name one of any length."""
 
 Scope: TypeAlias = Literal["path", "rest", "all"]
 """What a pause stops: requests to one path, all requests, or these and new connections."""
@@ -37,10 +37,10 @@ Scope: TypeAlias = Literal["path", "rest", "all"]
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A good answer: when it came (ns by the wall clock), its whole body, and the ``result`` within.
+    """A successful answer: when it came (ns by the wall clock), its whole body, and the ``result`` within.
 
-    ``date_s`` is what time the server says it is, in whole seconds since 1970; None where it does not say. ``sent_ns``
-    is when it was asked for, by the same clock as ``recv_ns``.
+    ``date_s`` is the server's time, in whole seconds since 1970; None if the answer does not contain it. ``sent_ns`` is
+    when the request was sent, by the same clock as ``recv_ns``.
     """
 
     recv_ns: int
@@ -51,27 +51,27 @@ class HttpAnswer:
 
 
 class OnRefusal(Protocol):
-    """Who is told of each refusal: why, of which path, what it stops and for how long, and the pace after that."""
+    """Callback for each refusal: its reason, path and scope, the length of the pause, and the pace after it."""
 
     async def __call__(self, *, reason: str, path: str, scope: Scope, pause_s: float, per_s: float) -> None:
-        """Take note; whoever asked waits for it."""
+        """Record the refusal; the refused request waits for this call."""
         ...
 
 
 class OnEnd(Protocol):
-    """Who is told how each request that was sent has ended: with an answer, or with an error."""
+    """Callback for the end of each request that was sent: an answer or an error."""
 
     def __call__(self, request: rest_api.Request, ended: HttpAnswer | ExchangeError, /) -> None:
-        """Take note, at once."""
+        """Record the end, without waiting."""
         ...
 
 
 def _nothing(_request: rest_api.Request, _ended: HttpAnswer | ExchangeError) -> None:
-    """Take no note."""
+    """Do nothing."""
 
 
 async def _nobody(*, reason: str, path: str, scope: Scope, pause_s: float, per_s: float) -> None:
-    """Take no note."""
+    """Do nothing."""
 
 
 class ConnectionBroken(aiohttp.ClientConnectionError):
@@ -79,7 +79,7 @@ class ConnectionBroken(aiohttp.ClientConnectionError):
 
 
 class Redirected(aiohttp.ClientError):
-    """An answer that sends us elsewhere, with what it says of when."""
+    """A redirect, with the headers of its answer."""
 
     def __init__(self, status: int, location: str, headers: Mapping[str, str]) -> None:
         super().__init__(f"HTTP {status}, a redirect to {location[:LOCATION_LIMIT] or 'nowhere'}, is not followed")
@@ -87,10 +87,10 @@ class Redirected(aiohttp.ClientError):
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a request once, and to nobody else.
+    """Send a request once, and only to its address.
 
-    aiohttp would send it again by itself after a reset, and wherever a redirect points, both unpaced and uncounted. It
-    does neither after an error that is none of those it knows.
+    aiohttp would repeat it by itself after a reset, and follow a redirect, both unpaced and uncounted. It does neither
+    after an exception of a type that it does not handle.
     """
     try:
         response = await handler(request)
@@ -105,10 +105,10 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
 
 
 def proxy_for(url: str, setting: str | None) -> str | None:
-    """Return the proxy by which ``url`` is reached: that of ``setting``, or with None what the environment names.
+    """Return the proxy for ``url``: ``setting``, or, if that is None, the proxy of the environment.
 
-    HTTPS_PROXY, HTTP_PROXY and NO_PROXY count in either case, and for wss:// and ws:// alike. This machine is reached
-    by no proxy of the environment: the sandbox is here, and a proxy elsewhere would look for it there.
+    HTTPS_PROXY, HTTP_PROXY and NO_PROXY count in either case, and for wss:// and ws:// alike. This machine is never
+    reached by a proxy of the environment: the sandbox is here, and a proxy elsewhere would look for it there.
     """
     if setting is not None:
         return None if setting == NO_PROXY else setting
@@ -121,9 +121,9 @@ def proxy_for(url: str, setting: str | None) -> str | None:
 
 
 def client_session(proxy: str | None = None) -> aiohttp.ClientSession:
-    """Return a session for REST and WebSocket alike, by way of ``proxy``.
+    """Return a session for both REST and WebSocket, by way of ``proxy``.
 
-    TLS certificates are verified, as aiohttp does by default, by what SSL_CERT_FILE names where it is set.
+    TLS certificates are verified, aiohttp's default, against the file in SSL_CERT_FILE if it is set.
     """
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(_connected)
@@ -133,16 +133,16 @@ def client_session(proxy: str | None = None) -> aiohttp.ClientSession:
 
 
 async def _connected(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    """Let a request wait that has its connection now: connecting takes a while, in which a pause may begin."""
+    """Make a request wait after it has connected: connecting takes a while, in which a pause may begin."""
     if context.trace_request_ctx is not None:
         await context.trace_request_ctx()
 
 
 class Http:
-    """GETs public endpoints below ``base_url``, starting one after the other at the pace given.
+    """GETs public endpoints below ``base_url``, one after the other at the given pace.
 
-    ``client`` comes from :func:`client_session`; ``refused`` is told once of each pause that begins; ``ended`` of each
-    request; ``turns`` are shared with other processes that keep to the same pace.
+    ``client`` comes from :func:`client_session`; ``refused`` is called once for each pause that begins; ``ended`` for
+    each request; ``turns`` are shared with other processes that keep to the same pace.
     """
 
     def __init__(
@@ -170,8 +170,9 @@ class Http:
     async def get(self, request: rest_api.Request) -> HttpAnswer:
         """Wait for this request's turn, send it, and return the answer.
 
-        Raises ExchangeError of the kind that says what to do next. Throttling stops all requests of this client; what
-        the edge refuses stops those to the same path, and all where it has refused another one within a minute.
+        Raises the ExchangeError whose type determines the retry. Throttling stops all requests of this client; a
+        refusal by the edge stops those to the same path, and all of them if it has refused another path within a
+        minute.
         """
         await self._turn(request.path)
         try:
@@ -183,7 +184,7 @@ class Http:
         return answer
 
     async def pause(self, pause_s: float, *, reason: str, path: str) -> None:
-        """Send nothing for so long: the edge refused us at ``path``, which is none of REST."""
+        """Send nothing for ``pause_s`` seconds: the edge refused ``path``, which is not one of REST."""
         self._refusals += 1
         self._paces.whole.pause(self._clock.monotonic(), pause_s)
         if self._shared is not None:
@@ -191,7 +192,7 @@ class Http:
         await self._tell(reason, path, "all", pause_s)
 
     def paused_s(self) -> float:
-        """Return how long the longest of the present pauses lasts yet, in seconds; 0 where there is none."""
+        """Return the remaining seconds of the longest present pause; 0 if there is none."""
         return self._paces.paused_s(self._clock.monotonic())
 
     async def _sent(self, request: rest_api.Request) -> HttpAnswer:
@@ -217,7 +218,7 @@ class Http:
             raise Unavailable(f"cannot reach {self._shown}{request.path}: {reason(error)}") from error
         recv_ns, date_s = self._clock.wall_ns(), rest_api.seconds(headers.get("Date"))
         try:
-            # A refusal that names the moment of its end names it by the server's clock.
+            # A refusal that contains the time of its end uses the server's clock.
             now_s = recv_ns / 1e9 if date_s is None else date_s
             result = rest_api.result(status, body, retry_after_s=wanted_s(headers, recv_ns), now_s=now_s)
         except ExchangeError as error:
@@ -229,9 +230,9 @@ class Http:
         return HttpAnswer(recv_ns, body, result, date_s, sent_ns)
 
     async def _turn(self, path: str) -> None:
-        """Wait for a place, first come, first served; a pause that begins meanwhile is waited out too.
+        """Wait for a turn, first come, first served, and for any pause that begins meanwhile.
 
-        While a path is paused by itself, those who want to go there let the others pass.
+        While a path is paused by itself, requests to it let the others pass.
         """
         while True:
             while (delay_s := self._path_wait_s(path)) > 0:
@@ -254,7 +255,7 @@ class Http:
         return self._shared.claim(1 / self._paces.whole.per_s) if self._shared else 0.0
 
     async def _pause(self, request: rest_api.Request, error: ExchangeError, *, by_edge: bool = True) -> None:
-        """Stop what ``error`` stops at once, and then tell; nothing where it does not ask for that."""
+        """Apply the pause that ``error`` requires at once, then report it; do nothing if it requires none."""
         now_s, path, wanted_s = self._clock.monotonic(), request.path, error.retry_after_s
         scope: Scope = "path"
         if isinstance(error, RateLimited) and not by_edge:
@@ -288,9 +289,9 @@ class Http:
 
 
 def wanted_s(headers: Mapping[str, str], now_ns: int) -> float | None:
-    """Return for how many seconds a server wants to be left alone that answered ``now_ns``; None: it does not say.
+    """Return the seconds of silence that a server requests in an answer at ``now_ns``; None if it requests none.
 
-    A date is taken by the server's own clock, if it tells the time.
+    A date is relative to the server's own clock, if the answer contains its time.
     """
     date_s = rest_api.seconds(headers.get("Date"))
     return rest_api.retry_after_s(headers.get("Retry-After"), now_ns / 1e9 if date_s is None else date_s)
@@ -302,7 +303,7 @@ def _name(path: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Say why a connection failed, in the system's own words where it has some: aiohttp repeats the address first."""
+    """Return why a connection failed, in the system's own words if available: aiohttp repeats the address first."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered HTTP {error.status}, {error.message}"
     if isinstance(error, aiohttp.ClientProxyConnectionError):

@@ -1,8 +1,8 @@
-"""One pace for all processes that ask for one archive: Kraken counts requests by address, not by process.
+"""Rate limits shared by all processes of one archive: Kraken counts requests by address, not by process.
 
-A daemon and a backfill beside it take turns through a small file under a lock, and a daemon that is started again and
-again counts its connections through another. Such a file is advice, not memory: should it be lost or damaged, the next
-to come begins it anew.
+A daemon and a backfill beside it take turns through a small locked file, and a daemon that is restarted again and again
+counts its connections through another. Such a file is advisory: if it is lost or damaged, the next process creates
+it again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _TURN: Final = struct.Struct("<qq")
 _PAID: Final = struct.Struct("<q")
 _NS: Final = 1_000_000_000
 _LONGEST_NS: Final = int(LONGEST_PAUSE_S * _NS)
-"""A turn further ahead than any pause comes from clocks that were set back since; it is not waited for."""
+"""A turn further ahead than any pause comes from a clock that was set back since; it is not waited for."""
 
 
 class _Moment(NamedTuple):
-    """A moment by the two clocks that all processes of a machine share, in ns.
+    """A time by the two clocks that all processes of a machine share, in ns.
 
-    Each knows what the other does not: the monotonic one goes on where the wall clock is set, and begins anew where the
+    Each compensates for the other: the monotonic clock continues when the wall clock is set, and restarts when the
     machine does.
     """
 
@@ -38,36 +38,36 @@ class _Moment(NamedTuple):
     monotonic: int
 
     def after(self, later_ns: int) -> _Moment:
-        """Return the moment so much later."""
+        """Return the time ``later_ns`` later."""
         return _Moment(self.wall + later_ns, self.monotonic + later_ns)
 
     def until(self, later: _Moment) -> int:
-        """Return how long it is until a later moment, by the clock that says less; below zero if that is over."""
+        """Return the ns until a later time, by the clock that shows less; negative if it is past."""
         return min(later.wall - self.wall, later.monotonic - self.monotonic)
 
 
 class SharedRateLimit:
-    """The turns noted in the file at ``path``."""
+    """The turns recorded in the file at ``path``."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
 
     def claim(self, interval_s: float) -> float:
-        """Return 0 and take a turn, after which the next comes in ``interval_s``; else seconds until asking again."""
+        """Return 0 and use a turn, with the next one in ``interval_s``; else the seconds until the next call."""
         with _held(self._path) as file:
             now = _now(self._clock)
             if left_ns := _left_ns(now, _read(file)):
                 return left_ns / _NS
             left_ns = now.until(_read(file))
             interval_ns = int(interval_s * _NS)
-            # Who woke late does not delay those after him, so that the pace is also reached.
+            # A late wake-up does not delay the next turns, so that the pace is reached.
             begun_ns = left_ns if -interval_ns < left_ns <= 0 else 0
             _write(file, now.after(begun_ns + interval_ns))
             return 0.0
 
     def pause(self, pause_s: float) -> None:
-        """Let nobody have a turn for so long: one of us was refused."""
+        """Allow no turn for ``pause_s`` seconds: a request was refused."""
         with _held(self._path) as file:
             now = _now(self._clock)
             pause_ns = int(pause_s * _NS)
@@ -75,11 +75,11 @@ class SharedRateLimit:
                 _write(file, now.after(pause_ns))
 
     def of(self, name: str) -> SharedRateLimit:
-        """Return the turns of a part, which are noted in a file beside this one."""
+        """Return the turns of a part, recorded in a file beside this one."""
         return SharedRateLimit(self._path.with_name(f"{self._path.name}-{name}"), self._clock)
 
     def paused_s(self) -> float:
-        """Return in how many seconds the next turn comes, without taking one; 0 if now."""
+        """Return the seconds until the next turn, without using it; 0 if now."""
         if not self._path.exists():
             return 0.0
         with _held(self._path) as file:
@@ -87,14 +87,14 @@ class SharedRateLimit:
 
 
 class AttemptLimit:
-    """The attempts to connect, counted in the file at ``path`` over all lines and runs."""
+    """The attempts to connect, counted in the file at ``path`` over all connections and runs."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
 
     def claim(self) -> float:
-        """Return 0 and count an attempt, which may be made now; else seconds until asking again."""
+        """Return 0 and count an attempt, which may be made now; else the seconds until the next call."""
         with _held(self._path) as file:
             now = _now(self._clock)
             if left_ns := _left_ns(now, _read(file, _PAID.size)):
@@ -107,7 +107,7 @@ class AttemptLimit:
             return wait_s
 
     def pause(self, pause_s: float) -> None:
-        """Let nobody make an attempt for so long, in a later run neither: one was refused."""
+        """Allow no attempt for ``pause_s`` seconds, nor in a later run: one was refused."""
         with _held(self._path) as file:
             now = _now(self._clock)
             pause_ns = int(pause_s * _NS)
@@ -117,11 +117,11 @@ class AttemptLimit:
 
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[int]:
-    """Open and lock the file for a moment. Raises DiskError."""
+    """Open and lock the file briefly. Raises DiskError."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)  # whoever has it has it for microseconds
+            fcntl.flock(file, fcntl.LOCK_EX)  # held for microseconds only
             yield file
         finally:
             os.close(file)
@@ -134,7 +134,7 @@ def _now(clock: Clock) -> _Moment:
 
 
 def _left_ns(now: _Moment, turn: _Moment) -> int:
-    """Return how long it is until ``turn``; 0 if it has come, or lies further ahead than any pause."""
+    """Return the ns until ``turn``; 0 if it has come, or is further ahead than any pause."""
     left_ns = now.until(turn)
     return left_ns if 0 < left_ns <= _LONGEST_NS else 0
 

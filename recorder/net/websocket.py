@@ -1,4 +1,4 @@
-"""One WebSocket: dial, send, receive, close. Frames stay the bytes they came as."""
+"""One WebSocket connection: dial, send, receive, close. Frames are bytes as received."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from recorder.kraken import rest_api
 from recorder.net.http import Redirected, reason, wanted_s
 
 DIAL_S: Final = 10.0
-"""A handshake takes well under a second; after this long the way is blocked."""
+"""A handshake takes well under a second; after this many seconds the network is blocked."""
 MAX_FRAME: Final = 16 * 1024 * 1024
-"""Bytes of one frame. The largest real ones are instrument snapshots of some 250 kB."""
+"""Maximum bytes of one frame. The largest real ones are instrument snapshots of some 250 kB."""
 
 
 class Socket(Protocol):
     """An open connection."""
 
     async def receive(self) -> bytes:
-        """Return the next frame. Raises Unavailable when the connection has ended, however it ended."""
+        """Return the next frame. Raises Unavailable when the connection has ended, for whatever reason."""
         ...
 
     async def send(self, text: str) -> None:
@@ -38,7 +38,7 @@ class Socket(Protocol):
 
 
 class WebSocket:
-    """A :class:`Socket` over aiohttp. Pings of the peer are answered by the library."""
+    """A :class:`Socket` over aiohttp. The library answers pings of the peer."""
 
     def __init__(self, connection: aiohttp.ClientWebSocketResponse[bool]) -> None:
         self._connection = connection
@@ -47,7 +47,7 @@ class WebSocket:
         """See :class:`Socket`."""
         message = await self._connection.receive()
         if message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY:
-            return cast("bytes", message.data)  # decode_text=False: text comes as its bytes
+            return cast("bytes", message.data)  # decode_text=False: text comes as bytes
         code = self._connection.close_code
         problem = self._connection.exception()
         raise Unavailable(f"the connection ended (close code {code}{f', {problem}' if problem else ''})")
@@ -68,8 +68,8 @@ class WebSocket:
 async def dial(client: aiohttp.ClientSession, url: str) -> AsyncIterator[Socket]:
     """Connect to ``url``.
 
-    Raises Unavailable with the reason where nobody answers or the handshake is refused; RateLimited or Forbidden where
-    it is us who are refused.
+    Raises Unavailable with the reason if there is no answer or the handshake fails; RateLimited or Forbidden if the
+    exchange refuses this client.
     """
     timeout = aiohttp.ClientWSTimeout(ws_close=2.0)
     shown = without_credentials(url)
