@@ -88,8 +88,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """Intervals in seconds that are not configurable, and the number of pairs per connection; tests use smaller
-    values."""
+    """Intervals in seconds that are not configurable, and the pairs per connection; tests use smaller values."""
 
     upkeep_s: float = UPKEEP_S
     listing_s: float = LISTING_S
