@@ -128,7 +128,8 @@ class ParkedIds:
                 counts.append(run)
             else:
                 far.append(run)
-        near = [run for run in far if not is_far(run.span.first, self._arrivals[run.pair].last_id)]  # joined by later runs
+        # Later runs of the frame may have made these plausible.
+        near = [run for run in far if not is_far(run.span.first, self._arrivals[run.pair].last_id)]
         return counts + near, [run for run in far if run not in near]
 
 
