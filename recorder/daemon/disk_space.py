@@ -185,8 +185,8 @@ class ArchivedCheck:
     def lacks(self, path: Path) -> str | None:
         """Return the reason why the raw segment ``path`` may contain data stored nowhere else; None if all is archived.
 
-        All is archived if the drain has retired the segment, its copy is whole, each of its lines is understood or
-        quarantined, and the archive covers the id of each of its trades now. Raises FileNotFoundError, DiskError.
+        All is archived if the drain has retired the segment, its copy is whole, each of its lines is understood or set
+        aside, and the archive covers the id of each of its trades now. Raises FileNotFoundError, DiskError.
         """
         number = segment.number_of(path)
         if segment.path_of(self._layout.journal, number).exists():
