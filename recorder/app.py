@@ -1,7 +1,7 @@
-"""Composition root: configuration → objects → one TaskGroup. Start-up is recovery, and nothing else is.
+"""Composition root: builds every object from the configuration and runs them in one TaskGroup.
 
-In this order: the archive's lock, the journal (cut and closed), the ledger from footers and journal, and only
-then the first request. Stopping: the stream ends, the inbox is committed, the journal is drained.
+Starting is always recovery: take the archive lock, cut and close the journal, load the ledger from footers and journal,
+and only then send the first request. To stop: end the stream, commit the inbox, drain the journal.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ from recorder.runtime.notes import Notes
 from recorder.runtime.waiting import first_of
 
 THREADS: Final = 9
-"""Journal, drain, repair, upkeep, remember, reconcile, space, survey and reload block on the disk one thread each."""
+"""One blocking thread each for journal, drain, repair, upkeep, memory, reconcile, disk space, survey and reload."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """How often what nobody configures is done, in seconds, and how many pairs share a connection; tests say less."""
+    """Intervals in seconds that are not configurable, and the pairs per connection; tests use smaller values."""
 
     upkeep_s: float = UPKEEP_S
     listing_s: float = LISTING_S
@@ -98,19 +98,19 @@ class Intervals:
 
 @dataclass(slots=True)
 class Stop:
-    """How a run is asked to end: ``asked`` drains first, ``hurried`` leaves the drain to the next start."""
+    """Requests to end a run: ``asked`` drains first, ``hurried`` leaves the drain to the next start."""
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def signal(self) -> None:
-        """Take one signal: the first asks, the second hurries."""
+        """Handle one signal: the first asks to stop, the second hurries."""
         if self.asked.is_set():
             self.hurried.set()
         self.asked.set()
 
     def on_signals(self) -> None:
-        """Take SIGTERM and SIGINT of this process from now on."""
+        """Handle SIGTERM and SIGINT of this process from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.signal)
@@ -126,10 +126,10 @@ async def record(
     rhythm: Intervals | None = None,
     source: ConfigSource | None = None,
 ) -> None:
-    """Record until ``stop`` is asked. ``source`` is where ``config`` came from, to be read again when that is asked.
+    """Record until ``stop`` is requested. ``source`` is where ``config`` was read, to read it again on request.
 
-    Raises ConfigError (a pair that does not exist), ArchiveInUse, DiskError (also after a good end, for want of room),
-    StorageError. Whatever it raises, what was recorded is on the disk, and the next start goes on from there.
+    Raises ConfigError (a pair does not exist), ArchiveInUse, DiskError (also after an orderly end because the disk is
+    full), StorageError. In every case the recorded data is on disk, and the next start continues from there.
     """
     clock, disk = clock or SystemClock(), disk or Disk()
     layout = Layout(config.archive.path.resolve())
@@ -146,7 +146,7 @@ async def record(
         above = await asyncio.to_thread(highest, layout)
         journal = Journal(layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above)
         opened.callback(journal.close)
-        # Before the journal is closed and the staging folder goes, every thread must be done with them.
+        # Every thread must have finished with the journal and the staging folder before these are closed and removed.
         opened.callback(threads.shutdown)
         if journal.recovered:
             log.warning("cut a torn line", reason=str(journal.recovered))
@@ -161,9 +161,10 @@ async def record(
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal, quarantined: QuarantinedPairs) -> None:
-    """Count in ``ledger`` what closed segments, footers and events say; there is no other record of it.
+    """Rebuild ``ledger`` from closed segments, footers and events, its only sources.
 
-    Pairs whose files cannot be trusted are ``quarantined``. Raises DiskAtFault, DiskError where none is to blame.
+    Pairs whose files cannot be trusted are added to ``quarantined``. Raises DiskAtFault, and DiskError if no single
+    pair is the cause.
     """
     lines = (line for path in journal.closed() for line in segment.entries(path))
     loaded = load_ledger.load(ledger, archive.layout, records.claims(lines), coverage=archive.coverage)
@@ -183,16 +184,16 @@ def _holds(archive: TradeArchive, pair: str, ids: Spans) -> bool:
 
 
 class Task(Protocol):
-    """What runs until it is cancelled, and may be at any moment."""
+    """A task that runs until it is cancelled, which may happen at any time."""
 
     def run(self) -> Coroutine[Any, Any, None]:
-        """Do so."""
+        """Run the task."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Foundation:
-    """What a run stands on: the host's disk, clock and dice, and the archive, opened for writing."""
+    """The basis of a run: the host's disk, clock and random numbers, and the archive, open for writing."""
 
     disk: Disk
     clock: Clock
@@ -204,7 +205,7 @@ class _Foundation:
 
 
 async def _run(config: Config, stop: Stop, basis: _Foundation, rhythm: Intervals, source: ConfigSource) -> None:
-    """Record until ``stop`` is asked; nothing, if it is before it is known what to record."""
+    """Record until ``stop`` is requested; nothing is recorded if that happens before the pairs are known."""
     layout, clock, metrics, inbox = basis.archive.layout, basis.clock, Metrics(), Inbox()
     notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
     metrics.pace.set_function(lambda: pace.per_s)
@@ -230,7 +231,7 @@ async def _run(config: Config, stop: Stop, basis: _Foundation, rhythm: Intervals
 
 
 class _Run:
-    """All that records, each object made once, and the order in which it begins and ends."""
+    """One run: every object, created once, and the order in which tasks start and end."""
 
     def __init__(
         self,
@@ -353,7 +354,7 @@ class _Run:
         self._basis.quarantined.found({pair: diagnose(layout, pair, error)}, of=sum(1 for _ in ledger))
 
     def _collectors(self, client: aiohttp.ClientSession, pairs_a_line: int) -> list[Task]:
-        """Return what asks the exchange for trades and hears it, and have those told of pairs that come and go."""
+        """Return the tasks that request and receive trades, and subscribe them to changes of the pair list."""
         config, ledger, context, roster = self._config, self._basis.ledger, self._context, self._roster
         pairs, sound = roster.instruments, self._sound
         promises = Promises(
@@ -395,20 +396,21 @@ class _Run:
         return [*always, lines, SilentPairWatch(ledger, context, instruments=sound, tail=tail, stream=lines)]
 
     def _recorded_here(self, pair: str, trade_id: int) -> bool:
-        """Tell whether an archived trade came from the exchange; no, where nobody knows what is archived."""
+        """Return whether an archived trade came from the exchange; False while the pair's files cannot be trusted."""
         if self._basis.quarantined.is_paused(pair):
             return False
         return read_trades.recorded(self._basis.archive.coverage, pair, trade_id)
 
     async def until_stopped(self) -> None:
-        """Record until it is asked to stop; then end all in the order in which a trade goes through it."""
+        """Record until a stop is requested, then end each task in the order in which a trade passes through them."""
         listed, mistake = False, None
         async with asyncio.TaskGroup() as group:
-            # At once: what is noted while it is not known yet what to record is journalled too, however long it takes.
+            # Commit from the start: notes written before the pair list is known are journalled too, however long that
+            # takes.
             committing = group.create_task(self._commit.run())
             try:
                 listed = await first_listing(self._roster, self._context, self._listings, stop=self._stop.asked)
-            except ConfigError as error:  # to be raised as it is, and not by a group of tasks
+            except ConfigError as error:  # raised below, so that it is not wrapped in an exception group
                 mistake = error
             draining = await self._recorded(group) if listed else None
             committing.cancel()
@@ -425,7 +427,7 @@ class _Run:
             log.info("stopped", pairs=len(self._roster.instruments))
 
     async def _recorded(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
-        """Run what records until it is asked to stop; return what drains, which goes on."""
+        """Run the recording tasks until a stop is requested; return the drain task, which continues."""
         self._introduce()
         interruptible = [group.create_task(task.run()) for task in self._tasks]
         draining = group.create_task(self._drain.run())
@@ -438,7 +440,7 @@ class _Run:
         return draining
 
     def _introduce(self) -> None:
-        """Tell people, metrics and the service manager what is recorded from now on."""
+        """Log what is recorded from now on, and pass it to the metrics and the service manager."""
         pairs, ledger = self._roster.instruments, self._basis.ledger
         self._context.metrics.watch(ledger, pairs)
         for said, told in start_message.lines(self._config, self._basis.archive.layout.data, ledger, list(pairs)):

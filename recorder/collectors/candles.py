@@ -1,7 +1,7 @@
-"""Record candles: every pair in every timeframe, from REST OHLC, before they slip out of the exchange's window.
+"""Recording of candles from REST OHLC, every pair in every timeframe, before they leave the exchange's window.
 
-Answers are journalled like frames, since a candle cannot be asked for again once 720 later ones are committed. An
-answer counts as read only when it was: what cannot be read is kept beside, noted, and asked for again.
+Answers are journalled like frames, since a candle cannot be requested again once 720 later ones are committed. Only an
+answer that could be read counts: an unreadable one is stored separately, noted, and requested again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which candles are wanted of each pair, how often a series is asked for at most, and the pace wished for."""
+    """Timeframes recorded for each pair, the minimum time between requests for a series, and the desired pace."""
 
     timeframes: Sequence[str]
     refresh_s: float
@@ -40,9 +40,9 @@ class Wanted:
 
 
 class CandleCollector:
-    """Asks for the candles ``wanted`` of ``instruments`` (by pair, a live mapping).
+    """Requests the candles ``wanted`` of ``instruments`` (by pair, a live mapping).
 
-    ``unknown`` is called with a pair that the exchange does not know; the pair is tried again, ever later, until
+    ``unknown`` is called with a pair that the exchange does not know; the pair is retried, at growing intervals, until
     :meth:`follow` removes it.
     """
 
@@ -69,11 +69,11 @@ class CandleCollector:
         context.metrics.candle_slack.set_function(lambda: self._schedule.slack_s(self._now_s()))
 
     def follow(self, added: Iterable[Instrument], removed: Iterable[str]) -> None:
-        """Record the candles of pairs that were ``added`` from now on, and no more of those that were ``removed``."""
+        """Start recording candles of the pairs ``added``, and stop those of the pairs ``removed``."""
         for pair in removed:
             for timeframe in self._timeframes:
                 self._forget(Series(pair, timeframe))
-        now_s = self._now_s()  # one for all, so that those whose window is shortest go first
+        now_s = self._now_s()  # one time for all, so that series with the shortest window come first
         for instrument in added:
             for timeframe in self._timeframes:
                 series = Series(instrument.pair, timeframe)
@@ -83,7 +83,7 @@ class CandleCollector:
         self._wake.set()
 
     def want(self, wanted: Wanted) -> None:
-        """Record these candles from now on: series that stay go on where they are."""
+        """Change the candles to record: series that remain continue where they are."""
         self._timeframes = wanted.timeframes
         for series in self._schedule.series():
             if series.timeframe not in self._timeframes:
@@ -92,7 +92,7 @@ class CandleCollector:
         self.follow(self._instruments.values(), ())
 
     async def run(self) -> None:
-        """Ask for candles until cancelled."""
+        """Request candles until cancelled."""
         while True:
             self._wake.clear()
             series = self._schedule.next(self._now_s())
@@ -104,7 +104,7 @@ class CandleCollector:
                 await first_of(self._clock.sleep(wait_s), self._wake.wait())
 
     async def _turn(self, series: Series) -> None:
-        """Ask for one series, and put it back into the schedule."""
+        """Request one series, and return it to the schedule."""
         instrument = self._instruments.get(series.pair)
         if instrument is None:
             self._forget(series)
@@ -127,7 +127,7 @@ class CandleCollector:
                     "candle kept but not understood", pair=series.pair, timeframe=series.timeframe, reason=row.reason
                 )
         if _added(reach, candles, series, whole=since_s is None):
-            # Of a pair that has never traded, there is no candle from before now.
+            # A pair that has never traded has no candle from before now.
             until_s = self._now_s() // reach.interval_s * reach.interval_s if reach.until_s is None else reach.until_s
             self._schedule.answered(series, self._now_s(), held_until_s=until_s)
         else:
@@ -152,9 +152,9 @@ class CandleCollector:
 
 
 def _added(reach: HeldWindow, candles: CandleAnswer, series: Series, *, whole: bool) -> bool:
-    """Take an answer into the reach of its series; tell whether it continues what is held.
+    """Add an answer to the window of its series; return whether it continues the stored candles.
 
-    A row that cannot be read counts as well: it is kept as it came, and would come so again.
+    An unreadable row counts as well: it is stored as received, and would be the same in the next answer.
     """
     if candles.first_us is None or candles.last_us is None:
         return reach.take_none(whole=whole)

@@ -1,7 +1,7 @@
-"""Several WebSocket connections, so that the end of one leaves a few pairs unheard and not all of them.
+"""Several WebSocket connections, so that the end of one interrupts only some of the pairs.
 
-Owns which pair is on which line, how many lines there are, and whose turn it is to connect. What a line does,
-``stream`` says.
+Contains the assignment of pairs to connections, their number, and the order in which they connect. A single connection
+is in ``trade_stream``.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from recorder.net.websocket import Socket
 from recorder.runtime.context import Context
 
 PAIRS_A_LINE: Final = 200
-"""Pairs on one connection at most. No cap is published (API.md 8.2). What the end of one leaves out of so many is
-fetched within minutes at one request a second, even if no snapshot helps; and all 1,218 pairs that Kraken has listed
-take seven lines, few enough for the budget of attempts."""
+"""Limit of pairs per connection. Kraken publishes none (API.md 8.2). What the end of a connection of this size misses
+is fetched within minutes at one request a second, even if no snapshot helps; and all 1,218 pairs listed by Kraken take
+seven connections, few enough for the budget of attempts."""
 
 _HANDSHAKE: Final = "/v2"
-"""As what a handshake is told of where paths are told of (API.md 8.1)."""
+"""Name of a handshake wherever paths are reported (API.md 8.1)."""
 _EMPTIED: Final = "emptied"
-"""One more way for a connection to end, for those who count."""
+"""Another reason for the end of a connection, as counted: its last pair left."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """One connection at a time, its pairs (live), and what runs it."""
+    """One connection at a time, its pairs (live), and the task that runs it."""
 
     pairs: dict[str, None]
     stream: StreamCollector
@@ -52,9 +52,9 @@ class _Connection:
 
 
 class Connections:
-    """Records the live trades of ``pairs`` (live) over as few lines as hold them, at most so many on each.
+    """Records the live trades of ``pairs`` (live) over as few connections as possible, with a limit of pairs on each.
 
-    A pair that stays keeps its line, so that no other is asked for anew when one comes or goes.
+    A pair keeps its connection, so that no other is subscribed again when one is added or removed.
     """
 
     def __init__(
@@ -91,19 +91,19 @@ class Connections:
         metrics.connections_open.set_function(lambda: sum(line.stream.connection is not None for line in self._lines))
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- it compares
-        """Bring the lines into accord with the pairs."""
+        """Adapt the connections to the pairs."""
         self._changed.set()
 
     def streaming(self, pair: str) -> bool:
-        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        """Return whether the subscription of ``pair`` is acknowledged on an open connection."""
         return any(line.stream.streaming(pair) for line in self._lines)
 
     def heard(self, pair: str) -> int:
-        """Return the highest id of ``pair`` that a frame brought in this run; 0 while none did."""
+        """Return the highest id of ``pair`` received in this run; 0 if there is none."""
         return self._heard[pair][0] if pair in self._heard else 0
 
     def last_heard(self, pair: str) -> Trade | None:
-        """Return the trade with that id."""
+        """Return the trade with the id of :meth:`heard`; None if there is none."""
         if pair not in self._heard:
             return None
         last_id, frame = self._heard[pair]
@@ -111,20 +111,20 @@ class Connections:
         return next((row for row in rows if row.pair == pair and row.trade_id == last_id), None)
 
     def wait_s(self) -> float:
-        """Return for how many seconds no line may connect yet; 0 if any may now."""
+        """Return the seconds until a connection may be opened; 0 if now."""
         return max(0.0, self._due_s - self._clock.monotonic())
 
     def silent_s(self) -> list[float]:
-        """Return for how many seconds no sign of life came on each line, of a connection that had served us."""
+        """Return, for each connection, the seconds since its last sign of life while it served us."""
         return [line.stream.silent_s() for line in self._lines]
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:
-        """End the subscriptions of ``pairs`` and ask for new ones; those that are not subscribed are left alone."""
+        """Renew the subscriptions of ``pairs``; those that are not subscribed are left alone."""
         for line in list(self._lines):
             await line.stream.resubscribe(pairs)
 
     async def run(self) -> None:
-        """Record until cancelled. What one line cannot go on from ends all, as it ends the daemon."""
+        """Record until cancelled. An error that one connection cannot handle ends all, and the daemon."""
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
@@ -132,7 +132,7 @@ class Connections:
                 await self._changed.wait()
 
     def _spread(self, group: asyncio.TaskGroup) -> list[_Connection]:
-        """Give each line its pairs, and open those that are lacking; return those that have none any more."""
+        """Assign pairs to connections and open missing ones; return the connections left without pairs."""
         before = len(self._lines)
         shares = assign_connections([line.pairs for line in self._lines], self._pairs, bound=self._pairs_a_line)
         emptied = [line for line, share in zip(self._lines, shares, strict=False) if not share]
@@ -175,15 +175,15 @@ class Connections:
     @contextlib.asynccontextmanager
     async def _dial_in_turn(self) -> AsyncIterator[Socket]:
         async with contextlib.AsyncExitStack() as opened:
-            # First come, first served: each waits while those before it do, and is counted in the moment it dials.
+            # First come, first served: each waits for those before it, and is counted when it dials.
             async with self._turns:
                 await self._turn()
-                # After a refusal one tries for all.
+                # After a refusal, one attempt is made on behalf of all.
                 socket = await self._dialled(opened) if self._refusals else None
             yield socket or await self._dialled(opened)
 
     async def _turn(self) -> None:
-        """Wait until an attempt may be made, and count it."""
+        """Wait until an attempt is allowed, and count it."""
         wait_s = self._attempts.claim()
         if wait_s and not self._held_back and not self._refusals:
             log.warning("too many attempts to connect: the next ones are spaced out", wait_s=round(wait_s, 1))
@@ -203,17 +203,17 @@ class Connections:
         return socket
 
     async def _put_off(self, error: ExchangeError) -> None:
-        """Let no line connect for as long as ``error`` asks for; where it is us who are refused, REST rests as well.
+        """Prevent connections for as long as ``error`` demands; if we are refused, pause REST as well.
 
-        REST rests no longer than is asked for, while the lines stay away ever longer: else it could never ask where
-        some connections stand and another one is refused again and again.
+        REST pauses no longer than demanded, while the wait of connections grows: otherwise REST could never be used
+        while some connections are open and another one is refused repeatedly.
         """
         wanted_s = error.retry_after_s
         if not isinstance(error, RateLimited | Forbidden):
             if wanted_s:
                 self._stay_away(error, min(LONGEST_PAUSE_S, wanted_s))
             return
-        if self._clock.monotonic() >= self._due_s:  # else it was under way when another one was refused
+        if self._clock.monotonic() >= self._due_s:  # otherwise this attempt began before another was refused
             self._refusals += 1
         asked_s = FORBIDDEN_PAUSE_S if wanted_s is None else max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, wanted_s))
         self._stay_away(error, next_delay_s(self._refusals, first_s=asked_s, last_s=LONGEST_PAUSE_S))

@@ -1,4 +1,4 @@
-"""How the exchange is: asked every few minutes, told by the stream too, and noted where it changes."""
+"""Status of the exchange: polled every few minutes, also received from the stream, and noted when it changes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from recorder.runtime.context import Context
 from recorder.runtime.notes import Notes
 
 EVERY_S: Final = 300.0
-"""The stream tells at once; this is for recorders without one, and for what a stream that is down cannot tell."""
+"""Polling interval. The stream reports at once; polling serves recorders without one, and times when it is down."""
 COUNTS_DOWN: Final = "time_to_start_s"
-"""The one field of an announcement that differs each time it is told (API.md 6.2)."""
+"""The only field of an announcement that differs each time (API.md 6.2)."""
 ONLINE: Final = "online"
 
 log = structlog.get_logger()
 
 
 class ExchangeStatus:
-    """What each source says of the exchange, and a note of it where that is not what it said before."""
+    """The last status from each source; a changed one is noted."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
@@ -36,7 +36,7 @@ class ExchangeStatus:
         upcoming_maintenance: Sequence[Mapping[str, Any]],
         emergency: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Take what ``source`` (``rest`` or ``ws``) says: the trading state and the two arrays (API.md 6.2, 8.4)."""
+        """Process a status from ``source`` (``rest`` or ``ws``): the trading state and two arrays (API.md 6.2, 8.4)."""
         said = (system, _lasting(upcoming_maintenance), _lasting(emergency))
         if self._said.get(source) == said:
             return
@@ -59,7 +59,7 @@ class ExchangeStatus:
 
 
 class StatusPoller:
-    """Asks REST SystemStatus, and tells ``standing``."""
+    """Polls REST SystemStatus, and reports to ``standing``."""
 
     def __init__(self, context: Context, standing: ExchangeStatus) -> None:
         self._exchange = context.exchange
@@ -67,7 +67,7 @@ class StatusPoller:
         self._standing = standing
 
     async def run(self) -> None:
-        """Ask now and every :data:`EVERY_S` seconds, until cancelled."""
+        """Request the status now and every :data:`EVERY_S` seconds, until cancelled."""
         while True:
             await self._ask()
             await self._clock.sleep(EVERY_S)

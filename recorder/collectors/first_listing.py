@@ -1,4 +1,4 @@
-"""What there is to record, before anything is: the first listing of a run, from the exchange or from the archive."""
+"""The first listing of a run, from the exchange or from the archive: the pairs to record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recorder.runtime.waiting import first_of
 
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 30.0
-"""Without any listing nothing is recorded: it is asked for again after 1 s, 2 s, … 30 s."""
+"""Nothing can be recorded without a listing: it is requested again after 1 s, 2 s, … 30 s."""
 
 log = structlog.get_logger()
 
@@ -27,19 +27,19 @@ log = structlog.get_logger()
 async def first_listing(
     roster: PairList, context: Context, instruments: InstrumentArchive, *, stop: asyncio.Event
 ) -> bool:
-    """Give the roster the exchange's listing or, where that is out of reach, the archive's.
+    """Begin the pair list with the exchange's listing or, if that is out of reach, with the archived one.
 
-    Keeps asking where neither says what the configured pairs are; tells whether that was found before a stop.
+    Retries while neither resolves the configured pairs; returns False if a stop is requested before that.
     """
     roster.remember(await asyncio.to_thread(archived, instruments))
     wait = GrowingDelay(FIRST_RETRY_S, LAST_RETRY_S)
     while not stop.is_set():
         asking = asyncio.ensure_future(listing.read(context.exchange, enough=roster.is_told))
         try:
-            # Raced, because a throttle may make this wait for minutes.
+            # Raced, because throttling may make this wait for minutes.
             await first_of(asyncio.wait([asking]), stop.wait())
         finally:
-            asking.cancel()  # also where this is cancelled itself; nothing, if it is done
+            asking.cancel()  # also if this task is cancelled itself; no effect if it is done
         if not asking.done():
             await asyncio.wait([asking])
             return False
@@ -61,7 +61,7 @@ async def first_listing(
 
 
 def archived(instruments: InstrumentArchive) -> list[Instrument]:
-    """Return what the archive knows of every pair: nothing where its listings are damaged, which stops no recording."""
+    """Return the archived state of every pair: empty if the listings are damaged, which must not stop recording."""
     try:
         return instruments.remembered()
     except (StorageError, UnreadableFile) as error:

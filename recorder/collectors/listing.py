@@ -1,4 +1,4 @@
-"""Read the listing: one request for each asset class, since others than the usual one are told to nobody else."""
+"""The exchange's listing: one request per asset class, since only the usual class is listed without asking."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from recorder.runtime.exchange_client import Exchange
 from recorder.runtime.inbox import Inbound, Inbox
 
 REFUSED: Final = Listed(TOKENIZED, ())
-"""What an exchange lists of a class that it refuses to tell of: nothing."""
+"""The listing of a class that the exchange refuses to list: empty."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class ListingAnswers:
-    """What was listed at one time, an answer for each asset class that could be had."""
+    """The listings read at one time, with one answer per asset class that was available."""
 
     listings: Sequence[Listed]
     answers: Sequence[tuple[rest_api.Request, HttpAnswer]] = ()
 
 
 async def read(exchange: Exchange, *, enough: Callable[[Listed], bool] = lambda _: False) -> ListingAnswers:
-    """Ask for all that is listed; for the usual listing alone where that is ``enough`` for the moment.
+    """Request all that is listed; only the usual listing if that is ``enough`` for now.
 
-    Raises ExchangeError where the usual listing cannot be had.
+    Raises ExchangeError if the usual listing is not available.
     """
     request = rest_api.asset_pairs()
     answer, listed = await exchange.request(request, parse.listing)
@@ -55,7 +55,7 @@ async def read(exchange: Exchange, *, enough: Callable[[Listed], bool] = lambda 
 
 
 class ListingJournal:
-    """Journals answers of AssetPairs, but for those that are byte for byte as the last one: these change nothing.
+    """Journals answers of AssetPairs, except those identical byte for byte to the last one: they change nothing.
 
     The listing is read every few minutes while a name is waited for, and is 0.8 MB long.
     """
@@ -65,7 +65,7 @@ class ListingJournal:
         self._last: dict[str, bytes] = {}
 
     async def put(self, reading: ListingAnswers) -> None:
-        """Put what is new of a reading into the inbox."""
+        """Put the new answers of a reading into the inbox."""
         for request, answer in reading.answers:
             content = sha256(answer.body).digest()
             if self._last.get(request.target) != content:

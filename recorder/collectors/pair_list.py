@@ -1,7 +1,7 @@
-"""The pairs that are recorded, as they come and go: the listing is read again and again, and followed.
+"""The recorded pairs, kept up to date: the exchange's listing is read regularly, and its changes are followed.
 
-Owns the one mapping of what is recorded, which all tasks share. Refuses to archive a listing: the drain does, and
-makes the events of what has changed.
+Contains the one mapping of recorded pairs that all tasks share. Listings are archived by the drain, which also creates
+the events of changes.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from recorder.runtime.context import Context
 from recorder.runtime.waiting import first_of
 
 LISTING_S: Final = 86_400.0
-"""The listing is read daily: two pairs a day appeared in 2025 (API.md 6.4), and whoever meets an unknown one asks."""
+"""The listing is read daily: two pairs a day appeared in 2025 (API.md 6.4), and an unknown pair triggers a reading."""
 SOON_S: Final = 300.0
-"""Least time between two readings, whoever asks for one, and the time between them while a name is waited for, or a
-pair is recorded that the last one lacks: an answer is 0.8 MB, and journalled where it is not as the one before."""
+"""Minimum time between two readings, and the interval while a configured name is not listed or a recorded pair is
+missing from the last listing: an answer is 0.8 MB, and is journalled if it differs from the last one."""
 RETRY_S: Final = 30.0
-"""First wait after a reading that failed; it doubles up to ``SOON_S``."""
+"""First wait after a failed reading; it doubles up to ``SOON_S``."""
 NAMED: Final = 20
-"""Pairs named in a line of the log at most."""
+"""Limit of pairs named in a log line."""
 
 log = structlog.get_logger()
 
 
 class Follower(Protocol):
-    """A task that has to do something when pairs come or go."""
+    """A task that must react when pairs are added or removed."""
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
-        """Take up the pairs ``added`` and leave those ``removed``; the roster's mapping has changed already."""
+        """Start with the pairs ``added`` and stop with those ``removed``; the shared mapping has changed already."""
         ...
 
 
 class PairList:
-    """What ``names`` (aliases and patterns) mean in the newest listing that can be believed.
+    """The pairs that ``names`` (aliases and patterns) select in the newest plausible listing.
 
-    :attr:`instruments` is one mapping for good, by v2 symbol: it changes in place, between two steps of any task.
-    ``last_id`` tells the highest id known of a pair, by which a pair trades that a listing lacks.
+    :attr:`instruments` is always the same mapping, by v2 symbol: it changes in place, between two steps of any task.
+    ``last_id`` returns the highest known id of a pair, which shows whether a pair missing from a listing still trades.
     """
 
     def __init__(
@@ -83,29 +83,29 @@ class PairList:
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
-        """What is recorded now; the same object at every call."""
+        """The recorded pairs; the same object at every call."""
         return self._instruments
 
     def remember(self, known: Iterable[Instrument]) -> None:
-        """Take what the archive knows of every pair, also of those delisted.
+        """Add what the archive knows of every pair, including delisted ones.
 
-        A name that it knows is no mistake, and is waited for. A pair that it knows as listed stays until enough
-        listings have lacked it.
+        A name known here is no mistake, but is waited for. A pair known here as listed stays until enough listings
+        lacked it.
         """
         remembered = list(known)
         self._learn(remembered)
         self._directory.remember(remembered)
 
     def is_told(self, listed: Listed) -> bool:
-        """Return whether a listing has something for each name, so that recording can begin; the rest is read soon."""
+        """Return whether a listing has a match for each name, so that recording can begin; the rest is read soon."""
         return not select(self._names, settled(listed, {})[0].values()).unknown
 
     def begin(self, listings: Sequence[Listed] | None) -> None:
-        """Choose from the first listing; None: from what is remembered, which is soon replaced.
+        """Select from the first listing; with None from the remembered pairs, which a listing soon replaces.
 
-        Raises ExchangeError where the listing cannot be believed, or does not tell of all classes and lacks a name.
-        Raises ConfigError for a name that means nothing in it and that nobody remembers, and for a pair that is named
-        and finer than the archive's schema.
+        Raises ExchangeError if the listing is not plausible, or lacks both some asset classes and a name. Raises
+        ConfigError for a name that matches nothing in it and is not remembered, and for a named pair that is finer than
+        the archive's schema.
         """
         if listings is not None:
             if reason := self._directory.distrust(listings):
@@ -122,11 +122,10 @@ class PairList:
         self._failures = 0 if whole else 1
 
     async def rename(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Record what ``names`` mean, from now on, in place of those before; return the pairs that came and that left.
+        """Replace the names by ``names``; return the pairs added and removed.
 
-        Where a new one means nothing in the newest listing, a newer one is read first, if that is due. Raises
-        ConfigError for what is a mistake in :meth:`begin` too, though not for names that were there before; nothing
-        has changed then.
+        If a new name matches nothing in the newest listing, a newer one is read first, if one is due. Raises
+        ConfigError for the mistakes of :meth:`begin`, except in names that were there before; then nothing has changed.
         """
         new = [name for name in names if name not in self._names]
         if _mistakes(self._chosen(new), new) and self._may_read():
@@ -148,11 +147,11 @@ class PairList:
         return sorted(symbols - {pair})
 
     def tell(self, *followers: Follower) -> None:
-        """Tell these of every change from now on, in this order."""
+        """Notify these followers of every change from now on, in this order."""
         self._followers += followers
 
     def refresh_soon(self) -> None:
-        """Read the listing before its day is over: a pair was unknown to the exchange."""
+        """Read the listing before it is due: the exchange did not know a pair."""
         self._asked.set()
 
     async def run(self) -> None:
@@ -162,7 +161,7 @@ class PairList:
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read the listing now, and follow it if it can be believed."""
+        """Read the listing now, and follow it if it is plausible."""
         self._asked.clear()
         try:
             good = await self._refreshed()
@@ -181,17 +180,17 @@ class PairList:
         return gone is not None and is_complete(reading.listings)
 
     async def store(self, reading: ListingAnswers) -> None:
-        """Journal what was listed, and note why it cannot be believed, if it cannot."""
+        """Journal the listing, and if it is not plausible note the reason."""
         await self._journal.put(reading)
         told, self._disbelief = self._disbelief, self._directory.distrust(reading.listings)
-        if self._disbelief is not None and self._disbelief != told:  # it is read again and again
+        if self._disbelief is not None and self._disbelief != told:  # reported once, though it is read again and again
             source = records.rest_source(rest_api.asset_pairs())
             await self._notes.event(EventKind.MALFORMED, source=source, reason=self._disbelief)
 
     def trust(self, listings: Sequence[Listed]) -> list[str] | None:
-        """Record what the names mean in this listing from now on; return the pairs that are gone.
+        """Record what the names select in this listing from now on; return the delisted pairs.
 
-        None where it cannot be believed.
+        None if the listing is not plausible.
         """
         if reason := self._directory.distrust(listings):
             log.error("listing not followed", reason=reason)
@@ -205,9 +204,9 @@ class PairList:
         return self._last_id(pair) if pair in self._instruments else 0
 
     def _chosen(self, names: Sequence[str]) -> Selection:
-        """Choose by what is remembered of each pair, or by what a name has meant all along.
+        """Select by the remembered listing of each pair, or by what a name has selected so far.
 
-        A name of an entry that cannot be read is waited for.
+        A name whose entry cannot be read is waited for.
         """
         remembered = select(names, self._remembered.values()).keys
         chosen = select(names, self._directory.listing, keys=remembered | self._selection.keys)
@@ -217,7 +216,7 @@ class PairList:
         return chosen
 
     def _may_read(self) -> bool:
-        """Tell whether the listing is so old that it may be read again."""
+        """Return whether the listing is old enough to be read again."""
         return self._failures > 0 or self._clock.monotonic() - self._read_s >= self._soon_s
 
     async def _due(self) -> None:
@@ -228,7 +227,7 @@ class PairList:
                 await first_of(self._clock.sleep(wait_s), self._asked.wait())
 
     def _rest_s(self) -> float:
-        """Return how long after the last reading the next one is due."""
+        """Return the seconds from the last reading to the next."""
         if self._failures:
             return next_delay_s(self._failures, first_s=RETRY_S, last_s=self._soon_s)
         waits = any(
@@ -238,7 +237,7 @@ class PairList:
         return self._soon_s if soon else self._listing_s
 
     def _take(self, chosen: Selection) -> tuple[Sequence[Instrument], Sequence[Instrument]]:
-        """Take over a selection and have the followers follow; return what came and what left."""
+        """Apply a selection and notify the followers; return the pairs added and removed."""
         before, after = dict(self._instruments), chosen.pairs
         added = [instrument for pair, instrument in after.items() if pair not in before]
         removed = [instrument for pair, instrument in before.items() if pair not in after]
@@ -255,7 +254,7 @@ class PairList:
         return added, removed
 
     def _tell_absent(self) -> None:
-        """Say which pairs are recorded though the listing lacks them, when that begins."""
+        """Log the pairs that are recorded although the listing lacks them, when that begins."""
         absent = {pair for pair in self._instruments if pair in self._directory.lacking}
         if new := sorted(absent - self._absent):
             log.warning("pairs missing from the listing; they stay until it has lacked them for long", pairs=some(new))
@@ -268,7 +267,7 @@ class PairList:
 
 
 def _mistakes(chosen: Selection, names: Iterable[str]) -> str:
-    """Return what is wrong with these of the names chosen for, a line each: nobody knows it, or it is too fine."""
+    """Return the mistakes in these selected names, one line each: unknown, or finer than the schema."""
     wrong = [
         chosen.too_fine.get(name, chosen.unknown.get(name, ""))
         for name in dict.fromkeys(names)
@@ -278,7 +277,7 @@ def _mistakes(chosen: Selection, names: Iterable[str]) -> str:
 
 
 def _introduce(before: Selection, after: Selection) -> None:
-    """Say what names mean that were not there before, and of which nothing is recorded now."""
+    """Log the matches of new names, and the names that now match nothing."""
     for name, pairs in after.matches.items():
         if name in before.matches:
             continue
@@ -295,7 +294,7 @@ def _introduce(before: Selection, after: Selection) -> None:
 
 
 def _report(added: Sequence[Instrument], removed: Sequence[Instrument]) -> None:
-    """Say what a new listing has changed, and loudly what is recorded no more."""
+    """Log the changes of a new listing, with pairs no longer recorded as an error."""
     new_names = {instrument.key: instrument.pair for instrument in added}
     renamed = {old.pair: new_names[old.key] for old in removed if old.key in new_names}
     for was, now in renamed.items():
@@ -309,5 +308,5 @@ def _report(added: Sequence[Instrument], removed: Sequence[Instrument]) -> None:
 
 
 def some(pairs: Sequence[str]) -> str:
-    """Name pairs in a line of the log: all, or the first of very many."""
+    """Return pairs as text for a log line: all, or the first of many."""
     return " ".join(pairs[:NAMED]) + (" …" if len(pairs) > NAMED else "")

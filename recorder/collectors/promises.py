@@ -1,7 +1,8 @@
-"""Before a pair is first asked for, it is durable from when on all of its trades are promised.
+"""Promises: the time from which all trades of a pair are promised, durable before the first request for the pair.
 
-What is asked for first may be lost: the line, the first snapshot, an answer. Only because the promise is on the disk
-before, there is a hole to be seen between it and the first trade held, whatever restarts or configuration do.
+The first things requested may be lost: the connection, the first snapshot, an answer. Only because the promise is on
+disk before, the gap between it and the first stored trade is visible, whatever restarts or configuration changes
+follow.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from recorder.core.trade_ids import Span
 from recorder.runtime.context import Context
 
 MARGIN_S: Final = 60.0
-"""So long before the earliest clock a promise begins: clocks differ by seconds, and answers come from caches."""
+"""A promise begins this long before the earliest clock: clocks differ by seconds, and answers come from caches."""
 EARLIEST_S: Final = 1_735_689_600
-"""2025-01-01: no clock rightly says an earlier moment than this program was written in. One that does was never set,
-and would promise years that nobody wants."""
+"""2025-01-01: no correct clock shows a time before this program was written. A clock that does was never set, and would
+promise years of unwanted trades."""
 US_PER_S: Final = 1_000_000
 
 log = structlog.get_logger()
@@ -30,10 +31,10 @@ log = structlog.get_logger()
 class Promises:
     """Makes the promises of pairs, each once.
 
-    ``now_s`` and ``latest_s`` tell what time it is at least and at most, by host and exchange (seconds since 1970); the
-    first is None where the exchange has not said. ``earlier_names`` are those of a pair. ``recorded`` tells, blocking,
-    whether an archived trade came from the exchange, and not from files of somebody else. :attr:`made_some` is set when
-    there are new promises.
+    ``now_s`` and ``latest_s`` return the earliest and the latest possible time, by host and exchange (seconds since
+    1970); the first is None until the exchange has sent a time. ``earlier_names`` returns those of a pair. ``recorded``
+    returns (blocking) whether an archived trade came from the exchange and not from imported files. :attr:`made_some`
+    is set when there are new promises.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Promises:
         self.made_some = asyncio.Event()
 
     async def make(self, pairs: Collection[str]) -> None:
-        """Return once a promise of each of ``pairs`` is durable: at once, if it was made before, ever."""
+        """Return once a promise of each of ``pairs`` is durable; immediately for those ever made before."""
         if all(self._ledger.of(pair).promise for pair in pairs):
             return
         async with self._making:
@@ -69,9 +70,9 @@ class Promises:
         self.made_some.set()
 
     async def acknowledged(self, pair: str, time_in_us: int) -> None:
-        """Promise from an earlier moment on if the exchange took the subscription then, by its own clock.
+        """Move the promise to an earlier time if the exchange acknowledged the subscription then, by its own clock.
 
-        A promise that was assumed follows no clock, but the trades that were held.
+        An assumed promise is left alone: it was made from the stored trades, not from a clock.
         """
         promise, time_us = self._ledger.of(pair).promise, _before(time_in_us)
         if promise is not None and not promise.assumed and EARLIEST_S * US_PER_S <= time_us < promise.time_us:
@@ -81,11 +82,11 @@ class Promises:
             self.made_some.set()
 
     async def _begun(self, pair: str) -> list[Promised | Anchored]:
-        """Return what is to be noted of a pair of which nothing was ever promised."""
+        """Return the notes for a pair without any promise so far."""
         account, time_us = self._ledger.of(pair), self._moment_us()
         first_id = account.spans.first
         if first_id is not None and await asyncio.to_thread(self._recorded, pair, first_id):
-            # From an archive that was begun before there were promises, or merged.
+            # The archive was started before promises existed, or merged.
             first_us = account.time_us(first_id)
             nothing_below = first_id == 1 or account.absent().ids().covers(Span(1, first_id - 1))
             after_id = 0 if nothing_below else first_id - 1
@@ -100,10 +101,10 @@ class Promises:
         return [Promised(pair, time_us), Anchored(pair, time_us, after_id)]
 
     def _moment_us(self) -> int:
-        """Return the moment from which on all is promised that begins now."""
+        """Return the time from which a promise made now holds (µs since 1970 UTC)."""
         now_s = self._now_s()
         earliest_s = self._clock.wall_ns() / 1e9 if now_s is None else now_s
-        if earliest_s < EARLIEST_S:  # of the two clocks the other may be right
+        if earliest_s < EARLIEST_S:  # the other of the two clocks may be right
             earliest_s = max(EARLIEST_S, self._latest_s())
         return _before(int(earliest_s * US_PER_S))
 

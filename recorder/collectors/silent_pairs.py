@@ -1,4 +1,4 @@
-"""Look once a minute, in one call for all pairs, whether a pair trades that we do not hear."""
+"""Check once a minute, with one request for all pairs, whether a pair trades without our receiving it."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from recorder.repair.catch_up import CatchUpFetcher
 from recorder.runtime.context import Context
 
 EVERY_S: Final = 60.0
-"""From one look to the next. The first comes after as long, when snapshots are in."""
+"""Seconds between checks. The first waits as long, when the snapshots have arrived."""
 RETRY_S: Final = 5.0
-"""A look without an answer is none: the next comes so soon, then after 10 s, 20 s, … :data:`EVERY_S`."""
+"""Wait after a check without an answer, then 10 s, 20 s, … up to :data:`EVERY_S`."""
 FETCHES: Final = 20
-"""Tails fetched after one look at most, a third of a minute at one request a second. Where more pairs are behind, the
-others get a new subscription a minute later, and with it a snapshot. Pairs that are only in doubt come last."""
+"""Limit of tails fetched after a check, a third of a minute at one request a second. If more pairs are behind, the
+others are resubscribed a minute later, and get a snapshot. Pairs only in doubt come last."""
 
 log = structlog.get_logger()
 
 
 class Resubscriber(Protocol):
-    """Who streams."""
+    """The stream, as far as this check needs it."""
 
     def streaming(self, pair: str) -> bool:
-        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        """Return whether the subscription of ``pair`` is acknowledged on an open connection."""
         ...
 
     def heard(self, pair: str) -> int:
-        """Return the highest id of ``pair`` that the stream brought; 0 while it brought none."""
+        """Return the highest id of ``pair`` received from the stream; 0 if there is none."""
         ...
 
     def last_heard(self, pair: str) -> Trade | None:
-        """Return the trade with that id."""
+        """Return the trade with the id of :meth:`heard`; None if there is none."""
         ...
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:
-        """End the subscriptions of ``pairs`` and ask for new ones, on the open connection; if there is none, nothing.
+        """Renew the subscriptions of ``pairs`` on their open connections; without one, do nothing.
 
-        Raises nothing for a connection that ends meanwhile.
+        Raises nothing if a connection ends meanwhile.
         """
         ...
 
 
 class SilentPairWatch:
-    """Looks after the pairs of ``instruments`` (by pair, live) that are streamed."""
+    """Watches the streamed pairs of ``instruments`` (by pair, live)."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class SilentPairWatch:
         self._fetching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Look every :data:`EVERY_S` seconds until cancelled."""
+        """Check every :data:`EVERY_S` seconds until cancelled."""
         due_s, unanswered = self._clock.monotonic() + EVERY_S, GrowingDelay(RETRY_S, EVERY_S)
         async with asyncio.TaskGroup() as group:
             while True:
@@ -91,7 +91,7 @@ class SilentPairWatch:
                     due_s = self._clock.monotonic() + unanswered.failed()
 
     async def _look(self, group: asyncio.TaskGroup) -> bool:
-        """Look once, and see to those that are behind; tell whether there was an answer."""
+        """Check once, and handle pairs that are behind; return whether the exchange answered."""
         before = self._heard()
         await self._clock.sleep(LAG_S)
         try:
@@ -99,13 +99,14 @@ class SilentPairWatch:
         except ExchangeError as error:
             log.warning("silent pairs not looked for", reason=str(error))
             return False
-        # One that is subscribed by now has its snapshot, if any is to come, before the grace ends.
+        # The snapshot of a pair subscribed by now, if there is one, arrives before the grace period ends.
         streamed = {pair: quote for pair, quote in quotes.items() if self._stream.streaming(pair)}
         await self._clock.sleep(GRACE_S)
         judged = {pair: quote for pair, quote in streamed.items() if self._stream.streaming(pair)}
         found = self._silence.check(judged, before, self._heard())
         await self._renew(found)
-        # Where tails are refused for minutes the next look must not wait for them; what is not fetched, it finds again.
+        # Fetching tails may be refused for minutes, and the next check must not wait; it finds again what is not
+        # fetched.
         if self._fetching is None or self._fetching.done():
             self._fetching = group.create_task(self._catch_up(found))
         return True
@@ -113,7 +114,7 @@ class SilentPairWatch:
     def _heard(self) -> dict[str, int]:
         for pair in self._instruments:
             heard = self._stream.heard(pair)
-            if heard in self._ledger.of(pair).spans:  # durable by now, and believed
+            if heard in self._ledger.of(pair).spans:  # durable by now, and not parked
                 self._believed[pair] = heard
         return {pair: self._believed.get(pair, 0) for pair in self._instruments}
 
@@ -126,7 +127,7 @@ class SilentPairWatch:
             read = functools.partial(parse.quotes, instruments=instruments)
             try:
                 _, quotes = await self._exchange.request(rest_api.ticker(instruments, asset_class), read)
-            except UnknownPair:  # one of the list; the roster will find out which
+            except UnknownPair:  # one of the list; the pair list will find out which
                 _, quotes = await self._exchange.request(rest_api.ticker((), asset_class), read)
             found |= quotes.by_pair
             unreadable |= quotes.unreadable

@@ -1,4 +1,4 @@
-"""Record trades by polling REST alone: pairs that are not streamed, by wish or because Kraken refuses to."""
+"""Recording of trades by polling REST: for pairs that are not streamed, by configuration or because Kraken refuses."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from recorder.runtime.newest_trades import fetch_newer, highest, newest_held
 from recorder.runtime.waiting import first_of
 
 POLL_S: Final = 5.0
-"""How often a pair is asked for at most; where the pace allows less, pairs take turns."""
+"""Minimum time between two requests for a pair; if the pace allows less, pairs take turns."""
 RETRY_S: Final = 15.0
-"""Wait after an answer that failed. Nothing is lost by it: the next page begins where the last one ended."""
+"""Wait after a failed answer. Nothing is lost: the next page begins where the last one ended."""
 LAST_RETRY_S: Final = 900.0
-"""Wait at most, after 15 s, 30 s, …, for a pair that the exchange does not know: it may be delisted for good, or
-back under another name, of which the roster hears first."""
+"""Longest wait, after 15 s, 30 s, …, for a pair that the exchange does not know: it may be delisted permanently, or
+listed under another name, which the pair list notices first."""
 
 log = structlog.get_logger()
 
 
 class Promiser(Protocol):
-    """Who sees to it that all of a pair is promised before it is first asked for."""
+    """Ensures that all trades of a pair are promised before the first request for it."""
 
     async def make(self, pairs: Collection[str]) -> None:
         """Return once a promise of each of ``pairs`` is durable."""
@@ -40,11 +40,11 @@ class Promiser(Protocol):
 
 
 class PollCollector:
-    """Polls the pairs it was asked to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on.
+    """Polls the pairs passed to :meth:`take_over`, of ``instruments`` (by pair), each from its last trade on.
 
-    ``instruments`` are live, ``promises`` are made of each pair before it is first polled. ``everything`` takes over
-    all there are and all that come. ``refresh_soon`` is called when the exchange does not know a pair.
-    ``rests`` tells whether a pair is not to be asked for at present.
+    ``instruments`` are live; ``promises`` are made for each pair before it is first polled. ``everything`` takes over
+    all pairs, present and future. ``refresh_soon`` is called when the exchange does not know a pair. ``rests`` returns
+    whether requests for a pair are paused.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PollCollector:
         self._everything = everything
         self._due_s: dict[str, float] = {}
         self._since_ns: dict[str, int] = {}
-        self._astray: set[str] = set()  # of these a request began where the newest trades are not
+        self._astray: set[str] = set()  # pairs whose last request did not begin at the newest trades
         self._unknown: dict[str, GrowingDelay] = {}
         self._wake = asyncio.Event()
         self.follow(list(instruments.values()), ())
@@ -81,13 +81,13 @@ class PollCollector:
             self._wake.set()
 
     def hand_back(self, pair: str) -> None:
-        """Poll ``pair`` no more: it is streamed."""
+        """Stop polling ``pair``: it is streamed."""
         for of_pair in (self._due_s, self._since_ns, self._unknown):
             of_pair.pop(pair, None)
         self._astray.discard(pair)
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:
-        """Leave the pairs ``removed``; take over those ``added`` if everything is polled."""
+        """Drop the pairs ``removed``; take over those ``added`` if everything is polled."""
         for pair in removed:
             self.hand_back(pair)
         if self._everything:
@@ -108,13 +108,13 @@ class PollCollector:
                 if pair in self._due_s:
                     self._due_s[pair] = self._clock.monotonic() + wait_s
                 else:
-                    self.hand_back(pair)  # while it was asked for: nothing of that answer may outlast it
+                    self.hand_back(pair)  # it left during the request: discard the state set by the answer
 
     async def _ask(self, pair: str) -> float:
-        """Ask for what is new of ``pair``; return seconds until it is due again."""
+        """Request the new trades of ``pair``; return the seconds until it is due again."""
         if self._rests(pair):
             return POLL_S
-        await self._promises.make(list(self._due_s))  # of all that are polled, in one sync
+        await self._promises.make(list(self._due_s))  # for all polled pairs, in one sync
         if pair not in self._instruments:
             return POLL_S
         since_ns, last_id = self._since(pair), self._ledger.of(pair).spans.last
@@ -126,12 +126,12 @@ class PollCollector:
             log.warning("poll failed", pair=pair, reason=str(error), retry_in_s=wait_s)
             if isinstance(error, Malformed) and since_ns is not None:
                 self._since_ns.pop(pair, None)
-                self._astray.add(pair)  # it would come so again; what lies behind it is a hole, which is fetched
+                self._astray.add(pair)  # the same request would fail again; what it skips is a hole, which is fetched
             return wait_s
         self._unknown.pop(pair, None)
         if since_ns is not None and last_id is not None and highest(page) < last_id:
             self._since_ns.pop(pair, None)
-            self._astray.add(pair)  # it began at the newest trade held, and should have brought that
+            self._astray.add(pair)  # the page began at the newest stored trade, and should contain it
             return POLL_S
         return 0.0 if self._advance(pair, page) and page.rows >= rest_api.PAGE_LIMIT else POLL_S
 
@@ -142,7 +142,7 @@ class PollCollector:
         return self._unknown.setdefault(pair, GrowingDelay(RETRY_S, LAST_RETRY_S)).failed()
 
     def _since(self, pair: str) -> str | None:
-        """Return where to begin; None, the newest page, where nothing is held yet, or the last request went astray."""
+        """Return ``since`` of the next request; None, the newest page, if nothing is stored or the last went astray."""
         if pair in self._astray:
             self._astray.discard(pair)
             return None
@@ -154,20 +154,20 @@ class PollCollector:
         return self._clock.wall_ns() // 1000
 
     def _advance(self, pair: str, page: TradesPage) -> bool:
-        """Begin the next page at the end of this one; tell whether that leads on.
+        """Let the next page begin at the end of this one; return whether that makes progress.
 
-        A nanosecond before ``last``, so that an exclusive server repeats the last row as well. Whatever a page may
-        step over nevertheless is a hole between held ids, which the repair fetches.
+        It begins a nanosecond before ``last``, so that a server with exclusive bounds repeats the last row too. Trades
+        that a page skips nevertheless are a hole between stored ids, which the repair fetches.
         """
         before = self._since_ns.pop(pair, 0)
         if not page.trades or page.last is None or not page.last.isdecimal():
-            return False  # the next page begins by the newest trade held
+            return False  # the next page begins at the newest stored trade
         end_ns = int(page.last)
         end_us = page.trades[-1].time_us if page.odd_end_us is None else page.odd_end_us
         if abs(end_ns - end_us * 1000) > LAST_NS or not is_time(end_ns // 1000, self._now_us()):
-            return False  # no time of that row, or one at which it was not made: following it could skip trades unseen
+            return False  # not the time of that row, or an impossible one: following it could skip trades unnoticed
         after = max(before, end_ns - 1)
         if after == before and page.rows >= rest_api.PAGE_LIMIT:
-            after += 1  # a whole page inside one nanosecond: never seen, and the only way on is to step
+            after += 1  # a whole page within one nanosecond: never seen, but only a step can continue
         self._since_ns[pair] = after
         return after > before

@@ -1,4 +1,4 @@
-"""One WebSocket connection, again and again: frames in, stamped, judged by the session, handed to the inbox."""
+"""A WebSocket connection, reopened whenever it ends: stamps frames, and passes them via the session to the inbox."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from recorder.runtime.context import Context
 from recorder.runtime.inbox import Inbound
 
 TICK_S: Final = 1.0
-"""How often a session is told that time passes; its deadlines are whole seconds."""
+"""Interval at which a session is advanced in time; its deadlines are whole seconds."""
 
 _NOT_OPENED: Final = "not_opened"
 _ENDED: Final = "ended"
 _HUNG_UP: Final = "hung_up"
-"""How a connection ends, for those who count: never opened, by the other side, by us."""
+"""Reasons for the end of a connection, as counted: never opened, ended by the other side, hung up by us."""
 
 _NOTHING: Final = (0, b"")
 
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 
 
 class Fallback(Protocol):
-    """Who records the pairs that are not streamed."""
+    """A collector for the pairs that are not streamed."""
 
     def take_over(self, pair: str) -> None:
         """Record ``pair`` from now on."""
@@ -62,34 +62,34 @@ class Fallback(Protocol):
 
 
 class StatusListener(Protocol):
-    """Who keeps account of how the exchange is."""
+    """A recipient of the exchange's status."""
 
     async def report(
         self, source: str, system: str, upcoming_maintenance: list[dict[str, Any]], emergency: list[dict[str, Any]], /
     ) -> None:
-        """Take what ``source`` says: the system's state, and the maintenance and emergencies it announces."""
+        """Process a status from ``source``: the system's state, and the announced maintenance and emergencies."""
         ...
 
 
 class Promiser(Protocol):
-    """Who sees to it that all of a pair is promised before it is first asked for."""
+    """Ensures that all trades of a pair are promised before the first request for it."""
 
     async def make(self, pairs: Collection[str]) -> None:
         """Return once a promise of each of ``pairs`` is durable."""
         ...
 
     async def acknowledged(self, pair: str, time_in_us: int) -> None:
-        """Take note of when the exchange took the subscription of ``pair``, by its own clock (µs since 1970 UTC)."""
+        """Record when the exchange acknowledged the subscription of ``pair``, by its own clock (µs since 1970 UTC)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Whom the stream asks before it asks the exchange, and tells what it hears.
+    """The collaborators of a stream.
 
-    ``fallback`` is given the pairs that Kraken refuses to stream, for now or for good, which are taken back when it
-    does. ``refresh_soon`` is called when it does not know one. ``standing`` learns of every status. ``promises`` are
-    made of each pair before it is subscribed.
+    ``fallback`` records the pairs that Kraken refuses to stream, temporarily or permanently, and hands them back once
+    it streams them. ``refresh_soon`` is called when Kraken does not know a pair. ``standing`` receives every status.
+    ``promises`` are made for each pair before it is subscribed.
     """
 
     promises: Promiser
@@ -105,10 +105,10 @@ Dial = Callable[[], AbstractAsyncContextManager[Socket]]
 class StreamCollector:
     """Records the live trades of ``pairs`` over one connection at a time.
 
-    ``pairs`` are live: :meth:`follow` tells that they have changed. Each connection, and each attempt at one, has a
-    number, which names its frames in the journal: the next of ``numbers``, which all connections of a run share, as
-    they do ``heard``, the highest id of each pair that a frame brought, that frame, and ``limit``, how many frames
-    that nobody knows are kept.
+    ``pairs`` are live: :meth:`follow` signals that they have changed. Each connection, and each attempt at one, has a
+    number that names its frames in the journal, the next of ``numbers``. All connections of a run share ``numbers``,
+    ``heard`` (the highest id received of each pair, with its frame) and ``limit``, the limit of unknown frames that are
+    stored.
     """
 
     def __init__(
@@ -142,31 +142,31 @@ class StreamCollector:
         self._heard_s = self._clock.monotonic()
 
     def follow(self) -> None:
-        """Bring the open connection, if there is one, into line with the pairs; the next one begins so."""
+        """Adapt the open connection, if there is one, to the pairs; the next one starts with them."""
         self._changed.set()
 
     @property
     def connection(self) -> int | None:
-        """The number of the connection that is open; None while there is none."""
+        """Number of the open connection; None if there is none."""
         return self._connection if self._open is not None else None
 
     def streaming(self, pair: str) -> bool:
-        """Tell whether ``pair`` is subscribed, by an acknowledgement, on a connection that is open."""
+        """Return whether the subscription of ``pair`` is acknowledged on an open connection."""
         return self._open is not None and pair in self._open[0].subscribed
 
     def silent_s(self) -> float:
-        """Return for how many seconds no sign of life came on a connection that had served us."""
+        """Return the seconds since the last sign of life on a connection that had served us."""
         self._listened()
         return self._clock.monotonic() - self._heard_s
 
     async def resubscribe(self, pairs: Sequence[str]) -> None:
-        """End the subscriptions of ``pairs`` and ask for new ones; those that are not subscribed are left alone."""
+        """Renew the subscriptions of ``pairs``; those that are not subscribed are left alone."""
         if self._open is None:
             return
         session, socket = self._open
         subscribed = [pair for pair in pairs if pair in session.subscribed]
         effects = [*session.drop(subscribed), *session.add(subscribed, self._clock.monotonic())]
-        with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
+        with contextlib.suppress(Unavailable):  # the connection ended; the receiving task notices too
             await self._obey(effects, socket)
 
     async def run(self) -> None:
@@ -205,7 +205,7 @@ class StreamCollector:
         try:
             await self._obey(session.opened(self._clock.monotonic()), socket)
             self._open = session, socket
-            # Only now, so that no pair is left before it was asked for.
+            # Only now, so that no pair is unsubscribed before it was subscribed.
             beside.append(asyncio.create_task(self._keep_up(session, socket)))
             while True:
                 frame = await socket.receive()
@@ -218,18 +218,18 @@ class StreamCollector:
                 task.cancel()
 
     def _listened(self) -> None:
-        """Remember when the open connection was heard last: one that does not serve us is as good as none."""
+        """Store when the open connection last showed life; one that does not serve us counts as none."""
         if self._open is not None and self._open[0].serves:
             self._heard_s = self._open[0].heard_s
 
     def _hear(self, rows: TradeRows | PartialRows) -> None:
         for run in rows.runs:
             highest, _ = self._heard.get(run.pair, _NOTHING)
-            if run.span.last > highest or is_far(highest, run.span.last):  # a lone odd id, and no news for ever
+            if run.span.last > highest or is_far(highest, run.span.last):  # a stray far id must not block for ever
                 self._heard[run.pair] = run.span.last, rows.frame
 
     async def _tick(self, session: Session, socket: Socket) -> None:
-        with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
+        with contextlib.suppress(Unavailable):  # the connection ended; the receiving task notices too
             while True:
                 await self._clock.sleep(TICK_S)
                 await self._obey(session.tick(self._clock.monotonic()), socket)
@@ -242,16 +242,16 @@ class StreamCollector:
                 promised = list(self._pairs)
                 await self._listeners.promises.make(promised)
                 gone = [pair for pair in session.pairs if pair not in self._pairs]
-                # Who has come in the meantime has set the event again.
+                # Pairs added in the meantime have set the event again.
                 staying = [pair for pair in promised if pair in self._pairs]
                 effects = [*session.drop(gone), *session.add(staying, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
     async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901, PLR0912 -- a case for each effect
-        """Carry out what the session wants, in order."""
+        """Execute the session's effects in order."""
         for effect in effects:
             match effect:
-                case TradeRows():  # first, since nearly all are
+                case TradeRows():  # first, since nearly all effects are
                     line = segment.encode(effect.received_ns, self._source, effect.frame, parsed=True)
                     inbound = Inbound(line, effect.runs)
                     if not self._inbox.add(inbound):
@@ -289,7 +289,7 @@ class StreamCollector:
                     assert_never(effect)
 
     async def _partly_read(self, partly: PartialRows) -> None:
-        """Record what can be read of a frame. The drain sets the other rows aside, and tells of them."""
+        """Record the readable rows of a frame. The drain quarantines and reports the others."""
         source = records.stream_source("odd", self._connection)
         await self._inbox.put(Inbound(segment.encode(partly.received_ns, source, partly.frame), partly.runs))
         self._hear(partly)
@@ -297,7 +297,7 @@ class StreamCollector:
         log.error("rows kept but not understood", rows=len(partly.odd), reason=partly.odd[0].reason)
 
     async def _refused(self, refusal: Rejected) -> None:
-        """Have the pairs recorded otherwise until they are subscribed; tell once of those refused again and again."""
+        """Hand the pairs to the fallback until they are subscribed; report repeated refusals only once."""
         self._metrics.rejected.inc()
         for pair in refusal.pairs:
             self._listeners.fallback.take_over(pair)

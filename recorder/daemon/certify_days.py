@@ -1,8 +1,8 @@
-"""What is proven of a day is written down once, so that what vanishes later is missed.
+"""Certification of days: the proven content of a day is noted once, so that later losses are noticed.
 
-Each pair is looked at after a drain, and nothing is read unless a day can have been proven since: then its rows, once.
-A day to which rows were added lawfully, by history or a hole that was filled, is told again; one that holds other
-content is reported, and keeps what was certified.
+Each pair is checked after a drain, and nothing is read unless a day can have been proven since; then its rows are read,
+once. A day to which rows were added lawfully, by history or a filled hole, is certified again; one with other content
+is reported, and its certificate stays.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from recorder.errors import StorageError, UnreadableFile
 from recorder.runtime.context import Context
 
 ROUND_S: Final = 60.0
-"""How often each pair is looked at: the names of its files, and nothing more unless there are new ones."""
+"""Interval of checks of each pair: of its file names, and nothing more unless there are new ones."""
 TOGETHER_DAYS: Final = 31
-"""Days of a pair that are read at once: an archive that was begun before days were remembered has thousands."""
+"""Days of a pair that are read at once: an archive older than certificates has thousands."""
 BUSY_SHARE: Final = 0.05
 """It rests nineteen times as long as it works: years of an older archive take their time, and a drain never waits."""
 RECENT: Final = 1_000
-"""Certified days that are held in memory until they are in the archive: what a day of a thousand pairs brings."""
+"""Certified days held in memory until they are archived: as many as a day of a thousand pairs brings."""
 _PROVEN: Final = frozenset({"complete", "partial", "empty"})
 
 _Answer = TypeVar("_Answer")
@@ -52,7 +52,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is known of a pair beside its files, at one moment."""
+    """A snapshot of what is known of a pair besides its files."""
 
     absent: AbsentIds
     confirmed: Confirmed | None
@@ -63,7 +63,7 @@ class _Facts:
 
 @dataclass(slots=True)
 class _Pair:
-    """What was seen of a pair. Days are told since 1970; ``judged`` ones were read, ``due`` and ``again`` are to be."""
+    """State of a pair. Days are counted since 1970; ``judged`` days were read, ``due`` and ``again`` are to be read."""
 
     files: Mapping[Path, FileFacts] = field(default_factory=dict)
     held: Spans = field(default_factory=Spans)
@@ -76,8 +76,8 @@ class _Pair:
 class CertifyDays:
     """Certifies the days of all pairs in the ``archive``.
 
-    ``now_s`` tells what time it is at least (seconds since 1970), None where nobody vouches for it: a day is over only
-    by a clock that is right.
+    ``now_s`` returns the earliest possible time now (seconds since 1970), None if it is unconfirmed: a day is over only
+    by a correct clock.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class CertifyDays:
         self._recent: deque[Certified] = deque(maxlen=RECENT)
 
     async def run(self) -> None:
-        """Look at all pairs until cancelled."""
+        """Check all pairs until cancelled."""
         while True:
             await self._clock.sleep(self._round_s)
             now_s = self._now_s()
@@ -108,7 +108,7 @@ class CertifyDays:
                 await self.round(int(now_s * 1_000_000))
 
     async def round(self, now_us: int) -> None:
-        """Look at all pairs once, and write down what is proven by ``now_us`` (µs since 1970 UTC)."""
+        """Check all pairs once, and note what is proven by ``now_us`` (µs since 1970 UTC)."""
         pairs = await asyncio.to_thread(self._archive.layout.pairs)
         self._pairs = {pair: self._pairs.get(pair) or _Pair() for pair in pairs}
         for pair, seen in self._pairs.items():
@@ -122,7 +122,7 @@ class CertifyDays:
                 while seen.due:
                     for one in await self._timed(functools.partial(self._first, pair, seen)):
                         await self._note(one)
-            except (StorageError, UnreadableFile) as error:  # verify reports it, too
+            except (StorageError, UnreadableFile) as error:  # verify reports it too
                 seen.mark = None
                 log.error("days not certified", pair=pair, reason=str(error))
         await self._judge_again()
@@ -140,7 +140,7 @@ class CertifyDays:
         return done
 
     def _look(self, pair: str, seen: _Pair, facts: _Facts, now_us: int) -> None:
-        """Find out which days of ``pair`` are to be read."""
+        """Determine the days of ``pair`` to read."""
         files = self._files(pair)
         runs = joined(run for file in files for run in file.footer.runs)
         held = Spans(run.span for run in runs)
@@ -148,7 +148,7 @@ class CertifyDays:
         for file in files:
             if not first_look and _is_news(file, seen):
                 seen.again.update(_certified_days(file.footer.runs, facts.days, now_us))
-        if first_look and facts.promise is not None:  # history may have come to that day while nobody looked
+        if first_look and facts.promise is not None:  # history may have reached that day in an earlier run
             day = facts.promise.time_us // DAY_US
             seen.again.update({day} if day in facts.days else ())
         seen.files, seen.held = {file.path: file for file in files}, held
@@ -171,7 +171,7 @@ class CertifyDays:
             seen.mark = mark
 
     def _first(self, pair: str, seen: _Pair) -> list[Certified]:
-        """Read the newest days that are due, and return what they hold."""
+        """Read the newest due days, and return their content."""
         newest = list(seen.due)[-1]
         days = Span(max(newest.first, newest.last - TOGETHER_DAYS + 1), newest.last)
         found = self._read(pair, days)
@@ -180,7 +180,7 @@ class CertifyDays:
         return [_event_detail(pair, day, rows, 1) for day, rows in sorted(found.items())]
 
     async def _judge_again(self) -> None:
-        """Read days once more to which something came, and tell of those that hold something else by now."""
+        """Read certified days again that have new rows, and report those whose certified content differs."""
         wanted = {pair: sorted(seen.again) for pair, seen in self._pairs.items() if seen.again}
         if not wanted:
             return
@@ -228,7 +228,7 @@ class CertifyDays:
 
 
 def _is_news(file: FileFacts, seen: _Pair) -> bool:
-    """Return whether a file brings ids that were not held, or took the place of another: no merge of ours does."""
+    """Return whether a file adds new ids or replaces another file: our own merges do neither."""
     known_file = seen.files.get(file.path)
     if known_file is not None:
         return known_file is not file
@@ -236,7 +236,7 @@ def _is_news(file: FileFacts, seen: _Pair) -> bool:
 
 
 def _certified_days(runs: Iterable[Run], certified: Spans, now_us: int) -> set[int]:
-    """Return the certified days on which trades of these runs may lie, by the times of their ends."""
+    """Return the certified days that may contain trades of these runs, by the times of their ends."""
     found: set[int] = set()
     for run in runs:
         ends = [us // DAY_US for us in (run.first_us, run.last_us) if is_time(us, now_us)]
@@ -246,7 +246,7 @@ def _certified_days(runs: Iterable[Run], certified: Spans, now_us: int) -> set[i
 
 
 def _mark(runs: Sequence[Run], facts: _Facts, now_us: int) -> object:
-    """Return what tells whether other days can be proven than at the last look."""
+    """Return a value that changes whenever other days may be proven than at the last check."""
     ends = hash(tuple((run.span.first, run.span.last) for run in runs[:-1]))
     last = (runs[-1].span.first, runs[-1].last_us // DAY_US) if runs else None
     confirmed = facts.confirmed

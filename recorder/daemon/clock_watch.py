@@ -1,8 +1,8 @@
-"""Notice when the host's clock is set: times of receipt have a seam there, and whoever reads them should know.
+"""Detection of steps of the host's clock: receive times have a discontinuity there, which readers should know.
 
-A step needs no other answer: waits go by the monotonic clock, nothing is removed by the host's clock alone, neither by
-what it says now nor by what it said when a file was written (ops/exchange_clock.py), and the schedule of candles,
-which end by the clock, puts itself right (core/candle_schedule.py).
+A step needs no other reaction: waits use the monotonic clock, nothing is removed by the host's clock alone, neither by
+its time now nor by that when a file was written (ops/exchange_clock.py), and the schedule of candles, whose ends follow
+the clock, corrects itself (core/candle_schedule.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recorder.core.event_kinds import EventKind
 from recorder.runtime.context import Context
 
 LOOK_S: Final = 5.0
-"""How often both clocks are read, which takes microseconds: so well is it known when the step was."""
+"""Interval at which both clocks are read, which takes microseconds; the time of a step is known this precisely."""
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ class ClockWatch:
         self._metrics = context.metrics
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         steps = ClockSteps()
         while True:
             before_s = self._clock.monotonic()

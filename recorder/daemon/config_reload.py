@@ -1,7 +1,7 @@
-"""Read the configuration again when asked to, and take over what may change while recording goes on.
+"""Reloading of the configuration on request, and application of the settings that may change while recording.
 
-All or nothing: a configuration with a mistake changes nothing at all, and one without is taken over between two steps
-of any other task.
+All or nothing: a configuration with a mistake changes nothing, and a valid one is applied between two steps of any
+other task.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from recorder.repair.gap_repair import Repair
 from recorder.runtime.waiting import first_of
 
 STDERR: Final = 2
-"""Where the log goes."""
+"""File descriptor of the log."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigSource:
-    """Where a configuration comes from: ``read`` reads it (blocking; raises ConfigError), once more when ``asked``."""
+    """Source of a configuration: ``read`` reads it (blocking; raises ConfigError), and again when ``asked`` is set."""
 
     read: Callable[[], Config]
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def on_signal(self, stop: Callable[[], None], *, terminal: int = STDERR) -> None:
-        """Take SIGHUP of this process from now on: read again or, where it says that our ``terminal`` is gone, stop."""
+        """Handle SIGHUP of this process from now on: reload or, if it means that our ``terminal`` is gone, stop."""
         attended = os.isatty(terminal)
 
         def hung_up() -> None:
             if attended and not os.isatty(terminal):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, terminal)  # where it was, the next line of the log would be an error
+                os.dup2(nowhere, terminal)  # otherwise the next log line would fail
                 os.close(nowhere)
                 stop()
             else:
@@ -57,7 +57,7 @@ class ConfigSource:
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """The parts that a new configuration is told to. Others ask for it whenever they need it."""
+    """The parts that a new configuration is passed to. Other parts read the configuration when they need it."""
 
     pace: Pace
     ohlc: CandleCollector
@@ -68,7 +68,7 @@ class LiveSettings:
     repair: Repair
 
     def apply(self, config: Config) -> None:
-        """Let each part know what is its own. Nothing here fails or waits, so that nothing is taken over by half."""
+        """Pass its settings to each part. Nothing here fails or waits, so that no change is partial."""
         self.pace.set_rate(config.exchange.requests_per_second)
         self.ohlc.want(candles(config))
         self.commit.sync_every_s = config.journal.sync_every
@@ -79,14 +79,14 @@ class LiveSettings:
 
 
 def candles(config: Config) -> Wanted:
-    """Return which candles ``config`` wants."""
+    """Return the candles that ``config`` wants."""
     return Wanted(config.ohlc.timeframes, config.ohlc.refresh, config.exchange.requests_per_second)
 
 
 class Reload:
-    """Takes over what ``source`` says, in place of the configuration ``running``.
+    """Applies the configuration from ``source`` in place of the ``running`` one.
 
-    The pairs go to ``roster``; ``take`` is then given the configuration that is in force from now on.
+    The pairs are passed to ``roster``; ``take`` is then called with the configuration in force from now on.
     """
 
     def __init__(self, running: Config, source: ConfigSource, roster: PairList, take: Callable[[Config], None]) -> None:
@@ -96,9 +96,9 @@ class Reload:
         self._take = take
 
     async def run(self) -> None:
-        """Reload whenever asked to, until cancelled. Who asks once more does not wait for the one before to end.
+        """Reload on request until cancelled. A new request does not wait for the previous one to end.
 
-        It may wait for minutes, where a listing is to be read first and requests are throttled.
+        A reload may wait for minutes, if it needs a listing first while requests are throttled.
         """
         while True:
             await self._source.asked.wait()
@@ -141,5 +141,5 @@ def _line(text: str) -> str:
 
 
 def _list(words: Sequence[str]) -> str:
-    """Join words as people do."""
+    """Join words as in a sentence."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -1,7 +1,7 @@
-"""Watch how much room the disk has left: first history waits and raw segments go, then recording ends well.
+"""Supervision of free disk space: when it is low, history waits and raw segments are removed; then recording ends.
 
-A disk that is full all the same loses nothing either: what was refused was never claimed. But then the journal waits
-for its drain until somebody has made room.
+Even a full disk loses nothing: what could not be written was never claimed. But then the journal cannot be drained
+until space is freed.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from recorder.kraken.records import (
 from recorder.runtime.context import Context
 
 LOOK_S: Final = 5.0
-"""How often the disk is asked, which takes microseconds: at 50 MB a second, 256 MB last for so long."""
+"""Interval of checks, which take microseconds: at 50 MB a second, 256 MB last this long."""
 AGAIN_S: Final = 600.0
-"""A raw segment that could not be proven to be archived is not read again sooner."""
+"""A raw segment that could not be proven to be archived is not read again before this time, in seconds."""
 _DAY_S: Final = 86_400.0
 _CHUNK: Final = 1 << 20
 
@@ -53,11 +53,11 @@ log = structlog.get_logger()
 
 
 class DiskSpaceWatch:
-    """Looks at the disk of ``layout`` every LOOK_S seconds.
+    """Checks the disk of ``layout`` every LOOK_S seconds.
 
-    ``history_waits`` is told when history must wait and when it need not any more; ``full`` is called once, to end
-    recording well: after it, :meth:`check` raises. ``raw`` is held while raw segments are removed. ``room`` asks the
-    disk; it blocks.
+    ``history_waits`` is called when history must wait and when it may continue; ``full`` is called once, to end
+    recording in order: after it, :meth:`check` raises. ``raw`` is held while raw segments are removed. ``room``
+    measures the disk; it blocks.
     """
 
     def __init__(
@@ -84,26 +84,26 @@ class DiskSpaceWatch:
         self._unproven: dict[Path, float] = {}
         self._problem: DiskError | None = None
         self.low = False
-        """Whether little room is left."""
+        """Whether free space is low."""
         self.room: Room | None = None
-        """What was found at the last look; None before the first."""
+        """Result of the last check; None before the first."""
         self.low_bytes = 0
-        """Below so much free, little room is left; 0 before the first look."""
+        """Free space below this is low, in bytes; 0 before the first check."""
 
     async def run(self) -> None:
-        """Watch until cancelled. Raises DiskError where the disk does not answer."""
+        """Check until cancelled. Raises DiskError if the disk does not answer."""
         while self._problem is None:
             await self._look()
             await self._clock.sleep(LOOK_S)
 
     @property
     def runway_s(self) -> float:
-        """Return how long the room will do, if it goes on as in the last day; infinite while it does not go."""
+        """Return the seconds until the disk is full at the rate of the last day; infinite if it never is."""
         per_day = self._growth.per_day
         return self.room.free / per_day * _DAY_S if self.room and per_day else math.inf
 
     def check(self) -> None:
-        """Raise DiskError if recording had to end for want of room."""
+        """Raise DiskError if recording had to end because the disk is full."""
         if self._problem is not None:
             raise self._problem
 
@@ -141,10 +141,10 @@ class DiskSpaceWatch:
     def _tell(self, *, low: bool) -> None:
         self.low = low
         self._history_waits(low)
-        self._archived = ArchivedCheck(self._layout, self._disk)  # it need not be remembered for long
+        self._archived = ArchivedCheck(self._layout, self._disk)  # a new one, to release what was remembered
 
     def _make_room(self, wanted: int) -> Room:
-        """Remove raw segments, the oldest first, until so much is free; but none that is not proven to be archived."""
+        """Remove raw segments, oldest first, until ``wanted`` bytes are free, but none not proven to be archived."""
         for path in self._raw_segments():
             if (found := self._room(self._layout.data)).free >= wanted:
                 return found
@@ -153,7 +153,7 @@ class DiskSpaceWatch:
                 continue
             try:
                 reason = self._archived.lacks(path)
-            except FileNotFoundError:  # its time had come meanwhile
+            except FileNotFoundError:  # it expired in the meantime
                 continue
             if reason is not None:
                 log.warning("raw segment kept", segment=path.name, reason=reason)
@@ -166,7 +166,7 @@ class DiskSpaceWatch:
         return self._room(self._layout.data)
 
     def _raw_segments(self) -> list[Path]:
-        """Return the raw segments, oldest first: none, which the log tells, where they cannot be listed."""
+        """Return the raw segments, oldest first; none, with an error in the log, if they cannot be listed."""
         raw = self._layout.raw
         try:
             return [raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX)]
@@ -176,17 +176,17 @@ class DiskSpaceWatch:
 
 
 class ArchivedCheck:
-    """Tells whether all that a raw segment holds is in the archive. Footers are read once, and remembered."""
+    """Checks whether all rows of a raw segment are archived. Footers are read once, and remembered."""
 
     def __init__(self, layout: Layout, disk: Disk) -> None:
         self._layout = layout
         self._coverage = Coverage(layout, disk)
 
     def lacks(self, path: Path) -> str | None:
-        """Return why the raw segment ``path`` may hold what nothing else does; None if all of it is archived.
+        """Return the reason why the raw segment ``path`` may contain data stored nowhere else; None if all is archived.
 
-        All of it is once the drain has let go of the segment, its copy is whole, each of its lines is understood or
-        set aside, and the archive covers the id of each of its trades now. Raises FileNotFoundError, DiskError.
+        All is archived if the drain has retired the segment, its copy is whole, each of its lines is understood or set
+        aside, and the archive covers the id of each of its trades now. Raises FileNotFoundError, DiskError.
         """
         number = segment.number_of(path)
         if segment.path_of(self._layout.journal, number).exists():
@@ -217,7 +217,7 @@ class ArchivedCheck:
 
 
 def _understood(entry: Entry) -> list[Run]:
-    """Return the runs of ids in a line. Raises Malformed, StorageError where nobody knows what it says."""
+    """Return the runs of ids in a line. Raises Malformed, StorageError for a line whose content is unknown."""
     match records.read(entry):
         case StreamedTrades() | ParkedTrades() | PolledTrades() as trades:
             return trades.runs()
@@ -237,7 +237,7 @@ def _understood(entry: Entry) -> list[Run]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a raw segment without line feeds. Raises ZstdError where it is cut, or fails its checksum."""
+    """Yield the lines of a raw segment without line feeds. Raises ZstdError if it is truncated or corrupt."""
     reader = zstandard.ZstdDecompressor().decompressobj()
     rest_of_line = b""
     with path.open("rb") as file:

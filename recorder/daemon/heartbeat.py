@@ -1,4 +1,4 @@
-"""The daemon's pulse: its state at any moment, for whoever asks, and a sign of life for the service manager."""
+"""The daemon's heartbeat: its current state on request, and signs of life for the service manager."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from recorder.runtime.inbox import Inbox
 from recorder.version import __version__
 
 BEAT_S: Final = 10.0
-"""From one look at its own state to the next; more often where a watchdog wants it."""
+"""Interval between checks of its own state; shorter if a watchdog demands it."""
 SHOWN: Final = 40
-"""So many quarantined pairs are told of; more are a sign of the disk."""
+"""Limit of quarantined pairs that are named; more indicate a failing disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What records, once it is known what to record."""
+    """The recording parts, once the pairs to record are known."""
 
     pairs: Mapping[str, object]
     commit: Commit
@@ -43,7 +43,7 @@ class Parts:
 
 
 class Heartbeat:
-    """Puts together what the parts know. Before they are :meth:`begun` nothing is recorded, and it says so."""
+    """Combines the state of the parts. Before :meth:`begun` nothing is recorded, and the state shows that."""
 
     def __init__(self, data: Path, inbox: Inbox, *, clock: Clock, metrics: Metrics, notifier: Notifier) -> None:
         self._data = data
@@ -63,7 +63,7 @@ class Heartbeat:
         metrics.ready.set_function(lambda: not health.not_ready(self.state()))
 
     def ended(self, request: rest_api.Request, ended: HttpAnswer | ExchangeError) -> None:
-        """Take note of how a REST request has ended."""
+        """Record the outcome of a REST request."""
         error = ended if isinstance(ended, ExchangeError) else None
         self._metrics.requested(request.path, error)
         if isinstance(ended, HttpAnswer):
@@ -75,36 +75,37 @@ class Heartbeat:
                 self._metrics.clock_offset.set(self._offset.offset_s or 0.0)
 
     def now_s(self) -> float | None:
-        """Return what time it is at least, by host and exchange (seconds since 1970); None before the first answer."""
+        """Return the earliest possible time by host and exchange (seconds since 1970); None before the first answer."""
         return self._vouched.now_s()
 
     def latest_s(self) -> float:
-        """Return what time it is at most, by host and exchange (seconds since 1970)."""
+        """Return the latest possible time, by host and exchange (seconds since 1970)."""
         return self._vouched.latest_s()
 
     def asks(self, paused_s: Callable[[], float]) -> None:
-        """Tell from now on for how long requests of REST are paused after a refusal."""
+        """Report from now on how long REST requests are paused after a refusal."""
         self._asks_in_s = paused_s
 
     def listen(self, silent_s: Callable[[], Sequence[float]], wait_s: Callable[[], float]) -> None:
-        """Judge by a stream from now on, and not by answers of REST.
+        """Judge by a stream from now on, and not by REST answers.
 
-        It tells of each of its connections for how long no sign of life came there, and for how long none is opened.
+        ``silent_s`` returns for each connection the seconds since its last sign of life, ``wait_s`` those until one may
+        open.
         """
         self._silent_s, self._connects_in_s = silent_s, wait_s
 
     def begun(self, parts: Parts) -> None:
-        """Tell that recording begins."""
+        """Report that recording begins."""
         self._parts = parts
         self._notifier.send(service_manager.READY, service_manager.status(f"recording {len(parts.pairs)} pairs"))
 
     def stopping(self) -> None:
-        """Tell that it ends."""
+        """Report that recording ends."""
         self._stopping = True
         self._notifier.send(service_manager.STOPPING, service_manager.status("draining the journal"))
 
     def state(self) -> HealthState:
-        """Return the state at this moment."""
+        """Return the current state."""
         parts = self._parts
         room = parts.space.room if parts else None
         since_answer_s = self._clock.monotonic() - self._answered_s
@@ -126,10 +127,10 @@ class Heartbeat:
         )
 
     def about(self) -> dict[str, object]:
-        """Return what is worth knowing beside the state: which archive, which release, since when, how many pairs.
+        """Return facts besides the state: archive, release, start time and number of pairs.
 
-        And for how many seconds the exchange is left alone, after a refusal: new connections, and requests of REST. And
-        which pairs are quarantined, each with the file, what is wrong with it and what to do.
+        Also for how many seconds new connections and REST requests are paused after a refusal, and the quarantined
+        pairs, each with file, problem and remedy.
         """
         faults = self._parts.quarantined.faults() if self._parts else []
         return {
@@ -142,19 +143,19 @@ class Heartbeat:
         }
 
     async def run(self) -> None:
-        """Show signs of life until cancelled, and none while only a restart can help.
+        """Send signs of life until cancelled, but none while only a restart can help.
 
-        Lines of the log that were held back come out with them, where no other line takes them along.
+        Each also flushes suppressed log lines, in case no other line does.
         """
         watchdog_s = self._notifier.watchdog_s
-        beat_s = min(BEAT_S, watchdog_s / 3) if watchdog_s else BEAT_S  # two may be late
+        beat_s = min(BEAT_S, watchdog_s / 3) if watchdog_s else BEAT_S  # two may be missed
         while True:
             self.beat()
             log.report_suppressed()
             await self._clock.sleep(beat_s)
 
     def beat(self) -> None:
-        """Show one, if there is life."""
+        """Send one, if the daemon is alive."""
         state = self.state()
         reasons = health.not_ready(state)
         faults = self._parts.quarantined.faults() if self._parts else []

@@ -1,4 +1,4 @@
-"""Keep the archive in few files and raw segments within policy, on a budget that recording never notices."""
+"""Compaction of the archive and retention of raw segments, limited so that recording is not disturbed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from recorder.ops import process_setup
 from recorder.runtime.context import Context
 
 ROUND_S: Final = 60.0
-"""How often upkeep looks; drains bring at most a file per pair every few minutes."""
+"""Interval of rounds; drains add at most one file per pair every few minutes."""
 BUSY_SHARE: Final = 0.1
-"""Upkeep rests nine times as long as it works, so that it takes a tenth of one core at most."""
+"""Maintenance rests nine times as long as it works, so that it takes a tenth of one core at most."""
 
 REMEMBERED: Final = 300
-"""So many segments that have left the journal stay named in footers: more than leave it while a back-up is made, from
-the copy of the journal to that of the tables. One that holds a segment and its rows can then tell, and does not add
-them again. With a drain every five minutes it is a day, and 300 numbers in a footer are 2 kB."""
+"""Number of retired segments still named in footers: more than are retired while a back-up is made, between the copies
+of the journal and the tables. A back-up that contains both a segment and its rows can then recognize them, and does not
+add them again. With a drain every five minutes it covers a day, and 300 numbers in a footer are 2 kB."""
 
 log = structlog.get_logger()
 
@@ -42,9 +42,9 @@ log = structlog.get_logger()
 class Maintenance:
     """Compacts table after table, and removes raw segments older than ``keep_s`` seconds, which may change.
 
-    ``now_s`` tells what time it is at least (seconds since 1970), None where nobody vouches for it: a host's clock that
-    jumps a year ahead must not make everything old. And what was written while it was behind does not look old either:
-    the drain says when it was (ingest/drain.py, ``latest_s``).
+    ``now_s`` returns the earliest possible time now (seconds since 1970), None if it is unconfirmed: a host's clock
+    that jumps a year ahead must not make everything old. Nor do files written under a slow clock look old: the drain
+    sets their time (ingest/drain.py, ``latest_s``).
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class Maintenance:
         self._now_s = now_s
         self._round_s = round_s
         self.raw = threading.Lock()
-        """Held while raw segments are removed: whoever lists them must find them."""
+        """Held while raw segments are removed: a reader that has listed them must find them."""
         self._segments = Segments(archive.layout, disk, staging=archive.staging)
 
     async def run(self) -> None:
-        """Look after the archive until cancelled."""
+        """Maintain the archive until cancelled."""
         while True:
             await self._clock.sleep(self._round_s)
             await self._patiently(self._expire_raw)
@@ -94,7 +94,7 @@ class Maintenance:
 
     @staticmethod
     def _refused(of: str, error: Exception) -> None:
-        """Say that something is left as it is. Raises the error where no file, but the disk is at fault."""
+        """Log that something is left unchanged. Raises the error if the disk, and not a file, is at fault."""
         if is_disks_fault(error) or (isinstance(error, DiskError) and not is_own(error)):
             raise error
         log.error("compaction refused", of=of, reason=str(error))
@@ -115,7 +115,7 @@ class Maintenance:
         try:
             done = self._merged(branch)
         except (*DAMAGE, DiskError) as error:
-            # The archive is untouched; recording goes on, and the files stay as they are for `verify`.
+            # The archive is untouched; recording continues, and the files remain for `verify`.
             self._refused(branch.name, error)
             return False
         if done is None:
@@ -134,9 +134,9 @@ class Maintenance:
         return compact_segments(self._segments, branch, today=today, now_s=now_s, drained_to=drained_to)
 
     def _drained_to(self, journal: Path) -> int:
-        """Return the highest number such that no segment up to it can ever be drained again, in no copy either."""
+        """Return the highest number such that no segment up to it can ever be drained again, in any copy."""
         left = segment.segments(journal)
-        self._disk.sync_dir(journal)  # or a power cut could bring back a segment that was just retired
+        self._disk.sync_dir(journal)  # otherwise a power cut could bring back a segment that was just retired
         return max(0, segment.number_of(left[0]) - 1 - REMEMBERED) if left else 0
 
     def _expire_raw(self) -> bool:

@@ -1,4 +1,4 @@
-"""How long raw journal segments are kept after their rows are archived."""
+"""Retention of raw journal segments after their rows are archived."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = structlog.get_logger()
 
 
 def expire_raw(raw: Path, disk: Disk, before_s: float, lock: AbstractContextManager[object]) -> None:
-    """Remove the segments in ``raw`` that were written before a moment (seconds since 1970), under ``lock``.
+    """Remove the segments in ``raw`` written before ``before_s`` (seconds since 1970), under ``lock``.
 
-    A folder that cannot be read is logged. Raises the error where the disk itself is at fault.
+    A folder that cannot be read is logged. Raises the error if the disk itself is at fault.
     """
     try:
         with lock:

@@ -1,12 +1,12 @@
-"""Memory is compared with the disk: what counts as held, void, disowned or confirmed must be what a start finds.
+"""Comparison of memory with the disk: ids in memory as stored, void, disowned or confirmed must be what a start finds.
 
-Files vanish, are replaced or damaged, journal lines turn out corrupt at the drain: what they told is taken back here,
-so that it is missing, and asked for again, at once and not at the next start. What other processes add to the archive,
-by ``recorder backfill`` or ``merge``, is learnt.
+Files vanish, are replaced or damaged, and journal lines turn out to be corrupt at the drain: their claims are withdrawn
+here, so that the ids are missing, and requested again, immediately and not at the next start. Data that other processes
+add to the archive, by ``recorder backfill`` or ``merge``, is adopted.
 
-In this order, so that a sound archive is never accused: a copy of what memory claims, then the journal, then footers
-and events. What was claimed at the copy is durable, rows move from the journal to the archive and never back, and
-whatever is not found is sought once more under the locks that keep files in their places.
+The order ensures that a sound archive is never reported: first a copy of the claims in memory, then the journal, then
+footers and events. What was claimed at the copy is durable, rows move from the journal to the archive and never back,
+and anything not found is searched again under the locks that keep files in place.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ from recorder.runtime.context import Context
 from recorder.runtime.waiting import first_of
 
 LOOK_S: Final = 60.0
-"""From one look at the footers to the next: at a thousand pairs one takes some 0.2 s of a thread, for the
-names and times of the files."""
+"""Interval of checks of the footers: at a thousand pairs a check takes about 0.2 s of a thread, for the names and times
+of the files."""
 ALL_S: Final = 3600.0
-"""So often all is compared: the journal is parsed for it, which takes a second of a thread at most."""
+"""Interval of complete comparisons: they parse the journal, which takes a second of a thread at most."""
 LOCKED_TOGETHER: Final = 64
-"""Pairs that are looked at once more under their locks at once: each lock is a file handle, and each such look reads
-the journal."""
+"""Pairs that are read again under their locks at once: each lock is a file handle, and each such read includes the
+journal."""
 
 log = structlog.get_logger()
 
 
 class Planner(Protocol):
-    """Who fetches what is missing."""
+    """Fetches missing trades."""
 
     def hole_seen(self) -> None:
-        """Look at the ledger soon."""
+        """Check the ledger soon."""
         ...
 
     def plan_anew(self, pair: str) -> None:
-        """Look at the ledger soon, and end what is under way for ``pair``."""
+        """Check the ledger soon, and end the current batch of ``pair``."""
         ...
 
 
 class Reconcile:
-    """Compares ``ledger`` with the ``archive`` and its ``journal``; what differs is put right, and told.
+    """Compares ``ledger`` with the ``archive`` and its ``journal``; differences are corrected and reported.
 
-    ``drain_soon`` is called where the open segment is gone: what is written to it is lost until the next one begins.
+    ``drain_soon`` is set if the open segment is gone: lines written to it are lost until the next one begins.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class Reconcile:
         self._due: set[str] = set()
         self._all_due = False
         self._woken = asyncio.Event()
-        # What the footers said at the last look, by pair.
+        # Coverage in the footers at the last check, by pair.
         self._archived: dict[str, Spans] = {}
-        self._damaged: set[str] = set()  # at the last look
+        self._damaged: set[str] = set()  # at the last check
 
     def drained(self, pairs: Collection[str] | None) -> None:
-        """Compare ``pairs`` soon, since their rows were moved; None stands for all, since some were lost."""
+        """Compare ``pairs`` soon, since their rows were moved; None stands for all pairs, since some rows were lost."""
         self._all_due |= pairs is None
         self._due.update(pairs or ())
         self._woken.set()
@@ -131,21 +131,21 @@ class Reconcile:
         return {*self._ledger, *await asyncio.to_thread(self._archive.layout.pairs)}
 
     async def _look(self) -> None:
-        """Look at the footers alone: learn what is new there, and compare the pairs of which less is there."""
+        """Check the footers alone: add new ids, and schedule a comparison of pairs that have lost some."""
         if not await asyncio.to_thread(lambda: self._journal.is_there):
             self._drain_soon.set()
         pairs, faults = await self._everything(), dict[str, Fault]()
         for pair in pairs:
             try:
                 await self._look_at(pair)
-            except FileNotFoundError:  # a compaction came between, and the next look will do
+            except FileNotFoundError:  # a compaction ran meanwhile, and the next check suffices
                 continue
             except DAMAGE as error:
                 faults[pair] = diagnose(self._archive.layout, pair, error)
             except StorageError:  # its files keep changing
                 continue
             else:
-                if pair in self._quarantined:  # it can be trusted again: the drain archives what waits
+                if pair in self._quarantined:  # it can be trusted again: the drain archives the waiting lines
                     self._drain_soon.set()
                     self._due.add(pair)
         self._quarantined.found(faults, of=len(pairs))
@@ -159,7 +159,7 @@ class Reconcile:
         runs = [run for file in files for run in file.footer.runs]
         self._learn_promise(pair, {file.footer.promise for file in files})
         claims = await asyncio.to_thread(self._archive.claimed.claims, pair)
-        if claims - self._ledger.of(pair).disownings:  # somebody disowned ids, or took them back
+        if claims - self._ledger.of(pair).disownings:  # another process disowned ids, or undid that
             self._due.add(pair)
         archived, before = Spans(run.span for run in runs), self._archived.get(pair, Spans())
         self._archived[pair] = archived
@@ -173,7 +173,7 @@ class Reconcile:
             self._planner.hole_seen()
 
     def _learn_promise(self, pair: str, told: Collection[Promise | None]) -> None:
-        """Take in what files tell of the promise of ``pair``: they may come from another archive."""
+        """Add the promises of ``pair`` found in files, which may come from another archive."""
         known = self._ledger.of(pair).promise
         promise = evidence.earliest(known, *told)
         if promise is not None and promise != known:
@@ -182,7 +182,7 @@ class Reconcile:
             self._planner.hole_seen()
 
     async def _compare(self, pairs: Collection[str]) -> None:
-        """Compare ``pairs`` with the disk, and put right what differs."""
+        """Compare ``pairs`` with the disk, and correct differences."""
         earlier = {pair: LedgerClaims.of(self._ledger.of(pair)) for pair in pairs}
         self._ledger.mark()
         found: dict[str, PairLedger] = {}
@@ -233,16 +233,16 @@ class Reconcile:
         await self._notes.event(EventKind.MEMORY_DIFFERED, pair=pair, **said)
         if gone.promise is not None:
             await self._promise_again(pair, gone.promise)
-        for claim in sorted(gone.disownings, key=lambda one: one.time_us):  # the owner's word holds as well
+        for claim in sorted(gone.disownings, key=lambda one: one.time_us):  # the owner's decision holds as well
             await self._notes.evidence(claim)
 
     async def _promise_again(self, pair: str, promise: Promise) -> None:
-        """Note a promise once more: it holds for ever, whatever becomes of the file that told it."""
+        """Note a promise again: it holds for ever, whatever happens to the file that contained it."""
         for note in evidence.notes(pair, promise):
             await self._notes.evidence(note)
 
     def _found(self, earlier: Mapping[str, LedgerClaims]) -> dict[str, PairLedger]:
-        """Return what the disk tells of pairs; what lies in a file that cannot be read is missing."""
+        """Return the state of pairs on disk; ids in a file that cannot be read are missing."""
         found = self._read(earlier)
         accused = iter([pair for pair, account in found.items() if earlier[pair].difference(LedgerClaims.of(account))])
         while some := list(islice(accused, LOCKED_TOGETHER)):
@@ -255,7 +255,7 @@ class Reconcile:
 
     @contextlib.contextmanager
     def _still(self, pairs: Collection[str]) -> Iterator[None]:
-        """Hold what keeps the files of ``pairs``, and those of events, in their places. Nobody waits for two locks."""
+        """Hold the locks that keep files of ``pairs`` and events in place. No other holder waits for a second lock."""
         archive = self._archive
         with contextlib.ExitStack() as held:
             for branch in (*(Branch(TRADES, pair) for pair in sorted(pairs)), Branch(EVENTS)):
@@ -281,11 +281,11 @@ class Reconcile:
                 disk.observe_all(self._waiting(pair))
             return {pair: disk.of(pair) for pair in wanted}
 
-        # A segment that is retired meanwhile has left its rows in the archive: look again.
+        # The rows of a segment retired in the meantime are in the archive: read again.
         return undisturbed(look, f"the segments in {layout.journal}")
 
     def _waiting(self, pair: str) -> list[Run]:
-        """Return the runs of what waits of a quarantined pair: it is durable."""
+        """Return the runs of the waiting lines of a quarantined pair: they are durable."""
         parts = quarantine.parts(self._archive.layout, pair, Reason.WAITING)
         return [
             run

@@ -1,4 +1,4 @@
-"""Show those who watch how large the archive is, and how long its disk will do."""
+"""Metrics of the archive's size and of the time until its disk is full."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from recorder.runtime.context import Context
 log = structlog.get_logger()
 
 _SHOWN: Final = 10
-"""So many folders are named at once."""
+"""Number of folders named in a log line."""
 EVERY_S: Final = 600.0
-"""How often files are counted: 20,000 files take a tenth of a second of a thread."""
+"""Interval of counting files: 20,000 files take a tenth of a second of a thread."""
 
 
 class DiskUsage:
-    """Counts what lies in the folder ``data``, and shows what ``space`` has found."""
+    """Counts the files in the folder ``data``, and reports the results of ``space``."""
 
     def __init__(self, data: Path, space: DiskSpaceWatch, context: Context) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""Group commit: what waits in the inbox goes to the journal in one write and one sync, and only then counts."""
+"""Group commit: all lines in the inbox are journalled with one write and one sync, and only then count."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from recorder.runtime.inbox import Inbound
 from recorder.runtime.waiting import first_of
 
 DRAIN_TRADES: Final = 200_000
-"""So many journalled trades are drained without waiting for the clock: a live reader parses the tail each time."""
+"""Journalled trades that start a drain without waiting for the clock: a live reader parses the tail each time."""
 
 DRAIN_ROWS_EACH: Final = 5_000
-"""But only if that brings so many rows for each pair that traded: a drain writes a file for each of them, and a
+"""But only with at least this number of rows per pair that traded: a drain writes a file for each of them, and a
 thousand pairs would get a thousand small files every few minutes."""
 
 DRAIN_TRADES_AT_MOST: Final = 1_000_000
-"""With however many pairs: 200 MB of journal, which a start after a crash parses in two seconds."""
+"""Upper limit whatever the number of pairs: 200 MB of journal, which a start after a crash parses in two seconds."""
 
 ROTATE_BYTES: Final = 64 * 1024 * 1024
-"""So much of all sources together is enough for a segment, which then waits closed for the drain. Each segment brings a
-file to each table without ids, so not fewer."""
+"""Size of all sources together at which a segment is closed, to wait for the drain. Each segment adds a file to each
+table without ids, so it must not be smaller."""
 
 ROTATE_HELD_BYTES: Final = ROTATE_BYTES // 4
-"""So much that is no frame is enough, too: the drain holds such rows, candles above all, until the segment's end."""
+"""Also size of lines that are not frames, candles above all: the drain holds their rows until the segment's end."""
 
 _NEWS: Final = b'"type":"update"'
-"""What tells news from the snapshot after a subscription, whose trades may be days old (API.md 8.2)."""
+"""Distinguishes updates from the snapshot after a subscription, whose trades may be days old (API.md 8.2)."""
 
 
 def enough(pairs: int) -> int:
-    """Return how many trades, of so many pairs, are drained without waiting for the clock."""
+    """Return the number of trades, of this number of pairs, that start a drain without waiting for the clock."""
     return max(DRAIN_TRADES, min(DRAIN_ROWS_EACH * pairs, DRAIN_TRADES_AT_MOST))
 
 
@@ -45,8 +45,8 @@ class Commit:
     """Moves lines from the inbox to the journal; sync, then claim.
 
     ``hole_seen`` is called when a pair has a hole after a claim, or its first trade, before which history may be
-    wanted. ``parking`` says which ids do not count yet. ``writing`` guards the journal's open segment. ``sync_every_s``
-    may change while it runs.
+    wanted. ``parking`` decides which ids do not count yet. ``writing`` guards the journal's open segment.
+    ``sync_every_s`` may change while it runs.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Commit:
         self._trades_since = self._bytes_since = self._held_bytes_since = 0
         self._pairs_since: set[str] = set()
         self._in_flight = False
-        # When the oldest line that is not durable can have come at the earliest; None while all are.
+        # Earliest possible arrival of the oldest line that is not durable; None while all are durable.
         self._since_s: float | None = None
         metrics.inbox_limit.set(inbox.limit)
         metrics.inbox_bytes.set_function(lambda: inbox.size)
         metrics.unsynced_seconds.set_function(self.unsynced_s)
 
     async def run(self) -> None:
-        """Commit until cancelled, at most once in ``sync_every_s`` unless the inbox is crowded."""
+        """Commit until cancelled, at most once per ``sync_every_s`` unless the inbox is crowded."""
         while True:
             await self._inbox.wait()
             await self.flush()
@@ -88,13 +88,13 @@ class Commit:
                 self._since_s = None
 
     def unsynced_s(self) -> float:
-        """Return for how long, in seconds, a line has waited at most that is not durable yet; 0 where all are."""
+        """Return the longest time in seconds that a line may have waited to become durable; 0 if all are durable."""
         if self._since_s is None or not (self._in_flight or self._inbox.size):
             return 0.0
         return self._clock.monotonic() - self._since_s
 
     async def flush(self) -> None:
-        """Commit what waits now."""
+        """Commit the waiting lines now."""
         if self._since_s is None:
             self._since_s = self._clock.monotonic()
         async with self.writing:
@@ -115,10 +115,10 @@ class Commit:
             for inbound in batch:
                 if inbound.known is not None:
                     self._ledger.know(inbound.known)
-                    hole_seen = True  # it may be one no longer
-                if inbound.counts is not None and not inbound.counts.done():  # who waited may be gone
+                    hole_seen = True  # a hole may have closed
+                if inbound.counts is not None and not inbound.counts.done():  # the waiting task may have been cancelled
                     inbound.counts.set_result(None)
-        # As they came: what came twice is joined in the claims.
+        # Counted as received, duplicates included: the claims join them.
         trades = sum(len(run.span) for inbound in batch for run in inbound.claims)
         size = sum(len(inbound.line) for inbound in batch)
         self._metrics.commit_seconds.observe(self._clock.monotonic() - started_s)
@@ -136,9 +136,9 @@ class Commit:
             self._hole_seen()
 
     async def _append_sorted(self, batch: Sequence[Inbound]) -> list[Inbound]:
-        """Journal a batch of which some ids may not count yet, or make earlier ones count; return what was journalled.
+        """Journal a batch with ids that may not count yet or may release parked ones; return the journalled lines.
 
-        In one write, so that a release and what brought it are there together.
+        All in one write, so that a release and the line that caused it are durable together.
         """
         now_ns = self._clock.wall_ns()
         steps = self._parking.sort(batch, now_ns)
@@ -153,7 +153,7 @@ class Commit:
         return written
 
     def _count(self, batch: Sequence[Inbound], trades: int, size: int) -> None:
-        """Count what a commit made durable. Nearly all of it is frames: only what is none is looked at singly."""
+        """Count what a commit made durable. Nearly all lines are frames: only the others are counted one by one."""
         frames = len(batch)
         for inbound in [inbound for inbound in batch if inbound.source != "ws"]:
             of_it = sum(len(run.span) for run in inbound.claims)
@@ -170,11 +170,11 @@ class Commit:
                 self._metrics.feed_seconds.observe(max(0, received_ns - newest.claims[-1].last_us * 1000) / 1e9)
 
     def _claim(self, claims: Iterable[Run]) -> bool:
-        """Count runs as held; tell whether one of them left a hole behind it, or is a pair's first."""
+        """Count runs as stored; return whether one left a hole behind it, or is its pair's first."""
         hole_seen = False
         for run in claims:
             account = self._ledger.of(run.pair)
-            if account.renumbered is not None:  # it will be set aside
+            if account.renumbered is not None:  # the drain sets it aside
                 continue
             spans = account.spans
             before = len(spans)
@@ -183,7 +183,7 @@ class Commit:
         return hole_seen
 
     async def rotate(self) -> None:
-        """Close the open segment, so that all there is now can be drained."""
+        """Close the open segment, so that everything journalled until now can be drained."""
         async with self.writing:
             await self._rotate()
             self._trades_since = 0

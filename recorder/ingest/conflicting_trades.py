@@ -1,7 +1,8 @@
-"""What came under an id that is held with other content: told and set aside, since only one of the two can be stored.
+"""Conflicting trades: rows received under a stored id with other content, reported and set aside, as only one fits.
 
-A single one is a fault of the exchange. Two in a row mean that it numbers the pair anew: from there on all that comes
-of the pair is set aside, in order, since it is all there is of its new trades. So is what comes of a quarantined pair.
+A single one is an error of the exchange. Two in a row mean that the exchange renumbers the pair: from there on all rows
+of the pair are set aside, in order, since they are the only copy of its new trades. Rows of quarantined pairs are set
+aside as well.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _WAITS: Final = "the files of the pair cannot be trusted: what came waits until 
 
 
 class ConflictingTrades:
-    """The rows of one drain whose ids are held with other content, each with what is held.
+    """The rows of one drain that conflict with stored trades, each with the stored one.
 
-    And those of pairs that are numbered anew, or quarantined.
+    Also the rows of renumbered and quarantined pairs.
     """
 
     def __init__(self) -> None:
@@ -37,28 +38,28 @@ class ConflictingTrades:
         return bool(self._held or self._aside or self._waiting)
 
     def add(self, repeated: Iterable[tuple[Trade, Trade]]) -> None:
-        """Take in rows that came under ids that are held, each with what is held."""
+        """Add rows received under stored ids, each with the stored trade."""
         for came, held in repeated:
             if not is_same(came, held):
                 self._held.setdefault(came.pair, {})[came.trade_id] = held
 
     def is_aside(self, pair: str) -> bool:
-        """Return whether what comes of a pair is set aside by now."""
+        """Return whether rows of a pair are set aside by now."""
         return pair in self._aside
 
     def set_aside(self, pair: str, rows: Iterable[Trade] | None = None) -> None:
-        """Set rows of a pair aside, or whatever comes of it in this drain."""
+        """Set rows of a pair aside; without ``rows``, all its rows in this drain."""
         if rows is None:
             self._aside[pair] = None
         elif (aside := self._aside.setdefault(pair, set())) is not None:
             aside.update(rows)
 
     def wait(self, pair: str) -> None:
-        """Set whatever comes of a quarantined pair aside, and whatever came in this drain."""
+        """Set all rows of a quarantined pair aside, earlier ones of this drain included."""
         self._waiting.add(pair)
 
     def kept(self, entries: Iterable[Entry]) -> Iterator[QuarantinedRow]:
-        """Yield the lines that brought such rows, once for each pair."""
+        """Yield the lines with such rows, once per pair."""
         for entry in entries:
             by_pair: dict[str, list[Trade]] = {}
             for row in self._rows(entry):
@@ -80,9 +81,9 @@ class ConflictingTrades:
                     )
 
     def detail(self, kept: Sequence[QuarantinedRow]) -> dict[str, object]:
-        """Return what an event says of the lines of one pair that are kept: the first such row, and how many there are.
+        """Return the event detail for conflicting lines of one pair: the first such row, and the number of ids.
 
-        Of a row: when it was made, its price and quantity, and the taker's side.
+        A row is described by its time, price, quantity, taker's side and source.
         """
         rows = (row for row in self._rows(segment.decode(kept[0].line)) if row.pair == kept[0].pair)
         came = min((row for row in rows if self._differs(row)), key=lambda row: row.trade_id)
@@ -93,7 +94,7 @@ class ConflictingTrades:
     def _rows(self, entry: Entry) -> list[Trade]:
         try:
             return records.trades(entry)
-        except Malformed:  # told already
+        except Malformed:  # reported already
             return []
 
     def _is_aside(self, row: Trade) -> bool:

@@ -1,8 +1,8 @@
-"""Journal → archive: close the open segment, move what the closed ones hold, retire them.
+"""Journal → archive: close the open segment, archive the rows of the closed ones, retire them.
 
-Trades go a few pairs at a time, so that each pair gets one file of a drain, however much that is and however many pairs
-there are. Ids make them exact. Then, segment by segment, the rows of tables without ids: all of a segment at once,
-because some events are found by comparing with what is archived.
+Trades are processed a few pairs at a time, so that each pair gets one file per drain, whatever the number of trades and
+pairs. Ids make this exactly once. Then follow, segment by segment, the rows of tables without ids: all of a segment at
+once, because some events are found by comparison with the archive.
 """
 
 from __future__ import annotations
@@ -70,28 +70,28 @@ from recorder.ops.metrics import Metrics
 from recorder.runtime.waiting import first_of
 
 BATCH_TRADES: Final = 25_000
-"""Trades parsed before they are appended: bounds memory at some 50 MB, two batches, however much is drained."""
+"""Trades parsed before they are appended: limits memory to about 50 MB, two batches, whatever the size of the drain."""
 TRADE_BYTES: Final = 150
-"""What a trade takes in a frame at least, about: tells how many a pair will bring."""
+"""Minimum size in bytes of a trade in a frame, approximately: used to estimate how many trades a pair brings."""
 TOGETHER_BYTES: Final = 256 * 1024 * 1024
-"""Segments of so many bytes are drained together, so that a pair gets one file of them; more has been left by a run
-that could not drain. Some 1.3 M trades, whose places take 20 MB."""
+"""Segments are drained together up to this size, so that a pair gets one file for all of them; more is waiting only
+after a run that could not drain. About 1.3 M trades, whose offsets take 20 MB."""
 
 TOLD_SINGLY: Final = 100
-"""So many rows of a pair that cannot be read are told of one by one in a segment; of more, how many there are."""
+"""Unreadable rows of a pair that are reported one by one per segment; of the rest only the number is reported."""
 ASIDE_BYTES: Final = 4 * 1024 * 1024
-"""So many bytes to be set aside are written at once: bounds memory, whatever a journal holds."""
+"""Quarantined lines are written whenever they reach this size, which limits memory whatever a journal contains."""
 _SHOWN: Final = 300
-"""Characters of a source, and of a reason, that an event repeats; the line itself is kept whole."""
+"""Characters of a source, and of a reason, that an event repeats; the quarantine stores the whole line."""
 
 _READ_BYTES: Final = 65_536
-"""Lines of a pair that follow each other are read together, up to so many bytes."""
+"""Consecutive lines of a pair are read together, up to this number of bytes."""
 
 log = structlog.get_logger()
 
 
 class _Lines:
-    """Where lines stand in a segment, as runs of bytes."""
+    """Positions of lines in a segment, as ranges of bytes."""
 
     __slots__ = ("offsets", "path", "sizes")
 
@@ -107,7 +107,7 @@ class _Lines:
             sizes.append(size)
 
     def entries(self) -> Iterator[Entry]:
-        """Read the lines."""
+        """Read and decode the lines."""
         with self.path.open("rb") as file:
             for offset, size in zip(self.offsets, self.sizes, strict=True):
                 for line in os.pread(file.fileno(), size, offset).split(b"\n"):
@@ -118,7 +118,7 @@ _Mark: TypeAlias = tuple[int, Counter[str | None]]
 
 
 class _Closed:
-    """A segment that is being drained: lines that are no trades, that have parked ids, or are corrupt; what to tell."""
+    """A segment being drained: its lines without trades, with parked ids, or corrupt, and the events to report."""
 
     def __init__(self, path: Path, told: ReportOnce, quarantine: Quarantine) -> None:
         self.path, self.number = path, segment.number_of(path)
@@ -128,7 +128,7 @@ class _Closed:
         self.events: list[Event] = []
         self._kept: list[QuarantinedRow] = []
         self.lost = False
-        """Whether a line of trades could not be read, which may have been counted when it came."""
+        """Whether a line of trades could not be read, although its ids may have been counted when it was received."""
         self._told = told
         self._quarantine = quarantine
         self._kept_bytes = 0
@@ -142,7 +142,7 @@ class _Closed:
         self._told_us = received_ns // 1000
 
     def trades(self, entry: Entry) -> list[Trade]:
-        """Return the trades in a line, and take note of rows that are odd or cannot be read."""
+        """Return the trades in a line, and record rows that are unusual or cannot be read."""
         try:
             rows, unread = records.rows(entry)
         except Malformed as error:
@@ -154,7 +154,7 @@ class _Closed:
         self.odd.rows += len(rows)
         earliest_us, until_us, kinds = EARLIEST_US, entry.recv_ns // 1000 + AHEAD_US, odd_trades.KNOWN_TYPES
         for row in rows:
-            # One look at each of millions of rows; nearly all of them are as they should be.
+            # One check per row of millions; nearly all rows are normal.
             if earliest_us <= row.time_us <= until_us and row.price and row.qty and row.ord_type in kinds:
                 continue
             if not earliest_us <= row.time_us <= until_us:
@@ -165,7 +165,7 @@ class _Closed:
         return rows
 
     def unread(self, entry: Entry, rows: Iterable[OddRow]) -> None:
-        """Set aside rows of a line that cannot be read while others of it can, and tell of each, once in a run."""
+        """Quarantine the unreadable rows of a line whose other rows can be read, and report each once per run."""
         by_pair: dict[str | None, list[OddRow]] = {}
         for row in rows:
             if self._told.is_first("unread", row.pair, row.raw):
@@ -182,7 +182,7 @@ class _Closed:
     def set_aside(
         self, entry: Entry, reason: Reason, why: str, pair: str | None = None, spans: tuple[Span, ...] = ()
     ) -> None:
-        """Keep a line in the quarantine."""
+        """Add a line to those to be quarantined."""
         line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
         self._kept.append(QuarantinedRow(entry.recv_ns, reason, line, pair, spans, why[:_SHOWN]))
         self._kept_bytes += len(line)
@@ -190,31 +190,31 @@ class _Closed:
             self.put_aside()
 
     def put_aside(self) -> None:
-        """Write what is kept to the quarantine, durably."""
+        """Write the collected lines to the quarantine, durably."""
         if self._kept:
             path = self._quarantine.add(self._kept)
             log.warning("lines set aside", segment=self.number, lines=len(self._kept), file=str(path))
         self._kept, self._kept_bytes = [], 0
 
     def refused(self, entry: Entry, error: Unstorable, pair: str | None = None) -> None:
-        """Set aside a line that can be read, and that the archive does not take."""
+        """Quarantine a line that can be read but that the archive rejects."""
         self.lost = True
         log.error("journal line refused by the archive", segment=self.number, source=entry.source, reason=str(error))
         self.set_aside(entry, Reason.REFUSED, str(error), pair)
         self.malformed(entry.recv_ns, entry.source, str(error), pair)
 
     def mark(self) -> _Mark:
-        """Return how much is to be told and set aside now."""
+        """Return the current state of what is to be reported, for :meth:`back_to`."""
         return len(self.events), self._singly.copy()
 
     def back_to(self, mark: _Mark) -> None:
-        """Forget what was added since, so that it can be told anew."""
+        """Drop the reports added since ``mark``, so that they can be made again."""
         told, self._singly = mark
         del self.events[told:]
-        self._told = ReportOnce()  # what was set aside may be so once more
+        self._told = ReportOnce()  # rows quarantined since may be quarantined once more
 
     def tell_many(self) -> None:
-        """Tell of rows that could not be read, of which there were too many to tell of each."""
+        """Report the number of unreadable rows beyond those reported one by one."""
         for pair, count in self._singly.items():
             if count > TOLD_SINGLY:
                 reason = f"{count - TOLD_SINGLY} more rows could not be read: they are kept all the same"
@@ -222,13 +222,13 @@ class _Closed:
                 self.events.append(event(self._told_us, EventKind.MALFORMED, pair, **detail))
 
     def tell_odd_times(self) -> None:
-        """Tell of trades that cannot have been made when they are stamped."""
+        """Report trades with impossible times."""
         for told in self.odd.reports():
             detail = {"source": told.source, "reason": told.reason}
             self.events.append(event(told.received_ns // 1000, EventKind.MALFORMED, told.pair, **detail))
 
     def not_understood(self, entry: Entry, error: Malformed) -> None:
-        # It was read when it came, so this is a parser of another release.
+        # The line was readable when it was received, so another release wrote it.
         log.error("journal line not understood", segment=self.number, source=entry.source, reason=str(error))
         self.set_aside(entry, Reason.MALFORMED, str(error))
         self.malformed(entry.recv_ns, entry.source, str(error))
@@ -246,8 +246,8 @@ _ByPair: TypeAlias = dict[str, list[tuple[_Closed, _Lines]]]
 class Drainer:
     """Moves closed segments into the archive. Blocking; repeating any part of it after a crash adds nothing.
 
-    ``keep_raw`` may change between two segments. ``latest_s`` tells what time it is at most (seconds since 1970): raw
-    copies are made at that time, so that under a clock that is behind none looks older than it is.
+    ``keep_raw`` may change between two segments. ``latest_s`` returns the latest possible time now (seconds since
+    1970): raw copies get that modification time, so that a slow clock never makes one look older than it is.
     """
 
     def __init__(
@@ -280,9 +280,9 @@ class Drainer:
         metrics.journal_bytes.set_function(self._waiting)
 
     def heal(self) -> int:
-        """Archive what waits of quarantined pairs whose files can be trusted again; return how many trades were new.
+        """Archive the waiting lines of pairs whose files can be trusted again; return the number of new trades.
 
-        Raises DiskAtFault, and DiskError where no pair is to blame.
+        Raises DiskAtFault, and DiskError if no single pair is the cause.
         """
         added, faults = 0, dict[str, Fault]()
         for pair in self.quarantined.pairs():
@@ -298,12 +298,12 @@ class Drainer:
         return added
 
     def _released(self, pair: str) -> int:
-        """Archive what waits of a pair, as far as it is not archived yet; the lines stay."""
+        """Archive the waiting lines of a pair as far as they are not archived yet; the lines stay in the quarantine."""
         held, added = self._trades.coverage.spans(pair), 0
         renumbered = evidence.renumbered(self._trades.claimed.claims(pair)) is not None
         for part in quarantine.parts(self._trades.layout, pair, Reason.WAITING):
             new = [one for one in part if not all(held.covers(span) for span in one.spans)]
-            if renumbered and new:  # what comes of it waits for something else
+            if renumbered and new:  # these rows wait until the renumbering is settled
                 self._quarantine.add([msgspec.structs.replace(one, reason=Reason.RENUMBERED) for one in new])
             elif new:
                 added += self._replayed(pair, new)
@@ -325,19 +325,20 @@ class Drainer:
         return Spans(came.get(pair, ())).count()
 
     def drain(self, *paths: Path) -> int:
-        """Archive closed segments together and retire them; return how many trades were new.
+        """Archive closed segments together and retire them; return the number of new trades.
 
-        What comes of quarantined pairs is set aside. Raises DiskAtFault, and DiskError where no pair is to blame.
+        Lines of quarantined pairs are set aside. Raises DiskAtFault, and DiskError if no single pair is the cause.
         """
         try:
             return self._drain(paths)
         except BaseException:
-            self._told = ReportOnce()  # it is drained once more, and what was to be set aside may not have been
+            self._told = ReportOnce()  # the drain is repeated, and lines may not have reached the quarantine
             raise
 
     def _drain(self, paths: Sequence[Path]) -> int:
         added = 0
-        # Two cores: while one parses the next batch, the other compresses, encodes and syncs. Two batches in memory.
+        # Two cores: while one thread parses the next batch, the other compresses, encodes and syncs. Two batches in
+        # memory.
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
@@ -366,29 +367,26 @@ class Drainer:
                 self._journal.set_aside(one.path, [error.line for error in one.corrupt])
                 first, count = str(one.corrupt[0]), len(one.corrupt)
                 log.error("corrupt journal lines set aside", segment=one.path.name, lines=count, first=first)
-            self._journal.retire(one.path, keep=False)  # the raw copy, if wanted, is made
+            self._journal.retire(one.path, keep=False)  # the raw copy, if wanted, exists already
         self.metrics.rows_archived.inc(added)
         return added
 
     def touched(self) -> set[str] | None:
-        """Return the pairs of which trades were drained since this was asked last; None where lines were lost.
-
-        Of these nobody knows whose they were.
-        """
+        """Return the pairs with trades drained since the last call; None if lines of unknown pairs were lost."""
         touched, lost = self._touched, self._lost
         self._touched, self._lost = set(), False
         return None if lost else touched
 
     def _waiting(self) -> int:
-        """Return the bytes in the journal."""
+        """Return the size of the journal in bytes."""
         size = self._journal.size
         for path in self._journal.closed():
-            with contextlib.suppress(FileNotFoundError):  # retired meanwhile
+            with contextlib.suppress(FileNotFoundError):  # retired in the meantime
                 size += path.stat().st_size
         return size
 
     def _write(self, closed: _Closed) -> None:
-        """Set parked ids aside, and add the segment's rows of the tables without ids."""
+        """Quarantine parked ids, and add the segment's rows of the tables without ids."""
         kept = [one for entry in closed.parked.entries() for one in self._parked(entry, closed)]
         if kept:
             path = self._quarantine.add(kept)
@@ -397,14 +395,14 @@ class Drainer:
         mark = closed.mark()
         try:
             self._write_others(closed, singly=False)
-        except Unstorable:  # some line's rows, and nobody knows which: they are taken again, one after the other
+        except Unstorable:  # the rows of an unknown line: all are added again, one line at a time
             closed.back_to(mark)
             self._write_others(closed, singly=True)
 
     def _write_others(self, closed: _Closed, *, singly: bool) -> None:
-        """Add the segment's rows of the tables without ids. Raises Unstorable where some do not fit, unless ``singly``.
+        """Add the segment's rows of the tables without ids. Raises Unstorable if some do not fit, unless ``singly``.
 
-        What is set aside of it is so before it is written: the line goes then.
+        Lines are quarantined before the rows are written, because the segment is retired after that.
         """
         self._tables.begin(singly=singly)
         for entry in closed.others.entries():
@@ -417,7 +415,7 @@ class Drainer:
                     raise
                 closed.refused(entry, error)
             except (StorageError, UnreadableFile) as error:
-                # A damaged file of listings must not keep the rest from being archived; the line stays in raw/.
+                # A damaged file of listings must not keep the rest from being archived; the line remains in raw/.
                 log.error("listing not archived", segment=closed.number, reason=str(error))
         closed.tell_many()
         self._tables.add(Branch(EVENTS), closed.events)
@@ -425,7 +423,7 @@ class Drainer:
         self._tables.write(closed.number)
 
     def _parked(self, entry: Entry, closed: _Closed) -> Iterator[QuarantinedRow]:
-        """Yield, by pair, a line with parked ids of which some are not archived: released ones came again."""
+        """Yield, by pair, a line with parked ids that are not all archived; released ids were journalled again."""
         try:
             rows = cast("ParkedTrades", records.read(entry)).parked()
         except Malformed as error:
@@ -446,7 +444,7 @@ class Drainer:
 
     @contextlib.contextmanager
     def _blamed(self, pair: str, differing: ConflictingTrades, faults: dict[str, Fault]) -> Iterator[None]:
-        """Let what comes of ``pair`` wait where its files are to blame for what is raised."""
+        """Let the lines of ``pair`` wait if its own files cause the error that is raised."""
         try:
             yield
         except FAULTS as error:
@@ -460,7 +458,7 @@ class Drainer:
         refused: set[str],
         faults: dict[str, Fault],
     ) -> int:
-        """Archive a batch; a pair of which something does not fit is added to ``refused``."""
+        """Archive a batch; pairs with rows that do not fit are added to ``refused``."""
         self._touched.update(batch)
         added = 0
         for pair, rows in batch.items():
@@ -472,7 +470,7 @@ class Drainer:
         return added
 
     def _append_pair(self, pair: str, rows: Sequence[Trade], differing: ConflictingTrades, refused: set[str]) -> int:
-        """Append rows, up to where the pair is numbered anew."""
+        """Append rows, up to the one from which the exchange renumbers the pair."""
         if not differing.is_aside(pair) and evidence.renumbered(self._trades.claimed.claims(pair)) is not None:
             differing.set_aside(pair)
         if differing.is_aside(pair):
@@ -480,7 +478,7 @@ class Drainer:
             return 0
         try:
             repeated = self._trades.repeated(pair, rows)
-        except (CorruptFile, UnreadableFile) as error:  # what it holds cannot be compared; verify reports it
+        except (CorruptFile, UnreadableFile) as error:  # stored rows cannot be compared; verify reports the file
             log.error("repeats not compared", pair=pair, reason=str(error))
             repeated = []
         except Unstorable:
@@ -499,7 +497,7 @@ class Drainer:
             return 0
 
     def _append_rest(self, pair: str, found: _ByPair) -> int:
-        """Archive what fits of a pair, looking anew at each number; rows and lines that do not are set aside."""
+        """Archive the rows of a pair that fit, validating every number again; quarantine rows and lines that do not."""
         added, waiting, held = 0, list[tuple[_Closed, Entry, list[Trade]]](), 0
         for closed, lines in (part for parts in found.values() for part in parts):
             for entry in lines.entries():
@@ -520,7 +518,7 @@ class Drainer:
         return added + self._append_halves(pair, waiting)
 
     def _append_halves(self, pair: str, lines: Sequence[tuple[_Closed, Entry, list[Trade]]]) -> int:
-        """Archive these lines together or, where something does not fit, by ever smaller parts down to the one."""
+        """Archive these lines together or, if something does not fit, in halves down to single lines."""
         try:
             return self._trades.append(pair, [row for _, _, rows in lines for row in rows]).count()
         except Unstorable as error:
@@ -532,7 +530,7 @@ class Drainer:
         return self._append_halves(pair, lines[:half]) + self._append_halves(pair, lines[half:])
 
     def _set_aside(self, closed: _Closed, differing: ConflictingTrades, found: _ByPair) -> None:
-        """Keep the segment's lines that were set aside, or with rows that are held otherwise, and tell of them."""
+        """Quarantine the segment's lines that were set aside or conflict with stored rows, and report them."""
         lines = [lines for parts in found.values() for of, lines in parts if of is closed]
         kept = list(self._set_waiting_aside(closed, (one for part in lines for one in differing.kept(part.entries()))))
         if not kept:
@@ -548,7 +546,7 @@ class Drainer:
             closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
 
     def _set_waiting_aside(self, closed: _Closed, kept: Iterable[QuarantinedRow]) -> Iterator[QuarantinedRow]:
-        """Set aside the lines of quarantined pairs, in bounded memory, and yield the others."""
+        """Quarantine the lines of quarantined pairs, in bounded memory, and yield the others."""
         waiting, size = list[QuarantinedRow](), 0
         for one in kept:
             if one.reason != Reason.WAITING:
@@ -599,9 +597,9 @@ class Drainer:
             case UnknownRecord():
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case UnreadableRecord():
-                self._unread.keep(entry)  # a note tells why
+                self._unread.keep(entry)  # a note gives the reason
             case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | NotedFrame():
-                pass  # trades have a way of their own
+                pass  # trades are drained separately
             case never:
                 assert_never(never)
 
@@ -615,9 +613,9 @@ class Drainer:
 
 
 def _found(segments: Iterable[_Closed]) -> _ByPair:
-    """Find the lines with trades of each pair, and in each segment the others.
+    """Index the lines with trades by pair, and the other lines of each segment.
 
-    Each line is found once: should one bring trades of several pairs, it stands with those of the first.
+    Each line is indexed once: one with trades of several pairs belongs to the pair of its first row.
     """
     found: _ByPair = {}
     for closed in segments:
@@ -627,7 +625,7 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
             if isinstance(entry, CorruptLine):
                 closed.lost = True
                 closed.corrupt.append(entry)
-                closed.malformed(received_ns, "journal", str(entry))  # after the last line that tells its time
+                closed.malformed(received_ns, "journal", str(entry))  # after the last line whose time is known
                 continue
             received_ns = entry.recv_ns
             match records.read(entry):
@@ -656,7 +654,7 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
 
 
 def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
-    """Yield trades by pair, in batches: all of a pair in one, unless that alone is too many."""
+    """Yield trades by pair, in batches: all trades of a pair in one batch, unless they alone exceed the limit."""
     batch, waiting = defaultdict[str, list[Trade]](list), 0
     for pair, parts in found.items():
         coming = sum(sum(lines.sizes) for _, lines in parts) // TRADE_BYTES
@@ -675,7 +673,7 @@ def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
 
 
 def _sorted(batch: dict[str, list[Trade]]) -> dict[str, list[Trade]]:
-    """Return rows by their own pair that stand with that of their line's first row, which is nearly always the same."""
+    """Return the batch by the pair of each row; nearly always a line has rows of one pair only."""
     if all({row.pair for row in rows} <= {pair} for pair, rows in batch.items()):
         return batch
     by_pair = defaultdict[str, list[Trade]](list)
@@ -686,7 +684,7 @@ def _sorted(batch: dict[str, list[Trade]]) -> dict[str, list[Trade]]:
 
 
 def together(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Part segments, which are in order, into those that are drained together."""
+    """Group segments, which are in order, into those that are drained together."""
     taken, size = [], 0
     for path in paths:
         taken.append(path)
@@ -699,10 +697,10 @@ def together(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 class Drain:
-    """Drains every so many seconds, sooner when many trades wait.
+    """Drains at intervals, and sooner when many trades are waiting.
 
-    ``every_s`` returns how many, for as many as there are ``pairs``, a live collection. ``drained`` is told after each
-    drain of which pairs there were trades; None where some were lost, of any pair.
+    ``every_s`` returns the interval in seconds for a number of ``pairs``, a live collection. ``drained`` is called
+    after each drain with the pairs whose trades were drained; None if lines of unknown pairs were lost.
     """
 
     def __init__(
@@ -723,17 +721,17 @@ class Drain:
         self._pairs = pairs
         self._drained = drained
         self._undrained = journal.number
-        """The lowest number of a segment that was not drained yet; those before this run may have gaps."""
+        """The lowest number of a segment not drained yet; numbers from before this run may be missing."""
         self._clock = clock
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._drained_s = clock.monotonic()
 
     async def run(self) -> None:
-        """Drain what an earlier run left, then on time, until :meth:`stop`."""
+        """Drain the segments of an earlier run, then at intervals, until :meth:`stop`."""
         self._drained_s = self._clock.monotonic()
         while True:
-            last = self._stopping.is_set()  # asked before this drain began, so that it takes all there is
+            last = self._stopping.is_set()  # checked before this drain begins, so that it includes everything
             await self.everything()
             if last:
                 return
@@ -741,20 +739,20 @@ class Drain:
 
     @property
     def every_s(self) -> float:
-        """Seconds from one drain to the next."""
+        """Interval between drains in seconds."""
         return self._every_s(len(self._pairs))
 
     def want(self, every_s: Callable[[int], float]) -> None:
-        """Drain so often from now on, as the constructor's ``every_s``."""
+        """Change the interval, as the constructor's ``every_s``."""
         self._every_s = every_s
         self._changed.set()
 
     def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- their number counts
-        """Look again how long to wait: it may go by the number of pairs."""
+        """Compute the wait again: it may depend on the number of pairs."""
         self._changed.set()
 
     def drained_s(self) -> float:
-        """Return for how many seconds no drain has ended; from the beginning, before the first."""
+        """Return the seconds since the last drain ended or, before the first, since the start."""
         return self._clock.monotonic() - self._drained_s
 
     def stop(self) -> None:
@@ -771,7 +769,7 @@ class Drain:
         self._drainer.metrics.drained(self._drained_s - started_s, self._clock.wall_ns())
 
     async def closed(self) -> bool:
-        """Drain all closed segments, oldest first; tell whether none had to stay."""
+        """Drain all closed segments, oldest first; return whether none had to stay."""
         done = True
         waiting, self._undrained = range(self._undrained, self._journal.number), self._journal.number
         closed = self._journal.closed()
@@ -782,7 +780,7 @@ class Drain:
         for paths in together(closed):
             try:
                 await patiently(self._clock, lambda paths=paths: asyncio.to_thread(self._drainer.drain, *paths))  # type: ignore[misc]
-            except TableUnusable as error:  # trades are archived, and add nothing when they are drained once more
+            except TableUnusable as error:  # trades are archived, and add nothing when they are drained again
                 remedy = "let this user list and write it: the segments stay in the journal until then"
                 log.error("table cannot be used", reason=str(error), remedy=remedy)
                 done = False

@@ -1,4 +1,4 @@
-"""Entries of a listing that do not count: each is kept in the quarantine, and told in an event, once."""
+"""Listing entries that do not count: each is quarantined and reported in an event, once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recorder.kraken.rest_api import Request
 from recorder.runtime.notes import KEPT_BYTES
 
 SINGLY: Final = 100
-"""Entries of one listing that are kept and told one by one; of the others it is told how many they are."""
+"""Entries of one listing that are quarantined and reported one by one; of the rest only the number is reported."""
 _PATH: Final = "/0/public/AssetPairs"
 _SOURCE: Final = f'"source":"{records.unreadable_source(Request(_PATH))}'.encode()
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class OddListingEntries:
-    """Keeps them in the quarantine, which is its memory: what lies there by an earlier listing is not told again."""
+    """Quarantines such entries; the quarantine is its memory, so entries of earlier listings are not reported again."""
 
     def __init__(self, kept_in: Quarantine, layout: Layout) -> None:
         self._quarantine = kept_in
@@ -38,9 +38,9 @@ class OddListingEntries:
         self._told: dict[str, int] | None = None
 
     def report(self, entry: Entry, answer: ListingRecord, changed: Changes, pairs: Mapping[str, str]) -> list[Event]:
-        """Keep what does not count of a listing, durably; return what is to be told.
+        """Quarantine the entries of a listing that do not count, durably; return the events to report.
 
-        ``answer`` is what ``entry`` holds, ``pairs`` are known, by their keys. Called again for the same line, it
+        ``answer`` is the parsed ``entry``, ``pairs`` are the known pairs by Kraken key. Another call with the same line
         returns the same. Raises DiskError.
         """
         told = self._load() if self._told is None else self._told
@@ -62,7 +62,7 @@ class OddListingEntries:
 
     def _load(self) -> dict[str, int]:
         self._told = {}
-        for one in quarantine.listed(self._layout):  # in the order in which it came
+        for one in quarantine.listed(self._layout):  # in order of receipt
             if one.reason == Reason.MALFORMED and _SOURCE in one.line[: len(_SOURCE) + 64]:
                 self._told.setdefault(one.why, one.recv_ns)
         return self._told

@@ -1,4 +1,4 @@
-"""Trades that cannot have been made when they are stamped: stored as they came, and told of once, however they came."""
+"""Trades with impossible times: stored as received, and reported once whatever their source."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from recorder.core.model import Trade
 from recorder.core.plausibility import AHEAD_US, EARLIEST_US
 
 CLOCK_ROWS: Final = 10
-"""So many trades at least tell the host's clock, if most of them are stamped after they came."""
+"""Minimum number of trades that show the host's clock to be behind, if most of them are stamped after receipt."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class OddTimesReport:
-    """What an event says of such trades of ``pair``: the ``source`` of the lowest, when it came, and the reason."""
+    """Event content for such trades of ``pair``: ``source`` and receive time of the lowest id, and the reason."""
 
     pair: str
     received_ns: int
@@ -29,14 +29,14 @@ class OddTimesReport:
 
 
 class OddTimes:
-    """Finds them among ``rows`` that are looked at together, so many: once of each pair, they may be many."""
+    """Collects such trades among ``rows`` checked together, to report them once per pair, since there may be many."""
 
     def __init__(self) -> None:
         self.rows = 0
         self._odd: dict[str, dict[int, tuple[Trade, int, str]]] = {}
 
     def check(self, rows: Sequence[Trade], received_ns: int, source: str) -> None:
-        """Look at rows that came at once."""
+        """Check rows that were received together."""
         self.rows += len(rows)
         until_us = received_ns // 1000 + AHEAD_US
         for row in rows:
@@ -44,13 +44,13 @@ class OddTimes:
                 self.add(row, received_ns, source)
 
     def add(self, row: Trade, received_ns: int, source: str) -> None:
-        """Take a row that is stamped so."""
+        """Add a row with an impossible time."""
         self._odd.setdefault(row.pair, {}).setdefault(row.trade_id, (row, received_ns, source))
 
     def reports(self) -> list[OddTimesReport]:
-        """Return what is to be told; nothing where most are stamped so.
+        """Return the reports; none if most rows have impossible times.
 
-        Then it is the host's clock that is behind, and other events say so.
+        In that case the host's clock is behind, which other events report.
         """
         if self.rows >= CLOCK_ROWS and 2 * sum(map(len, self._odd.values())) > self.rows:
             return []

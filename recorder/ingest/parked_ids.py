@@ -1,7 +1,7 @@
-"""Park ids that are far from all others as they are committed, and release them once they are believed.
+"""Parked ids: ids far from all others are parked when committed, and released once they are plausible.
 
-What is parked is told by the lines themselves, so that whoever reads the journal counts the same: a frame with parked
-ids is journalled under a source that names them. Once they are believed it is journalled again, as any frame.
+The lines themselves record what is parked, so that every reader of the journal counts the same: a frame with parked ids
+is journalled under a source that names them. Once these are plausible, it is journalled again like any frame.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from recorder.kraken.records import ParkedTrades
 from recorder.runtime.inbox import Inbound
 
 _NOTHING: Final = (0, 0)
-"""The newest id, and its time, of a pair of which nothing is known."""
+"""Newest id and its time for a pair without any knowledge."""
 _PARKED: Final = b',"source":"ws:parked:'
 _HEAD: Final = 64
-"""Bytes of a line within which its source begins: what tells parked frames of a batch from others, without parsing."""
+"""Bytes of a line within which its source begins; enough to recognize parked frames of a batch without parsing."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The parked ids ``spans`` of ``pair`` are believed, now that ``last_id`` is."""
+    """The parked ids ``spans`` of ``pair`` are accepted, now that ``last_id`` is."""
 
     pair: str
     spans: Spans
@@ -49,12 +49,12 @@ class Release:
 
 
 Step: TypeAlias = Inbound | Release
-"""What is to be written, in order. A release stands before the line that brought it, so that its rows come first: they
-have a receive time."""
+"""Something to write, in order. A release precedes the line that caused it, so that its rows come first: they have a
+receive time."""
 
 
 class ParkedIds:
-    """Decides, line by line in the order in which they are written, which ids count.
+    """Decides, line by line in the order of writing, which ids count.
 
     ``waiting`` returns the journalled or quarantined frames with parked ids of a pair; it may block.
     """
@@ -65,7 +65,7 @@ class ParkedIds:
         self._arrivals: dict[str, Arrivals] = {}
 
     def concerns(self, runs: Iterable[Run]) -> bool:
-        """Return whether any of these may be parked, or may release what is; nearly always not, and quick to see."""
+        """Return whether any of these may be parked or may release parked ids; nearly always False, and fast."""
         for run in runs:
             account = self._ledger.of(run.pair)
             if account.parked or is_far(run.span.first, (account.newest() or _NOTHING)[0]):
@@ -73,7 +73,7 @@ class ParkedIds:
         return False
 
     def sort(self, batch: Sequence[Inbound], now_ns: int) -> list[Step]:
-        """Decide what of a batch counts. What does not is journalled under another source, with a note before it."""
+        """Decide which lines of a batch count. Others are journalled under another source, with a note before them."""
         steps = list[Step]()
         arrivals = self._arrivals
         for pair in {run.pair for inbound in batch for run in inbound.claims}:
@@ -93,7 +93,7 @@ class ParkedIds:
         return steps
 
     def resolved(self, steps: Iterable[Step], now_ns: int) -> list[Inbound]:
-        """Return the lines to be written, with those that are released in their places. Blocks. Raises StorageError."""
+        """Return the lines to write, with released lines in their places. Blocks. Raises StorageError."""
         lines: list[Inbound] = []
         for step in steps:
             if isinstance(step, Inbound):
@@ -109,7 +109,7 @@ class ParkedIds:
         return lines
 
     def done(self, steps: Iterable[Step]) -> None:
-        """Count released ids as parked no more. Of those that were not found any more nothing is known then."""
+        """Count released ids as no longer parked. Ids whose frame was not found are unknown from then on."""
         for step in steps:
             if isinstance(step, Release):
                 for span in step.spans:
@@ -128,12 +128,13 @@ class ParkedIds:
                 counts.append(run)
             else:
                 far.append(run)
-        near = [run for run in far if not is_far(run.span.first, self._arrivals[run.pair].last_id)]  # the frame goes on
+        # Later runs of the frame may have made these plausible.
+        near = [run for run in far if not is_far(run.span.first, self._arrivals[run.pair].last_id)]
         return counts + near, [run for run in far if run not in near]
 
 
 def waiting(layout: Layout, pair: str) -> list[Entry]:
-    """Return the frames with parked ids of ``pair``, from the journal and, where they go from there, the quarantine."""
+    """Return the frames with parked ids of ``pair``, from the journal and the quarantine, where drains move them."""
 
     def look() -> list[Entry]:
         return [
@@ -146,7 +147,7 @@ def waiting(layout: Layout, pair: str) -> list[Entry]:
     found = undisturbed(look, f"the segments in {layout.journal}")
     for kept in quarantine.listed(layout):
         if kept.reason == Reason.PARKED and kept.pair == pair:
-            with contextlib.suppress(CorruptLine):  # it was changed by somebody, and stays for people to look at
+            with contextlib.suppress(CorruptLine):  # the line was edited, and stays for people to inspect
                 found.append(segment.decode(kept.line))
     return found
 
@@ -159,7 +160,7 @@ def _note(run: Run, after_id: int, now_ns: int) -> Inbound:
 
 
 def _parked(inbound: Inbound, counts: list[Run], far: Iterable[Run]) -> Inbound:
-    """Return a frame as it is journalled when runs of it are parked: all ids of a pair from the lowest of these on."""
+    """Return a frame as it is journalled when runs of it are parked: all ids of a pair from its lowest such run on."""
     entry = segment.decode(inbound.line[:-1])
     since: dict[str, int] = {}
     for run in far:
@@ -170,12 +171,12 @@ def _parked(inbound: Inbound, counts: list[Run], far: Iterable[Run]) -> Inbound:
 
 
 def _released(release: Release, candidates: Iterable[Entry]) -> list[Inbound]:
-    """Return the frames that are journalled again; one that still holds far ids, with these parked."""
+    """Return the frames to journal again; a frame that still contains far ids keeps these parked."""
     found: dict[tuple[int, bytes], Inbound] = {}
     for entry in candidates:
         record = records.read(entry)
         if isinstance(record, ParkedTrades) and (entry.recv_ns, entry.payload) not in found:
-            with contextlib.suppress(Malformed):  # by another release; the drain reported it
+            with contextlib.suppress(Malformed):  # written by another release; the drain reported it
                 again = _again(release, record)
                 if again is not None:
                     found[entry.recv_ns, entry.payload] = again

@@ -1,8 +1,8 @@
-"""Which pairs are quarantined: their files cannot be trusted, so that their lines wait while all others are recorded.
+"""Quarantined pairs: their files cannot be trusted, so their lines wait while all other pairs are recorded.
 
-That is kept in memory alone, and found by looking: at the start, by each drain, each fetch, and each look at the
-footers. Once the files of a pair can be trusted again the next drain archives what waited, and its account is read
-anew from the disk; until then nothing is asked for it.
+The state is in memory only, and is found again by checks: at the start, and at every drain, fetch and reading of
+footers. Once the files of a pair can be trusted again, the next drain archives the waiting lines, and the pair's
+account is read again from disk; until then nothing is requested for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recorder.errors import DiskAtFault, UnreadableFile
 from recorder.ops.metrics import Metrics
 
 RETRIES_S: Final = (1.0, 5.0, 20.0)
-"""What fails by the disk's or the process's fault is tried again after so long; if it never goes well the run ends."""
+"""Waits before an operation that failed because of the disk or the process is retried; after the last the run ends."""
 
 _Result = TypeVar("_Result")
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class QuarantinedPairs:
-    """The quarantined pairs of one run. For any thread: each change is one step of a dictionary."""
+    """The quarantined pairs of one run. Thread-safe: each change is a single dictionary operation."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -39,39 +39,39 @@ class QuarantinedPairs:
         self._bytes = 0
 
     def measured(self, metrics: Metrics) -> None:
-        """Let ``metrics`` tell how many there are, and how much waits."""
+        """Report the number of quarantined pairs and the size of their waiting lines in ``metrics``."""
         metrics.quarantined.set_function(lambda: len(self._faults))
         metrics.quarantined_bytes.set_function(lambda: self.waiting_bytes)
 
     def __contains__(self, pair: object) -> bool:
-        """Tell whether what comes of ``pair`` waits in the quarantine."""
+        """Return whether the lines of ``pair`` wait in the quarantine."""
         return pair in self._faults
 
     def is_paused(self, pair: str) -> bool:
-        """Tell whether nothing is to be asked of ``pair``: it is quarantined, or its account is not read anew yet."""
+        """Return whether requests for ``pair`` are paused: it is quarantined, or its account is not read again yet."""
         return pair in self._faults or pair in self._owed or pair in self._healing
 
     def pairs(self) -> list[str]:
-        """Return the pairs of which something may wait."""
+        """Return the pairs that may have waiting lines."""
         return [*self._faults, *(pair for pair in list(self._owed) if pair not in self._faults)]
 
     def expect_rows(self, pairs: Iterable[str]) -> None:
-        """Take note that what waits of ``pairs``, whose files can be trusted, was left by an earlier run."""
+        """Record that an earlier run left waiting lines of ``pairs``, whose files can be trusted."""
         self._owed.update(dict.fromkeys(pairs))
 
     def faults(self) -> list[Fault]:
-        """Return what is wrong, by pair."""
+        """Return the faults, sorted by pair."""
         return [fault for _, fault in sorted(self._faults.copy().items())]
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of lines that wait, as of the last drain; 0 where no pair is quarantined."""
+        """Size in bytes of the waiting lines, as of the last drain; 0 if no pair is quarantined."""
         return self._bytes if self._faults else 0
 
     def found(self, faults: Mapping[str, Fault], *, of: int) -> None:
-        """Quarantine the pairs that a pass over so many found at fault.
+        """Quarantine the pairs found at fault by a check of ``of`` pairs.
 
-        Raises DiskAtFault where they are too many for that: then none is.
+        Raises DiskAtFault if they are too many for separate faults: then no pair is quarantined.
         """
         check_pass({**self._faults, **faults} if faults else {}, of)
         for pair, fault in faults.items():
@@ -81,7 +81,7 @@ class QuarantinedPairs:
                 log.error("pair quarantined", pair=pair, file=fault.file, problem=fault.problem, remedy=fault.remedy)
 
     def healed(self, pair: str) -> None:
-        """Take note that the files of ``pair`` can be trusted, and that what waited is archived."""
+        """Record that the files of ``pair`` can be trusted, and that its waiting lines are archived."""
         self._healing[pair] = None
         self._owed.pop(pair, None)
         fault = self._faults.pop(pair, None)
@@ -89,20 +89,20 @@ class QuarantinedPairs:
             log.warning("pair healed", pair=pair, file=fault.file)
 
     def restated(self, pairs: Iterable[str]) -> bool:
-        """Take note that the accounts of ``pairs`` are what the disk tells; tell whether any had waited for it."""
+        """Record that the accounts of ``pairs`` match the disk; return whether any had been waiting for that."""
         waited = [pair for pair in pairs if pair in self._healing and pair not in self._faults]
         for pair in waited:
             self._healing.pop(pair, None)
         return bool(waited)
 
     def measure(self) -> None:
-        """Look how much waits. Blocks."""
+        """Measure the waiting lines. Blocks."""
         of = quarantine.waiting(self.layout, self._faults.keys()) if self._faults else {}
         self._bytes = sum(size for _, size in of.values())
 
 
 class HealthyPairs(Mapping[str, Instrument]):
-    """The pairs of ``instruments`` (live) that are not quarantined: what asks the exchange goes by it."""
+    """The pairs of ``instruments`` (live) that are not quarantined: the pairs for which requests are made."""
 
     def __init__(self, instruments: Mapping[str, Instrument], quarantined: QuarantinedPairs) -> None:
         self._instruments = instruments
@@ -121,9 +121,9 @@ class HealthyPairs(Mapping[str, Instrument]):
 
 
 async def patiently(clock: Clock, attempt: Callable[[], Awaitable[_Result]]) -> _Result:
-    """Return what ``attempt`` results in; while the disk is at fault, or this process, it is made again a few times.
+    """Return the result of ``attempt``; retry it a few times while the disk or this process is at fault.
 
-    Raises what the last one raises.
+    Raises the error of the last attempt.
     """
     for retry_s in RETRIES_S:
         try:
@@ -137,5 +137,5 @@ async def patiently(clock: Clock, attempt: Callable[[], Awaitable[_Result]]) -> 
 
 
 def is_disks_fault(error: Exception) -> bool:
-    """Tell whether an error is none of a single pair's: it may go away, and else the run ends."""
+    """Return whether an error has no single pair as its cause: it may pass, and otherwise ends the run."""
     return isinstance(error, DiskAtFault) or (isinstance(error, UnreadableFile) and not error.of_itself)

@@ -1,4 +1,4 @@
-"""Look after pairs that the exchange numbers anew, until their ids can be compared again."""
+"""Supervision of pairs that the exchange has renumbered, until their ids can be compared again."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from recorder.runtime.context import Context
 from recorder.runtime.newest_trades import OVERLAP_NS
 
 ROUND_S: Final = 60.0
-"""How often to look whether a pair's folder is gone."""
+"""Interval of checks whether a pair's folder has been moved away, in seconds."""
 RETRY_S: Final = 60.0
 LAST_RETRY_S: Final = 3600.0
-"""Wait so long at most, after a minute, two, …, until REST is asked again: a relisting is for good."""
+"""REST is asked again after 1 min, 2 min, … up to an hour: a relisting is permanent."""
 
 log = structlog.get_logger()
 
 
 class RenumberedPairs:
-    """Looks after ``instruments`` (by pair, live). ``settled`` is told of pairs whose account is to be read anew."""
+    """Supervises ``instruments`` (by pair, live). ``settled`` is called with pairs whose account must be read again."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class RenumberedPairs:
         context.metrics.renumbered.set_function(lambda: len(self._renumbered()))
 
     async def run(self) -> None:
-        """Look every so many seconds until cancelled."""
+        """Check at intervals until cancelled."""
         while True:
             renumbered = self._renumbered()
             self._waits = {pair: wait for pair, wait in self._waits.items() if pair in renumbered}
@@ -79,7 +79,7 @@ class RenumberedPairs:
         return True
 
     async def _asked(self, pair: str, found: Renumbered) -> bool:
-        """Ask REST, if that is due, and tell whether it shows what is stored again."""
+        """Ask REST, if due, and return whether it shows the stored trades again."""
         growing, due_s = self._waits.get(pair, (GrowingDelay(RETRY_S, LAST_RETRY_S), 0.0))
         instrument = self._instruments.get(pair)
         if instrument is None or due_s > self._clock.monotonic():
@@ -105,8 +105,8 @@ class RenumberedPairs:
 
 
 def quarantined_trades(kept: QuarantinedRow) -> Iterator[Trade]:
-    """Yield the trades in a line of the quarantine; none where it is no line any more."""
+    """Yield the trades in a line of the quarantine; none if the line is no longer valid."""
     try:
         yield from records.trades(segment.decode(kept.line))
-    except (CorruptLine, Malformed) as error:  # it was changed by somebody, and stays for people to look at
+    except (CorruptLine, Malformed) as error:  # the line was edited, and stays for people to inspect
         log.error("line in quarantine not understood", pair=kept.pair, reason=str(error))

@@ -1,4 +1,4 @@
-"""Lines that could not be read when they came: kept in the quarantine, since the journal's copies are not for ever."""
+"""Lines that could not be read when received: quarantined, because the journal's raw copies expire."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from recorder.journal import segment
 from recorder.journal.segment import Entry
 
 KEPT: Final = 500
-"""So many of one run are kept: an exchange that has changed what it says goes on so, and nothing of these expires."""
+"""Limit per run: an exchange that has changed its format keeps sending such lines, and the quarantine never expires."""
 WHY: Final = "what came could not be read; an event tells why"
 
 log = structlog.get_logger()
 
 
 class UnreadableLines:
-    """Keeps each content once in a run, in the order in which it came; of very many only the first."""
+    """Quarantines each distinct content once per run, in order of receipt, up to a limit."""
 
     def __init__(self, kept_in: Quarantine) -> None:
         self._quarantine = kept_in
         self._kept: set[bytes] = set()
 
     def keep(self, entry: Entry) -> None:
-        """Keep a line, durably. Raises DiskError."""
+        """Quarantine a line, durably. Raises DiskError."""
         content = sha256(entry.payload).digest()
         if content in self._kept or len(self._kept) >= KEPT:
             return

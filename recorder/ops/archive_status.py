@@ -1,6 +1,6 @@
-"""How an archive stands, read from disk alone: right whether a daemon runs or not.
+"""Status of an archive, read from disk alone: correct whether a daemon runs or not.
 
-Quick at any age of the archive: of the tables that grow for ever only the newest files are read.
+Fast at any age of the archive: of the tables that grow for ever only the newest files are read.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from recorder.kraken.records import (
 )
 
 EVENT_ROWS: Final = 1_000_000
-"""The newest events that are looked through, which takes a fraction of a second; years of a quiet archive."""
+"""Limit of events that are read, newest first, in a fraction of a second; years of a quiet archive."""
 CANDLE_ROWS: Final = 2_000_000
-"""Of each timeframe the newest candles that are looked through for its series: a day of 1m of 1,000 pairs."""
+"""Limit of candles per timeframe that are read for its series, newest first: a day of 1m of 1,000 pairs."""
 LAST_EVENTS: Final = 5
-"""So many of the newest events are shown, without the routine that a start or a quiet day tells of every pair."""
+"""Number of newest events shown, without routine ones that every start or quiet day creates for every pair."""
 _ROUTINE: Final = (EventKind.SUBSCRIBED, EventKind.CONFIRMED, EventKind.PROMISED, EventKind.ANCHORED)
 _TELLING: Final = (EventKind.MAINTENANCE, EventKind.OHLC_LOST)
 
@@ -61,10 +61,10 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class PairStatus:
-    """One pair: times in µs since 1970 UTC. ``promise`` says from when on all is to be held; None: none was noted.
+    """Status of one pair: times in µs since 1970 UTC. ``promise`` begins the complete range; None: none was noted.
 
-    ``absent`` counts the ids of each state that are neither held nor open, if there are any: unreadable ones are
-    lacking as the ``holes`` are, void and disowned ones need not be held.
+    ``absent`` counts the ids of each state that are neither stored nor open, if there are any: unreadable ones are
+    missing like the ``holes``, void and disowned ones need not be stored.
     """
 
     pair: str
@@ -80,13 +80,13 @@ class PairStatus:
 
     @property
     def anchored(self) -> bool:
-        """Whether it is known which trade is the first that is promised."""
+        """Whether the first promised trade is known."""
         return self.promise is not None and self.promise.after_id is not None
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedPair:
-    """A pair with a file that cannot be trusted: what is wrong, what to do, and how much has come since and waits."""
+    """A pair with an untrusted file: problem, remedy, and the number and size of the lines waiting since."""
 
     file: str
     problem: str
@@ -97,7 +97,7 @@ class QuarantinedPair:
 
 @dataclass(frozen=True, slots=True)
 class CandleStatus:
-    """The exchange's candles of one timeframe: of how many pairs, and when the newest began (µs since 1970 UTC).
+    """The exchange's candles of one timeframe: number of pairs, and start of the newest candle (µs since 1970 UTC).
 
     ``lost`` candles are counted by their events; the view ``ohlc_gaps`` counts them in the table itself.
     """
@@ -110,16 +110,16 @@ class CandleStatus:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveStatus:
-    """All there is to say. ``listing`` is the exchange's word for each pair ever listed, or ``delisted``.
+    """Status of the whole archive. ``listing`` is the exchange's status of each pair ever listed, or ``delisted``.
 
-    ``exchange`` are the newest ``maintenance`` events, one for each source (``rest``, ``ws``), ``events`` the newest of
-    all but routine, oldest first. ``events_since_us`` is how far back events were looked through; None: all were.
-    ``unanchored`` are the pairs, also those without any trade, of whose promise it is not known yet which trade is the
-    first; ``renumbered`` those that the exchange numbers anew, each with what ends it. ``damaged`` says what could not
-    be read, each with the file and what to do: a pair with such a file is in it instead of ``pairs``, and what stands
-    in other tables is told without it. ``vanished`` counts the ids of each pair, also of one without any trade, that
-    were certified, are gone, and are not fetched again unasked. ``quarantine`` counts what was set aside by reason:
-    lines and bytes. ``quarantined`` are the pairs with such a file, by name: what comes of them waits.
+    ``exchange`` contains the newest ``maintenance`` event of each source (``rest``, ``ws``), ``events`` the newest ones
+    except routine, oldest first. ``events_since_us`` is the time back to which events were read; None: all were.
+    ``unanchored`` are the pairs, including those without trades, whose first promised trade is not known yet;
+    ``renumbered`` those that the exchange has renumbered, each with the remedy. ``damaged`` lists what could not be
+    read, each with the file and the remedy: a pair with such a file is listed there instead of in ``pairs``, and the
+    content of other tables is given without that file. ``vanished`` counts by pair, including those without trades, the
+    ids that were certified, are gone, and are not fetched again unless requested. ``quarantine`` counts quarantined
+    data by reason: lines and bytes. ``quarantined`` are the quarantined pairs, by name, whose lines wait.
     """
 
     pairs: list[PairStatus]
@@ -137,9 +137,9 @@ class ArchiveStatus:
 
 
 def read(data: Path) -> list[PairStatus]:
-    """Return the state of every pair in the archive and its journal, sorted by pair.
+    """Return the status of every pair in the archive and its journal, sorted by pair.
 
-    Raises NoSuchArchive; CorruptFile where a file cannot be what it should; UnknownVersion.
+    Raises NoSuchArchive; CorruptFile for an invalid file; UnknownVersion.
     """
     damaged: list[str] = []
     layout = existing(data)
@@ -150,7 +150,7 @@ def read(data: Path) -> list[PairStatus]:
 
 
 def everything(data: Path) -> ArchiveStatus:
-    """Return the state of the whole archive, as far as it can be read. Raises NoSuchArchive."""
+    """Return the status of the whole archive, as far as it can be read. Raises NoSuchArchive."""
     layout = existing(data)
     damaged: list[str] = []
     # The journal first, then the archive: a row may move between the two, but is never missed.
@@ -186,7 +186,7 @@ def _quarantined(layout: Layout, loaded: LoadResult) -> dict[str, QuarantinedPai
 
 
 def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
-    """Return what ``look`` sees; None, with a sentence added to ``damaged``, where it meets a damaged file."""
+    """Return the result of ``look``; None, with a sentence added to ``damaged``, if a file is damaged."""
     try:
         return undisturbed(look, "the archive's files")
     except DAMAGE as error:
@@ -196,7 +196,7 @@ def _tried(look: Callable[[], _Answer], damaged: list[str]) -> _Answer | None:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """The pairs that hold anything, those without an anchor or numbered anew, and of which how many ids vanished."""
+    """Pairs with stored trades, pairs without an anchor, renumbered pairs, and the number of vanished ids by pair."""
 
     pairs: list[PairStatus]
     unanchored: list[str]
@@ -206,7 +206,7 @@ class _Pairs:
 
 
 def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pairs:
-    """Return how the pairs stand."""
+    """Return the status of the pairs."""
     ledger, coverage = Ledger(), Coverage(layout)
     loaded = load_ledger.load(ledger, layout, records.claims(journal), coverage=coverage)
     unsound = {pair: str(error) for pair, error in loaded.damaged.items()} | _doubled(coverage, loaded.rows)
@@ -228,7 +228,7 @@ def _pairs(layout: Layout, journal: Iterable[Entry], damaged: list[str]) -> _Pai
 
 
 def _doubled(coverage: Coverage, pairs: Iterable[str]) -> dict[str, str]:
-    """Return what is wrong with pairs of which an id lies in two files: nobody knows how many rows they hold."""
+    """Return the problem of each pair with an id in two files, whose number of rows is therefore unknown."""
     found: dict[str, str] = {}
     for pair in pairs:
         told: list[str] = []
@@ -270,7 +270,7 @@ def _status(pair: str, ledger: Ledger, archived: int) -> PairStatus:
 
 @dataclass(slots=True)
 class _Happened:
-    """What the events tell, gathered newest first."""
+    """Results from the events, collected newest first."""
 
     newest: list[Event] = field(default_factory=list)
     told: dict[str, Event] = field(default_factory=dict)
@@ -317,7 +317,7 @@ def _events(layout: Layout, journalled: Sequence[Event]) -> _Happened:
                     return happened
                 rows += file.rows_in(group)
                 archived = _telling(file, group, want_newest=len(happened.newest) < LAST_EVENTS)
-                # What moved from the journal to the archive since is there twice.
+                # Events moved from the journal to the archive in the meantime appear twice.
                 _take(happened, [one for one in archived if (one.time_us, one.kind, one.pair) not in seen])
                 happened.since_us = file.limits(EVENTS.time, group)[0]
     happened.since_us = None
@@ -344,7 +344,7 @@ def _detail(event: Event) -> dict[str, Any]:
 
 
 def _telling(file: OpenFile, group: int, *, want_newest: bool) -> list[Event]:
-    """Return the events of one row group that tell of the exchange and of lost candles, and its newest if wanted."""
+    """Return the events of one row group about the exchange and lost candles, and its newest if wanted."""
     kinds = file.table(columns=["kind"], groups=[group])["kind"]
     kept = set(pc.indices_nonzero(pc.is_in(kinds, value_set=pa.array(_TELLING))).to_pylist())
     if want_newest:
@@ -395,7 +395,7 @@ def _listing(layout: Layout) -> dict[str, str]:
 
 
 def _newest_first(layout: Layout, branch: Branch) -> Iterator[tuple[Path, int]]:
-    """Yield the files of a branch that have rows, and how many, the one with the newest first; year by year."""
+    """Yield the files of a branch that have rows, with their number, newest first; year by year."""
     for leaf in reversed(layout.leaves(branch)):
         found = []
         for name in listed(leaf):

@@ -1,4 +1,4 @@
-"""Certificates of an archive: what its files really hold, and what the exchange has said, put together."""
+"""Certificates of an archive: the actual content of its files combined with the evidence from the exchange."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from recorder.core.evidence import Renumbered
 from recorder.core.trade_ids import Run, Spans
 
 _THREADS: Final = 2
-"""One core reads and hashes, the other sets text, and helps out."""
+"""One core reads and hashes, the other formats text and helps out."""
 
 
 ANCHORED_WITHIN_US: Final = 3_600_000_000
-"""A pair that has not traded yet is left an hour for its anchor: an exchange out of reach for that long is a fault."""
+"""Time for a pair without trades to get its anchor, one hour: an exchange out of reach for longer is a fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairCertificates:
-    """One pair: a certificate of each day, oldest first, and what is wrong with its files.
+    """One pair: a certificate of each day, oldest first, and the problems of its files.
 
-    ``unanchored``: the promise of the pair has no anchor yet, though there was time to find it. ``renumbered``: since
-    when the exchange numbers it anew. ``steps_back``: some ids at which time goes back by more than seconds.
+    ``unanchored``: the promise of the pair has no anchor yet, although there was time to find it. ``renumbered``: since
+    when the exchange renumbers it. ``steps_back``: some ids at which time goes back by more than seconds.
     """
 
     pair: str
@@ -52,10 +52,9 @@ def certify(
 ) -> Iterator[PairCertificates]:
     """Read every trade of ``pairs`` and yield what is proven, pair by pair.
 
-    Rows that are only in the journal do not count. ``now_us`` is µs since 1970 UTC. What is ``told`` of ids must have
-    been read before: rows move in while it goes on, and a confirmation of before they came stays true. Where a file of
-    what is told could not be read, which is among :func:`other_findings`, every day is ``unknown``: nobody knows what
-    it said of it.
+    Rows only in the journal do not count. ``now_us`` is µs since 1970 UTC. The evidence ``told`` must have been read
+    before: rows are added meanwhile, and a confirmation from before stays true. If a file of evidence could not be
+    read, which :func:`other_findings` reports, every day is ``unknown``, because its evidence may be missing.
     """
     remembered = stored_evidence.certified(layout)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
@@ -91,7 +90,7 @@ def certify(
 
 
 def _half_disowned(layout: Layout, pair: str, held: Sequence[Run], told: StoredEvidence) -> Iterator[Finding]:
-    """Yield a finding where ids are disowned and yet held: somebody stopped half-way, or is at it."""
+    """Yield a finding for ids both disowned and stored: the command was interrupted, or is still running."""
     disowned = told.absent(pair).disowned
     if any(disowned.within(run.span) for run in held):
         disowned = DatedClaims(layout).ids(pair)  # they may have been taken back since
@@ -104,13 +103,13 @@ def _half_disowned(layout: Layout, pair: str, held: Sequence[Run], told: StoredE
 def other_findings(
     layout: Layout, *, days: Days | None = ALL_DAYS, done: Callable[[int], None] = lambda _: None
 ) -> list[Finding]:
-    """Read the tables but for trades, every row of every file, and return what is wrong with them.
+    """Read all tables except trades, every row of every file, and return their problems.
 
-    With ``days`` only the candles of their years, with None events alone: on them certificates rest.
+    With ``days`` only the candles of their years, with None only events, on which certificates rest.
     """
     return list(verify_tables.findings(layout, days=days, done=done))
 
 
 def total_bytes(layout: Layout, pairs: Sequence[str], *, days: Days | None = ALL_DAYS) -> int:
-    """Return the bytes of the files of ``pairs`` and of the other tables: what ``done`` is told in all, about."""
+    """Return the size in bytes of the files of ``pairs`` and other tables: the approximate total for ``done``."""
     return sum(verify_trades.size(layout, pair) for pair in pairs) + verify_tables.size(layout, days)

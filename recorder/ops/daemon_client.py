@@ -1,4 +1,4 @@
-"""Asking a daemon on this machine how it is."""
+"""Client for the status of a daemon on this machine."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from recorder.config import OpsConfig
 from recorder.ops.server import READY
 
 TIMEOUT_S: Final = 2.0
-"""It answers in milliseconds; one that does not within this is worth saying."""
+"""Timeout: a daemon answers in milliseconds, and one that takes longer should be reported."""
 LONGEST: Final = 65_536
-"""Bytes of an answer that are read; a real one has some hundreds."""
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- where such a server is reached from here
+"""Limit of an answer in bytes; a real one has some hundreds."""
+_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- how to reach a server on all addresses
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonReply:
-    """What a daemon says of itself: does it record, why not, and since when it runs (ISO 8601 UTC).
+    """A daemon's own status: whether it records, why not, and since when it runs (ISO 8601 UTC).
 
-    ``paused_s`` is for how many seconds it leaves the exchange alone, by what it does not do meanwhile.
+    ``paused_s`` is how many seconds it will not contact the exchange, by kind of contact.
     """
 
     recording: bool
@@ -34,7 +34,7 @@ class DaemonReply:
 
 
 def query_daemon(ops: OpsConfig, data: Path) -> DaemonReply | str:
-    """Return what the daemon of the archive at ``data`` says; a sentence where none of it answers."""
+    """Return the status of the daemon of the archive at ``data``; a sentence if no such daemon answers."""
     where = f"{ops.host}:{ops.port}"
     if ops.port == 0:
         return "no daemon was asked: ops.port is 0"

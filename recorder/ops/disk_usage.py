@@ -1,4 +1,4 @@
-"""How large the archive is: the files in its folder, and what they take."""
+"""Size of the archive: the number of files in its folder, and their size on disk."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from recorder.disk import listing
 from recorder.errors import UnlistedFolder
 
 _BLOCK: Final = 512
-"""What ``st_blocks`` counts in, on every system."""
+"""Unit of ``st_blocks`` in bytes, on every system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Files below a folder, and their bytes on the disk. What has two names is counted once.
+    """Number of files below a folder, and their size on disk in bytes. A file with two names is counted once.
 
-    ``unlisted`` are folders that could not be looked into: what lies there is not counted.
+    ``unlisted`` are folders that could not be read: files in them are not counted.
     """
 
     files: int
@@ -28,9 +28,10 @@ class Size:
 
 
 def measure(folder: Path) -> Size:
-    """Count what lies below ``folder``. Blocking.
+    """Measure the files below ``folder``. Blocking.
 
-    What comes or goes meanwhile may count or not; what cannot be looked into (lost+found, say) does not, and is named.
+    Files created or removed meanwhile may be counted or not; folders that cannot be read (lost+found, for example) are
+    not counted, but named.
     """
     seen: set[int] = set()
     unlisted: list[str] = []

@@ -1,7 +1,7 @@
-"""What needs a hand: configuration, archive, journal, disk, clock, reachability, permissions and versions.
+"""Diagnosis of an installation: configuration, archive, journal, disk, clock, reachability, permissions and versions.
 
-Reads only: it creates nothing, takes no lock that anybody waits for, and may run beside the recorder. Each check
-returns findings; what is wrong comes with its remedy.
+Reads only: it creates nothing, takes no lock that another process waits for, and may run beside the recorder. Each
+check returns findings; a problem comes with its remedy.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ from recorder.ops.exchange_clock import ClockOffset
 Level = Literal["ok", "note", "wrong"]
 
 ANSWER_S: Final = 5.0
-"""Longest wait for each of the two answers: a person is waiting."""
+"""Timeout for each of the two answers: a person is waiting."""
 OFFSET_S: Final = 5.0
-"""A host whose clock is further off tells wrong receive times. Less is not seen for sure: ``Date`` counts whole
-seconds, and the edge repeats an answer for two (API.md 2)."""
+"""Beyond this offset of the host's clock, receive times are wrong. Less is not certain: ``Date`` counts whole seconds,
+and the edge repeats an answer for two (API.md 2)."""
 AHEAD_US: Final = 60_000_000
-"""A trade recorded so much later than now cannot have been made yet."""
+"""A trade recorded this much later than now cannot have been made yet."""
 DISTRIBUTION: Final = "kraken-recorder"
 _SWAPPING: Final = frozenset(("ext4", "xfs", "btrfs", "tmpfs", "f2fs", "overlay", "bcachefs"))
-"""File systems of Linux that swap two directories in one step."""
+"""Linux file systems that swap two directories in one step."""
 _REMOTE: Final = frozenset(("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "afs", "ceph"))
 _VERIFY: Final = "`recorder verify` reads every row"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at. ``remedy`` says what to do; empty where nothing is to be done."""
+    """Result of one check. ``remedy`` describes what to do; empty if nothing is to be done."""
 
     area: str
     level: Level
@@ -74,7 +74,7 @@ class CheckResult:
 
 
 def configuration(error: Exception | None, path: Path | None) -> list[CheckResult]:
-    """Say whether the configuration at ``path`` (None: there is no file) could be loaded."""
+    """Check whether the configuration at ``path`` (None: there is no file) could be loaded."""
     area = "configuration"
     if error is not None:
         return [CheckResult(area, "wrong", str(error), "mend it; `recorder config` prints what is in force")]
@@ -84,7 +84,7 @@ def configuration(error: Exception | None, path: Path | None) -> list[CheckResul
 
 
 def readable(area: str, look: Callable[[], list[CheckResult]]) -> list[CheckResult]:
-    """Return what ``look`` finds, or what it may not read."""
+    """Return the results of ``look``, or what it could not read."""
     try:
         return look()
     except PermissionError as error:
@@ -97,7 +97,7 @@ def readable(area: str, look: Callable[[], list[CheckResult]]) -> list[CheckResu
 
 
 def archive(layout: Layout, *, now_us: int) -> list[CheckResult]:
-    """Look at the layout and at every footer, and at no row."""
+    """Check the layout and every footer, but no rows."""
     area = "archive"
     if layout.data.exists() and not layout.data.is_dir():
         said = f"{layout.data} is a file, and an archive is a folder"
@@ -107,7 +107,7 @@ def archive(layout: Layout, *, now_us: int) -> list[CheckResult]:
     found: list[CheckResult] = []
     for dataset in DATASETS:
         born = layout.schema_file(dataset)
-        with contextlib.suppress(UnlistedFolder), disk.listing(born.parent):  # which is told below
+        with contextlib.suppress(UnlistedFolder), disk.listing(born.parent):  # which is reported below
             if not born.exists():
                 said = f"{born} is missing, and without any file other tools cannot read the table"
                 found.append(CheckResult(area, "note", said, "start the recorder, which makes it"))
@@ -150,7 +150,7 @@ def _older(files: int) -> list[CheckResult]:
 
 
 def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[CheckResult]]:
-    """Return what the footers of a branch say, and what is wrong with files."""
+    """Return the footers of a branch, and the problems of its files."""
     costs = f", so that {branch.value} is quarantined" if branch.dataset.has_ids else ""
 
     def look() -> tuple[list[FileFacts], list[CheckResult]]:
@@ -171,7 +171,7 @@ def _facts(layout: Layout, branch: Branch) -> tuple[list[FileFacts], list[CheckR
 
 
 def _twice(pair: str, facts: Sequence[FileFacts]) -> list[CheckResult]:
-    """Find ids that two files hold, by their footers."""
+    """Find ids stored in two files, by their footers."""
     spans = [run.span for file in facts for run in file.footer.runs]
     again = sum(map(len, spans)) - Spans(spans).count()
     if not again:
@@ -182,19 +182,19 @@ def _twice(pair: str, facts: Sequence[FileFacts]) -> list[CheckResult]:
 
 
 def _of_table(layout: Layout, dataset: Dataset, facts: Iterable[FileFacts]) -> list[CheckResult]:
-    """Find files of a table that bring again what others do, or whose folders are not spelled as they should be."""
+    """Find files of a table that repeat others, and misspelled folders."""
     try:
         found = integrity.misspelled_folders(layout, dataset)
     except SET_APART as error:
         found = [integrity.Finding.of(error)]
     if not dataset.has_ids:
-        with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+        with contextlib.suppress(FileNotFoundError):  # compacted in the meantime
             found += duplicate_files.same_segments(dataset, facts)
     return [CheckResult("archive", "wrong", f"{one.file} {one.problem}", one.remedy) for one in found]
 
 
 def journal(layout: Layout) -> list[CheckResult]:
-    """Look at every line of the journal, and for lines that were set aside."""
+    """Check every line of the journal, and look for corrupt lines set aside earlier."""
     area = "journal"
     found, lines, size = disk.undisturbed(lambda: _segments(layout), f"the segments in {layout.journal}")
     aside = [name for name in disk.names_in(layout.raw) if name.endswith(CORRUPT_SUFFIX)]
@@ -211,7 +211,7 @@ def _segments(layout: Layout) -> tuple[list[CheckResult], int, int]:
     found: list[CheckResult] = []
     paths = segment.segments(layout.journal)
     lines = size = 0
-    # Its lock may have been removed; the folder is locked too.
+    # The lock file may have been removed; the folder is locked too.
     running = any(holder(path) is not None for path in (layout.lock, layout.data))
     for path in paths:
         entries = Counter(isinstance(entry, CorruptLine) for entry in segment.entries(path))
@@ -240,7 +240,7 @@ def _torn(path: Path) -> bool:
 
 
 def holder(lock: Path) -> int | None:
-    """Return which process holds a lock, by what Linux tells, without touching it; None where it tells of none."""
+    """Return the process that holds a lock, as reported by Linux, without touching the lock; None if unknown."""
     with contextlib.suppress(OSError):
         inode = lock.stat().st_ino
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
@@ -251,7 +251,7 @@ def holder(lock: Path) -> int | None:
 
 
 def space(data: Path) -> list[CheckResult]:
-    """Look at room, and at what the file system can do."""
+    """Check free space, and the abilities of the file system."""
     area = "disk"
     at = _existing(data)
     found: list[CheckResult] = []
@@ -299,7 +299,7 @@ def _abilities(at: Path) -> list[CheckResult]:
 
 
 def _locks(at: Path) -> bool:
-    """Try a lock on the folder itself, which nobody else locks."""
+    """Try a lock on the folder itself, which no other process locks."""
     try:
         handle = os.open(at, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -314,7 +314,7 @@ def _locks(at: Path) -> bool:
 
 
 def _file_system(at: Path) -> str | None:
-    """Return the kind of file system, by what Linux tells; None elsewhere."""
+    """Return the type of file system, as reported by Linux; None elsewhere."""
     try:
         lines = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -330,11 +330,11 @@ def _unescaped(point: str) -> str:
 
 
 def permissions(layout: Layout) -> list[CheckResult]:
-    """Look whether this user can write, and whether others can."""
+    """Check whether this user can write, and whether others can."""
     area = "permissions"
     at = _existing(layout.data)
     folders = [layout.journal, layout.raw, layout.staging, layout.locks, *map(layout.folder, DATASETS)]
-    # That a mount takes no writes is said once, with the disk.
+    # A read-only mount is reported once, with the disk.
     writing = 0 if os.statvfs(at).f_flag & os.ST_RDONLY else os.W_OK
     found: list[CheckResult] = []
     for folder in [at, *(folder for folder in folders if folder.is_dir())]:
@@ -351,7 +351,7 @@ def permissions(layout: Layout) -> list[CheckResult]:
 
 
 def _existing(path: Path) -> Path:
-    """Return the path, or the folder in which it would be made."""
+    """Return the path, or the folder in which it would be created."""
     path = path.absolute()
     while not path.is_dir():
         path = path.parent
@@ -359,7 +359,7 @@ def _existing(path: Path) -> Path:
 
 
 def versions() -> list[CheckResult]:
-    """Hold Python and the libraries that are installed against the lower bounds of this release."""
+    """Compare Python and the installed libraries with the lower bounds of this release."""
     area = "versions"
     try:
         about = metadata.metadata(DISTRIBUTION)
@@ -397,7 +397,7 @@ def _numbers(version: str) -> list[int]:
 
 
 async def exchange(config: Config, clock: Clock) -> list[CheckResult]:
-    """Ask the exchange for its status, shake hands with its stream, and compare the clocks."""
+    """Request the exchange's status, connect to its stream, and compare the clocks."""
     area = "reachability"
     rest_url, ws_url = config.exchange.rest_url, config.exchange.ws_url
     remedy = "check the network, DNS, proxies and a firewall between here and there; `--offline` leaves this out"
@@ -418,7 +418,7 @@ async def exchange(config: Config, clock: Clock) -> list[CheckResult]:
             found.append(CheckResult(area, "wrong", _said(rest_url, error), remedy))
         try:
             async with asyncio.timeout(ANSWER_S), dial(client, ws_url) as socket:
-                await socket.receive()  # it speaks first, of its own status
+                await socket.receive()  # it sends its status first
             found.append(CheckResult(area, "ok", f"{without_credentials(ws_url)} answers"))
         except (ExchangeError, TimeoutError) as error:
             found.append(CheckResult(area, "wrong", _said(ws_url, error), remedy))

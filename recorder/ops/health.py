@@ -1,6 +1,6 @@
-"""Is the daemon alive, and does it record: sentences about a state, which is all they look at.
+"""Health checks: is the daemon alive, and does it record. Pure functions of a state that return sentences.
 
-*Alive* fails where only a restart can help; *ready* fails while what should be recorded is not, or soon will not be.
+*Alive* fails if only a restart can help; *ready* fails while data that should be recorded is not, or soon will not be.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Final
 SILENT_S: Final = 60.0
 """A silent socket is hung up within ten seconds, and a new one opened within thirty: this is two failures in a row."""
 UNANSWERED_S: Final = 180.0
-"""Without a stream, so long without a good answer: longer than the pause after a 403."""
+"""Limit without a good answer if nothing is streamed: longer than the pause after a 403."""
 FULL_SHARE: Final = 0.9
 """An inbox this full slows the socket, which the exchange cuts before long."""
 UNSYNCED_S: Final = 15.0
 """A line should be durable within ``journal.sync_every``, at most ten seconds, and one sync."""
 STUCK_S: Final = 300.0
-"""A sync that takes so long will not return: the disk is gone, and only a restart can tell what was written."""
+"""A sync this long will not return: the disk is gone, and only a restart can show what was written."""
 DRAIN_SLACK_S: Final = 900.0
-"""How late a drain may be: one of a full journal takes a minute, a catch-up after days of outage some."""
+"""Tolerated delay of a drain: one of a full journal takes a minute, a catch-up after days of outage several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthState:
-    """What the daemon knows of itself at one moment. Ages and lengths are in seconds, sizes in bytes.
+    """A snapshot of the daemon's own state. Ages and lengths are in seconds, sizes in bytes.
 
-    ``listed`` tells that it is known what to record, ``pairs`` how many that are. ``streaming`` tells whether it
-    should hear of trades by a stream; ``silent_s`` is since when there was no sign of life: on each of its connections
-    (``kraken.session`` says what is one), or where nothing is streamed no good answer. ``drained_s`` is since when no
-    drain has ended. ``low_bytes`` of ``free_bytes`` are too few. A connection may be opened, and REST asked without
-    restriction, in ``connects_in_s`` and ``asks_in_s``, after a refusal; 0 is now.
+    ``listed`` is whether the pairs to record are known, ``pairs`` their number. ``streaming`` is whether trades should
+    arrive by a stream; ``silent_s`` is the time since the last sign of life (defined in ``kraken.websocket_session``)
+    of each of its connections, or since the last good answer if nothing is streamed. ``drained_s`` is the time since
+    the last drain ended. ``free_bytes`` below ``low_bytes`` are too few. ``connects_in_s`` and ``asks_in_s`` are the
+    times until a connection may be opened, and REST used without restriction, after a refusal; 0 is now.
     """
 
     listed: bool
@@ -52,14 +52,14 @@ class HealthState:
 
 
 def dead(state: HealthState) -> list[str]:
-    """Return why only a restart can help; nothing where the daemon is alive."""
+    """Return why only a restart can help; empty if the daemon is alive."""
     if state.unsynced_s > STUCK_S:
         return [f"a write to the journal has not returned for {state.unsynced_s:.0f} s: look at the disk"]
     return []
 
 
 def not_ready(state: HealthState) -> list[str]:
-    """Return why it does not record, or soon will not; nothing where it does."""
+    """Return why it does not record, or soon will not; empty if it does."""
     if state.stopping:
         return ["it is stopping"]
     if not state.listed:
@@ -97,5 +97,5 @@ def _unheard(state: HealthState) -> list[str]:
 
 
 def _again(in_s: float) -> str:
-    """Return when it is tried again, where that is put off: by a refusal, or by too many attempts."""
+    """Return when the next attempt follows, if it is delayed by a refusal or by too many attempts."""
     return f"; the next attempt comes in {in_s:.0f} s" if in_s > 0 else ""

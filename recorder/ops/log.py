@@ -1,4 +1,4 @@
-"""Logs: lines for people on a terminal, JSON for machines; repeats are counted instead of printed."""
+"""Logging: readable lines on a terminal, JSON for machines; repeated lines are counted instead of printed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def configure(
     level: int = logging.INFO,
     clock: Clock | None = None,
 ) -> None:
-    """Set up structlog for the whole process; times are UTC, and everything goes to standard error."""
+    """Set up structlog for the whole process; times are UTC, and everything is written to standard error."""
     people = style == "console"
-    watched = people and sys.stderr.isatty()  # then colours are seen, and the date is known
+    watched = people and sys.stderr.isatty()  # only then are colours useful and the date known
     moment = "%H:%M:%S" if watched else "%Y-%m-%dT%H:%M:%SZ" if people else "iso"
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -52,9 +52,9 @@ def configure(
 
 
 def report_suppressed(*, rest: bool = False) -> None:
-    """Print how many lines were held back, as far as their minute is over. A line of any kind does so, too.
+    """Print the number of suppressed lines whose window is over. Any other log line triggers this too.
 
-    With ``rest`` also those of the minute that runs: nothing comes after them. The end of the process does that, too.
+    With ``rest`` also those of the current window, because nothing follows them. The exit of the process does that too.
     """
     for processor in structlog.get_config()["processors"]:
         if isinstance(processor, _Suppressor):
@@ -62,22 +62,22 @@ def report_suppressed(*, rest: bool = False) -> None:
 
 
 def _report_rest() -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+    with contextlib.suppress(OSError, ValueError):  # no one reads the log any more
         report_suppressed(rest=True)
 
 
 class _Suppressor:
-    """Holds repeats back, and renders by the ``processors`` whatever is to be printed."""
+    """Suppresses repeats, and renders lines to be printed with the ``processors``."""
 
     def __init__(self, processors: Iterable[structlog.typing.Processor], out: TextIO, clock: Clock) -> None:
         self._processors = list(processors)
         self._out = out
         self._clock = clock
         self._repeats = LogDedup()
-        self._lock = threading.Lock()  # threads log, too
+        self._lock = threading.Lock()  # threads log too
 
     def __call__(self, _: object, name: str, line: structlog.typing.EventDict) -> str:
-        """Return the lines to print. Raises DropEvent where there are none."""
+        """Return the lines to print. Raises DropEvent if there are none."""
         with self._lock:
             said = self._repeats.add(name, line, self._clock.monotonic())
         if not said:
@@ -85,7 +85,7 @@ class _Suppressor:
         return self._rendered(said)
 
     def tell(self, *, rest: bool) -> None:
-        """Print what was held back; with ``rest`` also in the minute that runs."""
+        """Print suppressed lines; with ``rest`` also those of the current window."""
         with self._lock:
             said = self._repeats.rest() if rest else self._repeats.due(self._clock.monotonic())
         if said:
@@ -102,7 +102,7 @@ class _Suppressor:
 
 
 def _columns(*, colours: bool) -> list[Column]:
-    """Return what a line for people looks like: when, how bad, what, which pair, and whatever else there is to say."""
+    """Return the columns of a readable line: time, level, event, pair, and all other fields."""
     dim, bold, plain = (dev.DIM, dev.BRIGHT, dev.RESET_ALL) if colours else ("", "", "")
 
     def bare(style: str) -> KeyValueColumnFormatter:
@@ -126,12 +126,12 @@ def _quoted(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value on one line: a name or an answer of the exchange must not forge another, or steer a terminal."""
+    """Return a value on one line: names and answers from the exchange must not forge lines or control a terminal."""
     return printable(str(value))
 
 
 def _traceback(file: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     told = io.StringIO()
-    # Without the values of variables, which rich would add, and among which may be a token.
+    # Without the values of variables, which rich would add and which may include a token.
     dev.plain_traceback(told, exc_info)
     file.write(printable(told.getvalue(), lines=True))

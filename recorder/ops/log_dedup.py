@@ -1,9 +1,9 @@
-"""Which lines of the log are printed, and which are only counted: a thousand pairs that fail alike are one message.
+"""Suppression of repeated log lines: lines are printed or only counted, since a thousand failing pairs are one message.
 
-Lines are of one *kind* if level, event and reason are the same, whatever names and numbers stand in the reason. Of a
-kind the first lines of a minute are printed, and of equal ones the first few; of what came beyond, the last one is told
-when the minute is over, and how many there were. So the first line of any kind is never held back, be it one error
-among a thousand others, and what was said last is always read in the end.
+Lines are of the same *kind* if level, event and reason are equal, except for names and numbers in the reason. The first
+lines of a kind in a minute are printed, and the first few of equal ones; of the rest the last one is printed when the
+minute is over, with their number. So the first line of any kind is never suppressed, even one error among a thousand
+others, and the last state is always shown in the end.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any, Final, TypeAlias
 
 WINDOW_S: Final = 60.0
 LINES: Final = 10
-"""Lines of one kind that are printed in a window: enough to see what they have in common."""
+"""Lines of one kind printed per window: enough to see what they have in common."""
 EQUAL: Final = 3
-"""Of these equal ones: who asks for a reload twice in a minute sees two answers."""
+"""Equal lines printed per window: two reloads within a minute show two answers."""
 KINDS: Final = 256
-"""Kinds that are remembered at once: there are some fifty events, and few have more than one reason at a time."""
+"""Kinds remembered at once: there are about fifty events, and few have more than one reason at a time."""
 _NUMBERED: Final = re.compile(r"\w*\d\w*")
 _SHORTEST_NAME: Final = 3
 
 Line: TypeAlias = dict[str, Any]
-"""What is said: ``event`` and further fields."""
+"""Content of a line: ``event`` and further fields."""
 LogLine: TypeAlias = tuple[str, Line]
 """A level and a line of it."""
 
 
 @dataclass(slots=True)
 class _Equal:
-    """How many equal lines were printed and held back in this window."""
+    """Number of equal lines printed and suppressed in this window."""
 
     printed: int = 1
     held_back: int = 0
@@ -39,9 +39,9 @@ class _Equal:
 
 @dataclass(slots=True)
 class _Kind:
-    """The window of a kind: since when, what was printed in it, and how many lines were held back, with the newest.
+    """The window of a kind: its start, the lines printed in it, and the number of suppressed lines, with the newest.
 
-    ``others`` counts those that no printed one is equal to.
+    ``others`` counts those that equal no printed line.
     """
 
     level: str
@@ -54,7 +54,7 @@ class _Kind:
         return sum(equal.printed for equal in self.equals.values())
 
     def summary(self) -> Iterator[LogLine]:
-        """Yield the newest of the lines held back, if there is one, and how many they were."""
+        """Yield the newest of the suppressed lines, if there are any, with their number."""
         held_back = self.others + sum(equal.held_back for equal in self.equals.values())
         if held_back:
             alike = not self.others and sum(equal.held_back > 0 for equal in self.equals.values()) == 1
@@ -62,13 +62,13 @@ class _Kind:
 
 
 class LogDedup:
-    """Takes lines as they come. Times are monotonic seconds."""
+    """Processes lines in order. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._kinds: dict[object, _Kind] = {}  # by since when, oldest first
+        self._kinds: dict[object, _Kind] = {}  # by start of the window, oldest first
 
     def add(self, level: str, line: Mapping[str, Any], now_s: float) -> list[LogLine]:
-        """Return what is to be printed now: of what was held back earlier, and this line unless it is held back."""
+        """Return the lines to print now: summaries of suppressed lines, and this line unless it is suppressed."""
         shape = _shape(line)
         name, kept = (level, line.get("event"), shape), {key: line[key] for key in line if key != "exc_info"}
         same = repr([(key, value) for key, value in sorted(kept.items()) if key != "reason" and not _measure(key)])
@@ -99,7 +99,7 @@ class LogDedup:
         return told
 
     def due(self, now_s: float) -> list[LogLine]:
-        """Return what was held back in the windows that are over."""
+        """Return the summaries of windows that are over."""
         told: list[LogLine] = []
         while self._kinds:
             oldest = next(iter(self._kinds))
@@ -109,7 +109,7 @@ class LogDedup:
         return told
 
     def rest(self) -> list[LogLine]:
-        """Return all that is held back yet: nothing comes after it."""
+        """Return the summaries of all windows: nothing follows them."""
         return [said for name in list(self._kinds) for said in self._forget(name)]
 
     def _forget(self, name: object) -> list[LogLine]:
@@ -117,7 +117,7 @@ class LogDedup:
 
 
 def _shape(line: Mapping[str, Any]) -> str:
-    """Return a line's reason without what may differ among those of one kind: numbers, and names in other fields."""
+    """Return a line's reason without what may differ within a kind: numbers, and names in other fields."""
     reason = str(line.get("reason", ""))
     for key, value in line.items():
         if key != "reason" and isinstance(value, str) and len(value) >= _SHORTEST_NAME:
@@ -126,5 +126,5 @@ def _shape(line: Mapping[str, Any]) -> str:
 
 
 def _measure(key: str) -> bool:
-    """Tell whether a field is in seconds, which differ from line to line and make it no other."""
+    """Return whether a field is in seconds, which differ from line to line but do not distinguish lines."""
     return key.endswith("_s")

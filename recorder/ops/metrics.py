@@ -1,8 +1,7 @@
-"""What the daemon counts, under Prometheus names. A trade is counted only once it is durable.
+"""Prometheus metrics of the daemon. A trade is counted only once it is durable.
 
-Names follow Prometheus: base units (seconds, bytes), ``_total`` for what only grows, moments as timestamps. What is
-known elsewhere at any moment (the inbox, the ledger, the disk) is asked for when somebody scrapes, and costs nothing
-in between.
+Names follow Prometheus: base units (seconds, bytes), ``_total`` for values that only grow, times as timestamps. Values
+known elsewhere at any time (the inbox, the ledger, the disk) are read at each scrape, and cost nothing in between.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from recorder.errors import ExchangeError
 from recorder.version import __version__
 
 PAIRS_LIMIT: Final = 1000
-"""Pairs that have a series of their own at most, the first by name: Prometheus pays for each series for ever."""
+"""Limit of pairs with a series of their own, the first by name: Prometheus pays for each series for ever."""
 GOOD: Final = "ok"
-"""The outcome of a REST request that brought what was asked for."""
+"""The outcome of a successful REST request."""
 _FAST_S: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _SLOW_S: Final = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 class Metrics:
-    """All series of one daemon, in a registry of their own."""
+    """All series of one daemon, in a separate registry."""
 
     def __init__(self) -> None:
-        # A second series beside each counter, which no rule and no panel wants.
+        # Disables a second series beside each counter, which no rule or panel needs.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         registry = self.registry
@@ -61,7 +60,7 @@ class Metrics:
         )
         for source in ("ws", "rest", "note"):
             for counter in (self.frames, self.trades, self.bytes):
-                counter.labels(source)  # zero is worth saying: a rate needs a beginning
+                counter.labels(source)  # export zero: a rate needs a beginning
         self.commit_seconds = Histogram(
             "recorder_commit_duration_seconds",
             "Time of one group commit (write and sync)",
@@ -107,7 +106,7 @@ class Metrics:
         )
         self.compacted = Counter("recorder_files_compacted", "Files merged into larger ones", registry=registry)
 
-        # What was missing.
+        # Missing and repaired data.
         self.refilled, self.holes_closed = (
             Counter("recorder_rows_refilled", "Trades fetched from REST to close holes", registry=registry),
             Counter("recorder_holes_closed", "Holes closed, by whatever came", registry=registry),
@@ -197,22 +196,22 @@ class Metrics:
         self.ready = Gauge("recorder_ready", "Whether /ready says that it is recording", registry=registry)
 
     def watch(self, ledger: Ledger, pairs: Collection[str]) -> None:
-        """Tell of ``pairs`` (live) what ``ledger`` says when somebody scrapes."""
+        """Export what ``ledger`` contains for ``pairs`` (live) at each scrape."""
         self.registry.register(_LedgerCollector(ledger, pairs))
 
     def durable(self, source: str, *, frames: int, trades: int, size: int) -> None:
-        """Count lines of one ``source`` (``ws``, ``rest`` or ``note``) that are durable."""
+        """Count durable lines of one ``source`` (``ws``, ``rest`` or ``note``)."""
         self.frames.labels(source).inc(frames)
         self.trades.labels(source).inc(trades)
         self.bytes.labels(source).inc(size)
 
     def drained(self, seconds: float, now_ns: int) -> None:
-        """Count a drain that took so long and ended now, by the wall clock."""
+        """Count a drain that took ``seconds`` and ended at ``now_ns``, by the wall clock."""
         self.drain_seconds.observe(seconds)
         self.drained_at.set(now_ns / 1e9)
 
     def connected(self) -> None:
-        """Count a connection that was opened."""
+        """Count an opened connection."""
         self.connects.inc()
 
     def disconnected(self, reason: str) -> None:
@@ -220,16 +219,16 @@ class Metrics:
         self.disconnects.labels(reason).inc()
 
     def rest_failed(self, error: ExchangeError) -> None:
-        """Count a REST request without a good answer."""
+        """Count a failed REST request."""
         self.rest_failures.labels(type(error).__name__).inc()
 
     def requested(self, path: str, error: ExchangeError | None) -> None:
-        """Count a REST request that was sent: the path of its endpoint, and what became of it."""
+        """Count a REST request that was sent: by the path of its endpoint, and its outcome."""
         outcome = GOOD if error is None else type(error).__name__
         self.requests.labels(path.rpartition("/")[2], outcome).inc()
 
     def text(self) -> bytes:
-        """Return the exposition format."""
+        """Return all metrics in the exposition format."""
         return generate_latest(self.registry)
 
 
@@ -275,7 +274,7 @@ def _waits(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
 
 
 class _LedgerCollector(Collector):
-    """What the ledger says of the pairs that are recorded: a pair that leaves takes its series with it."""
+    """Metrics of the recorded pairs, read from the ledger: the series of a pair end when it is removed."""
 
     def __init__(self, ledger: Ledger, pairs: Collection[str]) -> None:
         self._ledger = ledger

@@ -1,4 +1,4 @@
-"""Which ids are missing between those held, do not exist, or are disowned; from footers, journal and events alone."""
+"""Ids that are missing between stored ones, void or disowned; found in footers, journal and events alone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from recorder.kraken import records
 
 
 def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Gap]]:
-    """Return what is missing of every pair of which anything is held or promised, pairs sorted, ids ascending.
+    """Return the gaps of every pair with stored or promised trades, pairs sorted, ids ascending.
 
-    A pair with a file that cannot be what it should is left out, and ``damaged`` gets the pair, with what is wrong and
-    what to do. Raises NoSuchArchive, UnknownVersion; CorruptFile for such a file where there is no ``damaged``, and for
-    one of events, without which nobody knows what is void or disowned.
+    A pair with an invalid file is left out, and added to ``damaged`` with the problem and the remedy. Raises
+    NoSuchArchive, UnknownVersion; CorruptFile for such a file if ``damaged`` is None, and for an invalid file of
+    events, without which void and disowned ids are unknown.
     """
     layout = existing(data)
     ledger = Ledger()
@@ -44,9 +44,9 @@ def read(data: Path, damaged: dict[str, str] | None = None) -> dict[str, list[Ga
 def missing(
     pair: str, held: Sequence[Run], absent: AbsentIds, promise: Promise | None = None, certified: Spans = NO_IDS
 ) -> list[Gap]:
-    """Return what is missing of a pair, and what is absent, ascending; nothing of one that is not held nor promised.
+    """Return the missing and absent ids of a pair, ascending; empty for a pair neither stored nor promised.
 
-    What was ``certified`` is missing wherever it lies.
+    Ids that were ``certified`` are missing wherever they are.
     """
     if not held and promise is None and not certified:
         return []

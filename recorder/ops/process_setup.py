@@ -1,4 +1,4 @@
-"""How the daemon's process is set up, once, before it records; and how it keeps small."""
+"""Setup of the daemon's process before it records, and release of its free memory."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from recorder.archive.layout import Layout
 from recorder.errors import UsageError
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Frames and trades form no cycles, so looking for some every 700 objects, Python's default, is a seventh of the
-work of ingest for nothing. Cycles of other origin are few, and still found."""
+"""Frames and trades form no cycles, so searching for cycles every 700 objects, Python's default, wastes a seventh of
+the work of ingest. Cycles of other origin are few, and still found."""
 ARENAS: Final = 2
-"""Places that the C library takes memory from. By default each thread has its own, and what is free in it is kept from
-all others; ours wait for the disk or for each other, not for memory."""
+"""Memory arenas of the C library. By default each thread has its own, and memory free in one is not available to
+others; our threads wait for the disk or for each other, not for memory."""
 UMASK: Final = 0o077
-"""What this process writes is its user's alone. Where others shall read, a default ACL of the archive's folder says so,
-before which the system does not ask for this (acl(5))."""
+"""Files written by this process are private to its user. If others shall read them, set a default ACL on the archive's
+folder: it takes precedence over the umask (acl(5))."""
 
 
 def prepare() -> None:
-    """Keep pandas out, the garbage collector calm, files private, and freed memory in few places."""
+    """Keep pandas out, run garbage collection rarely, make files private, and limit memory arenas."""
     os.umask(UMASK)
     gc.set_threshold(*GC_THRESHOLDS)
     _do_without_pandas()
@@ -37,10 +37,10 @@ def prepare() -> None:
 
 
 def release_memory() -> None:
-    """Give free memory back to the system; for after work that took much. Blocking, some milliseconds.
+    """Return free memory to the system, after work that used much. Blocking, some milliseconds.
 
-    The C library keeps what it freed, for each thread apart, and would keep the peak of every thread for ever: with a
-    thousand pairs that is 80 MB. A system without this call returns memory by itself.
+    The C library keeps freed memory separately for each thread, and would keep the peak of every thread for ever: with
+    a thousand pairs that is 80 MB. A system without this call returns memory by itself.
     """
     if _malloc_trim is not None:
         _malloc_trim(0)
@@ -50,14 +50,14 @@ _c_library = ctypes.CDLL(None)
 _malloc_trim = getattr(_c_library, "malloc_trim", None)
 _mallopt = getattr(_c_library, "mallopt", None)
 _ARENA_MAX: Final = -8
-"""glibc's name for it, from malloc.h; other C libraries ignore a name that they do not know."""
+"""Value of glibc's constant, from malloc.h; other C libraries ignore unknown values."""
 
 
 def as_owner(data: Path) -> None:
-    """Raise UsageError where ``data`` is a file, or the archive of another user, who could not read what we write.
+    """Raise UsageError if ``data`` is a file, or the archive of another user, who could not read our files.
 
-    That would end its recorder, at this moment or the next start. What counts is whose a new file is: some mounts give
-    all files to one user, whoever writes them. Call it before anything is written.
+    Those would end the other user's recorder, at once or at the next start. The owner of a new file decides: some
+    mounts give all files to one user, whatever user writes them. Call it before anything is written.
     """
     if data.is_file():
         raise UsageError(f"{data} is a file, and an archive is a folder: name another")
@@ -67,7 +67,7 @@ def as_owner(data: Path) -> None:
             mine = os.fstat(probe.fileno()).st_uid
         owner = layout.trades.stat().st_uid
     except OSError:
-        return  # there is none yet, or it is closed to this user, which is said when it is opened
+        return  # there is none yet, or this user cannot access it, which is reported when it is opened
     if mine != owner:
         raise UsageError(
             f"the archive {data} belongs to {_user(owner)}, who could not read what {_user(mine)} writes there: call "
@@ -83,7 +83,7 @@ def _user(number: int) -> str:
 
 
 class _NoPandas:
-    """An import hook to which pandas is not installed."""
+    """An import hook that hides pandas."""
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
         if name == "pandas":
@@ -91,9 +91,9 @@ class _NoPandas:
 
 
 def _do_without_pandas() -> None:
-    """Make pyarrow look for pandas now and not find it: 60 MB of memory and half a second that no daemon needs.
+    """Make pyarrow search for pandas now and not find it: it would cost 60 MB and half a second that no daemon needs.
 
-    pyarrow looks once, when it first meets a list, and remembers the answer.
+    pyarrow searches once, when it first converts a list, and remembers the result.
     """
     hook = _NoPandas()
     sys.meta_path.insert(0, hook)

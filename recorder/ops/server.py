@@ -1,7 +1,7 @@
-"""The daemon's own little web server: is it alive, does it record, and what has it counted.
+"""The daemon's small web server: health, readiness and metrics.
 
-It answers this machine alone, unless it is told to be seen elsewhere, and then only who has the token. It takes no
-input: there are three fixed paths, and a request is bounded in size, time and company.
+It serves this machine alone, unless it is configured to be exposed, and then only requests with the token. It takes no
+input: there are three fixed paths, and requests are limited in size, time and number.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from recorder.ops.health import HealthState
 from recorder.ops.metrics import Metrics
 
 CONNECTIONS: Final = 16
-"""Open at once at most: a few who scrape, and people who look."""
+"""Limit of open connections: a few scrapers, and people."""
 CONNECTION_S: Final = 10.0
-"""How long one may last, whatever it does; an answer takes milliseconds, and ends its connection."""
+"""Limit of a connection's duration, whatever it does; an answer takes milliseconds, and ends its connection."""
 LINE_BYTES: Final = 4096
 """Longest request line or header; Prometheus sends some 300 bytes in all."""
 HEADERS: Final = 64
@@ -46,7 +46,7 @@ _SAFE: Final = {
     "Connection": "close",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
-    "Server": "kraken-recorder",  # and not the releases of what it is made of
+    "Server": "kraken-recorder",  # without the versions of the libraries
     "X-Content-Type-Options": "nosniff",
 }
 _BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
@@ -58,7 +58,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many connections at once, and for how long (seconds)."""
+    """Limits of the number of connections, and of their duration (seconds)."""
 
     connections: int = CONNECTIONS
     connection_s: float = CONNECTION_S
@@ -66,7 +66,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """What there is to tell: the metrics, the state now, and what else is worth knowing about this daemon now."""
+    """Content of the pages: the metrics, the current state, and other current facts about this daemon."""
 
     metrics: Metrics
     state: Callable[[], HealthState]
@@ -77,7 +77,7 @@ class Face:
 async def serve(ops: OpsConfig, face: Face, limits: Limits | None = None) -> AsyncIterator[None]:
     """Serve /health, /ready and /metrics while the context lasts; port 0 serves nothing.
 
-    Raises ConfigError where nobody can listen there, or nobody should.
+    Raises ConfigError if the address cannot be used, or must not be.
     """
     if ops.port == 0:
         yield
@@ -86,7 +86,7 @@ async def serve(ops: OpsConfig, face: Face, limits: Limits | None = None) -> Asy
     addresses = await _addresses(ops)
     local = _local(ops, addresses)
     silent = logging.getLogger("recorder.ops.server.http")
-    silent.disabled = True  # it would quote requests that cannot be read, and with them maybe a token
+    silent.disabled = True  # it would quote unreadable requests, which may contain a token
     runner = web.AppRunner(
         _Site(ops, face, local=local).application(),
         access_log=None,
@@ -124,7 +124,7 @@ async def _listen(ops: OpsConfig, addresses: list[str], requests: web.Server, li
 
 
 class _Busy(asyncio.Protocol):
-    """Turns one away when there are too many."""
+    """Rejects a connection when there are too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -133,7 +133,7 @@ class _Busy(asyncio.Protocol):
 
 
 async def _sweep(requests: web.Server, longest_s: float) -> None:
-    """End connections that have lasted for too long, whatever they wait for."""
+    """End connections that have lasted too long, whatever they wait for."""
     loop = asyncio.get_running_loop()
     since_s: dict[web.RequestHandler, float] = {}
     while True:
@@ -146,7 +146,7 @@ async def _sweep(requests: web.Server, longest_s: float) -> None:
 
 
 async def _addresses(ops: OpsConfig) -> list[str]:
-    """Return what ``ops.host`` means, once: the addresses that are judged are those that are listened at."""
+    """Return the addresses of ``ops.host``, resolved once: those checked are those listened on."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(ops.host, ops.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -155,7 +155,7 @@ async def _addresses(ops: OpsConfig) -> list[str]:
 
 
 def _local(ops: OpsConfig, addresses: list[str]) -> bool:
-    """Tell whether only this machine can reach the server. Raises ConfigError where others could, and should not."""
+    """Return whether only this machine can reach the server. Raises ConfigError if others could, but should not."""
     if all(map(_is_loopback, addresses)):
         return True
     if not ops.expose:
@@ -179,7 +179,7 @@ def _cannot_listen(ops: OpsConfig, error: Exception) -> ConfigError:
 
 
 def _is_loopback(host: object) -> bool:
-    """Tell whether an address, or the one name that always means it, is that of this machine alone."""
+    """Return whether an address, or the one name that always means it, is a loopback address."""
     try:
         return host == "localhost" or ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
     except ValueError:
@@ -187,7 +187,7 @@ def _is_loopback(host: object) -> bool:
 
 
 class _Site:
-    """The three pages, and what stands before them."""
+    """The three pages, and the checks before them."""
 
     def __init__(self, ops: OpsConfig, face: Face, *, local: bool) -> None:
         self._token = ops.token
@@ -195,7 +195,7 @@ class _Site:
         self._local = local
 
     def application(self) -> web.Application:
-        """Return it ready to be served."""
+        """Return the application, ready to be served."""
         app = web.Application(middlewares=[self._guarded], client_max_size=LINE_BYTES)
         app.on_response_prepare.append(_prepare)
         pages = {HEALTH: self._health, READY: self._ready, METRICS: self._metrics}
@@ -203,7 +203,7 @@ class _Site:
         return app
 
     async def _health(self, _: web.Request) -> web.Response:
-        """Answer anyone: supervisors have no token. So it says no more than one word."""
+        """Answer every client, because supervisors have no token. Therefore the answer is only one word."""
         dead = health.dead(self._face.state())
         return _json({"status": "stuck" if dead else "alive"}, good=not dead)
 
@@ -226,8 +226,8 @@ class _Site:
             return await handler(request)
         except web.HTTPException as error:
             return web.Response(status=error.status, text=f"{error.reason}\n")
-        # Each gauge asks a part of the daemon, so it can be anything; aiohttp would tell it to nobody here.
-        except Exception as error:  # noqa: BLE001 -- who asks must not be told, and people must
+        # Each gauge calls a part of the daemon, so any error is possible; aiohttp would not report it here.
+        except Exception as error:  # noqa: BLE001 -- hide it from the client, but log it
             log.error("the status server failed", path=request.path, error=type(error).__name__, reason=str(error))
             return web.Response(status=500, text="see the log\n")
 
@@ -239,17 +239,18 @@ class _Site:
             if request.path != HEALTH and not _knows(request, self._token.get_secret_value()):
                 return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
         elif self._local and not _is_loopback(host):
-            # A page in a browser on this machine, whose own name is made to mean this machine, could read it all.
+            # Otherwise a page in a browser on this machine, whose own name is made to resolve to it, could read
+            # everything.
             return web.Response(status=421, text="ask for this server by the name localhost\n")
         return None
 
 
 def _host(said: Sequence[str]) -> str | None:
-    """Return the name or address in the Host headers of a request, "" where it has none; None where they make no sense.
+    """Return the host in the Host headers of a request, "" if there are none; None if they are invalid.
 
-    Not by aiohttp's URL, which raises at a port or a name that is too long, and decodes what is percent-encoded.
+    Not parsed with aiohttp's URL, which raises at a port or a name that is too long, and decodes percent-encoding.
     """
-    if not said:  # HTTP 1.0, as some who look after services speak it
+    if not said:  # HTTP 1.0, as some service monitors use it
         return ""
     found = _HOST.fullmatch(said[0]) if len(said) == 1 else None
     if found is None or int(found["port"] or 0) > _LAST_PORT:
@@ -259,11 +260,11 @@ def _host(said: Sequence[str]) -> str | None:
 
 async def _prepare(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_SAFE)
-    response.force_close()  # a request a connection: none is held open by somebody who waits
+    response.force_close()  # one request per connection, so that idle clients hold none open
 
 
 def _knows(request: web.Request, token: str) -> bool:
-    """Tell whether the request carries the token, in a time that tells nothing of it."""
+    """Return whether the request carries the token, in constant time."""
     said = request.headers.get("Authorization", "")
     return hmac.compare_digest(said.encode("utf-8", "replace"), f"Bearer {token}".encode())
 

@@ -1,4 +1,4 @@
-"""What a run says of itself when it begins: what is recorded, to where, since when, at what pace. One line for each."""
+"""Log lines at the start of a run: what is recorded, to where, since when, and at what pace."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from recorder.core.safe_text import without_credentials
 from recorder.version import __version__
 
 NAMED_WIDTH: Final = 44
-"""Characters of pairs that are named: with the rest of the line, what a terminal of 80 shows."""
+"""Limit of characters for pair names: with the rest of the line they fit a terminal of 80."""
 
 
 def lines(config: Config, data: Path, ledger: Ledger, pairs: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the lines: events and their fields. ``ledger`` says what is held of ``pairs`` in the archive ``data``."""
+    """Return the lines: events and their fields. ``ledger`` contains the stored ids of ``pairs`` in ``data``."""
     held = sum(ledger.of(pair).spans.count() for pair in pairs)
     return [
         ("kraken-recorder", {"version": __version__, "exchange": without_credentials(config.exchange.ws_url)}),
@@ -35,7 +35,7 @@ def lines(config: Config, data: Path, ledger: Ledger, pairs: Sequence[str]) -> l
 
 
 def _named(pairs: Sequence[str]) -> str:
-    """Name the pairs, as far as they fit.
+    """Return the names of the pairs, as far as they fit.
 
     >>> _named(["BTC/USD", "ETH/EUR"]), _named(["BTC/USD"] * 1000)[-17:]
     ('BTC/USD ETH/EUR', 'BTC/USD BTC/USD …')
@@ -45,14 +45,14 @@ def _named(pairs: Sequence[str]) -> str:
 
 
 def _ways(config: Config) -> dict[str, str]:
-    """Say what is unusual in how trades are recorded."""
+    """Return the settings that change the usual way of recording trades."""
     from_us = config.trades.backfill_from
     ways = {} if config.trades.stream else {"by": "polling"}
     return ways if from_us is None else ways | {"history_from": _day(from_us) if from_us else "listing"}
 
 
 def _since(ledger: Ledger, pairs: Sequence[str]) -> str:
-    """Return when the first trade held was made; an archive without any is new."""
+    """Return the date of the first stored trade; "new" if there is none."""
     accounts = map(ledger.of, pairs)
     firsts_us = [account.time_us(account.spans.first) for account in accounts if account.spans.first is not None]
     return _day(min(firsts_us)) if firsts_us else "new"

@@ -1,4 +1,4 @@
-"""Find out after which id the promise of each pair begins: asked for until it is known, however long that takes."""
+"""Anchors: finds the id after which the promise of each pair begins, and retries until it is known."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from recorder.runtime.waiting import first_of
 
 FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
-"""A look that failed or proved nothing is made again after 5 s, 10 s, … 5 min. It is never given up."""
+"""A search that failed or proved nothing is repeated after 5 s, 10 s, … 5 min, without end."""
 GRACE_S: Final = 5.0
-"""So long after a look what it showed has come by the stream as well, if it comes at all: a snapshot is on its way."""
+"""By this time after a search, trades that it showed have come by the stream too, if at all: a snapshot is pending."""
 EVERY_S: Final = 60.0
-"""So often it is looked whether a pair lacks its anchor, whoever noted its promise: a merge beside us, say."""
+"""Interval of checks for pairs without anchor, whatever noted their promise: a merge by another process, for
+example."""
 
 log = structlog.get_logger()
 
 
 class Anchors:
-    """Looks for the anchors of ``instruments`` (by pair, live), one pair after the other.
+    """Searches the anchors of ``instruments`` (by pair, live), one pair after the other.
 
-    ``promised`` is set whenever there are new promises. What a look shows of a pair of which less is held, ``tail``
-    fetches: a subscription that is silent from the start would leave it out.
+    ``promised`` is set whenever there are new promises. If a search shows newer trades than are stored, ``tail``
+    fetches them: a subscription that is silent from the start would miss them.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Anchors:
         self._due_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Search until cancelled."""
         while True:
             self._promised.clear()
             shown: dict[str, int] = {}
@@ -73,7 +74,7 @@ class Anchors:
         return [pair for pair, promise in promises.items() if promise is not None and promise.after_id is None]
 
     async def _catch_up(self, shown: Mapping[str, int]) -> None:
-        """Fetch what answers have shown and nobody has brought: of each pair the highest id."""
+        """Fetch trades that answers have shown and that are not stored: for each pair up to the highest id."""
         if any(shown.values()):
             await self._clock.sleep(GRACE_S)
         for pair, highest in shown.items():
@@ -82,12 +83,12 @@ class Anchors:
                 await self._tail.fetch_newest(pair)
 
     async def _look(self, pair: str) -> int:
-        """Look once for the anchor of ``pair``, and see that it is looked for again where that brought nothing.
+        """Search once for the anchor of ``pair``, and schedule a retry if it is not found.
 
-        Return the highest id that was shown, 0 if none was.
+        Return the highest id shown, 0 if there is none.
         """
         instrument, promise = self._instruments.get(pair), self._ledger.of(pair).promise
-        if instrument is None or promise is None:  # it has left meanwhile
+        if instrument is None or promise is None:  # removed in the meantime
             return 0
         reason = "no answer has trades from both sides of the promise"
         look, highest = AnchorSearch(promise.time_us, instrument), 0

@@ -1,10 +1,10 @@
-"""Fetch the trades of a pair in a range of time, whatever of it is held already.
+"""Fetching of the trades of a pair in a time range, except those stored already.
 
-What is held says how far it has come, so it can be stopped at any moment and goes on from there, in this process or
-another. Beside a daemon on the same archive both fetch what is missing, and the id decides.
+The stored trades record the progress, so it can be stopped at any time and continues from there, in this process or
+another. Beside a daemon on the same archive, both fetch what is missing, and the id decides.
 
-On a disk that is low it ends. Were it to wait, it would take what a daemon beside it frees of raw segments; and who has
-called it, a person or a script, should know that history needs a larger disk.
+It ends when the disk is low. If it waited, it would use up the space that a daemon frees by removing raw segments; and
+its caller, a person or a script, should know that history needs a larger disk.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from recorder.repair.fetch_trades import Fetcher
 from recorder.runtime.exchange_client import Exchange
 
 ATTEMPTS: Final = 3
-"""Attempts at a hole that bring nothing before it is left, each looking further back than the one before."""
+"""Attempts at a hole without result before it is left, each starting further back than the one before."""
 FIRST_RETRY_S: Final = 5.0
 TIDY_BATCHES: Final = 8
-"""So many batches are archived before their files are merged: a long history would make thousands. Together they are
+"""Batches archived before their files are merged: a long history would create thousands of files. Together they are
 just enough for the next tier (archive/compaction.py)."""
 LAST_RETRY_S: Final = 300.0
-"""While the exchange cannot be reached it is tried again after 5 s, 10 s, … 5 min, for as long as it takes."""
+"""An unreachable exchange is tried again after 5 s, 10 s, … 5 min, without end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Ids of ``pair`` without a break: ``first_us`` is when the first was made, after ``to_us`` comes none of them."""
+    """An unbroken range of ids of ``pair``: the first was made at ``first_us``, and all before ``to_us``."""
 
     pair: str
     span: Span
@@ -53,9 +53,9 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a backfill has come: ids of the stretch that are stored or void, and why it waits, if it does.
+    """Progress of a backfill: ids of the stretch that are stored or void, and the reason if it waits.
 
-    ``coming`` counts trades that have come and are not stored yet.
+    ``coming`` counts trades received and not stored yet.
     """
 
     held: int
@@ -64,10 +64,10 @@ class Progress:
 
 
 class Backfill:
-    """Backfills ``instruments`` (by pair). ``coverage`` is what the archive holds; the fetcher adds to it.
+    """Backfills ``instruments`` (by pair). ``coverage`` is that of the archive; the fetcher adds to it.
 
-    ``tidy`` merges the small files of a pair, now and then, and ``room`` asks the archive's disk, before each batch.
-    Both block, and are called in a thread.
+    ``tidy`` merges the small files of a pair from time to time, and ``room`` measures the archive's disk before each
+    batch. Both block, and are called in a thread.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Backfill:
         self._clock = clock
 
     async def find(self, pair: str, from_us: int, to_us: int) -> Stretch | None:
-        """Ask which ids were traded from ``from_us`` on before ``to_us`` (µs since 1970 UTC); None where none were.
+        """Find the ids traded from ``from_us`` on before ``to_us`` (µs since 1970 UTC); None if there are none.
 
-        The last trade before the range belongs to it, because without it nobody can tell where the range begins. A
-        ``from_us`` of 0 is the first trade of all. Takes a few requests. Raises ExchangeError; CheckFailed for a pair
-        that is numbered anew, of which nothing that comes is what is missing.
+        The last trade before the range is included, because without it the beginning of the range is unknown. A
+        ``from_us`` of 0 is the first trade of all. Sends a few requests. Raises ExchangeError; CheckFailed for a
+        renumbered pair, whose new trades are not the missing ones.
         """
         if self._ledger.of(pair).renumbered is not None:
             raise CheckFailed(
@@ -114,7 +114,7 @@ class Backfill:
         return None
 
     def missing(self, stretch: Stretch) -> list[Gap]:
-        """Return what of ``stretch`` is neither in the archive now nor known to need no holding, lowest ids first."""
+        """Return the gaps of ``stretch`` neither archived now nor known to be absent, lowest ids first."""
         pair = stretch.pair
         undisturbed(lambda: self._coverage.observe_into(self._ledger, pair), f"the files of {pair}")
         account = self._ledger.of(pair)
@@ -132,10 +132,10 @@ class Backfill:
     async def fill(self, stretch: Stretch, tell: Callable[[Progress], None]) -> list[Span]:
         """Fetch what is missing of ``stretch``; return what the exchange did not serve.
 
-        ``tell`` hears of every step. Raises ExchangeError only for what asking again cannot mend, and DiskError where
-        the disk is low: a batch and a merge fit into what is left below the mark, and a daemon's last drain.
+        ``tell`` is called at every step. Raises ExchangeError only if a retry cannot help, and DiskError if the disk is
+        low: a batch and a merge, and a daemon's last drain, fit into the space left below that limit.
         """
-        attempts: Counter[int] = Counter()  # by the first id of what did not come
+        attempts: Counter[int] = Counter()  # by the first id of a gap that was not served
         batches, wait = 0, GrowingDelay(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             holes = self.missing(stretch)
@@ -163,7 +163,7 @@ class Backfill:
                 await self._clock.sleep(wait.failed())
 
     async def _last_before(self, instrument: Instrument, to_us: int) -> int | None:
-        """Return the id of the last trade before ``to_us``; None where there is none."""
+        """Return the id of the last trade before ``to_us``; None if there is none."""
         page = await self._page(rest_api.trades(instrument, since_ns=str(to_us * 1000 - 1)), instrument.pair)
         later = [trade.trade_id for trade in page.trades if trade.time_us >= to_us]
         if later:
@@ -172,7 +172,7 @@ class Backfill:
         return newest.trades[-1].trade_id if newest.trades else None
 
     async def _page(self, request: rest_api.Request, pair: str) -> TradesPage:
-        """Ask until there is an answer, unless asking again cannot mend what is wrong."""
+        """Request a page until there is an answer, unless a retry cannot help."""
         wait = GrowingDelay(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:

@@ -1,6 +1,6 @@
-"""Ask what is newer than the last trade held of a pair: of one that traded unheard, or to know that nothing came.
+"""Requests for trades newer than the last stored one, of pairs that are behind, or to confirm that none came.
 
-The answers are journalled, as polled ones are (:mod:`recorder.runtime.newest_trades`), so that live readers see them at
+Answers are journalled, as polled ones are (:mod:`recorder.runtime.newest_trades`), so that live readers see them at
 once.
 """
 
@@ -20,17 +20,17 @@ from recorder.runtime.context import Context
 from recorder.runtime.newest_trades import fetch_newer, highest, newest_held
 
 CLOCK_S: Final = 60
-"""An answer speaks of a moment so long before it came at least: it may take half a minute, or come from a cache."""
+"""An answer is only valid for a time this long before its receipt: it may take half a minute, or come from a cache."""
 _US_PER_S: Final = 1_000_000
 
 log = structlog.get_logger()
 
 
 class CatchUpFetcher(Protocol):
-    """Who fetches what is newer than the last trade held."""
+    """Fetches trades newer than the last stored one."""
 
     async def fetch_newest(self, pair: str) -> int | None:
-        """Fetch up to the newest trade; return the highest id held or fetched, None where that failed."""
+        """Fetch up to the newest trade; return the highest id stored or fetched, None on failure."""
         ...
 
 
@@ -43,13 +43,14 @@ class CatchUp:
         self._instruments = instruments
 
     async def fetch_newest(self, pair: str) -> int | None:
-        """Fetch up to the newest trade; return the highest id that is held or was fetched, None where that failed.
+        """Fetch up to the newest trade; return the highest id stored or fetched, None on failure.
 
-        At most two requests: if the first page from the last trade held on is full, or does not even bring that trade,
-        the newest page comes next, and what lies between them is a hole between held ids, which the repair fetches.
+        At most two requests: if the first page from the last stored trade on is full, or does not even contain that
+        trade, the newest page follows, and the trades between them are a hole between stored ids, which the repair
+        fetches.
         """
         instrument = self._instruments.get(pair)
-        if instrument is None:  # delisted meanwhile
+        if instrument is None:  # delisted in the meantime
             return None
         since_ns = newest_held(self._ledger, pair, self._now_us())
         newest = self._ledger.of(pair).spans.last or 0
@@ -57,7 +58,7 @@ class CatchUp:
             _, page = await fetch_newer(
                 self._context, self._ledger, rest_api.trades(instrument, since_ns=since_ns), pair
             )
-            astray = highest(page) < newest  # it began at the newest trade held, and should have brought that
+            astray = highest(page) < newest  # the page began at the newest stored trade, and should contain it
             newest = max(newest, highest(page))
             if since_ns is not None and (astray or page.rows >= rest_api.PAGE_LIMIT):
                 _, page = await fetch_newer(self._context, self._ledger, rest_api.trades(instrument), pair)
@@ -68,11 +69,11 @@ class CatchUp:
         return newest
 
     async def confirm(self, pair: str) -> bool:
-        """Ask whether anything came after the newest trade known, and note it if nothing did; tell whether it was so.
+        """Request trades after the newest known one, and note it if there are none; return whether that was so.
 
-        That is known only of an answer that ends with this trade itself and had room for more, and until the earlier of
-        what time it is by the server and by the host: a clock that is ahead must not vouch for a time that has not
-        come. Of a pair that has not traded since it was promised, the newest trade known is the anchor of the promise.
+        Only an answer that ends with this trade and had room for more proves it, and only until the earlier of the
+        server's and the host's time: a clock that is ahead must not confirm a time that has not come. For a pair that
+        has not traded since it was promised, the newest known trade is the anchor of the promise.
         """
         instrument, newest = self._instruments.get(pair), self._ledger.of(pair).newest()
         if instrument is None or newest is None or self._ledger.of(pair).renumbered is not None:
@@ -84,7 +85,7 @@ class CatchUp:
                 since_ns = newest_held(self._ledger, pair, self._now_us())
                 request = rest_api.trades(instrument, since_ns=since_ns)
                 answer, page = await fetch_newer(self._context, self._ledger, request, pair)
-            else:  # the newest trade alone, which nobody wants to hold if it is the anchor
+            else:  # the newest trade alone, which need not be stored if it is the anchor
                 answer, page = await self._context.exchange.trades(rest_api.trades(instrument, count=1), pair)
         except ExchangeError as error:
             log.warning("not confirmed", pair=pair, reason=str(error))
@@ -99,7 +100,7 @@ class CatchUp:
         ):
             return False
         if since_ns is not None and page.rows >= rest_api.PAGE_LIMIT:
-            return False  # trades of the same instant may follow on the next page
+            return False  # trades at the same time may follow on the next page
         until_us = min(answer.date_s * _US_PER_S, answer.recv_ns // 1000) - CLOCK_S * _US_PER_S
         await self._context.notes.evidence(Confirmed(pair, last_id, until_us))
         return True

@@ -1,7 +1,7 @@
-"""Once a UTC day is over, ask of every pair that has been silent since whether the day is complete.
+"""Confirmation of past UTC days: after midnight, asks for every pair that is silent whether the day is complete.
 
-A pair that trades proves it by itself: the ids before its next trade are all held. Of a thin pair, that no trade came
-until the day's end is known only from an answer that says so.
+A pair that trades proves it itself: all ids before its next trade are stored. For a thinly traded pair, only an answer
+without newer trades proves that none came before the end of the day.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from recorder.core.model import Instrument
 from recorder.core.plausibility import is_time
 
 ROUND_S: Final = 60.0
-"""How often to look; most pairs have traded by then, and need no request."""
+"""Interval of checks; most pairs have traded by then, and need no request."""
 AFTER_S: Final = 180.0
-"""So long after midnight the first look comes: an answer vouches for a moment a minute before it came."""
+"""Seconds from midnight to the first check: an answer is only valid for a time a minute before its receipt."""
 RETRY_S: Final = 900.0
-"""A pair that was not confirmed, for it traded or could not be asked, is asked again after so long."""
+"""A pair that was not confirmed, because it traded or the request failed, is asked for again after this time."""
 DAY_S: Final = 86_400
 
 
 class Confirmer(Protocol):
-    """Who asks."""
+    """Confirms that a pair has no newer trades."""
 
     async def confirm(self, pair: str) -> bool:
-        """Ask whether anything came after the last trade held; tell whether it is noted that nothing did."""
+        """Request trades after the last stored one; return whether it is noted that there are none."""
         ...
 
 
 class ConfirmDays:
-    """Sees to the days of ``instruments`` (by pair, live).
+    """Confirms the days of ``instruments`` (by pair, live).
 
-    ``now_s`` tells what time it is at least (seconds since 1970), None where nobody vouches for it: a host's clock that
-    is a day ahead would have every pair asked for again and again about a day that is not over.
+    ``now_s`` returns the earliest possible time now (seconds since 1970), None if it is unconfirmed: with a host's
+    clock a day ahead, every pair would be asked for repeatedly about a day that is not over.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ConfirmDays:
         self._not_before_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Look every :data:`ROUND_S` seconds until cancelled."""
+        """Check every :data:`ROUND_S` seconds until cancelled."""
         while True:
             for pair in list(self._instruments):
                 if self._open(pair):
@@ -64,7 +64,7 @@ class ConfirmDays:
             await self._clock.sleep(ROUND_S)
 
     def _open(self, pair: str) -> bool:
-        """Tell whether it is unknown what came of ``pair`` until the last midnight, and it may be asked."""
+        """Return whether trades of ``pair`` until the last midnight are unconfirmed, and a request is due."""
         now_s = self._now_s()
         if now_s is None:
             return False
@@ -76,7 +76,7 @@ class ConfirmDays:
 
 
 def _known_until_us(account: PairLedger, now_us: int) -> int | None:
-    """Return until when it is known what came; None if nothing is held. A trade stamped ahead of now tells nothing."""
+    """Return the time up to which all trades are known; None if none is stored. Trades stamped ahead prove nothing."""
     until_us = account.complete_until_us()
     if until_us is None or is_time(until_us, now_us):
         return until_us

@@ -1,8 +1,8 @@
-"""Fetch from REST Trades what is missing, a batch at a time, straight into the archive.
+"""Fetching of missing trades from REST Trades, in batches that go directly to the archive.
 
-What can be asked for again needs no journal: rows count as held once they are archived. However a batch ends, be it
-with an error or because the process is asked to stop, what has come of it is archived first. The daemon's repair and
-``recorder backfill`` both fetch so.
+Trades that can be requested again need no journal: rows count as stored once they are archived. However a batch ends,
+even by an error or a stop, the rows received so far are archived first. Both the daemon's repair and ``recorder
+backfill`` use it.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from recorder.runtime.waiting import to_the_end
 BATCH_ROWS: Final = 50_000
 """Rows fetched before they are archived: few files, and little to fetch again after a crash."""
 BATCH_S: Final = 30.0
-"""Or so long, if any have come; then whatever is more urgent has its turn. What has found nothing yet goes on: it would
-begin anew at the same place, and at a slow pace never get further."""
+"""Or this time, if any rows have come; then more urgent work has its turn. A batch without rows so far continues: it
+would start again at the same place, and never get further at a slow pace."""
 
 
 UNREAD_PAGES: Final = 3
-"""So many answers of which nothing can be read leave their gaps for later; with more it is no odd page: the exchange
-answers otherwise than it did."""
+"""Completely unreadable answers whose gaps are left for later; more of them mean that the exchange has changed its
+answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What one batch brought: rows archived, and what stopped it, if anything did.
+    """Result of a batch: the number of rows archived, and the error that stopped it, if any.
 
-    ``given_up`` of the gaps was asked for and did not come, answers stepped over ``skipped``, and had rows for missing
-    ids, ``odd``, that cannot be read. ``odd_times`` tells of rows that cannot have been made when they are stamped.
+    The gaps ``given_up`` were requested and not served, answers stepped over ``skipped`` ids, and rows ``odd`` for
+    missing ids cannot be read. ``odd_times`` reports rows with impossible times.
     """
 
     rows: int
@@ -60,9 +60,9 @@ class Fetched:
 
 
 class Fetcher:
-    """Carries out work of the plan for ``instruments`` (by pair).
+    """Executes planned work for ``instruments`` (by pair).
 
-    ``stored`` counts by pair the rows that it has added to the archive; those that others had added are not counted.
+    ``stored`` counts by pair the rows that it added to the archive, without those that other processes added.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Fetcher:
         self._anew: set[str] = set()
 
     def plan_anew(self, pair: str) -> None:
-        """Let a batch of ``pair`` that is under way end after its next answer: it was planned for what is no more."""
+        """End the current batch of ``pair`` after its next answer: the plan it was made for is outdated."""
         self._anew.add(pair)
 
     async def fetch(
@@ -95,14 +95,14 @@ class Fetcher:
         attempts: Mapping[int, int] = MappingProxyType({}),
         came: Callable[[int], None] | None = None,
     ) -> Fetched:
-        """Fetch one batch. ``attempts`` counts, by the first id of a gap, answers without it: it looks further back.
+        """Fetch one batch. ``attempts`` counts, by the first id of a gap, answers without it, to start further back.
 
-        ``came`` hears after each answer how many rows of the batch have come; they are not archived yet. Raises
-        DiskError, StorageError. An answer that cannot be used is told in the result. Cancelled, it ends once what has
-        come is archived.
+        ``came`` is called after each answer with the number of rows received in the batch; they are not archived yet.
+        Raises DiskError, StorageError. An unusable answer is reported in the result. If cancelled, it ends once the
+        received rows are archived.
         """
         instrument = self._instruments.get(work.pair)
-        if instrument is None:  # it has left meanwhile
+        if instrument is None:  # removed in the meantime
             return Fetched(0)
         asking = self._filling(work, instrument, attempts) if isinstance(work, Fill) else HistoryStart(work, instrument)
         rows, odd = list[Trade](), odd_times.OddTimes()
@@ -114,11 +114,11 @@ class Fetcher:
         try:
             while len(rows) < BATCH_ROWS and (not rows or self._clock.monotonic() < until_s):
                 request = asking.request()
-                if request is None or work.pair in self._anew or work.pair not in self._instruments:  # which is live
+                if request is None or work.pair in self._anew or work.pair not in self._instruments:  # a live mapping
                     break
                 try:
                     answer, page = await self._exchange.trades(request, work.pair)
-                except Malformed:  # others of the pair's gaps must not stand still behind it
+                except Malformed:  # it must not block the other gaps of the pair
                     unread += 1
                     if not isinstance(asking, GapFill) or unread > UNREAD_PAGES or not asking.pass_over():
                         raise
@@ -145,7 +145,7 @@ class Fetcher:
         return GapFill(work.gaps, instrument, attempts=attempts, missing=missing, now_us=now_us)
 
     async def _keep(self, pair: str, rows: list[Trade]) -> None:
-        if self._ledger.of(pair).renumbered is not None:  # these are not the trades that are missing
+        if self._ledger.of(pair).renumbered is not None:  # these are not the missing trades
             return
         await patiently(self._clock, lambda: asyncio.to_thread(self._store, pair, rows))
         disowned = self._ledger.of(pair).disowned

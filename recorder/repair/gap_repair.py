@@ -1,4 +1,4 @@
-"""Fetch what is missing, by the plan: a batch of one piece of work, then whatever is most urgent by then."""
+"""Repair of gaps: fetches missing trades by the plan, one batch at a time, then whatever is most urgent by then."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from recorder.runtime.waiting import first_of
 
 FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
-"""What could not be fetched is tried again after 5 s, 10 s, … 5 min. It is never given up."""
+"""Failed fetches are retried after 5 s, 10 s, … 5 min, without end."""
 UNREADABLE_S: Final = 86_400.0
-"""An id of a row that cannot be read is asked for again at the start of each run, whose release may be able to read it,
-and then once a day, since the exchange may put it right."""
+"""The id of an unreadable row is requested again at the start of each run, whose release may be able to read it, and
+then once a day, since the exchange may correct it."""
 ROW_BYTES: Final = 4_096
-"""Of a row that cannot be read an event tells so much; the whole of it is in the quarantine."""
+"""Bytes of an unreadable row that an event contains; the whole row is in the quarantine."""
 _BELOW: Final = 0
-"""Stands for the first of the ids below the lowest one held."""
+"""Stands for the first of the ids below the lowest stored one."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """So many attempts in a row brought nothing, and the next is due then (monotonic)."""
+    """Number of consecutive attempts without result, and when the next is due (monotonic seconds)."""
 
     attempts: int = 0
     due_s: float = 0.0
@@ -51,11 +51,11 @@ class _Failed:
 class Repair:
     """Watches the ledger for holes of ``instruments`` (by pair) and closes them, then fetches wanted history.
 
-    ``history_from_us`` is since when trades are wanted (µs since 1970 UTC; 0: all), None where only what lies between
-    held ones is. Of a pair that had a name before it is also what came after the last trade under that:
-    ``earlier_names`` tells them. ``damaged`` takes what is raised where a pair's files cannot be trusted, and raises
-    it where no pair is to blame. The mapping is live: holes of a pair that leaves it stay open. A hole is noted when it
-    is first seen, and again when nothing of it is missing any more, whoever filled it; that it has shrunk is not noted.
+    ``history_from_us`` is the time from which trades are wanted (µs since 1970 UTC; 0: all), None if only trades
+    between stored ones are. For a renamed pair, trades since the last one under its earlier name are wanted too:
+    ``earlier_names`` returns these names. ``damaged`` receives the error if a pair's files cannot be trusted, and
+    raises it if no pair is the cause. The mapping is live: holes of a removed pair stay open. A hole is noted when it
+    is first seen and when it is completely filled, by whatever source; a hole that shrinks is not noted.
     """
 
     def __init__(
@@ -83,32 +83,33 @@ class Repair:
         self._evidence = VoidEvidence()
         self._unreadable = VoidEvidence()
         self._gap_notes = GapEvents()
-        # Of pairs that the exchange refused.
+        # By pair that the exchange refused.
         self._refused: dict[str, _Failed] = {}
-        # Of what was answered and did not come: pair and first id of a gap; 0 stands for all below the lowest id held.
+        # By pair and first id of a gap that was requested and not served; 0 stands for all ids below the lowest stored
+        # one.
         self._unserved: dict[tuple[str, int], _Failed] = {}
 
     def hole_seen(self) -> None:
-        """Look at the ledger soon."""
+        """Check the ledger soon."""
         self._wake.set()
 
     def plan_anew(self, pair: str) -> None:
-        """Look at the ledger soon, and end what is under way for ``pair``: some of it was taken back."""
+        """Check the ledger soon, and end the current batch of ``pair``: some of its ids were taken back."""
         self._fetcher.plan_anew(pair)
         self._wake.set()
 
     def want_history(self, from_us: int | None) -> None:
-        """Want history since then, from now on, as the constructor's ``history_from_us``."""
+        """Change the time from which history is wanted, as the constructor's ``history_from_us``."""
         self._history_from_us = from_us
         self._wake.set()
 
     def hold_history(self, *, waits: bool) -> None:
-        """Leave history, and holes as long as history, until told otherwise: the disk is low. The rest goes on."""
+        """Pause or resume history, and holes as large as history, when the disk is low. Other repairs continue."""
         self._history_waits = waits
         self._wake.set()
 
     def follow(self, added: Iterable[Instrument], removed: Iterable[str]) -> None:  # noqa: ARG002 -- see the class
-        """Look at the holes of pairs that were ``added``; those of pairs that were ``removed`` are left alone."""
+        """Check the holes of pairs ``added``; those of pairs ``removed`` are left alone."""
         if any(True for _ in added):
             self._wake.set()
 
@@ -121,7 +122,7 @@ class Repair:
                 await first_of(self._clock.sleep(due_s), self._wake.wait())
 
     async def _turn(self) -> float:
-        """Fetch a batch of the first work that is due; return seconds until the next is."""
+        """Fetch a batch of the first work that is due; return the seconds until the next is."""
         await self._take_note()
         self._forget_closed()
         now_s = self._clock.monotonic()
@@ -131,7 +132,7 @@ class Repair:
         if work is not None:
             await self._fetch(work)
             return 0.0
-        # What is due, and not among the works that are left, is history that waits.
+        # Work that is due but not selected is history, which is paused.
         dues_s = [failed.due_s for failed in (*self._refused.values(), *self._unserved.values())]
         return min((due_s - now_s for due_s in dues_s if due_s > now_s), default=LAST_RETRY_S)
 
@@ -150,10 +151,10 @@ class Repair:
         return [history for history in histories if history is not None]
 
     def _history_from(self, pair: str) -> int | None:
-        """Return since when trades of ``pair`` are wanted: as configured, and where an earlier name of it ended.
+        """Return the time from which trades of ``pair`` are wanted: as configured, and since an earlier name ended.
 
-        Of one that had never traded before it was promised, since ever: so it is learnt which ids its first trade left
-        out.
+        0, for all, if the pair had never traded before it was promised: this shows which ids were skipped before its
+        first trade.
         """
         promise = self._ledger.of(pair).promise
         if promise is not None and promise.after_id == 0 and not promise.assumed:
@@ -169,7 +170,7 @@ class Repair:
         return failed is None or failed.due_s <= now_s
 
     def _forget_closed(self) -> None:
-        """Forget the attempts at gaps that are none any more, and at pairs that are not recorded any more."""
+        """Forget the attempts at closed gaps, and those of pairs no longer recorded."""
         self._refused = {pair: failed for pair, failed in self._refused.items() if pair in self._instruments}
         there = {(pair, _BELOW) for pair in self._instruments}
         for pair in {pair for pair, _ in self._unserved if pair in self._instruments}:
@@ -185,7 +186,7 @@ class Repair:
         except FAULTS as error:
             if self._damaged is None:
                 raise
-            self._damaged(pair, error)  # what came can be asked for again
+            self._damaged(pair, error)  # the fetched rows can be requested again
             return
         log.debug("fetched", pair=pair, rows=fetched.rows)
         for told in fetched.odd_times:
@@ -205,7 +206,7 @@ class Repair:
         self._postpone(work, fetched, now_s)
 
     async def _know_unreadable(self, pair: str, odd: Sequence[OddRow], now_s: float) -> None:
-        """Note which ids two answers, some minutes apart, had rows for that cannot be read."""
+        """Note the ids for which two answers, some minutes apart, had rows that cannot be read."""
         known = self._ledger.of(pair).unreadable.copy()
         rows = {row.span: row for row in odd if row.span is not None}
         for proven, apart_s in self._unreadable.skipped(pair, rows, now_s):
@@ -216,7 +217,7 @@ class Repair:
                 await self._notes.evidence(Unreadable(pair, part), answers=2, apart_s=round(apart_s, 1), **told)
 
     def _postpone(self, work: Work, fetched: Fetched, now_s: float) -> None:
-        """Let what did not come wait: longer and longer, or until another answer can prove that it does not exist."""
+        """Delay what was not served: with growing waits, or until another answer can prove that it does not exist."""
         unserved = {span.first: span for span in fetched.given_up}
         if isinstance(work, History) and not fetched.rows and fetched.problem is None:
             unserved = {_BELOW: Span(1, work.before_id - 1)}
@@ -226,7 +227,7 @@ class Repair:
             proof_s = min((due_s for due_s in proofs_s if due_s is not None), default=None)
             if self._ledger.of(work.pair).unreadable.covers(span):
                 failed = replace(failed, due_s=now_s + UNREADABLE_S)
-            elif proof_s:  # asking before would only cost requests; if it proved nothing, the wait grows as ever
+            elif proof_s:  # earlier requests would be useless; if it proves nothing, the wait grows as usual
                 failed = replace(failed, due_s=now_s + max(FIRST_RETRY_S, proof_s))
             self._unserved[work.pair, first_id] = failed
         if unserved:
@@ -235,7 +236,7 @@ class Repair:
             log.warning("not fetched", pair=work.pair, what=str(work), reason=reason, retry_in_s=round(retry_s))
 
     async def _take_note(self) -> None:
-        """Note the holes that have opened and closed since the last look."""
+        """Note the holes that opened and closed since the last check."""
         for pair in list(self._instruments):
             opened, closed = self._gap_notes.changes(pair, self._ledger.of(pair).gaps())
             for note in opened:
@@ -254,6 +255,6 @@ def _said(note: GapEvent) -> dict[str, int]:
 
 
 def _later(failed: _Failed | None, now_s: float) -> _Failed:
-    """Count one more attempt that brought nothing."""
+    """Return the state after one more attempt without result."""
     attempts = 0 if failed is None else failed.attempts
     return _Failed(attempts + 1, now_s + next_delay_s(attempts + 1, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S))

@@ -1,6 +1,6 @@
-"""Ask REST of pairs with ids that are far from all others: parked ones, and those behind a gap that none can leave.
+"""Requests for pairs with ids far from all others: parked ids, and those behind a gap that no outage explains.
 
-What it shows is journalled like any page. Then parked ids up to there count, and gaps up to there are fetched.
+The answers are journalled like any page. Parked ids up to the highest one shown count then, and gaps are fetched.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from recorder.core.model import Instrument
 from recorder.repair.catch_up import CatchUpFetcher
 
 ROUND_S: Final = 10.0
-"""How often to look: a true jump of the ids keeps what follows from counting until then, or until the third frame."""
+"""Interval of checks: after a genuine jump, ids do not count until a check, or until the third frame."""
 RETRY_S: Final = 10.0
 LAST_RETRY_S: Final = 900.0
-"""Wait at most, after 10 s, 20 s, …, for a pair of which REST shows nothing like it: it may never."""
+"""Longest wait, after 10 s, 20 s, …, for a pair whose far ids REST does not show: it may never show them."""
 
 
 class FarIds:
-    """Looks after ``instruments`` (by pair, live). ``hole_seen`` is called when a gap may be fetched now."""
+    """Watches ``instruments`` (by pair, live). ``hole_seen`` is called when a gap may be fetched now."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class FarIds:
         self._waits: dict[str, tuple[GrowingDelay, float]] = {}
 
     async def run(self) -> None:
-        """Look every :data:`ROUND_S` seconds until cancelled."""
+        """Check every :data:`ROUND_S` seconds until cancelled."""
         while True:
             await self._look()
             await self._clock.sleep(ROUND_S)

@@ -1,4 +1,4 @@
-"""What the tasks of one run have in common."""
+"""Objects shared by all tasks of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recorder.runtime.notes import Notes
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The exchange to ask, the way to the journal, notes, metrics, and the time: one of each in a run."""
+    """The exchange client, the inbox of the journal, notes, metrics and the clock: one of each per run."""
 
     exchange: Exchange
     inbox: Inbox

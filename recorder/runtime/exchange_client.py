@@ -1,6 +1,6 @@
-"""The one place that asks the exchange: what it answers is read, or kept as it came; what fails is counted and raised.
+"""The only client of the exchange's REST API: parses answers, stores unreadable ones, counts and raises failures.
 
-Pace, pauses and time-outs are the business of ``net.http`` below; when to ask again, that of whoever asks.
+Pacing, pauses and timeouts belong to ``net.http``; callers decide when to retry.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ log = structlog.get_logger()
 
 
 class UnreadableAnswerStore(Protocol):
-    """Who keeps what could not be read."""
+    """Storage for answers and rows that could not be read."""
 
     async def unreadable(self, request: rest_api.Request, error: Malformed, *, pair: str | None = None) -> None:
-        """Keep the body that ``error`` carries, of an answer to ``request``; it is durable, or will be, after that."""
+        """Store the body carried by ``error``, an answer to ``request``; on return it is durable or queued."""
         ...
 
     async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
-        """Keep rows of an answer that could not be read while others could, and tell of them."""
+        """Store and report the rows of an answer that could not be read, when other rows of it could."""
         ...
 
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:
-        """Tell of odd trades that are stored as they came, once of each pair."""
+        """Report unusual trades that are stored as received, once per pair."""
         ...
 
 
 class Exchange:
-    """Asks over ``http``. Failures are counted in ``metrics``; ``keeper`` keeps each body that could not be read."""
+    """Sends requests over ``http``; counts failures in ``metrics`` and passes unreadable bodies to ``keeper``."""
 
     def __init__(self, http: Http, keeper: UnreadableAnswerStore, *, metrics: Metrics) -> None:
         self._http = http
@@ -52,10 +52,10 @@ class Exchange:
     async def request(
         self, request: rest_api.Request, read: Callable[[bytes], _Value], *, pair: str | None = None
     ) -> tuple[HttpAnswer, _Value]:
-        """Wait for this request's turn; return its answer, and what ``read`` makes of the result in it.
+        """Wait for this request's turn; return its answer, and the result in it as parsed by ``read``.
 
-        ``read`` raises Malformed where it can make nothing of it. ``pair`` is whose answer it is, if it is of one.
-        Raises ExchangeError, whose ``retry`` says what to do next; a body that could not be read is kept by then.
+        ``read`` raises Malformed if it cannot parse the result. ``pair`` is the pair the answer concerns, if it is one.
+        Raises ExchangeError, whose ``retry`` describes what to do next; an unreadable body has been stored by then.
         """
         try:
             answer = await self._http.get(request)
@@ -67,13 +67,13 @@ class Exchange:
             raise
 
     async def pause(self, pause_s: float, *, reason: str, path: str) -> None:
-        """Ask nothing for so long: we were refused at ``path``, which is none of REST."""
+        """Send no request for ``pause_s`` seconds, because ``path``, which is not part of REST, refused us."""
         await self._http.pause(pause_s, reason=reason, path=path)
 
     async def trades(self, request: rest_api.Request, pair: str) -> tuple[HttpAnswer, TradesPage]:
-        """Ask for a page of trades of ``pair``. Raises ExchangeError, as :meth:`ask` does.
+        """Request a page of trades of ``pair``. Raises ExchangeError, as :meth:`request` does.
 
-        Rows of it that could not be read are kept by then.
+        Rows that could not be read have been stored by then.
         """
         answer, page = await self.request(request, functools.partial(parse.trades_page, pair=pair), pair=pair)
         if page.odd:
@@ -92,7 +92,7 @@ def _read(answer: HttpAnswer, read: Callable[[bytes], _Value]) -> _Value:
 
 
 def note_refusals(notes: Notes, metrics: Metrics) -> OnRefusal:
-    """Return who is to be told of refusals, to note, to meter and to log each."""
+    """Return a callback that notes, meters and logs each refusal."""
 
     async def refused(*, reason: str, path: str, scope: Scope, pause_s: float, per_s: float) -> None:
         metrics.throttled_seconds.inc(pause_s)

@@ -1,4 +1,4 @@
-"""Between the socket and the journal: bounded, so that a slow disk slows the socket and memory stays flat."""
+"""Bounded queue between the socket and the journal: a slow disk slows the socket, and memory use stays flat."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from recorder.core.evidence import Knowledge
 from recorder.core.trade_ids import Run
 
 LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""Some 200,000 trades: minutes of a calm market, seconds of the wildest; then the socket waits."""
+"""About 200,000 trades: minutes of a calm market, seconds of the busiest. Beyond it the socket waits."""
 
 CROWDED: Final = 8
-"""This part of the limit, 2 MB, waits for no clock: what lies beyond has room for all that comes during a sync, so that
-the socket need not wait, and small writes cost less than half of large ones (measured, docs/decisions.md)."""
+"""An eighth of the limit, 2 MB, is committed without waiting for the clock. The rest has room for all that arrives
+during a sync, so that the socket need not wait, and small writes cost less than half of large ones (measured,
+docs/decisions.md)."""
 
 
 class Inbound(msgspec.Struct, frozen=True, gc=False):
-    """One journal line, and what counts once it is durable: runs of trades as held, and what it tells of other ids.
+    """One journal line, and what counts once it is durable: runs of stored trades, and knowledge of other ids.
 
-    ``source`` is how it came: over the stream, as an answer of REST, or from us. Who waits for it to count waits for
-    ``counts``.
+    ``source`` is how it arrived: from the stream, as a REST answer, or as one of our notes. Callers that wait until it
+    counts await ``counts``.
 
-    The trades themselves are parsed again by the drain: keeping them would cost three times the line.
+    The drain parses the trades again: storing them here would take three times the memory of the line.
     """
 
     line: bytes
@@ -35,7 +36,7 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
 
 
 class Inbox:
-    """Many put, one takes all there is."""
+    """A queue with many producers and one consumer, which takes all waiting lines at once."""
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
@@ -48,13 +49,13 @@ class Inbox:
         self._room.set()
 
     async def put(self, inbound: Inbound) -> None:
-        """Add one line, waiting while the inbox is full: whoever reads the socket stops reading."""
+        """Add one line, waiting while the inbox is full; meanwhile the caller does not read its socket."""
         while not self.add(inbound):
             self._room.clear()
             await self._room.wait()
 
     def add(self, inbound: Inbound) -> bool:
-        """Add one line if there is room for it, and tell; the way of a frame when nothing is wrong."""
+        """Add one line if there is room, and return whether there was; the fast path of a frame."""
         if self._bytes >= self._limit_bytes:
             return False
         if not self._waiting:
@@ -66,15 +67,15 @@ class Inbox:
         return True
 
     async def wait(self) -> None:
-        """Return once there is something to take."""
+        """Return once a line is waiting."""
         await self._filled.wait()
 
     async def is_crowded(self) -> None:
-        """Return once an eighth of what it may hold waits."""
+        """Return once an eighth of the limit is waiting."""
         await self._crowded.wait()
 
     def take(self) -> list[Inbound]:
-        """Take all there is, maybe nothing, and make room."""
+        """Remove and return all waiting lines, maybe none."""
         taken, self._waiting = self._waiting, []
         self._bytes = 0
         self._filled.clear()
@@ -84,10 +85,10 @@ class Inbox:
 
     @property
     def limit(self) -> int:
-        """Bytes at which it is full."""
+        """Size at which the inbox is full, in bytes."""
         return self._limit_bytes
 
     @property
     def size(self) -> int:
-        """Bytes waiting."""
+        """Size of the waiting lines, in bytes."""
         return self._bytes

@@ -1,7 +1,7 @@
-"""Pages of trades that are newer than what is held: where they begin, and what is journalled of them.
+"""Requests for trades newer than those stored: where a page begins, and which pages are journalled.
 
-A page with news is journalled like a frame. It could be asked for again, but this way it is seen by live readers at
-once and reaches the archive with the next drain, instead of as a small file a page.
+A page with new trades is journalled like a frame. It could be requested again, but this way live readers see it at
+once, and it reaches the archive with the next drain instead of as one small file per page.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from recorder.runtime.context import Context
 from recorder.runtime.inbox import Inbound
 
 OVERLAP_NS: Final = 1_000_000
-"""How far before the last trade held to begin: REST's printed times lie up to 1.3 µs off, stamps are cut to µs."""
+"""Start this long before the last stored trade: times printed by REST are off by up to 1.3 µs, ours are cut to µs."""
 
 
 def newest_held(ledger: Ledger, pair: str, now_us: int) -> str | None:
-    """Return ``since`` for a request of what is newer than all that is held; None, the newest page, where nothing is.
+    """Return ``since`` for a request of all trades newer than those stored; None requests the newest page.
 
-    So it is where the newest trade is stamped with a time at which it cannot have been made.
+    None if no trade is stored, or if the newest one has an impossible time.
     """
     last_us = ledger.of(pair).last_us
     return None if last_us is None or not is_time(last_us, now_us) else str(last_us * 1000 - OVERLAP_NS)
@@ -34,9 +34,10 @@ def newest_held(ledger: Ledger, pair: str, now_us: int) -> str | None:
 async def fetch_newer(
     context: Context, ledger: Ledger, request: rest_api.Request, pair: str
 ) -> tuple[HttpAnswer, TradesPage]:
-    """Ask for a page of ``pair``, and journal it if it has anything new. Raises ExchangeError.
+    """Request a page of ``pair``, and journal it if it brings anything new. Raises ExchangeError.
 
-    That is an id, or a trade made after all that is held, under whichever id: the exchange may count from 1 again.
+    New is an id that is not stored, or a trade made after all stored ones whatever its id: the exchange may count from
+    1 again.
     """
     answer, page = await context.exchange.trades(request, pair)
     account = ledger.of(pair)
@@ -52,5 +53,5 @@ async def fetch_newer(
 
 
 def highest(page: TradesPage) -> int:
-    """Return the highest id on a page; 0 where there is none."""
+    """Return the highest id on a page; 0 if it is empty."""
     return page.trades[-1].trade_id if page.trades else 0

@@ -1,4 +1,4 @@
-"""What the recorder notes of itself and of the exchange: journalled like a frame, archived as events."""
+"""Notes of the recorder about itself and the exchange: journalled like frames, archived as events."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from recorder.kraken.parse import OddRow
 from recorder.runtime.inbox import Inbound, Inbox
 
 KEPT_BYTES: Final = 1024 * 1024
-"""Of an unreadable answer at most so much is journalled. The largest real one, the whole listing, is 0.8 MB; what is
-longer is something else, and would be kept again at every retry."""
+"""Limit in bytes of an unreadable answer that is journalled. The largest real answer, the whole listing, is 0.8 MB;
+anything longer is something else, and would be stored again at every retry."""
 KEPT_ASIDE: Final = 100
-"""Answers that one process keeps in files of their own: 100 MB at most. An exchange that has changed its answers gives
-ever the same at every retry, and nothing of these files expires."""
+"""Limit of unreadable answers that one process stores in separate files: 100 MB at most. An exchange that has changed
+its answers sends the same one at every retry, and these files never expire."""
 
 log = structlog.get_logger()
 
 
 class Notes:
-    """Puts notes into the inbox."""
+    """Writes notes to the inbox."""
 
     def __init__(self, inbox: Inbox, clock: Clock) -> None:
         self._inbox = inbox
         self._clock = clock
         self.told = ReportOnce()
-        """What is told once in a run, by whoever meets it first."""
+        """What is reported once per run, by whichever task meets it first."""
 
     async def event(self, kind: EventKind, *, pair: str | None = None, **detail: object) -> None:
-        """Note an event of ``kind``, of one pair or of none. ``detail`` must be what JSON can say."""
+        """Note an event of ``kind``, of one pair or of none. ``detail`` must be serializable as JSON."""
         named = {} if pair is None else {"pair": pair}
         line = segment.encode_note(self._clock.wall_ns(), kind, **named, **detail)
         await self._inbox.put(Inbound(line, [], source="note"))
 
     async def evidence(self, known: Knowledge, **beside: object) -> None:
-        """Note what is known of ids beside the rows, and what it rests on; it counts once the note is durable."""
+        """Note knowledge of ids that is not in the rows, with its evidence; it counts once the note is durable."""
         await self._inbox.put(Inbound(self._line(known, beside), [], known, "note"))
 
     async def durable_evidence(self, known: Sequence[Knowledge]) -> None:
-        """Note what is known of ids, in this order, and return once all of it is durable and counts."""
+        """Note knowledge of ids, in this order, and return once all of it is durable and counts."""
         counts: list[asyncio.Future[None]] = []
         for one in known:
             counts.append(asyncio.get_running_loop().create_future())
@@ -63,21 +63,21 @@ class Notes:
         return segment.encode_note(self._clock.wall_ns(), evidence.kind(known), **detail)
 
     async def unreadable(self, request: rest_api.Request, error: Malformed, *, pair: str | None = None) -> None:
-        """Keep an answer as it came, as far as the ``error`` carries it, and note that it could not be read."""
+        """Store an answer verbatim, as far as ``error`` carries it, and note that it could not be read."""
         kept, note = _unreadable(self._clock.wall_ns(), request, error, pair)
         if kept:
             await self._inbox.put(Inbound(kept, [], source="rest"))
         await self._inbox.put(Inbound(note, [], source="note"))
 
     async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
-        """Keep rows of an answer that could not be read while others could; the drain sets them aside, and tells."""
+        """Store rows of an answer that could not be read when others could; the drain quarantines and reports them."""
         new = [row for row in rows if self.told.is_first("came", pair, row.raw)]
         if new:
             log.error("rows kept but not understood", pair=pair, rows=len(new), reason=new[0].reason)
             await self._inbox.put(Inbound(_odd_line(request, recv_ns, pair, new), [], source="rest"))
 
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:
-        """Tell of odd trades that are stored as they came."""
+        """Report unusual trades that are stored as received."""
         for pair, reason in odd_trades.stored(trades, self.told):
             log.warning("odd trade", pair=pair, reason=reason)
             source = records.rest_source(request, pair)
@@ -85,7 +85,7 @@ class Notes:
 
 
 class QuarantineNotes:
-    """Keeps answers that could not be read where the journal is another process's: in the quarantine."""
+    """Stores unreadable answers in the quarantine, for processes that do not own the journal."""
 
     def __init__(self, quarantine: Quarantine, clock: Clock) -> None:
         self._quarantine = quarantine
@@ -94,7 +94,7 @@ class QuarantineNotes:
         self._told = ReportOnce()
 
     async def unreadable(self, request: rest_api.Request, error: Malformed, *, pair: str | None = None) -> None:
-        """Keep an answer as it came, with the reason; of very many only the first. Raises DiskError."""
+        """Store an answer verbatim, with the reason, up to KEPT_ASIDE of them. Raises DiskError."""
         reason = str(error)[: rest_api.QUOTE_LIMIT]
         if self._kept >= KEPT_ASIDE:
             log.error("answer not understood, and like those before it not kept", pair=pair, reason=reason)
@@ -107,7 +107,7 @@ class QuarantineNotes:
         log.error("answer kept but not understood", pair=pair, file=str(path), reason=reason)
 
     async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
-        """Keep rows of an answer that could not be read while others could. Raises DiskError."""
+        """Store rows of an answer that could not be read when others could. Raises DiskError."""
         new = [row for row in rows if self._told.is_first(pair, row.raw)]
         if not new or self._kept >= KEPT_ASIDE:
             return
@@ -119,7 +119,7 @@ class QuarantineNotes:
         log.error("rows kept but not understood", pair=pair, rows=len(new), file=str(path), reason=new[0].reason)
 
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:  # noqa: ARG002 -- it has no journal
-        """Tell of odd trades that are stored as they came."""
+        """Report unusual trades that are stored as received."""
         for pair, reason in odd_trades.stored(trades, self._told):
             log.warning("odd trade", pair=pair, reason=reason)
 
@@ -129,7 +129,7 @@ def _odd_line(request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence
 
 
 def _unreadable(now_ns: int, request: rest_api.Request, error: Malformed, pair: str | None) -> tuple[bytes, bytes]:
-    """Return the journal lines of an answer that could not be read: what came, as far as it is known, and a note."""
+    """Return the journal lines of an unreadable answer: the body, as far as it is known, and a note."""
     source = records.unreadable_source(request, pair)
     named = {} if pair is None else {"pair": pair}
     reason = str(error)[: rest_api.QUOTE_LIMIT]

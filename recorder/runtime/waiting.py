@@ -1,4 +1,4 @@
-"""Wait for the first of several things, or for the end of one, whatever comes between."""
+"""Waiting for the first of several coroutines, or for one to end despite cancellation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ async def first_of(*things: Coroutine[Any, Any, object]) -> None:
 
 
 async def to_the_end(thing: Coroutine[Any, Any, _Result]) -> _Result:
-    """Return what ``thing`` results in. Whoever is cancelled meanwhile waits for its end, however often, and then is.
+    """Return the result of ``thing``. If the caller is cancelled meanwhile, wait for the end first, then raise that.
 
-    What ``thing`` raises goes before the cancellation: it may be all that tells that something was lost.
+    An error raised by ``thing`` takes precedence over the cancellation: it may be the only sign of lost data.
     """
     doing = asyncio.ensure_future(thing)
     cancelled: asyncio.CancelledError | None = None
