@@ -45,6 +45,7 @@ class Promises:
         latest_s: Callable[[], float],
         earlier_names: Callable[[str], Sequence[str]],
         recorded: Callable[[str, int], bool],
+        served: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._notes = context.notes
@@ -53,6 +54,7 @@ class Promises:
         self._latest_s = latest_s
         self._earlier_names = earlier_names
         self._recorded = recorded
+        self._served = served
         self._making = asyncio.Lock()
         self.made_some = asyncio.Event()
 
@@ -73,6 +75,7 @@ class Promises:
 
         A promise that was assumed follows no clock, but the trades that were held.
         """
+        self._served()
         promise, time_us = self._ledger.of(pair).promise, _before(time_in_us)
         if promise is not None and not promise.assumed and EARLIEST_S * US_PER_S <= time_us < promise.time_us:
             ahead_s = (promise.time_us - time_us) // US_PER_S
