@@ -162,7 +162,7 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
     status(tmp_path)
     assert " the daemon records, since 2026-11-20T18:00:00Z (release 9.9)\n" in capsys.readouterr().out
     monkeypatch.setattr(
-        daemon_client, "ask", lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED)
+        daemon_client, "query_daemon", lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED)
     )
     status(tmp_path)
     said = capsys.readouterr().out
