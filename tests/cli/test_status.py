@@ -158,11 +158,15 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
 ) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 10))
-    monkeypatch.setattr(daemon_client, "query_daemon", lambda ops, data: DaemonReply(True, (), "9.9", "2026-11-20T18:00:00Z"))
+    monkeypatch.setattr(
+        daemon_client, "query_daemon", lambda ops, data: DaemonReply(True, (), "9.9", "2026-11-20T18:00:00Z")
+    )
     status(tmp_path)
     assert " the daemon records, since 2026-11-20T18:00:00Z (release 9.9)\n" in capsys.readouterr().out
     monkeypatch.setattr(
-        daemon_client, "query_daemon", lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED)
+        daemon_client,
+        "query_daemon",
+        lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED),
     )
     status(tmp_path)
     said = capsys.readouterr().out
