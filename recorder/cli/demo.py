@@ -133,7 +133,8 @@ def _story(archive: Archive) -> str:
     pairs = len({event["pair"] for event in gaps})
     return (
         f"At {ended[0]:%H:%M:%S} UTC the exchange went away. When it was back, {missing:,} trades of {pairs} pairs "
-        f"were missing: their ids showed it. They were fetched, and the last gap was closed at {max(closed):%H:%M:%S}.\n"
+        f"were missing, as their ids showed. They were fetched, and the last gap was closed at "
+        f"{max(closed):%H:%M:%S}.\n"
     )
 
 
