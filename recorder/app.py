@@ -12,7 +12,7 @@ import functools
 import signal
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -61,6 +61,7 @@ from recorder.ingest.renumbered_pairs import RenumberedPairs
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.kraken import records
+from recorder.kraken.channels import TRADES
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.net.rate_limit import AttemptLimit, SharedRateLimit
 from recorder.net.websocket import dial
@@ -102,6 +103,12 @@ class Stop:
 
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
+    served: bool = False
+    """Whether the exchange acknowledged a subscription or answered a poll while it ran."""
+
+    def serve(self) -> None:
+        """Note that it did."""
+        self.served = True
 
     def signal(self) -> None:
         """Handle one signal: the first asks to stop, the second hurries."""
@@ -364,6 +371,7 @@ class _Run:
             latest_s=self._pulse.latest_s,
             earlier_names=roster.earlier_names,
             recorded=self._recorded_here,
+            served=self._stop.serve,
         )
         poll = PollCollector(
             ledger,
@@ -372,6 +380,7 @@ class _Run:
             promises=promises,
             refresh_soon=roster.refresh_soon,
             everything=not config.trades.stream,
+            served=self._stop.serve,
             rests=self._basis.quarantined.is_paused,
         )
         standing = ExchangeStatus(context.notes)
@@ -384,6 +393,7 @@ class _Run:
             attempts=AttemptLimit(self._basis.archive.layout.attempts, context.clock),
             random=self._basis.random,
             pairs_a_line=pairs_a_line,
+            channel=replace(TRADES, params=config.exchange.subscribe_params),
         )
         roster.tell(poll, lines)
         confirm = ConfirmDays(ledger, tail, instruments=sound, now_s=self._pulse.now_s, clock=context.clock)

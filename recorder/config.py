@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -157,6 +158,17 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _params(value: object) -> object:
+    """Let an environment variable say a map as JSON; refuse parameters that the recorder must choose itself."""
+    found = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(found, dict) or found.keys() & _OWN_PARAMS:
+        raise ValueError
+    return found
+
+
+_OWN_PARAMS: Final = frozenset({"channel", "symbol", "snapshot"})
+
+
 def _no_truth(value: object) -> object:
     """Refuse booleans where a number is required: Python would read them as 1 and 0."""
     if isinstance(value, bool):
@@ -277,6 +289,10 @@ class ExchangeConfig(_Section):
     proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(
         None,
         description="a URL such as http://proxy:3128, or none; left out, what HTTPS_PROXY and NO_PROXY say",
+    )
+    subscribe_params: Annotated[dict[str, str | int | bool], NoDecode, BeforeValidator(_params)] = Field(
+        default_factory=dict,
+        description="what each subscription says besides channel, symbol and snapshot, such as {venue: spot}",
     )
     requests_per_second: Annotated[float, Number] = Field(
         1.0, ge=0.01, le=1000, description="a number from 0.01 to 1000, such as 1 or 0.5"

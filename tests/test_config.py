@@ -104,7 +104,7 @@ def test_what_is_live_is_taken_over_and_all_else_stays() -> None:
         "pairs: [SOL/USD]\ntrades: {stream: false, backfill_from: listing}\nohlc: {timeframes: [], refresh: 2s}\n"
         "archive: {path: there, drain_every: 1h}\njournal: {sync_every: 1s, keep: 0s}\n"
         "exchange: {allow_plaintext: true, rest_url: 'https://x', ws_url: 'wss://x', "
-        "proxy: none, requests_per_second: 2}\n"
+        "proxy: none, subscribe_params: {venue: spot}, requests_per_second: 2}\n"
         "ops: {host: localhost, port: 0, expose: true, token: sixteen-letters-or-more, log: json}\n"
     )
     wanted = load(Path("mine.yaml"))
@@ -176,6 +176,8 @@ MISTAKES = [
     ("exchange.ws_url", "https://ws.kraken.com", "'https://ws.kraken.com'", "a URL that begins with wss://"),
     ("exchange.proxy", "socks5://proxy:1080", "'socks5://proxy:1080'", "a URL such as http://proxy:3128, or none"),
     ("exchange.proxy", "proxy:3128", "'proxy:3128'", "a URL such as http://proxy:3128, or none"),
+    ("exchange.subscribe_params", "{symbol: x}", "{'symbol': 'x'}", "besides channel, symbol and snapshot"),
+    ("exchange.subscribe_params", "[venue]", "['venue']", "besides channel, symbol and snapshot"),
     ("exchange.requests_per_second", "0", "0", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", "1.0e-12", "1e-12", "a number from 0.01 to 1000"),
     ("exchange.requests_per_second", "true", "True", "a number from 0.01 to 1000"),
@@ -368,6 +370,7 @@ TWINS = {
     "exchange.rest_url": ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
     "exchange.ws_url": ("ws://127.0.0.1:8080/v2", "ws://127.0.0.1:8080/v2"),
     "exchange.proxy": ("http://proxy:3128", "http://proxy:3128"),
+    "exchange.subscribe_params": ('{"venue": "spot"}', {"venue": "spot"}),
     "exchange.requests_per_second": ("0.5", 0.5),
     "ops.host": ("0.0.0.0", "0.0.0.0"),
     "ops.port": ("0", 0),

@@ -7,6 +7,7 @@ compared with all that the exchange made, certified, and drawn.
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from recorder.archive.layout import Layout
 from recorder.cli.screen import Screen
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, TradesConfig
+from recorder.core.event_kinds import EventKind
 from recorder.core.model import Trade, plain
 from recorder.errors import CheckFailed
 from recorder.ops import archive_status, log
@@ -60,9 +62,12 @@ def demo(
 
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
     archive, truth_path = folder / "data", folder / "truth.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "recorder.log").open("w", encoding="utf-8") as file:
+        log.configure("console", to=file)
+        first_ids = asyncio.run(_record(archive, truth_path))
+        log.report_suppressed(rest=True)
     log.configure("console")
-    first_ids = asyncio.run(_record(archive, truth_path))
-    log.report_suppressed(rest=True)  # beside the other lines, not below the picture
     verdict = _compare(archive, truth_path, first_ids)
     if not verdict.perfect:
         raise CheckFailed(f"the archive is not what the exchange sent: {verdict}")
@@ -71,10 +76,12 @@ def demo(
     )
     picture = folder / "candles.html"
     with connect(archive) as opened:
+        console.print(_story(opened), highlight=False)
         _show_candles(opened)
         _show_certificates(opened)
         plots.save(plots.candles(opened, DRAWN), picture)
     console.print(f"Look at it:   {picture}", soft_wrap=True, highlight=False)
+    console.print(f"Its log:      {folder / 'recorder.log'}", soft_wrap=True, highlight=False)
     console.print(f"Ask it more:  .venv/bin/recorder status --data {archive}", soft_wrap=True, highlight=False)
 
 
@@ -88,7 +95,11 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
     exchange = Sandbox(market, clock=clock, truth=truth_path, script=[Act(OUTAGE_AT_S, "outage", OUTAGE_S)])
     pairs = tuple(pair.symbol for pair in market.listing.pairs)
     async with exchange.serve():
-        console.rule(f"A local exchange trades {len(pairs)} pairs; it will be away for {OUTAGE_S:.0f} seconds")
+        console.print(
+            f"A local exchange trades {len(pairs)} pairs. They are recorded for {RECORD_S:.0f} seconds, in which the "
+            f"exchange is away for {OUTAGE_S:.0f}; then the market stops, and what is missing is fetched …",
+            highlight=False,
+        )
         config = Config(
             pairs=pairs,
             archive=ArchiveConfig(path=archive),
@@ -103,12 +114,28 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
         recording = asyncio.create_task(app.record(config, stop))
         await asyncio.wait([recording], timeout=RECORD_S)
         exchange.freeze()
-        console.rule("The market stands still; waiting for the last hole to close")
         last_ids = exchange.last_ids()
         await _until(lambda: recording.done() or _caught_up(archive, last_ids), within_s=REPAIR_S)
         stop.signal()
         await recording
     return {pair.pair: pair.first_id for pair in archive_status.read(archive)}
+
+
+def _story(archive: Archive) -> str:
+    """Return what the outage did, by the events of the archive; nothing where it did nothing."""
+    events = archive.events(to="arrow").to_pylist()
+    ended = [event["time"] for event in events if event["kind"] == EventKind.DISCONNECTED]
+    gaps = [event for event in events if event["kind"] == EventKind.HOLE_OPENED and ended and event["time"] >= ended[0]]
+    closed = [event["time"] for event in events if event["kind"] == EventKind.HOLE_CLOSED]
+    if not gaps or not closed:
+        return ""
+    missing = sum(int(json.loads(event["detail"])["missing"]) for event in gaps)
+    pairs = len({event["pair"] for event in gaps})
+    return (
+        f"At {ended[0]:%H:%M:%S} UTC the exchange went away. When it was back, {missing:,} trades of {pairs} pairs "
+        f"were missing, as their ids showed. They were fetched, and the last gap was closed at "
+        f"{max(closed):%H:%M:%S}.\n"
+    )
 
 
 def _histories() -> dict[str, int]:

@@ -18,7 +18,7 @@ from recorder import app, config
 from recorder.clock import SystemClock
 from recorder.config import Config, OpsConfig
 from recorder.daemon.config_reload import ConfigSource
-from recorder.errors import ConfigError
+from recorder.errors import CheckFailed, ConfigError
 from recorder.ops import log, process_setup
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -33,7 +33,9 @@ def run(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="The archive's folder, instead of archive.path.")] = None,
-    for_: Annotated[str | None, typer.Option("--for", help="Stop by itself after so long: 30s, 5m, 1h.")] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Stop after 30s, 5m, 1h; exit code 1 if Kraken served no pair.")
+    ] = None,
     sandbox: Annotated[
         bool,
         typer.Option(
@@ -90,6 +92,11 @@ async def _run(settings: Config, config_file: Path | None, said: CommandLine) ->
         source = ConfigSource(lambda: said.over(config.load(config_file), exchange, port))
         source.on_signal(stop.asked.set)
         await app.record(said.over(settings, exchange, port), stop, source=source)
+    if said.for_s is not None and not stop.served:
+        raise CheckFailed(
+            "no subscription was acknowledged and no poll was answered in this time: see the log above, or try "
+            "`recorder doctor`"
+        )
 
 
 def _free_port(ops: OpsConfig) -> int:

@@ -25,6 +25,7 @@ from recorder.core.report_limit import ReportLimit
 from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
 from recorder.errors import ExchangeError, Forbidden, RateLimited
 from recorder.kraken import parse
+from recorder.kraken.channels import TRADES, Channel
 from recorder.net.rate_limit import AttemptLimit
 from recorder.net.websocket import Socket
 from recorder.runtime.context import Context
@@ -67,7 +68,9 @@ class Connections:
         attempts: AttemptLimit,
         random: Random,
         pairs_a_line: int = PAIRS_A_LINE,
+        channel: Channel = TRADES,
     ) -> None:
+        self._channel = channel
         self._pairs = pairs
         self._dial = dial
         self._context = context
@@ -158,6 +161,7 @@ class Connections:
             numbers=self._numbers,
             heard=self._heard,
             limit=self._limit,
+            channel=self._channel,
         )
         return _Connection(pairs, stream, group.create_task(stream.run()))
 

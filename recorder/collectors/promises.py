@@ -46,6 +46,7 @@ class Promises:
         latest_s: Callable[[], float],
         earlier_names: Callable[[str], Sequence[str]],
         recorded: Callable[[str, int], bool],
+        served: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._notes = context.notes
@@ -54,6 +55,7 @@ class Promises:
         self._latest_s = latest_s
         self._earlier_names = earlier_names
         self._recorded = recorded
+        self._served = served
         self._making = asyncio.Lock()
         self.made_some = asyncio.Event()
 
@@ -74,6 +76,7 @@ class Promises:
 
         An assumed promise is left alone: it was made from the stored trades, not from a clock.
         """
+        self._served()
         promise, time_us = self._ledger.of(pair).promise, _before(time_in_us)
         if promise is not None and not promise.assumed and EARLIEST_S * US_PER_S <= time_us < promise.time_us:
             ahead_s = (promise.time_us - time_us) // US_PER_S

@@ -57,8 +57,10 @@ class PollCollector:
         refresh_soon: Callable[[], None],
         everything: bool = False,
         rests: Callable[[str], bool] = lambda _: False,
+        served: Callable[[], None] = lambda: None,
     ) -> None:
         self._rests = rests
+        self._served = served
         self._ledger = ledger
         self._context = context
         self._clock = context.clock
@@ -128,6 +130,7 @@ class PollCollector:
                 self._since_ns.pop(pair, None)
                 self._astray.add(pair)  # the same request would fail again; what it skips is a hole, which is fetched
             return wait_s
+        self._served()
         self._unknown.pop(pair, None)
         if since_ns is not None and last_id is not None and highest(page) < last_id:
             self._since_ns.pop(pair, None)

@@ -18,7 +18,7 @@ from recorder.core.report_limit import ReportLimit
 from recorder.errors import ExchangeError, Unavailable
 from recorder.journal import segment
 from recorder.kraken import records
-from recorder.kraken.channels import TRADES
+from recorder.kraken.channels import TRADES, Channel
 from recorder.kraken.websocket_session import (
     Effect,
     Hangup,
@@ -122,7 +122,9 @@ class StreamCollector:
         numbers: Iterator[int],
         heard: dict[str, tuple[int, bytes]],
         limit: ReportLimit,
+        channel: Channel = TRADES,
     ) -> None:
+        self._channel = channel
         self._pairs = pairs
         self._dial = dial
         self._inbox = context.inbox
@@ -173,10 +175,10 @@ class StreamCollector:
         """Connect, record, and connect again, until cancelled."""
         while True:
             self._connection = next(self._numbers)
-            self._source = records.stream_source(TRADES.name, self._connection)
+            self._source = records.stream_source(self._channel.name, self._connection)
             pairs = list(self._pairs)
             await self._listeners.promises.make(pairs)
-            session = Session(TRADES, pairs, limit=self._limit)
+            session = Session(self._channel, pairs, limit=self._limit)
             started_s = self._clock.monotonic()
             self._ending = _NOT_OPENED
             try:

@@ -28,10 +28,11 @@ def configure(
     *,
     level: int = logging.INFO,
     clock: Clock | None = None,
+    to: TextIO | None = None,
 ) -> None:
-    """Set up structlog for the whole process; times are UTC, and everything is written to standard error."""
-    people = style == "console"
-    watched = people and sys.stderr.isatty()  # only then are colours useful and the date known
+    """Set up structlog for the whole process: times are UTC, and lines go to standard error or to the file ``to``."""
+    people, stream = style == "console", to or sys.stderr
+    watched = people and stream.isatty()  # only then are colours useful and the date known
     moment = "%H:%M:%S" if watched else "%Y-%m-%dT%H:%M:%SZ" if people else "iso"
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -43,9 +44,9 @@ def configure(
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[_Suppressor(processors, sys.stderr, clock or SystemClock())],
+        processors=[_Suppressor(processors, stream, clock or SystemClock())],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
     )
     atexit.unregister(_report_rest)
     atexit.register(_report_rest)

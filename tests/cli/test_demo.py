@@ -32,7 +32,9 @@ def test_it_ends_with_candles_certificates_and_the_path_of_a_picture(tmp_path: P
     )
     assert done.returncode == 0, done.stdout
     said = done.stdout[done.stdout.index("Complete and exact:") :]
-    assert " info " not in said, "the log stands above it"
+    assert " info " not in done.stdout
+    assert " info " in (tmp_path / "recorder.log").read_text(encoding="utf-8")
+    assert "the exchange went away" in " ".join(said.split())
     assert "0 lost, 0 duplicated, 0 altered" in said
     assert said.index("1-minute candles") < said.index("A certificate for each day") < said.index("Look at it:")
     for pair in ("BTC/USD", "MINA/GBP"):

@@ -57,6 +57,20 @@ async def test_run_for_a_while_from_the_sandbox_ends_by_itself(tmp_path: Path) -
     assert "Traceback" not in said
 
 
+async def test_run_for_a_while_without_an_exchange_exits_1(tmp_path: Path) -> None:
+    """The listing of an earlier run is archived, so that it begins, but nobody answers any more."""
+    clock = SystemClock()
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock)
+    async with sandbox.serve():
+        environ = environ_for(sandbox)
+        code, said = await ends(tmp_path, "run", "BTC/USD", "--data", "mine", "--for", "2s", **environ)
+        assert code == 0, said
+    code, said = await ends(tmp_path, "run", "BTC/USD", "--data", "mine", "--for", "1s", **environ)
+    assert code == 1, said
+    assert "no subscription was acknowledged" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("environ", "arguments", "names"),
     [

@@ -7,10 +7,11 @@ import pytest
 import typer
 
 from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
-from recorder.cli.status import age, status
+from recorder.cli.status import WATCH_S, age, status
 from recorder.core.evidence import Disowned, Knowledge, Unreadable, Void, detail, kind
 from recorder.core.model import Event
 from recorder.core.trade_ids import Span
+from recorder.errors import UsageError
 from recorder.ops import daemon_client
 from recorder.ops.daemon_client import DaemonReply
 from tests.archives import START_US, candle, writing
@@ -157,11 +158,15 @@ def test_what_the_daemon_says_is_told_beside_what_is_on_the_disk(
 ) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 10))
-    monkeypatch.setattr(daemon_client, "ask", lambda ops, data: DaemonReply(True, (), "9.9", "2026-11-20T18:00:00Z"))
+    monkeypatch.setattr(
+        daemon_client, "query_daemon", lambda ops, data: DaemonReply(True, (), "9.9", "2026-11-20T18:00:00Z")
+    )
     status(tmp_path)
     assert " the daemon records, since 2026-11-20T18:00:00Z (release 9.9)\n" in capsys.readouterr().out
     monkeypatch.setattr(
-        daemon_client, "ask", lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED)
+        daemon_client,
+        "query_daemon",
+        lambda ops, data: DaemonReply(False, ("no frame came", "and so on"), "9.9", "x", PAUSED),
     )
     status(tmp_path)
     said = capsys.readouterr().out
@@ -195,3 +200,26 @@ def test_status_tells_what_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFi
     status(tmp_path, all_pairs=False, as_json=True)
     told = json.loads(capsys.readouterr().out)["quarantine"]
     assert told == {"malformed": {"lines": 1, "bytes": path.stat().st_size}}
+
+
+def test_watching_shows_it_again_until_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writing(tmp_path) as archive:
+        archive.append(made(1, 3))
+        naps = iter([None, None])
+
+        def sleep(seconds: float) -> None:
+            assert seconds == WATCH_S
+            if next(naps, StopIteration) is StopIteration:
+                raise KeyboardInterrupt
+            archive.append(made(4, 5))
+
+        monkeypatch.setattr("recorder.cli.status.time.sleep", sleep)
+        status(tmp_path, watch=True, all_pairs=False, as_json=False)
+    said = capsys.readouterr().out
+    assert said.count("BTC/USD") == 3
+    assert "1..3" in said
+    assert "1..5" in said
+    with pytest.raises(UsageError, match="leave out --json"):
+        status(tmp_path, watch=True, all_pairs=False, as_json=True)
