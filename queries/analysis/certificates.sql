@@ -1,11 +1,11 @@
--- What is proven of each UTC day of each pair, and what is its digest?
+-- What is proven about each UTC day of each pair, and what is its digest?
 --
 -- $pair    VARCHAR = NULL      the v2 symbol, 'BTC/USD'; NULL: all pairs
--- $start   TIMESTAMPTZ = NULL  the first day is the one in which it lies; NULL: all
+-- $start   TIMESTAMPTZ = NULL  the first day is the one that contains it; NULL: all
 -- $stop    TIMESTAMPTZ = NULL  the last day is the last that begins before it; NULL: all
--- $hashed  BOOLEAN = false     also the SHA-256 of the day's rows, for which every row is read
+-- $hashed  BOOLEAN = false     also compute the SHA-256 of the day's rows, which reads every row
 --
--- The view certificates describes the columns and the words of status.
+-- The view certificates describes the columns and the values of status.
 
 SELECT
     c.pair,

@@ -5,9 +5,10 @@
 -- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --
--- One row for each two pairs: Pearson's correlation of the log returns from close to close of the same bars, a double,
--- and bars, how many they are. Only returns between two bars in which no trade of the pair can be missing count; in a
--- bar without trades the price is the close before it, if none can be missing since. beta is the slope of b's returns on a's.
+-- One row per two pairs: correlation is Pearson's, of the log returns from close to close of the same bars, a double,
+-- and bars is their number. Only returns between two bars in which no trade of the pair can be missing count. In a bar
+-- without trades the price is the previous close, if no trade since can be missing. beta is the slope of b's returns on
+-- a's.
 
 WITH
 asked AS (
@@ -26,7 +27,7 @@ traded AS (
         AND ($stop IS NULL OR t.time < grid_ceiling($stop, $width, NULL))
     GROUP BY t.pair, number
 ),
--- The last bar with trades before those, and the first after them, so that the ends of the range are filled too.
+-- The last bar with trades before these, and the first one after them, so that the ends of the range are filled too.
 before AS (
     SELECT t.pair, grid_number(max(t.time), $width, NULL) AS number
     FROM asked AS t

@@ -1,13 +1,13 @@
--- Which days of which months are complete, at a glance?
+-- Which days of each month are complete, at a glance?
 --
 -- $pair   VARCHAR = NULL      the v2 symbol, 'BTC/USD'; NULL: all pairs
--- $start  TIMESTAMPTZ = NULL  the first day is the one in which it lies; NULL: all
+-- $start  TIMESTAMPTZ = NULL  the first day is the one that contains it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last day is the last that begins before it; NULL: all
 --
--- One row for each pair and month; days has one sign for each day of the month, as the view certificates has it:
+-- One row per pair and month; days has one character for each day of the month, by its status in the view certificates:
 --   #  complete    -  empty: proven, without trades    o  open    ~  pending, today    .  not in the archive or range
 --   p  partial: the promise begins on it    ?  unknown
--- proven, open and missing are how many days are proven and open, and how many ids may be missing from the days.
+-- proven and open are numbers of days, missing is the number of ids that may be missing from the days.
 
 WITH
 days AS (

@@ -1,7 +1,7 @@
--- What are the bars of so much money each of one pair?
+-- What are one pair's bars of a fixed amount of quote currency each?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
--- $size   DECIMAL             how much of the quote currency, whichever that is, a bar has
+-- $size   DECIMAL             how much of the quote currency a bar has
 -- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --

@@ -1,12 +1,12 @@
--- How long after it was made did a live trade of one pair arrive, day by day?
+-- How long after its execution did a live trade of one pair arrive, day by day?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
--- $start  TIMESTAMPTZ = NULL  the first day is the one in which it lies; NULL: all
+-- $start  TIMESTAMPTZ = NULL  the first day is the one that contains it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last day is the last that begins before it; NULL: all
 --
--- received - time in microseconds, over the trades that came live (others have no time of arrival). It compares the
--- exchange's clock with that of the recording host: below zero says that the two do not agree. Quantiles are values
--- that occurred. trades is how many came live, fetched how many came otherwise.
+-- The latency is received - time in microseconds, over the trades that came from the stream (others have no receive
+-- time). It compares the exchange's clock with that of the recording host: a negative value shows that the two do not
+-- agree. Quantiles are values that occurred. trades is the number of streamed trades, fetched the number of others.
 
 SELECT
     utc_day(t.time) AS day,

@@ -2,11 +2,11 @@
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
 -- $limit  BIGINT = 20         how many
--- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
--- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
+-- $start  TIMESTAMPTZ = NULL  only trades from this time on; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  only trades before this time; NULL: all
 --
--- By amount, which is price * qty in the quote currency, exact; of equal ones the older first. One of 10^12 or
--- more fits no decimal, and is NULL.
+-- By amount, which is price * qty in the quote currency, exact; of equal amounts, the older trade comes first. An
+-- amount of 10^12 or more does not fit the decimal type, and is NULL.
 
 SELECT t.trade_id, t.time, t.side, t.price, t.qty, trade_amount(t.price, t.qty) AS amount, t.ord_type
 FROM pair_trades($pair, $start, $stop) AS t

@@ -5,10 +5,10 @@
 -- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --
--- signed_volume is bought less sold, in the base currency, exact; net_volume is its running total over the bars that
--- begin on the same UTC day, whichever range is asked for. imbalance is
--- signed_volume / volume, a double from -1 (all sold) to 1 (all bought). Bars without trades have no row. complete and
--- missing_trades are as of time_bars(); the running total does not know what is missing.
+-- signed_volume is the volume bought minus the volume sold, in the base currency, exact. net_volume is its running
+-- total over the bars that begin on the same UTC day, independent of the requested range. imbalance is signed_volume /
+-- volume, a double from -1 (all sold) to 1 (all bought). Bars without trades have no row. complete and missing_trades
+-- are as in time_bars(); the running total does not account for missing trades.
 
 WITH bars AS (
     SELECT b.*, sum(2 * b.buy_volume - b.volume) OVER (PARTITION BY utc_day(b.time) ORDER BY b.time) AS net_volume

@@ -5,9 +5,9 @@
 -- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --
--- change is exact. simple_return (change / close before) and log_return are doubles, as ratios are. A bar without
--- trades has a row, with the close before it. complete: no trade can be missing in the bar and the one before it;
--- missing_trades is as of time_bars(). Where nothing is known of a bar, its close is NULL.
+-- change is exact. simple_return (change / previous close) and log_return are doubles, as ratios are. A bar without
+-- trades has a row, with the previous close. complete: no trade can be missing in the bar and the previous one;
+-- missing_trades is as in time_bars(). If nothing is known about a bar, its close is NULL.
 
 WITH closes AS (
     SELECT

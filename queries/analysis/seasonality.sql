@@ -4,9 +4,9 @@
 -- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --
--- One row for each hour (UTC) of each weekday, Monday first. Only hours in which no trade can be missing count:
--- hours is how many they are, one without trades is among them. volume and count are their sums, exact; mean_volume
--- a double. volatility is the square root of the mean squared log return of an hour, a double, not scaled to a year.
+-- One row for each hour (UTC) of each weekday, Monday first. Only hours in which no trade can be missing count,
+-- including those without trades: hours is their number. volume and count are their sums, exact; mean_volume is a
+-- double. volatility is the square root of the mean squared hourly log return, a double, not annualized.
 
 WITH hourly AS (
     SELECT

@@ -1,9 +1,9 @@
--- What are the bars of so many trades each of one pair?
+-- What are one pair's bars of a fixed number of trades each?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
 -- $size   BIGINT = 1000       how many trades a bar has
--- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
--- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
+-- $start  TIMESTAMPTZ = NULL  only trades from this time on; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  only trades before this time; NULL: all
 --
 -- The macro tick_bars() describes the columns.
 

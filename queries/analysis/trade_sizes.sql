@@ -1,13 +1,13 @@
 -- How large are the trades of one pair?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
--- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
--- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
+-- $start  TIMESTAMPTZ = NULL  only trades from this time on; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  only trades before this time; NULL: all
 --
--- One row for each power of ten with trades: quantities from from_qty on and below to_qty, in the base currency.
--- volume, amount (in the quote currency), median_qty and largest_qty are exact; share_of_trades and share_of_volume
--- are doubles. amount is NULL where one of its trades comes to 10^12 or more. missing_trades is how many ids between
--- those held may belong to the range: the same in every row.
+-- One row for each power of ten with trades: quantities from from_qty (included) to to_qty (excluded), in the base
+-- currency. volume, amount (in the quote currency), median_qty and largest_qty are exact; share_of_trades and
+-- share_of_volume are doubles. amount is NULL if one of its trades amounts to 10^12 or more. missing_trades is the
+-- number of ids between stored ones that may belong to the range: the same in every row.
 
 WITH sizes AS (
     SELECT

@@ -1,4 +1,4 @@
--- How volatile was one pair, by four estimators, a year's worth?
+-- How volatile was one pair, by four estimators, annualized?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
 -- $width  INTERVAL = 1 hour   the length of the bars it is estimated from
@@ -6,14 +6,15 @@
 -- $start  TIMESTAMPTZ = NULL  the first period is the first that begins at or after it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last period is the last that begins before it; NULL: all
 --
--- Doubles, since these are statistics: standard deviations of the logarithm of the price, times the square root of the
--- bars in 365 days. 0.5 is 50 % a year.
+-- Statistics, and therefore doubles: standard deviations of the logarithm of the price, times the square root of the
+-- number of bars in 365 days. 0.5 is 50 % a year.
 --   close_to_close  of the returns from close to close, with n - 1
 --   parkinson       from high and low (Parkinson 1980)
 --   garman_klass    from open, high, low and close, without drift (Garman and Klass 1980)
---   yang_zhang      the same with drift, and with what lies between a close and the next open (Yang and Zhang 2000)
--- A bar is of the period in which it begins, and periods are never cut. Only bars in which no trade can be missing count: bars is how many they are, left_out how many do not count. A bar
--- without trades counts with the close before it. missing_trades is the most that any bar may miss.
+--   yang_zhang      the same with drift, and with the change from a close to the next open (Yang and Zhang 2000)
+-- A bar belongs to the period in which it begins, and periods are never cut. Only bars in which no trade can be missing
+-- count: bars is their number, left_out that of the others. A bar without trades counts with the previous close.
+-- missing_trades is the largest number that any bar may miss.
 
 WITH
 known AS (

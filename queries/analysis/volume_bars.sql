@@ -1,4 +1,4 @@
--- What are the bars of so much volume each of one pair?
+-- What are one pair's bars of a fixed volume each?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
 -- $size   DECIMAL             how much of the base currency a bar has

@@ -1,13 +1,13 @@
--- At which prices was how much of one pair traded?
+-- How much of one pair was traded at which prices?
 --
 -- $pair   VARCHAR             the v2 symbol, 'BTC/USD'
--- $step   DECIMAL = NULL      the height of a level of price; NULL: the power of ten that makes 5 to 50 levels
--- $start  TIMESTAMPTZ = NULL  trades from this moment on count; NULL: all
--- $stop   TIMESTAMPTZ = NULL  trades before this moment count; NULL: all
+-- $step   DECIMAL = NULL      the height of a price level; NULL: the power of ten that makes 5 to 50 levels
+-- $start  TIMESTAMPTZ = NULL  only trades from this time on; NULL: all
+-- $stop   TIMESTAMPTZ = NULL  only trades before this time; NULL: all
 --
--- One row for each level with trades: prices from from_price on and below to_price. Volumes are exact, in the base
--- currency; share is the level's part of all, a double. missing_trades is how many ids between those held may belong to
--- the range: the same in every row.
+-- One row per price level with trades: prices from from_price (included) to to_price (excluded). Volumes are exact, in
+-- the base currency; share is the level's part of the total, a double. missing_trades is the number of ids between
+-- stored ones that may belong to the range: the same in every row.
 
 WITH
 traded AS (
@@ -17,7 +17,7 @@ traded AS (
 height AS (
     SELECT CASE
         WHEN $step IS NOT NULL THEN bar_size($step::DECIMAL(28, 12))
-        -- Where there is one price only, a millionth of it stands for the range.
+        -- If there is only one price, a millionth of it is used as the range.
         ELSE power_of_ten(
             greatest(ceil(log10(greatest(max(t.price) - min(t.price), max(t.price) / 1e6) / 50)), -12)
         )::DECIMAL(28, 12)

@@ -5,16 +5,17 @@
 -- $start  TIMESTAMPTZ = NULL  the first bar is the first that begins at or after it; NULL: all
 -- $stop   TIMESTAMPTZ = NULL  the last bar is the last that begins before it; NULL: all
 --
--- Both are exact, cut (not rounded) to the price decimals listed at the start of the bar. In twap each price counts
--- from its trade to the next, in the order of time. A bar begins with the last price before it, if no trade can be missing
--- in between, and else with its first trade. Bars without trades have a row. complete and missing_trades are as of
--- time_bars().
+-- Both are exact, truncated (not rounded) to the price decimals listed at the start of the bar. In twap each price
+-- counts from its trade to the next, in order of time. A bar begins with the last price before it, if no trade can be
+-- missing in between, and otherwise with its first trade. Bars without trades have a row. complete and missing_trades
+-- are as in time_bars().
 
 WITH
 bars AS (
     SELECT
         b.*,
-        -- From the bar right before it, of the same run of ids; a close that a bar was given was carried already.
+        -- From the adjacent previous bar, of the same run of ids; the close of a bar without trades has been carried
+        -- already.
         CASE
             WHEN b.missing_trades = 0
                 AND lag(b.time_end) OVER bars = b.time
@@ -34,7 +35,7 @@ prices AS (
         lead(t.time) OVER (ORDER BY t.time, t.trade_id) AS next_time
     FROM pair_trades($pair, grid_ceiling($start, $width, NULL), grid_ceiling($stop, $width, NULL)) AS t
 ),
--- How long each price held in its bar, in microseconds.
+-- How long each price was valid in its bar, in microseconds.
 held AS (
     SELECT
         p.number,
@@ -46,7 +47,7 @@ held AS (
         ) - epoch_us(p.time) AS us
     FROM prices AS p
 ),
--- By seconds and what is left of them, since a product of decimals has no room for more.
+-- Split into whole seconds and microseconds, since a single product would not fit a decimal.
 weighed AS (
     SELECT
         grid_start(h.number, $width, NULL) AS time,

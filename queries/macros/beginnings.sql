@@ -1,13 +1,13 @@
--- From when on is anything held or promised of a pair, if it was traded before?
+-- When does the stored or promised history of a pair begin, if it was traded before?
 --
--- beginnings(files)  one row per pair of which ids below all that is held or promised are not known: pair, time, first_id
+-- beginnings(files)  one row per pair with unknown ids below everything stored or promised: pair, time, first_id
 -- pair_begins(pair)  the row of one pair, if there is one: time, first_id; only its files are opened
 --
---   time      the moment of the promise, or of the lowest trade held where that is below it; first_id is the first id from
+--   time      the time of the promise, or of the lowest stored trade if that is below it; first_id is the first id from
 --             then on
 --
--- What was traded before is not missing: nobody promised it. A range that begins before time has nothing of it. A pair
--- that is known from id 1 on has no row.
+-- Earlier trades are not missing, since they were never promised. A range that begins before time has none of them. A
+-- pair whose ids are known from 1 on has no row.
 
 CREATE OR REPLACE MACRO beginnings(files) AS TABLE
 SELECT u.pair, max(u.before_time) AS time, max(u.last_id) + 1 AS first_id

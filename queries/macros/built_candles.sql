@@ -1,15 +1,16 @@
--- Which candles do the trades make in intervals of which the exchange's candle is lost?
+-- Which candles do the trades make for intervals whose exchange candle is lost?
 --
--- built_candles(lost, footers)  the rows of ohlc_filled that ohlc has not
---   lost     the name of a table, view or CTE with one row per stretch of lost candles: pair, timeframe, width_us (of an
---            interval), held_us and held_close (start and close of the candle before it), next_us (start of the one after)
+-- built_candles(lost, footers)  the rows of ohlc_filled that ohlc does not have
+--   lost     the name of a table, view or CTE with one row per stretch of lost candles: pair, timeframe, width_us (of
+--            an interval), held_us and held_close (start and close of the candle before it), next_us (start of the
+--            one after it)
 --
--- A candle is built where no trade of its interval can be missing: it lies inside one run of ids, each held or void,
--- which has a trade before it and one at or after its end. An interval without trades has the close before it, if that
--- lies in the same run; else it has no row.
+-- A candle is built if no trade of its interval can be missing: the interval is within one run of ids, each stored or
+-- void, with a trade before it and one at or after its end. An interval without trades has the previous close, if that
+-- is in the same run; otherwise it has no row.
 
--- Written as one chain, each step used once: DuckDB computes a step that is used twice for all pairs before it filters.
--- Where it expects fewer stretches than trades, it looks at them first, and then only for trades from the first
+-- Written as one chain in which each step is used once: DuckDB would compute a step that is used twice for all pairs
+-- before filtering. If it expects fewer stretches than trades, it reads them first, and then only trades from the first
 -- stretch to the last.
 CREATE OR REPLACE MACRO built_candles(lost, footers) AS TABLE
 WITH
@@ -31,7 +32,7 @@ bars AS (
         AND t.time < make_timestamptz(s.next_us)
     GROUP BY s.pair, s.timeframe, s.width_us, s.held_us, s.next_us, s.held_close, number
 ),
--- A bar stands for the intervals without trades behind it too, and the first of a stretch for those before it.
+-- A bar also represents the intervals without trades after it, and the first of a stretch those before it.
 spread AS (
     SELECT
         b.*,
@@ -53,8 +54,9 @@ timed AS (
     SELECT
         c.*,
         coalesce(c.row = c.number, false) AS is_traded,
-        -- Inside one run of ids, what was traded last before an interval is the last trade before it in this stretch;
-        -- where the stretch has none yet, and the run goes back beyond it, the candle held before it tells.
+        -- Within one run of ids, the last price before an interval is that of the last trade before it in this stretch.
+        -- If the stretch has none yet, and the run begins before the stretch, it is that of the stored candle before
+        -- it.
         coalesce(c.row > c.number, false) AS is_carried,
         CASE WHEN c.row > c.number THEN c.close ELSE c.held_close END AS close_before,
         make_timestamptz(c.row * c.width_us) AS time,

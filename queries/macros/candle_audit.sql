@@ -1,23 +1,23 @@
--- Do the candles built from trades equal those that the exchange published, and where do they not?
+-- Do the candles built from trades equal those that the exchange published, and where do they differ?
 --
--- candle_audit(pair, timeframe, start, stop)  as of candles(): bars that begin from start on and before stop
+-- candle_audit(pair, timeframe, start, stop)  as in candles(): bars that begin from start on and before stop
 --
 -- candle_audit(pair, timeframe, time, verdict, differing, complete, open, ohlc_open, high, ohlc_high, low, ohlc_low,
 --              close, ohlc_close, vwap, ohlc_vwap, volume, ohlc_volume, count, ohlc_count)
---   verdict    equal           the same in every field
---              silent          neither side has trades in it, and the fields are the same
---              differs         every trade is held, and yet the fields are not the same
---              incomplete      they are not the same, but a hole in the trades touches the bar
---              missing ohlc    there is no candle of the exchange (the newest is asked for a little after its end)
---              missing trades  the exchange counts trades in it, and none is held
---   differing  the names of the fields that are not the same
---   complete   as of candles(): no trade of the bar can be missing
---   open …     what the trades say; in a complete bar without trades as the exchange would put it: open, high, low and
---              close are the close before it, vwap, volume and count zero. NULL where nothing is known.
---   ohlc_…     what the exchange says
+--   verdict    equal           equal in every field
+--              silent          neither side has trades, and all fields are equal
+--              differs         every trade is stored, but the fields are not equal
+--              incomplete      the fields are not equal, but a gap in the trades touches the bar
+--              missing ohlc    there is no candle of the exchange (the newest is requested a little after its end)
+--              missing trades  the exchange counts trades, and none is stored
+--   differing  the names of the fields that differ
+--   complete   as in candles(): no trade of the bar can be missing
+--   open …     according to the trades; in a complete bar without trades, as the exchange fills it: open, high, low and
+--              close are the previous close, vwap, volume and count are zero. NULL if nothing is known.
+--   ohlc_…     according to the exchange
 --
--- One row for each interval from the first to the last that either side has, in the order of time: of a part of a range
--- those of the whole.
+-- One row for each interval from the first to the last that either side has, in order of time. A part of a range has
+-- the same rows as the whole.
 
 -- published(symbol, bar, start, stop): the candles of one series. (Its parameters cannot have the names of columns.)
 CREATE OR REPLACE MACRO published(symbol, bar, start, stop) AS TABLE
@@ -30,7 +30,7 @@ WHERE o.pair = symbol
 
 CREATE OR REPLACE MACRO candle_audit(pair, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
--- Bars of trades, with those between two with trades: all else is in them that the exchange would put.
+-- Bars of trades, including those without trades in between, filled as the exchange fills them.
 built AS (
     SELECT b.time, b.open, b.high, b.low, b.close, b.vwap, b.volume, b.count, b.complete
     FROM time_bars(pair, to_microseconds(timeframe_us(timeframe)), start, stop, filled := true) AS b
@@ -41,7 +41,8 @@ exchange AS (
 times AS (
     SELECT time FROM built UNION SELECT time FROM exchange
 ),
--- What either side has beyond the range: the intervals up to there are lacking on both, and are rows of the whole.
+-- Times on either side outside the range: the intervals up to them are missing on both sides, but are rows of the whole
+-- range.
 around AS (
     SELECT 'before' AS place, p.time FROM published(pair, timeframe, NULL, start) AS p WHERE start IS NOT NULL
     UNION ALL
@@ -62,7 +63,7 @@ ends AS (
     FROM around AS a
     WHERE ordinary_time(a.time, NULL) IS NOT NULL
 ),
--- Up to a bar in which no trade can have been made there are none.
+-- Intervals are not filled up to a bar in which no trade can have been made.
 intervals AS (
     SELECT make_timestamptz(unnest(range(e.first_us, e.end_us, timeframe_us(timeframe)))) AS time
     FROM ends AS e

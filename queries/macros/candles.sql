@@ -1,4 +1,4 @@
--- What are the candles of one pair, built from its trades, exactly?
+-- What are the exact candles of one pair, built from its trades?
 --
 -- candles(pair, timeframe, start, stop)
 --   pair       the v2 symbol, 'BTC/USD'
@@ -8,32 +8,32 @@
 --
 -- candles(pair, timeframe, time, open, high, low, close, vwap, volume, count, complete)
 --   time       the start of the bar, in UTC; a bar without trades has no row
---   open       the price of the lowest id, close that of the highest: ids are the order, not times
---   vwap       sum(price * qty) / sum(qty), cut (not rounded) to the pair's price decimals, as Kraken cuts it (to 12
---              where the pair was never listed); NULL with a trade whose price * qty is 10^12 or more
---   complete   no trade of the bar can be missing: it lies inside one run of ids, each held, void or disowned, which has a trade
---              before the bar (or begins with id 1) and one at or after its end
+--   open       the price of the lowest id, close that of the highest: trades are ordered by id, not by time
+--   vwap       sum(price * qty) / sum(qty), truncated (not rounded) to the pair's price decimals, as Kraken does (to 12
+--              if the pair was never listed); NULL with a trade whose price * qty is 10^12 or more
+--   complete   no trade of the bar can be missing: the bar is within one run of ids, each stored, void or disowned,
+--              with a trade before the bar (or beginning with id 1) and one at or after its end
 --
 -- Bars are never cut by start and stop.
 
--- vwap12(amount, volume) is the quotient cut to 12 digits, as an integer. Both sums are exact decimals, of scale 20
--- and 8; without their points they are integers whose quotient has scale 12. By text, because DuckDB has no other
--- way to an integer of that size that cannot overflow; it is half a microsecond a bar. `/` would be a DOUBLE, wrong
--- in 10 % of the bars with one trade.
+-- vwap12(amount, volume) is the quotient truncated to 12 digits, as an integer. Both sums are exact decimals, of scale
+-- 20 and 8; without their points they are integers whose quotient has scale 12. Computed as text, because DuckDB has no
+-- other conversion to an integer of that size that cannot overflow; it takes half a microsecond a bar. `/` would be a
+-- DOUBLE, wrong in 10 % of the bars with one trade.
 CREATE OR REPLACE MACRO vwap12(amount, volume) AS
     replace(amount::VARCHAR, '.', '')::HUGEINT // replace(volume::VARCHAR, '.', '')::HUGEINT;
 
--- cut_price(price12, digits): an integer of scale 12, cut to so many digits after the point, as a price. In two
--- parts: a product of decimals that wide would overflow.
+-- cut_price(price12, digits): an integer of scale 12, truncated to that number of decimals, as a price. In two parts: a
+-- product of decimals that wide would overflow.
 CREATE OR REPLACE MACRO cut_price(price12, digits) AS (
     (price12 // 1000000000000)::DECIMAL(28, 12)
     + (price12 % 1000000000000 // (10 ^ (12 - digits))::BIGINT * (10 ^ (12 - digits))::BIGINT)::DECIMAL(12, 0)
     * 0.000000000001::DECIMAL(12, 12)
 )::DECIMAL(28, 12);
 
--- cut_vwap(amount, volume, digits) is cut_price(vwap12(amount, volume), digits), five times as fast: the quotient of the
--- doubles tells which price it is or a neighbour, and two exact products tell which of them. Below 10^14 steps a double
--- is off by less than one; beyond, and where a product would not fit, the slow way.
+-- cut_vwap(amount, volume, digits) is cut_price(vwap12(amount, volume), digits), five times as fast: the quotient of
+-- the doubles is the right price or a neighbour of it, and two exact products decide which. Below 10^14 steps a double
+-- is off by less than one; beyond that, and where a product would not fit, the slow way is used.
 CREATE OR REPLACE MACRO steps_price(steps, digits) AS
     (steps::DECIMAL(28, 0) * (10.0 ^ -digits)::DECIMAL(13, 12))::DECIMAL(28, 12);
 
@@ -52,8 +52,8 @@ CREATE OR REPLACE MACRO cut_vwap(amount, volume, digits) AS CASE
     ELSE cut_price(vwap12(amount, volume), digits)
 END;
 
--- price_decimals(): since when is each pair listed with how many price decimals? What was listed first also holds for
--- the time before. A delisting says nothing of decimals: its row repeats them.
+-- price_decimals(): the number of price decimals of each pair, and since when it is listed. The first listing also
+-- applies to the time before it. A delisting does not change decimals: its row repeats them.
 CREATE OR REPLACE MACRO price_decimals() AS TABLE
 SELECT
     i.pair,
@@ -63,17 +63,18 @@ SELECT
     i.pair_decimals AS digits
 FROM stored_instruments() AS i;
 
--- listed_decimals(symbol): the same of one pair. (DuckDB 2.0 takes no parameter that has the name of a view's column.)
+-- listed_decimals(symbol): the same for one pair. (DuckDB 2.0 does not accept a parameter with the name of a view's
+-- column.)
 CREATE OR REPLACE MACRO listed_decimals(symbol) AS TABLE
 SELECT d.since, d.digits
 FROM price_decimals() AS d
 WHERE d.pair = symbol;
 
--- unlisted_decimals(): the digits of one that was never listed: all there are, whatever range is asked for.
+-- unlisted_decimals(): the decimals of a pair that was never listed: all decimals, for any range.
 CREATE OR REPLACE MACRO unlisted_decimals() AS 12;
 
--- unknown_bars(files, timeframe): the bars in which trades may be missing, as one row of numbers for each run of ids that
--- are not known
+-- unknown_bars(files, timeframe): the bars in which trades may be missing, as one row of bar numbers for each run of
+-- unknown ids.
 CREATE OR REPLACE MACRO unknown_bars(files, timeframe) AS TABLE
 SELECT
     u.pair,
@@ -81,8 +82,8 @@ SELECT
     coalesce(epoch_us(u.before_time) // timeframe_us(timeframe), 9223372036854775807) AS high
 FROM unknown_ids(files) AS u;
 
--- candle_rows(pair, timeframe, start, stop): candles(), and of each the lowest and the highest id in it, first_id and
--- last_id, not sorted
+-- candle_rows(pair, timeframe, start, stop): candles() with the lowest and highest id in each, first_id and last_id,
+-- not sorted.
 CREATE OR REPLACE MACRO candle_rows(pair, timeframe, start := NULL, stop := NULL) AS TABLE
 WITH
 bars AS (
@@ -105,13 +106,14 @@ listed AS (
     SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, unlisted_decimals()
     WHERE NOT EXISTS (FROM listed_decimals(pair))
 ),
--- Through a list, so that DuckDB expects one row, which it nearly always is: it then need not sort the bars to join them.
+-- Through a list, so that DuckDB expects one row, as there nearly always is: then it need not sort the bars to join
+-- them.
 digits AS (
     SELECT unnest(list(l), recursive := true)
     FROM listed AS l
 ),
--- The bars from that of the last trade before ids that are not known to that of the first after them. All others with
--- trades lie inside the run that their trades are of: it has a trade before them and one at or after their end.
+-- The bars from that of the last trade before unknown ids to that of the first trade after them. All other bars with
+-- trades are within the run of their trades: it has a trade before them and one at or after their end.
 ends AS (
     SELECT e.low, max(e.high) OVER (ORDER BY e.low, e.high) AS high
     FROM unknown_bars(pair_footers(pair), timeframe) AS e

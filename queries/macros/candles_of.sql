@@ -1,10 +1,10 @@
--- What are the candles of many pairs, built from their trades, exactly?
+-- What are the exact candles of many pairs, built from their trades?
 --
--- candles_of(symbols, timeframe, start, stop, whole)  as of candles(), for a list of pairs, and of each candle the lowest and
---                                                    the highest id in it, first_id and last_id
---   whole  true: these are all pairs of the moment, so that rows need not be chosen, which takes a third of the time
+-- candles_of(symbols, timeframe, start, stop, whole)  as candles(), for a list of pairs, with the lowest and highest id
+--                                                     in each candle, first_id and last_id
+--   whole  true: these are all pairs of the snapshot, so that rows are not filtered, which saves a third of the time
 --
--- For recorder.connect(): one question takes a quarter of the time of hundreds.
+-- For recorder.connect(): one query takes a quarter of the time of hundreds.
 
 CREATE OR REPLACE MACRO candles_of(symbols, timeframe, start := NULL, stop := NULL, whole := false) AS TABLE
 WITH

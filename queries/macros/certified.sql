@@ -1,9 +1,9 @@
--- What was proven of days, when the recorder last looked?
+-- What was proven about each day when the recorder last checked it?
 --
--- event_certified()   one row per event: pair, day, revision, rows, first_id, last_id, sha256
--- certified_days()   the rows of those that were told last of each day: of the highest revision
--- certified_spans()  one row per run of ids that were ever certified: pair, first_id, last_id. All of them exist, so one
---                    that is neither held nor absent is missing wherever it lies
+-- event_certified()  one row per event: pair, day, revision, rows, first_id, last_id, sha256
+-- certified_days()   the latest row of each day: the one with the highest revision
+-- certified_spans()  one row per run of ids that were ever certified: pair, first_id, last_id. All of them exist, so
+--                    one that is neither stored nor absent is missing, wherever it is
 
 CREATE OR REPLACE MACRO event_certified() AS TABLE
 WITH

@@ -1,16 +1,16 @@
--- How are decimals counted and put in steps, exactly?
+-- How are decimals counted and divided into steps, exactly?
 --
--- bar_size(size)             the size; an error if it is not above zero, or above 10^17
--- whole_times(total, size)   how many times size goes into total, both decimals; an error if that is above 9 * 10^15 times
+-- bar_size(size)             the size; an error if it is not positive, or above 10^17
+-- whole_times(total, size)   how many times size fits into total, both decimals; an error if more than 9 * 10^15 times
 -- integer_12(value)          a decimal of scale 12, such as a price, without its point
 -- power_of_ten(exponent)     from -12 to 25, as a decimal
--- decimal_exponent(value)    the power of ten that is just not above the value, a quantity above zero
+-- decimal_exponent(value)    the exponent of the largest power of ten not above the value, a positive quantity
 
 CREATE OR REPLACE MACRO bar_size(size) AS
     CASE WHEN size > 0 AND size <= 1e17 THEN size ELSE error('a size must be above zero, and at most 10^17') END;
 
--- `//` and `/` on decimals go through doubles. The double quotient is one off at most, which shows when it is held
--- against the decimals.
+-- `//` and `/` on decimals are computed with doubles. The double quotient is off by one at most, which is detected by
+-- comparing it with the decimals.
 CREATE OR REPLACE MACRO settled(guess, total, size) AS CASE
     WHEN guess::DECIMAL(16, 0) * size > total THEN guess - 1
     WHEN (guess + 1)::DECIMAL(16, 0) * size <= total THEN guess + 1

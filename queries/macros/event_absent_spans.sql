@@ -1,9 +1,8 @@
--- Which ids are absent, by what the events tell of them: void, unreadable or disowned?
+-- Which ids are absent according to the events: void, unreadable or disowned?
 --
 -- event_absent_spans()  the rows of absent_spans(), read from the events anew
 --
--- Of all that was claimed of an id that was disowned, or reclaimed, the latest counts. A row that nobody can read counts before
--- that there is none.
+-- Of all claims that disown or reclaim an id, the latest counts. Unreadable takes precedence over void.
 
 CREATE OR REPLACE MACRO event_absent_spans() AS TABLE
 WITH
@@ -25,7 +24,7 @@ claims AS (
         AND (t.kind IN ('void', 'unreadable') OR t.time_us BETWEEN 0 AND 253402300799999999)
         AND (t.kind <> 'disowned' OR t.reason IS NOT NULL)
 ),
--- Between two neighbouring ends of claims all ids have the same fate.
+-- All ids between two neighbouring ends of claims have the same state.
 cuts AS (
     SELECT c.pair, c.first_id AS first_id FROM claims AS c
     UNION

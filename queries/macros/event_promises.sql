@@ -1,7 +1,7 @@
--- What do events tell of promises?
+-- Which events record promises?
 --
--- event_promises()  one row per event: pair, kind (promised, anchored), time_us, after_id, assumed; NULL is what it does not
---                  tell, or not in a way that can be read. promises() makes one promise of them.
+-- event_promises()  one row per event: pair, kind (promised, anchored), time_us, after_id, assumed; a value is NULL if
+--                   the event does not have it or it cannot be parsed. promises() combines them into one promise.
 
 CREATE OR REPLACE MACRO event_promises() AS TABLE
 SELECT

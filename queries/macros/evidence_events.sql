@@ -1,9 +1,9 @@
--- What was ever noted of ids that still counts?
+-- Which evidence about ids is still valid?
 --
--- evidence_events()       the rows of stored_events(), but for those of a pair that were noted before all that was held of it
---                     was moved away because the exchange numbers it anew
--- renumbered_pairs()  one row per pair that the exchange numbers anew: pair, from_time, the moment from which on what
---                     came was set aside. Nothing says more of it than that: what is held and what comes do not compare
+-- evidence_events()   the rows of stored_events(), without those about a renumbered pair from before its stored trades
+--                     were moved out of the archive
+-- renumbered_pairs()  one row per pair that the exchange has renumbered: pair, from_time, the time from which its
+--                     trades were quarantined. Nothing more is known: stored and new trades cannot be compared
 
 CREATE OR REPLACE MACRO evidence_events() AS TABLE
 WITH

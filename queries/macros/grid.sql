@@ -2,9 +2,9 @@
 --
 -- width_us(width)                      the length of a bar in microseconds; width is text, '7 minutes', or an INTERVAL
 -- bar_offset_us(width, origin)         a start of a bar before 1970, in microseconds; origin NULL: 1970-01-01 UTC
--- grid_number(moment, width, origin)   the number of the bar that holds this moment
+-- grid_number(moment, width, origin)   the number of the bar that contains this time
 -- grid_start(number, width, origin)    the start of the bar with this number
--- grid_ceiling(moment, width, origin)  the first start of a bar at or after this moment; NULL stays NULL
+-- grid_ceiling(moment, width, origin)  the first start of a bar at or after this time; NULL stays NULL
 -- grid_before(moment, width)           the start of the bar before that one, counted from 1970-01-01 UTC
 
 CREATE OR REPLACE MACRO width_us(width) AS CASE

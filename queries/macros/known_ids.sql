@@ -1,22 +1,22 @@
--- Of which ids is it known what became of them: held, or absent? And of which is it not?
+-- Which ids are known to be stored or absent, and which are unknown?
 --
--- known_ids(files)     one row per run of ids that are all held, or all absent: pair, first_id, last_id, first_time,
---                      last_time, is_held; times are NULL of absent ones. A promise that is anchored is a row without
---                      ids (last_id is the anchor, first_id the next) with its moment, unless ids on both sides are held
--- known_runs(files)    one row per run of ids that are each held or absent, with those held in it: pair, first_id, last_id,
---                      first_held, last_held, after, last_time. No trade of the run is missing that was made later than
---                      after ('-infinity' where the run begins with id 1) and before last_time.
--- unknown_ids(files)   one row per run of ids that are neither: pair, first_id, last_id, after_id and before_id (the ids
---                      held next to them), after_time and before_time (when those were made); NULL where none is held
---                      on that side. The last one of a pair ends with the highest number there is.
--- pair_known_runs(pair) and pair_unknown_ids(pair) are of one pair: only its files are opened.
+-- known_ids(files)     one row per run of ids that are all stored, or all absent: pair, first_id, last_id, first_time,
+--                      last_time, is_held; times are NULL for absent ones. An anchored promise is a row without ids
+--                      (last_id is the anchor, first_id the next) with its time, unless ids on both sides are stored
+-- known_runs(files)    one row per run of ids that are each stored or absent, with the stored ones in it: pair,
+--                      first_id, last_id, first_held, last_held, after, last_time. No trade of the run is missing that
+--                      was made later than after ('-infinity' if the run begins with id 1) and before last_time.
+-- unknown_ids(files)   one row per run of ids that are neither: pair, first_id, last_id, after_id and before_id (the
+--                      stored ids next to them), after_time and before_time (their times); NULL if none is stored on
+--                      that side. The last run of a pair ends with the highest possible number.
+-- pair_known_runs(pair) and pair_unknown_ids(pair) are those of one pair: only its files are opened.
 --
--- All that says whether trades may be missing is made of these: the views gaps and certificates, and the columns
--- complete and missing_trades of bars. Held beats absent, which is void or disowned here: an unreadable id has a trade,
--- which is missing. A time at which no trade can have been made, before 2011 or over a year ahead of now, bounds nothing:
--- the other end of its run stands in for it, or NULL.
+-- Every statement about missing trades is built on these: the views gaps and certificates, and the columns complete and
+-- missing_trades of bars. Stored takes precedence over absent, which is void or disowned here: an unreadable id has a
+-- trade, which is missing. A time at which no trade can have been made, before 2011 or more than a year in the future,
+-- is not used as a limit: it is replaced by that of the other end of its run, or by NULL.
 
--- ordinary_time(moment, otherwise): the moment, unless no trade can have been made then
+-- ordinary_time(moment, otherwise): the time, or otherwise if no trade can have been made then
 CREATE OR REPLACE MACRO ordinary_time(moment, otherwise) AS CASE
     WHEN moment BETWEEN '2011-01-01 00:00:00+00'::TIMESTAMPTZ AND now() + INTERVAL 366 DAY THEN moment
     ELSE otherwise

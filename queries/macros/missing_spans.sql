@@ -1,20 +1,20 @@
--- Which ids of each pair are not held, and when can they have been made?
+-- Which ids of each pair are not stored, and when can they have been made?
 --
--- missing_spans()  of all pairs of which anything is held, promised or certified: pair, first_id, last_id, kind, after_time,
---                 before_time, from_time, until_time
+-- missing_spans()  of all pairs with stored, promised or certified ids: pair, first_id, last_id, kind, after_time,
+--                  before_time, from_time, until_time
 --
---   kind        missing   between held ids, or between the anchor of the promise and the first one held, and not absent;
---                         or certified once, wherever it lies
---               before    below all that is held or promised, and not absent
---               after     above all that is held: trades that may have come since; last_id is the highest number there
---                         is
---               void, unreadable, disowned   absent: the state of absent_spans()
---   after_time  and before_time: when the trades held next to them were made, or the moment of the promise where only
---               its anchor lies between; NULL: there is neither on that side
---   from_time   no trade of these ids was made before it: after_time, or the moment until which the exchange has
---               confirmed that none came; until_time is before_time
+--   kind        missing   between stored ids, or between the anchor of the promise and the first stored id, and not
+--                         absent; or certified once, anywhere
+--               before    below everything stored or promised, and not absent
+--               after     above everything stored: trades that may have come since; last_id is the highest possible
+--                         number
+--               void, unreadable, disowned   absent: the state in absent_spans()
+--   after_time  and before_time: the times of the stored trades next to them, or the time of the promise if only its
+--               anchor is in between; NULL if that side has neither
+--   from_time   no trade of these ids was made before it: after_time, or the time until which the exchange has
+--               confirmed that no trade came; until_time is before_time
 --
--- The views gaps and certificates are made of this. A confirmation that a held trade refutes is not believed.
+-- The views gaps and certificates are built on this. A confirmation that a stored trade refutes is not trusted.
 
 CREATE OR REPLACE MACRO missing_spans() AS TABLE
 WITH
@@ -32,7 +32,8 @@ ends AS (
     FROM held AS h
     GROUP BY h.pair
 ),
--- The anchor holds no id, but parts those made before the promise from those made after it, unless both are held.
+-- The anchor is not a stored id, but separates the ids before the promise from those after it, unless both its
+-- neighbours are stored.
 edges AS (
     SELECT h.pair, h.first_id, h.last_id, h.first_time, h.last_time, true AS is_held
     FROM held AS h
@@ -90,7 +91,7 @@ absent AS (
     JOIN absent_spans() AS v
         ON p.pair = v.pair AND v.first_id <= p.last_id AND v.last_id >= p.first_id
 ),
--- What is left between the absent ones, up to the end of what is not held.
+-- The remaining ids between absent ones, up to the end of the ids that are not stored.
 cuts AS (
     SELECT p.*, v.first_id AS absent_first, v.last_id AS absent_last
     FROM placed AS p
@@ -112,7 +113,7 @@ parts AS (
     FROM cuts AS c
     WINDOW ids AS (PARTITION BY c.pair, c.first_id ORDER BY c.absent_first NULLS LAST)
 ),
--- What lies below or above all that is held and was certified is missing; the rest is what is left between.
+-- Certified ids below or above everything stored are missing; left_over are the ids between them.
 open AS (
     SELECT p.*
     FROM parts AS p
@@ -165,7 +166,8 @@ earliest AS (
         ) AS earliest_time
     FROM held AS h
 ),
--- Confirmations speak of an unknown id if they were made of the last id held before it, or of an absent one since.
+-- A confirmation applies to unknown ids if it was made for the last stored id before them, or for an absent one after
+-- that.
 confirmed AS (
     SELECT u.pair, u.first_id, max(t.until) AS until
     FROM unknown AS u

@@ -1,16 +1,16 @@
--- What do the trades of one group, such as a bar, add up to?
+-- What are the totals of the trades of a group, such as a bar?
 --
--- ohlcv(trade_id, price, qty)  an aggregate: open, high, low, close, amount, volume and count, as one struct; unnest() it
---   open    the price of the lowest id, close that of the highest: ids are the order, not times
+-- ohlcv(trade_id, price, qty)  an aggregate: open, high, low, close, amount, volume and count, as a struct to unnest()
+--   open    the price of the lowest id, close that of the highest: trades are ordered by id, not by time
 --   amount  sum(price * qty), in the quote currency; volume is sum(qty), in the base currency
 -- trade_amount(price, qty)     price * qty; NULL from 10^12 on
 --
--- A price and a quantity fit decimals whose product need not fit one. No real trade is nearly so large, so one that is
--- says nothing but that it is odd: it costs its group the amount, which is NULL, and no more.
+-- The product of a price and a quantity may not fit a decimal even though both do. No real trade is nearly that large,
+-- so such a trade is invalid: it makes the amount of its group NULL, and has no other effect.
 --
--- DuckDB computes only the fields that are asked for.
+-- DuckDB computes only the fields that are selected.
 
--- Of two small factors nobody need compute the product twice, which took a seventh of a candle.
+-- The product of two small factors need not be computed twice, which took a seventh of the time of a candle.
 CREATE OR REPLACE MACRO trade_amount(price, qty) AS CASE
     WHEN price < 1000000::DECIMAL(28, 12) AND qty < 1000000::DECIMAL(28, 8) THEN price * qty
     WHEN price::DOUBLE * qty::DOUBLE < 1e12 THEN price * qty

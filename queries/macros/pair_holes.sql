@@ -1,12 +1,12 @@
--- Which ids may exist and are not held between those of one pair, and how many of them may belong to a range of time?
+-- Which ids between those of one pair may exist and are not stored, and how many may belong to a time range?
 --
--- pair_holes(pair)                    one row per hole: first_id, last_id, missing, after_time, before_time
--- missing_between(pair, start, stop)  one row with the sum missing_trades, over the holes of which a trade may lie at
---                                     or after start and before stop; NULL or left out: open end
+-- pair_holes(pair)                    one row per gap: first_id, last_id, missing, after_time, before_time
+-- missing_between(pair, start, stop)  one row with the sum missing_trades, over the gaps that may have a trade at or
+--                                     after start and before stop; NULL or left out: open end
 --
--- Ids that do not exist (void), or are disowned, are not among them: the rows of the view gaps that are open and lie
--- between archived ids, or between the anchor of the promise and the first one, but only this pair's files are opened.
--- Times are infinite where no trade on that side has one at which it can have been made.
+-- Without ids that do not exist (void) or are disowned: these are the rows of the view gaps that are open and between
+-- archived ids, or between the anchor of the promise and the first one, but only this pair's files are opened. Times
+-- are infinite if no trade on that side has a time at which it can have been made.
 
 CREATE OR REPLACE MACRO pair_holes(pair) AS TABLE
 SELECT

@@ -1,10 +1,10 @@
--- Which candles of one series are there, with those that the exchange no longer gave built from trades?
+-- Which candles of one series exist, including lost ones rebuilt from trades?
 --
 -- pair_ohlc_filled(symbol, bar, start, stop)  the rows of the view ohlc_filled of one pair and timeframe that begin at
 --                                             or after start and before stop; NULL or left out: open end
 --
--- Faster than the view: of the candles it reads the range alone, and of the trades what lies between the first lost
--- candle and the last. Where nothing is lost, that is nothing. (Its parameters cannot have the names of columns.)
+-- Faster than the view: it reads only the candles of the range, and only the trades between the first and the last lost
+-- candle. If no candle is lost, it reads none. (Its parameters cannot have the names of columns.)
 
 CREATE OR REPLACE MACRO pair_ohlc_filled(symbol, bar, start := NULL, stop := NULL) AS TABLE
 WITH
@@ -13,7 +13,7 @@ series AS NOT MATERIALIZED (
     FROM stored_ohlc() AS s
     WHERE s.pair = symbol AND s.timeframe = bar
 ),
--- The candles of the range, and the next on either side of it.
+-- The candles of the range, and the next one on either side of it.
 held AS (
     SELECT epoch_us(s.time) AS held_us, arg_max(s.close, s.seen) AS held_close
     FROM series AS s

@@ -1,14 +1,14 @@
 -- From when on is every trade of a pair promised?
 --
--- promises()                one row per pair of which it was noted, in events or in footers of files: pair, time, after_id,
---                           assumed
--- promises_of(files)        the same, by the events and the footers of these files
--- anchored_promises(files)  those of which after_id is known: pair, time, after_id
+-- promises()                one row per pair whose promise is recorded in events or in footers of files: pair, time,
+--                           after_id, assumed
+-- promises_of(files)        the same, from the events and the footers of these files
+-- anchored_promises(files)  those whose after_id is known: pair, time, after_id
 --
---   time      the earliest moment that was noted: from it on every trade is to be held
---   after_id  the highest id made before it, 0 if there is none; NULL until that is known. An anchor that was found for
---             a later moment says nothing; of several the lowest counts
---   assumed   whether nobody asked: the lowest trade held was taken for the beginning
+--   time      the earliest time recorded: every trade from it on should be stored
+--   after_id  the highest id made before it, 0 if there is none; NULL until it is known. An anchor that was found for a
+--             later time does not count; of several, the lowest counts
+--   assumed   whether no beginning was requested, so that the lowest stored trade is used
 
 CREATE OR REPLACE MACRO promises_of(files) AS TABLE
 WITH

@@ -1,16 +1,16 @@
--- Which unbroken runs of ids do these files hold?
+-- Which unbroken runs of ids do these files contain?
 --
--- stored_spans(files)  one row per maximal run over all files of a glob or list, from their footers alone; the columns
---                    of the view coverage
+-- stored_spans(files)  one row per maximal run over all files of a glob or list, from their footers alone, with the
+--                      columns of the view coverage
 --
--- A footer lists the runs of ids in its own file (docs/format.md). A run may go on in another file, so runs that
--- touch are joined: one begins where its first id lies beyond the successor of every id before it. A file of a later
--- schema version than recorder_schema is an error.
+-- A footer lists the runs of ids in its own file (docs/format.md). A run may continue in another file, so adjacent runs
+-- are joined: a run begins where its first id is beyond the successor of every id before it. A file of a later schema
+-- version than recorder_schema is an error.
 
 CREATE OR REPLACE MACRO stored_spans(files) AS TABLE
 WITH
 footer AS (
-    -- CASE, because a filter may come after the cast, which the value of a foreign key would fail.
+    -- CASE, because a filter may be applied after the cast, which would fail on the value of another key.
     SELECT file_name, CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
     FROM parquet_kv_metadata(files)
 ),

@@ -1,22 +1,22 @@
--- What are the bars of so many trades each of one pair, exactly?
+-- What are one pair's exact bars of a fixed number of trades each?
 --
 -- tick_bars(pair, size, start, stop)
 --   pair   the v2 symbol, 'BTC/USD'
 --   size   trades in a bar
---   start  trades from this moment on count; NULL or left out: open end
---   stop   trades before this moment count; NULL or left out: open end
+--   start  only trades from this time on; NULL or left out: open end
+--   stop   only trades before this time; NULL or left out: open end
 --
 -- tick_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
 --           complete, missing_trades)
 --   time            of the first trade in the bar, time_end of the last: both are in it
---   complete        all of its trades are there: each of its ids is in it, or absent
---   missing_trades  how many of its ids are neither held nor absent, though ids before and after them are held
+--   complete        all of its trades are stored: each of its ids is in it, or absent
+--   missing_trades  the number of its ids that are neither stored nor absent, with stored ids before and after them
 --
--- The other columns are as of time_bars(). The exchange numbers the trades 1, 2, 3, …, so bar n is made of the ids
--- from n * size + 1 to (n + 1) * size: the same bars whatever range is asked for, and a hole moves none of them.
--- start and stop cut the bars in which they lie, which then say complete = false.
+-- The other columns are as in time_bars(). The exchange numbers the trades 1, 2, 3, …, so bar n consists of the ids
+-- from n * size + 1 to (n + 1) * size: the same bars for any range, and a gap moves none of them. start and stop cut
+-- the bars that contain them, which then have complete = false.
 
--- unheld_so_far(pair): the ids in holes and the absent ones, with how many of each lie before; and how many up to an id
+-- unheld_so_far(pair): the ids in gaps and the absent ones, with the number of each before them, and up to an id
 CREATE OR REPLACE MACRO unheld_so_far(pair) AS TABLE
 WITH
 unheld AS (

@@ -1,30 +1,31 @@
--- What are the bars of one pair of any width, beginning anywhere, exactly; and how many trades may be missing in each?
+-- What are one pair's exact bars of any width and origin, and how many trades may be missing in each?
 --
 -- time_bars(pair, width, start, stop, origin, filled)
 --   pair    the v2 symbol, 'BTC/USD'
---   width   the length of a bar, '7 minutes' or an INTERVAL; months and years have no fixed length and are refused
+--   width   the length of a bar, '7 minutes' or an INTERVAL; months and years have no fixed length and are rejected
 --   start   the first bar is the first that begins at or after start; NULL or left out: open end
 --   stop    the last bar is the last that begins before stop; NULL or left out: open end
---   origin  a moment at which a bar begins; NULL or left out: 1970-01-01 UTC, as of candles()
---   filled  true: a bar without trades between two with trades has a row too, be these in the range or beyond it; left
---           out: it has none. Not up to a bar in which no trade can have been made, before 2011 or over a year ahead of
---           now
+--   origin  a time at which a bar begins; NULL or left out: 1970-01-01 UTC, as in candles()
+--   filled  true: a bar without trades between two with trades has a row too, whether these are in the range or outside
+--           it; left out: it has none. Bars are not filled up to one in which no trade can have been made, before 2011
+--           or more than a year in the future
 --
 -- time_bars(pair, time, time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
 --           complete, missing_trades)
---   time            the start of the bar, time_end its end, which is not in it any more
---   open            the price of the lowest id, close that of the highest: ids are the order, not times
---   vwap            sum(price * qty) / sum(qty), cut (not rounded) to the price decimals listed at its start
---   volume          in the base currency, amount in the quote currency; buy_volume is what takers bought of volume.
---                   vwap and amount are NULL with a trade whose price * qty is 10^12 or more
---   complete        no trade of the bar can be missing, as of candles()
---   missing_trades  how many ids are not held between trades held, and not absent, of which some may belong to the bar.
---                   A bar that is not complete and misses none lies at the beginning or the end of all that is held.
+--   time            the start of the bar, time_end its end, which is exclusive
+--   open            the price of the lowest id, close that of the highest: trades are ordered by id, not by time
+--   vwap            sum(price * qty) / sum(qty), truncated (not rounded) to the price decimals listed at its start
+--   volume          in the base currency, amount in the quote currency; buy_volume is the part of volume that takers
+--                   bought. vwap and amount are NULL with a trade whose price * qty is 10^12 or more
+--   complete        no trade of the bar can be missing, as in candles()
+--   missing_trades  the number of ids between stored trades that are neither stored nor absent, some of which may
+--                   belong to the bar. A bar that is not complete and misses none is at the beginning or the end
+--                   of the stored trades.
 --
--- A bar without trades has its neighbour's close before as open, high, low and close, and zero for the rest, as the
--- exchange would put it. Where trades may be missing in it, or since that close, it has NULL and is not complete: from a
--- hole, or the promise, to the next trade held nobody knows the price.
--- Bars are never cut by start and stop, and those of a part of a range are those of the whole.
+-- A bar without trades has the previous close as open, high, low and close, and zero for the rest, as the exchange
+-- fills it. If trades may be missing in it, or since that close, it has NULL and is not complete: from a gap, or the
+-- promise, to the next stored trade the price is unknown. Bars are never cut by start and stop, and a part of a range
+-- has the same bars as the whole.
 
 CREATE OR REPLACE MACRO time_bars(pair, width, start := NULL, stop := NULL, origin := NULL, filled := false) AS TABLE
 WITH
@@ -38,7 +39,7 @@ traded AS (
     FROM pair_trades(pair, grid_ceiling(start, width, origin), grid_ceiling(stop, width, origin)) AS t
     GROUP BY number
 ),
--- The last bar with trades before the range, and the first after it: what lies between is filled to both ends.
+-- The last bar with trades before the range, and the first one after it: both ends of the range are filled up to them.
 before AS (
     SELECT grid_number(max(t.time), width, origin) AS number
     FROM pair_trades(pair, NULL, grid_ceiling(start, width, origin)) AS t
@@ -70,7 +71,7 @@ neighbours AS (
         ) AS t
     ) AS b
 ),
--- The bar itself, and those without trades that follow it.
+-- The bar itself, and the bars without trades that follow it.
 rows_of AS (
     SELECT
         b.*,
@@ -91,7 +92,7 @@ timed AS (
         grid_start(b.row + 1, width, origin) AS time_end
     FROM rows_of AS b
 ),
--- Runs may begin at the same time; it is the last of them that can reach beyond the bar.
+-- Several runs may begin at the same time; only the last of them can reach beyond the bar.
 runs AS (
     SELECT r.after, max(r.last_time) AS last_time, arg_max(r.first_id, r.last_time) AS first_id
     FROM pair_known_runs(pair) AS r
@@ -100,7 +101,7 @@ runs AS (
 holes AS (
     FROM pair_holes(pair)
 ),
--- The holes that may belong to a bar are those that begin before its end, but for those that are over before it begins.
+-- The gaps that may belong to a bar are those that begin before its end, without those that end before it begins.
 begun AS (
     SELECT h.after_time, sum(h.missing) OVER (ORDER BY h.after_time)::BIGINT AS missing
     FROM holes AS h
@@ -112,7 +113,7 @@ ended AS (
 proven AS (
     SELECT
         b.*,
-        -- A close is carried inside one run only: not over a hole, and not from before a promise.
+        -- A close is carried only within one run: not across a gap, and not from before a promise.
         coalesce(r.last_time >= b.time_end AND (b.is_traded OR b.last_id >= r.first_id), false) AS complete,
         coalesce(g.missing, 0) - coalesce(o.missing, 0) AS missing_trades,
         cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap

@@ -1,11 +1,11 @@
 -- How long is a bar of this timeframe, and where do bars begin?
 --
--- timeframe_us(timeframe)       the length of a bar in microseconds; an error names the timeframes there are
--- bar_start(time, timeframe)    the start of the bar that holds this moment
--- bar_ceiling(time, timeframe)  the first start of a bar at or after this moment; NULL stays NULL
+-- timeframe_us(timeframe)       the length of a bar in microseconds; an error lists the valid timeframes
+-- bar_start(time, timeframe)    the start of the bar that contains this time
+-- bar_ceiling(time, timeframe)  the first start of a bar at or after this time; NULL stays NULL
 --
--- Bars are counted from 1970-01-01 UTC, as Kraken counts them, so its weeks begin on Thursdays. time_bucket() is
--- not used: its weeks begin on Mondays, and integers are faster.
+-- Bars are counted from 1970-01-01 UTC, as Kraken counts them, so its weeks begin on Thursdays. time_bucket() is not
+-- used: its weeks begin on Mondays, and integers are faster.
 
 CREATE OR REPLACE MACRO timeframe_us(timeframe) AS 60000000 * CASE timeframe
     WHEN '1m' THEN 1

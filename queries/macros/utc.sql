@@ -1,16 +1,16 @@
--- Which moment is meant, and on which UTC day does one lie, whatever the session's TimeZone is?
+-- Which time is meant, and on which UTC day is it, independent of the session's TimeZone?
 --
--- utc_moment(moment)  an end of a range as people write it, as a TIMESTAMPTZ: text with or without a zone, a DATE (the
---                     midnight that begins it), a TIMESTAMP or a TIMESTAMPTZ; UTC where it names no zone. What is finer
---                     than a microsecond is rounded up, as no trade lies in between. NULL stays NULL.
--- utc_day(moment)     the day of a TIMESTAMPTZ; infinite where it is
+-- utc_moment(moment)  an end of a range in any form, as a TIMESTAMPTZ: text with or without a zone, a DATE (the
+--                     midnight that begins it), a TIMESTAMP or a TIMESTAMPTZ; UTC if it has no zone. Fractions of a
+--                     microsecond are rounded up, as no trade is in between. NULL stays NULL.
+-- utc_day(moment)     the day of a TIMESTAMPTZ; infinite if the time is
 -- day_start(day)      the midnight that begins it
--- first_midnight(moment) and last_midnight(moment)  those between which all days of a range lie whole, at or before its
---                     start and at or after its stop; NULL stays NULL
+-- first_midnight(moment) and last_midnight(moment)  the midnights at or before the start and at or after the stop of a
+--                     range, so that all of its days are whole; NULL stays NULL
 --
--- Casts mean the session's TimeZone, and `time::DATE` takes ten times as long as utc_day(time).
+-- Casts use the session's TimeZone, and `time::DATE` takes ten times as long as utc_day(time).
 
--- By a lambda, so that what is given stands in it once: macros that are given to macros would be hundreds of copies.
+-- With a lambda, so that the argument is expanded once: macros as arguments of macros would become hundreds of copies.
 CREATE OR REPLACE MACRO utc_moment(moment) AS list_transform([moment], lambda given: coalesce(
     TRY_CAST(given::VARCHAR || ' UTC' AS TIMESTAMPTZ),
     TRY_CAST(given::VARCHAR || ' 00:00 UTC' AS TIMESTAMPTZ),

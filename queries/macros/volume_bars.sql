@@ -1,22 +1,22 @@
--- What are the bars of so much volume, or so much money, each of one pair, exactly?
+-- What are one pair's exact bars of a fixed volume, or a fixed amount of money, each?
 --
--- volume_bars(pair, size, start, stop)  size in the base currency: a bar ends when so much of it has changed hands
--- dollar_bars(pair, size, start, stop)  size in the quote currency, whichever that is
+-- volume_bars(pair, size, start, stop)  size in the base currency: a bar ends when this volume has been traded
+-- dollar_bars(pair, size, start, stop)  size in the quote currency, of any pair
 --   pair   the v2 symbol, 'BTC/USD'
---   size   a number with at most 8 digits after the point
+--   size   a number with at most 8 decimals
 --   start  the first bar is the first whose first trade was made at or after it; NULL or left out: open end
 --   stop   the last bar is the last whose first trade was made before it; NULL or left out: open end
 --
--- Columns as of tick_bars(), but
---   complete        the bar is full and begins where the one before it ends, or at midnight; false where it touches a
---                   hole, and in the last of a day, which ends with the day
---   missing_trades  how many ids are missing right before or right after a bar that is not complete for that reason
+-- Columns as in tick_bars(), except
+--   complete        the bar is full and begins where the previous one ends, or at midnight; false if it touches a gap,
+--                   and for the last of a day, which ends with the day
+--   missing_trades  the number of ids missing right before or right after a bar that is not complete for that reason
 --
--- Sums begin from zero at each midnight UTC, and after each hole. The trade with which one reaches a multiple of size is
--- the last of its bar: what is too much in one bar counts for the next, so n bars hold n times size but for less than one
--- trade, and a trade of several sizes is in one bar. Trades are never split, and bars never reach over a hole. Ids that do
--- not exist (void), or are disowned, make no hole. A trade of 10^12 or more counts for nothing.
--- Bars are never cut by start and stop, and those of a part of a range are those of the whole.
+-- Totals start from zero at each midnight UTC, and after each gap. The trade with which the total reaches a multiple of
+-- size is the last of its bar: the excess counts for the next bar, so n bars contain n times size to within one trade,
+-- and a trade of several sizes is in one bar. Trades are never split, and bars never span a gap. Ids that do not exist
+-- (void) or are disowned are not gaps. A trade of 10^12 or more counts as zero. Bars are never cut by start and stop,
+-- and a part of a range has the same bars as the whole.
 
 -- measured_bars(pair, size, in_quote, start, stop): both kinds
 CREATE OR REPLACE MACRO measured_bars(pair, size, in_quote, start, stop) AS TABLE
@@ -58,7 +58,7 @@ bars AS (
     FROM numbered AS n
     GROUP BY n.run_first, n.day, n.number
 ),
--- Absent ids may lie between those that are missing from one trade held to the next.
+-- Absent ids may be among the missing ones between two stored trades.
 holes AS (
     SELECT u.after_id, u.before_id, sum(u.last_id - u.first_id + 1)::BIGINT AS missing
     FROM pair_unknown_ids(pair) AS u

@@ -1,36 +1,36 @@
--- What is proven of each UTC day of each pair?
+-- What is proven about each UTC day of each pair?
 --
 -- certificates(pair, day, status, first_id, last_id, rows, missing, void, disowned, unreadable, first_time, last_time,
 --              sha256, certified_rows, certified_sha256)
 --
---   status   complete  every id from the last trade before the day to the first trade after it is held, void or
---                      disowned, or the exchange has confirmed that none came until the day's end; and there are trades
---            empty     the same, and there are none
---            partial   the day on which the promise begins, which would be complete or empty: nothing is promised of
---                      what was made before that moment
+--   status   complete  every id from the last trade before the day to the first trade after it is stored, void or
+--                      disowned, or the exchange has confirmed that no trade came until the day's end; there are trades
+--            empty     the same, without trades
+--            partial   the day on which the promise begins, otherwise complete or empty: trades made before the
+--                      promise are not covered by it
 --            pending   today, which is not over
---            open      none of these: ids are missing, or what came first or last is not known; or a day before the
---                      promise, from which on ids are missing up to the promise; or it has fewer rows than when it
---                      was certified, or as many of other ids. Once certified, a day is open for nothing else
---            unknown   the exchange numbers the pair anew, since this day or an earlier one: what is held and what comes
+--            open      none of these: ids are missing, or the first or last trade is not known; or a day before the
+--                      promise, if ids from then up to the promise are missing; or the day has fewer rows than when it
+--                      was certified, or as many with other ids. A certified day is open for no other reason
+--            unknown   the exchange has renumbered the pair since this day or an earlier one: stored and new trades
 --                      cannot be compared
---   missing  ids that lie between held ones and may belong to the day; void those that do not exist and would lie
---            there, disowned those that the owner let go, unreadable those with a row that nobody can read, with which
---            a day is open. Those about midnight count on both days.
---   sha256   over the canonical rows of the day (docs/format.md). Computed only if it is asked for; ask for it of a
---            few days, since it needs their text in memory at once.
---   certified_rows    and certified_sha256: what the day held when it was certified last, NULL if it never was. Where
---            there are as many rows and another sha256, content was replaced, and the day proves nothing: that costs
---            reading all of it, so this view leaves it to whoever asks, and `recorder verify` does
+--   missing  ids between stored ones that may belong to the day; void, disowned and unreadable are the ids in these
+--            states that would be there. An unreadable id exists but its row cannot be parsed: its day is open. Ids
+--            around midnight count on both days.
+--   sha256   digest of the canonical rows of the day (docs/format.md). Computed only if it is selected; select it for
+--            a few days only, since all of their text is in memory at once.
+--   certified_rows    and certified_sha256: the content of the day when it was last certified, NULL if it never was. If
+--            the number of rows is the same and the sha256 is not, content was replaced and the day proves nothing.
+--            To find that out the whole day must be read: `recorder verify` does it, this view does not
 --
--- One row for each day from the promise, the first trade held, or the first day certified, to today. Where no promise was noted, the lowest id
--- held is taken for its beginning, unless the ids are known down to 1. A trade stamped before 2011, or over a year ahead
--- of now, has a day of its own. `recorder verify` gives the same, and holds files against their footers and checksums
--- first; this view believes them.
+-- One row for each day from the promise, the first stored trade, or the first certified day, to today. If no promise
+-- was recorded, it is assumed to begin at the lowest stored id, unless the ids are known down to 1. A trade stamped
+-- before 2011, or more than a year in the future, has a day of its own. `recorder verify` reports the same, but first
+-- checks files against their footers and checksums; this view trusts them.
 
 CREATE OR REPLACE VIEW certificates AS
 WITH
--- Days between which all are told of, by times that are not odd.
+-- The range of days to list for each pair, from times that are plausible.
 ends AS (
     SELECT
         c.pair,
@@ -100,7 +100,7 @@ calendar AS (
     SELECT f.pair, f.day
     FROM certified AS f
 ),
--- A time at which no trade can have been made bounds nothing.
+-- A time at which no trade can have been made does not count as a limit.
 timed AS (
     SELECT
         u.*,
@@ -114,7 +114,7 @@ timed AS (
         END AS late
     FROM unheld AS u
 ),
--- On which days trades with these ids can have been made. Times can step back a little, and midnight may lie between.
+-- The days on which trades with these ids can have been made. Times can step back a little, even across midnight.
 absent AS (
     SELECT
         t.pair,
@@ -123,11 +123,11 @@ absent AS (
         utc_day(least(t.early, t.late)) AS from_day,
         utc_day(greatest(t.early, t.late)) AS until_day
     FROM timed AS t
-    -- What lies below an anchor is not promised.
+    -- Ids below an anchor are not promised.
     ANTI JOIN (FROM promised AS p WHERE p.after_id IS NOT NULL) AS p
         ON t.kind = 'before' AND t.pair = p.pair
     UNION ALL
-    -- A day before the promise is history, and proven only if it joins it.
+    -- A day before the promise is history, and proven only if no id is missing up to the promise.
     SELECT t.pair, 'apart', 0, '-infinity'::DATE, least(utc_day(t.late), p.day - 1)
     FROM timed AS t
     JOIN promised AS p
@@ -154,7 +154,7 @@ counted AS (
         ON c.pair = a.pair AND c.day >= a.from_day AND c.day <= a.until_day
     GROUP BY c.pair, c.day
 ),
--- By day, so that trades find theirs by equality, and by time, so that none is read but of the days asked for.
+-- By day, so that trades are joined by equality, and by time, so that only trades of the requested days are read.
 rows_of AS (
     SELECT
         c.pair,
@@ -188,7 +188,7 @@ rows_of AS (
         AND t.time < day_start(c.day + 1)
     GROUP BY c.pair, c.day, c.missing, c.void, c.disowned, c.unreadable, c.unproven, c.holes
 ),
--- How many of the ids that were certified the owner of the archive let go since, or before.
+-- How many of the certified ids the archive's owner has disowned, before or since.
 let_go AS (
     SELECT
         f.pair,

@@ -2,7 +2,7 @@
 --
 -- coverage(pair, first_id, last_id, first_time, last_time, rows)
 --
--- rows is the number of ids in the run. Only footers are read, never a row. For one pair, pair_coverage().
+-- rows is the number of ids in the run. Reads only footers, no rows. For a single pair use pair_coverage().
 
 CREATE OR REPLACE VIEW coverage AS
 SELECT pair, first_id, last_id, first_time, last_time, rows

@@ -2,7 +2,7 @@
 --
 -- events(time, kind, pair, detail)
 --
--- time is when the recorder took note, pair is NULL for what concerns no single one, and detail is JSON:
+-- time is when the event was recorded, pair is NULL if it concerns no single pair, and detail is JSON:
 -- detail ->> 'reason' is one of its fields as text. docs/format.md lists the kinds and their details.
 
 CREATE OR REPLACE VIEW events AS

@@ -1,13 +1,13 @@
--- Which ids are missing, do not exist, cannot be read, or are disowned? Kraken numbers the trades of a pair 1, 2, 3, …
+-- Which ids are missing, do not exist, cannot be read, or are disowned? Kraken numbers a pair's trades 1, 2, 3, …
 --
 -- gaps(pair, first_id, last_id, missing, after_time, before_time, state)
 --
--- One row per hole (state open: the ids are still to be fetched), per run of ids that the exchange has twice said it
--- does not have (void), that it twice answered with a row that nobody can read (unreadable), or that the owner of the
--- archive let go (disowned). A hole lies between archived ids, between the promise of a pair and the first one, or
--- wherever ids were certified and have vanished since.
--- after_time and before_time are the times of the trades held next to the ids, or the moment of the promise; NULL where
--- there is neither on that side, which only happens to those that are absent or vanished.
+-- One row per run of ids that are missing and still to be fetched (state open), that the exchange has reported twice as
+-- not existing (void), that it returned twice with a row that cannot be parsed (unreadable), or that the archive's
+-- owner has disowned (disowned). Open ids are between archived ids, between the promise of a pair and its first
+-- archived id, or were certified anywhere and have vanished since. after_time and before_time are the times of the
+-- stored trades next to the ids, or the time of the promise; NULL if that side has neither, which only happens to
+-- absent or vanished ids.
 
 CREATE OR REPLACE VIEW gaps AS
 SELECT

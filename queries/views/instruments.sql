@@ -1,10 +1,11 @@
--- What did the exchange list of each pair, and when? One row per change.
+-- What did the exchange list for each pair, and when? One row per change.
 --
 -- instruments(pair, valid_from, valid_to, key, altname, wsname, base, quote, pair_decimals, lot_decimals,
 --             cost_decimals, tick_size, ordermin, costmin, status)
 --
--- valid_from is inclusive, valid_to exclusive and NULL for what holds now. status is the exchange's word (online,
--- cancel_only, …), or delisted since the pair is missing from the listing; the other columns then keep what they were.
+-- valid_from is inclusive; valid_to is exclusive, and NULL for the current row. status is the exchange's value (online,
+-- cancel_only, …), or delisted once the pair is missing from the listing; the other columns then keep their last
+-- values.
 
 CREATE OR REPLACE VIEW instruments AS
 SELECT

@@ -1,11 +1,11 @@
--- Which candles are there, with those that the exchange no longer gave built from trades? The rows of ohlc, and more.
+-- Which candles exist, including lost ones rebuilt from trades? The rows of ohlc, and the rebuilt ones.
 --
 -- ohlc_filled(pair, timeframe, time, open, high, low, close, vwap, volume, count, source, seen)
 --
--- A lost candle (ohlc_gaps) is built where no trade of its interval can be missing: it lies inside one run of ids, each
--- held, void or disowned, which has a trade before it and one at or after its end. Its source is 'trades', seen is NULL.
--- An interval without trades is filled in the exchange's way: open, high, low and close are the close before it, and
--- vwap, volume and count are zero. Where nothing is lost, no trade is read.
+-- A lost candle (ohlc_gaps) is rebuilt if no trade of its interval can be missing: the interval is within one run of
+-- ids, each stored, void or disowned, with a trade before it and one at or after its end. Its source is 'trades', seen
+-- is NULL. An interval without trades is filled as the exchange fills it: open, high, low and close are the previous
+-- close, and vwap, volume and count are zero. If no candle is lost, no trades are read.
 
 CREATE OR REPLACE VIEW ohlc_filled AS
 WITH

@@ -1,14 +1,14 @@
--- Which candles of the exchange are lost between those held? One row per stretch.
+-- Which candles of the exchange are lost between stored ones? One row per stretch.
 --
 -- ohlc_gaps(pair, timeframe, first_time, last_time, missing)
 --
 -- Kraken's candles are contiguous: every interval has one, with or without trades. first_time and last_time are the
--- starts of the first and the last candle lost, missing is how many they are. Kraken serves the last 720 intervals
--- only, so they are lost for good; ohlc_filled builds them from trades.
+-- starts of the first and the last lost candle, missing is their number. Kraken serves only the last 720 intervals, so
+-- lost candles cannot be fetched again; ohlc_filled rebuilds them from trades.
 
 CREATE OR REPLACE VIEW ohlc_gaps AS
 WITH neighbours AS (
-    -- Several versions of one candle do no harm here: they are no interval apart.
+    -- Several versions of one candle do no harm here: the distance between them is zero.
     SELECT
         pair,
         timeframe,

@@ -1,15 +1,15 @@
--- Which files hold what another one holds, or lie where they do not belong? None, unless somebody moved or copied some.
+-- Which files duplicate others or are where they do not belong? None, unless files were moved or copied by hand.
 --
 -- unsound_files(file, problem)
 --
--- Plain globs believe folders: they would count such rows twice, or for another pair. recorder.connect() looks before
--- each question; whoever reads the folder by other means asks this first. Only footers are read, never a row, but of
--- instruments whole files, whose footers do not tell copies. `recorder verify` finds more: it reads everything.
+-- Plain globs trust folder names: they would count such rows twice, or for another pair. recorder.connect() checks this
+-- before each query; other readers of the folder should query this view first. Reads only footers, no rows, except
+-- whole files of instruments, whose footers do not reveal copies. `recorder verify` finds more: it reads everything.
 
 CREATE OR REPLACE VIEW unsound_files AS
 WITH
 footer AS (
-    -- CASE, because a filter may come after the cast, which the value of a foreign key would fail.
+    -- CASE, because a filter may be applied after the cast, which would fail on the value of another key.
     SELECT
         file_name AS file,
         string_split(file_name, '/') AS parts,

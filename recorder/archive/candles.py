@@ -1,7 +1,7 @@
-"""Candles as the exchange published them: a row for each that is new or changed, and what changed or was lost.
+"""Candles as the exchange published them: a row for each new or changed candle, and events for changes and losses.
 
-The latest content seen of a candle is remembered as a hash of 8 bytes, for as many intervals as an answer can reach
-back. It is read from the archive when the first answer of a series is drained, and forgotten with the process.
+The latest content of a candle is remembered as a hash of 8 bytes, for as many intervals as an answer can reach back. It
+is read from the archive when the first answer of a series is drained, and kept in memory only.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from recorder.core.model import TIMEFRAMES, Candle, Event, plain
 from recorder.errors import RecorderError
 
 REMEMBERED: Final = 768
-"""Intervals of a series whose content is remembered: the 720 that an answer can hold (API.md 6.6), and some for one
-that comes a little late. 6 kB a series. What is older is looked up."""
+"""Intervals of a series whose content is remembered: the 720 that an answer can contain (API.md 6.6), and some more for
+an answer that arrives a little late. 6 kB per series. Older ones are read from the archive."""
 
 _PRICES: Final = ("open", "high", "low", "close", "vwap", "volume")
 _CONTENT: Final = (*_PRICES, "count")
@@ -34,14 +34,15 @@ _BATCH: Final = 16_384
 _US_PER_MINUTE: Final = 60_000_000
 
 _Content: TypeAlias = tuple[Decimal | int, ...]
-"""The values of :data:`_CONTENT`. Equal numbers are equal here however many zeros they were printed with."""
+"""The values of :data:`_CONTENT`. Numbers compare equal however many trailing zeros they were printed with."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddedCandles:
-    """What one answer brought: how many rows, and what it tells of earlier ones.
+    """Result of one answer: how many rows it added, and events about earlier ones.
 
-    ``unreadable`` says why it could not be compared with what is archived; then all of its candles count as new.
+    ``unreadable`` is the error that prevented a comparison with the archive; then all of the answer's candles count as
+    new.
     """
 
     rows: int = 0
@@ -50,9 +51,9 @@ class AddedCandles:
 
 
 class CandleArchive:
-    """What is archived of the exchange's candles: :meth:`take` the answers of a segment in order, to add what is new.
+    """The exchange's candles in the archive: :meth:`take` adds what is new in the answers of a segment, in order.
 
-    One process writes it: the daemon.
+    Only one process may write it: the daemon.
     """
 
     def __init__(self, tables: SegmentTables) -> None:
@@ -62,10 +63,10 @@ class CandleArchive:
         tables.on_loss(self._series.clear)
 
     def take(self, candles: Sequence[Candle], seen_us: int) -> AddedCandles:
-        """Take one answer's candles, which are of one series and in order; ``seen_us`` is when it was received.
+        """Add one answer's candles, which are of one series and in order; ``seen_us`` is when it was received.
 
-        A row that revises another counts as seen after it, even where the host's clock was set back in between: readers
-        take the row seen last.
+        A row that revises another counts as seen after it, even if the host's clock was set back in between: readers
+        use the row that was seen last.
         """
         if not candles:
             return AddedCandles()
@@ -100,7 +101,7 @@ class CandleArchive:
         return AddedCandles(len(new), tuple(told), unreadable)
 
     def _known(self, candles: Sequence[Candle]) -> _Series:
-        """Return what is remembered of the series, reading it where nothing is. Raises CorruptFile."""
+        """Return the remembered series; read it from the archive if necessary. Raises CorruptFile."""
         last = candles[-1]
         key = (last.pair, last.timeframe)
         if key not in self._series:
@@ -114,17 +115,17 @@ class CandleArchive:
         return self._series[key]
 
     def _forgotten(self, candles: Sequence[Candle]) -> _Series:
-        """Begin the series as if nothing were known of it."""
+        """Begin the series as if nothing were stored."""
         last = candles[-1]
         series = self._series[last.pair, last.timeframe] = _Series(last)
         return series
 
     def _changed(self, candles: Sequence[Candle]) -> list[tuple[Candle, _StoredCandle | None]]:
-        """Return those that are not held as they are, with what is held of each. Raises CorruptFile."""
+        """Return the candles that are not stored with this content, and what is stored of each. Raises CorruptFile."""
         pair, timeframe = candles[0].pair, candles[0].timeframe
         from_us, to_us = candles[0].time_us, candles[-1].time_us
         held = dict(self._archived(pair, timeframe, from_us, to_us))
-        # Taken after all that is archived, in this order.
+        # Rows not yet written come after all archived ones, in this order.
         waiting = self._tables.waiting(Branch(OHLC, timeframe))
         held |= dict(_rows(_within(waiting, pair, from_us, to_us)))
         found = ((candle, held.get(candle.time_us)) for candle in candles)
@@ -133,7 +134,7 @@ class CandleArchive:
     def _archived(
         self, pair: str, timeframe: str, from_us: int, to_us: int | None
     ) -> Iterator[tuple[int, _StoredCandle]]:
-        """Yield (time, what is archived) of a stretch of time; of a candle's rows the latest seen last."""
+        """Yield (time, archived content) within a time range; of a candle's rows, the one seen latest comes last."""
         branch, segments = Branch(OHLC, timeframe), self._tables.segments
         with segments.locked(branch):
             found = [
@@ -145,7 +146,7 @@ class CandleArchive:
             yield from _rows(pa.concat_tables(found).sort_by([("time", "ascending"), ("seen", "ascending")]))
 
     def _newest(self, pair: str, timeframe: str) -> int | None:
-        """Return the start of the newest candle archived, however old it is."""
+        """Return the start of the newest archived candle, however old it is; None if there is none."""
         branch, segments = Branch(OHLC, timeframe), self._tables.segments
         with segments.locked(branch):
             held = segments.files(branch)
@@ -163,7 +164,7 @@ class CandleArchive:
     def _read(
         self, facts: FileFacts, pair: str, from_us: int, to_us: int | None, columns: Sequence[str]
     ) -> list[pa.Table]:
-        """Read the rows of one pair and a stretch of time from one file: only the row groups that may have some."""
+        """Read one pair's rows in a time range from one file: only the row groups that may have some."""
         path = facts.path
         if path not in self._groups:
             self._groups = {path: groups for path, groups in self._groups.items() if path.exists()}
@@ -182,7 +183,7 @@ _NOT_HELD: Final = 0
 
 
 class _Series:
-    """What is remembered of one pair and timeframe: a hash for each of the latest intervals, and the newest start."""
+    """The remembered state of one pair and timeframe: a hash per recent interval, and the newest start."""
 
     __slots__ = ("_digests", "_end", "newest_us", "step_us")
 
@@ -193,7 +194,7 @@ class _Series:
         self._digests = array("Q", bytes(8 * REMEMBERED))
 
     def digest(self, time_us: int) -> int | None:
-        """Return the hash of what is held, _NOT_HELD, or None for a candle older than what is remembered."""
+        """Return the hash of the stored candle, _NOT_HELD, or None if it is older than what is remembered."""
         number = time_us // self.step_us
         if number >= self._end:
             return _NOT_HELD
@@ -209,7 +210,7 @@ class _Series:
         self.newest_us = max(self.newest_us or 0, time_us)
 
     def lost_before(self, first: Candle) -> tuple[int, int] | None:
-        """Return the first and last start missing between what is held and an answer that begins with ``first``."""
+        """Return the first and last start missing between the stored candles and an answer beginning with ``first``."""
         if self.newest_us is None or first.time_us <= self.newest_us + self.step_us:
             return None
         return self.newest_us + self.step_us, first.time_us - self.step_us
@@ -217,7 +218,7 @@ class _Series:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """What a row group may hold, by its statistics; pairs in UTF-8."""
+    """The content of a row group according to its statistics; pairs in UTF-8."""
 
     number: int
     first_pair: bytes
@@ -226,7 +227,7 @@ class _Group:
     last_us: int
 
     def may_hold(self, pair: str, from_us: int, to_us: int | None) -> bool:
-        """Return whether rows of a pair and a stretch of time, both ends included, may be in it."""
+        """Return whether it may have rows of a pair in a time range, both ends included."""
         named = self.first_pair <= pair.encode() <= self.last_pair
         return named and self.last_us >= from_us and (to_us is None or self.first_us <= to_us)
 
@@ -236,7 +237,7 @@ def _group(file: OpenFile, number: int) -> _Group:
 
 
 def _within(rows: pa.Table, pair: str, from_us: int, to_us: int | None) -> pa.Table:
-    """Return the rows of one pair whose times lie in a stretch, both ends included."""
+    """Return the rows of one pair in a time range, both ends included."""
     times_us = rows["time"].cast(pa.int64())
     wanted = pc.and_(pc.equal(rows["pair"], pair), pc.greater_equal(times_us, from_us))
     return rows.filter(wanted if to_us is None else pc.and_(wanted, pc.less_equal(times_us, to_us)))
@@ -244,7 +245,7 @@ def _within(rows: pa.Table, pair: str, from_us: int, to_us: int | None) -> pa.Ta
 
 @dataclass(frozen=True, slots=True)
 class _StoredCandle:
-    """What a row says of a candle, and when it was seen."""
+    """The content of an archived row, and when it was seen."""
 
     seen_us: int
     content: _Content
@@ -261,10 +262,10 @@ def _content(candle: Candle) -> _Content:
 
 
 def _digest(time_us: int, content: _Content) -> int:
-    """Return 8 bytes that are equal for equal numbers, and never _NOT_HELD; good within one process.
+    """Return a 64-bit hash that is equal for equal numbers, and never _NOT_HELD; valid within one process.
 
-    Python hashes equal numbers equally, whatever their type and zeros. The time is in it, so that two candles in one
-    interval, should there ever be such, are not taken for one.
+    Python hashes equal numbers equally, whatever their type and trailing zeros. The time is included, so that two
+    candles within one interval, should that ever happen, are not confused.
     """
     return hash((time_us, content)) & 0xFFFF_FFFF_FFFF_FFFF or 1
 

@@ -1,6 +1,6 @@
-"""Read a file in a child process first: some damage ends, from within pyarrow, whichever process parses it.
+"""Test reading of files in a child process, because some damage makes pyarrow crash the process that parses it.
 
-Only for files whose names tell no digest, written by an older release: any other damage is found before it is parsed.
+Needed only for files of older releases, whose names contain no digest: in all others, damage is found before parsing.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from recorder.archive.parquet import OpenFile, Stamp, check_digest, is_schema_fi
 from recorder.errors import UnsoundFile
 
 _BATCH: Final = 32_768
-"""Rows in the child's hand at most."""
+"""Rows in the child's memory at most."""
 _MEMORY: Final = 4 * 1024**3
-"""Bytes of address space that the child may use: a row group takes a hundredth, a damaged size may claim anything."""
+"""Bytes of address space that the child may use: a row group needs a hundredth of it, a damaged size may claim any."""
 _SMALL: Final = 8 * 1024 * 1024
-"""Bytes that are compared with a digest sooner than a child is started."""
+"""Size in bytes up to which comparing the digest is cheaper than starting a child."""
 _REMEMBERED: Final = 16_384
-"""Files that are remembered to have been looked at: more than the tables without ids have."""
+"""Number of checked files that are remembered: more than the tables without ids have."""
 _SURVIVED: Final = b"survived\n"
 _TOO_LARGE: Final = b"too large\n"
 _MODULE: Final = "recorder.archive.check_readable"
 
 
 class Probe:
-    """A child process that reads files before this one does; it is started when it is needed, and again if it ends."""
+    """A child process that reads files before this process does; started when needed, and again if it ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
     def survives(self, path: Path, *, rows: bool, words: Sequence[str] = ()) -> bool:
-        """Return whether the child got over reading the footer, or all ``rows``, of a file, damaged or not.
+        """Return whether the child survived reading the footer, or also all ``rows``, of a file, damaged or not.
 
-        ``words`` as for :class:`OpenFile`: it must read as this process will.
+        ``words`` as for :class:`OpenFile`: the child must read the file in the same way.
         """
         with self._lock:
             if self._child is None:
@@ -83,10 +83,10 @@ _PROBE: Final = Probe()
 
 
 def check_bytes(path: Path, *, rows: bool = True, words: Sequence[str] = ()) -> None:
-    """Raise UnsoundFile where the bytes of a file are not those that were written, or must not be parsed here.
+    """Raise UnsoundFile if the bytes of a file are not those that were written, or must not be parsed in this process.
 
-    Of an older file, whose name tells no digest, all that is known is whether reading its footer, or its ``rows`` too,
-    ends the process. ``words`` as for :class:`OpenFile`. Raises UnreadableFile; FileNotFoundError.
+    For an older file, without a digest in its name, the only check is whether reading its footer, or also its ``rows``,
+    crashes a process. ``words`` as for :class:`OpenFile`. Raises UnreadableFile; FileNotFoundError.
     """
     if path.name == SCHEMA_FILE and is_schema_file(path):
         return
@@ -96,15 +96,15 @@ def check_bytes(path: Path, *, rows: bool = True, words: Sequence[str] = ()) -> 
 
 
 def _deadly(path: Path) -> UnsoundFile:
-    path.stat()  # what is gone is no damage
+    path.stat()  # raises FileNotFoundError: a missing file is not damaged
     return UnsoundFile(path, "is damaged such that reading it ends the process that does", remedy(path))
 
 
 class Guard:
-    """Looks at each file once, as long as it stays the same, before a process that must not end opens it for its rows.
+    """Checks each file once, and again if it changes, before a process that must not crash reads its rows.
 
-    That only a footer is read, and none of what it says of row groups, has ended no process: of 373,905 footers changed
-    by hand none did, so that the footers of thousands of files cost no child.
+    Reading only a footer, without its row groups, is safe: of 373,905 footers modified for a test, none crashed the
+    process. So the footers of thousands of files need no child.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Guard:
         self._lock = threading.Lock()
 
     def look(self, path: Path) -> None:
-        """Raise UnsoundFile where a file must not be opened; UnreadableFile; FileNotFoundError."""
+        """Raise UnsoundFile if a file must not be opened; UnreadableFile; FileNotFoundError."""
         now = stamp(path)
         with self._lock:
             if self._seen.get(path) == now:
@@ -128,12 +128,12 @@ class Guard:
                 self._seen.popitem(last=False)
 
     def rest(self) -> None:
-        """End the child, until it is needed again."""
+        """End the child until it is needed again."""
         self._probe.close()
 
 
 def _serve() -> None:
-    with contextlib.suppress(OSError, ValueError):  # macOS knows the limit and does not keep it
+    with contextlib.suppress(OSError, ValueError):  # macOS has this limit but does not support setting it
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     for line in sys.stdin.buffer:
         path, rows, words = json.loads(line)
@@ -142,7 +142,7 @@ def _serve() -> None:
 
 
 def _read(path: Path, *, rows: bool, words: Sequence[str]) -> bytes:
-    """Do with a file all that its reader will do with it."""
+    """Read everything of a file that its later reader will read."""
     try:
         with OpenFile(path, words=words) as file:
             file.kinds()
@@ -154,7 +154,7 @@ def _read(path: Path, *, rows: bool, words: Sequence[str]) -> bytes:
                 pass
     except MemoryError:
         return _TOO_LARGE
-    except Exception:  # noqa: BLE001, S110 -- whoever reads it next says what it is
+    except Exception:  # noqa: BLE001, S110 -- the actual reader reports it
         pass
     return _SURVIVED
 

@@ -1,7 +1,7 @@
-"""Merge neighbours: many small files become few large ones, and no reader ever sees a wrong row.
+"""Compaction: merging many small neighbouring files into few large ones, without readers ever seeing a wrong row.
 
-Owns: which files are merged (pure arithmetic on row counts) and the exchange of a year's directory. A new
-directory is built aside, with hard links to what is left alone, checked, synced, and swapped in one step.
+Contains the choice of files to merge (pure arithmetic on row counts) and the exchange of a year's folder. The new
+folder is built in staging, with hard links to the files that stay; it is checked, synced, and exchanged in one step.
 """
 
 from __future__ import annotations
@@ -29,28 +29,29 @@ from recorder.disk import Disk
 from recorder.errors import CorruptFile, UnreadableFile
 
 TIERS: Final = (75, 600, 5_000, 40_000, 320_000, 2_500_000)
-"""Row counts at which a file enters the next tier. A merge lifts every row in it by a tier at least, so a row is
-rewritten about six times on its way from one row a file to a full one; a full file (half of the 5 M rows that a
-file may have, so that two never fit) is never touched, but for a newer version of the schema."""
+"""Row counts at which a file enters the next tier. A merge moves each row up by at least one tier, so a row is
+rewritten about six times on its way from a one-row file to a full one. A full file (half of the 5 M rows allowed, so
+that no two are ever merged) is rewritten only for a newer schema version."""
 FULL_ROWS: Final = TIERS[-1]
 MANY: Final = 16
-"""So many neighbours are merged even if few rows come of it: a thin pair's files cost more than its rows."""
+"""Number of neighbours that are merged even if they have few rows: the files of a thinly traded pair cost more than
+their rows."""
 QUIET_S: Final = 3600.0
-"""A year that is over is merged for good once so long nothing came to it: while its history is being fetched, that
-would rewrite all of it for every new batch."""
+"""Seconds without a new file after which a past year is merged completely: earlier, while its history is being fetched,
+that would rewrite all of it for every new batch."""
 _BATCH: Final = 16_384
-"""Rows in hand at most of each file that is being merged: files that overlap are all open at once."""
+"""Rows in memory per file being merged at most: overlapping files are all open at once."""
 _ROWS_IN_HAND: Final = 262_144
-"""Rows in hand of all of them together, some 30 MB."""
+"""Rows in memory of all these files together, some 30 MB."""
 _READ_BYTES: Final = 65_536
-"""Read a file in such pieces, not a row group at once: many may be open."""
+"""Bytes read at once from a file, instead of a whole row group: many files may be open."""
 
 
 def plan(rows: Sequence[int], *, settled: bool = False) -> slice | None:
-    """Choose the next neighbours to merge, of files with these row counts in the order of their ids.
+    """Choose the next neighbouring files to merge, given their row counts in the order of their ids.
 
-    ``settled`` is for a year that is over and quiet: what is not full is merged, since nothing more comes.
-    Returns None where nothing is worth it. At least two files, fewer than 5 M rows together.
+    ``settled`` means that the year is over and quiet: all files that are not full are merged, since no more will come.
+    Returns None if no merge is worth it; otherwise at least two files with fewer than 5 M rows together.
     """
     if settled:
         return next((run for run in _runs(rows, FULL_ROWS) if run.stop - run.start > 1), None)
@@ -67,7 +68,7 @@ def plan(rows: Sequence[int], *, settled: bool = False) -> slice | None:
 
 
 def _runs(rows: Sequence[int], ceiling: int) -> Iterator[slice]:
-    """Yield the longest runs of neighbours below ``ceiling`` rows each and below twice FULL_ROWS together."""
+    """Yield the longest runs of neighbours with fewer than ``ceiling`` rows each and 2 * FULL_ROWS together."""
     start = taken = 0
     for index, count in enumerate(rows):
         if count >= ceiling or taken + count >= 2 * FULL_ROWS:
@@ -82,7 +83,7 @@ def _runs(rows: Sequence[int], ceiling: int) -> Iterator[slice]:
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What one compaction did."""
+    """The result of one compaction."""
 
     branch: Branch
     files: int
@@ -90,10 +91,10 @@ class Compacted:
 
 
 def compact(archive: TradeArchive, pair: str, *, today: date, now_s: float | None = None) -> Compacted | None:
-    """Do the next merge of ``pair``, if one is worth it; the rows stay the same, ids and all.
+    """Do the next merge of ``pair``, if one is worth it; the rows, including their ids, stay the same.
 
-    ``today`` is the UTC day; ``now_s``, seconds since 1970, tells which past years have been quiet; without it all of
-    them count so. Raises CorruptFile, with the archive untouched, where the files do not hold what their footers say.
+    ``today`` is the UTC day. ``now_s``, seconds since 1970, determines which past years are quiet; without it all of
+    them are. Raises CorruptFile, leaving the archive unchanged, if files do not contain what their footers claim.
     """
     branch = Branch(TRADES, pair)
     with locks.writing(archive.layout, archive.disk, branch):
@@ -117,9 +118,9 @@ def compact_segments(
 ) -> Compacted | None:
     """Do the next merge of a branch of a table without ids, if one is worth it; the rows stay the same.
 
-    Segments up to ``drained_to`` have left the journal for good: none of them can be drained again, so their numbers
-    are left out of the new footer, but for the highest, which keeps files in order. Raises CorruptFile, with the
-    archive untouched.
+    Segments up to ``drained_to`` have been removed from the journal and cannot be drained again, so their numbers are
+    left out of the new footer, except the highest, which keeps files in order. Raises CorruptFile, leaving the archive
+    unchanged.
     """
     layout, dataset = segments.layout, branch.dataset
     with segments.locked(branch):
@@ -142,7 +143,7 @@ def _worth_it(
 ) -> Iterator[tuple[Path, Sequence[FileFacts]]]:
     """Yield each leaf in which a merge is worth it, and the files to merge; ``held`` are in order.
 
-    A file whose rows were other ones in its version of the schema is rewritten even if it stands alone, or is full.
+    A file of an older schema version with different rows is rewritten even if it is alone or full.
     """
     this_period = branch.dataset.period_of(today)
     for leaf in layout.leaves(branch):
@@ -162,11 +163,11 @@ def _quiet(inside: Sequence[FileFacts], now_s: float | None) -> bool:
 
 @contextlib.contextmanager
 def replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: Sequence[FileFacts]) -> Iterator[Path]:
-    """Give a folder with all of ``leaf`` but the files ``merged``; at the end it takes the leaf's place, durably.
+    """Yield a folder with all files of ``leaf`` except ``merged``; on exit it replaces the leaf, durably.
 
-    Call it under the branch's lock. Raises CorruptFile, with nothing changed, where the merge cannot read its files.
+    The caller holds the branch's lock. Raises CorruptFile, with nothing changed, if the files to merge cannot be read.
     """
-    # Not in the process's own folder, which goes when the process fails: see locks.mend.
+    # Not in the process's own staging folder, which is removed if the process fails: see locks.recover.
     built = layout.built(branch) / leaf.name
     disk.make_dir(built)
     for name in set(listed(leaf)).difference(file.path.name for file in merged):
@@ -176,7 +177,7 @@ def replacing(layout: Layout, disk: Disk, branch: Branch, leaf: Path, merged: Se
             check_digest(file.path)
         yield built
     except (*SET_APART, FileNotFoundError) as error:
-        if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk is at fault, and no file
+        if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk is at fault, not a file
             raise
         raise CorruptFile(f"cannot merge files in {leaf}: {error}; nothing was changed") from error
     disk.sync_dir(built)
@@ -206,9 +207,9 @@ def _opener(path: Path, dataset: Dataset, size: int) -> Batches:
 def file_rows(
     dataset: Dataset, merged: Sequence[FileFacts], *, first: Callable[[FileFacts], int] | None = None
 ) -> Iterator[pa.Table]:
-    """Yield the rows of files in the table's order; of equal ones those of an earlier file come first.
+    """Yield the rows of files in the table's order; of equal rows, those of an earlier file come first.
 
-    ``first`` tells the value of the first column with which a file begins, where that is known.
+    ``first`` returns the value of the first sort column at the beginning of a file, if it is known.
     """
     size = max(1, min(_BATCH, _ROWS_IN_HAND // len(merged)))
     files = ((None if first is None else first(file), _opener(file.path, dataset, size)) for file in merged)
@@ -216,7 +217,7 @@ def file_rows(
 
 
 def check_ids(path: Path, expected: Spans) -> None:
-    """Read the ids back from the disk: they must be exactly the ones that the merged files claimed."""
+    """Read the ids back from the disk. Raises CorruptFile unless they are exactly those of the merged files."""
     found, rows = Spans(), 0
     for part in _opener(path, TRADES, _BATCH)():
         found.update(run.span for run in held_runs(part, ""))
@@ -229,7 +230,7 @@ def check_ids(path: Path, expected: Spans) -> None:
 
 
 def _check_rows(path: Path, dataset: Dataset, merged: Sequence[FileFacts]) -> None:
-    """Read the rows back from the disk: as many as there were, in order, and the same as a second merge gives."""
+    """Read the rows back from the disk. Raises CorruptFile unless they are ordered and equal a second merge."""
     written, order = _opener(path, dataset, _BATCH), dataset.order
     expected = sum(file.rows for file in merged)
     rows, ordered, last = 0, True, None
@@ -246,7 +247,7 @@ def _check_rows(path: Path, dataset: Dataset, merged: Sequence[FileFacts]) -> No
 
 
 def _same(one: Iterator[pa.Table], other: Iterator[pa.Table]) -> bool:
-    """Return whether two streams hold the same rows in the same order, however they are cut."""
+    """Return whether two streams contain the same rows in the same order, however they are split into tables."""
     left, right = next(one, None), next(other, None)
     while left is not None and right is not None:
         count = min(left.num_rows, right.num_rows)

@@ -1,8 +1,8 @@
-"""Which ids the archive holds: computed from the footers of its files, and from nothing else.
+"""Coverage: which ids the archive stores, computed only from the footers of its files.
 
-A footer is read once and remembered by file name, which the recorder never uses twice. Whoever looks for what others
-did to the files asks for them anew: where inode, size or time of change differ, a file is read again. Forget it all and
-nothing is lost.
+A footer is read once and cached by file name, which the recorder never reuses. To detect changes by others, a caller
+reads them anew: a file whose inode, size or modification time differs is read again. The cache can be dropped without
+loss.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from recorder.errors import UnsoundFile
 class Coverage:
     """The footers of an archive, brought up to date on demand.
 
-    With a ``disk``, what others have written is made durable before it counts: whoever gave a file its name may
-    have died before the name was on the disk. Who only looks needs no disk.
+    With a ``disk``, files written by others are made durable before they count: the process that renamed a file into
+    place may have died before its name was durable. Read-only callers need no disk.
     """
 
     def __init__(self, layout: Layout, disk: Disk | None = None) -> None:
@@ -33,20 +33,19 @@ class Coverage:
         self._facts: dict[str, dict[Path, tuple[Stamp, FileFacts]]] = {}
 
     def files(self, pair: str, *, anew: bool = False) -> list[FileFacts]:
-        """Return what the files of ``pair`` hold now. Raises FileNotFoundError if one vanishes meanwhile.
+        """Return the current files of ``pair``. Raises FileNotFoundError if one vanishes meanwhile.
 
-        With ``anew`` a file is read again that bears the name of another, or was changed.
-        Under the pair's lock none can vanish; a reader without it starts again. Raises UnsoundFile where a
-        file cannot be what its place says.
+        With ``anew``, a file that was replaced or changed is read again. Under the pair's lock no file can vanish; a
+        reader without it starts over. Raises UnsoundFile if a file does not match its place.
         """
         known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
         self._check_folder(branch)
         found: dict[Path, tuple[Stamp, FileFacts]] = {}
-        # Sought by path, since a compaction keeps the names of files that it leaves alone, and their inodes.
+        # Looked up by path: a compaction keeps the names and inodes of files that it does not merge.
         for path in self._layout.files(branch):
             seen = known.get(path)
             if seen is None or (anew and seen[0] != stamp(path)):
-                # The stamp before the footer: what changes in between is read at the next look.
+                # The stamp is taken before the footer, so that a change in between is noticed next time.
                 seen = stamp(path), check_place(read_facts(path), branch)
             found[path] = seen
         if self._disk is not None:
@@ -61,16 +60,16 @@ class Coverage:
             raise UnsoundFile(folder, "is a file, and lies where the folder of a pair belongs", MOVE_BACK)
 
     def readable(self, pair: str) -> tuple[list[FileFacts], Spans]:
-        """Return what those files of ``pair`` hold now that can be read, and the ids that others held when they could.
+        """Return the readable files of ``pair``, and the ids that the others stored when they could be read.
 
-        Others still count as holding these ids, for :meth:`spans`: they may come back, and nothing is to be held twice.
-        Raises FileNotFoundError if a file vanishes meanwhile.
+        For :meth:`spans`, the others still count as storing these ids: they may become readable again, and nothing may
+        be stored twice. Raises FileNotFoundError if a file vanishes meanwhile.
         """
         known, branch = self._facts.get(pair, {}), Branch(TRADES, pair)
         found, lost = list[FileFacts](), Spans()
         try:
             paths = self._layout.files(branch)
-        except SET_APART:  # a folder
+        except SET_APART:  # an unreadable folder
             return [], Spans(run.span for _, facts in known.values() for run in facts.footer.runs)
         for path in paths:
             seen = known.get(path)
@@ -84,17 +83,17 @@ class Coverage:
         return found, lost
 
     def add_file(self, pair: str, facts: FileFacts) -> None:
-        """Take in a file of ``pair`` that the caller has just written, durably and under the pair's lock."""
+        """Add a file of ``pair`` that the caller has just written, durably and under the pair's lock."""
         self._facts.setdefault(pair, {})[facts.path] = stamp(facts.path), facts
 
     def spans(self, pair: str) -> Spans:
-        """Return the ids of ``pair`` that the archive holds now."""
+        """Return the ids of ``pair`` that the archive stores now."""
         return Spans(run.span for file in self.files(pair) for run in file.footer.runs)
 
     def observe_into(self, ledger: Ledger, pair: str) -> int:
-        """Count all that the archive holds of ``pair`` now, read anew, in ``ledger``; return its rows.
+        """Read anew all that the archive stores of ``pair``, count it in ``ledger``, and return the number of rows.
 
-        What its files tell of the promise of the pair is taken along.
+        The promise of the pair in its files is included.
         """
         held = self.files(pair, anew=True)
         ledger.observe_all(run for file in held for run in file.footer.runs)

@@ -1,7 +1,7 @@
-"""The registry of datasets: all that differs between one table of the archive and another stands in its entry here.
+"""The registry of datasets: one entry for each table of the archive, with everything that is specific to it.
 
-Folders, locks, the files that tables are born with, encodings, the writer of tables without ids, compaction, checks and
-remedies follow from it. ``docs/adding-a-dataset.md`` says how one is added.
+Folders, locks, schema files, encodings, the writer of tables without ids, compaction, checks and remedies follow from
+it. ``docs/adding-a-dataset.md`` describes how to add one.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ import pyarrow as pa
 from recorder.archive import schema
 
 Period = Literal["year", "date"]
-"""What of its UTC time a row is parted by, and the name of the folders: ``year=2025``, ``date=2025-11-10``."""
+"""The part of the UTC time by which a table is split, and the key of its folders: ``year=2025``,
+``date=2025-11-10``."""
 Encoding = Literal["delta", "words"]
-"""How the values of a column are stored: as differences from one to the next, or each but once, in a dictionary."""
+"""How the values of a column are stored: as differences between neighbours, or once each in a dictionary."""
 
 _PERIODS: Final[Mapping[Period, Callable[[date], str]]] = {
     "year": lambda moment: str(moment.year),
     "date": lambda moment: moment.isoformat()[: len("2025-11-10")],
 }
-"""How the folder of a period is named; year 1 has no zeros before it."""
+"""How the folder of a period is named; years before 1000 have no leading zeros."""
 
 NO_PARTITION: Final = "__none__"
-"""No pair and no timeframe has this name: the empty file that each table is born with lies there. Not Hive's own word
-for null, since pandas cannot read a column of names with a null among them."""
+"""Partition value of the empty file that each table is created with; no pair or timeframe has this name. Hive's own
+name for null is not used because pandas cannot read a column of names that contains a null."""
 SCHEMA_FILE: Final = "schema.parquet"
 """The name of that file."""
 MAIN_JOURNAL: Final = "journal"
@@ -39,17 +40,17 @@ MAIN_JOURNAL: Final = "journal"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One table: a folder of this name. Two entries are equal where their names are.
+    """One table: a folder of this name. Entries are equal if their names are.
 
-    ``build`` makes columns of parsed rows. ``order`` names the columns by which the rows of each file are sorted,
-    ``time`` the one whose ``period`` parts the table into folders; without a period it is not parted by time.
-    ``partition`` names what else parts it, and is no column of the files. ``encodings`` are of single columns; others
-    are stored plain. ``remedy`` says what to do about a damaged file.
+    ``build`` makes columns of parsed rows. ``order`` are the columns by which the rows of each file are sorted.
+    ``time`` is the column whose ``period`` splits the table into folders; without a period it is not split by time.
+    ``partition`` is the key of another split, and not a column of the files. ``encodings`` are those of single columns;
+    other columns are stored plain. ``remedy`` describes what to do about a damaged file.
 
-    Rows with ids are told apart by them. Those without are by the journal segment they were drained from, or with
-    ``by_key`` by their own values, so that another row of a segment that was there before is added. ``stamp`` names the
-    column that says when such a row came. ``journal`` is the folder of the journal that they come from, and ``keep_s``
-    how many seconds they are kept; None: for ever.
+    Rows with ids are identified by them; others by the journal segment they were drained from, or with ``by_key`` by
+    their own values, so that a new row of a segment that was written before is still added. ``stamp`` is the column
+    with the time at which such a row came. ``journal`` is the folder of the journal that the rows come from, and
+    ``keep_s`` how many seconds they are retained; None is forever.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Dataset:
     keep_s: float | None = field(default=None, compare=False)
 
     def period_of(self, moment: date) -> str | None:
-        """Return the name of the period in which a UTC time or day lies; None where there are no periods.
+        """Return the name of the period of a UTC time or day; None if the table has no periods.
 
         >>> TRADES.period_of(date(2025, 11, 10)), TRADES.period_of(date(1, 1, 1))
         ('2025', '1')
@@ -150,7 +151,7 @@ WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_id
 
 
 def remedy(path: Path | str) -> str:
-    """Return what to do about a file of a table that is damaged; its place says of which table."""
+    """Return the remedy for a damaged file; its path determines the table."""
     parts = Path(path).parts
     if parts[-1] == SCHEMA_FILE:
         return "remove it; `recorder run` writes it anew when it starts"
@@ -159,7 +160,7 @@ def remedy(path: Path | str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A part of a dataset that one lock guards: one partition, or the whole of a dataset that has none."""
+    """The part of a dataset that one lock guards: one partition, or the whole dataset if it is not partitioned."""
 
     dataset: Dataset
     value: str | None = None
@@ -171,7 +172,7 @@ class Branch:
 
     @property
     def name(self) -> str:
-        """The name of its lock, and of its folder while it is exchanged: no other branch of any dataset has it."""
+        """The name of its lock, and of its folder during an exchange; unique among all branches of all datasets."""
         if self.value is None:
             return f"table={self.dataset.name}"
         first = next(dataset for dataset in DATASETS if dataset.partition == self.dataset.partition)
@@ -179,7 +180,7 @@ class Branch:
 
 
 def branch_named(name: str) -> Branch | None:
-    """Return the branch of this name; None where there can be none."""
+    """Return the branch of this name; None if there is no such branch."""
     for dataset in DATASETS:
         branch = Branch(dataset)
         if dataset.partition is not None:

@@ -1,7 +1,7 @@
-"""What the files of a pair hold of some days: ids, times and digest, of the row groups alone that may have some.
+"""The stored content of a few days of a pair: ids, times and digest, read only from row groups that may have some.
 
-For whoever looks at a few days of many years while recording. :mod:`recorder.archive.verify_trades` reads
-everything, and trusts no file; here footers and statistics are believed.
+For callers that check a few days of many years while recording. :mod:`recorder.archive.verify_trades` reads everything
+and trusts no file; here, footers and statistics are trusted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from recorder.core.trade_ids import Span
 
 _COLUMNS: Final = ["trade_id", "time", "price", "qty", "side"]
 _BATCH: Final = 16_384
-"""Rows in hand of each file at most."""
+"""Rows in memory per file at most."""
 
 
 def held_days(files: Sequence[FileFacts], days: Span, *, ids: Span | None = None) -> Mapping[date, DayRows]:
-    """Return what ``files`` of one pair hold of ``days`` (since 1970), or of these ``ids`` on them. Blocking.
+    """Return what ``files`` of one pair store of ``days`` (numbered since 1970), or only of these ``ids``. Blocking.
 
-    Raises UnsoundFile, UnreadableFile; FileNotFoundError where a compaction comes between.
+    Raises UnsoundFile, UnreadableFile; FileNotFoundError if a compaction interferes.
     """
     with ThreadPoolExecutor(1, "days") as pool, contextlib.ExitStack() as stack:
         opened = [stack.enter_context(OpenFile(facts.path, words=["side"])) for facts in files]

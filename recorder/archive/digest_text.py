@@ -1,7 +1,7 @@
-"""The canonical text of trades, over which their SHA-256 is taken: the same bytes for whoever has the same trades.
+"""The canonical text of trades that their SHA-256 is computed from: equal trades give equal bytes anywhere.
 
 ``trade_id,price,qty,side`` and a line feed, in ascending id; decimals are plain, without exponent or trailing zeros
-(docs/format.md). Digits are set by numpy, all rows at once: some 130 ns a row where text kernels take 500.
+(docs/format.md). numpy formats the digits of all rows at once: some 130 ns a row where text kernels take 500.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _Mask = npt.NDArray[np.bool_]
 _Numbers = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
 
 _SMALL: Final = 9
-"""Numbers of so many digits fit 32 bits, which divide several times as fast."""
+"""Largest number of digits that fits 32 bits, which divide several times as fast."""
 _ZEROS: Final = (8, 3, 1)
-"""So many zeros at the end are sought at once: most prices have 11 of 12 digits after the point, or 10."""
+"""Numbers of trailing zeros to remove at once: the last 11 or 10 of the 12 decimals are zero in most prices."""
 _BUY: Final = np.frombuffer(b"buy\n ", np.uint8)
 _SELL: Final = np.frombuffer(b"sell\n", np.uint8)
 
 
 def digest_text(rows: pa.Table, cuts: Sequence[int] = ()) -> list[bytes]:
-    """Return the canonical text of ``rows``, cut before each of the rows numbered in ``cuts``, ascending."""
+    """Return the canonical text of ``rows``, split before each of the rows numbered in ``cuts``, ascending."""
     edges = [0, *cuts, rows.num_rows]
     if not rows.num_rows:
         return [b""] * (len(edges) - 1)
@@ -40,7 +40,7 @@ def digest_text(rows: pa.Table, cuts: Sequence[int] = ()) -> list[bytes]:
         lines = _lines(rows)
         return ["".join(lines[start:stop]).encode() for start, stop in pairwise(edges)]
     text, kept = _set(ids.astype(np.uint64), price, qty, sells)
-    # Rows lie one after another, so that cutting the mask cuts the text.
+    # Rows are consecutive in memory, so splitting the mask splits the text.
     lengths = [int(np.count_nonzero(kept[start:stop])) for start, stop in pairwise(edges)]
     content = text.reshape(-1)[kept.reshape(-1)].tobytes()
     ends = np.cumsum([0, *lengths]).tolist()
@@ -48,7 +48,7 @@ def digest_text(rows: pa.Table, cuts: Sequence[int] = ()) -> list[bytes]:
 
 
 def _lines(rows: pa.Table) -> list[str]:
-    """Return the lines one by one: for numbers beyond 64 bits, and all that is strange."""
+    """Return the lines, formatted one by one: for numbers beyond 64 bits and other unusual values."""
     columns = [rows[name].to_pylist() for name in ("trade_id", "price", "qty", "side")]
     return [
         f"{trade_id},{plain(price)},{plain(qty)},{side}\n" for trade_id, price, qty, side in zip(*columns, strict=True)
@@ -56,7 +56,7 @@ def _lines(rows: pa.Table) -> list[str]:
 
 
 def _sells(column: pa.ChunkedArray) -> _Mask | None:
-    """Return which trades were sells; None where one is neither that nor a buy."""
+    """Return which trades were sells; None if one is neither a sell nor a buy."""
     array = column.combine_chunks()
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
@@ -68,7 +68,7 @@ def _sells(column: pa.ChunkedArray) -> _Mask | None:
 
 
 def _unscaled(column: pa.ChunkedArray) -> npt.NDArray[np.uint64] | None:
-    """Return decimals as integers, without their points; None where one is negative or does not fit 64 bits."""
+    """Return decimals as unscaled integers; None if one is negative or does not fit 64 bits."""
     array = column.combine_chunks()
     halves = np.frombuffer(array.buffers()[1], np.uint64).reshape(-1, 2)[array.offset : array.offset + len(array)]
     return None if halves[:, 1].any() else halves[:, 0]
@@ -77,7 +77,7 @@ def _unscaled(column: pa.ChunkedArray) -> npt.NDArray[np.uint64] | None:
 def _set(
     ids: _Numbers, price: npt.NDArray[np.uint64], qty: npt.NDArray[np.uint64], sells: _Mask
 ) -> tuple[_Bytes, _Mask]:
-    """Set each row into a line of fixed width; return the lines, and which of their bytes count."""
+    """Format each row as a line of fixed width; return the lines, and a mask of the bytes that count."""
     parts = [_split(price, PRICE_SCALE), _split(qty, QTY_SCALE)]
     widths = [(_width(whole), digits) for whole, _, digits in parts]
     id_width = _width(ids)
@@ -101,11 +101,11 @@ def _set(
 
 
 def _split(numbers: npt.NDArray[np.uint64], scale: int) -> tuple[_Numbers, _Numbers, int]:
-    """Return what is before the point, what is after it, and of how many digits the latter is read."""
+    """Return the part before the point, the part after it, and the number of digits of the latter."""
     unit = np.uint64(10**scale)
     whole = numbers // unit
     fraction = numbers - whole * unit
-    for zeros in _ZEROS:  # mostly a few digits are used of the many
+    for zeros in _ZEROS:  # few of the digits are used in most cases
         while scale >= zeros and not (fraction % np.uint64(10**zeros)).any():
             fraction, scale = fraction // np.uint64(10**zeros), scale - zeros
     return whole, fraction, scale
@@ -116,7 +116,7 @@ def _width(numbers: _Numbers) -> int:
 
 
 def _set_whole(text: _Bytes, kept: _Mask, numbers: _Numbers) -> None:
-    """Set integers right-aligned; leading zeros do not count, but for the last digit."""
+    """Write integers right-aligned; leading zeros do not count, except for the last digit."""
     width = text.shape[1]
     always = len(str(numbers.min()))
     left = numbers.astype(np.uint32) if width <= _SMALL else numbers
@@ -130,7 +130,7 @@ def _set_whole(text: _Bytes, kept: _Mask, numbers: _Numbers) -> None:
 
 
 def _set_fraction(text: _Bytes, kept: _Mask, numbers: _Numbers) -> _Mask:
-    """Set the digits after the point; trailing zeros do not count. Return where there are any that do."""
+    """Write the digits after the point; trailing zeros do not count. Return which rows have any that do."""
     width = text.shape[1]
     left = numbers.astype(np.uint32) if width <= _SMALL else numbers
     ten = left.dtype.type(10)

@@ -1,8 +1,8 @@
-"""Let ids of a pair go, by the word of the archive's owner, and take them back.
+"""Disowning ids of a pair on the order of the archive's owner, and reclaiming them.
 
-Rows move to the quarantine first, then it is claimed that their ids are disowned, then the files are rewritten as a
-compaction rewrites them: whatever call the power fails at, each row is in a file or in the quarantine, and doing it
-again does what is left. Taking them back goes the other way round.
+Rows are first copied to the quarantine, then the disowning is recorded, then the files are rewritten as in a
+compaction. Whenever the power fails, each row is in a file or in the quarantine, and repeating the operation completes
+it. Reclaiming runs in the opposite order.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from recorder.core.trade_ids import Run, Span, Spans, joined
 from recorder.errors import CorruptFile
 
 NOTED: Final = 0
-"""The segment that stands in the footer of events that no journal brought."""
+"""Segment number in the footer of events that no journal brought."""
 KEPT_ROWS: Final = 10_000
-"""Rows that are set aside together, some 3 MB as text."""
+"""Rows that are quarantined together, some 3 MB as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class DisownResult:
-    """What became of ids: ``claimed`` are those that were not yet what they are now; so many rows were moved."""
+    """Result for the ids: ``claimed`` are those whose state changed, ``rows`` is the number of rows moved."""
 
     claimed: Spans
     rows: int
 
 
 def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason: str) -> DisownResult:
-    """Let ``ids`` of ``pair`` go, and set their rows aside; ``now_us`` is µs since 1970 UTC.
+    """Disown ``ids`` of ``pair`` and quarantine their rows; ``now_us`` is µs since 1970 UTC.
 
-    Raises CorruptFile where a file with such rows is not sound; before anything is claimed. StorageError, DiskError.
+    Raises CorruptFile, before anything is recorded, if a file with such rows is not sound; StorageError, DiskError.
     """
     branch, layout = Branch(TRADES, pair), archive.layout
     with locks.writing(layout, archive.disk, branch):
@@ -76,7 +76,7 @@ def disown(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int, reason:
 
 
 def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> DisownResult:
-    """Take back ``ids`` of ``pair`` that were disowned: rows that were set aside are archived again.
+    """Reclaim disowned ``ids`` of ``pair``: their quarantined rows are archived again.
 
     Raises StorageError, DiskError.
     """
@@ -84,7 +84,7 @@ def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> Dis
         claims = archive.claimed.claims(pair)
         known = evidence.disowned(claims)
         kept = [one for one in quarantine.listed(archive.layout) if _is_of(one, pair, ids)]
-        # First the rows: should this be cut, ids that are missing would be fetched, and the rows be others.
+        # Rows first: if this were interrupted, missing ids would be fetched again, and their rows would differ.
         added = quarantine.replay(kept, _Reclaiming(archive), _row)
         claimed = Spans(part for span in ids for part in known.within(span))
         time_us = evidence.after_us(claims, now_us)
@@ -93,7 +93,7 @@ def reclaim(archive: TradeArchive, pair: str, ids: Spans, *, now_us: int) -> Dis
 
 
 def note(archive: TradeArchive, claims: Sequence[Knowledge], *, now_us: int) -> None:
-    """Write what is claimed of ids to the events, durably: for whoever has no journal to write it to."""
+    """Write claims about ids to the events table, durably: for callers without a journal."""
     if claims:
         events = [event(now_us, evidence.kind(one), one.pair, **evidence.detail(one)) for one in claims]
         segments = Segments(archive.layout, archive.disk, staging=archive.staging)
@@ -101,7 +101,7 @@ def note(archive: TradeArchive, claims: Sequence[Knowledge], *, now_us: int) -> 
 
 
 class _Reclaiming:
-    """Appends rows though their ids are disowned. Call it under the pair's lock."""
+    """Appends rows even if their ids are disowned. The caller holds the pair's lock."""
 
     def __init__(self, archive: TradeArchive) -> None:
         self._archive = archive
@@ -115,12 +115,12 @@ def _is_of(kept: QuarantinedRow, pair: str, ids: Spans) -> bool:
 
 
 def _row(kept: QuarantinedRow) -> Iterator[Trade]:
-    with contextlib.suppress(ValueError):  # somebody changed the line, and it stays for people to look at
+    with contextlib.suppress(ValueError):  # the line was edited; it stays for people to inspect
         yield quarantine.row_of(kept)
 
 
 def _set_aside(archive: TradeArchive, touched: Iterable[FileFacts], ids: Spans, why: str) -> int:
-    """Keep the rows of these ids in the quarantine, durably; return how many there are."""
+    """Quarantine the rows of these ids, durably; return how many there are."""
     shelf, count = Quarantine(archive.layout, archive.disk, staging=archive.staging), 0
     waiting: list[QuarantinedRow] = []
     for file in touched:

@@ -1,8 +1,8 @@
-"""What lies in the archive twice: the same ids, or the same journal segment, in two files.
+"""Detection of duplicates in the archive: the same ids, or the same journal segment, in two files.
 
-The recorder never writes such files; a copy beside its original, a hard link or a symbolic one, and a file put back by
-hand do it, and every reader would count the rows twice. Owns: how footers tell. Below whoever asks, who believes
-footers, and ``verify``, which has read the rows. Takes no lock.
+The recorder never writes such files. They come from a copy beside its original, a hard or symbolic link, or a file
+restored by hand, and every reader would count the rows twice. Works on footers: callers either trust them or, like
+``verify_trades``, have read the rows. Takes no lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOVE_ONE_OUT: Final = "move one of the two out of the archive"
 
 
 def same_ids(held: Iterable[tuple[Run, Path]]) -> list[Finding]:
-    """Return what is wrong with files of one pair that hold ids that others hold too; each comes with its runs."""
+    """Return findings for files of one pair that contain ids of other files; each file comes with its runs."""
     reach: tuple[Run, Path] | None = None
     shared: dict[tuple[Path, Path], Span] = {}
     for run, path in sorted(held):
@@ -35,10 +35,10 @@ def same_ids(held: Iterable[tuple[Run, Path]]) -> list[Finding]:
 
 
 def same_segments(dataset: Dataset, files: Iterable[FileFacts]) -> list[Finding]:
-    """Return what is wrong with files of a table without ids that bring rows twice.
+    """Return findings for files of a table without ids that contain rows of other files.
 
-    A segment brings one file to a folder. Where it may bring more, to a table ``by_key`` and in merges, whose number is
-    0, and between folders, only a file with the very bytes of another is known to be one too many.
+    A segment brings one file to a folder. In a table ``by_key``, for merges, whose number is 0, and across folders, it
+    may bring more: there only a byte-for-byte copy of another file is known to be a duplicate.
     """
     found: dict[tuple[Path, Path], Finding] = {}
     brought: dict[tuple[Path, int], Path] = {}
@@ -58,10 +58,10 @@ def same_segments(dataset: Dataset, files: Iterable[FileFacts]) -> list[Finding]
 
 
 def in_table(layout: Layout, dataset: Dataset) -> list[Finding]:
-    """Return what is wrong with files of a table that hold what others do, by their footers, and with their folders.
+    """Return findings for duplicate files of a table, judged by their footers, and for misspelled folders.
 
-    Raises UnsoundFile, UnreadableFile where a file cannot be read, or cannot be what its place says;
-    FileNotFoundError where a compaction came between.
+    Raises UnsoundFile, UnreadableFile if a file cannot be read or does not match its place; FileNotFoundError if a
+    compaction interferes.
     """
     found = misspelled_folders(layout, dataset)
     every: list[FileFacts] = []
@@ -73,7 +73,7 @@ def in_table(layout: Layout, dataset: Dataset) -> list[Finding]:
 
 
 def check(findings: Sequence[Finding]) -> None:
-    """Return if there are none. Raises UnsoundFile, which tells the first and how many more there are."""
+    """Raise UnsoundFile if there are findings, with the first one and the number of others."""
     if findings:
         first, more = findings[0], len(findings) - 1
         also = f" ({more} more such pairs of files; `recorder verify` names them)" if more else ""
@@ -81,7 +81,7 @@ def check(findings: Sequence[Finding]) -> None:
 
 
 def _copies(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return the files that hold the same bytes as one before them, each with that one. Raises FileNotFoundError."""
+    """Return the files that are exact copies of an earlier one, each with that one. Raises FileNotFoundError."""
     firsts: list[Path] = []
     found = []
     for path in paths:

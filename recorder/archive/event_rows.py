@@ -1,4 +1,4 @@
-"""What happened: events, made of notes in the journal and of what the drain finds out."""
+"""Construction of events, from notes in the journal and from what the drain finds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def event(time_us: int, kind: EventKind, pair: str | None = None, /, **detail: object) -> Event:
-    """Return an event; ``detail`` must be what JSON can say."""
+    """Return an event; ``detail`` must be encodable as JSON."""
     return Event(time_us, kind, pair, msgspec.json.encode(detail).decode())
 
 
 def iso(time_us: int) -> str:
-    """Return a moment, in µs since 1970 UTC, as details spell it.
+    """Return a time, in µs since 1970 UTC, as it is written in details.
 
     >>> iso(1_762_776_000_000_000)
     '2025-11-10T12:00:00Z'

@@ -1,4 +1,4 @@
-"""Why the files of a pair cannot be trusted, and whether that pair is to blame: the disk may be, or this process."""
+"""Diagnosis of errors in the files of a pair: whether the pair, the disk or this process is at fault."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from recorder.errors import DiskAtFault, DiskError, StorageError, UnknownVersion
 
 SHARE: Final = 0.05
 AT_LEAST: Final = 3
-"""More than this share of all pairs, and so many at least, do not get damaged at once: the disk is at fault."""
+"""If more than this share of all pairs, and at least this number, fail at once, the disk is at fault."""
 
 FAULTS: Final = (*DAMAGE, DiskError)
-"""What an operation on the files of one pair raises where they may be to blame."""
+"""Errors of operations on the files of one pair for which these files may be to blame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a file or folder of a pair, and what to do about it."""
+    """A fault of a file or folder of a pair, and its remedy."""
 
     pair: str
     file: str
@@ -34,14 +34,14 @@ class Fault:
 
 
 def diagnose(layout: Layout, pair: str, error: Exception) -> Fault:
-    """Return what is wrong with the files of ``pair``. Raises ``error`` itself where no single pair can be to blame."""
+    """Return the fault in the files of ``pair``. Raises ``error`` itself if no single pair can be at fault."""
     home = layout.home(Branch(TRADES, pair))
     match error:
         case UnreadableFile() if not error.of_itself:
             raise error
         case UnsoundFile() | UnreadableFile() | UnknownVersion() if Path(error.file).is_relative_to(home):
             return Fault(pair, error.file, error.problem, error.remedy)
-        case UnsoundFile() | UnreadableFile() | UnknownVersion():  # of another table: no pair's
+        case UnsoundFile() | UnreadableFile() | UnknownVersion():  # of another table, not of a pair
             raise error
         case StorageError():
             return Fault(pair, str(home), f"cannot be used: {error}", TRADES.remedy)
@@ -52,7 +52,7 @@ def diagnose(layout: Layout, pair: str, error: Exception) -> Fault:
 
 
 def check_pass(faults: Mapping[str, Fault], pairs: int) -> None:
-    """Raise DiskAtFault where so many of ``pairs`` fail in one pass over them that no single one is to blame."""
+    """Raise DiskAtFault if so many of ``pairs`` fail in one pass that no single pair can be at fault."""
     if len(faults) >= AT_LEAST and len(faults) > SHARE * pairs:
         one = faults[min(faults)]
         raise DiskAtFault(

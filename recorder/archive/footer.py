@@ -1,4 +1,4 @@
-"""What a file of the archive says of itself in its footer, so that coverage can be rebuilt from footers alone."""
+"""The recorder's metadata in the footer of each file, from which coverage can be rebuilt."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _TODAYS: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says of itself. ``runs`` and ``promise`` for tables with ids, ``segments`` for those without.
+    """The recorder's metadata of a file: ``runs`` and ``promise`` for tables with ids, ``segments`` for those without.
 
-    ``promise`` is what was promised of the pair when the file was written, so that its folder keeps it wherever it is
-    taken. ``version`` is the schema's, of a file that was read: what is written is always of today's.
+    ``promise`` is that of the pair when the file was written, so that its folder keeps it wherever it is moved.
+    ``version`` is the schema version of a file that was read; files are always written in the current version.
     """
 
     table: str
@@ -43,12 +43,12 @@ class Footer:
 
     @property
     def is_todays(self) -> bool:
-        """Whether the file is of the version that this release writes."""
+        """Whether the file has the version that this release writes."""
         return self.version == schema_versions.current(self.table)
 
     @property
     def is_old(self) -> bool:
-        """Whether the file is of a version in which its rows were other ones, and to be brought up to date."""
+        """Whether the file has a version with different rows, which must be upgraded."""
         return schema_versions.is_old(self.table, self.version)
 
     def encode(self) -> dict[bytes, bytes]:
@@ -66,7 +66,7 @@ class Footer:
 
     @classmethod
     def decode(cls, metadata: dict[bytes, bytes] | None, path: Path) -> Footer:
-        """Read the key-value metadata of ``path``. Raises UnsoundFile where it is not ours, UnknownVersion."""
+        """Read the key-value metadata of ``path``. Raises UnsoundFile if it is not the recorder's, UnknownVersion."""
         try:
             content = msgspec.json.decode((metadata or {})[FOOTER_KEY])
             return cls(
@@ -79,17 +79,17 @@ class Footer:
                 segments=tuple(content.get("segments", ())),
                 promise=msgspec.convert(content.get("promise"), Promise | None),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # what JSON may hold
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:  # of unexpected JSON
             raise UnsoundFile(path, "is none of ours: it carries no footer of this archive", remedy(path)) from error
 
 
 def held_runs(table: pa.Table, pair: str) -> tuple[Run, ...]:
-    """Return the runs of the ids that a table of trades of ``pair``, sorted by id, really holds."""
+    """Return the runs of ids in a table of trades of ``pair`` that is sorted by id."""
     if not table.num_rows:
         return ()
     ids = table["trade_id"].combine_chunks()
     times_us = table["time"].cast(pa.int64()).combine_chunks()
-    # Where an id is not its predecessor plus one, a run begins; the first row's difference is null.
+    # A run begins where an id is not its predecessor plus one; the first row's difference is null.
     begins = [0, *pc.indices_nonzero(pc.not_equal(pc.pairwise_diff(ids), 1)).to_pylist()]
     ends = [begin - 1 for begin in begins[1:]] + [table.num_rows - 1]
     return tuple(

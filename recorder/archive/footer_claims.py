@@ -1,6 +1,6 @@
-"""What the footer of a file claims of its rows, held against the rows: readers pass over rows by such claims.
+"""Checks of footer statistics against rows, because readers skip rows by such statistics.
 
-Only for files whose names tell no digest, written by an older release: of the others every byte is known.
+Needed only for files of older releases, whose names contain no digest: in all others every byte is verified.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _TEXTS: Final = (pa.string(), pa.binary())
 
 
 class FooterClaims:
-    """What the footer of a file claims of one row group; :meth:`add` its rows, then :meth:`check`."""
+    """The statistics of one row group; :meth:`add` its rows, then :meth:`check`."""
 
     def __init__(self, file: OpenFile, group: int) -> None:
-        """Begin; a file with a digest in its name claims nothing that is to be checked, nor one that is upgraded."""
+        """Begin a check; it is skipped for a file with a digest in its name or with rows to be upgraded."""
         applies = digest_in(file.path.name) is None and not file.footer.is_old
         self._file = file
         self._group = group
@@ -31,14 +31,14 @@ class FooterClaims:
         self._nulls = dict.fromkeys(self._ends, 0)
 
     def add(self, rows: pa.Table) -> None:
-        """Take in rows of the group, with all their columns."""
+        """Add rows of the group, with all their columns."""
         for name, ends in self._ends.items():
             column = _as_stored(rows[name])
             self._nulls[name] += column.null_count
             ends.extend(end for end in pc.min_max(column).as_py().values() if end is not None)
 
     def check(self) -> None:
-        """Raise UnsoundFile where the footer claims another least or greatest value, or other nulls, of a column."""
+        """Raise UnsoundFile if the minimum, maximum or null count of a column differs from the footer's."""
         for name, ends in self._ends.items():
             held = (min(ends), max(ends), self._nulls[name]) if ends else (None, None, self._nulls[name])
             if self._file.claimed(name, self._group) != held:
@@ -47,9 +47,9 @@ class FooterClaims:
 
 
 def check_kinds(file: OpenFile, dataset: Dataset) -> None:
-    """Raise UnsoundFile where a footer says of a column that its bytes mean something else than they were written as.
+    """Raise UnsoundFile if a footer describes the bytes of a column differently from how they were written.
 
-    Other readers may go by what pyarrow passes over.
+    Other readers may use descriptions that pyarrow ignores.
     """
     path = file.path
     applies = digest_in(path.name) is None and not file.footer.is_old
@@ -58,7 +58,7 @@ def check_kinds(file: OpenFile, dataset: Dataset) -> None:
 
 
 def _as_stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return values as the statistics of a file have them: times as numbers, texts as bytes."""
+    """Return values in the form of a file's statistics: times as numbers, texts as bytes."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if kind == TIME:
         return column.cast(pa.int64())

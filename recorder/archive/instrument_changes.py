@@ -1,6 +1,6 @@
-"""What one listing changes about what was listed before: pure, so that every rule stands in a table of tests.
+"""Changes between a listing and the previous ones, as pure functions, so that tests can tabulate every rule.
 
-What a listing lacks changes nothing by itself: a pair is delisted when whoever follows the listings says so.
+A pair missing from a listing changes nothing by itself: the caller decides when a pair is delisted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recorder.core.pair_registry import DELISTED, Listed, Rival, renamed, settle
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Rows to archive, events to tell, and of which entries others count in their place."""
+    """Rows to archive, events to record, and entries that others replaced."""
 
     rows: tuple[Instrument, ...]
     events: tuple[Event, ...]
@@ -27,10 +27,10 @@ class Changes:
 
 
 def changes(known: Mapping[str, Instrument], listed: Listed, time_us: int) -> Changes:
-    """Compare a whole listing, received at ``time_us``, with what was archived of each pair (``known``, by pair).
+    """Compare a complete listing, received at ``time_us``, with the archived row of each pair (``known``, by pair).
 
-    A pair whose key is listed under another symbol was renamed: under the old one it is delisted. The first listing of
-    all tells no events.
+    A pair whose key is listed under another symbol was renamed: it is delisted under the old one. The very first
+    listing produces no events.
     """
     was_listed = {pair: instrument for pair, instrument in known.items() if instrument.status != DELISTED}
     found, rivals = settled(listed, was_listed)
@@ -47,7 +47,7 @@ def changes(known: Mapping[str, Instrument], listed: Listed, time_us: int) -> Ch
 
 
 def as_archived(instrument: Instrument) -> Instrument:
-    """Return what the archive holds of an instrument: all but its asset class."""
+    """Return an instrument as it is archived: without its asset class."""
     return msgspec.structs.replace(instrument, asset_class=CURRENCY)
 
 

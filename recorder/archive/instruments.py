@@ -1,4 +1,4 @@
-"""What the exchange listed, and since when: one row per change of a pair."""
+"""The exchange's listings and their times: one row per change of a pair."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from recorder.core.pair_registry import DELISTED, Listed
 
 _BATCH: Final = 32_768
 _History: TypeAlias = dict[str, list[tuple[int, Instrument]]]
-"""Of each pair the rows archived: since when (µs since 1970 UTC), and what. Oldest first."""
+"""The archived rows of each pair: since when (µs since 1970 UTC), and what. Oldest first."""
 
 
 class InstrumentArchive:
-    """What was listed of each pair, and since when: :meth:`take` the listings of a segment, :meth:`delist` pairs.
+    """The listings of each pair and their times: :meth:`add` the listings of a segment, :meth:`delist` pairs.
 
-    One process writes it: the daemon. Drained again, a segment adds nothing even when later listings have been
+    Only one process may write it: the daemon. Draining a segment again adds nothing, even if later listings have been
     archived since: (pair, valid_from) is the key.
     """
 
@@ -36,7 +36,7 @@ class InstrumentArchive:
         tables.on_loss(self._forget)
 
     def add(self, valid_from_us: int, listed: Listed) -> Changes:
-        """Take a whole listing, and tell what it changes of what was archived for that moment.
+        """Add a complete listing, and return what it changes compared with the archived state at that time.
 
         Raises CorruptFile, UnreadableFile.
         """
@@ -47,20 +47,20 @@ class InstrumentArchive:
         return found
 
     def delist(self, valid_from_us: int, pair: str) -> None:
-        """Take that a pair is not listed any more from this moment on. Raises CorruptFile, UnreadableFile."""
+        """Record that a pair is no longer listed from this time on. Raises CorruptFile, UnreadableFile."""
         history = self._load() if self._history is None else self._history
         before = _before(history.get(pair, ()), valid_from_us)
         gone = () if before is None or before.status == DELISTED else (replace(before, status=DELISTED),)
         self._wait(history, valid_from_us, gone)
 
     def keys(self) -> dict[str, str]:
-        """Return the pairs that are listed by their keys. Raises CorruptFile, UnreadableFile."""
+        """Return the listed pairs by their keys. Raises CorruptFile, UnreadableFile."""
         history = self._load() if self._history is None else self._history
         newest = (rows[-1][1] for rows in history.values())
         return {one.key: one.pair for one in newest if one.status != DELISTED}
 
     def remembered(self) -> list[Instrument]:
-        """Return the newest row of each pair that ever was listed; ``delisted`` are those that are not any more."""
+        """Return the newest row of each pair that was ever listed; ``delisted`` are those that no longer are."""
         return [rows[-1][1] for rows in self._load().values()]
 
     def _wait(self, history: _History, valid_from_us: int, rows: Sequence[Instrument]) -> None:
@@ -96,7 +96,7 @@ def _rows(path: Path) -> list[tuple[int, Instrument]]:
 
 
 def _before(rows: Sequence[tuple[int, Instrument]], valid_from_us: int) -> Instrument | None:
-    """Return what was archived of a pair for that moment."""
+    """Return the archived state of a pair at that time."""
     index = bisect_right(rows, valid_from_us, key=_moment)
     return rows[index - 1][1] if index else None
 

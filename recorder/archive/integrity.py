@@ -1,8 +1,7 @@
-"""What makes a file sound, whatever table it is of: that it can be read, and is what its footer and its place say.
+"""Soundness checks for files of any table: a file must be readable and match its footer and its place.
 
-Below ``verify`` (trades) and ``sound`` (all other tables), for whoever proves an archive and whoever takes rows over
-into another. Takes no lock: the files of a folder are opened together, before the first row is read, so that a
-compaction meanwhile takes nothing away.
+Used by :mod:`verify_trades` and :mod:`verify_tables`, and so for both verifying and merging archives. Takes no lock:
+all files of a folder are opened before the first row is read, so a compaction that runs meanwhile removes nothing.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from recorder.lazy_imports import pc
 
 MOVE_BACK: Final = "move it back to where it belongs, or out of the archive"
 _PERIODS: Final = 1_024
-"""So many folders are remembered by the limits of their periods: some hundred years, or three of days."""
+"""Folders whose period limits are cached: about a thousand years, or three years of days."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with a file, and what to do."""
+    """A fault of a file, and its remedy."""
 
     file: Path
     problem: str
@@ -45,13 +44,13 @@ class Finding:
 
     @classmethod
     def of(cls, error: UnsoundFile | UnreadableFile | UnknownVersion) -> Finding:
-        """Return what an error tells of its file."""
+        """Return an error about a file as a finding."""
         return cls(Path(error.file), error.problem, error.remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A range of UTC days, both included; None: open end."""
+    """A range of UTC days, both ends included; None is an open end."""
 
     first: date | None = None
     last: date | None = None
@@ -61,12 +60,12 @@ class Days:
 
     def touch_period(self, period: str) -> bool:
         """Return whether a day of this period (``2025``, ``2025-11-10``) is in the range."""
-        # As ISO 8601 spells them, days and years go by the alphabet.
+        # ISO 8601 days and years sort alphabetically.
         first, last = (None if day is None else day.isoformat()[: len(period)] for day in (self.first, self.last))
         return (first is None or period >= first) and (last is None or period <= last)
 
     def touch_beside(self, period: str) -> bool:
-        """Return whether a day of this period, or one beside it, is in the range."""
+        """Return whether a day of this period, or an adjacent day, is in the range."""
         first, last = self.first, self.last
         return Days(
             first if first in {None, date.min} else first - timedelta(days=1),
@@ -74,7 +73,7 @@ class Days:
         ).touch_period(period)
 
     def touch(self, runs: Iterable[Run]) -> bool:
-        """Return whether a trade of these runs may have been made in the range, or on the days beside it."""
+        """Return whether a trade of these runs may be in the range, or on a day adjacent to it."""
         times_us = [time_us for run in runs for time_us in (run.first_us, run.last_us)]
         low, high = _midnight_us(self.first, -1), _midnight_us(self.last, 2)
         return (high is None or min(times_us) < high) and (low is None or max(times_us) >= low)
@@ -88,7 +87,7 @@ ALL_DAYS: Final = Days()
 
 
 def check_place(facts: FileFacts, branch: Branch) -> FileFacts:
-    """Return the facts if they can be those of a file of ``branch``: another's rows must never count as its own.
+    """Return the facts if the file can belong to ``branch``: rows of another branch must never count as its own.
 
     Raises UnsoundFile.
     """
@@ -117,7 +116,7 @@ def check_columns(file: OpenFile, dataset: Dataset) -> OpenFile:
 
 
 def check_footer(file: OpenFile, branch: Branch) -> OpenFile:
-    """Return an open file if what it says of itself fits its place, its columns too. Raises UnsoundFile."""
+    """Return an open file if its footer and columns match its place. Raises UnsoundFile."""
     check_place(file.facts, branch)
     return check_columns(file, branch.dataset)
 
@@ -125,11 +124,11 @@ def check_footer(file: OpenFile, branch: Branch) -> OpenFile:
 def opened(
     leaf: Path, branch: Branch, stack: contextlib.ExitStack, *, words: Sequence[str] = (), rows: bool = True
 ) -> tuple[list[OpenFile], list[Finding]]:
-    """Open the files of a folder together; a folder may be missing.
+    """Open the files of a folder together; the folder may be missing.
 
-    Returns those whose bytes are those that were written, and that say of themselves what fits their place, and what is
-    wrong with others; ``words`` as for :class:`OpenFile`. Where only footers are wanted, no ``rows``, the bytes are not
-    compared. Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
+    Returns the files whose bytes match their digest and whose footer matches their place, and the findings about the
+    others; ``words`` as for :class:`OpenFile`. If only footers are needed, without ``rows``, the bytes are not checked.
+    Raises UnknownVersion; StorageError if the files keep changing faster than they can be listed.
     """
     try:
         there = bool(names_in(leaf))
@@ -154,10 +153,10 @@ def opened(
 
 
 def misspelled_folders(layout: Layout, dataset: Dataset) -> list[Finding]:
-    """Return the files in folders of a partition that are not spelled as the recorder spells them.
+    """Return findings for files in partition folders that are not spelled as the recorder spells them.
 
-    Readers that decode names, and file systems to which case is all one, take them for those of another folder. Raises
-    UnlistedFolder; UnsoundFile for a link that leads nowhere.
+    Readers that decode names, and file systems that ignore case, would assign them to another folder. Raises
+    UnlistedFolder; UnsoundFile for a dangling link.
     """
     prefix, folder = f"{dataset.partition}=", layout.folder(dataset)
     if dataset.partition is None:
@@ -173,15 +172,15 @@ def misspelled_folders(layout: Layout, dataset: Dataset) -> list[Finding]:
 
 @contextlib.contextmanager
 def checking(path: Path) -> Iterator[None]:
-    """Turn what cannot be computed of rows, which were read well, into what is wrong with their file."""
+    """Raise UnsoundFile for errors in computations on rows that were read successfully."""
     try:
         yield
-    except (pa.ArrowException, ValueError, OverflowError) as error:  # a time, say, that no calendar has
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # such as a time outside the calendar
         raise UnsoundFile(path, f"is damaged: {on_one_line(error)}", remedy(path)) from error
 
 
 def check_period(rows: pa.Table, branch: Branch, leaf: Path, path: Path) -> None:
-    """Hold the times of rows against the folder in which they lie. Raises UnsoundFile."""
+    """Check the times of rows against their folder. Raises UnsoundFile."""
     dataset = branch.dataset
     if dataset.period is None or not rows.num_rows:
         return
@@ -190,7 +189,7 @@ def check_period(rows: pa.Table, branch: Branch, leaf: Path, path: Path) -> None
 
 
 def check_times(times_us: Iterable[int], branch: Branch, path: Path) -> None:
-    """Hold times that a footer claims (µs since 1970 UTC) against the folder of the file. Raises UnsoundFile."""
+    """Check times claimed by a footer (µs since 1970 UTC) against the file's folder. Raises UnsoundFile."""
     if branch.dataset.period is None:
         return
     first_us, last_us = _limits_us(path.parent.name)
@@ -202,7 +201,7 @@ def check_times(times_us: Iterable[int], branch: Branch, path: Path) -> None:
 
 @functools.lru_cache(_PERIODS)
 def _limits_us(folder: str) -> tuple[int, int]:
-    """Return the limits of the period that a folder is named by, in µs since 1970 UTC; none fits where it is none."""
+    """Return the time limits of a folder's period in µs since 1970 UTC; an empty range if it names no valid period."""
     key, _, value = folder.partition("=")
     try:
         first = date(int(value), 1, 1) if key == "year" else date.fromisoformat(value)
@@ -219,7 +218,7 @@ def _check_moment(moment: date, branch: Branch, leaf: Path, path: Path) -> None:
 
 
 def parquet_in(entry: Path) -> list[Path]:
-    """Return the Parquet files at a path and below it, sorted, also links that lead nowhere. Raises UnlistedFolder."""
+    """Return the Parquet files at a path and below it, sorted, including dangling links. Raises UnlistedFolder."""
     if not entry.is_dir():
         return [entry] if entry.suffix == SUFFIX and (entry.is_file() or entry.is_symlink()) else []
     if entry.is_symlink():

@@ -1,6 +1,6 @@
-"""Where things lie: the folders of an archive, and the names in them.
+"""Paths of an archive: its folders and file names.
 
-Names say nothing that is trusted: coverage comes from footers. A name is never used twice.
+No name is trusted: coverage is computed from footers. A file name is never reused.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from recorder.errors import NoSuchArchive, UnlistedFolder, UnsoundFile, UsageErr
 
 SUFFIX: Final = ".parquet"
 DIGITS: Final = 16
-"""Hexadecimal digits of a file's SHA-256 in its name: 64 bits, which no damage hits by chance."""
+"""Hexadecimal digits of a file's SHA-256 in its name: 64 bits, which damage does not match by chance."""
 _NAME: Final = re.compile(rf"\d+-\d+-[0-9a-f]+-([0-9a-f]{{{DIGITS}}}){re.escape(SUFFIX)}")
 _EPOCH: Final = date(1970, 1, 1)
-"""The file that a table is born with lies where a row of this day would."""
+"""A table's schema file is in the folder that a row of this day would be in."""
 
 
 class Layout:
-    """The paths of the archive at ``data``. Raises UsageError for a place where readers would misread them."""
+    """The paths of the archive at ``data``. Raises UsageError for a location that readers would misinterpret."""
 
     def __init__(self, data: Path) -> None:
         keys = tuple(f"{dataset.partition}=" for dataset in datasets.DATASETS if dataset.partition)
@@ -72,7 +72,7 @@ class Layout:
         return self.leaves(Branch(TRADES, pair))
 
     def trade_files(self, pair: str) -> list[Path]:
-        """Return the files of ``pair``, sorted by path. Raises FileNotFoundError where a compaction came between."""
+        """Return the files of ``pair``, sorted by path. Raises FileNotFoundError if a compaction interferes."""
         return self.files(Branch(TRADES, pair))
 
     def folder(self, dataset: Dataset) -> Path:
@@ -89,11 +89,11 @@ class Layout:
         return [Branch(dataset, value) for value in sorted(unquote(value) for value in values if value != NO_PARTITION)]
 
     def home(self, branch: Branch) -> Path:
-        """Return the folder in which the leaves of a branch lie: the folders that hold its files."""
+        """Return the folder that contains the leaves of a branch; leaves are the folders that contain its files."""
         return self._top(branch) if branch.dataset.period else self._top(branch).parent
 
     def leaf(self, branch: Branch, period: str | None) -> Path:
-        """Return the leaf of one period (``2025``); without one that of a branch which is not parted by time."""
+        """Return the leaf of one period (``2025``); with None, that of a branch without periods."""
         return self._top(branch) if period is None else self._top(branch) / f"{branch.dataset.period}={period}"
 
     def _top(self, branch: Branch) -> Path:
@@ -106,25 +106,28 @@ class Layout:
             return [self.leaf(branch, None)]
         home, prefix = self.home(branch), f"{branch.dataset.period}="
         found = (home / name for name in folders_in(home) if name.startswith(prefix))
-        # What people put beside a partition, like year=2025.tar, is none.
+        # Other entries beside a partition, like year=2025.tar, are not leaves.
         return [leaf for leaf in found if period_of(leaf) is not None]
 
     def files(self, branch: Branch) -> list[Path]:
-        """Return the files of a branch, sorted by path. Raises FileNotFoundError where a compaction came between."""
+        """Return the files of a branch, sorted by path. Raises FileNotFoundError if a compaction interferes."""
         return [leaf / name for leaf in self.leaves(branch) for name in listed(leaf)]
 
     def built(self, branch: Branch) -> Path:
-        """Return where a compaction builds leaves of ``branch`` anew, under its lock."""
+        """Return the folder in which a compaction, under its lock, builds new leaves of ``branch``."""
         return self.exchange / branch.name
 
     def schema_file(self, dataset: Dataset) -> Path:
-        """Return the file without rows that a table is born with."""
+        """Return the path of the file without rows that a table is created with."""
         branch = Branch(dataset, None if dataset.partition is None else NO_PARTITION)
         return self.leaf(branch, dataset.period_of(_EPOCH)) / SCHEMA_FILE
 
 
 def existing(data: Path) -> Layout:
-    """Return the layout of the archive at ``data``. Raises NoSuchArchive; UnlistedFolder, UnsoundFile as listed()."""
+    """Return the layout of the archive at ``data``.
+
+    Raises NoSuchArchive; UnlistedFolder and UnsoundFile as :func:`listed` does.
+    """
     layout = Layout(data)
     for folder in (layout.data, layout.trades):
         check_link(folder)
@@ -138,7 +141,7 @@ def existing(data: Path) -> Layout:
 
 
 def period_of(leaf: Path) -> str | None:
-    """Return the period of a leaf (``2025``); None where it is not parted by time.
+    """Return the period of a leaf (``2025``); None if it has none.
 
     >>> period_of(Path("events/year=2025")), period_of(Path("events/year=2025.tar")), period_of(Path("instruments"))
     ('2025', None, None)
@@ -153,16 +156,16 @@ def period_of(leaf: Path) -> str | None:
 
 
 def new_name(first: int, last: int, sha256: str) -> str:
-    """Return the name of a file with this SHA-256 (hexadecimal), and with these as its lowest and highest id.
+    """Return a new name for a file with these lowest and highest ids (or segments) and this SHA-256 (hexadecimal).
 
-    The ids, or the segments, are for people. Something that never comes again follows, and the first digits of the
-    digest, which :func:`digest_in` finds again.
+    The ids or segments are for people. They are followed by a unique part, and by the first digits of the digest, which
+    :func:`digest_in` reads.
     """
     return f"{first:012d}-{last:012d}-{uuid.uuid4().hex[:16]}-{sha256[:DIGITS]}{SUFFIX}"
 
 
 def digest_in(name: str) -> str | None:
-    """Return the first digits of the SHA-256 that a file has by its name; None where the name tells none.
+    """Return the first digits of a file's SHA-256 from its name; None if the name contains none.
 
     >>> digest_in("000000000001-000000000002-5f0c6d2a9b1e4c7d-9f86d081884c7d65.parquet")
     '9f86d081884c7d65'
@@ -174,12 +177,12 @@ def digest_in(name: str) -> str | None:
 
 
 def listed(directory: str | Path) -> list[str]:
-    """Return the names of the Parquet files in one directory, wholly or not at all.
+    """Return the names of the Parquet files in one directory, as a complete listing or not at all.
 
-    A compaction exchanges the directory for another and then empties it. Who is still reading it then sees fewer
-    files than there ever were; so it must still bear its name after it was read. (Globs do not ask: DuckDB's passes
-    over a name that is gone when it looks again, and misses rows without a word.)
-    Raises FileNotFoundError where a compaction came between; UnlistedFolder; UnsoundFile for a link that leads nowhere.
+    A compaction exchanges the directory for another and then empties it. A reader that is still listing it would see
+    too few files, so its path must still lead to the same directory afterwards. (Globs do not check this: DuckDB's
+    ignores names that have vanished, and silently misses rows.) Raises FileNotFoundError if a compaction interferes;
+    UnlistedFolder; UnsoundFile for a dangling link.
     """
     try:
         with listing(directory):
@@ -201,7 +204,7 @@ def _listed(directory: str | Path) -> list[str]:
 
 
 def size_of(leaf: Path) -> int:
-    """Return the bytes of the Parquet files in one directory, about: 0 where a compaction comes between."""
+    """Return the approximate bytes of the Parquet files in one directory: 0 if a compaction interferes."""
     with contextlib.suppress(FileNotFoundError, UnlistedFolder, UnsoundFile):
         return sum((leaf / name).stat().st_size for name in listed(leaf))
     return 0

@@ -1,6 +1,6 @@
-"""The ledger as the disk tells it: what the journal claims, then what footers and events say. Nothing else is kept.
+"""Loading the ledger from disk: first the journal's claims, then footers and events. There is no other state.
 
-In this order, because rows move from the journal to the archive: a row may be met twice, but is never missed.
+In this order because rows move from the journal to the archive: a row may be seen twice, but is never missed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from recorder.errors import CorruptFile, UnknownVersion, UnreadableFile
 
 Damage: TypeAlias = CorruptFile | UnreadableFile | UnknownVersion
 DAMAGE: Final = (CorruptFile, UnreadableFile, UnknownVersion)
-"""Why nobody knows what the files of a pair hold."""
+"""Errors that leave the content of a pair's files unknown."""
 JOINED_RUNS: Final = 20_000
-"""Runs in the journal that are joined before they are counted: each alone would take as long as parsing it."""
+"""Runs of the journal that are joined before they are counted: one by one takes as long as parsing them."""
 READERS: Final = 8
-"""Footers are read, and folders synced, of so many pairs at once: on a busy disk each sync waits."""
+"""Pairs whose footers are read and whose folders are synced in parallel: on a busy disk each sync waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What was met in the archive: the rows of each pair, and what could not be read.
+    """What was read from the archive: the number of rows of each pair, and the faults.
 
-    Of a pair in ``damaged`` nothing in the archive counts, and so nobody knows what it holds. ``findings`` are files of
-    events; what they told of ids is not known.
+    For a pair in ``damaged`` nothing in the archive counts, so its stored ids are unknown. ``findings`` are files of
+    events; their evidence about ids is unknown.
     """
 
     rows: dict[str, int]
@@ -43,7 +43,7 @@ class LoadResult:
     findings: list[Finding]
 
     def check(self) -> None:
-        """Raise CorruptFile, UnreadableFile, UnknownVersion if the files of a pair cannot be trusted, or read."""
+        """Raise CorruptFile, UnreadableFile or UnknownVersion if the files of a pair cannot be trusted or read."""
         for error in self.damaged.values():
             raise error
 
@@ -57,11 +57,11 @@ def load(
     pairs: Sequence[str] | None = None,
     told: Callable[[], StoredEvidence] | None = None,
 ) -> LoadResult:
-    """Count in ``ledger`` what the journal claims and what the archive holds and knows, of all pairs or of ``pairs``.
+    """Count the journal's claims and the archive's content and evidence in ``ledger``, for all pairs or for ``pairs``.
 
-    The journal is read by whoever gives its ``claims``, which are taken first. ``coverage`` is brought up to date.
-    ``told`` reads the events, where somebody remembers them.
-    Raises DiskError; StorageError if files keep changing as they are read.
+    The caller reads the journal and passes its ``claims``, which are consumed first. ``coverage`` is brought up to
+    date. ``told`` reads the events, if the caller caches them. Raises DiskError; StorageError if files keep changing as
+    they are read.
     """
     _count(ledger, claims)
     held = Coverage(layout) if coverage is None else coverage
@@ -70,7 +70,7 @@ def load(
         try:
             return undisturbed(lambda: held.observe_into(ledger, pair), f"the files of {pair}")
         except DAMAGE as error:
-            if isinstance(error, UnreadableFile) and not error.of_itself:  # of which no pair is to blame
+            if isinstance(error, UnreadableFile) and not error.of_itself:  # the fault of no single pair
                 raise
             return error
 
@@ -94,7 +94,7 @@ def load(
 
 
 def _restate_renumbered(ledger: Ledger, held: Coverage, events: StoredEvidence, sound: frozenset[str]) -> None:
-    """Count of pairs that are numbered anew what files hold, where those are ``sound``, and what events tell."""
+    """Count renumbered pairs anew from their files, if those are ``sound``, and from events."""
     renumbered = [pair for pair in ledger if ledger.of(pair).renumbered is not None]
     if renumbered:
         restated = [(pair, _of_files(ledger.of(pair), held, sound=pair in sound)) for pair in renumbered]
@@ -106,13 +106,13 @@ def _restate_renumbered(ledger: Ledger, held: Coverage, events: StoredEvidence, 
 
 
 def _of_files(account: PairLedger, held: Coverage, *, sound: bool) -> PairLedger:
-    """Return what files hold of a pair that is numbered anew: what is journalled of it will be set aside."""
+    """Return the ledger of a renumbered pair from its files: its journalled rows will be quarantined."""
     found = PairLedger(account.pair)
     if sound:
         files = undisturbed(lambda: held.files(account.pair), f"the files of {account.pair}")
         for run in (run for file in files for run in file.footer.runs):
             found.observe(run)
-    for promised in account.promised:  # which may be in the journal still
+    for promised in account.promised:  # may still be in the journal only
         found.know(promised)
     return found
 

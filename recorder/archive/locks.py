@@ -1,7 +1,7 @@
-"""Who may write what: advisory locks, private folders to stage in, and what a process that died left behind.
+"""Advisory locks for writers, private staging folders, and recovery of what dead processes left behind.
 
-What is staged is rubbish once its process is gone, except between the renames that stand in for an exchange: see
-:func:`mend`. Readers take no lock.
+Staged files are garbage once their process has ended, except between the renames that replace an atomic exchange: see
+:func:`recover`. Readers take no lock.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ from recorder.errors import ArchiveInUse, DiskError
 
 _LOCK: Final = ".lock"
 _ATTEMPTS: Final = 100
-"""So often a lock may be removed while it is waited for: staging folders come and go, other locks stay."""
+"""Number of times that a lock file may be removed while it is awaited. Only locks of staging folders are removed."""
 
 
 @contextlib.contextmanager
 def hold(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold an advisory lock; the system lets go of it if the process dies. Raises ArchiveInUse if held elsewhere."""
+    """Hold an advisory lock, which the system releases if the process dies.
+
+    Raises ArchiveInUse if another process holds it.
+    """
     with contextlib.ExitStack() as held:
-        # A file that was removed while it was waited for is nobody's lock any more.
+        # A lock file that was removed while it was awaited no longer locks anything.
         for _ in range(_ATTEMPTS):
             handle = held.enter_context(_opened(path, os.O_RDWR | os.O_CREAT))
             _lock(handle, path, wait=wait)
@@ -43,17 +46,17 @@ def hold(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of the one recorder of an archive. Raises ArchiveInUse if held elsewhere.
+    """Hold the lock of the only recorder of an archive. Raises ArchiveInUse if another process holds it.
 
-    The file can be removed while it is held, and the next recorder would make another. So the folder in which it lies,
-    which is the archive, is locked too, where the file system can lock folders: NFS cannot.
+    The lock file can be removed while it is held, and the next recorder would create another. So its folder, the
+    archive, is locked too, if the file system can lock folders; NFS cannot.
     """
     with hold(path), _opened(path.parent, os.O_RDONLY | os.O_DIRECTORY) as folder:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ArchiveInUse(f"{path.parent} is held by another process") from error
-        except OSError:  # then the file alone says so
+        except OSError:  # then only the file is locked
             pass
         yield
 
@@ -88,14 +91,14 @@ def _is_still(path: Path, handle: int) -> bool:
 
 @contextlib.contextmanager
 def branch_lock(layout: Layout, branch: Branch, *, wait: bool = True) -> Iterator[None]:
-    """Hold the write lock of ``branch``, waiting for whoever has it."""
+    """Hold the write lock of ``branch``, waiting for the process that holds it."""
     with hold(layout.locks / f"{branch.name}{_LOCK}", wait=wait):
         yield
 
 
 @contextlib.contextmanager
 def writing(layout: Layout, disk: Disk, branch: Branch) -> Iterator[None]:
-    """Hold the branch's lock, with what a cut compaction left put right: then no file can vanish."""
+    """Hold the branch's lock after recovering from an interrupted compaction, so that no file can vanish."""
     with branch_lock(layout, branch):
         recover(layout, disk, branch)
         yield
@@ -103,24 +106,24 @@ def writing(layout: Layout, disk: Disk, branch: Branch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def staging(layout: Layout, disk: Disk) -> Iterator[Path]:
-    """Give this process a private folder on the archive's file system, and take it away afterwards."""
+    """Yield a private folder for this process on the archive's file system, and remove it afterwards."""
     private = layout.staging / uuid.uuid4().hex
     with contextlib.ExitStack() as held:
-        # A sweep must never meet a lock file that is made but not locked yet.
+        # A sweep must never find a lock file that is created but not locked yet.
         with hold(_sweep_lock(layout), wait=True):
             held.enter_context(hold(private.with_suffix(_LOCK)))
             disk.make_dir(private)
         try:
             yield private
         finally:
-            # Rubbish by definition; should this fail, the next start sweeps it away.
+            # Garbage by definition; if this fails, the next start removes it.
             shutil.rmtree(private, ignore_errors=True)
             with contextlib.suppress(OSError):
                 private.with_suffix(_LOCK).unlink()
 
 
 def sweep_staging(layout: Layout, disk: Disk) -> None:
-    """Take away what processes that are gone left in staging; what a living one holds locked stays.
+    """Remove what ended processes left in staging; what a running process has locked stays.
 
     Raises UnlistedFolder, and DiskError.
     """
@@ -137,18 +140,18 @@ def sweep_staging(layout: Layout, disk: Disk) -> None:
 
 
 def recover_all(layout: Layout, disk: Disk, branches: Iterable[Branch]) -> None:
-    """Mend branches that nobody is at."""
+    """Recover the branches that no other process has locked."""
     for branch in branches:
         with contextlib.suppress(ArchiveInUse), branch_lock(layout, branch, wait=False):
             recover(layout, disk, branch)
 
 
 def recover(layout: Layout, disk: Disk, branch: Branch) -> None:
-    """Finish or undo what a compaction of ``branch`` that was cut left behind. Call it under the branch's lock.
+    """Finish or undo an interrupted compaction of ``branch``. The caller holds the branch's lock.
 
-    After a cut between the renames that stand in for an exchange, a leaf lies aside: it gets its name back. All
-    else is rubbish, but only when the names in the table are durable: until then the files that were exchanged
-    away may be the only ones that a power cut leaves.
+    If it was interrupted between the renames that replace an exchange, a leaf has a temporary name and gets its own
+    back. All other remains are garbage, but only once the names in the table are durable: until then, the files that
+    were exchanged out may be the only ones to survive a power failure.
     """
     left = layout.built(branch)
     if not left.is_dir():

@@ -1,9 +1,9 @@
-"""Unite another archive of the same pairs with this one: two recorders on two machines are one archive.
+"""Merging another archive of the same pairs into this one, for example from a recorder on a second machine.
 
-The id decides. A trade whose id is not held is appended as any other is, under the pair's lock, so it may be done
-beside a daemon, stopped at any moment, and begun again. On a disk that is low it ends, as a backfill does. A trade that
-both hold is compared and never written. Of the other archive files are read and nothing else: no lock, no name, no byte
-of it changes.
+Trades are identified by id. A trade whose id is not stored is appended like any other, under the pair's lock, so a
+merge can run beside a daemon, be interrupted at any time, and be repeated. Like a backfill, it ends when disk space is
+low. A trade that both archives have is compared and never written. Of the other archive, files are only read: nothing
+in it is locked, renamed or changed.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from recorder.disk import Room, undisturbed
 from recorder.errors import CorruptFile, UnsoundFile
 
 SEGMENT: Final = 0
-"""What stands in a footer for rows that no journal segment of this archive brought: the first segment is number 1."""
+"""Segment number in footers for rows that no journal segment of this archive brought: real segments begin at 1."""
 APPENDED_ROWS: Final = 100_000
-"""Trades written at once, some 100 MB as objects: what a drain takes."""
+"""Trades written at once, some 100 MB as objects: as many as a drain writes."""
 TIDY_FILES: Final = 8
-"""So many files are written before they are merged, as a backfill does: a long history would make thousands."""
+"""Files written before they are merged, as in a backfill: a long history would otherwise create thousands."""
 CANDLE_ROWS: Final = ROW_GROUP
-"""Candles that wait to be written together."""
+"""Candles collected before they are written together."""
 _BATCH: Final = 32_768
 _STRICT: Final = ("price", "qty", "side", "ord_type")
-"""What the exchange says of a trade by whatever way: it must be the same."""
+"""Fields that the exchange reports identically on every interface; a difference is a disagreement."""
 _COMPARED: Final = ["trade_id", "time", *_STRICT, "misc", "source"]
 _DOUBLE_US: Final = 1
-"""REST prints times as doubles, which can lie a microsecond beside those of the stream (API.md 7.3)."""
+"""REST prints times as doubles, which can differ by a microsecond from those of the stream (API.md 7.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """One trade of which the archives say different things; nobody can tell from here which is right."""
+    """A trade that the archives store with different content; neither can be shown to be right from here."""
 
     pair: str
     trade_id: int
@@ -69,7 +69,7 @@ class Disagreement:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the trades of one pair: rows that were new, rows that both hold, and fields that differ."""
+    """Result for the trades of one pair: rows that were new, rows that both archives have, and fields that differ."""
 
     added: int = 0
     compared: int = 0
@@ -77,9 +77,9 @@ class Tally:
 
 
 def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
-    """Return what tells of a pair what either archive promises of it: what is written from both keeps it.
+    """Return a function that gives the promise of a pair in either archive, so that merged files keep it.
 
-    Our own files are left out: whoever appends to them looks at them. Raises UnknownVersion, StorageError.
+    Our own files are left out: their promise is read when they are appended to. Raises UnknownVersion, StorageError.
     """
     told = [stored_evidence.read(layout) for layout in (ours, theirs)]
 
@@ -100,12 +100,12 @@ def _promised_in(layout: Layout, pair: str) -> set[Promise | None]:
 
 
 class TradeMerge:
-    """Takes trades of another archive, pair by pair: :meth:`take` them, then :meth:`finish` the pair.
+    """Merges trades of another archive, pair by pair: :meth:`add` them, then :meth:`finish` the pair.
 
-    Without an ``archive`` to write to it only counts and compares. ``disagreed`` hears of each disagreement, ``tidy``
-    merges the small files of a pair now and then, and ``room`` asks the archive's disk before each file is written:
-    where it is low, all that write raise DiskError, which says how far they came. ``brought`` are the ids added, by
-    pair.
+    Without an ``archive`` to write to, trades are only counted and compared. ``disagreed`` is called with each
+    disagreement. ``tidy`` merges the small files of a pair from time to time. ``room`` measures the archive's disk
+    before each file is written: if space is low, every method that writes raises DiskError, which states how many
+    trades were added. ``brought`` are the added ids by pair.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class TradeMerge:
         self._trusted: set[str] = set()
         self.refused: dict[str, Finding] = {}
         self.brought: dict[str, Spans] = {}
-        # Of a dry run only: what lies in the other journal may lie in its archive too.
+        # For a dry run only: the other journal and the other archive may have the same trades.
         self._counted: dict[str, Spans] = {}
 
     def year(self, pair: str, leaf: Path) -> list[Finding]:
-        """Take ``leaf``, a year of ``pair`` of the other archive; return what is wrong with files that are left out."""
+        """Add a year of ``pair``, the folder ``leaf`` of the other archive; return findings about files left out."""
         with readable_files(leaf, pair) as (sound, findings):
             size = max(1, _BATCH // max(1, len(sound)))
             for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in sound), TRADES.order):
@@ -142,7 +142,7 @@ class TradeMerge:
         return findings
 
     def add(self, pair: str, rows: pa.Table) -> None:
-        """Take rows of ``pair``, ascending in id, each id once; none of a pair whose files here cannot be trusted."""
+        """Add rows of ``pair``, ascending in id, each id once. Does nothing if the pair's own files are not trusted."""
         if self._refuses(pair):
             return
         tally = self.tally(pair)
@@ -162,13 +162,13 @@ class TradeMerge:
                 self._write(pair)
 
     def finish(self, pair: str) -> None:
-        """Write what waits of ``pair``."""
+        """Write the remaining rows of ``pair``."""
         self._write(pair)
         if self._written:
             self._merge_small(pair)
 
     def tally(self, pair: str) -> Tally:
-        """Return what became of the trades of ``pair`` so far."""
+        """Return the result for ``pair`` so far."""
         return self._tallies.setdefault(pair, Tally())
 
     def _write(self, pair: str) -> None:
@@ -195,7 +195,7 @@ class TradeMerge:
         _require(self._room, f"{pair}: stopped with {self.tally(pair).added:,} of its trades added")
 
     def _refuses(self, pair: str) -> bool:
-        """Tell whether nobody knows what is held of ``pair``; then it is among :attr:`refused`, with the file."""
+        """Return whether the stored ids of ``pair`` are unknown; if so, :attr:`refused` has the damaged file."""
         if pair not in self._trusted and pair not in self.refused:
             try:
                 self._held(pair)
@@ -217,7 +217,7 @@ class TradeMerge:
             self._disagreed(Disagreement(pair, trade_id, field, one, other))
 
     def _ours(self, pair: str, ids: pa.Array, common: Spans) -> pa.Table:
-        """Return the rows of these ids that we hold, in order."""
+        """Return our rows with these ids, in order."""
         found = [
             rows
             for facts in self._coverage.files(pair)
@@ -239,13 +239,13 @@ def _opener(file: OpenFile, size: int) -> Batches:
 
 
 def _each_once(rows: pa.Table) -> pa.Table:
-    """Leave out what lies in two files of the other archive, which only happens by hand."""
+    """Drop rows that are in two files of the other archive, which only happens if files are copied by hand."""
     fresh = np.diff(rows["trade_id"].to_numpy(), prepend=-1) > 0
     return rows if fresh.all() else rows.filter(pa.array(fresh))
 
 
 def _within(rows: pa.Table, spans: Spans) -> pa.Array:
-    """Return of each row whether its id lies in the spans."""
+    """Return for each row whether its id is in the spans."""
     if not spans:
         return pa.array(np.zeros(rows.num_rows, np.bool_))
     ids = rows["trade_id"].to_numpy()
@@ -255,7 +255,7 @@ def _within(rows: pa.Table, spans: Spans) -> pa.Array:
 
 
 def _rows_of(facts: FileFacts, ids: pa.Array, common: Spans) -> list[pa.Table]:
-    """Read the rows of these ids from one of our files: only the row groups that may have some."""
+    """Read the rows with these ids from one of our files: only the row groups that may have some."""
     with OpenFile(facts.path) as file:
         limits = ((group, Span(*file.limits("trade_id", group))) for group in file.groups)
         groups = [group for group, ids_in in limits if common.within(ids_in)]
@@ -264,12 +264,12 @@ def _rows_of(facts: FileFacts, ids: pa.Array, common: Spans) -> list[pa.Table]:
 
 
 def _differences(ours: pa.Table, theirs: pa.Table) -> Iterator[tuple[int, str, str, str]]:
-    """Yield (id, field, our value, their value) where rows of the same ids differ in what both must know alike."""
+    """Yield (id, field, our value, their value) where rows with the same id differ in a field that should be equal."""
     same_way = pc.equal(ours["source"], theirs["source"])
     apart_us = pc.abs(pc.subtract(ours["time"].cast(pa.int64()), theirs["time"].cast(pa.int64())))
     wrong = {name: pc.not_equal(ours[name], theirs[name]) for name in _STRICT}
     wrong["time"] = pc.greater(apart_us, pc.if_else(same_way, 0, _DOUBLE_US))
-    # The stream does not tell it.
+    # The stream does not report this field.
     wrong["misc"] = pc.and_(same_way, pc.not_equal(ours["misc"], theirs["misc"]))
     for field, differs in wrong.items():
         for index in pc.indices_nonzero(differs.combine_chunks()).to_pylist():
@@ -286,11 +286,11 @@ def _text(value: Any) -> str:  # noqa: ANN401 -- whatever a column holds
 def candles(
     ours: Layout, segments: Segments | None, other: Layout, *, room: Callable[[], Room]
 ) -> tuple[int, list[Finding]]:
-    """Add the candles of the ``other`` archive whose (pair, timeframe, time) is not held, each with its own ``seen``.
+    """Add the candles of the ``other`` archive whose (pair, timeframe, time) is not stored, with their own ``seen``.
 
-    Returns how many rows were added, or would be without ``segments``, and what is wrong with files, which are left
-    out. A candle that is held stays as it is, whatever the other archive has seen of it. ``room`` asks our disk before
-    each file is written; where it is low, DiskError says how far this came.
+    Returns how many rows were added, or would be without ``segments``, and the findings about files, which are left
+    out. A stored candle stays as it is, whatever the other archive has. ``room`` measures our disk before each file is
+    written; if space is low, DiskError states how many rows were added.
     """
     added = 0
     findings: list[Finding] = []
@@ -321,10 +321,10 @@ def listings(
     *,
     room: Callable[[], Room],
 ) -> tuple[int, list[Finding]]:
-    """Add the listings of pairs of which this archive has none. Returns, and raises, as :func:`candles` does.
+    """Add the listings of pairs that have none in this archive. Returns and raises as :func:`candles` does.
 
-    ``late`` are rows that the other archive has in its journal, each with its moment in µs: they count for pairs of
-    which its table has none.
+    ``late`` are rows from the other archive's journal, each with its time in µs: they count for pairs that have no row
+    in its table.
     """
     branch = Branch(INSTRUMENTS)
     with contextlib.ExitStack() as stack:
@@ -347,10 +347,10 @@ def listed(
     *,
     room: Callable[[], Room] | None = None,
 ) -> int:
-    """Add what was listed of pairs of which this archive has no listing, each with its moment in µs.
+    """Add listings, each with its time in µs, of pairs that have none in this archive.
 
-    Returns how many rows these are, and raises, as :func:`listings` does. Without ``room`` the disk's limits are not
-    looked at: a row for each of a few pairs is less than what the limits leave for such things.
+    Returns how many rows were added, and raises, as :func:`listings` does. Without ``room`` the disk's limits are not
+    checked: one row for each of a few pairs is less than what the limits leave for it.
     """
     branch = Branch(INSTRUMENTS)
     with contextlib.ExitStack() as stack:
@@ -371,14 +371,14 @@ def _add(
     found: int,
     room: Callable[[], Room] | None,
 ) -> None:
-    """Write what waits, the last of so many rows that were ``found`` new."""
+    """Write the collected rows, the last of ``found`` new ones."""
     rows = sum(part.num_rows for part in waiting)
     if segments is None or not rows:
         return
     name = f"{branch.dataset.name} {branch.value}" if branch.value else branch.dataset.name
     if room is not None:
         _require(room, f"{name}: stopped with {found - rows:,} rows added")
-    # Whatever is there of this number, for it stands for all merges.
+    # Added whatever is stored under this number, since all merges share it.
     segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
 
 
@@ -389,7 +389,7 @@ def _require(room: Callable[[], Room], stopped: str) -> None:
 
 def _ours_opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> list[OpenFile]:
     found, findings = integrity.opened(leaf, branch, stack)
-    for finding in findings:  # what it holds would be taken for missing
+    for finding in findings:  # otherwise its content would be treated as missing
         raise UnsoundFile(finding.file, finding.problem, finding.remedy)
     return [file for file in found if file.rows]
 
@@ -406,7 +406,7 @@ def _pairs(opened: Iterable[OpenFile]) -> list[str]:
 
 
 def _of_pair(opened: Iterable[OpenFile], pair: str, schema: pa.Schema) -> pa.Table:
-    """Return columns of the rows of one pair, a year at most: only row groups that may have some are read."""
+    """Return columns of the rows of one pair, a year at most; only row groups that may have some are read."""
     found = [schema.empty_table()]
     for file in opened:
         limits = ((group, file.limits("pair", group)) for group in file.groups)

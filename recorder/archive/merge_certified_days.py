@@ -1,7 +1,7 @@
-"""What another archive remembers of days of which a merge brought every row: this archive remembers it from then on.
+"""Taking over another archive's certificates for days whose rows were all brought by a merge.
 
-Of a day of which a row was held before, or came otherwise, nothing is taken over: what was certified elsewhere says
-nothing of it, and the daemon certifies it by itself.
+A day of which any row was stored before, or came by other means, is not taken over: the other archive's certificate
+does not apply to it, and the daemon certifies it itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EPOCH: Final = date(1970, 1, 1)
 
 
 class MergedMemory:
-    """Takes over from the archive ``theirs`` what it certified, pair by pair, once the rows are here."""
+    """Takes over the certificates of the archive ``theirs``, pair by pair, once the rows are here."""
 
     def __init__(self, archive: TradeArchive, theirs: Layout) -> None:
         self._archive = archive
@@ -35,7 +35,7 @@ class MergedMemory:
         self._their_claims = DatedClaims(theirs)
 
     def take(self, pair: str, brought: Spans, *, now_us: int) -> int:
-        """Take over the days of ``pair`` of which all rows are ``brought``; return how many. Durable after that.
+        """Take over the certified days of ``pair`` whose rows were all ``brought``; return how many. Durable on return.
 
         ``now_us`` is µs since 1970 UTC. Raises UnsoundFile, UnreadableFile, StorageError, DiskError.
         """
@@ -47,7 +47,7 @@ class MergedMemory:
         return len(same)
 
     def _certified(self, pair: str) -> Iterable[Certified]:
-        """Return what holds of all that was certified there: of each day the last."""
+        """Return the other archive's valid certificates: the latest of each day."""
         begun_us = evidence.begun_us(self._their_claims.claims(pair))
         told = sorted(self._theirs.of(pair, after_us=begun_us), key=lambda one: (one.day, one.revision))
         return {one.day: one for one in told}.values()
@@ -61,7 +61,7 @@ class MergedMemory:
         return held_days(self._archive.coverage.files(pair), days)
 
     def _same(self, pair: str, days: Iterable[Certified]) -> list[Certified]:
-        """Return the days that hold here what was certified there."""
+        """Return the days whose rows here equal the other archive's certificate."""
         by_number = {(one.day - _EPOCH).days: one for one in days}
         same: list[Certified] = []
         for stretch in Spans(Span(number, number) for number in by_number):

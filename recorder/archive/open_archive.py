@@ -1,4 +1,4 @@
-"""Open an archive for writing: what is missing is made, and what processes that are gone left is put right."""
+"""Opening an archive for writing: missing parts are created, and remains of dead processes are cleaned up."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from recorder.errors import ArchiveInUse, CorruptFile, DiskError, UnreadableFile
 
 @contextlib.contextmanager
 def opened(layout: Layout, disk: Disk, *, alone: Path | None = None, in_use: str = "") -> Iterator[TradeArchive]:
-    """Open an archive for writing; begin one where there is none, and take away what dead processes left staged.
+    """Open an archive for writing; create it if there is none, and remove what dead processes left in staging.
 
-    Only one process at a time may hold the lock ``alone``; ``in_use`` says so to the others. Raises ArchiveInUse;
-    UnknownVersion where a newer release has written here.
+    Only one process at a time may hold the lock ``alone``; ``in_use`` is the error message for the others. Raises
+    ArchiveInUse; UnknownVersion if a newer release has written here.
     """
     with contextlib.ExitStack() as held:
         if alone is not None:
@@ -35,21 +35,21 @@ def opened(layout: Layout, disk: Disk, *, alone: Path | None = None, in_use: str
 
 
 def create(layout: Layout, disk: Disk) -> None:
-    """Create what is missing: folders, and in each table one empty file that carries the schema.
+    """Create what is missing: folders, and in each table one empty file with the schema.
 
-    A glob without files is an error in DuckDB; this way a view is right from the first moment. Raises
-    UnknownVersion where a newer release has written here. Of tables without ids a folder that refuses is passed over.
+    A glob without files is an error in DuckDB; with this file a view works from the start. Raises UnknownVersion if a
+    newer release has written here. A folder of a table without ids that cannot be written is skipped.
     """
     for directory in (layout.data, layout.staging, layout.exchange, layout.locks):
         disk.make_dir(directory)
-    # A table's own folder may lie aside after a cut compaction: one made anew would take its name.
+    # A table's own folder may have a temporary name after an interrupted compaction: a new one would take its place.
     locks.recover_all(layout, disk, (Branch(dataset) for dataset in DATASETS if dataset.partition is None))
     with locks.staging(layout, disk) as private:
         for dataset in DATASETS:
             try:
                 _bear(dataset, layout, disk, private)
             except DiskError as error:
-                # Trades can be recorded all the same: what is for that table waits in the journal, as the drain tells.
+                # Trades can still be recorded: rows of that table wait in the journal, which the drain reports.
                 if dataset.has_ids or not is_own(error):
                     raise
 
@@ -62,10 +62,10 @@ def _bear(dataset: Dataset, layout: Layout, disk: Disk, private: Path) -> None:
 
 
 def _is_todays(born: Path) -> bool:
-    """Return whether a table's first file is there, and of today's version. Raises UnknownVersion.
+    """Return whether a table's schema file exists and is of the current version. Raises UnknownVersion.
 
-    It is brought up to date before anything of a newer version is written, so that it tells an older release to keep
-    away. It holds no rows: where it is damaged, or may not be read, it is written anew.
+    It is upgraded before anything of a newer version is written, so that older releases refuse the archive. It has no
+    rows: if it is damaged or cannot be read, it is written again.
     """
     try:
         return parquet.read_facts(born).footer.is_todays

@@ -1,4 +1,4 @@
-"""Rows of files that overlap, in one order, in bounded memory: for compaction, verify and the merging of archives."""
+"""Ordered merge of the rows of overlapping files in bounded memory, for compacting, verifying and merging archives."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 Batches: TypeAlias = Callable[[], Iterator[pa.Table]]
-"""Opens one file and gives its rows, in order, in tables none of which is empty."""
+"""Opens one file and yields its rows in order, in non-empty tables."""
 
 
 def in_order(files: Iterable[tuple[Any, Batches]], order: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield the rows of files that are each sorted by the columns ``order``; equal ones as their files are given.
+    """Yield the rows of files that are each sorted by the columns ``order``; equal rows in the order of their files.
 
-    With each file is given the value of the first column that it begins with, by which they then come, so that a file
-    is opened when its turn comes; None where that is not known: it is opened at once. Each round takes from every open
-    file the rows up to the lowest key at which one of the tables in hand ends, so that of each open file one table is
-    in memory. Rows of one key are yielded next to each other, in one table.
+    Each file comes with its first value of the first sort column, by which the files are ordered and opened as late as
+    possible; a file with None, for an unknown value, is opened at once. Each round yields from every open file the rows
+    up to the lowest key at which one of the tables in memory ends, so one table per open file is in memory. Rows with
+    the same key are adjacent, in one table.
     """
     waiting = deque(sorted(files, key=_begins))
     heads: list[tuple[pa.Table, Iterator[pa.Table]]] = []
@@ -33,7 +33,7 @@ def in_order(files: Iterable[tuple[Any, Batches]], order: Sequence[str]) -> Iter
             continue
         parts, left = [], []
         for rows, batches in heads:
-            # Alone, all that is in hand comes before the next file.
+            # If only one file is open, everything in memory precedes the next file.
             cut = rows.num_rows if len(heads) == 1 else _up_to(rows, end, order)
             if cut:
                 parts.append(rows.slice(0, cut))
@@ -49,12 +49,12 @@ def _begins(file: tuple[Any, Batches]) -> tuple[bool, Any]:
 
 
 def key(order: Sequence[str], rows: pa.Table, index: int) -> tuple[Any, ...]:
-    """Return by what a row is sorted."""
+    """Return the sort key of a row."""
     return tuple(rows[name][index].as_py() for name in order)
 
 
 def in_row_order(order: Sequence[str], rows: pa.Table) -> pa.Table:
-    """Return rows sorted; equal ones stay as they were."""
+    """Return rows sorted; equal rows keep their order."""
     return rows.sort_by([(name, "ascending") for name in order])  # stable
 
 

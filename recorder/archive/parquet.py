@@ -1,8 +1,9 @@
-"""The one door to Parquet: files are opened, read and written here, and nowhere else in the package.
+"""Reading and writing Parquet files. No other module of the package opens one.
 
-Whatever can be wrong with a file comes out as one of a few errors, each with what to do about it: UnsoundFile (damaged,
-or not what its place says), UnreadableFile (the operating system does not read it), UnknownVersion (of another
-release). FileNotFoundError passes: a compaction took the file away. Rows of an older version come out as today's.
+Every fault of a file is raised as one of a few errors, each with its remedy: UnsoundFile (damaged, or not what its
+place in the archive requires), UnreadableFile (the operating system cannot read it), UnknownVersion (written by another
+release). FileNotFoundError is passed on: a compaction removed the file. Rows of an older schema version are returned as
+rows of the current one.
 """
 
 from __future__ import annotations
@@ -32,40 +33,41 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 else:
     pq = Lazy("pyarrow.parquet")
-try:  # it also imports file systems of clouds, and to read a footer takes none
+try:  # pyarrow.parquet also imports cloud file systems, which reading a footer does not need
     from pyarrow._parquet import ParquetReader
 except ImportError:
     from pyarrow.parquet import ParquetReader
 
 ROW_GROUP: Final = 122_880
-"""DuckDB scans in groups of this many rows; whole groups parallelise best (measured, DESIGN 9)."""
+"""Rows of a row group. DuckDB scans in groups of this size; full groups run in parallel best (measured, DESIGN 9)."""
 FRESH_LEVEL: Final = 1
-"""zstd level of what is appended: it will be rewritten soon, and the drain should be fast."""
+"""zstd level of appended files: they will be rewritten soon, and the drain should be fast."""
 MERGED_LEVEL: Final = 9
-"""zstd level of what is merged: 5 % smaller on real trades than level 3, and nobody waits for it."""
+"""zstd level of merged files: 5 % smaller on real trades than level 3, and no one waits for a merge."""
 _FOOTER_BYTES: Final = 65_536
-"""At the end of a file these hold any footer but one of thousands of runs, or of hundreds of row groups."""
+"""Bytes read at the end of a file. They hold any footer except one with thousands of runs or hundreds of row groups."""
 _UNNAMED: Final = "unnamed"
-"""What a file is called until its digest, and so its name, is known."""
+"""Name of a file until its digest, which is part of its final name, is known."""
 
 SET_APART: Final = (UnsoundFile, UnreadableFile, UnknownVersion)
-"""What reading a file raises where that file is at fault, the disk under it, or another release, which wrote it: what
-it holds is not known, and others can be read all the same."""
+"""Errors raised when a file cannot be read because of the file itself, the disk, or the release that wrote it. The
+content of the file is unknown; other files can still be read."""
 _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, KeyError)
-"""pyarrow's words for damage: ValueError for names in a footer that are no text, KeyError for a missing column."""
+"""Errors by which pyarrow reports damage: ValueError for names in a footer that are not text, KeyError for a missing
+column."""
 
 
 Stamp: TypeAlias = tuple[int, int, int]
-"""Inode, bytes and time of change (ns since 1970) of a file."""
+"""Inode, size in bytes and modification time (ns since 1970) of a file."""
 
 
 ColumnKind: TypeAlias = tuple[str, str, str, str, int, int, int, int, int]
-"""What a footer says of a column: its name, its types, its levels, and how long and how precise its values are."""
+"""A column as described by a footer: its name, types and levels, and the length and precision of its values."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What one file holds, by its footer."""
+    """The content of one file according to its footer."""
 
     path: Path
     footer: Footer
@@ -79,9 +81,9 @@ class FileFacts:
 
 
 def stamp(path: str | Path) -> Stamp:
-    """Return what tells whether a file is still the one that was read.
+    """Return a stamp that changes when the file is replaced or modified.
 
-    Raises FileNotFoundError, UnreadableFile; UnsoundFile for a link that leads nowhere.
+    Raises FileNotFoundError, UnreadableFile; UnsoundFile for a dangling link.
     """
     try:
         found = os.stat(path)  # noqa: PTH116 -- thousands of times
@@ -94,7 +96,7 @@ def stamp(path: str | Path) -> Stamp:
 
 
 def _stamp(found: os.stat_result, path: str | Path) -> Stamp:
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # to read a pipe would wait for ever
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # reading a pipe would block forever
         raise UnsoundFile(path, "is no file, but a pipe or a device", remedy(path))
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -102,7 +104,7 @@ def _stamp(found: os.stat_result, path: str | Path) -> Stamp:
 def read_facts(path: Path) -> FileFacts:
     """Read the footer of ``path``. Raises UnsoundFile, UnreadableFile, UnknownVersion; FileNotFoundError."""
     try:
-        # It takes half the time of a file object; nor does it wait for who may write to a pipe.
+        # A descriptor takes half the time of a file object. O_NONBLOCK: opening a pipe does not wait for a writer.
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             _, size, _ = _stamp(os.fstat(file), path)
@@ -117,7 +119,8 @@ def read_facts(path: Path) -> FileFacts:
 def _metadata(file: int, size: int) -> pq.FileMetaData:
     """Read the footer at the end of a file, given by its descriptor.
 
-    One look nearly always holds it. That, and to make no :class:`pq.ParquetFile` of it, takes half the time.
+    One read nearly always contains the footer. Together with not creating a :class:`pq.ParquetFile`, this halves the
+    time.
     """
     reader = ParquetReader()
     try:
@@ -131,12 +134,12 @@ def _metadata(file: int, size: int) -> pq.FileMetaData:
 
 
 _FIRST: Final[list[Callable[[Path], None]]] = []
-"""What looks at a file before this process opens it."""
+"""Checks that run on a file before this process opens it."""
 
 
 @contextlib.contextmanager
 def looked_at_first(look: Callable[[Path], None]) -> Iterator[None]:
-    """Let ``look`` see each file before it is opened for its rows; it raises UnsoundFile where none may open it."""
+    """Call ``look`` on each file before it is opened for its rows; it raises UnsoundFile to prevent that."""
     _FIRST.append(look)
     try:
         yield
@@ -145,24 +148,25 @@ def looked_at_first(look: Callable[[Path], None]) -> Iterator[None]:
 
 
 class OpenFile:
-    """A file that is open, whatever becomes of its name: its footer was read, and fits this release."""
+    """An open file, readable even if it is renamed or removed. Its footer has been read and is of a known version."""
 
     __slots__ = ("_parquet", "facts")
 
     def __init__(self, path: Path, *, words: Sequence[str] = (), buffer_bytes: int = 0) -> None:
         """Open ``path``. Raises as :func:`read_facts` does.
 
-        ``words`` are columns of few words, which come as dictionaries: that saves a third of all reading. With
-        ``buffer_bytes`` it is read in such pieces instead of a row group at once.
+        ``words`` are columns with few distinct values, which are read as dictionaries: that saves a third of the
+        reading time. With ``buffer_bytes`` the file is read in pieces of this size instead of a whole row group at a
+        time.
         """
-        stamp(path)  # raises where it is none that can be read
+        stamp(path)  # raises if it is not a file that can be read
         for look in _FIRST:
             look(path)
         options = {"page_checksum_verification": True, "buffer_size": buffer_bytes}
         try:
             try:
                 self._parquet = pq.ParquetFile(path, read_dictionary=list(words), **options)
-            except KeyError:  # such a column is not there: perhaps not yet, in this version
+            except KeyError:  # one of these columns is missing: perhaps this version does not have it yet
                 self._parquet = pq.ParquetFile(path, **options)
             size = path.stat().st_size
         except (OSError, ValueError) as error:
@@ -183,31 +187,31 @@ class OpenFile:
         self.close()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._parquet.close()
 
     @property
     def path(self) -> Path:
-        """Where it was opened."""
+        """The path at which the file was opened."""
         return self.facts.path
 
     @property
     def footer(self) -> Footer:
-        """What it says of itself."""
+        """The footer of the file."""
         return self.facts.footer
 
     @property
     def rows(self) -> int:
-        """How many rows it claims to hold."""
+        """The number of rows according to the Parquet metadata."""
         return self.facts.rows
 
     @property
     def groups(self) -> Sequence[int]:
-        """The row groups that claim to hold rows, by number."""
+        """The numbers of the row groups that have rows according to the Parquet metadata."""
         return [number for number in range(self._parquet.num_row_groups) if self.rows_in(number)]
 
     def columns(self) -> pa.Schema:
-        """Return its columns as today's version has them, none where it has not even an older one's."""
+        """Return the columns in the current schema version; an empty schema if they do not even fit an older one."""
         try:
             found = self._upgraded(self._parquet.schema_arrow.empty_table()).schema
         except (KeyError, pa.ArrowException):
@@ -219,28 +223,28 @@ class OpenFile:
         )
 
     def rows_in(self, group: int) -> int:
-        """Return how many rows a row group claims to hold."""
+        """Return the number of rows of a row group according to the Parquet metadata."""
         return int(self._parquet.metadata.row_group(group).num_rows)
 
     def limits(self, column: str, group: int) -> tuple[Any, Any]:
-        """Return the least and the greatest value of a row group, as its statistics claim.
+        """Return the minimum and maximum of a column in a row group according to its statistics.
 
-        Times are in µs since 1970 UTC, texts in UTF-8. Raises UnsoundFile where there are none.
+        Times are in µs since 1970 UTC, texts in UTF-8. Raises UnsoundFile if there are no statistics.
         """
         metadata = self._parquet.metadata
         try:
             found = metadata.row_group(group).column(metadata.schema.names.index(column)).statistics
             if found is not None and found.has_min_max:
                 return found.min_raw, found.max_raw
-        except ValueError as error:  # a list's word for what is not in it
+        except ValueError as error:  # raised by list.index() if the column is missing
             raise _not_read(self, KeyError(column)) from error
         raise UnsoundFile(self.path, f"has no statistics of {column}", remedy(self.path))
 
     def claimed(self, column: str, group: int) -> tuple[Any, Any, int]:
-        """Return the least and the greatest value of a row group, and how many are null, as its statistics claim.
+        """Return the minimum, maximum and null count of a column in a row group according to its statistics.
 
-        Values are as :meth:`limits` has them, decimals exact; both None where all are null. Raises UnsoundFile where
-        nothing is claimed.
+        Values are as in :meth:`limits`, decimals exact; minimum and maximum are None if all values are null. Raises
+        UnsoundFile if there are no statistics.
         """
         metadata = self._parquet.metadata
         try:
@@ -255,11 +259,14 @@ class OpenFile:
         raise UnsoundFile(self.path, f"has no statistics of {column}", remedy(self.path))
 
     def kinds(self) -> list[ColumnKind]:
-        """Return of each column what its footer says of how its bytes are to be read."""
+        """Return for each column how its bytes are to be read according to the footer."""
         return _kinds(self._parquet.metadata.schema)
 
     def span(self, column: str) -> tuple[Any, Any]:
-        """Return the limits of a column over all rows, of which there must be some. Raises UnsoundFile."""
+        """Return the minimum and maximum of a column over all rows. Raises UnsoundFile.
+
+        There must be at least one row.
+        """
         lows, highs = zip(*(self.limits(column, group) for group in self.groups), strict=True)
         return min(lows), max(highs)
 
@@ -271,11 +278,11 @@ class OpenFile:
         groups: Sequence[int] | None = None,
         use_threads: bool = True,
     ) -> Iterator[pa.Table]:
-        """Yield rows, at most ``size`` at a time: with these columns or all, of these row groups or all.
+        """Yield rows, at most ``size`` at a time, of the given columns and row groups or of all.
 
         Raises UnsoundFile, UnreadableFile.
         """
-        # Whoever upgrades rows may need any column of them.
+        # Upgrading rows may need any column.
         stored = None if columns is None or self.footer.is_old else list(columns)
         try:
             batches = self._parquet.iter_batches(
@@ -298,15 +305,15 @@ class OpenFile:
         return upgraded(rows, self.footer.table, self.footer.version)
 
     def table(self, *, columns: Sequence[str], groups: Sequence[int] | None = None) -> pa.Table:
-        """Return all rows with these columns, of these row groups or all. Raises as :meth:`read` does."""
+        """Return all rows of the given columns, of the given row groups or of all. Raises as :meth:`read` does."""
         parts = list(self.read(max(1, self.rows), columns=columns, groups=groups))
         return pa.concat_tables(parts) if parts else self.columns().empty_table().select(columns)
 
 
 def check_digest(path: Path) -> bool:
-    """Read the bytes of a file, and return whether its name tells their SHA-256, as older ones do not.
+    """Check the bytes of a file against the SHA-256 in its name; return False if the name has none, as in older files.
 
-    Raises UnsoundFile where they have another: then nothing of it is to be believed, nor parsed. UnreadableFile;
+    Raises UnsoundFile if they differ: then no part of the file can be trusted or parsed. UnreadableFile;
     FileNotFoundError.
     """
     expected = digest_in(path.name)
@@ -338,7 +345,7 @@ def _kinds(schema: pq.ParquetSchema) -> list[ColumnKind]:
 
 @cache
 def kinds_written(dataset: Dataset) -> list[ColumnKind]:
-    """Return what :meth:`OpenFile.kinds` is of files of a table, as this release writes them."""
+    """Return what :meth:`OpenFile.kinds` returns for files of a table written by this release."""
     with pq.ParquetFile(pa.BufferReader(_schema_file_bytes(dataset))) as parquet:
         return _kinds(parquet.metadata.schema)
 
@@ -349,7 +356,7 @@ def _schema_file_bytes(dataset: Dataset) -> bytes:
 
 
 def is_schema_file(path: Path) -> bool:
-    """Return whether a file is the empty one that a table is born with, as this release writes it, to the byte.
+    """Return whether a file is, byte for byte, an empty schema file of a table as this release writes it.
 
     Raises FileNotFoundError.
     """
@@ -372,13 +379,13 @@ def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableFile(path, error.strerror or "", remedy(path))
     said = on_one_line(error)
-    if isinstance(error, OSError):  # pyarrow's own, of a footer that it cannot parse
+    if isinstance(error, OSError):  # raised by pyarrow for a footer that it cannot parse
         return UnsoundFile(path, f"has a damaged Parquet footer ({said})", remedy(path))
     return UnsoundFile(path, f"is no whole Parquet file ({said})", remedy(path))
 
 
 def _not_read(file: OpenFile, error: Exception) -> Exception:
-    """Return why pages of an open file cannot be read."""
+    """Return the error that explains why pages of an open file cannot be read."""
     path = file.path
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableFile(path, error.strerror or "", remedy(path))
@@ -388,21 +395,21 @@ def _not_read(file: OpenFile, error: Exception) -> Exception:
 
 
 def on_one_line(error: Exception) -> str:
-    """Return what an error says, which in pyarrow's case may be several lines."""
+    """Return an error's message on one line; pyarrow's messages may have several."""
     return " ".join(str(error).split()).removesuffix(".")
 
 
 def write(table: pa.Table, footer: Footer, path: Path, disk: Disk, *, staged_in: Path) -> None:
-    """Write ``table`` so that ``path`` is either whole and durable or not there: aside, sync, rename, sync."""
+    """Write ``table`` so that ``path`` is either whole and durable or absent: stage, sync, rename, sync the folder."""
     _put(_encoded(table, footer), path, disk, staged_in)
 
 
 def write_new(
     table: pa.Table, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int], staged_in: Path
 ) -> FileFacts:
-    """Write ``table`` as :func:`write` does, as a new file in ``folder``, and return what it is.
+    """Write ``table`` as :func:`write` does, as a new file in ``folder``, and return its facts.
 
-    It is ``named`` by its first and last id, or segment, and by its digest.
+    The file name consists of ``named`` (first and last id, or segment) and the digest.
     """
     content = _encoded(table, footer)
     path = folder / new_name(*named, hashlib.sha256(content).hexdigest())
@@ -429,9 +436,9 @@ def _put(content: pa.Buffer, path: Path, disk: Disk, staged_in: Path) -> None:
 def write_stream(
     rows: Iterable[pa.Table], columns: pa.Schema, footer: Footer, folder: Path, disk: Disk, *, named: tuple[int, int]
 ) -> Path:
-    """Write what is merged as one new file, synced but for its name, which is as :func:`write_new` gives it.
+    """Write merged rows as one new file, named as by :func:`write_new`; its content is synced, its name is not.
 
-    Memory is a few row groups.
+    Memory use is bounded by a few row groups.
     """
     aside = folder / _UNNAMED
     with disk.create(aside) as file:
@@ -468,19 +475,19 @@ def writer(sink: object, columns: pa.Schema, footer: Footer, *, level: int = FRE
         use_dictionary=[name for name in columns.names if encodings.get(name) == "words"],
         column_encoding={name: "DELTA_BINARY_PACKED" for name in columns.names if encodings.get(name) == "delta"},
         store_schema=False,
-        write_page_checksum=True,  # so that a merge never passes a flipped bit on
+        write_page_checksum=True,  # so that a merge never copies a flipped bit unnoticed
     )
     parquet.add_key_value_metadata(footer.encode())
     return parquet
 
 
 def exported(sink: object, columns: pa.Schema) -> pq.ParquetWriter:
-    """Open a Parquet writer of a file that leaves the archive, for whatever reads it."""
+    """Open a Parquet writer for a file that is exported from the archive, readable by any tool."""
     return pq.ParquetWriter(sink, columns, compression="zstd")
 
 
 class _Sink:
-    """The little that pyarrow asks of a file to write to, through the disk."""
+    """The subset of a file object that pyarrow needs for writing; it writes through the disk."""
 
     def __init__(self, disk: Disk, file: BinaryIO) -> None:
         self._disk = disk

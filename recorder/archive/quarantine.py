@@ -1,6 +1,7 @@
-"""What cannot be archived, yet or ever: kept in ``data/quarantine/`` as it came, with the reason, and never removed.
+"""The quarantine: lines that cannot be archived, yet or ever, stored verbatim with the reason and never removed.
 
-A file is written once, whole or not at all, and named by its content: what a crash makes come again lies there already.
+The files are in ``data/quarantine/``. Each is written once, whole or not at all, and named by its content, so that
+lines that are quarantined again after a crash create no second file.
 """
 
 from __future__ import annotations
@@ -25,30 +26,31 @@ SUFFIX: Final = ".jsonl"
 
 
 class Reason(StrEnum):
-    """Why a line is kept, as the key ``reason`` says it. Other releases may know other reasons."""
+    """Why a line is quarantined, as the value of the key ``reason``. Other releases may have other reasons."""
 
     MALFORMED = "malformed"
-    """It could not be read, and the journal is another process's."""
+    """The line cannot be parsed, and the journal belongs to another process."""
     PARKED = "parked"
-    """It has ids so far from all others that they do not count yet."""
+    """The line has ids so far from all others that they do not count yet."""
     ODD = "odd"
-    """It has rows that cannot be read, while others of it can. ``ids`` are those that these may be of."""
+    """Some rows of the line cannot be parsed. ``ids`` are the ids that these rows may have."""
     REFUSED = "refused"
-    """It could be read, and the archive did not take what it says."""
+    """The line can be parsed, but the archive rejected its content."""
     DIFFERS = "differs"
-    """It has ids that are held with other content."""
+    """The line has ids that are stored with different content."""
     WAITING = "waiting"
-    """It can be read, and its pair is quarantined: it waits until the files of the pair can be trusted."""
+    """The line is valid, but its pair is quarantined: it waits until the files of the pair can be trusted."""
     RENUMBERED = "renumbered"
-    """It came after the exchange began to number the pair anew."""
+    """The line came after the exchange began to renumber the pair."""
     DISOWNED = "disowned"
-    """It is a row that was archived, until the owner let its id go: see :func:`of_row`."""
+    """The line is a row that was archived until the owner disowned its id: see :func:`of_row`."""
 
 
 class QuarantinedRow(msgspec.Struct, frozen=True):
-    """One line of a journal's form, without its line feed, and why it is kept; ``recv_ns`` is when it came.
+    """A quarantined line in the journal's format, without its line feed, and the reason it is quarantined.
 
-    ``spans`` are the ids of ``pair`` that it is kept for, none where it is of none; ``why`` is a sentence for people.
+    ``recv_ns`` is when it was received. ``spans`` are the ids of ``pair`` for which it is quarantined, empty if it is
+    of no pair. ``why`` is a sentence for people.
     """
 
     recv_ns: int
@@ -60,7 +62,7 @@ class QuarantinedRow(msgspec.Struct, frozen=True):
 
 
 class _Line(msgspec.Struct):
-    """A line of a file. A plain journal line, as the first archives kept it, has no ``reason``."""
+    """A line of a quarantine file. Plain journal lines, which the first archives stored, have no ``reason``."""
 
     recv_ns: int
     reason: str = ""
@@ -76,7 +78,7 @@ _row = msgspec.json.Decoder(Trade).decode
 
 
 class Quarantine:
-    """The quarantine of one archive, for writing. ``staging`` lies on its file system. Calls block."""
+    """The quarantine of one archive, for writing. ``staging`` is on the same file system. Calls block."""
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
         self._folder = layout.quarantine
@@ -84,7 +86,7 @@ class Quarantine:
         self._staging = staging
 
     def add(self, kept: Sequence[QuarantinedRow]) -> Path:
-        """Write lines to a file of their own and return it; durable when this returns. Raises DiskError."""
+        """Write lines to a new file and return its path; the file is durable on return. Raises DiskError."""
         content = b"".join(map(_encode, kept))
         path = self._folder / f"{hashlib.sha256(content).hexdigest()}{SUFFIX}"
         self._disk.make_dir(self._folder)
@@ -99,24 +101,24 @@ class Quarantine:
 
 
 def of_row(row: Trade, why: str) -> QuarantinedRow:
-    """Return an archived row as it is kept when its id is disowned: a JSON object, numbers exact as text."""
+    """Return an archived row as a quarantined line: a JSON object, with exact numbers as text."""
     moment_us = row.time_us if row.received_us is None else row.received_us
     spans = (Span(row.trade_id, row.trade_id),)
     return QuarantinedRow(moment_us * 1000, Reason.DISOWNED, msgspec.json.encode(row), row.pair, spans, why)
 
 
 def row_of(kept: QuarantinedRow) -> Trade:
-    """Return the row of which :func:`of_row` made this. Raises ValueError where it was changed since."""
+    """Return the row from which :func:`of_row` made this line. Raises ValueError if the line was changed since."""
     return _row(kept.line)
 
 
 def listed(layout: Layout) -> Iterator[QuarantinedRow]:
-    """Yield all that is kept, in the order in which it came. What no longer reads as a line is kept, but not listed."""
+    """Yield all quarantined lines in the order of their receive times. Lines that cannot be parsed are left out."""
     yield from sorted((kept for _, kept in _lines(layout) if kept is not None), key=lambda kept: kept.recv_ns)
 
 
 def sizes(layout: Layout) -> dict[str, tuple[int, int]]:
-    """Return how many lines are kept, and their bytes, by reason; those that cannot be read under ``unreadable``."""
+    """Return the number and bytes of quarantined lines by reason; unparsable ones under ``unreadable``."""
     count, size = Counter[str](), Counter[str]()
     for raw, kept in _lines(layout):
         reason = "unreadable" if kept is None else kept.reason
@@ -126,7 +128,7 @@ def sizes(layout: Layout) -> dict[str, tuple[int, int]]:
 
 
 def parts(layout: Layout, pair: str, reason: Reason, size: int = 4 * 1024 * 1024) -> Iterator[list[QuarantinedRow]]:
-    """Yield what is kept of ``pair`` for a reason, some ``size`` bytes at a time, about in the order it came."""
+    """Yield the lines of ``pair`` with this reason, about ``size`` bytes at a time, roughly in order of arrival."""
     part, held = list[QuarantinedRow](), 0
     for path in sorted(_files(layout), key=lambda path: (path.stat().st_mtime_ns, path.name)):
         for _, kept in _lines_of(path):
@@ -141,7 +143,7 @@ def parts(layout: Layout, pair: str, reason: Reason, size: int = 4 * 1024 * 1024
 
 
 def waiting(layout: Layout, pairs: Collection[str]) -> dict[str, tuple[int, int]]:
-    """Return how many lines of quarantined ``pairs`` wait, and their bytes; nothing of those of which none does."""
+    """Return the number and bytes of the lines that wait for quarantined ``pairs``; pairs without any are left out."""
     count, size = Counter[str](), Counter[str]()
     for raw, kept in _lines(layout) if pairs else ():
         if kept is not None and kept.reason == Reason.WAITING and kept.pair is not None and kept.pair in pairs:
@@ -151,7 +153,7 @@ def waiting(layout: Layout, pairs: Collection[str]) -> dict[str, tuple[int, int]
 
 
 def ids(layout: Layout, reason: Reason) -> dict[str, Spans]:
-    """Return for which ids of each pair lines are kept for a reason."""
+    """Return for each pair the ids of its lines with this reason."""
     found: dict[str, Spans] = {}
     for _, kept in _lines(layout):
         if kept is not None and kept.reason == reason and kept.pair is not None:
@@ -160,20 +162,20 @@ def ids(layout: Layout, reason: Reason) -> dict[str, Spans]:
 
 
 class Appender(Protocol):
-    """Who archives the trades of a pair whose ids are not held, and returns the ids that it added."""
+    """Archives the trades of a pair whose ids are not stored, and returns the ids added."""
 
     def append(self, pair: str, trades: Sequence[Trade], /) -> Spans:
-        """Add them, durably."""
+        """Add trades, durably."""
         ...
 
 
 def replay(
     kept: Iterable[QuarantinedRow], archive: Appender, rows: Callable[[QuarantinedRow], Iterable[Trade]]
 ) -> dict[str, list[Span]]:
-    """Archive what ``rows`` finds in kept lines, in their order; return what ids of each pair were added.
+    """Archive the trades that ``rows`` parses from quarantined lines, in order; return the ids added per pair.
 
-    They go the way of all trades, so that what is held already adds nothing, however often it is replayed. The lines
-    stay. Raises StorageError, DiskError.
+    They are appended like all trades, so replaying them again adds nothing. The lines stay. Raises StorageError,
+    DiskError.
     """
     by_pair: dict[str, list[Trade]] = {}
     for one in kept:
@@ -199,13 +201,13 @@ def _lines_of(path: Path) -> Iterator[tuple[bytes, QuarantinedRow | None]]:
 def _encode(kept: QuarantinedRow) -> bytes:
     head: dict[str, object] = {"recv_ns": kept.recv_ns, "reason": kept.reason, "pair": kept.pair}
     head |= {"ids": [(span.first, span.last) for span in kept.spans], "why": kept.why}
-    if _is_line(kept.line):  # spliced in, not built anew: it must come back byte for byte
+    if _is_line(kept.line):  # spliced in, not re-encoded: it must be restored byte for byte
         return msgspec.json.encode(head)[:-1] + b',"line":' + kept.line + b"}\n"
     return msgspec.json.encode({**head, "base64": base64.b64encode(kept.line).decode()}) + b"\n"
 
 
 def _is_line(line: bytes) -> bool:
-    """Return whether ``line`` is one JSON object, which can stand within another, on one line."""
+    """Return whether ``line`` is a single-line JSON object, which can be embedded in another."""
     try:
         line.decode()
         msgspec.json.decode(line, type=dict[str, msgspec.Raw])
@@ -221,6 +223,6 @@ def _decode(raw: bytes) -> QuarantinedRow | None:
             return QuarantinedRow(found.recv_ns, Reason.MALFORMED, raw)
         line = base64.b64decode(found.base64, validate=True) if found.base64 else bytes(found.line)
         spans = tuple(Span(first, last) for first, last in found.ids)
-    except ValueError:  # msgspec's errors are ValueErrors, and so is a span that runs downwards
+    except ValueError:  # msgspec's errors are ValueErrors, and so is that of a descending span
         return None
     return QuarantinedRow(found.recv_ns, found.reason, line, found.pair, spans, found.why)

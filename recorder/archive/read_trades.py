@@ -1,4 +1,4 @@
-"""Read archived trades: as the model's (for checks), or where one of them came from."""
+"""Reading of archived trades as model objects (for checks), and of the source of a single trade."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BULK: Final = "bulk"
 
 
 def trades(layout: Layout, pair: str) -> Iterator[Trade]:
-    """Yield every archived row of ``pair``, file after file, in bounded memory."""
+    """Yield every archived row of ``pair``, file by file, in bounded memory."""
     for path in layout.trade_files(pair):
         yield from file_trades(path, pair)
 
@@ -34,9 +34,9 @@ def file_trades(path: Path, pair: str) -> Iterator[Trade]:
 
 
 def recorded(coverage: Coverage, pair: str, trade_id: int) -> bool:
-    """Return whether a trade of ``pair`` came from the exchange itself, and not from files of somebody else.
+    """Return whether a trade of ``pair`` came from the exchange itself, and not from imported files.
 
-    One that is not archived yet is in the journal, and did; so is one taken to be whose row cannot be read. Raises
+    True also if the trade is not archived yet, since then it is in the journal, or if its row cannot be read. Raises
     StorageError if files keep changing.
     """
     try:
@@ -57,7 +57,7 @@ def _source(coverage: Coverage, pair: str, trade_id: int) -> str | None:
 
 
 def of_rows(rows: pa.Table | pa.RecordBatch, pair: str) -> Iterator[Trade]:
-    """Yield rows of the trades table, all of one pair, as trades; every value as it is."""
+    """Yield rows of the trades table, all of one pair, as trades; values are unchanged."""
     columns = [_values(rows.column(name)) for name in TRADES.names]
     for trade_id, time, price, qty, side, ord_type, misc, source, received in zip(*columns, strict=True):
         yield Trade(pair, trade_id, time, price, qty, side, ord_type, misc, source, received)

@@ -1,4 +1,4 @@
-"""Let ids of a pair go that are missing: they have vanished, say, and the owner of the archive knows why."""
+"""Releasing missing ids of a pair, for example vanished ones, when the archive's owner knows the reason."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RELEASED: Final = "released"
 
 
 def release(archive: TradeArchive, pair: str, ids: Span, claims: Iterable[Run | Knowledge], *, now_us: int) -> Spans:
-    """Let those of ``ids`` go that are missing; return them, durably told. ``now_us`` is µs since 1970 UTC.
+    """Disown those of ``ids`` that are missing; return them, durably recorded. ``now_us`` is µs since 1970 UTC.
 
-    ``claims`` are those of the journal. Raises CorruptFile where a file of the pair is not sound: nobody knows what it
-    holds. StorageError, DiskError.
+    ``claims`` are those of the journal. Raises CorruptFile if a file of the pair is not sound, so that its content is
+    unknown; StorageError, DiskError.
     """
     with locks.writing(archive.layout, archive.disk, Branch(TRADES, pair)):
         ledger = Ledger()

@@ -1,7 +1,7 @@
-"""A pair that the exchange numbers anew: what is set aside of it, and how that ends.
+"""Renumbering of a pair by the exchange: its trades are quarantined until it is settled.
 
-It ends where REST shows the stored trades under their ids again, or where the owner has moved the pair's folder out of
-the archive: then what was set aside is archived in its place, and nothing that was noted of the old ids counts.
+It is settled when REST shows the stored trades under their ids again, or when the owner has moved the pair's folder out
+of the archive: then the quarantined trades are archived in its place, and evidence about the old ids no longer counts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from recorder.core.plausibility import is_same
 from recorder.core.trade_ids import Spans
 
 Rows = Callable[[QuarantinedRow], Iterable[Trade]]
-"""What parses a line that is kept."""
+"""Parses the trades of a quarantined line."""
 
 
 def remedy(layout: Layout, pair: str) -> str:
-    """Say what ends it."""
+    """Return a description of what settles it, for people."""
     return (
         "it ends by itself once REST shows the stored trades under these ids again; where the exchange does count "
         f"{pair} anew, move {layout.pair_dir(pair)} out of the archive, and a running recorder archives what was set "
@@ -32,15 +32,15 @@ def remedy(layout: Layout, pair: str) -> str:
 
 
 def settle(archive: TradeArchive, pair: str, *, now_us: int, anew: bool) -> None:
-    """Note that the ids of ``pair`` are comparable again, durably."""
+    """Record, durably, that the ids of ``pair`` are comparable again."""
     time_us = evidence.after_us(archive.claimed.claims(pair), now_us)
     disown.note(archive, [NumberingSettled(pair, time_us, anew)], now_us=now_us)
 
 
 def begin_anew(archive: TradeArchive, pair: str, found: Renumbered, rows: Rows, *, now_us: int) -> Spans | None:
-    """Archive what was set aside of ``pair`` if nothing else is stored of it; None where something is.
+    """Archive the quarantined trades of ``pair`` if no others are stored; return None if some are.
 
-    Cut at any moment, it goes on when called again: what is stored by then is of what was set aside.
+    If it is interrupted, calling it again continues: the rows stored by then are quarantined ones.
     """
     kept = [one for one in quarantine.listed(archive.layout) if _is_of(one, found)]
     aside = [row for one in kept for row in rows(one) if _is_in(row, one)]
@@ -62,7 +62,7 @@ def _is_replaced(archive: TradeArchive, pair: str, aside: Sequence[Trade]) -> bo
 
 
 def _is_of(kept: QuarantinedRow, found: Renumbered) -> bool:
-    """Return whether a line came since then; what a cut drain set aside of earlier ones is in the archive."""
+    """Return whether a line came after the renumbering; earlier ones, from an interrupted drain, are in the archive."""
     late = kept.recv_ns // 1000 >= found.from_us
     return kept.reason == Reason.RENUMBERED and kept.pair == found.pair and late
 

@@ -1,6 +1,6 @@
-"""The tables of the archive: columns, exact types, and parsed rows as columns.
+"""The tables of the archive: columns, exact types, and the conversion of parsed rows to columns.
 
-Owns what stands inside a Parquet file; ``docs/format.md`` describes it for strangers.
+Defines the content of Parquet files; ``docs/format.md`` describes it for users.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Candle, Event, Instrument, Trade
 
 REFUSED: Final = (pa.ArrowException, ArithmeticError, TypeError, ValueError)
-"""What building columns may raise of values that do not fit them: pyarrow's errors, and Python's."""
+"""Errors raised when values do not fit their columns: pyarrow's and Python's."""
 TIME = pa.timestamp("us", "UTC")
 PRICE = pa.decimal128(PRECISION, PRICE_SCALE)
 QTY = pa.decimal128(PRECISION, QTY_SCALE)
@@ -81,13 +81,13 @@ INSTRUMENTS: Final = pa.schema(
 def trades_table(rows: Sequence[Trade]) -> pa.Table:
     """Return the rows as columns of :data:`TRADES`, in the order given.
 
-    Raises pyarrow.ArrowInvalid where a number is finer than the schema; nothing is ever rounded.
+    Raises pyarrow.ArrowInvalid if a number has more decimals than the schema; nothing is ever rounded.
     """
     return pa.table(
         [
             pa.array([row.trade_id for row in rows], pa.int64()),
             pa.array([row.time_us for row in rows], pa.int64()).cast(TIME),
-            # By text: pyarrow takes 17 times as long to convert Decimal objects, to the same result.
+            # As text: pyarrow takes 17 times as long to convert Decimal objects, with the same result.
             pa.array([str(row.price) for row in rows], pa.string()).cast(PRICE),
             pa.array([str(row.qty) for row in rows], pa.string()).cast(QTY),
             pa.array([row.side for row in rows], pa.string()),
@@ -101,16 +101,16 @@ def trades_table(rows: Sequence[Trade]) -> pa.Table:
 
 
 def _mostly_one(words: Sequence[str]) -> pa.Array:
-    """Return a column of texts that are nearly always all the same."""
+    """Return a column of texts that are nearly always all equal."""
     if len(set(words)) == 1:
         return pa.repeat(pa.scalar(words[0], pa.string()), len(words))
     return pa.array(words, pa.string())
 
 
 def ohlc_table(rows: Sequence[tuple[int, Candle]]) -> pa.Table:
-    """Return (seen in µs, candle) rows as columns of :data:`OHLC`, in the order given. What REST answered.
+    """Return (seen in µs, candle) rows from REST as columns of :data:`OHLC`, in the order given.
 
-    Raises pyarrow.ArrowInvalid where a number is finer than the schema; nothing is ever rounded.
+    Raises pyarrow.ArrowInvalid if a number has more decimals than the schema; nothing is ever rounded.
     """
 
     def decimal(value: Callable[[Candle], Decimal], kind: pa.DataType) -> pa.Array:

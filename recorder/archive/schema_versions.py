@@ -1,8 +1,7 @@
-"""Schema versions: which files this release can read, and how the rows of an older one become those of today.
+"""Schema versions: which ones this release can read, and how rows of an older one are upgraded.
 
-Every footer tells the version of its file, which each table counts for itself. A file of another version than those
-known here is refused, whoever meets it: it is neither damaged nor to be moved, only not for this release.
-``docs/format.md`` has the rules.
+Every footer has the version of its file; each table has its own numbering. A file of an unknown version is refused by
+every reader: it is neither damaged nor to be moved, only not for this release. ``docs/format.md`` has the rules.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from recorder.version import __version__
 
 FIRST: Final = 1
 SCHEMA_VERSIONS: Final[Mapping[str, int]] = {"trades": 2}
-"""What this release writes, by the name of the table; others are of the FIRST version. Trades are of version 2 since
-their footers carry the promise of the pair: a release that does not know it would lose it in a compaction."""
+"""The versions that this release writes, by table name; other tables are at FIRST. Trades are at version 2 since their
+footers contain the promise of the pair: a release that does not know it would lose it in a compaction."""
 WRITER: Final = f"kraken-recorder {__version__}"
 
 Upgrade: TypeAlias = Callable[[pa.Table], pa.Table]
-"""Takes some rows of a file with all their columns, and returns as many in the same order, of the next version."""
+"""Converts rows of a file, with all columns, to as many rows of the next version, in the same order."""
 UPGRADES: Final[dict[int, Mapping[str, Upgrade]]] = {1: {}}
-"""Of each older version that is read: by the name of the table, what makes its rows those of the next version. The rows
-of a table that is not named are the same in both."""
+"""The upgrades from each older version that can be read to the next one, by table name. The rows of a table that is not
+listed are the same in both."""
 
 
 def current(table: str) -> int:
@@ -34,7 +33,7 @@ def current(table: str) -> int:
 
 
 def check(version: object, table: str, path: str, writer: object) -> int:
-    """Return the version of a file, which ``writer`` wrote, if this release can read it. Raises UnknownVersion."""
+    """Return the version of a file written by ``writer`` if this release can read it. Raises UnknownVersion."""
     if not isinstance(version, int):
         raise TypeError(version)
     if version > current(table):
@@ -48,7 +47,7 @@ def check(version: object, table: str, path: str, writer: object) -> int:
 
 
 def _read(table: str) -> str:
-    """Return which versions of a table are read.
+    """Return the versions of a table that this release reads, as text.
 
     >>> _read("trades"), _read("events")
     ('1 to 2', '1')
@@ -65,12 +64,12 @@ def _upgrades(table: str, version: int) -> list[Upgrade]:
 
 
 def is_old(table: str, version: int) -> bool:
-    """Return whether the rows of a table were other ones in that version."""
+    """Return whether the rows of a table were different in that version."""
     return bool(_upgrades(table, version))
 
 
 def upgraded(rows: pa.Table, table: str, version: int) -> pa.Table:
-    """Return rows of a table, all columns of a file of that version, as today's version has them."""
+    """Return rows of a table, with all columns of that version, upgraded to the current one."""
     for upgrade in _upgrades(table, version):
         rows = upgrade(rows)
     return rows

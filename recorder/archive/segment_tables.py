@@ -1,8 +1,8 @@
-"""Write the tables without ids exactly once: the rows of a whole journal segment at a time.
+"""Exactly-once writing of the tables without ids, one whole journal segment at a time.
 
-What a segment brings to a folder is one file, and its footer names the segment. So a drain that is repeated after a
-crash finds in the footers what is there already; there is no other state. Which tables there are, and how each of them
-is stored, the registry says.
+The rows of a segment become one file per folder, whose footer names the segment. A drain that is repeated after a crash
+reads from the footers what has been written already; there is no other state. The registry defines which tables there
+are and how each is stored.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from recorder.disk import Disk
 from recorder.errors import DiskError, TableUnusable, UnreadableFile, Unstorable, is_own
 
 _AS_OBJECTS: Final = 1024
-"""So many rows are held as objects, some 800 bytes each, before they become Arrow, some 125."""
+"""Rows kept as objects, some 800 bytes each, before they are packed into Arrow columns, some 125 bytes each."""
 
 
 class Waiting:
-    """The rows of one segment until its end, in the order they came, as columns: an eighth of what objects take."""
+    """The rows of one segment until its end, in order of arrival, as columns: an eighth of the memory of objects."""
 
     def __init__(self, build: Callable[[Sequence[Any]], pa.Table]) -> None:
         self._build = build
@@ -38,9 +38,9 @@ class Waiting:
         self._objects: list[Any] = []
 
     def add(self, rows: Iterable[Any], *, at_once: bool = False) -> None:
-        """Take in more rows. Raises one of :data:`REFUSED` where one does not fit: ``at_once``, or when many are there.
+        """Add rows. Raises one of :data:`REFUSED` if one does not fit: ``at_once``, or when many have been added.
 
-        At once none of them is taken in then.
+        If it is raised ``at_once``, none of these rows has been added.
         """
         if at_once:
             self._tables.append(self._build(list(rows)))
@@ -50,7 +50,7 @@ class Waiting:
             self._pack()
 
     def table(self) -> pa.Table:
-        """Return all rows; nothing is copied."""
+        """Return all rows without copying."""
         if self._objects or not self._tables:
             self._pack()
         return pa.concat_tables(self._tables)
@@ -61,7 +61,7 @@ class Waiting:
 
 
 class Segments:
-    """The files of tables without ids, for writing. Footers are read once, and remembered by path."""
+    """The files of tables without ids, for writing. Each footer is read once and remembered by path."""
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
         self.layout = layout
@@ -71,14 +71,14 @@ class Segments:
 
     @contextlib.contextmanager
     def locked(self, branch: Branch) -> Iterator[None]:
-        """Hold the branch's lock: then no file can vanish."""
+        """Hold the branch's lock, so that no file can vanish."""
         with locks.writing(self.layout, self.disk, branch):
             yield
 
     def files(self, branch: Branch) -> list[FileFacts]:
-        """Return what the files of ``branch`` are now, under its lock.
+        """Return the current files of ``branch``. The caller holds its lock.
 
-        Raises UnsoundFile, UnreadableFile where one is none of them, or cannot be read.
+        Raises UnsoundFile, UnreadableFile if a file does not belong to the table or cannot be read.
         """
         found, damaged = self._read(branch)
         if damaged:
@@ -86,7 +86,7 @@ class Segments:
         return found
 
     def holds(self, dataset: Dataset, segment: int) -> bool:
-        """Return whether rows of that segment are in the table. A file that cannot be read does not count."""
+        """Return whether the table has rows of that segment. A file that cannot be read does not count."""
         for branch in self.layout.branches(dataset):
             with self.locked(branch):
                 found, _ = self._read(branch)
@@ -95,7 +95,10 @@ class Segments:
         return False
 
     def append(self, branch: Branch, rows: pa.Table, *, segment: int) -> int:
-        """Add the rows drained from ``segment``, durably, but for the folders that hold rows of it; return how many."""
+        """Add the rows drained from ``segment``, durably; return how many were added.
+
+        Folders that already have rows of the segment are left as they are.
+        """
         added = 0
         with self.locked(branch):
             found, _ = self._read(branch)
@@ -107,7 +110,7 @@ class Segments:
         return added
 
     def add(self, branch: Branch, rows: pa.Table, *, segment: int) -> int:
-        """Add rows whatever is there from that segment: for rows that a key tells apart; return how many."""
+        """Add rows even if the segment already has some, for rows identified by a key; return how many were added."""
         with self.locked(branch):
             for leaf, part in self._parted(branch, rows):
                 self._write(branch, leaf, part, segment)
@@ -122,24 +125,24 @@ class Segments:
                 try:
                     found[path] = known.get(path) or check_place(read_facts(path), branch)
                 except SET_APART as error:
-                    if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk may give it back
+                    if isinstance(error, UnreadableFile) and not error.of_itself:  # the disk may recover
                         raise
                     damaged.append(error)
-        # Whoever gave a file its name may have died before the name was on the disk.
+        # The process that renamed a file into place may have died before the name was durable.
         for directory in sorted({path.parent for path in found if path not in known}):
             self.disk.sync_dir(directory)
         self._facts[branch] = found
         return list(found.values()), damaged
 
     def _parted(self, branch: Branch, rows: pa.Table) -> Iterator[tuple[Path, pa.Table]]:
-        """Part rows by the folders that they belong in."""
+        """Split rows by the folders that they belong in."""
         dataset = branch.dataset
         if not rows.num_rows:
             return
         if dataset.period is None:
             yield self.layout.leaf(branch, None), rows
             return
-        # Without a zone, which would ask for a database of zones; it is UTC.
+        # Without a time zone, which would need a time zone database; times are UTC.
         moments = rows[dataset.time].cast(pa.int64()).cast(pa.timestamp("us"))
         periods = pc.year(moments) if dataset.period == "year" else moments.cast(pa.date32(), safe=False)
         for period in sorted(pc.unique(periods).to_pylist()):
@@ -155,9 +158,10 @@ class Segments:
 
 
 class SegmentTables:
-    """All tables without ids of a journal: :meth:`take` the rows of one segment, then :meth:`write` them, exactly once.
+    """All tables without ids of a journal: :meth:`add` the rows of one segment, then :meth:`write` them, exactly once.
 
-    Whoever decides which rows are new remembers what he gave; he is told to forget where that is never written.
+    A caller that decides which rows are new remembers the rows it has added; :meth:`on_loss` tells it to forget them if
+    they are never written.
     """
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path, journal: str = MAIN_JOURNAL) -> None:
@@ -168,11 +172,11 @@ class SegmentTables:
         self._forget: list[Callable[[], None]] = []
 
     def on_loss(self, forget: Callable[[], None]) -> None:
-        """Call ``forget`` whenever rows that were taken are dropped."""
+        """Call ``forget`` whenever added rows are dropped."""
         self._forget.append(forget)
 
     def begin(self, *, singly: bool = False) -> None:
-        """Begin a segment: what was taken and never written is dropped. ``singly``: as of :meth:`take`."""
+        """Begin a segment: rows that were added and never written are dropped. ``singly``: see :meth:`add`."""
         self._singly = singly
         if self._waiting:
             self._waiting = {}
@@ -180,10 +184,10 @@ class SegmentTables:
                 forget()
 
     def add(self, branch: Branch, rows: Iterable[Any]) -> None:
-        """Take in rows of the segment, as the ``build`` of their table has them.
+        """Add rows of the segment, in the form that the ``build`` function of their table expects.
 
-        Raises Unstorable where some do not fit the table: of these rows if they are taken ``singly``, else perhaps of
-        earlier ones, and perhaps only when they are written.
+        Raises Unstorable if some do not fit the table: about these rows if they are added ``singly``, otherwise perhaps
+        about earlier ones, and perhaps only on :meth:`write`.
         """
         taken = list(rows)
         if taken:
@@ -193,17 +197,17 @@ class SegmentTables:
                 raise Unstorable(f"it does not fit the table {branch.dataset.name}: {error}") from error
 
     def waiting(self, branch: Branch) -> pa.Table:
-        """Return what was taken and is not written yet."""
+        """Return the rows that were added and are not written yet."""
         waiting = self._waiting.get(branch)
         return branch.dataset.columns.empty_table() if waiting is None else waiting.table()
 
     def write(self, segment: int) -> int:
-        """Add what was taken, durably; return how many rows. Nothing, where it was done before.
+        """Write the added rows, durably; return how many. Writes nothing if the segment was written before.
 
-        Some events are found by comparing with what is archived, so events are written first. Where rows of the
-        segment lie in another of these tables its events are complete, and where none do the same are found again.
-        Raises Unstorable before anything is written; TableUnusable where a folder of a table refuses to be listed or
-        written: the segment is to stay, and what was taken is to be taken once more.
+        Some events are found by comparing with archived rows, so events are written first. If another of these tables
+        has rows of the segment, its events are complete; if none has, the same events are found again. Raises
+        Unstorable before anything is written; TableUnusable if a folder of a table cannot be listed or written: then
+        the caller keeps the segment and adds its rows again later.
         """
         added = 0
         tables: dict[Branch, pa.Table] = {}
@@ -233,10 +237,10 @@ class SegmentTables:
 
 
 def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
-    """Return the highest segment of a journal that any footer names, 0 where none does.
+    """Return the highest segment of a journal that any footer names, 0 if there is none.
 
-    A journal that was lost, or not copied along, must not give its number again: the drain would take the new
-    segment for one that is archived. A file that cannot be read, or a folder that cannot be listed, does not count.
+    A journal that was lost, or not copied with the archive, must not reuse that number: the drain would mistake the new
+    segment for an archived one. A file that cannot be read, or a folder that cannot be listed, does not count.
     """
     found = 0
     for dataset in (dataset for dataset in WITHOUT_IDS if dataset.journal == journal):
@@ -247,7 +251,7 @@ def highest(layout: Layout, journal: str = MAIN_JOURNAL) -> int:
 
 
 def _listable(layout: Layout, dataset: Dataset) -> Iterator[Path]:
-    """Yield the files of a table in folders that can be listed."""
+    """Yield the files of a table in the folders that can be listed."""
     with contextlib.suppress(*SET_APART):
         for branch in layout.branches(dataset):
             with contextlib.suppress(*SET_APART):

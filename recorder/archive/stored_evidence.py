@@ -1,6 +1,6 @@
-"""What the events table knows of ids beside the rows: void, unreadable, disowned, confirmed, promised, certified.
+"""Evidence about ids in the events table: void, unreadable, disowned, confirmed, promised and certified ids.
 
-Of certified days there is one event for each day and pair. They are read by columns, and kept as a few spans.
+Certified days have one event per day and pair. They are read by column and stored as a few spans.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ _CERTIFIED: Final = (
     r'^\{"day":"(?P<day>\d{4}-\d\d-\d\d)","revision":[1-9]\d{0,17},"rows":[1-9]\d{0,17},'
     r'"first_id":(?P<first_id>\d{1,18}),"last_id":(?P<last_id>\d{1,18}),"sha256":"[^"\\]*"\}$'
 )
-"""How the recorder spells the detail of such an event."""
+"""The detail of a certified-day event as the recorder writes it."""
 _YEARS: Final = 10_000
-"""More than there are years in any calendar."""
+"""Larger than any year number, so that pair and year can be combined into one number."""
 _Numbers: TypeAlias = npt.NDArray[Any]
 _Noted: TypeAlias = tuple[int, Knowledge]
-"""When something was noted (µs since 1970 UTC), and what."""
+"""When something was recorded (µs since 1970 UTC), and what."""
 
 
 class _Page(NamedTuple):
-    """What one file tells of the certified days of a pair, and when the first and the last of it were noted."""
+    """The certified days of a pair in one file, and when the first and the last of them were recorded."""
 
     path: Path
     memory: CertifiedHistory
@@ -71,12 +71,12 @@ class _Page(NamedTuple):
 
 
 _Dated: TypeAlias = tuple[list[_Noted], dict[str, _Page]]
-"""What a file tells, certified days by themselves."""
+"""The evidence in one file; certified days are separate."""
 
 
 @dataclass(slots=True)
 class StoredEvidence:
-    """What is known of each pair; ``findings`` are files that could not be read."""
+    """The evidence of every pair; ``findings`` are about files that could not be read."""
 
     void: dict[str, Spans] = field(default_factory=dict)
     unreadable: dict[str, Spans] = field(default_factory=dict)
@@ -88,29 +88,32 @@ class StoredEvidence:
     _disownings: dict[str, set[Dated]] = field(default_factory=dict)
 
     def confirmed(self, pair: str) -> list[Confirmed]:
-        """Return after which ids none came, and until when: all that was told, for a trade may refute the latest."""
+        """Return after which ids no trade came, and until when.
+
+        All records are returned, since a trade may refute the latest.
+        """
         return list(self._confirmed.get(pair, ()))
 
     def disownings(self, pair: str) -> AbstractSet[Dated]:
-        """Return all that was ever claimed of ``pair`` of which the latest counts."""
+        """Return all claims ever recorded about ``pair`` of the kinds whose latest counts."""
         return self._disownings.get(pair, set())
 
     def absent(self, pair: str) -> AbsentIds:
-        """Return the ids of ``pair`` that need not be held, and why."""
+        """Return the ids of ``pair`` that need not be stored, and why."""
         void, unreadable = (told.get(pair, Spans()) for told in (self.void, self.unreadable))
         return AbsentIds(void, evidence.disowned(self.disownings(pair)), unreadable)
 
     def promise(self, pair: str) -> Promise | None:
-        """Return what is promised of ``pair``."""
+        """Return the promise of ``pair``."""
         return evidence.promise(self._promises.get(pair, ()))
 
     @property
     def promised(self) -> Collection[str]:
-        """The pairs of which anything is promised, or was certified."""
+        """The pairs that have a promise or certified days."""
         return {*self._promises, *self.memories}
 
     def knowledge(self) -> Iterator[Knowledge]:
-        """Return all of it, but for what was certified: that is in ``memories``."""
+        """Return all evidence except certified days, which are in ``memories``."""
         for pair, spans in self.void.items():
             yield from (Void(pair, span) for span in spans)
         for pair, spans in self.unreadable.items():
@@ -125,7 +128,7 @@ class StoredEvidence:
             yield from claims
 
     def add(self, told: Iterable[_Dated]) -> None:
-        """Take in all that was ever noted, but for what does not count any more since a pair is numbered anew."""
+        """Add all recorded evidence, except what became obsolete when a pair was renumbered."""
         told = list(told)
         begun_us: dict[str, int] = {}
         for _, one in (noted for file in told for noted in file[0]):
@@ -144,7 +147,7 @@ class StoredEvidence:
                         self.know(one)
 
     def know(self, told: Knowledge) -> None:
-        """Take in what is known."""
+        """Add one piece of evidence."""
         match told:
             case Void(pair, span):
                 self.void.setdefault(pair, Spans()).add(span)
@@ -165,14 +168,14 @@ class StoredEvidence:
 
 
 class EvidenceReader:
-    """Reads what is known again and again, each file but once. Of what was confirmed it knows the newest alone."""
+    """Reads the evidence repeatedly, but each file only once. Of confirmations it keeps only the latest per pair."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._told: dict[Path, tuple[Stamp, _Dated]] = {}
 
     def read(self) -> StoredEvidence:
-        """Read what is known of every pair, as :func:`read` does."""
+        """Read the evidence of every pair, as the function :func:`read` does."""
         return undisturbed(self._read, f"the files in {self._layout.folder(EVENTS)}")
 
     def _read(self) -> StoredEvidence:
@@ -189,7 +192,7 @@ class EvidenceReader:
 
 
 class DatedClaims:
-    """What is claimed of which the latest counts, read again and again: each file but once. For any thread."""
+    """The claims of the kinds whose latest counts, read repeatedly, but each file only once. Thread-safe."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -198,7 +201,7 @@ class DatedClaims:
         self._claims: dict[str, frozenset[Dated]] = {}
 
     def claims(self, pair: str) -> frozenset[Dated]:
-        """Return all that is claimed of ``pair`` now; what stands in a file that cannot be read does not count.
+        """Return the current claims about ``pair``. Files that cannot be read do not count.
 
         Raises StorageError if files keep changing.
         """
@@ -212,7 +215,7 @@ class DatedClaims:
         return evidence.disowned(claims) if claims else Spans()
 
     def by_pair(self) -> dict[str, Spans]:
-        """Return the ids that are disowned now, of each pair of which any is. Raises as :meth:`claims` does."""
+        """Return the ids that are disowned now, for each pair that has any. Raises as :meth:`claims` does."""
         with self._lock:
             undisturbed(self._look, f"the files in {self._layout.folder(EVENTS)}")
             found = {pair: evidence.disowned(claims) for pair, claims in self._claims.items()}
@@ -222,7 +225,7 @@ class DatedClaims:
         found, changed = dict[Path, tuple[Stamp, list[Dated]]](), False
         try:
             paths = self._layout.files(Branch(EVENTS))
-        except SET_APART:  # a folder; what is known stays
+        except SET_APART:  # an unreadable folder: keep what is known
             return
         for path in paths:
             try:
@@ -243,13 +246,13 @@ class DatedClaims:
 def _claimed(path: Path) -> list[Dated]:
     try:
         told = [evidence.from_event(event) for event in _events(path, {}, _DATED)]
-    except SET_APART:  # verify, and whoever reads all that is known, tell of it
+    except SET_APART:  # reported by verify and by readers of all evidence
         return []
     return [one for one in told if isinstance(one, Dated)]
 
 
 def _newest(path: Path) -> _Dated:
-    """Return what a file tells: of each pair what was confirmed last, and all else."""
+    """Return the evidence in a file, with only the latest confirmation of each pair."""
     noted, pages = _noted(path)
     told, confirmed = list[_Noted](), dict[str, tuple[int, Confirmed]]()
     for time_us, one in noted:
@@ -261,7 +264,7 @@ def _newest(path: Path) -> _Dated:
 
 
 def read(layout: Layout) -> StoredEvidence:
-    """Read what is known of every pair. Raises UnknownVersion; StorageError if files keep changing as they are read."""
+    """Read the evidence of every pair. Raises UnknownVersion; StorageError if files keep changing as they are read."""
     return undisturbed(lambda: _read(layout), f"the files in {layout.folder(EVENTS)}")
 
 
@@ -279,24 +282,27 @@ def _read(layout: Layout) -> StoredEvidence:
 def _files(layout: Layout, known: StoredEvidence) -> list[Path]:
     try:
         return layout.files(Branch(EVENTS))
-    except SET_APART as error:  # a folder
+    except SET_APART as error:  # an unreadable folder
         known.findings.append(Finding.of(error))
         return []
 
 
 def certified(layout: Layout) -> CertifiedDays:
-    """Read what was certified of each day. Files that cannot be read are left out, as :func:`read` tells."""
+    """Read the certificates of every day. Files that cannot be read are left out; :func:`read` reports them."""
     return undisturbed(lambda: _certified_days(layout), f"the files in {layout.folder(EVENTS)}")
 
 
 class CertifiedDays:
-    """What was certified of each day of each pair, as it stands in the events: it is decoded pair by pair."""
+    """The certificates of every day of every pair, as rows of the events table, decoded pair by pair."""
 
     def __init__(self, rows: pa.Table) -> None:
         self._rows = rows
 
     def of(self, pair: str, *, after_us: int | None = None) -> list[Certified]:
-        """Return all that was ever certified of ``pair``, in no order; or since a moment, in µs since 1970 UTC."""
+        """Return all certificates ever recorded for ``pair``, unordered.
+
+        With ``after_us`` (µs since 1970 UTC), return only those recorded after it.
+        """
         rows = self._rows.filter(pc.equal(self._rows["pair"], pair))
         if after_us is not None:
             rows = rows.filter(pc.greater(rows["time"], after_us))
@@ -322,7 +328,7 @@ def _noted(path: Path) -> _Dated:
 
 
 def _certified_in(path: Path, pair: str) -> Iterator[tuple[int, Certified]]:
-    """Yield what a file tells of the certified days of a pair, one by one, and when it was noted."""
+    """Yield the certified days of a pair in a file, one by one, and when each was recorded."""
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
             chosen = pc.and_(pc.equal(rows["kind"], EventKind.CERTIFIED), pc.equal(rows["pair"], pair))
@@ -332,7 +338,7 @@ def _certified_in(path: Path, pair: str) -> Iterator[tuple[int, Certified]]:
 
 
 def _events(path: Path, pages: dict[str, _Page], kinds: Sequence[str] = evidence.KINDS) -> Iterator[Event]:
-    """Yield the events of kinds that may tell something, but for those of certified days, which go to ``pages``."""
+    """Yield the events that may contain evidence, except certified days, which are added to ``pages``."""
     with OpenFile(path) as file:
         for rows in file.read(_BATCH, columns=_COLUMNS):
             is_certified = pc.equal(rows["kind"], EventKind.CERTIFIED)
@@ -349,7 +355,7 @@ def _as_events(rows: pa.Table) -> Iterator[Event]:
 
 
 def _paged(pages: dict[str, _Page], pair: str, path: Path, first_us: int, last_us: int) -> _Page:
-    """Return the page of a pair, with the ends of some more rows."""
+    """Return the page of a pair, with its time range extended by some more rows."""
     before = pages.get(pair, _Page(path, CertifiedHistory(), first_us, last_us))
     ends = min(first_us, before.first_us), max(last_us, before.last_us)
     page = pages[pair] = _Page(path, before.memory, *ends)
@@ -357,7 +363,7 @@ def _paged(pages: dict[str, _Page], pair: str, path: Path, first_us: int, last_u
 
 
 def _remember(rows: pa.Table, path: Path, pages: dict[str, _Page]) -> pa.Table:
-    """Take in what was certified, all rows at once; return those that are spelled in another way than ours."""
+    """Add all rows of certified days at once; return those that are not spelled as the recorder writes them."""
     rows = rows.filter(pc.is_valid(rows["pair"])).combine_chunks()
     if not rows.num_rows:
         return rows
@@ -367,7 +373,7 @@ def _remember(rows: pa.Table, path: Path, pages: dict[str, _Page]) -> pa.Table:
     try:
         days = found.field("day").cast(pa.date32())
         ids = [found.field(name).cast(pa.int64()).to_numpy() for name in ("first_id", "last_id")]
-    except pa.ArrowInvalid:  # a day that is none: then each is looked at by itself
+    except pa.ArrowInvalid:  # not a valid day: then each row is decoded separately
         return pa.concat_tables([odd, rows])
     if not rows.num_rows:
         return odd
@@ -385,7 +391,7 @@ def _remember(rows: pa.Table, path: Path, pages: dict[str, _Page]) -> pa.Table:
 
 
 def _spans(places: _Numbers, groups: _Numbers, firsts: _Numbers, lasts: _Numbers) -> Iterator[tuple[int, Span]]:
-    """Yield what these places hold as spans of one group each, joined where they touch, after one of its places."""
+    """Yield the rows at ``places`` as spans of one group each, joined if they touch, each after one of its places."""
     if not len(places):
         return
     places = places[np.lexsort((firsts[places], groups[places]))]

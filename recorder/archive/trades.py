@@ -1,7 +1,7 @@
-"""Append trades exactly once: take the lock, bring coverage up to date, keep only ids that are new.
+"""Exactly-once appending of trades: take the lock, update coverage, write only ids that are new.
 
-That holds for whatever arrives twice, from any process, after any crash, because the id decides: one that is held, or
-disowned, is not new.
+It holds for repeated trades from any source and any process, and after any crash, because the id decides: an id that is
+stored or disowned is not new.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from recorder.disk import Disk
 from recorder.errors import Unstorable
 
 MAX_ROWS: Final = 5_000_000
-"""Rows of one file at most (DESIGN 6)."""
+"""Largest number of rows in a file (DESIGN 6)."""
 
 
 def _check_name(pair: str) -> None:
@@ -43,7 +43,7 @@ def _check_name(pair: str) -> None:
 class TradeArchive:
     """The trades table, for writing. Calls block; different pairs may be written from different threads.
 
-    ``promised`` tells what is promised of a pair, as far as whoever writes knows. Each file that is written says so.
+    ``promised`` returns the promise of a pair as known to the writer. It is stored in each file that is written.
     """
 
     def __init__(self, layout: Layout, disk: Disk, *, staging: Path) -> None:
@@ -55,10 +55,10 @@ class TradeArchive:
         self.disk = disk
 
     def append(self, pair: str, trades: Sequence[Trade]) -> Spans:
-        """Add the trades of ``pair`` whose ids are neither held nor disowned; return the ids added, durable.
+        """Add the trades of ``pair`` whose ids are neither stored nor disowned; return the ids added, durable.
 
-        Of rows with the same id the first is taken. Raises Unstorable where a value does not fit the schema, or the
-        name of the pair no folder.
+        Of rows with the same id, the first counts. Raises Unstorable if a value does not fit the schema, or the pair's
+        name cannot be a folder name.
         """
         if not trades:
             return Spans()
@@ -67,7 +67,7 @@ class TradeArchive:
             return self.append_locked(pair, trades, but=self.claimed.ids(pair))
 
     def append_locked(self, pair: str, trades: Sequence[Trade], *, but: Spans) -> Spans:
-        """Add trades as :meth:`append` does, ``but`` for these ids, by whoever holds the pair's lock."""
+        """Add trades as :meth:`append` does, except the ids in ``but``. The caller holds the pair's lock."""
         files = self.coverage.files(pair)
         held = Spans(run.span for file in files for run in file.footer.runs)
         held.update(but)
@@ -79,14 +79,14 @@ class TradeArchive:
         return added
 
     def promise_of(self, pair: str, files: Iterable[FileFacts]) -> Promise | None:
-        """Return what is promised of ``pair``, by whoever writes and by its files."""
+        """Return the promise of ``pair`` according to the writer and to its files."""
         return evidence.earliest(self.promised(pair), *{file.footer.promise for file in files})
 
     def repeated(self, pair: str, trades: Sequence[Trade]) -> list[tuple[Trade, Trade]]:
-        """Return the trades whose id is held, in their order, each with what is held; :meth:`append` drops them.
+        """Return the trades whose id is already stored, in order, each with the stored row; :meth:`append` drops them.
 
-        Of ids that are stored only those in the row group of the last to come are looked at, so that it costs one read.
-        Raises UnsoundFile, UnreadableFile, Unstorable.
+        Of stored ids, only those in the row group of the last one are compared, so that it costs one read. Raises
+        UnsoundFile, UnreadableFile, Unstorable.
         """
         _check_name(pair)
         if not trades:
@@ -96,7 +96,7 @@ class TradeArchive:
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
             span = Span(ids[0], ids[-1]) if news else Span(min(ids), max(ids))
             again = Spans(self.coverage.spans(pair).within(span))
-            if news and not again:  # as nearly always: nothing comes again
+            if news and not again:  # the usual case: nothing is repeated
                 return []
             first_of = {trade.trade_id: trade for trade in reversed(trades)}
             last = next((trade_id for trade_id in reversed(ids) if trade_id in again), None)
@@ -105,12 +105,12 @@ class TradeArchive:
         return [(trade, held) for trade, held in before if held is not trade]
 
     def stored(self, pair: str, trade_id: int) -> Trade | None:
-        """Return the row with this id, if it is held. Raises UnsoundFile, UnreadableFile."""
+        """Return the row with this id if it is stored, else None. Raises UnsoundFile, UnreadableFile."""
         with locks.writing(self.layout, self.disk, Branch(TRADES, pair)):
             return self._stored_near(pair, trade_id, pa.array([trade_id], pa.int64())).get(trade_id)
 
     def _stored_near(self, pair: str, trade_id: int, wanted: pa.Array) -> dict[int, Trade]:
-        """Return the rows of the row group with this id, by id, as far as they are ``wanted``."""
+        """Return the ``wanted`` rows of the row group that has this id, by id."""
         for facts in self.coverage.files(pair):
             if any(trade_id in run.span for run in facts.footer.runs):
                 with OpenFile(facts.path) as file:
@@ -137,12 +137,12 @@ class TradeArchive:
 
 
 def _ascend(ids: Sequence[int]) -> bool:
-    """Return whether no id comes twice and all are in order, as what a connection delivers nearly always is."""
+    """Return whether ids are unique and in order, as they nearly always are in the stream."""
     return all(map(operator.lt, ids, ids[1:]))
 
 
 def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:
-    """Return the trades not held, one per id, in ascending id."""
+    """Return the trades not stored, one per id, in ascending id."""
     ids = [trade.trade_id for trade in trades]
     if not _ascend(ids):
         by_id: dict[int, Trade] = {}
@@ -156,7 +156,7 @@ def _fresh(trades: Sequence[Trade], held: Spans) -> Sequence[Trade]:
 
 
 def _by_year(trades: Sequence[Trade]) -> list[tuple[int, Sequence[Trade]]]:
-    """Part trades by the UTC year of their time, keeping their order."""
+    """Split trades by the UTC year of their time, keeping their order."""
     if not trades:
         return []
     times_us = [trade.time_us for trade in trades]

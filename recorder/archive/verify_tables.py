@@ -1,6 +1,6 @@
-"""What makes a file of a table without ids sound: candles, events, listings. Trades have their own: ``verify``.
+"""Soundness of files of the tables without ids: candles, events, listings. For trades see :mod:`verify_trades`.
 
-Owns: holding the rows of such a file against its footer, its place and its checksums.
+Checks the rows of such a file against its footer, its place and its checksums.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
 _BATCH: Final = 32_768
-"""Rows in hand at most of a file that is read through."""
+"""Rows in memory at most."""
 _US_PER_MINUTE: Final = 60_000_000
 
 
 def opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> tuple[list[OpenFile], list[Finding]]:
-    """Open the files of a folder together, and read them all through; a folder may be missing.
+    """Open the files of a folder together and read all of their rows; the folder may be missing.
 
-    Returns those that are sound and have rows, and what is wrong with others. Raises UnknownVersion; StorageError if
+    Returns the sound files that have rows, and the findings about the others. Raises UnknownVersion; StorageError if
     the files keep changing faster than they can be listed.
     """
     files, found = integrity.opened(leaf, branch, stack)
@@ -52,10 +52,10 @@ def opened(leaf: Path, branch: Branch, stack: contextlib.ExitStack) -> tuple[lis
 def findings(
     layout: Layout, *, days: Days | None = ALL_DAYS, done: Callable[[int], None] = lambda _: None
 ) -> Iterator[Finding]:
-    """Read every file but those of pairs, and yield what is wrong with them.
+    """Read all files of tables without ids, and yield the findings.
 
-    Of candles only the years that ``days`` touch, with None nothing at all but events, on which certificates rest.
-    ``done`` is told the bytes of files as they are dealt with. Raises as :func:`opened` does.
+    Of candles, only the years that ``days`` touch are read; with None, only events, on which certificates depend.
+    ``done`` is called with the bytes of files as they are processed. Raises as :func:`opened` does.
     """
     try:
         held: dict[Dataset, list[FileFacts]] = {}
@@ -71,21 +71,21 @@ def findings(
                 yield from duplicate_files.same_segments(dataset, facts)
         if days is not None:
             yield from _strays(layout)
-    except SET_APART as error:  # a folder: what lies below it is not known
+    except SET_APART as error:  # an unreadable folder: its content is unknown
         yield Finding.of(error)
 
 
 def size(layout: Layout, days: Days | None = ALL_DAYS) -> int:
-    """Return the bytes of all these files, about: what ``done`` is told in all."""
+    """Return the approximate bytes of these files: the total that ``done`` is called with."""
     with contextlib.suppress(*SET_APART):
         return sum(size_of(leaf) for _, leaf in _folders(layout, days))
     return 0
 
 
 def wrong(data: Path, path: Path) -> Finding | None:
-    """Read one file of whatever table of the archive at ``data`` through, and return what is wrong with it.
+    """Read one file of any table of the archive at ``data``, and return the finding if it is not sound.
 
-    Raises UnknownVersion; FileNotFoundError where it is gone.
+    Raises UnknownVersion; FileNotFoundError if it has been removed.
     """
     name, *rest = path.relative_to(data).parts
     if name not in BY_NAME:
@@ -102,12 +102,12 @@ def wrong(data: Path, path: Path) -> Finding | None:
 
 
 def _folders(layout: Layout, days: Days | None) -> Iterator[tuple[Branch, Path]]:
-    """Return the folders to read, with those in which the empty files lie that tables are born with."""
+    """Return the folders to read, including those of the schema files that tables are created with."""
     for dataset in (EVENTS,) if days is None else WITHOUT_IDS:
         for branch in layout.branches(dataset):
             for leaf in layout.leaves(branch):
                 period = period_of(leaf)
-                # Certificates rest on all events.
+                # Certificates depend on all events.
                 if dataset == EVENTS or days is None or period is None or days.touch_period(period):
                     yield branch, leaf
     if days is not None:
@@ -116,11 +116,11 @@ def _folders(layout: Layout, days: Days | None) -> Iterator[tuple[Branch, Path]]
 
 
 def _strays(layout: Layout) -> Iterator[Finding]:
-    """Find Parquet files that readers may meet, and that lie where none belongs; but for those of pairs."""
+    """Find Parquet files that readers may find where none belongs, except below the folders of pairs."""
     for dataset in DATASETS:
         branches = [Branch(dataset, NO_PARTITION), *([] if dataset.has_ids else layout.branches(dataset))]
         leaves = {leaf for branch in branches for leaf in layout.leaves(branch)}
-        # Of tables with ids ``verify`` looks into each branch.
+        # Branches of tables with ids are checked by ``verify_trades``.
         left = {layout.home(branch) for branch in layout.branches(dataset)} if dataset.has_ids else set()
         folder = layout.folder(dataset)
         for entry in (folder / name for name in names_in(folder)):
@@ -130,7 +130,7 @@ def _strays(layout: Layout) -> Iterator[Finding]:
 
 
 def _check(file: OpenFile, branch: Branch) -> None:
-    """Read all rows of a file: its pages must be as they were written, and its rows where they belong.
+    """Read all rows of a file, verifying the checksums of its pages and the place of its rows.
 
     Raises UnsoundFile, UnreadableFile.
     """
@@ -151,12 +151,12 @@ def _check(file: OpenFile, branch: Branch) -> None:
 
 
 def _check_start(rows: pa.Table, branch: Branch, path: Path) -> None:
-    """Hold the starts of candles against their timeframe. Raises UnsoundFile."""
+    """Check the starts of candles against their timeframe. Raises UnsoundFile."""
     dataset = branch.dataset
     if dataset.partition != "timeframe" or not rows.num_rows:
         return
     step_us = TIMEFRAMES.get(branch.value or "", 0) * _US_PER_MINUTE
-    # Candles of longer timeframes need not begin at a multiple of them.
+    # Candles of longer timeframes need not start at a multiple of their length.
     if step_us and DAY_US % step_us == 0:
         off = pc.indices_nonzero(pa.array(rows[dataset.time].cast(pa.int64()).to_numpy() % step_us))
         if len(off):

@@ -1,9 +1,9 @@
-"""Read every stored trade of a pair and say what is really there: its ids, its days, and whatever is wrong.
+"""Verification of all stored trades of a pair: their ids, days and faults, computed from the rows.
 
-Owns: what makes a file sound. Trusts nothing that a file says of itself: its footer, its place and its checksums are
-held against its rows. A file that is not sound proves nothing, so its rows do not count, and what is wrong with it is
-a finding; the others are read all the same. Takes no lock: files never change, and those of a year are opened
-together, before the first row is read, so that a compaction meanwhile takes nothing away.
+Defines when a file of trades is sound: its footer, its place and its checksums are compared with its rows; no claim of
+a file is trusted. An unsound file proves nothing, so its rows do not count, and its fault is reported as a finding; the
+other files are read nevertheless. Takes no lock: files never change, and all files of a year are opened before the
+first row is read, so a compaction that runs meanwhile removes nothing.
 """
 
 from __future__ import annotations
@@ -40,25 +40,26 @@ from recorder.disk import names_in
 from recorder.errors import UnsoundFile
 
 _BATCH: Final = 32_768
-"""Rows in hand of each file at most: files of one year that overlap are read side by side."""
+"""Rows in memory per file at most: overlapping files of one year are read side by side."""
 _ROWS_IN_HAND: Final = 1_048_576
-"""Rows in hand of all of them together, some 70 MB."""
+"""Rows in memory of all these files together, some 70 MB."""
 _WORDS: Final = ("side", "ord_type", "misc", "source")
-"""Columns of few words, which cost a third of all reading if each row gets its own."""
+"""Columns with few distinct values, read as dictionaries: a text per row would cost a third of the reading time."""
 _NEEDED: Final = ["trade_id", "time", "price", "qty", "side"]
-"""Columns that are looked at; the others are read for their checksums."""
+"""Columns whose values are checked; the others are read for their checksums."""
 _AHEAD: Final = 4
-"""Batches that wait to be hashed, so that both cores have work and memory stays bounded."""
+"""Batches that wait to be hashed: enough to keep both cores busy, few enough to bound memory."""
 BACK_US: Final = 10_000_000
-"""Trades are numbered as they are made, and stamps step back by fractions of a second: so much is no such step."""
+"""Tolerance for times that decrease as ids increase, in µs. Trades are numbered as they are made, and their times step
+back by fractions of a second at most."""
 STEPS_BACK: Final = 1_000
-"""So many are kept of a pair: more come of a cause, not of chance."""
+"""Steps back stored per pair at most: more than this have a common cause and are not chance."""
 _EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class StepBack:
-    """The trade with this id was made by more than :data:`BACK_US` before the one below it: µs since 1970 UTC."""
+    """A trade whose time is more than :data:`BACK_US` before that of the trade below it; times in µs since 1970 UTC."""
 
     trade_id: int
     below_us: int
@@ -67,10 +68,10 @@ class StepBack:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the files of a pair really hold: its runs of ids, what they hold of each day, and what is wrong.
+    """The verified content of the files of a pair: runs of ids, rows of each day, and findings.
 
-    ``promise`` is what they say was promised of it; ``steps_back``, some at most, are where the exchange itself would
-    have counted against the clock.
+    ``promise`` is the promise recorded in the files; ``steps_back`` are up to :data:`STEPS_BACK` places where the
+    exchange's ids and times run in opposite directions.
     """
 
     pair: str
@@ -84,10 +85,10 @@ class Content:
 def read(
     layout: Layout, pair: str, pool: Executor, *, days: Days = ALL_DAYS, done: Callable[[int], None] = lambda _: None
 ) -> Content:
-    """Read the trades of ``pair``; of files without a trade near ``days`` only the footers, which are believed.
+    """Read the trades of ``pair``; of files without a trade near ``days``, only the footers are read, and trusted.
 
-    ``pool`` sets text while this thread reads and hashes. ``done`` is told the bytes of files as they are dealt with.
-    Raises StorageError only if the files keep changing faster than they can be listed.
+    ``pool`` formats text while this thread reads and hashes. ``done`` is called with the bytes of files as they are
+    processed. Raises StorageError only if the files keep changing faster than they can be listed.
     """
     found = _PairFindings(pair, pool, days, done)
     try:
@@ -102,7 +103,7 @@ def read(
 
 
 def size(layout: Layout, pair: str) -> int:
-    """Return the bytes of the files of ``pair``, about: what ``done`` is told in all."""
+    """Return the approximate bytes of the files of ``pair``: the total that ``done`` is called with."""
     with contextlib.suppress(*SET_APART):
         return sum(size_of(year) for year in layout.years(pair))
     return 0
@@ -110,9 +111,9 @@ def size(layout: Layout, pair: str) -> int:
 
 @contextlib.contextmanager
 def readable_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list[Finding]]]:
-    """Open the files of one year of ``pair`` together, and read them all through.
+    """Open the files of one year of ``pair`` together and read all of their rows.
 
-    Gives those that are sound, and what is wrong with the others. Raises UnknownVersion; StorageError if the files keep
+    Yields the sound files and the findings about the others. Raises UnknownVersion; StorageError if the files keep
     changing faster than they can be listed.
     """
     with contextlib.ExitStack() as stack:
@@ -121,7 +122,7 @@ def readable_files(year: Path, pair: str) -> Iterator[tuple[list[OpenFile], list
 
 
 def _strays(layout: Layout, pair: str) -> list[Path]:
-    """Return Parquet files that readers may meet, and that lie where none belongs; a pair may have no folder yet."""
+    """Return Parquet files that readers may find where none belongs; the pair may have no folder yet."""
     folder, years = layout.pair_dir(pair), set(layout.years(pair))
     entries = (folder / name for name in names_in(folder))
     return sorted(path for entry in entries if entry not in years for path in parquet_in(entry))
@@ -134,7 +135,7 @@ def _opened(
 
 
 def _sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] = lambda _: None) -> bool:
-    """Read a file through; where it is not sound, add what is wrong to ``findings``."""
+    """Read all rows of a file and return whether it is sound; if not, add the fault to ``findings``."""
     try:
         for _ in _rows(file, _BATCH, done):
             pass
@@ -145,21 +146,21 @@ def _sound(file: OpenFile, findings: list[Finding], done: Callable[[int], None] 
 
 
 def _side_by_side(chosen: Iterable[OpenFile]) -> int:
-    """Return of how many files at most the ids overlap: so many are read at the same time."""
+    """Return the largest number of files whose ids overlap: that many are read at the same time."""
     runs = [file.footer.runs for file in chosen]
     edges = [edge for one in runs for edge in ((one[0].span.first, 1), (one[-1].span.last + 1, -1))]
     return max(accumulate(step for _, step in sorted(edges)), default=0)
 
 
 def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa.Table]:
-    """Yield the rows of a file, held against its footer and its place. Raises UnsoundFile, UnreadableFile."""
+    """Yield the rows of a file, checked against its footer and its place. Raises UnsoundFile, UnreadableFile."""
     runs: list[Run] = []
     told = 0
     path, footer, bytes_of = file.path, file.footer, file.facts.size
     branch = Branch(TRADES, footer.pair)
     for group in file.groups:
         claims = FooterClaims(file, group)
-        for stored in file.read(size, groups=[group], use_threads=False):  # the other core sets text
+        for stored in file.read(size, groups=[group], use_threads=False):  # the other core formats text
             with integrity.checking(path):
                 rows = stored.select(_NEEDED)
                 for run in held_runs(rows, footer.pair or ""):
@@ -177,7 +178,7 @@ def _rows(file: OpenFile, size: int, done: Callable[[int], None]) -> Iterator[pa
 
 
 def _continue(runs: list[Run], run: Run, path: Path) -> None:
-    """Add the next run of a file; the ids of a file go up."""
+    """Add the next run of a file. Raises UnsoundFile if its ids do not ascend."""
     before = runs[-1].span if runs else None
     if before is not None and run.span.first <= before.last:
         problem = f"has id {run.span.first} after {before.last}: its ids do not go up, each once"
@@ -186,7 +187,7 @@ def _continue(runs: list[Run], run: Run, path: Path) -> None:
 
 
 def _differs(found: Sequence[Run], claimed: Sequence[Run]) -> str:
-    """Say where content and footer part."""
+    """Return a description of the first difference between the rows and the footer."""
     pairs = zip_longest(found, claimed)
     rows, footer = next((one, other) for one, other in pairs if one != other)
     return f"holds {_named(rows)} where its footer claims {_named(footer)}"
@@ -204,7 +205,7 @@ def _text(time_us: int) -> str:
 
 
 class _PairFindings:
-    """What was found of a pair so far."""
+    """The findings and rows of a pair, collected year by year."""
 
     def __init__(self, pair: str, pool: Executor, days: Days, done: Callable[[int], None]) -> None:
         self.findings: list[Finding] = []
@@ -218,7 +219,7 @@ class _PairFindings:
         self._back: set[StepBack] = set()
 
     def read_year(self, year: Path) -> None:
-        """Read one year's files. One that proves unsound on the way is left out, and the others begin anew."""
+        """Read the files of one year. If a file turns out to be unsound, start over without it."""
         with contextlib.ExitStack() as stack:
             files, findings = _opened(year, self._pair, stack, rows=self._days.touch_beside(str(period_of(year))))
             self.findings += findings
@@ -250,10 +251,10 @@ class _PairFindings:
             self._hold(file)
 
     def content(self) -> Content:
-        """Return what was found."""
+        """Return the collected content."""
         self._held.sort()
         self.findings += duplicate_files.same_ids(self._held)
-        for (below, _), (above, _) in pairwise(self._held):  # of other years, or with ids between that are not held
+        for (below, _), (above, _) in pairwise(self._held):  # in different years, or with missing ids between them
             if above.first_us < below.last_us - BACK_US and above.span.first > below.span.last:
                 self._back.add(StepBack(above.span.first, below.last_us, above.first_us))
         runs, back = tuple(joined(run for run, _ in self._held)), tuple(sorted(self._back)[:STEPS_BACK])
@@ -263,7 +264,7 @@ class _PairFindings:
 
 @dataclass(slots=True)
 class _Day:
-    """A day of which rows are still to come."""
+    """A day that may receive more rows."""
 
     rows: int
     first_id: int
@@ -274,7 +275,7 @@ class _Day:
 
 
 class DayBook:
-    """Counts and hashes rows, which come in ascending id, day by day. ``pool`` sets their text."""
+    """Counts and hashes rows, given in ascending id, per day. ``pool`` formats their text."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
@@ -285,7 +286,7 @@ class DayBook:
         self._ahead: deque[tuple[list[int], Future[list[bytes]]]] = deque()
 
     def enter(self, rows: pa.Table) -> None:
-        """Take in rows; of those with the same id, the first."""
+        """Add rows; of rows with the same id, the first counts."""
         ids = rows["trade_id"].to_numpy()
         fresh = np.diff(ids, prepend=self._last_id) > 0
         if not fresh.all():
@@ -334,7 +335,7 @@ class DayBook:
             self._days[number].sha256.update(text)
 
     def days(self) -> dict[date, DayRows]:
-        """Return the days, once all rows are in."""
+        """Return the days, after all rows have been added."""
         while self._ahead:
             self._hash()
         return {

@@ -1,13 +1,13 @@
--- Which ids are absent, and why? And what do events tell of promises?
+-- Which ids are absent, and why? And which events record promises?
 --
--- absent_spans()    one row per run of such ids: pair, first_id, last_id, state; no id is in two of them
+-- absent_spans()    one row per run of absent ids: pair, first_id, last_id, state; no id is in two of them
 -- known_promises()  the rows of event_promises()
 --
---   state  void        the exchange has twice said that it does not have them
---          unreadable  the exchange has twice answered with a row that nobody can read: they are lacking all the same
---          disowned    the owner of the archive let them go, whatever the exchange says
+--   state  void        the exchange has reported twice that it does not have them
+--          unreadable  the exchange has returned them twice with a row that cannot be parsed: they are still missing
+--          disowned    the archive's owner has disowned them, whatever the exchange reports
 --
--- An id that appeared after all is among them, and known_ids() leaves it out.
+-- An id that appeared after all is still included here; known_ids() leaves it out.
 
 CREATE OR REPLACE MACRO absent_spans() AS TABLE
 SELECT a.pair, a.first_id, a.last_id, a.state

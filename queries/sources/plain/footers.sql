@@ -1,9 +1,9 @@
--- Where are the footers that say which ids are archived?
+-- Where are the footers that list the archived ids?
 --
 -- footer_files()       a glob over all files of trades
 -- pair_footers(pair)   a glob over those of one pair, and a few more: see pair_files()
--- coverage_in(files)   one row per maximal run of ids in such files, the columns of the view coverage
--- promises_in(files)   what such files say is promised of their pairs: see footer_promises()
+-- coverage_in(files)   one row per maximal run of ids in such files, with the columns of the view coverage
+-- promises_in(files)   the promises of pairs recorded in such files: see footer_promises()
 
 CREATE OR REPLACE MACRO footer_files() AS getvariable('recorder_data') || '/trades/*/*/*.parquet';
 

@@ -1,9 +1,9 @@
--- Which rows stand in the table $table, which has no ids, one for each time that something was noted?
+-- Which rows are in the table $table, which has no ids, one for each time that something was recorded?
 --
--- stored_$table()  every column of the table, and what parts it into folders
+-- stored_$table()  every column of the table, and its partition columns
 --
--- A form, filled for each table without ids from its entry in the registry. The table's views are made of this: they
--- show what holds, and this every version that was ever noted.
+-- A template, filled for each table without ids from its entry in the registry. The table's views are built on this:
+-- they show the current versions, this shows every version that was ever recorded.
 
 CREATE OR REPLACE MACRO stored_$table() AS TABLE
 SELECT

@@ -2,18 +2,17 @@
 --
 -- trades(pair, trade_id, time, price, qty, side, ord_type, misc, source, received)
 -- pair_trades(pair, start, stop)  those of one pair: start inclusive, stop exclusive, NULL or left out: open end. Only
---                                 the pair's files are opened. A pair without trades has no rows, but over
---                                 recorder.connect() it is an error that names those that are near.
--- known_pair(pair)                the pair; over recorder.connect() that error
--- pair_files(pair)                a glob over the pair's files and the table's empty schema file, and over nothing else
---                                 but pairs whose name begins with this one; callers filter by pair, which costs them
---                                 no reading
+--                                 the pair's files are opened. A pair without trades has no rows, except over
+--                                 recorder.connect(), where it is an error that names similar pairs.
+-- known_pair(pair)                the pair; over recorder.connect() the same error
+-- pair_files(pair)                a glob over the pair's files, the table's empty schema file, and the files of pairs
+--                                 whose names begin with this one; callers filter by pair, at no extra reading
 -- trades_in(files)                the rows of the files of a glob or list
 --
 -- Set recorder_data to the archive's folder first. While the recorder runs, "cannot open file" means that a compaction
--- took it away meanwhile: ask again. One that falls into the fraction of a millisecond in which DuckDB lists a year's
--- folder can hide the year from this one query, since DuckDB passes over names that are gone. recorder.connect() lists
--- by itself and is never fooled.
+-- has removed the file meanwhile: repeat the query. A compaction within the fraction of a millisecond in which DuckDB
+-- lists a year's folder can hide the year from this one query, since DuckDB ignores names that have vanished.
+-- recorder.connect() lists files itself and is not affected.
 
 CREATE OR REPLACE MACRO trades_in(files) AS TABLE
 SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
@@ -33,8 +32,8 @@ SELECT NULL::VARCHAR AS pair WHERE false;
 CREATE OR REPLACE VIEW trades AS
 FROM trades_in(getvariable('recorder_data') || '/trades/*/*/*.parquet');
 
--- A glob that matches nothing is an error in DuckDB, and a pair without trades is none. So the folder's name is matched
--- letter by letter with that of the empty partition: BTC%2FUSD becomes [B_][T_][Cn][%o][2n][Fe][U_][S_]*.
+-- A glob that matches nothing is an error in DuckDB, but a pair without trades is not an error. So the folder's name is
+-- matched letter by letter with that of the empty partition: BTC%2FUSD becomes [B_][T_][Cn][%o][2n][Fe][U_][S_]*.
 CREATE OR REPLACE MACRO pair_files(pair) AS
     getvariable('recorder_data') || '/trades/pair='
     || array_to_string([

@@ -1,10 +1,10 @@
--- Which ids need not be held, and why, as of one moment of the archive?
+-- Which ids need not be stored, and why, in a snapshot of the archive?
 --
--- recorder_absent  the rows of event_absent_spans() at that moment
--- recorder_noted   the rows of event_promises() at that moment
+-- recorder_absent  the rows of event_absent_spans() in the snapshot
+-- recorder_noted   the rows of event_promises() in the snapshot
 --
--- The macros absent_spans() and known_promises() of a connection that recorder.connect() holds to a listing, which
--- runs this whenever there are other events than before: every bar asks for these, and nearly always there are none.
+-- The macros absent_spans() and known_promises() of a connection that recorder.connect() pins to a listing. It runs
+-- this whenever the events have changed: every bar needs these rows, and nearly always there are none.
 
 CREATE OR REPLACE TABLE recorder_absent AS
 FROM event_absent_spans();

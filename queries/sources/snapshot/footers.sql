@@ -1,14 +1,14 @@
--- Where is it said which ids belong to one moment of the archive?
+-- Where are the footers that list the ids of a snapshot of the archive?
 --
--- recorder_spans   one row per maximal run of ids, as far as recorder.connect() has read footers
--- recorder_promises  what is promised of each pair, by the same footers
--- recorder_unread  the files whose footers are still to be read, and the table's empty schema file
+-- recorder_spans     one row per maximal run of ids, from the footers that recorder.connect() has read
+-- recorder_promises  the promise of each pair, from the same footers
+-- recorder_unread    the files whose footers are still to be read, and the table's empty schema file
 --
--- The macros footer_files(), pair_footers(), coverage_in() and promises_in() of a connection that recorder.connect() holds to a
--- listing. It sets the variable and fills the tables named here; what it has read also counts the journal, where that
--- was asked for.
+-- The macros footer_files(), pair_footers(), coverage_in() and promises_in() of a connection that recorder.connect()
+-- pins to a listing. It sets the variable and fills the tables named here; its tables also include the journal, if that
+-- was requested.
 
--- A file that must not be read is left to whoever asks for its pair (refused_pairs(), pair_footers()).
+-- Files that must not be read are left out here; queries of their pair see them (refused_pairs(), pair_footers()).
 CREATE OR REPLACE MACRO footer_files() AS [
     file for file in getvariable('recorder_unread') if NOT ends_with(file, '/dev/null')
 ];

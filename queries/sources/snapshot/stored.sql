@@ -1,11 +1,11 @@
--- Which rows of the table $table, which has no ids, belong to one moment of the archive?
+-- Which rows of the table $table, which has no ids, belong to a snapshot of the archive?
 --
--- recorder_${table}_files      files all of whose rows belong to the moment, and the table's empty schema file
--- recorder_${table}_cut_files  files with rows that came later, which happens when a frozen moment outlives a
---                             compaction; and the schema file
+-- recorder_${table}_files      files whose rows all belong to the snapshot, and the table's empty schema file
+-- recorder_${table}_cut_files  files that also have later rows, which happens when a compaction runs after the snapshot
+--                             was taken; and the schema file
 --
--- The macro stored_$table() of a connection that recorder.connect() holds to a listing, with the columns of the plain
--- one. It sets the variables. A form, filled for each table without ids from its entry in the registry.
+-- The macro stored_$table() of a connection that recorder.connect() pins to a listing, with the columns of the plain
+-- one. It sets the variables. A template, filled for each table without ids from its entry in the registry.
 
 CREATE OR REPLACE MACRO stored_$table() AS TABLE
 SELECT

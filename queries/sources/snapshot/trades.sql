@@ -1,15 +1,15 @@
--- Which trades belong to one moment of the archive?
+-- Which trades belong to a snapshot of the archive?
 --
--- recorder_files      files all of whose rows belong to the moment, and the table's empty schema file
--- recorder_cut_files  files with rows that came later, which happens when a frozen moment outlives a compaction;
---                     and the schema file
--- recorder_archived   the ids that were in files at that moment
+-- recorder_files      files whose rows all belong to the snapshot, and the table's empty schema file
+-- recorder_cut_files  files that also have later rows, which happens when a compaction runs after the snapshot was
+--                     taken; and the schema file
+-- recorder_archived   the ids that were in files when the snapshot was taken
 -- recorder_tail       the rows that were only in the journal, with the columns of trades
--- recorder_pairs      the pairs of which there are trades
+-- recorder_pairs      the pairs that have trades
 --
--- The view trades and the macros sound_trades(), refused_pairs() and pair_trades() of a connection that recorder.connect() holds to a listing, with the
--- columns and parameters of the plain ones, but that a pair without trades is an error where
--- others have some. It sets the variables and fills the tables named here.
+-- The view trades and the macros sound_trades(), refused_pairs() and pair_trades() of a connection that
+-- recorder.connect() pins to a listing, with the columns and parameters of the plain ones, except that a pair without
+-- trades is an error if others have some. It sets the variables and fills the tables named here.
 
 CREATE OR REPLACE MACRO trades_in(files, cut_files) AS TABLE
 SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
@@ -43,8 +43,7 @@ FROM trades_in(
     getvariable('recorder_cut_files')
 );
 
--- Read from the paths that are listed instead of files that must not be read, so that it is an error wherever a pair
--- of these is asked for.
+-- Files that must not be read are replaced by paths that do not exist, so that querying their pairs is an error.
 CREATE OR REPLACE MACRO refused_pairs() AS TABLE
 SELECT pair
 FROM read_parquet(

@@ -1,8 +1,7 @@
--- Which trades belong to one moment of the archive, where all of them lie in files, and these hold no others?
+-- Which trades belong to a snapshot of the archive if all of them are in files that have no others?
 --
--- The macro trades_in() of a connection that recorder.connect() holds to a listing, in place of the one that also looks
--- at files with later rows and at the journal: nearly always there are none, and looking takes as long as a short
--- answer.
+-- The macro trades_in() of a connection that recorder.connect() pins to a listing. It replaces the one that also reads
+-- files with later rows, and the journal: nearly always there are none, and checking takes as long as a short query.
 
 CREATE OR REPLACE MACRO trades_in(files, cut_files) AS TABLE
 SELECT pair, trade_id, time, price, qty, side, ord_type, misc, source, received
