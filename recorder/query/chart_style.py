@@ -412,8 +412,8 @@ def _expression(words: Mapping[str, str]) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun.
 
-    >>> counted(1, "hole"), counted(2000, "hole")
-    ('1 hole', '2,000 holes')
+    >>> counted(1, "gap"), counted(2000, "gap")
+    ('1 gap', '2,000 gaps')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
 

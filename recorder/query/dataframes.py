@@ -196,7 +196,7 @@ def encoded(column: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:
 
 
 def _recoded(indices: pa.Int32Array, codes: npt.NDArray[np.int32] | None) -> pa.Int32Array:
-    """Return the codes in place of the indices, or the indices if they are equal."""
+    """Return the codes in place of the indices; None leaves the indices unchanged."""
     if codes is None:
         return indices
     if indices.null_count:

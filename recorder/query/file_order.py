@@ -50,7 +50,7 @@ def _led(group: tuple[str, ...], size: Callable[[str], int]) -> _Led:
 
 
 def _typical(sizes: Sequence[int], mean: float) -> int:
-    """Return the size that is the smallest multiple of the mean, or its largest fraction."""
+    """Return the index of the size nearest to the mean, by their ratio."""
     return min(range(len(sizes)), key=lambda at: max(sizes[at] / mean, mean / sizes[at]))
 
 

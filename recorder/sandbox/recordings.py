@@ -170,7 +170,7 @@ def _rest_row(row: Sequence[Any]) -> RecordedRow:
 
 
 def _with_exact_last(rows: list[RecordedRow], last: str) -> list[RecordedRow]:
-    """Return the rows with the nanoseconds in ``last`` for the last row, if it matches, and no earlier row after it.
+    """Return the rows with the last one at the exact time ``last``, if that matches, and none before it later.
 
     Of the other rows only the printed double is known, which may be up to 119 ns after the true time.
     """
