@@ -1,4 +1,4 @@
-"""The command line: one file per verb, each imported only when it is called.
+"""The command line: one module per verb, each imported only when it is called.
 
 So the daemon (``recorder run``) never imports pandas or DuckDB, and every verb starts fast.
 """
@@ -25,7 +25,7 @@ from recorder.version import __version__
 
 _DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 INTERRUPTED: Final = 130
-"""The exit code after Ctrl-C, as shells have it. ``run`` alone takes it as a wish to stop well."""
+"""The exit code after Ctrl-C, as in shells. Only ``run`` treats Ctrl-C as a request to stop cleanly."""
 VERBS: Final = (
     "look",
     "run",
@@ -71,9 +71,11 @@ class _Verbs(TyperGroup):
         if cmd_name not in VERBS:
             return None
         if cmd_name == "run":
-            # By default it would end us before it means: read again. It may come while modules are loaded, too.
+            # By default it would end the process before SIGHUP means "reload". It may also arrive while modules are
+            # loaded.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            # Arrow's own allocator keeps the peak of each thread, for ever. It is chosen once, when pyarrow is loaded.
+            # Arrow's own allocator never returns the peak memory of each thread. It is chosen once, when pyarrow is
+            # loaded.
             os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         module = importlib.import_module(f"recorder.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -105,31 +107,31 @@ def _root(
 ) -> None:
     """Record Kraken's public trades into plain Parquet: complete, exact and provable.
 
-    Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 another recorder holds the archive, 4 the disk,
+    Exit codes: 0 success, 1 a check failed, 2 usage or configuration, 3 another recorder holds the archive, 4 the disk,
     130 interrupted.
     """
 
 
 def main() -> None:
-    """Run the command line: errors of ours become one sentence and their exit code."""
+    """Run the command line: the recorder's own errors become one message and their exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a locale without our dashes and arrows shows a ? and goes on
+        if isinstance(stream, io.TextIOWrapper):  # a locale without our dashes and arrows prints a ? instead of failing
             stream.reconfigure(errors="replace")
     try:
         app()
     except BaseExceptionGroup as group:  # from the daemon's tasks: the first one ended the others
         _end(_first(group))
-    except Exception as error:  # noqa: BLE001 -- the last resort: say it, exit non-zero
+    except Exception as error:  # noqa: BLE001 -- the last resort: report it, exit non-zero
         _end(error)
 
 
 def _reader_left() -> bool:
-    """Return whether the reader of standard output has gone, as after ``| head``; nothing more is written to it then.
+    """Return whether the reader of standard output is gone, as after ``| head``; nothing more is written then.
 
-    It has what it wanted. An exit code of 1 would say that a check failed.
+    The reader has what it wanted. An exit code of 1 would report a failed check.
     """
     output = select.poll()
-    output.register(sys.stdout, 0)  # an error is reported whatever is asked for
+    output.register(sys.stdout, 0)  # an error is reported whatever events are selected
     if not any(event & select.POLLERR for _, event in output.poll(0)):
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -148,7 +150,7 @@ def _end(error: BaseException) -> None:
     if isinstance(error, OSError) and error.filename is not None:
         _say(f"recorder: {error.filename}: {error.strerror}")
         sys.exit(DiskError.exit_code)
-    if isinstance(error, OSError) and error.errno in _DISK:  # of a file that is open, the system names none
+    if isinstance(error, OSError) and error.errno in _DISK:  # for an open file, the system reports no name
         _say(f"recorder: cannot write: {error.strerror}")
         sys.exit(DiskError.exit_code)
     _say("".join(traceback.format_exception(error)).rstrip())
@@ -157,5 +159,5 @@ def _end(error: BaseException) -> None:
 
 
 def _say(text: str) -> None:
-    # As `screen.echo` does, which loads rich: the daemon needs none of it.
+    # Like `screen.echo`, which loads rich: the daemon does not need it.
     typer.echo(printable(text, lines=True), err=True)

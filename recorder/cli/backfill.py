@@ -1,4 +1,4 @@
-"""``recorder backfill``: fetch what was traded in a range of time, alone or beside a running daemon."""
+"""``recorder backfill``: fetch the trades of a time range, alone or beside a running daemon."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ from recorder.runtime.exchange_client import Exchange
 from recorder.runtime.notes import QuarantineNotes
 
 LISTING: Final = "listing"
-"""What --from says for the first trade of all."""
+"""The value of --from that means the first trade ever."""
 BYTES_PER_TRADE: Final = 10
 """On disk after compaction, measured on real trades (benchmarks/drain.py)."""
 
 SPEED_S: Final = 4 * BATCH_S
-"""The speed shown is that of so long: trades are stored, and counted, a batch at a time."""
+"""The time over which the displayed speed is averaged: trades are stored, and counted, a batch at a time."""
 
 console = Screen(stderr=True)
 
@@ -77,9 +77,9 @@ def backfill(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
 ) -> None:
-    """Fetch the history of pairs into the archive. Stop it at any moment: called again it goes on from there.
+    """Fetch the history of pairs into the archive. It can be stopped at any time: the next call resumes.
 
-    Ctrl-C and SIGTERM store what has come, say how much that is, and exit 130.
+    Ctrl-C and SIGTERM store what was fetched, report how much that is, and exit 130.
     """
     settings = config.load(config_file)
     clock = SystemClock()
@@ -91,7 +91,7 @@ def backfill(
     process_setup.prepare()
     with contextlib.ExitStack() as stack:
         if dry_run and not layout.exists:
-            # To an archive that is not there nothing differs from an empty one, and a dry run makes none.
+            # A missing archive is the same as an empty one, and a dry run creates none.
             layout = Layout(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recorder-"))))
         try:
             asyncio.run(_run(settings, layout, _Wanted(tuple(pairs), from_us, to_us), clock, dry_run=dry_run))
@@ -100,7 +100,7 @@ def backfill(
 
 
 def _range(from_: str, to: str | None, *, now_us: int) -> tuple[int, int]:
-    """Return where to begin and where to end, in µs since 1970 UTC; 0 is the first trade of all."""
+    """Return the start and the end of the range, in µs since 1970 UTC; 0 means the first trade ever."""
     from_us = 0 if from_ == LISTING else arguments.moment("--from", from_) or 0
     to_us = now_us if to is None else arguments.moment("--to", to) or 0
     if from_us >= to_us:
@@ -169,7 +169,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
 
 
 def _stored(by_pair: Mapping[str, int]) -> str:
-    """Say what was added to the archive.
+    """Return a message about what was added to the archive.
 
     >>> _stored({"BTC/USD": 51_000, "ETH/EUR": 3})
     'stored 51,000 trades of BTC/USD, 3 trades of ETH/EUR'
@@ -179,17 +179,17 @@ def _stored(by_pair: Mapping[str, int]) -> str:
 
 
 def _note(archive: TradeArchive, listed: Sequence[tuple[int, Instrument]]) -> None:
-    """Archive the listing of the pairs that have none yet: without it nobody knows the decimals of their prices."""
+    """Archive the listing of the pairs that have none yet: without it the decimals of their prices are unknown."""
     segments = Segments(archive.layout, archive.disk, staging=archive.staging)
     merge_archive.listed(archive.layout, segments, listed)
 
 
 def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[str, Damage]:
-    """Count what is held, in a daemon's journal too, and what is known of ids that do not exist.
+    """Load the stored ids, including those in a daemon's journal, and the known ids that do not exist.
 
-    Return the pairs with files that cannot be trusted: nobody knows what they lack.
+    Return the pairs with files that cannot be trusted: which of their ids are missing is unknown.
 
-    Rows in the journal carry the time at which they came. What a damaged file of events says is asked for again.
+    Rows in the journal have the time of their arrival. Ids recorded in a damaged file of events are requested again.
     """
     claims = records.claims(live_read.entries(archive.layout.journal))
     return load_ledger.load(ledger, archive.layout, claims, coverage=archive.coverage, pairs=pairs).damaged
@@ -197,7 +197,7 @@ def _load(ledger: Ledger, archive: TradeArchive, pairs: Sequence[str]) -> dict[s
 
 @contextlib.asynccontextmanager
 async def _opened(layout: Layout) -> AsyncIterator[TradeArchive]:
-    # Before the staging folder goes, the thread that writes there must be done with it.
+    # The thread that writes to the staging folder must finish before the folder is removed.
     with open_archive.opened(layout, Disk()) as archive, ThreadPoolExecutor(1, "backfill") as threads:
         asyncio.get_running_loop().set_default_executor(threads)
         yield archive
@@ -234,7 +234,7 @@ async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> Non
 
 
 def _compact(archive: TradeArchive, clock: Clock, pair: str) -> None:
-    """Merge the small files of the batches, as far as that is worth it."""
+    """Merge the small files of the batches, as far as that is worthwhile."""
     now_s = clock.wall_ns() / 1e9
     today = datetime.fromtimestamp(now_s, UTC).date()
     while compact(archive, pair, today=today, now_s=now_s) is not None:
@@ -256,14 +256,14 @@ def _bars(pace: Pace) -> Iterator[Progress]:
 
 
 class _Rate(ProgressColumn):
-    """Trades a second of late."""
+    """Recent trades per second."""
 
     def render(self, task: Task) -> Text:
         return text(f"{task.speed:,.0f} trades/s" if task.speed else "")
 
 
 class _Left(ProgressColumn):
-    """Pages that are left, and how long they take at the present pace."""
+    """The remaining pages, and how long they take at the present pace."""
 
     def __init__(self, pace: Pace) -> None:
         super().__init__()
@@ -275,7 +275,7 @@ class _Left(ProgressColumn):
 
 
 def _duration(seconds: float) -> str:
-    """Return a length of time for people.
+    """Return a readable duration.
 
     >>> _duration(42), _duration(300), _duration(7_300), _duration(200_000)
     ('42 s', '5 min', '2 h 1 min', '2 d 7 h')

@@ -1,4 +1,4 @@
-"""``recorder config``: what is in force, and from where."""
+"""``recorder config``: the effective configuration and its sources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def config(
         typer.Option("--example", help="Print a file of all defaults, with comments, to begin with."),
     ] = False,
 ) -> None:
-    """Check the configuration and print what is in force, as a file that `recorder run --config` takes.
+    """Check the configuration and print the effective values, as a file that `recorder run --config` accepts.
 
     A token is left out.
     """

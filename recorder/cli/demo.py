@@ -1,7 +1,7 @@
-"""``recorder demo``: the whole promise in half a minute, without a network.
+"""``recorder demo``: the complete workflow in half a minute, without a network.
 
-A sandbox exchange trades; the recorder records it through an outage and fetches what was before; the archive is
-compared with all that the exchange made, certified, and drawn.
+A sandbox exchange trades; the recorder records it through an outage and fetches the earlier history; the archive is
+compared with everything the exchange made, certified, and drawn.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from recorder.sandbox.server import Sandbox
 
 RATE: Final = 200.0
 HISTORY: Final = 2_000
-"""Trades of each pair that were made before the recording began; of DRAWN ten times as many."""
+"""The number of trades of each pair made before the recording began; DRAWN has ten times as many."""
 HISTORY_S: Final = 36 * 3600
-"""They are that old at most, so that a whole day can be certified, at whatever hour this runs."""
+"""Their maximum age, so that a whole day can be certified at any hour of the day."""
 DRAWN: Final = "BTC/USD"
 REQUESTS_PER_S: Final = 20.0
-"""The exchange is our own, so history need not take long."""
+"""The exchange is our own, so history need not be fetched slowly."""
 SHOWN: Final = 8
 """Candles in the table; the picture has them all."""
 OUTAGE_AT_S: Final = 7.0
 OUTAGE_S: Final = 3.0
 RECORD_S: Final = 18.0
 REPAIR_S: Final = 30.0
-"""Longest wait for the last hole, after the market has stopped."""
+"""Longest wait for the last gap to be filled, after the market has stopped."""
 
 console = Screen()
 
@@ -57,8 +57,8 @@ def demo(
         Path | None, typer.Option(help="Where to keep the archive; a new temporary folder if left out.")
     ] = None,
 ) -> None:
-    """Record a local exchange through an outage, repair the hole, prove that nothing is missing, and draw it."""
-    from recorder.query import plots  # noqa: PLC0415  # without the extra `plots`, say so before half a minute is spent
+    """Record a local exchange through an outage, fill the gap, prove that nothing is missing, and draw it."""
+    from recorder.query import plots  # noqa: PLC0415  # without the extra `plots`, fail before half a minute is spent
 
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
     archive, truth_path = folder / "data", folder / "truth.jsonl"
@@ -86,7 +86,7 @@ def demo(
 
 
 async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
-    """Record through an outage until the market stands still and no hole is left; return each pair's first id."""
+    """Record through an outage until the market stands still and no gap is left; return each pair's first id."""
     clock = SystemClock()
     start_ns = clock.wall_ns()
     market = Market(start_ns=start_ns, rate=RATE, history=_histories())
@@ -144,7 +144,7 @@ def _histories() -> dict[str, int]:
 
 
 def _age(market: Market, start_ns: int) -> None:
-    """Spread each pair's history, which was as dense as what is to come, over HISTORY_S before ``start_ns``."""
+    """Spread each pair's history, made as dense as live trades, over HISTORY_S before ``start_ns``."""
     for tape in market.tapes.values():
         first_ns = tape.times_ns[0]
         stretch = HISTORY_S * 1_000_000_000 / (start_ns - first_ns)

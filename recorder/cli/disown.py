@@ -1,4 +1,4 @@
-"""``recorder disown``: let ids of a pair go that should not have been archived, or take them back."""
+"""``recorder disown``: remove ids of a pair that should not have been archived, or undo that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recorder.ops import process_setup
 from recorder.query import arguments
 
 HIGHEST: Final = 2**63 - 1
-"""The highest id that the archive can hold."""
+"""The highest id that the archive can store."""
 _IDS: Final = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -37,10 +37,10 @@ def disown(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
 ) -> None:
-    """Let ids of a pair go: their rows leave the archive for quarantine/, and they are not missing nor fetched.
+    """Disown ids of a pair: their rows move from the archive to quarantine/, and they are neither missing nor fetched.
 
-    Whatever brings them later, they are not archived until --undo. Beside a running recorder too. Stopped at any
-    moment, called again it does what is left.
+    They are not archived again, whatever their source, until --undo. May run beside a recorder. It can be stopped at
+    any time: the next call resumes.
     """
     layout = existing((data or config.load(config_file).archive.path).resolve())
     spans = parsed(ids)
@@ -61,7 +61,7 @@ def disown(
 
 
 def parsed(ids: list[str]) -> Spans:
-    """Return ids as people write them. Raises UsageError."""
+    """Return ids as a user writes them. Raise UsageError."""
     spans = Spans()
     for text in ids:
         found = _IDS.fullmatch(text)

@@ -1,4 +1,4 @@
-"""``recorder doctor``: look at all that can go wrong, and say what to do about what did."""
+"""``recorder doctor``: check everything that can go wrong, and name a remedy for each fault."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def doctor(
 ) -> None:
     """Check configuration, archive, journal, disk, clock, reachability, permissions and versions.
 
-    Only reads, and may run beside the recorder. Exit code 1 if something needs a hand; each finding has its remedy.
+    Only reads, and may run beside the recorder. Exit code 1 if something needs attention; each finding has its remedy.
     """
     found = _examine(data, config_file, offline=offline)
     wrong = sum(finding.level == "wrong" for finding in found)

@@ -24,7 +24,7 @@ from recorder.query.arguments import OnGap
 from recorder.query.connect import Archive, connect
 
 BATCH: Final = 250_000
-"""Trades that are in memory at once, and in a row group: some 30 MB."""
+"""Trades in memory at once, and in a row group: some 30 MB."""
 _FORMATS: Final = (Format.PARQUET, Format.CSV, Format.ARROW)
 _COUNT: Final = "SELECT count(*) FROM pair_trades($pair, make_timestamptz($start), make_timestamptz($stop))"
 _NONE: Final = "FROM trades LIMIT 0"
@@ -57,9 +57,10 @@ def export(
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
 ) -> None:
-    """Write the trades of a pair to one Parquet, CSV or Arrow file, in ascending id and to the last digit.
+    """Write the trades of a pair to one Parquet, CSV or Arrow file, in ascending id and with all digits.
 
-    All of it is of one moment of the archive. A file is never overwritten, and has its name only when it is whole.
+    Everything comes from one snapshot of the archive. A file is never overwritten, and gets its name only when
+    complete.
     """
     chosen = output.chosen(format_, to_file)
     if chosen.format not in _FORMATS:
@@ -82,7 +83,7 @@ def export(
 
 
 def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *, on_gap: OnGap) -> Iterator[pa.Table]:
-    """Return the trades in ascending id, at most BATCH at once. Raises GapError if told to, before anything is read."""
+    """Return the trades in ascending id, at most BATCH at once. Raise GapError if requested, before any row is read."""
     try:
         return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True, check=True)
     except GapError as error:
@@ -96,7 +97,7 @@ def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *,
 
 @contextmanager
 def _writer(format_: Format, file: BinaryIO, none: pa.Table) -> Iterator[Callable[[pa.Table], None]]:
-    """Give out what writes tables with the columns of ``none``, which has no rows, to ``file``."""
+    """Yield a function that writes tables with the columns of ``none``, which has no rows, to ``file``."""
     match format_:
         case Format.PARQUET:
             with exported(file, none.schema) as parquet:
@@ -123,7 +124,7 @@ def _texts(client: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
 
 @contextmanager
 def _progress(pair: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error, if that is a terminal; give out what advances it."""
+    """Show a bar on standard error, if that is a terminal; yield the function that advances it."""
     console = Screen(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:

@@ -1,4 +1,4 @@
-"""``recorder gaps``: which ids are missing between those held, do not exist, or are disowned."""
+"""``recorder gaps``: ids between stored ones that are missing, do not exist, or are disowned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def gaps(
     pair: Annotated[list[str] | None, typer.Option(help="Only this pair; may be given again.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array of objects; times in ISO 8601 UTC.")] = False,
 ) -> None:
-    """List every hole between the trades held, or before the first that is promised; with or without a daemon.
+    """List every gap between the stored trades, or before the first promised one; with or without a daemon.
 
     Exit code 1 if one is open, or if a file of a pair cannot be read: of that pair nothing is listed.
     """
@@ -84,7 +84,7 @@ def _as_json(gap: Gap) -> dict[str, object]:
 
 
 def iso(us: int | None) -> str | None:
-    """Return a moment in µs since 1970 UTC as ISO 8601 to the last digit."""
+    """Return a time in µs since 1970 UTC as ISO 8601 with all digits."""
     if us is None:
         return None
     seconds, rest = divmod(us, 1_000_000)

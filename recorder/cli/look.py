@@ -1,4 +1,4 @@
-"""``recorder look``: a pair as it is traded now, without an archive."""
+"""``recorder look``: the current market of a pair, without an archive."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def look(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array; numbers as exact texts.")] = False,
 ) -> None:
-    """Show the last trade, 24 hours, the spread and the top of the book, now. Needs no archive, and keeps nothing.
+    """Show the last trade, 24 hours, the spread and the top of the book, now. Needs no archive, and stores nothing.
 
-    Quantities in the book are cut to three digits, as Kraken tells them here.
+    Quantities in the book are cut to three digits, because Kraken sends no more here.
     """
     found = asyncio.run(_asked(config.load(config_file), list(dict.fromkeys(pairs)), levels))
     if as_json:
@@ -54,7 +54,7 @@ def look(
 
 
 class _Nobody:
-    """Keeps nothing: what cannot be read is an error here, which says so."""
+    """Stores nothing: here an unreadable answer is an error, which reports it."""
 
     async def unreadable(self, request: rest_api.Request, error: ExchangeError, *, pair: str | None = None) -> None:
         """See Keeper."""
@@ -111,7 +111,7 @@ def _digits(value: Decimal) -> int:
 
 
 def _cells(level: Level | None, digits: Sequence[int], style: str) -> list[Text]:
-    """Return price and quantity with so many digits each, so that points stand under each other."""
+    """Return price and quantity with ``digits`` digits each, so that decimal points align."""
     if level is None:
         return [text(""), text("")]
     return [text(f"{level.price:.{digits[0]}f}", style), text(f"{level.qty:.{digits[1]}f}")]

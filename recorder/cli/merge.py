@@ -1,4 +1,4 @@
-"""``recorder merge``: unite another archive of the same pairs with this one, by id."""
+"""``recorder merge``: merge another archive of the same pairs into this one, by id."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ from recorder.kraken.records import (
 from recorder.ops import process_setup
 
 LISTED: Final = 1000
-"""Disagreements that are listed at most; all are counted. So many come of a cause, not of chance."""
+"""The maximum number of disagreements listed; all are counted. This many have a common cause, not chance."""
 _JOURNALLED: Final = 50_000
-"""Trades of the other journal in hand at most, some 50 MB."""
+"""The maximum number of trades of the other journal in memory, some 50 MB."""
 
 
 def merge(
@@ -66,11 +66,11 @@ def merge(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
 ) -> None:
-    """Add all that another archive of the same pairs holds and this one does not, beside a running recorder too.
+    """Add everything that another archive of the same pairs has and this one has not; may run beside a recorder.
 
-    Trades go by id, candles by their time, listings by pair. What was certified of a day comes along with all of its
-    trades; other events are not merged. What both hold is compared and never overwritten. Exit code 1 if they disagree,
-    or a file of the other is not sound. Stop it at any moment: called again it goes on from there.
+    Trades are merged by id, candles by their time, listings by pair. The certificate of a day is merged along with all
+    of its trades; other events are not merged. Common rows are compared and never overwritten. Exit code 1 if they
+    disagree, or a file of the other archive is not sound. It can be stopped at any time: the next call resumes.
     """
     layout = Layout((data or config.load(config_file).archive.path).resolve())
     theirs = _other(other, layout)
@@ -119,7 +119,7 @@ def _other(other: Path, layout: Layout) -> Layout:
 
 @dataclass(slots=True)
 class _MergeReport:
-    """What a merge found. Of the disagreements the first LISTED are kept, and all are counted."""
+    """The result of a merge. The first LISTED disagreements are stored, and all are counted."""
 
     tallies: dict[str, Tally] = field(default_factory=dict)
     first: list[Disagreement] = field(default_factory=list)
@@ -131,7 +131,7 @@ class _MergeReport:
     findings: list[Finding] = field(default_factory=list)
 
     def disagreed(self, one: Disagreement) -> None:
-        """Take in one disagreement."""
+        """Add one disagreement."""
         self.count += 1
         if len(self.first) < LISTED:
             self.first.append(one)
@@ -149,7 +149,7 @@ def _opened(layout: Layout, *, dry_run: bool) -> Iterator[tuple[TradeArchive | N
 
 
 def _tidy(archive: TradeArchive | None, pair: str) -> None:
-    """Merge the small files that were written, as far as that is worth it."""
+    """Merge the small files that were written, as far as that is worthwhile."""
     now_s = SystemClock().wall_ns() / 1e9
     today = datetime.fromtimestamp(now_s, UTC).date()
     while archive is not None and compact(archive, pair, today=today, now_s=now_s) is not None:
@@ -158,24 +158,24 @@ def _tidy(archive: TradeArchive | None, pair: str) -> None:
 
 @dataclass(slots=True)
 class _Journalled:
-    """What the other journal held: pairs with trades, and answers with candles or listings that were left there."""
+    """The contents of the other journal: pairs with trades, and the answers left there with candles or listings."""
 
     pairs: set[str] = field(default_factory=set)
     candles: int = 0
     listed: dict[str, tuple[int, Instrument]] = field(default_factory=dict)
-    """Of each pair what was listed first, and when, in µs since 1970 UTC."""
+    """The first listing of each pair, and its time in µs since 1970 UTC."""
 
     def lists(self, moment_us: int, listing: ListingRecord) -> None:
-        """Take in an answer of AssetPairs."""
+        """Add an answer of AssetPairs."""
         with contextlib.suppress(Malformed):
             for pair, row in settled(listing.listed(), {})[0].items():
                 self.listed.setdefault(pair, (moment_us, row))
 
 
 def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
-    """Take the trades of the other journal, which may not be in its archive yet: before the archive, where they go.
+    """Merge the trades of the other journal, which may not be in its archive yet: before the archive, where they move.
 
-    Raises FileNotFoundError for a segment that was drained meanwhile; what was taken of it is held, or in its archive.
+    Raise FileNotFoundError for a segment that was drained meanwhile; its trades are stored already, or in its archive.
     """
     found = _Journalled()
     by_pair: dict[str, list[Trade]] = {}

@@ -1,7 +1,7 @@
-"""What verbs that give out rows share: the formats, and where they go.
+"""Output of rows, shared by the verbs: formats and destinations.
 
-Exact: decimals are text, or decimals where a format has them; times are ISO 8601 UTC. Refuses: to overwrite a file, and
-to send binary rows to a terminal.
+Exact: decimals are text, or decimals if a format has them; times are ISO 8601 UTC. Never overwrites a file, and never
+sends binary rows to a terminal.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from recorder.core.safe_text import printable
 from recorder.errors import UsageError
 
 _SHOWN: Final = 200
-"""Rows that a table shows; more than that nobody reads, and the other formats print them all."""
+"""The maximum number of rows in a table, as many as people read; the other formats print them all."""
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
 _BATCH: Final = 10_000
-"""Rows that become Python objects at once."""
+"""Rows converted to Python objects at once."""
 
 
 class Format(enum.StrEnum):
-    """How rows are given out."""
+    """The format of the rows."""
 
     TABLE = "table"
     CSV = "csv"
@@ -67,14 +67,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="The same as --format j
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How rows are given out, and to which file, None for standard output."""
+    """The format of the rows, and their file, None for standard output."""
 
     format: Format
     path: Path | None
 
 
 def chosen(format_: Format | None, path: Path | None, *, as_json: bool = False) -> Output:
-    """Return what the options say together. Raises UsageError where that cannot be, before anything is read."""
+    """Return the output that the options request. Raise UsageError if they conflict, before anything is read."""
     if as_json and format_ not in {None, Format.JSON}:
         raise UsageError(f"--json is --format json: leave out one of --json and --format {format_}")
     if path in _STANDARD_OUTPUT:
@@ -92,7 +92,7 @@ def chosen(format_: Format | None, path: Path | None, *, as_json: bool = False) 
 
 
 def check_folder(path: Path) -> None:
-    """Return if a file at ``path`` can be written as far as its folder tells. Raises UsageError."""
+    """Raise UsageError if the folder of ``path`` shows that no file can be written there."""
     folder = path.parent
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}: make it, or write {path.name} elsewhere")
@@ -101,7 +101,7 @@ def check_folder(path: Path) -> None:
 
 
 def write(table: pa.Table, output: Output) -> None:
-    """Give out the rows. Raises UsageError for what the format cannot hold."""
+    """Write the rows. Raise UsageError for what the format cannot represent."""
     if output.format is Format.TABLE and output.path is None:
         _print_table(table, sys.stdout)
     else:
@@ -111,7 +111,7 @@ def write(table: pa.Table, output: Output) -> None:
 
 @contextmanager
 def opened(output: Output) -> Iterator[BinaryIO]:
-    """Give out standard output, or the new file that is to be written."""
+    """Yield standard output, or the new file to be written."""
     if output.path is None:
         yield cast("BinaryIO", sys.stdout.buffer)
         sys.stdout.flush()
@@ -122,7 +122,7 @@ def opened(output: Output) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file aside, and give it its name when it is whole. Never overwrites one; leaves nothing if it fails."""
+    """Yield a temporary file that gets its name when it is complete. Never overwrite one; leave nothing on failure."""
     aside = path.with_name(f"{path.name}.part")
     try:
         file = aside.open("xb")
@@ -140,7 +140,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _by_name(path: Path | None) -> Format:
-    """Return the format that a file's name ends with."""
+    """Return the format of a file by its suffix."""
     if path is None:
         return Format.TABLE
     with suppress(ValueError):
@@ -175,7 +175,7 @@ def _write_binary(table: pa.Table, format_: Format, file: BinaryIO) -> None:
 
 
 def _write_csv(table: pa.Table, file: TextIO) -> None:
-    # A file has texts as they are; a terminal would obey them.
+    # A file gets texts unchanged; a terminal would interpret control characters.
     text: Callable[[str], str] = printable if file.isatty() else str
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([text(name) for name in table.column_names])
@@ -214,9 +214,9 @@ def _cell(value: object) -> str:
     return ready if isinstance(ready, str) else json.dumps(ready, ensure_ascii=False)
 
 
-def _json_value(value: Any) -> Any:  # noqa: ANN401, PLR0911  # one line for each thing SQL can return
+def _json_value(value: Any) -> Any:  # noqa: ANN401, PLR0911  # one line for each type SQL can return
     match value:
-        case Decimal():  # of scale 0 it is a sum of integers, which JSON can hold
+        case Decimal():  # with scale 0 it is a sum of integers, which JSON can represent
             return int(value) if value.as_tuple().exponent == 0 else plain(value)
         case datetime() if value.tzinfo is not None:
             return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
@@ -237,7 +237,7 @@ def _json_value(value: Any) -> Any:  # noqa: ANN401, PLR0911  # one line for eac
 
 
 def _print_table(table: pa.Table, file: TextIO) -> None:
-    """Print for people: numbers under each other, and what has no room beside it below, in blocks of columns."""
+    """Print a table for people: numbers aligned, and columns that do not fit below, in blocks."""
     rows = list(islice(_rows(table), _SHOWN))
     columns = []
     for index, field in enumerate(table.schema):
@@ -255,7 +255,7 @@ def _print_table(table: pa.Table, file: TextIO) -> None:
 
 
 def blocks(widths: Sequence[int], room: int) -> list[list[int]]:
-    """Put columns of these widths into blocks that have room. Each begins with the first, which tells rows apart.
+    """Group columns of these widths into blocks that fit. Each begins with the first column, which identifies the rows.
 
     >>> blocks([10, 10, 10, 10, 10], 40)
     [[0, 1, 2], [0, 3, 4]]
@@ -290,7 +290,7 @@ def _aligned(values: Sequence[object]) -> Iterable[str | None]:
 
 
 def _doubles(values: Sequence[float | None]) -> list[str | None]:
-    """Return doubles to six figures, of which nobody believes more, with their points under each other."""
+    """Return doubles to six significant digits, with their points aligned. More digits would not be meaningful."""
     short = [None if value is None else f"{value:.6g}" for value in values]
     plain_ones = [text for text in short if text is not None]
     if not all(text.strip("-").replace(".", "", 1).isdigit() for text in plain_ones):  # an exponent, inf or nan

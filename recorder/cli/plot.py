@@ -17,7 +17,7 @@ from recorder.query.connect import connect
 
 
 class What(enum.StrEnum):
-    """The pictures there are."""
+    """The available pictures."""
 
     CANDLES = "candles"
     COVERAGE = "coverage"
@@ -44,7 +44,7 @@ def plot(
         int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels.")
     ] = plots.WIDTH,
 ) -> None:
-    """Draw candles with vwap, volume and holes, the calendar of certificates, or volume by day; print the path."""
+    """Draw candles with vwap, volume and gaps, the calendar of certificates, or volume by day; print the path."""
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
     for path in paths:
         plots.check(path)

@@ -1,4 +1,4 @@
-"""``recorder query``: the questions of the catalogue, listed, or one of them asked by name."""
+"""``recorder query``: list the named queries of the catalogue, or run one of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recorder.query.catalogue import NamedQuery, Parameter
 from recorder.query.connect import Archive, connect
 
 _FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
-"""Parameters that most questions have, and have a flag of their own."""
+"""Common parameters, with flags of their own."""
 _BEGINS: Final = "SELECT epoch_us(time) AS time_us FROM pair_begins($pair) WHERE time > $start"
 
 
@@ -44,9 +44,9 @@ def query(
     out: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the questions there are, or ask one: recorder query vwap --pair BTC/USD --from 2025-11-10.
+    """List the available queries, or run one: recorder query vwap --pair BTC/USD --from 2025-11-10.
 
-    Answers are exact, but for statistics such as a volatility. What trades may be missing in them is said in their
+    Results are exact, except statistics such as a volatility. Trades that may be missing in them are reported in their
     columns, and on standard error.
     """
     chosen = output.chosen(format_, out, as_json=as_json)
@@ -79,7 +79,7 @@ def _refuse_without_name(**options: object) -> None:
 def _given(
     question: NamedQuery, *, pairs: Sequence[str], from_: str | None, to: str | None, params: Sequence[str]
 ) -> dict[str, object]:
-    """Return what the options say, by the names that the question gives its parameters."""
+    """Return the values of the options, under the names of the query's parameters."""
     arguments.time_range(from_, to)
     names = {parameter.name for parameter in question.parameters}
     if len(pairs) > 1 and "pairs" not in names:
@@ -116,7 +116,7 @@ def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
 
 
 def _begin_later(archive: Archive, pairs: Sequence[str], start: datetime | None) -> dict[str, int]:
-    """Return when those of these pairs begin that do so after ``start``, in µs since 1970 UTC."""
+    """Return when each pair that begins after ``start`` does so, in µs since 1970 UTC."""
     if not pairs or start is None:
         return {}
     found = {pair: archive.sql(_BEGINS, to="arrow", dtype_backend=None, pair=pair, start=start) for pair in pairs}
@@ -149,7 +149,7 @@ def _list(questions: Sequence[NamedQuery], chosen: output.Output) -> None:
 
 
 def _parameters(question: NamedQuery) -> str:
-    """Return what may be given but the range, first what must be."""
+    """Return the parameters other than the range, required ones first."""
     own = [one for one in question.parameters if _FLAGS.get(one.name) not in {"--from", "--to"}]
     own.sort(key=lambda one: one.default is not None)
     return ", ".join(_short(one) for one in own)

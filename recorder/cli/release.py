@@ -1,4 +1,4 @@
-"""``recorder release``: let ids of a pair go that have vanished, or that nobody can bring."""
+"""``recorder release``: give up missing ids of a pair that have vanished, or that cannot be fetched."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def release(
         Path | None, typer.Option("--config", help="The configuration; config.yaml where there is one.")
     ] = None,
 ) -> None:
-    """Let the missing ids of a range go, as `recorder gaps` lists them: they are not missing any more, nor fetched.
+    """Give up the missing ids of a range, as `recorder gaps` lists them: they no longer count as missing.
 
-    Ids that are held stay as they are. Beside a running recorder too; `recorder disown --undo` takes it back.
+    They are not fetched any more either. Stored ids stay unchanged. May run beside a recorder; `recorder disown --undo`
+    reverts it.
     """
     if first > last:
         raise UsageError(f"the range is reversed: {first} is after {last}; swap them")
@@ -46,7 +47,7 @@ def release(
     process_setup.prepare()
     now_us = SystemClock().wall_ns() // 1000
     with open_archive.opened(layout, Disk()) as archive:
-        # The journal before the archive: what moves meanwhile is met twice, and held.
+        # The journal before the archive: rows that move meanwhile are seen twice, and not missed.
         claims = list(records.claims(live_read.entries(layout.journal)))
         released = job.release(archive, name, Span(first, last), claims, now_us=now_us)
     if not released:

@@ -1,4 +1,4 @@
-"""The pairs that are named on a command line, by what the exchange lists."""
+"""Resolution of pair names on the command line, by the exchange's listing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recorder.runtime.exchange_client import Exchange
 async def resolve_pairs(exchange: Exchange, names: Sequence[str]) -> tuple[int, dict[str, Instrument]]:
     """Return the pairs of these names, and when the listing was received, in µs since 1970 UTC.
 
-    Raises ExchangeError, and UsageError for a name that is none.
+    Raise ExchangeError, and UsageError for an unknown name.
     """
     directory = PairRegistry()
     reading = await listing.read(exchange, enough=functools.partial(_has_all, names))

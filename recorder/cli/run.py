@@ -1,4 +1,4 @@
-"""``recorder run``: record until told to stop."""
+"""``recorder run``: record until stopped."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def run(
 
     SIGHUP reads the configuration again: pairs, timeframes and more change while it records.
     """
-    config_file = config.place(config_file)  # a file that is gone later is a mistake, and no wish for the defaults
+    config_file = config.place(config_file)  # a file that disappears later is a mistake, not a request for the defaults
     settings = config.load(config_file)
     if sandbox and data is None:
-        # Invented trades carry ids like real ones: among those they would do harm that nobody could undo.
+        # Invented trades have ids like real ones: mixed with those they would do irreparable harm.
         data = Path(tempfile.mkdtemp(prefix="recorder-sandbox-"))
     log.configure(settings.ops.log)
     process_setup.as_owner(data or settings.archive.path)
@@ -59,13 +59,13 @@ def run(
         said = CommandLine(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
         asyncio.run(_run(settings, config_file, said))
     finally:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the loop's end has brought the default back
-        log.report_suppressed(rest=True)  # before the sentence that says why it ended
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of the loop has restored the default
+        log.report_suppressed(rest=True)  # before the message that names why it ended
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What the command line says, which wins over the configuration. Nothing is said by ``()`` and None."""
+    """The options of the command line, which override the configuration. ``()`` and None mean not given."""
 
     pairs: tuple[str, ...] = ()
     data: Path | None = None
@@ -73,7 +73,7 @@ class CommandLine:
     sandbox: bool = False
 
     def over(self, settings: Config, exchange: Mapping[str, str], port: int | None = None) -> Config:
-        """Return ``settings`` with it, with the addresses of a sandbox and a ``port`` that is free, if there are."""
+        """Return ``settings`` with these options, the addresses of a sandbox if there is one, and a free ``port``."""
         sections: dict[str, object] = {
             "archive": settings.archive.model_copy(update={"path": self.data} if self.data else {}),
             "exchange": settings.exchange.model_copy(update=dict(exchange)),
@@ -100,7 +100,7 @@ async def _run(settings: Config, config_file: Path | None, said: CommandLine) ->
 
 
 def _free_port(ops: OpsConfig) -> int:
-    """Return the configured port, or a free one where it is taken: a recorder may run while the sandbox is tried."""
+    """Return the configured port, or a free one if it is taken: a recorder may run while the sandbox is tried."""
     family = socket.AF_INET6 if ":" in ops.host else socket.AF_INET
     for port in (ops.port, 0) if ops.port else ():
         with contextlib.suppress(OSError), socket.create_server((ops.host, port), family=family) as free:

@@ -1,6 +1,6 @@
 """``recorder sandbox``: a local imitation of Kraken, to record from without a network.
 
-Owns options and what is printed. The exchange itself is ``recorder.sandbox``.
+Contains the options and the printed output. The exchange itself is ``recorder.sandbox``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def sandbox(
 ) -> None:
     """Serve a local imitation of Kraken until interrupted.
 
-    The market is invented from a seed, or, where a page or session is given, made of those recordings only.
+    The market is invented from a seed, or, if a page or session is given, made from those recordings only.
     """
     clock = SystemClock()
     market: MarketProtocol
@@ -81,7 +81,7 @@ def sandbox(
 
 
 async def _serve(exchange: Sandbox, *, host: str, port: int, as_json: bool) -> signal.Signals:
-    """Serve until SIGINT or SIGTERM comes; return which."""
+    """Serve until SIGINT or SIGTERM arrives; return which."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[signal.Signals] = loop.create_future()
 

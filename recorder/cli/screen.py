@@ -1,4 +1,4 @@
-"""What the verbs print through: nothing that another wrote can steer the terminal, or be taken for markup."""
+"""Safe terminal output for the verbs: text from others cannot control the terminal or act as markup."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from rich.text import Text
 from recorder.core.safe_text import printable
 
 WIDE: Final = 1_000
-"""Columns of text where there is no terminal to ask: nothing is folded in a pipe."""
+"""The width of output that is no terminal: nothing is folded in a pipe."""
 FOLDED: Final = 16
-"""A column of sentences may be folded to so many columns of text; narrower, it is no longer read as one."""
+"""The minimum width of a folded column of sentences; narrower, it is unreadable."""
 
 
 class Screen(Console):
-    """A console of rich that takes texts as they are: no markup, no names of emoji, and nothing unprintable.
+    """A console of rich that prints texts unchanged: no markup, no names of emoji, and nothing unprintable.
 
-    ``print(…, markup=True)`` is for sentences that are ours from end to end.
+    ``print(…, markup=True)`` is for messages entirely our own.
     """
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
@@ -34,7 +34,7 @@ class Screen(Console):
             self.width = WIDE
 
     def print_table(self, table: Table) -> None:
-        """Print a table; row by row, a line for each value, where there is no room for it. Nothing is ever cut."""
+        """Print a table; row by row, a line for each value, if it does not fit. Nothing is ever cut."""
         needed = len("  ")
         for column in table.columns:
             column.overflow = "fold"
@@ -58,7 +58,7 @@ class Screen(Console):
             self.print(lines, "")
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """See rich; whatever it prints comes by here."""
+        """Render like rich, and clean the text; all output passes through here."""
         for said, style, control in super().render(renderable, options):
             yield Segment(said if control else printable(said, lines=True), style, control)
 
@@ -69,5 +69,5 @@ def text(said: str, style: str = "") -> Text:
 
 
 def echo(said: object = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print a text as it is, but for what is not printable: JSON stays the same JSON."""
+    """Print a text unchanged, except for unprintable characters: JSON stays the same JSON."""
     typer.echo(printable(str(said), lines=True), err=err, nl=nl)

@@ -27,7 +27,7 @@ def sql(
     to: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the archive in SQL: trades, ohlc, gaps, events, instruments, candles('BTC/USD', '1m') and more.
+    """Query the archive in SQL: trades, ohlc, gaps, events, instruments, candles('BTC/USD', '1m') and more.
 
     It only reads; -o FILE writes the rows. Decimals are exact, times UTC. A table has 200 rows at most, every other
     format has them all.

@@ -1,4 +1,4 @@
-"""``recorder status``: what is held, how fresh it is, what is missing, and what happened lately."""
+"""``recorder status``: what is stored, how recent it is, what is missing, and the latest events."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from recorder.ops.archive_status import ArchiveStatus, CandleStatus, PairStatus,
 from recorder.ops.daemon_client import DaemonReply
 
 _SHOWN: Final = 40
-"""So many pairs fit a screen or two; of more, only those are shown of which there is something to tell."""
+"""The maximum number of pairs shown, a screen or two; of more, only those with something to report are shown."""
 WATCH_S: Final = 2.0
-"""Seconds between two looks of --watch: reading the footers of a thousand pairs takes a tenth of that."""
+"""Seconds between two outputs of --watch: reading the footers of a thousand pairs takes a tenth of that."""
 _ONLINE: Final = "online"
 _ABSENT: Final[Mapping[GapState, str]] = {"unreadable": "red", "void": "", "disowned": ""}
-"""The states of ids that are neither held nor open, and how they are shown."""
+"""The states of ids that are neither stored nor open, and their style."""
 
 
 def status(
@@ -52,10 +52,10 @@ def status(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every two seconds until Ctrl-C.")] = False,
 ) -> None:
-    """Show pairs, candles, holes, the exchange's state and the last events; from disk, with or without a daemon.
+    """Show pairs, candles, gaps, the exchange's state and the last events; from disk, with or without a daemon.
 
-    Where a daemon records into this archive, it is asked whether it does. Exit code 1 if a file cannot be read: what
-    the others hold is shown; and if trades that were certified are gone, and nothing fetches them again.
+    If a daemon records into this archive, it is asked for its state. Exit code 1 if a file cannot be read (the others
+    are still shown), or if certified trades are gone and are not being fetched again.
     """
     if watch and as_json:
         raise UsageError("--watch is for people: leave out --json, and call it as often as you like")
@@ -108,7 +108,7 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
 
 
 def _quarantined(pairs: Mapping[str, QuarantinedPair]) -> list[str]:
-    """Return a sentence for each quarantined pair; what is to be done is told with the file.
+    """Return a message for each quarantined pair; the remedy is named with the file.
 
     >>> _quarantined({"BTC/USD": QuarantinedPair("a.parquet", "is damaged", "move it", 2, 1_234_567)})
     ['BTC/USD is quarantined, for a.parquet is damaged: 2 lines that came since, 1.2 MB, wait until it is put right']
@@ -121,7 +121,7 @@ def _quarantined(pairs: Mapping[str, QuarantinedPair]) -> list[str]:
 
 
 def _vanished(ids: Mapping[str, int]) -> Text:
-    """Return what was certified and is gone.
+    """Return the certified ids that are gone.
 
     >>> str(_vanished({"BTC/USD": 1_200}))[:55]
     ' vanished since they were certified: 1,200 ids of BTC/U'
@@ -133,7 +133,7 @@ def _vanished(ids: Mapping[str, int]) -> Text:
 
 
 def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
-    """Return what is set aside.
+    """Return what is quarantined.
 
     >>> str(_quarantine({"malformed": (2, 1_234_567), "parked": (1, 300)}))
     ' quarantine: malformed 2 lines, 1.2 MB; parked 1 line, 0.0 MB'
@@ -145,7 +145,7 @@ def _quarantine(sizes: Mapping[str, tuple[int, int]]) -> Text:
 def _asked(config_file: Path | None, data: Path) -> DaemonReply | str:
     try:
         return daemon_client.query_daemon(config.load(config_file).ops, data)
-    except ConfigError as error:  # what is on the disk can be told all the same
+    except ConfigError as error:  # what is on the disk can be shown all the same
         return f"no daemon was asked: {error}"
 
 
@@ -255,7 +255,7 @@ def _lately(found: ArchiveStatus, now_us: int) -> list[Text]:
 
 
 def _exchange(detail: dict[str, Any]) -> str:
-    """Return what the exchange says of itself in a line, and where.
+    """Return what the exchange reports about itself in one line, and its source.
 
     >>> said = {"upcoming_maintenance": [{"title": "Upgrade", "phase": "approaching_30m"}]}
     >>> _exchange({"source": "ws", "system": "online", **said})
@@ -278,7 +278,7 @@ def _announcement(one: object) -> str:
 
 
 def _short(detail: dict[str, Any]) -> str:
-    """Return a detail for people.
+    """Return a readable detail.
 
     >>> _short({"first_id": 5, "was": {"close": "1.5"}, "reason": None})
     'first_id 5, was {"close": "1.5"}'
@@ -293,7 +293,7 @@ def _detail(event: Event) -> dict[str, Any]:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return how many there are of something.
+    """Return a count with its noun.
 
     >>> counted(1, "pair"), counted(2000, "trade")
     ('1 pair', '2,000 trades')
@@ -314,7 +314,7 @@ def _end_us(one: CandleStatus) -> int:
 
 
 def age(us: int) -> str:
-    """Return a length of time for people.
+    """Return a readable duration.
 
     >>> age(4_200_000), age(90_000_000), age(7_200_000_000), age(-5)
     ('4s', '1m 30s', '2h 0m', '0s')
@@ -327,7 +327,7 @@ def age(us: int) -> str:
 
 
 def _when(us: int, now_us: int) -> str:
-    """Return the UTC time of day, or the date of what is older than a day."""
+    """Return the UTC time of day, or the date if it is more than a day ago."""
     return _utc(us).strftime("%H:%M:%S" if now_us - us < 86_400_000_000 else "%Y-%m-%d")
 
 

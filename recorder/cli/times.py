@@ -1,4 +1,4 @@
-"""Times as the command line takes them: UTC, whole, short, or so long ago."""
+"""Times as the command line accepts them: UTC, in full, shortened, or relative to now."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d.*", re.IGNORECASE)
 
 
 def instant(text: str, now: datetime) -> str:
-    """Return ``text`` as a time that says its zone; what is none of ours comes back as it is, to be refused later.
+    """Return ``text`` as a time with its zone; an unknown format is returned unchanged, to be refused later.
 
-    A time without a zone is UTC: a command is typed, and no server's local time says what was meant by it.
+    A time without a zone is UTC: the command may run on any server, so local time would be ambiguous.
 
     >>> now = datetime(2026, 11, 29, 12, 30, tzinfo=UTC)
     >>> [instant(text, now) for text in ("-36h", "yesterday", "2026-11-01 06:00", "2026-11-01")]
@@ -44,12 +44,12 @@ def instant(text: str, now: datetime) -> str:
 
 
 def given(text: str | None) -> str | None:
-    """Return what an option says, by the time of this machine."""
+    """Return the value of an option, relative to this machine's time."""
     return None if text is None else instant(text, datetime.fromtimestamp(SystemClock().wall_ns() / 1e9, UTC))
 
 
 def day(end: str, text: str | None) -> date | None:
-    """Return the UTC day that a time lies in. Raises UsageError, which calls the option ``end``."""
+    """Return the UTC day of a time. Raise UsageError, which calls the option ``end``."""
     us = arguments.moment(end, text)
     return None if us is None else utc_day(us)
 

@@ -1,4 +1,4 @@
-"""``recorder verify``: read every stored row, and print what is proven of each UTC day of each pair."""
+"""``recorder verify``: read every stored row, and print what is proven for each UTC day of each pair."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from recorder.ops.certificates import PairCertificates, certify, other_findings,
 from recorder.query import arguments
 
 _NAMED: Final = 10
-"""Pairs named in a sentence at most; --json names them all."""
+"""The maximum number of pairs named in a message; --json names them all."""
 _PROVEN: Final = frozenset({"complete", "empty"})
 _STATES: Final = ("void", "disowned")
-"""The states of ids that do not stand in the way of a proof, and are told of all the same."""
+"""The states of ids that do not prevent a proof, and are reported all the same."""
 _STYLES: Final = {
     "complete": "green",
     "empty": "green",
@@ -70,9 +70,9 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
 ) -> None:
     """Read every stored row, and certify each UTC day of each pair: complete, empty, partial, open, or pending today.
 
-    Exit code 1 if a file is not sound, promised ids or ids between those held are missing, history that is wanted is
-    not there, or the beginning of a pair is not known. What is only in the journal yet does not count. With --pair
-    candles and listings are not looked at, with --from and --to only candles of these years.
+    Exit code 1 if a file is not sound, promised ids or ids between stored ones are missing, requested history is
+    missing, or the beginning of a pair is not known. Trades that are only in the journal do not count. With --pair
+    candles and listings are not checked, with --from and --to only candles of these years.
     """
     history_from = _history_from(config.load(config_file))
     layout = existing(data)
@@ -92,7 +92,7 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
 
 
 def _history_from(settings: Config) -> date | None:
-    """Return the day from which on history is wanted: the first of all for ``listing``, None for ``nothing``."""
+    """Return the day from which history is wanted: the first of all for ``listing``, None for ``nothing``."""
     from_us = settings.trades.backfill_from
     return date.min if from_us == 0 else None if from_us is None else utc_day(from_us)
 
@@ -107,7 +107,7 @@ def _certify(
     others: Days | None,
     as_json: bool,
 ) -> bool:
-    """Certify, print, and tell whether all that is wanted is there."""
+    """Certify, print, and return whether everything wanted is stored."""
     now_us = SystemClock().wall_ns() // 1000
     console = Screen(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -131,7 +131,7 @@ def _certify(
 
 @dataclass(slots=True)
 class _Seen:
-    """Sums over all pairs; their certificates are not kept, of which there may be millions."""
+    """Sums over all pairs; their certificates are not stored, since there may be millions."""
 
     history_from: date | None
     findings: list[Finding] = field(default_factory=list)
@@ -146,7 +146,7 @@ class _Seen:
     steps_back: dict[str, Sequence[StepBack]] = field(default_factory=dict)
 
     def take(self, one: PairCertificates) -> PairCertificates:
-        """Count one pair in."""
+        """Add one pair."""
         self.findings += one.findings
         self.pairs += 1
         self.unanchored += [one.pair] if one.unanchored else []
@@ -201,7 +201,7 @@ def _certificate(one: Certificate) -> dict[str, object]:
 
 
 def _why(one: Certificate) -> list[str]:
-    """Say what stands in the way of a proof."""
+    """Return the reasons that prevent a proof."""
     reasons = [f"{one.missing:,} missing"] if one.missing else []
     reasons += [f"{one.unreadable:,} unreadable"] if one.unreadable else []
     if one.before:
@@ -218,7 +218,7 @@ def _why(one: Certificate) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Days of which the same is to be said."""
+    """Days with the same report."""
 
     first: date
     last: date
@@ -270,7 +270,7 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
 
 
 def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
-    """Gather days in a row of which the same is to be said; open days with trades are told one by one."""
+    """Group consecutive days with the same report; open days with trades are reported one by one."""
     for _, group in groupby(certificates, key=_kind):
         days = list(group)
         notes = _why(days[0])
@@ -296,13 +296,13 @@ def _kind(one: Certificate) -> tuple[object, ...]:
 
 
 def _reconcile(layout: Layout, pairs: Sequence[str], days: Days, *, as_json: bool) -> bool:
-    """Compare candles, print, and tell whether every difference is explained.
+    """Compare candles, print, and return whether every difference is explained.
 
-    Raises CorruptFile for a damaged file: DuckDB checks no page, so that all the others may come out wrong.
+    Raise CorruptFile for a damaged file: DuckDB verifies no page, so all the other results may be wrong.
     """
     for finding in other_findings(layout, days=days):
         raise CorruptFile(f"{finding.file} {finding.problem}: {finding.remedy}")
-    # DuckDB is loaded for this only.
+    # DuckDB is loaded only for this.
     from recorder.query.candle_audit import WHYS, reconcile  # noqa: PLC0415
     from recorder.query.connect import connect  # noqa: PLC0415
 

@@ -14,5 +14,5 @@ from recorder.query.trade_files import TradeFiles
 def views(data: Path = typer.Option(Path("data"), help="The archive's folder.")) -> None:
     """Print one SQL script that defines the views and macros over this archive in any DuckDB client."""
     folder = data.absolute()
-    TradeFiles(folder)  # the views of an archive that is not there could not even be created
+    TradeFiles(folder)  # the views of a missing archive could not even be created
     echo(catalogue.script(folder))

@@ -1,4 +1,4 @@
-"""What waits in the journal while nothing is archived yet: whoever asks then must not take "no rows" for the answer."""
+"""Trades waiting in the journal while nothing is archived yet, so that "no rows" is not taken for the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recorder.query.journal_tail import JournalTail
 
 
 def report_waiting_trades(data: Path, remedy: str) -> None:
-    """Say on standard error how many trades wait, and the ``remedy``, if none of any pair is archived."""
+    """Report on standard error how many trades wait, and the ``remedy``, if no trades are archived."""
     layout = Layout(data)
     if layout.pairs():
         return

@@ -1,6 +1,6 @@
-"""What a caller asks for, checked before anything is read: moments, ranges, pairs, timeframes, formats.
+"""Validation of what a caller requests: times, ranges, pairs, timeframes and formats.
 
-Pure. Each mistake is a UsageError whose sentence says what would be right.
+Pure. Everything is checked before any file is read. Each mistake raises a UsageError whose message names valid values.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from recorder.errors import UsageError
 from recorder.kraken.pair_names import v2_symbol
 
 Instant = datetime | date | str | None
-"""A moment as people write it: a datetime with a time zone (pandas' too), ISO 8601 text with a zone, or a day, which
-begins at midnight UTC. None: open end."""
+"""A time as a user writes it: a datetime with a time zone (pandas' too), ISO 8601 text with a zone, or a day, which
+begins at midnight UTC. None: open end.
+"""
 Format = Literal["pandas", "arrow", "polars"]
 OnGap = Literal["raise", "warn", "ignore"]
 Backend = Literal["pyarrow"] | None
-"""Which types a pandas frame has: Arrow's, or None for those of numpy."""
+"""The types of the columns of a pandas frame: Arrow's, or None for numpy's."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
@@ -31,7 +32,7 @@ _DAY_TEXT: Final = len("2025-11-10")
 _EXAMPLES: Final = {"pair": "BTC/USD", "kind": "connected"}
 _FINER: Final = re.compile(r"[.,]\d{6}\d*[1-9]")
 _SHOWN: Final = 10
-"""So many names in a sentence at most."""
+"""The maximum number of names in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Range:
     stop_us: int | None
 
     def in_bars(self, timeframe: str) -> Range:
-        """Return the range of the whole bars that begin in this one."""
+        """Return the range of the whole bars that begin in this range."""
         width_us = TIMEFRAMES[timeframe] * 60_000_000
         return Range(
             None if self.start_us is None else -(-self.start_us // width_us) * width_us,
@@ -51,7 +52,7 @@ class Range:
 
 
 def time_range(start: Instant, stop: Instant) -> Range:
-    """Read both ends of a range. Raises UsageError for a time without a zone, and where they are reversed.
+    """Return the range between two times. Raise UsageError for a time without a zone, and if they are reversed.
 
     >>> time_range("2025-11-10", "2025-11-10T00:00:01Z")
     Range(start_us=1762732800000000, stop_us=1762732801000000)
@@ -63,12 +64,12 @@ def time_range(start: Instant, stop: Instant) -> Range:
 
 
 def timeframe(name: str) -> str:
-    """Return ``name`` if there is such a timeframe."""
+    """Return ``name`` if it is a known timeframe."""
     return _one_of("timeframe", name, tuple(TIMEFRAMES))
 
 
 def bounds(threads: int | None, memory: str | None) -> dict[str, str]:
-    """Return the settings of DuckDB for what a question may take.
+    """Return DuckDB's settings for the resources that a query may use.
 
     >>> bounds(2, "4GB")
     {'threads': '2', 'memory_limit': '4GB'}
@@ -80,31 +81,31 @@ def bounds(threads: int | None, memory: str | None) -> dict[str, str]:
 
 
 def output(to: str) -> str:
-    """Return ``to`` if there is such a format."""
+    """Return ``to`` if it is a known format."""
     return _one_of("to", to, get_args(Format))
 
 
 def backend(name: str | None) -> None:
-    """Return if there are such types."""
+    """Raise UsageError if the backend is unknown."""
     if name not in {None, "pyarrow"}:
         raise UsageError(f"there is no dtype_backend {name!r}: use 'pyarrow', or leave it out for numpy's types")
 
 
 def on_gap(choice: OnGap) -> OnGap:
-    """Return ``choice`` if there is such a way to meet a hole."""
+    """Return ``choice`` if it is a known way to handle a gap."""
     _one_of("on_gap", choice, get_args(OnGap))
     return choice
 
 
 def text(parameter: str, value: str) -> str:
-    """Return ``value`` if it is a text."""
+    """Return ``value`` if it is text."""
     if not isinstance(value, str):
         raise UsageError(f"a {parameter} is a text such as {_EXAMPLES[parameter]!r}, not {value!r}")
     return value
 
 
 def pairs(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Return the pairs asked for, one or many, each once."""
+    """Return the requested pairs, one or many, without repeats."""
     if isinstance(names, str):
         return (names,)
     if not isinstance(names, Iterable):
@@ -116,14 +117,14 @@ def pairs(names: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def rows(count: int) -> int:
-    """Return ``count`` if a batch can have so many rows."""
+    """Return ``count`` if it is a valid number of rows for a batch."""
     if not isinstance(count, int) or count < 1:
         raise UsageError(f"rows is how many a batch has at most, a whole number of 1 or more, not {count!r}")
     return count
 
 
 def pair(name: str, held: Collection[str], *, of: str = "trades") -> str:
-    """Return ``name`` if the archive has trades (or what ``of`` says) of it; ``held`` are the pairs it has."""
+    """Return ``name`` if the archive has trades (or what ``of`` names) of it; ``held`` are the pairs that it has."""
     text("pair", name)
     if name in held:
         return name
@@ -140,7 +141,7 @@ def pair(name: str, held: Collection[str], *, of: str = "trades") -> str:
 
 
 def check_recorded(pair: str, timeframe: str, held: Collection[str]) -> None:
-    """Return if the archive has candles of this timeframe; ``held`` are the timeframes that it has of the pair."""
+    """Raise UsageError if the archive has no candles of this timeframe; ``held`` are the pair's timeframes."""
     if timeframe not in held:
         there = ", ".join(name for name in TIMEFRAMES if name in held)
         raise UsageError(
@@ -150,24 +151,25 @@ def check_recorded(pair: str, timeframe: str, held: Collection[str]) -> None:
 
 
 def kind(name: str, seen: Collection[str]) -> None:
-    """Return if there can be events of this kind; ``seen`` are the kinds of which there are some."""
+    """Raise UsageError if there can be no events of this kind; ``seen`` are the kinds that occur."""
     known = {*EventKind, *seen}
     if name not in known:
         raise UsageError(f"there are no events of the kind {name!r}: use one of {', '.join(sorted(known))}")
 
 
 def moment(end: str, value: Instant) -> int | None:
-    """Read one end of a range, as µs since 1970 UTC. Raises UsageError, which calls it ``end``.
+    """Return one end of a range in µs since 1970 UTC. Raise UsageError, which calls the end ``end``.
 
-    What is finer is rounded up, at both ends: no trade lies between, so each belongs to one of two ranges that meet.
+    Finer times are rounded up, at both ends. No trade falls between, so each trade belongs to exactly one of two
+    adjacent ranges.
     """
     if value is None:
         return None
     finer = 0
     if isinstance(value, str):
-        finer = 1 if _FINER.search(value) else 0  # what a datetime has no room for
+        finer = 1 if _FINER.search(value) else 0  # finer than a datetime can represent
         value = _parsed(end, value)
-    if not isinstance(value, date) or value != value:  # noqa: PLR0124 -- NaT is a datetime that is none
+    if not isinstance(value, date) or value != value:  # noqa: PLR0124 -- NaT is a datetime too
         raise UsageError(f"{end} {value!r} is no time; write 2025-11-10T17:30:00Z, a date, a datetime, or None")
     if not isinstance(value, datetime):
         value = datetime.combine(value, time(), UTC)
@@ -180,15 +182,15 @@ def moment(end: str, value: Instant) -> int | None:
 
 
 def zoned(params: Mapping[str, object]) -> None:
-    """Return if no moment among the parameters of a statement lacks its time zone. Raises UsageError.
+    """Raise UsageError if a time among the parameters of a statement has no time zone.
 
-    DuckDB would take it for UTC without a word, and a number of wrong rows would be the answer.
+    DuckDB would silently treat it as UTC and return the wrong rows.
     """
     for name, value in params.items():
         for one in value if isinstance(value, (list, tuple, set)) else (value,):
-            if isinstance(one, datetime) and one == one and one.tzinfo is None:  # noqa: PLR0124 -- but for NaT
+            if isinstance(one, datetime) and one == one and one.tzinfo is None:  # noqa: PLR0124 -- except NaT
                 moment(name, one)
-            if type(one).__name__ == "datetime64":  # numpy's, which knows no zones
+            if type(one).__name__ == "datetime64":  # numpy's, which has no zones
                 raise UsageError(f"{name} {one} has no time zone; write pandas.Timestamp(…, tz='UTC') or a datetime")
 
 

@@ -1,6 +1,6 @@
-"""Whether candles built from trades agree with the exchange's, and where they do not, why.
+"""Comparison of candles built from trades with the exchange's, and the reasons for the differences.
 
-Owns: what explains a difference. The comparison itself is ``queries/macros/candle_audit.sql``.
+Contains the explanation of a difference. The comparison itself is ``queries/macros/candle_audit.sql``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from recorder.core.model import TIMEFRAMES
 from recorder.query.connect import Archive
 
 Why = Literal["hole", "revised", "edge", "unexplained"]
-"""``hole``: ids are missing inside. ``edge``: the candle reaches beyond the trades held. ``revised``: all trades are
-held, and the exchange has published this candle in more than one form. ``unexplained``: none of these."""
+"""``hole``: ids are missing inside. ``edge``: the candle extends beyond the archived trades. ``revised``: all trades
+are archived, and the exchange has published more than one version of this candle. ``unexplained``: none of these.
+"""
 
 WHYS: Final[tuple[Why, ...]] = get_args(Why)
 
@@ -80,14 +81,14 @@ class SeriesAudit:
 
     @property
     def compared(self) -> int:
-        """The candles of the exchange that were compared."""
+        """The number of the exchange's candles that were compared."""
         return self.equal + sum(self.different.values())
 
 
 def reconcile(
     archive: Archive, pairs: Sequence[str], *, first: date | None = None, last: date | None = None
 ) -> Iterator[SeriesAudit]:
-    """Compare every timeframe held of ``pairs``, for candles that begin on the UTC days from ``first`` to ``last``."""
+    """Compare every stored timeframe of ``pairs``, for candles that begin on UTC days from ``first`` to ``last``."""
     start = None if first is None else first.isoformat()
     stop = None if last in {None, date.max} else (last + timedelta(days=1)).isoformat()
     held = {(row["pair"], row["timeframe"]) for row in archive.sql(_SERIES, to="arrow").to_pylist()}

@@ -1,7 +1,7 @@
-"""The SQL of this package: plain files under ``queries/``, one question each.
+"""The SQL of this package: plain files under ``queries/``, one query each.
 
-Owns: where they are found, the order in which they build on each other, which follows from what they say, and what the
-headers of the analyses say. Refuses: any SQL of its own.
+Contains how the files are found, the order in which they build on each other, which is derived from the names they use,
+and the parsed headers of the analyses. Contains no SQL of its own.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from recorder.errors import UsageError
 from recorder.query import arguments, table_rows
 
 _OF_CONNECT: Final = "macros/candles_of"
-"""What recorder.connect() alone asks."""
+"""Used by recorder.connect() alone."""
 _FORM: Final = re.compile(r"sources/\w+/stored")
 """The files that are written once for each table without ids."""
 ABSENT: Final = "sources/snapshot/absent_spans"
-"""What gathers the void and disowned ids of that moment, for ASKED_ABSENT, which reads the events at each question."""
+"""Collects the void and disowned ids of the snapshot for ASKED_ABSENT, which reads the events at each query."""
 ASKED_ABSENT: Final = "sources/plain/absent_spans"
 _SIMPLE: Final = "sources/whole"
-"""Macros for moments that are as most are, in place of those in sources/snapshot that do for any."""
+"""Macros for ordinary snapshots, in place of those in sources/snapshot, which work for any."""
 DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 SCHEMA: Final = "recorder_schema"
-"""The one that says which schema version of trades is read."""
+"""The DuckDB variable with the schema version of trades that is read."""
 ANALYSIS: Final = "analysis"
-"""The folder of the questions that are asked by name."""
+"""The folder of the queries that are run by name."""
 
 _PARAMETER: Final = re.compile(r"-- \$(?P<name>\w+) +(?P<kind>[A-Z]+(\[\])?)(?: = (?P<default>.+?))?  +(?P<help>\S.*)")
 _COMMENT: Final = re.compile(r"--.*")
 _CREATE: Final = "CREATE OR REPLACE "
 _CREATED: Final = re.compile(r"CREATE OR REPLACE (?:MACRO|VIEW|TABLE) (\w+(?:\(|\b))")
 _USED: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)\b(?!\()|\b(\w+\()")
-"""Names of views and tables, and of macros with their parenthesis: a view and a macro may have the same."""
+"""Names of views and tables, and of macros with their parenthesis: a view and a macro may share a name."""
 _WORD: Final = re.compile(r"\w+")
 _EVERY: Final = frozenset({"trades", "sound_trades(", "footer_files("})
-"""What is made of all trades, or of their footers."""
+"""Objects built from all trades, or from their footers."""
 _NAMED: Final = "pair_files("
-"""What is made of those of one pair."""
+"""The macro built from the files of one pair."""
 _HIDING: Final = frozenset({"getvariable", "query_table"})
-"""What finds something by a name that need not stand in the statement."""
+"""Functions that look up an object by a name that need not appear in the statement."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What a question wants to know: ``kind`` is a DuckDB type, ``default`` its text, None where it must be given."""
+    """A parameter of a query: ``kind`` is a DuckDB type, ``default`` its text, None where it must be given."""
 
     name: str
     kind: str
@@ -67,7 +67,7 @@ class Parameter:
     help: str
 
     def value(self, written: object) -> object:
-        """Return what DuckDB is given for what a person wrote. Raises UsageError where it is no such value."""
+        """Return the value passed to DuckDB for what a user wrote. Raise UsageError if it is invalid."""
         if written == "NULL":
             return None
         if not isinstance(written, str):
@@ -80,7 +80,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """An analysis: what it asks, what it needs for that, and its SQL."""
+    """An analysis: its purpose, its parameters and its SQL."""
 
     name: str
     asks: str
@@ -88,9 +88,9 @@ class NamedQuery:
     text: str
 
     def bound(self, given: Mapping[str, object]) -> dict[str, Any]:
-        """Return a value for every parameter, from what is given and the defaults.
+        """Return a value for every parameter, from the given ones and the defaults.
 
-        Raises UsageError for one that is unknown, missing, or not of its type.
+        Raise UsageError for one that is unknown, missing, or not of its type.
         """
         names = [parameter.name for parameter in self.parameters]
         for name in given:
@@ -105,17 +105,17 @@ class NamedQuery:
         return values
 
     def missing(self, given: Mapping[str, object]) -> list[Parameter]:
-        """Return the parameters that must be given and are not."""
+        """Return the required parameters that are not given."""
         return [one for one in self.parameters if one.default is None and given.get(one.name) is None]
 
 
 def questions() -> list[NamedQuery]:
-    """Return every analysis there is, by name."""
+    """Return every analysis, sorted by name."""
     return [question(name) for name in _within(ANALYSIS)]
 
 
 def question(name: str) -> NamedQuery:
-    """Return the analysis ``name``. Raises UsageError, which names those that are near, where there is none."""
+    """Return the analysis ``name``. Raise UsageError, which names similar ones, if there is none."""
     there = _within(ANALYSIS)
     if name not in there:
         raise UsageError(f"there is no query {name!r}; {_hint(name, there)}")
@@ -134,7 +134,7 @@ def text(name: str) -> str:
 
 
 def simpler(part: str, *, simple: bool) -> str:
-    """Return what changes the macros of a ``part`` of a moment to their simple form, or back to that for any moment."""
+    """Return the SQL that switches the macros of a ``part`` of a snapshot to their simple or their general form."""
     short = text(f"{_SIMPLE}/{part}")
     if simple:
         return short
@@ -149,21 +149,21 @@ def script(data: Path) -> str:
 
 
 def plain() -> tuple[str, ...]:
-    """Return the views and macros that any DuckDB client can run over an archive's folder, each after what it needs."""
+    """Return the views and macros that any DuckDB client can run over an archive's folder, in order of dependency."""
     return tuple(name for name in _ordered("plain") if name != _OF_CONNECT)
 
 
 def snapshot() -> tuple[str, ...]:
-    """Return the same over one moment of an archive, which recorder.connect() provides, and its own question."""
+    """Return the same over one snapshot of an archive, which recorder.connect() provides, and its own query."""
     return _ordered("snapshot")
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What of an archive a statement may need, by the words in it: too much rather than too little.
+    """The parts of an archive that a statement may need, judged by its words: too many rather than too few.
 
-    Trades of all pairs (``every``), or of those given to macros, if any (``named``); and ``tables`` without ids. What
-    needs nothing but the view trades itself (``plainly``) may say of which pairs.
+    Trades of all pairs (``every``), or of those passed to macros, if any (``named``); and ``tables`` without ids. A
+    statement that uses nothing but the view trades itself (``plainly``) may be confined to certain pairs.
     """
 
     every: bool
@@ -189,9 +189,9 @@ def needs(statement: str) -> Needs:
 
 @cache
 def _sources() -> Mapping[str, frozenset[str]]:
-    """Return of each view and macro, by its name alone, all that it is made of, as ``_CREATED`` finds names.
+    """Return for each view and macro, by its bare name, everything it is built from, as ``_CREATED`` finds names.
 
-    Tables are filled when a moment is taken, and need nothing any more.
+    Tables are filled when a snapshot is taken, and need nothing afterwards.
     """
     parts: dict[str, set[str]] = {}
     for code in _code("snapshot").values():
@@ -208,7 +208,7 @@ def _sources() -> Mapping[str, frozenset[str]]:
 
 
 def _statements(code: str) -> list[str]:
-    """Return each view, macro and table that is created."""
+    """Return each statement that creates a view, macro or table."""
     return [f"{_CREATE}{part}" for part in code.split(_CREATE)[1:]]
 
 
@@ -228,9 +228,9 @@ def _created() -> list[str]:
     return [name for part in snapshot() for name in _CREATED.findall(text(part))]
 
 
-@cache  # 5 ms of each connect() otherwise
+@cache  # saves 5 ms of each connect()
 def _ordered(source: str) -> tuple[str, ...]:
-    """Return all views and macros, each after what it needs; sources name the files there are, or those of a moment."""
+    """Return all views and macros, each after its dependencies; sources name the existing files, or a snapshot's."""
     needs = _needs(_code(source))
     return tuple(TopologicalSorter({name: sorted(needed) for name, needed in needs.items()}).static_order())
 
@@ -242,7 +242,7 @@ def _code(source: str) -> dict[str, str]:
 
 
 def _needs(code: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return what each file needs: those that create what it names after FROM or JOIN, or calls."""
+    """Return each file's dependencies: the files that create what it names after FROM or JOIN, or calls."""
     home = {created: name for name in code for created in _CREATED.findall(code[name])}
     return {
         name: {home[used] for pair in _USED.findall(code[name]) for used in pair if used in home} - {name}
@@ -251,12 +251,12 @@ def _needs(code: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def preamble(data: Path) -> str:
-    """Return what every connection begins with: times are UTC, and the archive is at ``data``.
+    """Return the SQL that begins every connection: times are UTC, and the archive is at ``data``.
 
-    Of one pair of the view trades, and of one timeframe of ohlc, DuckDB expects a single row unless its first file is
-    of it; to the left of an ASOF join it would then compare that row, in truth a million, with each on the right.
+    For one pair of the view trades, or one timeframe of ohlc, DuckDB estimates a single row unless its first file
+    matches. To the left of an ASOF join it would then compare that one row, in truth a million, with each on the right.
     """
-    # The folder becomes part of globs, so what is special in them must stand for itself.
+    # The folder becomes part of globs, so its special characters must be escaped.
     folder = glob.escape(str(data)).replace("'", "''")
     settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
     variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {schema_versions.current(TRADES.name)}")

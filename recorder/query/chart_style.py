@@ -1,4 +1,4 @@
-"""How pictures look: rows of an archive in, Altair charts out. Pure.
+"""The style of charts: rows of an archive in, Altair charts out. Pure.
 
 A chart carries its rows in Vega's own form, times in ms since 1970 UTC, so it needs neither the archive nor pandas.
 """
@@ -18,26 +18,26 @@ from recorder.errors import UsageError
 
 try:
     import altair as alt
-    import vl_convert  # noqa: F401  # Altair saves through it, and would miss it only then
+    import vl_convert  # noqa: F401  # Altair needs it to save, and would fail only then
 except ImportError as missing:
     raise UsageError("pictures need Altair: pip install 'kraken-recorder[plots]'") from missing
 
 Figure: TypeAlias = alt.VConcatChart | alt.Chart
-"""What is drawn: Altair's own, to be changed as its documentation says, or set beside others."""
+"""A chart as Altair's own object, to be changed or combined with others as Altair's documentation describes."""
 Row: TypeAlias = dict[str, Any]
 _Chart = TypeVar("_Chart", alt.VConcatChart, alt.Chart)
 
 BODY_PX: Final = 20
-"""A candle wider than this looks like a block."""
+"""The maximum width of a candle; a wider one looks like a block."""
 DAY_AT_MOST_PX: Final = 40
-"""Likewise a day."""
+"""The maximum width of a day, for the same reason."""
 PRICE_PX: Final = 380
 VOLUME_PX: Final = 100
-"""Heights of the two panels of candles."""
+"""The height of the volume panel below candles."""
 PANEL_PX: Final = 80
-"""Height of a pair's panel of volume."""
+"""The height of a pair's panel of volume."""
 
-# Okabe and Ito's colours, which people who see red and green alike can tell apart.
+# The palette of Okabe and Ito, which people with red-green colour blindness can distinguish.
 _BLUE: Final = "#0072B2"
 _ORANGE: Final = "#D55E00"
 _GREEN: Final = "#009E73"
@@ -84,34 +84,34 @@ _TICKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What an axis of time spans, in µs since 1970 UTC."""
+    """The span of a time axis, in µs since 1970 UTC."""
 
     first_us: int
     last_us: int
 
     @property
     def scale(self) -> alt.Scale:
-        """The same, as Vega takes it."""
+        """Return the span as a Vega scale."""
         return alt.Scale(type="utc", domain=[self.first_us // 1000, self.last_us // 1000], nice=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Candles to be drawn: rows of ``Archive.candles``, their timeframe, the axis and the holes on it."""
+    """Candles to draw: rows of ``Archive.candles``, their timeframe, the axis and the gaps on it."""
 
     rows: list[Row]
     timeframe: str
     axis: Axis
     holes: list[Row]
     finer: str | None
-    """The timeframe that was asked for and would not fit."""
+    """The requested timeframe, if it did not fit."""
 
 
 def label(pair: str) -> str:
-    r"""Return a pair's name as a chart carries it: a notebook puts the chart into a script of its page as it is.
+    r"""Return a pair's name as used in a chart: a notebook puts the chart into a script of its page unchanged.
 
-    >>> label("</script>/USD")
-    '\\u2039/script>/USD'
+    >>> label("</script>/USD") == "\u2039/script>/USD"
+    True
     """
     return printable(pair).replace("<", "\u2039")
 
@@ -148,7 +148,7 @@ def candle_chart(pair: str, bars: Bars, width: int) -> alt.VConcatChart:
             opacity=pale,
             tooltip=tooltip,
         ),
-        # A stroke, so that a bar which closes where it opened is still seen.
+        # A stroke, so that a bar that closes where it opened is still visible.
         chart.mark_bar(clip=True, strokeWidth=1).encode(
             **body, y="open:Q", y2="close:Q", color=by_kind, stroke=outline, opacity=pale, tooltip=tooltip
         ),
@@ -184,7 +184,7 @@ def candle_chart(pair: str, bars: Bars, width: int) -> alt.VConcatChart:
         alt.layer(*layers).properties(width=width, height=PRICE_PX),
         alt.layer(_shaded(bars), traded).properties(width=width, height=VOLUME_PX),
     )
-    # The mouse moves both panels. Said here once: Altair warns where it finds the same in each.
+    # The mouse moves both panels. Set only once: Altair warns if each panel has the same parameter.
     zoom = alt.TopLevelSelectionParameter(
         name="zoom",
         select=alt.IntervalSelectionConfig(type="interval", encodings=["x"]),
@@ -199,7 +199,7 @@ def calendar(cells: list[Row], unit: str, subtitle: list[str], width: int) -> al
     """Draw a row of cells for each pair, coloured by status.
 
     ``cells`` have pair, left and right (ms since 1970), from (a day as text), status, open (how many of its days are),
-    trades and missing; ``unit`` is what one of them spans: day, week or month.
+    trades and missing; ``unit`` is the length of a cell: day, week or month.
     """
     pairs = names(cells)
     axis = _calendar_axis(cells)
@@ -239,9 +239,9 @@ def calendar(cells: list[Row], unit: str, subtitle: list[str], width: int) -> al
 
 
 def panels(bars: list[Row], unit: str, subtitle: list[str], width: int) -> alt.VConcatChart:
-    """Draw volumes: a panel for each pair, each with a scale of its own.
+    """Draw volumes: a panel for each pair, each with its own scale.
 
-    ``bars`` as the cells of :func:`calendar`, with volume and held, which is SURE or AT_LEAST.
+    ``bars`` are like the cells of :func:`calendar`, with volume and held, which is SURE or AT_LEAST.
     """
     axis = _calendar_axis(bars)
     pairs = names(bars)
@@ -290,7 +290,7 @@ def panels(bars: list[Row], unit: str, subtitle: list[str], width: int) -> alt.V
 
 
 def _drawn_bars(bars: Bars, width: int) -> list[Row]:
-    """Return what each candle looks like: times in ms, and which stretch of the vwap's line it belongs to."""
+    """Return the drawing of each candle: times in ms, and the stretch of the vwap line that it belongs to."""
     bar_us = width_us(bars.timeframe)
     half_us = min(bar_us * 7 // 20, (bars.axis.last_us - bars.axis.first_us) * BODY_PX // (2 * width))
     hole_ends = [hole["last_us"] for hole in bars.holes]
@@ -313,7 +313,7 @@ def _drawn_bars(bars: Bars, width: int) -> list[Row]:
 
 
 def _shaded(bars: Bars) -> alt.Chart:
-    """Draw what is missing as bands; the stroke shows those that are shorter than a pixel."""
+    """Draw missing trades as bands; the stroke shows those shorter than a pixel."""
     values = [
         {
             "left": max(hole["first_us"], bars.axis.first_us) // 1000,
@@ -359,7 +359,7 @@ def _candle_subtitle(bars: Bars) -> list[str]:
 
 
 def names(cells: Iterable[Row]) -> list[str]:
-    """Return the pairs, each once."""
+    """Return the pairs, without repeats."""
     return list(dict.fromkeys(cell["pair"] for cell in cells))
 
 
@@ -368,13 +368,13 @@ def _calendar_axis(cells: Sequence[Row]) -> Axis:
 
 
 def _whole_days(axis: Axis) -> int | alt.TimeIntervalStep:
-    """Return how many ticks there are, so that they keep off the hours where there are few days."""
+    """Return the number of ticks, chosen so that they avoid hours where there are few days."""
     few = (axis.last_us - axis.first_us) // 86_400_000_000 <= _TICK_COUNT
     return alt.TimeIntervalStep(interval="day", step=1) if few else _TICK_COUNT
 
 
 def _fitted(axis: Axis, width: int) -> int:
-    """Return how wide a calendar is: few days do not fill the width."""
+    """Return the width of a calendar: a few days do not fill the full width."""
     return min(width, max(1, (axis.last_us - axis.first_us) // 86_400_000_000) * DAY_AT_MOST_PX)
 
 
@@ -383,7 +383,7 @@ def _scale(colours: Mapping[str, str]) -> alt.Scale:
 
 
 def _chart(rows: list[Row]) -> alt.Chart:
-    """Begin a chart that carries its rows, in Vega's own form: nothing is guessed of their types."""
+    """Return a chart that carries its rows, in Vega's own form: no types are inferred."""
     return alt.Chart(alt.InlineData(values=rows))
 
 
@@ -406,33 +406,33 @@ def _styled(figure: _Chart, title: str, subtitle: list[str]) -> _Chart:
 
 
 def _expression(words: Mapping[str, str]) -> str:
-    return json.dumps(words)  # whatever quotes a word has
+    return json.dumps(words)  # escapes any quotes in a word
 
 
 def counted(count: int, noun: str) -> str:
-    """Say how many there are.
+    """Return a count with its noun.
 
-    >>> counted(1, "hole"), counted(2000, "hole")
-    ('1 hole', '2,000 holes')
+    >>> counted(1, "gap"), counted(2000, "gap")
+    ('1 gap', '2,000 gaps')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def width_us(timeframe: str) -> int:
-    """Return how long a bar is, in µs."""
+    """Return the length of a bar in µs."""
     return TIMEFRAMES[timeframe] * 60_000_000
 
 
 def micros(at: datetime) -> int:
-    """Return a moment in µs since 1970 UTC."""
+    """Return a time in µs since 1970 UTC."""
     return (at - EPOCH) // _US
 
 
 def moment(us: int) -> datetime:
-    """Return the moment so many µs after 1970 UTC."""
+    """Return the time ``us`` µs after 1970 UTC."""
     return EPOCH + us * _US
 
 
 def text(us: int) -> str:
-    """Return a moment to the minute, or to the second where it is not a whole minute."""
+    """Return a time to the minute, or to the second if it is not a whole minute."""
     return f"{moment(us):{'%Y-%m-%d %H:%M' if us % 60_000_000 == 0 else '%Y-%m-%d %H:%M:%S'}}"

@@ -1,6 +1,6 @@
 """The archive as a Python object: SQL, trades, candles, the exchange's candles, coverage, gaps, events.
 
-Owns: what users call, and what it says. :mod:`recorder.query.reader` answers.
+Contains the public methods and their documentation. The queries are in :mod:`recorder.query.reader`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ORDER BY pair, day
 """
 _KINDS: Final = tuple(str(kind) for kind in EventKind)
 _LACKED: Final = ("first_id", "last_id", "certified_rows")
-"""Columns of certificates that are empty on days without trades, or that were never certified."""
+"""Columns of certificates that are empty on days without trades, or on days never certified."""
 
 
 def connect(
@@ -45,12 +45,12 @@ def connect(
 ) -> Archive:
     """Open the archive in the folder ``data`` for reading. Takes no lock, writes nothing, and needs no recorder.
 
-    By default each call sees what is archived now. ``live`` adds the trades that are only in the journal yet, so that
-    one is seen within a second of its arrival; the exchange's candles, events and instruments come with the next
-    drain, some minutes later. ``frozen`` keeps one moment until :meth:`Archive.refresh`. ``check`` reads every file
-    that a question may touch, once, and raises CorruptFile where its bytes are not those that were written: DuckDB
-    itself looks at no checksum. A question takes at most so many ``threads`` and so much ``memory`` ("2GB"), of what is
-    left to itself all cores and four fifths of the memory. Raises NoSuchArchive, UsageError.
+    By default each call sees what is archived now. ``live`` adds the trades that are still only in the journal, so that
+    each is visible within a second of its arrival; the exchange's candles, events and instruments arrive with the next
+    drain, some minutes later. ``frozen`` keeps one snapshot until :meth:`Archive.refresh`. ``check`` reads every file
+    that a query may touch, once, and raises CorruptFile if its bytes are not those that were written: DuckDB itself
+    verifies no checksum. A query uses at most ``threads`` threads and ``memory`` memory ("2GB"); by default all cores
+    and four fifths of the memory. Raises NoSuchArchive, UsageError.
 
     >>> import recorder
     >>> with recorder.connect(data) as archive:
@@ -66,24 +66,25 @@ def connect(
 class Archive:
     """An archive, open for reading; for the thread that made it (:meth:`cursor` gives another thread its own).
 
-    Frames come as pandas unless ``to`` is "arrow" or "polars". Prices and quantities are doubles, or, with
-    ``decimals=True``, exactly what was recorded. Times are UTC. A moment is a datetime with a time zone, ISO 8601 text
-    with one, or a day, which begins at midnight UTC; None is an open end.
+    Frames are pandas unless ``to`` is "arrow" or "polars". Prices and quantities are doubles, or, with
+    ``decimals=True``, exactly what was recorded. Times are UTC. A time argument is a datetime with a time zone, ISO
+    8601 text with one, or a day, which begins at midnight UTC; None is an open end.
 
-    In pandas ``side``, ``ord_type``, ``timeframe`` and ``source`` are categories of the same words in the same order in
-    every frame, and ``pair`` is one of the pairs asked for: pandas.concat() of frames of different pairs makes it text,
-    so ask for several pairs at once, or use pandas.api.types.union_categoricals(). Frames without rows have the same
-    types. With ``dtype_backend="pyarrow"`` columns have Arrow's types, and these are texts.
+    In pandas ``side``, ``ord_type``, ``timeframe`` and ``source`` are categories with the same words in the same order
+    in every frame, and the categories of ``pair`` are the requested pairs: pandas.concat() of frames of different pairs
+    turns it into text, so request several pairs at once, or use pandas.api.types.union_categoricals(). Frames without
+    rows have the same types. With ``dtype_backend="pyarrow"`` columns have Arrow's types, and these are texts.
 
-    Frames of trades and candles say in ``df.attrs`` (in Arrow's metadata under ``recorder``, as JSON) on what they
-    rest: ``coverage``, of each pair the runs of ids used; ``missing``, how many ids are known to be missing in the
-    range; and ``digest``, the SHA-256 of those ids (:func:`recorder.query.provenance.digest`). Trades never change, so
-    equal digests mean the same trades, whatever came or was merged meanwhile. With ``hashed=True`` there is also
-    ``sha256``, of each pair that of its canonical rows (docs/format.md), for which all are read once more.
+    Frames of trades and candles describe in ``df.attrs`` (in Arrow's metadata under ``recorder``, as JSON) the data
+    they are based on: ``coverage``, for each pair the runs of ids used; ``missing``, how many ids are known to be
+    missing in the range; and ``digest``, the SHA-256 of those ids (:func:`recorder.query.provenance.digest`). Trades
+    never change, so equal digests mean the same trades, whatever was added or merged meanwhile. With ``hashed=True``
+    there is also ``sha256``, for each pair the digest of its canonical rows (docs/format.md), for which all rows are
+    read once more.
     """
 
     def __init__(self, reader: Reader) -> None:
-        """Ask through ``reader``; called by :func:`connect`."""
+        """Query through ``reader``; called by :func:`connect`."""
         self._reader = reader
 
     def sql(
@@ -98,10 +99,10 @@ class Archive:
     ) -> Frame:
         """Return the rows of one SQL statement over the views and macros; ``$name`` stands for a parameter.
 
-        It only reads (:mod:`recorder.query.read_only_sql`), also frames of the caller, ``FROM df``, and files, ``FROM
-        'x.csv'``; what would write, or set something, is a UsageError.
+        The statement may only read (:mod:`recorder.query.read_only_sql`), including the caller's frames, ``FROM df``,
+        and files, ``FROM 'x.csv'``. A statement that writes, or changes a setting, raises UsageError.
 
-        A moment among the parameters has a time zone. A pair without trades is a UsageError where a macro is given it.
+        A time among the parameters must have a time zone. Passing a pair without trades to a macro raises UsageError.
 
         >>> archive.sql("SELECT max(price) AS highest FROM trades WHERE pair = $pair", pair="BTC/USD")
            highest
@@ -111,7 +112,7 @@ class Archive:
         return frame(self._reader.sql(text, params, exact=decimals), to, backend=dtype_backend)
 
     def register(self, name: str, rows: Frame) -> None:
-        """Let :meth:`sql` see a frame of yours, from pandas, Arrow or polars, under a name; a cursor does not see it.
+        """Register a frame (pandas, Arrow or polars) under a name for :meth:`sql`; cursors do not see it.
 
         >>> import pandas as pd
         >>> archive.register("signals", pd.DataFrame({"trade_id": [2], "score": [0.5]}))
@@ -123,7 +124,7 @@ class Archive:
         self._reader.register(name, rows)
 
     def pairs(self) -> list[str]:
-        """Return the pairs of which there are trades, sorted.
+        """Return the pairs that have trades, sorted.
 
         >>> archive.candles(archive.pairs(), "1d")["pair"].astype(str).tolist()
         ['BTC/USD', 'ETH/USD']
@@ -147,8 +148,8 @@ class Archive:
 
         ``start`` is inclusive, ``stop`` exclusive. Columns: pair, trade_id, time, price, qty, side, ord_type, misc,
         source, received. Raises GapError if trades of this range are known to be missing (void ids, which the exchange
-        does not have, and disowned ones are not), unless ``on_gap`` is "warn" or "ignore"; UsageError for a pair of
-        which there are none.
+        does not have, and disowned ones do not count), unless ``on_gap`` is "warn" or "ignore"; UsageError for a pair
+        without trades.
 
         >>> found = archive.trades("BTC/USD", "2025-11-10T12:00:00Z", "2025-11-10T12:00:03Z")
         >>> found[["trade_id", "price", "qty", "side"]]
@@ -176,7 +177,7 @@ class Archive:
         decimals: bool = False,
         hashed: bool = False,
     ) -> Frame:
-        """Return the candles of one pair or several that begin in the range, built from trades, exactly.
+        """Return the candles of one pair or several that begin in the range, built exactly from trades.
 
         Columns: pair, timeframe, time (of its start), open, high, low, close, vwap, volume, count, complete. A bar
         without trades has no row; ``complete`` is false where a trade of the bar may be missing, as in the newest.
@@ -206,11 +207,11 @@ class Archive:
         decimals: bool = False,
         check: bool = False,
     ) -> Iterator[Frame]:
-        """Return what :meth:`trades` does piece by piece, for ranges that do not fit memory.
+        """Return the rows of :meth:`trades` in batches, for ranges that do not fit in memory.
 
-        A piece is of one pair, has ``rows`` rows at most, in ascending id, and its own ``df.attrs``. All are of the
-        moment of this call, whatever comes or is merged while they are read; other calls may come in between. ``check``
-        is that of :func:`connect`, for this call.
+        A batch belongs to one pair, has at most ``rows`` rows, in ascending id, and its own ``df.attrs``. All batches
+        belong to the snapshot of this call, whatever is added or merged while they are read; other calls may be made in
+        between. ``check`` is that of :func:`connect`, for this call.
 
         >>> [len(piece) for piece in archive.batches(["BTC/USD", "ETH/USD"], rows=2)]
         [2, 1, 1]
@@ -239,11 +240,12 @@ class Archive:
     ) -> Frame:
         """Return the candles of one pair or several that the exchange published and that begin in the range.
 
-        Columns: pair, timeframe, time (of its start), open, high, low, close, vwap, volume, count, source, seen; of
-        each the version seen last, oldest first. Every interval has one, with or without trades. ``filled`` puts in
-        those that were lost because nobody asked in time, if they can be proven from trades, with the source "trades"
-        (the view ``ohlc_filled``). Raises GapError where candles are lost between those there are, unless ``on_gap``
-        is "warn" or "ignore"; ``df.attrs["missing"]`` counts them. The view ``ohlc_gaps`` lists all.
+        Columns: pair, timeframe, time (of its start), open, high, low, close, vwap, volume, count, source, seen; for
+        each candle the version seen last, oldest candle first. Every interval has one, with or without trades.
+        ``filled`` adds candles that were lost because they were not requested in time, if they can be proven from
+        trades, with the source "trades" (the view ``ohlc_filled``). Raises GapError if candles are lost between
+        existing ones, unless ``on_gap`` is "warn" or "ignore"; ``df.attrs["missing"]`` counts them. The view
+        ``ohlc_gaps`` lists all.
 
         >>> archive.ohlc("BTC/USD", "1m", "2025-11-10")[["open", "high", "low", "close", "vwap", "volume", "count"]]
             open   high    low  close   vwap  volume  count
@@ -267,9 +269,9 @@ class Archive:
         to: Format = "pandas",
         dtype_backend: Backend = None,
     ) -> Frame:
-        """Return what happened to the recorder and at the exchange in the range, oldest first.
+        """Return the events of the recorder and of the exchange in the range, oldest first.
 
-        Columns: time, kind, pair (None for what concerns no single one), detail (a JSON object as text).
+        Columns: time, kind, pair (None for an event that concerns no single pair), detail (a JSON object as text).
 
         >>> archive.events("2025-11-10", kind="connected")[["kind", "detail"]]
                 kind            detail
@@ -283,7 +285,7 @@ class Archive:
         return frame(found, to, categories={"kind": _KINDS}, backend=dtype_backend)
 
     def coverage(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
-        """Return the runs of ids held: pair, first_id, last_id, first_time, last_time, rows.
+        """Return the runs of stored ids: pair, first_id, last_id, first_time, last_time, rows.
 
         >>> archive.coverage()[["pair", "first_id", "last_id", "rows"]]
               pair  first_id  last_id  rows
@@ -293,7 +295,7 @@ class Archive:
         return self.sql("FROM coverage ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
 
     def gaps(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
-        """Return the holes between them: pair, first_id, last_id, missing, after_time, before_time, state.
+        """Return the gaps between runs: pair, first_id, last_id, missing, after_time, before_time, state.
 
         >>> len(archive.gaps())
         0
@@ -301,11 +303,11 @@ class Archive:
         return self.sql("FROM gaps ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
 
     def certificates(self, *, hashed: bool = False, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
-        """Return what is proven of each UTC day of each pair, as files say of themselves; the columns of the view.
+        """Return what is proven about each UTC day of each pair, according to the files themselves; the view's columns.
 
-        ``hashed`` adds the column sha256, for which every row is read and set as text: for a few days ask in SQL. Only
-        then a day whose content was replaced since it was certified is open.
-        ``recorder verify`` does the same and trusts no file.
+        ``hashed`` adds the column sha256, for which every row is read and formatted as text: for a few days use SQL.
+        Only then is a day reported open if its content was replaced since it was certified. ``recorder verify`` does
+        the same and trusts no file.
 
         >>> archive.certificates()[["pair", "status", "rows", "missing"]].head(1)
               pair status  rows  missing
@@ -316,7 +318,7 @@ class Archive:
         return frame(found, to, nullable=_LACKED, backend=dtype_backend)
 
     def refresh(self) -> None:
-        """Move a frozen connection to this moment. The others do so at each call anyway.
+        """Move a frozen connection to a new snapshot. Other connections do so at each call.
 
         >>> archive.refresh()
         """
@@ -324,7 +326,7 @@ class Archive:
         self._reader.refresh()
 
     def cursor(self) -> Archive:
-        """Return the same view of the same archive for the calling thread; of a frozen one, the same moment.
+        """Return the same view of the same archive for the calling thread; of a frozen one, the same snapshot.
 
         >>> with archive.cursor() as mine:
         ...     mine.pairs()
@@ -333,7 +335,7 @@ class Archive:
         return Archive(self._reader.beside())
 
     def close(self) -> None:
-        """Let go of all it holds. Closing twice is no mistake."""
+        """Release all resources. Closing twice is allowed."""
         self._reader.close()
 
     def __enter__(self) -> Self:
@@ -351,12 +353,12 @@ class Archive:
 
 
 def _fixed(pairs: Sequence[str], columns: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Return the categories of these columns and of the pair, which are the same however many rows there are."""
+    """Return the categories of these columns and of the pair, which do not depend on the rows."""
     return {"pair": pairs, **{column: WORDS[column] for column in columns}}
 
 
 def _framed(answer: Result, to: Format, backend: Backend, categories: Mapping[str, Sequence[str]]) -> Frame:
-    """Return the answer as a frame, and warn whoever called the caller of this."""
+    """Return the result as a frame, and emit warnings at the call site of the caller."""
     if answer.warning is not None:
         warnings.warn(answer.warning, stacklevel=3)
     return frame(answer.let_go(), to, categories=categories, backend=backend, attrs=answer.attrs)

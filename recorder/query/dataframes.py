@@ -1,4 +1,4 @@
-"""Arrow tables to what people work with: pandas, polars, or Arrow itself."""
+"""Conversion of Arrow tables to pandas or polars frames, or to Arrow tables with their metadata."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from recorder.core.model import TIMEFRAMES
 from recorder.errors import UsageError
 
 Frame: TypeAlias = Any
-"""A pandas.DataFrame unless ``to`` asks for a pyarrow.Table or a polars.DataFrame."""
+"""A pandas.DataFrame unless ``to`` requests a pyarrow.Table or a polars.DataFrame."""
 
 
 _NARROW: Final = 127
-"""So many words fit codes of a byte."""
+"""The maximum number of categories that fit in one-byte codes."""
 METADATA: Final = b"recorder"
-"""Where an Arrow table's schema carries ``attrs``, as JSON."""
+"""The key in an Arrow table's schema metadata that holds ``attrs``, as JSON."""
 
 
 WORDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -29,7 +29,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "timeframe": tuple(TIMEFRAMES),
     "source": ("ws", "rest", "bulk", "trades"),
 }
-"""The categories of these columns, in the same order in every frame, whatever rows it has."""
+"""The categories of these columns, in the same order in every frame, whatever its rows."""
 
 
 def frame(
@@ -41,12 +41,12 @@ def frame(
     backend: str | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> Frame:
-    """Return the rows in the format ``to``, with the columns ``categories`` as such, of these words first.
+    """Return the rows in the format ``to``, with ``categories`` as categorical columns, these words first.
 
-    In pandas integers are Int64 where one is missing, and the columns ``nullable`` always: an id is never a double.
-    Days are the midnights UTC that begin them. The ``backend`` "pyarrow" gives Arrow's types instead, and texts for
-    categories. ``attrs`` becomes that of a pandas frame, or metadata of an Arrow table; polars has no place for it.
-    pandas and polars are imported only for this.
+    In pandas integers are Int64 if one is missing, and always in the columns ``nullable``: an id is never a double.
+    Days become the midnights UTC at which they begin. The ``backend`` "pyarrow" gives Arrow's types instead, and texts
+    for categories. ``attrs`` becomes that of a pandas frame, or metadata of an Arrow table; polars has no place for it.
+    pandas and polars are imported only here.
     """
     if backend:
         for name in categories or ():
@@ -69,7 +69,7 @@ def frame(
 
 
 def _pandas(held: list[pa.Table], nullable: Sequence[str], backend: str | None) -> Frame:
-    """Return the one table that is held as a frame, and let go of it."""
+    """Return the single table in the list as a frame, and release the table."""
     import pandas as pd  # noqa: PLC0415
 
     table = held.pop()
@@ -100,9 +100,10 @@ def _pandas(held: list[pa.Table], nullable: Sequence[str], backend: str | None) 
 
 
 def _one_by_one(columns: dict[int, pa.ChunkedArray]) -> Iterator[tuple[int, Frame]]:
-    """Return each column as a frame of its own, and free it before the next is made, unless somebody else holds it.
+    """Yield each column as a frame of its own, and free it before the next is made, unless it is referenced elsewhere.
 
-    First those that shrink most. Not one in a single piece, which would become a view of memory that cannot be written.
+    Columns that shrink most come first. A column in a single chunk is copied: otherwise it would become a view of
+    read-only memory.
     """
     for index in sorted(columns, key=lambda at: not pa.types.is_dictionary(columns[at].type)):
         in_pieces = columns[index].num_chunks > 1
@@ -112,15 +113,15 @@ def _one_by_one(columns: dict[int, pa.ChunkedArray]) -> Iterator[tuple[int, Fram
 
 
 def _whole(column: pa.ChunkedArray, pd: Any) -> Any:  # noqa: ANN401 -- pandas is imported late
-    """Return integers of which some are missing, none by way of a double."""
+    """Return integers, some of which are missing, without a detour through doubles."""
     missing = column.is_null().to_numpy()
     return pd.arrays.IntegerArray(column.fill_null(0).to_numpy().astype(np.int64), missing)
 
 
 def with_words(table: pa.Table, words: Mapping[str, Sequence[str]], *, narrow: bool = False) -> pa.Table:
-    """Return the table with its columns of these names as categories, of these words first.
+    """Return the table with its columns of these names as categories, with these words first.
 
-    If ``narrow``, their codes take a byte a row where that is enough, as pandas' do, and four otherwise.
+    If ``narrow``, their codes take one byte per row where that is enough, as in pandas, and four otherwise.
     """
     for index, name in enumerate(table.column_names):
         if name in words and not (narrow and _is_narrow(table.column(index), words[name])):
@@ -158,16 +159,16 @@ def _with_codes(column: pa.ChunkedArray, kind: pa.DataType, width: type[np.signe
 
 
 def together(tables: Sequence[pa.Table], words: Mapping[str, Sequence[str]]) -> pa.Table:
-    """Return the rows of all tables, which are :func:`with_words`: where one has too many to be narrow, none is."""
+    """Return the rows of all tables made by :func:`with_words`, with narrow codes only if all tables have them."""
     if any(table.schema != tables[0].schema for table in tables):
         tables = [with_words(table, words) for table in tables]
     return pa.concat_tables(tables)
 
 
 def owned(table: pa.Table) -> pa.Table:
-    """Return the table with memory of its own: all columns of DuckDB's are freed together, when none is held any more.
+    """Return the table with its own memory: all columns of DuckDB's are freed together, once none is referenced.
 
-    Doubles and categories were made here, and are left as they are.
+    Doubles and categories were made here, and are left unchanged.
     """
     for index, column in enumerate(table.columns):
         if not pa.types.is_dictionary(column.type) and not pa.types.is_floating(column.type):
@@ -177,7 +178,7 @@ def owned(table: pa.Table) -> pa.Table:
 
 
 def encoded(column: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:
-    """Return texts as categories: these words, in this order, and behind them whatever else there is.
+    """Return texts as categories: these words, in this order, followed by any others.
 
     >>> encoded(pa.chunked_array([["sell", None, "short"]]), ["buy", "sell"]).chunk(0).dictionary.to_pylist()
     ['buy', 'sell', 'short']
@@ -189,19 +190,19 @@ def encoded(column: pa.ChunkedArray, words: Sequence[str]) -> pa.ChunkedArray:
     dictionary = _strings(every)
     codes = None if every[: len(told)] == told else np.array([every.index(word) for word in told], np.int32)
     parts = [_recoded(chunk.indices, codes) for chunk in found.chunks if len(chunk)]
-    # Without rows too there is one part, for it carries the words.
+    # Even without rows there must be one part, because it carries the words.
     parts = parts or [pa.Array.from_buffers(pa.int32(), 0, [None, pa.py_buffer(b"")])]
     return pa.chunked_array([pa.DictionaryArray.from_arrays(part, dictionary) for part in parts])
 
 
 def _recoded(indices: pa.Int32Array, codes: npt.NDArray[np.int32] | None) -> pa.Int32Array:
-    """Return the codes in place of the indices, or these where there is no need to."""
+    """Return the codes in place of the indices; None leaves the indices unchanged."""
     if codes is None:
         return indices
     if indices.null_count:
         missing = indices.is_null().to_numpy(zero_copy_only=False)
         return pa.array(codes[indices.fill_null(0).to_numpy()], pa.int32(), mask=missing)
-    # Neither by pa.array nor by to_numpy, which import pandas to look for its types.
+    # pa.array and to_numpy would import pandas to recognise its types.
     places = np.frombuffer(indices.buffers()[1], np.int32)[indices.offset : indices.offset + len(indices)]
     return pa.Array.from_buffers(pa.int32(), len(indices), [None, pa.py_buffer(codes[places])])
 
@@ -211,7 +212,7 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def labelled(table: pa.Table, **labels: str) -> pa.Table:
-    """Return the table with these columns before its own, each of one word throughout; as categories they cost little.
+    """Return the table with constant columns prepended; as categories they cost little.
 
     >>> labelled(pa.table({"n": [1, 2]}), pair="A/B").to_pylist()
     [{'pair': 'A/B', 'n': 1}, {'pair': 'A/B', 'n': 2}]
@@ -225,7 +226,7 @@ def labelled(table: pa.Table, **labels: str) -> pa.Table:
 
 
 def _strings(words: Sequence[str]) -> pa.StringArray:
-    """Return an array of words, made from their bytes: ``pa.array`` imports pandas to look for its types."""
+    """Return an array of words, made from their bytes: ``pa.array`` imports pandas to recognise its types."""
     texts = [word.encode() for word in words]
     ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
     return pa.Array.from_buffers(pa.string(), len(texts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))])

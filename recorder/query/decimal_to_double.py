@@ -1,8 +1,8 @@
-"""Exact decimals to the nearest doubles, by numpy: three times as fast as DuckDB's cast, and right to the last bit too.
+"""Conversion of exact decimals to the nearest doubles with numpy: three times as fast as DuckDB's cast, and as exact.
 
 An integer below 2^53 and a power of ten up to 10^22 are doubles themselves, and dividing two doubles gives the double
-nearest to their quotient. So a decimal becomes one division, once its zeros at the end are gone. (pyarrow's own cast is
-one unit off in the last place in 13 % of prices.)
+nearest to their quotient. So a decimal becomes one division, once its trailing zeros are removed. (pyarrow's own cast
+is off by one unit in the last place in 13 % of prices.)
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import pyarrow as pa
 _EXACT: Final = 1 << 53
 _POWERS: Final = 22
 _ZEROS: Final = (8, 3, 1)
-"""So many zeros at the end are sought at once: most prices have eight or more among 12 digits after the point."""
+"""The numbers of trailing zeros removed at once: most prices have eight or more among 12 digits after the point."""
 
 
 def decimal_to_double(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return decimals as the doubles nearest to them; None where one has too many digits for that.
+    """Return decimals as the doubles nearest to them; None if one has too many digits for that.
 
-    >>> doubles(pa.chunked_array([["104250.1", None]]).cast(pa.decimal128(28, 12))).to_pylist()
+    >>> decimal_to_double(pa.chunked_array([["104250.1", None]]).cast(pa.decimal128(28, 12))).to_pylist()
     [104250.1, None]
     """
     if not pa.types.is_decimal128(column.type) or not 0 <= column.type.scale <= _POWERS:

@@ -1,6 +1,6 @@
-"""DuckDB behind one connection: it loads our SQL, holds it to a snapshot, and hands out Arrow tables.
+"""One DuckDB connection: loads this package's SQL, pins it to a snapshot, and returns Arrow tables.
 
-Owns: what a relation's columns become. Refuses: to know when to try again.
+Contains the conversion of a relation's columns. Does not know when to retry.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from recorder.query.snapshot import Snapshot
 from recorder.query.table_snapshot import Extent, TableFiles
 
 _OURS: Final = "recorder_"
-"""How the names of the tables begin that this fills."""
+"""The prefix of the tables that this class fills."""
 _DECIMAL: Final = "decimal"
 _WIDE: Final = frozenset({"hugeint", "uhugeint"})
-"""DuckDB types that become a double at once unless exact ones are asked for."""
+"""DuckDB types that are converted to double at once unless exact ones are requested."""
 _SPANS: Final = """
 CREATE OR REPLACE TABLE recorder_spans AS
 SELECT
@@ -52,7 +52,7 @@ _SETTINGS: Final = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
-    "python_scan_all_frames": "true",  # FROM df, where df is the caller's: DuckDB would look into our functions only
+    "python_scan_all_frames": "true",  # FROM df, where df is the caller's: DuckDB would search only our functions
 }
 _PROMISES: Final = """
 CREATE OR REPLACE TABLE recorder_promises AS
@@ -63,7 +63,7 @@ SELECT
     unnest($assumed::BOOLEAN[]) AS assumed
 """
 _TRADES: Final = ("files", "cut_files", "unread")
-"""The variables that list files of trades, as a snapshot names them."""
+"""The variables that list files of trades, as named in a snapshot."""
 _TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
 _PAIRS: Final = "SET VARIABLE recorder_pairs = $pairs::VARCHAR[]"
 _UNTIL: Final = """
@@ -74,10 +74,10 @@ SET VARIABLE recorder_until = map(
 
 
 class Engine:
-    """A DuckDB of its own, in memory, that reads the archive at ``data``. For one thread."""
+    """An in-memory DuckDB of its own that reads the archive at ``data``. For one thread."""
 
     def __init__(self, data: Path, bounds: Mapping[str, str] | None = None) -> None:
-        """Take note of these settings of DuckDB (threads, memory_limit), and try them. Raises UsageError."""
+        """Store DuckDB's settings (threads, memory_limit), and try them. Raise UsageError."""
         self._data = data
         self._bounds = dict(bounds or {})
         self._snapshot: Snapshot | None = None
@@ -89,9 +89,9 @@ class Engine:
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB, which starts with the first question: that takes as long as a question. Nothing is loaded yet."""
-        # What does not fit memory goes to the system's folder for such things: by default it would go to wherever the
-        # process happens to stand, which may be the archive, or not writable.
+        """DuckDB, started at the first query because starting takes as long as a query. Nothing is loaded yet."""
+        # Temporary files go to the system's temporary folder: by default they would go to the current directory, which
+        # may be the archive, or not writable.
         spill = Path(tempfile.gettempdir()) / f"recorder-{os.getpid()}-{id(self):x}"
         try:
             connection = duckdb.connect(config={**_SETTINGS, "temp_directory": str(spill), **self._bounds})
@@ -101,11 +101,11 @@ class Engine:
         return connection
 
     def pin(self, snapshot: Snapshot) -> None:
-        """Hold the views and macros to ``snapshot``; creates them at the first."""
+        """Pin the views and macros to ``snapshot``; create them at the first call."""
         if snapshot is self._snapshot:
             return
         if self._snapshot is None:
-            # Creating a view opens its files, and of all files only the schema's cannot vanish.
+            # Creating a view opens its files, and only the schema file can never vanish.
             empty = snapshot.files[-1:]
             born = {
                 name: TableFiles(held.files[-1:], held.files[-1:]) for name, held in snapshot.stamped.tables.items()
@@ -135,32 +135,32 @@ class Engine:
         self._fill("spans", snapshot.runs, lambda: self._connection.execute(_SPANS, _spans(snapshot.runs)))
         promises = snapshot.promises
         self._fill("promises", promises, lambda: self._connection.execute(_PROMISES, _promised(promises)))
-        # Only files that also hold rows of later must be cut to the ids of the moment.
+        # Only files that also hold later rows must be cut to the ids of the snapshot.
         archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
         self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
         self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
 
     def _simplify(self, part: str, *, simple: bool) -> None:
-        """Let macros look for no more than the moment has, unless they are so already."""
+        """Switch macros to what the snapshot needs and no more, unless they are already."""
         if self._simple.get(part, False) is not simple:
             self._connection.execute(catalogue.simpler(part, simple=simple))
             self._simple[part] = simple
 
     def _know_absent(self, snapshot: Snapshot) -> None:
-        """Gather the ids that need not be held, unless the events are those of before.
+        """Collect the ids that need not be stored, unless the events are unchanged.
 
-        Where an event file cannot be read, they are left to the questions that need them, and so is the error.
+        If an event file cannot be read, this is left to the queries that need the ids, and so is the error.
         """
         events = snapshot.stamped.tables[EVENTS.name]
         told = (events, snapshot.stamped.folders, frozenset(snapshot.faults))
         if self._tables.get("absent") == told:
             return
         self._tables.pop("absent", None)
-        # Of a pair that must not be read nobody will ask; the others are not to fail over what it promises.
+        # A pair that must not be read is not queried; its promise must not make queries of other pairs fail.
         sound = tuple(path for path in snapshot.unread if path not in snapshot.refused)
         if self._gathered(sound):
             self._tables["absent"] = told
-        elif not self._gathered(sound[-1:]):  # nor over a file that nobody has looked at
+        elif not self._gathered(sound[-1:]):  # nor because of a file that has not been checked
             # Creating the macro opens a file too.
             self._set("events_files", events.files[-1:])
             self._connection.execute(catalogue.text(catalogue.ASKED_ABSENT))
@@ -168,7 +168,7 @@ class Engine:
         self._set("unread", snapshot.unread)
 
     def _gathered(self, unread: tuple[str, ...]) -> bool:
-        """Gather them, with what these files promise beside what is known of it; return whether all could be read."""
+        """Collect the ids, adding the promises of these files to the known ones; return whether all could be read."""
         self._set("unread", unread)
         try:
             self._connection.execute(catalogue.text(catalogue.ABSENT))
@@ -183,7 +183,7 @@ class Engine:
             self._tables["until"] = folders
 
     def _fill(self, name: str, content: object, fill: Callable[[], object]) -> None:
-        """Fill a table, unless it was filled from this ``content`` before: making one takes a millisecond."""
+        """Fill a table, unless it was last filled from this ``content``: making one takes a millisecond."""
         before = self._tables.get(name)
         if before is None or (before is not content and (isinstance(content, pa.Table) or before != content)):
             fill()
@@ -195,13 +195,13 @@ class Engine:
         self._connection.unregister("tail_now")
 
     def _set(self, name: str, paths: tuple[str, ...]) -> None:
-        """Give the variable its files, unless it has them: handing over thousands of names takes milliseconds."""
+        """Set the variable to its files, unless it has them: passing thousands of names takes milliseconds."""
         if self._lists.get(name) != paths:
             self._connection.execute(f"SET VARIABLE recorder_{name} = $paths", {"paths": list(paths)})
             self._lists[name] = paths
 
     def know(self, pair: str) -> None:
-        """Let the macros take this pair for one of the moment's, until the next moment."""
+        """Make the macros accept this pair as one of the snapshot's, until the next snapshot."""
         known: Any = self._tables["pairs"]
         if pair not in known:
             self._tables["pairs"] = (*known, pair)
@@ -211,7 +211,7 @@ class Engine:
         self._connection.execute(_PAIRS, {"pairs": list(pairs)})
 
     def register(self, name: str, rows: object) -> None:
-        """Let statements see ``rows``, a frame of any kind, under this name. Raises UsageError."""
+        """Make ``rows``, a frame of any kind, available to statements under this name. Raise UsageError."""
         if not name.isidentifier() or name.startswith(_OURS) or name.lower() in catalogue.names():
             raise UsageError(f"a frame cannot be called {name!r}: give it a word of its own, such as 'signals'")
         try:
@@ -220,25 +220,25 @@ class Engine:
             raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def listed(self) -> list[str]:
-        """Return the files that a question may have read, trades last."""
+        """Return the files that a query may have read, trades last."""
         return [path for _, paths in sorted(self._lists.items(), key=_is_of_trades) for path in paths]
 
     def check(self, text: str) -> None:
-        """Return if ``text``, which a user wrote, is one statement that only reads. Raises UsageError."""
+        """Raise UsageError unless ``text``, which a user wrote, is one statement that only reads."""
         try:
             read_only_sql.check(self._connection, text)
         except FAULTS as error:
             raise UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def tree(self, text: str) -> str:
-        """Return how DuckDB parses a statement, as JSON; an object with an ``error`` where it has no tree."""
+        """Return DuckDB's parse tree of a statement, as JSON; an object with an ``error`` where it has no tree."""
         ((tree,),) = self._connection.execute("SELECT json_serialize_sql($text)", {"text": text}).fetchall()
         return str(tree)
 
     def fetch(self, text: str, params: Mapping[str, object] | None = None, *, exact: bool = False) -> pa.Table:
         """Run one statement and return its rows.
 
-        Unless ``exact``, decimals become the doubles nearest to them. Raises UsageError for what DuckDB cannot do;
+        Unless ``exact``, decimals become the doubles nearest to them. Raise UsageError for what DuckDB cannot do;
         StorageError where it names a file that is damaged or of another version; duckdb.IOException where a file could
         not be read.
         """
@@ -252,15 +252,15 @@ class Engine:
             return self._rounded(relation.to_arrow_table(), kinds)
 
     def pieces(self, text: str, params: Mapping[str, object], rows: int, *, exact: bool) -> Iterator[pa.Table]:
-        """Run one statement and return its rows as :meth:`fetch` does, so many at a time, while DuckDB goes on.
+        """Run one statement and yield its rows as :meth:`fetch` returns them, ``rows`` at a time, while DuckDB works.
 
-        Only what is returned takes memory, as what it has become.
+        Only the yielded rows take memory, in their converted form.
         """
         with self._telling():
             relation = self._relation(text, params)
             kinds = [kind.id for kind in relation.types]
             batches = relation.to_arrow_reader(rows)
-            batch: list[pa.RecordBatch] = []  # first of all, which columns there are
+            batch: list[pa.RecordBatch] = []  # an empty batch first, for the schema
         try:
             while True:
                 with self._telling():
@@ -282,7 +282,7 @@ class Engine:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Raise what a failure of DuckDB means, as :meth:`fetch` says."""
+        """Convert failures of DuckDB to errors as described in :meth:`fetch`."""
         try:
             yield
         except FAULTS as error:
@@ -297,7 +297,7 @@ class Engine:
             raise found or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
     def _rounded(self, table: pa.Table, kinds: Sequence[str]) -> pa.Table:
-        """Return the table with doubles for decimals; DuckDB casts what has more digits than numpy can divide."""
+        """Return the table with doubles for decimals; DuckDB casts those with more digits than numpy can divide."""
         left = []
         for position, kind in enumerate(kinds):
             if kind == _DECIMAL:
@@ -308,7 +308,7 @@ class Engine:
                     table = table.set_column(position, table.field(position).name, column)
         if left:
             few = pa.table([table.column(position) for position in left], names=[f"c{position}" for position in left])
-            # Beside the connection, which may be in the middle of an answer.
+            # On a cursor, because the connection may be in the middle of a result.
             relation = self._connection.cursor().from_arrow(few)
             cast = relation.project(_projection(relation, {_DECIMAL})).to_arrow_table()
             for column, position in zip(cast.columns, left, strict=True):
@@ -316,13 +316,13 @@ class Engine:
         return table
 
     def close(self) -> None:
-        """Close the connection, if there is one, and forget what it held."""
+        """Close the connection, if there is one, and clear all caches."""
         if "_connection" in self.__dict__:
             self._connection.close()
 
 
 def _projection(relation: duckdb.DuckDBPyRelation, inexact: Collection[str]) -> str:
-    """Return what to select for doubles instead of these types. By position: names may be repeated or strange."""
+    """Return the select list with doubles instead of these types. By position: names may be repeated or unusual."""
     selected = []
     for position, (name, kind) in enumerate(zip(relation.columns, relation.types, strict=True), start=1):
         cast = "::DOUBLE" if kind.id in inexact else ""
@@ -340,7 +340,7 @@ def _first_paragraph(error: Exception) -> str:
 
 
 def _spans(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[Any]]:
-    """Return the columns of these runs as lists: Arrow would import pandas to see whether they are its own."""
+    """Return the columns of these runs as lists: Arrow would import pandas to check whether they are its own."""
     every = [(pair, run) for pair, of_pair in runs.items() for run in of_pair]
     return {
         "pairs": [pair for pair, _ in every],

@@ -1,8 +1,8 @@
-"""Candles as the exchange published them: of each the version seen last, and those that trades put in for lost ones.
+"""Candles as published by the exchange: the last seen version of each, and substitutes built from trades for lost ones.
 
-Owns: that no more is read than is asked for. Stored rows nearly always come sorted and each once, so that is looked at,
-and only what is not so is sorted; in SQL, the view ``ohlc`` must ask eight times which of several versions was seen
-last. Refuses: to know when to try again, or what becomes of candles that are lost.
+Reads no more than requested. Stored rows are nearly always sorted and unique, so this is checked, and only the
+exceptions are sorted; in SQL, the view ``ohlc`` needs eight aggregates to find the last seen version. Does not know
+when to retry, or how lost candles are handled.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _Integers: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class CandleQuery:
-    """Which candles are asked for: of which pairs, when; ``exact`` asks for decimals as they are."""
+    """The requested candles: their pairs and range; ``exact`` requests unrounded decimals."""
 
     pairs: tuple[str, ...]
     timeframe: str
@@ -65,13 +65,13 @@ def published(engine: Engine, series: CandleQuery) -> pa.Table:
 
 
 def filled(engine: Engine, series: CandleQuery) -> pa.Table:
-    """Return the same, and in place of those that are lost what is built from trades, where that is possible."""
+    """Return the same, with lost candles built from trades where possible."""
     limits = series.limits.in_bars(series.timeframe)
     held = _stored(engine, series, limits)
     if _is_whole(engine, held, series, limits):
         return held
     for pair in series.pairs:
-        engine.know(pair)  # of one there may be candles alone
+        engine.know(pair)  # there may be candles of it, but no trades
     each = [
         labelled(
             engine.fetch(_FILLED, _params(series, series.limits) | {"pair": pair}, exact=series.exact),
@@ -107,7 +107,7 @@ def _params(series: CandleQuery, limits: Range) -> dict[str, object]:
 
 
 def _seen_last(table: pa.Table, positions: _Integers) -> pa.Table:
-    """Return the version seen last of each candle, sorted by the position of its pair and by time."""
+    """Return the last seen version of each candle, sorted by the position of its pair and by time."""
     times = _integers(table, "time")
     steps, later = np.diff(positions), np.diff(times)
     if np.all((steps > 0) | ((steps == 0) & (later > 0))):
@@ -119,9 +119,9 @@ def _seen_last(table: pa.Table, positions: _Integers) -> pa.Table:
 
 
 def _is_whole(engine: Engine, held: pa.Table, series: CandleQuery, limits: Range) -> bool:
-    """Tell whether no candle can be lost in the range: there is none between two, nor one between two beyond its ends.
+    """Return whether no candle can be lost in the range: none between two, nor one between two beyond its ends.
 
-    Of several pairs it is not told.
+    Always false for several pairs.
     """
     times = _integers(held, "time")
     if len(series.pairs) > 1 or not len(times) or lost(held, series):

@@ -1,4 +1,4 @@
-"""Why DuckDB could not read a file of the archive, in our words: which file, and what to do about it."""
+"""Explanations of DuckDB's read failures: which file of the archive is at fault, and what to do about it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from recorder.archive.parquet import FileFacts, read_facts
 from recorder.errors import CorruptFile, DiskError, RecorderError, StorageError
 
 FAULTS: Final = (duckdb.Error, RuntimeError)
-"""What DuckDB raises. Of exactly these types are faults that it does not know, and its words then name no file."""
+"""Exceptions of DuckDB. Exactly these types are faults that it cannot classify, and whose message names no file."""
 _TOLD: Final = (duckdb.InvalidInputException, duckdb.IOException)
-"""What a fault that DuckDB knows comes as, and some mistakes of a user do."""
+"""The types of faults that DuckDB classifies, and also of some user mistakes."""
 _OF_FILES: Final = re.compile("(?i)parquet|corrupt|decompress|zstd|decimal|bitpacked|converted type")
 _A_FILE: Final = re.compile("(?i)file ['\"]|\\.parquet")
 _OF_COLUMNS: Final = re.compile(
     r'column (?:named )?"(\w+)"|same number of result columns|Contents of view were altered'
 )
-"""What DuckDB says where the first of the files lacks a column, being of an older version."""
+"""DuckDB's messages where the first file is of an older version and lacks a column."""
 _COLUMNS: Final = frozenset(name for table in DATASETS for name in table.columns.names)
 _FOOTERS: Final = 20_000
-"""Files of which the footers are looked at where none is named: some 2 s."""
+"""The maximum number of footers read if no file is named: some 2 s."""
 _PAGES: Final = 512 * 1024 * 1024
-"""Bytes of files that are read through then: some 5 s. `recorder verify` reads all."""
+"""The maximum number of bytes read through in that case: some 5 s. `recorder verify` reads all."""
 
 
 def explain_error(error: Exception, data: Path, asked: Iterable[str] = ()) -> RecorderError | None:
-    """Return what is wrong with the files of the archive at ``data`` that DuckDB's sentence names; None: nothing.
+    """Return what is wrong with the files of the archive at ``data`` that DuckDB's message names; None if nothing is.
 
-    Where it names none, and sounds like damage, those that were ``asked`` for are looked at, as far as that is quick.
+    If the message names none but indicates damage, the files ``asked`` are checked, as far as that is quick.
     """
     named = dict.fromkeys(re.findall(rf"{re.escape(str(data))}/[^'\"]*?\.parquet", str(error)))
     if named or not _sounds_like_damage(error):
@@ -53,11 +53,11 @@ def _sounds_like_damage(error: Exception) -> bool:
 
 
 def _faults(paths: Iterable[Path], data: Path, *, pages: int | None = None) -> Iterator[RecorderError]:
-    """Yield what is wrong with these files: first with what they say of themselves, then with their pages.
+    """Yield what is wrong with these files: first by their own metadata, then by their pages.
 
-    Of these ``pages`` bytes are read at most, of the smallest files first, or all.
+    At most ``pages`` bytes of pages are read, smallest files first, or all.
     """
-    # It takes 15 ms to load, and is needed for this only.
+    # It takes 15 ms to load, and is needed only here.
     from recorder.archive import verify_tables  # noqa: PLC0415
 
     whole: list[FileFacts] = []

@@ -1,4 +1,4 @@
-"""Compare files with the digests in their names before they are read: DuckDB looks at no checksum."""
+"""Comparison of files with the digests in their names before they are read: DuckDB verifies no checksum."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Digests:
         self._compared: dict[str, Stamp] = {}
 
     def check(self, paths: Iterable[str]) -> None:
-        """Raise UnsoundFile where one of these files is not the one that was written.
+        """Raise UnsoundFile if one of these files is not the one that was written.
 
-        A file of an older release, whose name tells no digest, is passed over: `recorder verify` reads it. Raises
-        UnreadableFile; FileNotFoundError where a compaction came between.
+        Files of older releases, whose names contain no digest, are skipped: `recorder verify` reads them. Also raise
+        UnreadableFile, and FileNotFoundError if a file was compacted meanwhile.
         """
         for name in paths:
             path = Path(name)
@@ -29,7 +29,7 @@ class Digests:
                 self._compared[name] = found
 
     def damaged(self, paths: Iterable[str]) -> dict[str, Fault]:
-        """Return which of these files :meth:`check` would name, and why. Raises FileNotFoundError."""
+        """Return the files that :meth:`check` would reject, and why. Raise FileNotFoundError."""
         found: dict[str, Fault] = {}
         for path in paths:
             try:

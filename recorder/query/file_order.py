@@ -1,7 +1,7 @@
-"""In which order DuckDB is given the files of a table, so that it expects as many rows as there are.
+"""The order of a table's files in a list for DuckDB, chosen so that its row estimates are right.
 
-It takes every file of a list to hold as many rows as the first one, and joins accordingly: after a file without rows it
-would compare each row of one side with each of the other. Pure, but for the size of files.
+DuckDB assumes that every file of a list has as many rows as the first one, and plans joins accordingly: after a file
+without rows it would compare each row of one side with each of the other. Pure, except for the size of files.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 _GROUPS: Final = 4_096
-"""Groups whose order is remembered, of a few files each: some times the pairs that the exchange has ever listed."""
+"""The number of groups whose order is remembered, of a few files each: several times the number of pairs that the
+exchange has ever listed.
+"""
 
 
 class _Led(NamedTuple):
-    """Files with the typical one first, its size, and that of all."""
+    """Files with the typical one first, its size, and the total size."""
 
     paths: list[str]
     typical: int
@@ -26,17 +28,17 @@ class _Led(NamedTuple):
 def planned(
     groups: Iterable[Sequence[str]], size: Callable[[str], int], born: str, refused: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Return all files, those ``refused`` behind them, and last the empty one that the table was ``born`` with.
+    """Return all files, then the ``refused`` ones, and last the empty one that the table was created with (``born``).
 
-    The first is the one nearest to the mean ``size``, which is above zero, among those that are so in their group: who
-    asks for one pair is given that pair's files in the same order.
+    The first is the typical file of its group whose size is nearest to the mean ``size``, which is above zero. A query
+    for one pair is given that pair's files in the same order.
     """
     led = [_led(tuple(group), size) for group in groups if group]
     if led:
         best = _typical([group.typical for group in led], sum(g.whole for g in led) / sum(len(g.paths) for g in led))
         led.insert(0, led.pop(best))
     behind = tuple(refused)
-    before = (born,) if behind and not led else ()  # the first of all is always opened
+    before = (born,) if behind and not led else ()  # the very first file is always opened
     return (*before, *(path for group in led for path in group.paths), *behind, born)
 
 
@@ -48,17 +50,17 @@ def _led(group: tuple[str, ...], size: Callable[[str], int]) -> _Led:
 
 
 def _typical(sizes: Sequence[int], mean: float) -> int:
-    """Return which of the sizes is the fewest times the mean, or its largest part."""
+    """Return the index of the size nearest to the mean, by their ratio."""
     return min(range(len(sizes)), key=lambda at: max(sizes[at] / mean, mean / sizes[at]))
 
 
 def named_rows(path: str) -> int:
-    """Return how many ids the name of a file of trades spans: good enough for a guess, and it costs no look at it."""
+    """Return the number of ids that the name of a trade file spans: a good estimate without reading the file."""
     first, _, rest = path[path.rfind("/") + 1 :].partition("-")
     last = rest.partition("-")[0]
     return max(1, int(last) - int(first) + 1) if first.isdecimal() and last.isdecimal() else 1
 
 
 def bytes_in(path: str) -> int:
-    """Return the size of a file. Raises FileNotFoundError."""
+    """Return the size of a file. Raise FileNotFoundError."""
     return max(1, Path(path).stat().st_size)

@@ -1,9 +1,9 @@
-"""What folders hold, remembered for as long as their times prove that no name in them came or went.
+"""Folder listings, cached while the folder's mtime proves that no name in it was added or removed.
 
-A directory's mtime changes with every name, and one exchanged for another is another inode. But file systems stamp in
-ticks, and two changes within a tick leave one time. So what was read is remembered only if the folder had borne this
-very time a good while before it was read: whatever came later than the reading then has another. That asks nothing of
-the host's clock, nor of a file server's: only that it does not stand still or come back to the same nanosecond.
+A directory's mtime changes with every name, and a replaced directory has another inode. But file systems stamp in
+ticks, and two changes within one tick have the same time. So a listing is cached only if the folder had this very mtime
+well before it was listed: any later change then gets a different one. This does not depend on the clock of the host or
+of a file server being right, only on it not standing still and not returning to the same nanosecond.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Mark = tuple[int, int, int, int]
 
 @dataclass(slots=True)
 class _Read:
-    """What a folder held when it was read, and since when at least it bears this mark."""
+    """The listing of a folder, and the earliest time at which the folder had this mark."""
 
     mark: _Mark
     marked_s: float
@@ -34,7 +34,7 @@ class _Read:
 
 
 class FolderCache:
-    """Lists folders, each anew unless nothing can have changed in it."""
+    """Lists folders, anew unless nothing can have changed."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic, settled_s: float = SETTLED_S) -> None:
         self._monotonic = monotonic
@@ -44,14 +44,14 @@ class FolderCache:
     def names(self, directory: str) -> list[str]:
         """Return the names in ``directory``, sorted.
 
-        Raises FileNotFoundError, NotADirectoryError, UnlistedFolder; UnsoundFile for a link that leads nowhere.
+        Raise FileNotFoundError, NotADirectoryError, UnlistedFolder; UnsoundFile for a dangling link.
         """
         return self._remembered(directory, _names)
 
     def files(self, directory: str) -> list[str]:
-        """Return the paths of the Parquet files in ``directory``, wholly or not at all: see ``listed``.
+        """Return the paths of the Parquet files in ``directory``, all or none: see ``listed``.
 
-        Raises FileNotFoundError where a compaction came between.
+        Raise FileNotFoundError if a file was compacted meanwhile.
         """
         return self._remembered(directory, _paths)
 
@@ -65,11 +65,11 @@ class FolderCache:
 
     def _known_or(self, directory: str, read: Callable[[str], list[str]]) -> list[str]:
         before_s = self._monotonic()
-        found = os.stat(directory)  # noqa: PTH116 -- thousands of times
+        found = os.stat(directory)  # noqa: PTH116 -- called thousands of times
         mark = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
         known = self._known.get(directory)
         if known is None or known.mark != mark:
-            marked_s = self._monotonic()  # after the look at it: this process may have stood still in between
+            marked_s = self._monotonic()  # after the stat: this process may have been suspended in between
             known = self._known[directory] = _Read(mark, marked_s, marked_s, read(directory))
         elif known.read_s - known.marked_s < self._settled_s:
             known.content = read(directory)

@@ -1,8 +1,8 @@
-"""Trades in ascending id, without sorting what is sorted.
+"""Trades in ascending id order, sorting only what is not sorted.
 
-The recorder writes every file so, and the footers tell which ids are in it: read in the order of their lowest ids,
-files that do not overlap make one ascending run. Whether they did is looked at, and only stretches that are not so are
-sorted: where a backfill filled a hole beside a file that goes on beyond it, or where the journal did. Pure.
+The recorder writes every file sorted, and the footers contain the ids in it: read in the order of their lowest ids,
+files that do not overlap make one ascending run. The result is checked, and only unsorted stretches are sorted: where a
+backfill filled a gap beside a file that extends beyond it, or where the journal did. Pure.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def by_id(footers: Mapping[str, Footer]) -> list[str]:
 
 
 def numbers(column: pa.ChunkedArray) -> list[_Integers]:
-    """Return the values of each part of a column of integers, or the codes of categories, none of them missing.
+    """Return the values of each chunk of a column of integers, or the codes of categories, none of them missing.
 
-    Without a copy, and not by to_numpy, which imports pandas.
+    Makes no copy, and avoids to_numpy, which imports pandas.
 
     >>> numbers(pa.chunked_array([[1, 2], [3]]))[1].tolist()
     [3]
@@ -41,13 +41,13 @@ def numbers(column: pa.ChunkedArray) -> list[_Integers]:
 
 
 def bounds(first: pa.ChunkedArray, last: pa.ChunkedArray) -> tuple[int, int] | None:
-    """Return the lowest and the highest of these ids; None where there are none."""
+    """Return the lowest and the highest of these ids; None if there are none."""
     lows, highs = numbers(first), numbers(last)
     return (min(int(part.min()) for part in lows), max(int(part.max()) for part in highs)) if lows else None
 
 
 def sorted_by(keys: Sequence[str], table: pa.Table) -> pa.Table:
-    """Return the rows in ascending order of these integer columns, the first of which weighs most.
+    """Return the rows in ascending order of these integer columns, the most significant first.
 
     >>> sorted_by(["n"], pa.table({"n": [1, 2, 5, 4, 6]}))["n"].to_pylist()
     [1, 2, 4, 5, 6]
@@ -57,7 +57,7 @@ def sorted_by(keys: Sequence[str], table: pa.Table) -> pa.Table:
         return table
     order = np.lexsort([np.concatenate(part) for part in reversed(parts)])
     places = np.arange(len(order))
-    # A row that is where it belongs, with all smaller ones before it, parts stretches from each other.
+    # A row that is in its place, with all smaller ones before it, separates two stretches.
     ends = np.maximum.accumulate(order) == places
     sound = ends & np.concatenate([[True], ends[:-1]])
     cuts = [0, *(np.flatnonzero(sound[1:] != sound[:-1]) + 1).tolist(), len(order)]
@@ -69,7 +69,7 @@ def sorted_by(keys: Sequence[str], table: pa.Table) -> pa.Table:
 
 
 def _ascend(parts: Iterable[tuple[_Integers, ...]]) -> bool:
-    """Return whether rows ascend, by their keys, part after part."""
+    """Return whether rows ascend by their keys, across all parts."""
     before: tuple[int, ...] | None = None
     for keys in parts:
         later = np.zeros(len(keys[0]) - 1, bool)

@@ -1,7 +1,7 @@
 """The tail: journalled trades that are not in the archive yet.
 
-Owns: reading the journal forward only, and the rows in it as columns. Parses with the drain's parser, so that a row
-is the same before and after it moves. Lines that cannot be read are left to the drain, which reports them.
+Reads the journal forward only, and converts its rows to columns. Uses the drain's parser, so that a row is the same
+before and after it moves. Unreadable lines are left to the drain, which reports them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
 
 TAIL: Final = pa.schema([pa.field("pair", pa.string(), nullable=False), *TRADES])
-"""The columns of the tail: those of trades, and the pair, which files keep in their path."""
+"""The columns of the tail: those of trades, and the pair, which files have in their path."""
 NONE: Final = pa.Table.from_batches([], TAIL)
 """A tail without rows. (``empty_table()`` would import pandas.)"""
 
 _CHUNK: Final = 1 << 22
-"""Bytes of journal parsed at once; bounds the memory that Python objects take."""
+"""Bytes of journal parsed at once; bounds the memory taken by Python objects."""
 _PIECES: Final = 64
-"""Pieces of a column before they are joined; many small ones slow every scan."""
+"""The maximum number of chunks of a column before they are combined; many small ones slow every scan."""
 
 
 class JournalTail:
-    """The trades in the journal, repeats and all, as of the last :meth:`read`."""
+    """The trades in the journal, including repeats, as of the last :meth:`read`."""
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
@@ -43,10 +43,10 @@ class JournalTail:
     def read(self) -> pa.Table:
         """Read on from where the last call ended; return all journalled trades, oldest first.
 
-        Whole lines only, and durable before they are returned. Call it before the archive is listed: a row may
+        Reads whole lines only, and returns none before it is durable. Call it before the archive is listed: a row may
         move meanwhile, but is then in the listing.
         """
-        # Retired under us, a segment's rows are in the archive now, so begin anew.
+        # If a segment was retired during the read, its rows are in the archive now, so begin anew.
         self._read = undisturbed(self._all, f"the segments in {self._journal}")
         return pa.concat_tables([NONE, *(table for _, table in self._read.values())])
 
@@ -82,7 +82,7 @@ def _columns(trades: list[Trade]) -> pa.Table:
 
 
 def pending(journalled: pa.Table, archived: Mapping[str, Spans]) -> pa.Table:
-    """Return the tail: the first of the rows of each (pair, id) that is not archived, sorted by pair and id."""
+    """Return the tail: the first row of each (pair, id) that is not archived, sorted by pair and id."""
     if not journalled.num_rows:
         return journalled
     words = journalled["pair"].combine_chunks().dictionary_encode()

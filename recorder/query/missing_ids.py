@@ -1,6 +1,6 @@
-"""Runs of ids with their times, put together over files and journal, and what is missing in a range. Pure.
+"""Runs of ids with their times, merged over files and journal, and the gaps in a range. Pure.
 
-Also what of the exchange's candles is missing, which have no ids, but one for each interval.
+Also gaps in the exchange's candles, which have no ids, but one candle for each interval.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from recorder.core.trade_ids import Gap, Run, Span, Spans
 from recorder.query.arguments import Range
 
 _SHOWN: Final = 3
-"""So many holes, or pairs, in a sentence; the view ``gaps`` lists them all."""
+"""The maximum number of gaps, or pairs, in a message; the view ``gaps`` lists them all."""
 YEAR_US: Final = 366 * 86_400_000_000
-"""A trade that is stamped so far ahead of now cannot have been made then, as the view ``certificates`` has it."""
+"""A trade stamped this far ahead of now cannot have been made then; the view ``certificates`` has the same limit."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,18 +39,18 @@ def missing_in(
     *,
     now_us: int | None = None,
 ) -> list[Gap]:
-    """Return the ids not held of which a trade may lie in the range; ``runs`` are those of one pair.
+    """Return the gaps in which a trade of the range may be; ``runs`` are those of one pair.
 
-    Missing is also what lies between the anchor of the ``promise`` and the first id held. What lies below both, or
-    after the last id, is no gap: nobody promised the one, and nobody knows the other. Nor are ``absent`` ids, which
-    need not be held. A time at which no trade can have been made, which ``now_us`` tells, bounds nothing.
+    Ids between the anchor of the ``promise`` and the first stored id are missing too. Ids below both, or after the last
+    id, are no gap: the former are not promised, and the latter are unknown. Nor are ``absent`` ids, which need not be
+    stored. A time after ``now_us`` at which no trade can have been made is no bound.
     """
     gaps = open_gaps(runs[0].pair, runs, Spans(absent), promise) if runs else []
     return [gap for gap in gaps if _touches(gap, asked.start_us, asked.stop_us, now_us)]
 
 
 def _touches(gap: Gap, start_us: int | None, stop_us: int | None, now_us: int | None) -> bool:
-    """Return whether a trade of a gap may lie in the range."""
+    """Return whether a trade of a gap may be in the range."""
     after_us, before_us = gap.after_us or 0, gap.before_us or 0
     if now_us is not None:
         after_us, before_us = (
@@ -61,12 +61,12 @@ def _touches(gap: Gap, start_us: int | None, stop_us: int | None, now_us: int | 
 
 
 def count(gaps: Iterable[Gap]) -> int:
-    """Return how many ids these are."""
+    """Return the total number of ids."""
     return sum(len(gap.span) for gap in gaps)
 
 
 def sentence(missing: Mapping[str, Sequence[Gap]], data: Path) -> str:
-    """Say which trades of which pairs are missing, and by which command they come."""
+    """Return a message that names the missing trades and pairs, and the command that fetches them."""
     lacking = [f"{pair} lacks {count(holes)} ({_shown(holes)})" for pair, holes in islice(missing.items(), _SHOWN)]
     more = f"; and {len(missing) - _SHOWN} more pairs lack some" if len(missing) > _SHOWN else ""
     ends_us = [(gap.after_us or 0, gap.before_us or 0) for gaps in missing.values() for gap in gaps]
@@ -78,7 +78,7 @@ def sentence(missing: Mapping[str, Sequence[Gap]], data: Path) -> str:
 
 
 def late(begins: Mapping[str, int]) -> str:
-    """Say that pairs begin later than the range, each at its moment.
+    """Return a message that names the pairs that begin later than the range, and when.
 
     >>> late({"BTC/USD": 1_762_732_800_000_000})
     'the range begins before what is archived: BTC/USD begins at 2025-11-10T00:00:00.000000Z'
@@ -89,7 +89,7 @@ def late(begins: Mapping[str, int]) -> str:
 
 
 def late_sentence(begins: Mapping[str, int], start_us: int, data: Path) -> str:
-    """Say it, and by which command what was traded before comes."""
+    """Return the same message, with the command that fetches the earlier trades."""
     command = _command(list(begins), start_us, max(begins.values()), data)
     return (
         f"{late(begins)}. Ask from there on, fetch what was traded before with `{command}`, or pass on_gap='warn' or "
@@ -99,7 +99,7 @@ def late_sentence(begins: Mapping[str, int], start_us: int, data: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LostCandles:
-    """Candles of one pair that are missing between two that are there: the starts of the first and the last, in µs."""
+    """Candles of one pair that are missing between two existing ones: the starts of the first and the last, in µs."""
 
     first_us: int
     last_us: int
@@ -109,12 +109,12 @@ class LostCandles:
 def lost_in(
     pairs: Sequence[str], starts_us: Sequence[int] | npt.NDArray[np.int64], width_us: int
 ) -> dict[str, list[LostCandles]]:
-    """Return the candles of each pair that are missing between its own, which begin at ``starts_us``, ascending.
+    """Return the gaps in each pair's candles, which begin at ``starts_us``, ascending.
 
     ``pairs`` names the pair of each candle, or is one for all.
 
     >>> lost_in(["A/B"], [0, 60, 240], 60)
-    {'A/B': [Lost(first_us=120, last_us=180, count=2)]}
+    {'A/B': [LostCandles(first_us=120, last_us=180, count=2)]}
     """
     lost: dict[str, list[LostCandles]] = {}
     starts = np.asarray(starts_us, np.int64)
@@ -129,7 +129,7 @@ def lost_in(
 
 
 def candle_sentence(lost: Mapping[str, Sequence[LostCandles]], timeframe: str, data: Path, *, filled: bool) -> str:
-    """Say which candles of which pairs are lost, and by what others can stand in for them."""
+    """Return a message that names the lost candles and their pairs, and what can substitute for them."""
     lacking = []
     for pair, stretches in islice(lost.items(), _SHOWN):
         shown = "; ".join(
@@ -159,7 +159,7 @@ def _shown(holes: Sequence[Gap]) -> str:
 
 
 def _command(pairs: Sequence[str], first_us: int, last_us: int, data: Path) -> str:
-    """Return what fetches all trades of these pairs between two moments, in whole seconds around them."""
+    """Return the command that fetches all trades of these pairs between two times, widened to whole seconds."""
     names = " ".join(pairs[:_SHOWN]) + (" …" if len(pairs) > _SHOWN else "")
     ends = f"--from {_second(first_us)} --to {_second(last_us + 1_000_000)}"
     return f"recorder backfill {names} {ends} --data {shlex.quote(str(data))}"
@@ -170,7 +170,7 @@ def _ids(hole: Gap) -> str:
 
 
 def text(time_us: int) -> str:
-    """Return a moment, in µs since 1970 UTC, as ISO 8601."""
+    """Return a time, in µs since 1970 UTC, as ISO 8601."""
     return f"{_EPOCH + timedelta(microseconds=time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 

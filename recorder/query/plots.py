@@ -1,9 +1,9 @@
-"""Pictures of an archive as Altair charts: candles with volume and vwap, coverage as a calendar, volume by day.
+"""Charts of an archive with Altair: candles with volume and vwap, coverage as a calendar, volume by day.
 
-Owns: what a picture asks the archive for, and how much of it fits. A chart carries its data, so it needs
-neither the archive nor a network any more; :func:`save` writes it as HTML, PNG or SVG. Times are UTC.
+Contains the queries behind each chart, and how much of the result fits. A chart carries its data, so it needs neither
+the archive nor a network; :func:`save` writes it as HTML, PNG or SVG. Times are UTC.
 
-Needs the extra ``plots``. In a notebook a chart shows itself; for one without a network, first
+Needs the extra ``plots``. A notebook displays a chart by itself; in one without a network, first call
 ``altair.renderers.enable("html", template="inline")``.
 """
 
@@ -43,23 +43,23 @@ from recorder.query.chart_style import (
 from recorder.query.connect import Archive
 
 WIDTH: Final = 1000
-"""Pixels from the left end of the axis of time to its right end."""
+"""The length of the time axis in pixels."""
 BAR_PX: Final = 3
 """A candle narrower than this shows neither its body nor its colour."""
 DAY_PX: Final = 3
 """A day narrower than this is folded into its week or month."""
 PAIRS: Final = 100
-"""So many rows in a calendar: with the most cells that fit in a row, a page that a browser still opens at once."""
+"""The maximum number of rows in a calendar: with full rows of cells, still a page that a browser opens at once."""
 PANELS: Final = 20
-"""So many pairs with a panel of their own."""
+"""The maximum number of pairs with a panel of their own."""
 SUFFIXES: Final = (".html", ".png", ".svg")
 SHARP: Final = 2
 """Pixels of a PNG for each of the chart's."""
 
 _UNITS: Final = {"day": 1, "week": 7, "month": 30}
-"""What a cell of a calendar can be, and about how many days that is."""
+"""The possible units of a cell, with their approximate length in days."""
 _WORST: Final = ("unknown", "open", "pending", "partial", "complete", "empty")
-"""What a cell says of its days: the first of these words that one of them has."""
+"""Statuses of days in order of severity: a cell has the first of these that one of its days has."""
 
 _HELD: Final = """
 SELECT pair, epoch_us(min(first_time)) AS first_us, epoch_us(max(last_time)) AS last_us FROM coverage GROUP BY pair
@@ -100,9 +100,9 @@ def candles(
 ) -> Figure:
     """Draw the candles of ``pair`` over the range, in whole bars built from trades, with vwap and volume.
 
-    Where bars of ``timeframe`` would be narrower than BAR_PX, the next longer timeframe that fits is drawn instead, and
-    the title says so. Holes are shaded; a bar that misses trades, or is not over, is pale and marked. ``width`` is the
-    length of the axis of time in pixels. Raises UsageError for a pair or a range of which nothing is held.
+    If bars of ``timeframe`` would be narrower than BAR_PX, the next longer timeframe that fits is drawn instead, and
+    the title says so. Gaps are shaded; a bar with missing trades, or one not over yet, is pale and marked. ``width`` is
+    the length of the time axis in pixels. Raise UsageError for a pair or a range without trades.
 
     >>> candles(archive, "BTC/USD", "1h", "2025-11-10", "2025-11-17")  # doctest: +SKIP
     """
@@ -135,8 +135,8 @@ def coverage(
 ) -> Figure:
     """Draw a calendar: a row for each pair, a cell for each UTC day, coloured by the status of its certificate.
 
-    Where days would be narrower than DAY_PX a cell is a week, or a month, and shows its worst day. ``pairs`` None means
-    all; of more than PAIRS those with the most open days are drawn. Raises UsageError where there are no days.
+    If days would be narrower than DAY_PX, a cell is a week, or a month, and shows its worst day. ``pairs`` None means
+    all; of more than PAIRS those with the most open days are drawn. Raise UsageError if there are no days.
 
     >>> coverage(archive, "2025-01-01")  # doctest: +SKIP
     """
@@ -155,11 +155,11 @@ def volume(
     pairs: Sequence[str] | None = None,
     width: int = WIDTH,
 ) -> Figure:
-    """Draw the volume of each UTC day in the base currency, a panel for each pair with an axis of its own.
+    """Draw the volume of each UTC day in the base currency, a panel for each pair with its own axis.
 
-    Days that miss trades, or are not over, have a colour of their own: their bars tell the least that it was. Where
-    days would be narrower than DAY_PX a bar is the sum of a week, or of a month. ``pairs`` None means all; of more than
-    PANELS those with the most trades are drawn. Raises UsageError where there are no days.
+    Days with missing trades, or not over yet, have a different colour: their bars are lower bounds. If days would be
+    narrower than DAY_PX, a bar is the sum of a week, or of a month. ``pairs`` None means all; of more than PANELS those
+    with the most trades are drawn. Raise UsageError if there are no days.
 
     >>> volume(archive, "2025-01-01", pairs=["BTC/USD", "ETH/USD"])  # doctest: +SKIP
     """
@@ -168,7 +168,7 @@ def volume(
     ends = _ends(of_pairs)
     found = _rows(archive, _VOLUMES, pairs=names(of_pairs), first=ends[0], last=ends[1])
     traded = {(row["pair"], row["day"]): row["volume"] for row in found}
-    # Nothing is known of the days since the last trade held, and so nothing is drawn.
+    # Nothing is known of the days since the last stored trade, so they are not drawn.
     last = max((row["day"] for row in found), default=ends[0])
     of_pairs = [day for day in of_pairs if day["day"] <= last]
     unit = _unit(of_pairs, width)
@@ -184,10 +184,10 @@ def volume(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the chart to ``path``, whose ending says how: one of SUFFIXES. Replaces what is there.
+    """Write the chart to ``path``, in the format of its suffix: one of SUFFIXES. Replace an existing file.
 
-    HTML carries its script and its data, and answers to the mouse; it opens without a network. PNG and SVG need no
-    browser. Raises UsageError for another ending, OSError where the file cannot be written.
+    HTML carries its script and its data, and responds to the mouse; it opens without a network. PNG and SVG need no
+    browser. Raise UsageError for another suffix, OSError if the file cannot be written.
     """
     kind = check(path)
     # Without the link to Vega's online editor, which would send the data there.
@@ -204,7 +204,7 @@ class _InScript(json.JSONEncoder):
 
 
 def check(path: Path) -> str:
-    """Return the ending of ``path`` if a picture can have it. Raises UsageError, before anything is drawn for it."""
+    """Return the suffix of ``path`` if it is supported. Raise UsageError, before anything is drawn."""
     kind = path.suffix
     if kind not in SUFFIXES:
         raise UsageError(f"a picture ends in one of {', '.join(SUFFIXES)}, and {str(path)!r} does not")
@@ -223,7 +223,7 @@ def fitting(timeframe: str, span_us: int, width: int) -> str:
 
 
 def _axis(bars: Sequence[Row], timeframe: str, limits: Range) -> Axis:
-    """Return the range that was asked for, in whole bars; at an open end as far as there are bars."""
+    """Return the requested range in whole bars; an open end extends as far as there are bars."""
     first_us = micros(bars[0]["time"]) if limits.start_us is None else micros(_bar(limits.start_us, timeframe))
     last_us = micros(bars[-1]["time"]) + width_us(timeframe)
     return Axis(first_us, last_us if limits.stop_us is None else max(limits.stop_us, last_us))
@@ -252,7 +252,7 @@ def _ends(days: Sequence[Row]) -> tuple[date, date]:
 
 
 def _most(days: list[Row], limit: int, of: str, size: Callable[[Row], int]) -> tuple[list[Row], list[str]]:
-    """Return the days of the ``limit`` pairs that have the most, and what to say of the others."""
+    """Return the days of the ``limit`` pairs that have the most, and a note on the others."""
     pairs = names(days)
     if len(pairs) <= limit:
         return days, []
@@ -264,14 +264,14 @@ def _most(days: list[Row], limit: int, of: str, size: Callable[[Row], int]) -> t
 
 
 def _unit(days: Sequence[Row], width: int) -> str:
-    """Return the shortest unit whose cells are wide enough to be seen, or the longest."""
+    """Return the shortest unit whose cells are wide enough to see, or the longest."""
     first, last = _ends(days)
     span = (last - first).days + 1
     return next((unit for unit, length in _UNITS.items() if span * DAY_PX <= width * length), "month")
 
 
 def _folded(days: Iterable[Row], unit: str) -> dict[tuple[str, date], list[Row]]:
-    """Group days by pair and by the first day of their unit."""
+    """Return days grouped by pair and by the first day of their unit."""
     groups: dict[tuple[str, date], list[Row]] = {}
     for day in days:
         groups.setdefault((day["pair"], _first_of(day["day"], unit)), []).append(day)
@@ -289,7 +289,7 @@ def _next(first: date, unit: str) -> date:
 
 
 def _cell(pair: str, first: date, inside: Sequence[Row], unit: str) -> Row:
-    """Return what a cell of the calendar shows of the days in it: the worst status, and sums."""
+    """Return a calendar cell for the days in it: the worst status, and sums."""
     statuses = {day["status"] for day in inside}
     return {
         "pair": label(pair),
@@ -309,13 +309,13 @@ def _tally(days: Sequence[Row]) -> str:
     return f"{counted(len(names(days)), 'pair')}; days: {told}"
 
 
-def _rows(archive: Archive, question: str, **params: Any) -> list[Row]:  # noqa: ANN401 -- whatever SQL takes
+def _rows(archive: Archive, question: str, **params: Any) -> list[Row]:  # noqa: ANN401 -- whatever SQL accepts
     found: list[Row] = archive.sql(question, to="arrow", **params).to_pylist()
     return found
 
 
 def _bar(us: int, timeframe: str) -> datetime:
-    """Return when the bar that holds this moment begins; bars are counted from 1970."""
+    """Return when the bar that contains this time begins; bars are counted from 1970."""
     return moment(us // width_us(timeframe) * width_us(timeframe))
 
 

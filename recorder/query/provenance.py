@@ -1,8 +1,8 @@
-"""What a result rests on, told in a few words that can be compared: which ids, how many are missing, a digest.
+"""The provenance of a result in a few comparable values: the ids used, the number missing, a digest.
 
-A trade is its pair and id, and never changes; so whoever has the same ids has the same rows, and a digest of the ids
-is enough to show that two results rest on the same data. It costs nothing. The digest of the rows themselves, which
-also shows that both archives hold the same digits, is made on request. Pure.
+A trade is identified by its pair and id, and never changes, so the same ids mean the same rows, and a digest of the ids
+is enough to show that two results are based on the same data. It costs nothing. The digest of the rows themselves,
+which also shows that both archives have the same digits, is made on request. Pure.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any, Final
 from recorder.core.trade_ids import Run, Span, Spans
 
 SHOWN: Final = 1_000
-"""Runs of one pair that ``df.attrs`` carry: pandas copies them at every step. The digest is over all."""
+"""The maximum number of runs of one pair in ``df.attrs``: pandas copies them at every step. The digest covers all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The trades that a result was made of: of each pair the runs of ids, from the lowest id used to the highest.
+    """The trades used for a result: for each pair the runs of ids, from the lowest id used to the highest.
 
-    ``missing`` counts the ids known to be missing in the range asked for. ``begins`` has, of each pair that begins
-    later than the range, the moment (ISO 8601) from which on it is held or promised: what was before is not missing.
-    ``hashes`` are the SHA-256 of the canonical rows (docs/format.md) of each pair, where they were asked for.
+    ``missing`` counts the ids known to be missing in the requested range. ``begins`` has, for each pair that begins
+    later than the range, the time (ISO 8601) from which it is stored or promised: earlier trades are not missing.
+    ``hashes`` are the SHA-256 of the canonical rows (docs/format.md) of each pair, if they were requested.
     """
 
     coverage: Mapping[str, Sequence[Span]]
@@ -33,7 +33,7 @@ class Provenance:
     hashes: Mapping[str, str] | None = None
 
     def attrs(self) -> dict[str, Any]:
-        """Return plain values, which JSON can hold: coverage, missing, begins, digest, and sha256 if there is any."""
+        """Return plain values for JSON: coverage, missing, begins, digest, and sha256 if there is any."""
         told: dict[str, Any] = {
             "coverage": {pair: [[run.first, run.last] for run in runs[:SHOWN]] for pair, runs in self.coverage.items()},
             "missing": dict(self.missing),
@@ -46,7 +46,7 @@ class Provenance:
 
 
 def digest(coverage: Mapping[str, Sequence[Span]]) -> str:
-    r"""Return the SHA-256 of the ids: of each pair in the order of its name, and each run in that of ids, a line.
+    r"""Return the SHA-256 of the ids: one line for each run, by pair name and then by id.
 
     >>> digest({"BTC/USD": [Span(1, 3), Span(7, 9)]}) == hashlib.sha256(b"BTC/USD,1,3\nBTC/USD,7,9\n").hexdigest()
     True
@@ -56,7 +56,7 @@ def digest(coverage: Mapping[str, Sequence[Span]]) -> str:
 
 
 def between(runs: Iterable[Run], first_id: int, last_id: int) -> list[Span]:
-    """Return the runs of ids held from ``first_id`` to ``last_id``.
+    """Return the runs of stored ids from ``first_id`` to ``last_id``.
 
     >>> between([Run("A/B", Span(1, 5), 0, 0), Run("A/B", Span(8, 9), 0, 0)], 3, 8)
     [Span(first=3, last=5), Span(first=8, last=8)]
@@ -65,7 +65,7 @@ def between(runs: Iterable[Run], first_id: int, last_id: int) -> list[Span]:
 
 
 def windows(runs: Sequence[Span], rows: int) -> Iterator[Span]:
-    """Cut runs into stretches of ids that hold ``rows`` each, the last one fewer; they may reach across holes.
+    """Cut runs into windows with ``rows`` ids each, the last one fewer; windows may span gaps.
 
     >>> list(windows([Span(1, 5), Span(8, 9)], 3))
     [Span(first=1, last=3), Span(first=4, last=8), Span(first=9, last=9)]

@@ -1,10 +1,10 @@
-"""What a question in SQL may do: read. Judged by its statement, since no setting of DuckDB says so.
+"""The check that a user's SQL only reads. It examines the statement, since no setting of DuckDB guarantees it.
 
 DuckDB's COPY writes through ``allowed_directories``, read-only databases and read-only transactions, inside a common
-table expression, and under EXPLAIN ANALYZE. So whatever a user asks is parsed before it runs, and what is not known to
-read is refused.
+table expression, and under EXPLAIN ANALYZE. So every statement of a user is parsed before it runs, and refused unless
+it is known to only read.
 
-Owns: that judgement. Refuses: SQL of this package, which creates views and fills tables in memory.
+Does not cover this package's own SQL, which creates views and fills tables in memory.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from recorder.query import catalogue
 ALLOWED: Final = "SELECT, FROM, WITH, VALUES, TABLE, PIVOT, UNPIVOT, DESCRIBE, SHOW, SUMMARIZE, or EXPLAIN of one"
 
 _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
-"""Parts of a parsed query that read. The others are COPY_QUERY_NODE, INSERT_QUERY_NODE and their like."""
-# A text inside the tree has its quotes escaped, so these find nothing within texts.
+"""Parts of a parsed query that read. Others are COPY_QUERY_NODE, INSERT_QUERY_NODE and the like."""
+# Strings inside the tree have their quotes escaped, so these patterns match nothing within strings.
 _NODE: Final = re.compile(r'"type":"(\w+_NODE)"')
 _INFO: Final = re.compile(r'"info_type":"')
 _TABLE: Final = '"type":"TABLE_FUNCTION"'
 _TABLE_FUNCTION: Final = re.compile(r'"function":\{"class":"FUNCTION",[^{}]*?"function_name":"((?:[^"\\]|\\.)*)"')
 
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_]*|\(")
-"""Words of ASCII, as all of SQL are. What stands between may be a space to the parser, a letter to the tokenizer."""
+"""ASCII words, as all SQL keywords are. Other characters may be a space to the parser, but a letter to the tokenizer.
+"""
 _STARTS: Final = frozenset({"select", "from", "with", "values", "table", "pivot", "unpivot"})
-"""Words with which a query that only reads begins, where it has no tree."""
+"""The first words of queries that only read, for queries without a tree."""
 _WRITES: Final = frozenset({"copy", "insert", "update", "delete", "merge", "truncate", "create"})
-"""Words one of which every query has that writes: the parser takes no other statement within one."""
+"""Keywords at least one of which every writing query contains: the parser allows no other statement within one."""
 
 _TABLE_FUNCTIONS: Final = frozenset(
     {"generate_series", "glob", "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "query_table"}
     | {"range", "repeat", "repeat_row", "sniff_csv", "summary", "test_all_types", "test_vector_types", "unnest"}
     | {"which_secret"}
 )
-"""DuckDB's table functions that read, but for those told by how they begin."""
+"""DuckDB's table functions that read, except those recognised by their prefix."""
 _READING: Final = ("read_", "parquet_", "duckdb_", "pragma_")
 
 _OWN: Final = (
@@ -56,7 +57,7 @@ _REMEDIES: Final = {
 
 
 def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Return if ``text`` is one statement that only reads. Raises UsageError otherwise, duckdb.Error if it is no SQL.
+    """Raise UsageError unless ``text`` is one statement that only reads; duckdb.Error if it is no SQL.
 
     ``connection`` parses it; nothing is run. It takes about a millisecond.
     """
@@ -66,7 +67,7 @@ def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
         raise UsageError("the SQL is not Unicode text: it has half of a surrogate pair") from None
     try:
         kinds = [statement.type.name for statement in connection.extract_statements(text)]
-    except ValueError:  # a kind that DuckDB has no name for in Python
+    except ValueError:  # a statement type that DuckDB has no Python name for
         _refuse("this statement")
     if not kinds:
         raise UsageError(f"there is no SQL statement in {text!r}")
@@ -80,7 +81,7 @@ def check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 
 
 def _select(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Judge by the parsed tree."""
+    """Check the parsed tree."""
     ((tree,),) = connection.execute("SELECT json_serialize_sql($text)", {"text": text}).fetchall()
     if not tree.startswith('{"error":false'):
         _words(connection, text)
@@ -96,9 +97,9 @@ def _select(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 
 
 def _words(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Judge by words, where there is no tree: that of a PIVOT, which DuckDB makes several statements of.
+    """Check the words, if there is no tree: as for PIVOT, which DuckDB splits into several statements.
 
-    Not by its plan: to plan it, even for EXPLAIN, DuckDB runs the first of these statements, COPY included.
+    The plan is no alternative: to plan it, even for EXPLAIN, DuckDB runs the first of these statements, COPY included.
     """
     tokens = [token for _, token in _tokens(text)]
     words = [(word, token.startswith('"')) for token in tokens for word in _WORD.findall(token)]
@@ -116,7 +117,7 @@ def _words(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 
 
 def _explain(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Judge what is explained, wherever it may begin: after the word, after ANALYZE, after options in parentheses."""
+    """Check the explained statement, wherever it begins: after the word, after ANALYZE or after options."""
     tokens = _tokens(text)
     words = [word for _, word in tokens]
     at = 2 if words[1:2] == ["analyze"] else 1
@@ -138,7 +139,7 @@ def _parses(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
 
 
 def _after_parentheses(words: Sequence[str], at: int) -> int:
-    """Return where the words go on after those in parentheses that begin ``at`` this one, if such do."""
+    """Return the position after the parentheses that open at ``at``, or ``at`` if there are none."""
     depth = 0
     for place in range(at, len(words)):
         depth += {"(": 1, ")": -1}.get(words[place], 0)
@@ -148,7 +149,7 @@ def _after_parentheses(words: Sequence[str], at: int) -> int:
 
 
 def _tokens(text: str) -> list[tuple[int, str]]:
-    """Return words and signs of ``text``, not comments and texts, in lower case, each with the byte it begins at."""
+    """Return words and signs of ``text``, not comments and strings, in lower case, each with its byte offset."""
     raw = text.encode()
     found = duckdb.tokenize(text)
     ends = [place for place, _ in found[1:]] + [len(raw)]
@@ -160,21 +161,21 @@ def _tokens(text: str) -> list[tuple[int, str]]:
 
 
 def reads(name: str) -> bool:
-    """Return whether the table function ``name`` of DuckDB is known to do nothing but read."""
+    """Return whether the table function ``name`` of DuckDB is known to only read."""
     return name in _TABLE_FUNCTIONS or name.startswith(_READING)
 
 
 def _check_function(name: str) -> None:
-    """Return unless DuckDB has a table function of this name of which it is not known that it only reads.
+    """Raise UsageError if DuckDB has a table function of this name that is not known to only read.
 
-    Some run SQL that they are given as text (``query``), write logs, or read memory by its address.
+    Some run SQL passed as text (``query``), write logs, or read memory by its address.
     """
     name = name.lower()
     if not reads(name) and name not in catalogue.macros() and name in _table_functions():
         raise UsageError(f"the function {name}() is refused, because a question only reads{_hint(name)}")
 
 
-@cache  # 25 ms, and only asked where a name is not one of those above
+@cache  # 25 ms, and only needed for a name that is not one of those above
 def _table_functions() -> frozenset[str]:
     with duckdb.connect() as fresh:
         rows = fresh.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'")

@@ -1,8 +1,8 @@
-"""What is asked of an archive, answered as Arrow tables, each from one moment.
+"""Queries of an archive, answered as Arrow tables, each from one snapshot.
 
-Owns: when a moment is taken, that a question is asked again where a compaction took a file away meanwhile, and that
-no rows are given across a hole unless the caller says so. Refuses: formats, which :mod:`recorder.query.dataframes`
-knows.
+Contains when a snapshot is taken, the retry of a query when a compaction removed a file meanwhile, and the check that
+no rows are returned across a gap unless the caller allows it. Does not know frame formats, which are in
+:mod:`recorder.query.dataframes`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BATCH_ROWS: Final = 500_000
 """Rows of a batch: some 100 MB as a pandas frame, and four row groups of a file."""
 
 PIECE_ROWS: Final = 200_000
-"""Rows that DuckDB hands over at once: what they are made of takes memory beside what they become."""
+"""Rows that DuckDB returns at once: they take memory both before and after conversion."""
 
 _TRADES: Final = """
     SELECT {columns}
@@ -84,7 +84,7 @@ _PROMISES: Final = (
 )
 
 _IDS: Final = ("first_id", "last_id")
-"""Columns of candles that tell on which trades they rest."""
+"""Columns of candles with the ids of the trades they are built from."""
 _BEGINNINGS: Final = (
     "SELECT pair, epoch_us(time) AS time_us FROM beginnings(footer_files()) "
     "WHERE list_contains($pairs, pair) AND time > make_timestamptz($start)"
@@ -96,19 +96,19 @@ _Ends = dict[str, tuple[int, int]]
 _HAS_CANDLES: Final = "SELECT 1 FROM stored_ohlc() WHERE pair = $pair LIMIT 1"
 _NO_TRADES: Final = re.compile("the archive holds no trades of '(.+?)'")
 _NONE: Final = (0, 0)
-"""Ends between which no id lies: they begin with 1."""
+"""Ends between which there is no id: ids begin with 1."""
 
 
 class _UnknownPair(Exception):
-    """A statement asks for a pair that it does not name."""
+    """A statement uses a pair that its text does not name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TradeQuery:
-    """Which trades are asked for: of which pairs, when, and what to do where some are missing.
+    """The requested trades: their pairs and range, and what to do if some are missing.
 
-    ``exact`` asks for decimals as they are, ``hashed`` for the digests of the rows. ``checked``: the files are
-    compared with their own digests first, as they are where rows are hashed.
+    ``exact`` requests unrounded decimals, ``hashed`` the digests of the rows. ``checked``: the files are compared with
+    their own digests first, as they are whenever rows are hashed.
     """
 
     pairs: tuple[str, ...]
@@ -119,31 +119,31 @@ class TradeQuery:
     checked: bool = False
 
     def params(self) -> dict[str, object]:
-        """Return what the SQL above needs to know."""
+        """Return the parameters for the SQL above."""
         return {"pairs": list(self.pairs), "start": self.limits.start_us, "stop": self.limits.stop_us}
 
     def params_of(self, pair: str) -> dict[str, object]:
-        """Return the same for SQL that is about one pair."""
+        """Return the parameters for SQL about one pair."""
         return {"pair": pair, "start": self.limits.start_us, "stop": self.limits.stop_us}
 
 
 @dataclass(slots=True)
 class Result:
-    """Rows, what a frame says of them in its attrs, and of what the caller is to be warned."""
+    """Rows, the attrs of their frame, and a warning for the caller."""
 
     rows: pa.Table
     attrs: dict[str, Any]
     warning: str | None = None
 
     def let_go(self) -> pa.Table:
-        """Return the rows, and hold them no longer: each column is to be gone when something else is made of it."""
+        """Return the rows and release them here: each column can then be freed once it is converted."""
         rows, self.rows = self.rows, None
         return rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Lacking:
-    """What is not held of a range: what is ``missing`` of pairs, and when each ``begins`` that does so later."""
+    """The parts of a range that are not stored: ids ``missing`` from pairs, and when each late pair ``begins``."""
 
     missing: _Missing
     begins: Mapping[str, int]
@@ -153,13 +153,13 @@ class _Lacking:
         return missing_ids.count(self.missing.get(pair, ()))
 
     def begun(self, *pairs: str) -> dict[str, str]:
-        """Return when those of these pairs begin that do so later than the range."""
+        """Return when those of these pairs begin that begin later than the range."""
         return {pair: missing_ids.text(self.begins[pair]) for pair in pairs if pair in self.begins}
 
 
 @dataclass(slots=True)
 class _PinnedSnapshot:
-    """A moment that outlives its files, in those that hold its rows now; None where every question takes its own."""
+    """A snapshot that outlives its files, in those that hold its rows now; None where every query takes its own."""
 
     moment: Snapshot | None
 
@@ -192,17 +192,17 @@ class Reader:
 
     @property
     def kept(self) -> Snapshot | None:
-        """The moment that is kept, if one is."""
+        """The retained snapshot, if there is one."""
         return self._kept.moment
 
     def beside(self) -> Reader:
-        """Return another reader of the same archive, for the calling thread; of the same moment, if one is kept."""
+        """Return another reader of the same archive for the calling thread; of the same snapshot, if one is kept."""
         return Reader(
             self.data, live=self.live, frozen=self.frozen, check=self.checks, bounds=self.bounds, kept=self.kept
         )
 
     def check(self) -> None:
-        """Return if this thread may ask. Raises UsageError."""
+        """Raise UsageError if this thread must not query."""
         if self._closed:
             raise UsageError("this archive is closed; connect() opens it again")
         if os.getpid() != self._process:
@@ -217,19 +217,19 @@ class Reader:
             )
 
     def close(self) -> None:
-        """Let go of all it holds."""
+        """Release all resources."""
         self._engine.close()
         self._closed = True
 
     def refresh(self) -> None:
-        """Keep this moment from now on, if one is kept."""
+        """Retain a new snapshot from now on, if one is retained."""
         if self.frozen:
             self._kept.moment = self._whole(self._moments.pin)
 
     def sql(self, text: str, params: Mapping[str, object], *, exact: bool, hashed: bool = False) -> pa.Table:
-        """Return the rows of one SQL statement, which may ask for digests of rows.
+        """Return the rows of one SQL statement, which may request digests of rows.
 
-        Raises UsageError unless it only reads.
+        Raise UsageError unless it only reads.
         """
         self._engine.check(text)
         arguments.zoned(params)
@@ -252,26 +252,26 @@ class Reader:
         if not self.live and not wanted.every and self.kept is None:
             named = self._named(text, params) if wanted.named else ()
             if named or not wanted.named:
-                # A pair may still be unknown: its name was made by the statement.
+                # A pair may still be unknown: its name may be computed by the statement.
                 with contextlib.suppress(_UnknownPair):
                     return self._ask(lambda: self._few(named, wanted.tables), partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
 
     def _few(self, named: Collection[str], tables: Collection[Dataset]) -> Snapshot:
-        """Take the moment of these pairs, whose footers are known then; of none, it has no need of them."""
+        """Take a snapshot of these pairs, which includes their footers; with no pairs, it needs none."""
         return self._moments.take(*named, tables=tables) if named else self._moments.listed((), tables)
 
     def _named(self, text: str, params: Mapping[str, object]) -> list[str]:
-        """Return the pairs whose names stand in a statement or its parameters."""
+        """Return the pairs whose names appear in a statement or its parameters."""
         written = "\n".join((text, *map(str, params.values())))
         return [pair for pair in self._whole(self._moments.pairs) if pair in written]
 
     def _told(
         self, moment: Snapshot, text: str, params: Mapping[str, object], *, exact: bool, of_named: bool = False
     ) -> pa.Table:
-        """Return the rows of a statement. One of a pair without trades is answered if there are candles of it.
+        """Return the rows of a statement. A pair without trades is accepted if it has candles.
 
-        Where the moment is ``of_named`` pairs, another one raises _UnknownPair.
+        If the snapshot is ``of_named`` pairs, any other pair raises _UnknownPair.
         """
         try:
             return self._engine.fetch(text, params, exact=exact)
@@ -283,20 +283,20 @@ class Reader:
             if of_named and pair in self.pairs():
                 raise _UnknownPair from error
             if not self._engine.fetch(_HAS_CANDLES, {"pair": pair}).num_rows:
-                arguments.pair(pair, self.pairs())  # raises, and says which are near
+                arguments.pair(pair, self.pairs())  # raises, and names similar pairs
             self._engine.know(pair)
             return self._engine.fetch(text, params, exact=exact)
 
     def register(self, name: str, rows: object) -> None:
-        """Let SQL see rows of the caller's under a name. Raises UsageError for a name that is taken."""
+        """Make the caller's rows available to SQL under a name. Raise UsageError for a name that is taken."""
         self._engine.register(name, rows)
 
     def pairs(self) -> list[str]:
-        """Return the pairs of which there are trades, in no order."""
+        """Return the pairs that have trades, in no order."""
         return list(self.kept.runs) if self.kept else self._whole(self._moments.pairs)
 
     def trades(self, question: TradeQuery) -> Result:
-        """Return trades. Raises GapError, UsageError."""
+        """Return trades. Raise GapError, UsageError."""
 
         def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
             table = self._trades(question, moment)
@@ -305,7 +305,7 @@ class Reader:
         return self._rested(question, rows)
 
     def _trades(self, question: TradeQuery, moment: Snapshot) -> pa.Table:
-        """Return trades by pair and id, in the order of the files: only what turns out not to be sorted is sorted."""
+        """Return trades by pair and id, read in the order of the files: only what turns out unsorted is sorted."""
         files = [path for pair in question.pairs for path in id_order.by_id(moment.footers.get(pair, {}))]
         params = question.params() | {"files": [*files, moment.files[-1]], "whole": moment.is_whole}
         keys = ["pair", "trade_id"] if len(question.pairs) > 1 else ["trade_id"]
@@ -317,7 +317,7 @@ class Reader:
         return found if len(question.pairs) > 1 else labelled(found, pair=question.pairs[0])
 
     def candles(self, question: TradeQuery, timeframe: str) -> Result:
-        """Return candles built from trades. Raises GapError, UsageError."""
+        """Return candles built from trades. Raise GapError, UsageError."""
 
         def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
             table = self._candles(question, timeframe, moment)
@@ -326,9 +326,9 @@ class Reader:
         return self._rested(question, rows)
 
     def pieces(self, question: TradeQuery, size: int) -> tuple[Iterator[Result], str | None]:
-        """Return trades in tables of one pair and at most ``size`` rows, and of what the caller is to be warned.
+        """Return trades in tables of one pair and at most ``size`` rows, and a warning for the caller.
 
-        The moment is taken now; raises GapError, UsageError.
+        The snapshot is taken at once; raise GapError, UsageError.
         """
 
         def begun(moment: Snapshot) -> tuple[Snapshot, _Lacking, _Ends]:
@@ -339,7 +339,7 @@ class Reader:
         return pieces, self._warning(question, lacking)
 
     def ohlc(self, question: TradeQuery, timeframe: str, *, filled: bool) -> Result:
-        """Return candles of the exchange. Raises GapError, UsageError."""
+        """Return candles of the exchange. Raise GapError, UsageError."""
         series = CandleQuery(question.pairs, timeframe, question.limits, question.exact)
         look = exchange_candles.filled if filled else exchange_candles.published
 
@@ -370,7 +370,7 @@ class Reader:
         return Result(found, attrs, warning)
 
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
-        """Return events of this kind or pair. Raises UsageError for one that there cannot be."""
+        """Return events of this kind or pair. Raise UsageError for an impossible one."""
 
         def noted(moment: Snapshot) -> pa.Table:
             self._compare(_listed(moment, EVENTS))
@@ -385,7 +385,7 @@ class Reader:
         return self._ask(lambda: self._moments.without_trades(EVENTS, INSTRUMENTS), noted)
 
     def _rested(self, question: TradeQuery, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Result:
-        """Answer from one moment, so that the holes told of, the rows given and what they rest on agree."""
+        """Answer from one snapshot, so that the reported gaps, the rows and their provenance agree."""
 
         def rested(moment: Snapshot) -> tuple[pa.Table, _Lacking, Provenance]:
             lacking = self._checked(question, moment)
@@ -399,7 +399,7 @@ class Reader:
         return Result(table, rests.attrs(), self._warning(question, lacking))
 
     def _checked(self, question: TradeQuery, moment: Snapshot) -> _Lacking:
-        """Return what is not held of the pairs asked for. Raises GapError, UsageError, CorruptFile."""
+        """Return the parts of the range that are not stored. Raise GapError, UsageError, CorruptFile."""
         for pair in question.pairs:
             _check_pair(moment, pair)
         folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in question.pairs)
@@ -418,7 +418,7 @@ class Reader:
         return lacking
 
     def _compare(self, paths: Iterable[str], *, wanted: bool = False) -> None:
-        """Compare files with their digests, where that is always done, or ``wanted``. Raises CorruptFile."""
+        """Compare files with their digests, if that is always done, or ``wanted``. Raise CorruptFile."""
         if self.checks or wanted:
             self._digests.check(paths)
 
@@ -435,7 +435,7 @@ class Reader:
         return {row["pair"]: Promise(row["time_us"], row["after_id"]) for row in found}
 
     def _beginnings(self, question: TradeQuery, moment: Snapshot) -> dict[str, int]:
-        """Return of each pair that begins later than the range, when it does, in µs since 1970 UTC."""
+        """Return when each pair that begins later than the range does so, in µs since 1970 UTC."""
         start_us = question.limits.start_us
         if start_us is None:
             return {}
@@ -450,7 +450,7 @@ class Reader:
         return self._sentence(question, lacking) if question.on_gap == "warn" else None
 
     def _sentence(self, question: TradeQuery, lacking: _Lacking) -> str | None:
-        """Say what is not held, if something is not."""
+        """Return a message about what is not stored, or None."""
         said = [missing_ids.sentence(lacking.missing, self.data)] if lacking.missing else []
         if lacking.begins:
             said.append(missing_ids.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
@@ -491,7 +491,7 @@ class Reader:
     def _pieces(
         self, question: TradeQuery, moment: Snapshot, lacking: _Lacking, windows: Iterator[tuple[str, Span]]
     ) -> Iterator[Result]:
-        """Read window after window of one moment, which is found again in other files where it must be."""
+        """Read each window of one snapshot, and find the snapshot again in other files where necessary."""
         kept = _PinnedSnapshot(moment)
         for pair, window in windows:
             self.check()
@@ -505,7 +505,7 @@ class Reader:
         return lambda _: self._window(question, pair, window, exact=question.exact)
 
     def _select(self, view: str, wanted: Mapping[str, tuple[str, ...]], limits: Range, *, exact: bool) -> pa.Table:
-        """Return the rows of ``view`` whose columns have one of the values wanted and whose time is in the range."""
+        """Return the rows of ``view`` whose columns have one of the wanted values and whose time is in the range."""
         values = {f"{column}_{n}": value for column, given in wanted.items() for n, value in enumerate(given)}
         clauses = [
             f"{column} IN ({', '.join(f'${column}_{n}' for n in range(len(wanted[column])))})" for column in wanted
@@ -519,7 +519,7 @@ class Reader:
         return self._engine.fetch(f"FROM {view}{where} ORDER BY time", params, exact=exact)
 
     def _check_series(self, pair: str, timeframe: str) -> None:
-        """Return if there are candles of this series at all. Raises UsageError, which names those there are."""
+        """Raise UsageError, which names the existing series, if there are no candles of this one."""
         of_pair = "SELECT DISTINCT timeframe FROM stored_ohlc() WHERE pair = $pair"
         timeframes = self._words(of_pair, pair=pair)
         if not timeframes:
@@ -533,9 +533,9 @@ class Reader:
     def _ask(
         self, take: Callable[[], Snapshot], answer: Callable[[Snapshot], _Answer], kept: _PinnedSnapshot | None = None
     ) -> _Answer:
-        """Return what ``answer`` makes of a moment to which the connection is held: a kept one, or what ``take`` takes.
+        """Return the result of ``answer`` for a pinned snapshot: the ``kept`` one, or one taken by ``take``.
 
-        Where a compaction took a file away meanwhile, it is asked again, of the same moment if that is kept.
+        If a compaction removed a file meanwhile, the query is retried, on the same snapshot if it is kept.
         """
         held = kept or self._kept
 
@@ -550,7 +550,7 @@ class Reader:
                 if held.moment is not None:
                     held.moment = self._moments.find_again(held.moment)
                 raise FileNotFoundError(str(error)) from error
-            except StorageError as error:  # a file of the kept moment was damaged since: others can be asked for
+            except StorageError as error:  # a retained file was damaged since: others can still be read
                 if held.moment is None:
                     raise
                 again = self._moments.find_again(held.moment)
@@ -562,7 +562,7 @@ class Reader:
         return self._whole(attempt)
 
     def _check_vanished(self, error: duckdb.IOException) -> None:
-        """Return if a file was taken away. Raises StorageError, UsageError where something else is wrong."""
+        """Return if a file was removed. Raise StorageError or UsageError if something else is wrong."""
         if (found := explain_error(error, self.data, self._engine.listed())) is not None:
             raise found from error
         if str(self.data) not in str(error):  # a file of the caller's own
@@ -573,7 +573,7 @@ class Reader:
 
 
 def _check_pair(moment: Snapshot, pair: str) -> None:
-    """Raise what is wrong with the files of a pair, if something is."""
+    """Raise the fault in the files of a pair, if there is one."""
     if (fault := moment.faults.get(pair)) is not None:
         raise fault.with_traceback(None) from None
 
@@ -585,7 +585,7 @@ def _listed(moment: Snapshot, table: Dataset) -> tuple[str, ...]:
 
 
 def _touched(moment: Snapshot, tables: Iterable[Dataset], *, of_named: bool) -> list[str]:
-    """Return the files that a question of these tables may read, and of trades: of all pairs, or of those named."""
+    """Return the files that a query of these tables may read; for trades those of all pairs, or of those named."""
     of_pairs = [*moment.files, *moment.cut_files]
     if of_named:
         folders = tuple(f"/{Branch(TRADES, pair).folder}/" for pair in moment.pairs)
@@ -594,20 +594,20 @@ def _touched(moment: Snapshot, tables: Iterable[Dataset], *, of_named: bool) -> 
 
 
 def _begins_in(question: TradeQuery, runs: Sequence[Run]) -> bool:
-    """Return whether a range goes back to the first trade held, so that it counts what may be missing before that."""
+    """Return whether a range includes the first stored trade, so that trades missing before it count."""
     start_us = question.limits.start_us
     return runs[0].span.first > 1 and (start_us is None or start_us <= runs[0].first_us)
 
 
 def _may_begin_after(start_us: int, runs: Sequence[Run]) -> bool:
-    """Return whether a pair may begin after ``start_us``, by what is held of it."""
+    """Return whether a pair may begin after ``start_us``, judging by its stored runs."""
     return runs[0].span.first > 1 and (start_us < runs[0].first_us or runs[0].first_us < EARLIEST_US)
 
 
 def _missing(
     question: TradeQuery, moment: Snapshot, absent: Mapping[str, Sequence[Span]], promises: Mapping[str, Promise]
 ) -> _Missing:
-    """Return the holes of each pair that has some."""
+    """Return the gaps of each pair that has any."""
     now_us = time.time_ns() // 1000
     found = {
         pair: missing_ids.missing_in(
@@ -625,7 +625,7 @@ def _ends_in(rows: pa.Table) -> tuple[int, int]:
 
 
 def _ends_of(rows: pa.Table, pairs: Sequence[str]) -> _Ends:
-    """Return the same of each pair."""
+    """Return the lowest and the highest id of each pair."""
     if len(pairs) == 1:
         return {pairs[0]: _ends_in(rows)}
     first, last = _IDS if _IDS[0] in rows.column_names else ("trade_id", "trade_id")

@@ -1,7 +1,7 @@
-"""One moment of the archive: which rows belong to it, in files and in the journal's tail, taken together.
+"""Snapshots of the archive: which rows belong to one point in time, in files and in the journal's tail.
 
-Owns: the order in which a moment is taken, and how a kept moment is found again after a compaction. Rows never
-change and ids decide, so a moment is its ids; files are only where they lie now.
+Contains the order in which a snapshot is taken, and how a retained snapshot is found again after a compaction. Rows
+never change and ids identify them, so a snapshot is its set of ids; files are only where they currently are.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from recorder.query.table_snapshot import STAMPS, TableFiles, TableSnapshot, Tab
 from recorder.query.trade_files import PairFiles, TradeFiles
 
 _NOBODY: Final = ("",)
-"""No pair has this name. Where none is known at all, macros take any for one without trades; not one with faults."""
+"""No pair has this name. Where no pair is known, macros treat any pair as one without trades, except one with faults.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The rows of one moment.
+    """The rows of one snapshot.
 
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
-    there. ``tail`` are rows that were in the journal alone. ``runs`` are the ids of each pair, over files and tail, and
-    ``promises`` what their footers promise, but for the files ``unread``; ``pairs`` are those of which there are any.
-    All lists end with the table's empty schema file: one without files is an error in DuckDB, and one that begins with
-    it is planned badly (:mod:`recorder.query.file_order`). ``stamped`` are the files of the tables without ids.
-    ``footers`` say of each pair what its ``files`` say of themselves, where those were read.
-    ``faults`` say of which pairs no file may be read, and why; ``refused`` the same by the path that is listed instead
-    of such files.
+    there. ``tail`` has the rows that were only in the journal. ``runs`` are the ids of each pair, over files and tail,
+    and ``promises`` those in their footers, except the files ``unread``; ``pairs`` are those with trades. All lists end
+    with the table's empty schema file: an empty list is an error in DuckDB, and one that begins with it is planned
+    badly (:mod:`recorder.query.file_order`). ``stamped`` are the files of the tables without ids. ``footers`` have for
+    each pair the metadata of its ``files``, where those were read. ``faults`` are the reasons why no file of a pair may
+    be read; ``refused`` the same by the path that is listed instead of such files.
     """
 
     files: tuple[str, ...]
@@ -60,13 +60,13 @@ class Snapshot:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all its rows are in ``files``, and so in files without others."""
+        """Whether all its rows are in ``files``, which hold no others."""
         return len(self.cut_files) == 1 and not self.tail.num_rows
 
     def without(self, damaged: Mapping[str, Fault]) -> Snapshot:
-        """Return the moment with these files refused, and with them what a question cannot part from them.
+        """Return the snapshot with these files refused, and whatever a query cannot separate from them.
 
-        Of trades that is the pair, of other tables the folder.
+        For trades that is the pair, for other tables the folder.
         """
         trades = {path for path in damaged if path in self.files or path in self.cut_files}
         homes = {str(Path(path).parent.parent if path in trades else Path(path).parent) for path in damaged}
@@ -95,25 +95,24 @@ class Snapshot:
 
 
 class Snapshots:
-    """Takes snapshots of the archive at ``data``. Every method may raise FileNotFoundError: then take it anew."""
+    """Takes snapshots of the archive at ``data``. Every method may raise FileNotFoundError: then retry."""
 
     def __init__(self, data: Path, *, live: bool) -> None:
-        """Open the archive. Raises NoSuchArchive."""
+        """Open the archive. Raise NoSuchArchive."""
         self._listing = TradeFiles(data)
         self._stamped = TableSnapshots(Layout(data))
         self._journalled = JournalTail(Layout(data).journal) if live else None
         self._disowned = DatedClaims(Layout(data))
 
     def pairs(self) -> list[str]:
-        """Return the pairs of which there are trades now, in no order."""
+        """Return the pairs that have trades now, in no order."""
         journalled = self._journalled.read()["pair"].unique().to_pylist() if self._journalled else []
         return list(dict.fromkeys([*self._listing.pairs(), *journalled]))
 
     def listed(self, pairs: Collection[str] | None = None, tables: Collection[Dataset] = ()) -> Snapshot:
-        """Take this moment of the archive without its journal, and leave footers to whoever needs them.
+        """Take a snapshot of the archive without its journal, and without reading footers.
 
-        Only of these ``pairs``, which then are all that it knows of, and of these tables it is looked whether rows are
-        there once.
+        It contains only these ``pairs``. Only of them, and of these tables, are rows checked for being stored twice.
         """
         found = self._listing.of(pairs or ())
         faults = _faults(found)
@@ -128,14 +127,14 @@ class Snapshots:
         return replace(moment, unread=moment.files, promises=_promises(found))
 
     def without_trades(self, *tables: Dataset) -> Snapshot:
-        """Take this moment of the tables without ids alone; of these ``tables`` it is looked as in :meth:`listed`."""
+        """Take a snapshot of the tables without ids alone; ``tables`` are checked as in :meth:`listed`."""
         return self._moment([], {}, (), tables)
 
     def take(self, *pairs: str, tables: Collection[Dataset] = ()) -> Snapshot:
-        """Take this moment, of these pairs or of all: the journal first, then the archive.
+        """Take a snapshot of these pairs, or of all: the journal first, then the archive.
 
-        In this order a row may be seen twice, which the id settles, but can never be missed. Of ``tables`` it is looked
-        as in :meth:`listed`.
+        In this order a row may be seen twice, which its id resolves, but can never be missed. ``tables`` are checked as
+        in :meth:`listed`.
         """
         journalled = self._journalled.read() if self._journalled else NONE
         if pairs and journalled.num_rows:
@@ -161,7 +160,7 @@ class Snapshots:
         pairs: tuple[str, ...],
         tables: Collection[Dataset],
     ) -> Snapshot:
-        """Return the moment of these files, group by group, and of pairs with ``faults``."""
+        """Return the snapshot of these files, group by group, and of pairs with ``faults``."""
         instead = {self._listing.instead_of(pair): fault for pair, fault in faults.items()}
         stamped = self._stamped.now(tables)
         return Snapshot(
@@ -178,18 +177,18 @@ class Snapshots:
         )
 
     def _let_go(self, archived: Mapping[str, Spans]) -> dict[str, Spans]:
-        """Return the ids of pairs with disowned ones that will not be archived any more: these, and those that are."""
+        """Return, for pairs with disowned ids, the ids that will not be archived any more: disowned or archived."""
         return {pair: Spans([*archived.get(pair, ()), *ids]) for pair, ids in self._disowned.by_pair().items()}
 
     def pin(self) -> Snapshot:
-        """Take this moment of all pairs such that :meth:`find_again` can find it in other files."""
+        """Take a snapshot of all pairs that :meth:`find_again` can find in other files."""
         moment = self.take(tables=STAMPS)
         return replace(moment, stamped=self._stamped.pin(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:
-        """Return the same rows in the files that hold them now. Raises StorageError if some are gone.
+        """Return the same rows in the files that hold them now. Raise StorageError if some are gone.
 
-        Of a pair with files that must not be read now nothing can be found: it is among the faults.
+        A pair with files that must not be read now cannot be found: it is among the faults.
         """
         found = self._listing.of(kept.archived)
         faults = {pair: fault for pair, fault in kept.faults.items() if pair not in kept.archived} | _faults(found)
@@ -232,7 +231,7 @@ def _faults(met: Mapping[str, PairFiles]) -> dict[str, Fault]:
 
 
 def _fit(archived: Mapping[str, Spans], found: Mapping[str, PairFiles]) -> tuple[list[list[str]], list[list[str]]]:
-    """Part the files of each pair into those all of whose rows were archived at that moment, and those with some."""
+    """Split the files of each pair into those with only rows archived at that time, and those with some."""
     whole: list[list[str]] = []
     cut: list[list[str]] = []
     for pair, ids in archived.items():

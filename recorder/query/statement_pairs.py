@@ -1,9 +1,9 @@
-"""To which pairs a statement over the view trades confines itself, so that only their files are taken up.
+"""The pairs to which a statement over the view trades is confined, so that only their files are listed.
 
-To hand DuckDB the names of thousands of files, of which it then leaves out all but a few, takes longer than to read
-those. Pure: judged by the parsed statement, as little as can be proven. A pair counts where each use of ``trades``
-stands alone after a FROM whose WHERE requires ``pair = 'A/B'``, or ``pair IN (…)``, whatever else it requires: a join
-may choose rows before its WHERE does.
+Passing DuckDB thousands of file names, most of which it then prunes, takes longer than reading the files that remain.
+Pure: derived from the parse tree, and limited to what can be proven. A pair counts if each use of ``trades`` stands
+alone after a FROM whose WHERE requires ``pair = 'A/B'``, or ``pair IN (…)``, whatever else it requires: a join may
+select rows before its WHERE does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Node: TypeAlias = Mapping[str, Any]
 
 
 def pairs(tree: str, params: Mapping[str, object]) -> frozenset[str]:
-    """Return the pairs to which a statement is confined, none where it is not, by DuckDB's tree of it.
+    """Return the pairs to which a statement is confined, by DuckDB's tree of it; none if it is not confined.
 
     >>> import duckdb
     >>> tree = duckdb.execute("SELECT json_serialize_sql('FROM trades WHERE pair = $p AND price > 5')").fetchone()[0]
@@ -55,7 +55,7 @@ def _is_view(node: Any) -> bool:  # noqa: ANN401 -- JSON
 
 
 def _required(select: _Node, alias: str, params: Mapping[str, object]) -> set[str] | None:
-    """Return the pairs of which the rows must be that pass the WHERE; None where they may be of any."""
+    """Return the pairs that rows must have to pass the WHERE; None if they may have any."""
     for clause in _clauses(select["where_clause"]):
         match clause["type"]:
             case "COMPARE_EQUAL":
@@ -71,7 +71,7 @@ def _required(select: _Node, alias: str, params: Mapping[str, object]) -> set[st
 
 
 def _clauses(where: _Node | None) -> Iterator[_Node]:
-    """Return what must all be true."""
+    """Yield the conditions that must all be true."""
     if where is None:
         return
     if where["type"] != "CONJUNCTION_AND":
@@ -87,7 +87,7 @@ def _is_pair(node: _Node, alias: str) -> bool:
 
 
 def _value(node: _Node, params: Mapping[str, object]) -> str | None:
-    """Return the text for which a part of the tree stands, if it is one."""
+    """Return the text that a part of the tree represents, if it is one."""
     literal = node.get("literal")
     if node["type"] == "VALUE_CONSTANT" and isinstance(literal, dict) and literal.get("kind") == "STRING":
         return str(literal["text"])

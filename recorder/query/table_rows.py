@@ -1,7 +1,7 @@
-"""The stored rows of the tables without ids, as SQL: one form for each kind of source, filled from the registry.
+"""SQL for the stored rows of the tables without ids: one form for each kind of source, filled from the registry.
 
-Owns: where the files of a table lie for DuckDB, and in which order its columns come. Refuses: the SQL of the forms,
-which stands in ``queries/sources/{plain,snapshot}/stored.sql``.
+Contains where DuckDB finds the files of a table, and the order of its columns. The SQL of the forms is in
+``queries/sources/{plain,snapshot}/stored.sql``.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Final
 from recorder.archive.datasets import WITHOUT_IDS, Dataset, Period
 
 _PERIODS: Final[Mapping[Period, str]] = {"year": "BIGINT", "date": "DATE"}
-"""As what DuckDB reads the names of such folders."""
+"""The DuckDB type of the names of partition folders."""
 _WIDTH: Final = 116
 _INDENT: Final = "\n    "
 
 
 def filled(form: str) -> str:
-    """Return the SQL of a form for every table without ids. Raises KeyError for a blank that there is not."""
+    """Return the SQL of a form for every table without ids. Raise KeyError for an unknown placeholder."""
     return "\n".join(Template(form).substitute(_blanks(dataset)) for dataset in WITHOUT_IDS)
 
 
 def columns(dataset: Dataset) -> list[str]:
-    """Return the columns of the stored rows: those of the table, and what parts it before the time, as in the key."""
+    """Return the columns of the stored rows: those of the table, with its partition columns before the time."""
     names = list(dataset.columns.names)
     if dataset.partition is not None:
         names.insert(names.index(dataset.time), dataset.partition)

@@ -1,8 +1,8 @@
-"""The tables without ids (ohlc, events, instruments) at one moment: which files, and how far the rows in them count.
+"""Snapshots of the tables without ids (ohlc, events, instruments): their files, and up to which row each folder counts.
 
-Owns: a listing that no compaction can tear, and how a kept moment is found again after one. These rows are drained in
-the order in which they came, a whole journal segment at a time into each folder, so the newest stamp in a folder says
-which rows were there.
+Contains a listing that is consistent under compactions, and how a retained snapshot is found again after one. These
+rows are drained in the order of their arrival, a whole journal segment at a time into each folder, so the newest stamp
+in a folder identifies its rows at that time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from recorder.query import file_order
 from recorder.query.refused_files import FAULTS, Fault, failing_path
 
 STAMPS: Final[Mapping[Dataset, str]] = {dataset: dataset.stamp for dataset in WITHOUT_IDS if dataset.stamp is not None}
-"""The tables without ids, and in which column each says when its rows came."""
+"""The tables without ids, each with the column that holds the time of arrival."""
 
 _BATCH: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class TableFiles:
-    """Files of one table: all rows of ``files`` belong to the moment, of ``cut_files`` those up to the folder's stamp.
+    """Files of one table: all rows of ``files`` are in the snapshot, of ``cut_files`` those up to the folder's stamp.
 
-    Both end with the table's empty schema file: a list without files is an error in DuckDB.
+    Both end with the table's empty schema file: an empty list is an error in DuckDB.
     """
 
     files: tuple[str, ...]
@@ -45,7 +45,7 @@ class TableFiles:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How many rows there are, and the newest stamp among them (µs since 1970 UTC)."""
+    """The number of rows, and the newest stamp among them (µs since 1970 UTC)."""
 
     rows: int
     last_us: int
@@ -53,7 +53,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class _FooterFacts:
-    """What the footer of one file says: its rows, and its oldest and newest stamp."""
+    """Facts from the footer of one file: its number of rows, and its oldest and newest stamp."""
 
     facts: FileFacts
     first_us: int
@@ -66,9 +66,9 @@ class _FooterFacts:
 
 @dataclass(frozen=True, slots=True)
 class TableSnapshot:
-    """The files of each table, by its name; of a moment that is kept also what each folder held.
+    """The files of each table, by its name; in a retained snapshot also the extent of each folder.
 
-    ``refused`` says why files of folders may not be read, by the path that is listed instead of them.
+    ``refused`` is why files of folders may not be read, by the path that is listed instead of them.
     """
 
     tables: Mapping[str, TableFiles]
@@ -77,7 +77,7 @@ class TableSnapshot:
 
 
 class TableSnapshots:
-    """The files of these tables, listed anew at every call. Every method may raise FileNotFoundError: try again."""
+    """The files of these tables, listed anew at every call. Every method may raise FileNotFoundError: then retry."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -86,17 +86,17 @@ class TableSnapshots:
         self._checked: set[str] = set()
 
     def now(self, looked_at: Collection[Dataset] = ()) -> TableSnapshot:
-        """Return the files there are now. Raises StorageError where a table is not there.
+        """Return the current files. Raise StorageError if a table does not exist.
 
-        Of the tables ``looked_at``, files that say they hold what others do, or lie where they do not belong, are
-        refused, and so are those beside them; of events, in any case, what cannot be opened.
+        Of the tables ``looked_at``, files that claim the same rows as others, or are in the wrong folder, are refused,
+        and so are those beside them; of events, always those that cannot be opened.
         """
         found: dict[str, TableFiles] = {}
         refused: dict[str, Fault] = {}
         for table in STAMPS:
             born = self._born(table)
             folders = self._folders(table)
-            # Events are read whenever a connection is held to a moment, and DuckDB would wait at a pipe for ever.
+            # Events are read whenever a connection is pinned to a snapshot, and DuckDB would wait at a pipe for ever.
             instead: dict[str, Fault] = {}
             if table in looked_at:
                 instead = self._refused(table, folders)
@@ -126,7 +126,7 @@ class TableSnapshots:
         return found
 
     def pin(self, moment: TableSnapshot) -> TableSnapshot:
-        """Return the moment such that :meth:`find_again` can: reads each footer, once."""
+        """Return the snapshot in a form that :meth:`find_again` can find: reads each footer, once."""
         folders: dict[str, Extent] = {}
         for table in STAMPS:
             born = self._born(table)
@@ -137,7 +137,7 @@ class TableSnapshots:
         return replace(moment, folders=folders)
 
     def find_again(self, kept: TableSnapshot) -> TableSnapshot:
-        """Return the same rows in the files that hold them now. Raises StorageError if some are gone."""
+        """Return the same rows in the files that hold them now. Raise StorageError if some are gone."""
         found = {}
         for table, column in STAMPS.items():
             born, before = self._born(table), set(kept.tables[table.name].files)
@@ -160,7 +160,7 @@ class TableSnapshots:
                             f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files "
                             f"deleted by hand? refresh() takes what is there now"
                         )
-            # What must not be read then must not be now: nobody knows what of it belongs to the moment.
+            # What was refused then stays refused: its rows of the snapshot are unknown.
             instead = [path for path in kept.refused if Path(path).is_relative_to(self._layout.folder(table))]
             found[table.name] = TableFiles(_planned([whole], born, instead), _planned([cut], born))
         return replace(kept, tables=found)
@@ -180,7 +180,7 @@ class TableSnapshots:
         return str(born)
 
     def _folders(self, table: Dataset) -> dict[str, list[str]]:
-        """Return the files of each folder of the table, but for the one it was born with."""
+        """Return the files of each folder of the table, except the one created with it."""
         born = self._layout.schema_file(table)
         leaves = (leaf for branch in self._layout.branches(table) for leaf in self._layout.leaves(branch))
         return {
@@ -189,7 +189,7 @@ class TableSnapshots:
         }
 
     def _held(self, path: str, table: Dataset) -> _FooterFacts:
-        """Return what a file holds. Raises UnsoundFile where it cannot be what its place says."""
+        """Return the facts of a file. Raise UnsoundFile if they contradict its place."""
         now = stamp(path)
         if path not in self._known or self._known[path][0] != now:
             self._known[path] = now, _read_footer(Path(path), table)

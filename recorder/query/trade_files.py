@@ -1,8 +1,8 @@
-"""Which trade files the archive has at this moment, and the ids in them by their footers.
+"""The trade files that the archive has now, and the ids in them according to their footers.
 
-Owns: a listing that no compaction can tear, and what each footer said, remembered for as long as the file of that name
-is the one that was read: the recorder never uses a name twice, but a person may put another file there. Takes no lock.
-When a folder must be listed anew is up to :mod:`recorder.query.folder_cache`.
+Contains a listing that is consistent under compactions, and a cache of footers, each valid while the file of that name
+is unchanged: the recorder never reuses a name, but a user may put another file there. Takes no lock.
+:mod:`recorder.query.folder_cache` decides when a folder must be listed anew.
 """
 
 from __future__ import annotations
@@ -36,19 +36,21 @@ from recorder.query.refused_files import FAULTS, Fault
 _PAIR: Final = "pair="
 _YEAR: Final = "year="
 _PAIRS: Final = 4_096
-"""So many names are kept in both spellings: some times the pairs that the exchange has ever listed."""
+"""The number of names cached in both spellings: several times the number of pairs that the exchange has ever listed."""
 _MANY: Final = 64
-"""If the footers of so many more pairs are wanted than are known, threads are worth their start."""
+"""The number of pairs with unread footers from which threads are worth starting."""
 _READERS: Final = 4
-"""So many read them: parsing a footer leaves other threads alone, and a disk answers several at once."""
+"""The number of reader threads: parsing a footer releases the interpreter lock, and a disk serves several reads at
+once.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PairFiles:
-    """The files of one pair, what each says of itself, and what they hold, and promise, together.
+    """The files of one pair, the metadata of each, and the ids and promises of all.
 
-    ``stamps`` tell whether the files are still those that were read. Where something is wrong with one of them there is
-    a ``fault``, and the others count as little.
+    ``stamps`` show whether the files are still those that were read. If something is wrong with one of them there is a
+    ``fault``, and the others must not be used either.
     """
 
     stamps: Mapping[str, Stamp]
@@ -66,7 +68,7 @@ class TradeFiles:
     """The trade files of the archive at ``data`` as of each call."""
 
     def __init__(self, data: Path, folders: FolderCache | None = None) -> None:
-        """Open the archive. Raises NoSuchArchive; UnknownVersion where a newer release has written here."""
+        """Open the archive. Raise NoSuchArchive; UnknownVersion if a newer release has written here."""
         layout = existing(data)
         self._trades = str(layout.trades)
         self._folders = folders or FolderCache()
@@ -87,16 +89,16 @@ class TradeFiles:
         return [_pair(name) for name in names if name.startswith(_PAIR) and name != f"{_PAIR}{NO_PARTITION}"]
 
     def paths(self, pair: str) -> list[str]:
-        """Return the files there are now of ``pair``.
+        """Return the current files of ``pair``.
 
-        Raises FileNotFoundError where a compaction came between; UnlistedFolder, UnsoundFile.
+        Raise FileNotFoundError if a file was compacted meanwhile; UnlistedFolder, UnsoundFile.
         """
         return self._files_in(f"{self._trades}/{_folder(pair)}")
 
     def of(self, pairs: Iterable[str]) -> dict[str, PairFiles]:
-        """Return the files there are now of ``pairs`` with the ids in them, reading each footer once.
+        """Return the current files of ``pairs`` with the ids in them, reading each footer once.
 
-        Raises FileNotFoundError where a compaction came between.
+        Raise FileNotFoundError if a file was compacted meanwhile.
         """
         astray, pairs = self._astray(), list(pairs)
 
@@ -111,14 +113,14 @@ class TradeFiles:
             return dict(zip(pairs, readers.map(read, pairs), strict=True))
 
     def instead_of(self, pair: str) -> str:
-        """Return what to list instead of the files of a pair that must not be read."""
+        """Return the path to list instead of the files of a pair that must not be read."""
         home = f"{self._trades}/{_folder(pair)}"
         with contextlib.suppress(*FAULTS):
             for year in self._years(home):
                 path = refused_files.failing_path(f"{home}/{year}")
                 if os.path.exists(path):  # noqa: PTH110 -- text
                     return path
-        # Nobody gets through the folder of the pair: then through one of that name elsewhere.
+        # If the pair's folder cannot be entered, use a folder of that name elsewhere.
         if self._elsewhere is None:
             self._elsewhere = Path(tempfile.mkdtemp(prefix="recorder-"))
             weakref.finalize(self, shutil.rmtree, self._elsewhere, ignore_errors=True)
@@ -141,7 +143,7 @@ class TradeFiles:
         return found
 
     def _held(self, pair: str, known: PairFiles, stamps: Mapping[str, Stamp]) -> PairFiles:
-        """Read the footers that are not known. Raises UnsoundFile where files cannot be those of the pair."""
+        """Read the footers that are not cached. Raise UnsoundFile if files cannot be those of the pair."""
         footers = {
             path: known.footers[path] if known.stamps.get(path) == stamps[path] else self._footer(pair, path)
             for path in stamps
@@ -163,7 +165,7 @@ class TradeFiles:
             raise UnsoundFile(path, error.problem + self._as_well(facts), error.remedy) from error
 
     def _as_well(self, facts: FileFacts) -> str:
-        """Say which file holds ids of this one too, where its own pair has them."""
+        """Return a message that names the file that also holds ids of this one, if its own pair has them."""
         with contextlib.suppress(FileNotFoundError, *FAULTS):
             for path in self._files_in(f"{self._trades}/{_folder(facts.footer.pair or '')}"):
                 other = read_facts(Path(path))
@@ -173,15 +175,15 @@ class TradeFiles:
         return ""
 
     def _astray(self) -> dict[str, str]:
-        """Return the folders that stand for a pair and are not spelled as the recorder does, by what they stand for.
+        """Return the folders that represent a pair but are not spelled as the recorder spells them, by pair.
 
-        Readers that decode names take them for a pair's own, and so do file systems to which case is all one.
+        Readers that decode names take them for a pair's own, and so do case-insensitive file systems.
         """
         spelled = [name for name in self._folders.names(self._trades) if name.startswith(_PAIR)]
         return {_folder(_pair(name)).casefold(): name for name in spelled if _folder(_pair(name)) != name}
 
     def _refuse_astray(self, folder: str) -> None:
-        """Raise UnsoundFile where there are files in a folder that is not spelled as the recorder does."""
+        """Raise UnsoundFile if there are files in a folder that is not spelled as the recorder spells it."""
         for path in self._files_in(f"{self._trades}/{folder}"):
             facts = read_facts(Path(path))
             right = f"and the recorder spells that folder {_folder(facts.footer.pair or _pair(folder))}"

@@ -1,7 +1,7 @@
-"""The book of one tape, as REST Depth serves it (API.md 6.8): imagined around the last trade, the same at each look.
+"""The order book of one tape, as REST Depth serves it (API.md 6.8): invented around the last trade, and reproducible.
 
 The best prices are those of the Ticker, a tick apart. Further levels and all quantities follow from a seed made of the
-pair and its last id, so that the book stands as long as nobody trades.
+pair and its last id, so the book does not change until the next trade.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from recorder.sandbox import wire_format
 from recorder.sandbox.tape import SELL, Tape
 
 DEEPEST: Final = 500
-"""Levels of a side at most; 100 where nobody says."""
+"""The maximum number of levels of a side; the default is 100."""
 _QTY_DIGITS: Final = 3
 _NS: Final = 1_000_000_000
 
 
 def depth(tape: Tape, count: int, now_ns: int) -> dict[str, list[tuple[str, str, int]]]:
-    """Return ``asks``, ascending, and ``bids``, descending, with ``count`` levels each; none of an empty tape.
+    """Return ``asks``, ascending, and ``bids``, descending, with ``count`` levels each; none for an empty tape.
 
     Bids end where the price would be zero.
     """

@@ -1,8 +1,8 @@
 """The candles of one tape at one interval, as REST OHLC serves them (API.md 6.6).
 
-Owns the window of 720 committed intervals and the running one, silent intervals included, in whole numbers only.
-Refuses text: ``wire`` prints. Each trade is read once: what was gathered stays until it leaves the window, so that
-asking often costs no more than the rows asked for, however long the history is.
+Contains the window of 720 committed intervals and the running one, silent intervals included, in integers only;
+``wire_format`` prints them. Each trade is read once: sums are cached until they leave the window, so that repeated
+requests cost no more than the rows requested, however long the history is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recorder.sandbox.tape import Tape
 INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """Minutes of the intervals that Kraken serves; all others are invalid arguments."""
 COMMITTED: Final = 720
-"""Committed rows of an answer at most; the running one comes on top."""
+"""The maximum number of committed rows in an answer; the running one is added."""
 
 _NS: Final = 1_000_000_000
 _MINUTE_NS: Final = 60 * _NS
@@ -38,7 +38,7 @@ class Candle(NamedTuple):
 
 
 class CandleSeries:
-    """What is known of one tape at one interval of ``minutes``."""
+    """The candles of one tape at one interval of ``minutes``."""
 
     def __init__(self, tape: Tape, minutes: int) -> None:
         assert minutes in INTERVALS, f"Kraken has no candles of {minutes} minutes"
@@ -56,7 +56,7 @@ class CandleSeries:
 
     @property
     def committed_s(self) -> int:
-        """The start of the last committed candle when last asked for: what an answer calls ``last``."""
+        """The start of the last committed candle at the last request: ``last`` in an answer."""
         return (self._running_ns - self._step_ns) // _NS
 
     def window(self, now_ns: int, *, since_s: int | None = None, inclusive: bool = True) -> list[Candle]:
@@ -67,7 +67,7 @@ class CandleSeries:
         """
         if not len(self.tape):
             return []
-        # A burst can lie ahead of the clock, and a clock can step back: what was committed stays committed.
+        # A burst can be ahead of the clock, and a clock can step back: committed candles stay committed.
         newest_ns = max(now_ns, self.tape.times_ns[-1], self._running_ns)
         running_ns = self._running_ns = newest_ns // self._step_ns * self._step_ns
         begin_ns = max(running_ns - COMMITTED * self._step_ns, self.tape.times_ns[0] // self._step_ns * self._step_ns)
@@ -127,7 +127,7 @@ class CandleSeries:
 
 
 def _joined(one: Candle, following: Candle) -> Candle:
-    """Return one interval of two parts."""
+    """Return one interval merged from two parts."""
     return Candle(
         one.start_ns,
         one.open,

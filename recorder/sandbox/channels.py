@@ -1,7 +1,7 @@
-"""What differs between the channels of a WebSocket connection (API.md 8.5): a new channel is one entry here.
+"""The differences between the channels of a WebSocket connection (API.md 8.5): a new channel is one entry here.
 
-Owns what a subscription may ask for, and which frames follow from it. Refuses symbols, acknowledgements and
-connections: ``socket`` knows these.
+Contains the options of a subscription, and the frames that follow from it. Symbols, acknowledgements and connections
+are in ``websocket``.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ SNAPSHOT_TRADES: Final = 50
 
 
 class SubscriptionRefused(Exception):
-    """No symbol is subscribed, with this text for an answer."""
+    """No symbol is subscribed; this text is the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One channel. Its frames are made of the tape of a pair."""
+    """One channel. Its frames are made from the tape of a pair."""
 
     name: str
     accepted: Callable[[Mapping[str, Any]], dict[str, Any]]
-    """What an acknowledgement says of such params beside channel and symbol; of these, the end of a subscription leaves
-    out ``snapshot``. Raises Refused where a subscription is refused as a whole."""
+    """The fields of an acknowledgement that follow from the params, beside channel and symbol; the end of a
+    subscription leaves out ``snapshot``. Raises SubscriptionRefused if a subscription is refused as a whole.
+    """
     snapshot: Callable[[Tape], str]
-    """The frame that a subscription begins with, where it asked for one."""
+    """The frame that begins a subscription, if one was requested."""
     updates: Callable[[Tape, NewTrades, int], Iterable[str]]
-    """The frames that tell of trades just made, of at most so many trades each."""
+    """The frames with the trades just made, with at most this many trades each."""
 
 
 def _trades_accepted(params: Mapping[str, Any]) -> dict[str, Any]:

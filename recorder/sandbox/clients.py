@@ -1,7 +1,7 @@
-"""The rim of the WebSocket side: sockets, and one bounded queue for each.
+"""The sockets of the WebSocket side, with one bounded queue for each.
 
-Owns delivery. Refuses what is said: ``socket`` decides that. One slow reader never holds up the others: who lets
-the queue run over is cut off, as Kraken does (API.md 8.1). What goes wrong with lines on demand, ``garble`` says.
+Contains delivery; ``websocket`` decides the content. One slow reader never delays the others: a client whose queue
+overflows is cut off, as by Kraken (API.md 8.1). Faults of lines are in ``websocket_faults``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ LARGEST_REQUEST: Final = 1 << 20
 """Bytes of one client frame: a subscription to every pair takes 20 kB."""
 HEARTBEAT_EVERY_S: Final = 1.0
 IDLE_S: Final = 60.0
-"""A connection on which nothing moves is closed after this time (API.md 8.1)."""
+"""A connection without traffic is closed after this time (API.md 8.1)."""
 
 _HEARTBEAT: Final = HEARTBEAT.encode()
 
 
 class Client:
-    """One open socket. Everything it is sent goes through the queue, so that order is kept."""
+    """One open socket. Every frame sent to it passes through the queue, so that order is kept."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Client:
 
     @property
     def stall(self) -> Stall | None:
-        """How the line is dead; None while it lives."""
+        """How the line is dead; None while it is alive."""
         return self._lines.stalls[-1] if len(self._lines.stalls) > self._survived else self._died
 
     def push(self, payload: bytes) -> None:
-        """Queue one frame, if the line lives."""
+        """Queue one frame, if the line is alive."""
         if self.stall is None:
             self._queue_up(payload)
 
@@ -69,13 +69,13 @@ class Client:
                 self._queue_up(frame.encode())
 
     async def answer_ping(self, payload: bytes) -> None:
-        """Answer a ping of the WebSocket protocol, which overtakes what is queued."""
+        """Answer a ping of the WebSocket protocol, ahead of the queue."""
         if self.stall is None or self.stall.ping_frames:
             with contextlib.suppress(ClientConnectionResetError):
                 await self._socket.pong(payload)
 
     def _queue_up(self, payload: bytes) -> None:
-        """Queue one frame; who does not keep up is cut off."""
+        """Queue one frame; a client that does not keep up is cut off."""
         payload = self._lines.rows.in_frame(payload)
         self._queued_bytes += len(payload)
         if self._queued_bytes > QUEUED_BYTES:
@@ -84,7 +84,7 @@ class Client:
             self._queue.put_nowait(payload)
 
     def tell(self, payload: bytes, damage: Collection[str]) -> None:
-        """Queue one live frame, with what is to go wrong with it."""
+        """Queue one live frame, with its damage."""
         if "drop" in damage:
             return
         if "torn" in damage:
@@ -97,7 +97,7 @@ class Client:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Queue what was held back, if anything was."""
+        """Queue the frame that was held back, if there is one."""
         if self._held is not None:
             self.push(self._held)
             self._held = None
@@ -107,7 +107,7 @@ class Client:
         self._transport.abort()
 
     def die(self, stall: Stall) -> None:
-        """Send nothing any more but answers to pings, and say nothing about it."""
+        """Stop sending anything except answers to pings, without notice."""
         self._died = stall
 
     async def deliver(self) -> None:
@@ -131,12 +131,12 @@ class Clients:
         return len(self._clients)
 
     def following(self, symbol: str) -> list[Client]:
-        """Return those who follow a pair."""
+        """Return the clients that follow a pair."""
         return [client for client in self._clients if symbol in client.connection.symbols]
 
     async def serve(self, request: web.Request, connection: Connection) -> web.WebSocketResponse:
-        """Talk with one client until it leaves or is cut off."""
-        # Pings are answered here, since a dead line may not.
+        """Serve one client until it leaves or is cut off."""
+        # Pings are answered here, since a dead line may not answer them.
         socket = web.WebSocketResponse(compress=False, max_msg_size=LARGEST_REQUEST, autoping=False)
         await socket.prepare(request)
         if self._lines.brushing_off:
@@ -184,7 +184,7 @@ class Clients:
             client.push(client.connection.status().encode())
 
     def beat(self) -> None:
-        """Send the heartbeats that are due, and cut off who has been silent without a subscription."""
+        """Send the heartbeats that are due, and cut off idle clients without a subscription."""
         now_s = self._clock.monotonic()
         for client in self._clients:
             if not client.connection.symbols:
@@ -193,7 +193,7 @@ class Clients:
             elif client.beaten_s is None:
                 client.beaten_s = now_s
             elif now_s - client.beaten_s >= HEARTBEAT_EVERY_S:
-                # From the last due moment, not from now: the loop's lateness must not add up.
+                # From the last due time, not from now: the loop's delays must not add up.
                 client.beaten_s += HEARTBEAT_EVERY_S * int((now_s - client.beaten_s) / HEARTBEAT_EVERY_S)
                 client.moved_s = now_s
                 client.catch_up()

@@ -1,6 +1,6 @@
-"""The sandbox's own endpoints, by which another process throws faults and asks for the state.
+"""The sandbox's own endpoints, through which another process activates faults and queries the state.
 
-Owns ``/sandbox/…`` over HTTP; everything here can be done in-process on a :class:`Controlled` as well. These
+Contains ``/sandbox/…`` over HTTP; everything here can be done in-process on a :class:`Controlled` as well. These
 requests are neither logged nor refused.
 """
 
@@ -29,11 +29,11 @@ _WHOLE_FIELDS: Final = ("pair_decimals", "lot_decimals", "cost_decimals", "lot_m
 
 
 class Controlled(Protocol):
-    """What can be done to a sandbox from outside."""
+    """The operations on a sandbox from outside."""
 
     @property
     def clock(self) -> Clock:
-        """The clock that it lives by."""
+        """The clock of the sandbox."""
         ...
 
     @property
@@ -43,7 +43,7 @@ class Controlled(Protocol):
 
     @property
     def status(self) -> StatusBoard:
-        """What it says of itself."""
+        """The reported status of the exchange."""
         ...
 
     def burst(self, symbol: str, n: int) -> None:
@@ -51,7 +51,7 @@ class Controlled(Protocol):
         ...
 
     def skip_ids(self, symbol: str, n: int) -> None:
-        """Let the next ``n`` ids of a pair never exist."""
+        """Skip the next ``n`` ids of a pair for good."""
         ...
 
     def say(self, text: str) -> None:
@@ -59,11 +59,11 @@ class Controlled(Protocol):
         ...
 
     def stamp(self, symbol: str, n: int, time_s: int) -> None:
-        """Let the next ``n`` trades of a pair be stamped with this second."""
+        """Stamp the next ``n`` trades of a pair with this second."""
         ...
 
     def stray(self, symbol: str, trade_id: int) -> None:
-        """Tell a trade of a pair once more under an id that it does not have."""
+        """Send the newest trade of a pair once more under a wrong id."""
         ...
 
     def sever(self, symbol: str) -> None:
@@ -71,7 +71,7 @@ class Controlled(Protocol):
         ...
 
     def deaden(self, symbol: str, stall: Stall) -> None:
-        """Let these connections be dead for good, and say nothing about it."""
+        """Make these connections dead for good, without notice."""
         ...
 
     def freeze(self) -> None:
@@ -83,7 +83,7 @@ class Controlled(Protocol):
         ...
 
     def throttle(self, throttle: Throttle | None) -> None:
-        """Limit the pace of REST, or lift the limit."""
+        """Limit the rate of REST requests, or lift the limit."""
         ...
 
     def enlist(self, pair: Pair, *, trades_per_s: float) -> None:
@@ -91,7 +91,7 @@ class Controlled(Protocol):
         ...
 
     def delist(self, symbol: str) -> None:
-        """Take a pair from the listing."""
+        """Remove a pair from the listing."""
         ...
 
     def relist(self, symbol: str, **fields: Any) -> None:  # noqa: ANN401  # AssetPairs fields are of every type
@@ -99,7 +99,7 @@ class Controlled(Protocol):
         ...
 
     def renumber(self, symbol: str) -> None:
-        """Count the trades of a pair from 1 again."""
+        """Restart the ids of a pair at 1."""
         ...
 
     def revise(self, symbol: str, minutes: int, start_s: int | None = None) -> int:
@@ -114,32 +114,33 @@ class Controlled(Protocol):
 def routes(sandbox: Controlled) -> web.RouteTableDef:
     """Return the control endpoints. Every answer is the last id made, by pair.
 
-    POST /sandbox/<fault>?for_s=… for each name in ``faults.NAMES``; those of REST answers also take n=…, path=… and
-    (slow) delay_s=…, those of frames n=…, and stall takes ping_frames=0 and ping_messages=0, each for a kind of ping
-    that dead lines do not answer either. Errors and pages take retry_after=600 (date=1: as a date) and location=…, and
-    pages with path=/v2 befall handshakes. Beside them, all POST but the last:
+    POST /sandbox/<fault>?for_s=… for each name in ``fault_schedule.NAMES``; those of REST answers also accept n=…,
+    path=… and (slow) delay_s=…, those of frames n=…, and stall accepts ping_frames=0 and ping_messages=0, each for a
+    kind of ping that dead lines do not answer either. Errors and pages accept retry_after=600 (date=1: as a date) and
+    location=…, and pages with path=/v2 replace handshakes. Further endpoints, all POST except the last:
 
     - /sandbox/burst?pair=BTC/USD&n=1000, /sandbox/skip_ids?pair=BTC/USD&n=5, /sandbox/freeze, /sandbox/thaw
-    - /sandbox/stamp?pair=BTC/USD&n=3&time_s=0 (the next 3 trades say 1970)
-    - /sandbox/stray?pair=BTC/USD&id=1099511627776 (one frame tells subscribers the newest trade under this id)
+    - /sandbox/stamp?pair=BTC/USD&n=3&time_s=0 (the next 3 trades are stamped 1970)
+    - /sandbox/stray?pair=BTC/USD&id=1099511627776 (one frame sends subscribers the newest trade under this id)
     - /sandbox/throttle?size=30&per_s=1&sticky=0&form=too_many_requests, /sandbox/unthrottle
     - /sandbox/status?system=maintenance, /sandbox/plan_maintenance?in_s=1800&for_s=600, /sandbox/emergency,
       /sandbox/all_clear
     - /sandbox/enlist?pair=NEW/USD&pair_decimals=4&lot_decimals=8&trades_per_s=1, /sandbox/delist?pair=NEW/USD,
       /sandbox/relist?pair=BTC/USD&status=cancel_only&tick_size=0.5 (any AssetPairs field)
-    - /sandbox/renumber?pair=BTC/USD: its trades are counted from 1 again, and those that were are forgotten
+    - /sandbox/renumber?pair=BTC/USD: its trades are numbered from 1 again, and the earlier ones are forgotten
     - /sandbox/revise?pair=BTC/USD&interval=1&start=… (without start: the newest committed candle)
     - /sandbox/reject?pair=BTC/USD, /sandbox/accept?pair=BTC/USD, and for pairs that are silent though subscribed
       /sandbox/mute?pair=BTC/USD, /sandbox/unmute?pair=BTC/USD
-    - /sandbox/refuse_subscriptions?text=…&for_s=…&named=1&pair=BTC/USD (without pair: all; without text: one of a
-      throttle; with an empty one: no answer), /sandbox/limit_subscriptions?symbols=50&per_s=20 (in a message, and
-      messages), /sandbox/grant_subscriptions
-    - /sandbox/spoil?pair=BTC/USD&field=tick_size&value=null (any JSON text), /sandbox/lack?pair=BTC/USD&n=2 (so many
-      listings lack it), /sandbox/double?pair=BTC/USD&key=XBTUSD.B&status=… (one more entry), and beside the rows of
+    - /sandbox/refuse_subscriptions?text=…&for_s=…&named=1&pair=BTC/USD (without pair: all; without text: that of a
+      throttle; with an empty one: no answer), /sandbox/limit_subscriptions?symbols=50&per_s=20 (symbols in a message,
+      and messages per second), /sandbox/grant_subscriptions
+    - /sandbox/spoil?pair=BTC/USD&field=tick_size&value=null (any JSON text), /sandbox/lack?pair=BTC/USD&n=2 (omitted
+      from 2 listings), /sandbox/double?pair=BTC/USD&key=XBTUSD.B&status=… (one more entry), and beside the rows of
       every page /sandbox/beside?name=count&value=5; a release ends these
     - /sandbox/odd_row?pair=BTC/USD&trade_id=140&field=misc&value=null (any JSON text; none: left out; field=row: all of
-      it; where=rest or where=stream alone), /sandbox/odd_candle?pair=BTC/USD&start=…&field=vwap&value=null; likewise
-    - /sandbox/say?text=… sends everyone any frame, /sandbox/nulls?on=1 lets empty lists of the status be null
+      it; where=rest or where=stream: only there), /sandbox/odd_candle?pair=BTC/USD&start=…&field=vwap&value=null;
+      likewise
+    - /sandbox/say?text=… sends everyone any frame, /sandbox/nulls?on=1 makes empty lists of the status null
     - /sandbox/sever?pair=BTC/USD, /sandbox/deaden?pair=BTC/USD: like disconnect and stall (and its fields), but only
       connections that follow this pair
     - GET /sandbox/truth
@@ -218,7 +219,7 @@ def routes(sandbox: Controlled) -> web.RouteTableDef:
 
 
 class _Asked:
-    """The parameters of one request. Raises UsageError where one is not what it must be."""
+    """The parameters of one request. Raises UsageError for an invalid one."""
 
     def __init__(self, request: web.Request) -> None:
         self.query = request.query
@@ -294,6 +295,6 @@ def _new_pair(asked: _Asked) -> Pair:
 
 
 def _fields(asked: _Asked, *, apart_from: tuple[str, ...]) -> dict[str, Any]:
-    """Return AssetPairs fields as they are typed there."""
+    """Return the given AssetPairs fields with the types they have there."""
     given = (name for name in asked.query if name not in apart_from)
     return {name: int(asked.number(name)) if name in _WHOLE_FIELDS else asked.text(name) for name in given}

@@ -1,7 +1,7 @@
-"""What the exchange says of itself: its trading state, planned maintenance and emergencies (API.md 6.2, 8.4).
+"""The reported status of the exchange: its trading state, planned maintenance and emergencies (API.md 6.2, 8.4).
 
-Owns the ladder of states over time, and both ways of telling it: REST SystemStatus and the WebSocket status frame.
-Refuses to act on it: a market in maintenance trades on unless it is frozen, and answers unless it is told to refuse.
+Contains the ladder of states over time, and both forms of the report: REST SystemStatus and the WebSocket status frame.
+Does not act on it: a market in maintenance trades on unless it is frozen, and answers unless told to refuse.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from recorder.clock import Clock
 from recorder.errors import UsageError
 
 SYSTEMS: Final = ("online", "maintenance", "cancel_only", "post_only", "limit_only")
-"""Every state that is known of Kraken."""
+"""Every known state of Kraken."""
 LADDER: Final = ("maintenance", "cancel_only", "post_only", "online")
 """The order seen around planned maintenance."""
 LADDER_STEP_S: Final = 5.0
-"""Time on each rung unless told otherwise: long enough to be seen, short enough for a test."""
+"""The default time on each rung: long enough to be seen, short enough for a test."""
 APPROACHING_S: Final = 1800
-"""From here on the phase is ``approaching_30m``, the only one documented."""
+"""The seconds before a maintenance from which the phase is ``approaching_30m``, the only one documented."""
 
 _NS: Final = 1_000_000_000
 _SOURCE_URL: Final = "https://status.example/incidents/{}"
@@ -92,9 +92,9 @@ class Emergency:
 
 @dataclass(frozen=True, slots=True)
 class StatusMessage:
-    """All that is said at one moment. ``arrays`` are the two lists that exist since mid-2026; None before.
+    """The status reported at one time. ``arrays`` are the two lists that exist since mid-2026; None before.
 
-    With ``nulls`` those that are empty are null.
+    With ``nulls`` empty lists are null.
     """
 
     system: str = "online"
@@ -118,7 +118,7 @@ class StatusMessage:
 
 
 class StatusBoard:
-    """What is said, as time passes. ``arrays=False`` is Kraken before mid-2026."""
+    """The reported status over time. ``arrays=False`` is Kraken before mid-2026."""
 
     def __init__(self, clock: Clock, *, arrays: bool = True) -> None:
         self._clock = clock
@@ -131,7 +131,7 @@ class StatusBoard:
         self._event_ids = count(21)
 
     def show(self, system: str, for_s: float | None = None) -> None:
-        """Be in this state, for a time and then online again, or for good. What was to come is forgotten."""
+        """Be in this state, for a time and then online again, or for good. Scheduled states are forgotten."""
         if system not in SYSTEMS:
             raise UsageError(f"there is no status {system!r}; there are {', '.join(SYSTEMS)}")
         now_s = self._clock.monotonic()
@@ -145,7 +145,7 @@ class StatusBoard:
         self._rungs = [(now_s + rung * step_s, system) for rung, system in enumerate(LADDER)]
 
     def plan_maintenance(self, *, in_s: float, for_s: float, title: str = "Scheduled Maintenance - Spot") -> None:
-        """Announce a maintenance; the announcement goes away at its end. The ladder is another matter."""
+        """Announce a maintenance; the announcement disappears at its end. Independent of the ladder."""
         start_ns = self._clock.wall_ns() + round(in_s * _NS)
         self._planned.append(Maintenance(next(self._event_ids), title, start_ns, start_ns + round(for_s * _NS)))
 
@@ -154,18 +154,18 @@ class StatusBoard:
         self._emergencies.append(Emergency(next(self._event_ids), title, self._clock.wall_ns()))
 
     def all_clear(self) -> None:
-        """Take back every maintenance and emergency."""
+        """Withdraw every maintenance and emergency."""
         self._planned.clear()
         self._emergencies.clear()
 
     @property
     def system(self) -> str:
-        """The state at this moment."""
+        """The current state."""
         now_s = self._clock.monotonic()
         return next((system for at_s, system in reversed(self._rungs) if at_s <= now_s), self._rungs[0][1])
 
     def told(self) -> StatusMessage:
-        """Return what is said at this moment."""
+        """Return the current status message."""
         if not self._arrays:
             return StatusMessage(self.system, None)
         now_ns = self._clock.wall_ns()
@@ -173,7 +173,7 @@ class StatusBoard:
         return StatusMessage(self.system, (planned, [event.entry() for event in self._emergencies]), self.nulls)
 
     def essence(self) -> object:
-        """Return what must change for a new status frame: the state, the events and their phases, not the seconds."""
+        """Return the values whose change triggers a status frame: state, events and their phases, but not seconds."""
         if not self._arrays:
             return self.system
         now_ns = self._clock.wall_ns()

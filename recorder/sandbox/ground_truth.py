@@ -1,7 +1,7 @@
-"""The truth: every trade the sandbox made, on file, and the comparison of an archive with it.
+"""The truth: every trade the sandbox made, in a file, and the comparison of an archive with it.
 
-Owns the file (JSON Lines, written before a trade can reach any client, so that nothing is ever received that the
-truth does not hold) and the verdict. Refuses the network and the archive's format: rows come as model trades.
+Contains the file (JSON Lines, written before a trade can reach any client, so that nothing is ever received that is not
+in the truth) and the verdict. Does not know the network and the archive's format: rows are model trades.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recorder.sandbox import wire_format
 from recorder.sandbox.tape import ORD_TYPES, SIDES, NewTrades, Tape
 
 EXAMPLES: Final = 10
-"""Sentences that a verdict carries at most: enough to see a pattern, few enough to read."""
+"""The maximum number of messages in a verdict: enough to see a pattern, few enough to read."""
 
 
 class TrueTrade(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +42,7 @@ Truth = Mapping[str, Mapping[int, TrueTrade]]
 
 
 class TruthFile:
-    """Writes the truth. Each :meth:`write` is handed to the operating system whole, so others can read along."""
+    """Writes the truth. Each :meth:`write` is passed to the operating system whole, so that others can read along."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -57,7 +57,7 @@ class TruthFile:
             self._file.flush()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._says("write"):
             self._file.close()
 
@@ -80,7 +80,7 @@ def _lines(tape: Tape, span: Span) -> Iterable[str]:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read a truth file, finished or still being written: a last line that has no end yet is left out."""
+    """Return the contents of a truth file, finished or still being written: an unfinished last line is left out."""
     truth: dict[str, dict[int, TrueTrade]] = {}
     decode = msgspec.json.Decoder(TrueTrade).decode
     with path.open("rb") as lines:
@@ -93,7 +93,7 @@ def read_truth(path: Path) -> Truth:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What comparing found: ids lost, rows too many, rows that are not what was made (or never were made)."""
+    """The result of a comparison: ids lost, extra rows, rows that differ from the truth (or never were made)."""
 
     rows: int
     lost: int
@@ -103,7 +103,7 @@ class Verdict:
 
     @property
     def perfect(self) -> bool:
-        """Whether something was compared and nothing was wrong with it."""
+        """Whether something was compared and no fault was found."""
         return self.rows > 0 and not (self.lost or self.duplicated or self.altered)
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ def compare(
 ) -> Verdict:
     """Compare the rows of an archive, in any order, with the truth.
 
-    Of each pair, every id that was made is expected from its entry in ``first_ids`` (without one: the first id
+    For each pair, every id that was made is expected from its entry in ``first_ids`` (without one: the first id
     archived) to its entry in ``last_ids`` (without one: the last id made). A pair with no row at all is expected only
     if ``first_ids`` or ``pairs`` names it. Every row, also outside that range, must be what was made.
     """
@@ -148,7 +148,7 @@ def compare(
 
 
 class _Notes:
-    """The first few of any number of sentences."""
+    """The first few of any number of messages."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
@@ -162,7 +162,7 @@ def _holes(pair: str, ids: set[int], *, truth: Truth, first: int | None, last: i
     made = truth.get(pair)
     if not made:
         if ids:
-            return []  # each of its rows has been called altered already
+            return []  # each of its rows has been reported altered already
         raise UsageError(f"the truth holds no trade of {pair}; it knows {', '.join(truth) or 'nothing at all'}")
     start = min(ids or made) if first is None else first
     stop = max(made) if last is None else last
@@ -172,7 +172,7 @@ def _holes(pair: str, ids: set[int], *, truth: Truth, first: int | None, last: i
 
 
 def _difference(row: Trade, true: TrueTrade | None) -> str | None:
-    """Return what is wrong with a row, as the end of a sentence, or None."""
+    """Return what is wrong with a row, as the end of a message, or None."""
     if true is None:
         return "was never made"
     pairs_of_values: tuple[tuple[str, object, object], ...] = (
@@ -188,10 +188,10 @@ def _difference(row: Trade, true: TrueTrade | None) -> str | None:
 
 
 def expected_us(time_ns: int, *, source: str) -> int:
-    """Return the time that a row must carry, by the way it came (API.md 7.3).
+    """Return the time that a row must have, by its source (API.md 7.3).
 
-    WebSocket cuts the nanoseconds off; REST prints a double, which can lie on either side of the true time, and
-    what was printed is floored to the microsecond.
+    WebSocket truncates the nanoseconds; REST prints a double, which can be on either side of the true time, and the
+    printed value is floored to the microsecond.
 
     >>> expected_us(1763600009979157999, source="ws"), expected_us(1763600009979157999, source="rest")
     (1763600009979157, 1763600009979158)

@@ -1,8 +1,8 @@
-"""What a market lists now, and the tape of everything that it ever listed.
+"""The current listing of a market, and the tapes of all pairs ever listed.
 
-Owns changes of the listing while the exchange serves (API.md 6.4: in seven weeks 107 pairs appeared, 3 vanished,
-and digits moved on others). Refuses to trade. A tape outlives its listing: a pair that is listed again goes on with
-the next id (unless it is renumbered), and one that is renamed takes its trades along.
+Contains changes of the listing while the exchange serves (API.md 6.4: in seven weeks 107 pairs appeared, 3 vanished,
+and digits moved on others). Does not trade. A tape outlives its listing: a pair that is listed again continues with the
+next id (unless it is renumbered), and a renamed one keeps its trades.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MarketRegister:
 
     @property
     def tapes(self) -> Mapping[str, Tape]:
-        """v2 symbol → everything traded so far; pairs no longer listed are there too."""
+        """v2 symbol → everything traded so far; includes pairs no longer listed."""
         return MappingProxyType(self._tapes)
 
     def fill(self, tapes: Mapping[str, Tape]) -> None:
@@ -33,7 +33,7 @@ class MarketRegister:
         self.listing = SandboxListing(tape.pair for tape in tapes.values())
 
     def enlist(self, pair: Pair, *, now_ns: int) -> Tape:
-        """List a new pair, or again one that was; return its tape. Raises UsageError where it is listed."""
+        """List a new pair, or again a former one; return its tape. Raise UsageError if it is listed."""
         if pair.symbol in self.listing:
             raise UsageError(f"{pair.symbol} is listed already; relist changes it")
         tape = self._tapes.get(pair.symbol)
@@ -46,12 +46,12 @@ class MarketRegister:
         return tape
 
     def delist(self, symbol: str) -> None:
-        """Take a pair from the listing. Raises UsageError where it is not listed."""
+        """Remove a pair from the listing. Raise UsageError if it is not listed."""
         self._listed(symbol)
         self.listing = SandboxListing(pair for pair in self.listing.pairs if pair.symbol != symbol)
 
     def relist(self, symbol: str, pair: Pair, *, now_ns: int) -> Tape:
-        """Put ``pair`` in the place of the listed ``symbol``, perhaps under another symbol; return its tape."""
+        """Replace the listed ``symbol`` by ``pair``, perhaps under another symbol; return its tape."""
         self._listed(symbol)
         if pair.symbol != symbol and pair.symbol in self._tapes:
             raise UsageError(f"{symbol} cannot be renamed to {pair.symbol}: that name has trades of its own")
@@ -63,7 +63,7 @@ class MarketRegister:
         return tape
 
     def renumber(self, symbol: str) -> Tape:
-        """Begin a tape of its own for a listed pair, which counts from 1 again; what was on the old one is gone."""
+        """Return a new tape for a listed pair, numbered from 1; the old tape is gone."""
         self._listed(symbol)
         tape = self._tapes[symbol] = Tape(self.listing[symbol])
         return tape

@@ -1,12 +1,12 @@
-"""A seeded, invented market: six pairs that differ in everything that has ever broken a recorder.
+"""A seeded, invented market: six pairs that between them have every property that has ever broken a recorder.
 
-Owns the making of trades. Refuses clocks, wire text and I/O. The same seed makes the same trades, whatever the
-steps in which time passes: each pair draws from its own random source, event after event.
+Contains the generation of trades. Does not know clocks, wire text or I/O. The same seed makes the same trades,
+regardless of the steps in which time passes: each pair draws from its own random source, event after event.
 
-What is imitated (API.md 6.7, 7): ids are dense; a taker sweeps several resting orders some 10 to 100 ns apart, so
-that many trades share one printed microsecond and one printed double; rows that are equal in all that is printed
-but the id are common. Values are integers from the first draw on. About 2 µs and 25 bytes a trade: a history of
-20 M takes 40 s and 500 MB.
+Imitates these facts (API.md 6.7, 7): ids are dense; a taker sweeps several resting orders some 10 to 100 ns apart, so
+that many trades share one printed microsecond and one printed double; rows that are equal in all printed fields except
+the id are common. Values are integers from the first draw on. About 2 µs and 25 bytes a trade: a history of 20 M takes
+40 s and 500 MB.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ _NS: Final = 1_000_000_000
 SWEEP_STEP_NS: Final = (10, 100)
 """Time between two fills of one sweep, shortest and longest: 13 ns in the densest known run (API.md 6.7)."""
 SWEEP_SIZES: Final = ((0.55, 1, 1), (0.30, 2, 6), (0.14, 7, 20), (0.01, 21, 120))
-"""(share, smallest, largest) number of fills that one taker order brings."""
+"""(share, smallest, largest) number of fills of one taker order."""
 _MEAN_SWEEP: Final = sum(share * (low + high) / 2 for share, low, high in SWEEP_SIZES)
 LONGEST_HISTORY_NS: Final = 2 * 365 * 86_400 * _NS
-"""How far back history reaches, about: that of a pair that hardly trades is made denser, not older than Kraken."""
+"""The approximate maximum age of history: that of a rarely traded pair is made denser, not older than Kraken."""
 _NEVER_NS: Final = 1 << 62
 REPEATED: Final = 0.2
-"""Share of fills of the same quantity as the fill before, often at the same price: bots cut orders into equal parts."""
+"""Share of fills with the same quantity as the fill before, often at the same price: bots cut orders into equal parts.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """How one pair trades: its part of all trades, first price, and the range that quantities are drawn from.
+    """How one pair trades: its share of all trades, first price, and the range that quantities are drawn from.
 
     ``price`` and ``lot`` are scaled integers; the largest quantity is below 2**``qty_bits`` of the smallest unit.
     """
@@ -52,7 +53,7 @@ class Character:
 
 
 CHARACTERS: Final[tuple[Character, ...]] = (
-    # The famous one: four different names and one decimal.
+    # The best-known pair: four different names and one decimal.
     Character(
         pair_of(
             "BTC/USD", key="XXBTZUSD", base="XXBT", quote="ZUSD", pair_decimals=1, lot_decimals=8, ordermin="0.00005"
@@ -65,7 +66,7 @@ CHARACTERS: Final[tuple[Character, ...]] = (
         ),
         weight=0.2, price=176_914, lot=280_000, qty_bits=33, spread_bits=22,
     ),
-    # Called XDG everywhere but on WebSocket v2.
+    # Called XDG everywhere except on WebSocket v2.
     Character(
         pair_of(
             "DOGE/USD", base="XXDG", quote="ZUSD", pair_decimals=7, lot_decimals=8, cost_decimals=9, ordermin="13"
@@ -91,7 +92,7 @@ CHARACTERS: Final[tuple[Character, ...]] = (
 
 
 def character_of(pair: Pair, *, weight: float = 1.0) -> Character:
-    """Return how a pair may trade of which nothing is known: a price of five figures, quantities about one lot."""
+    """Return a default character for a pair without one: a price of five figures, quantities about one lot."""
     lot_bits = 31 if pair.lot_decimals == 8 else 21
     return Character(pair, weight=weight, price=12_345, lot=10**pair.lot_decimals, qty_bits=lot_bits, spread_bits=16)
 
@@ -99,7 +100,7 @@ def character_of(pair: Pair, *, weight: float = 1.0) -> Character:
 def others_trading(listed: Sequence[Pair], wanted: Collection[str]) -> list[Character]:
     """Return characters for the ``wanted`` v2 symbols of a listing (``*``: all) that have none of their own.
 
-    Together they trade as much as the usual six. Raises UsageError for a symbol that is not listed.
+    Together they trade as much as the usual six. Raise UsageError for a symbol that is not listed.
     """
     by_symbol = {pair.symbol: pair for pair in listed}
     for symbol in wanted:
@@ -111,7 +112,7 @@ def others_trading(listed: Sequence[Pair], wanted: Collection[str]) -> list[Char
 
 
 def _as_listed(character: Character, listed: Mapping[str, Pair]) -> Character:
-    """Return the character under the entry of a listing, if it is there. Raises UsageError where digits differ."""
+    """Return the character with its pair's entry in the listing, if there is one. Raise UsageError if digits differ."""
     pair = listed.get(character.pair.symbol, character.pair)
     invented = character.pair
     if (pair.pair_decimals, pair.lot_decimals) != (invented.pair_decimals, invented.lot_decimals):
@@ -123,11 +124,10 @@ def _as_listed(character: Character, listed: Mapping[str, Pair]) -> Character:
 
 
 class Market:
-    """An exchange's worth of invented trades, ``rate`` a second in all; see the module for what they are like.
+    """An exchange's worth of invented trades, ``rate`` a second in all; the module describes their properties.
 
-    A rate of 0 trades in bursts only.
-    ``history`` trades of each pair (or as many as it says of each by v2 symbol) lie before ``start_ns``.
-    ``listed`` are pairs of a real listing: those that have no character are listed, and never trade.
+    With a rate of 0 it trades in bursts only. ``history`` is the number of trades before ``start_ns``, for each pair or
+    by v2 symbol. ``listed`` are pairs of a real listing: those without a character are listed, and never trade.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Market:
 
     @property
     def listing(self) -> SandboxListing:
-        """The pairs."""
+        """The listed pairs."""
         return self._register.listing
 
     @property
@@ -171,7 +171,7 @@ class Market:
         return [made for flow in self._flows.values() for made in flow.advance(now_ns)]
 
     def burst(self, symbol: str, n: int, now_ns: int) -> list[NewTrades]:
-        """Make one sweep of ``n`` trades, at ``now_ns`` or after what has been made already."""
+        """Make one sweep of ``n`` trades, at ``now_ns`` or after the last trade made."""
         if symbol not in self._flows:
             self._flow(self._register.tapes[symbol], now_ns=now_ns, trades_per_s=0.0)
         return self._flows[symbol].burst(n, now_ns)
@@ -181,12 +181,12 @@ class Market:
         self._flow(self._register.enlist(pair, now_ns=now_ns), now_ns=now_ns, trades_per_s=trades_per_s)
 
     def delist(self, symbol: str) -> None:
-        """Take a pair from the listing; it trades no more."""
+        """Remove a pair from the listing; it stops trading."""
         self._register.delist(symbol)
         self._flows.pop(symbol, None)
 
     def relist(self, symbol: str, pair: Pair, *, now_ns: int) -> None:
-        """Change the entry of a pair; it goes on trading, in steps of the new tick."""
+        """Change the entry of a pair; it continues trading, in steps of the new tick."""
         tape = self._register.tapes.get(symbol)
         scale = 0 if tape is None else tape.price_digits
         tape = self._register.relist(symbol, pair, now_ns=now_ns)
@@ -195,7 +195,7 @@ class Market:
             flow.relisted(finer=10 ** (tape.price_digits - scale))
 
     def renumber(self, symbol: str) -> None:
-        """Count the trades of a pair from 1 again, as after a relisting: the exchange forgets those that were."""
+        """Restart the ids of a pair at 1, as after a relisting: the exchange forgets the earlier trades."""
         tape = self._register.renumber(symbol)
         if symbol in self._flows:
             self._flows[symbol].tape = tape
@@ -208,16 +208,16 @@ class Market:
         self._flows[tape.pair.symbol] = flow
 
     def skip(self, paused_ns: int) -> None:
-        """Put off everything that is due by the time during which the market stood still."""
+        """Postpone everything due by the time during which the market stood still."""
         for flow in self._flows.values():
             flow.due_ns += paused_ns
 
-    def play(self, now_ns: int) -> list[PlayedFrame]:  # noqa: ARG002  # the contract of a venue
+    def play(self, now_ns: int) -> list[PlayedFrame]:  # noqa: ARG002  # the interface of a market
         """Return nothing: no frame of this market was recorded."""
         return []
 
     def wanted(self, symbol: str, now_ns: int) -> None:
-        """Ignore that somebody has subscribed: this market trades whether or not it is watched."""
+        """Ignore a subscription: this market trades whether or not it has subscribers."""
 
 
 class _Flow:
@@ -237,7 +237,7 @@ class _Flow:
         self.relisted(finer=10 ** (self.tape.price_digits - character.pair.pair_decimals))
 
     def relisted(self, *, finer: int) -> None:
-        """Go on in a scale ``finer`` times as fine, and in steps of the tick that is listed now."""
+        """Continue in a scale ``finer`` times as fine, and in steps of the tick that is listed now."""
         tape = self.tape
         self._tick = max(1, int(tape.pair.tick_size.scaleb(tape.price_digits)))
         self._first_price *= finer
@@ -245,7 +245,7 @@ class _Flow:
         self._price = max(self._tick, self._price * finer // self._tick * self._tick)
 
     def recall(self, count: int, *, before_ns: int) -> None:
-        """Put ``count`` trades that end just before ``before_ns`` on an empty tape; then be due."""
+        """Put ``count`` trades that end just before ``before_ns`` on an empty tape, and schedule the next one."""
         tape = self.tape
         sweeps_per_ns = max(self._sweeps_per_ns, count / _MEAN_SWEEP / LONGEST_HISTORY_NS)
         due_ns = 0
@@ -278,7 +278,7 @@ class _Flow:
         return 1 + int(self._random.expovariate(sweeps_per_ns)) if sweeps_per_ns else _NEVER_NS
 
     def _end_ns(self) -> int:
-        """Return the first moment after the newest trade."""
+        """Return the first free time after the newest trade."""
         return self.tape.times_ns[-1] + 1 if self.tape.times_ns else 0
 
     def _sizes(self) -> int:

@@ -1,7 +1,7 @@
-"""What the rest of the sandbox asks of a market, be it invented or replayed.
+"""The interface of a market, whether invented or replayed, to the rest of the sandbox.
 
-Owns the contract alone. A market is pure: it learns the time by argument and does no I/O, so that the same calls
-always make the same trades.
+Contains the interface alone. A market is pure: time is passed as an argument and there is no I/O, so that the same
+calls always make the same trades.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recorder.sandbox.tape import NewTrades, Tape
 
 @dataclass(frozen=True, slots=True)
 class PlayedFrame:
-    """One recorded frame, to be sent as it stands to everyone who follows one of ``symbols``; and what it tells."""
+    """One recorded frame, sent verbatim to everyone who follows one of ``symbols``, and its trades."""
 
     text: str
     symbols: frozenset[str]
@@ -26,12 +26,12 @@ class PlayedFrame:
 class MarketProtocol(Protocol):
     """A market: its listing, one tape for each pair by v2 symbol, and the passing of time.
 
-    Changes of the listing raise UsageError where they cannot be.
+    Impossible changes of the listing raise UsageError.
     """
 
     @property
     def listing(self) -> SandboxListing:
-        """The pairs."""
+        """The listed pairs."""
         ...
 
     @property
@@ -40,11 +40,11 @@ class MarketProtocol(Protocol):
         ...
 
     def advance(self, now_ns: int) -> list[NewTrades]:
-        """Make the trades due up to now; they are to be printed and pushed."""
+        """Make the trades due up to now; the caller prints and pushes them."""
         ...
 
     def play(self, now_ns: int) -> list[PlayedFrame]:
-        """Return the recorded frames due up to now; they are to be pushed verbatim."""
+        """Return the recorded frames due up to now; the caller pushes them verbatim."""
         ...
 
     def burst(self, symbol: str, n: int, now_ns: int) -> list[NewTrades]:
@@ -52,25 +52,25 @@ class MarketProtocol(Protocol):
         ...
 
     def wanted(self, symbol: str, now_ns: int) -> None:
-        """Take note that somebody has subscribed."""
+        """Record that a client has subscribed."""
         ...
 
     def enlist(self, pair: Pair, *, now_ns: int, trades_per_s: float) -> None:
-        """List a pair; where the market invents, it trades at this rate."""
+        """List a pair; an invented market trades it at this rate."""
         ...
 
     def delist(self, symbol: str) -> None:
-        """Take a pair from the listing; it trades no more."""
+        """Remove a pair from the listing; it stops trading."""
         ...
 
     def relist(self, symbol: str, pair: Pair, *, now_ns: int) -> None:
-        """Put another entry, perhaps of another name, in the place of a listed pair."""
+        """Replace a listed pair by another entry, perhaps of another name."""
         ...
 
     def renumber(self, symbol: str) -> None:
-        """Count the trades of a listed pair from 1 again."""
+        """Restart the ids of a listed pair at 1."""
         ...
 
     def skip(self, paused_ns: int) -> None:
-        """Put off everything that is due by the time during which the market stood still."""
+        """Postpone everything due by the time during which the market stood still."""
         ...

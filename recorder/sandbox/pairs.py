@@ -1,7 +1,8 @@
 """One market's four names and its digits, as the sandbox lists it (API.md 5, 6.4, 7.1).
 
-Owns the AssetPairs object of a pair and what follows from it. Refuses trades, prices and time. The sandbox knows
-names by its own reading of the reference, not through ``recorder.kraken``: two sides that share a mistake agree.
+Contains the AssetPairs object of a pair and what is derived from it. Does not know trades, prices and time. The sandbox
+reads names by its own interpretation of the reference, not through ``recorder.kraken``: if both sides shared the code,
+they would agree on a mistake.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from decimal import Decimal
 from typing import Any, Final
 
 REST_QTY_DIGITS: Final = 8
-"""REST prints volumes with 8 digits, also where a lot has 5 (every sample; API.md 7.1)."""
+"""REST prints volumes with 8 digits, even where a lot has 5 (every sample; API.md 7.1)."""
 FINEST_REST_DIGITS: Final = 12
-"""What REST prints where cost_decimals is less than pair_decimals, as seen on BONKUSD (API.md 7.1)."""
+"""The digits that REST prints where cost_decimals is less than pair_decimals, as seen on BONKUSD (API.md 7.1)."""
 USUAL_CLASS: Final = "currency"
 """The asset class of pairs that are listed and served without naming one."""
 NAMED: Final = 20
-"""Pairs named in a sentence at most."""
+"""The maximum number of pairs named in a message."""
 
 _V2_LEGS: Final = {"XBT": "BTC", "XDG": "DOGE"}
 _V1_LEGS: Final = {v2: v1 for v1, v2 in _V2_LEGS.items()}
@@ -26,7 +27,7 @@ _V1_LEGS: Final = {v2: v1 for v1, v2 in _V2_LEGS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A listed pair. ``fields`` is its AssetPairs object, printed as it stands."""
+    """A listed pair. ``fields`` is its AssetPairs object, printed verbatim."""
 
     symbol: str
     key: str
@@ -34,12 +35,12 @@ class Pair:
 
     @property
     def altname(self) -> str:
-        """The name that REST takes and file names carry: ``XBTUSD``."""
+        """The name that REST accepts and file names contain: ``XBTUSD``."""
         return str(self.fields["altname"])
 
     @property
     def asset_class(self) -> str:
-        """Who asks REST for this pair must name its class, unless it is the usual one: ``tokenized_asset``."""
+        """The class that REST requests for this pair must name, unless it is the usual one: ``tokenized_asset``."""
         return str(self.fields.get("aclass_base", USUAL_CLASS))
 
     @property
@@ -54,7 +55,7 @@ class Pair:
 
     @property
     def rest_digits(self) -> int:
-        """Digits after the point of a REST price: cost_decimals, or 12 where that would cut the price."""
+        """Digits after the point of a REST price: cost_decimals, or 12 where that would truncate the price."""
         cost_decimals = int(self.fields["cost_decimals"])
         return cost_decimals if cost_decimals >= self.pair_decimals else FINEST_REST_DIGITS
 
@@ -64,14 +65,14 @@ class Pair:
         return Decimal(str(self.fields["tick_size"]))
 
     def changed(self, **fields: Any) -> Pair:  # noqa: ANN401  # AssetPairs fields are of every type
-        """Return this pair as listed with other ``fields``; new digits bring their tick along unless one is given."""
+        """Return this pair as listed with other ``fields``; new digits imply a new tick unless one is given."""
         if "pair_decimals" in fields:
             fields.setdefault("tick_size", _unit(int(fields["pair_decimals"])))
         return listed(self.key, {**self.fields, **fields})
 
 
 class SandboxListing:
-    """What the exchange lists, found by the names that REST takes (API.md 5.1): not by the wsname."""
+    """The exchange's listing, searchable by the names that REST accepts (API.md 5.1): not by the wsname."""
 
     def __init__(self, pairs: Iterable[Pair]) -> None:
         self._by_symbol = {pair.symbol: pair for pair in pairs}
@@ -96,7 +97,7 @@ class SandboxListing:
 
 
 def some(listing: SandboxListing) -> str:
-    """Name the pairs listed, or the first of very many."""
+    """Return the names of the listed pairs, or the first of very many."""
     symbols = [pair.symbol for pair in listing.pairs]
     return ", ".join(symbols[:NAMED]) + (f" and {len(symbols) - NAMED} more" if len(symbols) > NAMED else "")
 
@@ -108,10 +109,10 @@ def listed(key: str, fields: Mapping[str, Any]) -> Pair:
 
 
 def pair_of(symbol: str, *, pair_decimals: int, lot_decimals: int, cost_decimals: int = 5, **others: Any) -> Pair:  # noqa: ANN401  # AssetPairs fields are of every type
-    """Return a pair with a plausible AssetPairs object around the facts given; ``others`` replaces its fields.
+    """Return a pair with a plausible AssetPairs object around the given values; ``others`` replaces its fields.
 
-    Without ``key`` the canonical key is the altname, as of 1172 of 1218 real pairs. Since 2026-09 the tables of
-    fees are empty and ``execution_venue`` is there (API.md 6.4).
+    Without ``key`` the canonical key is the altname, as for 1172 of 1218 real pairs. Since 2026-09 the tables of fees
+    are empty and ``execution_venue`` is present (API.md 6.4).
     """
     base, quote = (_V1_LEGS.get(leg, leg) for leg in symbol.split("/"))
     altname = f"{base}{quote}"
@@ -145,5 +146,5 @@ def pair_of(symbol: str, *, pair_decimals: int, lot_decimals: int, cost_decimals
 
 
 def _unit(digits: int) -> str:
-    """Print one unit of the last digit, without an exponent."""
+    """Return one unit of the last digit as text, without an exponent."""
     return f"0.{1:0{digits}d}" if digits else "1"

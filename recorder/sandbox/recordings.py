@@ -1,8 +1,8 @@
-"""Reading what was recorded from the real Kraken: REST Trades pages, WebSocket v2 sessions, AssetPairs answers.
+"""Parsing of recordings from the real Kraken: REST Trades pages, WebSocket v2 sessions, AssetPairs answers.
 
-Owns the way from recorded text to rows of exact values, and the proof that the rows are printed again as the very
-text they came from. Refuses files and the passing of time (``replay``). What could not be served again exactly is
-refused with a sentence: a sandbox must not invent.
+Contains the conversion of recorded text to rows of exact values, and the check that the rows print as the very text
+they came from. Does not know files and the passing of time (``replay``). Anything that could not be served exactly is
+refused with a message: a sandbox must not invent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ORD_TYPE_MARKS = {"l": 0, "m": MARKET, "limit": 0, "market": MARKET}
 
 
 class RecordedRow(NamedTuple):
-    """One recorded trade, as :class:`~recorder.sandbox.tape.Tape` wants it but for the scale."""
+    """One recorded trade, as :class:`~recorder.sandbox.tape.Tape` stores it, except for the scale."""
 
     trade_id: int
     time_ns: int
@@ -45,7 +45,7 @@ class RecordedPage:
 
 @dataclass(frozen=True, slots=True)
 class RecordedFrame:
-    """One server frame as it was, ``offset_ns`` after the session's first stamp, and the trades it tells of."""
+    """One server frame verbatim, ``offset_ns`` after the session's first stamp, and its trades."""
 
     offset_ns: int
     text: str
@@ -55,10 +55,10 @@ class RecordedFrame:
 
 @dataclass(frozen=True, slots=True)
 class RecordedSession:
-    """One recorded connection: the frames to play, and by pair the trades that its snapshots knew before.
+    """One recorded connection: the frames to play, and by pair the trades that were in its snapshots.
 
-    Status frames, acknowledgements and trade snapshots are not played: they answered another client's requests,
-    and the sandbox gives its own.
+    Status frames, acknowledgements and trade snapshots are not played: they answered another client's requests, and the
+    sandbox sends its own.
     """
 
     frames: tuple[RecordedFrame, ...]
@@ -72,12 +72,12 @@ class RecordedSession:
 
 
 def read_listing(text: str) -> list[Pair]:
-    """Read an AssetPairs answer."""
+    """Return the pairs of an AssetPairs answer."""
     return [listed(key, fields) for key, fields in _result(text).items()]
 
 
 def read_page(text: str, listing: SandboxListing) -> RecordedPage:
-    """Read a REST Trades answer whose rows carry trade ids; ``listing`` must know its pair unless v2-named."""
+    """Return the page of a REST Trades answer whose rows have ids; ``listing`` must have its pair unless v2-named."""
     result = _result(text, exact=True)
     keys = [name for name in result if name != "last"]
     if len(keys) != 1:
@@ -97,7 +97,7 @@ def read_page(text: str, listing: SandboxListing) -> RecordedPage:
 
 
 def read_session(lines: Iterable[str], listing: SandboxListing) -> RecordedSession:
-    """Read a WebSocket v2 session: one server frame a line, of any channels."""
+    """Return the session of WebSocket v2 frames: one server frame a line, of any channels."""
     frames: list[RecordedFrame] = []
     earlier: dict[str, list[RecordedRow]] = {}
     told: dict[str, list[RecordedRow]] = {}
@@ -122,7 +122,7 @@ def read_session(lines: Iterable[str], listing: SandboxListing) -> RecordedSessi
             continue
         for stamp in _stamps(content, data):
             began_ns = stamp if began_ns is None else began_ns
-            # Frames without a stamp, and stamps that lag, go out with the frame before them.
+            # Frames without a stamp, and stamps that lag, are sent with the frame before them.
             offset_ns = max(offset_ns, stamp - began_ns)
         symbols = frozenset(entry["symbol"] for entry in data if "symbol" in entry)
         frames.append(RecordedFrame(offset_ns, text, symbols, rows))
@@ -170,9 +170,9 @@ def _rest_row(row: Sequence[Any]) -> RecordedRow:
 
 
 def _with_exact_last(rows: list[RecordedRow], last: str) -> list[RecordedRow]:
-    """Give the last row the nanoseconds that ``last`` tells, if it is this row's, and let none before it be later.
+    """Return the rows with the last one at the exact time ``last``, if that matches, and none before it later.
 
-    Of the other rows only the printed double is known, which may lie up to 119 ns after the true time.
+    Of the other rows only the printed double is known, which may be up to 119 ns after the true time.
     """
     latest_ns = rows[-1].time_ns
     if last.isdigit() and wire_format.printed_double(int(last)) == wire_format.printed_double(latest_ns):
@@ -205,13 +205,13 @@ def _stamps(content: Mapping[str, Any], data: Iterable[Mapping[str, Any]]) -> It
 
 
 def _stamp_ns(text: str) -> int:
-    """Read an RFC 3339 time in UTC with 0 to 9 digits of fraction."""
+    """Return an RFC 3339 time in UTC with 0 to 9 digits of fraction, in ns since 1970."""
     seconds = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     return int(seconds.timestamp()) * 1_000_000_000 + int(text[20:].removesuffix("Z").ljust(9, "0"))
 
 
 def _guessed(symbol: str, prices: Sequence[str], *, rest_text: bool) -> Pair:
-    """Return a pair with as many digits as the recorded prices, for want of its listing."""
+    """Return a pair with as many digits as the recorded prices, because its listing is missing."""
     if "/" not in symbol:
         raise UsageError(f"no listing given knows {symbol}, and names are not cut by guess; give its AssetPairs answer")
     digits = len(prices[0].partition(".")[2])

@@ -1,9 +1,9 @@
-"""A market made of what Kraken really sent: pages served as history, sessions played frame by frame.
+"""A market made from what Kraken really sent: pages served as history, sessions played frame by frame.
 
-Owns when a recorded trade comes to be. Pages are history from the start, but for the newest ``withheld`` rows of
-each, which :meth:`Replay.burst` lets out. A session starts when somebody first subscribes to one of its pairs, and
-runs once, on the exchange's own time line: who is away misses frames, and finds their trades in REST, as in life.
-Refuses to invent a trade or to change a stamp: recorded times stay, whatever the clock says.
+Contains when a recorded trade appears. Pages are history from the start, except the newest ``withheld`` rows of each,
+which :meth:`Replay.burst` releases. A session starts with the first subscription to one of its pairs, and runs once, on
+the exchange's own time line: a disconnected client misses frames, and finds their trades in REST, as on Kraken. Never
+invents a trade or changes a stamp: recorded times stay, whatever the clock shows.
 """
 
 from __future__ import annotations
@@ -74,20 +74,20 @@ class Replay:
 
     @property
     def listing(self) -> SandboxListing:
-        """The pairs."""
+        """The listed pairs."""
         return self._register.listing
 
     @property
     def tapes(self) -> Mapping[str, Tape]:
-        """v2 symbol → everything that has come to be so far."""
+        """v2 symbol → everything that has appeared so far."""
         return self._register.tapes
 
-    def advance(self, now_ns: int) -> list[NewTrades]:  # noqa: ARG002  # the contract of a venue
-        """Return nothing: what is due here is played as it was recorded."""
+    def advance(self, now_ns: int) -> list[NewTrades]:  # noqa: ARG002  # the interface of a market
+        """Return nothing: whatever is due here is played as it was recorded."""
         return []
 
     def play(self, now_ns: int) -> list[PlayedFrame]:
-        """Return the recorded frames due up to ``now_ns``; their trades have then come to be."""
+        """Return the recorded frames due up to ``now_ns``; their trades have then appeared."""
         return [
             PlayedFrame(frame.text, frame.symbols or playing.session.symbols, tuple(self._make(frame)))
             for playing in self._sessions
@@ -95,37 +95,37 @@ class Replay:
         ]
 
     def burst(self, symbol: str, n: int, now_ns: int) -> list[NewTrades]:  # noqa: ARG002  # recorded times stay
-        """Let out the next ``n`` withheld trades of a page, or as many as there are."""
+        """Release the next ``n`` withheld trades of a page, or as many as there are."""
         waiting = self._withheld.get(symbol, deque())
         span = put(self._register.tapes[symbol], [waiting.popleft() for _ in range(min(n, len(waiting)))])
         return [NewTrades(symbol, span)] if span is not None else []
 
     def wanted(self, symbol: str, now_ns: int) -> None:
-        """Start the session that has this pair, if nobody has wanted it before."""
+        """Start the session that has this pair, at its first subscription."""
         for playing in self._sessions:
             if symbol in playing.session.symbols:
                 playing.start(now_ns)
 
     def enlist(self, pair: Pair, *, now_ns: int, trades_per_s: float) -> None:  # noqa: ARG002  # nothing is invented
-        """List a pair of which no trade is known."""
+        """List a pair without trades."""
         self._register.enlist(pair, now_ns=now_ns)
 
     def delist(self, symbol: str) -> None:
-        """Take a pair from the listing; frames of a session that tell of it are played all the same."""
+        """Remove a pair from the listing; a session's frames with its trades are played all the same."""
         self._register.delist(symbol)
 
     def relist(self, symbol: str, pair: Pair, *, now_ns: int) -> None:
-        """Change the entry of a pair. Recorded frames name the pair as they did, so it keeps its v2 symbol here."""
+        """Change the entry of a pair. Recorded frames name the pair as before, so it keeps its v2 symbol here."""
         if pair.symbol != symbol:
             raise UsageError(f"{symbol} cannot become {pair.symbol}: recorded frames go on calling it {symbol}")
         self._register.relist(symbol, pair, now_ns=now_ns)
 
     def renumber(self, symbol: str) -> None:
-        """Refuse: recorded frames go on with their own ids."""
+        """Refuse: recorded frames continue with their own ids."""
         raise UsageError(f"{symbol} cannot be renumbered: recorded frames go on with their own ids")
 
     def skip(self, paused_ns: int) -> None:
-        """Put off everything that is due by the time during which the market stood still."""
+        """Postpone everything due by the time during which the market stood still."""
         for playing in self._sessions:
             playing.skip(paused_ns)
 
@@ -135,7 +135,7 @@ class Replay:
 
 
 class _Playing:
-    """One session, how far it has got, and when it started."""
+    """One session, its position, and when it started."""
 
     def __init__(self, session: RecordedSession, speed: float) -> None:
         self.session = session
@@ -169,7 +169,7 @@ def replay_files(
     speed: float = 1.0,
     withheld: int = 0,
 ) -> Replay:
-    """Make the market of recorded files: AssetPairs answers, REST Trades answers, and sessions as JSON Lines."""
+    """Return the market of recorded files: AssetPairs answers, REST Trades answers, and sessions as JSON Lines."""
     listed = [pair for path in listings for pair in listing_of(path)]
     listing = SandboxListing(listed)
     return Replay(

@@ -1,6 +1,6 @@
-"""The log of what was asked of the sandbox, by which a client's manners can be judged.
+"""The log of requests to the sandbox, from which a client's behaviour can be judged.
 
-Owns the list alone: every REST request and every WebSocket handshake, refused ones too.
+Contains the list alone: every REST request and every WebSocket handshake, refused ones too.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 KEPT: Final = 100_000
-"""Newest requests kept: a day of one request a second, and a bound on a client gone mad."""
+"""The number of newest requests stored: a day of one request a second, and a bound for a runaway client."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request as it came in; ``at_s`` is monotonic (for pace), ``time_ns`` wall clock.
+    """One request as it arrived; ``at_s`` is monotonic (for pace), ``time_ns`` wall clock.
 
-    A handshake that succeeds is a 101. ``fault`` names what went wrong with the answer on demand.
+    A successful handshake is a 101. ``fault`` names the fault injected into the answer.
     """
 
     at_s: float
@@ -37,7 +37,7 @@ class RequestLog:
         self._log: deque[LoggedRequest] = deque(maxlen=KEPT)
 
     def add(self, request: LoggedRequest) -> None:
-        """Take note of one request."""
+        """Log one request."""
         self._log.append(request)
 
     def to(self, path: str) -> list[LoggedRequest]:

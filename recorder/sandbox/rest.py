@@ -1,7 +1,7 @@
-"""The public REST answers: a path, a query and a moment in, the text of the body out (API.md 2, 3, 5, 6).
+"""The public REST answers: a path, a query and a time in, the text of the body out (API.md 2, 3, 5, 6).
 
-Owns what Kraken would say. Refuses HTTP: status codes, headers and the edge's own refusals are the rim's. Whatever
-the answer, it is one that comes with HTTP 200: failures are told in ``error``, and have no ``result``.
+Contains what Kraken would answer. Does not know HTTP: status codes, headers and the edge's own refusals are in
+``rest_frontend``. Every answer is one that is sent with HTTP 200: failures are in ``error``, without ``result``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from recorder.sandbox.pairs import USUAL_CLASS, Pair
 from recorder.sandbox.ticker import Ticker
 
 PAGE_LIMIT: Final = 1000
-"""Rows of one Trades page; more are not given, and not refused either (API.md 6.7)."""
+"""Rows of one Trades page; a request for more gets this many and is not refused (API.md 6.7)."""
 FRACTION_SLACK_NS: Final = 10_000_000
-"""How much too early a ``since`` in fractions of seconds is taken, as was seen live (API.md 6.7)."""
+"""How much too early a ``since`` in fractions of seconds is read, as was seen live (API.md 6.7)."""
 
 _NS: Final = 1_000_000_000
 _INTERVALS: Final = {str(minutes): minutes for minutes in INTERVALS}
@@ -42,12 +42,12 @@ INVALID: Final = "EGeneral:Invalid arguments"
 
 
 class Rest:
-    """The answering side of the public REST API over one market.
+    """The public REST API over one market.
 
-    ``inclusive`` says whether ``since`` keeps a trade of that very nanosecond: the newest observations say yes,
-    the documents say no, so a client has to bear both. ``inclusive_ohlc`` says the same of candles, of which the
-    observations contradict each other. The market must have made its trades up to the ``now_ns`` of a question:
-    candles that end before it are committed, and must not change.
+    ``inclusive`` is whether ``since`` includes a trade of that very nanosecond: the newest observations say yes, the
+    documentation says no, so a client has to handle both. ``inclusive_ohlc`` is the same for candles, where the
+    observations contradict each other. The market must have made its trades up to the ``now_ns`` of a request: candles
+    that end before it are committed, and must not change.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Rest:
         return [pair for pair in self._venue.listing.pairs if pair.asset_class == asset_class]
 
     def _find(self, name: str, asset_class: str) -> tuple[Pair, str]:
-        """Return the pair, and the key that its part of the answer gets: the v2 symbol if that was asked.
+        """Return the pair, and its key in the answer: the v2 symbol if that was requested.
 
         A pair of a class that was not named is unknown (API.md 16.1).
         """

@@ -1,7 +1,7 @@
 """The edge in front of REST: what happens to a request between the wire and the answer.
 
-Owns the log, the shut door, the throttle, and doing what mishaps say. Refuses to know the answer. Every answer of
-the exchange itself comes with HTTP 200; all other statuses come from here, with HTML.
+Contains the log, the refusals, the throttle, and the application of faults. Does not know the answer. Every answer of
+the exchange itself has HTTP 200; all other statuses come from here, with HTML.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CACHED_S: Final = 2.0
 """How long an answer may be repeated: ``max-age=2`` was seen (API.md 2)."""
 
 HIT: Final = {"CF-Cache-Status": "HIT"}
-"""What is said of an answer that is repeated."""
+"""The header of a repeated answer."""
 
 _LAST: Final = re.compile(r',"last":"?\d+"?(?=\}\}$)')
 
 
 class RestFrontend:
-    """The way of every request. ``answer`` maps a method and its query to a body."""
+    """The handling of every request. ``answer`` maps a method and its query to a body."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class RestFrontend:
         answer: Callable[[str, Mapping[str, str]], str],
     ) -> None:
         self.throttle: Throttle | None = None
-        """The limit; None throttles nobody."""
+        """The limit; None throttles no client."""
         self._clock = clock
         self._faults = faults
         self._requests = requests
@@ -48,14 +48,14 @@ class RestFrontend:
         self._cache: dict[str, tuple[float, str]] = {}
 
     def closed_answer(self, request: web.Request) -> web.Response | None:
-        """Return the refusal of who comes while the door is shut."""
+        """Return the refusal of a request while connections are refused."""
         if not self._faults.refusing:
             return None
         self.log(request, 503, fault="refuse")
         return _page("http_503")
 
     def refused_handshake(self, request: web.Request) -> web.Response | None:
-        """Return the refusal of a handshake, None where it is to be made."""
+        """Return the refusal of a handshake, None if it is accepted."""
         struck = self._faults.rest.strike(HANDSHAKE)
         if not struck:
             return None
@@ -63,14 +63,14 @@ class RestFrontend:
         return self._told(struck[-1])
 
     def log(self, request: web.Request, status: int, *, fault: str = "") -> None:
-        """Take note of a request that comes in now."""
+        """Log a request that arrives now."""
         at_s, time_ns = self._clock.monotonic(), self._clock.wall_ns()
-        # As it came: a parsed query would hide what a client does and does not encode.
+        # Unparsed: a parsed query would hide what a client does and does not encode.
         query = request.raw_path.partition("?")[2]
         self._requests.add(LoggedRequest(at_s, time_ns, request.method, request.path, query, status, fault))
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """Answer one REST request, or let go wrong what is to go wrong."""
+        """Answer one REST request, or apply its faults."""
         client = request.remote or ""
         if self.throttle is not None and not self.throttle.allows(client):
             return self._refuse(request, self.throttle, client)
@@ -108,7 +108,7 @@ class RestFrontend:
         return failure(UNKNOWN_METHOD) if method is None else self._answer(method, request.query)
 
     def _repeated(self, url: str) -> str | None:
-        """Return the body given to this URL less than :data:`CACHED_S` ago; forget all that are older."""
+        """Return the body given to this URL less than :data:`CACHED_S` ago; forget all older ones."""
         now_s = self._clock.monotonic()
         self._cache = {known: given for known, given in self._cache.items() if now_s - given[0] < CACHED_S}
         return self._cache[url][1] if url in self._cache else None
@@ -124,7 +124,7 @@ class RestFrontend:
 
 
 async def _cut(request: web.Request, text: str) -> web.StreamResponse:
-    """Send half of what is announced, and hang up."""
+    """Send half of the announced length, and hang up."""
     body = text.encode()
     response = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
     response.force_close()

@@ -1,7 +1,7 @@
 """The sandbox exchange on loopback: one market behind Kraken's REST and WebSocket v2 addresses.
 
-Owns the composition, the HTTP rim and the one loop that lets time pass: make what is due, write the truth, then
-push. Refuses to know what is said (``rest``, ``socket``, ``wire``) or what goes wrong (``faults``).
+Contains the composition, the HTTP server and the one loop that lets time pass: make what is due, write the truth, then
+push. The content is in ``rest``, ``websocket`` and ``wire_format``, the faults in ``fault_injection``.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.websocket import Connection
 
 STEP_S: Final = 0.02
-"""How often the market moves: far below what a client can notice, far above what a step costs."""
+"""The interval of the market's steps: far below what a client can notice, far above what a step costs."""
 TRADES_PER_FRAME: Final = 100
-"""Trades in one frame at most; longer sweeps are split. No real bound is known (API.md 8.5)."""
+"""The maximum number of trades in one frame; longer sweeps are split. No real bound is known (API.md 8.5)."""
 GREATEST_BURST: Final = 100_000
-"""Trades of one burst at most: a third of a second of work, and it fits the queue of a client that keeps up."""
+"""The maximum trades of one burst: a third of a second of work, and it fits the queue of a client that keeps up."""
 GREATEST_JUMP: Final = 1_000_000_000
-"""Ids of one jump at most: more than Kraken has given in all."""
+"""The maximum number of ids skipped at once: more than Kraken has assigned in all."""
 GREATEST_ID: Final = 2**63 - 1
 BEGIN_S: Final = -62_135_596_800
 END_S: Final = 253_402_300_800
-"""The years 1 to 9999, in seconds since 1970."""
+"""The end of the years 1 to 9999, in seconds since 1970."""
 
 
 class Sandbox:
-    """A local Kraken. ``truth`` is the file for every trade made (None: no file); ``script`` the faults to come."""
+    """A local Kraken. ``truth`` is the file for every trade made (None: no file); ``script`` the scheduled faults."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class Sandbox:
 
     @contextlib.asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Sandbox]:
-        """Serve until left; port 0 takes a free one. After leaving, the truth holds everything made.
+        """Serve until left; port 0 picks a free one. After leaving, the truth contains everything made.
 
-        An error inside the loop shuts the door, is raised by :meth:`broken`, and at the latest on leaving. Raises
-        UsageError where the address cannot be had, DiskError where the truth cannot be written.
+        An error inside the loop refuses all requests, is raised by :meth:`broken`, and at the latest on leaving. Raise
+        UsageError if the address is not available, DiskError if the truth cannot be written.
         """
         with contextlib.ExitStack() as stack:
             if self._truth_path is not None:
@@ -125,12 +125,12 @@ class Sandbox:
                 await runner.cleanup()
 
     async def broken(self) -> None:
-        """Wait, for good unless the loop fails: then raise what it raised."""
+        """Wait, for ever unless the loop fails: then raise its error."""
         assert self._passing is not None, "only a sandbox that serves can break"
         await asyncio.shield(self._passing)
 
     def step(self) -> None:
-        """Let time pass up to now: throw scripted faults, make the trades due, write the truth, push, beat."""
+        """Let time pass up to now: activate scripted faults, make the trades due, write the truth, push, beat."""
         self.faults.follow_script()
         self._trade()
         if self._told_status != (told := self.status.essence()):
@@ -139,7 +139,7 @@ class Sandbox:
         self.clients.beat()
 
     def burst(self, symbol: str, n: int) -> None:
-        """Make ``n`` trades of one pair at once, frozen or not. Raises UsageError for an unknown pair or a wild n."""
+        """Make ``n`` trades of one pair at once, frozen or not. Raise UsageError for an unknown pair or invalid n."""
         if symbol not in self.market.listing:
             raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {some(self.market.listing)}")
         if not 1 <= n <= GREATEST_BURST:
@@ -147,7 +147,7 @@ class Sandbox:
         self._publish(self.market.burst(symbol, n, self.clock.wall_ns()))
 
     def skip_ids(self, symbol: str, n: int) -> None:
-        """Let the next ``n`` ids of one pair never exist. Raises UsageError for an unknown pair or a wild n."""
+        """Skip the next ``n`` ids of one pair for good. Raise UsageError for an unknown pair or an invalid n."""
         if symbol not in self.market.listing or not len(self.market.tapes[symbol]):
             raise UsageError(f"no pair {symbol!r} has traded here; the sandbox lists {some(self.market.listing)}")
         if not 1 <= n <= GREATEST_JUMP:
@@ -156,13 +156,13 @@ class Sandbox:
         self.market.tapes[symbol].skip(n)
 
     def say(self, text: str) -> None:
-        """Send every client this frame, whatever it says."""
+        """Send every client this frame, whatever it contains."""
         self.clients.say(text)
 
     def stamp(self, symbol: str, n: int, time_s: int) -> None:
-        """Let the next ``n`` trades of one pair be stamped with this second since 1970, whenever they are made.
+        """Stamp the next ``n`` trades of one pair with this second since 1970, whenever they are made.
 
-        Raises UsageError for an unknown pair, a wild n, or a time that no calendar has.
+        Raise UsageError for an unknown pair, an invalid n, or a time outside the calendar.
         """
         if symbol not in self.market.listing:
             raise UsageError(f"the sandbox lists no pair {symbol!r}; it lists {some(self.market.listing)}")
@@ -174,9 +174,9 @@ class Sandbox:
         self.market.tapes[symbol].stamp(n, time_s * 1_000_000_000)
 
     def stray(self, symbol: str, trade_id: int) -> None:
-        """Tell those who follow a pair its newest trade once more, under this id, which REST never knows.
+        """Send those who follow a pair its newest trade once more, under this id, which REST never shows.
 
-        Raises UsageError where it has not traded, or for an id that is none, or its own.
+        Raise UsageError if it has not traded, or for an invalid id, or its own.
         """
         if symbol not in self.market.listing or not len(self.market.tapes[symbol]):
             raise UsageError(f"no pair {symbol!r} has traded here; the sandbox lists {some(self.market.listing)}")
@@ -187,19 +187,19 @@ class Sandbox:
         self.clients.push(wire_format.stray_frame(self.market.tapes[symbol], trade_id), TRADES, (symbol,))
 
     def sever(self, symbol: str) -> None:
-        """Cut the connections that follow this pair, and no others. Raises UsageError where there are none."""
+        """Cut the connections that follow this pair, and no others. Raise UsageError if there are none."""
         for client in self._followers(symbol):
             client.hang_up()
 
     def deaden(self, symbol: str, stall: Stall = HALF_DEAD) -> None:
-        """Let the connections that follow this pair, and no others, be dead for good. Raises UsageError likewise."""
+        """Make the connections that follow this pair, and no others, dead for good. Raise UsageError likewise."""
         for client in self._followers(symbol):
             client.die(stall)
 
     def freeze(self) -> None:
-        """Make no more trades; everything else goes on. Lets a recorder catch up with a market that stands still."""
+        """Make no more trades; everything else continues. Lets a recorder catch up with a market that stands still."""
         if self._frozen_ns is None:
-            # Up to this very moment: what is due before it must not be made after the thaw, in a committed candle.
+            # Up to this very moment: trades due before it must not be made after the thaw, in a committed candle.
             self._frozen_ns = self._trade()
 
     def thaw(self) -> None:
@@ -209,19 +209,19 @@ class Sandbox:
             self._frozen_ns = None
 
     def enlist(self, pair: Pair, *, trades_per_s: float = 1.0) -> None:
-        """List a new pair, which trades from now on. Raises UsageError where it is listed."""
+        """List a new pair, which trades from now on. Raise UsageError if it is listed."""
         self.market.enlist(pair, now_ns=self._trade(), trades_per_s=trades_per_s)
 
     def delist(self, symbol: str) -> None:
-        """Take a pair from the listing: unknown from now on to REST and to new subscriptions; it trades no more."""
+        """Remove a pair from the listing: REST and new subscriptions no longer know it; it stops trading."""
         self._trade()
         self.market.delist(symbol)
 
     def relist(self, symbol: str, **fields: Any) -> None:  # noqa: ANN401  # AssetPairs fields are of every type
         """Change fields of a listed pair: ``tick_size``, ``pair_decimals``, ``status``, ``altname``, ``wsname``, ….
 
-        A wsname that makes another v2 symbol takes the trades and their ids along; the truth tells them under both.
-        Raises UsageError where the pair is not listed or cannot be changed so.
+        A wsname that makes another v2 symbol keeps the trades and their ids; the truth lists them under both. Raise
+        UsageError if the pair is not listed or cannot be changed so.
         """
         now_ns = self._trade()
         if symbol not in self.market.listing:
@@ -233,7 +233,7 @@ class Sandbox:
             self._write([NewTrades(pair.symbol, span)])
 
     def renumber(self, symbol: str) -> None:
-        """Count the trades of a pair from 1 again. Raises UsageError where it is not listed, or was recorded."""
+        """Restart the ids of a pair at 1. Raise UsageError if it is not listed, or was recorded."""
         self._trade()
         self.market.renumber(symbol)
 
@@ -254,7 +254,7 @@ class Sandbox:
         return start_s
 
     def throttle(self, throttle: Throttle | None) -> None:
-        """Limit the pace of REST from now on; None lifts the limit."""
+        """Limit the rate of REST requests from now on; None lifts the limit."""
         self.edge.throttle = throttle
 
     def last_ids(self) -> Mapping[str, int]:
@@ -267,12 +267,12 @@ class Sandbox:
                 self.step()
                 await self.clock.sleep(STEP_S)
         except Exception:
-            # Perhaps nobody looks at this task yet, and no client must go on believing that all is well.
+            # The task may not be awaited yet, and clients must not go on believing that all is well.
             self.faults.outage()
             raise
 
     def _trade(self) -> int:
-        """Make the trades due up to now, unless frozen; return the time up to which none can be made any more."""
+        """Make the trades due up to now, unless frozen; return the time before which no more can be made."""
         now_ns = self.clock.wall_ns()
         if self._frozen_ns is None:
             self._publish(self.market.advance(now_ns))
@@ -305,19 +305,19 @@ class Sandbox:
     async def _door(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Shut out who comes while the door is shut; the sandbox's own endpoints are always open."""
+        """Refuse requests while the exchange refuses them; the sandbox's own endpoints are always available."""
         refusal = None if request.path.startswith("/sandbox/") else self.edge.closed_answer(request)
         return await handler(request) if refusal is None else refusal
 
     async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
-        """Say what time it is here, and not at the host's clock."""
+        """Set the date of the sandbox's clock, not the host's."""
         response.headers["Date"] = formatdate(self.clock.wall_ns() // 1_000_000_000, usegmt=True)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         if (refusal := self.edge.refused_handshake(request)) is not None:
             return refusal
         self.edge.log(request, 101)
-        # As a real one: above 2**53, where a double would corrupt it.
+        # Like a real one: above 2**53, where a double would corrupt it.
         connection_id = self._random.getrandbits(63) | 1 << 63
         connection = Connection(
             self.market,
@@ -338,12 +338,12 @@ class Sandbox:
         self.clients.hang_up()
 
     def _answer(self, method: str, query: Mapping[str, str]) -> str:
-        # Up to date first: else a candle could be called committed whose last trades are still to be made.
+        # Make due trades first: otherwise a candle could be committed before its last trades are made.
         return self._rest.answer(method, query, now_ns=self._trade())
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
-    """Return the address bound, as it stands in a URL."""
+    """Return the bound address in the form used in a URL."""
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:

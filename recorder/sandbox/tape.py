@@ -1,7 +1,7 @@
-"""The trades of one pair, whole, in columns: what REST pages, snapshots and the truth are all printed from.
+"""All trades of one pair, in columns: the source of REST pages, snapshots and the truth.
 
-Owns ids, which are dense unless some are skipped, integer-scaled values and the search by time. Refuses text:
-``wire`` prints. A trade takes 25 bytes, so that a history of 20 M trades fits in memory.
+Contains ids, which are dense unless some are skipped, integer-scaled values and the search by time; ``wire_format``
+prints them. A trade takes 25 bytes, so that a history of 20 M trades fits in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ORD_TYPES: Final = ("limit", "limit", "market", "market")
 
 @dataclass(frozen=True, slots=True)
 class NewTrades:
-    """A run of trades that one pair has just made. Two numbers say it all: the tape knows which ids were skipped."""
+    """A run of trades that one pair has just made. Two numbers are enough: the tape knows which ids were skipped."""
 
     pair: str
     span: Span
@@ -34,9 +34,9 @@ class NewTrades:
 class Tape:
     """Trades with ids ``first_id``, ``first_id + 1``, … in order of time; :meth:`skip` leaves some out for good.
 
-    ``price_digits`` and ``qty_digits`` are the scales of the stored integers: the pair's own digits, or more where a
-    replayed history is finer than the listing says today (API.md 1.7). ``socket_digits`` is what WebSocket prints of
-    a price, unless it needs more.
+    ``price_digits`` and ``qty_digits`` are the scales of the stored integers: the pair's own digits, or more if a
+    replayed history is finer than the listing is today (API.md 1.7). ``socket_digits`` is what WebSocket prints of a
+    price, unless it needs more.
     """
 
     __slots__ = (
@@ -64,7 +64,7 @@ class Tape:
         self.qtys = array("q")
         self.marks = bytearray()
         self._decimals = [(0, pair.pair_decimals)]
-        # From which index on an id is how much higher than its index.
+        # The index from which ids are higher than their index, and by how much.
         self._jumps = [(0, first_id)]
         self._stamps: dict[int, int] = {}
 
@@ -73,7 +73,7 @@ class Tape:
 
     @property
     def last_id(self) -> int:
-        """The newest id; ``first_id - 1`` of an empty tape."""
+        """The newest id; ``first_id - 1`` for an empty tape."""
         return self._id_at(len(self.marks) - 1) if self.marks else self.first_id - 1
 
     @property
@@ -82,22 +82,22 @@ class Tape:
         return len(self.marks) + self._jumps[-1][1]
 
     def skip(self, count: int) -> None:
-        """Let ``count`` ids never exist: the next trade's id is so much higher."""
+        """Skip ``count`` ids for good: the next trade's id is that much higher."""
         assert self.marks, "before the first trade, first_id says where the ids begin"
         self._jumps.append((len(self.marks), self._jumps[-1][1] + count))
 
     def stamp(self, count: int, time_ns: int) -> None:
-        """Let the next ``count`` trades be stamped so, whenever they are made: in every row, but not for paging."""
+        """Stamp the next ``count`` trades with this time, whenever they are made: in every row, but not for paging."""
         begin = len(self.marks)
         self._stamps.update(dict.fromkeys(range(begin, begin + count), time_ns))
 
     @property
     def span(self) -> Span | None:
-        """Every id, or None of an empty tape."""
+        """Every id, or None for an empty tape."""
         return Span(self.first_id, self.last_id) if self.marks else None
 
     def append(self, time_ns: int, *, price: int, qty: int, mark: int) -> int:
-        """Take one trade at or after the last one's time; return its id."""
+        """Append one trade at or after the last one's time; return its id."""
         assert not self.times_ns or time_ns >= self.times_ns[-1], "trades are made in order of time"
         self.times_ns.append(time_ns)
         self.prices.append(price)
@@ -106,7 +106,7 @@ class Tape:
         return self.last_id
 
     def relist(self, pair: Pair, *, at_ns: int) -> None:
-        """Go on under another entry of the listing: other names, another tick. Trades stay the trades they were."""
+        """Continue under another entry of the listing: other names, another tick. Existing trades stay unchanged."""
         assert pair.lot_decimals == self.qty_digits, "the scale of quantities stays"
         if pair.pair_decimals > self.price_digits:
             finer = 10 ** (pair.pair_decimals - self.price_digits)
@@ -117,7 +117,7 @@ class Tape:
         self._decimals.append((at_ns, pair.pair_decimals))
 
     def decimals_at(self, time_ns: int) -> int:
-        """Return the pair_decimals that were listed at a moment; before the first change, those of the beginning."""
+        """Return the pair_decimals listed at a time; before the first change, the initial ones."""
         return self._decimals[max(0, bisect_right(self._decimals, time_ns, key=lambda since: since[0]) - 1)][1]
 
     def rows(self, span: Span) -> Iterator[tuple[int, int, int, int, int]]:
@@ -138,7 +138,7 @@ class Tape:
         )
 
     def newest(self, count: int) -> Span | None:
-        """Return the ids of the latest ``count`` trades, or None where there are none."""
+        """Return the ids of the latest ``count`` trades, or None if there are none."""
         return Span(self._id_at(max(0, len(self) - count)), self.last_id) if self.marks else None
 
     def page(self, since_ns: int, *, count: int, inclusive: bool) -> Span | None:
@@ -148,7 +148,7 @@ class Tape:
         return Span(self._id_at(low), self._id_at(min(low + count, len(self)) - 1)) if low < len(self) else None
 
     def time_ns(self, trade_id: int) -> int:
-        """Return when the trade of an id that the tape has was made, whatever its stamp says."""
+        """Return when the trade of an id that the tape has was made, whatever its stamp is."""
         return self.times_ns[self._index(trade_id)]
 
     def _id_at(self, index: int) -> int:

@@ -1,7 +1,7 @@
-"""The limit of public REST: one token bucket for each address that calls (API.md 4.1, 13).
+"""The rate limit of public REST: one token bucket for each client address (API.md 4.1, 13).
 
-Owns who is refused. Refuses what is said to them: ``edge`` says it, in the form chosen here. All that was published
-fits a bucket of 30 that gains one a second.
+Contains the decision to refuse; ``rest_frontend`` sends the refusal, in the form chosen here. All published limits
+match a bucket of 30 that gains one token a second.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from recorder.sandbox.fault_injection.rest_faults import ERRORS, PAGES
 SIZE: Final = 30.0
 PER_S: Final = 1.0
 CALM_S: Final = 5.0
-"""Silence that ends a throttle that calling keeps on: Kraken wants at least this (API.md 3.2)."""
+"""The silence that ends a throttle prolonged by further calls: Kraken requires at least this (API.md 3.2)."""
 FORMS: Final = ("too_many_requests", "rate_limit", "http_429", "throttled")
-"""How a refusal may be told, by the names of ``mishaps``."""
+"""The forms of a refusal, by the names of ``rest_faults``."""
 
 
 class Throttle:
-    """The buckets, full at first. With ``sticky``, a call while throttled starts the calm of :data:`CALM_S` anew."""
+    """The buckets, full at first. With ``sticky``, a call while throttled restarts the silence of :data:`CALM_S`."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class Throttle:
         self._calm_from_s: dict[str, float] = {}
 
     def allows(self, client: str) -> bool:
-        """Take one token of this client's and return True, or return False."""
+        """Use one token of this client's and return True, or return False."""
         now_s = self._clock.monotonic()
         tokens, at_s = self._buckets.get(client, (self._size, now_s))
         tokens = min(self._size, tokens + (now_s - at_s) * self._per_s)
-        # A hair below a whole token is one: sums of floats must not refuse who keeps to the pace exactly.
+        # Slightly below a whole token counts as one: float rounding must not refuse a client at exactly the limit.
         allowed = now_s >= self._calm_from_s.get(client, -math.inf) and tokens >= 1 - 1e-9
         if not allowed:
             self.refused += 1

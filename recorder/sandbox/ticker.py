@@ -1,8 +1,8 @@
 """The REST Ticker of one tape: the day since 00:00 UTC and the last 24 hours (API.md 6.5), from its own trades.
 
-Owns the two windows, which slide trade by trade: each trade is taken in once and let go once, and the extremes are
-at hand. The book is imagined: one tick wide, with the last price on the side that the last taker hit. Refuses
-floats; vwaps are cut off at the digits that REST prints.
+Contains the two windows, which slide trade by trade: each trade is added once and removed once, and the extremes are
+maintained. The book is invented: one tick wide, with the last price on the side that the last taker hit. Uses no
+floats; vwaps are truncated to the digits that REST prints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DAY_NS: Final = 86_400 * 1_000_000_000
 
 
 class Ticker:
-    """What is known of one tape."""
+    """The ticker of one tape."""
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
@@ -28,7 +28,7 @@ class Ticker:
         self._scale = tape.price_digits
 
     def entry(self, now_ns: int) -> dict[str, Any]:
-        """Return the pair's part of a Ticker answer; of a pair that never traded, zeros."""
+        """Return the pair's part of a Ticker answer; zeros for a pair that never traded."""
         tape = self.tape
         if tape.price_digits != self._scale:
             self._today, self._last_24h, self._scale = _TradeWindow(), _TradeWindow(), tape.price_digits
@@ -65,7 +65,7 @@ class Ticker:
 
 
 class _TradeWindow:
-    """The trades from some moment on, as a run of indices of the tape, with their sums and extremes."""
+    """The trades from some time on, as a run of indices of the tape, with their sums and extremes."""
 
     def __init__(self) -> None:
         # (index, price): those that no later trade of the window beats.
@@ -93,7 +93,7 @@ class _TradeWindow:
         return self._highs[0][1] if self._highs else otherwise
 
     def slide(self, tape: Tape, from_ns: int) -> None:
-        """Take in what the tape has new, and let go of what is from before ``from_ns``."""
+        """Add the new trades of the tape, and remove those from before ``from_ns``."""
         low = max(self.low, bisect_left(tape.times_ns, from_ns))
         if low >= self._high:
             self._begin(low)

@@ -1,8 +1,8 @@
-"""The server's half of one WebSocket v2 connection: a frame and a moment in, frames out (API.md 8).
+"""The server's side of one WebSocket v2 connection: a frame and a time in, frames out (API.md 8).
 
-Owns subscriptions, acknowledgements and refusals. Refuses sockets, queues and clocks: ``clients`` is the rim; and what
-differs between channels, which ``channels`` says. Where the texts of Kraken are not established (malformed JSON,
-unknown method or channel), this says so itself.
+Contains subscriptions, acknowledgements and refusals. Does not know sockets, queues and clocks, which are in
+``clients``, nor the differences between channels, which are in ``channels``. Where Kraken's texts are not established
+(malformed JSON, unknown method or channel), this uses its own.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ HANDLING_NS: Final = 40_000
 """From time_in to time_out, as in the captures."""
 HEARTBEAT: Final = '{"channel":"heartbeat"}'
 PONG: Final = '{"method":"pong"'
-"""What the answer to a ping message begins with."""
+"""The beginning of the answer to a ping message."""
 
 _PRIVATE: Final = ("executions", "balances")
 _WELL_FORMED: Final = re.compile(r"[A-Z0-9.]+/[A-Z0-9.]+")
 
 
 class Connection:
-    """What the server knows of one client. Each method returns the frames to send, in order.
+    """The server's state for one client. Each method returns the frames to send, in order.
 
-    ``rejected`` pairs are refused like unlisted ones, others as ``entry`` says. Those that are ``silent`` get no
+    ``rejected`` pairs are refused like unlisted ones, others as ``entry`` decides. Those that are ``silent`` get no
     snapshot.
     """
 
@@ -55,7 +55,7 @@ class Connection:
 
     @property
     def symbols(self) -> set[str]:
-        """v2 symbols that this client follows, on whatever channel."""
+        """v2 symbols that this client follows, on any channel."""
         return set[str]().union(*self._followed.values())
 
     def follows(self, channel: Channel, symbols: Collection[str]) -> bool:
@@ -63,15 +63,15 @@ class Connection:
         return not self._followed[channel].isdisjoint(symbols)
 
     def opened(self) -> list[str]:
-        """Greet: the status frame comes before anything is asked."""
+        """Return the greeting: the status frame is sent before any request."""
         return [self.status()]
 
     def status(self) -> str:
-        """Return the status frame of this moment."""
+        """Return the current status frame."""
         return self._status().frame(self._connection_id)
 
     def receive(self, text: str, *, now_ns: int) -> list[str]:
-        """Answer one frame of the client. However wrong it is, the connection stays open."""
+        """Return the answers to one frame of the client. However invalid it is, the connection stays open."""
         try:
             request = json.loads(text)
         except (ValueError, RecursionError):
@@ -130,13 +130,13 @@ class Connection:
                 followed.remove(symbol)
                 acks.append(answer.done(channel, symbol, accepted))
             else:
-                # Kraken calls this refusal one of a subscribe.
+                # Kraken labels this refusal a subscribe.
                 acks.append(answer.failure("Subscription Not Found", symbol, method="subscribe"))
         return acks
 
 
 def _accepted(params: dict[str, Any]) -> tuple[Channel, dict[str, Any]]:
-    """Return which channel is asked for, and what its acknowledgement says of the params. Raises Refused."""
+    """Return the requested channel, and the params in its acknowledgement. Raise SubscriptionRefused."""
     name = params.get("channel")
     if name in _PRIVATE:
         raise SubscriptionRefused("Private data and trading are unavailable on this endpoint. Try ws-auth.kraken.com")
@@ -147,7 +147,7 @@ def _accepted(params: dict[str, Any]) -> tuple[Channel, dict[str, Any]]:
 
 
 class _Answer:
-    """The envelope that all answers to one request share: the same two stamps, and its req_id if it had one."""
+    """The envelope shared by all answers to one request: the same two stamps, and its req_id if it had one."""
 
     def __init__(self, request: dict[str, Any], now_ns: int) -> None:
         self.now_ns = now_ns

@@ -1,7 +1,7 @@
-"""How Kraken prints numbers, times and trades (API.md 6.7, 7, 8.5): integers in, text out.
+"""Kraken's printed form of numbers, times and trades (API.md 6.7, 7, 8.5): integers in, text out.
 
-Owns every character of a trade on the wire. Refuses parsing, and floats for anything but the one place where
-Kraken itself uses a double: the ``time`` of a REST row.
+Contains every character of a trade on the wire. Does not parse, and uses no floats except in the one place where Kraken
+itself uses a double: the ``time`` of a REST row.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _second(seconds: int) -> str:
 
 
 def stamp_us(time_ns: int) -> str:
-    """Print a time as WebSocket v2 does: RFC 3339, six digits, cut off rather than rounded.
+    """Print a time as WebSocket v2 does: RFC 3339, six digits, truncated rather than rounded.
 
     >>> stamp_us(1783465205562702999)
     '2026-07-07T23:00:05.562702Z'
@@ -57,8 +57,8 @@ def stamp_us(time_ns: int) -> str:
 def printed_double(time_ns: int) -> str:
     """Print a time as REST Trades does: seconds as a double, by the shortest text that reads back the same.
 
-    Python divides integers with one correct rounding, which gives the same double as sec + ns/1e9 for every
-    nanosecond of our age (a nanosecond never falls within 2**-54 s of the middle between two doubles).
+    Python divides integers with one correct rounding, which gives the same double as sec + ns/1e9 for every nanosecond
+    of our age (a nanosecond never falls within 2**-54 s of the middle between two doubles).
 
     >>> printed_double(1762820035982277754)
     '1762820035.9822779'
@@ -67,7 +67,7 @@ def printed_double(time_ns: int) -> str:
 
 
 def price_text(price: int, scale: int, digits: int) -> str:
-    """Print a price scaled by ``scale`` with ``digits`` digits, or with all of them where those would cut it.
+    """Print a price scaled by ``scale`` with ``digits`` digits, or with all of them if it would be truncated.
 
     >>> price_text(62807000, 3, 1), price_text(62807001, 3, 1), price_text(62807, 0, 1)
     ('62807.0', '62807.001', '62807.0')
@@ -92,12 +92,12 @@ def rest_rows(tape: Tape, span: Span) -> Iterator[str]:
 
 
 def candle_row(tape: Tape, candle: Candle) -> str:
-    """Return one row of a REST OHLC answer: prices in the digits listed when it began, the vwap cut off there."""
+    """Return one row of a REST OHLC answer: prices in the digits listed when it began, the vwap truncated to them."""
     scale, digits = tape.price_digits, tape.decimals_at(candle.start_ns)
     first, high, low, last = (
         price_text(price, scale, digits) for price in (candle.open, candle.high, candle.low, candle.close)
     )
-    # Whole numbers all the way: a quotient of doubles would round one in ten the wrong way.
+    # Integers throughout: a quotient of doubles would round one in ten the wrong way.
     vwap = candle.notional // (candle.qty * 10 ** (scale - digits)) if candle.qty else 0
     volume = fixed(candle.qty * 10 ** (REST_QTY_DIGITS - tape.qty_digits), REST_QTY_DIGITS)
     return (
@@ -119,7 +119,7 @@ def _socket_rows(tape: Tape, span: Span) -> Iterator[str]:
 
 
 def stray_frame(tape: Tape, trade_id: int) -> str:
-    """Return a frame that tells the newest trade once more, under an id that it does not have."""
+    """Return a frame with the newest trade once more, under a wrong id."""
     newest = tape.last_id
     (row,) = _socket_rows(tape, Span(newest, newest))
     row = row.replace(f'"trade_id":{newest},', f'"trade_id":{trade_id},')
@@ -134,9 +134,9 @@ def snapshot_frame(tape: Tape, count: int) -> str:
 
 
 def update_frames(tape: Tape, made: NewTrades, *, limit: int) -> Iterator[str]:
-    """Yield the frames that tell of the trades just made, at most ``limit`` trades in each.
+    """Yield the frames with the trades just made, at most ``limit`` trades in each.
 
-    Kraken merges several takers into one frame and splits long sweeps (API.md 8.5); so does this.
+    Like Kraken, this merges several takers into one frame and splits long sweeps (API.md 8.5).
     """
     for first in range(made.span.first, made.span.last + 1, limit):
         rows = _socket_rows(tape, Span(first, min(first + limit - 1, made.span.last)))

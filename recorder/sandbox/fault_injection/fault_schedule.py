@@ -1,9 +1,9 @@
-"""What goes wrong on demand: named faults, thrown by a test, by a script over time, or from outside by HTTP.
+"""Fault injection: named faults, activated by a test, by a script over time, or from outside over HTTP.
 
-Owns which faults are on, and when. Refuses sockets: a fault that lasts is a question that the rim asks
-(``refusing``), a fault that strikes once is an effect that the rim does (``hang_up``). A new fault is one method,
-one line in ``_FAULTS`` and one question at its seam. Those of REST answers are ``mishaps``, those of WebSocket lines
-``garble``; the trading state has its own board.
+Contains which faults are active, and when. Does not touch sockets: a lasting fault is a property that the outer layer
+queries (``refusing``), a momentary fault is a callback that it provides (``hang_up``). A new fault is one method, one
+line in ``_FAULTS`` and one query where it applies. Faults of REST answers are in ``rest_faults``, those of WebSocket
+lines in ``websocket_faults``; the trading state is in ``exchange_status``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall, 
 class Act:
     """One line of a script: ``fault``, ``at_s`` seconds after the start, for ``for_s`` seconds (None: for good).
 
-    What befalls REST answers can also be for the next ``n`` requests, and only for a ``path``; what befalls frames,
-    for the next ``n`` of them.
+    Faults of REST answers can also apply to the next ``n`` requests, and only to a ``path``; faults of frames to the
+    next ``n`` frames.
     """
 
     at_s: float
@@ -40,7 +40,7 @@ class Act:
 
 
 class Faults:
-    """The switches. Times are monotonic seconds of the clock given."""
+    """The switches. Times are monotonic seconds of the given clock."""
 
     def __init__(
         self,
@@ -51,17 +51,17 @@ class Faults:
         status: StatusBoard | None = None,
     ) -> None:
         self.rest = RestFaults(clock)
-        """What goes wrong with REST answers."""
+        """Faults of REST answers."""
         self.rows = RowFaults()
-        """Which rows are odd, wherever they are sent."""
+        """Malformed rows, wherever they are sent."""
         self.lines = WebSocketFaults(clock, self.rows)
-        """What goes wrong with WebSocket lines."""
+        """Faults of WebSocket lines."""
         self.quirks = ListingFaults()
-        """What is odd in good answers."""
+        """Unusual content in valid answers."""
         self.rejected: set[str] = set()
         """v2 symbols whose subscription is refused although they are listed."""
         self.entry = SubscriptionFaults(clock)
-        """Which other subscriptions are refused, and how."""
+        """Other refused subscriptions, and the form of the refusals."""
         self._clock = clock
         self._hang_up = hang_up
         self._status = StatusBoard(clock) if status is None else status
@@ -70,7 +70,7 @@ class Faults:
         self._began_s = clock.monotonic()
 
     def disconnect(self) -> None:
-        """Cut every socket at once, without a close frame. Clients may come back at once."""
+        """Cut every socket at once, without a close frame. Clients may reconnect at once."""
         self._hang_up()
 
     def refuse(self, for_s: float | None = None) -> None:
@@ -78,12 +78,12 @@ class Faults:
         self._refuse_until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
 
     def outage(self, for_s: float | None = None) -> None:
-        """Cut every socket, and refuse: nothing is to be had."""
+        """Cut every socket, and refuse new connections and requests."""
         self.refuse(for_s)
         self.disconnect()
 
     def reject(self, symbol: str) -> None:
-        """Refuse new subscriptions to this pair although it is listed; REST goes on, and so do those who have it."""
+        """Refuse new subscriptions to this pair although it is listed; REST and existing subscriptions continue."""
         self.rejected.add(symbol)
 
     def accept(self, symbol: str) -> None:
@@ -91,7 +91,7 @@ class Faults:
         self.rejected.discard(symbol)
 
     def release(self) -> None:
-        """Stop every fault that lasts, and be online. What was announced stays announced."""
+        """Stop every lasting fault, and be online. Announcements stay."""
         self._refuse_until_s = -math.inf
         self.rest.release()
         self.lines.release()
@@ -103,7 +103,7 @@ class Faults:
 
     @property
     def refusing(self) -> bool:
-        """Whether the door is shut."""
+        """Whether new connections and requests are refused."""
         return self._clock.monotonic() < self._refuse_until_s
 
     def throw(
@@ -115,7 +115,7 @@ class Faults:
         path: str = EVERYWHERE,
         stall: Stall = HALF_DEAD,
     ) -> None:
-        """Throw a fault by its name. Raises UsageError where there is none of that name, or none for a path."""
+        """Activate a fault by its name. Raise UsageError for an unknown name, or a path where none is allowed."""
         _check_scope(fault, n=n, path=path)
         if fault in rest_faults.NAMES:
             self.rest.throw(fault, for_s, n=n, path=path)
@@ -129,11 +129,11 @@ class Faults:
             _FAULTS[fault](self, for_s)
 
     def start(self) -> None:
-        """Count the script's time from now."""
+        """Start the script's time now."""
         self._began_s = self._clock.monotonic()
 
     def follow_script(self) -> None:
-        """Throw what the script has due by now."""
+        """Activate the faults that the script has due by now."""
         elapsed_s = self._clock.monotonic() - self._began_s
         while self._script and self._script[0].at_s <= elapsed_s:
             act = self._script.pop(0)
@@ -147,7 +147,7 @@ _FAULTS: Final[dict[str, Callable[[Faults, float | None], None]]] = {
     "release": lambda faults, _: faults.release(),
 }
 NAMES: Final = (*_FAULTS, *rest_faults.NAMES, *websocket_faults.NAMES, *SYSTEMS, "ladder")
-"""Every fault that can be thrown by its name alone. A ``ladder`` stands so many seconds on each of its rungs."""
+"""Every fault that can be activated by its name alone. A ``ladder`` spends that many seconds on each of its rungs."""
 
 
 def _known(fault: str) -> str:
@@ -166,7 +166,7 @@ def _check_scope(fault: str, *, n: int | None, path: str) -> None:
 
 
 def parse_act(text: str) -> Act:
-    """Read one act of a script: when, what, and for how long or how many requests if it is to end, and on what path.
+    """Return one act of a script: when, what, and optionally for how long or how many requests, and on what path.
 
     >>> parse_act("8:outage:4")
     Act(at_s=8.0, fault='outage', for_s=4.0, n=None, path='/0/')

@@ -1,8 +1,8 @@
-"""What goes wrong with a REST answer on demand (API.md 2, 3): errors in place of it, pages of the edge, damage to it.
+"""Faults of REST answers on demand (API.md 2, 3): errors instead of answers, pages of the edge, damaged answers.
 
-Owns which mishap strikes which request, and what is said in place of the right answer. Refuses HTTP: ``edge`` does
-what is told here. A mishap lasts for a time, for some requests, or until released, on all paths or on one. Pages can
-also befall the handshake of a WebSocket, which is of no path unless named.
+Contains which fault strikes which request, and the substitute for the right answer. Does not know HTTP:
+``rest_frontend`` applies the faults. A fault lasts for a time, for a number of requests, or until released, on all
+paths or on one. Pages can also replace the handshake of a WebSocket, which counts as no path unless named.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "rate_limit": "EAPI:Rate limit exceeded",
     "throttled": "EService: Throttled: {until}",
 }
-"""Name → the error told with HTTP 200; ``until`` is a Unix time."""
+"""Name → the error sent with HTTP 200; ``until`` is a Unix time."""
 PAGES: Final[Mapping[str, tuple[int, str]]] = {
     "http_302": (302, "Found"),
     "http_403": (403, "Forbidden"),
@@ -46,28 +46,28 @@ DAMAGE: Final[Mapping[str, str]] = {
 NAMES: Final = (*ERRORS, *PAGES, *DAMAGE)
 
 SLOW_S: Final = 5.0
-"""How late a slow answer is unless told otherwise."""
+"""The default delay of a slow answer."""
 THROTTLED_S: Final = 10.0
-"""How far ahead the time lies that a throttle names, where the mishap itself has no end."""
+"""The retry time named in a throttle without an end, in seconds ahead."""
 EVERYWHERE: Final = "/0/"
 HANDSHAKE: Final = "/v2"
 
 
 def is_path(path: str) -> bool:
-    """Return whether something can go wrong there."""
+    """Return whether faults can apply to this path."""
     return path == HANDSHAKE or path.startswith(EVERYWHERE)
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a page says in its headers: when to come again, as seconds or as a date, and where else to go."""
+    """The extra headers of a page: when to retry, as seconds or as a date, and where to redirect."""
 
     retry_after_s: float | None = None
     as_date: bool = False
     location: str = ""
 
     def headers(self, now_s: float) -> dict[str, str]:
-        """Return them at this moment (Unix time)."""
+        """Return the headers at this Unix time."""
         said = {"Location": self.location} if self.location else {}
         if self.retry_after_s is not None:
             until = formatdate(now_s + self.retry_after_s, usegmt=True)
@@ -77,7 +77,7 @@ class Beside:
 
 @dataclass(slots=True)
 class RestFault:
-    """One mishap in force: until a monotonic time, for so many requests yet, to paths that begin so."""
+    """One active fault: until a monotonic time, for the remaining number of requests, on paths with this prefix."""
 
     name: str
     until_s: float
@@ -88,12 +88,12 @@ class RestFault:
 
     @property
     def replaces(self) -> bool:
-        """Whether something else is said than the right answer."""
+        """Whether it replaces the right answer."""
         return self.name in ERRORS or self.name in PAGES
 
 
 class RestFaults:
-    """Those in force. Times are monotonic seconds of the clock given."""
+    """The active faults. Times are monotonic seconds of the given clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -109,9 +109,9 @@ class RestFaults:
         delay_s: float = SLOW_S,
         beside: Beside = Beside(),
     ) -> None:
-        """Let this go wrong for a time and for the next ``n`` requests to ``path``, whichever ends first.
+        """Activate a fault for a time and for the next ``n`` requests to ``path``, whichever ends first.
 
-        Raises UsageError where there is no such mishap, or where it could never strike.
+        Raise UsageError for an unknown fault, or one that could never strike.
         """
         if name not in NAMES:
             raise UsageError(f"there is no mishap {name!r}; there are {', '.join(NAMES)}")
@@ -126,11 +126,11 @@ class RestFaults:
         self._in_force.append(RestFault(name, until_s, math.inf if n is None else n, path, delay_s, beside))
 
     def release(self) -> None:
-        """Stop them all."""
+        """Stop all faults."""
         self._in_force.clear()
 
     def strike(self, path: str) -> list[RestFault]:
-        """Return what goes wrong with one request to ``path``, first thrown first; each has then struck once more."""
+        """Return the faults that strike one request to ``path``, in the order of activation; each is counted."""
         now_s = self._clock.monotonic()
         self._in_force = [mishap for mishap in self._in_force if now_s < mishap.until_s and mishap.left > 0]
         struck = [mishap for mishap in self._in_force if path.startswith(mishap.path)]
@@ -139,14 +139,14 @@ class RestFaults:
         return struck
 
     def error_of(self, mishap: RestFault) -> str:
-        """Return the error that is told in place of an answer."""
+        """Return the error sent instead of an answer."""
         left_s = mishap.until_s - self._clock.monotonic()
         ahead_s = THROTTLED_S if math.isinf(left_s) else left_s
         return error_text(mishap.name, until_s=self._clock.wall_ns() / 1e9 + ahead_s)
 
 
 def error_text(name: str, *, until_s: float) -> str:
-    """Return the error of this name; ``until_s`` is Unix time, told in whole seconds, never too early."""
+    """Return the error of this name; ``until_s`` is Unix time, printed in whole seconds, never too early."""
     return ERRORS[name].format(until=math.ceil(until_s))
 
 

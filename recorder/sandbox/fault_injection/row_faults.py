@@ -1,7 +1,7 @@
-"""Odd rows on demand, in frames, pages and candles alike: a field that says what it should not, or is left out.
+"""Malformed rows on demand, in frames, pages and candles alike: fields with wrong values, or missing fields.
 
-Owns which rows are odd, and how. They are spoilt as text when they are sent: what was made stays what it is. All of it
-lasts until released.
+Contains which rows are malformed, and how. They are changed as text when they are sent: the stored trade stays
+unchanged. All faults last until released.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ENTRY: Final = re.compile(r"\{[^{}]*\}")
 
 
 class RowFaults:
-    """Which rows are odd. ``text`` is the JSON that stands for a field, empty where the field is left out."""
+    """The malformed rows. ``text`` is the JSON of a field, empty to leave the field out."""
 
     def __init__(self) -> None:
         self._rest: dict[str, dict[int, tuple[str, str]]] = {}
@@ -43,7 +43,7 @@ class RowFaults:
         self._candles: dict[str, dict[int, tuple[str, str]]] = {}
 
     def trade(self, symbol: str, trade_id: int, field: str, text: str, where: Where = "both") -> None:
-        """Let a trade be sent with this field so. Raises UsageError where there is no such field."""
+        """Send a trade with this text in a field. Raise UsageError for an unknown field."""
         if (field not in FIELDS and field != ROW) or where not in WHERE:
             known = f"{', '.join(FIELDS)}, or {ROW}; where: {', '.join(WHERE)}"
             raise UsageError(f"a trade has no field {field!r} {where}; there are {known}")
@@ -53,13 +53,13 @@ class RowFaults:
             self._stream.setdefault(symbol, {})[trade_id] = field, text
 
     def candle(self, symbol: str, start_s: int, field: str, text: str) -> None:
-        """Let every candle that begins then be sent with this field so. Raises UsageError as :meth:`trade` does."""
+        """Send every candle that begins then with this text in a field. Raise UsageError as :meth:`trade` does."""
         if field not in CANDLE_FIELDS and field != ROW:
             raise UsageError(f"a candle has no field {field!r}; there are {', '.join(CANDLE_FIELDS)}, or {ROW}")
         self._candles.setdefault(symbol, {})[start_s] = field, text
 
     def release(self) -> None:
-        """Send all of them as they are."""
+        """Send all rows unchanged."""
         for odd in (self._rest, self._stream, self._candles):
             odd.clear()
 
@@ -92,7 +92,7 @@ class RowFaults:
 
 
 class _Verbatim(str):
-    """A number, as it was printed."""
+    """A number with its exact text."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
-"""Which subscriptions are refused on demand although the pair is listed, and how: by symbol, by message, by silence.
+"""Refusals of subscriptions to listed pairs on demand: by symbol, by message, or by silence.
 
-Owns what is said to whom. Refuses frames: ``socket`` builds them. The texts of limits are not established (API.md 8.2,
-16.1), and a refusal of a whole message names no symbol, as that of a bad depth does not.
+Contains which refusal applies to which message; ``websocket`` builds the frames. The texts of limits are not
+established (API.md 8.2, 16.1), and a refusal of a whole message names no symbol, as that of a bad depth does not.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from recorder.clock import Clock
 from recorder.errors import UsageError
 
 TOO_MANY: Final = "EGeneral:Too many requests"
-"""What is said unless told otherwise: Kraken's word for a throttle elsewhere."""
+"""The default text: Kraken's message for a throttle elsewhere."""
 TOO_FAST: Final = "Exceeded msg rate"
-"""What is said of a message that is too large or comes too soon: known of v1."""
+"""The text for a message that is too large or arrives too soon: known from v1."""
 NOTHING: Final = ""
-"""The text of a refusal that is none: no answer comes."""
+"""The text that means no answer at all."""
 REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One refusal in force until a monotonic time: of these symbols (all where empty), each by name or not."""
+    """One refusal, active until a monotonic time: of these symbols (all if empty), each by name or not."""
 
     text: str
     until_s: float
@@ -36,18 +36,18 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class MessageLimit:
-    """The most that is taken: symbols in a message, and messages in a second, over all connections."""
+    """The maximum accepted: symbols in a message, and messages in a second, over all connections."""
 
     symbols: float = math.inf
     per_s: float = math.inf
 
 
 class SubscriptionFaults:
-    """What is refused. Times are monotonic seconds of the clock given."""
+    """The active refusals. Times are monotonic seconds of the given clock."""
 
     def __init__(self, clock: Clock) -> None:
         self.asked: deque[tuple[float, tuple[str, ...]]] = deque(maxlen=REMEMBERED)
-        """The newest subscribe messages: when each came, and its symbols."""
+        """The newest subscribe messages: their times and symbols."""
         self.limit = MessageLimit()
         self._clock = clock
         self._said: list[Refusal] = []
@@ -56,27 +56,27 @@ class SubscriptionFaults:
     def refuse(
         self, text: str = TOO_MANY, for_s: float | None = None, *, symbols: Collection[str] = (), named: bool = True
     ) -> None:
-        """Refuse subscriptions to ``symbols`` (all where there are none) with ``text``, for a time or until released.
+        """Refuse subscriptions to ``symbols`` (all if there are none) with ``text``, for a time or until released.
 
-        ``named`` names each symbol; else a message with one of them is refused whole and says only its number. The
-        text :data:`NOTHING` is no answer at all.
+        ``named`` names each symbol; otherwise a message with one of them is refused whole, and the answer has only its
+        req_id. The text :data:`NOTHING` means no answer at all.
         """
         until_s = math.inf if for_s is None else self._clock.monotonic() + for_s
         self._said.append(Refusal(text, until_s, frozenset(symbols), named))
 
     def limit_to(self, *, symbols: float = math.inf, per_s: float = math.inf) -> None:
-        """Take no more symbols in a message, and messages in a second. Raises UsageError where nothing would be."""
+        """Limit the symbols in a message, and the messages per second. Raise UsageError if nothing could pass."""
         if symbols < 1 or per_s < 1:
             raise UsageError("a limit of less than one lets nobody in; refuse instead")
         self.limit = MessageLimit(symbols, per_s)
 
     def release(self) -> None:
-        """Refuse nothing any more."""
+        """Stop all refusals."""
         self._said.clear()
         self.limit = MessageLimit()
 
     def message(self, symbols: Collection[str]) -> str | None:
-        """Take note of a message; return with what it is refused whole, None if it is not."""
+        """Record a message; return the text of its refusal as a whole, None if it is not refused."""
         now_s = self._clock.monotonic()
         self.asked.append((now_s, tuple(symbols)))
         self._taken_s.append(now_s)
@@ -87,7 +87,7 @@ class SubscriptionFaults:
         return next((said.text for said in self._in_force(symbols) if not said.named), None)
 
     def symbol(self, symbol: str) -> str | None:
-        """Return with what one symbol of a message is refused, None if it is not."""
+        """Return the text of the refusal of one symbol of a message, None if it is not refused."""
         return next((said.text for said in self._in_force([symbol]) if said.named), None)
 
     def _in_force(self, symbols: Collection[str]) -> list[Refusal]:

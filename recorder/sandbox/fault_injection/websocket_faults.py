@@ -1,6 +1,6 @@
-"""What goes wrong on WebSocket lines on demand (API.md 12, 13): frames damaged, pairs silent, lines dead.
+"""Faults of WebSocket connections on demand (API.md 12, 13): damaged frames, silent pairs, dead lines.
 
-Owns which of it is in force. Refuses sockets: ``clients`` asks, and does what is told here.
+Contains which faults are active. Does not touch sockets: ``clients`` queries the faults and applies them.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ FRAMES: Final[Mapping[str, str]] = {
     "reorder": "is sent after the next one, or with the next heartbeat",
     "torn": "ends in the middle, and so does what it says",
 }
-"""Name → what happens to a frame of live trades. For a time, or for so many frames."""
+"""Name → what happens to a frame of live trades. For a time, or for a number of frames."""
 LINES: Final[Mapping[str, str]] = {
     "hush": "every subscription is silent, though acknowledged, while heartbeats go on",
     "stall": "every line open at that moment is dead for good, and nobody says so; pings may still be answered",
     "brush_off": "every handshake is accepted, and the connection closed at once",
 }
-"""Name → what happens to lines. For a time, but for the stall."""
+"""Name → what happens to lines. For a time, except the stall."""
 NAMES: Final = (*FRAMES, *LINES)
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """What a dead line still answers: a gateway that has lost its feed often goes on answering pings."""
+    """What a dead line still answers: a gateway that has lost its feed often continues to answer pings."""
 
     ping_frames: bool = True
     """Whether pings of the WebSocket protocol are answered, which are control frames (RFC 6455)."""
     ping_messages: bool = True
-    """Whether ``{"method":"ping"}`` is."""
+    """Whether ``{"method":"ping"}`` is answered."""
 
 
 HALF_DEAD: Final = Stall()
-"""The usual way to stall, since it is the harder one to notice."""
+"""The default stall, since it is the harder one to notice."""
 
 
 @dataclass(slots=True)
 class _Damage:
-    """Damage in force: until a monotonic time, for so many frames yet."""
+    """Active damage: until a monotonic time, or for the remaining number of frames."""
 
     name: str
     until_s: float
@@ -54,25 +54,25 @@ class _Damage:
 
 
 class WebSocketFaults:
-    """What is in force. Times are monotonic seconds of the clock given."""
+    """The active faults. Times are monotonic seconds of the given clock."""
 
     def __init__(self, clock: Clock, rows: RowFaults | None = None) -> None:
         self.rows = RowFaults() if rows is None else rows
-        """Which rows are odd."""
+        """The malformed rows."""
         self.muted: set[str] = set()
         """v2 symbols whose subscriptions are acknowledged, and then silent."""
         self.stalls: list[Stall] = []
-        """Each time that all lines died: a line that is older than the last time is dead in that way."""
+        """Each time that all lines died: a line older than the last time is dead in that way."""
         self._clock = clock
         self._damage: list[_Damage] = []
         self._until_s = dict.fromkeys(("hush", "brush_off"), -math.inf)
 
     def throw(self, name: str, for_s: float | None = None, *, n: int | None = None, stall: Stall = HALF_DEAD) -> None:
-        """Let this go wrong for a time and, of frames, for the next ``n``, whichever ends first; None: for good.
+        """Activate a fault for a time and, for frames, for the next ``n``, whichever ends first; None: for good.
 
-        ``stall`` is how lines die, where they do.
+        ``stall`` is how lines die, for faults that stall them.
 
-        Raises UsageError where there is no such fault, or where it could never strike.
+        Raise UsageError for an unknown fault, or one that could never strike.
         """
         if name not in NAMES:
             raise UsageError(f"there is no fault of lines {name!r}; there are {', '.join(NAMES)}")
@@ -87,22 +87,22 @@ class WebSocketFaults:
             self._until_s[name] = until_s
 
     def release(self) -> None:
-        """Stop all of it; what was lost stays lost, and dead lines stay dead."""
+        """Stop all faults; lost frames stay lost, and dead lines stay dead."""
         self.muted.clear()
         self._damage.clear()
         self._until_s = dict.fromkeys(self._until_s, -math.inf)
 
     @property
     def brushing_off(self) -> bool:
-        """Whether whoever comes is let in, and sent away at once."""
+        """Whether new connections are accepted and closed at once."""
         return self._clock.monotonic() < self._until_s["brush_off"]
 
     def silent(self, symbols: Collection[str]) -> bool:
-        """Tell whether nothing is to be heard of any of ``symbols``."""
+        """Return whether all ``symbols`` are silent."""
         return self._clock.monotonic() < self._until_s["hush"] or self.muted.issuperset(symbols)
 
     def strike(self) -> frozenset[str]:
-        """Return what happens to one frame of live trades; each damage has then struck once more."""
+        """Return what happens to one frame of live trades, and count it against each active damage."""
         now_s = self._clock.monotonic()
         self._damage = [damage for damage in self._damage if now_s < damage.until_s and damage.left > 0]
         for damage in self._damage:
