@@ -55,7 +55,7 @@ def alone(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ArchiveInUse(f"{path.parent} is held by another process") from error
+            raise ArchiveInUse(f"{path.parent} is locked by another process") from error
         except OSError:  # then only the file is locked
             pass
         yield
@@ -77,7 +77,7 @@ def _lock(handle: int, path: Path, *, wait: bool) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ArchiveInUse(f"{path} is held by another process") from error
+        raise ArchiveInUse(f"{path} is locked by another process") from error
     except OSError as error:
         raise DiskError(f"cannot lock {path}: {error.strerror}; locks are needed, on every mount") from error
 

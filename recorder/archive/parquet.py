@@ -381,7 +381,7 @@ def _not_opened(path: Path, error: OSError | ValueError) -> Exception:
     said = on_one_line(error)
     if isinstance(error, OSError):  # raised by pyarrow for a footer that it cannot parse
         return UnsoundFile(path, f"has a damaged Parquet footer ({said})", remedy(path))
-    return UnsoundFile(path, f"is no whole Parquet file ({said})", remedy(path))
+    return UnsoundFile(path, f"is not a complete Parquet file ({said})", remedy(path))
 
 
 def _not_read(file: OpenFile, error: Exception) -> Exception:

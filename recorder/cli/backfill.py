@@ -158,7 +158,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             try:
                 await _fill(work, found, pace)
             except BaseException:
-                console.print(f"{_stored(fetcher.stored)}; called again, it goes on from there")
+                console.print(f"{_stored(fetcher.stored)}; run it again to continue")
                 raise
             if found:
                 console.print(_stored(fetcher.stored))

@@ -248,7 +248,7 @@ def _print(found: _MergeReport, theirs: Layout, *, dry_run: bool) -> None:
             "drains them, and merge again"
         )
     if found.count:
-        echo("nobody can tell from here which of the two is right: what was held stays")
+        echo("which of the two is right cannot be decided here: the stored content stays")
 
 
 def _as_json(found: _MergeReport, *, dry_run: bool) -> dict[str, object]:

@@ -95,7 +95,7 @@ def _print(found: ArchiveStatus, daemon: DaemonReply | str, now_us: int, *, titl
     if found.vanished:
         console.print(_vanished(found.vanished), soft_wrap=True)
     for pair, remedy in found.renumbered.items():
-        console.print(text(f" {pair} is renumbered, what comes of it is set aside: {remedy}", "red"), soft_wrap=True)
+        console.print(text(f" {pair} is renumbered, its new trades are quarantined: {remedy}", "red"), soft_wrap=True)
     console.print(_said_by(daemon))
     if found.candles:
         console.print_table(_candles(found.candles, now_us))
@@ -146,7 +146,7 @@ def _asked(config_file: Path | None, data: Path) -> DaemonReply | str:
     try:
         return daemon_client.query_daemon(config.load(config_file).ops, data)
     except ConfigError as error:  # what is on the disk can be shown all the same
-        return f"no daemon was asked: {error}"
+        return f"no daemon was queried: {error}"
 
 
 def _said_by(daemon: DaemonReply | str) -> Text:

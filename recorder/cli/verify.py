@@ -257,7 +257,7 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
         said.append(f"; {counted(len(seen.findings), 'file')} not sound", "red")
     console.print(said)
     for pair in seen.renumbered:
-        said = text(f"{pair} is renumbered: nothing is certified since, and what comes is set aside; ", "red")
+        said = text(f"{pair} is renumbered: nothing is certified since, and new trades are quarantined; ", "red")
         console.print(said.append(renumbering.remedy(layout, pair)), soft_wrap=True)
     for pair, steps in seen.steps_back.items():
         ids = ", ".join(str(one.trade_id) for one in steps[:_NAMED]) + (" …" if len(steps) > _NAMED else "")

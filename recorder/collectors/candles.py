@@ -124,7 +124,7 @@ class CandleCollector:
         for row in candles.odd:
             if self._told.is_first(series, row.raw):
                 log.error(
-                    "candle kept but not understood", pair=series.pair, timeframe=series.timeframe, reason=row.reason
+                    "candle stored but not understood", pair=series.pair, timeframe=series.timeframe, reason=row.reason
                 )
         if _added(reach, candles, series, whole=since_s is None):
             # A pair that has never traded has no candle from before now.
@@ -132,7 +132,7 @@ class CandleCollector:
             self._schedule.answered(series, self._now_s(), held_until_s=until_s)
         else:
             log.warning(
-                "candles do not continue those held; asking for all", pair=series.pair, timeframe=series.timeframe
+                "candles do not continue the stored ones; requesting all", pair=series.pair, timeframe=series.timeframe
             )
             self._schedule.failed(series, self._now_s())
 

@@ -133,7 +133,7 @@ class SilentPairWatch:
             unreadable |= quotes.unreadable
         for pair, reason in unreadable.items():
             if pair not in self._unreadable:
-                log.error("silence of a pair cannot be told", pair=pair, reason=reason)
+                log.error("silent pairs cannot be checked", pair=pair, reason=reason)
                 await self._notes.event(EventKind.MALFORMED, pair=pair, reason=reason[: rest_api.QUOTE_LIMIT])
         self._unreadable = set(unreadable)
         return found
@@ -159,5 +159,5 @@ class SilentPairWatch:
 
     async def _tell(self, behind: Behind, held: int) -> None:
         pair, moved = behind.pair, behind.moved
-        log.warning("a pair traded unheard", pair=pair, moved=moved, resubscribing=behind.again)
+        log.warning("a subscribed pair is silent", pair=pair, moved=moved, resubscribing=behind.again)
         await self._notes.event(EventKind.BEHIND, pair=pair, moved=moved, held=held, resubscribing=behind.again)

@@ -286,7 +286,7 @@ class StreamCollector:
                 case UnreadableFrame(reason):
                     await self._note(EventKind.MALFORMED, reason=reason)
                     self._metrics.unreadable.inc()
-                    log.error("frame kept but not understood", reason=reason)
+                    log.error("frame stored but not understood", reason=reason)
                 case _:
                     assert_never(effect)
 
@@ -296,7 +296,7 @@ class StreamCollector:
         await self._inbox.put(Inbound(segment.encode(partly.received_ns, source, partly.frame), partly.runs))
         self._hear(partly)
         self._metrics.unreadable.inc()
-        log.error("rows kept but not understood", rows=len(partly.odd), reason=partly.odd[0].reason)
+        log.error("rows stored but not understood", rows=len(partly.odd), reason=partly.odd[0].reason)
 
     async def _refused(self, refusal: Rejected) -> None:
         """Hand the pairs to the fallback until they are subscribed; report repeated refusals only once."""

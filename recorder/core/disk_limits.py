@@ -59,7 +59,7 @@ def require(free: int, total: int, *, stopped: str) -> None:
     if free < low:
         raise DiskError(
             f"{stopped}, which are safe: the disk has {free / 1e6:,.1f} MB left, and below {low / 1e6:,.1f} MB history "
-            "waits. Make room and call it again as you did: it goes on from there"
+            "waits. Free some space and run the same command again: it continues from there"
         )
 
 

@@ -154,7 +154,7 @@ class PairRegistry:
         lacking = self._lacking(listings, self._settled(listings))
         if len(lacking) < FEW or 2 * len(lacking) <= len(self._known):
             return None
-        return f"the listing lacks {len(lacking)} of {len(self._known)} pairs that were listed: not believed"
+        return f"the listing lacks {len(lacking)} of {len(self._known)} pairs that were listed: ignored"
 
     def follow_listing(
         self, listings: Sequence[Listed], now_s: float, last_id: Callable[[str], int] = lambda _: 0

@@ -117,7 +117,7 @@ class Reload:
             wanted = await asyncio.to_thread(self._source.read)
             added, removed = await self._roster.rename(wanted.pairs)
         except ConfigError as error:
-            log.error("configuration not taken over; recording goes on as before", reason=_line(str(error)))
+            log.error("configuration not applied; recording continues unchanged", reason=_line(str(error)))
             return
         changed = differences(self._running, wanted)
         self._running = with_live(self._running, wanted)

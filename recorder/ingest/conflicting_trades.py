@@ -72,12 +72,12 @@ class ConflictingTrades:
                 elif aside := [row for row in rows if self._is_aside(row)]:
                     spans = tuple(Spans.of_ids(row.trade_id for row in aside))
                     yield QuarantinedRow(
-                        entry.recv_ns, Reason.RENUMBERED, line, pair, spans, "the pair is numbered anew"
+                        entry.recv_ns, Reason.RENUMBERED, line, pair, spans, "the pair has been renumbered"
                     )
                 elif differing := [row for row in rows if self._differs(row)]:
                     spans = tuple(Spans.of_ids(row.trade_id for row in differing))
                     yield QuarantinedRow(
-                        entry.recv_ns, Reason.DIFFERS, line, pair, spans, "these ids are held with other content"
+                        entry.recv_ns, Reason.DIFFERS, line, pair, spans, "these ids are stored with other content"
                     )
 
     def detail(self, kept: Sequence[QuarantinedRow]) -> dict[str, object]:

@@ -217,7 +217,7 @@ class _Closed:
         """Report the number of unreadable rows beyond those reported one by one."""
         for pair, count in self._singly.items():
             if count > TOLD_SINGLY:
-                reason = f"{count - TOLD_SINGLY} more rows could not be read: they are kept all the same"
+                reason = f"{count - TOLD_SINGLY} more rows could not be read: they are stored as well"
                 detail = {"source": "journal", "reason": reason}
                 self.events.append(event(self._told_us, EventKind.MALFORMED, pair, **detail))
 
@@ -390,7 +390,7 @@ class Drainer:
         kept = [one for entry in closed.parked.entries() for one in self._parked(entry, closed)]
         if kept:
             path = self._quarantine.add(kept)
-            log.warning("parked ids set aside", segment=closed.number, lines=len(kept), file=str(path))
+            log.warning("parked ids quarantined", segment=closed.number, lines=len(kept), file=str(path))
         closed.tell_odd_times()
         mark = closed.mark()
         try:
@@ -434,7 +434,7 @@ class Drainer:
             spans = Spans.of_ids(row.trade_id for row in rows if row.pair == pair)
             held = self._held(pair)
             if not all(held.covers(span) for span in spans):
-                why = "these ids lie too far from all others: neither REST nor the stream has shown more like them yet"
+                why = "these ids are too far from all others, and neither REST nor the stream has confirmed them yet"
                 yield QuarantinedRow(entry.recv_ns, Reason.PARKED, line, pair, tuple(spans), why)
 
     def _held(self, pair: str) -> Spans:
@@ -559,13 +559,15 @@ class Drainer:
                 waiting, size = [], 0
         if waiting:
             path, pairs = self._quarantine.add(waiting), sorted({str(one.pair) for one in waiting})
-            log.warning("lines of quarantined pairs set aside", segment=closed.number, pairs=pairs, file=str(path))
+            log.warning(
+                "lines of quarantined pairs moved to quarantine", segment=closed.number, pairs=pairs, file=str(path)
+            )
 
     def _tell_renumbered(self, closed: _Closed, pair: str, kept: Sequence[QuarantinedRow], path: Path) -> None:
         claims = self._trades.claimed.claims(pair)
         lines = len(kept)
         if evidence.renumbered(claims) is not None:
-            log.warning("rows of a renumbered pair set aside", pair=pair, lines=lines, file=str(path))
+            log.warning("rows of a renumbered pair quarantined", pair=pair, lines=lines, file=str(path))
             return
         from_us = kept[0].recv_ns // 1000
         known = Renumbered(pair, kept[0].spans[0], evidence.after_us(claims, from_us), from_us)

@@ -51,7 +51,7 @@ class OddListingEntries:
             return []
         path = self._quarantine.add(singly)
         told.update((one.why, entry.recv_ns) for one in singly)
-        log.error("entries of the listing set aside", entries=len(found), file=str(path), first=singly[0].why)
+        log.error("entries of the listing quarantined", entries=len(found), file=str(path), first=singly[0].why)
         reasons = [(one.pair, one.why) for one in singly]
         if len(found) > SINGLY:
             reasons.append((None, f"{len(found) - SINGLY} more entries of the listing do not count"))

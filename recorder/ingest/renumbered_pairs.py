@@ -75,7 +75,12 @@ class RenumberedPairs:
         added = renumbering.begin_anew(self._archive, pair, found, quarantined_trades, now_us=self._now_us())
         if added is None:
             return False
-        log.warning("pair begun anew", pair=pair, rows=added.count(), reason="its folder was moved out of the archive")
+        log.warning(
+            "renumbered pair started again",
+            pair=pair,
+            rows=added.count(),
+            reason="its folder was moved out of the archive",
+        )
         return True
 
     async def _asked(self, pair: str, found: Renumbered) -> bool:
@@ -92,7 +97,7 @@ class RenumberedPairs:
         try:
             _, page = await self._exchange.trades(request, pair)
         except ExchangeError as error:
-            log.warning("renumbered pair not asked for", pair=pair, reason=str(error))
+            log.warning("renumbered pair not requested", pair=pair, reason=str(error))
             return False
         if not any(row.trade_id == stored.trade_id and is_same(row, stored) for row in page.trades):
             return False

@@ -13,7 +13,7 @@ from recorder.journal.segment import Entry
 
 KEPT: Final = 500
 """Limit per run: an exchange that has changed its format keeps sending such lines, and the quarantine never expires."""
-WHY: Final = "what came could not be read; an event tells why"
+WHY: Final = "received data could not be read; an event says why"
 
 log = structlog.get_logger()
 
@@ -33,6 +33,6 @@ class UnreadableLines:
         line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
         path = self._quarantine.add([QuarantinedRow(entry.recv_ns, Reason.MALFORMED, line, why=WHY)])
         self._kept.add(content)
-        log.warning("what could not be read set aside", source=entry.source, file=str(path))
+        log.warning("unreadable data quarantined", source=entry.source, file=str(path))
         if len(self._kept) == KEPT:
             log.error("too much could not be read: the rest of it stays in the journal alone", lines=KEPT)

@@ -367,7 +367,7 @@ def decode_odd_rows(text: bytes, pair: str) -> SalvagedRows:
         spans = [None if ids is None else Span(*ids) for ids in kept.ids]
         told = list(zip(kept.rows, spans, strict=True))
     except wire.UNREADABLE as error:
-        raise Malformed(f"kept rows that cannot be read: {_describe(error)}") from error
+        raise Malformed(f"stored rows that cannot be read: {_describe(error)}") from error
     trades, odd = _one_by_one(kept.rows, lambda row: _rest_trade(wire.rest_trade(row), pair), _of_page(pair))
     return SalvagedRows(trades, tuple(msgspec.structs.replace(row, span=told[row.at][1]) for row in odd))
 
@@ -540,7 +540,7 @@ def listing(result: bytes, asked: str = CURRENCY) -> Listed:
             odd[key[:KEY_LIMIT]] = _odd_entry(key, raw, str(error), asked)
     if table and len(odd) == len(table) and all(entry.bare is None for entry in odd.values()):
         reason = next(iter(odd.values())).reason
-        raise Malformed(f"an answer of AssetPairs of which no entry can be read: {reason[:REASON_LIMIT]}")
+        raise Malformed(f"an answer of AssetPairs without a readable entry: {reason[:REASON_LIMIT]}")
     return Listed(asked, [*own, *others], odd)
 
 

@@ -316,11 +316,11 @@ SOURCES: Final = (
         ParkedTrades,
     ),
     RecordSource("ws:odd:<connection>", "a frame of trades of which some rows could not be read", SalvagedTrades),
-    RecordSource("ws:status:<connection>", "a frame that tells how the exchange is", NotedFrame),
+    RecordSource("ws:status:<connection>", "a frame with the state of the exchange", NotedFrame),
     RecordSource("ws:answer:<connection>", "what the exchange answers to a message of ours", NotedFrame),
     RecordSource(
         "ws:unreadable:<connection>",
-        "a frame that could not be read, that is of no kind known, or with rows of a pair that nobody asked for",
+        "a frame that could not be read, is of an unknown kind, or has rows of a pair that was not requested",
         UnreadableRecord,
     ),
     RecordSource("rest:/0/public/Trades?<query>#<pair>", "a page of trades", PolledTrades),
@@ -331,7 +331,7 @@ SOURCES: Final = (
     ),
     RecordSource(
         "rest:/0/public/OHLC?<query>#<pair>",
-        "candles of one pair and timeframe, of which the last is still running",
+        "candles of one pair and timeframe; the last is still running",
         PublishedCandles,
     ),
     RecordSource(

@@ -251,7 +251,7 @@ class Session:
         if known.method == "pong" or (known.method is None and known.channel == _HEARTBEAT):
             return ()
         what = _kind(known, frame)
-        return self._unknown(what, f"a frame of a kind that nobody knows: {what}", frame, now_s, received_ns)
+        return self._unknown(what, f"a frame of an unknown kind: {what}", frame, now_s, received_ns)
 
     def _rows(self, runs: list[Run], frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
         """Process data; rows of symbols that were never requested on this connection are stored and reported."""
@@ -261,7 +261,7 @@ class Session:
             return (TradeRows(runs, frame, received_ns),)
         effects: list[Effect] = []
         for pair in strange:
-            reason = f"rows of {pair}, which nobody asked for"
+            reason = f"rows of {pair}, which was not requested"
             effects += self._unknown(f"symbol {pair}", reason, frame, now_s, received_ns)
         ours = self._channel.only(frame, lambda pair: pair not in strange)
         if ours is not None:
@@ -326,7 +326,7 @@ class Session:
             self._last_ping_s = now_s
             effects.append(Send(f'{{"method":"ping","req_id":{self._take_req_id()}}}'))
         for kind, count in self._limit.suppressed(now_s):
-            effects.append(_unreadable(f"{count} more frames were counted and not kept: {kind}"))
+            effects.append(_unreadable(f"{count} more frames were counted and not stored: {kind}"))
         return effects
 
     @property

@@ -37,7 +37,7 @@ def query_daemon(ops: OpsConfig, data: Path) -> DaemonReply | str:
     """Return the status of the daemon of the archive at ``data``; a sentence if no such daemon answers."""
     where = f"{ops.host}:{ops.port}"
     if ops.port == 0:
-        return "no daemon was asked: ops.port is 0"
+        return "no daemon was queried: ops.port is 0"
     headers = {} if ops.token is None else {"Authorization": f"Bearer {ops.token.get_secret_value()}"}
     connection = http.client.HTTPConnection(_ANYWHERE.get(ops.host, ops.host), ops.port, timeout=TIMEOUT_S)
     try:

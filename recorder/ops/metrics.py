@@ -141,7 +141,7 @@ class Metrics:
         self.rejected = Counter(
             "recorder_subscriptions_refused", "Subscriptions that the exchange refused", registry=registry
         )
-        self.unreadable = Counter("recorder_frames_unreadable", "Frames kept but not understood", registry=registry)
+        self.unreadable = Counter("recorder_frames_unreadable", "Frames stored but not understood", registry=registry)
         self.requests = Counter(
             "recorder_rest_requests",
             "REST requests sent, by how they ended",
@@ -284,8 +284,8 @@ class _LedgerCollector(Collector):
         accounts = {pair: self._ledger.of(pair) for pair in sorted(self._pairs)}
         gaps = [gap for account in accounts.values() for gap in account.gaps()]
         yield GaugeMetricFamily("recorder_pairs", "Pairs that are recorded", len(accounts))
-        yield GaugeMetricFamily("recorder_holes_open", "Holes between held trades of these pairs", len(gaps))
-        yield GaugeMetricFamily("recorder_ids_missing", "Ids that these holes lack", sum(len(gap.span) for gap in gaps))
+        yield GaugeMetricFamily("recorder_holes_open", "Gaps between stored trades of these pairs", len(gaps))
+        yield GaugeMetricFamily("recorder_ids_missing", "Ids missing in these gaps", sum(len(gap.span) for gap in gaps))
         vanished = sum(account.given_up().count() for account in accounts.values())
         yield GaugeMetricFamily(
             "recorder_ids_vanished",

@@ -62,7 +62,7 @@ STATUS_COLOURS: Final = {
     "empty": _GREY,
     "unknown": _PINK,
 }
-SURE: Final = "every trade is held"
+SURE: Final = "every trade is stored"
 AT_LEAST: Final = "at least: trades are missing, or the day is not over"
 _VOLUME_COLOURS: Final = {SURE: _BLUE, AT_LEAST: _PINK}
 
@@ -204,8 +204,8 @@ def calendar(cells: list[Row], unit: str, subtitle: list[str], width: int) -> al
     pairs = names(cells)
     axis = _calendar_axis(cells)
     legend = alt.Legend(orient="top", title=None, symbolType="square")
-    words = {"complete": "complete: every trade is held", "open": "open: trades may be missing"} | {
-        "partial": "partial: every trade since it is promised is held",
+    words = {"complete": "complete: every trade is stored", "open": "open: trades may be missing"} | {
+        "partial": "partial: every trade since the promise is stored",
         "pending": "pending: not over yet",
         "empty": "empty: there were none",
         "unknown": "unknown: the exchange's ids cannot be compared",

@@ -119,7 +119,7 @@ def candles(
         bars = archive.candles(pair, drawn, begin, end, on_gap="ignore", to="arrow").to_pylist()
     if not bars:
         ends = (text(held[pair][end]) for end in ("first_us", "last_us"))
-        raise UsageError(f"no trade of {pair} is held in this range; the archive has it from {' to '.join(ends)}")
+        raise UsageError(f"no trade of {pair} is stored in this range; the archive has it from {' to '.join(ends)}")
     axis = _axis(bars, drawn, limits)
     holes = _rows(archive, _HOLES, pair=pair, first=axis.first_us, last=axis.last_us)
     return candle_chart(pair, Bars(bars, drawn, axis, holes, finer=timeframe if timeframe != drawn else None), width)
@@ -243,7 +243,7 @@ def _days(archive: Archive, start: Instant, stop: Instant, pairs: Sequence[str] 
         if not held_days:
             raise UsageError("the archive holds no trade yet, so there is nothing to draw")
         first, last = _ends(held_days)
-        raise UsageError(f"nothing is held in this range; the archive has {first} to {last}")
+        raise UsageError(f"nothing is stored in this range; the archive has {first} to {last}")
     return days
 
 

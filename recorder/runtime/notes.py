@@ -73,7 +73,7 @@ class Notes:
         """Store rows of an answer that could not be read when others could; the drain quarantines and reports them."""
         new = [row for row in rows if self.told.is_first("came", pair, row.raw)]
         if new:
-            log.error("rows kept but not understood", pair=pair, rows=len(new), reason=new[0].reason)
+            log.error("rows stored but not understood", pair=pair, rows=len(new), reason=new[0].reason)
             await self._inbox.put(Inbound(_odd_line(request, recv_ns, pair, new), [], source="rest"))
 
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:
@@ -97,14 +97,14 @@ class QuarantineNotes:
         """Store an answer verbatim, with the reason, up to KEPT_ASIDE of them. Raises DiskError."""
         reason = str(error)[: rest_api.QUOTE_LIMIT]
         if self._kept >= KEPT_ASIDE:
-            log.error("answer not understood, and like those before it not kept", pair=pair, reason=reason)
+            log.error("answer not understood and, like earlier ones, not stored", pair=pair, reason=reason)
             return
         self._kept += 1
         now_ns = self._clock.wall_ns()
         answer, note = _unreadable(now_ns, request, error, pair)
         kept = QuarantinedRow(now_ns, Reason.MALFORMED, (answer or note).rstrip(b"\n"), pair, why=reason)
         path = await asyncio.to_thread(self._quarantine.add, [kept])
-        log.error("answer kept but not understood", pair=pair, file=str(path), reason=reason)
+        log.error("answer stored but not understood", pair=pair, file=str(path), reason=reason)
 
     async def odd(self, request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> None:
         """Store rows of an answer that could not be read when others could. Raises DiskError."""
@@ -116,7 +116,7 @@ class QuarantineNotes:
         spans = tuple(row.span for row in new if row.span is not None)
         kept = QuarantinedRow(recv_ns, Reason.ODD, line, pair, spans, new[0].reason)
         path = await asyncio.to_thread(self._quarantine.add, [kept])
-        log.error("rows kept but not understood", pair=pair, rows=len(new), file=str(path), reason=new[0].reason)
+        log.error("rows stored but not understood", pair=pair, rows=len(new), file=str(path), reason=new[0].reason)
 
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:  # noqa: ARG002 -- it has no journal
         """Report unusual trades that are stored as received."""

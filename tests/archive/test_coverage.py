@@ -127,8 +127,8 @@ def relabelled(rows: int, *spans: Run, pair: str = PAIR, table: str = "trades") 
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (cut_off, "is no whole Parquet file"),
-        (emptied, "is no whole Parquet file"),
+        (cut_off, "is not a complete Parquet file"),
+        (emptied, "is not a complete Parquet file"),
         (footer_damaged, "has a damaged Parquet footer"),
         (
             relabelled(3, Run(PAIR, Span(1, 3), 0, 0), pair="ETH/USD"),

@@ -55,7 +55,7 @@ def test_what_is_wrong_comes_with_the_remedy_of_its_table_and_the_same_sentence_
             opening(file)
         assert isinstance(raised.value, CorruptFile)
         assert raised.value.file == str(file)
-        assert raised.value.problem.startswith("is no whole Parquet file (")
+        assert raised.value.problem.startswith("is not a complete Parquet file (")
         assert raised.value.remedy == remedy(file)
         assert str(raised.value) == f"{file} {raised.value.problem}: {raised.value.remedy}"
 

@@ -67,7 +67,7 @@ def test_a_damaged_file_does_not_keep_rows_out(tmp_path: Path) -> None:
         segments = Segments(opened.layout, Unsynced(), staging=opened.staging)
         assert segments.holds(EVENTS, 8)
         assert not segments.holds(EVENTS, 7)
-        with pytest.raises(CorruptFile, match="is no whole Parquet file"):
+        with pytest.raises(CorruptFile, match="is not a complete Parquet file"):
             segments.files(Branch(EVENTS))
 
 

@@ -87,7 +87,7 @@ def test_a_damaged_file_is_a_finding_and_the_others_are_read(tmp_path: Path) -> 
     assert found.void == {"A/B": Spans([Span(3, 4)])}
     (finding,) = found.findings
     assert finding.file == broken
-    assert "is no whole Parquet file" in finding.problem
+    assert "is not a complete Parquet file" in finding.problem
 
 
 def test_a_file_that_another_program_put_there_is_a_finding(tmp_path: Path) -> None:

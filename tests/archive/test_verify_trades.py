@@ -213,8 +213,8 @@ def no_year(opened: TradeArchive) -> Path:
     ("harm", "problem"),
     [
         (damaged_page, "is damaged"),
-        (torn, "is no whole Parquet file"),
-        (emptied, "is no whole Parquet file"),
+        (torn, "is not a complete Parquet file"),
+        (emptied, "is not a complete Parquet file"),
         (footer_gone, "is none of ours"),
         (other_columns, "has other columns"),
         (another_table, "is none of ours"),

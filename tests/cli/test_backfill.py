@@ -120,7 +120,7 @@ async def test_a_pair_whose_files_cannot_be_trusted_is_refused_and_others_are_fe
     assert code == 1
     assert "stored 2,500 trades of ETH/EUR" in said
     assert "BTC/USD is refused:" in said
-    assert "junk.parquet is no whole Parquet file" in said
+    assert "junk.parquet is not a complete Parquet file" in said
     assert files(tmp_path) == [stray]
 
 
@@ -202,9 +202,7 @@ async def test_interrupted_it_stores_what_has_come_says_how_much_and_exits_130(
         assert "Traceback" not in process.said
         kept = len(archived(tmp_path / "data"))
         assert kept >= 10_000
-        assert " ".join(process.said.split()).endswith(
-            f"stored {kept:,} trades of BTC/USD; called again, it goes on from there"
-        )
+        assert " ".join(process.said.split()).endswith(f"stored {kept:,} trades of BTC/USD; run it again to continue")
     finally:
         process.close()
     assert not list((tmp_path / "data" / ".staging").glob("*/*"))

@@ -54,7 +54,7 @@ def test_a_damaged_file_hides_its_pair_alone_and_is_named_with_what_to_do(
             gaps(data, pair=pair, as_json=False)
         assert ended.value.exit_code == 1
         said = capsys.readouterr()
-        assert said.err.startswith(f"recorder: {path} is no whole Parquet file")
+        assert said.err.startswith(f"recorder: {path} is not a complete Parquet file")
         assert "move it out of the archive" in said.err
         assert said.out.startswith("1 pair: no holes" if pair is None else "0 pairs")
 

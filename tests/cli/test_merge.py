@@ -203,7 +203,7 @@ def test_a_pair_whose_files_here_cannot_be_trusted_is_refused_and_all_others_are
     path.write_bytes(b"PAR1")
     assert run(theirs, mine) == 1
     said = capsys.readouterr().out
-    assert f"{path} is no whole Parquet file" in said
+    assert f"{path} is not a complete Parquet file" in said
     assert "`received`" in said
     assert Layout(mine).trade_files("BTC/USD") == [path]
     assert ids(mine, "ETH/USD") == list(range(1, 6))

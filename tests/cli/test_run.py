@@ -173,7 +173,7 @@ async def test_sighup_takes_over_what_may_change_and_costs_no_frame_of_a_pair_th
             clients = list(sandbox.clients._clients)
             file.write_text(after + "ohlc")
             process.signal(signal.SIGHUP)
-            await process.says("configuration not taken over; recording goes on as before")
+            await process.says("configuration not applied; recording continues unchanged")
             file.unlink()
             process.signal(signal.SIGHUP)
             await process.says("No such file")

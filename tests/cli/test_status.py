@@ -79,14 +79,14 @@ def test_a_damaged_file_is_named_below_all_other_pairs(tmp_path: Path, capsys: p
         assert ended.value.exit_code == 1
         said = capsys.readouterr().out
         assert "ETH/USD" in said
-        assert f"{path} is no whole Parquet file" in said
+        assert f"{path} is not a complete Parquet file" in said
         assert "move it out of the archive" in said
         assert "(`received`) is lost" in said
         if as_json:
             (quarantined,) = json.loads(said)["quarantined"].items()
             assert (quarantined[0], quarantined[1]["file"], quarantined[1]["lines"]) == ("BTC/USD", str(path), 0)
         else:
-            assert f"BTC/USD is quarantined, for {path} is no whole Parquet file" in said
+            assert f"BTC/USD is quarantined, for {path} is not a complete Parquet file" in said
 
 
 def test_candles_the_exchange_and_the_last_events_have_their_lines(
@@ -142,7 +142,7 @@ def test_an_empty_archive_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[
     with writing(tmp_path):
         pass
     status(tmp_path, all_pairs=False, as_json=False)
-    assert capsys.readouterr().out == "No trades are recorded yet.\n no daemon was asked: ops.port is 0\n"
+    assert capsys.readouterr().out == "No trades are recorded yet.\n no daemon was queried: ops.port is 0\n"
 
 
 @pytest.mark.parametrize(

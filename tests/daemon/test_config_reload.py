@@ -48,7 +48,7 @@ class Recorder:
         self.file.write_bytes(content.encode() if isinstance(content, str) else content)
         self.said.clear()
         self.source.asked.set()
-        endings = {"configuration read again", "configuration not taken over; recording goes on as before"}
+        endings = {"configuration read again", "configuration not applied; recording continues unchanged"}
         await settle_until(lambda: any(line["event"] in endings for line in self.said))
         return list(self.said)
 

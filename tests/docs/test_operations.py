@@ -175,7 +175,7 @@ def test_every_warning_and_error_is_explained_and_the_log_says_all_that_is_expla
 
 
 EXERCISED: Final = {
-    "is no whole Parquet file": "end_to_end/test_quarantine.py::test_a_bad_file_costs_its_pair_alone_at_a_start_and",
+    "is not a complete Parquet file": "end_to_end/test_quarantine.py::test_a_bad_file_costs_its_pair_alone_at_a",
     "is none of ours": "archive/test_coverage.py::test_a_file_that_cannot_be_what_its_place_says_is_never_counted",
     "is damaged: the SHA-256": "query/test_file_digests.py::test_with_check_no_answer_rests_on_a_changed_byte",
     "holds id … as … does": "query/test_refused_files.py::test_whoever_asks_for_rows_that_lie_there_twice_is_told_of",

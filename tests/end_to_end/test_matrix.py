@@ -1043,7 +1043,7 @@ async def test_what_is_new_or_null_in_answers_and_frames_costs_nothing_and_is_to
     reasons = [json.loads(detail)["reason"] for kind, detail in events if kind == "malformed"]
     assert sum("channel flood" in reason for reason in reasons) == MOST
     assert len(reasons) == MOST + len(STRANGE) + 1
-    assert sum("rows of NO/NE, which nobody asked for" in reason for reason in reasons) == 1
+    assert sum("rows of NO/NE, which was not requested" in reason for reason in reasons) == 1
     told = {
         (json.loads(detail)["source"], json.loads(detail)["system"]) for kind, detail in events if kind != "malformed"
     }

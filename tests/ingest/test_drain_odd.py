@@ -89,7 +89,7 @@ def test_of_very_many_odd_rows_all_are_kept_and_so_many_told_one_by_one(bench: B
     assert len(bench.kept()) == count
     told = bench.told()
     assert len(told) == TOLD_SINGLY + 1
-    more = "20 more rows could not be read: they are kept all the same"
+    more = "20 more rows could not be read: they are stored as well"
     assert (PAIR, {"source": "journal", "reason": more}) in told
 
 

@@ -52,7 +52,7 @@ def test_a_session_takes_the_frames_of_its_channel_and_keeps_those_of_others() -
     session.opened(0.0)
     script = play(session)
     script >> ack(BTC) << answer >> ack(BTC, channel="weather") << answer << stands(BTC)
-    script >> trades(trade_json(7)) << unreadable << is_unreadable("a frame of a kind that nobody knows: channel trade")
+    script >> trades(trade_json(7)) << unreadable << is_unreadable("a frame of an unknown kind: channel trade")
     for text in ('{"channel":"weather","data":[]}', '{"data":[],"channel":"weather"}'):
         script >> text << TradeRows([], text.encode(), RECEIVED_NS)
     assert script >> '{"channel":"weather"}' << unreadable << is_unreadable("a weather frame without data")

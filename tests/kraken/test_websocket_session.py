@@ -748,7 +748,7 @@ def test_ten_real_trade_frames_among_three_thousand_become_rows_and_book_frames_
     assert [number for pair, number in arrived if pair == BTC] == list(range(103436768, 103436780))
     assert [number for pair, number in arrived if pair == ETH] == list(range(64175815, 64175820))
     unknown = [effect for effect in effects if isinstance(effect, UnreadableFrame)]
-    assert unknown == [UnreadableFrame("a frame of a kind that nobody knows: channel book")] * MOST
+    assert unknown == [UnreadableFrame("a frame of an unknown kind: channel book")] * MOST
     assert [effect for effect in effects if not isinstance(effect, UnknownFrame | UnreadableFrame)] == [
         StatusReport("online", 4421894013101914413),
         Subscribed(BTC, 1783465203515033),
@@ -850,7 +850,7 @@ def test_what_nobody_knows_is_kept_and_told_the_first_times_and_then_counted(tex
     script >> '{"another":1}' << unreadable << is_unreadable("keys another")
     for _ in range(int(WINDOW_S) // 5 - 1):
         script >> tick(5) << pings() >> frame(method="pong", req_id=1)
-    assert script >> tick(5) << pings() << is_unreadable("2 more frames were counted and not kept: ")
+    assert script >> tick(5) << pings() << is_unreadable("2 more frames were counted and not stored: ")
 
 
 def test_connections_share_the_count_of_what_nobody_knows() -> None:
@@ -867,7 +867,7 @@ def test_rows_of_a_symbol_that_was_never_asked_for_are_kept_and_told_and_are_no_
     text = trades(trade_json(7, ETH))
     for spelt in (text, text.replace('{"channel":"trade","type":"update"', '{"type":"update","channel":"trade"')):
         script = play(Session(TRADES, [BTC])) >> spelt
-        assert script << unreadable << is_unreadable("rows of ETH/USD, which nobody asked for")
+        assert script << unreadable << is_unreadable("rows of ETH/USD, which was not requested")
 
 
 def test_of_a_frame_with_rows_that_nobody_asked_for_the_others_are_taken_byte_for_byte() -> None:

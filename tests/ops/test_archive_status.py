@@ -183,7 +183,7 @@ def test_one_damaged_file_of_trades_hides_its_pair_alone(tmp_path: Path) -> None
         found = archive_status.everything(tmp_path)
         assert [(one.pair, one.rows) for one in found.pairs] == [("ETH/USD", 2)]
         (said,) = found.damaged
-        assert re.match(f"{damaged} is no whole Parquet file.*move it out of the archive", said)
+        assert re.match(f"{damaged} is not a complete Parquet file.*move it out of the archive", said)
         with pytest.raises(CorruptFile, match=str(damaged)):
             archive_status.read(tmp_path)
         by_pair: dict[str, str] = {}

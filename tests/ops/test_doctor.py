@@ -107,7 +107,7 @@ def test_a_file_without_a_sound_footer_is_named(tmp_path: Path, content: bytes |
     path.write_bytes(path.read_bytes()[:-3] if content is None else content)
     found = doctor.archive(Layout(tmp_path), now_us=NOW_US)
     (said,) = told(found, "wrong")
-    assert said.startswith(f"{path} is no whole Parquet file")
+    assert said.startswith(f"{path} is not a complete Parquet file")
     assert not told(found, "ok")
 
 

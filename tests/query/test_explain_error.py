@@ -25,7 +25,9 @@ def test_sql_over_a_damaged_file_names_it_and_what_to_do(archive: Written, text:
     (path,) = archive.files()
     path.write_bytes(content or path.read_bytes()[:-3])
     with connect(archive.data) as opened:
-        with pytest.raises(CorruptFile, match=rf"^{re.escape(str(path))} is no whole Parquet file.*: move it out of"):
+        with pytest.raises(
+            CorruptFile, match=rf"^{re.escape(str(path))} is not a complete Parquet file.*: move it out of"
+        ):
             opened.sql(text)
         assert len(opened.sql("FROM candles('ETH/USD', '1m')")) == 1, "of another pair nothing is amiss"
 

@@ -214,7 +214,7 @@ def test_a_damaged_file_of_one_pair_leaves_the_others_alone(pairs: Written) -> N
             for ask in OTHERS.values():
                 ask(opened)
             for name in SOME:
-                with pytest.raises(StorageError, match="is no whole Parquet file"):
+                with pytest.raises(StorageError, match="is not a complete Parquet file"):
                     ASKED[name](opened)
 
 

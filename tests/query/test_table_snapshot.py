@@ -132,5 +132,5 @@ def test_a_file_that_is_not_ours_is_an_error_that_names_it(archive: Written) -> 
     archive.noted(event(1))
     (archive.data / "events" / "year=2025" / "mine.parquet").write_bytes(b"PAR1")
     listing = TableSnapshots(archive.layout)
-    with pytest.raises(CorruptFile, match=r"mine\.parquet is no whole Parquet file .* from a back-up"):
+    with pytest.raises(CorruptFile, match=r"mine\.parquet is not a complete Parquet file .* from a back-up"):
         listing.pin(listing.now())

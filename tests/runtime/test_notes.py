@@ -110,6 +110,6 @@ async def test_of_very_many_unreadable_answers_in_files_only_the_first_are_kept(
         for _ in range(3):
             await aside.unreadable(ASKED, malformed(b"[5]"))
     assert len(list((tmp_path / "quarantine").iterdir())) == 2
-    assert [line["event"] for line in said] == ["answer kept but not understood"] * 2 + [
-        "answer not understood, and like those before it not kept"
+    assert [line["event"] for line in said] == ["answer stored but not understood"] * 2 + [
+        "answer not understood and, like earlier ones, not stored"
     ]
