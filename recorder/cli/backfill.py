@@ -228,7 +228,7 @@ async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> Non
                 console.print(f"{stretch.pair}: the exchange does not serve ids {span}")
     if unserved:
         raise CheckFailed(
-            f"{unserved:,} trades were not served: call it again later; `recorder run` goes on asking and finds out "
+            f"{unserved:,} trades were not served: run it again later; `recorder run` keeps requesting them and finds out "
             "whether they exist"
         )
 
