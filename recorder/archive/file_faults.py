@@ -56,6 +56,6 @@ def check_pass(faults: Mapping[str, Fault], pairs: int) -> None:
     if len(faults) >= AT_LEAST and len(faults) > SHARE * pairs:
         one = faults[min(faults)]
         raise DiskAtFault(
-            f"{len(faults)} of {pairs} pairs have files that cannot be trusted, such as {one}; this many at once are the "
-            "fault of the disk, of its mount or of this process: look there first"
+            f"{len(faults)} of {pairs} pairs have files that cannot be trusted, such as {one}; this many at once are "
+            "the fault of the disk, of its mount or of this process: look there first"
         )

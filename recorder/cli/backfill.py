@@ -228,8 +228,8 @@ async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> Non
                 console.print(f"{stretch.pair}: the exchange does not serve ids {span}")
     if unserved:
         raise CheckFailed(
-            f"{unserved:,} trades were not served: run it again later; `recorder run` keeps requesting them and finds out "
-            "whether they exist"
+            f"{unserved:,} trades were not served: run it again later; `recorder run` keeps requesting them and finds "
+            "out whether they exist"
         )
 
 
