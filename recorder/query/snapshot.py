@@ -108,9 +108,10 @@ class Snapshots:
     def __init__(self, data: Path, *, live: bool) -> None:
         """Open the archive. Raise NoSuchArchive."""
         self._listing = TradeFiles(data)
-        self._stamped = TableSnapshots(Layout(data))
-        self._journalled = JournalTail(Layout(data).journal) if live else None
-        self._disowned = DatedClaims(Layout(data))
+        self._layout = Layout(data)
+        self._stamped = TableSnapshots(self._layout)
+        self._journalled = JournalTail(self._layout.journal) if live else None
+        self._disowned = DatedClaims(self._layout)
 
     def pairs(self) -> list[str]:
         """Return the pairs that have trades now, in no order."""
@@ -207,8 +208,8 @@ class Snapshots:
             lost = [span for wanted in ids for span in found[pair].ids.missing(wanted)]
             if lost:
                 faults[pair] = StorageError(
-                    f"ids {lost[0]} of {pair} were in the archive and are gone: were files deleted by hand? "
-                    f"refresh() takes what is there now"
+                    f"ids {lost[0]} of {pair} were in the archive and are gone from {self._layout.pair_dir(pair)}: "
+                    "were files deleted or moved by hand? refresh() takes what is there now"
                 )
         sound = {pair: ids for pair, ids in kept.archived.items() if pair not in faults}
         whole, cut = _fit(sound, found)

@@ -181,8 +181,8 @@ class TableSnapshots:
                 rows += _rows_until(path, STAMPS[table], extent.last_us)
         if rows < extent.rows:
             raise StorageError(
-                f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files deleted by hand? "
-                "refresh() takes what is there now"
+                f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files deleted or moved "
+                "by hand? refresh() takes what is there now"
             )
         return whole, cut
 

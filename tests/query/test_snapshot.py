@@ -97,5 +97,6 @@ def test_rows_of_a_kept_moment_that_are_gone_are_a_fault_of_their_pair_that_name
     archive.files()[0].unlink()
     found = moments.find_again(kept)
     assert found.faults.keys() == {"BTC/USD"}
-    assert "ids 1..3 of BTC/USD were in the archive and are gone" in str(found.faults["BTC/USD"])
+    gone = f"ids 1..3 of BTC/USD were in the archive and are gone from {archive.layout.pair_dir('BTC/USD')}"
+    assert gone in str(found.faults["BTC/USD"])
     assert found.files[0] == str(archive.files("ETH/USD")[0])
