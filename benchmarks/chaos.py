@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -183,13 +184,14 @@ def main() -> None:
     if sys.argv[1:2] == ["run"]:
         from recorder import cli  # noqa: PLC0415
 
-        vars(app)["Rhythm"] = functools.partial(app.Intervals, upkeep_s=UPKEEP_S)
+        vars(app)["Intervals"] = functools.partial(app.Intervals, upkeep_s=UPKEEP_S)
         cli.main()
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
+    warnings.filterwarnings("ignore", "certificates are unknown")
     with as_others_are(), tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         sys.exit(0 if asyncio.run(main_of(asked.minutes, asked.seed, Path(folder))) else 1)
 

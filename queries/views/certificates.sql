@@ -13,7 +13,8 @@
 --                      promise, if ids from then up to the promise are missing; or the day has fewer rows than when it
 --                      was certified, or as many with other ids. A certified day is open for no other reason
 --            unknown   the exchange has renumbered the pair since this day or an earlier one: stored and new trades
---                      cannot be compared
+--                      cannot be compared. With recorder.connect() also every day if events cannot be read: then missing
+--                      counts all ids that are not stored, also void and disowned ones
 --   missing  ids between stored ones that may belong to the day; void, disowned and unreadable are the ids in these
 --            states that would be there. An unreadable id exists but its row cannot be parsed: its day is open. Ids
 --            around midnight count on both days.
@@ -204,7 +205,7 @@ SELECT
     r.pair,
     r.day,
     CASE
-        WHEN r.day >= utc_day(n.from_time) THEN 'unknown'
+        WHEN getvariable('recorder_lacks_events') OR r.day >= utc_day(n.from_time) THEN 'unknown'
         WHEN r.day >= utc_day(now()) THEN 'pending'
         WHEN r.holes > 0 OR (f.rows IS NULL AND r.unproven > 0) THEN 'open'
         WHEN r.rows < f.rows - coalesce(g.ids, 0) THEN 'open'

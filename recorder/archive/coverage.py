@@ -16,7 +16,7 @@ from recorder.archive.parquet import SET_APART, FileFacts, Stamp, read_facts, st
 from recorder.core import evidence
 from recorder.core.ledger import Ledger
 from recorder.core.trade_ids import Spans
-from recorder.disk import Disk
+from recorder.disk import Disk, listing
 from recorder.errors import UnsoundFile
 
 
@@ -56,7 +56,9 @@ class Coverage:
 
     def _check_folder(self, branch: Branch) -> None:
         folder = self._layout.home(branch)
-        if folder.is_file():
+        with listing(folder.parent):
+            is_file = folder.is_file()
+        if is_file:
             raise UnsoundFile(folder, "is a file, and lies where the folder of a pair belongs", MOVE_BACK)
 
     def readable(self, pair: str) -> tuple[list[FileFacts], Spans]:

@@ -24,7 +24,7 @@ from recorder.archive.layout import SUFFIX, Layout, listed
 from recorder.archive.parquet import SET_APART, FileFacts, OpenFile, on_one_line
 from recorder.core.certificate import DAY_US
 from recorder.core.trade_ids import Run
-from recorder.disk import folders_in, names_in, undisturbed
+from recorder.disk import folders_in, listing, names_in, undisturbed
 from recorder.errors import UnknownVersion, UnreadableFile, UnsoundFile
 from recorder.lazy_imports import pc
 
@@ -219,8 +219,9 @@ def _check_moment(moment: date, branch: Branch, leaf: Path, path: Path) -> None:
 
 def parquet_in(entry: Path) -> list[Path]:
     """Return the Parquet files at a path and below it, sorted, including dangling links. Raises UnlistedFolder."""
-    if not entry.is_dir():
-        return [entry] if entry.suffix == SUFFIX and (entry.is_file() or entry.is_symlink()) else []
-    if entry.is_symlink():
-        return []
+    with listing(entry.parent):
+        if not entry.is_dir():
+            return [entry] if entry.suffix == SUFFIX and (entry.is_file() or entry.is_symlink()) else []
+        if entry.is_symlink():
+            return []
     return [path for name in names_in(entry) for path in parquet_in(entry / name)]

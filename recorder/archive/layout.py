@@ -204,7 +204,7 @@ def _listed(directory: str | Path) -> list[str]:
 
 
 def size_of(leaf: Path) -> int:
-    """Return the approximate bytes of the Parquet files in one directory: 0 if a compaction interferes."""
-    with contextlib.suppress(FileNotFoundError, UnlistedFolder, UnsoundFile):
+    """Return the approximate bytes of the Parquet files in one directory: 0 if a compaction or rights interfere."""
+    with contextlib.suppress(OSError, UnlistedFolder, UnsoundFile):
         return sum((leaf / name).stat().st_size for name in listed(leaf))
     return 0

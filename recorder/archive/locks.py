@@ -17,8 +17,8 @@ from typing import Final
 
 from recorder.archive.datasets import Branch, branch_named
 from recorder.archive.layout import Layout
-from recorder.disk import ASIDE, Disk, folders_in, names_in
-from recorder.errors import ArchiveInUse, DiskError
+from recorder.disk import ASIDE, Disk, folders_in, listing, names_in
+from recorder.errors import ArchiveInUse, DiskError, UnlistedFolder
 
 _LOCK: Final = ".lock"
 _ATTEMPTS: Final = 100
@@ -140,9 +140,9 @@ def sweep_staging(layout: Layout, disk: Disk) -> None:
 
 
 def recover_all(layout: Layout, disk: Disk, branches: Iterable[Branch]) -> None:
-    """Recover the branches that no other process has locked."""
+    """Recover the branches that no other process has locked. Unlistable ones are left to their writers."""
     for branch in branches:
-        with contextlib.suppress(ArchiveInUse), branch_lock(layout, branch, wait=False):
+        with contextlib.suppress(ArchiveInUse, UnlistedFolder), branch_lock(layout, branch, wait=False):
             recover(layout, disk, branch)
 
 
@@ -151,16 +151,19 @@ def recover(layout: Layout, disk: Disk, branch: Branch) -> None:
 
     If it was interrupted between the renames that replace an exchange, a leaf has a temporary name and gets its own
     back. All other remains are garbage, but only once the names in the table are durable: until then, the files that
-    were exchanged out may be the only ones to survive a power failure.
+    were exchanged out may be the only ones to survive a power failure. Raises UnlistedFolder, DiskError.
     """
-    left = layout.built(branch)
-    if not left.is_dir():
-        return
-    home = layout.home(branch)
-    for aside in (left / name for name in names_in(left) if name.endswith(ASIDE)):
-        if not (home / aside.stem).exists():
-            disk.rename(aside, home / aside.stem)
-    if home.is_dir():
+    left, home = layout.built(branch), layout.home(branch)
+    with listing(left.parent):
+        if not left.is_dir():
+            return
+    asides = [left / name for name in names_in(left) if name.endswith(ASIDE)]
+    with listing(home):  # a year that cannot be reached has not lost its name
+        lost = [aside for aside in asides if not (home / aside.stem).exists()]
+        there = home.is_dir()
+    for aside in lost:
+        disk.rename(aside, home / aside.stem)
+    if there:
         disk.sync_dir(home)
     disk.remove_tree(left)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from recorder.cli import output
-from recorder.cli.screen import echo
+from recorder.cli.screen import echo, echo_warnings
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
 from recorder.query import plots
@@ -51,7 +51,7 @@ def plot(
         output.check_folder(path)
     if what is not What.CANDLES and timeframe is not None:
         raise UsageError(f"--timeframe is for candles; {what} goes by days")
-    with connect(data, live=live) as archive:
+    with echo_warnings(), connect(data, live=live) as archive:
         if not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
         match what:

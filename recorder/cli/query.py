@@ -16,7 +16,7 @@ from rich.table import Table
 
 from recorder.cli import output
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
-from recorder.cli.screen import Screen, echo, text
+from recorder.cli.screen import Screen, echo, echo_warnings, text
 from recorder.cli.times import FromOption, ToOption
 from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
@@ -59,7 +59,7 @@ def query(
     for parameter in question.missing(given):
         raise UsageError(f"{name} needs {_flag(parameter)}: {parameter.help}")
     bound = question.bound(given)
-    with connect(data, live=live) as archive:
+    with echo_warnings(), connect(data, live=live) as archive:
         _check_pairs(archive, pair or [])
         table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
         begins = _begin_later(archive, pair or [], bound.get("start"))

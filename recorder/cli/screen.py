@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import typer
@@ -66,6 +68,16 @@ class Screen(Console):
 def text(said: str, style: str = "") -> Text:
     """Return a text for a table or a line: on one line, and as wide as it will be printed."""
     return Text(printable(said), style)
+
+
+@contextlib.contextmanager
+def echo_warnings() -> Iterator[None]:
+    """Print warnings about an archive on standard error after the query."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for one in said:
+        echo(f"recorder: {one.message}", err=True)
 
 
 def echo(said: object = "", *, err: bool = False, nl: bool = True) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from recorder.cli import output
 from recorder.cli.output import FormatOption, JsonOption, OutputOption
+from recorder.cli.screen import echo_warnings
 from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
 from recorder.query.connect import connect
@@ -36,7 +37,7 @@ def sql(
         raise UsageError('give one SQL statement, such as recorder sql "SELECT * FROM coverage", or -f FILE')
     chosen = output.chosen(format_, to, as_json=as_json)
     statement = _read(file) if file else text or ""
-    with connect(data, live=live, threads=threads, memory=memory) as archive:
+    with echo_warnings(), connect(data, live=live, threads=threads, memory=memory) as archive:
         table = archive.sql(statement, to="arrow", decimals=True)
     output.write(table, chosen)
     if not live:

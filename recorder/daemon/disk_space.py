@@ -189,11 +189,11 @@ class ArchivedCheck:
         aside, and the archive covers the id of each of its trades now. Raises FileNotFoundError, DiskError.
         """
         number = segment.number_of(path)
-        if segment.path_of(self._layout.journal, number).exists():
-            return "it is not drained yet"
-        aside = path.with_name(f"{path.name.removesuffix(RAW_SUFFIX)}{CORRUPT_SUFFIX}").exists()
         held: dict[str, Spans] = {}
         try:
+            if segment.path_of(self._layout.journal, number).exists():
+                return "it is not drained yet"
+            aside = path.with_name(f"{path.name.removesuffix(RAW_SUFFIX)}{CORRUPT_SUFFIX}").exists()
             for line in _lines(path):
                 try:
                     entry = segment.decode(line)

@@ -52,6 +52,9 @@ _EVERY: Final = frozenset({"trades", "sound_trades(", "footer_files("})
 """Objects built from all trades, or from their footers."""
 _NAMED: Final = "pair_files("
 """The macro built from the files of one pair."""
+_OF_EVENTS: Final = frozenset({"stored_events(", "absent_spans(", "known_promises("})
+"""What is built from events: the last two are tables of the connection's snapshot."""
+_CERTIFIED: Final = frozenset({"certificates"})
 _HIDING: Final = frozenset({"getvariable", "query_table"})
 """Functions that look up an object by a name that need not appear in the statement."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -163,13 +166,15 @@ class Needs:
     """The parts of an archive that a statement may need, judged by its words: too many rather than too few.
 
     Trades of all pairs (``every``), or of those passed to macros, if any (``named``); and ``tables`` without ids. A
-    statement that uses nothing but the view trades itself (``plainly``) may be confined to certain pairs.
+    statement that uses nothing but the view trades itself (``plainly``) may be confined to certain pairs. One that
+    ``certifies`` uses events through the view certificates alone, which can be answered without them.
     """
 
     every: bool
     named: bool
     tables: tuple[Dataset, ...]
     plainly: bool = False
+    certifies: bool = False
 
 
 def needs(statement: str) -> Needs:
@@ -184,6 +189,7 @@ def needs(statement: str) -> Needs:
         named=_NAMED in reached,
         tables=tuple(table for table in WITHOUT_IDS if f"stored_{table.name}(" in reached),
         plainly=reached != others and others.isdisjoint(_EVERY) and _NAMED not in reached,
+        certifies={word for word in words if not _OF_EVENTS.isdisjoint(_sources().get(word, ()))} == _CERTIFIED,
     )
 
 

@@ -109,7 +109,7 @@ class Archive:
         0    102.0
         """
         self._check(to, dtype_backend)
-        return frame(self._reader.sql(text, params, exact=decimals), to, backend=dtype_backend)
+        return _framed(self._reader.sql(text, params, exact=decimals), to, dtype_backend)
 
     def register(self, name: str, rows: Frame) -> None:
         """Register a frame (pandas, Arrow or polars) under a name for :meth:`sql`; cursors do not see it.
@@ -307,7 +307,8 @@ class Archive:
 
         ``hashed`` adds the column sha256, for which every row is read and formatted as text: for a few days use SQL.
         Only then is a day reported open if its content was replaced since it was certified. ``recorder verify`` does
-        the same and trusts no file.
+        the same and trusts no file. If a file of events cannot be read, every day is "unknown", also in SQL; a warning
+        and ``df.attrs["unknown"]`` give the reason.
 
         >>> archive.certificates()[["pair", "status", "rows", "missing"]].head(1)
               pair status  rows  missing
@@ -315,7 +316,7 @@ class Archive:
         """
         self._check(to, dtype_backend)
         found = self._reader.sql(_HASHED if hashed else _CERTIFICATES, {}, exact=False, hashed=hashed)
-        return frame(found, to, nullable=_LACKED, backend=dtype_backend)
+        return _framed(found, to, dtype_backend, nullable=_LACKED)
 
     def refresh(self) -> None:
         """Move a frozen connection to a new snapshot. Other connections do so at each call.
@@ -357,8 +358,15 @@ def _fixed(pairs: Sequence[str], columns: Sequence[str]) -> dict[str, Sequence[s
     return {"pair": pairs, **{column: WORDS[column] for column in columns}}
 
 
-def _framed(answer: Result, to: Format, backend: Backend, categories: Mapping[str, Sequence[str]]) -> Frame:
+def _framed(
+    answer: Result,
+    to: Format,
+    backend: Backend,
+    categories: Mapping[str, Sequence[str]] | None = None,
+    nullable: Sequence[str] = (),
+) -> Frame:
     """Return the result as a frame, and emit warnings at the call site of the caller."""
     if answer.warning is not None:
         warnings.warn(answer.warning, stacklevel=3)
-    return frame(answer.let_go(), to, categories=categories, backend=backend, attrs=answer.attrs)
+    attrs = answer.attrs or None  # of SQL there are none, and the metadata of its table stays
+    return frame(answer.let_go(), to, categories=categories, nullable=nullable, backend=backend, attrs=attrs)

@@ -131,6 +131,7 @@ class Engine:
             self._set(f"{name}_files", held.files)
             self._set(f"{name}_cut_files", held.cut_files)
         self._fill("pairs", snapshot.pairs, lambda: self._know(snapshot.pairs))
+        self._fill("lacks_events", snapshot.lacks_events, lambda: self._lack_events(snapshot.lacks_events))
         self._set_until(snapshot.stamped.folders)
         self._fill("spans", snapshot.runs, lambda: self._connection.execute(_SPANS, _spans(snapshot.runs)))
         promises = snapshot.promises
@@ -175,6 +176,9 @@ class Engine:
         except FAULTS:
             return False
         return True
+
+    def _lack_events(self, lacking: bool) -> None:  # noqa: FBT001 -- the value of a variable
+        self._connection.execute("SET VARIABLE recorder_lacks_events = $lacking", {"lacking": lacking})
 
     def _set_until(self, folders: Mapping[str, Extent]) -> None:
         if self._tables.get("until") != folders:

@@ -39,6 +39,7 @@ from recorder.query.exchange_candles import CandleQuery
 from recorder.query.explain_error import explain_error
 from recorder.query.file_digests import Digests
 from recorder.query.provenance import Provenance
+from recorder.query.refused_files import FAULTS
 from recorder.query.snapshot import Snapshot, Snapshots
 
 BATCH_ROWS: Final = 500_000
@@ -226,24 +227,33 @@ class Reader:
         if self.frozen:
             self._kept.moment = self._whole(self._moments.pin)
 
-    def sql(self, text: str, params: Mapping[str, object], *, exact: bool, hashed: bool = False) -> pa.Table:
+    def sql(self, text: str, params: Mapping[str, object], *, exact: bool, hashed: bool = False) -> Result:
         """Return the rows of one SQL statement, which may request digests of rows.
 
-        Raise UsageError unless it only reads.
+        If events cannot be read, certificates are unknown and the result has a warning. Raise UsageError unless the
+        statement only reads.
         """
         self._engine.check(text)
         arguments.zoned(params)
 
         wanted = catalogue.needs(text)
 
-        def answer(moment: Snapshot, *, of_named: bool = False) -> pa.Table:
+        def answer(moment: Snapshot, *, of_named: bool = False) -> Result:
             if self.checks or hashed:
                 paths = _touched(moment, wanted.tables, of_named=of_named)
                 damaged = self._digests.damaged(path for path in paths if path not in moment.refused)
                 if damaged:
                     moment = moment.without(damaged)
                     self._engine.pin(moment)
-            return self._told(moment, text, params, exact=exact, of_named=of_named)
+            try:
+                return Result(self._told(moment, text, params, exact=exact, of_named=of_named), {})
+            except FAULTS as error:
+                if not wanted.certifies:
+                    raise
+                # Without events it succeeds if they were at fault, and fails again if something else was.
+                self._engine.pin(lacking := moment.without_events())
+                rows = self._told(lacking, text, params, exact=exact, of_named=of_named)
+                return Result(rows, {"unknown": str(error)}, f"certificates are unknown: {error}")
 
         if wanted.plainly and self.kept is None:
             only = statement_pairs.pairs(self._engine.tree(text), params)
@@ -550,11 +560,11 @@ class Reader:
                 if held.moment is not None:
                     held.moment = self._moments.find_again(held.moment)
                 raise FileNotFoundError(str(error)) from error
-            except StorageError as error:  # a retained file was damaged since: others can still be read
+            except StorageError as error:  # a retained file was damaged since, or is readable again
                 if held.moment is None:
                     raise
                 again = self._moments.find_again(held.moment)
-                if again.faults.keys() == held.moment.faults.keys():
+                if again.refused.keys() == held.moment.refused.keys():
                     raise
                 held.moment = again
                 raise FileNotFoundError(str(error)) from error

@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive.datasets import Dataset
+from recorder.archive.datasets import EVENTS, Dataset
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.archive.stored_evidence import DatedClaims
@@ -42,7 +42,8 @@ class Snapshot:
     with the table's empty schema file: an empty list is an error in DuckDB, and one that begins with it is planned
     badly (:mod:`recorder.query.file_order`). ``stamped`` are the files of the tables without ids. ``footers`` have for
     each pair the metadata of its ``files``, where those were read. ``faults`` are the reasons why no file of a pair may
-    be read; ``refused`` the same by the path that is listed instead of such files.
+    be read; ``refused`` the same by the path that is listed instead of such files. If it
+    ``lacks_events``, they were left out because one of their files cannot be read, and nothing is proven.
     """
 
     files: tuple[str, ...]
@@ -57,11 +58,18 @@ class Snapshot:
     footers: Mapping[str, Mapping[str, Footer]] = field(default_factory=dict)
     faults: Mapping[str, Fault] = field(default_factory=dict)
     refused: Mapping[str, Fault] = field(default_factory=dict)
+    lacks_events: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Whether all its rows are in ``files``, which hold no others."""
         return len(self.cut_files) == 1 and not self.tail.num_rows
+
+    def without_events(self) -> Snapshot:
+        """Return the snapshot without its events, so that nothing is proven."""
+        born = self.stamped.tables[EVENTS.name].files[-1:]
+        tables = {**self.stamped.tables, EVENTS.name: TableFiles(born, born)}
+        return replace(self, stamped=replace(self.stamped, tables=tables), lacks_events=True)
 
     def without(self, damaged: Mapping[str, Fault]) -> Snapshot:
         """Return the snapshot with these files refused, and whatever a query cannot separate from them.
@@ -100,9 +108,10 @@ class Snapshots:
     def __init__(self, data: Path, *, live: bool) -> None:
         """Open the archive. Raise NoSuchArchive."""
         self._listing = TradeFiles(data)
-        self._stamped = TableSnapshots(Layout(data))
-        self._journalled = JournalTail(Layout(data).journal) if live else None
-        self._disowned = DatedClaims(Layout(data))
+        self._layout = Layout(data)
+        self._stamped = TableSnapshots(self._layout)
+        self._journalled = JournalTail(self._layout.journal) if live else None
+        self._disowned = DatedClaims(self._layout)
 
     def pairs(self) -> list[str]:
         """Return the pairs that have trades now, in no order."""
@@ -186,9 +195,10 @@ class Snapshots:
         return replace(moment, stamped=self._stamped.pin(moment.stamped))
 
     def find_again(self, kept: Snapshot) -> Snapshot:
-        """Return the same rows in the files that hold them now. Raise StorageError if some are gone.
+        """Return the same rows in the files that hold them now.
 
-        A pair with files that must not be read now cannot be found: it is among the faults.
+        A pair with files that must not be read now, or with rows that are gone, is among the faults; such folders of
+        tables without ids are refused.
         """
         found = self._listing.of(kept.archived)
         faults = {pair: fault for pair, fault in kept.faults.items() if pair not in kept.archived} | _faults(found)
@@ -197,9 +207,9 @@ class Snapshots:
                 continue
             lost = [span for wanted in ids for span in found[pair].ids.missing(wanted)]
             if lost:
-                raise StorageError(
-                    f"ids {lost[0]} of {pair} were in the archive and are gone: were files deleted by hand? "
-                    f"refresh() takes what is there now"
+                faults[pair] = StorageError(
+                    f"ids {lost[0]} of {pair} were in the archive and are gone from {self._layout.pair_dir(pair)}: "
+                    "were files deleted or moved by hand? refresh() takes what is there now"
                 )
         sound = {pair: ids for pair, ids in kept.archived.items() if pair not in faults}
         whole, cut = _fit(sound, found)

@@ -95,13 +95,12 @@ class TableSnapshots:
         refused: dict[str, Fault] = {}
         for table in STAMPS:
             born = self._born(table)
-            folders = self._folders(table)
+            folders, instead = self._folders(table)
             # Events are read whenever a connection is pinned to a snapshot, and DuckDB would wait at a pipe for ever.
-            instead: dict[str, Fault] = {}
             if table in looked_at:
-                instead = self._refused(table, folders)
+                instead |= self._refused(table, folders)
             elif table == EVENTS:
-                _, instead = _stamped(folders)
+                instead |= _stamped(folders)[1]
             kept = [files for folder, files in folders.items() if folder not in instead]
             paths = {failing_path(folder): fault for folder, fault in instead.items()}
             found[table.name] = TableFiles(_planned(kept, born, paths), (born,))
@@ -137,33 +136,55 @@ class TableSnapshots:
         return replace(moment, folders=folders)
 
     def find_again(self, kept: TableSnapshot) -> TableSnapshot:
-        """Return the same rows in the files that hold them now. Raise StorageError if some are gone."""
+        """Return the same rows in the files that hold them now. Folders with rows that are gone are refused."""
         found = {}
-        for table, column in STAMPS.items():
+        looked_for = {failing_path(folder) for folder in kept.folders}
+        refused = {path: fault for path, fault in kept.refused.items() if path not in looked_for}
+        for table in STAMPS:
             born, before = self._born(table), set(kept.tables[table.name].files)
             whole: list[str] = []
             cut: list[str] = []
-            now = self._folders(table)
+            now, unlisted = self._folders(table)
+            refused |= {failing_path(folder): fault for folder, fault in unlisted.items()}
             for folder, extent in kept.folders.items():
-                if Path(folder).is_relative_to(self._layout.folder(table)):
-                    rows = 0
-                    for path in now.get(folder, ()):
-                        held = self._held(path, table)
-                        if path in before or held.last_us <= extent.last_us:
-                            whole.append(path)
-                            rows += held.rows
-                        elif held.first_us <= extent.last_us:
-                            cut.append(path)
-                            rows += _rows_until(path, column, extent.last_us)
-                    if rows < extent.rows:
-                        raise StorageError(
-                            f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files "
-                            f"deleted by hand? refresh() takes what is there now"
-                        )
+                if not Path(folder).is_relative_to(self._layout.folder(table)):
+                    continue
+                if any(Path(folder).is_relative_to(one) for one in unlisted):
+                    continue
+                try:
+                    of_folder = self._found_again(table, folder, now.get(folder, ()), before, extent)
+                except FAULTS as error:
+                    refused[failing_path(folder)] = error
+                    continue
+                whole += of_folder[0]
+                cut += of_folder[1]
             # What was refused then stays refused: its rows of the snapshot are unknown.
-            instead = [path for path in kept.refused if Path(path).is_relative_to(self._layout.folder(table))]
+            instead = [path for path in refused if Path(path).is_relative_to(self._layout.folder(table))]
             found[table.name] = TableFiles(_planned([whole], born, instead), _planned([cut], born))
-        return replace(kept, tables=found)
+        return replace(kept, tables=found, refused=refused)
+
+    def _found_again(
+        self, table: Dataset, folder: str, paths: Sequence[str], before: Collection[str], extent: Extent
+    ) -> tuple[list[str], list[str]]:
+        """Return the files of a folder that hold only rows of a retained snapshot, and those that hold others too.
+
+        Raise StorageError if rows are gone, and whatever :meth:`_held` raises.
+        """
+        whole, cut, rows = [], [], 0
+        for path in paths:
+            held = self._held(path, table)
+            if path in before or held.last_us <= extent.last_us:
+                whole.append(path)
+                rows += held.rows
+            elif held.first_us <= extent.last_us:
+                cut.append(path)
+                rows += _rows_until(path, STAMPS[table], extent.last_us)
+        if rows < extent.rows:
+            raise StorageError(
+                f"{extent.rows - rows} rows of {folder} were in the archive and are gone: were files deleted or moved "
+                "by hand? refresh() takes what is there now"
+            )
+        return whole, cut
 
     def _born(self, table: Dataset) -> str:
         born = self._layout.schema_file(table)
@@ -179,14 +200,25 @@ class TableSnapshots:
             self._checked.add(str(born))
         return str(born)
 
-    def _folders(self, table: Dataset) -> dict[str, list[str]]:
-        """Return the files of each folder of the table, except the one created with it."""
+    def _folders(self, table: Dataset) -> tuple[dict[str, list[str]], dict[str, Fault]]:
+        """Return the files of each folder of the table, except the one created with it, and why others have no list."""
         born = self._layout.schema_file(table)
-        leaves = (leaf for branch in self._layout.branches(table) for leaf in self._layout.leaves(branch))
-        return {
-            str(leaf): [f"{leaf}/{name}" for name in listed(leaf) if (leaf, name) != (born.parent, born.name)]
-            for leaf in leaves
-        }
+        found: dict[str, list[str]] = {}
+        unlisted: dict[str, Fault] = {}
+        leaves: list[Path] = []
+        for branch in self._layout.branches(table):
+            try:
+                leaves += self._layout.leaves(branch)
+            except FAULTS as error:
+                unlisted[str(self._layout.home(branch))] = error
+        for leaf in leaves:
+            try:
+                names = [name for name in listed(leaf) if (leaf, name) != (born.parent, born.name)]
+            except FAULTS as error:
+                unlisted[str(leaf)] = error
+            else:
+                found[str(leaf)] = [f"{leaf}/{name}" for name in names]
+        return found, unlisted
 
     def _held(self, path: str, table: Dataset) -> _FooterFacts:
         """Return the facts of a file. Raise UnsoundFile if they contradict its place."""

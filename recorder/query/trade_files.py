@@ -103,7 +103,7 @@ class TradeFiles:
         astray, pairs = self._astray(), list(pairs)
 
         def read(pair: str) -> PairFiles:
-            return self._read(pair, astray.get(_folder(pair).casefold()))
+            return self._read(pair, astray.get(_folder(pair).casefold(), ()))
 
         if len(pairs) - len(self._known) < _MANY:
             return {pair: read(pair) for pair in pairs}
@@ -128,12 +128,12 @@ class TradeFiles:
         other.mkdir(parents=True, exist_ok=True)
         return refused_files.failing_path(str(other))
 
-    def _read(self, pair: str, astray: str | None) -> PairFiles:
+    def _read(self, pair: str, astray: Iterable[str]) -> PairFiles:
         known = self._known.get(pair, _NONE)
         try:
             stamps = {path: stamp(path) for path in self.paths(pair)}
-            if astray is not None:
-                self._refuse_astray(astray)
+            for folder in astray:
+                self._refuse_astray(folder)
             if known.stamps == stamps:
                 return known
             found = self._held(pair, known, stamps)
@@ -174,13 +174,16 @@ class TradeFiles:
                     return f"; it {found[0].problem}" if found[0].file == facts.path else f"; {path} {found[0].problem}"
         return ""
 
-    def _astray(self) -> dict[str, str]:
+    def _astray(self) -> dict[str, list[str]]:
         """Return the folders that represent a pair but are not spelled as the recorder spells them, by pair.
 
         Readers that decode names take them for a pair's own, and so do case-insensitive file systems.
         """
-        spelled = [name for name in self._folders.names(self._trades) if name.startswith(_PAIR)]
-        return {_folder(_pair(name)).casefold(): name for name in spelled if _folder(_pair(name)) != name}
+        astray: dict[str, list[str]] = {}
+        for name in self._folders.names(self._trades):
+            if name.startswith(_PAIR) and (right := _folder(_pair(name))) != name:
+                astray.setdefault(right.casefold(), []).append(name)
+        return astray
 
     def _refuse_astray(self, folder: str) -> None:
         """Raise UnsoundFile if there are files in a folder that is not spelled as the recorder spells it."""

@@ -18,8 +18,9 @@ from recorder.archive.datasets import TRADES, Branch
 from recorder.archive.layout import SUFFIX, Layout
 from recorder.archive.open_archive import create
 from recorder.disk import ASIDE
-from recorder.errors import ArchiveInUse, DiskError
+from recorder.errors import ArchiveInUse, DiskError, UnlistedFolder
 from tests.archive.rows import PAIR, archive, ids, trades
+from tests.end_to_end.harness import denied
 from tests.powercut import PowerCut, PowerLoss, Unsynced
 
 ROOT = Path(__file__).parents[2]
@@ -195,3 +196,19 @@ def test_a_merge_that_another_process_is_at_is_left_alone(layout: Layout) -> Non
         assert built.exists()
     locks.sweep_staging(layout, Unsynced())
     assert not built.exists()
+
+
+def test_what_nobody_may_list_is_not_taken_for_empty(layout: Layout) -> None:
+    merge_cut_between_renames(layout.data)
+    branch = Branch(TRADES, PAIR)
+    for folder in (layout.built(branch), layout.exchange, layout.staging, layout.pair_dir(PAIR)):
+        with denied(folder):
+            if folder.name == layout.pair_dir(PAIR).name:  # one pair's damage does not keep the others from a start
+                locks.sweep_staging(layout, Unsynced())
+            else:
+                with pytest.raises(UnlistedFolder, match=str(folder)):
+                    locks.sweep_staging(layout, Unsynced())
+            with pytest.raises(UnlistedFolder, match=str(folder)), locks.writing(layout, Unsynced(), branch):
+                pass
+    locks.sweep_staging(layout, Unsynced())
+    assert ids(layout.data) == [1, 2, 3, 4]

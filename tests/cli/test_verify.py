@@ -20,6 +20,7 @@ from recorder.errors import CorruptFile, NoSuchArchive, UsageError
 from recorder.ops.certificates import PairCertificates
 from tests.archives import START, START_US, Written, candle, silent, trade, writing
 from tests.core.certified import certified
+from tests.end_to_end.harness import as_others_are
 
 NOON_US = DAY_US // 2
 
@@ -294,3 +295,23 @@ def test_a_pair_without_an_anchor_or_a_trade_is_shown_and_ends_with_1(
     with writing(tmp_path) as archive:
         promised(archive, after_id=0, pair="NEW/USD")
     assert run(tmp_path) == 0
+
+
+def test_folders_that_can_be_listed_and_not_entered_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path) as archive:
+        fill(archive, 1)
+        archive.published([candle(0)])
+    pair = archive.layout.pair_dir("BTC/USD")
+    for folder in (
+        pair,
+        next(pair.iterdir()),
+        tmp_path / "ohlc/timeframe=1m",
+        tmp_path / "ohlc/timeframe=1m/year=2025",
+    ):
+        folder.chmod(0o444)
+        with as_others_are():
+            assert run(tmp_path) == 1
+        folder.chmod(0o755)
+        assert str(folder) in capsys.readouterr().out.replace("\n", "")

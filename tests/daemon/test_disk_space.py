@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 import zstandard
 
 from recorder.daemon.disk_space import AGAIN_S, LOOK_S, ArchivedCheck, DiskSpaceWatch
@@ -16,6 +17,7 @@ from recorder.journal import segment
 from recorder.journal.segment import Entry
 from tests.builders import PAIR, Shop, frame, shop, trades
 from tests.clocks import asleep, running, settle_until
+from tests.end_to_end.harness import denied
 from tests.fakes import Fakes
 
 MB = 1_000_000
@@ -116,6 +118,21 @@ async def test_at_the_low_mark_history_waits_and_the_oldest_raw_segments_go_unti
             assert not bench.space.low
         assert (opened.layout.raw / "000000000001.corrupt").exists()
         assert opened.ids() == before
+
+
+async def test_raw_segments_that_nobody_may_list_are_told_of_and_all_else_goes_on(tmp_path: Path) -> None:
+    with shop(tmp_path) as opened:
+        retired(opened, live(1, 5))
+        opened.archive.append(PAIR, trades(1, 5))
+        async with watching(opened) as bench:
+            bench.free = 500 * MB
+            with denied(opened.layout.raw), structlog.testing.capture_logs() as said:
+                found = bench.space._make_room(1_000 * MB)
+            assert found.free == 500 * MB + 100 * MB * bench.there
+            assert [line["event"] for line in said] == ["raw segments cannot make room"]
+            assert str(opened.layout.raw) in said[0]["reason"]
+            await bench.look()
+            assert (bench.raw(), bench.history) == ([], [True])
 
 
 async def test_what_is_not_proven_to_be_archived_stays_and_is_looked_at_again_later(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from recorder.archive import read_trades, stored_evidence
 from recorder.archive.datasets import SCHEMA_FILE
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
-from recorder.errors import RecorderError
+from recorder.errors import RecorderError, StorageError
 from recorder.ops import archive_status, certificates, doctor, missing_ids
 from recorder.query import catalogue
 from recorder.query.connect import Archive
@@ -413,6 +413,11 @@ def _spans(asking: Asking, table: Any, *, of: str | None = None) -> None:
 
 
 def _days(_: Asking, table: Any) -> None:
+    said = json.loads((table.schema.metadata or {}).get(b"recorder", b"{}")).get("unknown")
+    if said is not None:
+        if {*table["status"].to_pylist()} - {"unknown"}:
+            raise Wrong(f"some days are known, and yet {said}")
+        raise StorageError(said)
     for row in table.to_pylist():
         if row["rows"] < 0 or row["missing"] < 0:
             raise Wrong(str(row))

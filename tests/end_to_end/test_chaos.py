@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from recorder import app
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
@@ -29,6 +31,7 @@ ASKED = 8
 """Questions by chance of each round: one takes some 50 ms."""
 
 
+@pytest.mark.filterwarnings("ignore:certificates are unknown")
 async def test_harm_costs_its_pair_alone_heals_as_is_said_and_no_answer_is_wrong(tmp_path: Path) -> None:
     data, clock, random, loop = tmp_path / "data", SystemClock(), Random(13), asyncio.get_running_loop()
     market = Market(start_ns=clock.wall_ns(), rate=0, history=dict.fromkeys(PAIRS, 30))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from recorder.query.connect import Archive, connect
 from tests.archives import START_US, Written, candle, minute, trade, trades
 from tests.end_to_end.harness import denied
 
-MODES: list[dict[str, bool]] = [{}, {"live": True}, {"frozen": True}, {"live": True, "frozen": True}, {"check": True}]
 YEAR_US = 366 * 86_400_000_000
 Harm = Callable[[Written, Path], Path]
 """Does harm by a file of BTC/USD to it, or beside it; returns what the sentence must name as well."""
@@ -117,32 +116,45 @@ def pairs(archive: Written) -> Written:
     return archive
 
 
-@pytest.mark.parametrize("harm", DOUBLED, ids=lambda harm: harm.__name__)
-def test_whoever_asks_for_rows_that_lie_there_twice_is_told_of_both_files(pairs: Written, harm: Harm) -> None:
+def test_whoever_asks_for_rows_that_lie_there_twice_is_told_of_both_files(pairs: Written) -> None:
     path = pairs.files()[0]
-    copy = harm(pairs, path)
     with connect(pairs.data) as opened:
-        for name in SOME:
-            with pytest.raises(StorageError, match="move") as told:
-                ASKED[name](opened)
-            assert str(copy) in str(told.value), name
-            assert str(path) in str(told.value), name
+        for harm in DOUBLED:
+            copy = harm(pairs, path)
+            for name in SOME if harm is copied else ("trades", "view"):
+                with pytest.raises(StorageError, match="move") as told:
+                    ASKED[name](opened)
+                assert str(copy) in str(told.value), (harm, name)
+                assert str(path) in str(told.value), (harm, name)
             OTHERS["macro"](opened)
-        copy.unlink()
+            copy.unlink()
+            ASKED["trades"](opened)
         for name in SOME:
             ASKED[name](opened)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_every_mode_does(pairs: Written, mode: dict[str, Any]) -> None:
+MODES: list[tuple[dict[str, bool], Iterable[str], Iterable[str]]] = [
+    ({}, ASKED, OTHERS),
+    ({"live": True}, ("trades", "view", "of one", "made", "certificates of one"), ("trades", "view", "made")),
+    (
+        {"live": True, "frozen": True},
+        (*SOME, "batches", "several", "filled", "made", "gaps of one", "filled of one", "hidden"),
+        ("trades", "candles", "view", "coverage", "certificates", "filled", "batches"),
+    ),
+]
+"""How it is opened, and what is asked then; with ``check`` by the test of a byte that flipped."""
+
+
+@pytest.mark.parametrize(("mode", "asked", "others"), MODES)
+def test_every_mode_does(pairs: Written, mode: dict[str, Any], asked: Iterable[str], others: Iterable[str]) -> None:
     copy = copied(pairs, pairs.files()[0])
     with connect(pairs.data, **mode) as opened:
-        for name, ask in ASKED.items():
+        for name in asked:
             with pytest.raises(StorageError) as told:
-                ask(opened)
+                ASKED[name](opened)
             assert str(copy) in str(told.value), name
-        for name, ask in OTHERS.items():
-            assert len(ask(opened)) > 0, name
+        for name in others:
+            assert len(OTHERS[name](opened)) > 0, name
 
 
 def test_a_copy_that_comes_between_two_questions_is_seen_and_so_is_that_it_went(pairs: Written) -> None:
@@ -177,14 +189,14 @@ def test_a_file_of_before_a_merge_that_is_put_back_is_one_too_many(pairs: Writte
     assert {str(path), str(merged)} == {str(path), str(merged)}.intersection(str(told.value).replace(",", " ").split())
 
 
-@pytest.mark.parametrize("ask", ["trades", "view", "candles", "coverage"])
-def test_a_file_moved_to_another_pair_is_no_answer_of_that_one(pairs: Written, ask: str) -> None:
+def test_a_file_moved_to_another_pair_is_no_answer_of_that_one(pairs: Written) -> None:
     path = pairs.files()[1]
     moved = path.rename(pairs.files("ETH/USD")[0].with_name("moved.parquet"))
     with connect(pairs.data) as opened:
-        with pytest.raises(StorageError, match=f"{moved} says it holds trades of BTC/USD.*move it back") as told:
-            OTHERS.get(ask, ASKED[ask])(opened)
-        assert "as well" not in str(told.value)
+        for ask in ("trades", "view", "candles", "coverage"):
+            with pytest.raises(StorageError, match=f"{moved} says it holds trades of BTC/USD.*move it back") as told:
+                OTHERS[ask](opened)
+            assert "as well" not in str(told.value)
         assert len(opened.trades("BTC/USD", on_gap="ignore")) == 3
 
 
@@ -209,13 +221,15 @@ def test_a_file_moved_to_another_year_is_told_to_move_back(pairs: Written) -> No
 
 def test_a_damaged_file_of_one_pair_leaves_the_others_alone(pairs: Written) -> None:
     pairs.files()[0].write_bytes(b"PAR1")
-    for live in (False, True):
-        with connect(pairs.data, live=live) as opened:
-            for ask in OTHERS.values():
-                ask(opened)
-            for name in SOME:
-                with pytest.raises(StorageError, match="is not a complete Parquet file"):
-                    ASKED[name](opened)
+    with connect(pairs.data) as opened, connect(pairs.data, live=True) as live:
+        for name in ("trades", "view", "coverage", "certificates"):
+            assert len(OTHERS[name](opened)) > 0, name
+        assert len(OTHERS["gaps"](live)) > 0
+        for name in SOME:
+            with pytest.raises(StorageError, match="is not a complete Parquet file"):
+                ASKED[name](opened)
+        with pytest.raises(StorageError, match="is not a complete Parquet file"):
+            ASKED["trades"](live)
 
 
 def test_a_byte_that_flipped_in_a_file_of_one_pair_leaves_the_others_alone_where_bytes_are_compared(
@@ -257,7 +271,29 @@ def test_a_kept_moment_that_is_found_again_beside_a_damaged_pair_answers_for_the
                 ask(opened)
 
 
-@pytest.mark.parametrize("mode", MODES[:3])
+def test_ids_of_one_pair_that_were_deleted_by_hand_cost_a_kept_moment_that_pair_alone(pairs: Written) -> None:
+    kept = [(path, path.read_bytes()) for path in pairs.files()]
+    with connect(pairs.data, frozen=True) as opened:
+        for gone in (kept[:1], kept):
+            for path, _ in gone:
+                path.unlink()
+            for name in ("trades", "view", "of one", "coverage"):
+                with pytest.raises(StorageError, match=r"ids .* of BTC/USD were in the archive and are gone"):
+                    ASKED[name](opened)
+            for name in ("trades", "candles", "view", "gaps", "certificates"):
+                assert len(OTHERS[name](opened)) > 0, name
+            for path, content in gone:
+                path.write_bytes(content)
+            assert len(opened.trades("BTC/USD")) == 6
+        shutil.rmtree(pairs.layout.pair_dir("BTC/USD"))
+        with pytest.raises(StorageError, match="are gone"):
+            ASKED["of one"](opened)
+        assert len(OTHERS["view"](opened)) == 2
+        opened.refresh()
+        assert len(opened.sql("FROM trades")) == 2
+
+
+@pytest.mark.parametrize("mode", [{}, {"frozen": True}])
 def test_a_pipe_among_events_keeps_no_question_waiting(pairs: Written, mode: dict[str, Any]) -> None:
     os.mkfifo(pairs.data / "events/year=2025/pipe.parquet")
     with connect(pairs.data, **mode) as opened:
@@ -276,22 +312,21 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize("how", [copied, linked, pointed_at], ids=lambda how: how.__name__)
-@pytest.mark.parametrize(("table", "folder", "text"), TABLES)
-def test_tables_without_ids_are_held_to_their_segments(
-    pairs: Written, table: str, folder: str, text: str, how: Harm
-) -> None:
+def test_tables_without_ids_are_held_to_their_segments(pairs: Written) -> None:
     with connect(pairs.data) as opened:
-        before = len(opened.sql(text))
-        path = next(one for one in sorted((pairs.data / folder).iterdir()) if one.name != "schema.parquet")
-        copy = how(pairs, path)
-        with pytest.raises(StorageError, match="move one of the two out") as told:
-            opened.sql(text)
-        assert str(copy) in str(told.value)
-        assert str(path) in str(told.value)
-        assert len(opened.trades("BTC/USD")) == 6, table
-        copy.unlink()
-        assert len(opened.sql(text)) == before
+        for table, folder, text in TABLES:
+            before = len(opened.sql(text))
+            path = next(one for one in sorted((pairs.data / folder).iterdir()) if one.name != "schema.parquet")
+            for how in (copied, linked, pointed_at):
+                copy = how(pairs, path)
+                with pytest.raises(StorageError, match="move one of the two out") as told:
+                    opened.sql(text)
+                assert str(copy) in str(told.value), (table, how)
+                assert str(path) in str(told.value), (table, how)
+                copy.unlink()
+            assert len(opened.sql(text)) == before
+        copied(pairs, path)
+        assert len(opened.trades("BTC/USD")) == 6
 
 
 def test_frames_of_tables_without_ids_are_held_to_them_too(pairs: Written) -> None:
@@ -304,13 +339,14 @@ def test_frames_of_tables_without_ids_are_held_to_them_too(pairs: Written) -> No
             opened.ohlc("ETH/USD", "1m")
 
 
-@pytest.mark.parametrize("folder", ["ohlc/timeframe=1m/year=2024", "ohlc/timeframe=1h/year=2025"])
-def test_a_copy_in_another_folder_of_candles_is_seen(pairs: Written, folder: str) -> None:
+def test_a_copy_in_another_folder_of_candles_is_seen(pairs: Written) -> None:
     path = next(one for one in (pairs.data / "ohlc/timeframe=1m/year=2025").iterdir() if one.name != "schema.parquet")
-    copy = Path(shutil.copy(path, other(pairs, folder)))
-    with connect(pairs.data) as opened, pytest.raises(StorageError) as told:
-        opened.sql("SELECT count(*) FROM ohlc")
-    assert str(copy) in str(told.value)
+    with connect(pairs.data) as opened:
+        for folder in ("ohlc/timeframe=1m/year=2024", "ohlc/timeframe=1h/year=2025"):
+            copy = Path(shutil.copy(path, other(pairs, folder)))
+            with pytest.raises(StorageError, match=str(copy)):
+                opened.sql("SELECT count(*) FROM ohlc")
+            copy.unlink()
 
 
 def test_a_question_of_another_timeframe_is_answered(pairs: Written) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from recorder.core.trade_ids import Spans
-from recorder.errors import StorageError
 from recorder.query.snapshot import Snapshot, Snapshots
 from recorder.query.trade_files import PairFiles, TradeFiles
 from tests.archives import Written, trades
@@ -91,10 +90,13 @@ def test_files_that_only_came_later_are_no_part_of_a_kept_moment(archive: Writte
     assert moments.find_again(kept).files == kept.files
 
 
-def test_a_kept_moment_whose_rows_are_gone_is_an_error_that_names_them(archive: Written) -> None:
-    archive.append(trades(1, 3))
+def test_rows_of_a_kept_moment_that_are_gone_are_a_fault_of_their_pair_that_names_them(archive: Written) -> None:
+    archive.append([*trades(1, 3), *trades(1, 2, pair="ETH/USD")])
     moments = Snapshots(archive.data, live=False)
     kept = moments.take()
     archive.files()[0].unlink()
-    with pytest.raises(StorageError, match=r"ids 1\.\.3 of BTC/USD were in the archive and are gone"):
-        moments.find_again(kept)
+    found = moments.find_again(kept)
+    assert found.faults.keys() == {"BTC/USD"}
+    gone = f"ids 1..3 of BTC/USD were in the archive and are gone from {archive.layout.pair_dir('BTC/USD')}"
+    assert gone in str(found.faults["BTC/USD"])
+    assert found.files[0] == str(archive.files("ETH/USD")[0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -93,14 +94,16 @@ def test_files_merged_of_nothing_but_the_moments_rows_are_whole(archive: Written
     assert len(again.tables["events"].cut_files) == 1
 
 
-def test_rows_of_a_kept_moment_that_are_gone_are_an_error(archive: Written) -> None:
+def test_rows_of_a_kept_moment_that_are_gone_refuse_their_folder(archive: Written) -> None:
     listing = TableSnapshots(archive.layout)
     archive.noted(event(1), event(2))
     archive.noted(event(3))
     kept = listing.pin(listing.now())
     (archive.data / "events" / "year=2025" / names(kept, "events")[0]).unlink()
-    with pytest.raises(StorageError, match=r"[12] rows of .*year=2025 were in the archive and are gone"):
-        listing.find_again(kept)
+    found = listing.find_again(kept)
+    ((path, fault),) = found.refused.items()
+    assert path in found.tables["events"].files
+    assert re.search(r"[12] rows of .*year=2025 were in the archive and are gone", str(fault))
 
 
 def test_a_folder_exchanged_while_it_is_listed_is_not_believed(
