@@ -55,7 +55,7 @@ def test_what_names_files_is_there_for_the_files_there_are_and_for_those_of_a_mo
         }
         for kind in ("plain", "snapshot")
     )
-    assert snapshot.pop("kept") == {"recorder_at_moment"}, "only files that outlive their moment must be cut"
+    assert snapshot.pop("moment") == {"recorder_at_moment"}, "only files that outlive their moment must be cut"
     assert snapshot == plain
 
 

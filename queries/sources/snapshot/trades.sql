@@ -43,6 +43,17 @@ FROM trades_in(
     getvariable('recorder_cut_files')
 );
 
+-- Files with rows that came later may give wider limits.
+CREATE OR REPLACE MACRO time_limits() AS TABLE
+FROM time_limits_in([
+    file for file in getvariable('recorder_files') || getvariable('recorder_cut_files')
+    if NOT ends_with(file, '/dev/null')
+])
+UNION ALL
+SELECT t.pair, min(t.time), max(t.time)
+FROM recorder_tail AS t
+GROUP BY t.pair;
+
 -- Read from the paths that are listed instead of files that must not be read, so that it is an error wherever a pair
 -- of these is asked for.
 CREATE OR REPLACE MACRO refused_pairs() AS TABLE
