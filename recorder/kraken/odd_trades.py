@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, get_args
 
 from recorder.core.model import Trade, plain
 from recorder.core.report_once import ReportOnce
+from recorder.kraken import wire
 
-KNOWN_TYPES: Final = frozenset(("limit", "market"))
-"""The kinds of orders that there are (API.md 6.7, 8.5); another is stored as it came."""
+KNOWN_TYPES: Final = frozenset(get_args(wire.OrderType))
+"""The kinds of orders that there are; another is stored as it came."""
 
 
 def is_odd(trade: Trade) -> bool:
