@@ -26,6 +26,7 @@ from recorder.core.model import (
     Instrument,
     Side,
     Trade,
+    check_all_exact,
     check_exact,
     is_pair,
     plain,
@@ -321,8 +322,7 @@ def _content(frame: bytes, *, checked: bool) -> wire.TradeFrame:
         raise ValueError("it is not ASCII")
     content = wire.trade_frame(frame)
     if not checked:
-        for entry in content.data or ():
-            check_exact(entry.price, entry.qty)
+        check_all_exact(content.data or ())
     return content
 
 
