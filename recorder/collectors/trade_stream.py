@@ -223,10 +223,12 @@ class StreamCollector:
             self._heard_s = self._open[0].heard_s
 
     def _hear(self, rows: TradeRows | PartialRows) -> None:
+        heard, frame = self._heard, rows.frame
         for run in rows.runs:
-            highest, _ = self._heard.get(run.pair, _NOTHING)
-            if run.span.last > highest or is_far(highest, run.span.last):  # a lone odd id, and no news for ever
-                self._heard[run.pair] = run.span.last, rows.frame
+            pair, last_id = run.pair, run.span.last
+            highest, _ = heard.get(pair, _NOTHING)
+            if last_id > highest or is_far(highest, last_id):  # a lone odd id, and no news for ever
+                heard[pair] = last_id, frame
 
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the end of the connection; whoever receives is told too
