@@ -24,8 +24,8 @@
 --            the number of rows is the same and the sha256 is not, content was replaced and the day proves nothing.
 --            To find that out the whole day must be read: `recorder verify` does it, this view does not
 --
--- One row for each day from the promise, the first stored trade, or the first certified day, to today. If no promise
--- was recorded, it is assumed to begin at the lowest stored id, unless the ids are known down to 1. A trade stamped
+-- One row for each day from the promise, the first stored trade, or the first certified day, to today, or to the
+-- last stored trade. If no promise was recorded, it is assumed to begin at the lowest stored id, unless the ids are known down to 1. A trade stamped
 -- before 2011, or more than a year in the future, has a day of its own. `recorder verify` reports the same, but first
 -- checks files against their footers and checksums; this view trusts them.
 
@@ -39,7 +39,10 @@ ends AS (
             min(utc_day(c.first_time)) FILTER (utc_day(c.first_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366),
             min(utc_day(c.last_time)) FILTER (utc_day(c.last_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366)
         ) AS first_day,
-        max(utc_day(c.last_time)) FILTER (utc_day(c.last_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366) AS last_day,
+        greatest(
+            max(utc_day(c.first_time)) FILTER (utc_day(c.first_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366),
+            max(utc_day(c.last_time)) FILTER (utc_day(c.last_time) BETWEEN '2011-01-01' AND utc_day(now()) + 366)
+        ) AS last_day,
         min(c.first_id) AS first_id,
         utc_day(arg_min(c.first_time, c.first_id)) AS assumed_day
     FROM coverage_in(footer_files()) AS c
@@ -73,7 +76,45 @@ promised AS MATERIALIZED (
 certified AS MATERIALIZED (
     FROM certified_days()
 ),
+-- Pairs with row groups that reach before, or after, the days of the ends of all runs, which are all that footers tell
+-- of: a trade inside a run may be stamped so. Such trades are before the one moment, or since the other.
+beyond AS MATERIALIZED (
+    SELECT
+        t.pair,
+        CASE WHEN t.last_time < t.late THEN t.early ELSE 'infinity' END AS before,
+        CASE WHEN t.first_time >= t.early THEN t.late ELSE '-infinity' END AS since
+    FROM (
+        SELECT
+            e.pair,
+            t.first_time,
+            t.last_time,
+            coalesce(day_start(e.first_day), 'infinity') AS early,
+            coalesce(day_start(greatest(e.last_day, utc_day(now())) + 1), '-infinity') AS late
+        FROM time_limits() AS t
+        JOIN ends AS e
+            ON t.pair = e.pair
+    ) AS t
+    WHERE NOT coalesce(t.first_time >= t.early AND t.last_time < t.late, false)
+),
+-- Where there are no such pairs, as nearly always, what is asked for is before all that is, so that nothing is read. From
+-- a list, so that DuckDB takes these days for few: it must look for trades by days, and not for days by all trades.
+beyond_days AS (
+    SELECT unnest(list({pair: o.pair, day: o.day}), recursive := true)
+    FROM (
+        SELECT t.pair, unnest([min(utc_day(t.time)), max(utc_day(t.time))]) AS day
+        FROM sound_trades() AS t
+        SEMI JOIN beyond AS b
+            ON t.pair = b.pair
+        WHERE t.time >= (SELECT coalesce(min(b.since), 'infinity') FROM beyond AS b)
+            AND t.time < (SELECT coalesce(max(b.before), '-infinity') FROM beyond AS b)
+            AND t.time >= '2011-01-01 00:00:00+00'
+            AND t.time < day_start(utc_day(now()) + 367)
+        GROUP BY t.pair
+    ) AS o
+),
 bounds AS (
+    SELECT o.pair, o.day FROM beyond_days AS o
+    UNION ALL
     SELECT e.pair, unnest([e.first_day, e.last_day]) AS day FROM ends AS e
     UNION ALL
     SELECT p.pair, p.ordinary_day FROM promised AS p

@@ -225,10 +225,12 @@ class StreamCollector:
             self._heard_s = self._open[0].heard_s
 
     def _hear(self, rows: TradeRows | PartialRows) -> None:
+        heard, frame = self._heard, rows.frame
         for run in rows.runs:
-            highest, _ = self._heard.get(run.pair, _NOTHING)
-            if run.span.last > highest or is_far(highest, run.span.last):  # a stray far id must not block for ever
-                self._heard[run.pair] = run.span.last, rows.frame
+            pair, last_id = run.pair, run.span.last
+            highest, _ = heard.get(pair, _NOTHING)
+            if last_id > highest or is_far(highest, last_id):  # a stray far id must not block for ever
+                heard[pair] = last_id, frame
 
     async def _tick(self, session: Session, socket: Socket) -> None:
         with contextlib.suppress(Unavailable):  # the connection ended; the receiving task notices too

@@ -5,8 +5,9 @@ Does not know any wire format, file or clock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -146,6 +147,38 @@ def check_exact(price: Decimal, qty: Decimal) -> None:
         ) from None
     if negative:
         raise ValueError(f"price {_shown(price)} or quantity {_shown(qty)} is below zero")
+
+
+class Priced(Protocol):
+    """What has a price and a quantity."""
+
+    @property
+    def price(self) -> Decimal:
+        """In the quote currency."""
+        ...
+
+    @property
+    def qty(self) -> Decimal:
+        """In the base currency."""
+        ...
+
+
+def check_all_exact(rows: Sequence[Priced]) -> None:
+    """Return if :func:`check_exact` does for each of these, at less cost. Raises ValueError as it does."""
+    quantize, price_unit, qty_unit, zero = _quantize, _PRICE_UNIT, _QTY_UNIT, _ZERO
+    try:
+        for row in rows:
+            price, qty = row.price, row.qty
+            quantize(price, price_unit)
+            quantize(qty, qty_unit)
+            if not (price >= zero and qty >= zero):
+                break
+        else:
+            return
+    except (Inexact, InvalidOperation):
+        pass
+    for row in rows:
+        check_exact(row.price, row.qty)
 
 
 def _shown(number: Decimal) -> str:

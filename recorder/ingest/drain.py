@@ -35,7 +35,7 @@ from recorder.core import evidence
 from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Renumbered
 from recorder.core.model import Event, Instrument, Trade, is_pair
-from recorder.core.plausibility import AHEAD_US, EARLIEST_US, renumbered_from
+from recorder.core.plausibility import renumbered_from
 from recorder.core.report_once import ReportOnce
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import undisturbed
@@ -107,11 +107,11 @@ class _Lines:
             sizes.append(size)
 
     def entries(self) -> Iterator[Entry]:
-        """Read and decode the lines."""
+        """Read and decode the lines, whose checksums were compared when they were found."""
         with self.path.open("rb") as file:
             for offset, size in zip(self.offsets, self.sizes, strict=True):
                 for line in os.pread(file.fileno(), size, offset).split(b"\n"):
-                    yield segment.decode(line)
+                    yield segment.decode(line, checked=True)
 
 
 _Mark: TypeAlias = tuple[int, Counter[str | None]]
@@ -143,6 +143,10 @@ class _Closed:
 
     def trades(self, entry: Entry) -> list[Trade]:
         """Return the trades in a line, and record rows that are unusual or cannot be read."""
+        usual = records.usual_trades(entry)
+        if usual is not None:  # as for nearly all of millions of rows
+            self.odd.rows += len(usual)
+            return usual
         try:
             rows, unread = records.rows(entry)
         except Malformed as error:
@@ -151,17 +155,10 @@ class _Closed:
             return []
         if unread:
             self.unread(entry, unread)
-        self.odd.rows += len(rows)
-        earliest_us, until_us, kinds = EARLIEST_US, entry.recv_ns // 1000 + AHEAD_US, odd_trades.KNOWN_TYPES
-        for row in rows:
-            # One check per row of millions; nearly all rows are normal.
-            if earliest_us <= row.time_us <= until_us and row.price and row.qty and row.ord_type in kinds:
-                continue
-            if not earliest_us <= row.time_us <= until_us:
-                self.odd.add(row, entry.recv_ns, entry.source)
-            for pair, reason in odd_trades.stored((row,), self._told):
-                log.warning("odd trade", pair=pair, reason=reason)
-                self.malformed(entry.recv_ns, entry.source, reason, pair)
+        self.odd.check(rows, entry.recv_ns, entry.source)
+        for pair, reason in odd_trades.stored(rows, self._told):
+            log.warning("odd trade", pair=pair, reason=reason)
+            self.malformed(entry.recv_ns, entry.source, reason, pair)
         return rows
 
     def unread(self, entry: Entry, rows: Iterable[OddRow]) -> None:
@@ -630,29 +627,38 @@ def _found(segments: Iterable[_Closed]) -> _ByPair:
                 closed.malformed(received_ns, "journal", str(entry))  # after the last line whose time is known
                 continue
             received_ns = entry.recv_ns
-            match records.read(entry):
-                case StreamedTrades() | ParkedTrades() | PolledTrades() as record:
-                    if isinstance(record, ParkedTrades):
-                        closed.parked.add(offset, size)
-                    if (pair := record.first_pair()) is not None:
-                        of_pair[pair].add(offset, size)
-                    elif rows := closed.trades(entry):
-                        of_pair[rows[0].pair].add(offset, size)
-                case (
-                    PublishedCandles()
-                    | ListingRecord()
-                    | TableRows()
-                    | Header()
-                    | NotedFrame()
-                    | UnreadableRecord()
-                    | UnknownRecord()
-                ):
-                    closed.others.add(offset, size)
-                case never:
-                    assert_never(never)
+            pair = records.streamed_pair(entry)  # of nearly all of millions of lines
+            if pair is None:
+                pair = _pair_in(entry, closed, offset, size)
+            if pair is not None:
+                of_pair[pair].add(offset, size)
         for pair, lines in of_pair.items():
             found.setdefault(pair, []).append((closed, lines))
     return found
+
+
+def _pair_in(entry: Entry, closed: _Closed, offset: int, size: int) -> str | None:
+    """Return whose trade is the first in a line; a line without trades is one of the others."""
+    match records.read(entry):
+        case StreamedTrades() | ParkedTrades() | PolledTrades() as record:
+            if isinstance(record, ParkedTrades):
+                closed.parked.add(offset, size)
+            pair = record.first_pair()
+            rows = closed.trades(entry) if pair is None else []
+            return rows[0].pair if rows else pair
+        case (
+            PublishedCandles()
+            | ListingRecord()
+            | TableRows()
+            | Header()
+            | NotedFrame()
+            | UnreadableRecord()
+            | UnknownRecord()
+        ):
+            closed.others.add(offset, size)
+            return None
+        case never:
+            assert_never(never)
 
 
 def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, get_args
 
 from recorder.core.model import Trade, plain
 from recorder.core.report_once import ReportOnce
+from recorder.kraken import wire
 
-KNOWN_TYPES: Final = frozenset(("limit", "market"))
+KNOWN_TYPES: Final = frozenset(get_args(wire.OrderType))
 """The known order types (API.md 6.7, 8.5); any other is stored as received."""
 
 

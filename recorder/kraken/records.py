@@ -351,8 +351,12 @@ SOURCES: Final = (
 
 def read(line: Line) -> Record:
     """Return the record of a journal line. Never fails: its content is parsed when it is requested."""
+    return _reader_of(line)(line)
+
+
+def _reader_of(line: Line) -> Callable[[Line], Record]:
     source = line.source
-    return _reader(source)(line) if len(source) <= _SHOWN else _reader(source[:_SHOWN])(line)
+    return _reader(source if len(source) <= _SHOWN else source[:_SHOWN])
 
 
 @lru_cache(_SOURCES_KEPT)
@@ -419,6 +423,18 @@ def _claimed(line: Line) -> Sequence[Run | Knowledge]:
             return ()
         case never:
             assert_never(never)
+
+
+def usual_trades(line: Line) -> list[Trade] | None:
+    """Return the trades of a frame none of which is odd in any way, at the least cost; None for all other lines."""
+    if _reader_of(line) is not StreamedTrades:
+        return None
+    return parse.usual_trades(line.payload, received_ns=line.recv_ns)
+
+
+def streamed_pair(line: Line) -> str | None:
+    """Return whose trade is the first in a frame of trades, without parsing it; None for all other lines, and forms."""
+    return parse.first_pair(line.payload) if _reader_of(line) is StreamedTrades else None
 
 
 def distrusted(line: Line) -> Sorted:

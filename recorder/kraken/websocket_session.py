@@ -256,9 +256,12 @@ class Session:
     def _rows(self, runs: list[Run], frame: bytes, now_s: float, received_ns: int) -> Sequence[Effect]:
         """Process data; rows of symbols that were never requested on this connection are stored and reported."""
         known, left = self._pairs, self._dropped
-        strange = dict.fromkeys(run.pair for run in runs if run.pair not in known and run.pair not in left)
-        if not strange:
+        for run in runs:  # nearly always one, which is known
+            if run.pair not in known and run.pair not in left:
+                break
+        else:
             return (TradeRows(runs, frame, received_ns),)
+        strange = dict.fromkeys(run.pair for run in runs if run.pair not in known and run.pair not in left)
         effects: list[Effect] = []
         for pair in strange:
             reason = f"rows of {pair}, which was not requested"

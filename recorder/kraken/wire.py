@@ -34,6 +34,8 @@ NumberText = Annotated[str, msgspec.Meta(max_length=NUMBER_LIMIT)]
 StartS = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """When a candle begins, in seconds since 1970: before year 10000, from which on calendars have no times."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_LIMIT)]
+OrderType = Literal["limit", "market"]
+"""The kinds of orders that there are (API.md 6.7, 8.5)."""
 TradeId = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """Ids count from 1 and are stored in 64 bits. Runs of trade_id 0 were served before 2024-06-13 (API.md 6.7): such rows
 cannot be told apart."""
@@ -57,6 +59,18 @@ class TradeFrame(msgspec.Struct, gc=False):
     channel: str
     type: str | None
     data: list[TradeEntry] | None
+
+
+class UsualTradeEntry(TradeEntry, gc=False):
+    """The same, by an order of a known kind: that costs nothing to find out here, and much row by row."""
+
+    ord_type: OrderType
+
+
+class UsualTradeFrame(TradeFrame, gc=False):
+    """A v2 trade frame of such rows."""
+
+    data: list[UsualTradeEntry] | None  # type: ignore[assignment]
 
 
 class RawFrame(msgspec.Struct):
@@ -242,6 +256,7 @@ UNREADABLE = (ValueError, RecursionError)
 ends in a RecursionError."""
 
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
+usual_trade_frame = msgspec.json.Decoder(UsualTradeFrame).decode
 raw_frame = msgspec.json.Decoder(RawFrame).decode
 _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode

@@ -3,9 +3,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
+import signal
+import subprocess
+import sys
 import uuid
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -18,7 +22,7 @@ from recorder.core.model import Trade
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, DiskError
-from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, ids, over_new_year, trade, trades
+from tests.archive.rows import PAIR, START_US, YEAR_END_US, archive, held, ids, over_new_year, trade, trades
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
 
 LET_GO = Spans([Span(2, 3), Span(8, 8), Span(11, 12)])
@@ -159,6 +163,63 @@ def test_wherever_the_power_fails_no_row_is_lost_and_doing_it_again_ends_it(
         shutil.rmtree(data)
         if done:
             return
+
+
+DIES = """
+import os, signal, sys
+import pyarrow.compute, pyarrow.parquet
+import recorder.cli.disown
+from recorder.cli import main
+from recorder.disk import Disk
+folder, *points = sys.argv[1:]
+devnull = os.open(os.devnull, os.O_WRONLY)
+
+def killing(right, left):
+    def call(*arguments, **options):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return right(*arguments, **options)
+    return call
+
+for point in points:
+    child = os.fork()
+    if not child:
+        left = [int(point)]
+        for name, right in vars(Disk).items():
+            if not name.startswith("_") and name != "close":
+                setattr(Disk, name, killing(right, left))
+        os.dup2(devnull, 1)
+        sys.argv = ["recorder", "disown", "BTC/USD", "2-3", "8", "11-12", "--data", f"{folder}/{point}"]
+        main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+"""`recorder disown` in a process for each point, which kills itself (kill -9) at that call of the disk.
+
+They are forked, since what takes time is to import.
+"""
+CALLS = 40
+"""Calls of the disk it takes, at least."""
+
+
+def test_killed_at_any_call_it_loses_no_row_and_doubles_none(tmp_path: Path) -> None:
+    points = Random(11).sample(range(1, CALLS + 1), 5)
+    written(tmp_path / "before")
+    for point in points:
+        shutil.copytree(tmp_path / "before", tmp_path / str(point))
+    command = [sys.executable, "-c", DIES, str(tmp_path), *map(str, points)]
+    ended_by = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ended_by.stdout.split() == [str(-signal.SIGKILL)] * len(points), ended_by.stderr
+    for point in points:
+        data = tmp_path / str(point)
+        with archive(data, Unsynced()):  # a fresh start, which mends
+            pass
+        ended(data, "let go")
+        let_go(data, Unsynced())
+        assert ended(data, "let go")
+        assert sorted(held(data)[PAIR].ids) == [1, 4, 5, 6, 7, 20, 21]
+        assert take_back(data, Unsynced()).rows == LET_GO.count()
+        assert sorted(held(data)[PAIR].ids) == [*range(1, 9), 11, 12, 20, 21]
 
 
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.archive.schema import trades_table
-from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Side, Trade, check_exact, plain
+from recorder.core.model import PRECISION, PRICE_SCALE, QTY_SCALE, Side, Trade, check_all_exact, check_exact, plain
 from recorder.core.trade_ids import Span
 
 DIGITS = st.text("0123456789", min_size=1, max_size=32)
@@ -32,11 +33,22 @@ def fits(text: str, scale: int) -> bool:
 
 
 def accepted(price: str, qty: str) -> bool:
+    fine, row = priced("1", "1"), priced(price, qty)
+    alone, among = refusal(check_exact, row.price, row.qty), refusal(check_all_exact, [fine, row, fine])
+    assert alone == among
+    return alone is None
+
+
+def priced(price: str, qty: str) -> Trade:
+    return Trade("BTC/USD", 1, 0, Decimal(price), Decimal(qty), "buy", "limit", "", "ws", None)
+
+
+def refusal(check: Callable[..., None], *given: object) -> str | None:
     try:
-        check_exact(Decimal(price), Decimal(qty))
-    except ValueError:
-        return False
-    return True
+        check(*given)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @given(a_number())
@@ -53,7 +65,7 @@ def test_a_quantity_is_taken_exactly_if_the_archive_holds_all_its_digits(text: s
 def test_what_is_taken_the_archive_stores_to_the_last_digit(price: str, qty: str) -> None:
     if not accepted(price, qty):
         return
-    row = Trade("BTC/USD", 1, 0, Decimal(price), Decimal(qty), "buy", "limit", "", "ws", None)
+    row = priced(price, qty)
     (stored,) = trades_table([row]).to_pylist()
     assert (stored["price"], stored["qty"]) == (row.price, row.qty)
 

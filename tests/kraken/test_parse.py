@@ -629,3 +629,25 @@ def test_no_bytes_make_a_ticker_fail_otherwise(result: bytes) -> None:
 def test_an_answer_of_ticker_that_is_no_table_is_malformed(result: bytes) -> None:
     with pytest.raises(Malformed, match="an answer of Ticker that cannot be read"):
         parse.quotes(result, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_usual"),
+    [
+        ({}, True),
+        ({"price": "0"}, False),
+        ({"qty": "0.00000000"}, False),
+        ({"ord_type": '"post"'}, False),
+        ({"timestamp": '"2010-12-31T23:59:59.999999Z"'}, False),
+        ({"timestamp": '"2026-07-08T01:00:00.000001Z"'}, False),
+        ({"side": '"neither"'}, False),
+        ({"symbol": '"\N{GREEK CAPITAL LETTER ALPHA}/USD"'}, False),
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_frame_is_usual_if_none_of_its_rows_is_odd(fields: dict[str, str], at: int, *, is_usual: bool) -> None:
+    rows = [trade_json(1), trade_json(2)]
+    rows[at] = trade_json(at + 1, **fields)
+    frame, received_ns = trades(*rows).encode(), 1_783_468_800_000_000_000  # 2026-07-08 00:00
+    expected = parse.trade_frame(frame, received_ns=received_ns) if is_usual else None
+    assert parse.usual_trades(frame, received_ns=received_ns) == expected

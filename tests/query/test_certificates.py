@@ -147,11 +147,6 @@ def a_world(archive: Written, data: st.DataObject) -> World | None:
     promise = evidence.promise(promises)
     kept = data.draw(st.lists(st.sampled_from(rows), min_size=0 if promise else 1, unique=True))
     kept.sort(key=lambda row: row.trade_id)
-    if kept:
-        # The view tells of no day before those of the ends of all runs, which ids between may step back to.
-        ends = [utc_day(us) for run in runs(kept) for us in (run.first_us, run.last_us)]
-        if min(ends) > min(utc_day(row.time_us) for row in kept):
-            return None
     starts = data.draw(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), max_size=3))
     void = [(first, first + more) for first, more in starts]
     asked = data.draw(st.lists(st.tuples(st.integers(0, 12), st.integers(-20, 200)), max_size=4))
@@ -259,6 +254,26 @@ def test_times_that_step_back_over_midnight_leave_both_days_open(archive: Writte
     archive.append([trade(one, midnight_us + us) for one, us in ((1, -5), (2, 0), (4, -1), (5, 1), (6, DAY_US))])
     found = ask("SELECT status, missing, rows FROM certificates ORDER BY day LIMIT 2")
     assert found == [("open", 1, 2), ("open", 1, 2)]
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_day_that_only_a_step_back_reaches_is_told_of_alike(archive: Written, ask: Ask, *, odd: bool) -> None:
+    ahead_us = int(datetime.now(UTC).timestamp()) * 1_000_000 + 2 * DAY_US
+    inner_us = (START_US, START_US - 3 * DAY_US, ahead_us, *((7,) if odd else ()))
+    rows = [trade(one, us) for one, us in enumerate((START_US + 1, *inner_us, START_US + 2), 2)]
+    archive.append(rows)
+    archive.append([trade(1, START_US + DAY_US, pair="ETH/USD"), trade(2, START_US + 2 * DAY_US, pair="ETH/USD")])
+    expected = certificates(
+        "BTC/USD",
+        runs(rows),
+        by_day(rows),  # type: ignore[arg-type]
+        now_us=ahead_us - 2 * DAY_US,
+    )
+    question = "SELECT day, status, first_id, missing FROM certificates WHERE pair = 'BTC/USD' ORDER BY day"
+    told_of = [(one.day, one.status, one.held and one.held.first_id, one.missing) for one in expected]
+    assert ask(question) == told_of
+    with connect(archive.data) as opened:
+        assert [tuple(row.values()) for row in opened.sql(question, to="arrow").to_pylist()] == told_of
 
 
 def test_the_hash_is_the_one_that_verify_finds(archive: Written, ask: Ask) -> None:
