@@ -1,4 +1,4 @@
-"""Modules that are imported when they are first used: they take long, and most of what is asked needs none of them.
+"""Slow modules that are imported on first use, because most commands do not need them.
 
 ``pyarrow.compute`` takes a sixth of the time in which all that a connection needs is imported.
 """

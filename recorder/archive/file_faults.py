@@ -1,4 +1,4 @@
-"""Diagnosis of errors in the files of a pair: whether the pair, the disk or this process is at fault."""
+"""Diagnosis of file errors: whether the pair, the disk or this process is at fault, and the remedy to report."""
 
 from __future__ import annotations
 

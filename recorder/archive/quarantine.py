@@ -61,7 +61,7 @@ class QuarantinedRow(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class _Line(msgspec.Struct):
+class _QuarantineLine(msgspec.Struct):
     """A line of a quarantine file. Plain journal lines, which the first archives stored, have no ``reason``."""
 
     recv_ns: int
@@ -73,7 +73,7 @@ class _Line(msgspec.Struct):
     base64: str = ""
 
 
-_read = msgspec.json.Decoder(_Line).decode
+_read = msgspec.json.Decoder(_QuarantineLine).decode
 _row = msgspec.json.Decoder(Trade).decode
 
 

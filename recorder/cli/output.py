@@ -1,4 +1,4 @@
-"""Output of rows, shared by the verbs: formats and destinations.
+"""Output of rows, shared by the subcommands: formats and destinations.
 
 Exact: decimals are text, or decimals if a format has them; times are ISO 8601 UTC. Never overwrites a file, and never
 sends binary rows to a terminal.

@@ -20,7 +20,7 @@ from recorder.cli.screen import Screen, echo, echo_warnings, text
 from recorder.cli.times import FromOption, ToOption
 from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
-from recorder.query import arguments, catalogue, missing_ids
+from recorder.query import arguments, catalogue, id_runs
 from recorder.query.catalogue import NamedQuery, Parameter
 from recorder.query.connect import Archive, connect
 
@@ -68,7 +68,7 @@ def query(
         report_waiting_trades(data, "--live counts them in")
     _tell_what_is_missing(table)
     if begins:
-        echo(f"recorder: {missing_ids.late(begins)}", err=True)
+        echo(f"recorder: {id_runs.late(begins)}", err=True)
 
 
 def _refuse_without_name(**options: object) -> None:

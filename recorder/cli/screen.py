@@ -1,4 +1,4 @@
-"""Safe terminal output for the verbs: text from others cannot control the terminal or act as markup."""
+"""Safe terminal output: text from others cannot control the terminal or act as markup, and no value is cut."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def _why(one: Certificate) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _DayLine:
     """Days with the same report."""
 
     first: date
@@ -269,7 +269,7 @@ def _print(table: Table, seen: _Seen, layout: Layout) -> None:
         console.print(said, soft_wrap=True)
 
 
-def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
+def lines(certificates: Sequence[Certificate]) -> Iterator[_DayLine]:
     """Group consecutive days with the same report; open days with trades are reported one by one."""
     for _, group in groupby(certificates, key=_kind):
         days = list(group)
@@ -284,7 +284,7 @@ def lines(certificates: Sequence[Certificate]) -> Iterator[_Line]:
         counts = {state: getattr(days[0], state) for state in _STATES}
         notes += [f"{count:,} {state}" for state, count in counts.items() if count]
         rows = sum(day.held.rows for day in days if day.held)
-        yield _Line(days[0].day, days[-1].day, status, rows, notes)
+        yield _DayLine(days[0].day, days[-1].day, status, rows, notes)
 
 
 def _kind(one: Certificate) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Promises: the time from which all trades of a pair are promised, durable before the first request for the pair.
+"""Start of recording of each pair: the time from which completeness is promised.
 
 The first things requested may be lost: the connection, the first snapshot, an answer. Only because the promise is on
 disk before, the gap between it and the first stored trade is visible, whatever restarts or configuration changes

@@ -31,7 +31,7 @@ listed under another name, which the pair list notices first."""
 log = structlog.get_logger()
 
 
-class Promiser(Protocol):
+class PollPromiser(Protocol):
     """Ensures that all trades of a pair are promised before the first request for it."""
 
     async def make(self, pairs: Collection[str]) -> None:
@@ -53,7 +53,7 @@ class PollCollector:
         context: Context,
         *,
         instruments: Mapping[str, Instrument],
-        promises: Promiser,
+        promises: PollPromiser,
         refresh_soon: Callable[[], None],
         everything: bool = False,
         rests: Callable[[str], bool] = lambda _: False,

@@ -1,4 +1,4 @@
-"""Adaptive rate of public REST requests: one pace for all of them, and one for each path that was refused.
+"""Request rate and pauses: how long to pause after a throttle answer, and how the pace recovers. Pure.
 
 Published limits range from ten requests a second down to one in three seconds (API.md 4), so the configured pace is
 only a target; a throttle answer stops every request and halves the pace, which recovers slowly without refusals. A

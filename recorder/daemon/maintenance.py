@@ -1,4 +1,4 @@
-"""Compaction of the archive and retention of raw segments, limited so that recording is not disturbed."""
+"""Schedule of compaction and of the deletion of raw segments, on a budget that recording never notices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retention of raw journal segments after their rows are archived."""
+"""Deletion of raw journal segments after their rows are archived and their retention has passed."""
 
 from __future__ import annotations
 

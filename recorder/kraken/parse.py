@@ -1,4 +1,4 @@
-"""Parsing of wire text into the model: exact decimals, microseconds without floats, and one-sentence errors.
+"""Parsing of WebSocket frames and REST answers into trades, candles, listings and quotes: exact, without floats.
 
 The live session, the drain and the live tail all parse trades here, so that what was claimed is what is archived.
 """

@@ -1,4 +1,4 @@
-"""Detection of silent subscriptions: acknowledged pairs that have traded, although the stream delivered nothing.
+"""Rules that decide from times and ids whether an acknowledged subscription is silent. Pure.
 
 A subscription can be acknowledged and stay silent while heartbeats flow (API.md 8.1, 12), which looks just like a quiet
 market. REST Ticker distinguishes the two: it shows price and quantity of the last trade, and counts today's trades as

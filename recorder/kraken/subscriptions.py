@@ -41,7 +41,7 @@ class _Message:
 
 
 @dataclass(slots=True)
-class _Pair:
+class _PendingPair:
     """One symbol: in a message that waits for its answer, or due for another one at ``due_s``.
 
     ``refusals`` are consecutive; ``own`` leaves out those of large messages as a whole. ``unanswered`` is whether its
@@ -64,7 +64,7 @@ class Subscriptions:
 
     def __init__(self, most: int) -> None:
         self._most = self._limit = most
-        self._pairs: dict[str, _Pair] = {}
+        self._pairs: dict[str, _PendingPair] = {}
         self._halved_s = float("-inf")
         self._refused = 0  # consecutive messages of a single symbol
 
@@ -75,7 +75,7 @@ class Subscriptions:
         """
         if self._limit == self._most:
             return self.batches(symbols)
-        self._pairs.update((symbol, _Pair(now_s)) for symbol in symbols)
+        self._pairs.update((symbol, _PendingPair(now_s)) for symbol in symbols)
         return []
 
     def batches(self, symbols: Sequence[str]) -> list[Sequence[str]]:
@@ -86,7 +86,7 @@ class Subscriptions:
         """Record a sent message."""
         message = _Message(req_id, now_s, len(symbols))
         for symbol in symbols:
-            self._pairs.setdefault(symbol, _Pair(now_s)).message = message
+            self._pairs.setdefault(symbol, _PendingPair(now_s)).message = message
 
     def due(self, now_s: float) -> Sequence[str]:
         """Return the symbols to request in one more message now; none if none is due."""
@@ -121,7 +121,7 @@ class Subscriptions:
         ``named`` is whether the refusal named them. If nothing else in their message was granted, all pairs that wait
         for their turn wait as long: an exchange that refuses whole messages gets fewer, not one for each pair in turn.
         """
-        refused = [(symbol, self._pairs.pop(symbol, _Pair(now_s))) for symbol in symbols]
+        refused = [(symbol, self._pairs.pop(symbol, _PendingPair(now_s))) for symbol in symbols]
         messages = [pair.message for _, pair in refused if pair.message is not None]
         whole = bool(messages) and not any(message.granted for message in messages)
         large = whole and any(message.size > 1 for message in messages)

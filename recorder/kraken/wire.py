@@ -244,7 +244,7 @@ class AssetPair(BarePair):
     execution_venue: str | None = None
 
 
-class PairNames(msgspec.Struct):
+class PairNamesEntry(msgspec.Struct):
     """The names in an entry of AssetPairs, of any type."""
 
     altname: Any = None
@@ -282,7 +282,7 @@ text_of = msgspec.json.Decoder(str).decode
 any_json = msgspec.json.Decoder().decode
 asset_pair = msgspec.json.Decoder(AssetPair).decode
 bare_pair = msgspec.json.Decoder(BarePair).decode
-pair_names = msgspec.json.Decoder(PairNames).decode
+pair_names = msgspec.json.Decoder(PairNamesEntry).decode
 
 
 _Kind = TypeVar("_Kind", str, bool, int)

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recorder.core.model import TIMEFRAMES
-from recorder.query import missing_ids
+from recorder.query import id_runs
 from recorder.query.arguments import Range
 from recorder.query.dataframes import labelled
 from recorder.query.engine import Engine
-from recorder.query.missing_ids import LostCandles
+from recorder.query.id_runs import LostCandles
 
 _STORED: Final = """
     SELECT {columns}
@@ -86,7 +86,7 @@ def filled(engine: Engine, series: CandleQuery) -> pa.Table:
 def lost(table: pa.Table, series: CandleQuery) -> dict[str, list[LostCandles]]:
     """Return the candles of each pair that are lost between those in the table."""
     named = table["pair"].to_pylist() if len(series.pairs) > 1 else series.pairs
-    return missing_ids.lost_in(named, _integers(table, "time"), series.width_us)
+    return id_runs.lost_in(named, _integers(table, "time"), series.width_us)
 
 
 def _stored(engine: Engine, series: CandleQuery, limits: Range) -> pa.Table:

@@ -31,7 +31,7 @@ from recorder.core.trade_ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, StorageError, UsageError
 from recorder.lazy_imports import pc
-from recorder.query import arguments, catalogue, exchange_candles, id_order, missing_ids, provenance, statement_pairs
+from recorder.query import arguments, catalogue, exchange_candles, id_order, id_runs, provenance, statement_pairs
 from recorder.query.arguments import OnGap, Range
 from recorder.query.dataframes import WORDS, labelled, owned, together, with_words
 from recorder.query.engine import Engine
@@ -151,11 +151,11 @@ class _Lacking:
 
     def count(self, pair: str) -> int:
         """Return how many ids of a pair are missing."""
-        return missing_ids.count(self.missing.get(pair, ()))
+        return id_runs.count(self.missing.get(pair, ()))
 
     def begun(self, *pairs: str) -> dict[str, str]:
         """Return when those of these pairs begin that begin later than the range."""
-        return {pair: missing_ids.text(self.begins[pair]) for pair in pairs if pair in self.begins}
+        return {pair: id_runs.text(self.begins[pair]) for pair in pairs if pair in self.begins}
 
 
 @dataclass(slots=True)
@@ -373,7 +373,7 @@ class Reader:
         lost = exchange_candles.lost(found, series)
         warning = None
         if lost and question.on_gap != "ignore":
-            warning = missing_ids.candle_sentence(lost, timeframe, self.data, filled=filled)
+            warning = id_runs.candle_sentence(lost, timeframe, self.data, filled=filled)
             if question.on_gap == "raise":
                 raise GapError(warning)
         attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in series.pairs}}
@@ -461,9 +461,9 @@ class Reader:
 
     def _sentence(self, question: TradeQuery, lacking: _Lacking) -> str | None:
         """Return a message about what is not stored, or None."""
-        said = [missing_ids.sentence(lacking.missing, self.data)] if lacking.missing else []
+        said = [id_runs.sentence(lacking.missing, self.data)] if lacking.missing else []
         if lacking.begins:
-            said.append(missing_ids.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
+            said.append(id_runs.late_sentence(lacking.begins, question.limits.start_us or 0, self.data))
         return "; ".join(said) or None
 
     def _candles(self, question: TradeQuery, timeframe: str, moment: Snapshot) -> pa.Table:
@@ -620,7 +620,7 @@ def _missing(
     """Return the gaps of each pair that has any."""
     now_us = time.time_ns() // 1000
     found = {
-        pair: missing_ids.missing_in(
+        pair: id_runs.missing_in(
             moment.runs[pair], question.limits, absent.get(pair, ()), promises.get(pair), now_us=now_us
         )
         for pair in question.pairs

@@ -30,7 +30,7 @@ _SOURCE_URL: Final = "https://status.example/incidents/{}"
 
 
 @dataclass(frozen=True, slots=True)
-class Maintenance:
+class AnnouncedMaintenance:
     """One planned maintenance; times in ns since 1970 UTC."""
 
     event_id: int
@@ -126,7 +126,7 @@ class StatusBoard:
         """Whether lists without an event are null."""
         self._arrays = arrays
         self._rungs: list[tuple[float, str]] = [(0.0, "online")]
-        self._planned: list[Maintenance] = []
+        self._planned: list[AnnouncedMaintenance] = []
         self._emergencies: list[Emergency] = []
         self._event_ids = count(21)
 
@@ -147,7 +147,9 @@ class StatusBoard:
     def plan_maintenance(self, *, in_s: float, for_s: float, title: str = "Scheduled Maintenance - Spot") -> None:
         """Announce a maintenance; the announcement disappears at its end. Independent of the ladder."""
         start_ns = self._clock.wall_ns() + round(in_s * _NS)
-        self._planned.append(Maintenance(next(self._event_ids), title, start_ns, start_ns + round(for_s * _NS)))
+        self._planned.append(
+            AnnouncedMaintenance(next(self._event_ids), title, start_ns, start_ns + round(for_s * _NS))
+        )
 
     def declare_emergency(self, title: str = "Spot trading degraded") -> None:
         """Report an emergency, until all is clear."""

@@ -1,4 +1,4 @@
-"""The edge in front of REST: what happens to a request between the wire and the answer.
+"""The simulated gateway (CDN) in front of REST: what happens to a request before its answer.
 
 Contains the log, the refusals, the throttle, and the application of faults. Does not know the answer. Every answer of
 the exchange itself has HTTP 200; all other statuses come from here, with HTML.

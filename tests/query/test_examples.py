@@ -11,11 +11,11 @@ import pytest
 
 import recorder
 from recorder.core.model import Event
-from recorder.query import arguments, dataframes, decimal_to_double, missing_ids, provenance
+from recorder.query import arguments, dataframes, decimal_to_double, id_runs, provenance
 from recorder.query import connect as public
 from tests.archives import START_US, Written, candle, trade
 
-MODULES = [recorder, public, arguments, provenance, decimal_to_double, dataframes, missing_ids]
+MODULES = [recorder, public, arguments, provenance, decimal_to_double, dataframes, id_runs]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Gap, Run, Span
 from recorder.query.arguments import Range
-from recorder.query.missing_ids import LostCandles, candle_sentence, late_sentence, lost_in, missing_in, sentence
+from recorder.query.id_runs import LostCandles, candle_sentence, late_sentence, lost_in, missing_in, sentence
 
 PAIR = "BTC/USD"
 
