@@ -51,7 +51,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_a_lock_is_held_by_one_and_free_again_afterwards(layout: Layout) -> None:
     for _ in range(2):
-        with locks.hold(layout.lock), pytest.raises(ArchiveInUse, match="held by another process"):
+        with locks.hold(layout.lock), pytest.raises(ArchiveInUse, match="locked by another process"):
             locks.hold(layout.lock).__enter__()
 
 
@@ -65,7 +65,7 @@ def test_one_recorder_has_the_archive_even_if_its_lock_was_removed(layout: Layou
         with locks.alone(layout.lock):
             layout.lock.unlink()
             for _ in range(2):  # the first made another file
-                with pytest.raises(ArchiveInUse, match="held by another process"):
+                with pytest.raises(ArchiveInUse, match="locked by another process"):
                     locks.alone(layout.lock).__enter__()
     with locks.alone(layout.lock):
         layout.lock.rename(layout.data / ".lock.old")

@@ -272,7 +272,7 @@ def test_where_the_disk_is_low_it_ends_before_the_next_file_and_goes_on_once_the
             with pytest.raises(
                 DiskError,
                 match=f"BTC/USD: stopped with {complete} of its trades added, which are safe: the disk has 1,000.0 MB "
-                "left, and below 1,000.0 MB history waits. Make room and call it again",
+                "left, and below 1,000.0 MB history waits. Free some space and run the same",
             ):
                 take_all(job, tmp_path / "b")
             assert (room.looks, len(found)) == (low_at, tidied)

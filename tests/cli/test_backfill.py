@@ -267,7 +267,7 @@ async def test_on_a_low_disk_it_exits_4_and_says_how_far_it_came(tmp_path: Path,
     said = " ".join((tmp_path / "said").read_text().split())
     assert code == 4, said
     assert "stopped at 0 of 2,500 trades" in said
-    assert "1,900.0 MB left, and below 2,000.0 MB history waits. Make room and call it again" in said
+    assert "1,900.0 MB left, and below 2,000.0 MB history waits. Free some space and run the same" in said
 
 
 async def test_it_imports_neither_pandas_nor_duckdb(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -288,7 +288,7 @@ async def test_ids_that_are_not_served_are_named_and_it_exits_1(tmp_path: Path, 
     code, said = await backfill(tmp_path, sandbox, "ETH/EUR", "--from", "listing")
     assert code == 1
     assert "ETH/EUR: the exchange does not serve ids 2501..2503" in said
-    assert "3 trades were not served: call it again later" in said
+    assert "3 trades were not served: run it again later" in said
     assert len(archived(tmp_path / "data")) == 2_510
 
 

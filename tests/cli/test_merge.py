@@ -152,7 +152,7 @@ def test_what_they_disagree_on_is_listed_and_exits_1(
     said = capsys.readouterr().out
     assert "BTC/USD 20 price: 7 here, 100 there" in said
     assert "BTC/USD 22 price: 8 here, 100 there" in said
-    assert "what was held stays" in said
+    assert "the stored content stays" in said
     kept = {row.trade_id: row.price for row in read_trades.trades(Layout(mine), "BTC/USD")}
     assert (kept[20], kept[22]) == (Decimal(7), Decimal(8))
     monkeypatch.setattr(module, "LISTED", 1)

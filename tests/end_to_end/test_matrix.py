@@ -932,7 +932,7 @@ async def dies(tmp_path: Path, where: str, *arguments: str, **environ: str) -> N
     "where",
     [
         pytest.param("recorder.archive.trades:TradeArchive:append:1", id="repair, nothing archived"),
-        pytest.param("recorder.archive.coverage:Coverage:wrote:2", id="repair, archived and not counted"),
+        pytest.param("recorder.archive.coverage:Coverage:add_file:2", id="repair, archived and not counted"),
         pytest.param("recorder.journal.journal:Journal:retire:2", id="drain, archived and not retired"),
         pytest.param("recorder.ingest.drain:Drainer:_append:2", id="drain, begun"),
         pytest.param("recorder.disk:Disk:exchange:1", id="compaction, built and not swapped"),
@@ -975,7 +975,7 @@ async def ends_well(tmp_path: Path, sandbox: Sandbox, environ: dict[str, str]) -
     "where",
     [
         pytest.param("recorder.archive.trades:TradeArchive:append:3", id="not archived"),
-        pytest.param("recorder.archive.coverage:Coverage:wrote:3", id="archived"),
+        pytest.param("recorder.archive.coverage:Coverage:add_file:3", id="archived"),
         pytest.param("recorder.disk:Disk:exchange:1", id="compacting"),
     ],
 )

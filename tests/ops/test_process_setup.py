@@ -20,8 +20,8 @@ def test_what_the_daemon_writes_is_its_user_s_alone(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 os.umask(0)
-from recorder.ops import process
-process.prepare()
+from recorder.ops import process_setup
+process_setup.prepare()
 from recorder.archive.layout import Layout
 from recorder.archive.open_archive import create
 from recorder.disk import Disk

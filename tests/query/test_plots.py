@@ -287,7 +287,7 @@ def test_a_chart_is_plain_data_and_can_be_changed(archive: Written, opened: Arch
         ),
         (
             lambda archive: plots.candles(archive, "BTC/USD", "1m", None, "2025-01-01"),
-            "no trade of BTC/USD is held in",
+            "no trade of BTC/USD is stored in",
         ),
         (lambda archive: plots.candles(archive, "BTC/USD", "1m", "2026-01-02", "2026-01-01"), "reversed"),
         (lambda archive: plots.coverage(archive, pairs=["XBT/USD"]), "did you mean BTC/USD"),
