@@ -271,6 +271,22 @@ def test_sums_begin_anew_at_each_midnight(archive: Written, ask: Ask) -> None:
         )
 
 
+def test_trades_of_two_days_in_turns_count_for_their_own_day_and_run(archive: Written, ask: Ask) -> None:
+    night_us = at_us(12 * 60)
+    # 5 is missing. The first trade of the run after it is of the second day, the next two of the first.
+    days = {1: -1, 2: -1, 3: 1, 4: -1, 6: 1, 7: -1, 8: -1, 9: 1, 10: 1}
+    archive.append([trade(number, night_us + day * number * MINUTE_US) for number, day in days.items()])
+    told = "SELECT first_id, last_id, count, complete FROM volume_bars('BTC/USD', 2)"
+    assert ask(told) == [
+        (1, 2, 2, True),
+        (3, 3, 1, False),
+        (4, 4, 1, False),
+        (6, 9, 2, False),
+        (7, 8, 2, True),
+        (10, 10, 1, False),
+    ]
+
+
 def test_a_trade_of_several_sizes_is_one_bar(archive: Written, ask: Ask) -> None:
     archive.append([trade(1, qty="0.5"), trade(2, qty="7"), trade(3, qty="0.25"), trade(4, qty="0.25"), trade(5)])
     assert ask("SELECT first_id, last_id, complete FROM volume_bars('BTC/USD', 2)") == [
