@@ -190,6 +190,9 @@ def test_bars_stand_where_origin_says_however_far_that_is(archive: Written, ask:
         ("9007199255", "1", 9007199255),
         ("0.00000002", "0.00000001", 2),
         ("99999999.98999999", "0.01", 9999999998),
+        ("2.99999999999999999999", "1", 2),  # 3.0 as a double
+        ("99999999.99999994", "1", 99999999),  # nearer to a whole number than doubles tell apart for certain
+        ("99999999.5", "1", 99999999),
     ],
 )
 def test_whole_times_is_right_where_doubles_are_not(ask: Ask, total: str, size: str, times: int) -> None:
