@@ -443,7 +443,8 @@ def opened(data: Path) -> None:
             took[name].append(_cpu_ms([sys.executable, "-c", code]))
     for name, times in took.items():
         print(f"{name:35} {statistics.median(times):8.1f} ms")
-    peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    # Not ru_maxrss, which a process inherits from the one that starts it.
+    peak = "print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) >> 10)"
     size = "print(int(found.memory_usage(deep=True).sum()) >> 20)"
     # What all questions need is loaded before the first look.
     begun = f"archive = {ours.removeprefix('import recorder; ')}; archive.trades('{PAIR}', '{DAY[0]}', '{DAY[1]}')"

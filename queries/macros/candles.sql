@@ -73,6 +73,19 @@ WHERE d.pair = symbol;
 -- unlisted_decimals(): the decimals of a pair that was never listed: all decimals, for any range.
 CREATE OR REPLACE MACRO unlisted_decimals() AS 12;
 
+-- decimals_in_time(symbol): the same without gaps in time, and for a pair that was never listed; since inclusive, until
+-- exclusive. Through a list, so that DuckDB expects one row, as there nearly always is: then it need not sort bars to
+-- join them.
+CREATE OR REPLACE MACRO decimals_in_time(symbol) AS TABLE
+SELECT unnest(list(l), recursive := true)
+FROM (
+    SELECT d.since, lead(d.since, 1, 'infinity'::TIMESTAMPTZ) OVER (ORDER BY d.since) AS until, d.digits
+    FROM listed_decimals(symbol) AS d
+    UNION ALL
+    SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, unlisted_decimals()
+    WHERE NOT EXISTS (FROM listed_decimals(symbol))
+) AS l;
+
 -- unknown_bars(files, timeframe): the bars in which trades may be missing, as one row of bar numbers for each run of
 -- unknown ids.
 CREATE OR REPLACE MACRO unknown_bars(files, timeframe) AS TABLE
@@ -99,19 +112,6 @@ timed AS (
     SELECT b.*, make_timestamptz(b.number * timeframe_us(timeframe)) AS time
     FROM bars AS b
 ),
-listed AS (
-    SELECT d.since, lead(d.since, 1, 'infinity'::TIMESTAMPTZ) OVER (ORDER BY d.since) AS until, d.digits
-    FROM listed_decimals(pair) AS d
-    UNION ALL
-    SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, unlisted_decimals()
-    WHERE NOT EXISTS (FROM listed_decimals(pair))
-),
--- Through a list, so that DuckDB expects one row, as there nearly always is: then it need not sort the bars to join
--- them.
-digits AS (
-    SELECT unnest(list(l), recursive := true)
-    FROM listed AS l
-),
 -- The bars from that of the last trade before unknown ids to that of the first trade after them. All other bars with
 -- trades are within the run of their trades: it has a trade before them and one at or after their end.
 ends AS (
@@ -134,7 +134,7 @@ SELECT
     b.first_id,
     b.last_id
 FROM timed AS b
-JOIN digits AS d
+JOIN decimals_in_time(pair) AS d
     ON b.time >= d.since AND b.time < d.until
 ASOF LEFT JOIN ends AS e
     ON b.number >= e.low;

@@ -92,40 +92,49 @@ timed AS (
         grid_start(b.row + 1, width, origin) AS time_end
     FROM rows_of AS b
 ),
--- Several runs may begin at the same time; only the last of them can reach beyond the bar.
-runs AS (
-    SELECT r.after, max(r.last_time) AS last_time, arg_max(r.first_id, r.last_time) AS first_id
-    FROM pair_known_runs(pair) AS r
-    GROUP BY r.after
-),
 holes AS (
     FROM pair_holes(pair)
 ),
--- The gaps that may belong to a bar are those that begin before its end, without those that end before it begins.
-begun AS (
-    SELECT h.after_time, sum(h.missing) OVER (ORDER BY h.after_time)::BIGINT AS missing
+-- The run that a bar may be within began before the bar. The gaps that may belong to it are those that began before its
+-- end, without those that ended before it begins. All in one table, so that bars are sorted once to join it. Several
+-- runs may begin at the same time; only the last of them can reach beyond the bar.
+changes AS (
+    SELECT r.after AS at, coalesce(r.last_time, '-infinity'::TIMESTAMPTZ) AS last_time, r.first_id, 0 AS missing
+    FROM pair_known_runs(pair) AS r
+    WHERE r.after IS NOT NULL
+    UNION ALL
+    SELECT h.after_time - to_microseconds(width_us(width)), NULL, NULL, h.missing
+    FROM holes AS h
+    UNION ALL
+    SELECT h.before_time, NULL, NULL, -h.missing
     FROM holes AS h
 ),
-ended AS (
-    SELECT h.before_time, sum(h.missing) OVER (ORDER BY h.before_time)::BIGINT AS missing
-    FROM holes AS h
+changed AS (
+    SELECT c.at, max(c.last_time) AS last_time, arg_max(c.first_id, c.last_time) AS first_id, sum(c.missing) AS missing
+    FROM changes AS c
+    GROUP BY c.at
+),
+known AS (
+    SELECT
+        c.at,
+        last_value(c.last_time IGNORE NULLS) OVER so_far AS last_time,
+        last_value(c.first_id IGNORE NULLS) OVER so_far AS first_id,
+        sum(c.missing) OVER so_far::BIGINT AS missing
+    FROM changed AS c
+    WINDOW so_far AS (ORDER BY c.at)
 ),
 proven AS (
     SELECT
         b.*,
         -- A close is carried only within one run: not across a gap, and not from before a promise.
-        coalesce(r.last_time >= b.time_end AND (b.is_traded OR b.last_id >= r.first_id), false) AS complete,
-        coalesce(g.missing, 0) - coalesce(o.missing, 0) AS missing_trades,
-        cut_vwap(b.amount, b.volume, coalesce(d.digits, unlisted_decimals())) AS vwap
+        coalesce(k.last_time >= b.time_end AND (b.is_traded OR b.last_id >= k.first_id), false) AS complete,
+        coalesce(k.missing, 0) AS missing_trades,
+        cut_vwap(b.amount, b.volume, d.digits) AS vwap
     FROM timed AS b
-    ASOF LEFT JOIN listed_decimals(pair) AS d
-        ON b.time >= d.since
-    ASOF LEFT JOIN runs AS r
-        ON b.time > r.after
-    ASOF LEFT JOIN begun AS g
-        ON b.time_end > g.after_time
-    ASOF LEFT JOIN ended AS o
-        ON b.time > o.before_time
+    JOIN decimals_in_time(pair) AS d
+        ON b.time >= d.since AND b.time < d.until
+    ASOF LEFT JOIN known AS k
+        ON b.time > k.at
 )
 SELECT
     pair AS pair,

@@ -190,6 +190,9 @@ def test_bars_stand_where_origin_says_however_far_that_is(archive: Written, ask:
         ("9007199255", "1", 9007199255),
         ("0.00000002", "0.00000001", 2),
         ("99999999.98999999", "0.01", 9999999998),
+        ("2.99999999999999999999", "1", 2),  # 3.0 as a double
+        ("99999999.99999994", "1", 99999999),  # nearer to a whole number than doubles tell apart for certain
+        ("99999999.5", "1", 99999999),
     ],
 )
 def test_whole_times_is_right_where_doubles_are_not(ask: Ask, total: str, size: str, times: int) -> None:
@@ -269,6 +272,22 @@ def test_sums_begin_anew_at_each_midnight(archive: Written, ask: Ask) -> None:
         assert ask("SELECT complete FROM volume_bars(?, 2)", pair) == [(begins,)], (
             "is anything of the day not promised?"
         )
+
+
+def test_trades_of_two_days_in_turns_count_for_their_own_day_and_run(archive: Written, ask: Ask) -> None:
+    night_us = at_us(12 * 60)
+    # 5 is missing. The first trade of the run after it is of the second day, the next two of the first.
+    days = {1: -1, 2: -1, 3: 1, 4: -1, 6: 1, 7: -1, 8: -1, 9: 1, 10: 1}
+    archive.append([trade(number, night_us + day * number * MINUTE_US) for number, day in days.items()])
+    told = "SELECT first_id, last_id, count, complete FROM volume_bars('BTC/USD', 2)"
+    assert ask(told) == [
+        (1, 2, 2, True),
+        (3, 3, 1, False),
+        (4, 4, 1, False),
+        (6, 9, 2, False),
+        (7, 8, 2, True),
+        (10, 10, 1, False),
+    ]
 
 
 def test_a_trade_of_several_sizes_is_one_bar(archive: Written, ask: Ask) -> None:

@@ -192,3 +192,13 @@ def test_files_come_in_the_order_of_how_typical_they_are_and_the_empty_one_last(
 )
 def test_a_name_says_about_how_many_trades_a_file_holds(name: str, rows: int) -> None:
     assert file_order.named_rows(f"/data/trades/pair=A-B%2FUSD/year=2025/{name}") == rows
+
+
+def test_bars_sort_the_trades_or_the_bars_once(archive: Written) -> None:
+    archive.append([*trades(1, 300), *trades(302, 303)])
+    with connect(archive.data) as opened:
+        for kind in ("volume_bars", "dollar_bars"):
+            names = list(operators(planned(opened, f"FROM {kind}('BTC/USD', 2)")))
+            assert names.count("STREAMING_WINDOW") == 2, "sums over sorted rows are made as they come"
+        names = list(operators(planned(opened, "FROM time_bars('BTC/USD', '1 minute')")))
+        assert names.count("ASOF_JOIN") == 1
