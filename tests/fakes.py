@@ -139,8 +139,9 @@ class Promised:
         await self.may.wait()
         self.pairs += [pair for pair in pairs if pair not in self.pairs]
 
-    async def acknowledged(self, pair: str, time_in_us: int) -> None:
-        self.times_us[pair] = time_in_us
+    async def acknowledged(self, pair: str, time_in_us: int | None) -> None:
+        if time_in_us is not None:
+            self.times_us[pair] = time_in_us
 
 
 class ToldStanding:

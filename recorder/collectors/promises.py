@@ -71,12 +71,14 @@ class Promises:
                 log.info("every trade is promised from now on", pairs=len(new))
         self.made_some.set()
 
-    async def acknowledged(self, pair: str, time_in_us: int) -> None:
+    async def acknowledged(self, pair: str, time_in_us: int | None) -> None:
         """Move the promise to an earlier time if the exchange acknowledged the subscription then, by its own clock.
 
         An assumed promise is left alone: it was made from the stored trades, not from a clock.
         """
         self._served()
+        if time_in_us is None:
+            return
         promise, time_us = self._ledger.of(pair).promise, _before(time_in_us)
         if promise is not None and not promise.assumed and EARLIEST_S * US_PER_S <= time_us < promise.time_us:
             ahead_s = (promise.time_us - time_us) // US_PER_S

@@ -78,8 +78,11 @@ class Promiser(Protocol):
         """Return once a promise of each of ``pairs`` is durable."""
         ...
 
-    async def acknowledged(self, pair: str, time_in_us: int) -> None:
-        """Record when the exchange acknowledged the subscription of ``pair``, by its own clock (µs since 1970 UTC)."""
+    async def acknowledged(self, pair: str, time_in_us: int | None) -> None:
+        """Record when the exchange acknowledged the subscription of ``pair``, by its own clock (µs since 1970 UTC).
+
+        None if the acknowledgement does not report it.
+        """
         ...
 
 
@@ -251,7 +254,7 @@ class StreamCollector:
                 effects = [*session.drop(gone), *session.add(staying, self._clock.monotonic())]
                 await self._obey(effects, socket)
 
-    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901, PLR0912 -- a case for each effect
+    async def _obey(self, effects: Sequence[Effect], socket: Socket) -> None:  # noqa: C901 -- a case for each effect
         """Execute the session's effects in order."""
         for effect in effects:
             match effect:
@@ -275,8 +278,7 @@ class StreamCollector:
                     await socket.close()
                 case Subscribed(pair, time_in_us):
                     self._listeners.fallback.hand_back(pair)
-                    if time_in_us is not None:
-                        await self._listeners.promises.acknowledged(pair, time_in_us)
+                    await self._listeners.promises.acknowledged(pair, time_in_us)
                     await self._note(EventKind.SUBSCRIBED, pair=pair)
                     log.info("recording", pair=pair)
                 case Rejected():

@@ -174,3 +174,14 @@ def _time_us(bench: Bench, pair: str) -> int:
     promise = bench.ledger.of(pair).promise
     assert promise is not None
     return promise.time_us
+
+
+async def test_an_acknowledgement_that_names_no_time_counts_as_service_and_moves_nothing() -> None:
+    served: list[bool] = []
+    bench = Bench()
+    bench.promises._served = lambda: served.append(True)
+    await bench.made(PAIR)
+    before = bench.ledger.of(PAIR).promise
+    await bench.promises.acknowledged(PAIR, None)
+    assert served == [True]
+    assert bench.ledger.of(PAIR).promise == before
