@@ -77,7 +77,7 @@ def configuration(error: Exception | None, path: Path | None) -> list[CheckResul
     """Check whether the configuration at ``path`` (None: there is no file) could be loaded."""
     area = "configuration"
     if error is not None:
-        return [CheckResult(area, "wrong", str(error), "mend it; `recorder config` prints what is in force")]
+        return [CheckResult(area, "wrong", str(error), "fix it; `recorder config` prints what is in force")]
     return [
         CheckResult(area, "ok", f"{path} is in force" if path else "no config.yaml here: the defaults are in force")
     ]
