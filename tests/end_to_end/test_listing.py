@@ -257,6 +257,8 @@ async def test_a_tokenized_asset_is_recorded_repaired_and_backfilled_like_any_pa
             process = Process("backfill", "aaplxusd", "--from", "listing", "--data", str(data), cwd=tmp_path, **environ)
             assert await process.ended() == 0, process.said
             process.close()
+            sandbox.freeze()  # what trades on while the recorder ends is nobody's to record
+            await until(whole(data, sandbox, "AAPLx/USD"), what="all is held")
         for path in ("Trades", "OHLC"):
             asked = sandbox.requests.to(f"/0/public/{path}")
             assert {dict(parse_qsl(one.query)).get("asset_class") for one in asked} == {"tokenized_asset"}
