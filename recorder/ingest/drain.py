@@ -51,7 +51,8 @@ from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
 from recorder.kraken import odd_trades, records
-from recorder.kraken.parse import CandleAnswer, OddRow
+from recorder.kraken.odd_rows import OddRow
+from recorder.kraken.ohlc_answers import CandleAnswer
 from recorder.kraken.records import (
     Header,
     ListingRecord,
