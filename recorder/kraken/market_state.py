@@ -77,8 +77,7 @@ def book(result: bytes, instrument: Instrument) -> Book:
 
 
 def _levels(side: list[wire.DepthLevel]) -> tuple[Level, ...]:
-    number = exact_number
-    return tuple(Level(number(one.price), number(one.qty), one.time) for one in side)
+    return tuple(Level(exact_number(one.price), exact_number(one.qty), one.time) for one in side)
 
 
 def _only(table: dict[str, _Part], instrument: Instrument) -> _Part:

@@ -32,15 +32,6 @@ class CandleAnswer(NamedTuple):
     last_us: int | None = None
 
 
-def _of_answer(pair: str) -> Known:
-    return lambda _: (pair, None)
-
-
-def parse_candles(result: bytes, pair: str, timeframe: str) -> list[Candle]:
-    """Return the candles of :func:`parse_answer`."""
-    return parse_answer(result, pair, timeframe).rows
-
-
 def parse_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
     """Return the committed candles in the ``result`` of REST OHLC for ``pair``, oldest first.
 
@@ -78,6 +69,10 @@ def parse_answer(result: bytes, pair: str, timeframe: str) -> CandleAnswer:
     known = [(at, one.time_us) for index, (at, one) in enumerate(zip(places, read, strict=True)) if index in ordered]
     starts += [start for row in odd if row.at < running and (start := _start_us(row, known, step_us)) is not None]
     return CandleAnswer(committed, left, min(starts, default=None), max(starts, default=None))
+
+
+def _of_answer(pair: str) -> Known:
+    return lambda _: (pair, None)
 
 
 def _ascending(times: Sequence[int]) -> Sequence[int]:

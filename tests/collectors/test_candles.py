@@ -123,7 +123,7 @@ class Bench(Fakes):
             if pair not in self.sandbox.market.listing:
                 continue
             answer = rest_api.result(200, self.sandbox._answer("OHLC", query).encode())
-            for candle in ohlc_answers.parse_candles(answer, pair, timeframe):
+            for candle in ohlc_answers.parse_answer(answer, pair, timeframe).rows:
                 self.truth[pair, timeframe, candle.time_us] = candle
 
     def recorded(self) -> dict[tuple[str, str, int], Candle]:

@@ -27,7 +27,7 @@ def test_every_real_page_of_candles_is_read_text_for_text_without_the_running_on
     payloads: Path, name: str, committed: int
 ) -> None:
     result = result_of(payloads / "rest/OHLC" / name)
-    candles = ohlc_answers.parse_candles(result, "BTC/USD", "1m")
+    candles = ohlc_answers.parse_answer(result, "BTC/USD", "1m").rows
     content = json.loads(result, parse_int=str)
     last = content.pop("last", None)
     (rows,) = content.values()
@@ -53,12 +53,14 @@ def test_every_real_page_of_candles_is_read_text_for_text_without_the_running_on
 )
 def test_a_candle_is_committed_where_its_place_and_last_agree(last: object, committed: list[int]) -> None:
     result = ohlc_json((0, "1.5"), (60, "1.6"), (120, "1.7"), last=last)
-    assert [candle.time_us // 1_000_000 for candle in ohlc_answers.parse_candles(result, "BTC/USD", "1m")] == committed
+    assert [
+        candle.time_us // 1_000_000 for candle in ohlc_answers.parse_answer(result, "BTC/USD", "1m").rows
+    ] == committed
 
 
 def test_an_answer_with_only_the_running_candle_has_none_committed() -> None:
-    assert ohlc_answers.parse_candles(ohlc_json((120, "1.7"), last=60), "BTC/USD", "1m") == []
-    assert ohlc_answers.parse_candles(ohlc_json(last=60), "BTC/USD", "1m") == []
+    assert ohlc_answers.parse_answer(ohlc_json((120, "1.7"), last=60), "BTC/USD", "1m").rows == []
+    assert ohlc_answers.parse_answer(ohlc_json(last=60), "BTC/USD", "1m").rows == []
 
 
 @pytest.mark.parametrize(
@@ -77,10 +79,10 @@ def test_an_answer_with_only_the_running_candle_has_none_committed() -> None:
 )
 def test_an_answer_of_candles_that_cannot_be_read_is_refused_whole_by_a_sentence(result: bytes, because: str) -> None:
     with pytest.raises(Malformed, match=because):
-        ohlc_answers.parse_candles(result, "BTC/USD", "1m")
+        ohlc_answers.parse_answer(result, "BTC/USD", "1m")
 
 
 @given(st.binary(max_size=80) | st.sampled_from([b"{}", b'{"a":[[]],"last":null}', b'{"a":[[1,2]],"last":1}']))
 def test_no_bytes_make_candles_fail_otherwise(result: bytes) -> None:
     with contextlib.suppress(Malformed):
-        ohlc_answers.parse_candles(result, "BTC/USD", "1m")
+        ohlc_answers.parse_answer(result, "BTC/USD", "1m")

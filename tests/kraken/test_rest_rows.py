@@ -25,7 +25,9 @@ def test_whatever_stands_beside_the_rows_of_an_answer_is_passed_over(beside: str
         page = trade_pages.parse_page(f'{{{",".join(parts)},"last":"7"}}'.encode(), "BTC/USD")
         assert ([trade.trade_id for trade in page.trades], page.last) == (ids, "7")
     told = ohlc_json((0, "1"), (60, "1")).decode()[1:]
-    assert [one.time_us for one in ohlc_answers.parse_candles(f"{{{beside},{told}".encode(), "BTC/USD", "1m")] == [0]
+    assert [one.time_us for one in ohlc_answers.parse_answer(f"{{{beside},{told}".encode(), "BTC/USD", "1m").rows] == [
+        0
+    ]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def test_whatever_stands_beside_the_rows_of_an_answer_is_passed_over(beside: str
 )
 def test_null_in_the_place_of_rows_is_no_row(result: bytes) -> None:
     assert trade_pages.parse_page(result, "BTC/USD") == TradesPage((), "7")
-    assert ohlc_answers.parse_candles(result, "BTC/USD", "1m") == []
+    assert ohlc_answers.parse_answer(result, "BTC/USD", "1m").rows == []
 
 
 @pytest.mark.parametrize("last", ["[]", "{}", "true", "1.5e18", "null"])
