@@ -28,11 +28,9 @@ from recorder.kraken.records import (
     ListingRecord,
     Note,
     NotedFrame,
-    ParkedTrades,
-    PolledTrades,
     PublishedCandles,
-    StreamedTrades,
     TableRows,
+    TradeRecord,
     UnknownRecord,
     UnreadableRecord,
 )
@@ -100,7 +98,7 @@ class TableDrain:
                 raise Malformed(f"a line of {entry.source}, which this release does not know")
             case UnreadableRecord():
                 self._unread.keep(entry)  # a note gives the reason
-            case StreamedTrades() | ParkedTrades() | PolledTrades() | Header() | NotedFrame():
+            case TradeRecord() | Header() | NotedFrame():
                 pass  # trades are drained separately
             case never:
                 assert_never(never)

@@ -30,9 +30,7 @@ from recorder.ingest.trade_index import BATCH_TRADES, LinesByPair
 from recorder.journal import segment
 from recorder.journal.segment import Entry
 from recorder.kraken import records
-from recorder.kraken.records import (
-    ParkedTrades,
-)
+from recorder.kraken.records import ParkedTrades
 
 log = structlog.get_logger()
 

@@ -63,8 +63,8 @@ class _OfLine(msgspec.Struct, frozen=True, gc=False):
     line: Line
 
 
-class StreamedTrades(_OfLine, frozen=True, gc=False):
-    """A frame of trades. It was read on receipt, so that its numbers are known to fit the archive."""
+class TradeRecord(_OfLine, frozen=True, gc=False):
+    """A line with trades."""
 
     def first_pair(self) -> str | None:
         """Return the pair of the first trade, without parsing; None if that cannot be seen."""
@@ -72,14 +72,26 @@ class StreamedTrades(_OfLine, frozen=True, gc=False):
 
     def rows(self) -> Sorted:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
-        try:
-            return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
-        except Malformed:  # another release read it
-            return trade_frames.salvage_trades(self.line.payload, received_ns=self.line.recv_ns)
+        raise NotImplementedError
 
     def trades(self) -> list[Trade]:
         """Return the trades. Raises Malformed if no row can be read."""
         return self.rows()[0]
+
+    def runs(self) -> list[Run]:
+        """Return the runs of ids. Raises Malformed as :meth:`trades` does."""
+        return runs_of(self.trades())
+
+
+class StreamedTrades(TradeRecord, frozen=True, gc=False):
+    """A frame of trades. It was read on receipt, so that its numbers are known to fit the archive."""
+
+    def rows(self) -> Sorted:
+        """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
+        try:
+            return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
+        except Malformed:  # another release read it
+            return trade_frames.salvage_trades(self.line.payload, received_ns=self.line.recv_ns)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids, at two thirds of the cost of the trades. Raises Malformed as :meth:`trades` does."""
@@ -104,7 +116,7 @@ class SalvagedTrades(StreamedTrades, frozen=True, gc=False):
         return runs_of(self.trades())
 
 
-class ParkedTrades(_OfLine, frozen=True, gc=False):
+class ParkedTrades(TradeRecord, frozen=True, gc=False):
     """A frame with ids so far from all others that they do not count yet; its source has the first of them, by pair.
 
     The methods it shares with other frames of trades return the rows that count. Once the others do, the frame is
@@ -118,22 +130,10 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
             raise Malformed(f"a source that does not tell which ids are parked: {self.line.source[:_SHOWN]}")
         return {pair: int(first) for pair, first in told}
 
-    def first_pair(self) -> str | None:
-        """Return the pair of the first trade, without parsing; None if that cannot be seen."""
-        return trade_frames.first_pair(self.line.payload)
-
     def rows(self) -> Sorted:
         """Return the trades that count, and the rows that cannot be read. Raises Malformed if none can."""
         rows, odd = self._sorted()
         return self._of(rows, parked=False), odd
-
-    def trades(self) -> list[Trade]:
-        """Return the trades that count. Raises Malformed."""
-        return self.rows()[0]
-
-    def runs(self) -> list[Run]:
-        """Return the runs of ids that count. Raises Malformed."""
-        return runs_of(self.trades())
 
     def parked(self) -> list[Trade]:
         """Return the trades that are parked. Raises Malformed."""
@@ -154,7 +154,7 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
         return [row for row in rows if (row.pair in since and row.trade_id >= since[row.pair]) == parked]
 
 
-class PolledTrades(_OfLine, frozen=True, gc=False):
+class PolledTrades(TradeRecord, frozen=True, gc=False):
     """An answer of Trades; the source names the pair."""
 
     def first_pair(self) -> str | None:
@@ -166,14 +166,6 @@ class PolledTrades(_OfLine, frozen=True, gc=False):
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         page = trade_pages.parse_page(_result(self.line), _pair(self.line))
         return list(page.trades), page.odd
-
-    def trades(self) -> list[Trade]:
-        """Return the trades. Raises Malformed if no row can be read."""
-        return self.rows()[0]
-
-    def runs(self) -> list[Run]:
-        """Return the runs of ids. Raises Malformed as :meth:`trades` does."""
-        return runs_of(self.trades())
 
 
 class OddTrades(PolledTrades, frozen=True, gc=False):
@@ -272,18 +264,7 @@ class UnknownRecord(_OfLine, frozen=True, gc=False):
 
 
 Record: TypeAlias = (
-    StreamedTrades
-    | SalvagedTrades
-    | ParkedTrades
-    | PolledTrades
-    | OddTrades
-    | PublishedCandles
-    | ListingRecord
-    | TableRows
-    | Header
-    | NotedFrame
-    | UnreadableRecord
-    | UnknownRecord
+    TradeRecord | PublishedCandles | ListingRecord | TableRows | Header | NotedFrame | UnreadableRecord | UnknownRecord
 )
 
 
@@ -375,21 +356,8 @@ def rows(line: Line) -> Sorted:
 
     Both are empty if it is something else.
     """
-    match read(line):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
-            return carrying.rows()
-        case (
-            PublishedCandles()
-            | ListingRecord()
-            | TableRows()
-            | Header()
-            | NotedFrame()
-            | UnreadableRecord()
-            | UnknownRecord()
-        ):
-            return [], ()
-        case never:
-            assert_never(never)
+    record = read(line)
+    return record.rows() if isinstance(record, TradeRecord) else ([], ())
 
 
 def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
@@ -407,8 +375,8 @@ def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
 
 def _claimed(line: Line) -> Sequence[Run | Knowledge]:
     match read(line):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
-            return carrying.runs()
+        case TradeRecord() as record:
+            return record.runs()
         case Note() as note:
             told = evidence.from_event(note.event())
             return () if told is None else (told,)
