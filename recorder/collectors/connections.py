@@ -84,7 +84,7 @@ class Connections:
         self._lines: list[_Connection] = []
         self._changed = asyncio.Event()
         self._attempts = attempts
-        self._turns = asyncio.Lock()
+        self._connecting = asyncio.Lock()
         self._held_back = False
         self._refusals = 0
         self._due_s = self._clock.monotonic()
@@ -180,7 +180,7 @@ class Connections:
     async def _dial_in_turn(self) -> AsyncIterator[Socket]:
         async with contextlib.AsyncExitStack() as opened:
             # First come, first served: each waits for those before it, and is counted when it dials.
-            async with self._turns:
+            async with self._connecting:
                 await self._turn()
                 # After a refusal, one attempt is made on behalf of all.
                 socket = await self._dialled(opened) if self._refusals else None

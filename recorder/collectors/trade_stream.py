@@ -91,13 +91,13 @@ class Listeners:
     """The collaborators of a stream.
 
     ``fallback`` records the pairs that Kraken refuses to stream, temporarily or permanently, and hands them back once
-    it streams them. ``refresh_soon`` is called when Kraken does not know a pair. ``standing`` receives every status.
+    it streams them. ``refresh_soon`` is called when Kraken does not know a pair. ``status`` receives every status.
     ``promises`` are made for each pair before it is subscribed.
     """
 
     promises: Promiser
     fallback: Fallback
-    standing: StatusListener
+    status: StatusListener
     refresh_soon: Callable[[], None]
 
 
@@ -284,7 +284,7 @@ class StreamCollector:
                 case Rejected():
                     await self._refused(effect)
                 case StatusReport():
-                    await self._listeners.standing.report(
+                    await self._listeners.status.report(
                         "ws", effect.system, effect.upcoming_maintenance, effect.emergency
                     )
                 case UnreadableFrame(reason):

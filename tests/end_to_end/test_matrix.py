@@ -137,7 +137,7 @@ class Bench:
     async def recording(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all is held."""
         stop = app.Stop()
-        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
+        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), intervals=rhythm)
         recording = asyncio.create_task(record)
         try:
             await until(lambda: self.held() == set(self.sandbox.last_ids()), what="it records every pair")
@@ -152,7 +152,7 @@ class Bench:
     async def begun(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all that is promised is held."""
         stop = app.Stop()
-        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
+        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), intervals=rhythm)
         recording = asyncio.create_task(record)
         try:
             yield
@@ -302,7 +302,7 @@ async def test_a_dead_line_is_replaced_within_ten_seconds_also_if_it_answers_pin
 
 async def test_of_several_connections_one_is_down_while_the_others_record_and_new_pairs_join(bench: Bench) -> None:
     everything = bench.config(pairs=("*",))
-    async with bench.recording(everything, app.Intervals(listing_s=5.0, listing_soon_s=1.0, pairs_a_line=2)):
+    async with bench.recording(everything, app.Intervals(listing_s=5.0, listing_soon_s=1.0, pairs_per_connection=2)):
         await until(lambda: sorted(map(len, bench.streamed())) == [2, 2, 2], what="each has its pairs")
         bench.sandbox.faults.refuse()
         bench.sandbox.sever(BTC)

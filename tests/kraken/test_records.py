@@ -255,9 +255,9 @@ def test_a_listing_is_read() -> None:
     listing = of(LISTING)
     assert isinstance(listing, ListingRecord)
     assert [instrument.pair for instrument in listing.listed().entries] == ["BTC/USD"]
-    assert listing.listed().asked == "currency"
+    assert listing.listed().asset_class == "currency"
     stocks = ListingRecord(Entry(1, "rest:/0/public/AssetPairs?aclass_base=tokenized_asset", listing.line.payload))
-    assert stocks.listed().asked == "tokenized_asset"
+    assert stocks.listed().asset_class == "tokenized_asset"
     assert list(stocks.entries()) == ["XXBTZUSD"]
 
 
