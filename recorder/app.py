@@ -30,7 +30,7 @@ from recorder.archive.segment_tables import SegmentTables, highest
 from recorder.archive.trades import TradeArchive
 from recorder.clock import Clock, SystemClock
 from recorder.collectors.candles import CandleCollector
-from recorder.collectors.connections import PAIRS_A_LINE, Connections
+from recorder.collectors.connections import PAIRS_PER_CONNECTION, Connections
 from recorder.collectors.exchange_status import ExchangeStatus, StatusPoller
 from recorder.collectors.first_listing import first_listing
 from recorder.collectors.pair_list import LISTING_S, SOON_S, PairList
@@ -95,7 +95,7 @@ class Intervals:
     maintenance_s: float = UPKEEP_S
     listing_s: float = LISTING_S
     listing_soon_s: float = SOON_S
-    pairs_per_connection: int = PAIRS_A_LINE
+    pairs_per_connection: int = PAIRS_PER_CONNECTION
 
 
 @dataclass(slots=True)
@@ -229,7 +229,7 @@ async def _run(config: Config, stop: Stop, foundation: _Foundation, intervals: I
             clock=clock,
             refused=note_refusals(notes, metrics),
             ended=heartbeat.ended,
-            turns=SharedRateLimit(layout.rate_limit, clock),
+            rate_limit=SharedRateLimit(layout.rate_limit, clock),
         )
         metrics.rest_wait.set_function(http.paused_s)
         heartbeat.watch_requests(http.paused_s)
@@ -361,7 +361,7 @@ class _Run:
             keep_raw=self._config.journal.keep > 0,
             latest_s=self._heartbeat.latest_s,
             metrics=self._context.metrics,
-            told=self._context.notes.told,
+            report_once=self._context.notes.report_once,
             quarantined=self._foundation.quarantined,
         )
 
@@ -401,7 +401,7 @@ class _Run:
             listeners=Listeners(promises, poll, exchange_status, pair_list.refresh_soon),
             attempts=AttemptLimit(self._foundation.archive.layout.attempts, context.clock),
             random=self._foundation.random,
-            pairs_a_line=pairs_per_connection,
+            pairs_per_connection=pairs_per_connection,
             channel=replace(TRADES, params=config.exchange.subscribe_params),
         )
         pair_list.subscribe(poll, connections)
@@ -409,7 +409,7 @@ class _Run:
             ledger, catch_up, instruments=healthy, now_s=self._heartbeat.now_s, clock=context.clock
         )
         far_ids = FarIds(ledger, catch_up, instruments=healthy, clock=context.clock, hole_seen=self._hole_seen)
-        anchors = Anchors(ledger, context, instruments=healthy, promised=promises.made_some, tail=catch_up)
+        anchors = Anchors(ledger, context, instruments=healthy, promised=promises.made_some, catch_up=catch_up)
         always: list[Task] = [
             poll,
             StatusPoller(context, exchange_status),

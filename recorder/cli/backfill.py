@@ -128,7 +128,7 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
             settings.exchange.rest_url,
             pace=pace,
             clock=clock,
-            turns=SharedRateLimit(layout.rate_limit, clock),
+            rate_limit=SharedRateLimit(layout.rate_limit, clock),
         )
         metrics, ledger = Metrics(), Ledger()
         archive.promised = ledger.promise

@@ -246,7 +246,7 @@ class PairList:
         _introduce(self._selection, chosen)
         self._selection = chosen
         self._learn(self._registry.listing)
-        self._tell_absent()
+        self._report_absent()
         for instrument in removed:
             del self._instruments[instrument.pair]
         self._instruments.update(after)
@@ -255,7 +255,7 @@ class PairList:
                 follower.follow(added, [instrument.pair for instrument in removed])
         return added, removed
 
-    def _tell_absent(self) -> None:
+    def _report_absent(self) -> None:
         """Log the pairs that are recorded although the listing lacks them, when that begins."""
         absent = {pair for pair in self._instruments if pair in self._registry.lacking}
         if new := sorted(absent - self._absent):

@@ -140,7 +140,7 @@ class SilentPairWatch:
 
     async def _renew(self, found: Sequence[Behind]) -> None:
         for behind in found:
-            await self._tell(behind, self._held(behind.pair))
+            await self._report(behind, self._held(behind.pair))
         again = [behind.pair for behind in found if behind.again]
         if again:
             await self._stream.resubscribe(again)
@@ -155,9 +155,9 @@ class SilentPairWatch:
         for pair in doubts[: max(0, FETCHES - len(found))]:
             held = self._held(pair)
             if self._silence.fetched_tail(pair, await self._catch_up_fetcher.fetch_newest(pair)):
-                await self._tell(Behind(pair, (), held, again=False), held)
+                await self._report(Behind(pair, (), held, again=False), held)
 
-    async def _tell(self, behind: Behind, held: int) -> None:
+    async def _report(self, behind: Behind, held: int) -> None:
         pair, moved = behind.pair, behind.moved
         log.warning("a subscribed pair is silent", pair=pair, moved=moved, resubscribing=behind.again)
         await self._notes.event(EventKind.BEHIND, pair=pair, moved=moved, held=held, resubscribing=behind.again)

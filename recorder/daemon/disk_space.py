@@ -115,7 +115,7 @@ class DiskSpaceWatch:
             found = await asyncio.to_thread(self._make_room, limits.low)
         elif self.low and found.free >= limits.relief:
             log.info("the disk has room again", free=_text(found.free))
-            self._tell(low=False)
+            self._report(low=False)
         if found.free < limits.stop:
             self._problem = DiskError(
                 f"the disk of {self._layout.data} has {_text(found.free)} left, and recording ends at "
@@ -133,10 +133,10 @@ class DiskSpaceWatch:
             wanted=_text(limits.low),
             ends_at=_text(limits.stop),
         )
-        self._tell(low=True)
+        self._report(low=True)
         await self._notes.event(EventKind.DISK_LOW, free=found.free, low=limits.low, stop=limits.stop)
 
-    def _tell(self, *, low: bool) -> None:
+    def _report(self, *, low: bool) -> None:
         self.low = low
         self._history_waits(low)
         self._archived = ArchivedCheck(self._layout, self._disk)  # a new one, to release what was remembered

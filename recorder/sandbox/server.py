@@ -77,7 +77,7 @@ class Sandbox:
             market,
             inclusive=inclusive_since,
             inclusive_ohlc=inclusive_ohlc,
-            status=self.status.told,
+            status=self.status.message,
             quirks=self.faults.quirks,
             odd=self.faults.rows,
         )
@@ -133,8 +133,8 @@ class Sandbox:
         """Let time pass up to now: activate scripted faults, make the trades due, write the truth, push, beat."""
         self.faults.follow_script()
         self._trade()
-        if self._told_status != (told := self.status.essence()):
-            self._told_status = told
+        if self._told_status != (status := self.status.essence()):
+            self._told_status = status
             self.clients.tell_status()
         self.clients.beat()
 
@@ -322,7 +322,7 @@ class Sandbox:
         connection = Connection(
             self.market,
             connection_id=connection_id,
-            status=self.status.told,
+            status=self.status.message,
             rejected=self.faults.rejected,
             entry=self.faults.entry,
             silent=self.faults.lines.silent,

@@ -651,7 +651,7 @@ async def test_a_subscription_that_is_refused_for_now_is_polled_and_streamed_lat
     async with bench.recording():
         await until(lambda: bench.streamed() == [set(bench.sandbox.last_ids())], what="every pair is streamed")
         await bench.hears()
-    moments = [at_s for at_s, _ in entry.asked]
+    moments = [at_s for at_s, _ in entry.requested]
     assert len(moments) <= 12
     assert all(after - before >= 1 - TURN_S for before, after in pairwise(moments)), "a burst"
     assert len(bench.sandbox.requests.to("/v2")) == 1
