@@ -231,4 +231,4 @@ class Connections:
         error.retry_after_s = pause_s
         self._attempts.pause(pause_s)
         self._due_s = max(self._due_s, self._clock.monotonic() + pause_s)
-        log.warning("no connection is made for a while", pause_s=round(pause_s, 1), reason=str(error))
+        log.warning("connecting paused", pause_s=round(pause_s, 1), reason=str(error))

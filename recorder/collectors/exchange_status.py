@@ -76,7 +76,7 @@ class StatusPoller:
         try:
             _, status = await self._exchange.request(rest_api.system_status(), _read)
         except ExchangeError as error:
-            log.warning("the exchange does not say how it is", reason=str(error))
+            log.warning("exchange status not available", reason=str(error))
             return
         planned, emergency = wire.entries(status.upcoming_maintenance), wire.entries(status.emergency)
         await self._exchange_status.report("rest", status.status, planned, emergency)

@@ -50,7 +50,7 @@ async def first_listing(
         except ExchangeError as error:
             with contextlib.suppress(ConfigError):
                 pair_list.begin(None)
-                log.warning("listing out of reach; going on with the archived one", reason=str(error))
+                log.warning("listing not available; starting with the archived one", reason=str(error))
                 return True
             wait_s = wait.failed()
             log.warning("cannot start yet; trying again", reason=str(error), retry_in_s=wait_s)

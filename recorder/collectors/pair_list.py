@@ -129,7 +129,7 @@ class PairList:
         """
         new = [name for name in names if name not in self._names]
         if _mistakes(self._chosen(new), new) and self._may_read():
-            log.info("not in the listing at hand; reading a newer one, when requests may be made", names=some(new))
+            log.info("not in the newest listing; reading a newer one when requests allow it", names=some(new))
             await self.refresh()
         chosen = self._chosen(names)
         if mistakes := _mistakes(chosen, new):

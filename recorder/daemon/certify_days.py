@@ -213,7 +213,7 @@ class CertifyDays:
         elif became == "unlike" and not Spans(self._ledger.of(pair).gaps_within(ids)):
             detail = {"certified": _content(before), "held": None if now is None else _content(now)}
             self._metrics.certificates_broken.inc()
-            log.error("a day does not hold what was certified", pair=pair, day=before.day.isoformat(), **detail)
+            log.error("a certified day has other content", pair=pair, day=before.day.isoformat(), **detail)
             await self._notes.event(EventKind.UNLIKE, pair=pair, day=before.day.isoformat(), **detail)
 
     def _day(self, pair: str, before: Certified, days: Span, ids: Span | None = None) -> Certified | None:

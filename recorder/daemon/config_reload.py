@@ -127,7 +127,9 @@ class Reload:
         self._take(self._running)
         if fixed := [key for key in changed if key not in LIVE]:
             verb = "changes" if len(fixed) == 1 else "change"
-            log.warning("part of the configuration waits", reason=f"{_list(fixed)} {verb} with a restart only")
+            log.warning(
+                "part of the configuration needs a restart", reason=f"{_list(fixed)} {verb} with a restart only"
+            )
         live = [key for key in changed if key in LIVE]
         fields: dict[str, object] = {"changed": " ".join(live) or "nothing"}
         if added:

@@ -121,14 +121,14 @@ class DiskSpaceWatch:
                 f"the disk of {self._layout.data} has {_text(found.free)} left, and recording ends at "
                 f"{_text(limits.stop)}: make room and start again; what was recorded is safe"
             )
-            log.error("no room to go on", free=_text(found.free))
+            log.error("stopping: the disk is full", free=_text(found.free))
             self._full()
 
     async def _begin(self, found: Room, limits: DiskLimits) -> None:
         if self.low:
             return
         log.warning(
-            "the disk is low: history waits, the oldest raw segments go",
+            "the disk is low: backfill is paused, the oldest raw segments are removed",
             free=_text(found.free),
             wanted=_text(limits.low),
             ends_at=_text(limits.stop),
@@ -169,7 +169,7 @@ class DiskSpaceWatch:
         try:
             return [raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX)]
         except (UnlistedFolder, UnsoundFile) as error:
-            log.error("raw segments cannot make room", reason=str(error))
+            log.error("raw segments cannot be removed to make room", reason=str(error))
             return []
 
 

@@ -229,7 +229,7 @@ class Reconcile:
         if gone.disownings:
             said["disownings"] = len(gone.disownings)
         self._metrics.memory_differences.inc()
-        log.error("not on the disk any more", pair=pair, **said)
+        log.error("stored data is gone from the disk", pair=pair, **said)
         await self._notes.event(EventKind.MEMORY_DIFFERED, pair=pair, **said)
         if gone.promise is not None:
             await self._promise_again(pair, gone.promise)

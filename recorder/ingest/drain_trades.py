@@ -113,7 +113,7 @@ class TradeDrain:
         try:
             repeated = self._trades.repeated(pair, rows)
         except (CorruptFile, UnreadableFile) as error:  # stored rows cannot be compared; verify reports the file
-            log.error("repeats not compared", pair=pair, reason=str(error))
+            log.error("repeated trades not compared", pair=pair, reason=str(error))
             repeated = []
         except Unstorable:
             self._refused.add(pair)
@@ -178,7 +178,7 @@ class TradeDrain:
                 self._report_renumbered(closed, pair, of_pair, path)
                 continue
             detail = self._conflicting.detail(of_pair)
-            log.error("ids came with other content", pair=pair, file=str(path), **detail)
+            log.error("ids received with other content", pair=pair, file=str(path), **detail)
             closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
 
     def _set_waiting_aside(self, closed: DrainedSegment, kept: Iterable[QuarantinedRow]) -> Iterator[QuarantinedRow]:

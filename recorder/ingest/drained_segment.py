@@ -78,7 +78,7 @@ class DrainedSegment:
             self.quarantine_rows(entry, unread)
         self.odd.check(rows, entry.recv_ns, entry.source)
         for pair, reason in odd_trades.stored(rows, self._report_once):
-            log.warning("odd trade", pair=pair, reason=reason)
+            log.warning("unusual trade", pair=pair, reason=reason)
             self.report_malformed(entry.recv_ns, entry.source, reason, pair)
         return rows
 
@@ -111,7 +111,7 @@ class DrainedSegment:
         """Write the collected lines to the quarantine, durably."""
         if self._to_quarantine:
             path = self._quarantine.add(self._to_quarantine)
-            log.warning("lines set aside", segment=self.number, lines=len(self._to_quarantine), file=str(path))
+            log.warning("lines quarantined", segment=self.number, lines=len(self._to_quarantine), file=str(path))
         self._to_quarantine, self._quarantine_bytes = [], 0
 
     def quarantine_refused(self, entry: Entry, error: Unstorable, pair: str | None = None) -> None:

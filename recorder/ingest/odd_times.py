@@ -62,5 +62,5 @@ def _report(pair: str, found: dict[int, tuple[Trade, int, str]]) -> OddTimesRepo
     sentence = f"trade {row.trade_id} is stamped {iso(row.time_us)} and came at {iso(received_ns // 1000)}"
     others = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
     reason = f"{sentence}{others}: stored as it came"
-    log.warning("odd time", pair=pair, reason=reason)
+    log.warning("implausible time", pair=pair, reason=reason)
     return OddTimesReport(pair, received_ns, source, reason)

@@ -64,7 +64,7 @@ class RenumberedPairs:
                     if await asyncio.to_thread(self._begin_anew, pair, found) or await self._is_resolved(pair, found):
                         self._settled([pair])
                 except (StorageError, UnreadableFile) as error:
-                    log.error("renumbered pair not looked after", pair=pair, reason=str(error))
+                    log.error("renumbered pair not checked", pair=pair, reason=str(error))
             await self._clock.sleep(self._round_s)
 
     def _renumbered(self) -> dict[str, Renumbered]:

@@ -37,7 +37,7 @@ class WaitingLines:
             elif new:
                 added += self._replay(pair, new)
         if added:
-            log.warning("what waited is archived", pair=pair, rows=added)
+            log.warning("waiting lines archived", pair=pair, rows=added)
         return added
 
     def _replay(self, pair: str, kept: Sequence[QuarantinedRow]) -> int:

@@ -79,7 +79,7 @@ class Notes:
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:
         """Report unusual trades that are stored as received."""
         for pair, reason in odd_trades.stored(trades, self.report_once):
-            log.warning("odd trade", pair=pair, reason=reason)
+            log.warning("unusual trade", pair=pair, reason=reason)
             source = records.rest_source(request, pair)
             await self.event(EventKind.MALFORMED, pair=pair, source=source, reason=reason)
 
@@ -121,7 +121,7 @@ class QuarantineNotes:
     async def stored(self, request: rest_api.Request, trades: Sequence[Trade]) -> None:  # noqa: ARG002 -- it has no journal
         """Report unusual trades that are stored as received."""
         for pair, reason in odd_trades.stored(trades, self._report_once):
-            log.warning("odd trade", pair=pair, reason=reason)
+            log.warning("unusual trade", pair=pair, reason=reason)
 
 
 def _odd_line(request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> bytes:

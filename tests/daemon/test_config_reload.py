@@ -105,7 +105,7 @@ async def test_one_that_waits_for_a_listing_gives_way_to_the_next(
         recorder.source.requested.set()
         await asyncio.wait_for(waits.wait(), 30)
         assert [line["event"] for line in recorder.said] == [
-            "not in the listing at hand; reading a newer one, when requests may be made"
+            "not in the newest listing; reading a newer one when requests allow it"
         ]
         said = await recorder.reads(OTHER)
         assert [line["event"] for line in said] == ["configuration read again"]
