@@ -14,15 +14,15 @@ from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox import rest_faults
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection import rest_faults
-from recorder.sandbox.fault_injection.fault_schedule import NAMES, Faults
-from recorder.sandbox.fault_injection.rest_faults import Beside
 from recorder.sandbox.fault_injection.row_faults import Where
 from recorder.sandbox.fault_injection.subscription_faults import TOO_MANY, SubscriptionFaults
-from recorder.sandbox.fault_injection.websocket_faults import Stall
+from recorder.sandbox.fault_schedule import NAMES, Faults
 from recorder.sandbox.pairs import Pair, pair_of
+from recorder.sandbox.rest_faults import Beside
 from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
+from recorder.sandbox.websocket_faults import Stall
 
 _WHOLE_FIELDS: Final = ("pair_decimals", "lot_decimals", "cost_decimals", "lot_multiplier")
 """AssetPairs fields that are numbers; other fields given by query are texts."""

@@ -13,10 +13,10 @@ from typing import Final
 from aiohttp import web
 
 from recorder.clock import Clock
-from recorder.sandbox.fault_injection.fault_schedule import Faults
-from recorder.sandbox.fault_injection.rest_faults import ERRORS, HANDSHAKE, PAGES, RestFault, error_text, page_text
+from recorder.sandbox.fault_schedule import Faults
 from recorder.sandbox.request_log import LoggedRequest, RequestLog
 from recorder.sandbox.rest import UNKNOWN_METHOD, failure
+from recorder.sandbox.rest_faults import ERRORS, HANDSHAKE, PAGES, RestFault, error_text, page_text
 from recorder.sandbox.throttle import Throttle
 
 CACHED_S: Final = 2.0

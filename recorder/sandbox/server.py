@@ -23,8 +23,7 @@ from recorder.sandbox.candles import INTERVALS
 from recorder.sandbox.channels import CHANNELS, TRADES
 from recorder.sandbox.clients import Client, Clients
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection.fault_schedule import Act, Faults
-from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall
+from recorder.sandbox.fault_schedule import Act, Faults
 from recorder.sandbox.ground_truth import TruthFile
 from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import Pair, some
@@ -34,6 +33,7 @@ from recorder.sandbox.rest_frontend import RestFrontend
 from recorder.sandbox.tape import NewTrades
 from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.websocket import Connection
+from recorder.sandbox.websocket_faults import HALF_DEAD, Stall
 
 STEP_S: Final = 0.02
 """The interval of the market's steps: far below what a client can notice, far above what a step costs."""

@@ -37,16 +37,16 @@ from recorder.journal import live_read
 from recorder.kraken import records
 from recorder.ops import archive_status
 from recorder.ops.certificates import certify
-from recorder.sandbox.fault_injection import rest_faults
-from recorder.sandbox.fault_injection.rest_faults import HANDSHAKE, Beside
+from recorder.sandbox import rest_faults
 from recorder.sandbox.fault_injection.subscription_faults import TOO_FAST, SubscriptionFaults
-from recorder.sandbox.fault_injection.websocket_faults import Stall
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.request_log import LoggedRequest
+from recorder.sandbox.rest_faults import HANDSHAKE, Beside
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
+from recorder.sandbox.websocket_faults import Stall
 from tests.archives import forget_promise
 from tests.end_to_end.harness import (
     PATIENCE_S,
