@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
@@ -43,6 +45,35 @@ async def subscribe(socket: aiohttp.ClientWebSocketResponse, *symbols: str, snap
     assert (await socket.receive_json())["channel"] == "status"
     for symbol in symbols:
         assert (await socket.receive_json())["result"]["symbol"] == symbol
+
+
+SERVED = """
+import asyncio, sys, urllib.request
+from recorder.cli.sandbox import Market, Sandbox, SystemClock, parse_act
+
+def load(url, data=None):
+    return urllib.request.urlopen(urllib.request.Request(url, data, method="GET" if data is None else "POST")).read()
+
+def injected():
+    return sorted(name for name in sys.modules if name.startswith("recorder.sandbox.fault_injection."))
+
+async def main():
+    clock = SystemClock()
+    sandbox = Sandbox(Market(start_ns=clock.wall_ns()), clock=clock, script=[parse_act("60:outage")])
+    async with sandbox.serve():
+        for path in ("AssetPairs", "Trades?pair=XBTUSD", "OHLC?pair=XBTUSD"):
+            await asyncio.to_thread(load, f"{sandbox.rest_url}/0/public/{path}")
+        print(len(injected()))
+        await asyncio.to_thread(load, f"{sandbox.rest_url}/sandbox/lack?pair=BTC/USD", b"")
+        print(len(injected()))
+
+asyncio.run(main())
+"""
+
+
+def test_a_sandbox_loads_what_tests_inject_with_the_first_such_fault() -> None:
+    said = subprocess.run([sys.executable, "-c", SERVED], capture_output=True, text=True, check=True).stdout.split()
+    assert said == ["0", "4"]
 
 
 async def ids_until(socket: aiohttp.ClientWebSocketResponse, last_id: int) -> list[int]:
