@@ -27,12 +27,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import CALM_S, FORMS
-from tests.end_to_end.harness import (
-    archived,
-    caught_up,
-    config_for,
-    until,
-)
+from tests.end_to_end.harness import archived, caught_up, config_for, until
 
 START_NS = 1_783_425_605_562_702_999
 """2026-07-07T12:00:05Z: no midnight is near."""

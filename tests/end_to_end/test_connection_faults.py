@@ -16,13 +16,7 @@ from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.websocket_faults import Stall
 from tests.end_to_end.fault_bench import BTC, LATE_S, TURN_S, Bench
-from tests.end_to_end.harness import (
-    archived,
-    caught_up,
-    config_for,
-    recording,
-    until,
-)
+from tests.end_to_end.harness import archived, caught_up, config_for, recording, until
 
 
 @pytest.mark.parametrize(("lasts_s", "turn_s"), [(2.0, TURN_S), (600.0, 0.5)])

@@ -17,10 +17,7 @@ from recorder.sandbox import rest_faults
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.throttle import FORMS
 from tests.end_to_end.fault_bench import BTC, Bench, bench_of
-from tests.end_to_end.harness import (
-    rows,
-    until,
-)
+from tests.end_to_end.harness import rows, until
 
 
 @pytest.mark.parametrize("damage", [["drop"], ["duplicate"], ["reorder"], ["torn"], ["duplicate", "reorder", "torn"]])

@@ -14,9 +14,7 @@ from recorder.ops.certificates import certify
 from recorder.sandbox.pairs import pair_of
 from tests.archives import forget_promise
 from tests.end_to_end.fault_bench import BTC, Bench
-from tests.end_to_end.harness import (
-    until,
-)
+from tests.end_to_end.harness import until
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "polled"])

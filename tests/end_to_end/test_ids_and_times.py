@@ -19,9 +19,7 @@ from recorder.journal import live_read
 from recorder.kraken import records
 from recorder.ops import archive_status
 from tests.end_to_end.fault_bench import BTC, START_NS, Bench, FastClock, bench_of
-from tests.end_to_end.harness import (
-    until,
-)
+from tests.end_to_end.harness import until
 
 
 @pytest.mark.parametrize("inclusive", [True, False])

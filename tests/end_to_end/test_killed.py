@@ -18,15 +18,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.server import Sandbox
 from tests.end_to_end.fault_bench import BTC
-from tests.end_to_end.harness import (
-    PATIENCE_S,
-    REPOSITORY,
-    Process,
-    archived,
-    caught_up,
-    environ_for,
-    until,
-)
+from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, caught_up, environ_for, until
 
 DIES = """
 import importlib, os, signal, sys

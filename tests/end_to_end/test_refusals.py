@@ -11,9 +11,7 @@ from recorder.sandbox.fault_injection.subscription_faults import TOO_FAST, Subsc
 from recorder.sandbox.rest_faults import HANDSHAKE, Beside
 from recorder.sandbox.throttle import FORMS, Throttle
 from tests.end_to_end.fault_bench import BTC, LATE_S, TURN_S, Bench
-from tests.end_to_end.harness import (
-    until,
-)
+from tests.end_to_end.harness import until
 
 
 @pytest.mark.parametrize("form", FORMS)

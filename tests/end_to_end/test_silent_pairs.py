@@ -9,10 +9,7 @@ from random import Random
 from recorder import app, connect
 from recorder.ops import archive_status
 from tests.end_to_end.fault_bench import BTC, Bench
-from tests.end_to_end.harness import (
-    archived,
-    until,
-)
+from tests.end_to_end.harness import archived, until
 
 
 async def test_a_silent_market_with_heartbeats_is_told_from_a_quiet_one_within_two_looks(bench: Bench) -> None:
