@@ -22,7 +22,7 @@ from recorder.journal import segment
 from tests.archive.candles import repeated, rows
 from tests.archive.rows import ids
 from tests.end_to_end.harness import denied
-from tests.ingest.drained import NEW_YEAR_S, SEGMENT, TO_AND_FRO, at, drain, listing, note, prepared, state
+from tests.ingest.drained_archive import NEW_YEAR_S, SEGMENT, TO_AND_FRO, at, drain, listing, note, prepared, state
 from tests.powercut import PowerCut, PowerLoss, Unsynced, lay
 
 

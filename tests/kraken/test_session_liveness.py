@@ -4,7 +4,10 @@ import pytest
 
 from recorder.kraken.channels import TRADES
 from recorder.kraken.websocket_session import IDLE_S, PING_AFTER_S, Effect, Hangup, Send, Session
-from tests.kraken.playbook import (
+from tests.kraken.session_scripts import (
+    BTC,
+    ETH,
+    HEARTBEAT,
     ack,
     add,
     answer,
@@ -18,13 +21,14 @@ from tests.kraken.playbook import (
     opened,
     pings,
     play,
+    pong,
     refusal,
     stands,
+    subscribed,
     tick,
     trade_json,
     trades,
 )
-from tests.kraken.sessions import BTC, ETH, HEARTBEAT, pong, subscribed
 
 
 def test_a_line_that_answers_pings_and_delivers_nothing_is_left() -> None:

@@ -19,11 +19,16 @@ from recorder.kraken.websocket_session import (
     Subscribed,
     UnreadableFrame,
 )
-from tests.kraken.playbook import (
+from tests.kraken.session_scripts import (
+    BTC,
+    ETH,
+    HEARTBEAT,
+    XRP,
     ack,
     add,
     answer,
     asks,
+    beats,
     drop,
     frame,
     goodbye,
@@ -35,14 +40,15 @@ from tests.kraken.playbook import (
     opened,
     pings,
     play,
+    pong,
     puts_off,
     refusal,
+    sent_ids,
     stands,
     tick,
     trade_json,
     trades,
 )
-from tests.kraken.sessions import BTC, ETH, HEARTBEAT, XRP, beats, pong, sent_ids
 
 
 def test_it_asks_for_all_pairs_at_once_with_the_snapshot() -> None:

@@ -17,7 +17,7 @@ from recorder.kraken.silence_rules import GRACE_S, LAG_S, Behind, SilentPairs
 from recorder.kraken.ticker_quotes import Quote
 from recorder.kraken.websocket_session import Hangup, Session
 from tests.builders import trade
-from tests.kraken.playbook import ack
+from tests.kraken.session_scripts import ack
 
 PAIR = "BTC/USD"
 EVERY = 60

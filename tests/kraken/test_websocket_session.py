@@ -24,8 +24,12 @@ from recorder.kraken.websocket_session import (
     UnknownFrame,
     UnreadableFrame,
 )
-from tests.kraken.playbook import (
+from tests.kraken.session_scripts import (
+    BTC,
+    ETH,
+    HEARTBEAT,
     RECEIVED_NS,
+    XRP,
     ack,
     asks,
     drop,
@@ -44,7 +48,6 @@ from tests.kraken.playbook import (
     trades,
     unreadable,
 )
-from tests.kraken.sessions import BTC, ETH, HEARTBEAT, XRP
 
 
 def test_one_frame_becomes_its_rows_text_for_text() -> None:

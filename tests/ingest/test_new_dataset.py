@@ -16,9 +16,9 @@ from recorder.journal import segment
 from recorder.ops import doctor
 from recorder.query.connect import connect
 from tests.archive.candles import rows
-from tests.ingest.drained import at, drain
+from tests.example_dataset import register
+from tests.ingest.drained_archive import at, drain
 from tests.powercut import Unsynced
-from tests.small_models import register
 
 STORED = "SELECT pair, time, word FROM stored_toys() ORDER BY pair, time, word"
 
