@@ -62,7 +62,7 @@ async def test_a_dead_line_is_replaced_within_ten_seconds_also_if_it_answers_pin
     bench.has_manners()
 
 
-async def test_of_several_connections_one_is_down_while_the_others_record_and_new_pairs_join(bench: Bench) -> None:
+async def test_one_of_several_connections_is_down_while_the_others_record(bench: Bench) -> None:
     everything = bench.config(pairs=("*",))
     async with bench.recording(everything, app.Intervals(listing_s=5.0, listing_soon_s=1.0, pairs_per_connection=2)):
         await until(lambda: sorted(map(len, bench.streamed())) == [2, 2, 2], what="each has its pairs")

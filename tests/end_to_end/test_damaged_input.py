@@ -102,7 +102,7 @@ FOREIGN = (
 )
 
 
-async def test_what_is_new_or_null_in_answers_and_frames_costs_nothing_and_is_told_within_bounds(bench: Bench) -> None:
+async def test_new_fields_and_nulls_lose_nothing_and_are_reported_within_bounds(bench: Bench) -> None:
     sandbox = bench.sandbox
     sandbox.faults.quirks.beside("count", "5")
     sandbox.faults.quirks.beside("warnings", "[]")
@@ -131,7 +131,7 @@ async def test_what_is_new_or_null_in_answers_and_frames_costs_nothing_and_is_to
     assert "NO/NE" not in bench.held()
 
 
-async def test_a_pair_that_no_listing_has_stays_while_it_trades_and_leaves_when_it_is_silent(bench: Bench) -> None:
+async def test_an_unlisted_pair_stays_while_it_trades_and_leaves_when_silent(bench: Bench) -> None:
     quiet = pair_of("QUIET/USD", pair_decimals=4, lot_decimals=8)
     bench.sandbox.enlist(quiet, trades_per_s=0.0)
     bench.sandbox.burst("QUIET/USD", 1)

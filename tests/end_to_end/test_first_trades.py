@@ -87,7 +87,7 @@ async def test_a_pair_that_never_trades_is_promised_anchored_and_certified(bench
     assert [(day.status, day.held) for day in found.certificates] == [("pending", None)]
 
 
-async def test_an_archive_that_was_begun_without_promises_is_taken_over_at_its_lowest_trade(bench: Bench) -> None:
+async def test_an_archive_without_promises_is_promised_from_its_lowest_trade(bench: Bench) -> None:
     async with bench.recording():
         pass
     for path in (bench.data / "events").rglob("*.parquet"):

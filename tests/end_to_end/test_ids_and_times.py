@@ -97,9 +97,7 @@ class Jump:
         pytest.param(Jump(time_s=IN_YEAR_1_S, before=1, behind=2, stream=False), id="year 1 on both sides, polled"),
     ],
 )
-async def test_ids_that_really_jump_by_ten_million_are_followed_and_those_between_become_void(
-    bench: Bench, jump: Jump
-) -> None:
+async def test_a_real_jump_of_ten_million_ids_is_followed_and_the_rest_void(bench: Bench, jump: Jump) -> None:
     stop, config = app.Stop(), bench.config(trades=TradesConfig(stream=jump.stream))
     recording = asyncio.create_task(app.record(config, stop, clock=bench.clock, random=Random(1)))
     try:
@@ -178,9 +176,7 @@ class Elsewhen:
 
 
 @pytest.mark.parametrize("host_s", [7, IN_2102_S], ids=["1970", "2102"])
-async def test_a_host_whose_clock_is_decades_off_parks_nothing_and_fetches_what_it_lacks(
-    bench: Bench, host_s: int
-) -> None:
+async def test_a_clock_decades_off_parks_no_ids_and_gaps_are_fetched(bench: Bench, host_s: int) -> None:
     clock, stop = Elsewhen(bench.clock, host_s * 1_000_000_000 - START_NS), app.Stop()
     recording = asyncio.create_task(app.record(bench.config(), stop, clock=clock, random=Random(1)))
     try:

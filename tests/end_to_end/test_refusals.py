@@ -40,7 +40,7 @@ async def test_a_refusal_of_the_edge_is_left_alone_for_minutes(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("as_date", [True, False], ids=["date", "seconds"])
-async def test_a_handshake_that_is_refused_stops_connections_and_rest_for_as_long_as_it_says(
+async def test_a_refused_handshake_pauses_connections_and_rest_as_long_as_it_says(
     bench: Bench, *, as_date: bool
 ) -> None:
     async with bench.recording():
@@ -58,7 +58,7 @@ async def test_a_handshake_that_is_refused_stops_connections_and_rest_for_as_lon
     bench.has_manners()
 
 
-async def test_a_path_that_is_refused_is_left_alone_for_as_long_as_it_says_while_others_are_asked(bench: Bench) -> None:
+async def test_a_refused_path_is_paused_as_long_as_it_says_while_others_go_on(bench: Bench) -> None:
     async with bench.recording():
         beside = Beside(100.0)
         bench.sandbox.faults.rest.throw("http_429", n=1, path="/0/public/Trades", beside=beside)
@@ -92,7 +92,7 @@ def no_answer(entry: SubscriptionFaults) -> None:
 
 
 @pytest.mark.parametrize("refuse", [by_name, whole, too_large, no_answer])
-async def test_a_subscription_that_is_refused_for_now_is_polled_and_streamed_later_on_the_same_connection(
+async def test_a_subscription_refused_for_now_is_polled_then_streamed(
     bench: Bench, refuse: Callable[[SubscriptionFaults], None]
 ) -> None:
     entry = bench.sandbox.faults.entry

@@ -12,7 +12,7 @@ from tests.end_to_end.fault_bench import BTC, Bench
 from tests.end_to_end.harness import archived, until
 
 
-async def test_a_silent_market_with_heartbeats_is_told_from_a_quiet_one_within_two_looks(bench: Bench) -> None:
+async def test_a_silent_stream_with_heartbeats_is_found_within_two_checks(bench: Bench) -> None:
     async with bench.recording():
         await bench.clock.passed(75.0)  # a first look, so that there is something to compare with
         bench.sandbox.faults.throw("hush")
@@ -47,7 +47,7 @@ async def test_a_pair_that_is_acknowledged_and_silent_is_recorded_nevertheless(b
     bench.has_manners()
 
 
-async def test_a_pair_that_is_silent_from_its_subscription_on_is_subscribed_anew_at_the_second_look(
+async def test_a_pair_silent_since_subscribing_is_resubscribed_at_the_second_check(
     bench: Bench,
 ) -> None:
     bench.sandbox.faults.lines.muted.add(BTC)

@@ -53,7 +53,7 @@ def test_a_line_that_answers_pings_and_delivers_nothing_is_left() -> None:
         frame(channel="trade", error="ESession:Invalid session", method="subscribe", success=False),
     ],
 )
-def test_while_a_subscription_stands_what_is_neither_data_nor_a_heartbeat_is_no_sign_of_life(text: str) -> None:
+def test_while_subscribed_only_data_and_heartbeats_are_signs_of_life(text: str) -> None:
     session = subscribed(BTC).session
     heard_s = session.heard_s
     session.receive(text.encode(), heard_s + IDLE_S - 1, received_ns=1)
@@ -75,7 +75,7 @@ def test_while_a_subscription_stands_what_is_neither_data_nor_a_heartbeat_is_no_
         '{"type":"update","channel":"trade","data":5}',
     ],
 )
-def test_while_a_subscription_stands_data_and_heartbeats_are_signs_of_life_even_data_that_cannot_be_read(
+def test_while_subscribed_data_and_heartbeats_are_signs_of_life(
     text: str,
 ) -> None:
     session = subscribed(BTC).session
@@ -123,7 +123,7 @@ def test_a_line_serves_once_something_is_delivered_or_where_nothing_is_due() -> 
     assert not script.session.serves
 
 
-def test_while_the_only_pair_is_asked_for_anew_answers_are_signs_of_life_until_it_stands_again() -> None:
+def test_while_resubscribing_the_only_pair_answers_are_signs_of_life() -> None:
     script = subscribed(BTC) >> tick(3) >> drop(BTC) << leaves(BTC) >> add(BTC) << asks(BTC)
     script >> tick(2) << pings() >> goodbye(BTC) << answer >> ack(BTC) << answer << stands(BTC)
     assert script.session.heard_s == script.now_s
@@ -151,7 +151,7 @@ def test_a_silent_line_is_left_within_ten_seconds_of_its_last_frame_and_pinged_b
         assert script.now_s - last_frame_s <= 10
 
 
-def test_before_a_subscription_stands_the_deadline_is_counted_from_the_last_frame_of_any_kind() -> None:
+def test_without_a_subscription_any_frame_renews_the_deadline() -> None:
     for text in (HEARTBEAT, trades(trade_json(5)), "not json", '{"channel":"book"}', pong()):
         for pairs in ([], [BTC]):
             session = Session(TRADES, pairs)

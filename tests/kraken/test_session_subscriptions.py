@@ -140,7 +140,7 @@ def test_a_refusal_without_a_symbol_is_known_by_the_pair_its_text_ends_with() ->
         assert script << is_rejected("XBTUSD", "ISO 4217-A3")
 
 
-def test_a_refusal_without_a_symbol_is_known_by_the_number_of_a_message_that_asked_for_one() -> None:
+def test_a_refusal_without_a_symbol_is_matched_by_its_message_number() -> None:
     session = Session(TRADES, [BTC, ETH], batch=1)
     script = play(session) >> opened << asks(BTC) << asks(ETH)
     _, number = sent_ids(session)
@@ -220,9 +220,7 @@ def test_a_pair_that_is_not_there_is_not_asked_for_again_on_this_connection() ->
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_pair_that_is_refused_for_any_other_reason_is_asked_for_again_ever_later_until_it_is_granted(
-    *, named: bool
-) -> None:
+def test_a_pair_refused_for_now_is_requested_with_backoff_until_granted(*, named: bool) -> None:
     session = Session(TRADES, [BTC, ETH])
     script = play(session) >> opened << asks(BTC, ETH) >> ack(ETH) << answer << stands(ETH)
     waits_s = []
@@ -269,7 +267,7 @@ def test_pairs_come_and_go_in_batches() -> None:
     assert script >> drop(*many) << leaves(*many[:-1]) << leaves(many[-1])
 
 
-def test_a_pair_that_comes_before_the_line_is_open_is_asked_for_with_the_others_and_one_that_goes_is_not() -> None:
+def test_pairs_added_and_dropped_before_opening_are_in_the_first_subscription() -> None:
     script = play(Session(TRADES, [BTC, ETH])) >> add(XRP) >> drop(BTC)
     assert script >> opened << asks(ETH, XRP)
 
@@ -297,7 +295,7 @@ def test_a_pair_that_goes_is_left_and_its_last_trades_are_rows_all_the_same() ->
     assert set(session.pairs) == {BTC}
 
 
-def test_a_pair_that_goes_before_it_was_answered_is_not_waited_for_and_its_answer_says_nothing() -> None:
+def test_a_pair_dropped_before_its_answer_is_not_waited_for() -> None:
     session = Session(TRADES, [BTC])
     script = play(session) >> opened << asks(BTC) >> drop(BTC) << leaves(BTC)
     assert session.settled
@@ -405,7 +403,7 @@ class Exchange:
         self.answers.clear()
 
 
-def test_a_pair_without_an_answer_is_asked_for_again_and_then_put_off_where_others_stand() -> None:
+def test_an_unanswered_pair_is_requested_again_and_then_postponed() -> None:
     script = play(Session(TRADES, [BTC, ETH, XRP])) >> opened << asks(BTC, ETH, XRP)
     script >> ack(ETH) << answer << stands(ETH)
     beats(script, int(ACK_S) - 1) >> tick(1) << asks(BTC) >> ack(BTC) << answer << stands(BTC)

@@ -298,7 +298,7 @@ def test_of_a_frame_with_rows_that_nobody_asked_for_the_others_are_taken_byte_fo
     assert script << TradeRows(trade_frames.parse_runs(left), left, RECEIVED_NS)
 
 
-def test_rows_of_a_pair_that_was_asked_for_or_left_are_rows_and_every_word_is_told_apart() -> None:
+def test_rows_of_requested_or_left_pairs_count_and_all_others_are_reported() -> None:
     script = play(Session(TRADES, [BTC, ETH])) >> opened << asks(BTC, ETH) >> drop(ETH) << leaves(ETH)
     script >> trades(trade_json(9, ETH)) << has_trades((ETH, 9))
     assert script >> trades(trade_json(9, "btc/usd")) << unreadable << is_unreadable("rows of btc/usd")

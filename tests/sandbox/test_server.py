@@ -175,7 +175,7 @@ async def test_a_disconnect_is_abrupt_and_what_was_missed_is_in_the_next_snapsho
             assert await ids_until(socket, 67) == list(range(18, 68))
 
 
-async def test_refusing_answers_503_to_both_doors_until_it_ends_and_leaves_sockets_alone(
+async def test_refusing_answers_503_to_rest_and_handshakes_and_keeps_sockets(
     clock: ManualClock, http: aiohttp.ClientSession
 ) -> None:
     async with sandbox_at(clock).serve() as sandbox, http.ws_connect(sandbox.ws_url) as socket:
@@ -398,7 +398,7 @@ async def test_changes_of_the_listing_are_seen_on_both_protocols(
             sandbox.burst("SHIB/USD", 1)
 
 
-async def test_a_renamed_pair_goes_on_under_its_new_name_and_the_truth_tells_all_of_it_under_both(
+async def test_a_renamed_pair_goes_on_and_the_truth_has_it_under_both_names(
     clock: ManualClock, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     path = tmp_path / "truth.jsonl"
