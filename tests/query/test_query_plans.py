@@ -171,7 +171,9 @@ def test_candles_take_one_look_at_the_trades_and_none_at_a_file_that_there_need_
         (only,) = statements
         plan = explained(opened, *only)
         assert "list_contains" not in plan
+        assert "list_position" not in plan
         assert "recorder_archived" not in plan
+        assert plan.count("Asof Join") == 1, "bars are sorted once to join them"
 
 
 def test_macros_of_a_pair_read_no_footer_that_is_known_and_no_trades_but_its_own(archive: Written) -> None:
@@ -199,8 +201,8 @@ def test_a_certificate_reads_the_footers_of_its_pair_alone_and_of_each_file_once
             for found in (footers, times):
                 assert sorted(Path(path).name for path in found if path.count("/pair=BTC")) == [first, second]
                 assert sum("/pair=ETH" in path or "/pair=SOL" in path for path in found) == 0
-        for _ in range(2):
-            opened.certificates()
+        for ask in (opened.certificates, opened.certificates, opened.gaps, opened.coverage):
+            ask()
             assert [len({*found}) for found in (footers, times)] == [6, 7]  # and the empty one
             assert [len(found) for found in (footers, times)] == [6, 7]
         replaced = next(archive.data.glob("trades/pair=ETH*/*/*.parquet"))
