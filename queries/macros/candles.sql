@@ -52,35 +52,34 @@ CREATE OR REPLACE MACRO cut_vwap(amount, volume, digits) AS CASE
     ELSE cut_price(vwap12(amount, volume), digits)
 END;
 
--- price_decimals(): the number of price decimals of each pair, and since when it is listed. The first listing also
--- applies to the time before it. A delisting does not change decimals: its row repeats them.
+-- price_decimals(): the number of price decimals of each pair, since when it is listed, inclusive, and until the next
+-- listing, exclusive. The first listing also applies to the time before it. A delisting does not change decimals: its row
+-- repeats them.
 CREATE OR REPLACE MACRO price_decimals() AS TABLE
 SELECT
     i.pair,
-    CASE WHEN row_number() OVER (PARTITION BY i.pair ORDER BY i.valid_from) = 1
-        THEN '-infinity'::TIMESTAMPTZ ELSE i.valid_from
-    END AS since,
+    CASE WHEN row_number() OVER listings = 1 THEN '-infinity'::TIMESTAMPTZ ELSE i.valid_from END AS since,
+    lead(i.valid_from, 1, 'infinity'::TIMESTAMPTZ) OVER listings AS until,
     i.pair_decimals AS digits
-FROM stored_instruments() AS i;
+FROM stored_instruments() AS i
+WINDOW listings AS (PARTITION BY i.pair ORDER BY i.valid_from);
 
 -- listed_decimals(symbol): the same for one pair. (DuckDB 2.0 does not accept a parameter with the name of a view's
 -- column.)
 CREATE OR REPLACE MACRO listed_decimals(symbol) AS TABLE
-SELECT d.since, d.digits
+SELECT d.since, d.until, d.digits
 FROM price_decimals() AS d
 WHERE d.pair = symbol;
 
 -- unlisted_decimals(): the decimals of a pair that was never listed: all decimals, for any range.
 CREATE OR REPLACE MACRO unlisted_decimals() AS 12;
 
--- decimals_in_time(symbol): the same without gaps in time, and for a pair that was never listed; since inclusive, until
--- exclusive. Through a list, so that DuckDB expects one row, as there nearly always is: then it need not sort bars to
--- join them.
+-- decimals_in_time(symbol): the same also for a pair that was never listed. Through a list, so that DuckDB expects one
+-- row, as there nearly always is: then it need not sort bars to join them.
 CREATE OR REPLACE MACRO decimals_in_time(symbol) AS TABLE
 SELECT unnest(list(l), recursive := true)
 FROM (
-    SELECT d.since, lead(d.since, 1, 'infinity'::TIMESTAMPTZ) OVER (ORDER BY d.since) AS until, d.digits
-    FROM listed_decimals(symbol) AS d
+    FROM listed_decimals(symbol)
     UNION ALL
     SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, unlisted_decimals()
     WHERE NOT EXISTS (FROM listed_decimals(symbol))

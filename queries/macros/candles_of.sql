@@ -8,6 +8,9 @@
 
 CREATE OR REPLACE MACRO candles_of(symbols, timeframe, start := NULL, stop := NULL, whole := false) AS TABLE
 WITH
+asked AS (
+    SELECT unnest(symbols) AS pair, generate_subscripts(symbols, 1) AS place
+),
 bars AS (
     SELECT
         t.pair,
@@ -44,8 +47,10 @@ SELECT
     b.first_id,
     b.last_id
 FROM timed AS b
-ASOF LEFT JOIN price_decimals() AS d
-    ON b.pair = d.pair AND b.time >= d.since
+JOIN asked AS a
+    ON b.pair = a.pair
+LEFT JOIN price_decimals() AS d
+    ON b.pair = d.pair AND b.time >= d.since AND b.time < d.until
 ASOF LEFT JOIN ends AS e
     ON b.pair = e.pair AND b.number >= e.low
-ORDER BY list_position(symbols, b.pair), b.time;
+ORDER BY a.place, b.time;

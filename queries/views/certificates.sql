@@ -24,10 +24,10 @@
 --            the number of rows is the same and the sha256 is not, content was replaced and the day proves nothing.
 --            To find that out the whole day must be read: `recorder verify` does it, this view does not
 --
--- One row for each day from the promise, the first stored trade, or the first certified day, to today, or to the
--- last stored trade. If no promise was recorded, it is assumed to begin at the lowest stored id, unless the ids are known down to 1. A trade stamped
--- before 2011, or more than a year in the future, has a day of its own. `recorder verify` reports the same, but first
--- checks files against their footers and checksums; this view trusts them.
+-- One row for each day from the promise, the first stored trade, or the first certified day, to today, or to the last
+-- stored trade. If no promise was recorded, it is assumed to begin at the lowest stored id, unless the ids are known
+-- down to 1. A trade stamped before 2011, or more than a year in the future, has a day of its own. `recorder verify`
+-- reports the same, but first checks files against their footers and checksums; this view trusts them.
 
 CREATE OR REPLACE VIEW certificates AS
 WITH
@@ -54,7 +54,7 @@ unheld AS MATERIALIZED (
 noted AS MATERIALIZED (
     FROM promises()
 ),
-begun AS (
+promised AS MATERIALIZED (
     SELECT
         p.pair,
         utc_day(p.time) AS day,
@@ -68,10 +68,6 @@ begun AS (
         ON e.pair = p.pair
     SEMI JOIN (FROM unheld AS u WHERE u.kind = 'before') AS b
         ON e.pair = b.pair
-),
-promised AS MATERIALIZED (
-    SELECT b.*, CASE WHEN b.day BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN b.day END AS ordinary_day
-    FROM begun AS b
 ),
 certified AS MATERIALIZED (
     FROM certified_days()
@@ -96,30 +92,30 @@ beyond AS MATERIALIZED (
     ) AS t
     WHERE NOT coalesce(t.first_time >= t.early AND t.last_time < t.late, false)
 ),
--- Where there are no such pairs, as nearly always, what is asked for is before all that is, so that nothing is read. From
--- a list, so that DuckDB takes these days for few: it must look for trades by days, and not for days by all trades.
-beyond_days AS (
+-- The days of such trades. If there are no such pairs, as nearly always, the range ends before it begins, and nothing is
+-- read. From a list, so that DuckDB expects few days: it must look for trades by days, not for days by all trades.
+beyond_days AS MATERIALIZED (
     SELECT unnest(list({pair: o.pair, day: o.day}), recursive := true)
     FROM (
-        SELECT t.pair, unnest([min(utc_day(t.time)), max(utc_day(t.time))]) AS day
+        SELECT DISTINCT t.pair, utc_day(t.time) AS day
         FROM sound_trades() AS t
         SEMI JOIN beyond AS b
             ON t.pair = b.pair
         WHERE t.time >= (SELECT coalesce(min(b.since), 'infinity') FROM beyond AS b)
             AND t.time < (SELECT coalesce(max(b.before), '-infinity') FROM beyond AS b)
-            AND t.time >= '2011-01-01 00:00:00+00'
-            AND t.time < day_start(utc_day(now()) + 367)
-        GROUP BY t.pair
     ) AS o
 ),
-bounds AS (
+noted_days AS (
     SELECT o.pair, o.day FROM beyond_days AS o
     UNION ALL
+    SELECT p.pair, p.day FROM promised AS p
+    UNION ALL
+    SELECT f.pair, f.day FROM certified AS f
+),
+bounds AS (
     SELECT e.pair, unnest([e.first_day, e.last_day]) AS day FROM ends AS e
     UNION ALL
-    SELECT p.pair, p.ordinary_day FROM promised AS p
-    UNION ALL
-    SELECT f.pair, CASE WHEN f.day BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN f.day END FROM certified AS f
+    SELECT n.pair, CASE WHEN n.day BETWEEN '2011-01-01' AND utc_day(now()) + 366 THEN n.day END FROM noted_days AS n
 ),
 calendar AS (
     SELECT
@@ -132,15 +128,7 @@ calendar AS (
     FROM bounds AS b
     GROUP BY b.pair
     UNION
-    SELECT t.pair, utc_day(t.time)
-    FROM sound_trades() AS t
-    WHERE t.time < '2011-01-01 00:00:00+00' OR t.time > now() + INTERVAL 366 DAY
-    UNION
-    SELECT p.pair, p.day
-    FROM promised AS p
-    UNION
-    SELECT f.pair, f.day
-    FROM certified AS f
+    SELECT n.pair, n.day FROM noted_days AS n
 ),
 -- A time at which no trade can have been made does not count as a limit.
 timed AS (

@@ -24,7 +24,7 @@ from typing import Any, Final
 from recorder.archive import schema_versions
 from recorder.archive.datasets import DATASETS, TRADES, WITHOUT_IDS, Dataset
 from recorder.errors import UsageError
-from recorder.query import arguments, table_rows
+from recorder.query import arguments, statement_pairs, table_rows
 
 _OF_CONNECT: Final = "macros/candles_of"
 """Used by recorder.connect() alone."""
@@ -66,6 +66,8 @@ _NAMED: Final = "pair_files("
 _OF_EVENTS: Final = frozenset({"stored_events(", "absent_spans(", "known_promises("})
 """What is built from events: the last two are tables of the connection's snapshot."""
 _CERTIFIED: Final = frozenset({"certificates"})
+_TIMED: Final = "time_limits("
+"""The macro built from the time limits of all files of the snapshot, which are read only for it."""
 _HIDING: Final = frozenset({"getvariable", "query_table"})
 """Functions that look up an object by a name that need not appear in the statement."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -195,8 +197,9 @@ class Needs:
     """The parts of an archive that a statement may need, judged by its words: too many rather than too few.
 
     Trades of all pairs (``every``), or of those passed to macros, if any (``named``); and ``tables`` without ids. A
-    statement that uses nothing but the view trades itself (``plainly``) may be confined to certain pairs. One that
-    ``certifies`` uses events through the view certificates alone, which can be answered without them.
+    statement that uses trades through views of all pairs alone (``plainly``) may be confined to certain pairs. One that
+    ``certifies`` uses events through the view certificates alone, which can be answered without them. One that is
+    ``timed`` needs to know between which times the trades of each file lie.
     """
 
     every: bool
@@ -204,22 +207,30 @@ class Needs:
     tables: tuple[Dataset, ...]
     plainly: bool = False
     certifies: bool = False
+    timed: bool = False
 
 
 def needs(statement: str) -> Needs:
     """Return what a statement over the views and macros of recorder.connect() may need."""
     words = set(_WORD.findall(statement.lower()))
     if not words.isdisjoint(_HIDING):
-        return Needs(every=True, named=True, tables=WITHOUT_IDS)
-    others = {source for word in words - {TRADES.name} for source in _sources().get(word, ())}
-    reached = others.union(_sources()[TRADES.name]) if TRADES.name in words else others
+        return Needs(every=True, named=True, tables=WITHOUT_IDS, timed=True)
+    views = words & statement_pairs.VIEWS
+    others = _reached(words - views)
+    reached = others | _reached(views)
     return Needs(
         every=not reached.isdisjoint(_EVERY),
         named=_NAMED in reached,
         tables=tuple(table for table in WITHOUT_IDS if f"stored_{table.name}(" in reached),
-        plainly=reached != others and others.isdisjoint(_EVERY) and _NAMED not in reached,
+        plainly=bool(views) and others.isdisjoint(_EVERY) and _NAMED not in reached,
         certifies={word for word in words if not _OF_EVENTS.isdisjoint(_sources().get(word, ()))} == _CERTIFIED,
+        timed=_TIMED in reached,
     )
+
+
+def _reached(words: Iterable[str]) -> set[str]:
+    """Return everything that the views and macros among these words are built from."""
+    return {source for word in words for source in _sources().get(word, ())}
 
 
 @cache

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from recorder.archive.datasets import EVENTS
+from recorder.archive.parquet import Stamp, stamp
 from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Run, Spans
 from recorder.errors import UsageError
@@ -66,6 +67,10 @@ _TRADES: Final = ("files", "cut_files", "unread")
 """The variables that list files of trades, as named in a snapshot."""
 _TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
 _PAIRS: Final = "SET VARIABLE recorder_pairs = $pairs::VARCHAR[]"
+_TIME_LIMITS: Final = (
+    "DELETE FROM recorder_time_limits WHERE list_contains($files, file)",
+    "INSERT INTO recorder_time_limits FROM time_limits_in($files)",
+)
 _UNTIL: Final = """
 SET VARIABLE recorder_until = map(
     $folders::VARCHAR[], list_transform($stamps::BIGINT[], lambda stamp: make_timestamptz(stamp))
@@ -84,6 +89,7 @@ class Engine:
         self._lists: dict[str, tuple[str, ...]] = {}
         self._tables: dict[str, object] = {}
         self._simple: dict[str, bool] = {}
+        self._timed: dict[str, Stamp] = {}
         if self._bounds:
             _ = self._connection
 
@@ -121,6 +127,7 @@ class Engine:
             )
             # The snapshot is set at the end: if one view fails, all are created again.
             self._simple.clear()
+            self._timed.clear()
             for name in catalogue.snapshot():
                 self._connection.execute(catalogue.text(name))
         self._hold(snapshot)
@@ -207,6 +214,23 @@ class Engine:
         if self._lists.get(name) != paths:
             self._connection.execute(f"SET VARIABLE recorder_{name} = $paths", {"paths": list(paths)})
             self._lists[name] = paths
+
+    def know_times(self, snapshot: Snapshot) -> None:
+        """Read between which times the trades of each file lie, unless that is known and the file unchanged.
+
+        By DuckDB: damage in the metadata of row groups can make pyarrow, which reads the footers, end the process.
+        """
+        paths = (path for path in (*snapshot.files, *snapshot.cut_files) if path not in snapshot.refused)
+        stamps = {path: stamp(path) for path in paths}
+        new = [path for path, found in stamps.items() if self._timed.get(path) != found]
+        if new:
+            self._read_times(new)
+            self._timed |= stamps
+
+    def _read_times(self, files: list[str]) -> None:
+        with self._telling():
+            for statement in _TIME_LIMITS:
+                self._connection.execute(statement, {"files": files})
 
     def know(self, pair: str) -> None:
         """Make the macros accept this pair as one of the snapshot's, until the next snapshot."""

@@ -240,11 +240,9 @@ class Reader:
 
         def answer(moment: Snapshot, *, of_named: bool = False) -> Result:
             if self.checks or hashed:
-                paths = _touched(moment, wanted.tables, of_named=of_named)
-                damaged = self._digests.damaged(path for path in paths if path not in moment.refused)
-                if damaged:
-                    moment = moment.without(damaged)
-                    self._engine.pin(moment)
+                moment = self._undamaged(moment, _touched(moment, wanted.tables, of_named=of_named))
+            if wanted.timed:
+                self._engine.know_times(moment)
             try:
                 return Result(self._told(moment, text, params, exact=exact, of_named=of_named), {})
             except FAULTS as error:
@@ -266,6 +264,14 @@ class Reader:
                 with contextlib.suppress(_UnknownPair):
                     return self._ask(lambda: self._few(named, wanted.tables), partial(answer, of_named=True))
         return self._ask(lambda: self._moments.take(tables=wanted.tables), answer)
+
+    def _undamaged(self, moment: Snapshot, paths: Iterable[str]) -> Snapshot:
+        """Return the snapshot, now pinned, without those of these files that are not what was written."""
+        damaged = self._digests.damaged(path for path in paths if path not in moment.refused)
+        if damaged:
+            moment = moment.without(damaged)
+            self._engine.pin(moment)
+        return moment
 
     def _few(self, named: Collection[str], tables: Collection[Dataset]) -> Snapshot:
         """Take a snapshot of these pairs, which includes their footers; with no pairs, it needs none."""

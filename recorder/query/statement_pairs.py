@@ -1,9 +1,9 @@
-"""The pairs to which a statement over the view trades is confined, so that only their files are listed.
+"""The pairs to which a statement over views of all pairs is confined, so that only their files are listed.
 
 Passing DuckDB thousands of file names, most of which it then prunes, takes longer than reading the files that remain.
-Pure: derived from the parse tree, and limited to what can be proven. A pair counts if each use of ``trades`` stands
+Pure: derived from the parse tree, and limited to what can be proven. A pair counts if each use of these views stands
 alone after a FROM whose WHERE requires ``pair = 'A/B'``, or ``pair IN (…)``, whatever else it requires: a join may
-select rows before its WHERE does.
+select rows before its WHERE does. ``$pair IS NULL OR pair = $pair`` requires a pair that is given.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-_VIEW: Final = "trades"
+VIEWS: Final = frozenset({"trades", "coverage", "gaps", "certificates"})
+"""Views of all pairs in which the rows of a pair depend on no trades but its own."""
 _COLUMN: Final = "pair"
 
 _Node: TypeAlias = Mapping[str, Any]
@@ -40,7 +41,7 @@ def pairs(tree: str, params: Mapping[str, object]) -> frozenset[str]:
                 return frozenset()
             table = node.get("from_table")
             if isinstance(table, dict) and node.get("type") == "SELECT_NODE" and _is_view(table):
-                wanted = _required(node, str(table["alias"] or _VIEW), params)
+                wanted = _required(node, str(table["alias"] or _name(table)), params)
                 if wanted is None or table["column_name_alias"]:
                     return frozenset()
                 found |= wanted
@@ -51,12 +52,16 @@ def pairs(tree: str, params: Mapping[str, object]) -> frozenset[str]:
 
 
 def _is_view(node: Any) -> bool:  # noqa: ANN401 -- JSON
-    return isinstance(node, dict) and str(node.get("table_name", "")).strip('"').lower() == _VIEW
+    return isinstance(node, dict) and _name(node) in VIEWS
+
+
+def _name(table: _Node) -> str:
+    return str(table.get("table_name", "")).strip('"').lower()
 
 
 def _required(select: _Node, alias: str, params: Mapping[str, object]) -> set[str] | None:
     """Return the pairs that rows must have to pass the WHERE; None if they may have any."""
-    for clause in _clauses(select["where_clause"]):
+    for clause in _clauses(select["where_clause"], params):
         match clause["type"]:
             case "COMPARE_EQUAL":
                 sides = [clause["left"], clause["right"]]
@@ -70,15 +75,28 @@ def _required(select: _Node, alias: str, params: Mapping[str, object]) -> set[st
     return None
 
 
-def _clauses(where: _Node | None) -> Iterator[_Node]:
+def _clauses(where: _Node | None, params: Mapping[str, object]) -> Iterator[_Node]:
     """Yield the conditions that must all be true."""
     if where is None:
         return
-    if where["type"] != "CONJUNCTION_AND":
+    parts = where.get("children", ())
+    if where["type"] == "CONJUNCTION_OR":
+        parts = [part for part in parts if not _is_given(part, params)]
+        if len(parts) > 1:
+            return
+    elif where["type"] != "CONJUNCTION_AND":
         yield where
         return
-    for part in where["children"]:
-        yield from _clauses(part)
+    for part in parts:
+        yield from _clauses(part, params)
+
+
+def _is_given(node: _Node, params: Mapping[str, object]) -> bool:
+    """Return whether a condition is ``$name IS NULL`` of a parameter that is not."""
+    if node["type"] != "OPERATOR_IS_NULL":
+        return False
+    (operand,) = node["children"]
+    return operand["type"] == "VALUE_PARAMETER" and params.get(str(operand["identifier"])) is not None
 
 
 def _is_pair(node: _Node, alias: str) -> bool:

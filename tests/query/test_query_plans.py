@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recorder.archive.parquet import FileFacts, read_facts
 from recorder.core.model import Candle, Event
 from recorder.query import file_order
 from recorder.query.connect import Archive, connect
@@ -168,7 +171,9 @@ def test_candles_take_one_look_at_the_trades_and_none_at_a_file_that_there_need_
         (only,) = statements
         plan = explained(opened, *only)
         assert "list_contains" not in plan
+        assert "list_position" not in plan
         assert "recorder_archived" not in plan
+        assert plan.count("Asof Join") == 1, "bars are sorted once to join them"
 
 
 def test_macros_of_a_pair_read_no_footer_that_is_known_and_no_trades_but_its_own(archive: Written) -> None:
@@ -178,6 +183,52 @@ def test_macros_of_a_pair_read_no_footer_that_is_known_and_no_trades_but_its_own
         opened.sql("FROM tick_bars('BTC/USD', 2)", to="arrow")
         lists = opened._reader._engine._lists
         assert [len(lists[name]) for name in ("files", "unread")] == [2, 1]
+
+
+def test_a_certificate_reads_the_footers_of_its_pair_alone_and_of_each_file_once(
+    archive: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pair in ("BTC/USD", "ETH/USD", "SOL/USD"):
+        archive.append(trades(1, 3, pair=pair))
+        archive.append(trades(4, 6, pair=pair))
+    footers, times = files_read(monkeypatch)
+    (first, second) = sorted(path.name for path in archive.data.glob("trades/pair=BTC*/*/*.parquet"))
+    one = "FROM certificates WHERE pair = $pair AND day = '2025-11-10'"
+    with connect(archive.data) as opened:
+        footers.clear()
+        for _ in range(2):
+            assert opened.sql(one, pair="BTC/USD")["rows"].tolist() == [6]
+            for found in (footers, times):
+                assert sorted(Path(path).name for path in found if path.count("/pair=BTC")) == [first, second]
+                assert sum("/pair=ETH" in path or "/pair=SOL" in path for path in found) == 0
+        for ask in (opened.certificates, opened.certificates, opened.gaps, opened.coverage):
+            ask()
+            assert [len({*found}) for found in (footers, times)] == [6, 7]  # and the empty one
+            assert [len(found) for found in (footers, times)] == [6, 7]
+        replaced = next(archive.data.glob("trades/pair=ETH*/*/*.parquet"))
+        os.utime(replaced, (0, 0))
+        opened.certificates()
+        assert [found[-1] for found in (footers, times)] == [str(replaced)] * 2
+        assert [len(found) for found in (footers, times)] == [7, 8]
+
+
+def files_read(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str]]:
+    """Return the files whose footers are read from now on, and those whose times are."""
+    footers: list[str] = []
+    times: list[str] = []
+    read_times = Engine._read_times
+
+    def noted_footer(path: Path) -> FileFacts:
+        footers.append(str(path))
+        return read_facts(path)
+
+    def noted_times(engine: Engine, files: list[str]) -> None:
+        times.extend(files)
+        read_times(engine, files)
+
+    monkeypatch.setattr("recorder.query.trade_files.read_facts", noted_footer)
+    monkeypatch.setattr(Engine, "_read_times", noted_times)
+    return footers, times
 
 
 def test_files_come_in_the_order_of_how_typical_they_are_and_the_empty_one_last() -> None:

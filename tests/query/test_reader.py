@@ -146,6 +146,9 @@ def test_a_range_that_begins_before_the_promise_or_the_first_trade_is_told_so(ar
             told = opened.sql("FROM pair_begins($pair)", pair=pair)
             assert told["time"].tolist() == [pd.Timestamp(at)]
             assert told["first_id"].tolist() == [{"BTC/USD": 40_000_001, "ETH/USD": 7}[pair]]
+            early = f"('{pair}', '1 minute', '2016-01-01 00:00:00+00', filled := true)"
+            first = opened.sql(f"SELECT time, complete, missing_trades FROM time_bars{early} LIMIT 1").iloc[0].tolist()
+            assert first == [pd.Timestamp(at).floor("min"), False, 0]
         assert len(opened.sql("FROM pair_begins('SOL/USD')")) == 0
         assert opened.trades("BTC/USD").attrs["begins"] == {}, "an open end asks for what there is"
         (piece,) = opened.batches("ETH/USD", "2016-01-01", on_gap="ignore")

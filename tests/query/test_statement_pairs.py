@@ -1,16 +1,17 @@
-"""Which files a statement over the view trades takes up."""
+"""Which files a statement over views of all pairs takes up."""
 
 from __future__ import annotations
 
 import duckdb
 import pytest
 
+from recorder.core.model import Event
 from recorder.query import statement_pairs
 from recorder.query.connect import connect
-from tests.archives import Written, trades
+from tests.archives import START_US, Written, trades
 
 ONE = {"BTC/USD"}
-PARAMS = {"pair": "BTC/USD", "id": 2}
+PARAMS = {"pair": "BTC/USD", "id": 2, "none": None}
 
 
 def found(text: str) -> set[str]:
@@ -33,6 +34,15 @@ def found(text: str) -> set[str]:
             {*ONE, "B"},
         ),
         ("SELECT (SELECT max(price) FROM trades WHERE pair = $pair) AS highest", ONE),
+        ("FROM certificates WHERE pair = $pair AND day = '2025-11-10'", ONE),
+        ("FROM Coverage AS c WHERE ($pair IS NULL OR c.pair = $pair) AND ($none IS NULL OR first_id > $none)", ONE),
+        ("FROM gaps WHERE pair = 'B' UNION ALL BY NAME FROM coverage WHERE coverage.pair = $pair", {*ONE, "B"}),
+        ("FROM gaps WHERE $none IS NULL OR pair = $pair", set()),
+        ("FROM gaps WHERE $pair IS NULL OR pair = $pair OR missing > 1", set()),
+        ("FROM gaps WHERE pair IS NULL OR pair = $pair", set()),
+        ("FROM gaps WHERE $pair IS NOT NULL OR pair = $pair", set()),
+        ("FROM coverage JOIN gaps USING (pair) WHERE pair = $pair", set()),
+        ("FROM trades WHERE pair = $pair AND EXISTS (FROM gaps AS g WHERE g.pair = trades.pair)", set()),
         ("FROM trades", set()),
         ("FROM trades WHERE pair = $pair OR trade_id = $id", set()),
         ("FROM trades WHERE NOT pair = $pair", set()),
@@ -66,3 +76,19 @@ def test_only_the_files_of_those_pairs_are_taken_up_and_the_rows_are_the_same(ar
             text = f"SELECT pair, trade_id, price FROM trades WHERE {where} ORDER BY ALL"
             assert opened.sql(text, to="arrow").equals(kept.sql(text, to="arrow"))
             assert len(opened._reader._engine._lists["files"]) == files + 1  # the empty one
+
+
+def test_what_is_known_of_a_pair_does_not_depend_on_the_files_of_others(archive: Written) -> None:
+    for pair in ("BTC/USD", "ETH/USD"):
+        archive.append([*trades(1, 3, pair=pair), *trades(6, 8, pair=pair)])
+        archive.noted(
+            Event(START_US, "void", pair, '{"first_id":4,"last_id":4}'),
+            Event(START_US, "promised", pair, f'{{"time_us":{START_US}}}'),
+        )
+    archive.noted(Event(START_US, "promised", "SOL/USD", f'{{"time_us":{START_US}}}'))
+    with connect(archive.data) as opened, connect(archive.data, frozen=True) as kept:
+        for view in sorted(statement_pairs.VIEWS):
+            for pair in ("BTC/USD", "SOL/USD", "X/Y"):
+                text = f"FROM {view} WHERE pair = $pair ORDER BY ALL"
+                assert opened.sql(text, to="arrow", pair=pair).equals(kept.sql(text, to="arrow", pair=pair))
+                assert len(opened._reader._engine._lists["files"]) == (pair == "BTC/USD") + 1

@@ -26,9 +26,6 @@ FROM read_parquet(
 CREATE OR REPLACE MACRO sound_trades() AS TABLE
 FROM trades_in(getvariable('recorder_data') || '/trades/*/*/*.parquet');
 
-CREATE OR REPLACE MACRO time_limits() AS TABLE
-FROM time_limits_in(getvariable('recorder_data') || '/trades/*/*/*.parquet');
-
 CREATE OR REPLACE MACRO refused_pairs() AS TABLE
 SELECT NULL::VARCHAR AS pair WHERE false;
 

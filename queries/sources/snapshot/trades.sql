@@ -43,17 +43,6 @@ FROM trades_in(
     getvariable('recorder_cut_files')
 );
 
--- Files with rows that came later may give wider limits.
-CREATE OR REPLACE MACRO time_limits() AS TABLE
-FROM time_limits_in([
-    file for file in getvariable('recorder_files') || getvariable('recorder_cut_files')
-    if NOT ends_with(file, '/dev/null')
-])
-UNION ALL
-SELECT t.pair, min(t.time), max(t.time)
-FROM recorder_tail AS t
-GROUP BY t.pair;
-
 -- Files that must not be read are replaced by paths that do not exist, so that querying their pairs is an error.
 CREATE OR REPLACE MACRO refused_pairs() AS TABLE
 SELECT pair
