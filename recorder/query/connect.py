@@ -15,6 +15,7 @@ from recorder.core.event_kinds import EventKind
 from recorder.query import arguments
 from recorder.query.arguments import Backend, Format, Instant, OnGap
 from recorder.query.dataframes import WORDS, Frame, frame
+from recorder.query.follow import After, Follower
 from recorder.query.reader import BATCH_ROWS, Reader, Result, TradeQuery
 
 _TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
@@ -317,6 +318,24 @@ class Archive:
         self._check(to, dtype_backend)
         found = self._reader.sql(_HASHED if hashed else _CERTIFICATES, {}, exact=False, hashed=hashed)
         return _framed(found, to, dtype_backend, nullable=_LACKED)
+
+    def follow(self, pair: str | Iterable[str], after: After = None) -> Follower:
+        """Return an iterator of the trades of one pair or several that waits for more: ``for trade in …``.
+
+        Each trade comes once it is durable, also of a frozen connection or one that is not ``live``, and each pair in
+        ascending id without omission: while ids before it are missing and still to be fetched, a trade waits. Ids that
+        need not be waited for are named by the next trade of the pair (:class:`recorder.query.follow.LiveTrade`).
+        Begins behind the newest trade; or behind the id ``after``, or the id of each pair in a dict, and then first
+        returns what is stored since. ``follower.after`` is such a dict, to be kept by whoever wants to resume.
+        ``async for`` works as well, and ``close()`` ends the iteration.
+
+        >>> with archive.follow("BTC/USD", after=1) as trades:
+        ...     trade = next(trades)
+        >>> trade.trade_id, trade.price, trade.side
+        (2, Decimal('102.000000000000'), 'buy')
+        """
+        self._check()
+        return Follower(self._reader.data, arguments.pairs(pair), after)
 
     def refresh(self) -> None:
         """Move a frozen connection to a new snapshot. Other connections do so at each call.
