@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from recorder.core.event_kinds import EventKind
 from recorder.query import arguments
-from recorder.query.arguments import Backend, Format, Instant, OnGap
+from recorder.query.arguments import Backend, Format, Instant, Lazily, OnGap
 from recorder.query.dataframes import WORDS, Frame, frame
 from recorder.query.follow import After, Follower
+from recorder.query.polars_scan import lazy_frame
 from recorder.query.reader import BATCH_ROWS, Reader, Result, TradeQuery
 
 _TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
@@ -318,6 +319,37 @@ class Archive:
         self._check(to, dtype_backend)
         found = self._reader.sql(_HASHED if hashed else _CERTIFICATES, {}, exact=False, hashed=hashed)
         return _framed(found, to, dtype_backend, nullable=_LACKED)
+
+    def scan(
+        self,
+        pair: str | Iterable[str],
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: OnGap = "raise",
+        to: Lazily = "polars",
+    ) -> Any:  # noqa: ANN401 -- a polars.LazyFrame or a pyarrow.dataset.Dataset
+        """Return the trades of one pair or several as a polars LazyFrame, or as a pyarrow Dataset, without reading any.
+
+        A LazyFrame lists the archive, and judges its gaps, whenever it is collected, whatever was added or merged
+        meanwhile. Only the columns and files that it needs are read. A Dataset has the files as they are now; reading
+        it raises FilesReplaced once one of them has been merged into another: scan again. Columns are those of
+        :meth:`trades`; prices and quantities are exact, texts are no categories. A LazyFrame is in ascending id.
+
+        >>> import polars as pl
+        >>> archive.scan("BTC/USD").filter(pl.col("price") > 101).select("trade_id").collect().to_series().to_list()
+        [2]
+        >>> archive.scan("BTC/USD", to="dataset").count_rows()
+        3
+        """
+        self._check()
+        limits = arguments.time_range(start, stop)
+        scan = self._reader.scan(TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), exact=True))
+        if arguments.scanned(to) == "polars":
+            return lazy_frame(scan)
+        from recorder.query.dataset_scan import dataset  # noqa: PLC0415 -- imports what only few need
+
+        return dataset(scan)
 
     def follow(self, pair: str | Iterable[str], after: After = None) -> Follower:
         """Return an iterator of the trades of one pair or several that waits for more: ``for trade in …``.
