@@ -79,7 +79,7 @@ CREATE OR REPLACE MACRO unlisted_decimals() AS 12;
 CREATE OR REPLACE MACRO decimals_in_time(symbol) AS TABLE
 SELECT unnest(list(l), recursive := true)
 FROM (
-    SELECT d.since, lead(d.since, 1, 'infinity'::TIMESTAMPTZ) OVER (ORDER BY d.since) AS until, d.digits
+    SELECT d.since, coalesce(lead(d.since) OVER (ORDER BY d.since), 'infinity'::TIMESTAMPTZ) AS until, d.digits
     FROM listed_decimals(symbol) AS d
     UNION ALL
     SELECT '-infinity'::TIMESTAMPTZ, 'infinity'::TIMESTAMPTZ, unlisted_decimals()
