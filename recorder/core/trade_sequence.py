@@ -56,6 +56,7 @@ class TradeSequence:
         self._skipped: list[Skipped] = []
         self._forgotten_from: int | None = None
         self._disowned = NO_IDS
+        self._last: Trade | None = None
 
     @property
     def next_id(self) -> int:
@@ -96,7 +97,7 @@ class TradeSequence:
         rows = self._rows
         while (row := rows.pop(self._next, None)) is not None:
             self._next += 1
-            self.waiting = None
+            self._last, self.waiting = row, None
             if self._skipped:
                 skipped, self._skipped = tuple(self._skipped), []
                 yield Delivery(row, skipped)
@@ -113,10 +114,11 @@ class TradeSequence:
         self._disowned = account.disowned.copy()
         self._rows = {trade_id: row for trade_id, row in self._rows.items() if trade_id not in self._disowned}
         lowest = min(self._rows, default=None)
-        if lowest is not None:
-            # It is stored, in the journal at least: ids below it are missing, and not merely unknown.
-            time_us = self._rows[lowest].time_us
-            account.observe(Run(self.pair, Span(lowest, lowest), time_us, time_us))
+        # What was delivered and what waits is stored, in the journal at least: ids between are missing, not unknown, even
+        # if the folder of a year is not seen, as where a compaction cannot exchange two folders in one step.
+        for row in (self._last, None if lowest is None else self._rows[lowest]):
+            if row is not None:
+                account.observe(Run(self.pair, Span(row.trade_id, row.trade_id), row.time_us, row.time_us))
         while self._next != lowest:
             if self._next in account.spans:
                 held = next(span for span in account.spans if self._next in span)

@@ -111,6 +111,14 @@ def test_ids_below_everything_promised_are_passed_over_and_promised_ones_waited_
         assert sequence.waiting == waiting
 
 
+def test_what_was_delivered_keeps_later_ids_from_being_passed_over_though_no_file_shows_it_now() -> None:
+    sequence = TradeSequence(PAIR, 0, limit=ROOM)
+    sequence.offer(trades(1, 3))
+    assert ids(list(sequence.due())) == [1, 2, 3]
+    assert sequence.resolve(account(Span(9, 10))) is None
+    assert (sequence.waiting, sequence.next_id) == (Span(4, 8), 4)
+
+
 def test_beyond_its_room_it_forgets_the_highest_rows_and_says_when_they_are_needed() -> None:
     sequence = TradeSequence(PAIR, 0, limit=3)
     sequence.offer([trade(6), trade(5), trade(3), trade(2), trade(4)])

@@ -117,7 +117,7 @@ def test_a_database_of_views_gives_the_same_days_in_tokyo(night: Written, tmp_pa
     for zone in ("UTC", "Asia/Tokyo"):
         with duckdb.connect(str(made), read_only=True) as client:
             client.execute(f"SET TimeZone = '{zone}'")
-            days = ("FROM certificates", *(f"FROM {one}" for one in RELATIONS if one.startswith(("candles", "time_"))))
-            answers.append([client.execute(f"{text} ORDER BY ALL").fetchall() for text in days])
+            days = [one for one in RELATIONS if one.startswith(("certificates", "time_bars", "candles"))][:3]
+            answers.append([client.execute(f"FROM {one} ORDER BY ALL").fetchall() for one in days])
     assert answers[0] == answers[1]
     assert all(answers[0])
