@@ -65,8 +65,8 @@ class TradeSequence:
 
     @property
     def blocked(self) -> bool:
-        """Whether rows wait for lower ids."""
-        return bool(self._rows) and self._next not in self._rows
+        """Whether rows wait for lower ids: rows that were offered, or stored ones as of the last :meth:`resolve`."""
+        return self.waiting is not None or (bool(self._rows) and self._next not in self._rows)
 
     @property
     def forgot(self) -> bool:
@@ -114,8 +114,8 @@ class TradeSequence:
         self._disowned = account.disowned.copy()
         self._rows = {trade_id: row for trade_id, row in self._rows.items() if trade_id not in self._disowned}
         lowest = min(self._rows, default=None)
-        # What was delivered and what waits is stored, in the journal at least: ids between are missing, not unknown, even
-        # if the folder of a year is not seen, as where a compaction cannot exchange two folders in one step.
+        # What was delivered and what waits is stored, in the journal at least. So ids between are missing, not unknown,
+        # even if a year's folder is not seen for a moment, as where a compaction cannot exchange two folders at once.
         for row in (self._last, None if lowest is None else self._rows[lowest]):
             if row is not None:
                 account.observe(Run(self.pair, Span(row.trade_id, row.trade_id), row.time_us, row.time_us))

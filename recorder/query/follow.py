@@ -141,7 +141,7 @@ class Follower:
         self._reading: deque[_Followed] = deque()
         self._changes = 0
         self._look_s = _AT_ONCE
-        self._told = StoredEvidence()
+        self._told = self._events.read()
         self._pairs = frozenset(pairs)
         self._names = tuple(f'"{pair}"'.encode() for pair in pairs)
         begins = self._begins(pairs, _after(pairs, after))
@@ -227,9 +227,9 @@ class Follower:
         journalled = self._newest_journalled(pairs)
         if after:
             self._journal.rewind()
-        told, begins = self._events.read(), dict[str, int]()
+        begins = dict[str, int]()
         for pair in pairs:
-            newest = self._account(pair, self._files(pair), told).newest()
+            newest = self._account(pair, self._files(pair)).newest()
             if newest is None and pair not in journalled:
                 arguments.pair(pair, {*self._layout.pairs(), *journalled})
             begins[pair] = after.get(pair, max(newest[0] if newest else 0, journalled.get(pair, 0)))
@@ -290,10 +290,12 @@ class Follower:
     def _look(self) -> None:
         """Look into the archive for what the journal does not have, where that is due."""
         now_s = self._clock.monotonic()
-        everywhere = self._changes != self._journal.changes or now_s >= self._look_s
+        drained = self._changes != self._journal.changes
+        everywhere = drained or now_s >= self._look_s
         due = [one for one in self._followed.values() if one not in self._reading and (everywhere or one.is_due(now_s))]
         if everywhere:
             self._changes, self._look_s = self._journal.changes, now_s + _LOOK_S
+        if drained or (everywhere and any(one.sequence.blocked for one in due)):
             self._told = self._events.read()
         errors = []
         for one in due:
@@ -315,7 +317,7 @@ class Follower:
             if sequence.blocked:
                 raise
             return  # the journal may go on without the archive
-        account = self._account(sequence.pair, files, self._told)
+        account = self._account(sequence.pair, files)
         if account.renumbered is not None:
             remedy = renumbering.remedy(self._layout, sequence.pair)
             raise StorageError(f"{sequence.pair} has been renumbered by the exchange, so no trade follows: {remedy}")
@@ -356,15 +358,15 @@ class Follower:
     def _files(self, pair: str) -> list[FileFacts]:
         return undisturbed(lambda: self._coverage.files(pair, anew=True), f"the files of {pair}")
 
-    def _account(self, pair: str, files: Iterable[FileFacts], told: StoredEvidence) -> PairLedger:
+    def _account(self, pair: str, files: Iterable[FileFacts]) -> PairLedger:
         """Return what archive, events and journalled notes say about a pair."""
         account, files = PairLedger(pair), list(files)
         for run in joined(run for file in files for run in file.footer.runs):
             account.observe(run)
         promise = evidence.earliest(*{file.footer.promise for file in files})
-        for known in (*(evidence.notes(pair, promise) if promise else ()), *told.of(pair), *self._noted.of(pair)):
+        for known in (*(evidence.notes(pair, promise) if promise else ()), *self._told.of(pair), *self._noted.of(pair)):
             account.know(known)
-        for source in (told, self._noted):
+        for source in (self._told, self._noted):
             if pair in source.memories:
                 account.remember(source.memories[pair])
         return account
