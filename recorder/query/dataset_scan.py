@@ -50,7 +50,7 @@ def dataset(scan: Scan) -> ds.Dataset:
 
 def _sources(pair: str, parts: Sequence[Part], tail: pa.Table, system: fs.FileSystem) -> list[ds.Dataset]:
     for part in parts:
-        if not part.footer.is_todays:
+        if part.footer.is_old:
             raise UnsoundFile(part.path, _OLDER, _UPGRADE)
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=checked)

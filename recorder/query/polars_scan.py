@@ -75,8 +75,8 @@ class _Wanted:
 
 def _all(limits: Range, pair: str, parts: Sequence[Part], tail: pa.Table) -> pl.LazyFrame:
     """Return all rows of the parts and of the tail that are in the range, in ascending id."""
-    frames = [_of_file(part) for part in parts if not (part.whole and part.footer.is_todays)]
-    if whole := [part.path for part in parts if part.whole and part.footer.is_todays]:
+    frames = [_of_file(part) for part in parts if not part.whole or part.footer.is_old]
+    if whole := [part.path for part in parts if part.whole and not part.footer.is_old]:
         frames.append(pl.scan_parquet(whole, hive_partitioning=False))
     labelled = [frame.select(pl.lit(pair).alias("pair"), *TRADES.names) for frame in frames]
     found = pl.concat([*labelled, *([_frame(tail).lazy()] if tail.num_rows else [])])
@@ -91,7 +91,7 @@ def _all(limits: Range, pair: str, parts: Sequence[Part], tail: pa.Table) -> pl.
 
 def _of_file(part: Part) -> pl.LazyFrame:
     """Return the rows of a file that has others too, or is of an older schema version."""
-    if part.footer.is_todays:
+    if not part.footer.is_old:
         found = pl.scan_parquet(part.path, hive_partitioning=False)
     else:
         with OpenFile(Path(part.path)) as file:
