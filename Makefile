@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test run lint style types layers wheel clean
+.PHONY: demo test run lint style types layers wheel recipes clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -29,8 +29,16 @@ layers: .venv/developing
 wheel: .venv/bin/python
 	.ci/wheel
 
+# What the examples in docs/recipes.md need, each in an environment of its own.
+recipes: $(patsubst .ci/recipes/%.txt,.recipes/%/installed,$(wildcard .ci/recipes/*.txt))
+
+.recipes/%/installed: .ci/recipes/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .recipes
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name one with: make PYTHON=/path/to/python3"; exit 1; }

@@ -14,6 +14,7 @@
     │   └── TableUnusable              4   of a folder of a table without ids, which itself is the cause
     ├── CheckFailed                    1   incomplete, or not what it should be
     │   └── GapError                   1   the requested rows span a gap
+    ├── FilesReplaced                  1   of a dataset, by a compaction: scan again
     ├── StorageError                   1   the content on disk is not what was written there
     │   ├── Unstorable                     can be read, and does not fit the archive
     │   ├── TornTail                       carries the number of whole bytes
@@ -133,6 +134,10 @@ class CheckFailed(RecorderError):
 
 class GapError(CheckFailed):
     """The requested rows span a gap; the message names the gaps and the command that repairs them."""
+
+
+class FilesReplaced(RecorderError):
+    """A file of a dataset was merged into another one since; its rows are there, and a new scan finds them."""
 
 
 class StorageError(RecorderError):

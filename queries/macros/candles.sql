@@ -59,7 +59,7 @@ CREATE OR REPLACE MACRO price_decimals() AS TABLE
 SELECT
     i.pair,
     CASE WHEN row_number() OVER listings = 1 THEN '-infinity'::TIMESTAMPTZ ELSE i.valid_from END AS since,
-    lead(i.valid_from, 1, 'infinity'::TIMESTAMPTZ) OVER listings AS until,
+    coalesce(lead(i.valid_from) OVER listings, 'infinity'::TIMESTAMPTZ) AS until,
     i.pair_decimals AS digits
 FROM stored_instruments() AS i
 WINDOW listings AS (PARTITION BY i.pair ORDER BY i.valid_from);

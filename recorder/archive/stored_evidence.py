@@ -114,18 +114,18 @@ class StoredEvidence:
 
     def knowledge(self) -> Iterator[Knowledge]:
         """Return all evidence except certified days, which are in ``memories``."""
-        for pair, spans in self.void.items():
-            yield from (Void(pair, span) for span in spans)
-        for pair, spans in self.unreadable.items():
-            yield from (Unreadable(pair, span) for span in spans)
-        for pair, spans in self.parked.items():
-            yield from (Parked(pair, span) for span in spans)
-        for pair in self._confirmed:
-            yield from self.confirmed(pair)
-        for promises in self._promises.values():
-            yield from promises
-        for claims in self._disownings.values():
-            yield from claims
+        by_kind = (self.void, self.unreadable, self.parked, self._confirmed, self._promises, self._disownings)
+        for pair in dict.fromkeys(pair for told in by_kind for pair in told):
+            yield from self.of(pair)
+
+    def of(self, pair: str) -> Iterator[Knowledge]:
+        """Return the same of one pair."""
+        yield from (Void(pair, span) for span in self.void.get(pair, ()))
+        yield from (Unreadable(pair, span) for span in self.unreadable.get(pair, ()))
+        yield from (Parked(pair, span) for span in self.parked.get(pair, ()))
+        yield from self._confirmed.get(pair, ())
+        yield from self._promises.get(pair, ())
+        yield from self._disownings.get(pair, ())
 
     def add(self, recorded: Iterable[_Dated]) -> None:
         """Add all recorded evidence, except what became obsolete when a pair was renumbered."""

@@ -1,4 +1,4 @@
-"""``recorder views``: the SQL that gives any DuckDB client the same views and macros."""
+"""``recorder views``: the same views and macros for any DuckDB client, as SQL or as a database file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,30 @@ from pathlib import Path
 
 import typer
 
+from recorder.cli import output
 from recorder.cli.screen import echo
 from recorder.query import catalogue
 from recorder.query.trade_files import TradeFiles
 
 
-def views(data: Path = typer.Option(Path("data"), help="The archive's folder.")) -> None:
-    """Print one SQL script that defines the views and macros over this archive in any DuckDB client."""
+def views(
+    data: Path = typer.Option(Path("data"), help="The archive's folder."),
+    database: Path | None = typer.Option(
+        None, help="Write the views into this DuckDB database file instead, and replace an older one of ours."
+    ),
+) -> None:
+    """Print one SQL script that defines the views and macros over this archive in any DuckDB client.
+
+    With --database they are written into a file that tools open, such as DuckDB's own UI. It contains no rows, and the
+    archive's absolute path: write it again after moving the archive.
+    """
     folder = data.absolute()
     TradeFiles(folder)  # the views of a missing archive could not even be created
-    echo(catalogue.script(folder))
+    if database is None:
+        echo(catalogue.script(folder))
+        return
+    from recorder.query import views_database  # noqa: PLC0415 -- DuckDB, for this alone
+
+    output.check_folder(database)
+    views_database.write(database, folder)
+    echo(f"{database}: the views over {folder}")

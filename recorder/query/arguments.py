@@ -22,6 +22,8 @@ Instant = datetime | date | str | None
 begins at midnight UTC. None: open end.
 """
 Format = Literal["pandas", "arrow", "polars"]
+Lazily = Literal["polars", "dataset"]
+"""The forms of a scan: a polars.LazyFrame, or a pyarrow.dataset.Dataset."""
 OnGap = Literal["raise", "warn", "ignore"]
 Backend = Literal["pyarrow"] | None
 """The types of the columns of a pandas frame: Arrow's, or None for numpy's."""
@@ -83,6 +85,11 @@ def bounds(threads: int | None, memory: str | None) -> dict[str, str]:
 def output(to: str) -> str:
     """Return ``to`` if it is a known format."""
     return _one_of("to", to, get_args(Format))
+
+
+def scanned(to: str) -> str:
+    """Return ``to`` if it is a known form of a scan."""
+    return _one_of("to", to, get_args(Lazily))
 
 
 def backend(name: str | None) -> None:

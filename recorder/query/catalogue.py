@@ -70,6 +70,7 @@ _TIMED: Final = "time_limits("
 """The macro built from the time limits of all files of the snapshot, which are read only for it."""
 _HIDING: Final = frozenset({"getvariable", "query_table"})
 """Functions that look up an object by a name that need not appear in the statement."""
+_VARIABLE: Final = re.compile(r"getvariable\('(\w+)'\)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -180,6 +181,12 @@ def simpler(part: str, *, simple: bool) -> str:
 def script(data: Path) -> str:
     """Return one script that gives any DuckDB client the views and macros over the archive at ``data``."""
     return "\n".join([preamble(data), *(text(name) for name in plain())])
+
+
+def stored(data: Path) -> str:
+    """Return the same views and macros for a database file, which keeps neither variables nor settings."""
+    values = _variables(data)
+    return _VARIABLE.sub(lambda used: values.get(used[1], "NULL"), "\n".join(text(name) for name in plain()))
 
 
 def plain() -> tuple[str, ...]:
@@ -302,16 +309,20 @@ def preamble(data: Path) -> str:
     For one pair of the view trades, or one timeframe of ohlc, DuckDB estimates a single row unless its first file
     matches. To the left of an ASOF join it would then compare that one row, in truth a million, with each on the right.
     """
+    settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
+    variables = (f"VARIABLE {name} = {value}" for name, value in _variables(data).items())
+    return "".join(f"SET {one};\n" for one in (*settings, *variables))
+
+
+def _variables(data: Path) -> dict[str, str]:
     # The folder becomes part of globs, so its special characters must be escaped.
     folder = glob.escape(str(data)).replace("'", "''")
-    settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
-    variables = (
-        f"{DATA} = '{folder}'",
-        f"{SCHEMA} = {schema_versions.current(TRADES.name)}",
-        f"{GLOBS} = {_patterns(folder, DATASETS)}",
-        f"{KEYED_GLOBS} = {_patterns(folder, (dataset for dataset in DATASETS if dataset.by_key))}",
-    )
-    return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
+    return {
+        DATA: f"'{folder}'",
+        SCHEMA: str(schema_versions.current(TRADES.name)),
+        GLOBS: _patterns(folder, DATASETS),
+        KEYED_GLOBS: _patterns(folder, (dataset for dataset in DATASETS if dataset.by_key)),
+    }
 
 
 def _patterns(folder: str, datasets: Iterable[Dataset]) -> str:

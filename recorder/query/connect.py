@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from recorder.core.event_kinds import EventKind
 from recorder.query import arguments
-from recorder.query.arguments import Backend, Format, Instant, OnGap
+from recorder.query.arguments import Backend, Format, Instant, Lazily, OnGap
 from recorder.query.dataframes import WORDS, Frame, frame
+from recorder.query.follow import After, Follower
+from recorder.query.polars_scan import lazy_frame
 from recorder.query.reader import BATCH_ROWS, Reader, Result, TradeQuery
 
 _TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
@@ -317,6 +319,55 @@ class Archive:
         self._check(to, dtype_backend)
         found = self._reader.sql(_HASHED if hashed else _CERTIFICATES, {}, exact=False, hashed=hashed)
         return _framed(found, to, dtype_backend, nullable=_LACKED)
+
+    def scan(
+        self,
+        pair: str | Iterable[str],
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: OnGap = "raise",
+        to: Lazily = "polars",
+    ) -> Any:  # noqa: ANN401 -- a polars.LazyFrame or a pyarrow.dataset.Dataset
+        """Return the trades of one pair or several as a polars LazyFrame, or as a pyarrow Dataset, without reading any.
+
+        A LazyFrame lists the archive, and judges its gaps, whenever it is collected, whatever was added or merged
+        meanwhile. Only the columns and files that it needs are read. A Dataset has the files as they are now; reading
+        it raises FilesReplaced once one of them has been merged into another: scan again. Columns are those of
+        :meth:`trades`; prices and quantities are exact, texts are no categories. A LazyFrame is in ascending id.
+
+        >>> import polars as pl
+        >>> archive.scan("BTC/USD").filter(pl.col("price") > 101).select("trade_id").collect().to_series().to_list()
+        [2]
+        >>> archive.scan("BTC/USD", to="dataset").count_rows()
+        3
+        """
+        self._check()
+        limits = arguments.time_range(start, stop)
+        scan = self._reader.scan(TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), exact=True))
+        if arguments.scanned(to) == "polars":
+            return lazy_frame(scan)
+        from recorder.query.dataset_scan import dataset  # noqa: PLC0415 -- imports what only few need
+
+        return dataset(scan)
+
+    def follow(self, pair: str | Iterable[str], after: After = None) -> Follower:
+        """Return an iterator of the trades of one pair or several that waits for more: ``for trade in …``.
+
+        Each trade comes once it is durable, also of a frozen connection or one that is not ``live``, and each pair in
+        ascending id without omission: while ids before it are missing and still to be fetched, a trade waits. Ids that
+        need not be waited for are named by the next trade of the pair (:class:`recorder.query.follow.LiveTrade`).
+        Begins behind the newest trade; or behind the id ``after``, or the id of each pair in a dict, and then first
+        returns what is stored since. ``follower.after`` is such a dict, to be kept by whoever wants to resume.
+        ``async for`` works as well, and ``close()`` ends the iteration.
+
+        >>> with archive.follow("BTC/USD", after=1) as trades:
+        ...     trade = next(trades)
+        >>> trade.trade_id, trade.price, trade.side
+        (2, Decimal('102.000000000000'), 'buy')
+        """
+        self._check()
+        return Follower(self._reader.data, arguments.pairs(pair), after)
 
     def refresh(self) -> None:
         """Move a frozen connection to a new snapshot. Other connections do so at each call.

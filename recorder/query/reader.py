@@ -40,6 +40,7 @@ from recorder.query.explain_error import explain_error
 from recorder.query.file_digests import Digests
 from recorder.query.provenance import Provenance
 from recorder.query.refused_files import FAULTS
+from recorder.query.scan import Scan
 from recorder.query.snapshot import Snapshot, Snapshots
 
 BATCH_ROWS: Final = 500_000
@@ -384,6 +385,18 @@ class Reader:
                 raise GapError(warning)
         attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in series.pairs}}
         return Result(found, attrs, warning)
+
+    def scan(self, question: TradeQuery) -> Scan:
+        """Return a scan of trades that lists the archive itself whenever it is read, from any thread."""
+        return Scan(
+            self.data,
+            question.pairs,
+            question.limits,
+            question.on_gap,
+            Snapshots(self.data, live=self.live),
+            kept=self.kept,
+            digests=Digests() if self.checks else None,
+        )
 
     def events(self, wanted: Mapping[str, str], limits: Range) -> pa.Table:
         """Return events of this kind or pair. Raise UsageError for an impossible one."""

@@ -29,7 +29,7 @@ from recorder.archive.trades import TradeArchive
 from recorder.core.model import Event
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
-from recorder.errors import StorageError, UnknownVersion
+from recorder.errors import StorageError, UnknownVersion, UnsoundFile
 from recorder.ops import archive_status, missing_ids
 from recorder.query.connect import connect
 from tests.archive.rows import plenty
@@ -128,6 +128,11 @@ def test_a_file_of_an_older_version_is_read_by_all_and_rewritten_by_compaction(
     with connect(archive.data) as opened:
         with pytest.raises(StorageError, match=rf"{old} is still of schema version 0.*`recorder run`"):
             opened.trades(PAIR)
+        assert opened.scan(PAIR).collect()["trade_id"].to_list() == [2, 3, 4, 5, 6, 7]
+        with opened.follow(PAIR, after=0) as follower:
+            assert [next(follower).trade_id for _ in range(6)] == [2, 3, 4, 5, 6, 7]
+        with pytest.raises(UnsoundFile, match=rf"{old} has an older schema version.*`recorder run`"):
+            opened.scan(PAIR, to="dataset")
         with locks.staging(archive.layout, Disk()) as staging:
             writer = TradeArchive(archive.layout, Disk(), staging=staging)
             assert compact(writer, PAIR, today=date(2025, 1, 1)) is not None, "alone, and too few to be merged"

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from pathlib import Path
 from random import Random
 
+import recorder
 from recorder.clock import SystemClock
 from recorder.ops import archive_status
+from recorder.query.follow import LiveTrade
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
@@ -30,13 +35,33 @@ def claimed(url: str) -> int:
     return sum(int(float(count)) for count in counts)
 
 
+class Listener(threading.Thread):
+    """Follows all pairs of an archive, each from its first trade on, whatever becomes of the recorder."""
+
+    def __init__(self, data: Path, pairs: Collection[str]) -> None:
+        super().__init__()
+        self.heard = list[LiveTrade]()
+        with recorder.connect(data) as archive:
+            self.follower = archive.follow(pairs, after=dict.fromkeys(pairs, 0))
+        self.start()
+
+    def run(self) -> None:
+        for trade in self.follower:
+            self.heard.append(trade)
+
+    def end(self) -> None:
+        self.follower.close()
+        self.join()
+
+
 async def test_killed_at_any_moment_nothing_counted_is_lost_and_all_is_repaired(tmp_path: Path) -> None:
-    """2,000 trades a second, a drain every second, kill -9 again and again."""
+    """2,000 trades a second, a drain every second, kill -9 again and again; one follows all the while."""
     random = Random(20261120)
     clock = SystemClock()
     data = tmp_path / "data"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=2000), clock=clock, truth=tmp_path / "truth")
-    async with sandbox.serve():
+    async with sandbox.serve(), contextlib.AsyncExitStack() as at_last:
+        listener = None
         for _ in range(KILLS):
             started_with = sum(sandbox.last_ids().values())
             wanted = random.randrange(TRADES_BETWEEN_KILLS // 3, TRADES_BETWEEN_KILLS)
@@ -50,6 +75,9 @@ async def test_killed_at_any_moment_nothing_counted_is_lost_and_all_is_repaired(
                     ),
                     what="the recorder records",
                 )
+                if listener is None:
+                    listener = Listener(data, sandbox.last_ids())
+                    at_last.callback(listener.end)
                 claims = claimed_now(data)
                 process.signal(signal.SIGKILL)
                 assert await process.ended() == -signal.SIGKILL
@@ -67,8 +95,16 @@ async def test_killed_at_any_moment_nothing_counted_is_lost_and_all_is_repaired(
             assert await last.ended() == 0
         finally:
             last.close()
-    verdict = compare(archived(data), read_truth(tmp_path / "truth"))
+        assert listener is not None
+        await until(lambda: listener.follower.after == sandbox.last_ids(), what="all that was followed came")
+    rows = archived(data)
+    verdict = compare(rows, read_truth(tmp_path / "truth"))
     assert verdict.perfect, str(verdict)
+    assert {part.reason for one in listener.heard for part in one.skipped} <= {"before"}
+    for pair in sandbox.last_ids():
+        heard = [(one.trade_id, one.price, one.qty, one.side) for one in listener.heard if one.pair == pair]
+        stored = [(one.trade_id, one.price, one.qty, one.side) for one in rows if one.pair == pair]
+        assert heard == sorted(stored)
 
 
 async def test_a_claim_in_the_metrics_is_on_the_disk_when_the_recorder_is_killed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from recorder.errors import StorageError
 from recorder.journal import live_read, segment
+from recorder.journal.live_read import JournalReader
 
 
 def written(journal: Path, number: int, content: bytes) -> Path:
@@ -51,3 +52,22 @@ def test_segments_that_never_stay_are_an_error_not_an_endless_loop(
     monkeypatch.setattr(segment, "segments", lambda journal: [journal / "gone.jsonl"])
     with pytest.raises(StorageError, match=r"the segments in .* keep changing faster"):
         live_read.entries(tmp_path)
+
+
+def test_a_reader_reads_on_and_returns_each_whole_line_once(tmp_path: Path) -> None:
+    reader, first, second = JournalReader(tmp_path), segment.path_of(tmp_path, 1), segment.path_of(tmp_path, 2)
+    first.write_bytes(line(1) + b"not a line\n" + line(2) + line(3)[:9])
+    assert [entry.recv_ns for entry in reader.read()] == [1, 2]
+    assert (reader.read(), reader.changes) == ([], 1)
+    with first.open("ab") as file:
+        file.write(line(3)[9:])
+    second.write_bytes(b"not a line\n")
+    assert [entry.recv_ns for entry in reader.read()] == [3]
+    assert (reader.read(), reader.changes) == ([], 2)
+    first.unlink()
+    assert (reader.read(), reader.changes) == ([], 3)
+    with second.open("ab") as file:
+        file.write(line(4))
+    assert [entry.recv_ns for entry in reader.read()] == [4]
+    reader.rewind()
+    assert [entry.recv_ns for entry in reader.read()] == [4]

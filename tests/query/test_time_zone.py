@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from recorder.core.model import Event
-from recorder.query import catalogue
+from recorder.query import catalogue, views_database
 from tests.archives import MINUTE_US, START_US, Ask, Written, candle, minute, trade
 
 NIGHT = 11 * 60 + 50
@@ -107,3 +108,16 @@ def test_a_day_is_one_of_utc(ask: Ask) -> None:
     text = f"SELECT utc_day({before}), utc_day({nothing}), day_start('2025-11-10'::DATE)"
     assert ask(text) == [(date(1969, 12, 31), None, datetime(2025, 11, 10, tzinfo=UTC))]
     assert ask("SELECT utc_day('-infinity'::TIMESTAMPTZ) = '-infinity'::DATE") == [(True,)]
+
+
+def test_a_database_of_views_gives_the_same_days_in_tokyo(night: Written, tmp_path: Path) -> None:
+    made = tmp_path / "views.duckdb"
+    views_database.write(made, night.data)
+    answers = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        with duckdb.connect(str(made), read_only=True) as client:
+            client.execute(f"SET TimeZone = '{zone}'")
+            days = [one for one in RELATIONS if one.startswith(("certificates", "time_bars", "candles"))][:3]
+            answers.append([client.execute(f"FROM {one} ORDER BY ALL").fetchall() for one in days])
+    assert answers[0] == answers[1]
+    assert all(answers[0])
