@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from recorder.archive.parquet import exported
 from recorder.cli import output
+from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.output import Format
 from recorder.cli.screen import Screen, echo
 from recorder.cli.times import FromOption, ToOption
@@ -55,7 +56,7 @@ def export(
         OnGap, typer.Option(help="If trades of the range are missing: stop, say so and go on, or go on.")
     ] = "raise",
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
-    live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+    live: LiveOption = False,
 ) -> None:
     """Write the trades of a pair to one Parquet, CSV or Arrow file, in ascending id and with all digits.
 
@@ -66,7 +67,7 @@ def export(
     if chosen.format not in _FORMATS:
         raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
     limits = arguments.time_range(from_, to)
-    with connect(data, live=live, frozen=True) as archive:
+    with reporting_waiting_trades(data, live=live), connect(data, live=live, frozen=True) as archive:
         pieces = _pieces(archive, pair, from_, to, on_gap=on_gap)
         none = archive.sql(_NONE, to="arrow", decimals=True)
         ends: dict[str, Any] = {"start": limits.start_us, "stop": limits.stop_us}

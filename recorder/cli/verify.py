@@ -24,9 +24,9 @@ from recorder.archive.stored_evidence import StoredEvidence
 from recorder.archive.verify_trades import StepBack
 from recorder.cli import times
 from recorder.cli.gaps import iso
+from recorder.cli.in_journal import report_waiting_trades
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
-from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.core.certificate import Certificate, utc_day
