@@ -20,6 +20,7 @@ from rich.table import Table
 from recorder import app
 from recorder.archive import read_trades
 from recorder.archive.layout import Layout
+from recorder.cli.interrupts import on_interrupt
 from recorder.cli.screen import Screen
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, TradesConfig
@@ -65,7 +66,8 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "recorder.log").open("w", encoding="utf-8") as file:
         log.configure("console", to=file)
-        first_ids = asyncio.run(_record(archive, truth_path))
+        with on_interrupt(lambda: f"what was recorded is in {archive}: `recorder status --data {archive}`"):
+            first_ids = asyncio.run(_record(archive, truth_path))
         log.report_suppressed(rest=True)
     log.configure("console")
     verdict = _compare(archive, truth_path, first_ids)
@@ -116,8 +118,11 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
         exchange.freeze()
         last_ids = exchange.last_ids()
         await _until(lambda: recording.done() or _caught_up(archive, last_ids), within_s=REPAIR_S)
+        interrupted = stop.asked.is_set()
         stop.signal()
         await recording
+    if interrupted:
+        raise KeyboardInterrupt
     return {pair.pair: pair.first_id for pair in archive_status.read(archive)}
 
 

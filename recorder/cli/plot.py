@@ -10,6 +10,7 @@ import typer
 
 from recorder.cli import output
 from recorder.cli.in_journal import LiveOption
+from recorder.cli.interrupts import interruptible
 from recorder.cli.late_beginnings import report_late_beginnings
 from recorder.cli.screen import echo, echo_warnings
 from recorder.cli.times import FromOption, ToOption
@@ -53,7 +54,7 @@ def plot(
         output.check_folder(path)
     if what is not What.CANDLES and timeframe is not None:
         raise UsageError(f"--timeframe is for candles; {what} goes by days")
-    with echo_warnings(), connect(data, live=live) as archive:
+    with echo_warnings(), connect(data, live=live) as archive, interruptible(archive):
         if not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
         match what:

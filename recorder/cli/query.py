@@ -15,6 +15,7 @@ from rich.table import Table
 
 from recorder.cli import output
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
+from recorder.cli.interrupts import interruptible
 from recorder.cli.late_beginnings import report_late_beginnings
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import Screen, echo, echo_warnings, text
@@ -58,7 +59,12 @@ def query(
     for parameter in question.missing(given):
         raise UsageError(f"{name} needs {_flag(parameter)}: {parameter.help}")
     bound = question.bound(given)
-    with reporting_waiting_trades(data, live=live), echo_warnings(), connect(data, live=live) as archive:
+    with (
+        reporting_waiting_trades(data, live=live),
+        echo_warnings(),
+        connect(data, live=live) as archive,
+        interruptible(archive),
+    ):
         _check_pairs(archive, pair or [])
         table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
         output.write(table, chosen)

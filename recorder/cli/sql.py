@@ -10,6 +10,7 @@ import typer
 
 from recorder.cli import output
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
+from recorder.cli.interrupts import interruptible
 from recorder.cli.output import FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import echo_warnings
 from recorder.errors import UsageError
@@ -41,6 +42,7 @@ def sql(
         reporting_waiting_trades(data, live=live),
         echo_warnings(),
         connect(data, live=live, threads=threads, memory=memory) as archive,
+        interruptible(archive),
     ):
         output.write(archive.sql(statement, to="arrow", decimals=True), chosen)
 

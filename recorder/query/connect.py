@@ -335,6 +335,15 @@ class Archive:
         """
         return Archive(self._reader.beside())
 
+    def interrupt(self) -> None:
+        """End the query that another thread is running here, if any: there it raises KeyboardInterrupt.
+
+        The one method that any thread may call.
+
+        >>> archive.interrupt()
+        """
+        self._reader.interrupt()
+
     def close(self) -> None:
         """Release all resources. Closing twice is allowed."""
         self._reader.close()

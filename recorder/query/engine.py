@@ -30,6 +30,8 @@ from recorder.query.table_snapshot import Extent, TableFiles
 
 _OURS: Final = "recorder_"
 """The prefix of the tables that this class fills."""
+_INTERRUPTED: Final = ("Query interrupted", "INTERRUPT Error")
+"""How DuckDB's exceptions begin after Ctrl-C, and after :meth:`Engine.interrupt`."""
 _DECIMAL: Final = "decimal"
 _WIDE: Final = frozenset({"hugeint", "uhugeint"})
 """DuckDB types that are converted to double at once unless exact ones are requested."""
@@ -350,6 +352,8 @@ class Engine:
         try:
             yield
         except FAULTS as error:
+            if str(error).startswith(_INTERRUPTED):
+                raise KeyboardInterrupt from None
             if (
                 self._snapshot is not None
                 and (fault := refused_files.refused_file(error, self._snapshot.refused)) is not None
@@ -378,6 +382,11 @@ class Engine:
             for column, position in zip(cast.columns, left, strict=True):
                 table = table.set_column(position, table.field(position).name, column)
         return table
+
+    def interrupt(self) -> None:
+        """End the query that another thread waits for, if there is one: it raises KeyboardInterrupt there."""
+        if "_connection" in self.__dict__:
+            self._connection.interrupt()
 
     def close(self) -> None:
         """Close the connection, if there is one, and clear all caches."""
