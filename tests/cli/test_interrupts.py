@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import recorder.cli.verify as verify_verb
 from recorder import cli
 from recorder.archive.merge_archive import TradeMerge
 from recorder.cli.interrupts import interruptible
 from recorder.ops import process_setup
+from recorder.ops.certificates import certify
 from recorder.query.connect import Archive, connect
 from tests.archives import trades, writing
 
@@ -70,13 +70,11 @@ def test_an_export_leaves_no_file_and_says_so(data: Path, monkeypatch: pytest.Mo
 
 
 def test_a_verification_says_how_far_it_came(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = verify_verb.certify
-
-    def certify(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield next(iter(original(*arguments, **options)))
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield next(iter(certify(*arguments, **options)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verify_verb, "certify", certify)
+    monkeypatch.setattr("recorder.cli.verify.certify", interrupted)
     result = run("verify", "--data", data)
     assert result.exit_code == 130
     assert "interrupted; 1 of 2 pairs read, 4 trades, every file sound. It changes nothing" in result.stderr
