@@ -81,7 +81,15 @@ class JournalTail:
 
 def empty(dataset: Dataset) -> pa.Table:
     """Return a tail without rows, in the order of the columns that SQL gives the table."""
-    return NONE if dataset == TRADES else _table(dataset, None, ())
+    if dataset == TRADES:
+        return NONE
+    names, columns = table_rows.columns(dataset), dataset.columns
+    fields = [columns.field(name) if name in columns.names else _partition(name) for name in names]
+    return pa.Table.from_batches([], pa.schema(fields))
+
+
+def _partition(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False)
 
 
 def _columns(dataset: Dataset, lines: list[bytes]) -> Iterator[pa.Table]:
@@ -112,7 +120,8 @@ def _stored_rows(dataset: Dataset, entry: segment.Entry) -> Iterator[pa.Table]:
 def _table(dataset: Dataset, partition: str | None, rows: Sequence[Any]) -> pa.Table:
     table = dataset.build(rows)
     if dataset.partition is not None:
-        table = table.append_column(dataset.partition, pa.array([partition] * table.num_rows, pa.string()))
+        values = pa.array([partition] * table.num_rows, pa.string())
+        table = table.append_column(_partition(dataset.partition), values)
     return table.select(table_rows.columns(dataset))
 
 
