@@ -27,7 +27,7 @@ from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, Tr
 from recorder.core.event_kinds import EventKind
 from recorder.core.model import Trade, plain
 from recorder.errors import CheckFailed
-from recorder.ops import archive_status, log
+from recorder.ops import archive_status, log, process_setup
 from recorder.query.connect import Archive, connect
 from recorder.sandbox.fault_injection.fault_schedule import Act
 from recorder.sandbox.ground_truth import Verdict, compare, read_truth
@@ -63,6 +63,7 @@ def demo(
 
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
     archive, truth_path = folder / "data", folder / "truth.jsonl"
+    process_setup.as_owner(archive)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "recorder.log").open("w", encoding="utf-8") as file:
         log.configure("console", to=file)

@@ -106,6 +106,9 @@ async def test_who_cannot_write_an_archive_that_its_owner_reads_is_told_and_leav
     assert code == 2
     assert "data is a file, and an archive is a folder" in said
     assert (tmp_path / "data").read_text() == "mine"
+    code, said = await ends(tmp_path, *verb, "--data", "data/archive", RECORDER_OPS__PORT="0")
+    assert code == 2
+    assert "data is a file, and an archive is a folder" in said
 
 
 async def test_an_archive_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
