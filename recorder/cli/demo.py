@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -67,7 +69,7 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "recorder.log").open("w", encoding="utf-8") as file:
         log.configure("console", to=file)
-        with on_interrupt(lambda: f"what was recorded is in {archive}: `recorder status --data {archive}`"):
+        with on_interrupt(lambda: f"what was recorded is in {archive}: {_program()} status --data {archive}"):
             first_ids = asyncio.run(_record(archive, truth_path))
         log.report_suppressed(rest=True)
     log.configure("console")
@@ -85,7 +87,12 @@ def demo(
         plots.save(plots.candles(opened, DRAWN), picture)
     console.print(f"Look at it:   {picture}", soft_wrap=True, highlight=False)
     console.print(f"Its log:      {folder / 'recorder.log'}", soft_wrap=True, highlight=False)
-    console.print(f"Ask it more:  .venv/bin/recorder status --data {archive}", soft_wrap=True, highlight=False)
+    console.print(f"Ask it more:  {_program()} status --data {archive}", soft_wrap=True, highlight=False)
+
+
+def _program() -> str:
+    """Return what this program is called by: after pip by its name, after make by its path."""
+    return "recorder" if shutil.which("recorder") else sys.argv[0]
 
 
 async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
