@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -51,6 +51,7 @@ from recorder.daemon.maintenance import ROUND_S as UPKEEP_S
 from recorder.daemon.maintenance import Maintenance
 from recorder.daemon.reconcile_with_disk import Reconcile
 from recorder.daemon.report_disk_usage import DiskUsage
+from recorder.daemon.status_line import StatusLine
 from recorder.disk import Disk, undisturbed
 from recorder.errors import ConfigError
 from recorder.ingest.commit import Commit
@@ -133,8 +134,11 @@ async def record(
     random: Random | None = None,
     intervals: Intervals | None = None,
     source: ConfigSource | None = None,
+    show: Callable[[str], None] | None = None,
 ) -> None:
     """Record until ``stop`` is requested. ``source`` is where ``config`` was read, to read it again on request.
+
+    ``show`` gets a line about the recording once a second, and must not block.
 
     Raises ConfigError (a pair does not exist), ArchiveInUse, DiskError (also after an orderly end because the disk is
     full), StorageError. In every case the recorded data is on disk, and the next start continues from there.
@@ -167,7 +171,9 @@ async def record(
         await asyncio.to_thread(process_setup.release_memory)
         generator = random or Random()  # noqa: S311 -- spreads retries
         foundation = _Foundation(disk, clock, generator, archive, journal, ledger, quarantined)
-        await _run(config, stop, foundation, intervals or Intervals(), source or ConfigSource(lambda: config))
+        await _run(
+            config, stop, foundation, intervals or Intervals(), source or ConfigSource(lambda: config), show=show
+        )
 
 
 def rebuild(ledger: Ledger, archive: TradeArchive, journal: Journal, quarantined: QuarantinedPairs) -> None:
@@ -214,7 +220,15 @@ class _Foundation:
     quarantined: QuarantinedPairs
 
 
-async def _run(config: Config, stop: Stop, foundation: _Foundation, intervals: Intervals, source: ConfigSource) -> None:
+async def _run(
+    config: Config,
+    stop: Stop,
+    foundation: _Foundation,
+    intervals: Intervals,
+    source: ConfigSource,
+    *,
+    show: Callable[[str], None] | None,
+) -> None:
     """Record until ``stop`` is requested; nothing is recorded if that happens before the pairs are known."""
     layout, clock, metrics, inbox = foundation.archive.layout, foundation.clock, Metrics(), Inbox()
     notes, pace = Notes(inbox, clock), Pace(config.exchange.requests_per_second)
@@ -239,7 +253,9 @@ async def _run(config: Config, stop: Stop, foundation: _Foundation, intervals: I
         run = _Run(
             config, foundation, context, heartbeat, client, pace=pace, intervals=intervals, source=source, stop=stop
         )
-        await run.run()
+        if show is not None:
+            run.show(show)
+        await run.until_stopped()
 
 
 class _Run:
@@ -435,7 +451,12 @@ class _Run:
             return False
         return read_trades.recorded(self._foundation.archive.coverage, pair, trade_id)
 
-    async def run(self) -> None:
+    def show(self, show: Callable[[str], None]) -> None:
+        """Show a line about the recording from its beginning on."""
+        ledger, pairs, problems = self._foundation.ledger, self._pair_list.instruments, self._heartbeat.problems
+        self._tasks.append(StatusLine(ledger, pairs, problems, clock=self._foundation.clock, show=show))
+
+    async def until_stopped(self) -> None:
         """Record until a stop is requested, then end each task in the order in which a trade passes through them."""
         listed, mistake = False, None
         async with asyncio.TaskGroup() as group:

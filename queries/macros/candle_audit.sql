@@ -50,17 +50,17 @@ times AS (
     SELECT time FROM built UNION SELECT time FROM exchange
 ),
 -- Times on either side outside the range: the intervals up to them are missing on both sides, but are rows of the whole
--- range.
+-- range. They do not come first, because DuckDB 2.0.1 refuses a UNION that begins with published().
 around AS (
-    SELECT 'before' AS place, p.time FROM published(pair, timeframe, NULL, start) AS p WHERE start IS NOT NULL
+    SELECT 'inside' AS place, t.time FROM times AS t
+    UNION ALL
+    SELECT 'before', p.time FROM published(pair, timeframe, NULL, start) AS p WHERE start IS NOT NULL
     UNION ALL
     SELECT 'before', t.time FROM pair_trades(pair, NULL, bar_ceiling(start, timeframe)) AS t WHERE start IS NOT NULL
     UNION ALL
     SELECT 'after', p.time FROM published(pair, timeframe, stop, NULL) AS p WHERE stop IS NOT NULL
     UNION ALL
     SELECT 'after', t.time FROM pair_trades(pair, bar_ceiling(stop, timeframe)) AS t WHERE stop IS NOT NULL
-    UNION ALL
-    SELECT 'inside', t.time FROM times AS t
 ),
 ends AS (
     SELECT

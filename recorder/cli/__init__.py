@@ -77,6 +77,8 @@ class _Verbs(TyperGroup):
             # Arrow's own allocator never returns the peak memory of each thread. It is chosen once, when pyarrow is
             # loaded.
             os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+            if not sys.stderr.isatty():
+                _load_structlog_without_rich()
         module = importlib.import_module(f"recorder.cli.{cmd_name}")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name, cls=_Verb, context_settings=_SETTINGS)(getattr(module, cmd_name))
@@ -123,6 +125,16 @@ def main() -> None:
         _end(_first(group))
     except Exception as error:  # noqa: BLE001 -- the last resort: report it, exit non-zero
         _end(error)
+
+
+def _load_structlog_without_rich() -> None:
+    """Let structlog not find rich, which takes 5 MB of a daemon that nobody watches in a terminal."""
+    if "rich" not in sys.modules:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # what the import system takes for a missing module
+        try:
+            importlib.import_module("structlog")
+        finally:
+            del sys.modules["rich"]
 
 
 def _reader_left() -> bool:

@@ -28,6 +28,7 @@ from recorder.archive.quarantine import Quarantine
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
 from recorder.cli import times
+from recorder.cli.interrupts import on_interrupt
 from recorder.cli.resolve_pairs import resolve_pairs
 from recorder.cli.screen import Screen, echo, text
 from recorder.clock import Clock, SystemClock
@@ -122,54 +123,55 @@ async def _run(settings: Config, layout: Layout, wanted: _Wanted, clock: Clock, 
     proxy = proxy_for(settings.exchange.rest_url, settings.exchange.proxy)
     if (this := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-    async with _opened(layout) as archive, client_session(proxy) as client:
-        http = Http(
-            client,
-            settings.exchange.rest_url,
-            pace=pace,
-            clock=clock,
-            rate_limit=SharedRateLimit(layout.rate_limit, clock),
-        )
-        metrics, ledger = Metrics(), Ledger()
-        archive.promised = ledger.promise
-        exchange = Exchange(
-            http, QuarantineNotes(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics
-        )
-        listed_us, instruments = await resolve_pairs(exchange, wanted.names)
-        fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
-        tidy = functools.partial(_compact, archive, clock)
-        work = Backfill(
-            ledger,
-            archive.coverage,
-            fetcher,
-            exchange,
-            instruments=instruments,
-            tidy=tidy,
-            room=functools.partial(rim.room, layout.data),
-            clock=clock,
-        )
-        stretches = [await work.find(pair, wanted.from_us, wanted.to_us) for pair in instruments]
-        for pair, stretch in zip(instruments, stretches, strict=True):
-            if stretch is None:
-                console.print(f"{pair}: nothing was traded in this range")
-        refused = await asyncio.to_thread(_load, ledger, archive, list(instruments))
-        found = [stretch for stretch in stretches if stretch is not None and stretch.pair not in refused]
-        if dry_run:
-            for stretch in found:
-                _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
-        else:
-            await asyncio.to_thread(_note, archive, [(listed_us, instruments[stretch.pair]) for stretch in found])
-            try:
-                await _fill(work, found, pace)
-            except BaseException:
-                console.print(f"{_stored(fetcher.stored)}; run it again to continue")
-                raise
-            if found:
-                console.print(_stored(fetcher.stored))
-        for pair, error in refused.items():
-            console.print(text(f"{pair} is refused: {error}", "red"), soft_wrap=True)
-        for error in refused.values():
-            raise error
+    stored: Mapping[str, int] = {}
+
+    def kept() -> str:
+        return "nothing was changed" if dry_run else f"{_stored(stored)}; run it again to continue"
+
+    with on_interrupt(kept):
+        async with _opened(layout) as archive, client_session(proxy) as client:
+            http = Http(
+                client,
+                settings.exchange.rest_url,
+                pace=pace,
+                clock=clock,
+                rate_limit=SharedRateLimit(layout.rate_limit, clock),
+            )
+            metrics, ledger = Metrics(), Ledger()
+            archive.promised = ledger.promise
+            exchange = Exchange(
+                http, QuarantineNotes(Quarantine(layout, Disk(), staging=archive.staging), clock), metrics=metrics
+            )
+            listed_us, instruments = await resolve_pairs(exchange, wanted.names)
+            fetcher = Fetcher(ledger, archive, exchange, instruments=instruments, clock=clock, metrics=metrics)
+            stored = fetcher.stored
+            tidy = functools.partial(_compact, archive, clock)
+            work = Backfill(
+                ledger,
+                archive.coverage,
+                fetcher,
+                exchange,
+                instruments=instruments,
+                tidy=tidy,
+                room=functools.partial(rim.room, layout.data),
+                clock=clock,
+            )
+            stretches = [await work.find(pair, wanted.from_us, wanted.to_us) for pair in instruments]
+            for pair, stretch in zip(instruments, stretches, strict=True):
+                if stretch is None:
+                    console.print(f"{pair}: nothing was traded in this range")
+            refused = await asyncio.to_thread(_load, ledger, archive, list(instruments))
+            found = [stretch for stretch in stretches if stretch is not None and stretch.pair not in refused]
+            if dry_run:
+                for stretch in found:
+                    _estimate(stretch, sum(len(hole.span) for hole in work.missing(stretch)), pace.per_s)
+            else:
+                await asyncio.to_thread(_note, archive, [(listed_us, instruments[stretch.pair]) for stretch in found])
+                await _store(work, found, pace, stored)
+            for pair, error in refused.items():
+                console.print(text(f"{pair} is refused: {error}", "red"), soft_wrap=True)
+            for error in refused.values():
+                raise error
 
 
 def _stored(by_pair: Mapping[str, int]) -> str:
@@ -214,6 +216,17 @@ def _estimate(stretch: Stretch, missing: int, per_s: float) -> None:
         f"{stretch.pair}: ids {stretch.span}, {len(stretch.span):,} trades, {missing:,} missing: "
         f"{requests:,} requests, {time} at {per_s:g} a second, some {megabytes:,.1f} MB"
     )
+
+
+async def _store(work: Backfill, found: Sequence[Stretch], pace: Pace, stored: Mapping[str, int]) -> None:
+    """Fetch what is missing, and print what was ``stored``, also where it fails. Raise what :func:`_fill` raises."""
+    try:
+        await _fill(work, found, pace)
+    except Exception:
+        console.print(f"{_stored(stored)}; run it again to continue")
+        raise
+    if found:
+        console.print(_stored(stored))
 
 
 async def _fill(work: Backfill, stretches: Sequence[Stretch], pace: Pace) -> None:

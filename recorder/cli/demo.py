@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +22,14 @@ from rich.table import Table
 from recorder import app
 from recorder.archive import read_trades
 from recorder.archive.layout import Layout
+from recorder.cli.interrupts import on_interrupt
 from recorder.cli.screen import Screen
 from recorder.clock import SystemClock
 from recorder.config import ArchiveConfig, Config, ExchangeConfig, OpsConfig, TradesConfig
 from recorder.core.event_kinds import EventKind
 from recorder.core.model import Trade, plain
 from recorder.errors import CheckFailed
-from recorder.ops import archive_status, log
+from recorder.ops import archive_status, log, process_setup
 from recorder.query.connect import Archive, connect
 from recorder.sandbox.fault_schedule import Act
 from recorder.sandbox.ground_truth import Verdict, compare, read_truth
@@ -62,10 +65,12 @@ def demo(
 
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
     archive, truth_path = folder / "data", folder / "truth.jsonl"
+    process_setup.as_owner(archive)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "recorder.log").open("w", encoding="utf-8") as file:
         log.configure("console", to=file)
-        first_ids = asyncio.run(_record(archive, truth_path))
+        with on_interrupt(lambda: f"what was recorded is in {archive}: {_program()} status --data {archive}"):
+            first_ids = asyncio.run(_record(archive, truth_path))
         log.report_suppressed(rest=True)
     log.configure("console")
     verdict = _compare(archive, truth_path, first_ids)
@@ -82,7 +87,12 @@ def demo(
         plots.save(plots.candles(opened, DRAWN), picture)
     console.print(f"Look at it:   {picture}", soft_wrap=True, highlight=False)
     console.print(f"Its log:      {folder / 'recorder.log'}", soft_wrap=True, highlight=False)
-    console.print(f"Ask it more:  .venv/bin/recorder status --data {archive}", soft_wrap=True, highlight=False)
+    console.print(f"Ask it more:  {_program()} status --data {archive}", soft_wrap=True, highlight=False)
+
+
+def _program() -> str:
+    """Return what this program is called by: after pip by its name, after make by its path."""
+    return "recorder" if shutil.which("recorder") else sys.argv[0]
 
 
 async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
@@ -116,8 +126,11 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
         exchange.freeze()
         last_ids = exchange.last_ids()
         await _until(lambda: recording.done() or _caught_up(archive, last_ids), within_s=REPAIR_S)
+        interrupted = stop.requested.is_set()
         stop.signal()
         await recording
+    if interrupted:
+        raise KeyboardInterrupt
     return {pair.pair: pair.first_id for pair in archive_status.read(archive)}
 
 

@@ -44,7 +44,7 @@ def doctor(
         echo(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         Screen().print_table(_table(found))
-        echo(f"{counted(wrong, 'thing')} to mend" if wrong else "all is well")
+        echo(f"{counted(wrong, 'thing')} to fix" if wrong else "all is well")
     if wrong:
         raise typer.Exit(1)
 

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from recorder.archive.parquet import exported
 from recorder.cli import output
+from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
+from recorder.cli.interrupts import interruptible, on_interrupt
 from recorder.cli.output import Format
 from recorder.cli.screen import Screen, echo
 from recorder.cli.times import FromOption, ToOption
@@ -55,7 +57,7 @@ def export(
         OnGap, typer.Option(help="If trades of the range are missing: stop, say so and go on, or go on.")
     ] = "raise",
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
-    live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+    live: LiveOption = False,
 ) -> None:
     """Write the trades of a pair to one Parquet, CSV or Arrow file, in ascending id and with all digits.
 
@@ -66,7 +68,12 @@ def export(
     if chosen.format not in _FORMATS:
         raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
     limits = arguments.time_range(from_, to)
-    with connect(data, live=live, frozen=True) as archive:
+    with (
+        on_interrupt(lambda: _kept(chosen)),
+        reporting_waiting_trades(data, live=live),
+        connect(data, live=live, frozen=True) as archive,
+        interruptible(archive),
+    ):
         pieces = _pieces(archive, pair, from_, to, on_gap=on_gap)
         none = archive.sql(_NONE, to="arrow", decimals=True)
         ends: dict[str, Any] = {"start": limits.start_us, "stop": limits.stop_us}
@@ -80,6 +87,13 @@ def export(
                 write(piece.cast(none.schema))
                 advance(piece.num_rows)
     echo(f"{chosen.path or 'standard output'}: {count:,} trades of {pair}", err=True)
+
+
+def _kept(chosen: output.Output) -> str:
+    """Return what is left of an export that was interrupted."""
+    if chosen.path is None:
+        return "what was printed is not all: call it again, and it begins anew"
+    return f"{chosen.path} was not written: call it again, and it begins anew; --from and --to take it in parts"
 
 
 def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *, on_gap: OnGap) -> Iterator[pa.Table]:

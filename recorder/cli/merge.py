@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +30,13 @@ from recorder.archive.merge_certified_days import MergedMemory
 from recorder.archive.schema import trades_table
 from recorder.archive.segment_tables import Segments
 from recorder.archive.trades import TradeArchive
+from recorder.cli.interrupts import on_interrupt
 from recorder.cli.screen import Screen, echo, text
+from recorder.cli.status import counted
 from recorder.clock import SystemClock
 from recorder.core.model import Instrument, Trade
 from recorder.core.pair_registry import settled
+from recorder.core.trade_ids import Spans
 from recorder.disk import Disk
 from recorder.errors import CorruptLine, Malformed, StorageError, UsageError
 from recorder.journal import segment
@@ -78,12 +81,13 @@ def merge(
         process_setup.as_owner(layout.data)
     process_setup.prepare()
     found = _MergeReport()
-    with _opened(layout, dry_run=dry_run) as (archive, segments):
+    with on_interrupt(lambda: _kept(found, dry_run=dry_run)), _opened(layout, dry_run=dry_run) as (archive, segments):
         room = functools.partial(rim.room, layout.data)
         tidy = functools.partial(_tidy, archive)
         if archive is not None:
             archive.promised = merge_archive.promises(layout, theirs)
         job = TradeMerge(layout, archive, disagreed=found.disagreed, tidy=tidy, room=room)
+        found.brought = job.brought
         waiting = rim.undisturbed(lambda: _journal(job, theirs), f"the segments in {theirs.journal}")
         found.unread = waiting.candles
         with Progress(console=Screen(stderr=True), transient=True, disable=not Screen(stderr=True).is_terminal) as bar:
@@ -111,6 +115,14 @@ def merge(
         raise typer.Exit(1)
 
 
+def _kept(found: _MergeReport, *, dry_run: bool) -> str:
+    """Return what a merge that was interrupted has added."""
+    if dry_run:
+        return "nothing was changed"
+    added = sum(ids.count() for ids in found.brought.values())
+    return f"{counted(added, 'trade')} added, which stay: call it again to go on"
+
+
 def _other(other: Path, layout: Layout) -> Layout:
     theirs = existing(other.resolve())
     if theirs.data == layout.data:
@@ -122,6 +134,7 @@ def _other(other: Path, layout: Layout) -> Layout:
 class _MergeReport:
     """The result of a merge. The first LISTED disagreements are stored, and all are counted."""
 
+    brought: Mapping[str, Spans] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     first: list[Disagreement] = field(default_factory=list)
     count: int = 0

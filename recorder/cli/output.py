@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import enum
+import errno
 import io
 import json
 import os
@@ -34,6 +35,8 @@ from recorder.errors import UsageError
 _SHOWN: Final = 200
 """The maximum number of rows in a table, as many as people read; the other formats print them all."""
 _STANDARD_OUTPUT: Final = (Path("-"), Path("/dev/stdout"))
+_IMPOSSIBLE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+"""Errors of creating a file that are those of its path, and not of the disk."""
 _BATCH: Final = 10_000
 """Rows converted to Python objects at once."""
 
@@ -128,6 +131,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         file = aside.open("xb")
     except FileExistsError:
         raise UsageError(f"{aside} is there: another process writes {path}, or one that died did; remove it") from None
+    except OSError as error:
+        if error.errno not in _IMPOSSIBLE:
+            raise
+        raise UsageError(f"{path} cannot be made ({error.strerror}): write it elsewhere") from None
     try:
         with file:
             yield file

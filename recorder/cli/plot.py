@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 
 from recorder.cli import output
+from recorder.cli.in_journal import LiveOption
+from recorder.cli.interrupts import interruptible
+from recorder.cli.late_beginnings import report_late_beginnings
 from recorder.cli.screen import echo, echo_warnings
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
-from recorder.query import plots
+from recorder.query import arguments, plots
 from recorder.query.connect import connect
 
 
@@ -39,7 +42,7 @@ def plot(
         typer.Option("--out", "-o", help="A file that ends in .html, .png or .svg; may be given again."),
     ] = None,
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
-    live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+    live: LiveOption = False,
     width: Annotated[
         int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels.")
     ] = plots.WIDTH,
@@ -51,7 +54,7 @@ def plot(
         output.check_folder(path)
     if what is not What.CANDLES and timeframe is not None:
         raise UsageError(f"--timeframe is for candles; {what} goes by days")
-    with echo_warnings(), connect(data, live=live) as archive:
+    with echo_warnings(), connect(data, live=live) as archive, interruptible(archive):
         if not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
         match what:
@@ -61,6 +64,8 @@ def plot(
                 figure = plots.coverage(archive, start, stop, pairs=pairs, width=width)
             case What.VOLUME:
                 figure = plots.volume(archive, start, stop, pairs=pairs, width=width)
+        if what is not What.COVERAGE:  # which shows what is not recorded
+            report_late_beginnings(archive, pairs or archive.pairs(), arguments.moment("--from", start))
     for path in paths:
         plots.save(figure, path)
         echo(path)

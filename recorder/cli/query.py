@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,18 +14,19 @@ from rich import box
 from rich.table import Table
 
 from recorder.cli import output
+from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
+from recorder.cli.interrupts import interruptible
+from recorder.cli.late_beginnings import report_late_beginnings
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import Screen, echo, echo_warnings, text
 from recorder.cli.times import FromOption, ToOption
-from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
-from recorder.query import arguments, catalogue, id_runs
+from recorder.query import arguments, catalogue
 from recorder.query.catalogue import NamedQuery, Parameter
 from recorder.query.connect import Archive, connect
 
 _FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
 """Common parameters, with flags of their own."""
-_BEGINS: Final = "SELECT epoch_us(time) AS time_us FROM pair_begins($pair) WHERE time > $start"
 
 
 def query(
@@ -39,7 +39,7 @@ def query(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Another parameter; again for another.")
     ] = None,
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
-    live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+    live: LiveOption = False,
     format_: FormatOption = None,
     out: OutputOption = None,
     as_json: JsonOption = False,
@@ -59,16 +59,18 @@ def query(
     for parameter in question.missing(given):
         raise UsageError(f"{name} needs {_flag(parameter)}: {parameter.help}")
     bound = question.bound(given)
-    with echo_warnings(), connect(data, live=live) as archive:
+    with (
+        reporting_waiting_trades(data, live=live),
+        echo_warnings(),
+        connect(data, live=live) as archive,
+        interruptible(archive),
+    ):
         _check_pairs(archive, pair or [])
         table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
-        begins = _begin_later(archive, pair or [], bound.get("start"))
-    output.write(table, chosen)
-    if not live:
-        report_waiting_trades(data, "--live counts them in")
-    _tell_what_is_missing(table)
-    if begins:
-        echo(f"recorder: {id_runs.late(begins)}", err=True)
+        output.write(table, chosen)
+        _tell_what_is_missing(table)
+        asked = archive.pairs() if "pairs" in bound and bound["pairs"] is None else pair or []
+        report_late_beginnings(archive, asked, arguments.moment("--from", bound.get("start")))
 
 
 def _refuse_without_name(**options: object) -> None:
@@ -113,14 +115,6 @@ def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
         held = archive.pairs()
         for pair in pairs:
             arguments.pair(pair, held)
-
-
-def _begin_later(archive: Archive, pairs: Sequence[str], start: datetime | None) -> dict[str, int]:
-    """Return when each pair that begins after ``start`` does so, in µs since 1970 UTC."""
-    if not pairs or start is None:
-        return {}
-    found = {pair: archive.sql(_BEGINS, to="arrow", dtype_backend=None, pair=pair, start=start) for pair in pairs}
-    return {pair: rows["time_us"][0].as_py() for pair, rows in found.items() if rows.num_rows}
 
 
 def _tell_what_is_missing(table: pa.Table) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,15 +53,29 @@ def run(
     if sandbox and data is None:
         # Invented trades have ids like real ones: mixed with those they would do irreparable harm.
         data = Path(tempfile.mkdtemp(prefix="recorder-sandbox-"))
-    log.configure(settings.ops.log)
     process_setup.as_owner(data or settings.archive.path)
     process_setup.prepare()
-    try:
-        said = CommandLine(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
-        asyncio.run(_run(settings, config_file, said))
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of the loop has restored the default
-        log.report_suppressed(rest=True)  # before the message that names why it ended
+    said = CommandLine(tuple(dict.fromkeys(pairs or ())), data, for_s=_duration_s(for_), sandbox=sandbox)
+    with _logged(settings.ops.log) as show:
+        try:
+            asyncio.run(_run(settings, config_file, said, show))
+        finally:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of the loop has restored the default
+            log.report_suppressed(rest=True)  # before the message that names why it ended
+
+
+@contextlib.contextmanager
+def _logged(style: Literal["console", "json"]) -> Iterator[Callable[[str], None] | None]:
+    """Log to standard error; where people watch it in a terminal, yield what shows a line below the log."""
+    if style == "json" or not sys.stderr.isatty():
+        log.configure(style)
+        yield None
+        return
+    from recorder.cli.terminal_line import TerminalLine  # noqa: PLC0415 -- rich is for terminals alone
+
+    with TerminalLine() as line:
+        log.configure(style, to=line.log)
+        yield line.show
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +97,9 @@ class CommandLine:
         return settings.model_copy(update=sections | ({"pairs": self.pairs} if self.pairs else {}))
 
 
-async def _run(settings: Config, config_file: Path | None, said: CommandLine) -> None:
+async def _run(
+    settings: Config, config_file: Path | None, said: CommandLine, show: Callable[[str], None] | None
+) -> None:
     stop = app.Stop()
     stop.on_signals()
     if said.for_s is not None:
@@ -91,7 +108,7 @@ async def _run(settings: Config, config_file: Path | None, said: CommandLine) ->
     async with _exchange(sandbox=said.sandbox) as exchange:
         source = ConfigSource(lambda: said.over(config.load(config_file), exchange, port))
         source.on_signal(stop.requested.set)
-        await app.record(said.over(settings, exchange, port), stop, source=source)
+        await app.record(said.over(settings, exchange, port), stop, source=source, show=show)
     if said.for_s is not None and not stop.served:
         raise CheckFailed(
             "no subscription was acknowledged and no poll was answered in this time: see the log above, or try "

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from recorder.cli import output
+from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
+from recorder.cli.interrupts import interruptible
 from recorder.cli.output import FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import echo_warnings
-from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
 from recorder.query.connect import connect
 
@@ -21,7 +22,7 @@ def sql(
     *,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Read it from a file; - is standard input.")] = None,
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
-    live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
+    live: LiveOption = False,
     threads: Annotated[int | None, typer.Option(min=1, help="So many threads at most; left out, every core.")] = None,
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="So much memory at most, such as 4GB.")] = None,
     format_: FormatOption = None,
@@ -37,11 +38,13 @@ def sql(
         raise UsageError('give one SQL statement, such as recorder sql "SELECT * FROM coverage", or -f FILE')
     chosen = output.chosen(format_, to, as_json=as_json)
     statement = _read(file) if file else text or ""
-    with echo_warnings(), connect(data, live=live, threads=threads, memory=memory) as archive:
-        table = archive.sql(statement, to="arrow", decimals=True)
-    output.write(table, chosen)
-    if not live:
-        report_waiting_trades(data, "--live counts them in")
+    with (
+        reporting_waiting_trades(data, live=live),
+        echo_warnings(),
+        connect(data, live=live, threads=threads, memory=memory) as archive,
+        interruptible(archive),
+    ):
+        output.write(archive.sql(statement, to="arrow", decimals=True), chosen)
 
 
 def _read(file: Path) -> str:

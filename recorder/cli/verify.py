@@ -24,9 +24,10 @@ from recorder.archive.stored_evidence import StoredEvidence
 from recorder.archive.verify_trades import StepBack
 from recorder.cli import times
 from recorder.cli.gaps import iso
+from recorder.cli.in_journal import report_waiting_trades
+from recorder.cli.interrupts import on_interrupt
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
-from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.core.certificate import Certificate, utc_day
@@ -112,7 +113,10 @@ def _certify(
     console = Screen(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     seen = _Seen(history_from)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with (
+        on_interrupt(lambda: _so_far(seen, pairs)),
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         task = progress.add_task("verifying", total=total_bytes(layout, pairs, days=others))
 
         def done(size: int) -> None:
@@ -159,6 +163,15 @@ class _Seen:
             self.open += day.status == "open"
             self.lacking += day.lacks(self.history_from)
         return one
+
+
+def _so_far(seen: _Seen, pairs: Sequence[str]) -> str:
+    """Return how far a verification came that was interrupted."""
+    found = f"{counted(len(seen.findings), 'file')} not sound" if seen.findings else "every file sound"
+    return (
+        f"{seen.pairs:,} of {counted(len(pairs), 'pair')} read, {counted(seen.trades, 'trade')}, {found}. It changes "
+        "nothing, and each call begins anew: --pair, --from and --to take it in parts"
+    )
 
 
 def _print_json(certified: Iterable[PairCertificates], seen: _Seen) -> None:

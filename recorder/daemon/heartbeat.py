@@ -60,7 +60,7 @@ class Heartbeat:
         self._connects_in_s: Callable[[], float] = lambda: 0.0
         self._asks_in_s: Callable[[], float] = lambda: 0.0
         self._stopping = False
-        metrics.ready.set_function(lambda: not health.not_ready(self.state()))
+        metrics.ready.set_function(lambda: not self.problems())
 
     def ended(self, request: rest_api.Request, ended: HttpAnswer | ExchangeError) -> None:
         """Record the outcome of a REST request."""
@@ -125,6 +125,10 @@ class Heartbeat:
             free_bytes=room.free if room else math.inf,
             low_bytes=parts.space.low_bytes if parts else 0,
         )
+
+    def problems(self) -> list[str]:
+        """Return why nothing is recorded, or soon will not be; empty if all is well."""
+        return health.not_ready(self.state())
 
     def about(self) -> dict[str, object]:
         """Return facts besides the state: archive, release, start time and number of pairs.

@@ -203,10 +203,10 @@ def journal(layout: Layout) -> list[CheckResult]:
         found, lines, size = found + told, lines + whole, size + taken
         aside = [file for file in disk.names_in(raw) if file.endswith(CORRUPT_SUFFIX)]
         if aside:
-            said = f"{len(aside):,} segments had corrupt lines, which lie in {aside[0]} and its like in {raw}"
+            said = f"{_counted(len(aside), 'segment')} had corrupt lines, which lie in {aside[0]} and its like in {raw}"
             found.append(CheckResult(area, "note", said, "check the disk; their ids were holes, and fetched again"))
     if not any(finding.level == "wrong" for finding in found):
-        found.append(CheckResult(area, "ok", f"{lines:,} lines, {size / 1e6:,.1f} MB, all of them whole"))
+        found.append(CheckResult(area, "ok", f"{_counted(lines, 'line')}, {size / 1e6:,.1f} MB, all of them whole"))
     return found
 
 
@@ -448,3 +448,7 @@ def _clock(sent_s: float, recv_s: float, date_s: int | None) -> Iterator[CheckRe
         yield CheckResult("clock", "wrong", said, "set the clock, by NTP: receive times are wrong by so much")
     else:
         yield CheckResult("clock", "ok", said)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

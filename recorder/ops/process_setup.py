@@ -54,13 +54,14 @@ _ARENA_MAX: Final = -8
 
 
 def as_owner(data: Path) -> None:
-    """Raise UsageError if ``data`` is a file, or the archive of another user, who could not read our files.
+    """Raise UsageError if ``data`` is a file or within one, or another user's archive, who could not read our files.
 
     Those would end the other user's recorder, at once or at the next start. The owner of a new file decides: some
     mounts give all files to one user, whatever user writes them. Call it before anything is written.
     """
-    if data.is_file():
-        raise UsageError(f"{data} is a file, and an archive is a folder: name another")
+    for place in (data, *data.parents):
+        if place.is_file():
+            raise UsageError(f"{place} is a file, and an archive is a folder: name another")
     layout = Layout(data)
     try:
         with tempfile.TemporaryFile(dir=layout.staging) as probe:

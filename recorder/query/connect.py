@@ -47,12 +47,12 @@ def connect(
 ) -> Archive:
     """Open the archive in the folder ``data`` for reading. Takes no lock, writes nothing, and needs no recorder.
 
-    By default each call sees what is archived now. ``live`` adds the trades that are still only in the journal, so that
-    each is visible within a second of its arrival; the exchange's candles, events and instruments arrive with the next
-    drain, some minutes later. ``frozen`` keeps one snapshot until :meth:`Archive.refresh`. ``check`` reads every file
-    that a query may touch, once, and raises CorruptFile if its bytes are not those that were written: DuckDB itself
-    verifies no checksum. A query uses at most ``threads`` threads and ``memory`` memory ("2GB"); by default all cores
-    and four fifths of the memory. Raises NoSuchArchive, UsageError.
+    By default each call sees what is archived now. ``live`` adds the trades, the exchange's candles and the events that
+    are still only in the journal, so that each is visible within a second of its arrival; listings, and the events that
+    report revised or lost candles, arrive with the next drain, some minutes later. ``frozen`` keeps one snapshot until
+    :meth:`Archive.refresh`. ``check`` reads every file that a query may touch, once, and raises CorruptFile if its
+    bytes are not those that were written: DuckDB itself verifies no checksum. A query uses at most ``threads`` threads
+    and ``memory`` memory ("2GB"); by default all cores and four fifths of the memory. Raises NoSuchArchive, UsageError.
 
     >>> import recorder
     >>> with recorder.connect(data) as archive:
@@ -385,6 +385,15 @@ class Archive:
         ['BTC/USD', 'ETH/USD']
         """
         return Archive(self._reader.beside())
+
+    def interrupt(self) -> None:
+        """End the query that another thread is running here, if any: there it raises KeyboardInterrupt.
+
+        The one method that any thread may call.
+
+        >>> archive.interrupt()
+        """
+        self._reader.interrupt()
 
     def close(self) -> None:
         """Release all resources. Closing twice is allowed."""

@@ -17,12 +17,13 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from recorder.archive.datasets import EVENTS
+from recorder.archive.datasets import EVENTS, OHLC, TRADES, WITHOUT_IDS, Dataset
 from recorder.archive.parquet import Stamp, stamp
 from recorder.core.evidence import Promise
 from recorder.core.trade_ids import Run, Spans
 from recorder.errors import UsageError
-from recorder.query import catalogue, read_only_sql, refused_files
+from recorder.lazy_imports import pc
+from recorder.query import catalogue, journal_tail, read_only_sql, refused_files
 from recorder.query.decimal_to_double import decimal_to_double
 from recorder.query.explain_error import FAULTS, explain_error
 from recorder.query.snapshot import Snapshot
@@ -30,6 +31,8 @@ from recorder.query.table_snapshot import Extent, TableFiles
 
 _OURS: Final = "recorder_"
 """The prefix of the tables that this class fills."""
+_INTERRUPTED: Final = ("Query interrupted", "INTERRUPT Error")
+"""How DuckDB's exceptions begin after Ctrl-C, and after :meth:`Engine.interrupt`."""
 _DECIMAL: Final = "decimal"
 _WIDE: Final = frozenset({"hugeint", "uhugeint"})
 """DuckDB types that are converted to double at once unless exact ones are requested."""
@@ -65,7 +68,40 @@ SELECT
 """
 _TRADES: Final = ("files", "cut_files", "unread")
 """The variables that list files of trades, as named in a snapshot."""
-_TAIL: Final = "CREATE OR REPLACE TABLE recorder_tail AS FROM tail_now"
+_NEW_ROWS: Final[Mapping[str, str]] = {
+    EVENTS.name: """
+        SELECT t.*
+        FROM tail_now AS t
+        WHERE NOT EXISTS (
+            FROM recorder_archived_events() AS a
+            WHERE a.time >= make_timestamptz($since_us) AND a.time = t.time AND a.kind = t.kind
+                AND a.pair IS NOT DISTINCT FROM t.pair AND a.detail = t.detail
+        )
+    """,
+    OHLC.name: """
+        WITH
+        told AS (SELECT *, row(open, high, low, close, vwap, volume, count) AS content FROM tail_now),
+        held AS (
+            SELECT pair, timeframe, time, max(seen) AS seen,
+                arg_max(row(open, high, low, close, vwap, volume, count), seen) AS content
+            FROM recorder_archived_ohlc()
+            WHERE time >= make_timestamptz($since_us)
+            GROUP BY pair, timeframe, time
+        ),
+        compared AS (
+            SELECT t.*, coalesce(
+                lag(t.content) OVER (PARTITION BY t.pair, t.timeframe, t.time ORDER BY t.seen), h.content
+            ) AS before
+            FROM told AS t
+            LEFT JOIN held AS h USING (pair, timeframe, time)
+            WHERE h.seen IS NULL OR t.seen > h.seen
+        )
+        SELECT * EXCLUDE (content, before)
+        FROM compared
+        WHERE content IS DISTINCT FROM before
+    """,
+}
+"""The journalled rows, in ``tail_now``, that the drain will add to a table; the others are there by now."""
 _PAIRS: Final = "SET VARIABLE recorder_pairs = $pairs::VARCHAR[]"
 _TIME_LIMITS: Final = (
     "DELETE FROM recorder_time_limits WHERE list_contains($files, file)",
@@ -141,9 +177,11 @@ class Engine:
         for name, held in snapshot.stamped.tables.items():
             self._set(f"{name}_files", held.files)
             self._set(f"{name}_cut_files", held.cut_files)
+        self._set_until(snapshot.stamped.folders)
+        for table in WITHOUT_IDS:
+            self._hold_tail(table, snapshot)
         self._fill("pairs", snapshot.pairs, lambda: self._know(snapshot.pairs))
         self._fill("lacks_events", snapshot.lacks_events, lambda: self._lack_events(snapshot.lacks_events))
-        self._set_until(snapshot.stamped.folders)
         self._fill("spans", snapshot.runs, lambda: self._connection.execute(_SPANS, _spans(snapshot.runs)))
         promises = snapshot.promises
         self._fill("promises", promises, lambda: self._connection.execute(_PROMISES, _promised(promises)))
@@ -151,6 +189,22 @@ class Engine:
         archived = snapshot.archived if len(snapshot.cut_files) > 1 else {}
         self._fill("archived", archived, lambda: self._connection.execute(_ARCHIVED, _archived(archived)))
         self._fill("tail", snapshot.tail if snapshot.tail.num_rows else 0, lambda: self._load(snapshot.tail))
+
+    def _hold_tail(self, table: Dataset, snapshot: Snapshot) -> None:
+        """Keep the journalled rows of a table that are not archived yet; none if the archived ones cannot be read.
+
+        A query that needs these will fail for the same reason.
+        """
+        tail = snapshot.tails.get(table.name)
+        if tail is None or not tail.num_rows:
+            self._fill(f"{table.name}_tail", 0, lambda: self._load(journal_tail.empty(table), table))
+            return
+        content = (tail, snapshot.stamped.tables[table.name], snapshot.stamped.folders)
+        try:
+            self._fill(f"{table.name}_tail", content, lambda: self._load(tail, table))
+        except FAULTS:
+            self._tables.pop(f"{table.name}_tail", None)
+            self._load(journal_tail.empty(table), table)
 
     def _simplify(self, part: str, *, simple: bool) -> None:
         """Switch macros to what the snapshot needs and no more, unless they are already."""
@@ -164,7 +218,7 @@ class Engine:
         If an event file cannot be read, this is left to the queries that need the ids, and so is the error.
         """
         events = snapshot.stamped.tables[EVENTS.name]
-        state = (events, snapshot.stamped.folders, frozenset(snapshot.faults))
+        state = (events, snapshot.stamped.folders, frozenset(snapshot.faults), self._tables.get(f"{EVENTS.name}_tail"))
         if self._tables.get("absent") == state:
             return
         self._tables.pop("absent", None)
@@ -204,10 +258,18 @@ class Engine:
             fill()
             self._tables[name] = content
 
-    def _load(self, tail: pa.Table) -> None:
+    def _load(self, tail: pa.Table, table: Dataset = TRADES) -> None:
+        name, rows, params = "recorder_tail", "FROM tail_now", {}
+        if table != TRADES:
+            name = f"recorder_{table.name}_tail"
+        if table != TRADES and tail.num_rows:
+            rows = _NEW_ROWS[table.name]
+            params = {"since_us": pc.min(tail[table.time]).cast(pa.int64()).as_py()}
         self._connection.register("tail_now", tail)
-        self._connection.execute(_TAIL)
-        self._connection.unregister("tail_now")
+        try:
+            self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {rows}", params)
+        finally:
+            self._connection.unregister("tail_now")
 
     def _set(self, name: str, paths: tuple[str, ...]) -> None:
         """Set the variable to its files, unless it has them: passing thousands of names takes milliseconds."""
@@ -318,6 +380,8 @@ class Engine:
         try:
             yield
         except FAULTS as error:
+            if str(error).startswith(_INTERRUPTED):
+                raise KeyboardInterrupt from None
             if (
                 self._snapshot is not None
                 and (fault := refused_files.refused_file(error, self._snapshot.refused)) is not None
@@ -346,6 +410,11 @@ class Engine:
             for column, position in zip(cast.columns, left, strict=True):
                 table = table.set_column(position, table.field(position).name, column)
         return table
+
+    def interrupt(self) -> None:
+        """End the query that another thread waits for, if there is one: it raises KeyboardInterrupt there."""
+        if "_connection" in self.__dict__:
+            self._connection.interrupt()
 
     def close(self) -> None:
         """Close the connection, if there is one, and clear all caches."""

@@ -1,29 +1,33 @@
-"""The tail: journalled trades that are not in the archive yet.
+"""The tail: journalled trades, candles and events that are not in the archive yet.
 
 Reads the journal forward only, and converts its rows to columns. Uses the drain's parser, so that a row is the same
-before and after it moves. Unreadable lines are left to the drain, which reports them.
+before and after it moves. Unreadable lines are left to the drain, which reports them; so are listings, which it
+compares with what is archived, and the events that it finds itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from recorder.archive import schema
+from recorder.archive.datasets import EVENTS, OHLC, TRADES, Dataset
 from recorder.archive.footer import held_runs
-from recorder.archive.schema import TRADES, trades_table
+from recorder.archive.schema import REFUSED
 from recorder.core.model import Trade
 from recorder.core.trade_ids import Run, Span, Spans
 from recorder.disk import undisturbed
 from recorder.errors import CorruptLine, Malformed
 from recorder.journal import segment
+from recorder.query import table_rows
 
-TAIL: Final = pa.schema([pa.field("pair", pa.string(), nullable=False), *TRADES])
-"""The columns of the tail: those of trades, and the pair, which files have in their path."""
+TAIL: Final = pa.schema([pa.field("pair", pa.string(), nullable=False), *schema.TRADES])
+"""The columns of the tail of trades: theirs, and the pair, which files have in their path."""
 NONE: Final = pa.Table.from_batches([], TAIL)
 """A tail without rows. (``empty_table()`` would import pandas.)"""
 
@@ -33,39 +37,92 @@ _PIECES: Final = 64
 """The maximum number of chunks of a column before they are combined; many small ones slow every scan."""
 
 
-class JournalTail:
-    """The trades in the journal, including repeats, as of the last :meth:`read`."""
+_SOURCES: Final = {OHLC: b'"source":"rest:/0/public/OHLC?', EVENTS: b'"source":"note"'}
+"""What lines with rows of these tables have near their beginning; all others need not be decoded."""
+_SOURCE_WITHIN: Final = 96
 
-    def __init__(self, journal: Path) -> None:
+
+class JournalTail:
+    """The rows of one table in the journal, including repeats, as of the last :meth:`read`."""
+
+    def __init__(self, journal: Path, dataset: Dataset = TRADES) -> None:
         self._journal = journal
+        self._dataset = dataset
+        self._none = empty(dataset)
         self._read: dict[Path, tuple[int, pa.Table]] = {}
 
     def read(self) -> pa.Table:
-        """Read on from where the last call ended; return all journalled trades, oldest first.
+        """Read on from where the last call ended; return all journalled rows, oldest first.
 
         Reads whole lines only, and returns none before it is durable. Call it before the archive is listed: a row may
         move meanwhile, but is then in the listing.
         """
         # If a segment was retired during the read, its rows are in the archive now, so begin anew.
         self._read = undisturbed(self._all, f"the segments in {self._journal}")
-        return pa.concat_tables([NONE, *(table for _, table in self._read.values())])
+        return pa.concat_tables([self._none, *(table for _, table in self._read.values())])
 
     def _all(self) -> dict[Path, tuple[int, pa.Table]]:
         return {path: self._read_on(path) for path in segment.segments(self._journal)}
 
     def _read_on(self, path: Path) -> tuple[int, pa.Table]:
-        offset, table = self._read.get(path, (0, NONE))
+        offset, table = self._read.get(path, (0, self._none))
         size = path.stat().st_size
         while offset < size:
             lines, following = segment.whole_lines(path, offset, limit=_CHUNK)
             if following == offset:
                 break
             offset = following
-            table = pa.concat_tables([table, _columns(list(_trades(lines)))])
-            if table["trade_id"].num_chunks > _PIECES:
+            table = pa.concat_tables([table, *_columns(self._dataset, lines)])
+            if table.column(0).num_chunks > _PIECES:
                 table = table.combine_chunks()
             self._read[path] = offset, table
         return offset, table
+
+
+def empty(dataset: Dataset) -> pa.Table:
+    """Return a tail without rows, in the order of the columns that SQL gives the table."""
+    if dataset == TRADES:
+        return NONE
+    names, columns = table_rows.columns(dataset), dataset.columns
+    fields = [columns.field(name) if name in columns.names else _partition(name) for name in names]
+    return pa.Table.from_batches([], pa.schema(fields))
+
+
+def _partition(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False)
+
+
+def _columns(dataset: Dataset, lines: list[bytes]) -> Iterator[pa.Table]:
+    if dataset == TRADES:
+        yield trade_columns(list(_trades(lines)))
+        return
+    source = _SOURCES[dataset]
+    for line in lines:
+        if source in line[:_SOURCE_WITHIN]:
+            with contextlib.suppress(CorruptLine, Malformed, *REFUSED):
+                yield from _stored_rows(dataset, segment.decode(line))
+
+
+def _stored_rows(dataset: Dataset, entry: segment.Entry) -> Iterator[pa.Table]:
+    """Yield the rows of a line as they will be stored. Raises Malformed, or one of REFUSED if they do not fit."""
+    from recorder.kraken import records  # noqa: PLC0415 -- only a live connection parses
+
+    match records.read(entry):
+        case records.PublishedCandles() as answer if dataset == OHLC:
+            candles = answer.candles()
+            seen_us = entry.recv_ns // 1000
+            yield _table(dataset, candles[0].timeframe if candles else None, [(seen_us, one) for one in candles])
+        case records.TableRows() as given if given.table == dataset.name:
+            for partition, rows in given.parts().items():
+                yield _table(dataset, partition, rows)
+
+
+def _table(dataset: Dataset, partition: str | None, rows: Sequence[Any]) -> pa.Table:
+    table = dataset.build(rows)
+    if dataset.partition is not None:
+        values = pa.array([partition] * table.num_rows, pa.string())
+        table = table.append_column(_partition(dataset.partition), values)
+    return table.select(table_rows.columns(dataset))
 
 
 def _trades(lines: list[bytes]) -> Iterator[Trade]:
@@ -76,9 +133,10 @@ def _trades(lines: list[bytes]) -> Iterator[Trade]:
             yield from records.trades(segment.decode(line))
 
 
-def _columns(trades: list[Trade]) -> pa.Table:
+def trade_columns(trades: list[Trade]) -> pa.Table:
+    """Return trades as columns of :data:`TAIL`."""
     pairs = pa.array([trade.pair for trade in trades], pa.string())
-    return trades_table(trades).add_column(0, TAIL.field("pair"), pairs)
+    return schema.trades_table(trades).add_column(0, TAIL.field("pair"), pairs)
 
 
 def pending(journalled: pa.Table, archived: Mapping[str, Spans]) -> pa.Table:

@@ -223,6 +223,10 @@ class Reader:
         self._engine.close()
         self._closed = True
 
+    def interrupt(self) -> None:
+        """End the running query: the only method that another thread may call."""
+        self._engine.interrupt()
+
     def refresh(self) -> None:
         """Retain a new snapshot from now on, if one is retained."""
         if self.frozen:

@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from recorder.archive.datasets import EVENTS, Dataset
+from recorder.archive.datasets import EVENTS, OHLC, Dataset
 from recorder.archive.footer import Footer
 from recorder.archive.layout import Layout
 from recorder.archive.stored_evidence import DatedClaims
@@ -37,7 +37,8 @@ class Snapshot:
     """The rows of one snapshot.
 
     ``files`` hold only rows that belong to it; ``cut_files`` hold others too, so only the ids in ``archived`` count
-    there. ``tail`` has the rows that were only in the journal. ``runs`` are the ids of each pair, over files and tail,
+    there. ``tail`` has the trades that were only in the journal, and ``tails`` the journalled rows of tables without
+    ids, by name, which may be in the archive as well. ``runs`` are the ids of each pair, over files and tail,
     and ``promises`` those in their footers, except the files ``unread``; ``pairs`` are those with trades. All lists end
     with the table's empty schema file: an empty list is an error in DuckDB, and one that begins with it is planned
     badly (:mod:`recorder.query.file_order`). ``stamped`` are the files of the tables without ids. ``footers`` have for
@@ -59,6 +60,7 @@ class Snapshot:
     faults: Mapping[str, Fault] = field(default_factory=dict)
     refused: Mapping[str, Fault] = field(default_factory=dict)
     lacks_events: bool = False
+    tails: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -69,7 +71,8 @@ class Snapshot:
         """Return the snapshot without its events, so that nothing is proven."""
         schema_file = self.stamped.tables[EVENTS.name].files[-1:]
         tables = {**self.stamped.tables, EVENTS.name: TableFiles(schema_file, schema_file)}
-        return replace(self, stamped=replace(self.stamped, tables=tables), lacks_events=True)
+        tails = {name: rows for name, rows in self.tails.items() if name != EVENTS.name}
+        return replace(self, stamped=replace(self.stamped, tables=tables), lacks_events=True, tails=tails)
 
     def without(self, damaged: Mapping[str, Fault]) -> Snapshot:
         """Return the snapshot with these files refused, and whatever a query cannot separate from them.
@@ -111,6 +114,7 @@ class Snapshots:
         self._layout = Layout(data)
         self._stamped = TableSnapshots(self._layout)
         self._journalled = JournalTail(self._layout.journal) if live else None
+        self._told = {table: JournalTail(self._layout.journal, table) for table in (OHLC, EVENTS) if live}
         self._disowned = DatedClaims(self._layout)
 
     def pairs(self) -> list[str]:
@@ -137,14 +141,17 @@ class Snapshots:
 
     def without_trades(self, *tables: Dataset) -> Snapshot:
         """Take a snapshot of the tables without ids alone; ``tables`` are checked as in :meth:`listed`."""
-        return self._moment([], {}, (), tables)
+        tails = self._tails(tables)
+        return replace(self._moment([], {}, (), tables), tails=tails)
 
     def take(self, *pairs: str, tables: Collection[Dataset] = ()) -> Snapshot:
         """Take a snapshot of these pairs, or of all: the journal first, then the archive.
 
         In this order a row may be seen twice, which its id resolves, but can never be missed. ``tables`` are checked as
-        in :meth:`listed`.
+        in :meth:`listed`, and only of them and of events are rows taken from the journal. Events are read before
+        trades: a note about a trade may be missing for a moment, but never the trade that a note is about.
         """
+        tails = self._tails(tables)
         journalled = self._journalled.read() if self._journalled else NONE
         if pairs and journalled.num_rows:
             journalled = journalled.filter(pc.is_in(journalled["pair"], pa.array(pairs, pa.string())))
@@ -160,7 +167,12 @@ class Snapshots:
         known = tuple(name for name, of_pair in runs.items() if of_pair)
         moment = self._moment([list(files.footers) for files in found.values()], faults, known, tables)
         footers = {name: files.footers for name, files in found.items()}
-        return replace(moment, archived=archived, tail=tail, runs=runs, promises=_promises(found), footers=footers)
+        promises = _promises(found)
+        return replace(moment, archived=archived, tail=tail, runs=runs, promises=promises, footers=footers, tails=tails)
+
+    def _tails(self, tables: Collection[Dataset]) -> dict[str, pa.Table]:
+        """Return what the journal has of ``tables``, and of events, which tell which trades are missing."""
+        return {table.name: tail.read() for table, tail in self._told.items() if table in {EVENTS, *tables}}
 
     def _moment(
         self,

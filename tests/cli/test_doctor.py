@@ -48,7 +48,7 @@ def test_an_archive_that_is_well_exits_0_and_one_that_needs_a_hand_1(
     assert str(path) in wrong["says"]
     assert wrong["remedy"]
     assert run(tmp_path / "data") == 1
-    assert "1 thing to mend" in capsys.readouterr().out
+    assert "1 thing to fix" in capsys.readouterr().out
 
 
 def test_a_configuration_that_cannot_be_used_is_a_finding_and_the_rest_is_looked_at(

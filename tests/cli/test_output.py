@@ -164,3 +164,10 @@ def test_where_no_file_can_be_written_is_told_before_anything_is_read(tmp_path: 
         chosen(None, tmp_path / "file" / "x.csv")
     for standard in ("-", "/dev/stdout"):
         assert chosen(Format.CSV, Path(standard)) == Output(Format.CSV, None)
+
+
+def test_a_file_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
+    longest = tmp_path / f"{'x' * 251}.csv"  # and no room for a name while it is written
+    with pytest.raises(UsageError, match="cannot be made"):
+        write(EXACT, chosen(None, longest))
+    assert not list(tmp_path.iterdir())

@@ -59,6 +59,17 @@ def test_range_timeframe_and_the_tail_are_passed_on(data: Path) -> None:
     assert "BTC/USD in 5m candles" in ranged
 
 
+def test_a_range_that_begins_before_the_trades_is_said(data: Path) -> None:
+    with writing(data) as archive:
+        archive.append(trades(7, 9, pair="SOL/USD"))
+    early = ("--from", "2025-11-09", "-o")
+    begins = "recorder: the range begins before what is archived: SOL/USD begins at 2025-11-10T12:00:07.000000Z\n"
+    assert run("candles", "SOL/USD", *early, "a.svg").stderr == begins
+    assert run("volume", *early, "b.svg").stderr == begins
+    assert run("volume", "BTC/USD", *early, "c.svg").stderr == ""
+    assert run("coverage", *early, "d.svg").stderr == "", "the calendar shows it"
+
+
 def test_a_young_archive_is_drawn_from_its_journal(tmp_path: Path) -> None:
     with writing(tmp_path / "data") as archive:
         archive.journalled(trades(1, 3))

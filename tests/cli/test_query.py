@@ -90,14 +90,18 @@ def test_holes_are_told_on_standard_error(archive: Written) -> None:
     told = run(archive, "vwap", "--pair", "ETH/USD", "--from", "2025-11-09", "--json").stderr
     assert told == "recorder: the range begins before what is archived: ETH/USD begins at 2025-11-10T12:00:07.000000Z\n"
     assert run(archive, "vwap", "--pair", "BTC/USD", "--json").stderr == ""
+    told = run(archive, "correlation", "--from", "2025-11-09", "--param", "width=1 minute", "--json").stderr
+    assert "ETH/USD begins at" in told, "without --pair it is of all pairs"
 
 
 def test_live_counts_in_the_journal(archive: Written) -> None:
     archive.journalled(trades(1, 3))
     (row,) = rows(run(archive, "time_bars", "--pair", "BTC/USD", "--live", "--json"))
     assert row["count"] == 3
-    with pytest.raises(UsageError, match="none of any pair"):
-        run(archive, "time_bars", "--pair", "BTC/USD")
+    without = CliRunner().invoke(app, ["time_bars", "--pair", "BTC/USD", "--data", str(archive.data)])
+    assert isinstance(without.exception, UsageError)
+    assert "none of any pair" in str(without.exception)
+    assert without.stderr == "recorder: nothing is archived yet; 3 trades in the journal: --live counts them in\n"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,16 @@ from recorder.config import Config, OpsConfig
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
-from tests.end_to_end.harness import Process, archived, caught_up, environ_for, first_held, streamed, until
+from tests.end_to_end.harness import (
+    Process,
+    WatchedProcess,
+    archived,
+    caught_up,
+    environ_for,
+    first_held,
+    streamed,
+    until,
+)
 
 
 async def ends(tmp_path: Path, *arguments: str, **environ: str) -> tuple[int, str]:
@@ -95,6 +104,9 @@ async def test_who_cannot_write_an_archive_is_told_and_changes_nothing(tmp_path:
     assert code == 2
     assert "data is a file, and an archive is a folder" in said
     assert (tmp_path / "data").read_text() == "mine"
+    code, said = await ends(tmp_path, *verb, "--data", "data/archive", RECORDER_OPS__PORT="0")
+    assert code == 2
+    assert "data is a file, and an archive is a folder" in said
 
 
 async def test_an_archive_that_is_not_there_is_said_in_one_sentence(tmp_path: Path) -> None:
@@ -105,7 +117,7 @@ async def test_an_archive_that_is_not_there_is_said_in_one_sentence(tmp_path: Pa
         assert "Traceback" not in said
 
 
-async def test_the_daemon_imports_neither_pandas_nor_duckdb(tmp_path: Path) -> None:
+async def test_the_daemon_imports_neither_pandas_nor_duckdb_nor_without_a_terminal_rich(tmp_path: Path) -> None:
     code, said = await ends(
         tmp_path, "run", "--sandbox", "--for", "100ms", RECORDER_OPS__PORT="0", PYTHONPROFILEIMPORTTIME="1"
     )
@@ -113,6 +125,22 @@ async def test_the_daemon_imports_neither_pandas_nor_duckdb(tmp_path: Path) -> N
     assert " aiohttp" in said
     assert "pandas.core" not in said
     assert "duckdb" not in said
+    assert " structlog.dev" in said
+    assert " rich." not in said
+
+
+async def test_a_terminal_shows_below_the_log_what_is_recorded(tmp_path: Path) -> None:
+    process = WatchedProcess("run", "BTC/USD", "--sandbox", "--data", "mine", cwd=tmp_path, RECORDER_OPS__PORT="0")
+    try:
+        said = await process.shows(" trades, 1 pair, 0 gaps, last ")
+        assert re.search(r"\d\d:\d\d:\d\d.* info .*recording", said)
+        process.signal(signal.SIGINT)
+        said = await process.shows(None)
+        assert await process.ended() == 0
+        assert said.index("draining the journal") < said.index("stopped")
+        assert said.endswith("\x1b[2K"), "the line is removed"
+    finally:
+        process.close()
 
 
 async def test_without_a_network_it_keeps_trying_and_stops_when_asked(tmp_path: Path) -> None:

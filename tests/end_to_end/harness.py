@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -120,6 +121,8 @@ def archived(data: Path) -> list[Trade]:
 class Process:
     """``recorder`` as its own process."""
 
+    _stderr = subprocess.STDOUT
+
     def __init__(self, *arguments: str, cwd: Path, module: str = "recorder", **environ: str) -> None:
         self.log = (cwd / f"log-{time.monotonic_ns()}.txt").open("w+")
         self._process = subprocess.Popen(
@@ -127,7 +130,7 @@ class Process:
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", **environ},
             stdout=self.log,
-            stderr=subprocess.STDOUT,
+            stderr=self._stderr,
         )
 
     def signal(self, number: signal.Signals) -> None:
@@ -158,6 +161,36 @@ class Process:
             self._process.kill()
             self._process.wait()
         self.log.close()
+
+
+class WatchedProcess(Process):
+    """The same, with a terminal for its standard error."""
+
+    def __init__(self, *arguments: str, cwd: Path, **environ: str) -> None:
+        self._terminal, self._stderr = os.openpty()
+        super().__init__(*arguments, cwd=cwd, TERM="xterm", **environ)
+        os.close(self._stderr)
+
+    async def shows(self, text: str | None) -> str:
+        """Read on until ``text`` is shown, or with None until its end; return what was shown since the last call."""
+        return await asyncio.to_thread(read_until, self._terminal, text)
+
+    def close(self) -> None:
+        super().close()
+        os.close(self._terminal)
+
+
+def read_until(terminal: int, text: str | None) -> str:
+    """Read what is written to a pseudo-terminal until ``text`` is in it, or with None until nobody has it open."""
+    said = b""
+    while text is None or text.encode() not in said:
+        assert select.select([terminal], [], [], PATIENCE_S)[0], f"in vain: {text!r} in {said!r}"
+        try:
+            said += os.read(terminal, 65_536)
+        except OSError:  # as Linux says that the other end is closed
+            assert text is None, said
+            break
+    return said.decode()
 
 
 def environ_for(sandbox: Sandbox, *pairs: str, drain_every: str = "1s") -> dict[str, str]:

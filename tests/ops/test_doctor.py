@@ -171,7 +171,7 @@ def test_a_torn_tail_is_no_fault_and_corrupt_lines_are(tmp_path: Path) -> None:
     (layout.raw / "000000000000.corrupt").write_bytes(b"x\n")
     found = doctor.journal(layout)
     assert told(found, "wrong") == [f"{path} has 1 lines that fail their checksum"]
-    assert told(found, "note")[0].startswith("1 segments had corrupt lines, which lie in 000000000000.corrupt")
+    assert told(found, "note")[0].startswith("1 segment had corrupt lines, which lie in 000000000000.corrupt")
 
 
 @pytest.mark.parametrize(

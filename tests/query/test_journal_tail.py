@@ -20,7 +20,7 @@ PAIR = "BTC/USD"
 
 
 def columns(rows: list[Trade]) -> pa.Table:
-    return journal_tail._columns(rows)
+    return journal_tail.trade_columns(rows)
 
 
 def keys(table: pa.Table) -> list[tuple[str, int]]:

@@ -49,7 +49,8 @@ AS_EVER = {
 def macros(source: str) -> dict[str, str]:
     """Return the macros of a source by name, in one line each and without the spaces beside parentheses."""
     text = re.sub(r"--.*", "", catalogue.text(f"sources/{source}/stored"))
-    found = re.findall(r"CREATE OR REPLACE MACRO stored_(\w+)\(\) AS TABLE (.*?);", " ".join(text.split()))
+    created = r"CREATE OR REPLACE MACRO (?:stored|recorder_archived)_(\w+)\(\) AS TABLE (SELECT.*?);"
+    found = re.findall(created, " ".join(text.split()))
     return {table: re.sub(r"(?<=\() | (?=\))", "", body) for table, body in found}
 
 
