@@ -56,13 +56,14 @@ def plot(
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
         match what:
             case What.CANDLES:
-                figure = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
+                chart: plots.Chart = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
             case What.COVERAGE:
-                figure = plots.coverage(archive, start, stop, pairs=pairs, width=width)
+                chart = plots.coverage(archive, start, stop, pairs=pairs, width=width)
             case What.VOLUME:
-                figure = plots.volume(archive, start, stop, pairs=pairs, width=width)
+                chart = plots.volume(archive, start, stop, pairs=pairs, width=width)
+        for path in paths:
+            plots.save(chart, path)
     for path in paths:
-        plots.save(figure, path)
         echo(path)
 
 
