@@ -33,7 +33,6 @@ from recorder.errors import CheckFailed
 from recorder.ops import archive_status, log
 from recorder.query import plots
 from recorder.query.connect import Archive, connect
-from recorder.sandbox.fault_injection.fault_schedule import Act
 from recorder.sandbox.ground_truth import Verdict, compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.server import Sandbox
@@ -55,12 +54,13 @@ REQUESTS_PER_S: Final = 50.0
 """The exchange is our own, so history need not be fetched slowly."""
 SHOWN: Final = 8
 """Candles in the table; the picture has them all."""
-OUTAGE_AT_S: Final = 7.0
+BEFORE_S: Final = 7.0
 OUTAGE_S: Final = 5.0
 """Long enough that more is missed of DRAWN than the 50 trades that the exchange repeats to a subscriber."""
-RECORD_S: Final = 18.0
+AFTER_S: Final = 6.0
+"""How long it is recorded before and after the outage."""
 REPAIR_S: Final = 30.0
-"""Longest wait for the last gap to be filled, after the market has stopped."""
+"""Longest wait for a subscription, and for the last gap to be filled after the market has stopped."""
 
 console = Screen()
 
@@ -103,12 +103,13 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
     market = Market(start_ns=start_ns, seed=SEED, rate=RATE, history=_histories())
     _age(market, start_ns)
     truth_path.parent.mkdir(parents=True, exist_ok=True)
-    exchange = Sandbox(market, clock=clock, truth=truth_path, script=[Act(OUTAGE_AT_S, "outage", OUTAGE_S)])
+    exchange = Sandbox(market, clock=clock, truth=truth_path)
     pairs = tuple(pair.symbol for pair in market.listing.pairs)
     async with exchange.serve():
         console.print(
-            f"A local exchange trades {len(pairs)} pairs. They are recorded for {RECORD_S:.0f} seconds, in which the "
-            f"exchange is away for {OUTAGE_S:.0f}; then the market stops, and what is missing is fetched …",
+            f"A local exchange trades {len(pairs)} pairs. They are recorded for {BEFORE_S + OUTAGE_S + AFTER_S:.0f} "
+            f"seconds, in which the exchange is away for {OUTAGE_S:.0f}; then the market stops, and what is missing is "
+            "fetched …",
             highlight=False,
         )
         config = Config(
@@ -123,13 +124,25 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
         stop = app.Stop()
         stop.on_signals()
         recording = asyncio.create_task(app.record(config, stop))
-        await asyncio.wait([recording], timeout=RECORD_S)
+        await _through_an_outage(exchange, recording)
         exchange.freeze()
         last_ids = exchange.last_ids()
         await _until(lambda: recording.done() or _caught_up(archive, last_ids), within_s=REPAIR_S)
         stop.signal()
         await recording
     return {pair.pair: pair.first_id for pair in archive_status.read(archive)}
+
+
+async def _through_an_outage(exchange: Sandbox, recording: asyncio.Task[None]) -> None:
+    def followed() -> bool:
+        return recording.done() or bool(exchange.clients.following(DRAWN))
+
+    await _until(followed, within_s=REPAIR_S)
+    await asyncio.wait([recording], timeout=BEFORE_S)
+    exchange.faults.outage(OUTAGE_S)
+    await asyncio.wait([recording], timeout=OUTAGE_S)
+    await _until(followed, within_s=REPAIR_S)
+    await asyncio.wait([recording], timeout=AFTER_S)
 
 
 def _story(archive: Archive) -> str:

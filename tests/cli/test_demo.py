@@ -13,7 +13,8 @@ from recorder.sandbox.market import Market
 HURRIED = """
 from pathlib import Path
 from recorder.cli import demo
-demo.OUTAGE_AT_S, demo.OUTAGE_S, demo.RECORD_S, demo.HISTORY = 1.0, 1.0, 4.0, 200
+demo.BEFORE_S, demo.OUTAGE_S, demo.AFTER_S = 1.0, 1.0, 1.0
+demo.RATE, demo.HISTORY, demo.DENSER = 300.0, 200, 10
 demo.demo(Path("."))
 """
 LONGEST_S = 100
