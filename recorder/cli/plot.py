@@ -1,4 +1,4 @@
-"""``recorder plot``: pictures of the archive as HTML, PNG or SVG, without a browser or a network."""
+"""``recorder plot``: charts of the archive as HTML, PNG or SVG, made without a browser or a network."""
 
 from __future__ import annotations
 
@@ -41,10 +41,13 @@ def plot(
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     live: Annotated[bool, typer.Option("--live", help="Count in what is only in the journal yet.")] = False,
     width: Annotated[
-        int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels.")
+        int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels, of a still picture.")
     ] = plots.WIDTH,
 ) -> None:
-    """Draw candles with vwap, volume and gaps, the calendar of certificates, or volume by day; print the path."""
+    """Draw candles with volume and gaps, the calendar of certificates, or volume by day; print the path.
+
+    A file that ends in .html is a page to zoom and pan in; .png and .svg are still pictures.
+    """
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
     for path in paths:
         plots.check(path)

@@ -152,6 +152,8 @@ async def test_the_mouse_zooms_and_pans_and_the_buttons_change_the_timeframe(bro
         assert moved[0] < near[0] - 1
         assert moved[1] - moved[0] == pytest.approx(near[1] - near[0])
         assert len({first, second, third}) == 3
+        await select(page, "Log")
+        assert await page.picture() != third
         await select(page, "All")
         assert await visible(page) == pytest.approx(whole)
 
@@ -243,9 +245,10 @@ async def test_it_fits_a_phone_and_a_wide_screen(browser: Browser, drawn: Drawn,
 
 async def test_it_is_dark_where_the_system_is_and_changes_with_it(browser: Browser, drawn: Drawn) -> None:
     async with shown(browser, drawn.page) as page:
-        light = await browser.colours(await page.picture())
+        part = {"x": 100, "y": 80, "width": 500, "height": 300}
+        light = await browser.colours(await page.picture(**part))
         await page("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-        dark = await browser.colours(await page.picture())
+        dark = await browser.colours(await page.picture(**part))
         assert max(light, key=light.__getitem__) == PAPER
         assert max(dark, key=dark.__getitem__) == DARK_PAPER
         assert light[RISING] > 100

@@ -5,8 +5,8 @@
  * trades; what is known of each bar; and the drawing. CandleChart.draw(root, data) draws into an element; data is what
  * CandleChart.data() in recorder/chart/candles.py makes.
  *
- * A bar has a number: that of its timeframe's bars since 1970 UTC. A slot is the place of a bar from the left edge, also
- * where no trade made one. So the axis of time is linear, and a gap is as wide as it was long.
+ * A bar has a number: that of its timeframe's bars since 1970 UTC. A slot is the place of a bar from the left edge,
+ * also where no trade made one. So the axis of time is linear, and a gap is as wide as it was long.
  */
 "use strict";
 
@@ -80,7 +80,8 @@ globalThis.CandleChart = (() => {
    */
   function judge(bars, spans, widthMs) {
     for (const bar of bars) bar.state = "complete";
-    const states = { before: "begun", after: "unfinished", outside: "cut", missing: "incomplete" }; // the last that applies
+    // Of several states that apply, the last one counts.
+    const states = { before: "begun", after: "unfinished", outside: "cut", missing: "incomplete" };
     for (const [kind, state] of Object.entries(states)) {
       const runs = touched(spans.filter((span) => span.kind === kind), widthMs);
       let at = 0;
@@ -101,9 +102,6 @@ globalThis.CandleChart = (() => {
     return (value < 0 ? "−" : "") + whole + (digits ? `.${text.slice(text.length - digits)}` : "");
   }
 
-  /** Return a decimal's text without zeros at its end. */
-  const short = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
-
   /** Return a moment in UTC, to the minute, or to the second if it is not a whole minute. */
   function moment(ms) {
     return new Date(ms).toISOString().slice(0, ms % 60_000 === 0 ? 16 : 19).replace("T", " ");
@@ -113,7 +111,7 @@ globalThis.CandleChart = (() => {
   function told(span) {
     const trades = span.missing === null ? "an unknown number of trades" : counted(span.missing, "trade");
     if (span.kind === "before") return `before the recording, which began ${moment(span.until)}`;
-    const when = `${span.from === null ? "" : moment(span.from)} to ${moment(span.until)}`;
+    const when = [span.from, span.until].map((end) => (end === null ? "" : moment(end))).join(" to ");
     if (span.kind === "repaired") return `gap ${when}: ${trades} missed, and fetched later`;
     return `gap ${when}: ${trades} missing`;
   }
@@ -137,15 +135,10 @@ globalThis.CandleChart = (() => {
   class Bands {
     constructor(view, { labelled }) {
       this._view = view;
-      this._labelled = labelled;
       this._views = [
         { zOrder: () => "bottom", renderer: () => ({ draw: (target) => this._draw(target) }) },
         ...(labelled ? [{ zOrder: () => "top", renderer: () => ({ draw: (target) => this._write(target) }) }] : []),
       ];
-    }
-
-    attached({ requestUpdate }) {
-      this.update = requestUpdate;
     }
 
     paneViews() {
@@ -250,8 +243,9 @@ globalThis.CandleChart = (() => {
       const found = [];
       for (const span of this._shaded) {
         const left = span.from === null ? 0 : this._x(span.from);
-        const right = this._x(span.until);
-        if (right >= 0 && left <= width) found.push({ span, left: Math.max(left, -10), right: Math.min(right, width + 10) });
+        const right = span.until === null ? width : this._x(span.until);
+        if (right < 0 || left > width) continue;
+        found.push({ span, left: Math.max(left, -10), right: Math.min(right, width + 10) }); // edges stay out of sight
       }
       return found;
     }
@@ -280,9 +274,9 @@ globalThis.CandleChart = (() => {
       this._plot = element("div", { className: "plot" });
       this._plot.role = "img";
       this._plot.ariaLabel = `Candles of ${pair} over their volume in ${base}`;
-      const close = element("header", {}, element("h1", { textContent: pair }), this._price, this._change);
-      close.append(group("Timeframe", ...this._buttons.values()), group("View", this._log, everything));
-      this._root.replaceChildren(close, this._legend, this._plot, this._footer());
+      const head = element("header", {}, element("h1", { textContent: pair }), this._price, this._change);
+      head.append(group("Timeframe", ...this._buttons.values()), group("View", this._log, everything));
+      this._root.replaceChildren(head, this._legend, this._plot, this._footer());
       this._family = getComputedStyle(this._root).fontFamily;
       const { priceDigits } = this._data;
       const tick = 10 ** -priceDigits;
@@ -336,11 +330,12 @@ globalThis.CandleChart = (() => {
     _footer() {
       const kinds = new Set(this._spans.map((span) => span.kind));
       const keys = [
-        ...(kinds.has("missing") ? [key("missing", "gap: trades are missing"), key("incomplete", "incomplete bar")] : []),
-        ...(kinds.has("repaired") ? [key("repaired", "gap that was filled")] : []),
-        ...(kinds.has("before") ? [key("before", "before the recording")] : []),
-        ...(kinds.has("after") || kinds.has("before") ? [key("unfinished", "bar at an end of the recording")] : []),
-      ];
+        kinds.has("missing") && key("missing", "gap: trades are missing"),
+        kinds.has("missing") && key("incomplete", "incomplete bar"),
+        kinds.has("repaired") && key("repaired", "gap that was filled"),
+        kinds.has("before") && key("before", "before the recording"),
+        (kinds.has("after") || kinds.has("before")) && key("unfinished", "bar at an end of the recording"),
+      ].filter(Boolean);
       const link = element("a", { href: "https://www.tradingview.com/", rel: "noreferrer", target: "_blank" });
       link.textContent = "TradingView";
       return element(
@@ -425,8 +420,10 @@ globalThis.CandleChart = (() => {
     _look(bar) {
       const way = this.colour(this._direction(bar));
       if (bar.state === "complete") return { color: way, borderColor: way, wickColor: way };
-      const edge = bar.state === "incomplete" ? this.colour("missing-edge") : way;
-      return { color: this.colour(bar.state === "incomplete" ? `${this._direction(bar)}-pale` : "paper"), borderColor: edge, wickColor: edge };
+      const lacking = bar.state === "incomplete";
+      const edge = lacking ? this.colour("missing-edge") : way;
+      const body = this.colour(lacking ? `${this._direction(bar)}-pale` : "paper");
+      return { color: body, borderColor: edge, wickColor: edge };
     }
 
     _volumeColour(bar) {
@@ -468,8 +465,8 @@ globalThis.CandleChart = (() => {
     /** Tell the numbers of the bar under the crosshair; of the last one where there is none. */
     _tell(slot) {
       const last = this._bars.at(-1);
-      const at = slot === null || slot < 0 || slot >= this._slots ? last && last.number - this._number : slot;
-      if (at === undefined) return;
+      if (!last) return;
+      const at = slot === null || slot < 0 || slot >= this._slots ? last.number - this._number : slot;
       const bar = this._placed[at];
       const begin = this._timeAt(at);
       const { priceDigits, volumeDigits, base } = this._data;
@@ -482,12 +479,13 @@ globalThis.CandleChart = (() => {
         for (const [label, field] of [["O", "open"], ["H", "high"], ["L", "low"], ["C", "close"]]) {
           said(label, decimal(bar[field], priceDigits), way);
         }
-        said("V", `${short(decimal(bar.volume, volumeDigits))} ${base}`);
+        said("V", `${plain(decimal(bar.volume, volumeDigits))} ${base}`);
         parts.push(element("span", { textContent: counted(bar.count, "trade") }));
-        if (bar.state !== "complete") parts.push(element("span", { className: `tag ${bar.state}`, textContent: STATES[bar.state] }));
+        const state = STATES[bar.state];
+        if (state) parts.push(element("span", { className: `tag ${bar.state}`, textContent: state }));
       }
       const inside = this._shaded.filter(
-        (span) => (span.from === null || span.from < begin + this._widthMs) && span.until >= begin,
+        ({ from, until }) => (from === null || from < begin + this._widthMs) && (until === null || until >= begin),
       );
       if (inside.length) {
         const more = inside.length > 1 ? `; and ${inside.length - 1} more` : "";

@@ -32,7 +32,7 @@ globalThis.DayChart = (() => {
     for (let month = Math.ceil(monthOf(from) / months) * months; ; month += months) {
       const at = Date.UTC(1970, month, 1) / DAY_MS;
       if (at >= until) return made;
-      if (at >= from) made.push([at, named(at, months < 12 ? { month: "short", year: "numeric" } : { year: "numeric" })]);
+      if (at >= from) made.push([at, named(at, { year: "numeric", ...(months < 12 && { month: "short" }) })]);
     }
   }
 
@@ -70,7 +70,10 @@ globalThis.DayChart = (() => {
       this._grid.append(element("span", { className: "axis" }), this._axis);
       const seen = new Set(pairs.flatMap((pair) => pair.cells.map((cell) => cell[2])));
       const keys = this._volume
-        ? [key("complete", "every trade is stored"), key("unknown", "at least: trades are missing, or a day is not over")]
+        ? [
+            key("complete", "every trade is stored"),
+            key("unknown", "at least: trades are missing, or a day is not over"),
+          ]
         : statuses.flatMap(([name, meaning], index) => (seen.has(index) ? [key(name, `${name}: ${meaning}`)] : []));
       this._root.replaceChildren(
         element("header", {}, element("h1", { textContent: title })),
