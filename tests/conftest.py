@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.browser import FOUND, MISSING, Browser, browsing
 from tests.builders import Shop, shop
 from tests.clocks import ManualClock
 from tests.fakes import Fakes
@@ -81,3 +82,12 @@ def listen() -> Listen:
 async def nobody() -> str:
     """An address at which nobody listens."""
     return await deserted()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium; without one, the tests of pages are skipped."""
+    if FOUND is None:
+        pytest.skip(MISSING)
+    with browsing(tmp_path_factory.mktemp("browser")) as running:
+        yield running

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import shutil
 import sys
 import tempfile
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
@@ -30,27 +34,36 @@ from recorder.core.event_kinds import EventKind
 from recorder.core.model import Trade, plain
 from recorder.errors import CheckFailed
 from recorder.ops import archive_status, log, process_setup
+from recorder.query import plots
 from recorder.query.connect import Archive, connect
-from recorder.sandbox.fault_schedule import Act
 from recorder.sandbox.ground_truth import Verdict, compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.server import Sandbox
 
-RATE: Final = 200.0
+RATE: Final = 40.0
 HISTORY: Final = 2_000
-"""The number of trades of each pair made before the recording began; DRAWN has ten times as many."""
+"""The number of trades of each pair made before the recording began."""
+DRAWN: Final = "BTC/USD"
+DENSER: Final = 75
+"""The history of DRAWN has so many times as many trades: about as many a minute as come while it is recorded, so that
+the last bar of the chart does not dwarf the others."""
 HISTORY_S: Final = 36 * 3600
 """Their maximum age, so that a whole day can be certified at any hour of the day."""
-DRAWN: Final = "BTC/USD"
-REQUESTS_PER_S: Final = 20.0
+SEED: Final = 16
+"""Of a market whose price went up and down and up again."""
+LIVELIER: Final = 8
+"""So many times as far as the market's own steps do the prices of the history move: its trades took 36 hours."""
+REQUESTS_PER_S: Final = 50.0
 """The exchange is our own, so history need not be fetched slowly."""
 SHOWN: Final = 8
 """Candles in the table; the picture has them all."""
-OUTAGE_AT_S: Final = 7.0
-OUTAGE_S: Final = 3.0
-RECORD_S: Final = 18.0
+BEFORE_S: Final = 7.0
+OUTAGE_S: Final = 5.0
+"""Long enough that more is missed of DRAWN than the 50 trades that the exchange repeats to a subscriber."""
+AFTER_S: Final = 6.0
+"""How long it is recorded before and after the outage."""
 REPAIR_S: Final = 30.0
-"""Longest wait for the last gap to be filled, after the market has stopped."""
+"""Longest wait for a subscription, and for the last gap to be filled after the market has stopped."""
 
 console = Screen()
 
@@ -61,8 +74,6 @@ def demo(
     ] = None,
 ) -> None:
     """Record a local exchange through an outage, fill the gap, prove that nothing is missing, and draw it."""
-    from recorder.query import plots  # noqa: PLC0415  # without the extra `plots`, fail before half a minute is spent
-
     folder = data or Path(tempfile.mkdtemp(prefix="recorder-demo-"))
     archive, truth_path = folder / "data", folder / "truth.jsonl"
     process_setup.as_owner(archive)
@@ -99,15 +110,16 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
     """Record through an outage until the market stands still and no gap is left; return each pair's first id."""
     clock = SystemClock()
     start_ns = clock.wall_ns()
-    market = Market(start_ns=start_ns, rate=RATE, history=_histories())
+    market = Market(start_ns=start_ns, seed=SEED, rate=RATE, history=_histories())
     _age(market, start_ns)
     truth_path.parent.mkdir(parents=True, exist_ok=True)
-    exchange = Sandbox(market, clock=clock, truth=truth_path, script=[Act(OUTAGE_AT_S, "outage", OUTAGE_S)])
+    exchange = Sandbox(market, clock=clock, truth=truth_path)
     pairs = tuple(pair.symbol for pair in market.listing.pairs)
     async with exchange.serve():
         console.print(
-            f"A local exchange trades {len(pairs)} pairs. They are recorded for {RECORD_S:.0f} seconds, in which the "
-            f"exchange is away for {OUTAGE_S:.0f}; then the market stops, and what is missing is fetched …",
+            f"A local exchange trades {len(pairs)} pairs. They are recorded for {BEFORE_S + OUTAGE_S + AFTER_S:.0f} "
+            f"seconds, in which the exchange is away for {OUTAGE_S:.0f}; then the market stops, and what is missing is "
+            "fetched …",
             highlight=False,
         )
         config = Config(
@@ -122,7 +134,7 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
         stop = app.Stop()
         stop.on_signals()
         recording = asyncio.create_task(app.record(config, stop))
-        await asyncio.wait([recording], timeout=RECORD_S)
+        await _through_an_outage(exchange, recording)
         exchange.freeze()
         last_ids = exchange.last_ids()
         await _until(lambda: recording.done() or _caught_up(archive, last_ids), within_s=REPAIR_S)
@@ -134,35 +146,66 @@ async def _record(archive: Path, truth_path: Path) -> dict[str, int]:
     return {pair.pair: pair.first_id for pair in archive_status.read(archive)}
 
 
+async def _through_an_outage(exchange: Sandbox, recording: asyncio.Task[None]) -> None:
+    def followed() -> bool:
+        return recording.done() or bool(exchange.clients.following(DRAWN))
+
+    await _until(followed, within_s=REPAIR_S)
+    await asyncio.wait([recording], timeout=BEFORE_S)
+    exchange.faults.outage(OUTAGE_S)
+    await asyncio.wait([recording], timeout=OUTAGE_S)
+    await _until(followed, within_s=REPAIR_S)
+    await asyncio.wait([recording], timeout=AFTER_S)
+
+
 def _story(archive: Archive) -> str:
     """Return what the outage did, by the events of the archive; nothing where it did nothing."""
     events = archive.events(to="arrow").to_pylist()
-    ended = [event["time"] for event in events if event["kind"] == EventKind.DISCONNECTED]
-    gaps = [event for event in events if event["kind"] == EventKind.HOLE_OPENED and ended and event["time"] >= ended[0]]
-    closed = [event["time"] for event in events if event["kind"] == EventKind.HOLE_CLOSED]
-    if not gaps or not closed:
-        return ""
-    missing = sum(int(json.loads(event["detail"])["missing"]) for event in gaps)
-    pairs = len({event["pair"] for event in gaps})
-    return (
-        f"At {ended[0]:%H:%M:%S} UTC the exchange went away. When it was back, {missing:,} trades of {pairs} pairs "
-        f"were missing, as their ids showed. They were fetched, and the last gap was closed at "
-        f"{max(closed):%H:%M:%S}.\n"
+    begun, ended, opened, closed = (
+        [event for event in events if event["kind"] == kind]
+        for kind in (EventKind.CONNECTED, EventKind.DISCONNECTED, EventKind.HOLE_OPENED, EventKind.HOLE_CLOSED)
     )
+    # The other gaps were there before: the history.
+    gaps = [event for event in opened if begun and _after(event) > begun[0]["time"]]
+    if not gaps or not ended or not closed:
+        return ""
+    missing = sum(json.loads(event["detail"])["missing"] for event in gaps)
+    pairs = len({event["pair"] for event in gaps})
+    filled = max(event["time"] for event in closed)
+    return (
+        f"At {ended[0]['time']:%H:%M:%S} UTC the exchange went away. When it was back, {missing:,} trades of {pairs} "
+        f"pairs were missing, as their ids showed. They were fetched, and the last gap was closed at "
+        f"{filled:%H:%M:%S}. The chart of {DRAWN} shows that time in green.\n"
+    )
+
+
+def _after(opened: Mapping[str, Any]) -> datetime:
+    """Return when the last trade before a gap was made."""
+    return datetime.fromisoformat(json.loads(opened["detail"]).get("after", "1970-01-01T00:00Z"))
 
 
 def _histories() -> dict[str, int]:
     usual = {character.pair.symbol: HISTORY for character in CHARACTERS}
-    return {**usual, DRAWN: 10 * HISTORY}
+    return {**usual, DRAWN: DENSER * HISTORY}
 
 
 def _age(market: Market, start_ns: int) -> None:
     """Spread each pair's history, made as dense as live trades, over HISTORY_S before ``start_ns``."""
+    sums = list(accumulate(_bustle(minute) for minute in range(HISTORY_S // 60)))
     for tape in market.tapes.values():
-        first_ns = tape.times_ns[0]
-        stretch = HISTORY_S * 1_000_000_000 / (start_ns - first_ns)
-        for index, time_ns in enumerate(tape.times_ns):
-            tape.times_ns[index] = start_ns - 1 - int((start_ns - 1 - time_ns) * stretch)
+        count, last = len(tape.times_ns), tape.prices[-1]
+        for index in range(count):
+            # The minute in which this share of all the bustle is over, counted back from the end.
+            share = (count - index) / count * sums[-1]
+            minute = bisect_left(sums, share)
+            age_s = 60 * (minute + 1 - (sums[minute] - share) / _bustle(minute))
+            tape.times_ns[index] = start_ns - 1 - int(age_s * 1_000_000_000)
+            tape.prices[index] = max(1, last + (tape.prices[index] - last) * LIVELIER)
+
+
+def _bustle(minute: int) -> float:
+    """Return how many trades are made so many minutes before the recording: more by day, and more towards its begin."""
+    return 1 + 0.6 * math.sin(minute * math.tau / 1440) + 2.5 * math.exp(-minute / 40)
 
 
 def _caught_up(archive: Path, last_ids: Mapping[str, int]) -> bool:

@@ -1,4 +1,4 @@
-"""``recorder plot``: pictures of the archive as HTML, PNG or SVG, without a browser or a network."""
+"""``recorder plot``: charts of the archive as HTML, PNG or SVG, made without a browser or a network."""
 
 from __future__ import annotations
 
@@ -44,10 +44,13 @@ def plot(
     data: Annotated[Path, typer.Option(help="The archive's folder.")] = Path("data"),
     live: LiveOption = False,
     width: Annotated[
-        int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels.")
+        int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels, of a still picture.")
     ] = plots.WIDTH,
 ) -> None:
-    """Draw candles with vwap, volume and gaps, the calendar of certificates, or volume by day; print the path."""
+    """Draw candles with volume and gaps, the calendar of certificates, or volume by day; print the path.
+
+    A file that ends in .html is a page to zoom and pan in; .png and .svg are still pictures.
+    """
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
     for path in paths:
         plots.check(path)
@@ -59,15 +62,16 @@ def plot(
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
         match what:
             case What.CANDLES:
-                figure = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
+                chart: plots.Chart = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
             case What.COVERAGE:
-                figure = plots.coverage(archive, start, stop, pairs=pairs, width=width)
+                chart = plots.coverage(archive, start, stop, pairs=pairs, width=width)
             case What.VOLUME:
-                figure = plots.volume(archive, start, stop, pairs=pairs, width=width)
+                chart = plots.volume(archive, start, stop, pairs=pairs, width=width)
         if what is not What.COVERAGE:  # which shows what is not recorded
             report_late_beginnings(archive, pairs or archive.pairs(), arguments.moment("--from", start))
+        for path in paths:
+            plots.save(chart, path)
     for path in paths:
-        plots.save(figure, path)
         echo(path)
 
 

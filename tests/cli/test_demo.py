@@ -13,7 +13,8 @@ from recorder.sandbox.market import Market
 HURRIED = """
 from pathlib import Path
 from recorder.cli import demo
-demo.OUTAGE_AT_S, demo.OUTAGE_S, demo.RECORD_S, demo.HISTORY = 1.0, 1.0, 4.0, 200
+demo.BEFORE_S, demo.OUTAGE_S, demo.AFTER_S = 1.0, 1.0, 1.0
+demo.RATE, demo.HISTORY, demo.DENSER = 300.0, 200, 10
 demo.demo(Path("."))
 """
 LONGEST_S = 100
@@ -42,7 +43,10 @@ def test_it_ends_with_candles_certificates_and_the_path_of_a_picture(tmp_path: P
         assert [day[2] for day in days] in (["complete", "pending"], ["complete", "complete", "pending"])
         assert all(len(day[-1]) == 16 for day in days)
     assert max(len(line) for line in said.splitlines()) <= 80
-    assert "vegaEmbed" in (tmp_path / "candles.html").read_text(encoding="utf-8")
+    page = (tmp_path / "candles.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert '"kind":"repaired"' in page
+    assert "The chart of BTC/USD shows that time in green" in " ".join(said.split())
 
 
 def test_history_is_spread_and_keeps_its_order() -> None:

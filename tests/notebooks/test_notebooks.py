@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import runpy
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,17 @@ import pytest
 from nbclient import NotebookClient
 
 import recorder
+from tests.browser import FOUND, Browser
 
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 DATA_LINE = 'DATA = "../data"  # the one line to change: the folder of your archive'
 LONGEST_S = 120
 """For one cell on a busy machine; it takes a few seconds at most."""
+RISING, FALLING, COMPLETE = "#1479b8", "#d9541e", "#2f9e7f"
+LINE = "#4c78a8"
+"""Altair's own."""
+Drawn = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +51,46 @@ def execute(name: str, data: Path) -> str:
     return "\n".join(part for output in outputs for part in output.get("data", {}).values() if isinstance(part, str))
 
 
-def test_quickstart_gets_from_nothing_to_a_chart(tmp_path: Path) -> None:
+@pytest.fixture
+def drawn(request: pytest.FixtureRequest, tmp_path: Path) -> Drawn:
+    """Hold a notebook, as it is exported to HTML, to charts with so many pixels of these colours, one after another."""
+    if FOUND is None:  # which other tests report
+        return _nothing
+    browser: Browser = request.getfixturevalue("browser")
+
+    async def look(shown: str, *wanted: tuple[str, int]) -> None:
+        frames = re.findall(r"<iframe .*?</iframe>", shown, re.DOTALL)
+        path = tmp_path / "exported.html"
+        path.write_text(f"<!doctype html><meta charset=utf-8><body>{'<p>'.join(frames)}", encoding="utf-8")
+        async with browser.page(path.as_uri(), height=1600) as page:
+            places = await page.evaluate(
+                "[...document.querySelectorAll('iframe')].map(frame => frame.getBoundingClientRect())"
+                ".map(({x, y, width, height}) => ({x, y, width, height}))"
+            )
+            assert places[-1]["y"] + places[-1]["height"] <= 1600
+            for place, (colour, least) in zip(places, wanted, strict=True):
+                async with asyncio.timeout(LONGEST_S):  # a frame draws in its own time
+                    while (await browser.colours(await page.picture(**place))).get(colour, 0) < least:
+                        await asyncio.sleep(0.05)
+            assert page.complaints == []
+
+    return look
+
+
+async def _nothing(shown: str, *wanted: tuple[str, int]) -> None:
+    """Look at nothing."""
+
+
+async def test_quickstart_gets_from_nothing_to_two_charts(tmp_path: Path, drawn: Drawn) -> None:
     shown = execute("quickstart", tmp_path / "data")
     assert "first_id" in shown
-    assert "vegaEmbed" in shown
     assert 'src="http' not in shown
+    await drawn(shown, (FALLING, 100), (RISING, 1000))
 
 
-def test_data_quality_computes_a_certificate_again(recorded: Path) -> None:
+async def test_data_quality_computes_a_certificate_again(recorded: Path, drawn: Drawn) -> None:
     shown = execute("data_quality", recorded)
+    await drawn(shown, (COMPLETE, 1000))
     with recorder.connect(recorded) as archive:
         certified = archive.certificates(hashed=True, to="arrow").to_pylist()
     last = [row["sha256"] for row in certified if row["pair"] == "BTC/USD"][-1]
@@ -59,8 +98,9 @@ def test_data_quality_computes_a_certificate_again(recorded: Path) -> None:
     assert "equal" in shown
 
 
-def test_research_compares_the_pairs(recorded: Path) -> None:
+async def test_research_compares_the_pairs(recorded: Path, drawn: Drawn) -> None:
     shown = execute("research", recorded)
+    await drawn(shown, (LINE, 10), (LINE, 10))
     assert "parkinson" in shown
     assert "imbalance" in shown
     assert "DOGE/USD" in shown

@@ -119,7 +119,7 @@ def test_commands_say_so_on_standard_error_and_so_do_plots(archive: Written, tol
         assert str(told) in found.stderr
         assert {"unknown"} == {line.split(",")[-1 if "sql" in words else 2] for line in found.stdout.splitlines()[1:]}
     with connect(archive.data) as opened, pytest.warns(UserWarning, match=told.name):
-        assert "unknown" in json.dumps(plots.coverage(opened).to_dict())
+        assert "unknown" in json.dumps(plots.coverage(opened).figure().to_dict())
 
 
 def test_they_are_as_verify_has_them(archive: Written, told: Path) -> None:
