@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 
 from recorder.archive import schema
+from recorder.core.segment_names import MAIN_JOURNAL
 
 Period = Literal["year", "date"]
 """The part of the UTC time by which a table is split, and the key of its folders: ``year=2025``,
@@ -34,8 +35,6 @@ NO_PARTITION: Final = "__none__"
 name for null is not used because pandas cannot read a column of names that contains a null."""
 SCHEMA_FILE: Final = "schema.parquet"
 """The name of that file."""
-MAIN_JOURNAL: Final = "journal"
-"""The folder of the journal that the daemon drains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Dataset:
 
     Rows with ids are identified by them; others by the journal segment they were drained from, or with ``by_key`` by
     their own values, so that a new row of a segment that was written before is still added. ``stamp`` is the column
-    with the time at which such a row came. ``journal`` is the folder of the journal that the rows come from, and
+    with the time at which such a row came. ``journal`` is the journal that the rows come from, None for every one, and
     ``keep_s`` how many seconds they are retained; None is forever.
     """
 
@@ -65,8 +64,12 @@ class Dataset:
     has_ids: bool = field(default=False, compare=False)
     by_key: bool = field(default=False, compare=False)
     stamp: str | None = field(default=None, compare=False)
-    journal: str = field(default=MAIN_JOURNAL, compare=False)
+    journal: str | None = field(default=MAIN_JOURNAL, compare=False)
     keep_s: float | None = field(default=None, compare=False)
+
+    def comes_from(self, journal: str) -> bool:
+        """Return whether a drain of this journal may write rows of the table."""
+        return self.journal is None or self.journal == journal
 
     def period_of(self, moment: date) -> str | None:
         """Return the name of the period of a UTC time or day; None if the table has no periods.
@@ -131,6 +134,7 @@ EVENTS: Final = Dataset(
     encodings={"time": "delta", "kind": "words", "pair": "words"},
     period="year",
     stamp="time",
+    journal=None,
 )
 INSTRUMENTS: Final = Dataset(
     "instruments",
@@ -148,6 +152,11 @@ INSTRUMENTS: Final = Dataset(
 DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
+
+
+def journals() -> tuple[str, ...]:
+    """Return the names of all journals that rows come from, the main one first."""
+    return tuple(dict.fromkeys([MAIN_JOURNAL, *(one.journal for one in DATASETS if one.journal is not None)]))
 
 
 def remedy(path: Path | str) -> str:

@@ -40,8 +40,6 @@ from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Room, undisturbed
 from recorder.errors import CorruptFile, UnsoundFile
 
-SEGMENT: Final = 0
-"""Segment number in footers for rows that no journal segment of this archive brought: real segments begin at 1."""
 APPENDED_ROWS: Final = 100_000
 """Trades written at once, some 100 MB as objects: as many as a drain writes."""
 TIDY_FILES: Final = 8
@@ -378,8 +376,7 @@ def _add(
     name = f"{branch.dataset.name} {branch.value}" if branch.value else branch.dataset.name
     if room is not None:
         _require(room, f"{name}: stopped with {found - rows:,} rows added")
-    # Added whatever is stored under this number, since all merges share it.
-    segments.add(branch, pa.concat_tables(waiting), segment=SEGMENT)
+    segments.add(branch, pa.concat_tables(waiting), segment=None)
 
 
 def _require(room: Callable[[], Room], stopped: str) -> None:

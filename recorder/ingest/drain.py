@@ -37,6 +37,7 @@ from recorder.core.evidence import Renumbered
 from recorder.core.model import Event, Instrument, Trade, is_pair
 from recorder.core.plausibility import renumbered_from
 from recorder.core.report_once import ReportOnce
+from recorder.core.segment_names import SegmentName
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import undisturbed
 from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, TableUnusable, UnreadableFile, Unstorable
@@ -120,8 +121,8 @@ _Mark: TypeAlias = tuple[int, Counter[str | None]]
 class _Closed:
     """A segment being drained: its lines without trades, with parked ids, or corrupt, and the events to report."""
 
-    def __init__(self, path: Path, told: ReportOnce, quarantine: Quarantine) -> None:
-        self.path, self.number = path, segment.number_of(path)
+    def __init__(self, path: Path, name: SegmentName, told: ReportOnce, quarantine: Quarantine) -> None:
+        self.path, self.name, self.number = path, name, segment.number_of(path)
         self.others = _Lines(path)
         self.parked = _Lines(path)
         self.corrupt: list[CorruptLine] = []
@@ -339,7 +340,7 @@ class Drainer:
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
-            closed = [_Closed(path, self._told, self._quarantine) for path in paths]
+            closed = [_Closed(path, self._journal.name_of(path), self._told, self._quarantine) for path in paths]
             found, differing = _found(closed), ConflictingTrades()
             refused, faults = set[str](), dict[str, Fault]()
             writing: Future[int] | None = None
@@ -417,7 +418,7 @@ class Drainer:
         closed.tell_many()
         self._tables.add(Branch(EVENTS), closed.events)
         closed.put_aside()
-        self._tables.write(closed.number)
+        self._tables.write(closed.name)
 
     def _parked(self, entry: Entry, closed: _Closed) -> Iterator[QuarantinedRow]:
         """Yield, by pair, a line with parked ids that are not all archived; released ids were journalled again."""
