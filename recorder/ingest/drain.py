@@ -1,22 +1,17 @@
 """Journal → archive: close the open segment, archive the rows of the closed ones, retire them.
 
-Trades are processed a few pairs at a time, so that each pair gets one file per drain, whatever the number of trades and
-pairs. Ids make this exactly once. Then follow, segment by segment, the rows of tables without ids: all of a segment at
-once, because some events are found by comparison with the archive.
+Ids make this exactly once for trades. Then follow, segment by segment, the rows of tables without ids: all of a segment
+at once, because some events are found by comparison with the archive.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
-import os
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeAlias, assert_never, cast
+from typing import assert_never, cast
 
 import msgspec
 import structlog
@@ -30,29 +25,27 @@ from recorder.archive.instruments import InstrumentArchive
 from recorder.archive.quarantine import Quarantine, QuarantinedRow, Reason
 from recorder.archive.segment_tables import SegmentTables
 from recorder.archive.trades import TradeArchive
-from recorder.clock import Clock
 from recorder.core import evidence
 from recorder.core.event_kinds import EventKind
 from recorder.core.evidence import Renumbered
-from recorder.core.model import Event, Instrument, Trade, is_pair
+from recorder.core.model import Trade, is_pair
 from recorder.core.plausibility import renumbered_from
 from recorder.core.report_once import ReportOnce
-from recorder.core.segment_names import SegmentName
-from recorder.core.trade_ids import Span, Spans
+from recorder.core.trade_ids import Spans
 from recorder.disk import undisturbed
-from recorder.errors import CorruptFile, CorruptLine, Malformed, StorageError, TableUnusable, UnreadableFile, Unstorable
-from recorder.ingest.commit import Commit
+from recorder.errors import CorruptFile, Malformed, StorageError, UnreadableFile, Unstorable
 from recorder.ingest.conflicting_trades import ConflictingTrades
+from recorder.ingest.drained_segment import ASIDE_BYTES, SHOWN_CHARS, DrainedSegment
 from recorder.ingest.odd_listing_entries import OddListingEntries
-from recorder.ingest.odd_times import OddTimes
-from recorder.ingest.quarantined_pairs import QuarantinedPairs, patiently
+from recorder.ingest.quarantined_pairs import QuarantinedPairs
 from recorder.ingest.renumbered_pairs import quarantined_trades
+from recorder.ingest.trade_index import BATCH_TRADES, LinesByPair, index_trades, trade_batches
 from recorder.ingest.unreadable_lines import UnreadableLines
 from recorder.journal import segment
 from recorder.journal.journal import Journal
 from recorder.journal.segment import Entry
-from recorder.kraken import odd_trades, records
-from recorder.kraken.parse import CandleAnswer, OddRow
+from recorder.kraken import records
+from recorder.kraken.ohlc_answers import CandleAnswer
 from recorder.kraken.records import (
     Header,
     ListingRecord,
@@ -66,179 +59,9 @@ from recorder.kraken.records import (
     UnknownRecord,
     UnreadableRecord,
 )
-from recorder.ops import process_setup
 from recorder.ops.metrics import Metrics
-from recorder.runtime.waiting import first_of
-
-BATCH_TRADES: Final = 25_000
-"""Trades parsed before they are appended: limits memory to about 50 MB, two batches, whatever the size of the drain."""
-TRADE_BYTES: Final = 150
-"""Minimum size in bytes of a trade in a frame, approximately: used to estimate how many trades a pair brings."""
-TOGETHER_BYTES: Final = 256 * 1024 * 1024
-"""Segments are drained together up to this size, so that a pair gets one file for all of them; more is waiting only
-after a run that could not drain. About 1.3 M trades, whose offsets take 20 MB."""
-
-TOLD_SINGLY: Final = 100
-"""Unreadable rows of a pair that are reported one by one per segment; of the rest only the number is reported."""
-ASIDE_BYTES: Final = 4 * 1024 * 1024
-"""Quarantined lines are written whenever they reach this size, which limits memory whatever a journal contains."""
-_SHOWN: Final = 300
-"""Characters of a source, and of a reason, that an event repeats; the quarantine stores the whole line."""
-
-_READ_BYTES: Final = 65_536
-"""Consecutive lines of a pair are read together, up to this number of bytes."""
 
 log = structlog.get_logger()
-
-
-class _Lines:
-    """Positions of lines in a segment, as ranges of bytes."""
-
-    __slots__ = ("offsets", "path", "sizes")
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.offsets, self.sizes = path, array("Q"), array("Q")
-
-    def add(self, offset: int, size: int) -> None:
-        sizes = self.sizes
-        if sizes and sizes[-1] < _READ_BYTES and self.offsets[-1] + sizes[-1] + 1 == offset:
-            sizes[-1] += 1 + size
-        else:
-            self.offsets.append(offset)
-            sizes.append(size)
-
-    def entries(self) -> Iterator[Entry]:
-        """Read and decode the lines, whose checksums were compared when they were found."""
-        with self.path.open("rb") as file:
-            for offset, size in zip(self.offsets, self.sizes, strict=True):
-                for line in os.pread(file.fileno(), size, offset).split(b"\n"):
-                    yield segment.decode(line, checked=True)
-
-
-_Mark: TypeAlias = tuple[int, Counter[str | None]]
-
-
-class _Closed:
-    """A segment being drained: its lines without trades, with parked ids, or corrupt, and the events to report."""
-
-    def __init__(self, path: Path, name: SegmentName, told: ReportOnce, quarantine: Quarantine) -> None:
-        self.path, self.name, self.number = path, name, segment.number_of(path)
-        self.others = _Lines(path)
-        self.parked = _Lines(path)
-        self.corrupt: list[CorruptLine] = []
-        self.events: list[Event] = []
-        self._kept: list[QuarantinedRow] = []
-        self.lost = False
-        """Whether a line of trades could not be read, although its ids may have been counted when it was received."""
-        self._told = told
-        self._quarantine = quarantine
-        self._kept_bytes = 0
-        self._singly: Counter[str | None] = Counter()
-        self._told_us = 0
-        self.odd = OddTimes()
-
-    def malformed(self, received_ns: int, source: str, reason: str, pair: str | None = None, **detail: object) -> None:
-        said = {"source": source[:_SHOWN], "reason": reason[:_SHOWN], **detail}
-        self.events.append(event(received_ns // 1000, EventKind.MALFORMED, pair, **said))
-        self._told_us = received_ns // 1000
-
-    def trades(self, entry: Entry) -> list[Trade]:
-        """Return the trades in a line, and record rows that are unusual or cannot be read."""
-        usual = records.usual_trades(entry)
-        if usual is not None:  # as for nearly all of millions of rows
-            self.odd.rows += len(usual)
-            return usual
-        try:
-            rows, unread = records.rows(entry)
-        except Malformed as error:
-            self.lost = True
-            self.not_understood(entry, error)
-            return []
-        if unread:
-            self.unread(entry, unread)
-        self.odd.check(rows, entry.recv_ns, entry.source)
-        for pair, reason in odd_trades.stored(rows, self._told):
-            log.warning("odd trade", pair=pair, reason=reason)
-            self.malformed(entry.recv_ns, entry.source, reason, pair)
-        return rows
-
-    def unread(self, entry: Entry, rows: Iterable[OddRow]) -> None:
-        """Quarantine the unreadable rows of a line whose other rows can be read, and report each once per run."""
-        by_pair: dict[str | None, list[OddRow]] = {}
-        for row in rows:
-            if self._told.is_first("unread", row.pair, row.raw):
-                by_pair.setdefault(row.pair, []).append(row)
-        for pair, of_pair in by_pair.items():
-            spans = tuple(Spans(row.span for row in of_pair if row.span is not None))
-            self.set_aside(entry, Reason.ODD, of_pair[0].reason, pair, spans)
-            for row in of_pair:
-                self._singly[pair] += 1
-                if self._singly[pair] <= TOLD_SINGLY:
-                    log.error("row not understood", segment=self.number, pair=pair, reason=row.reason)
-                    self.malformed(entry.recv_ns, entry.source, row.reason, pair, **_ids(row.span))
-
-    def set_aside(
-        self, entry: Entry, reason: Reason, why: str, pair: str | None = None, spans: tuple[Span, ...] = ()
-    ) -> None:
-        """Add a line to those to be quarantined."""
-        line = segment.encode(entry.recv_ns, entry.source, entry.payload).rstrip(b"\n")
-        self._kept.append(QuarantinedRow(entry.recv_ns, reason, line, pair, spans, why[:_SHOWN]))
-        self._kept_bytes += len(line)
-        if self._kept_bytes >= ASIDE_BYTES:
-            self.put_aside()
-
-    def put_aside(self) -> None:
-        """Write the collected lines to the quarantine, durably."""
-        if self._kept:
-            path = self._quarantine.add(self._kept)
-            log.warning("lines set aside", segment=self.number, lines=len(self._kept), file=str(path))
-        self._kept, self._kept_bytes = [], 0
-
-    def refused(self, entry: Entry, error: Unstorable, pair: str | None = None) -> None:
-        """Quarantine a line that can be read but that the archive rejects."""
-        self.lost = True
-        log.error("journal line refused by the archive", segment=self.number, source=entry.source, reason=str(error))
-        self.set_aside(entry, Reason.REFUSED, str(error), pair)
-        self.malformed(entry.recv_ns, entry.source, str(error), pair)
-
-    def mark(self) -> _Mark:
-        """Return the current state of what is to be reported, for :meth:`back_to`."""
-        return len(self.events), self._singly.copy()
-
-    def back_to(self, mark: _Mark) -> None:
-        """Drop the reports added since ``mark``, so that they can be made again."""
-        told, self._singly = mark
-        del self.events[told:]
-        self._told = ReportOnce()  # rows quarantined since may be quarantined once more
-
-    def tell_many(self) -> None:
-        """Report the number of unreadable rows beyond those reported one by one."""
-        for pair, count in self._singly.items():
-            if count > TOLD_SINGLY:
-                reason = f"{count - TOLD_SINGLY} more rows could not be read: they are stored as well"
-                detail = {"source": "journal", "reason": reason}
-                self.events.append(event(self._told_us, EventKind.MALFORMED, pair, **detail))
-
-    def tell_odd_times(self) -> None:
-        """Report trades with impossible times."""
-        for told in self.odd.reports():
-            detail = {"source": told.source, "reason": told.reason}
-            self.events.append(event(told.received_ns // 1000, EventKind.MALFORMED, told.pair, **detail))
-
-    def not_understood(self, entry: Entry, error: Malformed) -> None:
-        # The line was readable when it was received, so another release wrote it.
-        log.error("journal line not understood", segment=self.number, source=entry.source, reason=str(error))
-        self.set_aside(entry, Reason.MALFORMED, str(error))
-        self.malformed(entry.recv_ns, entry.source, str(error))
-
-
-def _ids(span: Span | None) -> dict[str, int]:
-    if span is None:
-        return {}
-    return {"trade_id": span.first} if len(span) == 1 else {"first_id": span.first, "last_id": span.last}
-
-
-_ByPair: TypeAlias = dict[str, list[tuple[_Closed, _Lines]]]
 
 
 class Drainer:
@@ -318,7 +141,9 @@ class Drainer:
         except Unstorable as error:
             if len(kept) > 1:
                 return sum(self._replayed(pair, [one]) for one in kept)
-            self._quarantine.add([msgspec.structs.replace(kept[0], reason=Reason.REFUSED, why=str(error)[:_SHOWN])])
+            self._quarantine.add(
+                [msgspec.structs.replace(kept[0], reason=Reason.REFUSED, why=str(error)[:SHOWN_CHARS])]
+            )
             return 0
         return Spans(came.get(pair, ())).count()
 
@@ -340,11 +165,11 @@ class Drainer:
         with ThreadPoolExecutor(1, "raw") as compressor, ThreadPoolExecutor(1, "drain") as writer:
             keep, made_s = paths if self.keep_raw else (), self._latest_s()
             preserving = [compressor.submit(self._journal.preserve, path, made_s=made_s) for path in keep]
-            closed = [_Closed(path, self._journal.name_of(path), self._told, self._quarantine) for path in paths]
-            found, differing = _found(closed), ConflictingTrades()
+            closed = [DrainedSegment(path, self._told, self._quarantine) for path in paths]
+            found, differing = index_trades(closed), ConflictingTrades()
             refused, faults = set[str](), dict[str, Fault]()
             writing: Future[int] | None = None
-            for batch in _batches(found):
+            for batch in trade_batches(found):
                 added += writing.result() if writing else 0
                 writing = writer.submit(self._append, batch, differing, refused, faults)
             added += writing.result() if writing else 0
@@ -383,7 +208,7 @@ class Drainer:
                 size += path.stat().st_size
         return size
 
-    def _write(self, closed: _Closed) -> None:
+    def _write(self, closed: DrainedSegment) -> None:
         """Quarantine parked ids, and add the segment's rows of the tables without ids."""
         kept = [one for entry in closed.parked.entries() for one in self._parked(entry, closed)]
         if kept:
@@ -397,7 +222,7 @@ class Drainer:
             closed.back_to(mark)
             self._write_others(closed, singly=True)
 
-    def _write_others(self, closed: _Closed, *, singly: bool) -> None:
+    def _write_others(self, closed: DrainedSegment, *, singly: bool) -> None:
         """Add the segment's rows of the tables without ids. Raises Unstorable if some do not fit, unless ``singly``.
 
         Lines are quarantined before the rows are written, because the segment is retired after that.
@@ -418,9 +243,9 @@ class Drainer:
         closed.tell_many()
         self._tables.add(Branch(EVENTS), closed.events)
         closed.put_aside()
-        self._tables.write(closed.name)
+        self._tables.write(self._journal.name_of(closed.path))
 
-    def _parked(self, entry: Entry, closed: _Closed) -> Iterator[QuarantinedRow]:
+    def _parked(self, entry: Entry, closed: DrainedSegment) -> Iterator[QuarantinedRow]:
         """Yield, by pair, a line with parked ids that are not all archived; released ids were journalled again."""
         try:
             rows = cast("ParkedTrades", records.read(entry)).parked()
@@ -494,9 +319,9 @@ class Drainer:
             refused.add(pair)
             return 0
 
-    def _append_rest(self, pair: str, found: _ByPair) -> int:
+    def _append_rest(self, pair: str, found: LinesByPair) -> int:
         """Archive the rows of a pair that fit, validating every number again; quarantine rows and lines that do not."""
-        added, waiting, held = 0, list[tuple[_Closed, Entry, list[Trade]]](), 0
+        added, waiting, held = 0, list[tuple[DrainedSegment, Entry, list[Trade]]](), 0
         for closed, lines in (part for parts in found.values() for part in parts):
             for entry in lines.entries():
                 try:
@@ -515,7 +340,7 @@ class Drainer:
                     waiting, held = [], 0
         return added + self._append_halves(pair, waiting)
 
-    def _append_halves(self, pair: str, lines: Sequence[tuple[_Closed, Entry, list[Trade]]]) -> int:
+    def _append_halves(self, pair: str, lines: Sequence[tuple[DrainedSegment, Entry, list[Trade]]]) -> int:
         """Archive these lines together or, if something does not fit, in halves down to single lines."""
         try:
             return self._trades.append(pair, [row for _, _, rows in lines for row in rows]).count()
@@ -527,7 +352,7 @@ class Drainer:
         half = len(lines) // 2
         return self._append_halves(pair, lines[:half]) + self._append_halves(pair, lines[half:])
 
-    def _set_aside(self, closed: _Closed, differing: ConflictingTrades, found: _ByPair) -> None:
+    def _set_aside(self, closed: DrainedSegment, differing: ConflictingTrades, found: LinesByPair) -> None:
         """Quarantine the segment's lines that were set aside or conflict with stored rows, and report them."""
         lines = [lines for parts in found.values() for of, lines in parts if of is closed]
         kept = list(self._set_waiting_aside(closed, (one for part in lines for one in differing.kept(part.entries()))))
@@ -543,7 +368,7 @@ class Drainer:
             log.error("ids came with other content", pair=pair, file=str(path), **detail)
             closed.events.append(event(of_pair[0].recv_ns // 1000, EventKind.DIFFERS, pair, **detail))
 
-    def _set_waiting_aside(self, closed: _Closed, kept: Iterable[QuarantinedRow]) -> Iterator[QuarantinedRow]:
+    def _set_waiting_aside(self, closed: DrainedSegment, kept: Iterable[QuarantinedRow]) -> Iterator[QuarantinedRow]:
         """Quarantine the lines of quarantined pairs, in bounded memory, and yield the others."""
         waiting, size = list[QuarantinedRow](), 0
         for one in kept:
@@ -561,7 +386,7 @@ class Drainer:
                 "lines of quarantined pairs moved to quarantine", segment=closed.number, pairs=pairs, file=str(path)
             )
 
-    def _tell_renumbered(self, closed: _Closed, pair: str, kept: Sequence[QuarantinedRow], path: Path) -> None:
+    def _tell_renumbered(self, closed: DrainedSegment, pair: str, kept: Sequence[QuarantinedRow], path: Path) -> None:
         claims = self._trades.claimed.claims(pair)
         lines = len(kept)
         if evidence.renumbered(claims) is not None:
@@ -580,7 +405,7 @@ class Drainer:
         )
         closed.events.append(event(from_us, evidence.kind(known), pair, **detail))
 
-    def _take(self, entry: Entry, closed: _Closed) -> None:
+    def _take(self, entry: Entry, closed: DrainedSegment) -> None:
         match records.read(entry):
             case ListingRecord() as listing:
                 changed = self._instruments.add(entry.recv_ns // 1000, listing.listed())
@@ -603,209 +428,10 @@ class Drainer:
             case never:
                 assert_never(never)
 
-    def _take_candles(self, entry: Entry, came: CandleAnswer, closed: _Closed) -> None:
+    def _take_candles(self, entry: Entry, came: CandleAnswer, closed: DrainedSegment) -> None:
         if came.odd:
             closed.unread(entry, came.odd)
         taken = self._candles.take(came.rows, entry.recv_ns // 1000)
         self._tables.add(Branch(EVENTS), taken.events)
         if taken.unreadable is not None:
             log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
-
-
-def _found(segments: Iterable[_Closed]) -> _ByPair:
-    """Index the lines with trades by pair, and the other lines of each segment.
-
-    Each line is indexed once: one with trades of several pairs belongs to the pair of its first row.
-    """
-    found: _ByPair = {}
-    for closed in segments:
-        received_ns = 0
-        of_pair = defaultdict[str, _Lines](functools.partial(_Lines, closed.path))
-        for entry, offset, size in segment.located(closed.path):
-            if isinstance(entry, CorruptLine):
-                closed.lost = True
-                closed.corrupt.append(entry)
-                closed.malformed(received_ns, "journal", str(entry))  # after the last line whose time is known
-                continue
-            received_ns = entry.recv_ns
-            pair = records.streamed_pair(entry)  # of nearly all of millions of lines
-            if pair is None:
-                pair = _pair_in(entry, closed, offset, size)
-            if pair is not None:
-                of_pair[pair].add(offset, size)
-        for pair, lines in of_pair.items():
-            found.setdefault(pair, []).append((closed, lines))
-    return found
-
-
-def _pair_in(entry: Entry, closed: _Closed, offset: int, size: int) -> str | None:
-    """Return whose trade is the first in a line; a line without trades is one of the others."""
-    match records.read(entry):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as record:
-            if isinstance(record, ParkedTrades):
-                closed.parked.add(offset, size)
-            pair = record.first_pair()
-            rows = closed.trades(entry) if pair is None else []
-            return rows[0].pair if rows else pair
-        case (
-            PublishedCandles()
-            | ListingRecord()
-            | TableRows()
-            | Header()
-            | NotedFrame()
-            | UnreadableRecord()
-            | UnknownRecord()
-        ):
-            closed.others.add(offset, size)
-            return None
-        case never:
-            assert_never(never)
-
-
-def _batches(found: _ByPair) -> Iterator[dict[str, list[Trade]]]:
-    """Yield trades by pair, in batches: all trades of a pair in one batch, unless they alone exceed the limit."""
-    batch, waiting = defaultdict[str, list[Trade]](list), 0
-    for pair, parts in found.items():
-        coming = sum(sum(lines.sizes) for _, lines in parts) // TRADE_BYTES
-        if batch and waiting + coming > BATCH_TRADES:
-            yield _sorted(batch)
-            batch, waiting = defaultdict(list), 0
-        for closed, lines in parts:
-            for entry in lines.entries():
-                rows = closed.trades(entry)
-                batch[pair] += rows
-                waiting += len(rows)
-                if waiting >= BATCH_TRADES:
-                    yield _sorted(batch)
-                    batch, waiting = defaultdict(list), 0
-    yield _sorted(batch)
-
-
-def _sorted(batch: dict[str, list[Trade]]) -> dict[str, list[Trade]]:
-    """Return the batch by the pair of each row; nearly always a line has rows of one pair only."""
-    if all({row.pair for row in rows} <= {pair} for pair, rows in batch.items()):
-        return batch
-    by_pair = defaultdict[str, list[Trade]](list)
-    for rows in batch.values():
-        for row in rows:
-            by_pair[row.pair].append(row)
-    return by_pair
-
-
-def together(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Group segments, which are in order, into those that are drained together."""
-    taken, size = [], 0
-    for path in paths:
-        taken.append(path)
-        size += path.stat().st_size
-        if size >= TOGETHER_BYTES:
-            yield taken
-            taken, size = [], 0
-    if taken:
-        yield taken
-
-
-class Drain:
-    """Drains at intervals, and sooner when many trades are waiting.
-
-    ``every_s`` returns the interval in seconds for a number of ``pairs``, a live collection. ``drained`` is called
-    after each drain with the pairs whose trades were drained; None if lines of unknown pairs were lost.
-    """
-
-    def __init__(
-        self,
-        drainer: Drainer,
-        journal: Journal,
-        commit: Commit,
-        *,
-        every_s: Callable[[int], float],
-        pairs: Collection[str],
-        drained: Callable[[Collection[str] | None], None],
-        clock: Clock,
-    ) -> None:
-        self._drainer = drainer
-        self._journal = journal
-        self._commit = commit
-        self._every_s = every_s
-        self._pairs = pairs
-        self._drained = drained
-        self._undrained = journal.number
-        """The lowest number of a segment not drained yet; numbers from before this run may be missing."""
-        self._clock = clock
-        self._changed = asyncio.Event()
-        self._stopping = asyncio.Event()
-        self._drained_s = clock.monotonic()
-
-    async def run(self) -> None:
-        """Drain the segments of an earlier run, then at intervals, until :meth:`stop`."""
-        self._drained_s = self._clock.monotonic()
-        while True:
-            last = self._stopping.is_set()  # checked before this drain begins, so that it includes everything
-            await self.everything()
-            if last:
-                return
-            await self._due()
-
-    @property
-    def every_s(self) -> float:
-        """Interval between drains in seconds."""
-        return self._every_s(len(self._pairs))
-
-    def want(self, every_s: Callable[[int], float]) -> None:
-        """Change the interval, as the constructor's ``every_s``."""
-        self._every_s = every_s
-        self._changed.set()
-
-    def follow(self, added: Sequence[Instrument], removed: Sequence[str]) -> None:  # noqa: ARG002 -- their number counts
-        """Compute the wait again: it may depend on the number of pairs."""
-        self._changed.set()
-
-    def drained_s(self) -> float:
-        """Return the seconds since the last drain ended or, before the first, since the start."""
-        return self._clock.monotonic() - self._drained_s
-
-    def stop(self) -> None:
-        """Make :meth:`run` drain once more and return."""
-        self._stopping.set()
-
-    async def everything(self) -> None:
-        """Drain all that is journalled now."""
-        started_s = self._clock.monotonic()
-        await self._commit.rotate()
-        if not await self.closed():
-            return
-        self._drained_s = self._clock.monotonic()
-        self._drainer.metrics.drained(self._drained_s - started_s, self._clock.wall_ns())
-
-    async def closed(self) -> bool:
-        """Drain all closed segments, oldest first; return whether none had to stay."""
-        done = True
-        waiting, self._undrained = range(self._undrained, self._journal.number), self._journal.number
-        closed = self._journal.closed()
-        vanished = set(waiting).difference(map(segment.number_of, closed))
-        if vanished:
-            log.error("journal segments vanished", segments=sorted(vanished))
-        await patiently(self._clock, lambda: asyncio.to_thread(self._drainer.heal))
-        for paths in together(closed):
-            try:
-                await patiently(self._clock, lambda paths=paths: asyncio.to_thread(self._drainer.drain, *paths))  # type: ignore[misc]
-            except TableUnusable as error:  # trades are archived, and add nothing when they are drained again
-                remedy = "let this user list and write it: the segments stay in the journal until then"
-                log.error("table cannot be used", reason=str(error), remedy=remedy)
-                done = False
-                break
-            await asyncio.to_thread(process_setup.release_memory)
-        await asyncio.to_thread(self._drainer.quarantined.measure)
-        touched = self._drainer.touched()
-        self._drained(None if vanished else touched)
-        return done
-
-    async def _due(self) -> None:
-        since_s = self._clock.monotonic()
-        sooner = (self._commit.drain_due, self._stopping)
-        while not any(event.is_set() for event in sooner):
-            self._changed.clear()
-            wait_s = since_s + self.every_s - self._clock.monotonic()
-            if wait_s <= 0:
-                break
-            await first_of(self._clock.sleep(wait_s), self._changed.wait(), *(event.wait() for event in sooner))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recorder.core.trade_ids import Run
-from recorder.kraken import parse
-from recorder.kraken.parse import OddRow
+from recorder.kraken import trade_frames
+from recorder.kraken.odd_rows import OddRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,10 @@ class Channel:
 
 
 TRADES: Final = Channel(
-    name="trade", claims=parse.trade_runs, salvage=parse.salvaged_runs, only=parse.only_rows, snapshot=True
+    name="trade",
+    claims=trade_frames.parse_runs,
+    salvage=trade_frames.salvage_runs,
+    only=trade_frames.only_rows,
+    snapshot=True,
 )
 """Numbered per pair. The snapshot contains the latest 50 trades and closes most short gaps without a request."""

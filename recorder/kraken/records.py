@@ -22,8 +22,9 @@ from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, Trade, is_p
 from recorder.core.pair_registry import Listed
 from recorder.core.trade_ids import Run, runs_of
 from recorder.errors import CorruptLine, ExchangeError, Malformed
-from recorder.kraken import parse, rest_api, wire
-from recorder.kraken.parse import CandleAnswer, OddRow
+from recorder.kraken import asset_pairs, ohlc_answers, rest_api, trade_frames, trade_pages, wire
+from recorder.kraken.odd_rows import OddRow
+from recorder.kraken.ohlc_answers import CandleAnswer
 
 _TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
 _ID: Final = re.compile(r"\d{1,19}", re.ASCII)
@@ -67,14 +68,14 @@ class StreamedTrades(_OfLine, frozen=True, gc=False):
 
     def first_pair(self) -> str | None:
         """Return the pair of the first trade, without parsing; None if that cannot be seen."""
-        return parse.first_pair(self.line.payload)
+        return trade_frames.first_pair(self.line.payload)
 
     def rows(self) -> Sorted:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         try:
-            return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
+            return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
         except Malformed:  # another release read it
-            return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
+            return trade_frames.salvage_trades(self.line.payload, received_ns=self.line.recv_ns)
 
     def trades(self) -> list[Trade]:
         """Return the trades. Raises Malformed if no row can be read."""
@@ -83,7 +84,7 @@ class StreamedTrades(_OfLine, frozen=True, gc=False):
     def runs(self) -> list[Run]:
         """Return the runs of ids, at two thirds of the cost of the trades. Raises Malformed as :meth:`trades` does."""
         try:
-            return parse.trade_runs(self.line.payload, checked=True)
+            return trade_frames.parse_runs(self.line.payload, checked=True)
         except Malformed:
             return runs_of(self.trades())
 
@@ -94,9 +95,9 @@ class SalvagedTrades(StreamedTrades, frozen=True, gc=False):
     def rows(self) -> Sorted:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         try:
-            return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns), ()
+            return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns), ()
         except Malformed:
-            return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
+            return trade_frames.salvage_trades(self.line.payload, received_ns=self.line.recv_ns)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids in the readable rows. Raises Malformed if there are none."""
@@ -119,7 +120,7 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
 
     def first_pair(self) -> str | None:
         """Return the pair of the first trade, without parsing; None if that cannot be seen."""
-        return parse.first_pair(self.line.payload)
+        return trade_frames.first_pair(self.line.payload)
 
     def rows(self) -> Sorted:
         """Return the trades that count, and the rows that cannot be read. Raises Malformed if none can."""
@@ -163,7 +164,7 @@ class PolledTrades(_OfLine, frozen=True, gc=False):
 
     def rows(self) -> Sorted:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
-        page = parse.trades_page(_result(self.line), _pair(self.line))
+        page = trade_pages.parse_page(_result(self.line), _pair(self.line))
         return list(page.trades), page.odd
 
     def trades(self) -> list[Trade]:
@@ -180,7 +181,7 @@ class OddTrades(PolledTrades, frozen=True, gc=False):
 
     def rows(self) -> Sorted:
         """Return the rows that can be read by now, and the others. Raises Malformed if it contains no rows."""
-        return parse.decode_odd_rows(self.line.payload, _pair(self.line))
+        return trade_pages.decode_odd_rows(self.line.payload, _pair(self.line))
 
 
 class PublishedCandles(_OfLine, frozen=True, gc=False):
@@ -196,7 +197,7 @@ class PublishedCandles(_OfLine, frozen=True, gc=False):
         timeframe = _TIMEFRAMES.get(asked.get("interval", [""])[0])
         if timeframe is None:
             raise Malformed(f"candles of an interval that there is not: {self.line.source[:_SHOWN]}")
-        return parse.ohlc_answer(_result(self.line), _pair(self.line), timeframe)
+        return ohlc_answers.parse_answer(_result(self.line), _pair(self.line), timeframe)
 
 
 class ListingRecord(_OfLine, frozen=True, gc=False):
@@ -205,11 +206,11 @@ class ListingRecord(_OfLine, frozen=True, gc=False):
     def listed(self) -> Listed:
         """Return the listed pairs of the requested asset class. Raises Malformed."""
         asked = parse_qs(self.line.source.partition("?")[2].partition("#")[0]).get("aclass_base", [CURRENCY])[0]
-        return parse.listing(_result(self.line), asked)
+        return asset_pairs.parse_listing(_result(self.line), asked)
 
     def entries(self) -> Mapping[str, msgspec.Raw]:
         """Return the entries as received, by key. Raises Malformed."""
-        return parse.entries(_result(self.line))
+        return asset_pairs.raw_entries(_result(self.line))
 
 
 Parts: TypeAlias = Mapping[str | None, Sequence[Any]]
@@ -429,12 +430,12 @@ def usual_trades(line: Line) -> list[Trade] | None:
     """Return the trades of a frame none of which is odd in any way, at the least cost; None for all other lines."""
     if _reader_of(line) is not StreamedTrades:
         return None
-    return parse.usual_trades(line.payload, received_ns=line.recv_ns)
+    return trade_frames.parse_usual_trades(line.payload, received_ns=line.recv_ns)
 
 
 def streamed_pair(line: Line) -> str | None:
     """Return whose trade is the first in a frame of trades, without parsing it; None for all other lines, and forms."""
-    return parse.first_pair(line.payload) if _reader_of(line) is StreamedTrades else None
+    return trade_frames.first_pair(line.payload) if _reader_of(line) is StreamedTrades else None
 
 
 def distrusted(line: Line) -> Sorted:
