@@ -144,7 +144,7 @@ async def record(
     in_use = f"another recorder holds the archive {layout.data}: stop it first, or record elsewhere with --data"
     with (
         ThreadPoolExecutor(THREADS, "recorder") as threads,
-        open_archive.opened(layout, disk, alone=layout.lock, in_use=in_use) as archive,
+        open_archive.opened(layout, disk, alone=layout.lock, in_use=in_use, journals=True) as archive,
         contextlib.ExitStack() as opened,
     ):
         asyncio.get_running_loop().set_default_executor(threads)
@@ -152,7 +152,9 @@ async def record(
         opened.callback(guard.rest)
         opened.enter_context(looked_at_first(guard.look))
         above = await asyncio.to_thread(highest, layout)
-        journal = Journal(layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above)
+        journal = Journal(
+            layout.data, disk, staging=archive.staging, now_ns=clock.wall_ns(), above=above, archive=archive.id
+        )
         opened.callback(journal.close)
         # Every thread must have finished with the journal and the staging folder before these are closed and removed.
         opened.callback(threads.shutdown)

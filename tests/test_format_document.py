@@ -30,6 +30,7 @@ from recorder.version import __version__
 from tests.archive.listings import BTC
 from tests.archive.rows import archive
 from tests.powercut import Unsynced
+from tests.segments import named
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
 LINES = re.findall(r"```jsonl\n(.*?)```", DOCUMENT, re.DOTALL)[0].encode().splitlines()
@@ -71,7 +72,7 @@ def data(tmp_path: Path) -> Path:
                     candles.take(answer.candles(), entry.recv_ns // 1000)
                 case Note() as note:
                     tables.add(Branch(EVENTS), [note.event()])
-        tables.write(7)
+        tables.write(named(7))
         Journal(data, Unsynced(), staging=opened.staging, now_ns=1762776000000000000).close()
     return data
 

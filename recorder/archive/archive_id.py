@@ -41,8 +41,9 @@ def read(data: Path) -> str:
 
 
 def ensure(layout: Layout, disk: Disk, staging: Path) -> None:
-    """Give an archive without an id one, durably: the one that its footers name or, if they name none or several, a new
-    one. Of several it cannot be known which is its own. ``staging`` is for the new file. Raises DiskError.
+    """Give an archive without an id one, durably: the one that its footers name, or else a new one.
+
+    If they name several, it cannot be known which is its own. ``staging`` is for the new file. Raises DiskError.
     """
     if _stored(layout.data / FILE) is None:
         with _alone(layout):

@@ -1,4 +1,4 @@
-"""The full name of a journal segment: the archive that journalled it, its journal there, and its number in that journal.
+"""The full name of a journal segment: which archive journalled it, its journal there, and its number in that journal.
 
 A number alone names nothing: each journal of each archive counts from 1. Files of tables without ids say in their
 footers which segments their rows came from, and a drain adds nothing that one of them names.

@@ -7,7 +7,6 @@ import functools
 import threading
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -130,7 +129,7 @@ class Maintenance:
         today = datetime.fromtimestamp(now_s, UTC).date()
         if branch.dataset.has_ids:
             return compact(self._archive, str(branch.value), today=today, now_s=now_s)
-        drained_to = {journal: self._drained_to(journal) for journal in journals() if branch.dataset.comes_from(journal)}
+        drained_to = {name: self._drained_to(name) for name in journals() if branch.dataset.comes_from(name)}
         return compact_segments(self._segments, branch, today=today, now_s=now_s, drained_to=drained_to)
 
     def _drained_to(self, journal: str) -> int:

@@ -20,6 +20,7 @@ from recorder.core.trade_ids import Run, Span
 from recorder.disk import Disk
 from recorder.errors import CorruptFile, UnsoundFile
 from tests.archives import START_US, Written, trades, writing
+from tests.segments import named
 
 TODAY = date(2030, 1, 1)
 
@@ -31,7 +32,7 @@ def run(first: int, last: int) -> Run:
 def facts(path: Path, *segments: int, table: str = "events", rows: int = 3) -> FileFacts:
     if not path.exists():
         path.write_bytes(str(path).encode()[-8:])
-    return FileFacts(path, Footer(table, segments=segments), rows, path.stat().st_size)
+    return FileFacts(path, Footer(table, segments=tuple(map(named, segments))), rows, path.stat().st_size)
 
 
 def test_ids_in_two_files_are_found_whatever_their_order() -> None:

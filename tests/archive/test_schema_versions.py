@@ -33,6 +33,7 @@ from recorder.ops import archive_status, missing_ids
 from recorder.query.connect import connect
 from tests.archive.rows import plenty
 from tests.archives import START_US, Written, candle, name_as_before, trades, writing
+from tests.segments import named
 
 PAIR = "BTC/USD"
 VOID = Event(START_US, "void", PAIR, '{"first_id":1,"last_id":1}')
@@ -225,8 +226,8 @@ def test_a_newer_file_of_events_is_named_and_stops_nobody_who_asks_for_something
     assert highest(archive.layout) > 0, "as the other tables tell"
     tmp_path.joinpath("staging").mkdir()
     segments = Segments(archive.layout, Disk(), staging=tmp_path / "staging")
-    assert not segments.holds(EVENTS_TABLE, 99)
-    assert segments.append(Branch(EVENTS_TABLE), event_rows(), segment=99) == 1, "the daemon goes on"
+    assert not segments.holds(EVENTS_TABLE, named(99))
+    assert segments.append(Branch(EVENTS_TABLE), event_rows(), segment=named(99)) == 1, "the daemon goes on"
 
 
 def event_rows() -> pa.Table:

@@ -3,12 +3,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 import recorder
@@ -18,10 +16,12 @@ from recorder.errors import UnlistedFolder, UnreadableFile
 from recorder.ingest.quarantined_pairs import RETRIES_S
 from recorder.journal import segment
 from recorder.ops.exchange_clock import ConfirmedTime
+from tests import segments
 from tests.archive.candles import candle, rows
 from tests.builders import PAIR, Shop, shop, trades
 from tests.clocks import ManualClock, asleep, settle_until
 from tests.fakes import Fakes
+from tests.segments import numbers_in
 
 
 @contextlib.asynccontextmanager
@@ -150,12 +150,12 @@ async def test_tables_without_ids_are_merged_and_forget_segments_that_have_long_
         candles = CandleArchive(opened.tables)
         for number in range(20):
             candles.take([candle(number)], number)
-            opened.tables.write(number)
+            opened.tables.write(segments.named(number))
 
         def footers() -> list[list[int]]:
             with contextlib.suppress(OSError):  # exchanged while it was listed: look again
                 paths = (tmp_path / "ohlc" / "timeframe=1m" / "year=2025").iterdir()
-                return [json.loads(pq.read_metadata(path).metadata[b"recorder"])["segments"] for path in paths]
+                return list(map(numbers_in, paths))
             return []
 
         async with keeping(opened, clock):

@@ -384,7 +384,7 @@ async def drained_half(data: Path) -> None:
 def drained_twice(data: Path) -> set[int]:
     """Return the segments whose events are archived, and which the next start drains again nevertheless."""
     archived_ones = {
-        number for path in (data / "events").glob("year=2*/*.parquet") for number in read_facts(path).footer.segments
+        name.number for path in (data / "events").glob("year=2*/*.parquet") for name in read_facts(path).footer.segments
     }
     return archived_ones & {segment.number_of(path) for path in segment.segments(data / "journal")}
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from recorder.archive import locks
+from recorder.archive import archive_id, locks
 from recorder.archive.compaction import compact_segments
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, Branch
 from recorder.archive.layout import Layout
 from recorder.archive.open_archive import create
 from recorder.archive.segment_tables import Segments, SegmentTables
 from recorder.archive.trades import TradeArchive
+from recorder.core.segment_names import MAIN_JOURNAL
 from recorder.disk import Disk
 from recorder.ingest.drain import Drainer
 from recorder.journal import segment
@@ -99,7 +100,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
     locks.sweep_staging(layout, disk)
     with (
         locks.staging(layout, disk) as staging,
-        contextlib.closing(Journal(data, disk, staging=staging, now_ns=at(0))) as journal,
+        contextlib.closing(_journal(data, disk, staging)) as journal,
     ):
         if journalled:
             journal.append(journalled)
@@ -118,9 +119,13 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
             drainer.drain(path)
 
 
+def _journal(data: Path, disk: Disk, staging: Path) -> Journal:
+    return Journal(data, disk, staging=staging, now_ns=at(0), archive=archive_id.read(data))
+
+
 def merge(segments: Segments, drained_to: int) -> None:
     for branch in (Branch(EVENTS), Branch(INSTRUMENTS), Branch(OHLC, "1m"), Branch(OHLC, "1h")):
-        while compact_segments(segments, branch, today=date(9999, 1, 1), drained_to=drained_to):
+        while compact_segments(segments, branch, today=date(9999, 1, 1), drained_to={MAIN_JOURNAL: drained_to}):
             pass
 
 
@@ -134,7 +139,7 @@ def prepared(tmp_path: Path, lines: Sequence[bytes]) -> Path:
     data.mkdir()
     drain(data, Unsynced(), journalled=EARLIER)
     with locks.staging(Layout(data), Unsynced()) as staging:
-        journal = Journal(data, Unsynced(), staging=staging, now_ns=at(0))
+        journal = _journal(data, Unsynced(), staging)
         journal.append(lines)
         journal.close()
     return data
