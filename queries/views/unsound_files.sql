@@ -37,7 +37,7 @@ placed AS (
         END AS lies_among,
         'pair=' || url_encode(content ->> 'pair') AS belongs_in,
         from_json(content -> 'spans', '["BIGINT[]"]') AS spans,
-        from_json(content -> 'segments', '["BIGINT"]') AS segments
+        from_json(content -> 'segments', '["JSON"]') AS segments
     FROM footer
     WHERE content IS NOT NULL
 ),
@@ -55,15 +55,26 @@ reached AS (
         ) AS before
     FROM held
 ),
-brought AS (
-    SELECT file, parse_dirpath(file) AS folder, unnest(segments) AS segment
+journalled AS (
+    SELECT file, unnest(segments) AS named
     FROM placed
     WHERE lies_among != 'instruments'
 ),
+brought AS (
+    -- In files of version 1 a segment is a bare number, of the main journal, and 0 is no segment.
+    SELECT
+        file,
+        concat_ws('/', named ->> 'archive', coalesce(named ->> 'journal', 'journal')) AS journal,
+        unnest(coalesce(from_json(named -> 'numbers', '["BIGINT"]'), [TRY_CAST(named AS BIGINT)])) AS number
+    FROM journalled
+),
 again AS (
-    SELECT file, segment, min(file) OVER (PARTITION BY folder, segment) AS other
+    SELECT
+        file,
+        format('{}/{}', journal, number) AS segment,
+        min(file) OVER (PARTITION BY parse_dirpath(file), journal, number) AS other
     FROM brought
-    WHERE segment > 0
+    WHERE number > 0
 ),
 listed AS (
     SELECT filename AS file, min(filename) OVER (PARTITION BY md5(content)) AS other

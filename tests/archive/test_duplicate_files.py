@@ -47,18 +47,18 @@ def test_ids_in_two_files_are_found_whatever_their_order() -> None:
 def test_a_segment_is_one_file_in_each_folder(tmp_path: Path) -> None:
     one, two, other = (tmp_path / name for name in ("one", "two", "other"))
     found = duplicate_files.same_segments(EVENTS, [facts(one, 1, 2), facts(two, 2, 3), facts(other, 4)])
-    assert found == [Finding(two, f"holds segment 2 as {one} does", MOVE_ONE_OUT)]
+    assert found == [Finding(two, f"holds segment {named(2)} as {one} does", MOVE_ONE_OUT)]
     (tmp_path / "year=2024").mkdir()
     assert duplicate_files.same_segments(EVENTS, [facts(one, 1), facts(tmp_path / "year=2024" / "x", 1)]) == []
 
 
 def test_what_merges_brought_and_what_a_key_tells_apart_is_only_a_copy_if_its_bytes_are(tmp_path: Path) -> None:
     one, two, copy = (tmp_path / name for name in ("one", "two", "three"))
-    for dataset, segment in ((OHLC, 0), (INSTRUMENTS, 5)):
-        several = [facts(one, segment), facts(two, segment)]
+    for dataset, brought in ((OHLC, ()), (INSTRUMENTS, (5,))):
+        several = [facts(one, *brought), facts(two, *brought)]
         assert duplicate_files.same_segments(dataset, several) == []
         shutil.copy(two, copy)
-        found = duplicate_files.same_segments(dataset, [*several, facts(copy, segment)])
+        found = duplicate_files.same_segments(dataset, [*several, facts(copy, *brought)])
         assert [(one.problem, one.remedy) for one in found] == [(f"is a copy of {copy}", MOVE_ONE_OUT)]
     assert duplicate_files.same_segments(OHLC, [facts(one, rows=0), facts(copy, rows=0)]) == []
 
@@ -98,10 +98,10 @@ def test_compaction_names_files_of_events_and_so_does_verify(archive: Written, t
     folder = archive.data / "events" / "year=2025"
     path = sorted(folder.iterdir())[3]
     copy = Path(shutil.copy(path, folder / "zz.parquet"))
-    with pytest.raises(CorruptFile, match=f"{copy} holds segment 4 as {path} does"):
+    with pytest.raises(CorruptFile, match=f"{copy} holds segment {named(4)} as {path} does"):
         compact_segments(Segments(archive.layout, Disk(), staging=tmp_path), Branch(EVENTS), today=TODAY)
     assert list(verify_tables.findings(archive.layout)) == [
-        Finding(copy, f"holds segment 4 as {path} does", MOVE_ONE_OUT)
+        Finding(copy, f"holds segment {named(4)} as {path} does", MOVE_ONE_OUT)
     ]
     assert duplicate_files.in_table(archive.layout, EVENTS) == list(verify_tables.findings(archive.layout))
     copy.unlink()

@@ -249,7 +249,7 @@ def copied() -> list[tuple[str, str]]:
     return steps
 
 
-@pytest.mark.parametrize("between", range(7))
+@pytest.mark.parametrize("between", range(8))
 def test_a_copy_is_whole_whenever_the_recorder_drains_and_merges_while_it_is_made(
     tmp_path: Path, host: Host, between: int
 ) -> None:

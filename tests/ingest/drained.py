@@ -93,14 +93,21 @@ SEGMENT = [
 TO_AND_FRO = [candles(-20, -12, -2), candles(50, -3, 0, "101")]
 
 
-def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: bool = False) -> None:
+def drain(
+    data: Path,
+    disk: Disk,
+    *,
+    journalled: Sequence[bytes] = (),
+    merging: bool = False,
+    journal_name: str = MAIN_JOURNAL,
+) -> None:
     """Start as the daemon does and drain what is journalled; ``merging`` compacts before, as upkeep may."""
     layout = Layout(data)
     create(layout, disk)
     locks.sweep_staging(layout, disk)
     with (
         locks.staging(layout, disk) as staging,
-        contextlib.closing(_journal(data, disk, staging)) as journal,
+        contextlib.closing(_journal(data, disk, staging, journal_name)) as journal,
     ):
         if journalled:
             journal.append(journalled)
@@ -110,7 +117,7 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
         drainer = Drainer(
             journal,
             TradeArchive(layout, disk, staging=staging),
-            SegmentTables(layout, disk, staging=staging),
+            SegmentTables(layout, disk, staging=staging, journal=journal_name),
             keep_raw=False,
             latest_s=lambda: 1.0,
             metrics=Metrics(),
@@ -119,8 +126,16 @@ def drain(data: Path, disk: Disk, *, journalled: Sequence[bytes] = (), merging: 
             drainer.drain(path)
 
 
-def _journal(data: Path, disk: Disk, staging: Path) -> Journal:
-    return Journal(data, disk, staging=staging, now_ns=at(0), archive=archive_id.read(data))
+def _journal(data: Path, disk: Disk, staging: Path, name: str) -> Journal:
+    return Journal(data, disk, staging=staging, now_ns=at(0), archive=archive_id.read(data), journal=name)
+
+
+def journal_lines(data: Path, lines: Sequence[bytes], journal_name: str = MAIN_JOURNAL) -> None:
+    """Leave lines in a segment of their own, as a run that was killed does."""
+    with locks.staging(Layout(data), Unsynced()) as staging:
+        journal = _journal(data, Unsynced(), staging, journal_name)
+        journal.append(lines)
+        journal.close()
 
 
 def merge(segments: Segments, drained_to: int) -> None:
@@ -138,8 +153,5 @@ def prepared(tmp_path: Path, lines: Sequence[bytes]) -> Path:
     data = tmp_path / "before"
     data.mkdir()
     drain(data, Unsynced(), journalled=EARLIER)
-    with locks.staging(Layout(data), Unsynced()) as staging:
-        journal = _journal(data, Unsynced(), staging)
-        journal.append(lines)
-        journal.close()
+    journal_lines(data, lines)
     return data
