@@ -37,6 +37,7 @@ from typing import Final
 
 from benchmarks.exchange import Exchange, Wanted, cpu_s
 from recorder.archive import read_trades
+from recorder.archive.datasets import BY_NAME
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.ops import archive_status
@@ -256,7 +257,7 @@ def live_files(data: Path) -> set[str]:
     found: set[str] = set()
     for folder, folders, names in os.walk(data):
         if folder == str(data):
-            folders[:] = [name for name in folders if name in {"trades", "ohlc", "events", "instruments"}]
+            folders[:] = [name for name in folders if name in BY_NAME]
         else:
             found.update(f"{folder}/{name}" for name in names if name.endswith(".parquet"))
     return found

@@ -35,3 +35,12 @@ def raw_folder(journal: str) -> str:
     ('raw', 'raw_market')
     """
     return _RAW + journal.removeprefix(MAIN_JOURNAL)
+
+
+def journal_of(raw: str) -> str:
+    """Return the journal whose retired segments lie in the folder of this name.
+
+    >>> journal_of("raw"), journal_of("raw_market")
+    ('journal', 'journal_market')
+    """
+    return MAIN_JOURNAL + raw.removeprefix(_RAW)

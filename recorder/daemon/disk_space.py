@@ -18,9 +18,11 @@ import zstandard
 
 from recorder import disk as rim
 from recorder.archive.coverage import Coverage
+from recorder.archive.datasets import journals
 from recorder.archive.layout import Layout
 from recorder.core.disk_limits import DiskGrowth, DiskLimits, disk_limits
 from recorder.core.event_kinds import EventKind
+from recorder.core.segment_names import journal_of
 from recorder.core.trade_ids import Run, Spans
 from recorder.disk import Disk, Room, undisturbed
 from recorder.errors import CorruptLine, DiskError, Malformed, StorageError, UnlistedFolder, UnreadableFile, UnsoundFile
@@ -166,13 +168,17 @@ class DiskSpaceWatch:
         return self._room(self._layout.data)
 
     def _raw_segments(self) -> list[Path]:
-        """Return the raw segments, oldest first; none, with an error in the log, if they cannot be listed."""
-        raw = self._layout.raw
-        try:
-            return [raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX)]
-        except (UnlistedFolder, UnsoundFile) as error:
-            log.error("raw segments cannot make room", reason=str(error))
-            return []
+        """Return the raw segments, oldest first, those of the main journal last; without folders that cannot be listed.
+
+        For these there is an error in the log.
+        """
+        found: list[Path] = []
+        for raw in map(self._layout.raw_dir, reversed(journals())):
+            try:
+                found += (raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX))
+            except (UnlistedFolder, UnsoundFile) as error:
+                log.error("raw segments cannot make room", reason=str(error))
+        return found
 
 
 class ArchivedCheck:
@@ -191,7 +197,8 @@ class ArchivedCheck:
         number = segment.number_of(path)
         held: dict[str, Spans] = {}
         try:
-            if segment.path_of(self._layout.journal, number).exists():
+            journal = self._layout.journal_dir(journal_of(path.parent.name))
+            if segment.path_of(journal, number).exists():
                 return "it is not drained yet"
             aside = path.with_name(f"{path.name.removesuffix(RAW_SUFFIX)}{CORRUPT_SUFFIX}").exists()
             for line in _lines(path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import glob
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recorder.archive import schema_versions
-from recorder.archive.datasets import TRADES, WITHOUT_IDS, Dataset
+from recorder.archive.datasets import DATASETS, TRADES, WITHOUT_IDS, Dataset
 from recorder.errors import UsageError
 from recorder.query import arguments, table_rows
 
@@ -38,6 +38,10 @@ DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 SCHEMA: Final = "recorder_schema"
 """The DuckDB variable with the schema version of trades that is read."""
+FILES: Final = "recorder_files"
+"""The DuckDB variable with the patterns of the files of all tables."""
+KEYED: Final = "recorder_keyed_files"
+"""The same of tables whose rows are identified by a key of their own, not by the segment that brought them."""
 ANALYSIS: Final = "analysis"
 """The folder of the queries that are run by name."""
 
@@ -265,8 +269,17 @@ def preamble(data: Path) -> str:
     # The folder becomes part of globs, so its special characters must be escaped.
     folder = glob.escape(str(data)).replace("'", "''")
     settings = ("TimeZone='UTC'", "asof_loop_join_threshold = 0")
-    variables = (f"{DATA} = '{folder}'", f"{SCHEMA} = {schema_versions.current(TRADES.name)}")
+    variables = (
+        f"{DATA} = '{folder}'",
+        f"{SCHEMA} = {schema_versions.current(TRADES.name)}",
+        f"{FILES} = {_patterns(folder, DATASETS)}",
+        f"{KEYED} = {_patterns(folder, (dataset for dataset in DATASETS if dataset.by_key))}",
+    )
     return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
+
+
+def _patterns(folder: str, datasets: Iterable[Dataset]) -> str:
+    return "[" + ", ".join(f"'{folder}/{table_rows.glob_of(dataset)}'" for dataset in datasets) + "]"
 
 
 def _within(folder: str) -> list[str]:
