@@ -41,7 +41,7 @@ from recorder.archive.datasets import BY_NAME
 from recorder.archive.layout import Layout
 from recorder.clock import SystemClock
 from recorder.ops import archive_status
-from recorder.sandbox.fault_injection import rest_faults, websocket_faults
+from recorder.sandbox import rest_faults, websocket_faults
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.request_log import LoggedRequest
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle

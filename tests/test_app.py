@@ -125,7 +125,7 @@ async def test_an_archive_that_is_held_is_refused_before_anything_is_touched(tmp
 async def test_the_first_signal_asks_and_the_second_hurries() -> None:
     stop = app.Stop()
     stop.signal()
-    assert stop.asked.is_set()
+    assert stop.requested.is_set()
     assert not stop.hurried.is_set()
     stop.signal()
     await asyncio.wait_for(stop.hurried.wait(), 1)

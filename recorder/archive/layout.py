@@ -48,7 +48,7 @@ class Layout:
         self.exchange = data / ".staging" / "exchange"
         self.locks = data / ".locks"
         self.lock = data / ".lock"
-        self.turns = data / ".locks" / "requests.turns"
+        self.rate_limit = data / ".locks" / "requests.turns"
         self.attempts = data / ".locks" / "connections.turns"
 
     @property

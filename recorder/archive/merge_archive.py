@@ -79,12 +79,12 @@ def promises(ours: Layout, theirs: Layout) -> Callable[[str], Promise | None]:
 
     Our own files are left out: their promise is read when they are appended to. Raises UnknownVersion, StorageError.
     """
-    told = [stored_evidence.read(layout) for layout in (ours, theirs)]
+    both = [stored_evidence.read(layout) for layout in (ours, theirs)]
 
     @functools.cache
     def promised(pair: str) -> Promise | None:
         told_by_files = undisturbed(lambda: _promised_in(theirs, pair), f"the files of {pair}")
-        return evidence.earliest(*(one.promise(pair) for one in told), *told_by_files)
+        return evidence.earliest(*(one.promise(pair) for one in both), *told_by_files)
 
     return promised
 
@@ -132,9 +132,9 @@ class TradeMerge:
 
     def year(self, pair: str, leaf: Path) -> list[Finding]:
         """Add a year of ``pair``, the folder ``leaf`` of the other archive; return findings about files left out."""
-        with readable_files(leaf, pair) as (sound, findings):
-            size = max(1, _BATCH // max(1, len(sound)))
-            for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in sound), TRADES.order):
+        with readable_files(leaf, pair) as (readable, findings):
+            size = max(1, _BATCH // max(1, len(readable)))
+            for rows in in_order(((file.facts.first_id, _opener(file, size)) for file in readable), TRADES.order):
                 self.add(pair, _each_once(rows))
         self.finish(pair)
         return findings
@@ -332,8 +332,8 @@ def listings(
         parts = [columns.empty_table(), *(rows.cast(columns) for file in theirs for rows in file.read(_BATCH))]
     rows = pa.concat_tables(parts)
     fresh = rows.filter(pc.invert(pc.is_in(rows["pair"], value_set=known)))
-    told = frozenset((*known.to_pylist(), *pc.unique(fresh["pair"]).to_pylist()))
-    fresh = pa.concat_tables([fresh, _listed(late, told)])
+    listed_pairs = frozenset((*known.to_pylist(), *pc.unique(fresh["pair"]).to_pylist()))
+    fresh = pa.concat_tables([fresh, _listed(late, listed_pairs)])
     _add(segments, branch, [fresh], fresh.num_rows, room)
     return fresh.num_rows, findings
 

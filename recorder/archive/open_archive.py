@@ -54,28 +54,28 @@ def create(layout: Layout, disk: Disk) -> None:
         archive_id.ensure(layout, disk, private)
         for dataset in DATASETS:
             try:
-                _bear(dataset, layout, disk, private)
+                _create_schema_file(dataset, layout, disk, private)
             except DiskError as error:
                 # Trades can still be recorded: rows of that table wait in the journal, which the drain reports.
                 if dataset.has_ids or not is_own(error):
                     raise
 
 
-def _bear(dataset: Dataset, layout: Layout, disk: Disk, private: Path) -> None:
+def _create_schema_file(dataset: Dataset, layout: Layout, disk: Disk, private: Path) -> None:
     born = layout.schema_file(dataset)
     disk.make_dir(born.parent)
     if not _is_todays(born):
         parquet.write(dataset.columns.empty_table(), Footer(dataset.name), born, disk, staged_in=private)
 
 
-def _is_todays(born: Path) -> bool:
+def _is_todays(schema_file: Path) -> bool:
     """Return whether a table's schema file exists and is of the current version. Raises UnknownVersion.
 
     It is upgraded before anything of a newer version is written, so that older releases refuse the archive. It has no
     rows: if it is damaged or cannot be read, it is written again.
     """
     try:
-        return parquet.read_facts(born).footer.is_todays
+        return parquet.read_facts(schema_file).footer.is_todays
     except (FileNotFoundError, CorruptFile):
         return False
     except UnreadableFile as error:

@@ -34,11 +34,9 @@ from recorder.kraken.records import (
     Header,
     ListingRecord,
     NotedFrame,
-    ParkedTrades,
-    PolledTrades,
     PublishedCandles,
-    StreamedTrades,
     TableRows,
+    TradeRecord,
     UnknownRecord,
     UnreadableRecord,
 )
@@ -119,28 +117,28 @@ class DiskSpaceWatch:
             found = await asyncio.to_thread(self._make_room, limits.low)
         elif self.low and found.free >= limits.relief:
             log.info("the disk has room again", free=_text(found.free))
-            self._tell(low=False)
+            self._report(low=False)
         if found.free < limits.stop:
             self._problem = DiskError(
                 f"the disk of {self._layout.data} has {_text(found.free)} left, and recording ends at "
                 f"{_text(limits.stop)}: make room and start again; what was recorded is safe"
             )
-            log.error("no room to go on", free=_text(found.free))
+            log.error("stopping: the disk is full", free=_text(found.free))
             self._full()
 
     async def _begin(self, found: Room, limits: DiskLimits) -> None:
         if self.low:
             return
         log.warning(
-            "the disk is low: history waits, the oldest raw segments go",
+            "the disk is low: backfill is paused, the oldest raw segments are removed",
             free=_text(found.free),
             wanted=_text(limits.low),
             ends_at=_text(limits.stop),
         )
-        self._tell(low=True)
+        self._report(low=True)
         await self._notes.event(EventKind.DISK_LOW, free=found.free, low=limits.low, stop=limits.stop)
 
-    def _tell(self, *, low: bool) -> None:
+    def _report(self, *, low: bool) -> None:
         self.low = low
         self._history_waits(low)
         self._archived = ArchivedCheck(self._layout, self._disk)  # a new one, to release what was remembered
@@ -177,7 +175,7 @@ class DiskSpaceWatch:
             try:
                 found += (raw / name for name in rim.names_in(raw) if name.endswith(RAW_SUFFIX))
             except (UnlistedFolder, UnsoundFile) as error:
-                log.error("raw segments cannot make room", reason=str(error))
+                log.error("raw segments cannot be removed to make room", reason=str(error))
         return found
 
 
@@ -226,7 +224,7 @@ class ArchivedCheck:
 def _understood(entry: Entry) -> list[Run]:
     """Return the runs of ids in a line. Raises Malformed, StorageError for a line whose content is unknown."""
     match records.read(entry):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as trades:
+        case TradeRecord() as trades:
             return trades.runs()
         case PublishedCandles() as answer:
             answer.candles()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
 from recorder.core.model import Trade
 from recorder.errors import CorruptLine
@@ -18,18 +18,7 @@ from recorder.ingest.line_positions import LinePositions
 from recorder.journal import segment
 from recorder.journal.segment import Entry
 from recorder.kraken import records
-from recorder.kraken.records import (
-    Header,
-    ListingRecord,
-    NotedFrame,
-    ParkedTrades,
-    PolledTrades,
-    PublishedCandles,
-    StreamedTrades,
-    TableRows,
-    UnknownRecord,
-    UnreadableRecord,
-)
+from recorder.kraken.records import ParkedTrades, TradeRecord
 
 BATCH_TRADES: Final = 25_000
 """Trades parsed before they are appended: limits memory to about 50 MB, two batches, whatever the size of the drain."""
@@ -51,7 +40,7 @@ def index_trades(segments: Iterable[DrainedSegment]) -> LinesByPair:
             if isinstance(entry, CorruptLine):
                 closed.lost = True
                 closed.corrupt.append(entry)
-                closed.malformed(received_ns, "journal", str(entry))  # after the last line whose time is known
+                closed.report_malformed(received_ns, "journal", str(entry))  # after the last line whose time is known
                 continue
             received_ns = entry.recv_ns
             pair = records.streamed_pair(entry)  # of nearly all of millions of lines
@@ -66,26 +55,15 @@ def index_trades(segments: Iterable[DrainedSegment]) -> LinesByPair:
 
 def _pair_in(entry: Entry, closed: DrainedSegment, offset: int, size: int) -> str | None:
     """Return whose trade is the first in a line; a line without trades is one of the others."""
-    match records.read(entry):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as record:
-            if isinstance(record, ParkedTrades):
-                closed.parked.add(offset, size)
-            pair = record.first_pair()
-            rows = closed.trades(entry) if pair is None else []
-            return rows[0].pair if rows else pair
-        case (
-            PublishedCandles()
-            | ListingRecord()
-            | TableRows()
-            | Header()
-            | NotedFrame()
-            | UnreadableRecord()
-            | UnknownRecord()
-        ):
-            closed.others.add(offset, size)
-            return None
-        case never:
-            assert_never(never)
+    record = records.read(entry)
+    if not isinstance(record, TradeRecord):
+        closed.others.add(offset, size)
+        return None
+    if isinstance(record, ParkedTrades):
+        closed.parked.add(offset, size)
+    pair = record.first_pair()
+    rows = closed.trades(entry) if pair is None else []
+    return rows[0].pair if rows else pair
 
 
 def trade_batches(found: LinesByPair) -> Iterator[dict[str, list[Trade]]]:

@@ -420,17 +420,17 @@ async def exchange(config: Config, clock: Clock) -> list[CheckResult]:
             )
             found += _clock(sent_s, answer.recv_ns / 1e9, answer.date_s)
         except (ExchangeError, TimeoutError, *wire.UNREADABLE) as error:
-            found.append(CheckResult(area, "wrong", _said(rest_url, error), remedy))
+            found.append(CheckResult(area, "wrong", _reason(rest_url, error), remedy))
         try:
             async with asyncio.timeout(ANSWER_S), dial(client, ws_url) as socket:
                 await socket.receive()  # it sends its status first
             found.append(CheckResult(area, "ok", f"{without_credentials(ws_url)} answers"))
         except (ExchangeError, TimeoutError) as error:
-            found.append(CheckResult(area, "wrong", _said(ws_url, error), remedy))
+            found.append(CheckResult(area, "wrong", _reason(ws_url, error), remedy))
     return found
 
 
-def _said(url: str, error: Exception) -> str:
+def _reason(url: str, error: Exception) -> str:
     if isinstance(error, ExchangeError):
         return str(error)
     return f"{without_credentials(url)} did not answer within {ANSWER_S:.0f} s"

@@ -15,8 +15,8 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from recorder.clock import Clock
 from recorder.sandbox.channels import Channel
-from recorder.sandbox.fault_injection.websocket_faults import Stall, WebSocketFaults
 from recorder.sandbox.websocket import HEARTBEAT, PONG, Connection
+from recorder.sandbox.websocket_faults import Stall, WebSocketFaults
 
 QUEUED_BYTES: Final = 32 << 20
 """Bytes that may wait for one client: the greatest burst takes 20 MB, ten seconds of the busiest market 30 MB."""

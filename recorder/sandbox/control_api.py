@@ -14,15 +14,15 @@ from aiohttp import web
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox import rest_faults
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection import rest_faults
-from recorder.sandbox.fault_injection.fault_schedule import NAMES, Faults
-from recorder.sandbox.fault_injection.rest_faults import Beside
 from recorder.sandbox.fault_injection.row_faults import Where
 from recorder.sandbox.fault_injection.subscription_faults import TOO_MANY, SubscriptionFaults
-from recorder.sandbox.fault_injection.websocket_faults import Stall
+from recorder.sandbox.fault_schedule import NAMES, Faults
 from recorder.sandbox.pairs import Pair, pair_of
+from recorder.sandbox.rest_faults import Beside
 from recorder.sandbox.throttle import FORMS, PER_S, SIZE, Throttle
+from recorder.sandbox.websocket_faults import Stall
 
 _WHOLE_FIELDS: Final = ("pair_decimals", "lot_decimals", "cost_decimals", "lot_multiplier")
 """AssetPairs fields that are numbers; other fields given by query are texts."""
@@ -248,53 +248,53 @@ class _Asked:
 
 
 def _fault(faults: Faults, name: str) -> Callable[[_Asked], None]:
-    def throw(asked: _Asked) -> None:
-        n = asked.perhaps("n")
-        for_s, path = asked.perhaps("for_s"), asked.text("path", rest_faults.EVERYWHERE)
+    def throw(form: _Asked) -> None:
+        n = form.perhaps("n")
+        for_s, path = form.perhaps("for_s"), form.text("path", rest_faults.EVERYWHERE)
         if name in rest_faults.NAMES:
-            delay_s = asked.number("delay_s", rest_faults.SLOW_S)
-            beside = Beside(asked.perhaps("retry_after"), bool(asked.number("date", 0)), asked.text("location"))
+            delay_s = form.number("delay_s", rest_faults.SLOW_S)
+            beside = Beside(form.perhaps("retry_after"), bool(form.number("date", 0)), form.text("location"))
             faults.rest.throw(name, for_s, n=None if n is None else int(n), path=path, delay_s=delay_s, beside=beside)
         else:
-            faults.throw(name, for_s, n=None if n is None else int(n), path=path, stall=_stall(asked))
+            faults.throw(name, for_s, n=None if n is None else int(n), path=path, stall=_stall(form))
 
     return throw
 
 
-def _refuse(entry: SubscriptionFaults, asked: _Asked) -> None:
-    symbols = [asked.text("pair")] if "pair" in asked.query else []
-    named = bool(asked.number("named", 1))
-    entry.refuse(asked.text("text", TOO_MANY), asked.perhaps("for_s"), symbols=symbols, named=named)
+def _refuse(entry: SubscriptionFaults, form: _Asked) -> None:
+    symbols = [form.text("pair")] if "pair" in form.query else []
+    named = bool(form.number("named", 1))
+    entry.refuse(form.text("text", TOO_MANY), form.perhaps("for_s"), symbols=symbols, named=named)
 
 
-def _stall(asked: _Asked) -> Stall:
-    return Stall(ping_frames=bool(asked.number("ping_frames", 1)), ping_messages=bool(asked.number("ping_messages", 1)))
+def _stall(form: _Asked) -> Stall:
+    return Stall(ping_frames=bool(form.number("ping_frames", 1)), ping_messages=bool(form.number("ping_messages", 1)))
 
 
-def _throttle(clock: Clock, asked: _Asked) -> Throttle:
+def _throttle(clock: Clock, form: _Asked) -> Throttle:
     return Throttle(
         clock,
-        size=asked.number("size", SIZE),
-        per_s=asked.number("per_s", PER_S),
-        sticky=bool(asked.number("sticky", 0)),
-        form=asked.text("form", FORMS[0]),
+        size=form.number("size", SIZE),
+        per_s=form.number("per_s", PER_S),
+        sticky=bool(form.number("sticky", 0)),
+        form=form.text("form", FORMS[0]),
     )
 
 
-def _revise(sandbox: Controlled, asked: _Asked) -> None:
-    start_s = asked.perhaps("start")
-    sandbox.revise(asked.text("pair"), int(asked.number("interval")), None if start_s is None else int(start_s))
+def _revise(sandbox: Controlled, form: _Asked) -> None:
+    start_s = form.perhaps("start")
+    sandbox.revise(form.text("pair"), int(form.number("interval")), None if start_s is None else int(start_s))
 
 
-def _new_pair(asked: _Asked) -> Pair:
-    symbol = asked.text("pair")
+def _new_pair(form: _Asked) -> Pair:
+    symbol = form.text("pair")
     if not all(symbol.partition("/")):
         raise UsageError(f"pair must be a v2 symbol, like NEW/USD, not {symbol!r}")
-    fields = {"pair_decimals": 4, "lot_decimals": 8, **_fields(asked, apart_from=("pair", "trades_per_s"))}
+    fields = {"pair_decimals": 4, "lot_decimals": 8, **_fields(form, apart_from=("pair", "trades_per_s"))}
     return pair_of(symbol, **fields)
 
 
-def _fields(asked: _Asked, *, apart_from: tuple[str, ...]) -> dict[str, Any]:
+def _fields(form: _Asked, *, apart_from: tuple[str, ...]) -> dict[str, Any]:
     """Return the given AssetPairs fields with the types they have there."""
-    given = (name for name in asked.query if name not in apart_from)
-    return {name: int(asked.number(name)) if name in _WHOLE_FIELDS else asked.text(name) for name in given}
+    given = (name for name in form.query if name not in apart_from)
+    return {name: int(form.number(name)) if name in _WHOLE_FIELDS else form.text(name) for name in given}

@@ -103,11 +103,11 @@ class Rest:
         display = query.get("assetVersion") == "1"
         wanted, asset_class = query.get("pair"), query.get("aclass_base", USUAL_CLASS)
         if wanted is None:
-            asked = [(pair, pair.key) for pair in self._of(asset_class) if not self._quirks.lacks(pair)]
+            chosen = [(pair, pair.key) for pair in self._of(asset_class) if not self._quirks.lacks(pair)]
         else:
-            asked = [self._find(name, asset_class) for name in wanted.split(",")]
+            chosen = [self._find(name, asset_class) for name in wanted.split(",")]
         entries: list[str] = []
-        for pair, key in asked:
+        for pair, key in chosen:
             fields = {**pair.fields, **_display_codes(pair)} if display else pair.fields
             entries += self._quirks.entries(pair, pair.symbol if display else key, fields)
         return f"{{{','.join(entries)}}}"
@@ -115,10 +115,10 @@ class Rest:
     def _ticker(self, query: Mapping[str, str], now_ns: int) -> str:
         asset_class = query.get("asset_class", USUAL_CLASS)
         if "pair" in query:
-            asked = [self._find(name, asset_class) for name in query["pair"].split(",")]
+            requested = [self._find(name, asset_class) for name in query["pair"].split(",")]
         else:
-            asked = [(pair, pair.key) for pair in self._of(asset_class)]
-        return _json({key: self._ticker_of(pair.symbol).entry(now_ns) for pair, key in asked})
+            requested = [(pair, pair.key) for pair in self._of(asset_class)]
+        return _json({key: self._ticker_of(pair.symbol).entry(now_ns) for pair, key in requested})
 
     def _ticker_of(self, symbol: str) -> Ticker:
         tape, known = self._venue.tapes[symbol], self._tickers.get(symbol)

@@ -23,8 +23,7 @@ from recorder.sandbox.candles import INTERVALS
 from recorder.sandbox.channels import CHANNELS, TRADES
 from recorder.sandbox.clients import Client, Clients
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection.fault_schedule import Act, Faults
-from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall
+from recorder.sandbox.fault_schedule import Act, Faults
 from recorder.sandbox.ground_truth import TruthFile
 from recorder.sandbox.market_protocol import MarketProtocol
 from recorder.sandbox.pairs import Pair, some
@@ -34,6 +33,7 @@ from recorder.sandbox.rest_frontend import RestFrontend
 from recorder.sandbox.tape import NewTrades
 from recorder.sandbox.throttle import Throttle
 from recorder.sandbox.websocket import Connection
+from recorder.sandbox.websocket_faults import HALF_DEAD, Stall
 
 STEP_S: Final = 0.02
 """The interval of the market's steps: far below what a client can notice, far above what a step costs."""
@@ -77,7 +77,7 @@ class Sandbox:
             market,
             inclusive=inclusive_since,
             inclusive_ohlc=inclusive_ohlc,
-            status=self.status.told,
+            status=self.status.message,
             quirks=self.faults.quirks,
             odd=self.faults.rows,
         )
@@ -133,8 +133,8 @@ class Sandbox:
         """Let time pass up to now: activate scripted faults, make the trades due, write the truth, push, beat."""
         self.faults.follow_script()
         self._trade()
-        if self._told_status != (told := self.status.essence()):
-            self._told_status = told
+        if self._told_status != (status := self.status.essence()):
+            self._told_status = status
             self.clients.tell_status()
         self.clients.beat()
 
@@ -322,7 +322,7 @@ class Sandbox:
         connection = Connection(
             self.market,
             connection_id=connection_id,
-            status=self.status.told,
+            status=self.status.message,
             rejected=self.faults.rejected,
             entry=self.faults.entry,
             silent=self.faults.lines.silent,

@@ -299,7 +299,7 @@ async def test_two_recorders_of_which_each_missed_something_are_one_archive_besi
             await until(lambda: caught_up_some(second), what="the second records")
         for pair in sandbox.last_ids():
             sandbox.burst(pair, 100)  # more than a snapshot brings: neither has them
-        async with recording(config_for(sandbox, first, drain_every_s=0.2), app.Intervals(upkeep_s=0.2)):
+        async with recording(config_for(sandbox, first, drain_every_s=0.2), app.Intervals(maintenance_s=0.2)):
             await until(lambda: caught_up_some(first), what="the first records")
             merging = Process("merge", str(second), "--data", str(first), cwd=tmp_path, **environ_for(sandbox))
             try:

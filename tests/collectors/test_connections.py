@@ -39,7 +39,7 @@ class Bench(Fakes):
             listeners=Listeners(Promised(), Fallback(), ExchangeStatus(self.notes), lambda: None),
             attempts=AttemptLimit(folder / "attempts", self.clock),
             random=Random(1),
-            pairs_a_line=2,
+            pairs_per_connection=2,
         )
 
     async def pause(self, pause_s: float, *, reason: str, path: str) -> None:

@@ -36,7 +36,7 @@ class Bench(Fakes):
         problem = self.problems.pop(0) if self.problems else None
         if isinstance(problem, ExchangeError):
             raise problem
-        result = (problem or self.board.told().answer(self.clock.wall_ns())).encode()
+        result = (problem or self.board.message().answer(self.clock.wall_ns())).encode()
         return HttpAnswer(self.clock.wall_ns(), b'{"error":[],"result":' + result + b"}", result)
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:

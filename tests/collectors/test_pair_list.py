@@ -349,7 +349,7 @@ async def test_a_start_waits_for_no_more_of_the_listing_than_the_names_need() ->
     fakes = Bench(["*"], [BTC])
     fakes.http.others = listing_body([STOCK])
     for names, needed in ((["xbtusd", "*/USD"], 1), (["BTC/USD", "AAPLx/USD"], 2), (["AAPLx/*"], 2)):
-        reading = await exchange_listing.read(fakes.exchange, enough=PairList(names, fakes.context).is_told)
+        reading = await exchange_listing.read(fakes.exchange, enough=PairList(names, fakes.context).is_satisfied)
         assert len(reading.listings) == needed
 
 

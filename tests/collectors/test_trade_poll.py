@@ -35,7 +35,7 @@ class Bench(Fakes):
             promises=self.promises,
             refresh_soon=self.refresh_soon,
             everything=everything,
-            rests=lambda pair: pair in self.resting,
+            is_paused=lambda pair: pair in self.resting,
         )
 
     def refresh_soon(self) -> None:

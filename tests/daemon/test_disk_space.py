@@ -129,7 +129,7 @@ async def test_raw_segments_that_nobody_may_list_are_told_of_and_all_else_goes_o
             with denied(opened.layout.raw), structlog.testing.capture_logs() as said:
                 found = bench.space._make_room(1_000 * MB)
             assert found.free == 500 * MB + 100 * MB * bench.there
-            assert [line["event"] for line in said] == ["raw segments cannot make room"]
+            assert [line["event"] for line in said] == ["raw segments cannot be removed to make room"]
             assert str(opened.layout.raw) in said[0]["reason"]
             await bench.look()
             assert (bench.raw(), bench.history) == ([], [True])

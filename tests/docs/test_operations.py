@@ -307,7 +307,7 @@ async def test_it_is_backed_up_while_it_records_and_restored_without_loss_or_dou
 
     async with sandbox.serve():
         config = config_for(sandbox, host.data, drain_every_s=0.2)
-        async with recording(config, composition.Intervals(upkeep_s=0.05)):
+        async with recording(config, composition.Intervals(maintenance_s=0.05)):
             await until(lambda: bool(Layout(host.data).pairs()), what="it archives")
             await until(lambda: anchored(host.data), what="the beginning of each pair is known")
             async with asyncio.timeout(PATIENCE_S):

@@ -26,8 +26,8 @@ from recorder.journal import segment
 from recorder.kraken import records
 from recorder.kraken.records import Note
 from recorder.ops import archive_status
+from recorder.sandbox import rest_faults
 from recorder.sandbox.exchange_status import LADDER
-from recorder.sandbox.fault_injection import rest_faults
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import CHARACTERS, Market
 from recorder.sandbox.pairs import pair_of

@@ -37,16 +37,16 @@ from recorder.journal import live_read
 from recorder.kraken import records
 from recorder.ops import archive_status
 from recorder.ops.certificates import certify
-from recorder.sandbox.fault_injection import rest_faults
-from recorder.sandbox.fault_injection.rest_faults import HANDSHAKE, Beside
+from recorder.sandbox import rest_faults
 from recorder.sandbox.fault_injection.subscription_faults import TOO_FAST, SubscriptionFaults
-from recorder.sandbox.fault_injection.websocket_faults import Stall
 from recorder.sandbox.ground_truth import compare, read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.request_log import LoggedRequest
+from recorder.sandbox.rest_faults import HANDSHAKE, Beside
 from recorder.sandbox.server import Sandbox
 from recorder.sandbox.throttle import CALM_S, FORMS, Throttle
+from recorder.sandbox.websocket_faults import Stall
 from tests.archives import forget_promise
 from tests.end_to_end.harness import (
     PATIENCE_S,
@@ -137,7 +137,7 @@ class Bench:
     async def recording(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all is held."""
         stop = app.Stop()
-        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
+        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), intervals=rhythm)
         recording = asyncio.create_task(record)
         try:
             await until(lambda: self.held() == set(self.sandbox.last_ids()), what="it records every pair")
@@ -152,7 +152,7 @@ class Bench:
     async def begun(self, config: Config | None = None, rhythm: app.Intervals | None = None) -> AsyncIterator[None]:
         """Record; on leaving, let the market stand still until all that is promised is held."""
         stop = app.Stop()
-        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), rhythm=rhythm)
+        record = app.record(config or self.config(), stop, clock=self.clock, random=Random(1), intervals=rhythm)
         recording = asyncio.create_task(record)
         try:
             yield
@@ -302,7 +302,7 @@ async def test_a_dead_line_is_replaced_within_ten_seconds_also_if_it_answers_pin
 
 async def test_of_several_connections_one_is_down_while_the_others_record_and_new_pairs_join(bench: Bench) -> None:
     everything = bench.config(pairs=("*",))
-    async with bench.recording(everything, app.Intervals(listing_s=5.0, listing_soon_s=1.0, pairs_a_line=2)):
+    async with bench.recording(everything, app.Intervals(listing_s=5.0, listing_soon_s=1.0, pairs_per_connection=2)):
         await until(lambda: sorted(map(len, bench.streamed())) == [2, 2, 2], what="each has its pairs")
         bench.sandbox.faults.refuse()
         bench.sandbox.sever(BTC)
@@ -651,7 +651,7 @@ async def test_a_subscription_that_is_refused_for_now_is_polled_and_streamed_lat
     async with bench.recording():
         await until(lambda: bench.streamed() == [set(bench.sandbox.last_ids())], what="every pair is streamed")
         await bench.hears()
-    moments = [at_s for at_s, _ in entry.asked]
+    moments = [at_s for at_s, _ in entry.requested]
     assert len(moments) <= 12
     assert all(after - before >= 1 - TURN_S for before, after in pairwise(moments)), "a burst"
     assert len(bench.sandbox.requests.to("/v2")) == 1
@@ -936,7 +936,7 @@ async def dies(tmp_path: Path, where: str, *arguments: str, **environ: str) -> N
         pytest.param("recorder.archive.trades:TradeArchive:append:1", id="repair, nothing archived"),
         pytest.param("recorder.archive.coverage:Coverage:add_file:2", id="repair, archived and not counted"),
         pytest.param("recorder.journal.journal:Journal:retire:2", id="drain, archived and not retired"),
-        pytest.param("recorder.ingest.drain:Drainer:_append:2", id="drain, begun"),
+        pytest.param("recorder.ingest.drain_trades:TradeDrain:append:2", id="drain, begun"),
         pytest.param("recorder.disk:Disk:exchange:1", id="compaction, built and not swapped"),
         pytest.param("recorder.disk:Disk:remove_tree:2", id="compaction, swapped and not swept"),
     ],

@@ -20,7 +20,7 @@ from recorder.core.report_once import ReportOnce
 from recorder.core.trade_ids import Span
 from recorder.errors import Unstorable
 from recorder.ingest.drain import Drainer
-from recorder.ingest.drained_segment import TOLD_SINGLY
+from recorder.ingest.drained_segment import REPORTED_SINGLY
 from recorder.journal import segment
 from recorder.kraken import records, rest_api
 from recorder.ops.metrics import Metrics
@@ -85,11 +85,11 @@ def test_what_came_before_is_told_once_also_by_another_way(bench: Bench) -> None
 
 
 def test_of_very_many_odd_rows_all_are_kept_and_so_many_told_one_by_one(bench: Bench) -> None:
-    count = TOLD_SINGLY + 20
+    count = REPORTED_SINGLY + 20
     bench.drain(*(line(spoilt(10 * at + 1, 10 * at + 3, 10 * at + 2), "ws:odd:1") for at in range(count)))
     assert len(bench.kept()) == count
     told = bench.told()
-    assert len(told) == TOLD_SINGLY + 1
+    assert len(told) == REPORTED_SINGLY + 1
     more = "20 more rows could not be read: they are stored as well"
     assert (PAIR, {"source": "journal", "reason": more}) in told
 

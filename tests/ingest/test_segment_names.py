@@ -25,9 +25,10 @@ from recorder.journal import segment
 from recorder.query.connect import connect
 from tests.archive.candles import NEW_YEAR_US, candle, rows
 from tests.archive.events import events
-from tests.ingest.drained import SEGMENT, drain, journal_lines, merge, note, prepared
+from tests.ingest.drained import SEGMENT, at, drain, journal_lines, merge, note, prepared
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
 from tests.segments import named, numbers_in
+from tests.small_models import register
 
 MARKET = "journal_market"
 
@@ -35,6 +36,10 @@ MARKET = "journal_market"
 def connections(data: Path) -> list[int]:
     """Return which connections the archived events tell of."""
     return sorted(json.loads(row["detail"])["connection"] for row in rows(data, "events"))
+
+
+def rows_of_toys(data: Path) -> list[str]:
+    return sorted(row["word"] for path in files_of(data, "toys") for row in pq.ParquetFile(path).read().to_pylist())
 
 
 def counted(data: Path, table: str) -> Counter[str]:
@@ -46,15 +51,21 @@ def files_of(data: Path, table: str) -> list[Path]:
     return [path for path in sorted((data / table).rglob("*.parquet")) if path.name != SCHEMA_FILE]
 
 
-def test_a_cut_at_any_call_of_the_drain_of_a_second_journal_leaves_every_row_of_both_once(tmp_path: Path) -> None:
+def test_a_cut_at_any_call_of_the_drain_of_a_second_journal_leaves_every_row_of_both_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a table of its own, toys, which is all that the second journal takes beside its name."""
+    register(monkeypatch, journal=MARKET)
     before = tmp_path / "before"
     before.mkdir()
     drain(before, Unsynced(), journalled=[note(1, "connected", connection=1)])
-    journal_lines(before, [note(2, "connected", connection=2)], MARKET)
+    toys = segment.encode(at(2), "ws:toys:1", b"A/B=ball C/D=kite")
+    journal_lines(before, [note(2, "connected", connection=2), toys], MARKET)
     assert [path.name for path in segment.segments(before / MARKET)] == ["000000000001.jsonl"]
     counting = PowerCut(shutil.copytree(before, tmp_path / "whole"))
     drain(tmp_path / "whole", counting, journal_name=MARKET)
     assert connections(tmp_path / "whole") == [1, 2]
+    assert rows_of_toys(tmp_path / "whole") == ["ball", "kite"]
     checked: list[Tree] = []
     for cut_at in range(1, len(counting.calls) + 1):
         data = shutil.copytree(before, tmp_path / "now")
@@ -71,6 +82,7 @@ def test_a_cut_at_any_call_of_the_drain_of_a_second_journal_leaves_every_row_of_
                 drain(after, Unsynced(), journal_name=MARKET)
                 drain(after, Unsynced(), journalled=[note(3, "connected", connection=3)])
                 assert connections(after) == [1, 2, 3], f"cut at call {cut_at}, before {disk.calls[-1]}"
+                assert rows_of_toys(after) == ["ball", "kite"], f"cut at call {cut_at}, before {disk.calls[-1]}"
                 shutil.rmtree(after)
         shutil.rmtree(data)
     assert len(checked) > 5

@@ -523,7 +523,7 @@ async def test_processes_that_share_turns_keep_one_pace_and_pause_together(
     moments = starts(client, clock)
     turns = SharedRateLimit(tmp_path / "turns", clock)
     async with serve(answering(GOOD, GOOD, GOOD, GOOD, (429, b"", {"Retry-After": "40"}), GOOD)) as host:
-        one, other = (Http(client, f"http://{host}", pace=Pace(2.0), clock=clock, turns=turns) for _ in range(2))
+        one, other = (Http(client, f"http://{host}", pace=Pace(2.0), clock=clock, rate_limit=turns) for _ in range(2))
         for caller in (one, other, one, other):
             await caller.get(ASK)
         assert moments == pytest.approx([0.0, 0.5, 1.0, 1.5])

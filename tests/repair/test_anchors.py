@@ -22,7 +22,7 @@ class Bench(Fakes):
         self.promised, self.behind_of = asyncio.Event(), list[str]()
         self.instruments = {PAIR: BTC}
         self.anchors = Anchors(
-            self.ledger, self.context, instruments=self.instruments, promised=self.promised, tail=self
+            self.ledger, self.context, instruments=self.instruments, promised=self.promised, catch_up=self
         )
 
     async def fetch_newest(self, pair: str) -> int | None:

@@ -171,7 +171,7 @@ async def test_cancelled_at_any_moment_it_first_stores_and_counts_what_has_come(
         came: list[int] = []
         fetcher = fetcher_for(bench, Paused())
         before = bench.opened.ids()
-        fetching = asyncio.create_task(fetcher.fetch(Fill(PAIR, whole.gaps), came=came.append))
+        fetching = asyncio.create_task(fetcher.fetch(Fill(PAIR, whole.gaps), received=came.append))
         for _ in range(turns):
             await asyncio.sleep(0)
         fetching.cancel()

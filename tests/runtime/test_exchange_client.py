@@ -174,7 +174,7 @@ async def silence(asking: Fakes, _: Shop) -> None:
 
     tail = CatchUp(asking.ledger, asking.context, instruments={PAIR: BTC})
     async with running(
-        SilentPairWatch(asking.ledger, asking.context, instruments={PAIR: BTC}, tail=tail, stream=Streams())
+        SilentPairWatch(asking.ledger, asking.context, instruments={PAIR: BTC}, catch_up=tail, stream=Streams())
     ):
         await asking.pass_time(EVERY_S + LAG_S + GRACE_S)
 

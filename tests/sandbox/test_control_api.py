@@ -10,10 +10,10 @@ import pytest
 
 from recorder.core.trade_ids import Span
 from recorder.sandbox import wire_format
-from recorder.sandbox.fault_injection.fault_schedule import NAMES
-from recorder.sandbox.fault_injection.websocket_faults import Stall
+from recorder.sandbox.fault_schedule import NAMES
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
+from recorder.sandbox.websocket_faults import Stall
 from tests.clocks import ManualClock
 
 

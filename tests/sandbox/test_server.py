@@ -12,7 +12,7 @@ from yarl import URL
 
 from recorder.core.trade_ids import Span
 from recorder.errors import DiskError, UsageError
-from recorder.sandbox.fault_injection.fault_schedule import Act
+from recorder.sandbox.fault_schedule import Act
 from recorder.sandbox.ground_truth import read_truth
 from recorder.sandbox.market import Market
 from recorder.sandbox.pairs import pair_of

@@ -94,6 +94,6 @@ def test_lists_of_the_status_without_an_event_may_be_null(clock: ManualClock) ->
     board = StatusBoard(clock)
     board.nulls = True
     board.declare_emergency()
-    told = json.loads(board.told().answer(START_NS))
+    told = json.loads(board.message().answer(START_NS))
     assert (told["upcoming_maintenance"], len(told["emergency"])) == (None, 1)
-    assert json.loads(board.told().frame(1))["data"][0]["upcoming_maintenance"] is None
+    assert json.loads(board.message().frame(1))["data"][0]["upcoming_maintenance"] is None

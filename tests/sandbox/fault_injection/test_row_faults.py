@@ -6,9 +6,9 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.fault_injection.row_faults import RowFaults
-from recorder.sandbox.fault_injection.websocket_faults import WebSocketFaults
 from recorder.sandbox.market import Market
 from recorder.sandbox.rest import Rest
+from recorder.sandbox.websocket_faults import WebSocketFaults
 from recorder.sandbox.wire_format import snapshot_frame
 from tests.clocks import ManualClock
 

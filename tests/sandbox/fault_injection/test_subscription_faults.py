@@ -61,6 +61,6 @@ def test_messages_can_be_limited_in_size_and_number(clock: ManualClock, entry: S
     assert said == [TOO_FAST, None, None, TOO_FAST]
     clock.move(1.0)
     assert asked(clock, entry, BTC)[0]["success"]
-    assert [symbols for _, symbols in entry.asked] == [(BTC, ETH), (BTC,), (ETH,), (BTC,), (BTC,)]
+    assert [symbols for _, symbols in entry.requested] == [(BTC, ETH), (BTC,), (ETH,), (BTC,), (BTC,)]
     with pytest.raises(UsageError, match="refuse instead"):
         entry.limit_to(per_s=0.5)

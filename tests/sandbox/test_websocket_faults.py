@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 
 from recorder.errors import UsageError
-from recorder.sandbox.fault_injection.fault_schedule import Faults, parse_act
-from recorder.sandbox.fault_injection.websocket_faults import FRAMES, LINES, Stall, WebSocketFaults
+from recorder.sandbox.fault_schedule import Faults, parse_act
 from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
+from recorder.sandbox.websocket_faults import FRAMES, LINES, Stall, WebSocketFaults
 from tests.clocks import ManualClock
 
 BEAT = '{"channel":"heartbeat"}'

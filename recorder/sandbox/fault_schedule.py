@@ -15,13 +15,13 @@ from typing import Final
 
 from recorder.clock import Clock
 from recorder.errors import UsageError
+from recorder.sandbox import rest_faults, websocket_faults
 from recorder.sandbox.exchange_status import SYSTEMS, StatusBoard
-from recorder.sandbox.fault_injection import rest_faults, websocket_faults
 from recorder.sandbox.fault_injection.listing_faults import ListingFaults
-from recorder.sandbox.fault_injection.rest_faults import EVERYWHERE, RestFaults
 from recorder.sandbox.fault_injection.row_faults import RowFaults
 from recorder.sandbox.fault_injection.subscription_faults import SubscriptionFaults
-from recorder.sandbox.fault_injection.websocket_faults import HALF_DEAD, Stall, WebSocketFaults
+from recorder.sandbox.rest_faults import EVERYWHERE, RestFaults
+from recorder.sandbox.websocket_faults import HALF_DEAD, Stall, WebSocketFaults
 
 
 @dataclass(frozen=True, slots=True)
