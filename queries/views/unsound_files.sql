@@ -17,7 +17,7 @@ footer AS (
         parts[-3] AS partition,
         string_split(parts[-2], '=')[2] AS period,
         CASE WHEN key = 'recorder'::BLOB THEN decode(value)::JSON END AS content
-    FROM parquet_kv_metadata(getvariable('recorder_files'))
+    FROM parquet_kv_metadata(getvariable('recorder_globs'))
     WHERE parts[-1] != 'schema.parquet'
 ),
 placed AS (
@@ -50,7 +50,7 @@ reached AS (
 ),
 listed AS (
     SELECT filename AS file, min(filename) OVER (PARTITION BY md5(content)) AS other
-    FROM read_blob(getvariable('recorder_keyed_files'))
+    FROM read_blob(getvariable('recorder_keyed_globs'))
 ),
 journalled AS (
     SELECT file, unnest(segments) AS named

@@ -39,9 +39,9 @@ DATA: Final = "recorder_data"
 """The DuckDB variable that names the archive's folder."""
 SCHEMA: Final = "recorder_schema"
 """The DuckDB variable with the schema version of trades that is read."""
-FILES: Final = "recorder_files"
+GLOBS: Final = "recorder_globs"
 """The DuckDB variable with the patterns of the files of all tables."""
-KEYED: Final = "recorder_keyed_files"
+KEYED_GLOBS: Final = "recorder_keyed_globs"
 """The same of tables whose rows are identified by a key of their own, not by the segment that brought them."""
 ANALYSIS: Final = "analysis"
 """The folder of the queries that are more than a macro and are run by name."""
@@ -297,8 +297,8 @@ def preamble(data: Path) -> str:
     variables = (
         f"{DATA} = '{folder}'",
         f"{SCHEMA} = {schema_versions.current(TRADES.name)}",
-        f"{FILES} = {_patterns(folder, DATASETS)}",
-        f"{KEYED} = {_patterns(folder, (dataset for dataset in DATASETS if dataset.by_key))}",
+        f"{GLOBS} = {_patterns(folder, DATASETS)}",
+        f"{KEYED_GLOBS} = {_patterns(folder, (dataset for dataset in DATASETS if dataset.by_key))}",
     )
     return "".join(f"SET {one};\n" for one in (*settings, *(f"VARIABLE {one}" for one in variables)))
 
