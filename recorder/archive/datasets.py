@@ -50,6 +50,9 @@ class Dataset:
     their own values, so that a new row of a segment that was written before is still added. ``stamp`` is the column
     with the time at which such a row came. ``journal`` is the journal that the rows come from, None for every one, and
     ``keep_s`` how many seconds they are retained; None is forever.
+
+    ``noun`` is what reports call the rows. ``merged_by`` are the first columns of ``order``, by which `recorder merge`
+    tells whether a row of another archive is stored here; a table without any is not merged by this rule.
     """
 
     name: str
@@ -66,6 +69,8 @@ class Dataset:
     stamp: str | None = field(default=None, compare=False)
     journal: str | None = field(default=MAIN_JOURNAL, compare=False)
     keep_s: float | None = field(default=None, compare=False)
+    noun: str = field(default="rows", compare=False)
+    merged_by: tuple[str, ...] = field(default=(), compare=False)
 
     def comes_from(self, journal: str) -> bool:
         """Return whether a drain of this journal may write rows of the table."""
@@ -122,6 +127,8 @@ OHLC: Final = Dataset(
     partition="timeframe",
     period="year",
     stamp="seen",
+    noun="candles",
+    merged_by=("pair", "time"),
 )
 EVENTS: Final = Dataset(
     "events",

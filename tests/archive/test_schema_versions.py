@@ -162,7 +162,7 @@ def test_older_files_of_tables_without_ids_are_read_and_rewritten(
         rewrite(path, 0, (lambda rows: rows.rename_columns({"detail": "text"})) if table == "events" else lambda r: r)
     assert archive_status.everything(archive.data) == before
     assert [one.state for one in missing_ids.read(archive.data)[PAIR]] == ["void"]
-    assert merge_archive.candles(archive.layout, None, archive.layout, room=plenty) == (0, [])
+    assert merge_archive.rows_of(OHLC, archive.layout, None, archive.layout, room=plenty) == (0, [])
     assert merge_archive.listings(archive.layout, None, archive.layout, room=plenty) == (0, [])
     with locks.staging(archive.layout, Disk()) as staging:
         assert len(InstrumentArchive(SegmentTables(archive.layout, Disk(), staging=staging)).remembered()) == 1
