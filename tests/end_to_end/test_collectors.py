@@ -19,6 +19,7 @@ import pytest
 import zstandard
 
 from recorder import app
+from recorder.archive import archive_id
 from recorder.archive.parquet import read_facts
 from recorder.clock import SystemClock
 from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S
@@ -430,6 +431,7 @@ async def test_killed_while_it_drains_candles_events_and_listings_each_row_is_th
         (Decimal("0.5"),),
         *((Decimal(n),) for n in range(1, kill + 1)),
     ]
+    assert {read_facts(path).footer.archive for path in data.rglob("0*.parquet")} == {archive_id.read(data)}
     noted = notes(data)
     told = Counter(rows(data, "SELECT epoch_us(time), kind, pair FROM events WHERE kind <> 'listing_changed'"))
     assert told == noted
