@@ -2,7 +2,7 @@
 
 A sandbox in a process of its own, a recorder in another, and a backfill beside it now and then. The seed decides what
 is thrown and when; how the processes meet it is up to the machine. Two faults are left out, because each wants minutes
-of calm before the end: ids that never existed (tests/end_to_end/test_matrix.py) and the edge's 403.
+of calm before the end: ids that never existed (tests/end_to_end/test_ids_and_times.py) and the edge's 403.
 
 With --calm one recorder lives long, as it does at its users': one kill -9 after a sixth of the time, a fault every
 twenty seconds or so, a burst every three minutes, drains and syncs as by default, the pace of one request a second for

@@ -94,9 +94,7 @@ async def test_a_journal_that_was_lost_gives_no_number_again_that_the_archive_na
     assert [segment.number_of(path) for path in segment.segments(tmp_path / "journal")] == [42]
 
 
-async def test_what_cannot_be_read_before_it_is_known_what_to_record_is_journalled_at_once(
-    tmp_path: Path, serve: Serve
-) -> None:
+async def test_unreadable_input_before_the_first_listing_is_journalled_at_once(tmp_path: Path, serve: Serve) -> None:
     async def odd(_: web.Request) -> web.Response:
         return web.Response(body=b'{"error":[],"result":[5]}')
 

@@ -62,10 +62,10 @@ def create(layout: Layout, disk: Disk) -> None:
 
 
 def _create_schema_file(dataset: Dataset, layout: Layout, disk: Disk, private: Path) -> None:
-    born = layout.schema_file(dataset)
-    disk.make_dir(born.parent)
-    if not _is_todays(born):
-        parquet.write(dataset.columns.empty_table(), Footer(dataset.name), born, disk, staged_in=private)
+    path = layout.schema_file(dataset)
+    disk.make_dir(path.parent)
+    if not _is_todays(path):
+        parquet.write(dataset.columns.empty_table(), Footer(dataset.name), path, disk, staged_in=private)
 
 
 def _is_todays(schema_file: Path) -> bool:

@@ -211,26 +211,26 @@ class Reconcile:
         return bool(disk.difference(memory)) or disk.has_disowned(memory)
 
     async def _report(self, pair: str, gone: LedgerClaims) -> None:
-        said: dict[str, object] = {}
+        detail: dict[str, object] = {}
         parts = [*gone.held, *gone.void, *gone.unreadable]
         if parts:
-            said |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
-            said |= {"held": gone.held.count(), "void": gone.void.count()}
+            detail |= {"first_id": min(part.first for part in parts), "last_id": max(part.last for part in parts)}
+            detail |= {"held": gone.held.count(), "void": gone.void.count()}
         if gone.unreadable:
-            said["unreadable"] = gone.unreadable.count()
+            detail["unreadable"] = gone.unreadable.count()
         if gone.held:
             gaps = self._ledger.of(pair).fetchable_gaps()
-            asked = Spans(part for gap in gaps for part in gone.held.within(gap.span))
-            said["not_fetched"] = gone.held.count() - asked.count()
+            fetched_again = Spans(part for gap in gaps for part in gone.held.within(gap.span))
+            detail["not_fetched"] = gone.held.count() - fetched_again.count()
         if gone.confirmed is not None:
-            said["confirmed_until"] = iso(gone.confirmed.until_us)
+            detail["confirmed_until"] = iso(gone.confirmed.until_us)
         if gone.promise is not None:
-            said["promised"] = iso(gone.promise.time_us)
+            detail["promised"] = iso(gone.promise.time_us)
         if gone.disownings:
-            said["disownings"] = len(gone.disownings)
+            detail["disownings"] = len(gone.disownings)
         self._metrics.memory_differences.inc()
-        log.error("stored data is gone from the disk", pair=pair, **said)
-        await self._notes.event(EventKind.MEMORY_DIFFERED, pair=pair, **said)
+        log.error("stored data is gone from the disk", pair=pair, **detail)
+        await self._notes.event(EventKind.MEMORY_DIFFERED, pair=pair, **detail)
         if gone.promise is not None:
             await self._promise_again(pair, gone.promise)
         for claim in sorted(gone.disownings, key=lambda one: one.time_us):  # the owner's decision holds as well

@@ -76,7 +76,7 @@ class Client:
 
     def _queue_up(self, payload: bytes) -> None:
         """Queue one frame; a client that does not keep up is cut off."""
-        payload = self._lines.rows.in_frame(payload)
+        payload = self._lines.sent(payload)
         self._queued_bytes += len(payload)
         if self._queued_bytes > QUEUED_BYTES:
             self.hang_up()

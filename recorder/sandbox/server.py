@@ -1,7 +1,8 @@
 """The sandbox exchange on loopback: one market behind Kraken's REST and WebSocket v2 addresses.
 
 Contains the composition, the HTTP server and the one loop that lets time pass: make what is due, write the truth, then
-push. The content is in ``rest``, ``websocket`` and ``wire_format``, the faults in ``fault_injection``.
+push. The content is in ``rest``, ``websocket`` and ``wire_format``, the faults in
+``fault_schedule``, and those that tests inject in ``fault_injection``.
 """
 
 from __future__ import annotations
@@ -78,8 +79,7 @@ class Sandbox:
             inclusive=inclusive_since,
             inclusive_ohlc=inclusive_ohlc,
             status=self.status.message,
-            quirks=self.faults.quirks,
-            odd=self.faults.rows,
+            injected=lambda: self.faults.injected,
         )
         self.edge = RestFrontend(clock, faults=self.faults, requests=self.requests, answer=self._answer)
         self._told_status = self.status.essence()
@@ -324,7 +324,7 @@ class Sandbox:
             connection_id=connection_id,
             status=self.status.message,
             rejected=self.faults.rejected,
-            entry=self.faults.entry,
+            injected=lambda: self.faults.injected,
             silent=self.faults.lines.silent,
         )
         return await self.clients.serve(request, connection)

@@ -13,9 +13,9 @@ from recorder.archive.schema import TIME
 from recorder.archive.segment_tables import SegmentTables
 from recorder.errors import UnsoundFile
 from tests.archive.rows import archive
+from tests.example_dataset import TOY, register
 from tests.powercut import Unsynced
 from tests.segments import named
-from tests.small_models import TOY, register
 
 DAY_US = 86_400_000_000
 

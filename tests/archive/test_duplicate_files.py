@@ -52,7 +52,7 @@ def test_a_segment_is_one_file_in_each_folder(tmp_path: Path) -> None:
     assert duplicate_files.same_segments(EVENTS, [facts(one, 1), facts(tmp_path / "year=2024" / "x", 1)]) == []
 
 
-def test_what_merges_brought_and_what_a_key_tells_apart_is_only_a_copy_if_its_bytes_are(tmp_path: Path) -> None:
+def test_merged_rows_are_copies_only_if_their_bytes_are_equal(tmp_path: Path) -> None:
     one, two, copy = (tmp_path / name for name in ("one", "two", "three"))
     for dataset, brought in ((OHLC, ()), (INSTRUMENTS, (5,))):
         several = [facts(one, *brought), facts(two, *brought)]

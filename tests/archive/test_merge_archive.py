@@ -257,7 +257,7 @@ class Shrinking:
         return Room(1_000_000_000 - (self.looks >= self.low_at), 10_000_000_000)
 
 
-def test_where_the_disk_is_low_it_ends_before_the_next_file_and_goes_on_once_there_is_room(
+def test_a_merge_ends_before_the_disk_is_full_and_can_be_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge_archive, "APPENDED_ROWS", 5)
@@ -346,7 +346,7 @@ def test_rows_are_told_apart_by_their_key_whatever_the_batches(tmp_path: Path, m
     assert sorted(map(str, rows(ours, "ohlc"))) == sorted(map(str, [*here, *fresh]))
 
 
-def test_merged_candles_neither_keep_a_segment_from_being_drained_nor_a_folder_from_being_compacted(
+def test_merged_candles_block_neither_drains_nor_compaction(
     tmp_path: Path,
 ) -> None:
     seen(tmp_path / "b", *((number, [candle(number)]) for number in range(1, 20)))
@@ -420,7 +420,7 @@ def test_listings_come_of_pairs_that_have_none(tmp_path: Path) -> None:
     assert found == [("A/USD", 1e-6), ("B/USD", 1e-6), ("C/USD", 2e-6), ("D/USD", 2e-6)]
 
 
-def test_ids_that_are_disowned_here_are_not_taken_from_there_and_those_disowned_there_are(tmp_path: Path) -> None:
+def test_a_merge_takes_no_ids_disowned_here_but_those_disowned_there(tmp_path: Path) -> None:
     odd = Spans([Span(3, 4)])
     with archive(tmp_path / "a", Unsynced()) as mine, archive(tmp_path / "b", Unsynced()) as theirs:
         mine.append(PAIR, trades(1, 6))

@@ -14,7 +14,7 @@ from tests.collectors.listings import Bench
 from tests.segments import named
 
 
-async def test_the_first_listing_is_believed_unless_it_lacks_most_of_what_the_archive_knows_as_listed() -> None:
+async def test_the_first_listing_is_trusted_unless_it_lacks_most_known_pairs() -> None:
     known = [instrument(f"A{number}/USD") for number in range(20)]
     assert len(Bench(["*"], known[:10], known=known).pairs) == 20, "what it lacks is not gone at once"
     with pytest.raises(Malformed, match="lacks 11 of 20"):

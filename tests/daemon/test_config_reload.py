@@ -69,7 +69,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-async def test_what_changed_is_taken_over_and_said_in_one_line_and_so_is_that_nothing_did(tmp_path: Path) -> None:
+async def test_a_reload_reports_in_one_line_what_changed_or_that_nothing_did(tmp_path: Path) -> None:
     async with recording(tmp_path) as recorder:
         said = {"log_level": "info", "event": "configuration read again"}
         assert await recorder.reads(OTHER) == [
@@ -153,7 +153,7 @@ async def test_a_file_that_is_gone_is_a_mistake_and_no_wish_for_the_defaults(tmp
         assert recorder.taken == []
 
 
-async def test_what_only_a_restart_changes_is_named_each_time_and_stays_while_the_rest_is_taken_over(
+async def test_settings_that_need_a_restart_are_named_and_the_rest_applied(
     tmp_path: Path,
 ) -> None:
     async with recording(tmp_path) as recorder:

@@ -34,7 +34,7 @@ from recorder.sandbox.market import Market
 from recorder.sandbox.server import Sandbox
 from tests.archives import candle, trade, trades, writing
 from tests.end_to_end.harness import PATIENCE_S, REPOSITORY, Process, archived, caught_up, config_for, recording, until
-from tests.ingest.drained import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
+from tests.ingest.drained_archive import NEW_YEAR_S, SEGMENT, drain, merge, note, prepared, state
 from tests.powercut import Unsynced
 
 DOCUMENT: Final = (REPOSITORY / "docs" / "operations.md").read_text()

@@ -106,7 +106,7 @@ async def test_candles_are_recorded_as_served_once_and_a_revised_one_twice(tmp_p
     assert caught_up(data, {pair: last for pair, last in sandbox.last_ids().items() if pair in pairs})
 
 
-async def test_a_changed_listing_ends_in_instruments_and_events_and_cuts_vwaps_at_its_time(tmp_path: Path) -> None:
+async def test_a_listing_change_is_stored_and_cuts_vwaps_from_its_time_on(tmp_path: Path) -> None:
     clock = LeapingClock()
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=20)
 
@@ -290,9 +290,7 @@ def test_every_mishap_is_tried() -> None:
 
 
 @pytest.mark.parametrize("names", BROKEN, ids="-".join)
-async def test_whatever_goes_wrong_with_answers_of_every_endpoint_all_is_recorded_afterwards(
-    tmp_path: Path, names: tuple[str, ...]
-) -> None:
+async def test_after_faults_of_every_endpoint_everything_is_recorded(tmp_path: Path, names: tuple[str, ...]) -> None:
     clock = LeapingClock()
     data, sandbox = tmp_path / "data", exchange(tmp_path, clock, rate=2)
     pairs = ["BTC/USD", "ETH/EUR", "SHIB/USD"]
@@ -390,7 +388,7 @@ def drained_twice(data: Path) -> set[int]:
     return archived_ones & {segment.number_of(path) for path in segment.segments(data / "journal")}
 
 
-async def test_killed_while_it_drains_candles_events_and_listings_each_row_is_there_once(tmp_path: Path) -> None:
+async def test_killed_while_draining_tables_each_row_is_there_once(tmp_path: Path) -> None:
     """The host's clock, a drain every second, kill -9 in the middle of one again and again."""
     half_drained: set[int] = set()
     clock = SystemClock()

@@ -86,7 +86,7 @@ def merged(data: Path) -> bool:
     return of_btc(data) < drains(data) // 2
 
 
-async def test_readers_in_a_loop_never_see_a_wrong_count_while_the_recorder_drains_and_compacts(tmp_path: Path) -> None:
+async def test_readers_never_see_a_wrong_count_during_drains_and_compactions(tmp_path: Path) -> None:
     clock = Paced()
     data = tmp_path / "data"
     sandbox = Sandbox(Market(start_ns=clock.wall_ns(), rate=1000), clock=clock, truth=tmp_path / "truth")

@@ -25,10 +25,10 @@ from recorder.journal import segment
 from recorder.query.connect import connect
 from tests.archive.candles import NEW_YEAR_US, candle, rows
 from tests.archive.events import events
-from tests.ingest.drained import SEGMENT, at, drain, journal_lines, merge, note, prepared
+from tests.example_dataset import register
+from tests.ingest.drained_archive import SEGMENT, at, drain, journal_lines, merge, note, prepared
 from tests.powercut import PowerCut, PowerLoss, Tree, Unsynced, lay
 from tests.segments import named, numbers_in
-from tests.small_models import register
 
 MARKET = "journal_market"
 

@@ -229,7 +229,7 @@ def test_what_is_set_aside_is_counted_by_reason(tmp_path: Path) -> None:
     assert archive_status.everything(tmp_path).quarantine == {"malformed": (1, path.stat().st_size)}
 
 
-def test_a_pair_of_which_ids_lie_in_two_files_is_told_with_both_and_no_number_is_made_up(tmp_path: Path) -> None:
+def test_ids_in_two_files_are_reported_with_both_and_no_count_is_invented(tmp_path: Path) -> None:
     with shop(tmp_path) as opened:
         opened.archive.append(PAIR, trades(1, 10))
         opened.archive.append("ETH/USD", trades(5, 6, pair="ETH/USD"))

@@ -27,9 +27,7 @@ def test_every_view_and_macro_is_loaded_and_nothing_else() -> None:
     assert len(catalogue.snapshot()) == len(set(catalogue.snapshot()))
 
 
-def test_a_file_is_loaded_after_those_that_create_what_it_names_and_needs_no_line_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_loaded_after_the_files_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packaged = tmp_path / "recorder" / "_queries"
     shutil.copytree(QUERIES, packaged)
     (packaged / "macros" / "a.sql").write_text("-- f(1) FROM z\nCREATE OR REPLACE MACRO a(x) AS TABLE FROM\n    b;")
@@ -75,7 +73,7 @@ def test_every_file_begins_with_its_question_and_its_parameters(name: str) -> No
 
 
 @pytest.mark.parametrize("path", sorted((QUERIES / "analysis").glob("*.sql")), ids=lambda path: path.stem)
-def test_every_analysis_begins_with_its_question_and_names_each_parameter_with_its_type(path: Path) -> None:
+def test_every_analysis_begins_with_its_question_and_typed_parameters(path: Path) -> None:
     first, blank, *rest = path.read_text().splitlines()
     assert first.startswith("-- ")
     assert first.endswith("?")

@@ -63,7 +63,7 @@ class Bench(Fakes):
             await asyncio.wait([task])
 
 
-async def test_the_anchor_is_noted_and_what_the_look_showed_beyond_what_is_held_is_fetched() -> None:
+async def test_the_anchor_is_noted_and_newer_trades_that_were_seen_are_fetched() -> None:
     bench = Bench(last=100)
     async with bench.running():
         await bench.turn()

@@ -103,7 +103,7 @@ async def test_what_came_before_a_problem_is_kept(bench: Bench, problem: Excepti
     assert (first.rows, bench.opened.ids()) == (50, list(range(11, 61)))
 
 
-async def test_gaps_are_filled_together_and_what_comes_along_is_archived_though_it_was_not_asked_for(
+async def test_gaps_are_filled_together_and_other_rows_of_a_page_are_archived(
     bench: Bench,
 ) -> None:
     for first, last in ((1, 100), (103, 110), (115, 120), (123, 200)):

@@ -7,7 +7,7 @@ import pytest
 
 from recorder.errors import UsageError
 from recorder.sandbox.exchange_status import StatusBoard
-from recorder.sandbox.fault_injection.listing_faults import ListingFaults
+from recorder.sandbox.fault_injection.injected_faults import InjectedFaults
 from recorder.sandbox.market import CHARACTERS, Market, character_of
 from recorder.sandbox.pairs import pair_of
 from recorder.sandbox.rest import UNKNOWN_PAIR, Rest
@@ -24,8 +24,9 @@ MARKET = Market(
 
 class Bench:
     def __init__(self) -> None:
-        self.quirks = ListingFaults()
-        self.rest = Rest(MARKET, quirks=self.quirks)
+        injected = InjectedFaults(ManualClock())
+        self.quirks = injected.quirks
+        self.rest = Rest(MARKET, injected=lambda: injected)
 
     def ask(self, method: str, **query: str) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.rest.answer(method, query, now_ns=START_NS), parse_float=str)
