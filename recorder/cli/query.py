@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 from rich import box
 from rich.table import Table
@@ -20,13 +17,12 @@ from recorder.cli.screen import Screen, echo, echo_warnings, text
 from recorder.cli.times import FromOption, ToOption
 from recorder.cli.waiting_trades import report_waiting_trades
 from recorder.errors import UsageError
-from recorder.query import arguments, catalogue, id_runs
+from recorder.query import arguments, catalogue
 from recorder.query.catalogue import NamedQuery, Parameter
-from recorder.query.connect import Archive, connect
+from recorder.query.connect import connect
 
 _FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
 """Common parameters, with flags of their own."""
-_BEGINS: Final = "SELECT epoch_us(time) AS time_us FROM pair_begins($pair) WHERE time > $start"
 
 
 def query(
@@ -58,17 +54,11 @@ def query(
     given = _given(question, pairs=pair or [], from_=from_, to=to, params=param or [])
     for parameter in question.missing(given):
         raise UsageError(f"{name} needs {_flag(parameter)}: {parameter.help}")
-    bound = question.bound(given)
     with echo_warnings(), connect(data, live=live) as archive:
-        _check_pairs(archive, pair or [])
-        table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
-        begins = _begin_later(archive, pair or [], bound.get("start"))
+        table = archive.query(name, to="arrow", dtype_backend=None, decimals=True, **given)
     output.write(table, chosen)
     if not live:
         report_waiting_trades(data, "--live counts them in")
-    _tell_what_is_missing(table)
-    if begins:
-        echo(f"recorder: {id_runs.late(begins)}", err=True)
 
 
 def _refuse_without_name(**options: object) -> None:
@@ -78,14 +68,14 @@ def _refuse_without_name(**options: object) -> None:
 
 def _given(
     question: NamedQuery, *, pairs: Sequence[str], from_: str | None, to: str | None, params: Sequence[str]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the values of the options, under the names of the query's parameters."""
     arguments.time_range(from_, to)
     names = {parameter.name for parameter in question.parameters}
     if len(pairs) > 1 and "pairs" not in names:
         raise UsageError(f"{question.name} takes one --pair, not {len(pairs)}")
     wanted = {"pairs" if "pairs" in names else "pair": list(pairs) if "pairs" in names else next(iter(pairs), None)}
-    given: dict[str, object] = {key: value for key, value in {**wanted, "start": from_, "stop": to}.items() if value}
+    given: dict[str, Any] = {key: value for key, value in {**wanted, "start": from_, "stop": to}.items() if value}
     for key in given:
         if key not in names:
             raise UsageError(f"{question.name} has no use for {_FLAGS[key]}")
@@ -106,29 +96,6 @@ def _example(question: NamedQuery) -> str:
 
 def _flag(parameter: Parameter) -> str:
     return _FLAGS.get(parameter.name, f"--param {parameter.name}=…")
-
-
-def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
-    if pairs:
-        held = archive.pairs()
-        for pair in pairs:
-            arguments.pair(pair, held)
-
-
-def _begin_later(archive: Archive, pairs: Sequence[str], start: datetime | None) -> dict[str, int]:
-    """Return when each pair that begins after ``start`` does so, in µs since 1970 UTC."""
-    if not pairs or start is None:
-        return {}
-    found = {pair: archive.sql(_BEGINS, to="arrow", dtype_backend=None, pair=pair, start=start) for pair in pairs}
-    return {pair: rows["time_us"][0].as_py() for pair, rows in found.items() if rows.num_rows}
-
-
-def _tell_what_is_missing(table: pa.Table) -> None:
-    if "missing_trades" in table.column_names and (pc.max(table["missing_trades"]).as_py() or 0) > 0:
-        echo(
-            "recorder: trades may be missing in it: see missing_trades, and `recorder gaps`",
-            err=True,
-        )
 
 
 def _list(questions: Sequence[NamedQuery], chosen: output.Output) -> None:

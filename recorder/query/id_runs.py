@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from recorder.core.evidence import Promise
 from recorder.core.gaps import open_gaps
-from recorder.core.model import TIMEFRAMES
 from recorder.core.plausibility import EARLIEST_US
 from recorder.core.trade_ids import Gap, Run, Span, Spans
+from recorder.query import arguments
 from recorder.query.arguments import Range
 
 _SHOWN: Final = 3
@@ -140,7 +140,7 @@ def candle_sentence(lost: Mapping[str, Sequence[LostCandles]], timeframe: str, d
         lacking.append(f"{pair} lacks {sum(one.count for one in stretches)} (those of {shown}{more})")
     more = f"; and {len(lost) - _SHOWN} more pairs lack some" if len(lost) > _SHOWN else ""
     ends = [one for stretches in lost.values() for one in stretches]
-    width_us = TIMEFRAMES[timeframe] * 60_000_000
+    width_us = arguments.timeframe_us(timeframe)
     first_us, last_us = min(one.first_us for one in ends), max(one.last_us for one in ends) + width_us
     command = _command(list(lost), first_us, last_us, data)
     build = "fetch their trades" if filled else "pass filled=True to have them built from trades, fetched if need be"

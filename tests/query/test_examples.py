@@ -11,11 +11,31 @@ import pytest
 
 import recorder
 from recorder.core.model import Event
-from recorder.query import arguments, dataframes, decimal_to_double, id_runs, provenance
+from recorder.query import (
+    arguments,
+    dataframes,
+    decimal_to_double,
+    gap_rows,
+    id_runs,
+    named_parameters,
+    pair_aliases,
+    provenance,
+)
 from recorder.query import connect as public
 from tests.archives import START_US, Written, candle, trade
 
-MODULES = [recorder, public, arguments, provenance, decimal_to_double, dataframes, id_runs]
+MODULES = [
+    recorder,
+    public,
+    arguments,
+    provenance,
+    decimal_to_double,
+    dataframes,
+    gap_rows,
+    id_runs,
+    named_parameters,
+    pair_aliases,
+]
 
 
 @pytest.fixture
@@ -33,7 +53,7 @@ def names(archive: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_examples_of_a_module_hold(module: ModuleType, names: dict[str, object]) -> None:
-    results = doctest.testmod(module, extraglobs=names)
+    results = doctest.testmod(module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.failed == 0
     assert results.attempted > 0
 
