@@ -13,10 +13,12 @@ import pyarrow.csv as pacsv
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recorder.archive.layout import Layout
 from recorder.archive.parquet import exported
 from recorder.cli import output
 from recorder.cli.output import Format
 from recorder.cli.screen import Screen, echo
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import GapError, UsageError
 from recorder.query import arguments
@@ -40,7 +42,7 @@ SELECT * REPLACE (
 
 
 def export(
-    pair: Annotated[str, typer.Argument(help="The v2 symbol, BTC/USD.")],
+    pair: Annotated[str, typer.Argument(help="The pair, BTC/USD.")],
     *,
     to_file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The new file to write; - is standard output.")
@@ -67,6 +69,7 @@ def export(
         raise UsageError(f"export writes {', '.join(_FORMATS)}, not {chosen.format}; `recorder sql` does the others")
     limits = arguments.time_range(from_, to)
     with connect(data, live=live, frozen=True) as archive:
+        (pair,) = stored_pairs([pair], archive.pairs(), Layout(data))
         pieces = _pieces(archive, pair, from_, to, on_gap=on_gap)
         none = archive.sql(_NONE, to="arrow", decimals=True)
         ends: dict[str, Any] = {"start": limits.start_us, "stop": limits.stop_us}

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from recorder.archive.layout import Layout
 from recorder.cli import output
 from recorder.cli.screen import echo, echo_warnings
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
 from recorder.query import plots
@@ -54,6 +56,8 @@ def plot(
     with echo_warnings(), connect(data, live=live) as archive:
         if not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
+        if pairs:
+            pairs = stored_pairs(pairs, archive.pairs(), Layout(data))
         match what:
             case What.CANDLES:
                 figure = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)

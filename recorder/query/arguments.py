@@ -16,7 +16,7 @@ from typing import Final, Literal, get_args
 from recorder.core.event_kinds import EventKind
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import UsageError
-from recorder.kraken.pair_names import v2_symbol
+from recorder.kraken.pair_names import meant, v2_symbol
 
 Instant = datetime | date | str | None
 """A time as a user writes it: a datetime with a time zone (pandas' too), ISO 8601 text with a zone, or a day, which
@@ -103,17 +103,18 @@ def width_us(value: object) -> int:
     >>> width_us("7 minutes"), width_us("1h30m"), width_us(timedelta(seconds=1))
     (420000000, 5400000000, 1000000)
     """
-    if isinstance(value, timedelta):
-        finer = value % _US or getattr(value, "nanoseconds", 0)  # pandas has those too
-        found = 0 if finer else value // _US
-    else:
-        found = _written_us(value)
+    found = _exact_us(value) if isinstance(value, timedelta) else _written_us(value)
     if found <= 0:
         raise UsageError(
             f"a bar has a fixed width above zero, such as '7 minutes', '1h' or a timedelta, not {value!r}; "
             "months and years have none: write them in days"
         )
     return found
+
+
+def _exact_us(value: timedelta) -> int:
+    """Return a duration in microseconds; 0 if it has nanoseconds too, as pandas' may."""
+    return 0 if value % _US else value // _US
 
 
 def _written_us(text: object) -> int:
@@ -228,8 +229,9 @@ def pair(name: str, held: Collection[str], *, of: str = "trades") -> str:
     text("pair", name)
     if name in held:
         return name
-    wanted = v2_symbol(name.strip().upper())
-    near = difflib.get_close_matches(wanted, held, n=3, cutoff=0.6)
+    near = meant(name, dict.fromkeys(held, ())) or difflib.get_close_matches(
+        v2_symbol(name.strip().upper()), held, n=3, cutoff=0.6
+    )
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif held:

@@ -17,7 +17,6 @@ from recorder.core.event_kinds import EventKind
 from recorder.errors import RecorderError
 from recorder.query import arguments, bars, catalogue, named_parameters, pair_aliases
 from recorder.query.arguments import AnyGap, Backend, BarGap, BarKind, Format, Index, Instant, OnGap, Width
-from recorder.query.bars import BarQuery
 from recorder.query.dataframes import WORDS, Frame, frame
 from recorder.query.frame_options import (
     Arrow,
@@ -625,12 +624,12 @@ class Archive:
         2025-11-10 12:00:03+00:00    100.0      NaN
         """
         how = self._how(to, dtype_backend, index if to == "pandas" else None)
-        wanted = BarQuery.of_time(arguments.width_us(width), filled=True)
-        limits = wanted.limits(arguments.time_range(start, stop))
+        width_us = arguments.width_us(width)
+        limits = arguments.time_range(start, stop).in_widths(width_us)
         arguments.on_gap(on_gap, "null")
         names = self._names(pairs)
         question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
-        return _frame(self._reader.closes(question, wanted), how, names)
+        return _frame(self._reader.closes(question, width_us), how, names)
 
     @overload
     def latest(self, pairs: Pairs | None = ..., *, to: Pandas = ..., **how: Unpack[Exact]) -> pd.DataFrame: ...

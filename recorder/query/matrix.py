@@ -1,37 +1,33 @@
-"""Bars of several pairs side by side: one column for each pair, one row for each bar of a common grid. Pure."""
+"""Values of several pairs side by side: one column for each pair, one row for each bar of a common grid. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from recorder.core.plausibility import EARLIEST_US
-from recorder.query.bars import BarQuery
-from recorder.query.id_runs import YEAR_US
 
-_TIME: Final = pa.timestamp("us", "UTC")
+def side_by_side(rows: pa.Table, column: str, pairs: Sequence[str], width_us: int) -> pa.Table:
+    """Return ``time`` and a column for each pair with its values of one column; null where it has no row.
 
+    The grid is unbroken from the first row of any pair to the last.
 
-def of(bars: pa.Table, column: str, pairs: Sequence[str], grid: BarQuery, *, now_us: int) -> pa.Table:
-    """Return ``time`` and a column for each pair with the values of one column of bars; null where it has no bar.
-
-    The grid is unbroken from the first bar to the last. A bar at a time at which no trade can have been made, before
-    2011 or more than a year after ``now_us``, has a row too, but the grid does not reach up to it.
+    >>> found = pa.table({"pair": ["A", "B"], "time": [60, 180], "close": [1.0, 2.0]})
+    >>> side_by_side(found, "close", ["A", "B"], 60).to_pydict()
+    {'time': [60, 120, 180], 'A': [1.0, None, None], 'B': [None, None, 2.0]}
     """
-    starts = bars["time"].cast(pa.int64()).to_numpy()
-    usual = starts[(starts >= EARLIEST_US) & (starts <= now_us + YEAR_US)]
-    every = np.arange(usual.min(), usual.max() + 1, int(grid.size)) if len(usual) else usual
-    times = np.union1d(every, starts)
-    codes = bars["pair"].unify_dictionaries()
-    names = codes.chunk(0).dictionary.to_pylist() if codes.num_chunks else []
-    of_pair = np.concatenate([np.empty(0, np.int64), *(chunk.indices.to_numpy() for chunk in codes.chunks)])
-    columns = [pa.array(times, pa.int64()).cast(_TIME)]
+    times = rows["time"].cast(pa.int64()).to_numpy()
+    first, end = (times.min(), times.max() + 1) if len(times) else (0, 0)
+    grid = np.arange(first, end, width_us)
+    columns = [pa.array(grid, pa.int64()).cast(rows["time"].type)]
+    codes = rows["pair"].combine_chunks().dictionary_encode()
+    order = np.argsort(codes.indices.to_numpy(), kind="stable")
+    ends = np.cumsum(np.bincount(codes.indices.to_numpy(), minlength=len(codes.dictionary)))
+    of_pairs = dict(zip(codes.dictionary.to_pylist(), np.split(order, ends[:-1]), strict=False))
     for pair in pairs:
-        rows = np.flatnonzero(of_pair == names.index(pair)) if pair in names else np.empty(0, np.int64)
-        place = np.full(len(times), -1)
-        place[np.searchsorted(times, starts[rows])] = rows
-        columns.append(bars[column].take(pa.array(place, pa.int64(), mask=place < 0)))
+        of_pair = of_pairs.get(pair, order[:0])
+        place = np.full(len(grid), -1)
+        place[(times[of_pair] - first) // width_us] = of_pair
+        columns.append(rows[column].take(pa.array(place, pa.int64(), mask=place < 0)))
     return pa.table(columns, ["time", *pairs])

@@ -109,7 +109,7 @@ def candles(
     limits = arguments.time_range(start, stop)
     arguments.timeframe(timeframe)
     held = {row["pair"]: row for row in _rows(archive, _HELD)}
-    arguments.pair(pair, held)
+    pair = archive.resolve(pair)
     first_us = held[pair]["first_us"] if limits.start_us is None else limits.start_us
     last_us = held[pair]["last_us"] + 1 if limits.stop_us is None else limits.stop_us
     drawn = fitting(timeframe, last_us - first_us, width)
@@ -233,8 +233,7 @@ def _days(archive: Archive, start: Instant, stop: Instant, pairs: Sequence[str] 
     """Return the certificates of the days that the range touches."""
     limits = arguments.time_range(start, stop)
     if pairs is not None:
-        held = [row["pair"] for row in _rows(archive, _HELD)]
-        pairs = [arguments.pair(pair, held) for pair in pairs]
+        pairs = [archive.resolve(pair) for pair in pairs]
     first = date.min if limits.start_us is None else moment(limits.start_us).date()
     last = date.max if limits.stop_us is None else moment(limits.stop_us - 1).date()
     days = _rows(archive, _DAYS, pairs=pairs, first=first, last=last)

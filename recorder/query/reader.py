@@ -40,7 +40,6 @@ from recorder.query import (
     id_order,
     id_runs,
     latest_trades,
-    matrix,
     pair_aliases,
     provenance,
     statement_pairs,
@@ -54,6 +53,7 @@ from recorder.query.exchange_candles import CandleQuery
 from recorder.query.explain_error import explain_error
 from recorder.query.file_digests import Digests
 from recorder.query.latest_trades import LatestTrades
+from recorder.query.matrix import side_by_side
 from recorder.query.provenance import Provenance
 from recorder.query.refused_files import FAULTS
 from recorder.query.snapshot import Snapshot, Snapshots
@@ -81,6 +81,25 @@ _CANDLES: Final = """
 _CANDLES_OF: Final = (
     "FROM candles_of($pairs, $timeframe, make_timestamptz($start), make_timestamptz($stop), whole := $whole)"
 )
+_CLOSES: Final = """
+    WITH
+    gaps_so_far AS (
+        SELECT
+            h.pair,
+            h.after_time,
+            max(h.before_time) OVER (PARTITION BY h.pair ORDER BY h.after_time, h.before_time) AS before_time
+        FROM holes_in(footer_files()) AS h
+    )
+    SELECT
+        c.pair,
+        c.time,
+        c.first_id,
+        c.last_id,
+        CASE WHEN $touched OR NOT coalesce(g.before_time >= c.time, false) THEN c.close END AS close
+    FROM closes_of($pairs, to_microseconds($width), make_timestamptz($start), make_timestamptz($stop)) AS c
+    ASOF LEFT JOIN gaps_so_far AS g
+        ON c.pair = g.pair AND c.time_end > g.after_time
+"""
 _ENDS: Final = """
     SELECT pair, min(trade_id), max(trade_id)
     FROM trades
@@ -406,13 +425,14 @@ class Reader:
         found = pa.concat_tables(each).unify_dictionaries()
         return gap_rows.nulled(found) if question.on_gap == "null" else found
 
-    def closes(self, question: TradeQuery, wanted: BarQuery) -> Result:
+    def closes(self, question: TradeQuery, width_us: int) -> Result:
         """Return the close of each bar, a column for each pair, on one grid of times. Raise GapError, UsageError."""
 
         def rows(_: Snapshot, __: _Lacking) -> list[_Part]:
-            found = self._bars(question, wanted)
-            side_by_side = matrix.of(found, "close", question.pairs, wanted, now_us=time.time_ns() // 1000)
-            return [_Part(side_by_side, question.pairs, _ends_of(found, question.pairs))]
+            touched = {"width": width_us, "touched": question.on_gap != "null"}
+            found = self._engine.fetch(_CLOSES, question.params() | touched, exact=question.exact)
+            matrix = side_by_side(found, "close", question.pairs, width_us)
+            return [_Part(matrix, question.pairs, _ends_of(found, question.pairs))]
 
         (answer,) = self._rested(question, rows)
         return answer

@@ -39,7 +39,7 @@ def test_a_pair_without_holes_is_fine(data: Path, capsys: pytest.CaptureFixture[
     gaps(data, pair=["ETH/USD"], as_json=True)
     assert json.loads(capsys.readouterr().out) == []
     with pytest.raises(UsageError, match="did you mean BTC/USD"):
-        gaps(data, pair=["XBT/USD"], as_json=False)
+        gaps(data, pair=["BTC/USS"], as_json=False)
 
 
 def test_a_damaged_file_hides_its_pair_alone_and_is_named_with_what_to_do(

@@ -17,6 +17,7 @@ from recorder.query import (
     decimal_to_double,
     gap_rows,
     id_runs,
+    matrix,
     named_parameters,
     pair_aliases,
     provenance,
@@ -33,6 +34,7 @@ MODULES = [
     dataframes,
     gap_rows,
     id_runs,
+    matrix,
     named_parameters,
     pair_aliases,
 ]
