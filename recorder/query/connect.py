@@ -248,6 +248,7 @@ class Archive:
         The parameters have the names that the list gives. A width is a timedelta or text, a time as everywhere. Trades
         that may be missing in the result, and a pair that begins later than the range, are warned of. Where the rows
         name no ids, ``df.attrs`` describes the trades from ``start`` to ``stop``; for what is certified it is empty.
+        Integers are Int64 in pandas, since some may be missing.
         Raises UsageError for an unknown name or parameter, or one that is missing or invalid.
 
         >>> archive.query("vwap", pair="BTC/USD", width="1 minute", index="time")[["vwap", "volume", "count"]]
@@ -270,8 +271,8 @@ class Archive:
         chosen = _chosen(names)
         given |= {key: list(chosen) if key == "pairs" else chosen[0] for key in ("pair", "pairs") if key in given}
         bound = asked.bound(given)
-        question = TradeQuery(chosen, limits, "ignore", decimals)
-        return _frame(self._reader.named(question, asked, bound), how, names)
+        answer = self._reader.named(TradeQuery(chosen, limits, "ignore", decimals), asked, bound)
+        return _frame(answer, how, names, nullable=answer.rows.column_names)
 
     def register(self, name: str, rows: Frame) -> None:
         """Register a frame (pandas, Arrow or polars) under a name for :meth:`sql`; cursors do not see it.

@@ -354,7 +354,10 @@ class Reader:
 
     def resolve(self, names: Iterable[str]) -> dict[str, str]:
         """Return the pair that each name means, by the archive's listing. Raise UsageError if it may mean several."""
-        return pair_aliases.resolve(names, self.pairs(), self._layout)
+        asked = list(names)
+        archived = self.kept.runs if self.kept else self._whole(self._moments.archived)
+        held = archived if set(asked).issubset(archived) else self.pairs()  # only then look into the journal
+        return pair_aliases.resolve(asked, held, self._layout)
 
     def trades(self, question: TradeQuery) -> list[Result]:
         """Return trades. Raise GapError, UsageError."""

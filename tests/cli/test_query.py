@@ -90,6 +90,7 @@ def test_holes_are_told_on_standard_error(archive: Written) -> None:
     told = run(archive, "vwap", "--pair", "ETH/USD", "--from", "2025-11-09", "--json").stderr
     assert told == "recorder: the range begins before what is archived: ETH/USD begins at 2025-11-10T12:00:07.000000Z\n"
     assert run(archive, "vwap", "--pair", "BTC/USD", "--json").stderr == ""
+    assert run(archive, "vwap", "--pair", "xbt-usd", "--json").stderr == "recorder: xbt-usd is taken for BTC/USD\n"
 
 
 def test_live_counts_in_the_journal(archive: Written) -> None:

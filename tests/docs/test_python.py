@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("documents")
     with writing(found / "data") as archive:
         for pair in PAIRS:
-            archive.append([trade(n, at_us(n * 10), price=str(100 + n % 3), pair=pair) for n in range(1, 40)])
+            archive.append([trade(n, at_us(n * 10), price=str(100 + n % 7), pair=pair) for n in range(1, 40)])
     return found
 
 
