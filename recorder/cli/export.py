@@ -21,7 +21,7 @@ from recorder.cli.screen import Screen, echo
 from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import GapError, UsageError
-from recorder.query import arguments
+from recorder.query import arguments, id_runs
 from recorder.query.arguments import OnGap
 from recorder.query.connect import Archive, connect
 
@@ -90,12 +90,19 @@ def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *,
     try:
         return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True, check=True)
     except GapError as error:
-        sentence = str(error).replace("pass on_gap='warn' or 'ignore'", "give --on-gap warn or ignore")
+        sentence = _for_the_command_line(str(error))
         if on_gap == "raise":
             raise GapError(sentence) from None
         if on_gap == "warn":
             echo(f"recorder: {sentence}", err=True)
         return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True, check=True)
+
+
+def _for_the_command_line(sentence: str) -> str:
+    """Return the message of a GapError with the option in place of the argument."""
+    for advice in (id_runs.SHOWN_GAP, id_runs.ON_GAP):
+        sentence = sentence.replace(advice, "give --on-gap warn or ignore")
+    return sentence
 
 
 @contextmanager
