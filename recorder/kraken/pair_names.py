@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
 
 from recorder.core.model import Instrument
 from recorder.errors import UnknownPair
 
 _V2_LEGS = {"XBT": "BTC", "XDG": "DOGE"}
 """The only two codes that WebSocket v2 spells differently from the wsname (API.md 5.1, 1218 of 1218 pairs)."""
+
+_SIGNS: Final = str.maketrans("", "", "-_/ ")
+"""Removes the signs that may stand between the legs."""
 
 
 def v2_symbol(wsname: str) -> str:
@@ -48,7 +51,7 @@ def meant(name: str, listed: Mapping[str, Collection[str]]) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    return re.sub(r"[-_/ ]", "", name).upper()
+    return name.translate(_SIGNS).upper()
 
 
 def _spellings(pair: str) -> Iterator[str]:
