@@ -9,20 +9,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 from recorder.version import __version__
 
-__all__ = ["__version__", "connect"]
+__all__ = ["AliasWarning", "Archive", "__version__", "connect", "errors"]
 
 if TYPE_CHECKING:
-    from recorder.query.connect import connect
+    from recorder import errors
+    from recorder.query.connect import Archive, connect
+    from recorder.query.pair_aliases import AliasWarning
+
+_HOMES: Final = {"AliasWarning": "recorder.query.pair_aliases", "errors": "recorder.errors"}
+_HOME: Final = "recorder.query.connect"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 -- what a module's names are is up to the module
     """Import the read side only when it is asked for: the daemon runs without pandas and DuckDB."""
-    if name == "connect":
-        from recorder.query.connect import connect  # noqa: PLC0415 -- see above
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(_HOMES.get(name, _HOME))
+    return home if name == "errors" else getattr(home, name)
 
-        return connect
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

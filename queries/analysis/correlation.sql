@@ -11,83 +11,12 @@
 -- a's.
 
 WITH
-asked AS (
-    SELECT t.pair, t.trade_id, t.time, t.price
-    FROM trades AS t
-    WHERE ($pairs IS NULL OR list_contains($pairs, t.pair))
-),
-traded AS (
-    SELECT
-        t.pair,
-        grid_number(t.time, $width, NULL) AS number,
-        max(t.trade_id) AS last_id,
-        arg_max(t.price, t.trade_id) AS close
-    FROM asked AS t
-    WHERE ($start IS NULL OR t.time >= grid_before($start, $width))
-        AND ($stop IS NULL OR t.time < grid_ceiling($stop, $width, NULL))
-    GROUP BY t.pair, number
-),
--- The last bar with trades before these, and the first one after them, so that the ends of the range are filled too.
-before AS (
-    SELECT t.pair, grid_number(max(t.time), $width, NULL) AS number
-    FROM asked AS t
-    WHERE $start IS NOT NULL AND t.time < grid_before($start, $width)
-    GROUP BY t.pair
-),
-carried AS (
-    SELECT t.pair, b.number, max(t.trade_id) AS last_id, arg_max(t.price, t.trade_id) AS close
-    FROM asked AS t
-    JOIN before AS b
-        ON t.pair = b.pair AND t.time >= grid_start(b.number, $width, NULL)
-    WHERE $start IS NOT NULL AND t.time < grid_before($start, $width)
-    GROUP BY t.pair, b.number
-),
-later AS (
-    SELECT t.pair, grid_number(min(t.time), $width, NULL) AS number
-    FROM asked AS t
-    WHERE $stop IS NOT NULL AND t.time >= grid_ceiling($stop, $width, NULL)
-    GROUP BY t.pair
-),
-neighbours AS (
-    SELECT b.*, lead(b.number) OVER (PARTITION BY b.pair ORDER BY b.number) AS next_number
-    FROM (FROM traded UNION ALL BY NAME FROM carried UNION ALL BY NAME FROM later) AS b
-    WHERE ordinary_time(grid_start(b.number, $width, NULL), NULL) IS NOT NULL
-),
-filled AS (
-    SELECT
-        b.pair,
-        b.close,
-        b.last_id,
-        unnest(range(
-            greatest(b.number, grid_number(grid_before($start, $width), $width, NULL)),
-            least(coalesce(b.next_number, b.number + 1), grid_number(grid_ceiling($stop, $width, NULL), $width, NULL))
-        )) AS number
-    FROM neighbours AS b
-),
-timed AS (
-    SELECT
-        b.*,
-        grid_start(b.number, $width, NULL) AS time,
-        grid_start(b.number + 1, $width, NULL) AS time_end
-    FROM filled AS b
-),
-runs AS (
-    SELECT r.pair, r.after, max(r.last_time) AS last_time, arg_max(r.first_id, r.last_time) AS first_id
-    FROM known_runs(footer_files()) AS r
-    GROUP BY r.pair, r.after
-),
 known AS (
-    SELECT
-        b.pair,
-        b.number,
-        b.time,
-        CASE WHEN r.last_time >= b.time_end AND b.last_id >= r.first_id THEN b.close END AS close
-    FROM timed AS b
-    ASOF LEFT JOIN runs AS r
-        ON b.pair = r.pair AND b.time > r.after
+    SELECT c.pair, c.time, CASE WHEN c.complete THEN c.close END AS close
+    FROM closes_of($pairs, $width, grid_before($start, $width), $stop) AS c
 ),
 returns AS (
-    SELECT k.pair, k.number, ln(k.close / lag(k.close) OVER (PARTITION BY k.pair ORDER BY k.number)) AS log_return
+    SELECT k.pair, k.time, ln(k.close / lag(k.close) OVER (PARTITION BY k.pair ORDER BY k.time)) AS log_return
     FROM known AS k
 )
 SELECT
@@ -98,9 +27,9 @@ SELECT
     regr_slope(b.log_return, a.log_return) AS beta
 FROM returns AS a
 JOIN returns AS b
-    ON a.number = b.number AND a.pair < b.pair
+    ON a.time = b.time AND a.pair < b.pair
 WHERE a.log_return IS NOT NULL
     AND b.log_return IS NOT NULL
-    AND ($start IS NULL OR a.number >= grid_number(grid_ceiling($start, $width, NULL), $width, NULL))
+    AND ($start IS NULL OR a.time >= utc_moment($start))
 GROUP BY a.pair, b.pair
 ORDER BY a.pair, b.pair;

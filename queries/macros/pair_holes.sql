@@ -1,6 +1,7 @@
--- Which ids between those of one pair may exist and are not stored, and how many may belong to a time range?
+-- Which ids between those of a pair may exist and are not stored, and how many may belong to a time range?
 --
--- pair_holes(pair)                    one row per gap: first_id, last_id, missing, after_time, before_time
+-- holes_in(files)                     one row per gap: pair, first_id, last_id, missing, after_time, before_time
+-- pair_holes(pair)                    the same of one pair, without its name
 -- missing_between(pair, start, stop)  one row with the sum missing_trades, over the gaps that may have a trade at or
 --                                     after start and before stop; NULL or left out: open end
 --
@@ -8,15 +9,21 @@
 -- archived ids, or between the anchor of the promise and the first one, but only this pair's files are opened. Times
 -- are infinite if no trade on that side has a time at which it can have been made.
 
-CREATE OR REPLACE MACRO pair_holes(pair) AS TABLE
+CREATE OR REPLACE MACRO holes_in(files) AS TABLE
 SELECT
+    u.pair,
     u.first_id,
     u.last_id,
     u.last_id - u.first_id + 1 AS missing,
     coalesce(u.after_time, '-infinity'::TIMESTAMPTZ) AS after_time,
     coalesce(u.before_time, 'infinity'::TIMESTAMPTZ) AS before_time
-FROM pair_unknown_ids(pair) AS u
+FROM unknown_ids(files) AS u
 WHERE u.before_id IS NOT NULL AND (u.after_id IS NOT NULL OR u.after_time IS NOT NULL);
+
+CREATE OR REPLACE MACRO pair_holes(pair) AS TABLE
+SELECT h.first_id, h.last_id, h.missing, h.after_time, h.before_time
+FROM holes_in(pair_footers(known_pair(pair))) AS h
+WHERE h.pair = pair;
 
 CREATE OR REPLACE MACRO missing_between(pair, start := NULL, stop := NULL) AS TABLE
 SELECT coalesce(sum(h.missing), 0)::BIGINT AS missing_trades

@@ -14,12 +14,12 @@ from recorder.archive import open_archive
 from recorder.archive.layout import existing
 from recorder.cli.screen import echo
 from recorder.cli.status import counted
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.clock import SystemClock
 from recorder.core.trade_ids import Span, Spans
 from recorder.disk import Disk
 from recorder.errors import UsageError
 from recorder.ops import process_setup
-from recorder.query import arguments
 
 HIGHEST: Final = 2**63 - 1
 """The highest id that the archive can store."""
@@ -44,7 +44,7 @@ def disown(
     """
     layout = existing((data or config.load(config_file).archive.path).resolve())
     spans = parsed(ids)
-    name = arguments.pair(pair, layout.pairs())
+    (name,) = stored_pairs([pair], layout.pairs(), layout)
     process_setup.as_owner(layout.data)
     process_setup.prepare()
     now_us = SystemClock().wall_ns() // 1000

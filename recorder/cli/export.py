@@ -13,15 +13,17 @@ import pyarrow.csv as pacsv
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from recorder.archive.layout import Layout
 from recorder.archive.parquet import exported
 from recorder.cli import output
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.interrupts import interruptible, on_interrupt
 from recorder.cli.output import Format
 from recorder.cli.screen import Screen, echo
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import GapError, UsageError
-from recorder.query import arguments
+from recorder.query import arguments, id_runs
 from recorder.query.arguments import OnGap
 from recorder.query.connect import Archive, connect
 
@@ -42,7 +44,7 @@ SELECT * REPLACE (
 
 
 def export(
-    pair: Annotated[str, typer.Argument(help="The v2 symbol, BTC/USD.")],
+    pair: Annotated[str, typer.Argument(help="The pair, BTC/USD.")],
     *,
     to_file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The new file to write; - is standard output.")
@@ -74,6 +76,7 @@ def export(
         connect(data, live=live, frozen=True) as archive,
         interruptible(archive),
     ):
+        (pair,) = stored_pairs([pair], archive.pairs(), Layout(data))
         pieces = _pieces(archive, pair, from_, to, on_gap=on_gap)
         none = archive.sql(_NONE, to="arrow", decimals=True)
         ends: dict[str, Any] = {"start": limits.start_us, "stop": limits.stop_us}
@@ -101,12 +104,19 @@ def _pieces(archive: Archive, pair: str, start: str | None, stop: str | None, *,
     try:
         return archive.batches(pair, start, stop, rows=BATCH, to="arrow", decimals=True, check=True)
     except GapError as error:
-        sentence = str(error).replace("pass on_gap='warn' or 'ignore'", "give --on-gap warn or ignore")
+        sentence = _for_the_command_line(str(error))
         if on_gap == "raise":
             raise GapError(sentence) from None
         if on_gap == "warn":
             echo(f"recorder: {sentence}", err=True)
         return archive.batches(pair, start, stop, rows=BATCH, on_gap="ignore", to="arrow", decimals=True, check=True)
+
+
+def _for_the_command_line(sentence: str) -> str:
+    """Return the message of a GapError with the option in place of the argument."""
+    for advice in (id_runs.SHOWN_GAP, id_runs.ON_GAP):
+        sentence = sentence.replace(advice, "give --on-gap warn or ignore")
+    return sentence
 
 
 @contextmanager

@@ -11,11 +11,12 @@ import typer
 from rich import box
 from rich.table import Table
 
+from recorder.archive.layout import existing
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import age, counted
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.core.trade_ids import Gap
 from recorder.ops import missing_ids as state
-from recorder.query import arguments
 
 
 def gaps(
@@ -30,7 +31,7 @@ def gaps(
     damaged: dict[str, str] = {}
     found = state.read(data, damaged)
     there = [*found, *damaged]
-    wanted = list(dict.fromkeys(arguments.pair(name, there) for name in pair)) if pair else there
+    wanted = stored_pairs(pair, there, existing(data)) if pair else there
     chosen = [name for name in wanted if name in found]
     listed = [gap for name in chosen for gap in found[name]]
     missing = [gap for gap in listed if gap.state == "open"]

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from recorder.archive.layout import Layout
 from recorder.cli import output
 from recorder.cli.in_journal import LiveOption
 from recorder.cli.interrupts import interruptible
 from recorder.cli.late_beginnings import report_late_beginnings
 from recorder.cli.screen import echo, echo_warnings
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
 from recorder.query import arguments, plots
@@ -60,13 +62,13 @@ def plot(
     with echo_warnings(), connect(data, live=live) as archive, interruptible(archive):
         if not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
-        match what:
-            case What.CANDLES:
-                chart: plots.Chart = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
-            case What.COVERAGE:
-                chart = plots.coverage(archive, start, stop, pairs=pairs, width=width)
-            case What.VOLUME:
-                chart = plots.volume(archive, start, stop, pairs=pairs, width=width)
+        if pairs:
+            pairs = stored_pairs(pairs, archive.pairs(), Layout(data))
+        if what is What.CANDLES:
+            chart: plots.Chart = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
+        else:
+            by_day = {What.COVERAGE: plots.coverage, What.VOLUME: plots.volume}[what]
+            chart = by_day(archive, start, stop, pairs=pairs, width=width)
         if what is not What.COVERAGE:  # which shows what is not recorded
             report_late_beginnings(archive, pairs or archive.pairs(), arguments.moment("--from", start))
         for path in paths:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 from rich import box
 from rich.table import Table
@@ -16,14 +14,13 @@ from rich.table import Table
 from recorder.cli import output
 from recorder.cli.in_journal import LiveOption, reporting_waiting_trades
 from recorder.cli.interrupts import interruptible
-from recorder.cli.late_beginnings import report_late_beginnings
 from recorder.cli.output import Format, FormatOption, JsonOption, OutputOption
 from recorder.cli.screen import Screen, echo, echo_warnings, text
 from recorder.cli.times import FromOption, ToOption
 from recorder.errors import UsageError
 from recorder.query import arguments, catalogue
 from recorder.query.catalogue import NamedQuery, Parameter
-from recorder.query.connect import Archive, connect
+from recorder.query.connect import connect
 
 _FLAGS: Final = {"pair": "--pair", "pairs": "--pair", "start": "--from", "stop": "--to"}
 """Common parameters, with flags of their own."""
@@ -58,19 +55,14 @@ def query(
     given = _given(question, pairs=pair or [], from_=from_, to=to, params=param or [])
     for parameter in question.missing(given):
         raise UsageError(f"{name} needs {_flag(parameter)}: {parameter.help}")
-    bound = question.bound(given)
     with (
         reporting_waiting_trades(data, live=live),
         echo_warnings(),
         connect(data, live=live) as archive,
         interruptible(archive),
     ):
-        _check_pairs(archive, pair or [])
-        table = archive.sql(question.text, to="arrow", dtype_backend=None, decimals=True, **bound)
+        table = archive.query(name, to="arrow", dtype_backend=None, decimals=True, **given)
         output.write(table, chosen)
-        _tell_what_is_missing(table)
-        asked = archive.pairs() if "pairs" in bound and bound["pairs"] is None else pair or []
-        report_late_beginnings(archive, asked, arguments.moment("--from", bound.get("start")))
 
 
 def _refuse_without_name(**options: object) -> None:
@@ -80,14 +72,14 @@ def _refuse_without_name(**options: object) -> None:
 
 def _given(
     question: NamedQuery, *, pairs: Sequence[str], from_: str | None, to: str | None, params: Sequence[str]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the values of the options, under the names of the query's parameters."""
     arguments.time_range(from_, to)
     names = {parameter.name for parameter in question.parameters}
     if len(pairs) > 1 and "pairs" not in names:
         raise UsageError(f"{question.name} takes one --pair, not {len(pairs)}")
     wanted = {"pairs" if "pairs" in names else "pair": list(pairs) if "pairs" in names else next(iter(pairs), None)}
-    given: dict[str, object] = {key: value for key, value in {**wanted, "start": from_, "stop": to}.items() if value}
+    given: dict[str, Any] = {key: value for key, value in {**wanted, "start": from_, "stop": to}.items() if value}
     for key in given:
         if key not in names:
             raise UsageError(f"{question.name} has no use for {_FLAGS[key]}")
@@ -108,21 +100,6 @@ def _example(question: NamedQuery) -> str:
 
 def _flag(parameter: Parameter) -> str:
     return _FLAGS.get(parameter.name, f"--param {parameter.name}=…")
-
-
-def _check_pairs(archive: Archive, pairs: Sequence[str]) -> None:
-    if pairs:
-        held = archive.pairs()
-        for pair in pairs:
-            arguments.pair(pair, held)
-
-
-def _tell_what_is_missing(table: pa.Table) -> None:
-    if "missing_trades" in table.column_names and (pc.max(table["missing_trades"]).as_py() or 0) > 0:
-        echo(
-            "recorder: trades may be missing in it: see missing_trades, and `recorder gaps`",
-            err=True,
-        )
 
 
 def _list(questions: Sequence[NamedQuery], chosen: output.Output) -> None:

@@ -14,6 +14,7 @@ from recorder.archive.layout import existing
 from recorder.cli.disown import HIGHEST
 from recorder.cli.screen import echo
 from recorder.cli.status import counted
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.clock import SystemClock
 from recorder.core.trade_ids import Span
 from recorder.disk import Disk
@@ -21,7 +22,6 @@ from recorder.errors import UsageError
 from recorder.journal import live_read
 from recorder.kraken import records
 from recorder.ops import process_setup
-from recorder.query import arguments
 
 
 def release(
@@ -42,7 +42,7 @@ def release(
     if first > last:
         raise UsageError(f"the range is reversed: {first} is after {last}; swap them")
     layout = existing((data or config.load(config_file).archive.path).resolve())
-    name = arguments.pair(pair, sorted({*layout.pairs(), *stored_evidence.read(layout).promised}))
+    (name,) = stored_pairs([pair], sorted({*layout.pairs(), *stored_evidence.read(layout).promised}), layout)
     process_setup.as_owner(layout.data)
     process_setup.prepare()
     now_us = SystemClock().wall_ns() // 1000

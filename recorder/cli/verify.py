@@ -28,12 +28,12 @@ from recorder.cli.in_journal import report_waiting_trades
 from recorder.cli.interrupts import on_interrupt
 from recorder.cli.screen import Screen, echo, text
 from recorder.cli.status import counted
+from recorder.cli.stored_pairs import stored_pairs
 from recorder.clock import SystemClock
 from recorder.config import Config
 from recorder.core.certificate import Certificate, utc_day
 from recorder.errors import CorruptFile, UsageError
 from recorder.ops.certificates import PairCertificates, certify, other_findings, total_bytes
-from recorder.query import arguments
 
 _NAMED: Final = 10
 """The maximum number of pairs named in a message; --json names them all."""
@@ -82,7 +82,7 @@ def verify(  # noqa: PLR0917 -- one parameter per command line option
         raise UsageError(f"the range is reversed: --from {days.first} is after --to {days.last}; swap them")
     known = stored_evidence.read(layout)
     there = layout.pairs() if ohlc else sorted({*layout.pairs(), *known.promised})
-    pairs = list(dict.fromkeys(arguments.pair(name, there) for name in pair)) if pair else there
+    pairs = stored_pairs(pair, there, layout) if pair else there
     if ohlc:
         right = _reconcile(layout, pairs, days, as_json=as_json)
     else:

@@ -6,13 +6,18 @@ Never splits a concatenated name by suffix: ``ETHPYUSD`` is ETH/PYUSD. Names are
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
 
 from recorder.core.model import Instrument
 from recorder.errors import UnknownPair
 
 _V2_LEGS = {"XBT": "BTC", "XDG": "DOGE"}
 """The only two codes that WebSocket v2 spells differently from the wsname (API.md 5.1, 1218 of 1218 pairs)."""
+
+_SIGNS: Final = str.maketrans("", "", "-_/ ")
+"""Removes the signs that may stand between the legs."""
 
 
 def v2_symbol(wsname: str) -> str:
@@ -22,6 +27,38 @@ def v2_symbol(wsname: str) -> str:
     ('BTC/USD', 'DOGE/EUR', 'ETH/BTC')
     """
     return "/".join(_V2_LEGS.get(leg, leg) for leg in wsname.split("/"))
+
+
+def meant(name: str, listed: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the pairs that a name may mean; ``listed`` has the other names of each pair, as far as they are known.
+
+    An exact name comes before any other spelling. Otherwise the case and the sign between the legs do not matter, nor
+    whether a leg is spelled as in v2 or as in the other names.
+
+    >>> listed = {"BTC/USD": ["XXBTZUSD"], "AAPLx/USD": [], "AAPLX/USD": []}
+    >>> meant("xbt-usd", listed), meant("XXBTZUSD", listed), meant("AAPLx/USD", listed), meant("aaplxusd", listed)
+    (['BTC/USD'], ['BTC/USD'], ['AAPLx/USD'], ['AAPLx/USD', 'AAPLX/USD'])
+    """
+    wanted = name.strip()
+    if wanted in listed:
+        return [wanted]
+    exact = [pair for pair, others in listed.items() if wanted in others]
+    return exact or [
+        pair
+        for pair, others in listed.items()
+        if _folded(wanted) in {_folded(one) for one in (*others, *_spellings(pair))}
+    ]
+
+
+def _folded(name: str) -> str:
+    return name.translate(_SIGNS).upper()
+
+
+def _spellings(pair: str) -> Iterator[str]:
+    """Yield a v2 symbol with each leg as WebSocket v2 spells it, and as the other names do."""
+    other = {v2: code for code, v2 in _V2_LEGS.items()}
+    legs = [{leg, other.get(leg, leg)} for leg in pair.split("/")]
+    yield from map("/".join, itertools.product(*legs))
 
 
 class PairNames:

@@ -10,12 +10,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, get_args
 
 from recorder.core.event_kinds import EventKind
 from recorder.core.model import TIMEFRAMES
 from recorder.errors import UsageError
-from recorder.kraken.pair_names import v2_symbol
+from recorder.kraken.pair_names import meant, v2_symbol
 
 Instant = datetime | date | str | None
 """A time as a user writes it: a datetime with a time zone (pandas' too), ISO 8601 text with a zone, or a day, which
@@ -25,6 +26,14 @@ Format = Literal["pandas", "arrow", "polars"]
 Lazily = Literal["polars", "dataset"]
 """The forms of a scan: a polars.LazyFrame, or a pyarrow.dataset.Dataset."""
 OnGap = Literal["raise", "warn", "ignore"]
+BarGap = Literal["raise", "warn", "ignore", "null"]
+"""What to do about bars that a gap touches; ``null`` keeps their rows without values."""
+AnyGap = Literal["raise", "warn", "ignore", "null", "split"]
+BarKind = Literal["time", "tick", "volume", "dollar"]
+Index = Literal["time"] | None
+"""The column that becomes the index of a pandas frame; None numbers the rows."""
+Width = str | timedelta
+"""The length of a bar: a timedelta (pandas' too), or text such as ``7 minutes``, ``1h`` or ``1 day 12 hours``."""
 Backend = Literal["pyarrow"] | None
 """The types of the columns of a pandas frame: Arrow's, or None for numpy's."""
 
@@ -35,6 +44,17 @@ _EXAMPLES: Final = {"pair": "BTC/USD", "kind": "connected"}
 _FINER: Final = re.compile(r"[.,]\d{6}\d*[1-9]")
 _SHOWN: Final = 10
 """The maximum number of names in a message."""
+_MINUTE_US: Final = 60_000_000
+_PART: Final = re.compile(r"\s*(\d+)\s*([A-Za-zµ]+)\s*")
+_UNITS_US: Final = {
+    **dict.fromkeys(("us", "µs", "microsecond", "microseconds"), 1),
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1_000),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1_000_000),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), _MINUTE_US),
+    **dict.fromkeys(("h", "hour", "hours"), 60 * _MINUTE_US),
+    **dict.fromkeys(("d", "day", "days"), 1_440 * _MINUTE_US),
+    **dict.fromkeys(("w", "week", "weeks"), 10_080 * _MINUTE_US),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +66,15 @@ class Range:
 
     def in_bars(self, timeframe: str) -> Range:
         """Return the range of the whole bars that begin in this range."""
-        width_us = TIMEFRAMES[timeframe] * 60_000_000
-        return Range(
-            None if self.start_us is None else -(-self.start_us // width_us) * width_us,
-            None if self.stop_us is None else -(-self.stop_us // width_us) * width_us,
-        )
+        return self.in_widths(timeframe_us(timeframe))
+
+    def in_widths(self, width_us: int, origin_us: int = 0) -> Range:
+        """Return the same for bars of this length, one of which begins at ``origin_us``."""
+
+        def ceiling(moment_us: int | None) -> int | None:
+            return None if moment_us is None else -((origin_us - moment_us) // width_us) * width_us + origin_us
+
+        return Range(ceiling(self.start_us), ceiling(self.stop_us))
 
 
 def time_range(start: Instant, stop: Instant) -> Range:
@@ -68,6 +92,70 @@ def time_range(start: Instant, stop: Instant) -> Range:
 def timeframe(name: str) -> str:
     """Return ``name`` if it is a known timeframe."""
     return _one_of("timeframe", name, tuple(TIMEFRAMES))
+
+
+def timeframe_us(name: str) -> int:
+    """Return the length of a bar of a known timeframe in microseconds."""
+    return TIMEFRAMES[name] * _MINUTE_US
+
+
+def width_us(value: object) -> int:
+    """Return the length of a bar in microseconds. Raise UsageError if it is none.
+
+    >>> width_us("7 minutes"), width_us("1h30m"), width_us(timedelta(seconds=1))
+    (420000000, 5400000000, 1000000)
+    """
+    found = _exact_us(value) if isinstance(value, timedelta) else _written_us(value)
+    if found <= 0:
+        raise UsageError(
+            f"a bar has a fixed width above zero, such as '7 minutes', '1h' or a timedelta, not {value!r}; "
+            "months and years have none: write them in days"
+        )
+    return found
+
+
+def _exact_us(value: timedelta) -> int:
+    """Return a duration in microseconds; 0 if it has nanoseconds too, as pandas' may."""
+    return 0 if value % _US else value // _US
+
+
+def _written_us(text: object) -> int:
+    """Return a duration as a user writes it in microseconds; 0 if it is none."""
+    if not isinstance(text, str):
+        return 0
+    parts = _PART.findall(text)
+    # To pandas M is a month; the other units are the same in any case.
+    known = [_UNITS_US.get(unit if unit == "M" else unit.lower(), 0) for _, unit in parts]
+    if not all(known) or _PART.sub("", text):
+        return 0
+    return sum(int(count) * unit_us for (count, _), unit_us in zip(parts, known, strict=True))
+
+
+def bar_size(kind: BarKind, size: object) -> Decimal:
+    """Return how much is in a bar of a number of trades, a volume or an amount. Raise UsageError if it is no size."""
+    try:
+        found = Decimal(str(size))
+    except InvalidOperation:
+        found = Decimal(0)
+    whole = kind != "tick" or found == found.to_integral_value()
+    if isinstance(size, bool) or not found.is_finite() or found <= 0 or not whole:
+        of = {"tick": "a whole number of trades", "volume": "a volume in the base currency"}
+        what = of.get(kind, "an amount of the quote currency")
+        raise UsageError(f"the size of {kind} bars is {what} above zero, not {size!r}")
+    return found
+
+
+def bar_kind(name: BarKind) -> BarKind:
+    """Return ``name`` if it is a known kind of bars."""
+    _one_of("kind", name, get_args(BarKind))
+    return name
+
+
+def only_of_time(kind: BarKind, **given: bool) -> None:
+    """Raise UsageError if a parameter was given that only bars of time have."""
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{kind} bars have no {name}: leave it out, or ask for bars of time")
 
 
 def bounds(threads: int | None, memory: str | None) -> dict[str, str]:
@@ -98,10 +186,23 @@ def backend(name: str | None) -> None:
         raise UsageError(f"there is no dtype_backend {name!r}: use 'pyarrow', or leave it out for numpy's types")
 
 
-def on_gap(choice: OnGap) -> OnGap:
-    """Return ``choice`` if it is a known way to handle a gap."""
-    _one_of("on_gap", choice, get_args(OnGap))
+def on_gap(choice: AnyGap, *more: AnyGap) -> AnyGap:
+    """Return ``choice`` if it is a way to handle a gap that is always possible, or one of ``more``."""
+    allowed = (*get_args(OnGap), *more)
+    if choice in get_args(AnyGap) and choice not in allowed:
+        why = "trades have no row to keep" if choice == "null" else "its rows share one grid, or come in pieces already"
+        raise UsageError(f"on_gap={choice!r} is not possible here, for {why}: use one of {', '.join(allowed)}")
+    _one_of("on_gap", choice, allowed)
     return choice
+
+
+def index(name: Index, to: Format) -> Index:
+    """Return ``name`` if it can be the index of a frame."""
+    if name is not None:
+        _one_of("index", name, ("time",))
+        if to != "pandas":
+            raise UsageError(f"a frame of {to} has no index: leave index out, time is a column of it")
+    return name
 
 
 def text(parameter: str, value: str) -> str:
@@ -135,8 +236,9 @@ def pair(name: str, held: Collection[str], *, of: str = "trades") -> str:
     text("pair", name)
     if name in held:
         return name
-    wanted = v2_symbol(name.strip().upper())
-    near = difflib.get_close_matches(wanted, held, n=3, cutoff=0.6)
+    near = meant(name, dict.fromkeys(held, ())) or difflib.get_close_matches(
+        v2_symbol(name.strip().upper()), held, n=3, cutoff=0.6
+    )
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif held:

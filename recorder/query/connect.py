@@ -7,17 +7,52 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, Unpack, overload
 
 from recorder.core.event_kinds import EventKind
-from recorder.query import arguments
-from recorder.query.arguments import Backend, Format, Instant, Lazily, OnGap
+from recorder.errors import RecorderError
+from recorder.query import arguments, bars, catalogue, named_parameters, pair_aliases
+from recorder.query.arguments import AnyGap, Backend, BarGap, BarKind, Format, Index, Instant, Lazily, OnGap, Width
 from recorder.query.dataframes import WORDS, Frame, frame
 from recorder.query.follow import After, Follower
+from recorder.query.frame_options import (
+    Arrow,
+    Bars,
+    Batches,
+    BrokenBars,
+    BrokenCandles,
+    BrokenOhlc,
+    BrokenTrades,
+    Candles,
+    Closes,
+    Events,
+    Exact,
+    Ohlc,
+    Pandas,
+    Polars,
+    Split,
+    Trades,
+    Typed,
+)
+from recorder.query.pair_aliases import AliasWarning
 from recorder.query.polars_scan import lazy_frame
 from recorder.query.reader import BATCH_ROWS, Reader, Result, TradeQuery
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+Pairs: TypeAlias = str | Iterable[str]
+"""One pair or several, by any of their names."""
+Size: TypeAlias = Width | float | Decimal
+"""The length of bars of time; a number of trades, or an amount, of others."""
+_Names: TypeAlias = Mapping[str, str]
+"""The pair that each name means."""
 
 _TRADE_CATEGORIES: Final = ("side", "ord_type", "source")
 _CANDLE_CATEGORIES: Final = ("timeframe",)
@@ -34,6 +69,9 @@ ORDER BY pair, day
 _KINDS: Final = tuple(str(kind) for kind in EventKind)
 _LACKED: Final = ("first_id", "last_id", "certified_rows")
 """Columns of certificates that are empty on days without trades, or on days never certified."""
+_UNTRADED: Final = ("first_id", "last_id", "count")
+"""Columns of bars that are empty for bars without trades."""
+_INSTRUMENTS: Final = "FROM instruments WHERE $pairs IS NULL OR list_contains($pairs, pair) ORDER BY pair, valid_from"
 
 
 def connect(
@@ -70,25 +108,70 @@ class Archive:
 
     Frames are pandas unless ``to`` is "arrow" or "polars". Prices and quantities are doubles, or, with
     ``decimals=True``, exactly what was recorded. Times are UTC. A time argument is a datetime with a time zone, ISO
-    8601 text with one, or a day, which begins at midnight UTC; None is an open end.
+    8601 text with one, or a day, which begins at midnight UTC; None is an open end. A pair may be given by any of the
+    exchange's names of it (:meth:`resolve`).
 
-    In pandas ``side``, ``ord_type``, ``timeframe`` and ``source`` are categories with the same words in the same order
-    in every frame, and the categories of ``pair`` are the requested pairs: pandas.concat() of frames of different pairs
-    turns it into text, so request several pairs at once, or use pandas.api.types.union_categoricals(). Frames without
-    rows have the same types. With ``dtype_backend="pyarrow"`` columns have Arrow's types, and these are texts.
+    In pandas ``index="time"`` makes the times the index. ``side``, ``ord_type``, ``timeframe`` and ``source`` are
+    categories with the same words in the same order in every frame, and the categories of ``pair`` are the requested
+    pairs: pandas.concat() of frames of different pairs turns it into text, so request several pairs at once, or use
+    pandas.api.types.union_categoricals(). Frames without rows have the same types. With ``dtype_backend="pyarrow"``
+    columns have Arrow's types, and these are texts.
 
-    Frames of trades and candles describe in ``df.attrs`` (in Arrow's metadata under ``recorder``, as JSON) the data
-    they are based on: ``coverage``, for each pair the runs of ids used; ``missing``, how many ids are known to be
-    missing in the range; and ``digest``, the SHA-256 of those ids (:func:`recorder.query.provenance.digest`). Trades
-    never change, so equal digests mean the same trades, whatever was added or merged meanwhile. With ``hashed=True``
-    there is also ``sha256``, for each pair the digest of its canonical rows (docs/format.md), for which all rows are
-    read once more.
+    ``on_gap`` is what to do about trades of the range that are known to be missing (void ids, which the exchange does
+    not have, and disowned ones do not count): "raise" a GapError; "warn"; "ignore" them; "split", for a list with a
+    frame for each unbroken run of ids, without the bars that a gap touches; or "null", for bars of all kinds: a bar
+    that a gap touches has a row without values, also if it lies in the gap, and ``count`` is the number of trades that
+    are stored.
+
+    Frames of trades and bars, and those of :meth:`query`, describe in ``df.attrs`` (in Arrow's metadata under
+    ``recorder``, as JSON) the data they are based on: ``coverage``, for each pair the runs of ids used; ``missing``,
+    how many ids are known to be missing in the range; ``begins``, for each pair that begins later than the range, when;
+    and ``digest``, the SHA-256 of those ids (:func:`recorder.query.provenance.digest`). Trades never change, so equal
+    digests mean the same trades, whatever was added or merged meanwhile. With ``hashed=True`` there is also ``sha256``,
+    for each pair the digest of its canonical rows (docs/format.md), for which all rows are read once more. Where a pair
+    was given by another name, ``aliases`` says which was taken.
     """
 
     def __init__(self, reader: Reader) -> None:
         """Query through ``reader``; called by :func:`connect`."""
         self._reader = reader
 
+    @overload
+    def sql(
+        self,
+        text: str,
+        /,
+        *,
+        to: Pandas = ...,
+        dtype_backend: Backend = ...,
+        decimals: bool = ...,
+        index: Index = ...,
+        **params: object,
+    ) -> pd.DataFrame: ...
+    @overload
+    def sql(
+        self,
+        text: str,
+        /,
+        *,
+        to: Arrow,
+        dtype_backend: Backend = ...,
+        decimals: bool = ...,
+        index: Index = ...,
+        **params: object,
+    ) -> pa.Table: ...
+    @overload
+    def sql(
+        self,
+        text: str,
+        /,
+        *,
+        to: Polars,
+        dtype_backend: Backend = ...,
+        decimals: bool = ...,
+        index: Index = ...,
+        **params: object,
+    ) -> pl.DataFrame: ...
     def sql(
         self,
         text: str,
@@ -97,6 +180,7 @@ class Archive:
         to: Format = "pandas",
         dtype_backend: Backend = None,
         decimals: bool = False,
+        index: Index = None,
         **params: object,
     ) -> Frame:
         """Return the rows of one SQL statement over the views and macros; ``$name`` stands for a parameter.
@@ -104,14 +188,93 @@ class Archive:
         The statement may only read (:mod:`recorder.query.read_only_sql`), including the caller's frames, ``FROM df``,
         and files, ``FROM 'x.csv'``. A statement that writes, or changes a setting, raises UsageError.
 
-        A time among the parameters must have a time zone. Passing a pair without trades to a macro raises UsageError.
+        A time among the parameters must have a time zone. A pair is the v2 symbol, since SQL compares texts;
+        :meth:`resolve` finds it. Passing a pair without trades to a macro raises UsageError.
 
         >>> archive.sql("SELECT max(price) AS highest FROM trades WHERE pair = $pair", pair="BTC/USD")
            highest
         0    102.0
         """
-        self._check(to, dtype_backend)
-        return _framed(self._reader.sql(text, params, exact=decimals), to, dtype_backend)
+        how = self._how(to, dtype_backend, index)
+        return _frame(self._reader.sql(text, params, exact=decimals), how)
+
+    @overload
+    def query(
+        self,
+        name: str | None = ...,
+        /,
+        *,
+        to: Pandas = ...,
+        dtype_backend: Backend = ...,
+        decimals: bool = ...,
+        index: Index = ...,
+        **params: object,
+    ) -> pd.DataFrame: ...
+    @overload
+    def query(
+        self,
+        name: str | None = ...,
+        /,
+        *,
+        to: Arrow,
+        dtype_backend: Backend = ...,
+        decimals: bool = ...,
+        index: Index = ...,
+        **params: object,
+    ) -> pa.Table: ...
+    @overload
+    def query(
+        self,
+        name: str | None = ...,
+        /,
+        *,
+        to: Polars,
+        dtype_backend: Backend = ...,
+        decimals: bool = ...,
+        index: Index = ...,
+        **params: object,
+    ) -> pl.DataFrame: ...
+    def query(
+        self,
+        name: str | None = None,
+        /,
+        *,
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = None,
+        **params: Any,
+    ) -> Frame:
+        """Return the rows of a query of the catalogue, as ``recorder query`` does; without a name, the list of them.
+
+        The parameters have the names that the list gives. A width is a timedelta or text, a time as everywhere. Trades
+        that may be missing in the result, and a pair that begins later than the range, are warned of. Where the rows
+        name no ids, ``df.attrs`` describes the trades from ``start`` to ``stop``; for what is certified it is empty.
+        Integers are Int64 in pandas, since some may be missing.
+        Raises UsageError for an unknown name or parameter, or one that is missing or invalid.
+
+        >>> archive.query("vwap", pair="BTC/USD", width="1 minute", index="time")[["vwap", "volume", "count"]]
+                                    vwap  volume  count
+        time
+        2025-11-10 12:00:00+00:00  101.0     3.0      3
+        >>> archive.query()["query"].tolist()[:3]
+        ['candle_audit', 'certificates', 'correlation']
+        """
+        how = self._how(to, dtype_backend, index)
+        if name is None:
+            return _frame(Result(named_parameters.listed(catalogue.questions()), {}), how)
+        asked = catalogue.question(name)
+        given = named_parameters.written(params)
+        limits = arguments.time_range(params.get("start"), params.get("stop"))
+        if params.get("pair") is not None:
+            arguments.text("pair", params["pair"])
+        named = params.get("pairs", params.get("pair"))
+        names = {} if named is None else self._names(named)
+        chosen = _chosen(names)
+        given |= {key: list(chosen) if key == "pairs" else chosen[0] for key in ("pair", "pairs") if key in given}
+        bound = asked.bound(given)
+        answer = self._reader.named(TradeQuery(chosen, limits, "ignore", decimals), asked, bound)
+        return _frame(answer, how, names, nullable=answer.rows.column_names)
 
     def register(self, name: str, rows: Frame) -> None:
         """Register a frame (pandas, Arrow or polars) under a name for :meth:`sql`; cursors do not see it.
@@ -134,24 +297,61 @@ class Archive:
         self._check()
         return sorted(self._reader.pairs())
 
+    def resolve(self, name: str) -> str:
+        """Return the pair that a name means: its v2 symbol, or any other of the exchange's names, in any spelling.
+
+        The archive's own listing decides. Every method resolves names in this way; where it takes a pair for another
+        name, it emits an AliasWarning, and says so in ``df.attrs["aliases"]``. Raises UsageError, which lists them, if
+        the name may mean several pairs.
+
+        >>> archive.resolve("xbt/usd"), archive.resolve("XBTUSD"), archive.resolve("BTC-USD")
+        ('BTC/USD', 'BTC/USD', 'BTC/USD')
+        """
+        (pair,) = self._names(arguments.text("pair", name)).values()
+        return arguments.pair(pair, self._reader.pairs())
+
+    @overload
+    def trades(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Trades]
+    ) -> pd.DataFrame: ...
+    @overload
+    def trades(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Trades]
+    ) -> pa.Table: ...
+    @overload
+    def trades(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Trades]
+    ) -> pl.DataFrame: ...
+    @overload
+    def trades(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[BrokenTrades]
+    ) -> list[pd.DataFrame]: ...
+    @overload
+    def trades(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[BrokenTrades]
+    ) -> list[pa.Table]: ...
+    @overload
+    def trades(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[BrokenTrades]
+    ) -> list[pl.DataFrame]: ...
     def trades(
         self,
-        pair: str | Iterable[str],
+        pair: Pairs,
         start: Instant = None,
         stop: Instant = None,
         *,
-        on_gap: OnGap = "raise",
+        on_gap: OnGap | Split = "raise",
         to: Format = "pandas",
         dtype_backend: Backend = None,
         decimals: bool = False,
+        index: Index = None,
         hashed: bool = False,
     ) -> Frame:
         """Return the trades of one pair, or of several in the order given, in ascending id.
 
         ``start`` is inclusive, ``stop`` exclusive. Columns: pair, trade_id, time, price, qty, side, ord_type, misc,
-        source, received. Raises GapError if trades of this range are known to be missing (void ids, which the exchange
-        does not have, and disowned ones do not count), unless ``on_gap`` is "warn" or "ignore"; UsageError for a pair
-        without trades.
+        source, received. Raises GapError if trades of this range are missing, unless ``on_gap`` is "warn", "ignore" or
+        "split"; UsageError for a pair without trades.
 
         >>> found = archive.trades("BTC/USD", "2025-11-10T12:00:00Z", "2025-11-10T12:00:03Z")
         >>> found[["trade_id", "price", "qty", "side"]]
@@ -160,45 +360,325 @@ class Archive:
         1         2  102.0  1.0  buy
         >>> found.attrs["coverage"]
         {'BTC/USD': [[1, 2]]}
+        >>> [len(run) for run in archive.trades("BTC/USD", on_gap="split")]
+        [3]
         """
-        self._check(to, dtype_backend)
+        how = self._how(to, dtype_backend, index)
         limits = arguments.time_range(start, stop)
-        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals, hashed)
-        return _framed(self._reader.trades(question), to, dtype_backend, _fixed(question.pairs, _TRADE_CATEGORIES))
+        arguments.on_gap(on_gap, "split")
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
+        return _frames(self._reader.trades(question), how, names, on_gap, _fixed(question.pairs, _TRADE_CATEGORIES))
 
+    @overload
     def candles(
         self,
-        pair: str | Iterable[str],
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[Candles],
+    ) -> pd.DataFrame: ...
+    @overload
+    def candles(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Arrow,
+        **how: Unpack[Candles],
+    ) -> pa.Table: ...
+    @overload
+    def candles(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Polars,
+        **how: Unpack[Candles],
+    ) -> pl.DataFrame: ...
+    @overload
+    def candles(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[BrokenCandles],
+    ) -> list[pd.DataFrame]: ...
+    @overload
+    def candles(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Arrow,
+        **how: Unpack[BrokenCandles],
+    ) -> list[pa.Table]: ...
+    @overload
+    def candles(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Polars,
+        **how: Unpack[BrokenCandles],
+    ) -> list[pl.DataFrame]: ...
+    def candles(
+        self,
+        pair: Pairs,
         timeframe: str,
         start: Instant = None,
         stop: Instant = None,
         *,
-        on_gap: OnGap = "raise",
+        on_gap: AnyGap = "raise",
         to: Format = "pandas",
         dtype_backend: Backend = None,
         decimals: bool = False,
+        index: Index = None,
         hashed: bool = False,
     ) -> Frame:
         """Return the candles of one pair or several that begin in the range, built exactly from trades.
 
         Columns: pair, timeframe, time (of its start), open, high, low, close, vwap, volume, count, complete. A bar
         without trades has no row; ``complete`` is false where a trade of the bar may be missing, as in the newest.
-        Raises GapError as :meth:`trades` does.
+        :meth:`bars` makes bars of any other length. Raises GapError if trades of these bars are missing, unless
+        ``on_gap`` is "warn", "ignore", "null" or "split".
 
         >>> found = archive.candles("BTC/USD", "1m", "2025-11-10", "2025-11-11")
         >>> found[["open", "high", "low", "close", "volume", "count"]]
             open   high    low  close  volume  count
         0  101.0  102.0  100.0  100.0     3.0      3
         """
-        self._check(to, dtype_backend)
+        how = self._how(to, dtype_backend, index)
         limits = arguments.time_range(start, stop).in_bars(arguments.timeframe(timeframe))
-        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals, hashed)
-        answer = self._reader.candles(question, timeframe)
-        return _framed(answer, to, dtype_backend, _fixed(question.pairs, _CANDLE_CATEGORIES))
+        arguments.on_gap(on_gap, "null", "split")
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
+        answers = self._reader.candles(question, timeframe)
+        return _frames(answers, how, names, on_gap, _fixed(question.pairs, _CANDLE_CATEGORIES))
 
+    @overload
+    def bars(
+        self,
+        pair: Pairs,
+        size: Size,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[Bars],
+    ) -> pd.DataFrame: ...
+    @overload
+    def bars(
+        self, pair: Pairs, size: Size, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Bars]
+    ) -> pa.Table: ...
+    @overload
+    def bars(
+        self, pair: Pairs, size: Size, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Bars]
+    ) -> pl.DataFrame: ...
+    @overload
+    def bars(
+        self,
+        pair: Pairs,
+        size: Size,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[BrokenBars],
+    ) -> list[pd.DataFrame]: ...
+    @overload
+    def bars(
+        self,
+        pair: Pairs,
+        size: Size,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Arrow,
+        **how: Unpack[BrokenBars],
+    ) -> list[pa.Table]: ...
+    @overload
+    def bars(
+        self,
+        pair: Pairs,
+        size: Size,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Polars,
+        **how: Unpack[BrokenBars],
+    ) -> list[pl.DataFrame]: ...
+    def bars(
+        self,
+        pair: Pairs,
+        size: Size,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        kind: BarKind = "time",
+        filled: bool = False,
+        origin: Instant = None,
+        on_gap: AnyGap = "raise",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = None,
+        hashed: bool = False,
+    ) -> Frame:
+        """Return bars of one pair or several that begin in the range: of any length, or of equal trade.
+
+        ``size`` is the length of bars of "time", a timedelta or text such as "7 minutes"; a number of trades for the
+        ``kind`` "tick", of the base currency for "volume", of the quote currency for "dollar". Columns: pair, time (of
+        its start), time_end, first_id, last_id, open, high, low, close, vwap, volume, amount, count, buy_volume,
+        complete, missing_trades; the macros of the same names describe them (docs/queries.md).
+
+        Bars of time are counted from ``origin``, by default 1970-01-01 UTC, and ``filled`` adds those without trades,
+        with the previous close, or without values where that is not known; then first_id, last_id and count are Int64
+        in pandas. Raises GapError if trades of the range are missing, unless ``on_gap`` is "warn", "ignore", "null" or
+        "split"; UsageError for an impossible size.
+
+        >>> archive.bars("BTC/USD", "2 seconds", index="time")[["first_id", "last_id", "close", "count"]]
+                                   first_id  last_id  close  count
+        time
+        2025-11-10 12:00:00+00:00         1        1  101.0      1
+        2025-11-10 12:00:02+00:00         2        3  100.0      2
+        >>> archive.bars("BTC/USD", 2, kind="tick")[["first_id", "last_id", "close", "complete"]]
+           first_id  last_id  close  complete
+        0         1        2  102.0      True
+        1         3        3  100.0     False
+        """
+        how = self._how(to, dtype_backend, index)
+        wanted = bars.query(kind, size, filled=filled, origin_us=arguments.moment("origin", origin))
+        limits = wanted.limits(arguments.time_range(start, stop))
+        arguments.on_gap(on_gap, "null", "split")
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
+        untraded = _UNTRADED if filled or on_gap == "null" else ()
+        answers = self._reader.bars(question, wanted)
+        return _frames(answers, how, names, on_gap, _fixed(question.pairs), nullable=untraded)
+
+    @overload
+    def closes(
+        self,
+        pairs: Pairs,
+        width: Width,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[Closes],
+    ) -> pd.DataFrame: ...
+    @overload
+    def closes(
+        self, pairs: Pairs, width: Width, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Closes]
+    ) -> pa.Table: ...
+    @overload
+    def closes(
+        self,
+        pairs: Pairs,
+        width: Width,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Polars,
+        **how: Unpack[Closes],
+    ) -> pl.DataFrame: ...
+    def closes(
+        self,
+        pairs: Pairs,
+        width: Width,
+        start: Instant = None,
+        stop: Instant = None,
+        *,
+        on_gap: BarGap = "null",
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = "time",
+        hashed: bool = False,
+    ) -> Frame:
+        """Return the close of each bar of this ``width``: a column for each pair, and a row for each bar of one grid.
+
+        The grid is unbroken from the first bar that any pair has to the last. A bar without trades has the previous
+        close. A close is null where it is not known: in bars that a gap touches (``on_gap="ignore"`` gives the last
+        price that is stored in them), before the first trade of a pair and after its last one. The last row may be of a
+        bar that is not over yet: ``stop`` leaves it out. In pandas the times are the index, unless ``index`` is None;
+        elsewhere they are the column ``time``.
+
+        >>> archive.closes(["BTC/USD", "ETH/USD"], "1 second")
+                                   BTC/USD  ETH/USD
+        time
+        2025-11-10 12:00:01+00:00    101.0      5.0
+        2025-11-10 12:00:02+00:00    102.0      NaN
+        2025-11-10 12:00:03+00:00    100.0      NaN
+        """
+        how = self._how(to, dtype_backend, index if to == "pandas" else None)
+        width_us = arguments.width_us(width)
+        limits = arguments.time_range(start, stop).in_widths(width_us)
+        arguments.on_gap(on_gap, "null")
+        names = self._names(pairs)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals, hashed)
+        return _frame(self._reader.closes(question, width_us), how, names)
+
+    @overload
+    def latest(self, pairs: Pairs | None = ..., *, to: Pandas = ..., **how: Unpack[Exact]) -> pd.DataFrame: ...
+    @overload
+    def latest(self, pairs: Pairs | None = ..., *, to: Arrow, **how: Unpack[Exact]) -> pa.Table: ...
+    @overload
+    def latest(self, pairs: Pairs | None = ..., *, to: Polars, **how: Unpack[Exact]) -> pl.DataFrame: ...
+    def latest(
+        self,
+        pairs: Pairs | None = None,
+        *,
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+        index: Index = None,
+    ) -> Frame:
+        """Return the newest trade of each pair, or of some: pair, trade_id, time, price, qty, side.
+
+        The newest is the one of the highest id. It costs a row group for each file with one, which is remembered.
+
+        >>> archive.latest()[["pair", "trade_id", "price"]]
+              pair  trade_id  price
+        0  BTC/USD         3  100.0
+        1  ETH/USD         1    5.0
+        """
+        how = self._how(to, dtype_backend, index)
+        names = {} if pairs is None else self._names(pairs)
+        chosen = tuple(self.pairs()) if pairs is None else _chosen(names)
+        categories = {"pair": chosen, "side": WORDS["side"]}
+        return _frame(self._reader.latest(chosen, exact=decimals), how, names, categories)
+
+    @overload
+    def batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Batches]
+    ) -> Iterator[pd.DataFrame]: ...
+    @overload
+    def batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Batches]
+    ) -> Iterator[pa.Table]: ...
+    @overload
+    def batches(
+        self, pair: Pairs, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Batches]
+    ) -> Iterator[pl.DataFrame]: ...
     def batches(
         self,
-        pair: str | Iterable[str],
+        pair: Pairs,
         start: Instant = None,
         stop: Instant = None,
         *,
@@ -207,6 +687,7 @@ class Archive:
         to: Format = "pandas",
         dtype_backend: Backend = None,
         decimals: bool = False,
+        index: Index = None,
         check: bool = False,
     ) -> Iterator[Frame]:
         """Return the rows of :meth:`trades` in batches, for ranges that do not fit in memory.
@@ -218,27 +699,81 @@ class Archive:
         >>> [len(piece) for piece in archive.batches(["BTC/USD", "ETH/USD"], rows=2)]
         [2, 1, 1]
         """
-        self._check(to, dtype_backend)
+        how = self._how(to, dtype_backend, index)
         limits = arguments.time_range(start, stop)
-        question = TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), decimals, checked=check)
+        arguments.on_gap(on_gap)
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals, checked=check)
         pieces, warning = self._reader.pieces(question, arguments.rows(rows))
-        if warning is not None:
-            warnings.warn(warning, stacklevel=2)
+        _warn(warning, names, stacklevel=2)
         categories = _fixed(question.pairs, _TRADE_CATEGORIES)
-        return (_framed(piece, to, dtype_backend, categories) for piece in pieces)
+        return (_made(piece, how, names, categories) for piece in pieces)
 
+    @overload
     def ohlc(
         self,
-        pair: str | Iterable[str],
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[Ohlc],
+    ) -> pd.DataFrame: ...
+    @overload
+    def ohlc(
+        self, pair: Pairs, timeframe: str, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Ohlc]
+    ) -> pa.Table: ...
+    @overload
+    def ohlc(
+        self, pair: Pairs, timeframe: str, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Ohlc]
+    ) -> pl.DataFrame: ...
+    @overload
+    def ohlc(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Pandas = ...,
+        **how: Unpack[BrokenOhlc],
+    ) -> list[pd.DataFrame]: ...
+    @overload
+    def ohlc(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Arrow,
+        **how: Unpack[BrokenOhlc],
+    ) -> list[pa.Table]: ...
+    @overload
+    def ohlc(
+        self,
+        pair: Pairs,
+        timeframe: str,
+        start: Instant = ...,
+        stop: Instant = ...,
+        *,
+        to: Polars,
+        **how: Unpack[BrokenOhlc],
+    ) -> list[pl.DataFrame]: ...
+    def ohlc(
+        self,
+        pair: Pairs,
         timeframe: str,
         start: Instant = None,
         stop: Instant = None,
         *,
         filled: bool = False,
-        on_gap: OnGap = "raise",
+        on_gap: AnyGap = "raise",
         to: Format = "pandas",
         dtype_backend: Backend = None,
         decimals: bool = False,
+        index: Index = None,
     ) -> Frame:
         """Return the candles of one pair or several that the exchange published and that begin in the range.
 
@@ -246,21 +781,33 @@ class Archive:
         each candle the version seen last, oldest candle first. Every interval has one, with or without trades.
         ``filled`` adds candles that were lost because they were not requested in time, if they can be proven from
         trades, with the source "trades" (the view ``ohlc_filled``). Raises GapError if candles are lost between
-        existing ones, unless ``on_gap`` is "warn" or "ignore"; ``df.attrs["missing"]`` counts them. The view
-        ``ohlc_gaps`` lists all.
+        existing ones, unless ``on_gap`` is "warn", "ignore", "null" (a lost candle has a row without values) or "split"
+        (a frame for each stretch without a lost one); ``df.attrs["missing"]`` counts them. The view ``ohlc_gaps`` lists
+        all.
 
         >>> archive.ohlc("BTC/USD", "1m", "2025-11-10")[["open", "high", "low", "close", "vwap", "volume", "count"]]
             open   high    low  close   vwap  volume  count
         0  101.0  102.0  100.0  100.0  101.0     3.0      3
         """
-        self._check(to, dtype_backend)
+        how = self._how(to, dtype_backend, index)
         arguments.timeframe(timeframe)
-        question = TradeQuery(
-            arguments.pairs(pair), arguments.time_range(start, stop), arguments.on_gap(on_gap), decimals
-        )
-        answer = self._reader.ohlc(question, timeframe, filled=filled)
-        return _framed(answer, to, dtype_backend, _fixed(question.pairs, _OHLC_CATEGORIES))
+        limits = arguments.time_range(start, stop)
+        arguments.on_gap(on_gap, "null", "split")
+        names = self._names(pair)
+        question = TradeQuery(_chosen(names), limits, on_gap, decimals)
+        answers = self._reader.ohlc(question, timeframe, filled=filled)
+        return _frames(answers, how, names, on_gap, _fixed(question.pairs, _OHLC_CATEGORIES))
 
+    @overload
+    def events(
+        self, start: Instant = ..., stop: Instant = ..., *, to: Pandas = ..., **how: Unpack[Events]
+    ) -> pd.DataFrame: ...
+    @overload
+    def events(self, start: Instant = ..., stop: Instant = ..., *, to: Arrow, **how: Unpack[Events]) -> pa.Table: ...
+    @overload
+    def events(
+        self, start: Instant = ..., stop: Instant = ..., *, to: Polars, **how: Unpack[Events]
+    ) -> pl.DataFrame: ...
     def events(
         self,
         start: Instant = None,
@@ -270,6 +817,7 @@ class Archive:
         pair: str | None = None,
         to: Format = "pandas",
         dtype_backend: Backend = None,
+        index: Index = None,
     ) -> Frame:
         """Return the events of the recorder and of the exchange in the range, oldest first.
 
@@ -279,13 +827,55 @@ class Archive:
                 kind            detail
         0  connected  {"connection":1}
         """
-        self._check(to, dtype_backend)
+        how = self._how(to, dtype_backend, index)
         limits = arguments.time_range(start, stop)
         given = {"kind": kind, "pair": pair}
         wanted = {column: arguments.text(column, value) for column, value in given.items() if value is not None}
-        found = self._reader.events(wanted, limits)
-        return frame(found, to, categories={"kind": _KINDS}, backend=dtype_backend)
+        names = self._names(wanted["pair"]) if "pair" in wanted else {}
+        wanted = {column: names.get(value, value) for column, value in wanted.items()}
+        return _frame(Result(self._reader.events(wanted, limits), {}), how, names, {"kind": _KINDS})
 
+    @overload
+    def instruments(
+        self, pairs: Pairs | None = ..., *, to: Pandas = ..., decimals: bool = ..., **how: Unpack[Typed]
+    ) -> pd.DataFrame: ...
+    @overload
+    def instruments(
+        self, pairs: Pairs | None = ..., *, to: Arrow, decimals: bool = ..., **how: Unpack[Typed]
+    ) -> pa.Table: ...
+    @overload
+    def instruments(
+        self, pairs: Pairs | None = ..., *, to: Polars, decimals: bool = ..., **how: Unpack[Typed]
+    ) -> pl.DataFrame: ...
+    def instruments(
+        self,
+        pairs: Pairs | None = None,
+        *,
+        to: Format = "pandas",
+        dtype_backend: Backend = None,
+        decimals: bool = False,
+    ) -> Frame:
+        """Return what the exchange listed for each pair, or for some, and when: one row for each change.
+
+        Columns: pair, valid_from, valid_to (None for the current row), key, altname, wsname, base, quote,
+        pair_decimals, lot_decimals, cost_decimals, tick_size, ordermin, costmin, status.
+
+        >>> archive.instruments("BTC/USD")[["pair", "wsname", "pair_decimals", "status"]]
+              pair   wsname  pair_decimals  status
+        0  BTC/USD  BTC/USD              1  online
+        """
+        how = self._how(to, dtype_backend)
+        names = {} if pairs is None else self._names(pairs)
+        chosen = None if pairs is None else _chosen(names)
+        found = self._reader.sql(_INSTRUMENTS, {"pairs": chosen and list(chosen)}, exact=decimals)
+        return _frame(found, how, names, nullable=("cost_decimals",))
+
+    @overload
+    def coverage(self, *, to: Pandas = ..., **how: Unpack[Typed]) -> pd.DataFrame: ...
+    @overload
+    def coverage(self, *, to: Arrow, **how: Unpack[Typed]) -> pa.Table: ...
+    @overload
+    def coverage(self, *, to: Polars, **how: Unpack[Typed]) -> pl.DataFrame: ...
     def coverage(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return the runs of stored ids: pair, first_id, last_id, first_time, last_time, rows.
 
@@ -296,6 +886,12 @@ class Archive:
         """
         return self.sql("FROM coverage ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
 
+    @overload
+    def gaps(self, *, to: Pandas = ..., **how: Unpack[Typed]) -> pd.DataFrame: ...
+    @overload
+    def gaps(self, *, to: Arrow, **how: Unpack[Typed]) -> pa.Table: ...
+    @overload
+    def gaps(self, *, to: Polars, **how: Unpack[Typed]) -> pl.DataFrame: ...
     def gaps(self, *, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return the gaps between runs: pair, first_id, last_id, missing, after_time, before_time, state.
 
@@ -304,6 +900,12 @@ class Archive:
         """
         return self.sql("FROM gaps ORDER BY pair, first_id", to=to, dtype_backend=dtype_backend)
 
+    @overload
+    def certificates(self, *, to: Pandas = ..., hashed: bool = ..., **how: Unpack[Typed]) -> pd.DataFrame: ...
+    @overload
+    def certificates(self, *, to: Arrow, hashed: bool = ..., **how: Unpack[Typed]) -> pa.Table: ...
+    @overload
+    def certificates(self, *, to: Polars, hashed: bool = ..., **how: Unpack[Typed]) -> pl.DataFrame: ...
     def certificates(self, *, hashed: bool = False, to: Format = "pandas", dtype_backend: Backend = None) -> Frame:
         """Return what is proven about each UTC day of each pair, according to the files themselves; the view's columns.
 
@@ -316,13 +918,13 @@ class Archive:
               pair status  rows  missing
         0  BTC/USD   open     3        0
         """
-        self._check(to, dtype_backend)
+        how = self._how(to, dtype_backend)
         found = self._reader.sql(_HASHED if hashed else _CERTIFICATES, {}, exact=False, hashed=hashed)
-        return _framed(found, to, dtype_backend, nullable=_LACKED)
+        return _frame(found, how, nullable=_LACKED)
 
     def scan(
         self,
-        pair: str | Iterable[str],
+        pair: Pairs,
         start: Instant = None,
         stop: Instant = None,
         *,
@@ -342,16 +944,15 @@ class Archive:
         >>> archive.scan("BTC/USD", to="dataset").count_rows()
         3
         """
-        self._check()
-        limits = arguments.time_range(start, stop)
-        scan = self._reader.scan(TradeQuery(arguments.pairs(pair), limits, arguments.on_gap(on_gap), exact=True))
+        arguments.on_gap(on_gap)
+        scan = self._reader.scan(_chosen(self._names(pair)), arguments.time_range(start, stop), on_gap)
         if arguments.scanned(to) == "polars":
             return lazy_frame(scan)
         from recorder.query.dataset_scan import dataset  # noqa: PLC0415 -- imports what only few need
 
         return dataset(scan)
 
-    def follow(self, pair: str | Iterable[str], after: After = None) -> Follower:
+    def follow(self, pair: Pairs, after: After = None) -> Follower:
         """Return an iterator of the trades of one pair or several that waits for more: ``for trade in …``.
 
         Each trade comes once it is durable, also of a frozen connection or one that is not ``live``, and each pair in
@@ -366,8 +967,7 @@ class Archive:
         >>> trade.trade_id, trade.price, trade.side
         (2, Decimal('102.000000000000'), 'buy')
         """
-        self._check()
-        return Follower(self._reader.data, arguments.pairs(pair), after)
+        return Follower(self._reader.data, _chosen(self._names(pair)), after)
 
     def refresh(self) -> None:
         """Move a frozen connection to a new snapshot. Other connections do so at each call.
@@ -407,26 +1007,107 @@ class Archive:
     ) -> None:
         self.close()
 
-    def _check(self, to: Format = "arrow", dtype_backend: Backend = None) -> None:
+    def __repr__(self) -> str:
+        try:
+            said = self._reader.summary().line()
+        except RecorderError as error:  # a debugger shows objects at any time, also closed ones
+            said = str(error)
+        return f"<{self._title()}: {said}>"
+
+    def _repr_html_(self) -> str | None:
+        try:
+            return self._reader.summary().table(self._title())
+        except RecorderError:  # then the notebook shows the other form, which says why
+            return None
+
+    def _title(self) -> str:
+        modes = [name for name in ("live", "frozen") if getattr(self._reader, name)]
+        return " ".join(["Archive", str(self._reader.data), *modes])
+
+    def _names(self, pair: Pairs) -> dict[str, str]:
+        """Return the pair that each of the given names means."""
         self._reader.check()
-        arguments.output(to)
+        return self._reader.resolve(arguments.pairs(pair))
+
+    def _how(self, to: Format, dtype_backend: Backend, index: Index = None) -> _How:
+        self._check()
         arguments.backend(dtype_backend)
+        return _How(arguments.output(to), dtype_backend, arguments.index(index, to))
+
+    def _check(self) -> None:
+        self._reader.check()
 
 
-def _fixed(pairs: Sequence[str], columns: Sequence[str]) -> dict[str, Sequence[str]]:
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The form of a frame."""
+
+    to: str
+    backend: Backend
+    index: Index
+
+
+def _chosen(names: _Names) -> tuple[str, ...]:
+    """Return the pairs that were named, each once."""
+    return tuple(dict.fromkeys(names.values()))
+
+
+def _fixed(pairs: Sequence[str], columns: Sequence[str] = ()) -> dict[str, Sequence[str]]:
     """Return the categories of these columns and of the pair, which do not depend on the rows."""
     return {"pair": pairs, **{column: WORDS[column] for column in columns}}
 
 
-def _framed(
+def _frames(
+    answers: Sequence[Result],
+    how: _How,
+    names: _Names,
+    on_gap: AnyGap,
+    categories: Mapping[str, Sequence[str]],
+    *,
+    nullable: Sequence[str] = (),
+) -> Frame:
+    """Return the only result as a frame, or a list of frames if they were split; emit warnings at the call site."""
+    _warn(answers[0].warning if answers else None, names, stacklevel=3)
+    made = [_made(answer, how, names, categories, nullable) for answer in answers]
+    return made if on_gap == "split" else made[0]
+
+
+def _frame(
     answer: Result,
-    to: Format,
-    backend: Backend,
+    how: _How,
+    names: _Names | None = None,
     categories: Mapping[str, Sequence[str]] | None = None,
     nullable: Sequence[str] = (),
 ) -> Frame:
     """Return the result as a frame, and emit warnings at the call site of the caller."""
-    if answer.warning is not None:
-        warnings.warn(answer.warning, stacklevel=3)
-    attrs = answer.attrs or None  # of SQL there are none, and the metadata of its table stays
-    return frame(answer.let_go(), to, categories=categories, nullable=nullable, backend=backend, attrs=attrs)
+    _warn(answer.warning, names or {}, stacklevel=3)
+    return _made(answer, how, names or {}, categories, nullable)
+
+
+def _made(
+    answer: Result,
+    how: _How,
+    names: _Names,
+    categories: Mapping[str, Sequence[str]] | None,
+    nullable: Sequence[str] = (),
+) -> Frame:
+    aliases = {name: pair for name, pair in names.items() if name != pair}
+    # Of SQL there are no attrs, and the metadata of its table stays.
+    attrs = {**answer.attrs, **({"aliases": aliases} if aliases else {})} or None
+    return frame(
+        answer.let_go(),
+        how.to,
+        categories=categories,
+        nullable=nullable,
+        backend=how.backend,
+        attrs=attrs,
+        index=how.index,
+    )
+
+
+def _warn(warning: str | None, names: _Names, *, stacklevel: int) -> None:
+    """Emit the warning of a result, and one about names that were taken for pairs."""
+    if (said := pair_aliases.sentence(names)) is not None:
+        warnings.warn(said, AliasWarning, stacklevel=stacklevel + 1)
+    if warning is not None:
+        warnings.warn(warning, stacklevel=stacklevel + 1)

@@ -40,12 +40,14 @@ def frame(
     nullable: Sequence[str] = (),
     backend: str | None = None,
     attrs: Mapping[str, Any] | None = None,
+    index: str | None = None,
 ) -> Frame:
     """Return the rows in the format ``to``, with ``categories`` as categorical columns, these words first.
 
     In pandas integers are Int64 if one is missing, and always in the columns ``nullable``: an id is never a double.
     Days become the midnights UTC at which they begin. The ``backend`` "pyarrow" gives Arrow's types instead, and texts
     for categories. ``attrs`` becomes that of a pandas frame, or metadata of an Arrow table; polars has no place for it.
+    ``index`` is the column that becomes the index of a pandas frame; raise UsageError if there is none of this name.
     pandas and polars are imported only here.
     """
     if backend:
@@ -61,9 +63,12 @@ def frame(
         except ImportError as error:
             raise UsageError("polars is not installed: pip install 'kraken-recorder[polars]'") from error
         return pl.from_arrow(table)
+    if index is not None and index not in table.column_names:
+        raise UsageError(f"there is no column {index} to be the index, only {', '.join(table.column_names)}")
     held = [table]
     del table
     made = _pandas(held, nullable, backend)
+    made = made if index is None else made.set_index(index)
     made.attrs.update(attrs or {})
     return made
 

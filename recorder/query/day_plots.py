@@ -31,7 +31,6 @@ _UNITS: Final[dict[Unit, int]] = {"day": 1, "week": 7, "month": 30}
 _WORST: Final = ("unknown", "open", "pending", "partial", "complete", "empty")
 """Statuses of days in order of severity: a cell has the first of these that one of its days has."""
 
-_HELD: Final = "SELECT DISTINCT pair FROM coverage"
 _DAYS: Final = """
 SELECT pair, day, status, rows, missing
 FROM certificates
@@ -99,8 +98,7 @@ def _days(archive: Archive, start: Instant, stop: Instant, pairs: Sequence[str] 
     """Return the certificates of the days that the range touches."""
     limits = arguments.time_range(start, stop)
     if pairs is not None:
-        held = [row["pair"] for row in _rows(archive, _HELD)]
-        pairs = [arguments.pair(pair, held) for pair in pairs]
+        pairs = [archive.resolve(pair) for pair in pairs]
     first = date.min if limits.start_us is None else moment(limits.start_us).date()
     last = date.max if limits.stop_us is None else moment(limits.stop_us - 1).date()
     days = _rows(archive, _DAYS, pairs=pairs, first=first, last=last)

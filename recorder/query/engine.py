@@ -392,6 +392,10 @@ class Engine:
             found = explain_error(error, self._data, self.listed())
             raise found or UsageError(f"DuckDB: {_first_paragraph(error)}") from error
 
+    def rounded(self, table: pa.Table) -> pa.Table:
+        """Return rows that were not fetched here as :meth:`fetch` returns them unless ``exact``."""
+        return self._rounded(table, [_DECIMAL if pa.types.is_decimal(kind) else "" for kind in table.schema.types])
+
     def _rounded(self, table: pa.Table, kinds: Sequence[str]) -> pa.Table:
         """Return the table with doubles for decimals; DuckDB casts those with more digits than numpy can divide."""
         left = []

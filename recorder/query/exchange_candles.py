@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recorder.core.model import TIMEFRAMES
-from recorder.query import id_runs
+from recorder.query import arguments, id_runs
 from recorder.query.arguments import Range
 from recorder.query.dataframes import labelled
 from recorder.query.engine import Engine
@@ -56,7 +55,7 @@ class CandleQuery:
     @property
     def width_us(self) -> int:
         """The length of an interval."""
-        return TIMEFRAMES[self.timeframe] * 60_000_000
+        return arguments.timeframe_us(self.timeframe)
 
 
 def published(engine: Engine, series: CandleQuery) -> pa.Table:

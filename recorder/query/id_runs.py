@@ -19,13 +19,17 @@ import numpy.typing as npt
 
 from recorder.core.evidence import Promise
 from recorder.core.gaps import open_gaps
-from recorder.core.model import TIMEFRAMES
 from recorder.core.plausibility import EARLIEST_US
 from recorder.core.trade_ids import Gap, Run, Span, Spans
+from recorder.query import arguments
 from recorder.query.arguments import Range
 
 _SHOWN: Final = 3
 """The maximum number of gaps, or pairs, in a message; the view ``gaps`` lists them all."""
+ON_GAP: Final = "pass on_gap='warn' or 'ignore'"
+"""What messages advise a caller in Python."""
+SHOWN_GAP: Final = f"{ON_GAP}, or 'split' or 'null' to see where"
+"""The same where a gap has two sides."""
 YEAR_US: Final = 366 * 86_400_000_000
 """A trade stamped this far ahead of now cannot have been made then; the view ``certificates`` has the same limit."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,7 +77,7 @@ def sentence(missing: Mapping[str, Sequence[Gap]], data: Path) -> str:
     command = _command(list(missing), min(after for after, _ in ends_us), max(before for _, before in ends_us), data)
     return (
         f"trades in this range are not archived: {'; '.join(lacking)}{more}. Fetch them with `{command}` (or let "
-        f"`recorder run` do it), ask for a range without them, or pass on_gap='warn' or 'ignore'"
+        f"`recorder run` do it), ask for a range without them, or {SHOWN_GAP}"
     )
 
 
@@ -91,10 +95,7 @@ def late(begins: Mapping[str, int]) -> str:
 def late_sentence(begins: Mapping[str, int], start_us: int, data: Path) -> str:
     """Return the same message, with the command that fetches the earlier trades."""
     command = _command(list(begins), start_us, max(begins.values()), data)
-    return (
-        f"{late(begins)}. Ask from there on, fetch what was traded before with `{command}`, or pass on_gap='warn' or "
-        "'ignore'"
-    )
+    return f"{late(begins)}. Ask from there on, fetch what was traded before with `{command}`, or {ON_GAP}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +141,14 @@ def candle_sentence(lost: Mapping[str, Sequence[LostCandles]], timeframe: str, d
         lacking.append(f"{pair} lacks {sum(one.count for one in stretches)} (those of {shown}{more})")
     more = f"; and {len(lost) - _SHOWN} more pairs lack some" if len(lost) > _SHOWN else ""
     ends = [one for stretches in lost.values() for one in stretches]
-    width_us = TIMEFRAMES[timeframe] * 60_000_000
+    width_us = arguments.timeframe_us(timeframe)
     first_us, last_us = min(one.first_us for one in ends), max(one.last_us for one in ends) + width_us
     command = _command(list(lost), first_us, last_us, data)
     build = "fetch their trades" if filled else "pass filled=True to have them built from trades, fetched if need be"
     return (
         f"{timeframe} candles in this range were never recorded, and the exchange no longer gives them: "
         f"{'; '.join(lacking)}{more}. To stand in for them {build} with `{command}`; ask for a range without them; or "
-        f"pass on_gap='warn' or 'ignore'"
+        f"{SHOWN_GAP}"
     )
 
 

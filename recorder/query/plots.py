@@ -72,7 +72,7 @@ def candles(
     """
     limits = arguments.time_range(start, stop)
     arguments.timeframe(timeframe)
-    arguments.pair(pair, archive.pairs())
+    pair = archive.resolve(pair)
     source = candle_plot.source(archive, pair, timeframe, limits)
 
     def still() -> Figure:

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from recorder.archive.datasets import EVENTS, INSTRUMENTS, OHLC, TRADES, Branch, Dataset
 from recorder.archive.digest_text import digest_text
+from recorder.archive.layout import Layout
 from recorder.archive.schema import TRADES as TRADE_COLUMNS
 from recorder.core.evidence import Promise
 from recorder.core.plausibility import EARLIEST_US
@@ -31,17 +32,33 @@ from recorder.core.trade_ids import Gap, Run, Span
 from recorder.disk import undisturbed
 from recorder.errors import GapError, StorageError, UsageError
 from recorder.lazy_imports import pc
-from recorder.query import arguments, catalogue, exchange_candles, id_order, id_runs, provenance, statement_pairs
-from recorder.query.arguments import OnGap, Range
+from recorder.query import (
+    arguments,
+    catalogue,
+    exchange_candles,
+    gap_rows,
+    id_order,
+    id_runs,
+    latest_trades,
+    pair_aliases,
+    provenance,
+    statement_pairs,
+)
+from recorder.query.arguments import AnyGap, OnGap, Range
+from recorder.query.bars import CANDLE, IDS, BarQuery
+from recorder.query.catalogue import NamedQuery
 from recorder.query.dataframes import WORDS, labelled, owned, together, with_words
 from recorder.query.engine import Engine
 from recorder.query.exchange_candles import CandleQuery
 from recorder.query.explain_error import explain_error
 from recorder.query.file_digests import Digests
+from recorder.query.latest_trades import LatestTrades
+from recorder.query.matrix import side_by_side
 from recorder.query.provenance import Provenance
 from recorder.query.refused_files import FAULTS
 from recorder.query.scan import Scan
 from recorder.query.snapshot import Snapshot, Snapshots
+from recorder.query.summary import Summary
 
 BATCH_ROWS: Final = 500_000
 """Rows of a batch: some 100 MB as a pandas frame, and four row groups of a file."""
@@ -65,6 +82,25 @@ _CANDLES: Final = """
 _CANDLES_OF: Final = (
     "FROM candles_of($pairs, $timeframe, make_timestamptz($start), make_timestamptz($stop), whole := $whole)"
 )
+_CLOSES: Final = """
+    WITH
+    gaps_so_far AS (
+        SELECT
+            h.pair,
+            h.after_time,
+            max(h.before_time) OVER (PARTITION BY h.pair ORDER BY h.after_time, h.before_time) AS before_time
+        FROM holes_in(footer_files()) AS h
+    )
+    SELECT
+        c.pair,
+        c.time,
+        c.first_id,
+        c.last_id,
+        CASE WHEN $touched OR NOT coalesce(g.before_time >= c.time, false) THEN c.close END AS close
+    FROM closes_of($pairs, to_microseconds($width), make_timestamptz($start), make_timestamptz($stop)) AS c
+    ASOF LEFT JOIN gaps_so_far AS g
+        ON c.pair = g.pair AND c.time_end > g.after_time
+"""
 _ENDS: Final = """
     SELECT pair, min(trade_id), max(trade_id)
     FROM trades
@@ -85,8 +121,6 @@ _PROMISES: Final = (
     "WHERE list_contains($pairs, pair)"
 )
 
-_IDS: Final = ("first_id", "last_id")
-"""Columns of candles with the ids of the trades they are built from."""
 _BEGINNINGS: Final = (
     "SELECT pair, epoch_us(time) AS time_us FROM beginnings(footer_files()) "
     "WHERE list_contains($pairs, pair) AND time > make_timestamptz($start)"
@@ -97,6 +131,7 @@ _Missing = dict[str, list[Gap]]
 _Ends = dict[str, tuple[int, int]]
 _HAS_CANDLES: Final = "SELECT 1 FROM stored_ohlc() WHERE pair = $pair LIMIT 1"
 _NO_TRADES: Final = re.compile("the archive holds no trades of '(.+?)'")
+_MAY_MISS: Final = "trades may be missing in it: see missing_trades, and `recorder gaps`"
 _NONE: Final = (0, 0)
 """Ends between which there is no id: ids begin with 1."""
 
@@ -115,7 +150,7 @@ class TradeQuery:
 
     pairs: tuple[str, ...]
     limits: Range
-    on_gap: OnGap
+    on_gap: AnyGap
     exact: bool
     hashed: bool = False
     checked: bool = False
@@ -159,6 +194,16 @@ class _Lacking:
         return {pair: id_runs.text(self.begins[pair]) for pair in pairs if pair in self.begins}
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of an answer that become a frame of their own: those of ``pairs``, with the ids at their ends."""
+
+    rows: pa.Table
+    pairs: tuple[str, ...]
+    ends: _Ends
+    unbroken: bool = False
+
+
 @dataclass(slots=True)
 class _PinnedSnapshot:
     """A snapshot that outlives its files, in those that hold its rows now; None where every query takes its own."""
@@ -184,7 +229,9 @@ class Reader:
         self.live = live
         self.frozen = frozen
         self.checks = check
+        self._layout = Layout(data)
         self._digests = Digests()
+        self._latest = LatestTrades()
         self._kept = _PinnedSnapshot(kept)
         self._thread = threading.get_ident()
         self._process = os.getpid()
@@ -316,14 +363,30 @@ class Reader:
         """Return the pairs that have trades, in no order."""
         return list(self.kept.runs) if self.kept else self._whole(self._moments.pairs)
 
-    def trades(self, question: TradeQuery) -> Result:
+    def resolve(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the pair that each name means, by the archive's listing. Raise UsageError if it may mean several."""
+        asked = list(names)
+        archived = self.kept.runs if self.kept else self._whole(self._moments.archived)
+        held = archived if set(asked).issubset(archived) else self.pairs()  # only then look into the journal
+        return pair_aliases.resolve(asked, held, self._layout)
+
+    def trades(self, question: TradeQuery) -> list[Result]:
         """Return trades. Raise GapError, UsageError."""
 
-        def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
-            table = self._trades(question, moment)
-            return table, _ends_of(table, question.pairs)
+        def rows(moment: Snapshot, lacking: _Lacking) -> list[_Part]:
+            return self._parts(question, self._trades(question, moment), lacking)
 
         return self._rested(question, rows)
+
+    def _parts(self, question: TradeQuery, rows: pa.Table, lacking: _Lacking) -> list[_Part]:
+        """Return the rows as one part; as one for each unbroken run of ids if they are to be split."""
+        if question.on_gap != "split":
+            return [_Part(rows, question.pairs, _ends_of(rows, question.pairs))]
+        parts = []
+        for pair, begin, end in gap_rows.unbroken(rows, question.pairs, lacking.missing):
+            piece = rows.slice(begin, end - begin)
+            parts.append(_Part(piece, (pair,), _ends_of(piece, (pair,)), unbroken=True))
+        return parts
 
     def _trades(self, question: TradeQuery, moment: Snapshot) -> pa.Table:
         """Return trades by pair and id, read in the order of the files: only what turns out unsorted is sorted."""
@@ -337,14 +400,114 @@ class Reader:
         found = id_order.sorted_by(keys, together(told, words))
         return found if len(question.pairs) > 1 else labelled(found, pair=question.pairs[0])
 
-    def candles(self, question: TradeQuery, timeframe: str) -> Result:
+    def candles(self, question: TradeQuery, timeframe: str) -> list[Result]:
         """Return candles built from trades. Raise GapError, UsageError."""
+        width = BarQuery.of_time(arguments.timeframe_us(timeframe), filled=True)
+        marked = question.on_gap in {"null", "split"}
 
-        def rows(moment: Snapshot) -> tuple[pa.Table, _Ends]:
-            table = self._candles(question, timeframe, moment)
-            return table.drop_columns(list(_IDS)), _ends_of(table, question.pairs)
+        def rows(moment: Snapshot, lacking: _Lacking) -> list[_Part]:
+            if marked:
+                found = gap_rows.without_silent(self._bars(question, width))
+            else:
+                found = self._candles(question, timeframe, moment)
+            return [
+                replace(part, rows=_as_candles(part.rows, timeframe)) for part in self._parts(question, found, lacking)
+            ]
 
         return self._rested(question, rows)
+
+    def bars(self, question: TradeQuery, wanted: BarQuery) -> list[Result]:
+        """Return bars of any kind. Raise GapError, UsageError."""
+
+        def rows(_: Snapshot, lacking: _Lacking) -> list[_Part]:
+            # Where gaps are to be seen, bars that lie wholly in one are too.
+            seen = replace(wanted, filled=True) if question.on_gap == "null" and wanted.kind == "time" else wanted
+            found = self._bars(question, seen)
+            return self._parts(question, found if seen == wanted else gap_rows.without_silent(found), lacking)
+
+        return self._rested(question, rows)
+
+    def _bars(self, question: TradeQuery, wanted: BarQuery) -> pa.Table:
+        """Return the bars of each pair, without values where a gap touches one if that is requested."""
+        each = [
+            labelled(
+                self._engine.fetch(wanted.text, question.params_of(pair) | wanted.params, exact=question.exact),
+                pair=pair,
+            )
+            for pair in question.pairs
+        ]
+        found = pa.concat_tables(each).unify_dictionaries()
+        return gap_rows.nulled(found) if question.on_gap == "null" else found
+
+    def closes(self, question: TradeQuery, width_us: int) -> Result:
+        """Return the close of each bar, a column for each pair, on one grid of times. Raise GapError, UsageError."""
+
+        def rows(_: Snapshot, __: _Lacking) -> list[_Part]:
+            touched = {"width": width_us, "touched": question.on_gap != "null"}
+            found = self._engine.fetch(_CLOSES, question.params() | touched, exact=question.exact)
+            matrix = side_by_side(found, "close", question.pairs, width_us)
+            return [_Part(matrix, question.pairs, _ends_of(found, question.pairs))]
+
+        (answer,) = self._rested(question, rows)
+        return answer
+
+    def named(self, question: TradeQuery, asked: NamedQuery, params: Mapping[str, object]) -> Result:
+        """Return the rows of an analysis over the trades of these pairs, or of all if none is named, and this range.
+
+        The warning says what may be missing in them. Raise UsageError.
+        """
+        wanted = catalogue.needs(asked.text)
+        if wanted.certifies:  # what is proven rests on files, not on trades of a range
+            for pair in question.pairs:
+                arguments.pair(pair, self.pairs())
+            return self.sql(asked.text, params, exact=question.exact)
+        every = question if question.pairs else replace(question, pairs=tuple(sorted(self.pairs())))
+        said: list[str] = []
+
+        def rows(moment: Snapshot, lacking: _Lacking) -> list[_Part]:
+            self._compare(path for table in wanted.tables for path in _listed(moment, table))
+            found = self._told(moment, asked.text, params, exact=question.exact)
+            said[:] = _said_of(found, lacking.begins if question.pairs else {})
+            ends = _ends_of(found, every.pairs) if IDS[0] in found.column_names else self._ends(every, moment)
+            return [_Part(found, every.pairs, ends)]
+
+        (answer,) = self._rested(every, rows, (*wanted.tables, INSTRUMENTS))
+        answer.warning = "; ".join(said) or None
+        return answer
+
+    def latest(self, pairs: Sequence[str], *, exact: bool) -> Result:
+        """Return the newest trade of each pair, which is that of the highest id. Raise UsageError."""
+
+        def rows(moment: Snapshot) -> pa.Table:
+            for pair in pairs:
+                _check_pair(moment, pair)
+                self._check_traded(moment, pair)
+            self._compare(latest_trades.newest(found) for pair in pairs if (found := moment.footers.get(pair)))
+            found = self._latest.of(moment, pairs)
+            elsewhere = [(pair, moment.runs[pair][-1].span.last) for pair in pairs if pair not in found]
+            more = latest_trades.select(self._engine, elsewhere)
+            return latest_trades.table(pairs, found | more)
+
+        found = self._ask(lambda: self._moments.take(*pairs), rows)
+        rests = {
+            pair: [Span(row_id, row_id)] for pair, row_id in zip(pairs, found["trade_id"].to_pylist(), strict=True)
+        }
+        attrs = Provenance(rests, dict.fromkeys(pairs, 0)).attrs()
+        return Result(found if exact else self._engine.rounded(found), attrs)
+
+    def summary(self) -> Summary:
+        """Return what the archive holds, by its footers. Raise UsageError if this thread must not query."""
+        self.check()
+
+        def look(moment: Snapshot) -> Summary:
+            everything = TradeQuery(tuple(sorted(moment.runs)), Range(None, None), "ignore", exact=True)
+            promises = self._promises(everything.pairs)
+            missing = _missing(everything, moment, {}, promises)
+            if missing:
+                missing = _missing(everything, moment, self._absent(list(missing)), promises)
+            return Summary.of(moment.runs, missing, moment.faults)
+
+        return self._ask(self._moments.take, look)
 
     def pieces(self, question: TradeQuery, size: int) -> tuple[Iterator[Result], str | None]:
         """Return trades in tables of one pair and at most ``size`` rows, and a warning for the caller.
@@ -359,7 +522,7 @@ class Reader:
         pieces = self._pieces(question, moment, lacking, _windows(question, moment, ends, size))
         return pieces, self._warning(question, lacking)
 
-    def ohlc(self, question: TradeQuery, timeframe: str, *, filled: bool) -> Result:
+    def ohlc(self, question: TradeQuery, timeframe: str, *, filled: bool) -> list[Result]:
         """Return candles of the exchange. Raise GapError, UsageError."""
         series = CandleQuery(question.pairs, timeframe, question.limits, question.exact)
         look = exchange_candles.filled if filled else exchange_candles.published
@@ -383,20 +546,25 @@ class Reader:
         found = self._ask(take, rows)
         lost = exchange_candles.lost(found, series)
         warning = None
-        if lost and question.on_gap != "ignore":
+        if lost and question.on_gap in {"raise", "warn"}:
             warning = id_runs.candle_sentence(lost, timeframe, self.data, filled=filled)
             if question.on_gap == "raise":
                 raise GapError(warning)
+        if question.on_gap == "split":
+            stretches = gap_rows.contiguous(found, series.pairs, series.width_us)
+            return [Result(found.slice(at, end - at), {"missing": {pair: 0}}) for pair, at, end in stretches]
+        if question.on_gap == "null":
+            found = gap_rows.with_lost(found, series.pairs, lost, series.width_us)
         attrs = {"missing": {name: sum(one.count for one in lost.get(name, ())) for name in series.pairs}}
-        return Result(found, attrs, warning)
+        return [Result(found, attrs, warning)]
 
-    def scan(self, question: TradeQuery) -> Scan:
+    def scan(self, pairs: tuple[str, ...], limits: Range, on_gap: OnGap) -> Scan:
         """Return a scan of trades that lists the archive itself whenever it is read, from any thread."""
         return Scan(
             self.data,
-            question.pairs,
-            question.limits,
-            question.on_gap,
+            pairs,
+            limits,
+            on_gap,
             Snapshots(self.data, live=self.live),
             kept=self.kept,
             digests=Digests() if self.checks else None,
@@ -417,19 +585,28 @@ class Reader:
 
         return self._ask(lambda: self._moments.without_trades(EVENTS, INSTRUMENTS), noted)
 
-    def _rested(self, question: TradeQuery, rows: Callable[[Snapshot], tuple[pa.Table, _Ends]]) -> Result:
+    def _rested(
+        self,
+        question: TradeQuery,
+        rows: Callable[[Snapshot, _Lacking], list[_Part]],
+        tables: Collection[Dataset] = (INSTRUMENTS,),
+    ) -> list[Result]:
         """Answer from one snapshot, so that the reported gaps, the rows and their provenance agree."""
 
-        def rested(moment: Snapshot) -> tuple[pa.Table, _Lacking, Provenance]:
+        def rested(moment: Snapshot) -> tuple[list[tuple[_Part, Provenance]], _Lacking]:
             lacking = self._checked(question, moment)
-            table, ends = rows(moment)
-            coverage = {pair: provenance.between(moment.runs[pair], *ends.get(pair, _NONE)) for pair in question.pairs}
-            hashes = self._hashes(question, coverage) if question.hashed else None
-            counts = {pair: lacking.count(pair) for pair in question.pairs}
-            return table, lacking, Provenance(coverage, counts, lacking.begun(*question.pairs), hashes)
+            parts = rows(moment, lacking)
+            return [(part, self._provenance(question, moment, part, lacking)) for part in parts], lacking
 
-        table, lacking, rests = self._ask(lambda: self._moments.take(*question.pairs, tables=(INSTRUMENTS,)), rested)
-        return Result(table, rests.attrs(), self._warning(question, lacking))
+        parts, lacking = self._ask(lambda: self._moments.take(*question.pairs, tables=tables), rested)
+        warning = self._warning(question, lacking)
+        return [Result(part.rows, rests.attrs(), warning) for part, rests in parts]
+
+    def _provenance(self, question: TradeQuery, moment: Snapshot, part: _Part, lacking: _Lacking) -> Provenance:
+        coverage = {pair: provenance.between(moment.runs[pair], *part.ends.get(pair, _NONE)) for pair in part.pairs}
+        hashes = self._hashes(question, coverage) if question.hashed else None
+        counts = {pair: 0 if part.unbroken else lacking.count(pair) for pair in part.pairs}
+        return Provenance(coverage, counts, lacking.begun(*part.pairs), hashes)
 
     def _checked(self, question: TradeQuery, moment: Snapshot) -> _Lacking:
         """Return the parts of the range that are not stored. Raise GapError, UsageError, CorruptFile."""
@@ -439,8 +616,7 @@ class Reader:
         files = (path for path in (*moment.files, *moment.cut_files) if any(folder in path for folder in folders))
         self._compare(files, wanted=question.hashed or question.checked)
         for pair in question.pairs:
-            if not moment.runs.get(pair):
-                arguments.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
+            self._check_traded(moment, pair)
         promises = self._promises([pair for pair in question.pairs if _begins_in(question, moment.runs[pair])])
         missing = _missing(question, moment, {}, promises)
         if missing:
@@ -449,6 +625,11 @@ class Reader:
         if question.on_gap == "raise" and (said := self._sentence(question, lacking)) is not None:
             raise GapError(said)
         return lacking
+
+    def _check_traded(self, moment: Snapshot, pair: str) -> None:
+        """Raise UsageError, which names similar pairs, if there are no trades of a pair."""
+        if not moment.runs.get(pair):
+            arguments.pair(pair, list(moment.runs) if self.kept else self._moments.pairs())
 
     def _compare(self, paths: Iterable[str], *, wanted: bool = False) -> None:
         """Compare files with their digests, if that is always done, or ``wanted``. Raise CorruptFile."""
@@ -605,6 +786,22 @@ class Reader:
         return undisturbed(look, f"the files of {self.data}")
 
 
+def _as_candles(bars: pa.Table, timeframe: str) -> pa.Table:
+    """Return bars with the columns of candles, or candles without the ids of their trades."""
+    columns = [name for name in ("pair", "timeframe", *CANDLE) if name in bars.column_names]
+    found = bars.select(columns)
+    if "timeframe" not in columns:
+        found = labelled(found, timeframe=timeframe).select(["pair", "timeframe", *CANDLE])
+    return found
+
+
+def _said_of(rows: pa.Table, begins: Mapping[str, int]) -> list[str]:
+    """Return what may be missing in the rows of an analysis; ``begins`` are the pairs that begin after its range."""
+    missing = rows["missing_trades"] if "missing_trades" in rows.column_names else None
+    said = [_MAY_MISS] if missing is not None and (pc.max(missing).as_py() or 0) > 0 else []
+    return [*said, id_runs.late(begins)] if begins else said
+
+
 def _check_pair(moment: Snapshot, pair: str) -> None:
     """Raise the fault in the files of a pair, if there is one."""
     if (fault := moment.faults.get(pair)) is not None:
@@ -653,17 +850,19 @@ def _missing(
 
 def _ends_in(rows: pa.Table) -> tuple[int, int]:
     """Return the lowest and the highest id of rows of one pair, trades or candles."""
-    first, last = _IDS if _IDS[0] in rows.column_names else ("trade_id", "trade_id")
-    return id_order.bounds(rows[first], rows[last]) or _NONE
+    first, last = (rows[name] for name in (IDS if IDS[0] in rows.column_names else ("trade_id", "trade_id")))
+    if first.null_count:  # bars without trades
+        first, last = first.drop_null(), last.drop_null()
+    return id_order.bounds(first, last) or _NONE
 
 
 def _ends_of(rows: pa.Table, pairs: Sequence[str]) -> _Ends:
     """Return the lowest and the highest id of each pair."""
     if len(pairs) == 1:
         return {pairs[0]: _ends_in(rows)}
-    first, last = _IDS if _IDS[0] in rows.column_names else ("trade_id", "trade_id")
+    first, last = IDS if IDS[0] in rows.column_names else ("trade_id", "trade_id")
     found = rows.group_by("pair").aggregate([(first, "min"), (last, "max")]).to_pylist()
-    return {row["pair"]: (row[f"{first}_min"], row[f"{last}_max"]) for row in found}
+    return {row["pair"]: (row[f"{first}_min"] or 0, row[f"{last}_max"] or 0) for row in found}
 
 
 def _windows(question: TradeQuery, moment: Snapshot, ends: _Ends, rows: int) -> Iterator[tuple[str, Span]]:

@@ -122,6 +122,10 @@ class Snapshots:
         journalled = self._journalled.read()["pair"].unique().to_pylist() if self._journalled else []
         return list(dict.fromkeys([*self._listing.pairs(), *journalled]))
 
+    def archived(self) -> list[str]:
+        """Return the pairs that have files now, in no order."""
+        return self._listing.pairs()
+
     def listed(self, pairs: Collection[str] | None = None, tables: Collection[Dataset] = ()) -> Snapshot:
         """Take a snapshot of the archive without its journal, and without reading footers.
 

@@ -37,8 +37,10 @@ def test_ids_and_ranges_are_let_go_and_taken_back(tmp_path: Path, capsys: pytest
         ("2..2", "disowned"),
         ("7..9", "disowned"),
     ]
-    run(tmp_path, "8-10")
-    assert "1 id disowned; 1 row moved" in (said := capsys.readouterr().out)
+    run(tmp_path, "8-10", pair="XBTUSD")
+    said, note = capsys.readouterr()
+    assert note == "recorder: XBTUSD is taken for BTC/USD\n"
+    assert "1 id disowned; 1 row moved" in said
     assert said.endswith("; 2 were disowned already\n")
     run(tmp_path, "1-12", undo=True)
     assert "5 ids disowned no more; 5 rows archived again" in capsys.readouterr().out

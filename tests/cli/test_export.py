@@ -139,7 +139,7 @@ def test_mistakes_are_sentences(archive: Written, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not say which format"):
         run(archive, tmp_path / "x")
     with pytest.raises(UsageError, match="did you mean BTC/USD"):
-        run(archive, tmp_path / "x.csv", pair="XBT/USD")
+        run(archive, tmp_path / "x.csv", pair="BTC/USS")
     skipped = run(archive, tmp_path / "x.csv", "--on-gap", "skip")
     assert skipped.exit_code == 2
     assert "'skip'" in skipped.stderr

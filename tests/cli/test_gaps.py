@@ -34,12 +34,12 @@ def test_an_open_hole_is_listed_and_the_exit_code_is_1(data: Path, capsys: pytes
 
 
 def test_a_pair_without_holes_is_fine(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    gaps(data, pair=["ETH/USD", "ETH/USD"], as_json=False)
-    assert capsys.readouterr().out == "1 pair: no holes\n"
+    gaps(data, pair=["ETH/USD", "eth-usd"], as_json=False)
+    assert capsys.readouterr() == ("1 pair: no holes\n", "recorder: eth-usd is taken for ETH/USD\n")
     gaps(data, pair=["ETH/USD"], as_json=True)
     assert json.loads(capsys.readouterr().out) == []
     with pytest.raises(UsageError, match="did you mean BTC/USD"):
-        gaps(data, pair=["XBT/USD"], as_json=False)
+        gaps(data, pair=["BTC/USS"], as_json=False)
 
 
 def test_a_damaged_file_hides_its_pair_alone_and_is_named_with_what_to_do(

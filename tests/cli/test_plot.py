@@ -41,7 +41,8 @@ def test_the_path_of_the_page_is_printed(arguments: tuple[str, ...], name: str, 
 
 
 def test_each_file_asked_for_is_written_in_its_own_format(data: Path) -> None:
-    assert run("candles", "ETH/USD", "-o", "a.png", "--out", "b.svg").output == "a.png\nb.svg\n"
+    printed = run("candles", "ethusd", "-o", "a.png", "--out", "b.svg")
+    assert (printed.stdout, printed.stderr) == ("a.png\nb.svg\n", "recorder: ethusd is taken for ETH/USD\n")
     assert (data.parent / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "ETH/USD in 1m candles" in (data.parent / "b.svg").read_text(encoding="utf-8")
 

@@ -92,6 +92,7 @@ def test_holes_are_told_on_standard_error(archive: Written) -> None:
     assert run(archive, "vwap", "--pair", "BTC/USD", "--json").stderr == ""
     told = run(archive, "correlation", "--from", "2025-11-09", "--param", "width=1 minute", "--json").stderr
     assert "ETH/USD begins at" in told, "without --pair it is of all pairs"
+    assert run(archive, "vwap", "--pair", "xbt-usd", "--json").stderr == "recorder: xbt-usd is taken for BTC/USD\n"
 
 
 def test_live_counts_in_the_journal(archive: Written) -> None:

@@ -172,7 +172,7 @@ def test_what_cannot_be_answered_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="reversed"):
         run(tmp_path, first="2025-11-12", last="2025-11-11")
     with pytest.raises(UsageError, match="did you mean BTC/USD"):
-        run(tmp_path, pair=["XBT/USD"])
+        run(tmp_path, pair=["BTC/USS"])
 
 
 def test_lines_gather_what_is_the_same() -> None:

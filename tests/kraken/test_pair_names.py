@@ -6,7 +6,7 @@ import pytest
 
 from recorder.core.model import Instrument
 from recorder.errors import Refused, UnknownPair
-from recorder.kraken.pair_names import PairNames, v2_symbol
+from recorder.kraken.pair_names import PairNames, meant, v2_symbol
 from tests.builders import instrument
 
 
@@ -93,3 +93,20 @@ def test_a_name_in_use_means_its_bearer_and_not_the_key_that_a_renamed_market_ke
 def test_an_empty_listing_knows_nothing() -> None:
     with pytest.raises(UnknownPair, match="write it as BASE/QUOTE"):
         PairNames([]).resolve("BTC/USD")
+
+
+def test_any_name_of_a_listed_pair_means_that_pair_alone_in_any_spelling(listed: list[Instrument]) -> None:
+    names = {one.pair: {one.key, one.altname, one.wsname} for one in listed}
+    for one in listed[::100]:
+        for name in (one.pair, one.key, one.altname, one.wsname):
+            for spelt in (name, name.lower(), name.replace("/", "-"), f" {name.replace('/', '')} "):
+                assert meant(spelt, names) == [one.pair]
+    assert meant("xdg-xbt", names) == ["DOGE/BTC"]
+    assert meant("BTC/USDD", names) == []
+
+
+def test_an_exact_name_comes_before_other_spellings() -> None:
+    names = {"AAPLx/USD": ["AAPLxUSD"], "AAPLX/USD": ["AAPLXUSD"], "B/A": ["AAPLxusd"]}
+    assert meant("AAPLX/USD", names) == ["AAPLX/USD"]
+    assert meant("AAPLxUSD", names) == ["AAPLx/USD"]
+    assert meant("aaplx/usd", names) == ["AAPLx/USD", "AAPLX/USD", "B/A"]

@@ -11,29 +11,57 @@ import pytest
 
 import recorder
 from recorder.core.model import Event
-from recorder.query import arguments, dataframes, decimal_to_double, id_runs, provenance
+from recorder.query import (
+    arguments,
+    dataframes,
+    decimal_to_double,
+    gap_rows,
+    id_runs,
+    matrix,
+    named_parameters,
+    pair_aliases,
+    provenance,
+)
 from recorder.query import connect as public
-from tests.archives import START_US, Written, candle, trade
+from tests.archives import START_US, candle, trade, writing
 
-MODULES = [recorder, public, arguments, provenance, decimal_to_double, dataframes, id_runs]
+MODULES = [
+    recorder,
+    public,
+    arguments,
+    provenance,
+    decimal_to_double,
+    dataframes,
+    gap_rows,
+    id_runs,
+    matrix,
+    named_parameters,
+    pair_aliases,
+]
 
 
-@pytest.fixture
-def names(archive: Written, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
     """What the examples may use: an open archive, and where it is."""
-    archive.append([trade(number, price=price) for number, price in ((1, "101"), (2, "102"), (3, "100"))])
-    archive.append([trade(1, price="5", pair="ETH/USD")])
-    archive.listed("BTC/USD", 1)
-    archive.published([candle(0, "101", "102", "100", "100", "101", "3", 3)])
-    archive.noted(Event(START_US, "connected", None, '{"connection":1}'))
-    monkeypatch.chdir(archive.data.parent)
-    with recorder.connect(archive.data) as opened, pd.option_context("display.width", 120, "display.max_columns", 20):
-        yield {"archive": opened, "data": archive.data}
+    data = tmp_path_factory.mktemp("examples") / "data"
+    with writing(data) as archive:
+        archive.append([trade(number, price=price) for number, price in ((1, "101"), (2, "102"), (3, "100"))])
+        archive.append([trade(1, price="5", pair="ETH/USD")])
+        archive.listed("BTC/USD", 1)
+        archive.published([candle(0, "101", "102", "100", "100", "101", "3", 3)])
+        archive.noted(Event(START_US, "connected", None, '{"connection":1}'))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        recorder.connect(data) as opened,
+        pd.option_context("display.width", 120, "display.max_columns", 20),
+    ):
+        patched.chdir(data.parent)
+        yield {"archive": opened, "data": data}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_examples_of_a_module_hold(module: ModuleType, names: dict[str, object]) -> None:
-    results = doctest.testmod(module, extraglobs=names)
+    results = doctest.testmod(module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert results.failed == 0
     assert results.attempted > 0
 

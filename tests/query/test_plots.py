@@ -384,7 +384,7 @@ def test_a_chart_is_plain_data_and_can_be_changed(archive: Written, opened: Arch
 @pytest.mark.parametrize(
     ("draw", "sentence"),
     [
-        (lambda archive: plots.candles(archive, "XBT/USD"), "did you mean BTC/USD"),
+        (lambda archive: plots.candles(archive, "BTC/USS"), "did you mean BTC/USD"),
         (lambda archive: plots.candles(archive, "BTC/USD", "2m"), "there is no timeframe '2m'"),
         (
             lambda archive: plots.candles(archive, "BTC/USD", "1m", "2026-01-01"),
@@ -395,7 +395,7 @@ def test_a_chart_is_plain_data_and_can_be_changed(archive: Written, opened: Arch
             "no trade of BTC/USD is stored in",
         ),
         (lambda archive: plots.candles(archive, "BTC/USD", "1m", "2026-01-02", "2026-01-01"), "reversed"),
-        (lambda archive: plots.coverage(archive, pairs=["XBT/USD"]), "did you mean BTC/USD"),
+        (lambda archive: plots.coverage(archive, pairs=["BTC/USS"]), "did you mean BTC/USD"),
         (lambda archive: plots.coverage(archive, stop="2025-01-01"), "the archive has 2025-11-10 to"),
         (lambda archive: plots.volume(archive, "2025-11-11T00:00"), "has no time zone"),
         (lambda archive: plots.save(plots.coverage(archive), Path("x.jpg")), "'x.jpg' does not"),

@@ -139,7 +139,7 @@ class Asking:
         self.whole = cache(self._whole)
 
     def ask(self, text: str, start: datetime | None, stop: datetime | None, *, plainly: bool, pair: str) -> Rows:
-        params = {"start": start, "stop": stop, "pair": pair}
+        params: dict[str, Any] = {"start": start, "stop": stop, "pair": pair}
         params = {name: value for name, value in params.items() if f"${name}" in text}
         if plainly:
             return [tuple(map(_shown, row)) for row in self.client.execute(text, params).fetchall()]

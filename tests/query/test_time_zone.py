@@ -21,6 +21,7 @@ RELATIONS = [
     "candles('BTC/USD', '1m', '2025-11-10', '2025-11-11')",
     "candles('BTC/USD', '1m', '2025-11-10 23:55:00', DATE '2025-11-11')",
     "time_bars('BTC/USD', '1 day', '2025-11-10', TIMESTAMP '2025-11-12', origin := '2025-11-10 06:00:00')",
+    "closes_of(['BTC/USD'], '7 minutes', '2025-11-10 23:55', DATE '2025-11-12')",
     "tick_bars('BTC/USD', 5, '2025-11-11')",
     "volume_bars('BTC/USD', 5, '2025-11-11')",
     "dollar_bars('BTC/USD', 500, '2025-11-10 23:50', '2025-11-11')",
