@@ -467,7 +467,7 @@ class Reader:
         def rows(moment: Snapshot, lacking: _Lacking) -> list[_Part]:
             self._compare(path for table in wanted.tables for path in _listed(moment, table))
             found = self._told(moment, asked.text, params, exact=question.exact)
-            said[:] = _said_of(found, lacking.begins if question.pairs else {})
+            said[:] = _said_of(found, lacking.begins)
             ends = _ends_of(found, every.pairs) if IDS[0] in found.column_names else self._ends(every, moment)
             return [_Part(found, every.pairs, ends)]
 
