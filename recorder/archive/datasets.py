@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 
 from recorder.archive import schema
+from recorder.core import session_parts
 
 Period = Literal["year", "date"]
 """The part of the UTC time by which a table is split, and the key of its folders: ``year=2025``,
@@ -36,6 +37,8 @@ SCHEMA_FILE: Final = "schema.parquet"
 """The name of that file."""
 MAIN_JOURNAL: Final = "journal"
 """The folder of the journal that the daemon drains."""
+MARKET_JOURNAL: Final = "journal_market"
+"""The folder of the journal of what comes many times as often as trades, and must never delay them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class Dataset:
     Rows with ids are identified by them; others by the journal segment they were drained from, or with ``by_key`` by
     their own values, so that a new row of a segment that was written before is still added. ``stamp`` is the column
     with the time at which such a row came. ``journal`` is the folder of the journal that the rows come from, and
-    ``keep_s`` how many seconds they are retained; None is forever.
+    ``keep_s`` how many seconds they are retained; None is forever. ``fold`` joins rows of one segment, in the order of
+    arrival, that become a single row.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Dataset:
     stamp: str | None = field(default=None, compare=False)
     journal: str = field(default=MAIN_JOURNAL, compare=False)
     keep_s: float | None = field(default=None, compare=False)
+    fold: Callable[[Sequence[Any]], list[Any]] | None = field(default=None, repr=False, compare=False)
 
     def period_of(self, moment: date) -> str | None:
         """Return the name of the period of a UTC time or day; None if the table has no periods.
@@ -144,8 +149,54 @@ INSTRUMENTS: Final = Dataset(
     by_key=True,
     stamp="valid_from",
 )
+QUOTES: Final = Dataset(
+    "quotes",
+    schema.QUOTES,
+    schema.quotes_table,
+    order=("session", "message"),
+    time="received",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its quotes are "
+    "lost, which nobody can fetch again, and `quote_sessions` goes on counting them",
+    encodings={
+        "time": "delta",
+        "received": "delta",
+        "bid": "words",
+        "ask": "words",
+        "last": "words",
+        "session": "words",
+        "message": "delta",
+    },
+    partition="pair",
+    period="year",
+    stamp="received",
+    journal=MARKET_JOURNAL,
+)
+QUOTE_SESSIONS: Final = Dataset(
+    "quote_sessions",
+    schema.QUOTE_SESSIONS,
+    schema.sessions_table,
+    order=("pair", "session", "seen"),
+    time="seen",
+    remedy="put the file of this name from a back-up in its place, or move it out of the archive: then the quotes of "
+    "its sessions remain, and nothing tells any more whether some are missing among them",
+    encodings={
+        "pair": "words",
+        "session": "delta",
+        "first_message": "delta",
+        "last_message": "delta",
+        "rows": "delta",
+        "first_received": "delta",
+        "last_received": "delta",
+        "ended": "delta",
+        "seen": "delta",
+    },
+    period="year",
+    stamp="seen",
+    journal=MARKET_JOURNAL,
+    fold=session_parts.joined,
+)
 
-DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS)
+DATASETS: Final = (TRADES, OHLC, EVENTS, INSTRUMENTS, QUOTES, QUOTE_SESSIONS)
 BY_NAME: Final[Mapping[str, Dataset]] = {dataset.name: dataset for dataset in DATASETS}
 WITHOUT_IDS: Final = tuple(dataset for dataset in DATASETS if not dataset.has_ids)
 

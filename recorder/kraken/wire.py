@@ -73,8 +73,31 @@ class UsualTradeFrame(TradeFrame, gc=False):
     data: list[UsualTradeEntry] | None  # type: ignore[assignment]
 
 
+class TopEntry(msgspec.Struct, gc=False):
+    """One row of a v2 ticker frame (API.md 8.7), without its 24-hour statistics; ``timestamp`` is absent before 2026.
+
+    A null is read as what it is: nothing documents what is sent for an empty side.
+    """
+
+    symbol: Symbol
+    bid: Decimal | None
+    bid_qty: Decimal | None
+    ask: Decimal | None
+    ask_qty: Decimal | None
+    last: Decimal | None
+    timestamp: str | None = None
+
+
+class TopFrame(msgspec.Struct, gc=False):
+    """A v2 ticker frame."""
+
+    channel: str
+    type: str | None
+    data: list[TopEntry]
+
+
 class RawFrame(msgspec.Struct):
-    """A v2 trade frame with unparsed rows."""
+    """A v2 frame with unparsed rows."""
 
     type: str | None
     data: list[msgspec.Raw] | None
@@ -257,6 +280,8 @@ ends in a RecursionError."""
 
 trade_frame = msgspec.json.Decoder(TradeFrame).decode
 usual_trade_frame = msgspec.json.Decoder(UsualTradeFrame).decode
+top_frame = msgspec.json.Decoder(TopFrame).decode
+top_entry = msgspec.json.Decoder(TopEntry).decode
 raw_frame = msgspec.json.Decoder(RawFrame).decode
 _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
