@@ -41,7 +41,7 @@ from recorder.core.event_kinds import EventKind
 from recorder.core.model import TIMEFRAMES, Candle, Trade
 from recorder.disk import Disk
 from recorder.ingest.commit import enough
-from recorder.ingest.drain import BATCH_TRADES
+from recorder.ingest.trade_index import BATCH_TRADES
 from recorder.ops import process_setup
 from recorder.sandbox.market import SWEEP_SIZES
 

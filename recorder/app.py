@@ -54,7 +54,8 @@ from recorder.daemon.report_disk_usage import DiskUsage
 from recorder.disk import Disk, undisturbed
 from recorder.errors import ConfigError
 from recorder.ingest.commit import Commit
-from recorder.ingest.drain import Drain, Drainer
+from recorder.ingest.drain import Drainer
+from recorder.ingest.drain_schedule import DrainSchedule
 from recorder.ingest.parked_ids import ParkedIds, waiting
 from recorder.ingest.quarantined_pairs import HealthyPairs, QuarantinedPairs, patiently
 from recorder.ingest.renumbered_pairs import RenumberedPairs
@@ -296,7 +297,7 @@ class _Run:
             look_s=rhythm.upkeep_s,
         )
         drainer = self._drainer()
-        self._drain = Drain(
+        self._drain = DrainSchedule(
             drainer,
             basis.journal,
             self._commit,

@@ -26,7 +26,7 @@ from recorder.core.throttling import Pace
 from recorder.errors import ExchangeError
 from recorder.kraken import market_state, rest_api
 from recorder.kraken.market_state import Book, Day, Level
-from recorder.kraken.parse import OddRow
+from recorder.kraken.odd_rows import OddRow
 from recorder.net.http import Http, client_session, proxy_for
 from recorder.ops.metrics import Metrics
 from recorder.runtime.exchange_client import Exchange

@@ -41,11 +41,9 @@ from recorder.kraken.records import (
     Header,
     ListingRecord,
     NotedFrame,
-    ParkedTrades,
-    PolledTrades,
     PublishedCandles,
-    StreamedTrades,
     TableRows,
+    TradeRecord,
     UnknownRecord,
     UnreadableRecord,
 )
@@ -185,7 +183,7 @@ def _journal(job: TradeMerge, theirs: Layout) -> _Journalled:
             if isinstance(entry, CorruptLine):
                 continue
             match records.read(entry):
-                case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
+                case TradeRecord() as carrying:
                     with contextlib.suppress(Malformed):  # its own drain reports it
                         for row in carrying.trades():
                             by_pair.setdefault(row.pair, []).append(row)

@@ -19,8 +19,8 @@ from recorder.core.model import Instrument
 from recorder.core.report_once import ReportOnce
 from recorder.errors import ExchangeError, Retry, UnknownPair
 from recorder.journal import segment
-from recorder.kraken import parse, records, rest_api
-from recorder.kraken.parse import CandleAnswer
+from recorder.kraken import ohlc_answers, records, rest_api
+from recorder.kraken.ohlc_answers import CandleAnswer
 from recorder.runtime.context import Context
 from recorder.runtime.inbox import Inbound
 from recorder.runtime.waiting import first_of
@@ -113,7 +113,7 @@ class CandleCollector:
         since_s = reach.since_s()
         request = rest_api.ohlc(instrument, series.timeframe, since_s=since_s)
         try:
-            read = functools.partial(parse.ohlc_answer, pair=series.pair, timeframe=series.timeframe)
+            read = functools.partial(ohlc_answers.parse_answer, pair=series.pair, timeframe=series.timeframe)
             answer, candles = await self._exchange.request(request, read, pair=series.pair)
         except ExchangeError as error:
             self._failed(series, error)

@@ -25,7 +25,7 @@ from recorder.core.report_limit import ReportLimit
 from recorder.core.throttling import FIRST_PAUSE_S, FORBIDDEN_PAUSE_S, LONGEST_PAUSE_S
 from recorder.core.trade_ids import Run
 from recorder.errors import ExchangeError, Forbidden, RateLimited
-from recorder.kraken import parse
+from recorder.kraken import trade_frames
 from recorder.kraken.channels import TRADES, Channel
 from recorder.net.rate_limit import AttemptLimit
 from recorder.net.websocket import Socket
@@ -111,7 +111,7 @@ class Connections:
         if pair not in self._heard:
             return None
         last_id, frame = self._heard[pair]
-        rows = parse.trade_frame(frame, received_ns=0, checked=True)
+        rows = trade_frames.parse_trades(frame, received_ns=0, checked=True)
         return next((row for row in rows if row.pair == pair and row.trade_id == last_id), None)
 
     def wait_s(self) -> float:

@@ -14,7 +14,7 @@ from recorder.core.model import TOKENIZED
 from recorder.core.pair_registry import Listed
 from recorder.errors import ExchangeError, Refused
 from recorder.journal import segment
-from recorder.kraken import parse, records, rest_api
+from recorder.kraken import asset_pairs, records, rest_api
 from recorder.net.http import HttpAnswer
 from recorder.runtime.exchange_client import Exchange
 from recorder.runtime.inbox import Inbound, Inbox
@@ -39,12 +39,12 @@ async def read(exchange: Exchange, *, enough: Callable[[Listed], bool] = lambda 
     Raises ExchangeError if the usual listing is not available.
     """
     request = rest_api.asset_pairs()
-    answer, listed = await exchange.request(request, parse.listing)
+    answer, listed = await exchange.request(request, asset_pairs.parse_listing)
     if enough(listed):
         return ListingAnswers((listed,), [(request, answer)])
     try:
         other, tokenized = await exchange.request(
-            rest_api.asset_pairs(TOKENIZED), functools.partial(parse.listing, asked=TOKENIZED)
+            rest_api.asset_pairs(TOKENIZED), functools.partial(asset_pairs.parse_listing, asked=TOKENIZED)
         )
     except Refused:
         return ListingAnswers((listed, REFUSED), [(request, answer)])

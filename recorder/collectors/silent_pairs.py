@@ -14,9 +14,9 @@ from recorder.core.event_kinds import EventKind
 from recorder.core.ledger import Ledger
 from recorder.core.model import Instrument, Trade
 from recorder.errors import ExchangeError, UnknownPair
-from recorder.kraken import parse, rest_api
-from recorder.kraken.parse import Quote
+from recorder.kraken import rest_api, ticker_quotes
 from recorder.kraken.silence_rules import GRACE_S, LAG_S, Behind, SilentPairs
+from recorder.kraken.ticker_quotes import Quote
 from recorder.repair.catch_up import CatchUpFetcher
 from recorder.runtime.context import Context
 
@@ -124,7 +124,7 @@ class SilentPairWatch:
     async def _ask(self) -> dict[str, Quote]:
         found, unreadable = dict[str, Quote](), dict[str, str]()
         for asset_class, instruments in rest_api.by_class(self._instruments.values()).items():
-            read = functools.partial(parse.quotes, instruments=instruments)
+            read = functools.partial(ticker_quotes.parse_quotes, instruments=instruments)
             try:
                 _, quotes = await self._exchange.request(rest_api.ticker(instruments, asset_class), read)
             except UnknownPair:  # one of the list; the pair list will find out which

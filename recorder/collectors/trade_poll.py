@@ -15,7 +15,7 @@ from recorder.core.plausibility import is_time
 from recorder.errors import ExchangeError, Malformed, UnknownPair
 from recorder.kraken import rest_api
 from recorder.kraken.gap_fill import LAST_NS
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.trade_pages import TradesPage
 from recorder.runtime.context import Context
 from recorder.runtime.newest_trades import fetch_newer, highest, newest_held
 from recorder.runtime.waiting import first_of

@@ -22,7 +22,8 @@ from recorder.core.throttling import Pace
 from recorder.daemon.maintenance import Maintenance
 from recorder.errors import ConfigError
 from recorder.ingest.commit import Commit
-from recorder.ingest.drain import Drain, Drainer
+from recorder.ingest.drain import Drainer
+from recorder.ingest.drain_schedule import DrainSchedule
 from recorder.repair.gap_repair import Repair
 from recorder.runtime.waiting import first_of
 
@@ -64,7 +65,7 @@ class LiveSettings:
     commit: Commit
     upkeep: Maintenance
     drainer: Drainer
-    drain: Drain
+    drain: DrainSchedule
     repair: Repair
 
     def apply(self, config: Config) -> None:

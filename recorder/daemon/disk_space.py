@@ -32,11 +32,9 @@ from recorder.kraken.records import (
     Header,
     ListingRecord,
     NotedFrame,
-    ParkedTrades,
-    PolledTrades,
     PublishedCandles,
-    StreamedTrades,
     TableRows,
+    TradeRecord,
     UnknownRecord,
     UnreadableRecord,
 )
@@ -219,7 +217,7 @@ class ArchivedCheck:
 def _understood(entry: Entry) -> list[Run]:
     """Return the runs of ids in a line. Raises Malformed, StorageError for a line whose content is unknown."""
     match records.read(entry):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as trades:
+        case TradeRecord() as trades:
             return trades.runs()
         case PublishedCandles() as answer:
             answer.candles()

@@ -13,7 +13,7 @@ from recorder.clock import Clock
 from recorder.daemon.disk_space import DiskSpaceWatch
 from recorder.errors import ExchangeError
 from recorder.ingest.commit import Commit
-from recorder.ingest.drain import Drain
+from recorder.ingest.drain_schedule import DrainSchedule
 from recorder.ingest.quarantined_pairs import QuarantinedPairs
 from recorder.kraken import rest_api
 from recorder.net.http import HttpAnswer
@@ -37,7 +37,7 @@ class Parts:
 
     pairs: Mapping[str, object]
     commit: Commit
-    drain: Drain
+    drain: DrainSchedule
     space: DiskSpaceWatch
     quarantined: QuarantinedPairs
 

@@ -16,7 +16,7 @@ from typing import Final
 from recorder.core.model import Instrument
 from recorder.core.plausibility import is_before
 from recorder.kraken import rest_api
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.trade_pages import TradesPage
 
 LOOK_BACK_NS: Final = tuple(60_000_000_000 * 16**step for step in range(7))
 """How far before the time to begin, in turn, until an answer has a row from before it: from a minute to decades, longer

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from recorder.core.trade_ids import Run
-from recorder.kraken import parse, ticker_frames
-from recorder.kraken.parse import OddRow
+from recorder.kraken import ticker_frames, trade_frames
+from recorder.kraken.odd_rows import OddRow
 from recorder.kraken.ticker_frames import TopRow
 
 
@@ -60,7 +60,11 @@ class Channel(Generic[Claim]):
 
 
 TRADES: Final[Channel[Run]] = Channel(
-    name="trade", claims=parse.trade_runs, salvage=parse.salvaged_runs, only=parse.only_rows, snapshot=True
+    name="trade",
+    claims=trade_frames.parse_runs,
+    salvage=trade_frames.salvage_runs,
+    only=trade_frames.only_rows,
+    snapshot=True,
 )
 """Numbered per pair. The snapshot contains the latest 50 trades and closes most short gaps without a request."""
 

@@ -28,7 +28,8 @@ from recorder.core.plausibility import EARLIEST_US, begin_us, is_time
 from recorder.core.repair_planning import best_page
 from recorder.core.trade_ids import Gap, Span, Spans
 from recorder.kraken import rest_api
-from recorder.kraken.parse import OddRow, TradesPage
+from recorder.kraken.odd_rows import OddRow
+from recorder.kraken.trade_pages import TradesPage
 
 OVERLAPS_NS: Final = (1_000_000, 1_000_000_000, 60_000_000_000)
 """How far before the last known trade to begin: 1 ms covers REST's printed doubles and stamps cut to µs. If a page

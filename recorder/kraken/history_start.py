@@ -13,7 +13,8 @@ from recorder.core.model import Instrument, Trade
 from recorder.core.plausibility import is_before
 from recorder.core.trade_ids import Span
 from recorder.kraken import rest_api
-from recorder.kraken.parse import OddRow, TradesPage
+from recorder.kraken.odd_rows import OddRow
+from recorder.kraken.trade_pages import TradesPage
 
 LOOK_BACK_NS: Final = tuple(1_000_000 * 16**step for step in range(10))
 """How far before the time to begin, in turn, until an answer has a trade from before it: from a millisecond to two

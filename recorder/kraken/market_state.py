@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from recorder.core.model import Instrument
 from recorder.errors import Malformed
-from recorder.kraken import parse, wire
+from recorder.kraken import wire
+from recorder.kraken.exact_numbers import exact_number
 
 _Part = TypeVar("_Part")
 
@@ -60,7 +61,7 @@ def day(result: bytes, instrument: Instrument) -> Day:
     try:
         part = _only(wire.ticker_days(result), instrument)
         texts = (part.c[0], part.c[1], part.l[1], part.h[1], part.p[1], part.v[1])
-        last, last_qty, low, high, vwap, volume = map(parse.exact_number, texts)
+        last, last_qty, low, high, vwap, volume = map(exact_number, texts)
         return Day(last, last_qty, low, high, vwap, volume, part.t[1])
     except wire.UNREADABLE as error:
         raise Malformed(f"an answer of Ticker for {instrument.pair} that cannot be read: {error}") from error
@@ -76,8 +77,7 @@ def book(result: bytes, instrument: Instrument) -> Book:
 
 
 def _levels(side: list[wire.DepthLevel]) -> tuple[Level, ...]:
-    number = parse.exact_number
-    return tuple(Level(number(one.price), number(one.qty), one.time) for one in side)
+    return tuple(Level(exact_number(one.price), exact_number(one.qty), one.time) for one in side)
 
 
 def _only(table: dict[str, _Part], instrument: Instrument) -> _Part:

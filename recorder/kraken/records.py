@@ -22,8 +22,9 @@ from recorder.core.model import CURRENCY, TIMEFRAMES, Candle, Event, SessionPart
 from recorder.core.pair_registry import Listed
 from recorder.core.trade_ids import Run, runs_of
 from recorder.errors import CorruptLine, ExchangeError, Malformed
-from recorder.kraken import parse, rest_api, ticker_frames, wire
-from recorder.kraken.parse import CandleAnswer, OddRow
+from recorder.kraken import asset_pairs, ohlc_answers, rest_api, ticker_frames, trade_frames, trade_pages, wire
+from recorder.kraken.odd_rows import OddRow
+from recorder.kraken.ohlc_answers import CandleAnswer
 from recorder.kraken.quote_session import SessionEnd
 
 _TIMEFRAMES: Final = {str(minutes): timeframe for timeframe, minutes in TIMEFRAMES.items()}
@@ -63,28 +64,40 @@ class _OfLine(msgspec.Struct, frozen=True, gc=False):
     line: Line
 
 
-class StreamedTrades(_OfLine, frozen=True, gc=False):
-    """A frame of trades. It was read on receipt, so that its numbers are known to fit the archive."""
+class TradeRecord(_OfLine, frozen=True, gc=False):
+    """A line with trades."""
 
     def first_pair(self) -> str | None:
         """Return the pair of the first trade, without parsing; None if that cannot be seen."""
-        return parse.first_pair(self.line.payload)
+        return trade_frames.first_pair(self.line.payload)
 
     def rows(self) -> Sorted:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
-        try:
-            return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
-        except Malformed:  # another release read it
-            return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
+        raise NotImplementedError
 
     def trades(self) -> list[Trade]:
         """Return the trades. Raises Malformed if no row can be read."""
         return self.rows()[0]
 
     def runs(self) -> list[Run]:
+        """Return the runs of ids. Raises Malformed as :meth:`trades` does."""
+        return runs_of(self.trades())
+
+
+class StreamedTrades(TradeRecord, frozen=True, gc=False):
+    """A frame of trades. It was read on receipt, so that its numbers are known to fit the archive."""
+
+    def rows(self) -> Sorted:
+        """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
+        try:
+            return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns, checked=True), ()
+        except Malformed:  # another release read it
+            return trade_frames.salvage_trades(self.line.payload, received_ns=self.line.recv_ns)
+
+    def runs(self) -> list[Run]:
         """Return the runs of ids, at two thirds of the cost of the trades. Raises Malformed as :meth:`trades` does."""
         try:
-            return parse.trade_runs(self.line.payload, checked=True)
+            return trade_frames.parse_runs(self.line.payload, checked=True)
         except Malformed:
             return runs_of(self.trades())
 
@@ -95,16 +108,16 @@ class SalvagedTrades(StreamedTrades, frozen=True, gc=False):
     def rows(self) -> Sorted:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
         try:
-            return parse.trade_frame(self.line.payload, received_ns=self.line.recv_ns), ()
+            return trade_frames.parse_trades(self.line.payload, received_ns=self.line.recv_ns), ()
         except Malformed:
-            return parse.salvaged(self.line.payload, received_ns=self.line.recv_ns)
+            return trade_frames.salvage_trades(self.line.payload, received_ns=self.line.recv_ns)
 
     def runs(self) -> list[Run]:
         """Return the runs of ids in the readable rows. Raises Malformed if there are none."""
         return runs_of(self.trades())
 
 
-class ParkedTrades(_OfLine, frozen=True, gc=False):
+class ParkedTrades(TradeRecord, frozen=True, gc=False):
     """A frame with ids so far from all others that they do not count yet; its source has the first of them, by pair.
 
     The methods it shares with other frames of trades return the rows that count. Once the others do, the frame is
@@ -118,22 +131,10 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
             raise Malformed(f"a source that does not tell which ids are parked: {self.line.source[:_SHOWN]}")
         return {pair: int(first) for pair, first in told}
 
-    def first_pair(self) -> str | None:
-        """Return the pair of the first trade, without parsing; None if that cannot be seen."""
-        return parse.first_pair(self.line.payload)
-
     def rows(self) -> Sorted:
         """Return the trades that count, and the rows that cannot be read. Raises Malformed if none can."""
         rows, odd = self._sorted()
         return self._of(rows, parked=False), odd
-
-    def trades(self) -> list[Trade]:
-        """Return the trades that count. Raises Malformed."""
-        return self.rows()[0]
-
-    def runs(self) -> list[Run]:
-        """Return the runs of ids that count. Raises Malformed."""
-        return runs_of(self.trades())
 
     def parked(self) -> list[Trade]:
         """Return the trades that are parked. Raises Malformed."""
@@ -154,7 +155,7 @@ class ParkedTrades(_OfLine, frozen=True, gc=False):
         return [row for row in rows if (row.pair in since and row.trade_id >= since[row.pair]) == parked]
 
 
-class PolledTrades(_OfLine, frozen=True, gc=False):
+class PolledTrades(TradeRecord, frozen=True, gc=False):
     """An answer of Trades; the source names the pair."""
 
     def first_pair(self) -> str | None:
@@ -164,16 +165,8 @@ class PolledTrades(_OfLine, frozen=True, gc=False):
 
     def rows(self) -> Sorted:
         """Return the trades, and the rows that cannot be read. Raises Malformed if none can."""
-        page = parse.trades_page(_result(self.line), _pair(self.line))
+        page = trade_pages.parse_page(_result(self.line), _pair(self.line))
         return list(page.trades), page.odd
-
-    def trades(self) -> list[Trade]:
-        """Return the trades. Raises Malformed if no row can be read."""
-        return self.rows()[0]
-
-    def runs(self) -> list[Run]:
-        """Return the runs of ids. Raises Malformed as :meth:`trades` does."""
-        return runs_of(self.trades())
 
 
 class OddTrades(PolledTrades, frozen=True, gc=False):
@@ -181,7 +174,7 @@ class OddTrades(PolledTrades, frozen=True, gc=False):
 
     def rows(self) -> Sorted:
         """Return the rows that can be read by now, and the others. Raises Malformed if it contains no rows."""
-        return parse.decode_odd_rows(self.line.payload, _pair(self.line))
+        return trade_pages.decode_odd_rows(self.line.payload, _pair(self.line))
 
 
 class PublishedCandles(_OfLine, frozen=True, gc=False):
@@ -197,7 +190,7 @@ class PublishedCandles(_OfLine, frozen=True, gc=False):
         timeframe = _TIMEFRAMES.get(asked.get("interval", [""])[0])
         if timeframe is None:
             raise Malformed(f"candles of an interval that there is not: {self.line.source[:_SHOWN]}")
-        return parse.ohlc_answer(_result(self.line), _pair(self.line), timeframe)
+        return ohlc_answers.parse_answer(_result(self.line), _pair(self.line), timeframe)
 
 
 class ListingRecord(_OfLine, frozen=True, gc=False):
@@ -206,11 +199,11 @@ class ListingRecord(_OfLine, frozen=True, gc=False):
     def listed(self) -> Listed:
         """Return the listed pairs of the requested asset class. Raises Malformed."""
         asked = parse_qs(self.line.source.partition("?")[2].partition("#")[0]).get("aclass_base", [CURRENCY])[0]
-        return parse.listing(_result(self.line), asked)
+        return asset_pairs.parse_listing(_result(self.line), asked)
 
     def entries(self) -> Mapping[str, msgspec.Raw]:
         """Return the entries as received, by key. Raises Malformed."""
-        return parse.entries(_result(self.line))
+        return asset_pairs.raw_entries(_result(self.line))
 
 
 Parts: TypeAlias = Mapping[str | None, Sequence[Any]]
@@ -346,18 +339,7 @@ class UnknownRecord(_OfLine, frozen=True, gc=False):
 
 
 Record: TypeAlias = (
-    StreamedTrades
-    | SalvagedTrades
-    | ParkedTrades
-    | PolledTrades
-    | OddTrades
-    | PublishedCandles
-    | ListingRecord
-    | TableRows
-    | Header
-    | NotedFrame
-    | UnreadableRecord
-    | UnknownRecord
+    TradeRecord | PublishedCandles | ListingRecord | TableRows | Header | NotedFrame | UnreadableRecord | UnknownRecord
 )
 
 
@@ -459,21 +441,8 @@ def rows(line: Line) -> Sorted:
 
     Both are empty if it is something else.
     """
-    match read(line):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
-            return carrying.rows()
-        case (
-            PublishedCandles()
-            | ListingRecord()
-            | TableRows()
-            | Header()
-            | NotedFrame()
-            | UnreadableRecord()
-            | UnknownRecord()
-        ):
-            return [], ()
-        case never:
-            assert_never(never)
+    record = read(line)
+    return record.rows() if isinstance(record, TradeRecord) else ([], ())
 
 
 def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
@@ -491,8 +460,8 @@ def claims(lines: Iterable[Line | CorruptLine]) -> Iterator[Run | Knowledge]:
 
 def _claimed(line: Line) -> Sequence[Run | Knowledge]:
     match read(line):
-        case StreamedTrades() | ParkedTrades() | PolledTrades() as carrying:
-            return carrying.runs()
+        case TradeRecord() as record:
+            return record.runs()
         case Note() as note:
             told = evidence.from_event(note.event())
             return () if told is None else (told,)
@@ -514,12 +483,12 @@ def usual_trades(line: Line) -> list[Trade] | None:
     """Return the trades of a frame none of which is odd in any way, at the least cost; None for all other lines."""
     if _reader_of(line) is not StreamedTrades:
         return None
-    return parse.usual_trades(line.payload, received_ns=line.recv_ns)
+    return trade_frames.parse_usual_trades(line.payload, received_ns=line.recv_ns)
 
 
 def streamed_pair(line: Line) -> str | None:
     """Return whose trade is the first in a frame of trades, without parsing it; None for all other lines, and forms."""
-    return parse.first_pair(line.payload) if _reader_of(line) is StreamedTrades else None
+    return trade_frames.first_pair(line.payload) if _reader_of(line) is StreamedTrades else None
 
 
 def distrusted(line: Line) -> Sorted:

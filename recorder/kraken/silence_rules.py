@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from recorder.core.model import Trade
-from recorder.kraken.parse import Quote
+from recorder.kraken.ticker_quotes import Quote
 
 LAG_S: Final = 5.0
 """``before`` is from this many seconds before the request: caches keep an answer for two (API.md 2)."""

@@ -16,7 +16,7 @@ import msgspec
 from recorder.core.model import PAIR_LIMIT, TopOfBook, fits_price, fits_qty
 from recorder.core.plausibility import EARLIEST_US
 from recorder.errors import Malformed
-from recorder.kraken import parse, wire
+from recorder.kraken import odd_rows, timestamps, wire
 
 SNAPSHOT: Final = "snapshot"
 """The type of the frame that a subscription begins with."""
@@ -38,7 +38,7 @@ class TopRow(msgspec.Struct, frozen=True, gc=False):
     odd: str | None = None
 
 
-class SalvagedRows(NamedTuple):
+class ReadableRows(NamedTuple):
     """The readable rows of a frame with others that cannot be read: a frame of them alone, byte for byte, and why.
 
     ``frame`` is None if no row can be read. ``unread`` are the pairs of the other rows, where these can be read.
@@ -79,7 +79,7 @@ def quotes(frame: bytes, numbers: Mapping[str, tuple[int, int]], *, received_ns:
             made.append(
                 TopOfBook(
                     pair,
-                    None if entry.timestamp is None else parse.micros(entry.timestamp),
+                    None if entry.timestamp is None else timestamps.micros(entry.timestamp),
                     received_us,
                     entry.bid,
                     entry.bid_qty,
@@ -95,7 +95,7 @@ def quotes(frame: bytes, numbers: Mapping[str, tuple[int, int]], *, received_ns:
     return made
 
 
-def salvaged(frame: bytes) -> SalvagedRows:
+def salvaged(frame: bytes) -> ReadableRows:
     """Read the rows of a frame one by one, so that a malformed row costs only itself. Raises Malformed if it has none.
 
     This is many times slower than :func:`rows`, which refuses such frames.
@@ -112,13 +112,13 @@ def salvaged(frame: bytes) -> SalvagedRows:
             _checked(wire.top_entry(raw))
             good.append(bytes(raw))
         except wire.UNREADABLE as error:
-            reasons.append(str(error)[: parse.REASON_LIMIT])
+            reasons.append(str(error)[: odd_rows.REASON_LIMIT])
             name = _named(raw)
             if name is not None:
                 unread.append(name)
     if not reasons:
         raise Malformed("a ticker frame without a row")
-    return SalvagedRows(_frame(content, good) if good else None, reasons[0], tuple(unread))
+    return ReadableRows(_frame(content, good) if good else None, reasons[0], tuple(unread))
 
 
 def pairs_of_unread(frame: bytes) -> Sequence[str]:
@@ -169,7 +169,7 @@ def _checked(entry: wire.TopEntry) -> str | None:
         raise ValueError(f"a price of {entry.symbol} does not fit: {_told(bid, ask, last)}")
     if not all(number is None or fits_qty(number) for number in (bid_qty, ask_qty)):
         raise ValueError(f"a quantity of {entry.symbol} does not fit: {_told(bid_qty, ask_qty)}")
-    if entry.timestamp is not None and parse.micros(entry.timestamp) < EARLIEST_US:
+    if entry.timestamp is not None and timestamps.micros(entry.timestamp) < EARLIEST_US:
         return f"the time {entry.timestamp}"
     if not (bid and ask and bid_qty and ask_qty and last):
         return "a price or a quantity that is zero or null"
@@ -181,4 +181,4 @@ def _told(*numbers: Decimal | None) -> str:
 
 
 def _unread(error: Exception) -> Malformed:
-    return Malformed(f"a ticker frame that cannot be read: {str(error)[: parse.REASON_LIMIT]}")
+    return Malformed(f"a ticker frame that cannot be read: {str(error)[: odd_rows.REASON_LIMIT]}")

@@ -34,9 +34,9 @@ import msgspec
 from recorder.core.report_limit import ReportLimit
 from recorder.core.trade_ids import Run
 from recorder.errors import Malformed
-from recorder.kraken import parse, wire
+from recorder.kraken import odd_rows, timestamps, wire
 from recorder.kraken.channels import Channel, Claim
-from recorder.kraken.parse import OddRow
+from recorder.kraken.odd_rows import OddRow
 from recorder.kraken.subscriptions import ACK_S, Subscriptions, is_for_good
 
 SUBSCRIBE_BATCH: Final = 100
@@ -46,7 +46,7 @@ IDLE_S: Final = 8.0
 With ticks about every second it is closed within ten seconds."""
 PING_AFTER_S: Final = 4.0
 """A connection this quiet gets a ping, so that a market without subscriptions is not taken for dead."""
-REASON_LIMIT: Final = parse.REASON_LIMIT
+REASON_LIMIT: Final = odd_rows.REASON_LIMIT
 """Maximum characters of a reason, which may quote a frame of any size."""
 
 KEPT_BYTES: Final = 1024 * 1024
@@ -465,7 +465,7 @@ class Session(ChannelSession[Run, TradeRows | PartialRows]):
 def _moment(stamp: str | None) -> int | None:
     """Return µs since 1970 of a stamp; None if there is none that can be read."""
     try:
-        return None if stamp is None else parse.micros(stamp)
+        return None if stamp is None else timestamps.micros(stamp)
     except ValueError:
         return None
 

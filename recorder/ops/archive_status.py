@@ -38,11 +38,9 @@ from recorder.kraken.records import (
     ListingRecord,
     Note,
     NotedFrame,
-    ParkedTrades,
-    PolledTrades,
     PublishedCandles,
-    StreamedTrades,
     TableRows,
+    TradeRecord,
     UnknownRecord,
     UnreadableRecord,
 )
@@ -289,9 +287,7 @@ def _journalled(journal: Iterable[Entry]) -> tuple[list[Event], list[Candle]]:
                 case PublishedCandles() as answer:
                     candles += answer.candles()
                 case (
-                    StreamedTrades()
-                    | ParkedTrades()
-                    | PolledTrades()
+                    TradeRecord()
                     | ListingRecord()
                     | TableRows()
                     | Header()

@@ -27,7 +27,7 @@ from recorder.disk import Room, undisturbed
 from recorder.errors import CheckFailed, ExchangeError, Retry
 from recorder.kraken import rest_api
 from recorder.kraken.history_start import HistoryStart
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.trade_pages import TradesPage
 from recorder.repair.fetch_trades import Fetcher
 from recorder.runtime.exchange_client import Exchange
 

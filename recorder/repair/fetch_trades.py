@@ -26,7 +26,7 @@ from recorder.ingest.quarantined_pairs import patiently
 from recorder.kraken import records
 from recorder.kraken.gap_fill import GapFill
 from recorder.kraken.history_start import HistoryStart
-from recorder.kraken.parse import OddRow
+from recorder.kraken.odd_rows import OddRow
 from recorder.ops.metrics import Metrics
 from recorder.runtime.exchange_client import Exchange
 from recorder.runtime.waiting import to_the_end

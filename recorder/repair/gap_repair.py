@@ -21,7 +21,7 @@ from recorder.core.repair_planning import Work, is_history, plan
 from recorder.core.trade_ids import Gap, Span
 from recorder.core.void_evidence import VoidEvidence
 from recorder.errors import Retry
-from recorder.kraken.parse import OddRow
+from recorder.kraken.odd_rows import OddRow
 from recorder.repair.fetch_trades import Fetched, Fetcher
 from recorder.runtime.context import Context
 from recorder.runtime.waiting import first_of

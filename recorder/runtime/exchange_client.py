@@ -14,8 +14,9 @@ import structlog
 from recorder.core.event_kinds import EventKind
 from recorder.core.model import Trade
 from recorder.errors import ExchangeError, Malformed
-from recorder.kraken import odd_trades, parse, rest_api
-from recorder.kraken.parse import OddRow, TradesPage
+from recorder.kraken import odd_trades, rest_api, trade_pages
+from recorder.kraken.odd_rows import OddRow
+from recorder.kraken.trade_pages import TradesPage
 from recorder.net.http import Http, HttpAnswer, OnRefusal, Scope
 from recorder.ops.metrics import Metrics
 from recorder.runtime.notes import Notes
@@ -75,7 +76,7 @@ class Exchange:
 
         Rows that could not be read have been stored by then.
         """
-        answer, page = await self.request(request, functools.partial(parse.trades_page, pair=pair), pair=pair)
+        answer, page = await self.request(request, functools.partial(trade_pages.parse_page, pair=pair), pair=pair)
         if page.odd:
             await self._keeper.odd(request, answer.recv_ns, pair, page.odd)
         if any(map(odd_trades.is_odd, page.trades)):

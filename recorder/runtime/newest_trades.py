@@ -13,7 +13,7 @@ from recorder.core.plausibility import SAME_US, is_time
 from recorder.core.trade_ids import runs_of
 from recorder.journal import segment
 from recorder.kraken import records, rest_api
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.trade_pages import TradesPage
 from recorder.net.http import HttpAnswer
 from recorder.runtime.context import Context
 from recorder.runtime.inbox import Inbound

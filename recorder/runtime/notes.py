@@ -17,8 +17,8 @@ from recorder.core.model import Trade
 from recorder.core.report_once import ReportOnce
 from recorder.errors import Malformed
 from recorder.journal import segment
-from recorder.kraken import odd_trades, parse, records, rest_api
-from recorder.kraken.parse import OddRow
+from recorder.kraken import odd_trades, records, rest_api, trade_pages
+from recorder.kraken.odd_rows import OddRow
 from recorder.runtime.inbox import Inbound, Inbox
 
 KEPT_BYTES: Final = 1024 * 1024
@@ -125,7 +125,7 @@ class QuarantineNotes:
 
 
 def _odd_line(request: rest_api.Request, recv_ns: int, pair: str, rows: Sequence[OddRow]) -> bytes:
-    return segment.encode(recv_ns, records.odd_source(request, pair), parse.encode_odd_rows(rows))
+    return segment.encode(recv_ns, records.odd_source(request, pair), trade_pages.encode_odd_rows(rows))
 
 
 def _unreadable(now_ns: int, request: rest_api.Request, error: Malformed, pair: str | None) -> tuple[bytes, bytes]:

@@ -17,7 +17,7 @@ from recorder.collectors.candles import CandleCollector, Wanted
 from recorder.core.candle_schedule import WINDOW, Series
 from recorder.core.model import TIMEFRAMES, Candle, Instrument
 from recorder.core.throttling import FIRST_PAUSE_S, Pace
-from recorder.kraken import parse, records, rest_api
+from recorder.kraken import asset_pairs, ohlc_answers, records, rest_api
 from recorder.kraken.records import PublishedCandles
 from recorder.net.http import Http
 from recorder.sandbox.market import Market
@@ -93,7 +93,10 @@ class Bench(Fakes):
 
     def listed(self) -> dict[str, Instrument]:
         answer = self.sandbox._answer("AssetPairs", {}).encode()
-        return {instrument.pair: instrument for instrument in parse.listing(rest_api.result(200, answer)).entries}
+        return {
+            instrument.pair: instrument
+            for instrument in asset_pairs.parse_listing(rest_api.result(200, answer)).entries
+        }
 
     async def pass_time(self, seconds: float, step_s: float = 0.0) -> None:
         """Let time leap from one sleeper to the next; each hour, look at what the exchange serves."""
@@ -120,7 +123,7 @@ class Bench(Fakes):
             if pair not in self.sandbox.market.listing:
                 continue
             answer = rest_api.result(200, self.sandbox._answer("OHLC", query).encode())
-            for candle in parse.candles(answer, pair, timeframe):
+            for candle in ohlc_answers.parse_answer(answer, pair, timeframe).rows:
                 self.truth[pair, timeframe, candle.time_us] = candle
 
     def recorded(self) -> dict[tuple[str, str, int], Candle]:

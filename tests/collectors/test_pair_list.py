@@ -15,7 +15,7 @@ from recorder.core.model import TOKENIZED, Instrument
 from recorder.core.pair_registry import LISTINGS, OddEntry
 from recorder.core.trade_ids import Run, Span
 from recorder.errors import ConfigError, ExchangeError, Malformed, RateLimited, Refused, Unavailable
-from recorder.kraken import parse, records, rest_api
+from recorder.kraken import asset_pairs, records, rest_api
 from tests.builders import events, instrument, listed, listing_body
 from tests.clocks import running, settle
 from tests.collectors.listings import BTC, DOGE, ETH, Bench
@@ -133,7 +133,7 @@ async def test_a_listing_that_lacks_most_pairs_is_journalled_but_not_followed() 
     assert len(bench.pairs) == len(bench.sums.pairs) == 10
     entries = bench.journalled()
     lines = [entry for entry in entries if entry.source == "rest:/0/public/AssetPairs"]
-    assert [len(parse.listing(rest_api.result(200, entry.payload)).entries) for entry in lines] == [9, 10]
+    assert [len(asset_pairs.parse_listing(rest_api.result(200, entry.payload)).entries) for entry in lines] == [9, 10]
     (odd,) = [event for event in events(entries) if event.kind == "malformed"]
     assert "lacks 11 of 20 pairs" in json.loads(odd.detail)["reason"]
 

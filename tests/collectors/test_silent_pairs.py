@@ -15,7 +15,7 @@ from recorder.core.model import Instrument, Trade
 from recorder.core.throttling import Pace
 from recorder.core.trade_ids import Run, Span
 from recorder.errors import ExchangeError, Unavailable, UnknownPair
-from recorder.kraken import parse
+from recorder.kraken import asset_pairs
 from recorder.kraken.rest_api import Request
 from recorder.net.http import Http, HttpAnswer, client_session
 from recorder.repair.catch_up import CatchUp
@@ -425,7 +425,7 @@ async def test_against_the_sandbox_a_pair_nobody_streams_is_kept_up_by_the_tail(
         http = Http(client, sandbox.rest_url, pace=Pace(1000.0), clock=clock)
         fakes = Fakes(http, clock=clock)
         ledger, inbox = fakes.ledger, fakes.inbox
-        listing = parse.listing((await http.get(Request("/0/public/AssetPairs"))).result).entries
+        listing = asset_pairs.parse_listing((await http.get(Request("/0/public/AssetPairs"))).result).entries
         instruments = {instrument.pair: instrument for instrument in listing}
         tail = CatchUp(ledger, fakes.context, instruments=instruments)
         watch = SilentPairWatch(ledger, fakes.context, instruments=instruments, tail=tail, stream=FakeStream())

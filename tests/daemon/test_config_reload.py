@@ -20,7 +20,8 @@ from recorder.core.throttling import Pace
 from recorder.daemon.config_reload import ConfigSource, LiveSettings, Reload
 from recorder.daemon.maintenance import Maintenance
 from recorder.ingest.commit import Commit
-from recorder.ingest.drain import Drain, Drainer
+from recorder.ingest.drain import Drainer
+from recorder.ingest.drain_schedule import DrainSchedule
 from recorder.repair.gap_repair import Repair
 from tests.builders import instrument
 from tests.clocks import running, settle_until
@@ -189,7 +190,7 @@ def test_each_part_is_told_what_is_its_own(tmp_path: Path) -> None:
         commit=cast("Commit", commit),
         upkeep=cast("Maintenance", upkeep),
         drainer=cast("Drainer", drainer),
-        drain=cast("Drain", SimpleNamespace(want=lambda every_s: told.update(drain=every_s(1)))),
+        drain=cast("DrainSchedule", SimpleNamespace(want=lambda every_s: told.update(drain=every_s(1)))),
         repair=cast("Repair", SimpleNamespace(want_history=lambda from_us: told.update(repair=from_us))),
     )
     file = tmp_path / "config.yaml"

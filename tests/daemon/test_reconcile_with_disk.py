@@ -25,7 +25,8 @@ from recorder.core.ledger_difference import LedgerClaims
 from recorder.core.trade_ids import Span, Spans, runs_of
 from recorder.daemon.reconcile_with_disk import ALL_S, LOOK_S, Reconcile
 from recorder.ingest.commit import Commit
-from recorder.ingest.drain import Drain, Drainer
+from recorder.ingest.drain import Drainer
+from recorder.ingest.drain_schedule import DrainSchedule
 from recorder.ingest.parked_ids import ParkedIds
 from recorder.journal import live_read, segment
 from recorder.kraken import records
@@ -66,7 +67,7 @@ class Bench(Fakes):
         self.drainer = Drainer(
             opened.journal, opened.archive, opened.tables, keep_raw=False, latest_s=lambda: 1.0, metrics=self.metrics
         )
-        self.drain = Drain(
+        self.drain = DrainSchedule(
             self.drainer,
             opened.journal,
             self.commit,

@@ -936,7 +936,7 @@ async def dies(tmp_path: Path, where: str, *arguments: str, **environ: str) -> N
         pytest.param("recorder.archive.trades:TradeArchive:append:1", id="repair, nothing archived"),
         pytest.param("recorder.archive.coverage:Coverage:add_file:2", id="repair, archived and not counted"),
         pytest.param("recorder.journal.journal:Journal:retire:2", id="drain, archived and not retired"),
-        pytest.param("recorder.ingest.drain:Drainer:_append:2", id="drain, begun"),
+        pytest.param("recorder.ingest.drain_trades:TradeDrain:append:2", id="drain, begun"),
         pytest.param("recorder.disk:Disk:exchange:1", id="compaction, built and not swapped"),
         pytest.param("recorder.disk:Disk:remove_tree:2", id="compaction, swapped and not swept"),
     ],

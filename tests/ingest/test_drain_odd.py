@@ -19,7 +19,8 @@ from recorder.core.model import Event, Trade
 from recorder.core.report_once import ReportOnce
 from recorder.core.trade_ids import Span
 from recorder.errors import Unstorable
-from recorder.ingest.drain import TOLD_SINGLY, Drainer
+from recorder.ingest.drain import Drainer
+from recorder.ingest.drained_segment import TOLD_SINGLY
 from recorder.journal import segment
 from recorder.kraken import records, rest_api
 from recorder.ops.metrics import Metrics

@@ -15,7 +15,7 @@ from recorder.ingest.commit import Commit
 from recorder.ingest.drain import Drainer
 from recorder.ingest.parked_ids import ParkedIds, waiting
 from recorder.journal import live_read, segment
-from recorder.kraken import parse, records, rest_api
+from recorder.kraken import records, rest_api, trade_frames
 from recorder.ops.metrics import Metrics
 from recorder.query.journal_tail import JournalTail
 from recorder.runtime.inbox import Inbound
@@ -57,7 +57,7 @@ class Bench(Fakes):
     async def streamed(self, *ids: int, pair: str = PAIR, recv_ns: int = T0_US * 1000) -> None:
         payload = of_ids(*ids, pair=pair)
         line = segment.encode(recv_ns, "ws:trade:1", payload, parsed=True)
-        await self._flush(Inbound(line, parse.trade_runs(payload)))
+        await self._flush(Inbound(line, trade_frames.parse_runs(payload)))
 
     async def shown(self, *ids: int) -> None:
         await self._flush(self.page(*ids))
@@ -195,7 +195,7 @@ async def test_all_of_it_in_one_commit_comes_to_the_same(bench: Bench) -> None:
     for ids in ([100], [101, LONE], [JUMPED], [JUMPED + 1], [JUMPED + 2], [JUMPED + 3]):
         payload = of_ids(*ids)
         line = segment.encode(T0_US * 1000, "ws:trade:1", payload, parsed=True)
-        await bench.inbox.put(Inbound(line, parse.trade_runs(payload)))
+        await bench.inbox.put(Inbound(line, trade_frames.parse_runs(payload)))
     await bench.commit.flush()
     bench.check()
     assert bench.held() == [Span(100, 101), Span(JUMPED, JUMPED + 3)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from recorder.core.model import Instrument
-from recorder.kraken import parse, rest_api
+from recorder.kraken import asset_pairs, rest_api
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def payloads() -> Path:
 def listed(payloads: Path) -> list[Instrument]:
     """The real listing of 2025-09-11, 1218 pairs."""
     body = (payloads / "rest/AssetPairs/full_1218pairs_2025-09-11.json").read_bytes()
-    return list(parse.listing(rest_api.result(200, body)).entries)
+    return list(asset_pairs.parse_listing(rest_api.result(200, body)).entries)
 
 
 @pytest.fixture(scope="session")

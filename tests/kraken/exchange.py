@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from recorder.core.model import Instrument, Trade
-from recorder.kraken.parse import TradesPage, rest_micros
 from recorder.kraken.rest_api import Request
+from recorder.kraken.timestamps import rest_micros
+from recorder.kraken.trade_pages import TradesPage
 
 INSTRUMENT = Instrument(
     "BTC/USD", "XXBTZUSD", "XBTUSD", "XBT/USD", "XXBT", "ZUSD", 1, 8, 5, "0.1", "0.00005", "0.5", "online"

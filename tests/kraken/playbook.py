@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from recorder.core.model import Trade
 from recorder.core.trade_ids import runs_of
-from recorder.kraken import parse
+from recorder.kraken import timestamps, trade_frames
 from recorder.kraken.websocket_session import (
     Effect,
     Hangup,
@@ -183,7 +183,7 @@ def has_trades(*trades: tuple[str, int]) -> like:
 def rows_of(effect: Effect) -> list[Trade]:
     """Return the trades of the frame that came."""
     assert isinstance(effect, TradeRows), effect
-    return parse.trade_frame(effect.frame, received_ns=effect.received_ns)
+    return trade_frames.parse_trades(effect.frame, received_ns=effect.received_ns)
 
 
 def keeps(kind: str) -> like:
@@ -200,7 +200,7 @@ TIMES: Final = {"time_in": "2026-09-25T17:48:24.745996Z", "time_out": "2026-09-2
 
 def stands(pair: str) -> Subscribed:
     """What follows from the acknowledgement of ``pair``."""
-    return Subscribed(pair, parse.micros(TIMES["time_in"]))
+    return Subscribed(pair, timestamps.micros(TIMES["time_in"]))
 
 
 def frame(**content: Any) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recorder.core.model import Trade
 from recorder.kraken import rest_api
 from recorder.kraken.anchor_search import REQUESTS, AnchorSearch
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.trade_pages import TradesPage
 from tests.builders import BTC
 
 PAIR = BTC.pair

@@ -6,7 +6,7 @@ import json
 
 from recorder.core.trade_ids import Run, Span
 from recorder.errors import Malformed
-from recorder.kraken import parse
+from recorder.kraken import trade_frames
 from recorder.kraken.channels import TRADES, Channel
 from recorder.kraken.websocket_session import Send, Session, TradeRows
 from tests.kraken.playbook import RECEIVED_NS, ack, answer, is_unreadable, play, stands, trade_json, trades, unreadable
@@ -35,7 +35,7 @@ def test_a_trade_frame_claims_the_runs_of_its_ids() -> None:
     frame = trades(trade_json(7), trade_json(8), trade_json(11)).encode()
     assert frame.startswith(TRADES.prefix)
     assert [(run.pair, run.span) for run in TRADES.claims(frame)] == [(BTC, Span(7, 8)), (BTC, Span(11, 11))]
-    assert TRADES.claims(frame) == parse.trade_runs(frame)
+    assert TRADES.claims(frame) == trade_frames.parse_runs(frame)
 
 
 def test_a_session_asks_for_its_channel_with_its_parameters_and_ends_it_with_them() -> None:

@@ -13,8 +13,8 @@ from msgspec import structs
 from recorder.core.model import Trade
 from recorder.core.trade_ids import Gap, Span, Spans
 from recorder.kraken.gap_fill import FRUITLESS_PAGES, OVERLAPS_NS, STALLED_PAGES, GapFill
-from recorder.kraken.parse import TradesPage
 from recorder.kraken.rest_api import Request
+from recorder.kraken.trade_pages import TradesPage
 from tests.kraken.exchange import INSTRUMENT, Exchange, printed_us, row
 
 START_NS = 1_783_465_205_562_702_999

@@ -8,7 +8,7 @@ from recorder.core.ledger import History, Ledger
 from recorder.core.model import Trade
 from recorder.core.trade_ids import Run, Span
 from recorder.kraken.history_start import LOOK_BACK_NS, HistoryStart
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.trade_pages import TradesPage
 from tests.kraken.exchange import INSTRUMENT, Exchange, row
 
 START_NS = 1_783_465_205_562_702_999

@@ -6,9 +6,9 @@ import pytest
 
 from recorder.core.trade_ids import Gap, Span, Spans
 from recorder.errors import Malformed
-from recorder.kraken import parse, rest_api
+from recorder.kraken import odd_rows, ohlc_answers, rest_api, trade_pages
 from recorder.kraken.gap_fill import GapFill
-from recorder.kraken.parse import TradesPage
+from recorder.kraken.trade_pages import TradesPage
 from tests.builders import BTC
 
 PAIR = BTC.pair
@@ -54,7 +54,7 @@ def row(trade_id: int, at: int | None = None, text: str = "") -> str:
 
 
 def page_of(*rows: str, last: str = "null") -> TradesPage:
-    return parse.trades_page(f'{{"XXBTZUSD":[{",".join(rows)}],"last":{last}}}'.encode(), PAIR)
+    return trade_pages.parse_page(f'{{"XXBTZUSD":[{",".join(rows)}],"last":{last}}}'.encode(), PAIR)
 
 
 def ids(page: TradesPage) -> list[int]:
@@ -68,7 +68,7 @@ def test_of_a_page_an_odd_row_with_an_id_is_told_by_it(at: int, text: str) -> No
     (odd,) = page.odd
     assert (odd.pair, odd.span, odd.at, odd.raw.decode()) == (PAIR, Span(7, 7), 2, row(7, at, text))
     assert odd.reason.startswith("trade 7")
-    assert len(odd.reason) <= parse.REASON_LIMIT
+    assert len(odd.reason) <= odd_rows.REASON_LIMIT
     assert (page.rows, page.begins_oddly, page.ends_oddly, page.odd_end_us) == (4, False, False, None)
 
 
@@ -179,11 +179,11 @@ def candle(minute: int, at: int | None = None, text: str = "") -> str:
     return f"[{','.join(fields)}]"
 
 
-def answer_of(*rows: str, last: int) -> parse.CandleAnswer:
-    return parse.ohlc_answer(f'{{"X":[{",".join(rows)}],"last":{60 * last}}}'.encode(), PAIR, "1m")
+def answer_of(*rows: str, last: int) -> ohlc_answers.CandleAnswer:
+    return ohlc_answers.parse_answer(f'{{"X":[{",".join(rows)}],"last":{60 * last}}}'.encode(), PAIR, "1m")
 
 
-def minutes(answer: parse.CandleAnswer) -> list[int]:
+def minutes(answer: ohlc_answers.CandleAnswer) -> list[int]:
     return [one.time_us // 60_000_000 for one in answer.rows]
 
 

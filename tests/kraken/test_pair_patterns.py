@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.core.model import Instrument
-from recorder.kraken import parse, rest_api
+from recorder.kraken import asset_pairs, rest_api
 from recorder.kraken.pair_names import v2_symbol
 from recorder.kraken.pair_patterns import is_pattern, matcher, select
 from tests.builders import instrument
@@ -158,7 +158,9 @@ WHOLE = ["full_1218pairs_2025-09-11.json", "full_1114pairs_2025-07-23.json", "fu
 @pytest.fixture(params=WHOLE)
 def whole(payloads: Path, request: pytest.FixtureRequest) -> list[Instrument]:
     return list(
-        parse.listing(rest_api.result(200, (payloads / "rest/AssetPairs" / request.param).read_bytes())).entries
+        asset_pairs.parse_listing(
+            rest_api.result(200, (payloads / "rest/AssetPairs" / request.param).read_bytes())
+        ).entries
     )
 
 
@@ -175,7 +177,9 @@ def test_every_real_leg_selects_exactly_the_pairs_that_have_it(whole: list[Instr
 
 def test_107_pairs_joined_and_3_left_in_seven_weeks_of_2025(payloads: Path) -> None:
     def read(name: str) -> list[Instrument]:
-        return list(parse.listing(rest_api.result(200, (payloads / "rest/AssetPairs" / name).read_bytes())).entries)
+        return list(
+            asset_pairs.parse_listing(rest_api.result(200, (payloads / "rest/AssetPairs" / name).read_bytes())).entries
+        )
 
     july, september = read("full_1114pairs_2025-07-23.json"), read("full_1218pairs_2025-09-11.json")
     before = select(["*"], july)

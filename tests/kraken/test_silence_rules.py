@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from recorder.core.backoff import WINDOW_ATTEMPTS, WINDOW_S, WORKED_S, Backoff, session_worked
 from recorder.core.model import Trade
 from recorder.kraken.channels import TRADES
-from recorder.kraken.parse import Quote
 from recorder.kraken.silence_rules import GRACE_S, LAG_S, Behind, SilentPairs
+from recorder.kraken.ticker_quotes import Quote
 from recorder.kraken.websocket_session import Hangup, Session
 from tests.builders import trade
 from tests.kraken.playbook import ack

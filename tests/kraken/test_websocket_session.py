@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recorder.core.model import Trade
 from recorder.core.report_limit import MOST, WINDOW_S, ReportLimit
 from recorder.core.trade_ids import Span
-from recorder.kraken import parse
+from recorder.kraken import trade_frames
 from recorder.kraken.channels import TRADES
 from recorder.kraken.subscriptions import ACK_S, FIRST_WAIT_S
 from recorder.kraken.websocket_session import (
@@ -875,7 +875,7 @@ def test_of_a_frame_with_rows_that_nobody_asked_for_the_others_are_taken_byte_fo
     script = play(Session(TRADES, [BTC])) >> trades(ours, theirs, trade_json(8), trade_json(5, XRP), kind="snapshot")
     script << unreadable << is_unreadable("rows of ETH/USD") << unreadable << is_unreadable("rows of XRP/USD")
     left = trades(ours, trade_json(8), kind="snapshot").encode()
-    assert script << TradeRows(parse.trade_runs(left), left, RECEIVED_NS)
+    assert script << TradeRows(trade_frames.parse_runs(left), left, RECEIVED_NS)
 
 
 def test_rows_of_a_pair_that_was_asked_for_or_left_are_rows_and_every_word_is_told_apart() -> None:

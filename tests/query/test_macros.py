@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.core.model import TIMEFRAMES, Candle, Trade
-from recorder.kraken.parse import candles, trades_page
+from recorder.kraken import ohlc_answers, trade_pages
 from recorder.query import catalogue
 from recorder.query.connect import connect
 from tests.archives import MINUTE_US, START, START_US, Ask, Written, candle, silent, trade, trades
@@ -71,7 +71,7 @@ def real_trades() -> list[Trade]:
         pytest.skip("../shared/data/real is not here")
     page = (REAL / "trades_XBTUSDT_2025-11-10.json").read_text()
     result = page[page.index('"result":') + len('"result":') : page.rindex("}")]
-    return list(trades_page(result.encode(), "BTC/USDT").trades)
+    return list(trade_pages.parse_page(result.encode(), "BTC/USDT").trades)
 
 
 def real_candles() -> bytes:
@@ -238,7 +238,7 @@ def test_the_audit_of_real_trades_finds_all_that_kraken_published_right(archive:
     archive.listed("BTC/USDT", 1)
     body = real_candles().decode()
     result = body[body.index('"result":') + len('"result":') : body.rindex("}")]
-    archive.published(candles(result.encode(), "BTC/USDT", "1m"))
+    archive.published(ohlc_answers.parse_answer(result.encode(), "BTC/USDT", "1m").rows)
     ((first, last),) = ask("SELECT min(time), max(time) FROM trades")
     inside = f"FROM candle_audit('BTC/USDT', '1m', bar_ceiling('{first}', '1m'), '{last}') GROUP BY verdict ORDER BY 1"
     assert ask(f"SELECT verdict, count(*) {inside}") == [("equal", 273), ("silent", 137)]

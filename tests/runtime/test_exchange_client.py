@@ -20,9 +20,9 @@ from recorder.core.repair_planning import Fill
 from recorder.core.trade_ids import Gap, Span
 from recorder.errors import ExchangeError, Malformed, RateLimited, Refused, Retry, Unavailable, UnknownPair
 from recorder.kraken import rest_api
-from recorder.kraken.parse import TradesPage
 from recorder.kraken.rest_api import Request
 from recorder.kraken.silence_rules import GRACE_S, LAG_S
+from recorder.kraken.trade_pages import TradesPage
 from recorder.net.http import HttpAnswer
 from recorder.repair.catch_up import CatchUp
 from recorder.repair.fetch_trades import Fetcher

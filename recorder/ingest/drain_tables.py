@@ -1,0 +1,113 @@
+"""Journalled rows of tables without ids → archive: candles, listings, events.
+
+All rows of a segment are added at once, because some events are found by comparison with the archive.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import structlog
+
+from recorder.archive.candles import CandleArchive
+from recorder.archive.datasets import BY_NAME, EVENTS, Branch
+from recorder.archive.instruments import InstrumentArchive
+from recorder.archive.layout import Layout
+from recorder.archive.quarantine import Quarantine
+from recorder.archive.segment_tables import SegmentTables
+from recorder.core.event_kinds import EventKind
+from recorder.errors import Malformed, StorageError, UnreadableFile, Unstorable
+from recorder.ingest.drained_segment import DrainedSegment
+from recorder.ingest.odd_listing_entries import OddListingEntries
+from recorder.ingest.unreadable_lines import UnreadableLines
+from recorder.journal.segment import Entry
+from recorder.kraken import records
+from recorder.kraken.ohlc_answers import CandleAnswer
+from recorder.kraken.records import (
+    Header,
+    ListingRecord,
+    Note,
+    NotedFrame,
+    PublishedCandles,
+    TableRows,
+    TradeRecord,
+    UnknownRecord,
+    UnreadableRecord,
+)
+
+log = structlog.get_logger()
+
+
+class TableDrain:
+    """Archives the rows of the tables without ids, segment by segment."""
+
+    def __init__(self, tables: SegmentTables, quarantine: Quarantine, layout: Layout) -> None:
+        self._tables = tables
+        self._instruments = InstrumentArchive(tables)
+        self._candles = CandleArchive(tables)
+        self._odd_entries = OddListingEntries(quarantine, layout)
+        self._unread = UnreadableLines(quarantine)
+
+    def write(self, closed: DrainedSegment) -> None:
+        """Add the segment's rows, and the events that report what was wrong in it."""
+        mark = closed.mark()
+        try:
+            self._write_others(closed, singly=False)
+        except Unstorable:  # the rows of an unknown line: all are added again, one line at a time
+            closed.back_to(mark)
+            self._write_others(closed, singly=True)
+
+    def _write_others(self, closed: DrainedSegment, *, singly: bool) -> None:
+        """Add the segment's rows of the tables without ids. Raises Unstorable if some do not fit, unless ``singly``.
+
+        Lines are quarantined before the rows are written, because the segment is retired after that.
+        """
+        self._tables.begin(singly=singly)
+        for entry in closed.others.entries():
+            try:
+                self._take(entry, closed)
+            except Malformed as error:
+                closed.not_understood(entry, error)
+            except Unstorable as error:
+                if not singly:
+                    raise
+                closed.refused(entry, error)
+            except (StorageError, UnreadableFile) as error:
+                # A damaged file of listings must not keep the rest from being archived; the line remains in raw/.
+                log.error("listing not archived", segment=closed.number, reason=str(error))
+        closed.tell_many()
+        self._tables.add(Branch(EVENTS), closed.events)
+        closed.put_aside()
+        self._tables.write(closed.number)
+
+    def _take(self, entry: Entry, closed: DrainedSegment) -> None:
+        match records.read(entry):
+            case ListingRecord() as listing:
+                changed = self._instruments.add(entry.recv_ns // 1000, listing.listed())
+                odd = self._odd_entries.report(entry, listing, changed, self._instruments.keys())
+                self._tables.add(Branch(EVENTS), [*changed.events, *odd])
+            case Note() as note if (told := note.event()).kind == EventKind.DELISTED and told.pair is not None:
+                self._tables.add(Branch(EVENTS), [told])
+                self._instruments.delist(entry.recv_ns // 1000, told.pair)
+            case PublishedCandles() as answer:
+                self._take_candles(entry, answer.answer(), closed)
+            case TableRows() as carrying:
+                for table, parts in carrying.tables().items():
+                    for value, rows in parts.items():
+                        self._tables.add(Branch(BY_NAME[table], value), rows)
+            case UnknownRecord():
+                raise Malformed(f"a line of {entry.source}, which this release does not know")
+            case UnreadableRecord():
+                self._unread.keep(entry)  # a note gives the reason
+            case TradeRecord() | Header() | NotedFrame():
+                pass  # trades are drained separately
+            case never:
+                assert_never(never)
+
+    def _take_candles(self, entry: Entry, came: CandleAnswer, closed: DrainedSegment) -> None:
+        if came.odd:
+            closed.unread(entry, came.odd)
+        taken = self._candles.take(came.rows, entry.recv_ns // 1000)
+        self._tables.add(Branch(EVENTS), taken.events)
+        if taken.unreadable is not None:
+            log.error("candles archived without comparison", segment=closed.number, reason=str(taken.unreadable))
