@@ -27,7 +27,7 @@ class SentFrames:
 
     def add(self, connection_id: int, payload: bytes) -> None:
         """Keep one frame that was sent, if it is of the channel."""
-        if self.channel is None or f'"channel":"{self.channel}"'.encode() not in payload[:64]:
+        if self.channel is None or not payload.startswith(f'{{"channel":"{self.channel}",'.encode()):
             return
         self._count += 1
         if self._count > MOST:
