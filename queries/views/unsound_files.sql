@@ -20,7 +20,9 @@ footer AS (
         getvariable('recorder_data') || '/trades/*/*/*.parquet',
         getvariable('recorder_data') || '/ohlc/*/*/*.parquet',
         getvariable('recorder_data') || '/events/*/*.parquet',
-        getvariable('recorder_data') || '/instruments/*.parquet'
+        getvariable('recorder_data') || '/instruments/*.parquet',
+        getvariable('recorder_data') || '/quotes/*/*/*.parquet',
+        getvariable('recorder_data') || '/quote_sessions/*/*.parquet'
     ])
     WHERE parts[-1] != 'schema.parquet'
 ),
@@ -32,7 +34,7 @@ placed AS (
         content ->> 'table' AS holds,
         CASE
             WHEN parts[-2] = 'instruments' THEN 'instruments'
-            WHEN partition = 'events' THEN 'events'
+            WHEN partition IN ('events', 'quote_sessions') THEN partition
             ELSE parts[-4]
         END AS lies_among,
         'pair=' || url_encode(content ->> 'pair') AS belongs_in,
