@@ -194,6 +194,11 @@ class Snapshots:
         moment = self.take(tables=STAMPS)
         return replace(moment, stamped=self._stamped.pin(moment.stamped))
 
+    def pin_tables(self, *tables: Dataset) -> Snapshot:
+        """Take a snapshot of the tables without ids alone that :meth:`find_again` can find in other files."""
+        moment = self.without_trades(*tables)
+        return replace(moment, stamped=self._stamped.pin(moment.stamped))
+
     def find_again(self, kept: Snapshot) -> Snapshot:
         """Return the same rows in the files that hold them now.
 

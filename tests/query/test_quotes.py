@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import contextlib
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from random import Random
 
 import pytest
 
+from recorder.archive.compaction import compact_segments
+from recorder.archive.datasets import QUOTE_SESSIONS, QUOTES, Branch
+from recorder.archive.segment_tables import Segments
 from recorder.core.model import TopOfBook
+from recorder.disk import Disk
+from recorder.errors import GapError, UsageError
 from recorder.query.connect import connect
-from tests.archives import MINUTE_US, START, START_US, Ask, Written, at_us, minute, quote, sold, trade
+from tests.archives import START, START_US, Ask, Written, at_us, minute, quote, sold, trade
 
 BTC, ETH = "BTC/USD", "ETH/EUR"
 SECOND_US = 1_000_000
@@ -20,7 +27,7 @@ def second(number: float) -> int:
     return START_US + round(number * SECOND_US)
 
 
-def after(seconds: float) -> object:
+def after(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
@@ -97,7 +104,7 @@ def plain_bars(rows: list[TopOfBook], ended: dict[int, int], width_us: int) -> d
             held.setdefault(since // width_us, []).append((end - since, row.ask - row.bid))
             extremes.setdefault(since // width_us, []).append(row.ask - row.bid)
             since = end
-    bars = {}
+    bars: dict[int, tuple[object, ...]] = {}
     for number, spreads in extremes.items():
         total = sum(us for us, _ in held.get(number, []))
         mean = sum((us * spread for us, spread in held.get(number, [])), Decimal(0))
@@ -151,25 +158,22 @@ def test_the_imbalance_of_quotes_is_what_a_person_computes_by_hand(archive: Writ
     assert bar == (BTC, minute(0), minute(1), D("0.5"), 3, 2)
 
 
-@pytest.mark.parametrize(
-    ("prices", "expected"),
-    [
-        (("100", "1", "101", "3"), "100.250000000000"),
-        (("1", "3", "2", "4"), "1.428571428571"),
-        (("0.000000000001", "1", "0.000000000002", "1"), "0.000000000001"),
-        (("63501.6", "0.63889204", "63501.7", "12345678.12345678"), "63501.600000005175"),
-        (("0", "1", "101", "3"), None),
-        (("100", "0", "101", "3"), None),
-        (("1000000000", "1000000", "1000000001", "1"), None),
-    ],
-)
-def test_the_microprice_is_exact_and_cut(ask: Ask, prices: tuple[str, ...], expected: str | None) -> None:
-    bid, bid_qty, offer, ask_qty = prices
-    text = (
-        f"SELECT microprice({bid}::DECIMAL(28,12), {bid_qty}::DECIMAL(28,8), {offer}::DECIMAL(28,12), "
-        f"{ask_qty}::DECIMAL(28,8))"
-    )
-    assert ask(text) == [(None if expected is None else D(expected),)]
+MICROPRICES = {
+    ("100", "1", "101", "3"): "100.25",
+    ("1", "3", "2", "4"): "1.428571428571",
+    ("0.000000000001", "1", "0.000000000002", "1"): "0.000000000001",
+    ("63501.6", "0.63889204", "63501.7", "12345678.12345678"): "63501.600000005175",
+    ("0", "1", "101", "3"): None,
+    ("100", "0", "101", "3"): None,
+    ("1000000000", "1000000", "1000000001", "1"): None,
+}
+
+
+def test_the_microprice_is_exact_and_cut(ask: Ask) -> None:
+    for (bid, bid_qty, offer, ask_qty), expected in MICROPRICES.items():
+        price, qty = "DECIMAL(28,12)", "DECIMAL(28,8)"
+        text = f"SELECT microprice({bid}::{price}, {bid_qty}::{qty}, {offer}::{price}, {ask_qty}::{qty})"
+        assert ask(text) == [(None if expected is None else D(expected),)]
 
 
 def test_a_trade_is_compared_with_the_quotes_before_it_and_after_the_horizon(archive: Written, ask: Ask) -> None:
@@ -232,4 +236,75 @@ def test_an_archive_without_quotes_answers_with_no_rows(archive: Written, ask: A
     assert ask("SELECT trade_id, effective_spread FROM trade_spreads('BTC/USD')") == [(1, None)]
     with connect(archive.data) as opened:
         assert opened.sql("FROM spread_bars('BTC/USD', '1 minute')", to="arrow").num_rows == 0
-    assert MINUTE_US == 60 * SECOND_US
+
+
+def test_quotes_come_in_frames_with_what_they_rest_on(archive: Written) -> None:
+    first = [quote(7, number, second(number), str(100 + number)) for number in range(4)]
+    archive.quoted([*first, quote(9, 0, second(1), pair=ETH)], ended={(BTC, 7): second(5)})
+    archive.quoted([quote(8, 0, second(10)), quote(8, 2, second(12))], ended={(BTC, 8): second(13)})
+    with connect(archive.data) as opened:
+        frame = opened.quotes([ETH, BTC], on_gap="ignore")
+        assert frame["pair"].astype(str).tolist() == [ETH, *[BTC] * 6]
+        assert frame["bid"].tolist() == [100, 100, 101, 102, 103, 100, 100]
+        assert frame.attrs["sessions"] == {ETH: [[9, 0, 0]], BTC: [[7, 0, 3], [8, 0, 2]]}
+        assert frame.attrs["unknown"] == {
+            ETH: [],
+            BTC: [["2025-11-10T12:00:05.000000Z", "2025-11-10T12:00:10.000000Z"]],
+        }
+        assert (frame.attrs["missing"], frame.attrs["outside"]) == ({ETH: 0, BTC: 1}, {ETH: 0, BTC: 0})
+        exact = opened.quotes(BTC, after(1), after(3), to="arrow", decimals=True)
+        assert exact["bid"].to_pylist() == [D("101"), D("102")]
+        assert exact["message"].to_pylist() == [1, 2]
+        with pytest.raises(UsageError, match="the archive holds no quotes of 'XRP/USD'"):
+            opened.quotes("XRP/USD")
+
+
+def test_what_is_not_known_of_a_range_is_reported_as_gaps_of_trades_are(archive: Written) -> None:
+    archive.quoted([quote(7, 0, second(0)), quote(7, 1, second(4))], ended={(BTC, 7): second(5)})
+    archive.quoted([quote(8, 0, second(10)), quote(8, 2, second(12)), quote(8, 3, second(13))])
+    with connect(archive.data) as opened:
+        assert len(opened.quotes(BTC, after(0), after(5))) == 2
+        assert len(opened.quotes(BTC, after(12), after(60))) == 2
+        between = "none from 2025-11-10T12:00:05.000000Z to 2025-11-10T12:00:06.000000Z"
+        with pytest.raises(GapError, match=between):
+            opened.quotes(BTC, after(1), after(6))
+        with pytest.raises(GapError, match="1 frames could not be read"):
+            opened.quotes(BTC, after(10), after(13))
+        with pytest.raises(GapError, match=r"they begin at 2025-11-10T12:00:00\.000000Z"):
+            opened.quotes(BTC, minute(-1), after(1))
+        with pytest.warns(UserWarning, match="quotes of this range were"):
+            assert len(opened.quotes(BTC, on_gap="warn")) == 5
+    for path in (archive.data / "quote_sessions" / "year=2025").glob("0*.parquet"):
+        path.unlink()
+    with (
+        connect(archive.data) as opened,
+        pytest.raises(GapError, match="5 rows are of sessions that quote_sessions lacks"),
+    ):
+        opened.quotes(BTC)
+
+
+def test_batches_have_the_rows_of_the_whole_whatever_is_merged_meanwhile(archive: Written) -> None:
+    for session in range(1, 6):
+        rows = [quote(session, message, second(20 * session + message)) for message in range(7)]
+        archive.quoted(rows, ended={(BTC, session): second(20 * session + 20)})
+    with connect(archive.data) as opened:
+        whole = opened.quotes(BTC, on_gap="ignore")
+        pieces = opened.quote_batches(BTC, rows=4, on_gap="ignore")
+        first = next(pieces)
+        archive.quoted([quote(9, 0, second(900))], ended={(BTC, 9): second(901)})
+        with archive_merged(archive):
+            rest = list(pieces)
+        assert [len(piece) for piece in (first, *rest)] == [4] * 8 + [3]
+        assert [(one.session, one.message) for piece in (first, *rest) for one in piece.itertuples()] == list(
+            zip(whole["session"], whole["message"], strict=True)
+        )
+        assert first.attrs["sessions"] == {BTC: [[1, 0, 3]]}
+
+
+@contextlib.contextmanager
+def archive_merged(archive: Written) -> Iterator[None]:
+    """Merge all files of quotes, as a compaction does."""
+    segments = Segments(archive.layout, Disk(), staging=archive.layout.staging)
+    for branch in (Branch(QUOTES, BTC), Branch(QUOTE_SESSIONS)):
+        assert compact_segments(segments, branch, today=date(9999, 1, 1)) is not None
+    yield

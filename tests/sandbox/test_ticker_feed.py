@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,7 @@ def test_a_pair_that_never_traded_has_zeros_for_prices(moment: Moment) -> None:
 
 
 @pytest.fixture
-def connection(market: Market, moment: Moment) -> Iterator[Connection]:
+def connection(market: Market, moment: Moment) -> Connection:
     return Connection(market, connection_id=1, channels=(ticker(TickerFeed(moment)),))
 
 
