@@ -157,15 +157,7 @@ QUOTES: Final = Dataset(
     time="received",
     remedy="put the file of this name from a back-up in its place, or move it out of the archive: then its quotes are "
     "lost, which nobody can fetch again, and `quote_sessions` goes on counting them",
-    encodings={
-        "time": "delta",
-        "received": "delta",
-        "bid": "words",
-        "ask": "words",
-        "last": "words",
-        "session": "words",
-        "message": "delta",
-    },
+    encodings={"time": "delta", "received": "delta", "message": "delta"},
     partition="pair",
     period="year",
     stamp="received",

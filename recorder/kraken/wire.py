@@ -197,6 +197,12 @@ class TickerEntry(msgspec.Struct, gc=False):
     t: Annotated[list[Count], msgspec.Meta(min_length=1)]
 
 
+class TickerCounts(msgspec.Struct, gc=False):
+    """The numbers of trades in one pair's part of REST Ticker: since 00:00 UTC, and of the last 24 hours."""
+
+    t: Annotated[list[Count], msgspec.Meta(min_length=2)]
+
+
 class TickerDay(msgspec.Struct, gc=False):
     """One pair's part of REST Ticker (API.md 6.5): in ``v``, ``p``, ``t``, ``l`` and ``h`` the second is of 24 h."""
 
@@ -287,6 +293,7 @@ _loose_frame = msgspec.json.Decoder(_LooseFrame).decode
 ack_result = msgspec.json.Decoder(AckResult).decode
 answer = msgspec.json.Decoder(Answer).decode
 table_result = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+ticker_counts = msgspec.json.Decoder(TickerCounts).decode
 ticker_days = msgspec.json.Decoder(dict[str, TickerDay]).decode
 depths = msgspec.json.Decoder(dict[str, DepthSides]).decode
 ohlc_row = msgspec.json.Decoder(OhlcRow).decode
