@@ -22,15 +22,20 @@ class What(enum.StrEnum):
     CANDLES = "candles"
     COVERAGE = "coverage"
     VOLUME = "volume"
+    SPREAD = "spread"
 
 
 def plot(
     *,
-    what: Annotated[What, typer.Argument(help="candles of one pair; coverage or volume by day, of all pairs or some.")],
+    what: Annotated[
+        What, typer.Argument(help="candles or spread of one pair; coverage or volume by day, of all or some.")
+    ],
     pairs: Annotated[list[str] | None, typer.Argument(help="Such as BTC/USD.")] = None,
     timeframe: Annotated[
         str | None,
-        typer.Option(help="The finest timeframe of candles, 1m if left out; a long range takes a longer one."),
+        typer.Option(
+            help="The finest timeframe of candles or spreads, 1m if left out; a long range takes a longer one."
+        ),
     ] = None,
     start: FromOption = None,
     stop: ToOption = None,
@@ -44,19 +49,21 @@ def plot(
         int, typer.Option(min=200, max=10_000, help="Length of the axis of time in pixels.")
     ] = plots.WIDTH,
 ) -> None:
-    """Draw candles with vwap, volume and gaps, the calendar of certificates, or volume by day; print the path."""
+    """Draw candles, the calendar of certificates, volume by day, or the spread of quotes; print the path."""
     paths = out or [Path("-".join([what, *(name.replace("/", "-") for name in pairs or ())]) + ".html")]
     for path in paths:
         plots.check(path)
         output.check_folder(path)
-    if what is not What.CANDLES and timeframe is not None:
-        raise UsageError(f"--timeframe is for candles; {what} goes by days")
+    if what not in {What.CANDLES, What.SPREAD} and timeframe is not None:
+        raise UsageError(f"--timeframe is for candles and spreads; {what} goes by days")
     with echo_warnings(), connect(data, live=live) as archive:
-        if not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
+        if what is not What.SPREAD and not live and not archive.sql("FROM coverage LIMIT 1", to="arrow").num_rows:
             raise UsageError("no trade is archived yet; --live counts in those that are only in the journal")
         match what:
             case What.CANDLES:
-                figure = plots.candles(archive, _one(pairs), timeframe or "1m", start, stop, width=width)
+                figure = plots.candles(archive, _one(what, pairs), timeframe or "1m", start, stop, width=width)
+            case What.SPREAD:
+                figure = plots.spread(archive, _one(what, pairs), timeframe or "1m", start, stop, width=width)
             case What.COVERAGE:
                 figure = plots.coverage(archive, start, stop, pairs=pairs, width=width)
             case What.VOLUME:
@@ -66,7 +73,7 @@ def plot(
         echo(path)
 
 
-def _one(pairs: list[str] | None) -> str:
+def _one(what: What, pairs: list[str] | None) -> str:
     if pairs is None or len(pairs) != 1:
-        raise UsageError("candles are of one pair: recorder plot candles BTC/USD")
+        raise UsageError(f"{what} takes one pair: recorder plot {what} BTC/USD")
     return pairs[0]

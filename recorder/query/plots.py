@@ -1,4 +1,4 @@
-"""Charts of an archive with Altair: candles with volume and vwap, coverage as a calendar, volume by day.
+"""Charts of an archive with Altair: candles with volume and vwap, coverage as a calendar, volume by day, the spread.
 
 Contains the queries behind each chart, and how much of the result fits. A chart carries its data, so it needs neither
 the archive nor a network; :func:`save` writes it as HTML, PNG or SVG. Times are UTC.
@@ -18,7 +18,7 @@ from typing import Any, Final
 from recorder.core.model import TIMEFRAMES
 from recorder.core.safe_text import json_for_script
 from recorder.errors import UsageError
-from recorder.query import arguments
+from recorder.query import arguments, spread_plot
 from recorder.query.arguments import Instant, Range
 from recorder.query.chart_style import (
     AT_LEAST,
@@ -87,6 +87,9 @@ WHERE ($pairs IS NULL OR list_contains($pairs, pair))
     AND time >= day_start($first::DATE) AND time < day_start($last::DATE + 1)
 GROUP BY pair, day
 """
+
+
+spread = spread_plot.spread
 
 
 def candles(
