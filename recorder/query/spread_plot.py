@@ -106,13 +106,15 @@ def _figure(
     pair: str, timeframe: str, rows: Sequence[dict[str, Any]], domain_ms: Sequence[int], width: int
 ) -> alt.Chart:
     data = alt.Chart(alt.InlineData(values=list(rows)))
-    x = alt.X("time:T", title=None, scale=alt.Scale(type="utc", domain=list(domain_ms), nice=False))
+    scale = alt.Scale(type="utc", domain=list(domain_ms), nice=False)
+    x = alt.X("time:T", title=None, scale=scale, axis=alt.Axis(format="%d %b %H:%M", labelOverlap=True))
+    bar_px = width * TIMEFRAMES[timeframe] * 60_000 / max(1, domain_ms[1] - domain_ms[0])
     tooltip = [
         alt.Tooltip("begin:N"),
         *(alt.Tooltip(f"{name}:Q") for name in ("mean", "least", "greatest", "quotes")),
         alt.Tooltip("known:Q", format=".1%"),
     ]
-    band = data.mark_rule(strokeWidth=BAR_PX).encode(
+    band = data.mark_rule(strokeWidth=max(BAR_PX, bar_px), clip=True).encode(
         x=x,
         y=alt.Y("least:Q", title="spread", scale=alt.Scale(zero=True)),
         y2="greatest:Q",
